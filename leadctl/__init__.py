@@ -1,0 +1,12 @@
+"""leadctl runs the PostgreSQL database behind a product."""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Return the version, or say that there is no such attribute; loads what is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

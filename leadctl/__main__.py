@@ -1,0 +1,24 @@
+"""The entry point: `leadctl`, and `python -m leadctl`."""
+
+import gc
+
+_ALLOCATIONS = 200_000
+
+
+def main() -> None:
+    """Run the command line.
+
+    A short command spends a quarter of its time on collecting garbage that is none: importing
+    frees nothing.  So the collector looks seldom, and not at all when the process ends.
+    """
+    gc.set_threshold(_ALLOCATIONS, 20, 100)
+    try:
+        from leadctl.cli.app import app
+
+        app()
+    finally:
+        gc.freeze()
+
+
+if __name__ == "__main__":
+    main()

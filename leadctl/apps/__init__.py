@@ -1,0 +1,1 @@
+"""Apps: a registry, and one folder for each that is built in."""

@@ -1,0 +1,1 @@
+"""Facebook leads, delivered to webhooks."""

@@ -1,0 +1,162 @@
+"""The registry of apps: the built-in folders beside this file, and those of leadctl.toml.
+
+An app that a team declares is an entry like the built-in ones.  Nothing here imports SQLAlchemy:
+models are loaded when a command needs them.
+"""
+
+import contextlib
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leadctl.errors import ModelsNotImportable, UnknownApp
+from leadctl.settings import AppConfig, Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class App:
+    """A named set of models with its migrations and fixtures."""
+
+    name: str
+    description: str
+    models: str
+    """`package.module:object`, the object being metadata or something that has it."""
+    migrations: Path
+    seed: str | None
+    builtin: bool
+    root: Path
+    """The folder that the modules are imported from."""
+
+
+def find_app(settings: Settings) -> App:
+    """Return the app that the settings name.  Raises UnknownApp."""
+    apps = all_apps(settings)
+    if settings.app in apps:
+        return apps[settings.app]
+    close = get_close_matches(settings.app, apps, n=1)
+    raise UnknownApp(
+        f"There is no app {settings.app!r} (from {settings.source('app')}).",
+        hint=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(sorted(apps))}.",
+    )
+
+
+def all_apps(settings: Settings) -> dict[str, App]:
+    """Return every app by name: the built-in ones, then the declared ones."""
+    apps = {app.name: app for app in _builtin_apps()}
+    apps |= {name: _declared(settings, config) for name, config in settings.apps.items()}
+    return apps
+
+
+def load_metadata(app: App) -> "MetaData":
+    """Import an app's models and return their metadata.
+
+    Raises ModelsNotImportable with the file and line that matter.
+    """
+    found = load_object(app, app.models, "models")
+    metadata = getattr(found, "metadata", found)
+    if not hasattr(metadata, "sorted_tables"):
+        raise ModelsNotImportable(
+            f"The models of {app.name}, {app.models}, have no metadata.",
+            hint='Name the declarative base or the MetaData: models = "package.module:Base".',
+        )
+    if not metadata.tables:
+        raise ModelsNotImportable(
+            f"The models of {app.name}, {app.models}, have no tables.",
+            hint="Import the modules that define them from the module that is named.",
+        )
+    result: MetaData = metadata
+    return result
+
+
+def load_object(app: App, name: str, what: str) -> Any:
+    """Import `package.module:object` from an app's folder.
+
+    What the module prints goes to standard error: standard output is for results.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ModelsNotImportable(
+            f"{what} of {app.name} is {name!r}, which names no object.",
+            hint=f'Write it as {what} = "package.module:object".',
+        )
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _importable(app.root):
+            module = importlib.import_module(module_name)
+            return getattr(module, attribute)
+    except AttributeError as error:
+        if getattr(error, "name", None) == attribute:
+            raise ModelsNotImportable(
+                f"The module {module_name} has no {attribute!r}.",
+                hint=f"Correct {what} of {app.name} in leadctl.toml.",
+            ) from None
+        raise _not_importable(app, module_name, what, error) from None
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
+        raise _not_importable(app, module_name, what, error) from None
+
+
+def _not_importable(app: App, module: str, what: str, error: Exception) -> ModelsNotImportable:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename != __file__
+    ]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(app.root)]
+    place = "".join(f"{frame.filename}, line {frame.lineno}: " for frame in (own or frames)[-1:])
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}: "
+    return ModelsNotImportable(
+        f"Cannot import {module}, the {what} of {app.name}: {place}{type(error).__name__}: {error}",
+        hint="leadctl runs in your project's own environment: are its packages installed there?",
+    )
+
+
+@contextlib.contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    # Left in place: what a models module imports later, inside a function, must be found, too.
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    yield
+
+
+def _builtin_apps() -> Iterator[App]:
+    for folder in sorted(_PACKAGE.iterdir()):
+        if (folder / "models.py").exists():
+            package = f"{__package__}.{folder.name}"
+            doc = importlib.import_module(package).__doc__ or ""
+            yield App(
+                name=folder.name,
+                description=doc.strip().partition("\n")[0],
+                models=f"{package}.models:Base",
+                migrations=builtin_migrations() / folder.name,
+                seed=f"{package}.seed:FIXTURES",
+                builtin=True,
+                root=_PACKAGE.parent.parent,
+            )
+
+
+def builtin_migrations() -> Path:
+    """Return the folder of the built-in apps' migrations, in the wheel or in the checkout."""
+    installed = _PACKAGE.parent / "_migrations"
+    return installed if installed.exists() else _PACKAGE.parent.parent / "migrations"
+
+
+def _declared(settings: Settings, config: AppConfig) -> App:
+    return App(
+        name=config.name,
+        description=f"declared in {settings.config_file.name if settings.config_file else 'code'}",
+        models=config.models,
+        migrations=config.migrations or settings.project / "migrations",
+        seed=config.seed,
+        builtin=False,
+        root=settings.project,
+    )

@@ -1,0 +1,43 @@
+"""The command line's tree: every command is registered here, and does its work elsewhere."""
+
+from typing import Annotated
+
+import typer
+
+from leadctl.cli.commands import config, db, migrate, seed
+from leadctl.cli.group import RootGroup
+from leadctl.cli.light import Tree
+
+app = Tree(
+    name="leadctl",
+    cls=RootGroup,
+    help="Run the PostgreSQL database behind a product.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LEADCTL"},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from leadctl import __version__
+
+        typer.echo(f"leadctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Run the PostgreSQL database behind a product."""
+
+
+app.add_typer(migrate.group)
+app.leaf("seed")(seed.seed)
+app.leaf("config")(config.config)
+app.add_typer(db.group)

@@ -1,0 +1,13 @@
+"""`leadctl config`."""
+
+from leadctl.cli.run import Run, command
+
+
+@command()
+def config(run: Run) -> None:
+    """Show the effective settings and where each comes from; secrets stay hidden."""
+    from leadctl.apps.registry import all_apps
+    from leadctl.operations.config import effective_config
+    from leadctl.render.views.config import config as view
+
+    run.emit(effective_config(run.settings, tuple(all_apps(run.settings))), view)

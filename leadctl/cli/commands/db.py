@@ -1,0 +1,91 @@
+"""`leadctl db`: the embedded server, and ways into any target."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from leadctl.cli.group import LeadctlGroup
+from leadctl.cli.light import Tree
+from leadctl.cli.options import Yes
+from leadctl.cli.run import Run, command
+
+group = Tree(
+    name="db", cls=LeadctlGroup, no_args_is_help=True, help="The embedded server, and ways in."
+)
+
+
+@group.leaf("start")
+@command()
+def start(run: Run) -> None:
+    """Start the embedded server of this project; makes it where it is missing."""
+    from leadctl.operations import server
+    from leadctl.render.views.server import server as view
+
+    run.emit(server.start(run.settings.project, run.narrate), view)
+
+
+@group.leaf("stop")
+@command()
+def stop(run: Run) -> None:
+    """Stop the embedded server; its data stays."""
+    from leadctl.operations import server
+    from leadctl.render.views.server import server as view
+
+    run.emit(server.stop(run.settings.project), view)
+
+
+@group.leaf("status")
+@command()
+def status(run: Run) -> None:
+    """Show whether the embedded server runs, and where it lives; exit 1 where it does not run."""
+    from leadctl.operations import server
+    from leadctl.render.views.server import server as view
+
+    result = server.status(run.settings.project)
+    run.emit(result, view)
+    if not result.running:
+        raise typer.Exit(1)
+
+
+@group.leaf("destroy")
+@command()
+def destroy(run: Run, *, yes: Yes = False) -> None:
+    """Remove the embedded server with all of its data and its encryption key."""
+    from leadctl.operations import server
+    from leadctl.render.views.server import server as view
+
+    found = server.status(run.settings.project)
+    if found.exists:
+        run.confirm(f"Remove the embedded server in {found.data} with all of its data?", yes=yes)
+    run.emit(server.destroy(run.settings.project), view)
+
+
+@group.leaf("url")
+@command()
+def url(run: Run) -> None:
+    """Print the target's URL for other tools; a password is left out."""
+    from leadctl.operations import server
+    from leadctl.render.views.server import url as view
+
+    result = server.url(run.target(may_create=True))
+    run.emit(result, view)
+    if result.password_left_out:
+        run.narrate("The password is left out; give it by PGPASSWORD or ~/.pgpass.")
+
+
+@group.leaf("shell")
+@command()
+def shell(
+    run: Run,
+    *,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- PSQL ARGUMENTS]", show_default=False)
+    ] = None,
+) -> None:
+    """Open psql on the target; what stands after -- goes to psql."""
+    from leadctl.operations import server
+
+    started = server.shell(run.target(may_create=True))
+    command_line = [str(started.program), *started.arguments, *(arguments or [])]
+    os.execve(started.program, command_line, {**os.environ, **started.environment})

@@ -1,0 +1,37 @@
+"""Exit codes: what a script can rely on."""
+
+from enum import IntEnum
+
+from leadctl import errors
+
+
+class ExitCode(IntEnum):
+    """How a command ends.  `health-check` alone speaks Nagios instead: 0, 1, 2, 3."""
+
+    DONE = 0
+    NO = 1
+    """The answer is "no" (pending, different, failed verification), or the operation failed."""
+    USAGE = 2
+    CONFIGURATION = 3
+    CONNECTION = 4
+    REFUSED = 5
+    LOCKED = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_FAMILIES: tuple[tuple[type[errors.LeadctlError], ExitCode], ...] = (
+    (errors.UsageError, ExitCode.USAGE),
+    (errors.ConfigurationError, ExitCode.CONFIGURATION),
+    (errors.ConnectionFailed, ExitCode.CONNECTION),
+    (errors.Refused, ExitCode.REFUSED),
+    (errors.LockHeld, ExitCode.LOCKED),
+)
+
+
+def exit_code(error: errors.LeadctlError) -> ExitCode:
+    """Return the exit code of an error's family."""
+    for family, code in _FAMILIES:
+        if isinstance(error, family):
+            return code
+    return ExitCode.NO

@@ -1,0 +1,155 @@
+"""The group class of every command group: the error boundary, and options given early."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from leadctl.cli.console import Console
+from leadctl.cli.exit_codes import ExitCode, exit_code
+from leadctl.cli.light import lighten
+from leadctl.errors import LeadctlError, OperationFailed, UsageError
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class LeadctlGroup(TyperGroup):
+    """A group that hands options given before a subcommand on to it, or refuses them."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters, `--help` among them, as light ones."""
+        return lighten(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the subcommand; give it the options that stood before it.
+
+        `migrate --env prod down` must not act on another environment than prod.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is None or ctx.parent is None or ctx.resilient_parsing:
+            return name, command, rest
+        given = {
+            param.name: ctx.params[param.name]
+            for param in self.params
+            if param.name in ctx.params and _was_given(ctx, param.name)
+        }
+        accepted = {param.name for param in command.params}
+        for option in given.keys() - accepted:
+            ctx.fail(f"--{option.replace('_', '-')} is not an option of {ctx.command_path} {name}.")
+        ctx.default_map = {name: given}
+        return name, command, rest
+
+
+class RootGroup(LeadctlGroup):
+    """The whole command line: every error becomes a message and an exit code, here only."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002 - this is the outermost: it always exits
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and exit with a code of `ExitCode`."""
+        extra |= {
+            "prog_name": prog_name,
+            "complete_var": complete_var,
+            "windows_expand_args": windows_expand_args,
+        }
+        arguments = list(sys.argv[1:] if args is None else args)
+        console = Console(as_json=_wants_json(arguments))
+        previous = _on_sigterm()
+        try:
+            sys.exit(self._run(arguments, console, extra))
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGTERM, previous)
+
+    def _run(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args=arguments, standalone_mode=False, **extra)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else ExitCode.DONE
+        except typer.TyperException as error:
+            _usage(error, console)
+            return error.exit_code
+        except LeadctlError as error:
+            console.error(error)
+            return exit_code(error)
+        except (KeyboardInterrupt, typer.Abort):
+            sys.stderr.write("Interrupted.\n")
+            return ExitCode.INTERRUPTED
+        except Terminated:
+            sys.stderr.write("Terminated.\n")
+            return ExitCode.TERMINATED
+        except BrokenPipeError:
+            # The reader has gone, as `head` does; nothing more can be said to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.NO
+        except Exception as error:  # noqa: BLE001 - the boundary: nobody sees a traceback
+            known = _known(error)
+            console.error(known)
+            return exit_code(known)
+
+
+def _was_given(ctx: Any, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    joined = " ".join(arguments)
+    flags = ("-o json", "-ojson", "--output json", "--output=json")
+    return any(flag in joined for flag in flags) or os.environ.get("LEADCTL_OUTPUT") == "json"
+
+
+def _usage(error: typer.TyperException, console: Console) -> None:
+    message = error.format_message()
+    if error.__class__.__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(message + "\n")
+        return
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx else "leadctl"
+    console.error(UsageError(message, hint=f"See: {path} --help"))
+
+
+def _known(error: Exception) -> LeadctlError:
+    """Return leadctl's own error for a driver's; anything else is a fault of leadctl."""
+    from leadctl.db.translate import translate
+
+    translated = translate(error)
+    if translated is not None:
+        return translated
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return OperationFailed(
+            f"{name}{error.strerror or error}",
+            hint="Look at the file's path, its permissions and the free space.",
+        )
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return OperationFailed(
+        f"leadctl failed unexpectedly: {type(error).__name__}: {error}{place}",
+        hint="This is a fault in leadctl; please report it with this message.",
+    )
+
+
+def _on_sigterm() -> Any:
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        return signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread: the host application has its own handlers
+        return None

@@ -1,0 +1,209 @@
+"""What every command is handed, and the options that every command takes."""
+
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leadctl.cli.console import Console
+from leadctl.errors import NotConfirmed, UsageError
+from leadctl.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.db.target import Target
+    from leadctl.render.blocks import Block
+
+
+def _text(flag: str, help_text: str, metavar: str = "NAME") -> Any:
+    option = typer.Option(*flag.split("/"), metavar=metavar, help=help_text, show_envvar=False)
+    return Annotated[str | None, option]
+
+
+_COMMON: dict[str, Any] = {
+    "app": _text("--app", "The app to work on."),
+    "env": _text("--env", "An [env.NAME] of leadctl.toml."),
+    "url": _text("--url", "The database, instead of DATABASE_URL.", "URL"),
+    "schema": _text("--schema", "The schema that the app lives in."),
+}
+"""Options that are settings: their values go where the environment's and the files' go."""
+
+LOCK_WAIT = (
+    "lock_wait",
+    _text("--lock-wait", "How long to wait for another run's lock, as 60s.", "TIME"),
+)
+LOCK_TIMEOUT = (
+    "lock_timeout",
+    _text("--lock-timeout", "How long a statement may wait for a table's lock, as 3s.", "TIME"),
+)
+
+_LOG_SQL_AT = 2
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say only the result and errors.", show_envvar=False),
+]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        metavar="",
+        help="-vv logs every SQL statement.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a command: its settings, and its way to speak."""
+
+    settings: Settings
+    console: Console
+
+    @functools.cached_property
+    def app(self) -> "App":
+        """The app that was named."""
+        from leadctl.apps.registry import find_app
+
+        return find_app(self.settings)
+
+    def target(self, *, may_create: bool = False) -> "Target":
+        """The target that was named; `may_create` lets an embedded server be made for it."""
+        from leadctl.db.target import resolve
+
+        return resolve(
+            self.settings, app=self.app.name, may_create=may_create, narrate=self.narrate
+        )
+
+    def narrate(self, message: str) -> None:
+        """Say something beside the result."""
+        self.console.narrate(message)
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something is lost.
+
+        Raises NotConfirmed where the answer is no, and where nobody is there to answer.
+        """
+        if yes:
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise NotConfirmed(
+                f"{question} Nobody is there to answer.", hint="Say yes beforehand with --yes."
+            )
+        if not typer.confirm(question, err=True):
+            raise NotConfirmed("Nothing was changed.")
+
+    def emit(self, result: Any, view: Callable[[Any], "Sequence[Block]"]) -> None:
+        """Write the result to standard output in the format that was asked for."""
+        if self.settings.output == "json":
+            from leadctl.render.json import dumps
+
+            sys.stdout.write(dumps(result) + "\n")
+        else:
+            from leadctl.render.table import write
+
+            write(view(result), sys.stdout)
+
+
+def command(
+    *options: tuple[str, Any], outputs: Sequence[str] = ("table", "json")
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the common options, and hand it a `Run` made of them as first argument.
+
+    `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.
+    """
+    flags = {**_COMMON, **dict(options), "output": _output(outputs)}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapper(ctx: typer.Context, **values: Any) -> None:
+            if ctx.invoked_subcommand is not None:
+                return
+            given = {name: values.pop(name) for name in flags}
+            _refuse_contradiction(ctx, given)
+            run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
+            function(run, **values)
+
+        signature = _signature(function, flags)
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {
+            name: parameter.annotation for name, parameter in signature.parameters.items()
+        }
+        return wrapper
+
+    return decorate
+
+
+def _output(outputs: Sequence[str]) -> Any:
+    return _text("--output/-o", f"Format of the result: {', '.join(outputs)}.", "FORMAT")
+
+
+def _signature(function: Callable[..., None], flags: dict[str, Any]) -> inspect.Signature:
+    """Return the signature that Typer sees: the command's own parameters, then the common ones."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [
+        parameter.replace(kind=keyword)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "run"
+    ]
+    common: dict[str, tuple[Any, Any]] = {
+        name: (annotation, None) for name, annotation in flags.items()
+    }
+    common |= {"quiet": (Quiet, False), "verbose": (Verbose, 0)}
+    return inspect.Signature(
+        [
+            inspect.Parameter("ctx", keyword, annotation=typer.Context),
+            *own,
+            *(
+                inspect.Parameter(name, keyword, annotation=annotation, default=default)
+                for name, (annotation, default) in common.items()
+            ),
+        ]
+    )
+
+
+def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose: int) -> Run:
+    if given["url"] and given["env"]:
+        raise UsageError("--url and --env name two databases.", hint="Give one of them.")
+    settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
+    if settings.output not in outputs:
+        raise UsageError(
+            f"This command has no output format {settings.output!r} "
+            f"(from {settings.source('output')}).",
+            hint=f"It has: {', '.join(outputs)}.",
+        )
+    if settings.log_sql:
+        _log_sql()
+    return Run(settings, Console(quiet=quiet, as_json=settings.output == "json"))
+
+
+def _refuse_contradiction(ctx: typer.Context, given: dict[str, Any]) -> None:
+    """Refuse an option that was given differently before and after the subcommand."""
+    parent = ctx.parent
+    while parent is not None:
+        for name, value in given.items():
+            early = parent.params.get(name)
+            if early is not None and early != value:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is given twice: {early} and {value}.",
+                    hint="Give it once.",
+                )
+        parent = parent.parent
+
+
+def _log_sql() -> None:
+    logger = logging.getLogger("leadctl.sql")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("SQL %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

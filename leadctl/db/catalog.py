@@ -1,0 +1,96 @@
+"""Reading a schema's definition from the catalog, and saying how two definitions differ.
+
+Alembic's autogenerate writes operations; this decides what differs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from leadctl.db.connect import Connection
+from leadctl.db.queries import beside
+from leadctl.db.state import VERSION_TABLE
+
+_QUERIES = beside(__file__, "catalog.sql")
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What a schema consists of: `objects["table users"]` is what defines the table users."""
+
+    objects: Mapping[str, Attributes]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the objects of one kind, in order."""
+        prefix = f"{kind} "
+        return sorted(key.removeprefix(prefix) for key in self.objects if key.startswith(prefix))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference between two catalogs: an object that is missing, extra or defined otherwise.
+
+    `change` is "missing" (only the first has it), "extra" (only the second has it) or "changed".
+    """
+
+    object: str
+    change: str
+    before: Attributes | None = None
+    after: Attributes | None = None
+
+
+def read_catalog(
+    connection: Connection, schema: str, ignore: Sequence[str] = (VERSION_TABLE,)
+) -> Catalog:
+    """Read everything that defines a schema, in one round trip.
+
+    The connection's search path must be exactly the schema: definitions are read unqualified.
+    """
+    version = connection.info.server_version
+    kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
+    query = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {}, q.* FROM ({}) AS q").format(kind, sql.SQL(_QUERIES.get(kind, version)))
+        for kind in kinds
+    )
+    identifier = sql.Identifier(schema).as_string(connection)
+    rows = connection.execute(query, {"schema": identifier, "ignore": list(ignore)})
+    return Catalog({f"{kind} {name}": attributes for kind, name, attributes in rows})
+
+
+def compare(before: Catalog, after: Catalog) -> list[Difference]:
+    """Return what differs, by object, in a stable order; empty where the catalogs are equal.
+
+    The parts of a table that is missing or extra as a whole are not listed one by one.
+    """
+    keys = sorted(before.objects.keys() | after.objects.keys())
+    differences = [
+        Difference(key, _change(old, new), old, new)
+        for key in keys
+        if (old := before.objects.get(key)) != (new := after.objects.get(key))
+    ]
+    whole = {d.object.removeprefix("table ") for d in differences if _is_whole_table(d)}
+    return [d for d in differences if not (_table_of(d) in whole and not _is_whole_table(d))]
+
+
+def _change(old: Attributes | None, new: Attributes | None) -> str:
+    if new is None:
+        return "missing"
+    return "extra" if old is None else "changed"
+
+
+def _is_whole_table(difference: Difference) -> bool:
+    return difference.object.startswith("table ") and difference.change != "changed"
+
+
+def _table_of(difference: Difference) -> str | None:
+    kind, _, name = difference.object.partition(" ")
+    if kind in {"column", "constraint", "trigger", "policy"}:
+        return name.partition(".")[0]
+    if kind == "index":
+        attributes = difference.before or difference.after or {}
+        return str(attributes["table"])
+    return None

@@ -1,0 +1,205 @@
+-- Every block returns (name, attributes): an object's name within its kind, and what defines it.
+-- Definitions are read with exactly the schema as search path, so that nothing in it is qualified.
+-- Objects of extensions, and the tables in %(ignore)s, are not the schema's own.
+
+-- name: table
+-- what: Which tables are there, how are they stored and partitioned, is row security on?
+-- versions: 15-
+SELECT quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
+    'persistence', CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
+    'foreign', CASE WHEN c.relkind = 'f' THEN true END,
+    'partition_key', pg_get_partkeydef(c.oid),
+    'partition_of', (SELECT i.inhparent::regclass::text FROM pg_inherits i
+                     WHERE i.inhrelid = c.oid AND c.relispartition),
+    'partition_bound', pg_get_expr(c.relpartbound, c.oid),
+    'inherits', (SELECT jsonb_agg(i.inhparent::regclass::text ORDER BY i.inhseqno)
+                 FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition),
+    'row_security', CASE WHEN c.relforcerowsecurity THEN 'forced'
+                         WHEN c.relrowsecurity THEN 'enabled' END,
+    'options', to_jsonb(c.reloptions),
+    'comment', obj_description(c.oid, 'pg_class'))) AS attributes
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
+  AND c.relname <> ALL (%(ignore)s)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+
+-- name: column
+-- what: Which columns do the tables have?
+-- versions: 15-
+SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
+    'type', format_type(a.atttypid, a.atttypmod),
+    'nullable', NOT a.attnotnull,
+    'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+    'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
+    'virtual', CASE WHEN a.attgenerated = 'v' THEN true END,
+    'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
+    'collation', (SELECT l.collname FROM pg_collation l JOIN pg_type t ON t.oid = a.atttypid
+                  WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation),
+    'comment', col_description(c.oid, a.attnum)))
+FROM pg_class c
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
+  AND c.relname <> ALL (%(ignore)s)
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: constraint
+-- what: Which primary keys, foreign keys, uniques, checks and exclusions do the tables have?
+--       NOT NULL is an attribute of its column; what a partition inherits is its parent's.
+-- versions: 15-
+SELECT quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
+    'definition', pg_get_constraintdef(n.oid, true),
+    'comment', obj_description(n.oid, 'pg_constraint')))
+FROM pg_constraint n
+JOIN pg_class c ON c.oid = n.conrelid
+WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u', 'c', 'x')
+  AND n.conparentid = 0 AND n.coninhcount = 0 AND c.relname <> ALL (%(ignore)s)
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: index
+-- what: Which indexes are there beside those of constraints, and which of them are invalid?
+-- versions: 15-
+SELECT quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
+    'table', c.relname,
+    'definition', pg_get_indexdef(i.oid, 0, true),
+    'invalid', CASE WHEN NOT (x.indisvalid AND x.indisready) THEN true END,
+    'options', to_jsonb(i.reloptions),
+    'comment', obj_description(i.oid, 'pg_class')))
+FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_class c ON c.oid = x.indrelid
+WHERE i.relnamespace = %(schema)s::regnamespace AND NOT i.relispartition
+  AND c.relname <> ALL (%(ignore)s)
+  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: enum
+-- what: Which enums are there, with their values in order?
+-- versions: 15-
+SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+    'values', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder)
+               FROM pg_enum e WHERE e.enumtypid = t.oid),
+    'comment', obj_description(t.oid, 'pg_type')))
+FROM pg_type t
+WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'e'
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
+                  AND e.objid = t.oid AND e.deptype = 'e')
+
+-- name: domain
+-- what: Which domains are there?
+-- versions: 15-
+SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+    'type', format_type(t.typbasetype, t.typtypmod),
+    'nullable', NOT t.typnotnull,
+    'default', t.typdefault,
+    'checks', (SELECT jsonb_object_agg(n.conname, pg_get_constraintdef(n.oid, true))
+               FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype = 'c'),
+    'comment', obj_description(t.oid, 'pg_type')))
+FROM pg_type t
+WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'd'
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
+                  AND e.objid = t.oid AND e.deptype = 'e')
+
+-- name: type
+-- what: Which composite types are there?
+-- versions: 15-
+SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+    'attributes', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
+                                    ORDER BY a.attnum)
+                   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    'comment', obj_description(c.reltype, 'pg_type')))
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'c'
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: sequence
+-- what: Which sequences are there beside those of identity columns?
+-- versions: 15-
+SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+    'type', format_type(s.seqtypid, NULL), 'start', s.seqstart, 'increment', s.seqincrement,
+    'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle,
+    'owned_by', (SELECT d.refobjid::regclass || '.' || quote_ident(a.attname)
+                 FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                 WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'a'
+                   AND d.refclassid = 'pg_class'::regclass),
+    'comment', obj_description(c.oid, 'pg_class')))
+FROM pg_sequence s
+JOIN pg_class c ON c.oid = s.seqrelid
+WHERE c.relnamespace = %(schema)s::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype IN ('i', 'e'))
+
+-- name: view
+-- what: Which views and materialized views are there?
+-- versions: 15-
+SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+    'materialized', CASE WHEN c.relkind = 'm' THEN true END,
+    'definition', pg_get_viewdef(c.oid, true),
+    'options', to_jsonb(c.reloptions),
+    'comment', obj_description(c.oid, 'pg_class')))
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: function
+-- what: Which functions and procedures are there?
+-- versions: 15-
+SELECT quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+  jsonb_strip_nulls(jsonb_build_object(
+    'kind', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window' END,
+    'arguments', pg_get_function_arguments(p.oid),
+    'returns', pg_get_function_result(p.oid),
+    'language', l.lanname,
+    'volatility', p.provolatile,
+    'strict', CASE WHEN p.proisstrict THEN true END,
+    'security_definer', CASE WHEN p.prosecdef THEN true END,
+    'parallel', p.proparallel,
+    'settings', to_jsonb(p.proconfig),
+    'body', coalesce(pg_get_function_sqlbody(p.oid), p.prosrc),
+    'comment', obj_description(p.oid, 'pg_proc')))
+FROM pg_proc p
+JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace = %(schema)s::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
+                  AND e.objid = p.oid AND e.deptype = 'e')
+
+-- name: trigger
+-- what: Which triggers do the tables and views have?
+-- versions: 15-
+SELECT quote_ident(c.relname) || '.' || quote_ident(t.tgname), jsonb_strip_nulls(jsonb_build_object(
+    'definition', pg_get_triggerdef(t.oid, true),
+    'enabled', CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
+    'comment', obj_description(t.oid, 'pg_trigger')))
+FROM pg_trigger t
+JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = %(schema)s::regnamespace AND NOT t.tgisinternal AND t.tgparentid = 0
+  AND c.relname <> ALL (%(ignore)s)
+
+-- name: policy
+-- what: Which row security policies do the tables have?
+-- versions: 15-
+SELECT quote_ident(c.relname) || '.' || quote_ident(p.polname), jsonb_strip_nulls(jsonb_build_object(
+    'command', p.polcmd,
+    'restrictive', CASE WHEN NOT p.polpermissive THEN true END,
+    'roles', (SELECT jsonb_agg(CASE WHEN r = 0 THEN 'public' ELSE r::regrole::text END ORDER BY r)
+              FROM unnest(p.polroles) AS r),
+    'using', pg_get_expr(p.polqual, p.polrelid),
+    'check', pg_get_expr(p.polwithcheck, p.polrelid),
+    'comment', obj_description(p.oid, 'pg_policy')))
+FROM pg_policy p
+JOIN pg_class c ON c.oid = p.polrelid
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s)
+
+-- name: statistics
+-- what: Which extended statistics are there?
+-- versions: 15-
+SELECT quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
+    'definition', pg_get_statisticsobjdef(s.oid)))
+FROM pg_statistic_ext s
+WHERE s.stxnamespace = %(schema)s::regnamespace

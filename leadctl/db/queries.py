@@ -1,0 +1,70 @@
+"""Named SQL blocks: catalog queries live in `.sql` files beside the module that runs them.
+
+A block begins with `-- name: NAME`, then `-- what: …`, what question it answers, and
+`-- versions: 15-` or `-- versions: 15-16`, the major versions of the server that it is for.
+The same name may stand several times with different versions.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+_HEADER = re.compile(
+    r"^-- name: (?P<name>\w+)\n"
+    r"^-- what: (?P<what>(?:.+\n)(?:^-- {2,}.+\n)*)"
+    r"^-- versions: (?P<since>\d+)-(?P<until>\d*)\n",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """One named block."""
+
+    name: str
+    what: str
+    since: int
+    until: int
+    sql: str
+
+
+class Queries:
+    """The blocks of one `.sql` file, read when one is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def blocks(self) -> tuple[Query, ...]:
+        """All blocks, in the order of the file."""
+        text = self._path.read_text(encoding="utf-8")
+        headers = list(_HEADER.finditer(text))
+        ends = [header.start() for header in headers[1:]] + [len(text)]
+        return tuple(
+            _query(header, text[header.end() : end])
+            for header, end in zip(headers, ends, strict=True)
+        )
+
+    def get(self, name: str, server_version: int) -> str:
+        """Return the SQL of a block for a server; `server_version` is libpq's, such as 180006."""
+        major = server_version // 10000
+        for block in self.blocks:
+            if block.name == name and block.since <= major <= block.until:
+                return block.sql
+        raise KeyError(f"{self._path.name} has no block {name} for PostgreSQL {major}")
+
+
+def beside(module: str, name: str) -> Queries:
+    """Return the blocks of the file `name` in the folder of a module, which passes `__file__`."""
+    return Queries(Path(module).with_name(name))
+
+
+def _query(header: re.Match[str], text: str) -> Query:
+    return Query(
+        name=header["name"],
+        what=re.sub(r"\s*\n(-- +)?", " ", header["what"]).strip(),
+        since=int(header["since"]),
+        until=int(header["until"] or 999),
+        sql=text.strip().rstrip(";"),
+    )

@@ -1,0 +1,158 @@
+"""The schema `leadctl` in a target: identity, recorded migrations and the journal of runs.
+
+It is read and written through named SQL blocks, not SQLAlchemy: `health-check` and a `migrate`
+with nothing to do read it, and may import no SQLAlchemy.  Reading never creates it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from leadctl.db.connect import Connection, whoami
+from leadctl.db.queries import beside
+from leadctl.errors import InsufficientPrivilege, NewerState
+
+VERSION_TABLE = "alembic_version"
+"""Alembic's table in the schema: the truth of what is applied."""
+STATE_VERSION = 1
+_QUERIES = beside(__file__, "state.sql")
+_CREATE_LOCK = "leadctl: creating the schema leadctl"
+
+
+@dataclass(frozen=True)
+class AppliedRevision:
+    """A revision as it was recorded when it was applied."""
+
+    app: str
+    revision: str
+    checksum: str
+    applied_at: datetime
+    applied_by: str
+    duration_ms: int
+
+
+def ensure(connection: Connection, environment: str | None) -> None:
+    """Create the schema `leadctl` where it is missing, in a transaction of its own.
+
+    Raises InsufficientPrivilege where that is not allowed, NewerState where a newer leadctl
+    made it.
+    """
+    if is_there(connection):
+        check_version(connection)
+        return
+    try:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
+            if not is_there(connection):
+                _execute_all(connection, "create", {"environment": environment})
+    except psycopg.errors.InsufficientPrivilege:
+        raise InsufficientPrivilege(
+            f"The role {connection.info.user} may not create the schema leadctl in the database "
+            f"{connection.info.dbname}, where leadctl records what it does.",
+            hint=f'Let an owner run: GRANT CREATE ON DATABASE "{connection.info.dbname}" '
+            f'TO "{connection.info.user}"',
+        ) from None
+
+
+def is_there(connection: Connection) -> bool:
+    """Whether the database has the schema `leadctl`."""
+    row = connection.execute("SELECT to_regclass('leadctl.identity') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def check_version(connection: Connection) -> None:
+    """Refuse a schema `leadctl` that a newer leadctl made.  Raises NewerState."""
+    row = connection.execute(_sql(connection, "state_version")).fetchone()
+    if row and row[0] > STATE_VERSION:
+        raise NewerState(
+            f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "
+            f"(state version {row[0]}; this one knows {STATE_VERSION}).",
+            hint="Update leadctl: pip install --upgrade leadctl",
+        )
+
+
+def current_revisions(connection: Connection, schema: str) -> list[str] | None:
+    """Return what `alembic_version` says is applied; None where the table does not exist."""
+    table = psycopg.sql.Identifier(schema, VERSION_TABLE)
+    name = table.as_string(connection)
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    if not (row and row[0]):
+        return None
+    query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)
+    return [revision for (revision,) in connection.execute(query)]
+
+
+def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevision]:
+    """Return what was recorded as applied to a schema, by any app, in the order of applying."""
+    if not is_there(connection):
+        return []
+    check_version(connection)
+    with connection.cursor(row_factory=class_row(AppliedRevision)) as cursor:
+        return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
+
+
+def fingerprint(connection: Connection, app: str, schema: str) -> Mapping[str, Any] | None:
+    """Return what the schema should look like, as recorded after its last revision."""
+    if not is_there(connection):
+        return None
+    row = connection.execute(
+        _sql(connection, "fingerprint"), {"app": app, "schema": schema}
+    ).fetchone()
+    return row[0] if row else None
+
+
+def record_migration(
+    connection: Connection,
+    *,
+    app: str,
+    schema: str,
+    revision: str,
+    checksum: str,
+    sql: str,
+    duration_ms: int,
+) -> None:
+    """Record an applied revision, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "record_migration"),
+        {
+            "app": app,
+            "schema": schema,
+            "revision": revision,
+            "checksum": checksum,
+            "sql": sql,
+            "who": whoami(),
+            "duration_ms": duration_ms,
+        },
+    )
+
+
+def forget_migration(connection: Connection, *, app: str, schema: str, revision: str) -> None:
+    """Record that a revision is no longer applied, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
+    )
+
+
+def record_fingerprint(
+    connection: Connection, *, app: str, schema: str, revision: str, content: Mapping[str, Any]
+) -> None:
+    """Record what the schema looks like after a revision, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "record_fingerprint"),
+        {"app": app, "schema": schema, "revision": revision, "fingerprint": Jsonb(content)},
+    )
+
+
+def _sql(connection: Connection, name: str) -> Any:
+    return _QUERIES.get(name, connection.info.server_version)
+
+
+def _execute_all(connection: Connection, name: str, params: Mapping[str, Any]) -> None:
+    """Execute a block of several statements: the server takes parameters for one at a time."""
+    for statement in _sql(connection, name).split(";\n"):
+        connection.execute(statement, params)

@@ -1,0 +1,86 @@
+-- The schema "leadctl" in a target: what leadctl knows about the database, inside the database.
+
+-- name: create
+-- what: Creates the schema leadctl and its tables, as of state version 1.
+-- versions: 15-
+CREATE SCHEMA IF NOT EXISTS leadctl;
+COMMENT ON SCHEMA leadctl IS 'leadctl: identity, migrations and journal of this database';
+CREATE TABLE leadctl.identity (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    state_version integer NOT NULL,
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    environment text,
+    protected boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE leadctl.migration (
+    app text NOT NULL,
+    schema text NOT NULL,
+    revision text NOT NULL,
+    checksum text NOT NULL,
+    sql text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_by text NOT NULL,
+    duration_ms integer NOT NULL,
+    fingerprint jsonb,
+    PRIMARY KEY (schema, app, revision)
+);
+COMMENT ON COLUMN leadctl.migration.fingerprint IS
+    'what the schema should look like after this revision; kept for the last one only';
+CREATE TABLE leadctl.run (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    command text NOT NULL,
+    app text,
+    schema text,
+    run_by text NOT NULL,
+    session integer NOT NULL,
+    session_start timestamptz NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at timestamptz,
+    outcome text,
+    summary jsonb
+);
+CREATE INDEX run_started_at ON leadctl.run (started_at);
+INSERT INTO leadctl.identity (state_version, environment) VALUES (1, %(environment)s)
+
+-- name: state_version
+-- what: Is the schema leadctl there, and of which version?
+-- versions: 15-
+SELECT state_version FROM leadctl.identity
+
+-- name: migrations
+-- what: Which revisions were applied to a schema, by which app, when, by whom?
+-- versions: 15-
+SELECT app, revision, checksum, applied_at, applied_by, duration_ms
+FROM leadctl.migration WHERE schema = %(schema)s ORDER BY applied_at, revision
+
+-- name: fingerprint
+-- what: What should a schema look like?
+-- versions: 15-
+SELECT fingerprint FROM leadctl.migration
+WHERE schema = %(schema)s AND app = %(app)s AND fingerprint IS NOT NULL
+ORDER BY applied_at DESC LIMIT 1
+
+-- name: record_migration
+-- what: Records that a revision was applied.
+-- versions: 15-
+INSERT INTO leadctl.migration (app, schema, revision, checksum, sql, applied_by, duration_ms)
+VALUES (%(app)s, %(schema)s, %(revision)s, %(checksum)s, %(sql)s,
+        current_user || ', ' || %(who)s, %(duration_ms)s)
+ON CONFLICT (schema, app, revision) DO UPDATE SET
+    checksum = excluded.checksum, sql = excluded.sql, applied_at = excluded.applied_at,
+    applied_by = excluded.applied_by, duration_ms = excluded.duration_ms
+
+-- name: forget_migration
+-- what: Records that a revision is no longer applied.
+-- versions: 15-
+DELETE FROM leadctl.migration
+WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
+
+-- name: record_fingerprint
+-- what: Records what the schema looks like after its newest revision, and only there.
+-- versions: 15-
+UPDATE leadctl.migration
+SET fingerprint = CASE WHEN revision = %(revision)s THEN %(fingerprint)s::jsonb END
+WHERE app = %(app)s AND schema = %(schema)s
+  AND (revision = %(revision)s OR fingerprint IS NOT NULL)

@@ -1,0 +1,24 @@
+"""The shared model module: base, mixins, column types and query helpers for any app."""
+
+from leadctl.models.base import NAMING_CONVENTION, TYPES, Base, new_metadata, one_of
+from leadctl.models.encrypted import EncryptedText
+from leadctl.models.mixins import CreatedAt, CuidId, SoftDelete, Timestamps, UuidId
+from leadctl.models.queries import Page, only_active, paginate, with_retry
+
+__all__ = [
+    "NAMING_CONVENTION",
+    "TYPES",
+    "Base",
+    "CreatedAt",
+    "CuidId",
+    "EncryptedText",
+    "Page",
+    "SoftDelete",
+    "Timestamps",
+    "UuidId",
+    "new_metadata",
+    "one_of",
+    "only_active",
+    "paginate",
+    "with_retry",
+]

@@ -1,0 +1,69 @@
+"""The effective settings, each with its source; secrets stay hidden."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from leadctl.crypto.keyring import from_settings
+from leadctl.errors import LeadctlError
+from leadctl.redact import HIDDEN, Secret
+from leadctl.settings import Settings
+from leadctl.settings.url import parse_url
+
+
+@dataclass(frozen=True)
+class EffectiveSetting:
+    """One setting: its variable, the value as it may be shown, and where it came from."""
+
+    name: str
+    variable: str
+    value: str | int | float | bool | None
+    source: str
+    help: str
+
+
+@dataclass(frozen=True)
+class EffectiveConfig:
+    """All settings of this run."""
+
+    project: Path
+    config_file: Path | None
+    environments: tuple[str, ...]
+    apps: tuple[str, ...]
+    keys: tuple[str, ...]
+    """Label and fingerprint of each encryption key; the first encrypts."""
+    settings: tuple[EffectiveSetting, ...]
+
+
+def effective_config(settings: Settings, apps: tuple[str, ...]) -> EffectiveConfig:
+    """Describe the settings.  Raises InvalidKey for a key that cannot be one."""
+    return EffectiveConfig(
+        project=settings.project,
+        config_file=settings.config_file,
+        environments=tuple(settings.environments),
+        apps=apps,
+        keys=tuple(f"{key.label} {key.fingerprint}" for key in from_settings(settings).keys),
+        settings=tuple(
+            EffectiveSetting(
+                name=declared.name,
+                variable=declared.metadata["variable"],
+                value=_shown(declared.name, getattr(settings, declared.name)),
+                source=settings.source(declared.name),
+                help=declared.metadata["help"],
+            )
+            for declared in fields(Settings)
+            if "variable" in declared.metadata
+        ),
+    )
+
+
+def _shown(name: str, value: object) -> str | int | float | bool | None:
+    if isinstance(value, Secret):
+        if name not in {"url", "direct_url"}:
+            return HIDDEN
+        try:
+            return parse_url(value.reveal()).redacted()
+        except LeadctlError as error:
+            return f"invalid: {error.message}"
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)

@@ -1,0 +1,149 @@
+"""Applying revisions through Alembic, one at a time, each in a transaction of its own."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import MetaData, inspect
+from sqlalchemy.exc import DBAPIError
+
+from leadctl.apps.registry import App, builtin_migrations, load_metadata
+from leadctl.db.engine import run_engine
+from leadctl.db.state import VERSION_TABLE
+from leadctl.db.target import Target
+from leadctl.db.translate import translate
+from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
+from leadctl.operations.migrate.execution import Execution
+from leadctl.operations.migrate.revisions import History, Revision
+from leadctl.operations.migrate.up import AppliedNow
+
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 1.0
+_LOCK_NOT_AVAILABLE = "55P03"
+
+Narrate = Callable[[str], None]
+
+
+def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
+    """Return Alembic's view of a folder of revisions, with leadctl's env.py and template."""
+    config = Config()
+    config.set_main_option("script_location", str(builtin_migrations()).replace("%", "%%"))
+    script = ScriptDirectory(str(builtin_migrations()), version_locations=[str(history.folder)])
+    return config, script
+
+
+def apply(
+    target: Target,
+    app: App,
+    history: History,
+    revisions: list[Revision],
+    *,
+    lock_timeout: float,
+    narrate: Narrate,
+) -> list[AppliedNow]:
+    """Apply revisions in order.  The caller holds the target's lock.
+
+    A statement that waits longer than `lock_timeout` seconds for a table's lock ends its
+    revision, which is tried again a few times.  Raises RevisionFailed.
+    """
+    metadata = load_metadata(app)
+    config, script = script_directory(history)
+    applied: list[AppliedNow] = []
+    with run_engine(target, "migrate").connect() as connection:
+        if any(not revision.down for revision in revisions):
+            _refuse_tables_in_the_way(connection, metadata, app, target)
+        execution = Execution(connection, app, history, target.schema, lock_timeout)
+        for revision in revisions:
+            narrate(f"Applying {revision.id}: {revision.message}")
+            started = time.perf_counter()
+            _apply_one(connection, config, script, revision, execution, narrate)
+            elapsed = round((time.perf_counter() - started) * 1000)
+            applied.append(AppliedNow(revision.id, revision.message, elapsed))
+    return applied
+
+
+def _apply_one(
+    connection: SqlConnection,
+    config: Config,
+    script: ScriptDirectory,
+    revision: Revision,
+    execution: Execution,
+    narrate: Narrate,
+) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            execution.begin()
+            _run(connection, config, script, revision, execution)
+            return
+        except Exception as error:
+            _roll_back(connection)
+            state = getattr(getattr(error, "orig", error), "sqlstate", None)
+            if state != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
+                raise _failed(revision, error) from error
+            narrate(f"{revision.id}: a table was locked by others; trying again ({attempt}).")
+            time.sleep(_PAUSE_SECONDS * attempt * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def _run(
+    connection: SqlConnection,
+    config: Config,
+    script: ScriptDirectory,
+    revision: Revision,
+    execution: Execution,
+) -> None:
+    def steps(heads: Any, _context: Any) -> Iterable[Any]:
+        return script._upgrade_revs(revision.id, heads)  # noqa: SLF001 - as Alembic's own commands do
+
+    with EnvironmentContext(config, script, fn=steps) as environment:
+        environment.configure(
+            connection=connection,
+            transaction_per_migration=True,
+            on_version_apply=execution.on_version_apply,
+        )
+        with environment.begin_transaction():
+            environment.run_migrations()
+
+
+def _roll_back(connection: SqlConnection) -> None:
+    try:
+        connection.rollback()
+    except DBAPIError:
+        connection.invalidate()  # the server is gone, and with it the transaction
+
+
+def _failed(revision: Revision, error: Exception) -> LeadctlError:
+    if isinstance(error, LeadctlError):
+        return error
+    translated = translate(error)
+    if isinstance(translated, ConnectionFailed):
+        return translated
+    reason = _reason(error) if translated is None else translated.message
+    return RevisionFailed(
+        f"The revision {revision.id} failed and was not applied: {reason}",
+        hint=f"Mend {revision.path.name} or the data it stumbles over, then run leadctl migrate "
+        "again: it goes on from there.",
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _refuse_tables_in_the_way(
+    connection: SqlConnection, metadata: MetaData, app: App, target: Target
+) -> None:
+    """Refuse a first migrate into a schema that already has tables of the app's names."""
+    names = set(inspect(connection).get_table_names())
+    connection.rollback()
+    taken = sorted(names & set(metadata.tables))
+    if taken and VERSION_TABLE not in names:
+        raise SchemaTaken(
+            f"The schema {target.schema} of {target.database} has tables of the names that "
+            f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",
+            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
+        )

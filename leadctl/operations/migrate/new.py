@@ -1,0 +1,133 @@
+"""Writing a revision: what the models have and the database lacks, as autogenerate sees it."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate import RevisionContext
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.environment import EnvironmentContext
+
+from leadctl.apps.registry import App, load_metadata
+from leadctl.db import state
+from leadctl.db.connect import connect
+from leadctl.db.engine import run_engine
+from leadctl.db.target import Target
+from leadctl.errors import MigrationsInvalid, OperationFailed
+from leadctl.operations.migrate.apply import script_directory
+from leadctl.operations.migrate.revisions import History, read_history
+
+_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
+
+
+@dataclass(frozen=True)
+class NewRevision:
+    """A revision that was written; `path` is None where there was nothing to write."""
+
+    app: str
+    revision: str | None
+    follows: str | None
+    path: Path | None
+
+
+def new(target: Target, app: App, message: str, *, empty: bool = False) -> NewRevision:
+    """Write the revision that takes the database to the models; `empty` one without operations.
+
+    Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
+    """
+    _check_writable(app)
+    app.migrations.mkdir(parents=True, exist_ok=True)
+    history = read_history(app.migrations)
+    if not empty:
+        _refuse_pending(target, history)
+    revision_id = _next_id(app, history)
+    written = _write(target, app, history, message, revision_id, empty=empty)
+    if written is None:
+        return NewRevision(app.name, None, history.head, None)
+    return NewRevision(app.name, revision_id, history.head, written)
+
+
+def _check_writable(app: App) -> None:
+    if not os.access(app.migrations if app.migrations.exists() else app.migrations.parent, os.W_OK):
+        raise MigrationsInvalid(
+            f"The folder {app.migrations} cannot be written to.",
+            hint="Declare an app of your own in leadctl.toml for models of your own."
+            if app.builtin
+            else "Make it writable.",
+        )
+
+
+def _refuse_pending(target: Target, history: History) -> None:
+    with connect(target, "new", read_only=True) as connection:
+        current = state.current_revisions(connection, target.schema) or []
+    pending = history.pending(current)
+    if pending:
+        raise OperationFailed(
+            f"{len(pending)} revisions are pending on {target.database}, so it is not what the "
+            "new revision would follow.",
+            hint="Apply them first with: leadctl migrate",
+        )
+
+
+def _next_id(app: App, history: History) -> str:
+    """Continue the numbering of the history where it has one."""
+    numbered = _NUMBERED.match(history.head or f"{app.name}_0000")
+    if numbered is None:
+        return os.urandom(6).hex()
+    return f"{numbered['prefix']}{int(numbered['number']) + 1:04d}"
+
+
+def _write(
+    target: Target, app: App, history: History, message: str, revision_id: str, *, empty: bool
+) -> Path | None:
+    config, script = script_directory(history)
+    slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40]
+    number = _NUMBERED.match(revision_id)
+    script.file_template = f"{number['number'] if number else revision_id}_{slug}"
+    metadata = load_metadata(app)
+    found: list[MigrationScript] = []
+    command: dict[str, Any] = {
+        "message": message,
+        "autogenerate": not empty,
+        "sql": False,
+        "head": "head",
+        "splice": False,
+        "branch_label": None,
+        "version_path": str(history.folder),
+        "rev_id": revision_id,
+        "depends_on": None,
+    }
+    revision = RevisionContext(config, script, command)
+    if empty:
+        return _path(next(iter(revision.generate_scripts())))
+
+    def compare(heads: Any, context: Any) -> list[Any]:
+        revision.run_autogenerate(heads, context)
+        return []
+
+    def keep(_context: Any, _revision: Any, directives: list[MigrationScript]) -> None:
+        upgrade = directives[0].upgrade_ops
+        if upgrade is not None and upgrade.is_empty():
+            directives.clear()
+        found.extend(directives)
+
+    with (
+        run_engine(target, "new").connect() as connection,
+        EnvironmentContext(config, script, fn=compare) as environment,
+    ):
+        environment.configure(
+            connection=connection,
+            target_metadata=metadata,
+            process_revision_directives=keep,
+            compare_server_default=True,
+        )
+        with environment.begin_transaction():
+            environment.run_migrations()
+        connection.rollback()
+    return _path(next(iter(revision.generate_scripts()))) if found else None
+
+
+def _path(script: Any) -> Path:
+    return Path(script.path)

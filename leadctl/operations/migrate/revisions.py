@@ -1,0 +1,186 @@
+"""The history of revisions, read from the files' text: nothing is imported or executed."""
+
+import ast
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from leadctl.errors import MigrationsInvalid, UnknownRevision
+
+_REVISION = re.compile(r"^revision\b[^=\n]*=\s*(['\"])(?P<id>.+?)\1", re.MULTILINE)
+_DOWN = re.compile(
+    r"^down_revision\b[^=\n]*=\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\2)",
+    re.MULTILINE,
+)
+_DOC = re.compile(r"\A(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One file of the history."""
+
+    id: str
+    down: tuple[str, ...]
+    """The revisions that it follows; empty for the first one."""
+    message: str
+    path: Path
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the file, whatever its line endings, as hexadecimal digits."""
+        content = self.path.read_bytes().replace(b"\r\n", b"\n")
+        return hashlib.sha256(content).hexdigest()
+
+
+class History:
+    """The revisions of a folder, ordered so that each comes after those it follows."""
+
+    def __init__(self, folder: Path, revisions: Mapping[str, Revision]) -> None:
+        self.folder = folder
+        self._by_id = revisions
+        self.revisions = _in_order(folder, revisions)
+
+    @property
+    def heads(self) -> list[str]:
+        """The revisions that none follows."""
+        followed = {down for revision in self.revisions for down in revision.down}
+        return [revision.id for revision in self.revisions if revision.id not in followed]
+
+    @property
+    def head(self) -> str | None:
+        """The one head; None for an empty folder.  Raises MigrationsInvalid for several."""
+        heads = self.heads
+        if len(heads) > 1:
+            raise MigrationsInvalid(
+                f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
+                hint="Two branches were merged. Make one revision follow the other, or join them "
+                f"with: leadctl migrate new --merge -m 'merge {' and '.join(heads[:2])}'",
+            )
+        return heads[0] if heads else None
+
+    def __contains__(self, revision: str) -> bool:
+        return revision in self._by_id
+
+    def get(self, name: str) -> Revision:
+        """Return a revision by its id or the unique beginning of it.  Raises UnknownRevision."""
+        if name in self._by_id:
+            return self._by_id[name]
+        matching = [revision for revision in self.revisions if revision.id.startswith(name)]
+        if len(matching) == 1:
+            return matching[0]
+        what = "is not" if not matching else f"is the beginning of {len(matching)} revisions"
+        raise UnknownRevision(
+            f"The revision {name} {what} in {self.folder}.", hint="See: leadctl migrate status"
+        )
+
+    def ancestors(self, heads: Collection[str]) -> set[str]:
+        """Return the given revisions and all that they follow.  Raises UnknownRevision."""
+        found: set[str] = set()
+        waiting = list(heads)
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            if name not in self._by_id:
+                raise UnknownRevision(
+                    f"The database is at revision {name}, which is not in {self.folder}.",
+                    hint="Check out the code that made it, or that --app and --schema are right.",
+                )
+            found.add(name)
+            waiting.extend(self._by_id[name].down)
+        return found
+
+    def pending(self, current: Collection[str]) -> list[Revision]:
+        """Return what a database at `current` lacks, in the order of applying."""
+        applied = self.ancestors(current)
+        return [revision for revision in self.revisions if revision.id not in applied]
+
+
+def read_history(folder: Path) -> History:
+    """Read the history of a folder, or of its `versions/` where it is an Alembic environment.
+
+    Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
+    is there twice, a revision that follows a missing one, a cycle.
+    """
+    versions = folder / "versions" if (folder / "versions").is_dir() else folder
+    if not versions.is_dir():
+        what = "is not a folder" if versions.exists() else "does not exist"
+        raise MigrationsInvalid(
+            f"The migrations folder {versions} {what}.",
+            hint="Name the folder of the revisions as `migrations` of the app, or make it.",
+        )
+    revisions: dict[str, Revision] = {}
+    for path in sorted(versions.glob("*.py")):
+        revision = _read(path)
+        if revision is None:
+            continue
+        if revision.id in revisions:
+            raise MigrationsInvalid(
+                f"The revision {revision.id} is there twice: {revisions[revision.id].path.name} "
+                f"and {path.name}.",
+                hint="Give one of them an id of its own.",
+            )
+        revisions[revision.id] = revision
+    return History(versions, revisions)
+
+
+def _read(path: Path) -> Revision | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationsInvalid(
+            f"Cannot read {path}: {error}", hint="Make it a readable UTF-8 file."
+        ) from None
+    found = _REVISION.search(text)
+    if found is None:
+        return None
+    down = _DOWN.search(text)
+    doc = _DOC.match(text)
+    return Revision(
+        id=found["id"],
+        down=_down_revisions(path, down["value"] if down else "None"),
+        message=doc["line"].strip().rstrip(".") if doc else path.stem,
+        path=path,
+    )
+
+
+def _down_revisions(path: Path, expression: str) -> tuple[str, ...]:
+    try:
+        value = ast.literal_eval(expression)
+    except (ValueError, SyntaxError):
+        raise MigrationsInvalid(
+            f"{path.name}: down_revision is {expression}, which is not a literal.",
+            hint="Write down_revision as a text, a tuple of texts or None.",
+        ) from None
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _in_order(folder: Path, revisions: Mapping[str, Revision]) -> list[Revision]:
+    """Sort topologically; among those that could come next, by file name."""
+    for revision in revisions.values():
+        for down in revision.down:
+            if down not in revisions:
+                raise MigrationsInvalid(
+                    f"{revision.path.name} follows the revision {down}, which is not in {folder}.",
+                    hint="Restore the missing file, or correct down_revision.",
+                )
+    sorter = TopologicalSorter({name: revision.down for name, revision in revisions.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise MigrationsInvalid(
+            f"The history in {folder} goes in a circle: {' → '.join(error.args[1])}.",
+            hint="Correct the down_revision of one of them.",
+        ) from None
+    ordered: list[Revision] = []
+    while sorter.is_active():
+        ready = sorted((revisions[name] for name in sorter.get_ready()), key=lambda r: r.path.name)
+        ordered += ready
+        sorter.done(*(revision.id for revision in ready))
+    return ordered

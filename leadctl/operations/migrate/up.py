@@ -1,0 +1,120 @@
+"""Applying what is pending.
+
+Nothing to do is found out without SQLAlchemy and Alembic: the folder is read as text, the
+database with psycopg.  Only then is the lock taken and the machinery loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from leadctl.apps.registry import App
+from leadctl.db import state
+from leadctl.db.connect import Connection, connect
+from leadctl.db.lock import schema_lock
+from leadctl.db.target import Target
+from leadctl.errors import SchemaTaken, UnknownDatabase
+from leadctl.operations.database import ensure_database, ensure_schema
+from leadctl.operations.migrate.revisions import History, Revision, read_history
+
+Narrate = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class AppliedNow:
+    """One revision that this run applied."""
+
+    revision: str
+    message: str
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class MigrateResult:
+    """What `migrate` did."""
+
+    app: str
+    database: str
+    schema: str
+    current: str | None
+    """The revision that the database is at now."""
+    applied: tuple[AppliedNow, ...]
+    pending: tuple[str, ...]
+    """What is still pending: not empty only where fewer were asked for."""
+
+
+def up(
+    target: Target,
+    app: App,
+    *,
+    to: str | None = None,
+    steps: int | None = None,
+    lock_wait: float,
+    lock_timeout: float,
+    narrate: Narrate,
+) -> MigrateResult:
+    """Apply the pending revisions: all, up to one, or the next `steps`.
+
+    Creates the database and the schema where they are missing.  `lock_wait` and `lock_timeout`
+    are in seconds.  Raises LockHeld, RevisionFailed, and what connecting raises.
+    """
+    history = read_history(app.migrations)
+    goal = history.get(to).id if to else history.head
+    wanted = history.ancestors([goal]) if goal else set()
+    current = _current(target, app, narrate)
+    applied: list[AppliedNow] = []
+    if _pending(history, current, wanted):
+        with schema_lock(target, "migrate", lock_wait, narrate):
+            with connect(target, "migrate") as connection:
+                ensure_schema(connection, target, narrate)
+                state.ensure(connection, target.environment)
+            pending = _pending(history, _current(target, app, narrate), wanted)[:steps]
+            from leadctl.operations.migrate.apply import apply  # loads SQLAlchemy and Alembic
+
+            applied = apply(
+                target, app, history, pending, lock_timeout=lock_timeout, narrate=narrate
+            )
+            current = _current(target, app, narrate)
+    return MigrateResult(
+        app=app.name,
+        database=target.database,
+        schema=target.schema,
+        current=", ".join(current) or None,
+        applied=tuple(applied),
+        pending=tuple(revision.id for revision in history.pending(current)),
+    )
+
+
+def _pending(history: History, current: list[str], wanted: set[str]) -> list[Revision]:
+    return [revision for revision in history.pending(current) if revision.id in wanted]
+
+
+def _current(target: Target, app: App, narrate: Narrate) -> list[str]:
+    """Return what the database is at, creating the database where it is missing."""
+    try:
+        connection = connect(target, "migrate")
+    except UnknownDatabase:
+        ensure_database(target, narrate)
+        connection = connect(target, "migrate")
+    with connection:
+        refuse_other_apps(connection, target, app)
+        return state.current_revisions(connection, target.schema) or []
+
+
+def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
+    """Refuse a schema that another app was migrated into.  Raises SchemaTaken."""
+    others = {
+        applied.app
+        for applied in state.applied_revisions(connection, target.schema)
+        if applied.app != app.name
+    }
+    if others:
+        tables = connection.execute(
+            "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
+            " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
+            (target.schema,),
+        ).fetchone()
+        raise SchemaTaken(
+            f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
+            f"{', '.join(sorted(others))}; in the way are: {tables[0] if tables else ''}.",
+            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
+        )

@@ -1,0 +1,155 @@
+"""Seeding: making sure that an app's fixtures are there, and changing nothing that is."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, MetaData, Select, Table, and_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from leadctl.apps.fixtures import Fixture, Ref
+from leadctl.apps.registry import App, load_metadata, load_object
+from leadctl.crypto import Keyring, using
+from leadctl.db.engine import run_engine
+from leadctl.db.target import Target
+from leadctl.errors import SeedFailed
+from leadctl.models.encrypted import encrypted_columns
+
+Narrate = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SeededTable:
+    """What seeding did to one table, in rows."""
+
+    table: str
+    inserted: int
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What seeding did; a seed function of one's own is not counted."""
+
+    app: str
+    database: str
+    schema: str
+    tables: tuple[SeededTable, ...]
+
+    @property
+    def inserted(self) -> int:
+        """The rows that were inserted, in all."""
+        return sum(table.inserted for table in self.tables)
+
+
+def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
+    """Insert the fixtures that are missing, in one transaction; other rows stay as they are.
+
+    Raises MissingKey before anything is written where a column is encrypted and there is no key,
+    and SeedFailed.
+    """
+    metadata = load_metadata(app)
+    fixtures = load_object(app, app.seed, "seed") if app.seed else ()
+    needs_key = callable(fixtures) or any(isinstance(fixture, Fixture) for fixture in fixtures)
+    if needs_key and any(True for _ in encrypted_columns(metadata)):
+        keyring.primary  # noqa: B018 - raises where there is none
+    tables: tuple[SeededTable, ...] = ()
+    with using(keyring), run_engine(target, "seed").connect() as connection:
+        try:
+            with connection.begin():
+                if callable(fixtures):
+                    narrate(f"Running {app.seed}")
+                    with Session(connection, join_transaction_mode="create_savepoint") as session:
+                        fixtures(session)
+                        session.commit()
+                else:
+                    tables = _insert_missing(connection, metadata, fixtures)
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", "") != "42P01":
+                raise
+            raise SeedFailed(
+                f"{target.database} lacks a table that the fixtures of {app.name} need: "
+                f"{error.orig}".strip(),
+                hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
+            ) from None
+    return SeedResult(app.name, target.database, target.schema, tables)
+
+
+def _insert_missing(
+    connection: Connection, metadata: MetaData, fixtures: tuple[Fixture, ...]
+) -> tuple[SeededTable, ...]:
+    inserted: Counter[str] = Counter()
+    unchanged: Counter[str] = Counter()
+    for fixture in fixtures:
+        counter = inserted if _insert(connection, metadata, fixture) else unchanged
+        counter[fixture.table] += 1
+    names = dict.fromkeys(fixture.table for fixture in fixtures)
+    return tuple(SeededTable(name, inserted[name], unchanged[name]) for name in names)
+
+
+def _insert(connection: Connection, metadata: MetaData, fixture: Fixture) -> bool:
+    """Insert a fixture's row unless it is there; say whether it was inserted."""
+    table = _table(metadata, fixture.table)
+    if _find(connection, metadata, fixture.table, fixture.key, next(iter(table.columns))):
+        return False
+    values = {
+        name: _value(connection, metadata, value)
+        for name, value in {**fixture.values, **fixture.key}.items()
+    }
+    # DO NOTHING, since another seed may insert the same row between our look and this.
+    done = connection.execute(insert(table).values(values).on_conflict_do_nothing())
+    if done.rowcount:
+        return True
+    if not _find(connection, metadata, fixture.table, fixture.key, next(iter(table.columns))):
+        raise SeedFailed(
+            f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
+            "unique values.",
+            hint=f"Look for it with: leadctl studio {fixture.table}",
+        )
+    return False
+
+
+def _value(connection: Connection, metadata: MetaData, value: Any) -> Any:
+    if isinstance(value, Ref):
+        column = _table(metadata, value.table).columns[value.column]
+        found = _find(connection, metadata, value.table, value.key, column)
+        if found is None:
+            raise SeedFailed(
+                f"A fixture refers to {value.table} with {dict(value.key)}, which is not there.",
+                hint="List the fixture that it refers to before it.",
+            )
+        return found[0]
+    return value() if callable(value) else value
+
+
+def _find(
+    connection: Connection,
+    metadata: MetaData,
+    table_name: str,
+    key: Mapping[str, Any],
+    column: Column[Any],
+) -> Any:
+    table = _table(metadata, table_name)
+    conditions: list[ColumnElement[bool]] = [
+        table.columns[name] == _value(connection, metadata, value) for name, value in key.items()
+    ]
+    query: Select[Any] = select(column).where(and_(*conditions))
+    return connection.execute(query).first()
+
+
+def _table(metadata: MetaData, name: str) -> Table:
+    try:
+        return metadata.tables[name]
+    except KeyError:
+        raise SeedFailed(
+            f"A fixture is for the table {name}, which the models do not have.",
+            hint=f"There are: {', '.join(sorted(metadata.tables))}.",
+        ) from None
+
+
+def _describe(fixture: Fixture) -> str:
+    plain = {name: value for name, value in fixture.key.items() if not isinstance(value, Ref)}
+    return f"{fixture.table} {plain}" if plain else fixture.table

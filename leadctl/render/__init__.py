@@ -1,0 +1,1 @@
+"""Rendering: results become text, one writer per output format."""

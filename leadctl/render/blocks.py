@@ -1,0 +1,45 @@
+"""What a view consists of, before any format: lines, pairs and grids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Style = Literal["", "good", "warn", "bad", "dim", "strong"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text with a meaning that a terminal may colour."""
+
+    text: str
+    style: Style = ""
+
+
+Value = str | int | float | datetime | bool | None | Cell
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sentence."""
+
+    text: str
+    style: Style = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: titles and rows.  A title that ends with `>` is a column of numbers."""
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Names and values, one pair a line."""
+
+    pairs: Sequence[tuple[str, Value]]
+
+
+Block = Line | Grid | Pairs

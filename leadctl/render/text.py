@@ -1,0 +1,36 @@
+"""Values as people read them: numbers, times, and data that must not reach the terminal raw."""
+
+import re
+from datetime import UTC, datetime
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_AGES = ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600), (86400 * 60, "d", 86400))
+
+
+def plain(text: str) -> str:
+    """Return a text in which control characters show as their code instead of acting."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago a moment was; a date where that was long ago."""
+    seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    for limit, unit, size in _AGES:
+        if seconds < limit:
+            return f"{max(0, seconds) // size:.0f} {unit} ago"
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"
+
+
+def value_text(value: object) -> str:
+    """Return any value of a cell as text: nothing as empty, times as age, numbers grouped."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, datetime):
+        return ago(value)
+    return plain(str(value))

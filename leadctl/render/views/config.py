@@ -1,0 +1,32 @@
+"""The view of the effective settings."""
+
+from leadctl.operations.config import EffectiveConfig
+from leadctl.render.blocks import Block, Cell, Grid, Pairs
+
+
+def config(result: EffectiveConfig) -> list[Block]:
+    """The folder, then every setting with its source."""
+    return [
+        Pairs(
+            [
+                ("Project", str(result.project)),
+                ("File", str(result.config_file) if result.config_file else "none"),
+                ("Environments", ", ".join(result.environments) or "none"),
+                ("Apps", ", ".join(result.apps)),
+                ("Keys", ", ".join(result.keys) or "none"),
+            ]
+        ),
+        Grid(
+            ["Setting", "Value", "Source"],
+            [
+                (entry.variable, _plain(entry.value), Cell(entry.source, "dim"))
+                for entry in result.settings
+            ],
+        ),
+    ]
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""Views of migrate's results."""
+
+from typing import TYPE_CHECKING
+
+from leadctl.operations.migrate.history import MigrationHistory
+from leadctl.operations.migrate.status import MigrationStatus, RevisionState
+from leadctl.operations.migrate.up import MigrateResult
+from leadctl.render.blocks import Block, Cell, Grid, Line, Style
+
+if TYPE_CHECKING:
+    from leadctl.operations.migrate.new import NewRevision  # which loads Alembic
+
+_STYLES: dict[RevisionState, Style] = {
+    RevisionState.APPLIED: "good",
+    RevisionState.PENDING: "warn",
+    RevisionState.EDITED: "bad",
+    RevisionState.MISSING: "bad",
+    RevisionState.UNKNOWN: "bad",
+}
+
+
+def migrate(result: MigrateResult) -> list[Block]:
+    """What was applied, and where the database is now."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.applied and not result.pending:
+        return [Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")]
+    blocks: list[Block] = []
+    if result.applied:
+        rows = [
+            (step.revision, step.message, f"{step.duration_ms:,} ms") for step in result.applied
+        ]
+        blocks.append(Grid(["Applied", "Message", "Time>"], rows))
+    blocks.append(Line(f"{place} is at {result.current or 'the beginning'}."))
+    if result.pending:
+        blocks.append(Line(f"Still pending: {', '.join(result.pending)}.", "warn"))
+    return blocks
+
+
+def status(result: MigrationStatus) -> list[Block]:
+    """Every revision with its state, and a sentence on what to do."""
+    rows = [
+        (
+            Cell(revision.state.value, _STYLES[revision.state]),
+            revision.revision,
+            revision.message,
+            revision.applied_at,
+            revision.applied_by,
+        )
+        for revision in result.revisions
+    ]
+    place = f"{result.app} on {result.database}, schema {result.schema}"
+    return [
+        Line(f"{place}: at {result.current or 'the beginning'}"),
+        Grid(["State", "Revision", "Message", "Applied", "By"], rows),
+        _verdict(result),
+    ]
+
+
+def _verdict(result: MigrationStatus) -> Line:
+    if result.ok:
+        return Line("Everything is applied.", "good")
+    counts = [
+        f"{count} {state.value}"
+        for state in RevisionState
+        if state is not RevisionState.APPLIED and (count := result.count(state))
+    ]
+    only_pending = result.count(RevisionState.PENDING) == sum(
+        revision.state is not RevisionState.APPLIED for revision in result.revisions
+    )
+    advice = " Apply with: leadctl migrate" if only_pending else ""
+    return Line(f"{', '.join(counts)}.{advice}", "warn" if only_pending else "bad")
+
+
+def history(result: MigrationHistory) -> list[Block]:
+    """What was applied, in order."""
+    if not result.revisions:
+        return [Line(f"Nothing was applied to {result.database}, schema {result.schema}, yet.")]
+    rows = [
+        (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
+        for entry in result.revisions
+    ]
+    return [Grid(["Revision", "Applied", "By", "Time>"], rows)]
+
+
+def new(result: "NewRevision") -> list[Block]:
+    """Where the revision was written."""
+    if result.path is None:
+        return [Line("Nothing to write: the database has what the models have.")]
+    return [
+        Line(f"Wrote {result.path}"),
+        Line("Read it, then apply it with: leadctl migrate", "dim"),
+    ]

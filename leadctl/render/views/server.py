@@ -1,0 +1,26 @@
+"""Views of the embedded server and of a target's URL."""
+
+from leadctl.db.embedded import ServerStatus
+from leadctl.operations.server import TargetUrl
+from leadctl.render.blocks import Block, Cell, Line, Pairs
+
+
+def server(result: ServerStatus) -> list[Block]:
+    """Whether the server runs, and where it lives."""
+    if not result.exists:
+        return [Line(f"There is no embedded server in {result.folder.parent}.")]
+    state = Cell("running", "good") if result.running else Cell("stopped", "warn")
+    pairs: list[tuple[str, str | Cell]] = [
+        ("State", state),
+        ("PostgreSQL", result.version or ""),
+        ("Data", str(result.data)),
+        ("Socket", str(result.socket)),
+    ]
+    if result.pid:
+        pairs.append(("Process", str(result.pid)))
+    return [Pairs(pairs)]
+
+
+def url(result: TargetUrl) -> list[Block]:
+    """The URL, alone on its line."""
+    return [Line(result.url)]

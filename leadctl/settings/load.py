@@ -1,0 +1,194 @@
+"""Loading: the sources are laid over each other and every value is checked."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from leadctl.errors import InvalidSetting, UnknownEnvironment, UnknownSetting
+from leadctl.redact import Secret
+from leadctl.settings.model import AppConfig, EnvironmentConfig, Settings
+from leadctl.settings.sources import Layer, Project, find_project, variable_layers
+
+FLAG = "flag"
+
+_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout"}
+"""The settings that leadctl.toml may hold at its top."""
+
+
+def load_settings(
+    flags: Mapping[str, str | None] | None = None,
+    *,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load the settings: flags over environment over `.env` files over leadctl.toml.
+
+    `flags` are texts by setting name, None where a flag was not given.  Raises a
+    ConfigurationError that names the setting, its source and what is allowed.
+    """
+    project = find_project(cwd or Path.cwd())
+    layers = variable_layers(project.root, environ)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for declared in _declared():
+        found = _find(declared, flags or {}, layers, project)
+        if found is not None:
+            text, source = found
+            values[declared.name] = _parse(declared, text, source)
+            sources[declared.name] = source
+    apps = _apps(project)
+    if "app" not in values and len(apps) == 1:
+        values["app"], sources["app"] = next(iter(apps)), _file_name(project)
+    settings = Settings(
+        **values,
+        project=project.root,
+        config_file=project.config_file,
+        environments=_environments(project),
+        apps=apps,
+        libpq=_libpq(layers),
+        sources=sources,
+    )
+    return _settle(settings)
+
+
+def _declared() -> list[Field[Any]]:
+    return [declared for declared in fields(Settings) if "variable" in declared.metadata]
+
+
+def _find(
+    declared: Field[Any], flags: Mapping[str, str | None], layers: list[Layer], project: Project
+) -> tuple[str, str] | None:
+    flag = flags.get(declared.name)
+    if flag is not None:
+        return flag, f"{FLAG} --{declared.name.replace('_', '-')}"
+    for layer in layers:
+        if layer.values.get(declared.metadata["variable"]):
+            return layer.values[declared.metadata["variable"]], layer.name
+    if declared.name in _SCALARS and declared.name in project.config:
+        return str(project.config[declared.name]), _file_name(project)
+    return None
+
+
+def _parse(declared: Field[Any], text: str, source: str) -> Any:
+    try:
+        return declared.metadata["parse"](text)
+    except ValueError:
+        shown = "" if declared.metadata["parse"] is Secret else f" is {text!r}, which"
+        name = declared.metadata["variable"]
+        raise InvalidSetting(
+            f"{name} (from {source}){shown} is not a value that it can have.",
+            hint=f"Allowed is {declared.metadata['allowed']}.",
+        ) from None
+
+
+def _settle(settings: Settings) -> Settings:
+    """Resolve what depends on more than one setting."""
+    if settings.pool_min > settings.pool_max:
+        raise InvalidSetting(
+            f"DATABASE_POOL_MIN is {settings.pool_min} (from {settings.source('pool_min')}), more "
+            f"than DATABASE_POOL_MAX, {settings.pool_max} (from {settings.source('pool_max')}).",
+            hint="Make the minimum at most the maximum.",
+        )
+    if settings.env and settings.env not in settings.environments:
+        raise UnknownEnvironment(
+            f"There is no environment {settings.env!r} (from {settings.source('env')}).",
+            hint=_suggest(
+                settings.env, settings.environments, "Declare it as [env.NAME] in leadctl.toml"
+            ),
+        )
+    return settings
+
+
+def _environments(project: Project) -> dict[str, EnvironmentConfig]:
+    tables = _table(project, "env")
+    return {
+        name: EnvironmentConfig(name=name, **_fields(project, f"env.{name}", table, _ENV_FIELDS))
+        for name, table in tables.items()
+    }
+
+
+def _apps(project: Project) -> dict[str, AppConfig]:
+    tables = _table(project, "apps")
+    apps = {}
+    for name, table in tables.items():
+        values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
+        if "models" not in values:
+            raise InvalidSetting(
+                f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
+                hint='Add models = "package.module:Base".',
+            )
+        if "migrations" in values:
+            values["migrations"] = project.root / values["migrations"]
+        apps[name] = AppConfig(name=name, **values)
+    return apps
+
+
+_ENV_FIELDS: Mapping[str, type] = {
+    "url": Secret,
+    "url_command": str,
+    "protected": bool,
+    "role": str,
+    "schema": str,
+}
+_APP_FIELDS: Mapping[str, type] = {"models": str, "migrations": str, "seed": str, "schema": str}
+
+
+def _fields(
+    project: Project, place: str, table: Any, allowed: Mapping[str, type]
+) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise InvalidSetting(
+            f"{place} in {_file_name(project)} is not a table.", hint=f"Write it as [{place}]."
+        )
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in allowed:
+            raise UnknownSetting(
+                f"[{place}] in {_file_name(project)} has a key that leadctl does not know: {key}",
+                hint=_suggest(key, allowed, "Remove it"),
+            )
+        plain = str if allowed[key] is Secret else allowed[key]
+        if not isinstance(value, plain):
+            kind = {str: "a text", bool: "true or false"}[plain]
+            raise InvalidSetting(
+                f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
+                hint=f"Allowed is {kind}.",
+            )
+        values[key] = Secret(str(value)) if allowed[key] is Secret else value
+    return values
+
+
+def _table(project: Project, name: str) -> Mapping[str, Any]:
+    known = _SCALARS | {"env", "apps"}
+    for key in project.config:
+        if key not in known:
+            raise UnknownSetting(
+                f"{_file_name(project)} has a key that leadctl does not know: {key}",
+                hint=_suggest(key, known, "Remove it"),
+            )
+    table = project.config.get(name, {})
+    if not isinstance(table, Mapping):
+        raise InvalidSetting(
+            f"{name} in {_file_name(project)} is not a table.", hint=f"Write it as [{name}.NAME]."
+        )
+    return table
+
+
+def _libpq(layers: list[Layer]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for layer in reversed(layers):
+        found |= {name: value for name, value in layer.values.items() if name.startswith("PG")}
+    return found
+
+
+def _file_name(project: Project) -> str:
+    return os.path.relpath(project.config_file or "leadctl.toml")
+
+
+def _suggest(word: str, known: Any, otherwise: str) -> str:
+    close = get_close_matches(word, list(known), n=1)
+    names = ", ".join(sorted(known)) or "none"
+    return f"Did you mean {close[0]}?" if close else f"{otherwise}; known: {names}."

@@ -1,0 +1,186 @@
+"""Database URLs in the forms that teams have: libpq's, SQLAlchemy's and Prisma's."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urlencode
+
+from leadctl.errors import InvalidUrl
+from leadctl.redact import HIDDEN, Secret
+
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+._-]*)://")
+_POSTGRES = re.compile(r"postgres(?:ql)?(?:\+(?P<driver>[a-z0-9_]+))?$")
+
+_PRISMA_IGNORED = frozenset(
+    {
+        "max_connection_lifetime",
+        "max_idle_connection_lifetime",
+        "pool_max_idle_time",
+        "single_use_connections",
+        "socket_timeout",
+        "sslaccept",
+        "sslidentity",
+        "statement_cache_size",
+    }
+)
+"""https://www.prisma.io/docs/orm/overview/databases/postgresql#arguments"""
+
+_DRIVER_IGNORED = frozenset(
+    {"async_fallback", "prepared_statement_cache_size", "prepared_statement_name_func"}
+)
+"""Parameters of SQLAlchemy's asyncpg dialect that say nothing about the server."""
+
+_OURS = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer"})
+
+_FORM = (
+    "The form is postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=SCHEMA; special characters "
+    "in the password are percent-encoded (@ is %40, / is %2F, # is %23)."
+)
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """A parsed URL: libpq's own parameters, and what leadctl and pools read beside them."""
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    """libpq keywords and values, without the password."""
+    password: Secret | None = None
+    schema: str | None = None
+    connection_limit: int | None = None
+    """Connections at most, of a host application's pool."""
+    pool_timeout: float | None = None
+    """Seconds that a host application waits for a connection of the pool."""
+    pgbouncer: bool = False
+    notes: tuple[str, ...] = ()
+    """What was understood and ignored, for the user to know."""
+
+    def redacted(self) -> str:
+        """Return the URL for people: without a password."""
+        return self._render(HIDDEN if self.password else "")
+
+    def without_password(self) -> str:
+        """Return a URL that libpq understands, without a password."""
+        return self._render("")
+
+    def _render(self, password: str) -> str:
+        params = dict(self.params)
+        user = quote(params.pop("user", ""), safe="")
+        credentials = f"{user}:{password}" if password else user
+        hosts = params.pop("host", "").split(",")
+        ports = params.pop("port", "").split(",")
+        if any(host.startswith(("/", "@")) for host in hosts):
+            params["host"] = ",".join(hosts)
+            if any(ports):
+                params["port"] = ",".join(ports)
+            authority = ""
+        else:
+            ports += ports[-1:] * (len(hosts) - len(ports))
+            authority = ",".join(
+                (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+                for host, port in zip(hosts, ports, strict=False)
+            )
+        dbname = quote(params.pop("dbname", ""), safe="")
+        query = urlencode(params, quote_via=quote, safe="/,")
+        at = "@" if credentials else ""
+        return f"postgresql://{credentials}{at}{authority}/{dbname}" + (
+            f"?{query}" if query else ""
+        )
+
+
+def parse_url(text: str) -> DatabaseUrl:
+    """Parse a libpq URI, a libpq keyword string, a SQLAlchemy URL or a Prisma URL.
+
+    The grammar is libpq's own (its parser is called); the parameters that SQLAlchemy and Prisma
+    add are taken out before.  Raises InvalidUrl, which never shows the password.
+    """
+    text = text.strip()
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return _from_libpq(text, {})
+    name = scheme["scheme"].lower()
+    known = _POSTGRES.match(name)
+    if known is None:
+        raise InvalidUrl(
+            f"A URL that begins with {name}:// is not a PostgreSQL URL.",
+            hint=_hint_for_scheme(name),
+        )
+    rest, _, query = text[scheme.end() :].partition("?")
+    extra, ignored, own = {}, [], []
+    for pair in filter(None, query.split("&")):
+        key, _, raw = pair.partition("=")
+        if key in _OURS:
+            extra[key] = unquote(raw)
+        elif key in _PRISMA_IGNORED or key in _DRIVER_IGNORED:
+            ignored.append(key)
+        elif key == "ssl" and known["driver"] == "asyncpg":
+            own.append(f"sslmode={_sslmode(raw)}")
+        else:
+            own.append(pair)
+    uri = f"postgresql://{rest}" + ("?" + "&".join(own) if own else "")
+    return _from_libpq(uri, extra, ignored)
+
+
+def _from_libpq(text: str, extra: Mapping[str, str], ignored: Sequence[str] = ()) -> DatabaseUrl:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parsed = conninfo_to_dict(text)
+    except ProgrammingError as error:
+        raise InvalidUrl(_explain(str(error)), hint=_FORM) from None
+    params = {key: str(value) for key, value in parsed.items() if value is not None}
+    _check_authority(params)
+    password = params.pop("password", None)
+    limit = _number(extra, "connection_limit", at_least=1)
+    return DatabaseUrl(
+        params=params,
+        password=Secret(password) if password else None,
+        schema=extra.get("schema") or None,
+        connection_limit=None if limit is None else int(limit),
+        pool_timeout=_number(extra, "pool_timeout", at_least=0),
+        pgbouncer=extra.get("pgbouncer", "").lower() in {"true", "1"},
+        notes=tuple(f"The URL's parameter {name} is ignored." for name in ignored),
+    )
+
+
+def _explain(message: str) -> str:
+    """Keep libpq's words only where they name a parameter: others may quote the password."""
+    named = re.search(r'(?:query parameter|connection option):? "([^"]*)"', message)
+    if named:
+        return f"The database URL has a parameter that nothing knows: {named[1]}"
+    return "The database URL cannot be understood."
+
+
+def _check_authority(params: Mapping[str, str]) -> None:
+    # A password with a raw @ or / in it spills over into host and port: do not show those.
+    host_spilled = "@" in params.get("host", "").lstrip("@")
+    port_spilled = not re.fullmatch(r"[\d,]*", params.get("port", ""))
+    if host_spilled or port_spilled:
+        raise InvalidUrl("The host and port of the database URL cannot be told apart.", hint=_FORM)
+
+
+def _number(extra: Mapping[str, str], name: str, *, at_least: float) -> float | None:
+    if name not in extra:
+        return None
+    try:
+        value = float(extra[name])
+    except ValueError:
+        value = -1.0
+    if not at_least <= value < float("inf"):
+        raise InvalidUrl(
+            f"The URL's {name} is {extra[name]!r}; allowed is a number from {at_least:g} up.",
+            hint=f"Correct {name} in the URL, or leave it out.",
+        )
+    return value
+
+
+def _sslmode(value: str) -> str:
+    return {"true": "require", "false": "disable"}.get(value.lower(), value)
+
+
+def _hint_for_scheme(scheme: str) -> str:
+    if scheme.startswith("prisma"):
+        return "Prisma's own service cannot be administered; give the database's direct URL."
+    if scheme.startswith("jdbc"):
+        return "Leave out the leading jdbc: and put user and password before the host."
+    return "leadctl works on PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
