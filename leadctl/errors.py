@@ -53,6 +53,10 @@ class LockHeld(LeadctlError):
     """Another run holds the lock; exit 6."""
 
 
+class InvalidFlag(UsageError):
+    """A flag has a value that it cannot have."""
+
+
 # --- Configuration --------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ Created: ${create_date.strftime("%Y-%m-%d %H:%M:%S")}
 import sqlalchemy as sa
 from alembic import op
 ${imports if imports else ""}
+
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 

@@ -99,6 +99,8 @@ def _configure(connection: Connection, target: Target, statement_timeout: float 
         "search_path": sql.Identifier(target.schema).as_string(connection),
         "TimeZone": "UTC",
         "client_min_messages": "warning",
+        # A statement of a killed run ends soon, instead of going on for nobody.
+        "client_connection_check_interval": "1s",
     }
     if statement_timeout is not None:
         settings["statement_timeout"] = f"{round(statement_timeout * 1000)}ms"

@@ -3,20 +3,23 @@
 import uuid
 from datetime import UTC, datetime
 
-from cuid2 import cuid_wrapper
+from cuid2 import create_id
 from sqlalchemy import func, text
 from sqlalchemy.orm import Mapped, mapped_column
-
-_new_cuid = cuid_wrapper()
 
 _FIRST, _LAST = -100, 100
 """Where a mixin's column stands among a model's own."""
 
 
+def new_cuid() -> str:
+    """Return a new CUID2."""
+    return create_id()
+
+
 class CuidId:
     """A primary key that the application makes: a CUID2, text of 24 letters and digits."""
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=_new_cuid, sort_order=_FIRST)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_cuid, sort_order=_FIRST)
 
 
 class UuidId:

@@ -72,7 +72,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 raise
             raise SeedFailed(
                 f"{target.database} lacks a table that the fixtures of {app.name} need: "
-                f"{error.orig}".strip(),
+                f"{getattr(error.orig, 'diag').message_primary}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
     return SeedResult(app.name, target.database, target.schema, tables)
@@ -93,17 +93,18 @@ def _insert_missing(
 def _insert(connection: Connection, metadata: MetaData, fixture: Fixture) -> bool:
     """Insert a fixture's row unless it is there; say whether it was inserted."""
     table = _table(metadata, fixture.table)
-    if _find(connection, metadata, fixture.table, fixture.key, next(iter(table.columns))):
+    column = next(iter(table.columns))
+    if _find(connection, metadata, fixture.table, fixture.key, column):
         return False
     values = {
         name: _value(connection, metadata, value)
         for name, value in {**fixture.values, **fixture.key}.items()
     }
     # DO NOTHING, since another seed may insert the same row between our look and this.
-    done = connection.execute(insert(table).values(values).on_conflict_do_nothing())
-    if done.rowcount:
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(column)
+    if connection.execute(statement).first():
         return True
-    if not _find(connection, metadata, fixture.table, fixture.key, next(iter(table.columns))):
+    if not _find(connection, metadata, fixture.table, fixture.key, column):
         raise SeedFailed(
             f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
             "unique values.",

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from leadctl.errors import InvalidSetting, UnknownEnvironment, UnknownSetting
+from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
 from leadctl.redact import Secret
 from leadctl.settings.model import AppConfig, EnvironmentConfig, Settings
 from leadctl.settings.sources import Layer, Project, find_project, variable_layers
@@ -78,9 +78,14 @@ def _parse(declared: Field[Any], text: str, source: str) -> Any:
     except ValueError:
         shown = "" if declared.metadata["parse"] is Secret else f" is {text!r}, which"
         name = declared.metadata["variable"]
+        hint = f"Allowed is {declared.metadata['allowed']}."
+        if source.startswith(FLAG):
+            flag = source.removeprefix(f"{FLAG} ")
+            raise InvalidFlag(
+                f"{flag}{shown} is not a value that it can have.", hint=hint
+            ) from None
         raise InvalidSetting(
-            f"{name} (from {source}){shown} is not a value that it can have.",
-            hint=f"Allowed is {declared.metadata['allowed']}.",
+            f"{name} (from {source}){shown} is not a value that it can have.", hint=hint
         ) from None
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote, urlencode
 from leadctl.errors import InvalidUrl
 from leadctl.redact import HIDDEN, Secret
 
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+._-]*)://")
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.:_-]*)://")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+(?P<driver>[a-z0-9_]+))?$")
 
 _PRISMA_IGNORED = frozenset(

@@ -139,17 +139,15 @@ def _check_version(home: Home, binaries: Binaries) -> None:
 def _launch(home: Home, folder: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        _remove_stale_pid_file(home)
+        _remove_stale_files(home)
         size_before = home.log.stat().st_size if home.log.exists() else 0
-        process = _spawn(home, folder)
-        while time.monotonic() < deadline and process.poll() is None:
+        pid = _spawn(home, folder)
+        while _is_postgres(pid) and time.monotonic() < deadline:
             if _accepts(home):
-                # It outlives us: a Popen that is collected while its process runs would warn.
-                process.returncode = 0
                 return
             time.sleep(_POLL_SECONDS)
         message = _last_line(_log_since(home, size_before))
-        if process.poll() is None or _STILL_IN_USE not in message or time.monotonic() > deadline:
+        if _is_postgres(pid) or _STILL_IN_USE not in message or time.monotonic() > deadline:
             raise EmbeddedServerFailed(
                 f"The embedded server did not start: {message or 'no answer'}",
                 hint=f"Its log is {home.log}.",
@@ -157,38 +155,30 @@ def _launch(home: Home, folder: Path) -> None:
         time.sleep(_POLL_SECONDS * 4)
 
 
-def _spawn(home: Home, folder: Path) -> subprocess.Popen[bytes]:
-    try:
-        log = os.open(home.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
+_DETACHED = '"$@" >>"$0" 2>&1 </dev/null & echo $!'
+"""A shell starts the server and ends at once, so that the server is nobody's child: a long-lived
+caller would have to wait for it, and until then a dead server would look alive.
+"""
+
+
+def _spawn(home: Home, folder: Path) -> int:
+    """Start the server process in a session of its own: Ctrl-C here is not for it."""
+    server = [str(folder / "postgres"), "-D", str(home.data), "-p", str(_PORT)]
+    server += ["-k", str(home.sockets), "-c", "listen_addresses="]
+    done = subprocess.run(
+        ["/bin/sh", "-c", _DETACHED, str(home.log), *server],
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+        **_as_account(home),
+    )
+    if done.returncode:
         raise EmbeddedServerUnusable(
-            f"Cannot write the embedded server's log {home.log}: {error.strerror}",
-            hint="Make the folder writable, or set DATABASE_URL.",
-        ) from None
-    try:
-        process: subprocess.Popen[bytes] = subprocess.Popen(
-            [
-                folder / "postgres",
-                "-D",
-                home.data,
-                "-p",
-                str(_PORT),
-                "-k",
-                home.sockets,
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "unix_socket_permissions=0700",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C in this terminal is not for the server
-            **_as_account(home),
+            f"Cannot start the embedded server: {done.stderr.strip()}",
+            hint=f"Look at the permissions of {home.root}, or set DATABASE_URL.",
         )
-    finally:
-        os.close(log)
-    return process
+    return int(done.stdout)
 
 
 def _postmaster(home: Home) -> int | None:
@@ -204,22 +194,29 @@ def _postmaster(home: Home) -> int | None:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Tell a server from a process that was given the same number later."""
-    proc = Path(f"/proc/{pid}/comm")
-    if proc.parent.parent.joinpath("self").exists():
-        try:
-            return proc.read_text().strip() == "postgres"
-        except OSError:
+    """Tell a living server from a dead one, and from a process that got its number later."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
             return False
-    printed = subprocess.run(
-        ["/bin/ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
-    ).stdout
-    return printed.strip().endswith("postgres")
+        printed = subprocess.run(
+            ["/bin/ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
+        ).stdout
+        return printed.strip().endswith("postgres")
+    starting = {"sh", "dash", "bash"}  # between the shell's fork and the server's exec
+    return name in {"postgres", *starting} and not rest.split()[0] == "Z"
 
 
-def _remove_stale_pid_file(home: Home) -> None:
+def _remove_stale_files(home: Home) -> None:
+    """Remove what a killed server left; the caller holds the lock, so nobody else starts one.
+
+    PostgreSQL does so itself, unless a process has got the dead server's number.  It still refuses
+    to start beside survivors of the old one: it knows them by their shared memory.
+    """
     if _postmaster(home) is None:
-        (home.data / "postmaster.pid").unlink(missing_ok=True)
+        for path in (home.data / "postmaster.pid", *home.sockets.glob(".s.PGSQL.*")):
+            path.unlink(missing_ok=True)
 
 
 def _accepts(home: Home) -> bool:

@@ -33,7 +33,11 @@ def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
     """Return Alembic's view of a folder of revisions, with leadctl's env.py and template."""
     config = Config()
     config.set_main_option("script_location", str(builtin_migrations()).replace("%", "%%"))
-    script = ScriptDirectory(str(builtin_migrations()), version_locations=[str(history.folder)])
+    script = ScriptDirectory(
+        str(builtin_migrations()),
+        version_locations=[str(history.folder)],
+        messaging_opts={"quiet": True},  # standard output is for results
+    )
     return config, script
 
 

@@ -20,6 +20,7 @@ from leadctl.db.connect import Connection
 from leadctl.db.state import VERSION_TABLE
 from leadctl.operations.migrate.revisions import History
 
+_POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(
     r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?"
@@ -136,13 +137,23 @@ def recorded_facts(app: App) -> Mapping[str, Any]:
 
 
 def _drop_invalid_index(connection: Connection, name: str) -> None:
-    """Remove what an interrupted CREATE INDEX CONCURRENTLY left: an index that nothing uses."""
+    """Remove what an interrupted CREATE INDEX CONCURRENTLY left: an index that nothing uses.
+
+    One that is being built now, by a run that was killed or by somebody else, is waited for.
+    """
+    while (found := _invalid_index(connection, name)) is not None:
+        index, being_built = found
+        if being_built:
+            time.sleep(_POLL_SECONDS)
+        else:
+            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+
+
+def _invalid_index(connection: Connection, name: str) -> tuple[sql.SQL, bool] | None:
     row = connection.execute(
-        "SELECT x.indexrelid::regclass::text FROM pg_index x"
-        " WHERE x.indexrelid = to_regclass(%s) AND NOT x.indisvalid"
-        " AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p"
-        "                 WHERE p.index_relid = x.indexrelid)",
+        "SELECT x.indexrelid::regclass::text, EXISTS (SELECT FROM pg_stat_progress_create_index p"
+        "                                             WHERE p.index_relid = x.indexrelid)"
+        " FROM pg_index x WHERE x.indexrelid = to_regclass(%s) AND NOT x.indisvalid",
         (name,),
     ).fetchone()
-    if row:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(row[0])))
+    return None if row is None else (sql.SQL(row[0]), row[1])

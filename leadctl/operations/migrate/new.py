@@ -4,11 +4,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic.autogenerate import RevisionContext
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator
 
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db import state
@@ -65,8 +67,8 @@ def _refuse_pending(target: Target, history: History) -> None:
     pending = history.pending(current)
     if pending:
         raise OperationFailed(
-            f"{len(pending)} revisions are pending on {target.database}, so it is not what the "
-            "new revision would follow.",
+            f"{target.database} is not what the new revision would follow: pending are "
+            f"{', '.join(revision.id for revision in pending)}.",
             hint="Apply them first with: leadctl migrate",
         )
 
@@ -122,11 +124,24 @@ def _write(
             target_metadata=metadata,
             process_revision_directives=keep,
             compare_server_default=True,
+            render_item=_render_type,
         )
         with environment.begin_transaction():
             environment.run_migrations()
         connection.rollback()
     return _path(next(iter(revision.generate_scripts()))) if found else None
+
+
+def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:
+    """Render a type of leadctl as what it is in the database, and import anybody else's."""
+    if kind != "type" or not isinstance(item, TypeDecorator):
+        return False
+    module = type(item).__module__
+    if module.startswith("leadctl."):
+        rendered = repr(item.load_dialect_impl(postgresql.dialect()))
+        return f"sa.{rendered}"
+    context.imports.add(f"import {module}")
+    return False
 
 
 def _path(script: Any) -> Path:

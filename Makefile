@@ -1,0 +1,56 @@
+# Everything a developer does; each target sets up what it needs in .venv first.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+XDIST ?= 2
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.demo ## Set up everything and run leadctl on the embedded PostgreSQL
+	$(BIN)/leadctl migrate
+	$(BIN)/leadctl seed
+	$(BIN)/leadctl stats
+	$(BIN)/leadctl health-check
+
+.PHONY: test
+test: .venv/.test ## Run the tests that take under about five minutes
+	$(BIN)/pytest -n $(XDIST) -m "not slow"
+
+.PHONY: test-all
+test-all: .venv/.matrix ## Run all tests, and all but the slow ones on every supported server
+	$(BIN)/pytest -n $(XDIST)
+	for major in 15 16 17; do \
+		LEADCTL_TEST_POSTGRES=$$major $(BIN)/pytest -n $(XDIST) -m "not slow" || exit 1; done
+
+.PHONY: check
+check: .venv/.check ## Check format, lint, types and the import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+.PHONY: clean
+clean: ## Remove what the other targets made; the embedded database, too
+	if [ -x $(BIN)/leadctl ] && [ -d .leadctl ]; then $(BIN)/leadctl db destroy --yes; fi
+	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "leadctl needs Python 3.11 or newer." >&2; exit 1; }
+	$(if $(UV),$(UV) venv --quiet --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
+
+# One stamp a set of packages: made again when pyproject.toml changes.
+.venv/.demo: EXTRAS = embedded
+.venv/.test: EXTRAS = test
+.venv/.check: EXTRAS = test,check
+.venv/.matrix: EXTRAS = test,matrix
+.venv/.demo .venv/.test .venv/.check .venv/.matrix: .venv/bin/python pyproject.toml
+	$(if $(UV),$(UV) pip install --quiet --python .venv,$(BIN)/python -m pip install --quiet --disable-pip-version-check) \
+		--editable '.[$(EXTRAS)]'
+	$(if $(filter %.matrix,$@),tests/get_servers.sh)
+	touch $@

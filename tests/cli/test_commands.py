@@ -1,0 +1,163 @@
+"""The habits that all commands share: streams, formats, flags, help."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, Prepared
+from tests.postgres import Server
+from tests.processes import environment, run
+
+
+def test_version_and_help(cli: Cli) -> None:
+    assert cli("--version").out.startswith("leadctl 0.")
+    for arguments in (["--help"], ["-h"], ["migrate", "--help"], ["db", "start", "-h"]):
+        outcome = cli(*arguments)
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "Usage: " in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["migrat"], "Did you mean 'migrate'"),
+        (["migrate", "--step", "1"], "--steps"),
+        (["migrate", "--steps", "none"], "--steps"),
+        (["migrate", "-o", "xml"], "xml"),
+        (["seed", "-o", "nagios"], "table, json"),
+        (["seed", "--url", "postgresql://a/b", "--env", "prod"], "--env"),
+        (
+            ["migrate", "--steps", "1", "status"],
+            "--steps is not an option of leadctl migrate status",
+        ),
+        (["migrate", "--schema", "a", "status", "--schema", "b"], "given twice"),
+    ],
+)
+def test_usage_errors(cli: Cli, arguments: list[str], said: str) -> None:
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert said in outcome.err
+
+
+def test_usage_errors_in_json(cli: Cli) -> None:
+    outcome = cli("migrate", "--nonsense", "-o", "json")
+    assert outcome.code == 2
+    assert json.loads(outcome.err)["code"] == "usage_error"
+
+
+def test_an_option_before_the_subcommand_counts(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("migrate", "--schema", "elsewhere", "-o", "json", "status", url=leadconnector.url)
+    assert outcome.json["schema"] == "elsewhere"
+
+
+def test_every_flag_has_a_variable(leadconnector: Prepared, cli: Cli) -> None:
+    env = {"LEADCTL_OUTPUT": "json", "LEADCTL_SCHEMA": "elsewhere", "LEADCTL_MIGRATE_STEPS": "1"}
+    outcome = cli("migrate", url=leadconnector.url, env=env)
+    assert len(outcome.json["applied"]) == 1
+    assert outcome.json["schema"] == "elsewhere"
+
+
+def test_unknown_app(cli: Cli) -> None:
+    outcome = cli("migrate", "--app", "leadconector", url="postgresql://localhost/x")
+    assert outcome.code == 3
+    assert "Did you mean leadconnector?" in outcome.err
+
+
+def test_no_database_is_a_configuration_error(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("migrate", "status")
+    assert outcome.code == 3
+    assert "DATABASE_URL" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_log_hides_parameters(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("TRUNCATE users CASCADE")
+    outcome = cli("seed", "-vv", "-o", "json", url=leadconnector.url)
+    assert outcome.code == 0
+    assert json.loads(outcome.out)
+    assert "INSERT INTO users" in outcome.err
+    assert " ms " in outcome.err
+    assert "test@example.com" not in outcome.err
+    assert "test_facebook_id" not in outcome.err
+
+
+def test_config_hides_secrets(cli: Cli) -> None:
+    env = {"ENCRYPTION_KEYS": "old:" + "cd" * 32}
+    url = "postgresql://ada:hunter22@db/shop"
+    for arguments in (["config"], ["config", "-o", "json"]):
+        outcome = cli(*arguments, url=url, env=env)
+        assert outcome.code == 0
+        assert "hunter22" not in outcome.out
+        assert "cdcdcd" not in outcome.out
+        assert "db/shop" in outcome.out
+
+
+def test_config_in_json(cli: Cli) -> None:
+    found = {entry["name"]: entry for entry in cli("config", "-o", "json").json["settings"]}
+    assert found["app"]["value"] == "leadconnector"
+    assert found["encryption_key"]["source"] == "environment"
+    assert found["pool_max"]["value"] == 10
+
+
+def in_terminal(arguments: list[str], env: dict[str, str]) -> str:
+    """Run a command on a terminal of its own and return what it shows."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover - the child
+        variables = environment({"TERM": "xterm", **env})
+        os.execve(sys.executable, [sys.executable, "-m", "leadctl", *arguments], variables)
+    shown = b""
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    return shown.decode()
+
+
+def test_widths_and_colours(leadconnector: Prepared) -> None:
+    env = {"DATABASE_URL": leadconnector.url}
+    piped = run("migrate", "status", env=env).stdout
+    assert "\x1b" not in piped
+    assert "leadconnector_0002   Performance indexes" in piped
+    narrow = run("migrate", "status", env={**env, "COLUMNS": "60"}).stdout
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert not [line for line in piped.splitlines() if line != line.rstrip()]
+    coloured = in_terminal(["migrate", "status"], env)
+    assert "\x1b[32mapplied" in coloured
+    assert "\x1b" not in in_terminal(["migrate", "status"], {**env, "NO_COLOR": "1"})
+
+
+def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared) -> None:
+    env = environment({"DATABASE_URL": leadconnector.url})
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "leadctl", "migrate", "status"],
+        env=env,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_log_lines_carry_a_time(server: Server, database: str) -> None:
+    done = run("migrate", "--steps", "1", env={"DATABASE_URL": server.url(database)})
+    assert done.returncode == 0
+    assert all(line[:2] == "20" and line[19] == "Z" for line in done.stderr.splitlines())
+    quiet = run("migrate", "-q", env={"DATABASE_URL": server.url(database)})
+    assert quiet.stderr == ""

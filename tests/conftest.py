@@ -1,0 +1,191 @@
+"""One server a test run; a template database built once; a copy of it for every test."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+from typer.testing import CliRunner
+
+from leadctl.apps.registry import find_app
+from leadctl.cli.app import app as cli_app
+from leadctl.crypto import Key, Keyring, keyring
+from leadctl.db.target import Target, resolve
+from leadctl.operations.migrate.up import up
+from leadctl.operations.seed import seed
+from leadctl.settings import Settings, load_settings
+from tests.postgres import RunningServer, Server
+
+KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+PROJECTS = Path(__file__).parent / "projects"
+_OURS = ("DATABASE_", "DIRECT_URL", "ENCRYPTION_", "LEADCTL_", "PG", "BACKUP_")
+
+_running: list[RunningServer] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.startswith(_OURS)]:
+        if name != "LEADCTL_TEST_POSTGRES":
+            del os.environ[name]
+    os.environ["COLUMNS"] = "80"
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where the server is."""
+    node.workerinput["server"] = json.dumps(asdict(_started()))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    while _running:
+        _running.pop().stop()
+
+
+def _started() -> Server:
+    if not _running:
+        _running.append(RunningServer(int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))))
+    return _running[0].info
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Server:
+    """The server of this test run."""
+    handed = getattr(request.config, "workerinput", {}).get("server")
+    return Server(**json.loads(handed)) if handed else _started()
+
+
+@pytest.fixture(autouse=True)
+def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Start every test in an empty folder, without keys remembered from another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(keyring, "_of_process", [])
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """The name of an empty database."""
+    name = server.create()
+    yield name
+    server.drop(name)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A database with an app in it."""
+
+    name: str
+    url: str
+    server: Server
+
+    def query(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows, if it has any."""
+        with self.server.connect(self.name) as connection:
+            cursor = connection.execute(statement, params or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def settings(self, **flags: str) -> Settings:
+        """Return settings that name this database."""
+        return load_settings(flags, environ={"DATABASE_URL": self.url, "ENCRYPTION_KEY": KEY})
+
+    def target(self, **flags: str) -> Target:
+        """Return the target for leadconnector, or the app that is named."""
+        settings = self.settings(**flags)
+        return resolve(settings, app=settings.app)
+
+
+@pytest.fixture(scope="session")
+def template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the name of a database that an app was migrated and seeded into, made once."""
+
+    def make(app: str) -> str:
+        name = f"template_{app}"
+        with server.connect() as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (name,))
+            if connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", (name,)
+            ).fetchone():
+                return name
+            partial = f"{name}_partial"
+            server.drop(partial)
+            settings = load_settings(
+                {"app": app},
+                cwd=tmp_path_factory.mktemp("template"),
+                environ={"DATABASE_URL": server.url(partial), "ENCRYPTION_KEY": KEY},
+            )
+            target, found = resolve(settings, app=app), find_app(settings)
+            up(target, found, lock_wait=60, lock_timeout=10, narrate=lambda _: None)
+            seed(target, found, Keyring([Key.from_hex("test", KEY)]), lambda _: None)
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(partial), sql.Identifier(name)
+                )
+            )
+        return name
+
+    return make
+
+
+@pytest.fixture
+def prepared(server: Server, template: Callable[[str], str]) -> Iterator[Callable[[str], Prepared]]:
+    """Return a database of one's own with an app migrated and seeded."""
+    made: list[str] = []
+
+    def prepare(app: str) -> Prepared:
+        made.append(server.create(template(app)))
+        return Prepared(made[-1], server.url(made[-1]), server)
+
+    yield prepare
+    for name in made:
+        server.drop(name)
+
+
+@pytest.fixture
+def leadconnector(prepared: Callable[[str], Prepared]) -> Prepared:
+    """A database with leadconnector, migrated and seeded."""
+    return prepared("leadconnector")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it wrote where."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as the one JSON document that it must be."""
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """Run a command in this process: `cli("migrate", "-o", "json", url=…, env={…})`."""
+
+    def run(
+        *args: str, url: str | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
+    ) -> Outcome:
+        variables = {"ENCRYPTION_KEY": KEY, **({"DATABASE_URL": url} if url else {}), **(env or {})}
+        result = CliRunner().invoke(
+            cli_app, list(args), env=variables, input=stdin, catch_exceptions=False
+        )
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A team's own project with models of its own, in a folder that the test may change."""
+    folder = tmp_path / "shop"
+    shutil.copytree(PROJECTS / "shop", folder)
+    monkeypatch.chdir(folder)
+    return folder

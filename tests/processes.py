@@ -1,0 +1,46 @@
+"""Running leadctl as processes of its own, as cron and people do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return an environment with nothing of ours but what is given."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
+
+
+def start(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[str]:
+    """Start leadctl."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "leadctl", *arguments],
+        env=environment(env),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run leadctl to its end."""
+    process = start(*arguments, env=env, cwd=cwd)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)

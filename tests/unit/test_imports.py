@@ -1,0 +1,44 @@
+"""What a fresh interpreter must not import: fast commands stay fast."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Prepared
+
+HEAVY = ("sqlalchemy", "alembic", "cryptography", "pydantic")
+CODE = """
+import sys
+from leadctl.cli.app import app
+try:
+    app({arguments!r})
+except SystemExit as end:
+    assert not end.code, end.code
+loaded = [name for name in {heavy!r} if name in sys.modules]
+assert not loaded, loaded
+"""
+
+
+def run(arguments: list[str], heavy: tuple[str, ...], env: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(arguments=arguments, heavy=heavy)],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_imports_next_to_nothing() -> None:
+    assert "Usage" in run(["--help"], (*HEAVY, "psycopg", "rich"), {})
+
+
+@pytest.mark.parametrize(
+    "arguments", [["migrate"], ["migrate", "-o", "json"], ["migrate", "status"]]
+)
+def test_nothing_pending_needs_no_sqlalchemy(leadconnector: Prepared, arguments: list[str]) -> None:
+    run(arguments, HEAVY, {"DATABASE_URL": leadconnector.url})

@@ -1,0 +1,19 @@
+from leadctl.redact import Secret, scrub
+
+
+def test_scrub_hides_what_has_the_shape_of_a_secret() -> None:
+    assert "hunter" not in scrub("connect to postgresql://ada:hunter@db/x failed")
+    assert "hunter" not in scrub("conninfo: host=db password=hunter user=ada")
+    assert "hunt er" not in scrub("password='hunt er'")
+
+
+def test_scrub_hides_what_is_known() -> None:
+    Secret("tr@ub4dor&3")
+    assert "ub4dor" not in scrub("the server said tr@ub4dor&3")
+    assert "ub4dor" not in scrub("postgresql://x/?p=tr%40ub4dor%263")
+
+
+def test_a_secret_shows_nothing() -> None:
+    secret = Secret("hunter22")
+    assert "hunter" not in f"{secret} {secret!r} {[secret]}"
+    assert secret.reveal() == "hunter22"
