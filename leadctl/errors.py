@@ -194,6 +194,18 @@ class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 
 
+class UnknownReport(UsageError):
+    """`stats` names a report that the app does not have."""
+
+
+class UnknownUser(OperationFailed):
+    """`--user` names nobody."""
+
+
+class DependentObjects(Refused):
+    """Something that is not the app's own depends on what would be dropped."""
+
+
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
 
@@ -204,6 +216,10 @@ class NewerState(Refused):
 
 class SchemaTaken(Refused):
     """The schema holds another app's tables."""
+
+
+class Protected(Refused):
+    """The database is protected, and its name was not given as consent."""
 
 
 class NotConfirmed(Refused):

@@ -105,10 +105,18 @@ class RunningServer:
                 self._process.wait()
         shutil.rmtree(self._root, ignore_errors=True)
 
-    def restart_as_standby(self) -> None:
-        """Start again as a standby without a primary; `hot_standby` says whether it is readable."""
+    def shut_down(self) -> None:
+        """Stop the server and keep its files."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(30)
+
+    def launch(self) -> None:
+        """Start the server again."""
+        self._process = self._launch()
+
+    def restart_as_standby(self) -> None:
+        """Start again as a standby without a primary; `hot_standby` says whether it is readable."""
+        self.shut_down()
         (self._data / "standby.signal").touch()
         self._process = self._launch(ready="not accepting connections")
 

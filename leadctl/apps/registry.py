@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leadctl.apps.reports import AppReports
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 
@@ -25,7 +26,7 @@ _PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class App:
-    """A named set of models with its migrations and fixtures."""
+    """A named set of models with its migrations, fixtures and reports."""
 
     name: str
     description: str
@@ -33,6 +34,7 @@ class App:
     """`package.module:object`, the object being metadata or something that has it."""
     migrations: Path
     seed: str | None
+    reports: str | None
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
@@ -76,6 +78,14 @@ def load_metadata(app: App) -> "MetaData":
         )
     result: MetaData = metadata
     return result
+
+
+def load_reports(app: App) -> AppReports:
+    """Import an app's reports; an app that has none has an empty set."""
+    if app.reports is None:
+        return AppReports(())
+    found: AppReports = load_object(app, app.reports, "reports")
+    return found
 
 
 def load_object(app: App, name: str, what: str) -> Any:
@@ -139,6 +149,7 @@ def _builtin_apps() -> Iterator[App]:
                 models=f"{package}.models:Base",
                 migrations=builtin_migrations() / folder.name,
                 seed=f"{package}.seed:FIXTURES",
+                reports=f"{package}.reports:REPORTS",
                 builtin=True,
                 root=_PACKAGE.parent.parent,
             )
@@ -157,6 +168,7 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         models=config.models,
         migrations=config.migrations or settings.project / "migrations",
         seed=config.seed,
+        reports=config.reports,
         builtin=False,
         root=settings.project,
     )

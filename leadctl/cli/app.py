@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, migrate, seed
+from leadctl.cli.commands import config, db, health, history, migrate, reset, seed, stats
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -37,7 +37,13 @@ def root(
     """Run the PostgreSQL database behind a product."""
 
 
-app.add_typer(migrate.group)
-app.leaf("seed")(seed.seed)
-app.leaf("config")(config.config)
-app.add_typer(db.group)
+_SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
+
+app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
+app.leaf("reset", _SCHEMA)(reset.reset)
+app.leaf("seed", _ROWS)(seed.seed)
+app.leaf("stats", _STATE)(stats.stats)
+app.leaf("health-check", _STATE)(health.health_check)
+app.leaf("history", _STATE)(history.history)
+app.leaf("config", _SETUP)(config.config)
+app.add_typer(db.group, rich_help_panel=_SETUP)

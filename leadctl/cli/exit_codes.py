@@ -35,3 +35,16 @@ def exit_code(error: errors.LeadctlError) -> ExitCode:
         if isinstance(error, family):
             return code
     return ExitCode.NO
+
+
+NAGIOS_CRITICAL, NAGIOS_UNKNOWN = 2, 3
+NAGIOS = {"ok": 0, "warning": 1, "critical": NAGIOS_CRITICAL, "unknown": NAGIOS_UNKNOWN}
+"""How `health-check` ends, by the status that it found."""
+
+
+def nagios_code(error: errors.LeadctlError) -> int:
+    """Return the exit code of a health check that could not be made.
+
+    A server that cannot be reached is critical; a wrong flag or setting is unknown.
+    """
+    return NAGIOS_CRITICAL if exit_code(error) is ExitCode.CONNECTION else NAGIOS_UNKNOWN

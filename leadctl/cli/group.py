@@ -11,9 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from leadctl.cli.console import Console
-from leadctl.cli.exit_codes import ExitCode, exit_code
+from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
 from leadctl.cli.light import lighten
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
+from leadctl.redact import scrub
 
 
 class Terminated(BaseException):
@@ -50,6 +51,24 @@ class LeadctlGroup(TyperGroup):
 class RootGroup(LeadctlGroup):
     """The whole command line: every error becomes a message and an exit code, here only."""
 
+    def get_params(self, ctx: Any) -> Any:
+        """Return the parameters; those of Typer itself do not speak of variables."""
+        params = super().get_params(ctx)
+        for param in params:
+            param.show_envvar = param.allow_from_autoenv = False
+        return params
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write the commands under the headings that they were registered with."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            text = command.get_short_help_str(formatter.width)
+            section = getattr(command, "rich_help_panel", None) or "Commands"
+            sections.setdefault(section, []).append((name, text))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -66,7 +85,7 @@ class RootGroup(LeadctlGroup):
             "windows_expand_args": windows_expand_args,
         }
         arguments = list(sys.argv[1:] if args is None else args)
-        console = Console(as_json=_wants_json(arguments))
+        console = Console(as_json=_wants(arguments, "json"))
         previous = _on_sigterm()
         try:
             sys.exit(self._run(arguments, console, extra))
@@ -79,12 +98,6 @@ class RootGroup(LeadctlGroup):
             code = super().main(args=arguments, standalone_mode=False, **extra)
             sys.stdout.flush()
             return code if isinstance(code, int) else ExitCode.DONE
-        except typer.TyperException as error:
-            _usage(error, console)
-            return error.exit_code
-        except LeadctlError as error:
-            console.error(error)
-            return exit_code(error)
         except (KeyboardInterrupt, typer.Abort):
             sys.stderr.write("Interrupted.\n")
             return ExitCode.INTERRUPTED
@@ -96,9 +109,27 @@ class RootGroup(LeadctlGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.NO
         except Exception as error:  # noqa: BLE001 - the boundary: nobody sees a traceback
-            known = _known(error)
+            if type(error).__name__ == "NoArgsIsHelpError":
+                sys.stderr.write(f"{error}\n")
+                return ExitCode.USAGE
+            known = error if isinstance(error, LeadctlError) else _known(error)
             console.error(known)
+            if _first_word(arguments) == "health-check":
+                return _nagios(known, arguments)
             return exit_code(known)
+
+
+def _first_word(arguments: list[str]) -> str:
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
+def _nagios(error: LeadctlError, arguments: list[str]) -> int:
+    """Say in Nagios's own way that a check could not be made; exit 2 would read as critical."""
+    code = nagios_code(error)
+    if _wants(arguments, "nagios"):
+        word = "CRITICAL" if code == NAGIOS_CRITICAL else "UNKNOWN"
+        sys.stdout.write(f"LEADCTL {word} - {scrub(error.message)}\n")
+    return code
 
 
 def _was_given(ctx: Any, name: str) -> bool:
@@ -106,24 +137,22 @@ def _was_given(ctx: Any, name: str) -> bool:
     return source is not None and source.name in {"COMMANDLINE", "ENVIRONMENT"}
 
 
-def _wants_json(arguments: list[str]) -> bool:
+def _wants(arguments: list[str], output: str) -> bool:
     joined = " ".join(arguments)
-    flags = ("-o json", "-ojson", "--output json", "--output=json")
-    return any(flag in joined for flag in flags) or os.environ.get("LEADCTL_OUTPUT") == "json"
+    flags = (f"-o {output}", f"-o{output}", f"--output {output}", f"--output={output}")
+    return any(flag in joined for flag in flags) or os.environ.get("LEADCTL_OUTPUT") == output
 
 
-def _usage(error: typer.TyperException, console: Console) -> None:
-    message = error.format_message()
-    if error.__class__.__name__ == "NoArgsIsHelpError":
-        sys.stderr.write(message + "\n")
-        return
+def _usage(error: typer.TyperException) -> UsageError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx else "leadctl"
-    console.error(UsageError(message, hint=f"See: {path} --help"))
+    return UsageError(error.format_message(), hint=f"See: {path} --help")
 
 
 def _known(error: Exception) -> LeadctlError:
-    """Return leadctl's own error for a driver's; anything else is a fault of leadctl."""
+    """Return leadctl's own error for another; what none can be made of is a fault of leadctl."""
+    if isinstance(error, typer.TyperException):
+        return _usage(error)
     from leadctl.db.translate import translate
 
     translated = translate(error)

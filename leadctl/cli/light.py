@@ -53,6 +53,6 @@ class LeadctlCommand(TyperCommand):
 class Tree(typer.Typer):
     """A Typer whose commands are light."""
 
-    def leaf(self, name: str) -> Callable[[Function], Function]:
-        """Register a command that has no subcommands."""
-        return self.command(name, cls=LeadctlCommand)
+    def leaf(self, name: str, section: str | None = None) -> Callable[[Function], Function]:
+        """Register a command that has no subcommands; help lists it under `section`."""
+        return self.command(name, cls=LeadctlCommand, rich_help_panel=section)

@@ -4,8 +4,18 @@ from typing import Annotated
 
 import typer
 
+# Consent is given by somebody, now: a variable that stays set is no consent.
 Yes = Annotated[
     bool,
-    # Consent is given by somebody, now: a variable that stays set is no consent.
     typer.Option("--yes", "-y", help="Do not ask.", show_envvar=False, allow_from_autoenv=False),
+]
+Confirm = Annotated[
+    str | None,
+    typer.Option(
+        "--confirm",
+        metavar="DATABASE",
+        help="Name the database as proof that it is meant; a protected one wants that.",
+        show_envvar=False,
+        allow_from_autoenv=False,
+    ),
 ]

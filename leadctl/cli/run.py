@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leadctl.cli.console import Console
-from leadctl.errors import NotConfirmed, UsageError
+from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.db.target import Target
+    from leadctl.operations.guard import Consent
     from leadctl.render.blocks import Block
 
 
@@ -88,26 +89,42 @@ class Run:
         """Say something beside the result."""
         self.console.narrate(message)
 
-    def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before something is lost.
+    def consent(self, *, yes: bool, confirm: str | None = None) -> "Consent":
+        """What the user said beforehand; where somebody is there, a way to ask for the rest."""
+        from leadctl.operations.guard import Consent
 
-        Raises NotConfirmed where the answer is no, and where nobody is there to answer.
-        """
-        if yes:
-            return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise NotConfirmed(
-                f"{question} Nobody is there to answer.", hint="Say yes beforehand with --yes."
-            )
-        if not typer.confirm(question, err=True):
-            raise NotConfirmed("Nothing was changed.")
+            return Consent(yes, confirm)
+        return Consent(
+            yes,
+            confirm,
+            ask=lambda question: typer.confirm(question, err=True),
+            ask_name=lambda question: str(typer.prompt(question, err=True, default="")),
+        )
 
-    def emit(self, result: Any, view: Callable[[Any], "Sequence[Block]"]) -> None:
-        """Write the result to standard output in the format that was asked for."""
+    def show(self, plan: Any, view: Callable[[Any], "Sequence[Block]"]) -> None:
+        """Show what is going to happen, beside the result: to people only."""
+        if not self.console.quiet and not self.console.as_json:
+            from leadctl.render.table import write
+
+            write(view(plan), sys.stderr)
+
+    def emit(
+        self,
+        result: Any,
+        view: Callable[[Any], "Sequence[Block]"],
+        **writers: Callable[[Any], str],
+    ) -> None:
+        """Write the result to standard output in the format that was asked for.
+
+        `writers` are the formats that only some commands have.
+        """
         if self.settings.output == "json":
             from leadctl.render.json import dumps
 
             sys.stdout.write(dumps(result) + "\n")
+        elif self.settings.output in writers:
+            sys.stdout.write(writers[self.settings.output](result) + "\n")
         else:
             from leadctl.render.table import write
 

@@ -46,8 +46,7 @@ def connect(
         )
         try:
             _check_server(connection, target)
-            _configure(connection, target, statement_timeout)
-            connection.read_only = read_only or None
+            _configure(connection, target, statement_timeout, read_only=read_only)
             connection.autocommit = autocommit
         except BaseException:
             connection.close()
@@ -92,7 +91,9 @@ def _check_server(connection: Connection, target: Target) -> None:
         )
 
 
-def _configure(connection: Connection, target: Target, statement_timeout: float | None) -> None:
+def _configure(
+    connection: Connection, target: Target, statement_timeout: float | None, *, read_only: bool
+) -> None:
     if target.role:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
     settings = {
@@ -102,6 +103,8 @@ def _configure(connection: Connection, target: Target, statement_timeout: float 
         # A statement of a killed run ends soon, instead of going on for nobody.
         "client_connection_check_interval": "1s",
     }
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
     if statement_timeout is not None:
         settings["statement_timeout"] = f"{round(statement_timeout * 1000)}ms"
     calls = sql.SQL(", ").join(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import class_row
@@ -15,6 +16,7 @@ from psycopg.types.json import Jsonb
 
 from leadctl.db.connect import Connection, whoami
 from leadctl.db.queries import beside
+from leadctl.db.target import Target
 from leadctl.errors import InsufficientPrivilege, NewerState
 
 VERSION_TABLE = "alembic_version"
@@ -22,6 +24,16 @@ VERSION_TABLE = "alembic_version"
 STATE_VERSION = 1
 _QUERIES = beside(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a database says about itself."""
+
+    id: UUID
+    environment: str | None
+    protected: bool
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,10 @@ class AppliedRevision:
     duration_ms: int
 
 
-def ensure(connection: Connection, environment: str | None) -> None:
+def ensure(connection: Connection, target: Target) -> None:
     """Create the schema `leadctl` where it is missing, in a transaction of its own.
+
+    A new one takes over the environment and the protection that leadctl.toml gives the target.
 
     Raises InsufficientPrivilege where that is not allowed, NewerState where a newer leadctl
     made it.
@@ -49,7 +63,8 @@ def ensure(connection: Connection, environment: str | None) -> None:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
             if not is_there(connection):
-                _execute_all(connection, "create", {"environment": environment})
+                identity = {"environment": target.environment, "protected": target.protected}
+                _execute_all(connection, "create", identity)
     except psycopg.errors.InsufficientPrivilege:
         raise InsufficientPrivilege(
             f"The role {connection.info.user} may not create the schema leadctl in the database "
@@ -74,6 +89,22 @@ def check_version(connection: Connection) -> None:
             f"(state version {row[0]}; this one knows {STATE_VERSION}).",
             hint="Update leadctl: pip install --upgrade leadctl",
         )
+
+
+def read_identity(connection: Connection) -> Identity | None:
+    """Return the database's identity; None where leadctl never wrote one."""
+    if not is_there(connection):
+        return None
+    check_version(connection)
+    with connection.cursor(row_factory=class_row(Identity)) as cursor:
+        return cursor.execute(_sql(connection, "identity")).fetchone()
+
+
+def write_identity(connection: Connection, environment: str | None, *, protected: bool) -> None:
+    """Set the environment and the protection; the schema `leadctl` must be there."""
+    connection.execute(
+        _sql(connection, "set_identity"), {"environment": environment, "protected": protected}
+    )
 
 
 def current_revisions(connection: Connection, schema: str) -> list[str] | None:
@@ -136,6 +167,11 @@ def forget_migration(connection: Connection, *, app: str, schema: str, revision:
     connection.execute(
         _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
     )
+
+
+def forget_app(connection: Connection, *, app: str, schema: str) -> None:
+    """Record that nothing of an app is applied to a schema, within the caller's transaction."""
+    connection.execute(_sql(connection, "forget_app"), {"app": app, "schema": schema})
 
 
 def record_fingerprint(

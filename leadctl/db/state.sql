@@ -41,12 +41,48 @@ CREATE TABLE leadctl.run (
     summary jsonb
 );
 CREATE INDEX run_started_at ON leadctl.run (started_at);
-INSERT INTO leadctl.identity (state_version, environment) VALUES (1, %(environment)s)
+INSERT INTO leadctl.identity (state_version, environment, protected)
+VALUES (1, %(environment)s, %(protected)s)
 
 -- name: state_version
 -- what: Is the schema leadctl there, and of which version?
 -- versions: 15-
 SELECT state_version FROM leadctl.identity
+
+-- name: identity
+-- what: Which database is this, and is it protected?
+-- versions: 15-
+SELECT id, environment, protected, created_at FROM leadctl.identity
+
+-- name: set_identity
+-- what: Sets the environment and the protection of this database.
+-- versions: 15-
+UPDATE leadctl.identity SET environment = %(environment)s, protected = %(protected)s
+
+-- name: run_begin
+-- what: Journals that a run begins, with the session by which one can see whether it goes on.
+-- versions: 15-
+INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start)
+SELECT %(command)s, %(app)s, %(schema)s, current_user || ', ' || %(who)s, pid, backend_start
+FROM pg_stat_activity WHERE pid = pg_backend_pid()
+RETURNING id
+
+-- name: run_end
+-- what: Journals how a run ended.
+-- versions: 15-
+UPDATE leadctl.run SET ended_at = clock_timestamp(), outcome = %(outcome)s, summary = %(summary)s
+WHERE id = %(id)s
+
+-- name: runs
+-- what: What ran here, the newest first?  A run whose session is gone without an end was killed.
+-- versions: 15-
+SELECT r.id, r.command, r.app, r.schema, r.run_by, r.started_at, r.ended_at,
+    CASE WHEN r.ended_at IS NOT NULL THEN r.outcome
+         WHEN EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = r.session
+                      AND coalesce(a.backend_start, r.session_start) = r.session_start)
+         THEN 'running' ELSE 'killed' END AS outcome,
+    coalesce(r.summary, '{}') AS summary
+FROM leadctl.run r ORDER BY r.id DESC LIMIT %(limit)s
 
 -- name: migrations
 -- what: Which revisions were applied to a schema, by which app, when, by whom?
@@ -76,6 +112,11 @@ ON CONFLICT (schema, app, revision) DO UPDATE SET
 -- versions: 15-
 DELETE FROM leadctl.migration
 WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
+
+-- name: forget_app
+-- what: Records that nothing of an app is applied to a schema any more.
+-- versions: 15-
+DELETE FROM leadctl.migration WHERE app = %(app)s AND schema = %(schema)s
 
 -- name: record_fingerprint
 -- what: Records what the schema looks like after its newest revision, and only there.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from sqlalchemy import Column, ColumnElement, Connection, MetaData, Select, Table, and_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
@@ -14,6 +15,7 @@ from leadctl.apps.fixtures import Fixture, Ref
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.crypto import Keyring, using
 from leadctl.db.engine import run_engine
+from leadctl.db.journal import journaled
 from leadctl.db.target import Target
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
@@ -51,11 +53,8 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
     Raises MissingKey before anything is written where a column is encrypted and there is no key,
     and SeedFailed.
     """
-    metadata = load_metadata(app)
-    fixtures = load_object(app, app.seed, "seed") if app.seed else ()
-    needs_key = callable(fixtures) or any(isinstance(fixture, Fixture) for fixture in fixtures)
-    if needs_key and any(True for _ in encrypted_columns(metadata)):
-        keyring.primary  # noqa: B018 - raises where there is none
+    check_key(app, keyring)
+    fixtures = _fixtures(app)
     tables: tuple[SeededTable, ...] = ()
     with using(keyring), run_engine(target, "seed").connect() as connection:
         try:
@@ -66,16 +65,35 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                         fixtures(session)
                         session.commit()
                 else:
-                    tables = _insert_missing(connection, metadata, fixtures)
+                    tables = _insert_missing(connection, load_metadata(app), fixtures)
         except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") != "42P01":
+            if not isinstance(error.orig, psycopg.errors.UndefinedTable):
                 raise
             raise SeedFailed(
                 f"{target.database} lacks a table that the fixtures of {app.name} need: "
-                f"{getattr(error.orig, 'diag').message_primary}.",
+                f"{error.orig.diag.message_primary}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
     return SeedResult(app.name, target.database, target.schema, tables)
+
+
+def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
+    """Seed as a run of its own, with an entry in the journal."""
+    check_key(app, keyring)
+    with journaled(target, "seed", app.name) as entry:
+        result = seed(target, app, keyring, narrate)
+        entry.summary["inserted"] = result.inserted
+    return result
+
+
+def check_key(app: App, keyring: Keyring) -> None:
+    """Raise MissingKey where seeding an app needs a key and there is none."""
+    if _fixtures(app) and any(True for _ in encrypted_columns(load_metadata(app))):
+        keyring.primary  # noqa: B018 - raises where there is none
+
+
+def _fixtures(app: App) -> Any:
+    return load_object(app, app.seed, "seed") if app.seed else ()
 
 
 def _insert_missing(

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadctl.db import embedded
+from leadctl.db import embedded, state
 from leadctl.db.binaries import client_program
+from leadctl.db.connect import connect
 from leadctl.db.embedded import Home, ServerStatus
-from leadctl.db.target import Target
+from leadctl.db.target import DEFAULT_SCHEMA, Target
+from leadctl.errors import LeadctlError
+from leadctl.operations.guard import Consent, decide
+from leadctl.settings.url import DatabaseUrl
 
 Narrate = Callable[[str], None]
 
@@ -46,11 +50,47 @@ def status(project: Path) -> ServerStatus:
     return embedded.status(Home.of(project))
 
 
-def destroy(project: Path) -> ServerStatus:
-    """Remove the project's embedded server with all of its data."""
+def destroy(project: Path, consent: Consent, narrate: Narrate) -> ServerStatus:
+    """Remove the project's embedded server with all of its data.
+
+    The server is started to see whether a database in it is protected.  Raises Protected or
+    NotConfirmed.
+    """
     home = Home.of(project)
+    if home.exists:
+        protected = _protected_databases(home, narrate)
+        reason = f"protected: {', '.join(protected)}" if protected else None
+        name = ",".join(protected) or project.resolve().name
+        decide(name, reason, f"destroy of the embedded server in {project}", consent)
     embedded.destroy(home)
     return embedded.status(home)
+
+
+def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
+    try:
+        running = embedded.start(home, narrate)
+    except LeadctlError as error:
+        narrate(f"Whether a database in it is protected cannot be seen: {error.message}")
+        return []
+    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
+    maintenance = Target(
+        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
+        schema=DEFAULT_SCHEMA,
+        source="embedded server",
+        connect_timeout=10,
+        embedded=True,
+    )
+    with connect(maintenance, "destroy") as connection:
+        names = connection.execute(
+            "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+        ).fetchall()
+    return [name for (name,) in names if _is_protected(maintenance.on(name))]
+
+
+def _is_protected(target: Target) -> bool:
+    with connect(target, "destroy") as connection:
+        identity = state.read_identity(connection)
+    return identity is not None and identity.protected
 
 
 def url(target: Target) -> TargetUrl:

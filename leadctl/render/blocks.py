@@ -28,10 +28,19 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A table: titles and rows.  A title that ends with `>` is a column of numbers."""
+class Column:
+    """A column of a grid; an optional one is left out where the terminal is too narrow."""
 
-    titles: Sequence[str]
+    title: str
+    numbers: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; a column that is given as a text is one of plain text."""
+
+    columns: Sequence[Column | str]
     rows: Sequence[Sequence[Value]]
 
 

@@ -3,27 +3,37 @@
 import json
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 
 def to_jsonable(value: Any) -> Any:
-    """Return a result as JSON has it: times in UTC as ISO 8601, enums as their value."""
+    """Return a result as JSON has it: fields as keys, times in UTC, what JSON lacks as text."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_jsonable(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, date | Path):
-        return str(value)
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | Set):
         return [to_jsonable(item) for item in value]
-    return value
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return str(value)
 
 
 def dumps(value: Any) -> str:

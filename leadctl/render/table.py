@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TextIO
 
 from leadctl.render.blocks import Block, Line
@@ -14,14 +15,15 @@ _FALLBACK = 80
 
 def write(blocks: Sequence[Block], stream: TextIO) -> None:
     """Write blocks to a stream; colour only on a terminal, and not with NO_COLOR."""
+    width = _width(stream)
     lines = [block for block in blocks if isinstance(block, Line)]
     if not stream.isatty() and len(lines) == len(blocks):
-        stream.writelines(f"{value_text(line.text)}\n" for line in lines)
+        stream.writelines(f"{fill(value_text(line.text), width)}\n" for line in lines)
         return
     from leadctl.render.terminal import render  # 30 ms for Rich that a plain sentence need not pay
 
     color = stream.isatty() and not os.environ.get("NO_COLOR")
-    rendered = render(blocks, width=_width(stream), color=color)
+    rendered = render(blocks, width=width, color=color)
     stream.writelines(f"{line.rstrip()}\n" for line in rendered.splitlines())
 
 

@@ -4,12 +4,16 @@ import io
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Style, Value
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
 from leadctl.render.text import value_text
+
+_PADDING = 3
+"""Columns of the terminal between two columns of a grid."""
 
 _STYLES: dict[Style, str] = {
     "": "",
@@ -40,22 +44,39 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if isinstance(block, Line):
             console.print(Text(value_text(block.text), _STYLES[block.style]))
         elif isinstance(block, Grid):
-            console.print(_grid(block))
+            console.print(_grid(block, width))
         else:
             console.print(_pairs(block))
     return buffer.getvalue()
 
 
-def _grid(grid: Grid) -> Table:
+def _grid(grid: Grid, width: int) -> Table:
+    columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
+    rows = [[_cell(value) for value in row] for row in grid.rows]
+    kept = _that_fit(columns, rows, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for title in grid.titles:
-        right = title.endswith(">")
-        table.add_column(
-            title.rstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
-        )
-    for row in grid.rows:
-        table.add_row(*map(_cell, row))
+    for index in kept:
+        column = columns[index]
+        justify: JustifyMethod = "right" if column.numbers else "left"
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.numbers)
+    for row in rows:
+        table.add_row(*(row[index] for index in kept))
     return table
+
+
+def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """Leave out optional columns, the last first, until the rest fits or none is left to go."""
+    widths = [
+        max([cell_len(column.title), *(row[index].cell_len for row in rows)])
+        for index, column in enumerate(columns)
+    ]
+    kept = list(range(len(columns)))
+    for index in reversed(range(len(columns))):
+        if sum(widths[i] + _PADDING for i in kept) - _PADDING <= width:
+            break
+        if columns[index].optional:
+            kept.remove(index)
+    return kept
 
 
 def _pairs(pairs: Pairs) -> Table:

@@ -34,3 +34,13 @@ def value_text(value: object) -> str:
     if isinstance(value, datetime):
         return ago(value)
     return plain(str(value))
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in the unit that PostgreSQL's own tools would show."""
+    value, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1024 or unit == "TB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"

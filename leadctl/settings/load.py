@@ -138,7 +138,9 @@ _ENV_FIELDS: Mapping[str, type] = {
     "role": str,
     "schema": str,
 }
-_APP_FIELDS: Mapping[str, type] = {"models": str, "migrations": str, "seed": str, "schema": str}
+_APP_FIELDS: Mapping[str, type] = dict.fromkeys(
+    ("models", "migrations", "seed", "reports", "schema"), str
+)
 
 
 def _fields(

@@ -75,6 +75,8 @@ class AppConfig:
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""
+    reports: str | None = None
+    """`package.module:REPORTS`."""
     schema: str | None = None
 
 

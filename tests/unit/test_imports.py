@@ -38,7 +38,17 @@ def test_help_imports_next_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["migrate"], ["migrate", "-o", "json"], ["migrate", "status"]]
+    "arguments",
+    [
+        ["migrate"],
+        ["migrate", "-o", "json"],
+        ["migrate", "status"],
+        ["health-check"],
+        ["health-check", "-o", "nagios"],
+        ["history"],
+        ["stats"],
+        ["stats", "counts"],
+    ],
 )
 def test_nothing_pending_needs_no_sqlalchemy(leadconnector: Prepared, arguments: list[str]) -> None:
     run(arguments, HEAVY, {"DATABASE_URL": leadconnector.url})

@@ -5,7 +5,7 @@ from leadctl.cli.run import Run, command
 
 @command()
 def config(run: Run) -> None:
-    """Show the effective settings and where each comes from; secrets stay hidden."""
+    """Show the effective settings and their sources, secrets hidden."""
     from leadctl.apps.registry import all_apps
     from leadctl.operations.config import effective_config
     from leadctl.render.views.config import config as view

@@ -7,7 +7,7 @@ import typer
 
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
-from leadctl.cli.options import Yes
+from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import Run, command
 
 group = Tree(
@@ -50,15 +50,44 @@ def status(run: Run) -> None:
 
 @group.leaf("destroy")
 @command()
-def destroy(run: Run, *, yes: Yes = False) -> None:
+def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server with all of its data and its encryption key."""
     from leadctl.operations import server
     from leadctl.render.views.server import server as view
 
-    found = server.status(run.settings.project)
-    if found.exists:
-        run.confirm(f"Remove the embedded server in {found.data} with all of its data?", yes=yes)
-    run.emit(server.destroy(run.settings.project), view)
+    consent = run.consent(yes=yes, confirm=confirm)
+    run.emit(server.destroy(run.settings.project, consent, run.narrate), view)
+
+
+@group.leaf("environment")
+@command()
+def environment(
+    run: Run,
+    *,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", show_default=False, help="What to call it, as production."),
+    ] = None,
+    protect: Annotated[
+        bool | None,
+        typer.Option("--protect/--unprotect", help="Whether it wants its name.", show_envvar=False),
+    ] = None,
+    confirm: Confirm = None,
+) -> None:
+    r"""Show or set what the database says it is, and whether it is protected.
+
+    \b
+    leadctl db environment production --protect
+    """
+    from leadctl.operations import identity
+    from leadctl.render.views.history import identity as view
+
+    target = run.target(may_create=True)
+    if name is None and protect is None:
+        run.emit(identity.show(target), view)
+    else:
+        consent = run.consent(yes=False, confirm=confirm)
+        run.emit(identity.change(target, name, protected=protect, consent=consent), view)
 
 
 @group.leaf("url")

@@ -20,7 +20,10 @@ group = Tree(name="migrate", cls=LeadctlGroup, invoke_without_command=True)
 @group.callback()
 @command(LOCK_WAIT, LOCK_TIMEOUT)
 def migrate(run: Run, *, steps: Steps = None) -> None:
-    r"""Apply what is pending; makes database and schema where they are missing.
+    r"""Apply what is pending; the subcommands show and write revisions.
+
+    Database and schema are made where they are missing. With nothing to do it says so and is
+    quick about it.
 
     \b
     leadctl migrate                      the default app, on the embedded database

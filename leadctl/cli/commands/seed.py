@@ -5,9 +5,12 @@ from leadctl.cli.run import Run, command
 
 @command()
 def seed(run: Run) -> None:
-    """Insert the app's fixtures where they are missing; rows that are there are left alone."""
+    """Insert the app's fixtures where they are missing.
+
+    A row that is there stays as it is, whatever was changed in it.
+    """
     from leadctl.crypto.keyring import from_settings
-    from leadctl.operations.seed import seed as operation
+    from leadctl.operations.seed import journaled_seed as operation
     from leadctl.render.views.seed import seed as view
 
     target = run.target(may_create=True)

@@ -142,12 +142,12 @@ def _launch(home: Home, folder: Path) -> None:
         _remove_stale_files(home)
         size_before = home.log.stat().st_size if home.log.exists() else 0
         pid = _spawn(home, folder)
-        while _is_postgres(pid) and time.monotonic() < deadline:
+        while _program(pid) and time.monotonic() < deadline:
             if _accepts(home):
                 return
             time.sleep(_POLL_SECONDS)
         message = _last_line(_log_since(home, size_before))
-        if _is_postgres(pid) or _STILL_IN_USE not in message or time.monotonic() > deadline:
+        if _program(pid) or _STILL_IN_USE not in message or time.monotonic() > deadline:
             raise EmbeddedServerFailed(
                 f"The embedded server did not start: {message or 'no answer'}",
                 hint=f"Its log is {home.log}.",
@@ -190,22 +190,24 @@ def _postmaster(home: Home) -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     copied = len(lines) > 1 and Path(lines[1]).resolve() != home.data.resolve()
-    return None if copied or not _is_postgres(pid) else pid
+    return None if copied or _program(pid) != "postgres" else pid
 
 
-def _is_postgres(pid: int) -> bool:
-    """Tell a living server from a dead one, and from a process that got its number later."""
+def _program(pid: int) -> str:
+    """Return the name of the program that a process runs; empty where the process is dead.
+
+    It tells a server from a process that got a dead server's number.
+    """
     try:
         name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
-    except FileNotFoundError:
+    except OSError:
         if Path("/proc/self").exists():
-            return False
+            return ""
         printed = subprocess.run(
             ["/bin/ps", "-p", str(pid), "-o", "comm="], capture_output=True, text=True, check=False
         ).stdout
-        return printed.strip().endswith("postgres")
-    starting = {"sh", "dash", "bash"}  # between the shell's fork and the server's exec
-    return name in {"postgres", *starting} and not rest.split()[0] == "Z"
+        return Path(printed.strip()).name
+    return "" if rest.split()[0] == "Z" else name
 
 
 def _remove_stale_files(home: Home) -> None:

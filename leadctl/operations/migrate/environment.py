@@ -37,7 +37,7 @@ def run(context: Any) -> None:
         with connect(target, "alembic") as connection:
             refuse_other_apps(connection, target, app)
             ensure_schema(connection, target, _narrate)
-            state.ensure(connection, target.environment)
+            state.ensure(connection, target)
         with run_engine(target, "alembic").connect() as connection:
             execution = Execution(
                 connection, app, read_history(app.migrations), target.schema, settings.lock_timeout

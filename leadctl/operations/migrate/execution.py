@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import event
+from sqlalchemy import Enum, event
 
 from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.registry import App, load_metadata, load_object
@@ -20,6 +20,8 @@ from leadctl.db.connect import Connection
 from leadctl.db.state import VERSION_TABLE
 from leadctl.operations.migrate.revisions import History
 
+OWN_KINDS = ("table ", "view ", "enum ", "domain ", "type ", "sequence ", "function ")
+"""What stands for itself in a schema; indexes, constraints, triggers go with their table."""
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(
@@ -51,12 +53,17 @@ class Execution:
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._recorded = recorded_facts(app)
+        self._objects: Mapping[str, Any] | None = None
+        self._own: set[str] = set()
         event.listen(connection, "before_cursor_execute", self._before)
         event.listen(connection, "after_cursor_execute", self._after)
 
     def begin(self) -> None:
         """Forget what was executed until now: a revision begins."""
         set_lock_timeout(self._driver, self._lock_timeout)
+        if self._objects is None:
+            self._objects = read_catalog(self._driver, self._schema).objects
+            self._own = set(own_objects(self._driver, self._app, self._schema))
         self._statements.clear()
         self._started = time.perf_counter()
 
@@ -76,10 +83,22 @@ class Execution:
             )
         else:
             state.forget_migration(driver, **place, revision=step.up_revision_id)
+        content = {**self._fingerprint(driver), **self._recorded}
         for revision_id in step.destination_revision_ids:
-            content = {"objects": read_catalog(driver, self._schema).objects, **self._recorded}
             state.record_fingerprint(driver, **place, revision=revision_id, content=content)
         self.begin()
+
+    def _fingerprint(self, driver: Connection) -> dict[str, Any]:
+        """Return what the schema consists of now, and what of it the app's revisions made.
+
+        What they made is what came since the last look; other inhabitants of the schema were
+        there before, or come between runs.
+        """
+        before = self._objects or {}
+        self._objects = read_catalog(driver, self._schema).objects
+        made = {key for key in self._objects if key.startswith(OWN_KINDS)} - before.keys()
+        self._own = (self._own | made) & self._objects.keys()
+        return {"objects": self._objects, "own": sorted(self._own)}
 
     @property
     def _driver(self) -> Connection:
@@ -105,6 +124,29 @@ class Execution:
     ) -> None:
         if _CONCURRENTLY.search(statement):
             set_lock_timeout(self._driver, self._lock_timeout)
+
+
+def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
+    """Return what an app has in a schema: what its revisions made, as it was recorded.
+
+    Where nothing was recorded, by an older history or another tool, it is what the models name.
+    """
+    recorded = state.fingerprint(connection, app.name, schema)
+    if recorded is not None and "own" in recorded:
+        return list(recorded["own"])
+    if not state.current_revisions(connection, schema):
+        return []
+    metadata = load_metadata(app)
+    enums = {
+        column.type.name
+        for table in metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, Enum) and column.type.name
+    }
+    named = [f"table {table.name}" for table in metadata.tables.values()]
+    named += [f"enum {name}" for name in enums]
+    existing = read_catalog(connection, schema).objects
+    return sorted(key for key in named if key in existing)
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:

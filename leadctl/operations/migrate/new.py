@@ -9,7 +9,6 @@ from typing import Any, Literal
 from alembic.autogenerate import RevisionContext
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator
 
 from leadctl.apps.registry import App, load_metadata
@@ -138,8 +137,7 @@ def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:
         return False
     module = type(item).__module__
     if module.startswith("leadctl."):
-        rendered = repr(item.load_dialect_impl(postgresql.dialect()))
-        return f"sa.{rendered}"
+        return f"sa.{item.impl!r}"
     context.imports.add(f"import {module}")
     return False
 

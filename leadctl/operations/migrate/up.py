@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from leadctl.apps.registry import App
 from leadctl.db import state
 from leadctl.db.connect import Connection, connect
+from leadctl.db.journal import journaled
 from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.errors import SchemaTaken, UnknownDatabase
@@ -64,16 +65,15 @@ def up(
     applied: list[AppliedNow] = []
     if _pending(history, current, wanted):
         with schema_lock(target, "migrate", lock_wait, narrate):
-            with connect(target, "migrate") as connection:
-                ensure_schema(connection, target, narrate)
-                state.ensure(connection, target.environment)
-            pending = _pending(history, _current(target, app, narrate), wanted)[:steps]
-            from leadctl.operations.migrate.apply import apply  # loads SQLAlchemy and Alembic
-
-            applied = apply(
-                target, app, history, pending, lock_timeout=lock_timeout, narrate=narrate
-            )
             current = _current(target, app, narrate)
+            pending = _pending(history, current, wanted)[:steps]
+            if pending:  # else the run that held the lock did it
+                with connect(target, "migrate") as connection:
+                    ensure_schema(connection, target, narrate)
+                with journaled(target, "migrate", app.name) as entry:
+                    applied = apply_locked(target, app, history, pending, lock_timeout, narrate)
+                    entry.summary["applied"] = [step.revision for step in applied]
+                current = _current(target, app, narrate)
     return MigrateResult(
         app=app.name,
         database=target.database,
@@ -82,6 +82,20 @@ def up(
         applied=tuple(applied),
         pending=tuple(revision.id for revision in history.pending(current)),
     )
+
+
+def apply_locked(
+    target: Target,
+    app: App,
+    history: History,
+    pending: list[Revision],
+    lock_timeout: float,
+    narrate: Narrate,
+) -> list[AppliedNow]:
+    """Apply revisions; the caller holds the target's lock and has made the schema."""
+    from leadctl.operations.migrate.apply import apply  # loads SQLAlchemy and Alembic
+
+    return apply(target, app, history, pending, lock_timeout=lock_timeout, narrate=narrate)
 
 
 def _pending(history: History, current: list[str], wanted: set[str]) -> list[Revision]:

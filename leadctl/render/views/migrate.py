@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from leadctl.operations.migrate.history import MigrationHistory
 from leadctl.operations.migrate.status import MigrationStatus, RevisionState
 from leadctl.operations.migrate.up import MigrateResult
-from leadctl.render.blocks import Block, Cell, Grid, Line, Style
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 if TYPE_CHECKING:
     from leadctl.operations.migrate.new import NewRevision  # which loads Alembic
@@ -29,7 +29,7 @@ def migrate(result: MigrateResult) -> list[Block]:
         rows = [
             (step.revision, step.message, f"{step.duration_ms:,} ms") for step in result.applied
         ]
-        blocks.append(Grid(["Applied", "Message", "Time>"], rows))
+        blocks.append(Grid(["Applied", "Message", Column("Time", numbers=True)], rows))
     blocks.append(Line(f"{place} is at {result.current or 'the beginning'}."))
     if result.pending:
         blocks.append(Line(f"Still pending: {', '.join(result.pending)}.", "warn"))
@@ -51,7 +51,7 @@ def status(result: MigrationStatus) -> list[Block]:
     place = f"{result.app} on {result.database}, schema {result.schema}"
     return [
         Line(f"{place}: at {result.current or 'the beginning'}"),
-        Grid(["State", "Revision", "Message", "Applied", "By"], rows),
+        Grid(["State", "Revision", "Message", "Applied", Column("By", optional=True)], rows),
         _verdict(result),
     ]
 
@@ -79,7 +79,11 @@ def history(result: MigrationHistory) -> list[Block]:
         (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
         for entry in result.revisions
     ]
-    return [Grid(["Revision", "Applied", "By", "Time>"], rows)]
+    return [
+        Grid(
+            ["Revision", "Applied", Column("By", optional=True), Column("Time", numbers=True)], rows
+        )
+    ]
 
 
 def new(result: "NewRevision") -> list[Block]:

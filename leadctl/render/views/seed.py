@@ -1,7 +1,7 @@
 """The view of seed's result."""
 
 from leadctl.operations.seed import SeedResult
-from leadctl.render.blocks import Block, Grid, Line
+from leadctl.render.blocks import Block, Column, Grid, Line
 
 
 def seed(result: SeedResult) -> list[Block]:
@@ -9,4 +9,6 @@ def seed(result: SeedResult) -> list[Block]:
     if not result.tables:
         return [Line(f"Seeded {result.app} on {result.database}, schema {result.schema}.")]
     rows = [(table.table, table.inserted, table.unchanged) for table in result.tables]
-    return [Grid(["Table", "Inserted>", "Unchanged>"], rows)]
+    return [
+        Grid(["Table", Column("Inserted", numbers=True), Column("Unchanged", numbers=True)], rows)
+    ]

@@ -1,0 +1,31 @@
+"""`leadctl reset`."""
+
+from leadctl.cli.options import Confirm, Yes
+from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, Run, command
+
+
+@command(LOCK_WAIT, LOCK_TIMEOUT)
+def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
+    """Drop what the app has in its schema, then migrate and seed.
+
+    Others in the schema stay. Shows first what goes, and asks; a protected database wants its
+    name by --confirm.
+    """
+    from leadctl.crypto.keyring import from_settings
+    from leadctl.operations.reset import plan
+    from leadctl.operations.reset import reset as operation
+    from leadctl.render.views.reset import plan as plan_view
+    from leadctl.render.views.reset import reset as view
+
+    target = run.target(may_create=True)
+    run.show(plan(target, run.app), plan_view)
+    result = operation(
+        target,
+        run.app,
+        from_settings(run.settings),
+        run.consent(yes=yes, confirm=confirm),
+        lock_wait=run.settings.lock_wait,
+        lock_timeout=run.settings.lock_timeout,
+        narrate=run.narrate,
+    )
+    run.emit(result, view)

@@ -1,0 +1,95 @@
+"""The journal: what ran on a database, when, by whom, and how it ended."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from leadctl.db import state
+from leadctl.db.connect import Connection, connect, whoami
+from leadctl.db.queries import beside
+from leadctl.db.target import Target
+from leadctl.errors import LeadctlError
+from leadctl.redact import scrub
+
+_QUERIES = beside(__file__, "state.sql")
+
+
+@dataclass(frozen=True)
+class JournaledRun:
+    """One run as the journal has it.
+
+    `outcome` is done, failed, interrupted, terminated, running or killed: a run without an end
+    whose session is gone.
+    """
+
+    id: int
+    command: str
+    app: str | None
+    schema: str | None
+    run_by: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    summary: Mapping[str, Any]
+
+
+@dataclass
+class Entry:
+    """The entry of the run that goes on; `summary` is written when it ends."""
+
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
+    """Journal a run: its beginning at once, its end and summary afterwards.
+
+    The session stays open in between: a run whose session is gone without an end was killed.
+    Raises what `state.ensure` raises where the journal cannot be kept.
+    """
+    with connect(target, command) as session:
+        session.execute("SET idle_session_timeout = 0")
+        state.ensure(session, target)
+        parameters = {"command": command, "app": app, "schema": target.schema, "who": whoami()}
+        row = session.execute(_sql(session, "run_begin"), parameters).fetchone()
+        assert row is not None
+        entry, outcome = Entry(), "terminated"
+        try:
+            yield entry
+            outcome = "done"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        except Exception as error:
+            outcome = "failed"
+            entry.summary["error"] = error.code if isinstance(error, LeadctlError) else "error"
+            entry.summary["message"] = scrub(str(error))
+            raise
+        finally:
+            _end(session, row[0], outcome, entry.summary)
+
+
+def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
+    """Return the newest runs; none where leadctl never wrote here."""
+    if not state.is_there(connection):
+        return []
+    with connection.cursor(row_factory=class_row(JournaledRun)) as cursor:
+        return cursor.execute(_sql(connection, "runs"), {"limit": limit}).fetchall()
+
+
+def _end(session: Connection, run: int, outcome: str, summary: Mapping[str, Any]) -> None:
+    # Where the server is gone the run shows as killed, and its own error says why.
+    with suppress(psycopg.OperationalError):
+        session.execute(
+            _sql(session, "run_end"), {"id": run, "outcome": outcome, "summary": Jsonb(summary)}
+        )
+
+
+def _sql(connection: Connection, name: str) -> str:
+    return _QUERIES.get(name, connection.info.server_version)

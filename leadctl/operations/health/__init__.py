@@ -1,0 +1,1 @@
+"""Health: checks with evidence and a next step."""

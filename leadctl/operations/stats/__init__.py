@@ -1,0 +1,1 @@
+"""Statistics: the database, its tables, and the app's reports."""

@@ -1,0 +1,243 @@
+"""The guard, per verb: from a list of all commands that a new one cannot escape."""
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+from typer.main import get_command
+
+from leadctl.cli.app import app
+from tests.conftest import KEY, Cli, Prepared
+from tests.processes import environment, run
+
+READS = {
+    "config",
+    "db shell",
+    "db status",
+    "db url",
+    "health-check",
+    "history",
+    "migrate history",
+    "migrate status",
+    "stats",
+}
+ADDS = {"db start", "db stop", "migrate", "migrate new", "migrate up", "seed"}
+"""What changes something and loses nothing."""
+DESTROYS: dict[str, list[str]] = {
+    "reset": ["reset"],
+    "db environment": ["db", "environment", "--unprotect"],
+    "db destroy": ["db", "destroy"],
+}
+"""What can lose something, each as a command line that would."""
+
+
+def all_commands() -> Iterator[str]:
+    def walk(command: object, path: str) -> Iterator[str]:
+        subcommands = getattr(command, "commands", None)
+        if subcommands is None or getattr(command, "invoke_without_command", False):
+            yield path
+        for name, subcommand in (subcommands or {}).items():
+            yield from walk(subcommand, f"{path} {name}".strip())
+
+    yield from walk(get_command(app), "")
+
+
+def test_every_command_is_in_one_list() -> None:
+    assert sorted(all_commands()) == sorted([*READS, *ADDS, *DESTROYS])
+
+
+def everything(database: Prepared, name: str | None = None) -> list[object]:
+    """Return what a database holds, to see that nothing of it was changed."""
+    with database.server.connect(name or database.name) as connection:
+        tables = [
+            row[0]
+            for row in connection.execute(
+                "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables"
+                " WHERE schemaname IN ('public', 'leadctl') ORDER BY 1"
+            )
+        ]
+        return [
+            (table, connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables
+        ]
+
+
+@pytest.fixture
+def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
+    outcome = cli(
+        "db", "environment", "production", "--protect", "-o", "json", url=leadconnector.url
+    )
+    assert outcome.json["protected"]
+    return leadconnector
+
+
+ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]
+
+
+@pytest.mark.parametrize("verb", ON_A_DATABASE)
+def test_yes_is_not_enough_on_a_protected_database(
+    verb: str, protected: Prepared, cli: Cli
+) -> None:
+    before = everything(protected)
+    consents: list[list[str]] = [[], ["--confirm", "wrong"]]
+    if verb != "db environment":
+        consents.append(["--yes"])
+    for consent in consents:
+        outcome = cli(*DESTROYS[verb], *consent, url=protected.url)
+        assert outcome.code == 5, outcome.err
+        assert "Nothing was changed" in outcome.err
+    assert everything(protected) == before
+    outcome = cli(*DESTROYS[verb], "--confirm", protected.name, url=protected.url)
+    assert outcome.code == 0, outcome.err
+    assert everything(protected) != before
+
+
+@pytest.mark.parametrize("verb", ON_A_DATABASE)
+@pytest.mark.parametrize("how", ["template", "rename", "dump"])
+def test_a_copy_is_as_protected(verb: str, how: str, protected: Prepared, cli: Cli) -> None:
+    server = protected.server
+    if how == "dump":
+        copy = server.create()
+        dumped = subprocess.run(
+            ["pg_dump", "--no-owner", _socket_url(protected, protected.name)],
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PATH": f"{_client_folder()}:{os.environ['PATH']}"},
+        )
+        assert dumped.returncode == 0, dumped.stderr
+        loaded = subprocess.run(
+            [_client_folder() / "psql", "-q", _socket_url(protected, copy)],
+            input=dumped.stdout,
+            capture_output=True,
+            check=False,
+        )
+        assert loaded.returncode == 0, loaded.stderr
+    elif how == "template":
+        copy = server.create(protected.name)
+    else:
+        copy = f"{protected.name}_renamed"
+        with server.connect() as connection:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(protected.name), sql.Identifier(copy)
+                )
+            )
+    try:
+        before = everything(protected, copy)
+        url = server.url(copy)
+        assert cli(*DESTROYS[verb], "--confirm", protected.name, url=url).code == 5
+        assert cli(*DESTROYS[verb], url=url).code == 5
+        assert everything(protected, copy) == before
+        assert cli(*DESTROYS[verb], "--confirm", copy, url=url).code == 0
+    finally:
+        server.drop(copy)
+
+
+def _client_folder() -> Path:
+    from leadctl.db.binaries import client_program
+
+    return client_program("pg_dump").parent
+
+
+def _socket_url(database: Prepared, name: str) -> str:
+    return (
+        f"postgresql://postgres@/{name}?host={database.server.socket}&port={database.server.port}"
+    )
+
+
+def test_configuration_protects_too(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "leadctl.toml").write_text(
+        f'[env.prod]\nurl = "{leadconnector.url}"\nprotected = true\n'
+    )
+    assert cli("reset", "--env", "prod", "--yes").code == 5
+    assert cli("reset", "--env", "prod", "--confirm", leadconnector.name).code == 0
+
+
+def test_another_environment_than_was_meant_is_refused(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path
+) -> None:
+    assert cli("db", "environment", "production", url=leadconnector.url).code == 0
+    (tmp_path / "leadctl.toml").write_text(f'[env.staging]\nurl = "{leadconnector.url}"\n')
+    outcome = cli("reset", "--env", "staging", "--yes")
+    assert outcome.code == 5
+    assert "production, not staging" in outcome.err
+    assert cli("reset", "--yes", url=leadconnector.url).code == 0
+
+
+def test_consent_does_not_come_from_a_variable(protected: Prepared, cli: Cli) -> None:
+    env = {"LEADCTL_RESET_YES": "1", "LEADCTL_RESET_CONFIRM": protected.name}
+    assert cli("reset", url=protected.url, env=env).code == 5
+
+
+def test_without_a_terminal_nothing_prompts(leadconnector: Prepared) -> None:
+    done = run("reset", env={"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}, timeout=30)
+    assert done.returncode == 5
+    assert "--yes" in done.stderr
+
+
+def at_the_prompt(database: Prepared, answer: str | None) -> tuple[int, str]:
+    """Run reset on a terminal; answer its question, or press Ctrl-C."""
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover - the child
+        variables = environment(
+            {"DATABASE_URL": database.url, "ENCRYPTION_KEY": KEY, "TERM": "xterm"}
+        )
+        os.execve(sys.executable, [sys.executable, "-m", "leadctl", "reset"], variables)
+    shown = b""
+    deadline = time.monotonic() + 30
+    while b"]: " not in shown and b"go on" not in shown and time.monotonic() < deadline:
+        shown += os.read(terminal, 4096)
+    os.write(terminal, b"\x03" if answer is None else answer.encode() + b"\n")
+    while True:
+        try:
+            part = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), shown.decode()
+
+
+def test_answers_on_a_terminal(leadconnector: Prepared) -> None:
+    before = everything(leadconnector)
+    code, shown = at_the_prompt(leadconnector, None)
+    assert (code, "Traceback" in shown) == (130, False)
+    code, shown = at_the_prompt(leadconnector, "n")
+    assert code == 5
+    assert everything(leadconnector) == before
+    assert "users" in shown  # what goes was shown first
+    code, shown = at_the_prompt(leadconnector, "y")
+    assert code == 0
+    assert everything(leadconnector) != before
+
+
+def test_the_name_is_typed_on_a_terminal(protected: Prepared) -> None:
+    before = everything(protected)
+    assert at_the_prompt(protected, "wrong")[0] == 5
+    assert at_the_prompt(protected, "")[0] == 5
+    assert at_the_prompt(protected, None)[0] == 130
+    assert everything(protected) == before
+    assert at_the_prompt(protected, protected.name)[0] == 0
+
+
+def test_a_protected_database_protects_the_embedded_server(tmp_path: Path) -> None:
+    try:
+        assert run("migrate").returncode == 0
+        assert run("db", "environment", "production", "--protect").returncode == 0
+        assert run("db", "stop").returncode == 0
+        refused = run("db", "destroy", "--yes")
+        assert refused.returncode == 5
+        assert "leadconnector" in refused.stderr
+        assert run("migrate", "status").returncode == 0
+    finally:
+        done = run("db", "destroy", "--confirm", "leadconnector")
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []

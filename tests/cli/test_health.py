@@ -1,0 +1,315 @@
+"""`leadctl health-check`: each check made to fail for real, and to recover."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+
+from leadctl.operations.health import checks
+from tests.conftest import Cli, Prepared
+from tests.postgres import RunningServer, Server
+from tests.processes import start
+
+
+def statuses(cli: Cli, url: str, *flags: str) -> tuple[int, dict[str, str]]:
+    outcome = cli("health-check", *flags, "-o", "json", url=url)
+    return outcome.code, {check["name"]: check["status"] for check in outcome.json["checks"]}
+
+
+Fault = Callable[[Prepared], "contextmanager[None]"]
+
+
+@contextmanager
+def statement(database: Prepared, do: str, undo: str) -> Iterator[None]:
+    database.query(do)
+    yield
+    database.query(undo)
+
+
+def a_missing_seed(database: Prepared) -> object:
+    return statement(
+        database,
+        "CREATE TABLE saved AS TABLE page_webhook_configs; DELETE FROM page_webhook_configs",
+        "INSERT INTO page_webhook_configs TABLE saved; DROP TABLE saved",
+    )
+
+
+def a_dropped_index(database: Prepared) -> object:
+    return statement(
+        database,
+        "DROP INDEX idx_leads_form_id",
+        "CREATE INDEX idx_leads_form_id ON leads (form_id)",
+    )
+
+
+def a_dropped_constraint(database: Prepared) -> object:
+    return statement(
+        database,
+        "ALTER TABLE users DROP CONSTRAINT uq_users_email",
+        "ALTER TABLE users ADD CONSTRAINT uq_users_email UNIQUE (email)",
+    )
+
+
+@contextmanager
+def an_invalid_index(database: Prepared) -> Iterator[None]:
+    """What a cancelled concurrent build leaves."""
+    database.query("DROP INDEX idx_leads_form_id")
+    with database.server.connect(database.name) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE leads IN ROW EXCLUSIVE MODE")
+        with database.server.connect(database.name) as builder:
+            builder.execute("SET statement_timeout = '500ms'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                builder.execute("CREATE INDEX CONCURRENTLY idx_leads_form_id ON leads (form_id)")
+    assert database.query("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(1,)]
+    yield
+    database.query("DROP INDEX idx_leads_form_id")
+    database.query("CREATE INDEX idx_leads_form_id ON leads (form_id)")
+
+
+def a_pending_revision(database: Prepared) -> object:
+    return statement(
+        database,
+        "UPDATE alembic_version SET version_num = 'leadconnector_0001'",
+        "UPDATE alembic_version SET version_num = 'leadconnector_0002'",
+    )
+
+
+def an_unknown_revision(database: Prepared) -> object:
+    return statement(
+        database,
+        "UPDATE alembic_version SET version_num = 'from_the_future'",
+        "UPDATE alembic_version SET version_num = 'leadconnector_0002'",
+    )
+
+
+def an_edited_revision(database: Prepared) -> object:
+    return statement(
+        database,
+        "UPDATE leadctl.migration SET checksum = 'x' || checksum",
+        "UPDATE leadctl.migration SET checksum = substr(checksum, 2)",
+    )
+
+
+def a_missing_schema(database: Prepared) -> object:
+    return statement(
+        database,
+        "ALTER SCHEMA public RENAME TO hidden",
+        "ALTER SCHEMA hidden RENAME TO public",
+    )
+
+
+FAULTS = [
+    (a_missing_seed, {"seed": "warning"}, 1),
+    (a_dropped_index, {"indexes": "critical"}, 2),
+    (a_dropped_constraint, {"indexes": "critical"}, 2),
+    (an_invalid_index, {"indexes": "critical"}, 2),
+    (a_pending_revision, {"migrations": "critical"}, 2),
+    (an_unknown_revision, {"migrations": "critical"}, 2),
+    (an_edited_revision, {"migrations": "warning"}, 1),
+    (
+        a_missing_schema,
+        {"schema": "critical", "migrations": "critical", "seed": "warning", "indexes": "critical"},
+        2,
+    ),
+]
+
+GREEN = dict.fromkeys((check.__name__ for check in checks.CHECKS), "ok")
+
+
+@pytest.mark.parametrize(("fault", "expected", "code"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
+def test_a_fault_is_seen_and_its_mending_too(
+    leadconnector: Prepared,
+    cli: Cli,
+    fault: Callable[[Prepared], object],
+    expected: dict[str, str],
+    code: int,
+) -> None:
+    assert statuses(cli, leadconnector.url) == (0, GREEN)
+    with fault(leadconnector):  # type: ignore[attr-defined]
+        assert statuses(cli, leadconnector.url) == (code, GREEN | expected)
+        outcome = cli("health-check", "-o", "json", url=leadconnector.url)
+        for check in outcome.json["checks"]:
+            assert check["hint"] or check["status"] == "ok", check
+        assert outcome.json["healthy"] == (code == 1)
+    assert statuses(cli, leadconnector.url) == (0, GREEN)
+
+
+def test_a_full_connection_list(cli: Cli) -> None:
+    full = RunningServer(18, max_connections="12", superuser_reserved_connections="3")
+    held: list[psycopg.Connection] = []
+    try:
+        url = full.info.url("postgres")
+        assert statuses(cli, url)[1]["connections"] == "ok"
+        while len(held) < 8:
+            held.append(full.info.connect())
+        assert statuses(cli, url)[1]["connections"] == "critical"
+        held.pop().close()
+        time.sleep(0.3)
+        assert statuses(cli, url)[1]["connections"] == "ok"
+    finally:
+        for connection in held:
+            connection.close()
+        full.stop()
+
+
+def test_latency_is_graded(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with slow_wire(leadconnector.server, seconds=0.15) as port:
+        url = leadconnector.url.replace(f":{leadconnector.server.port}/", f":{port}/")
+        outcome = cli("health-check", "-o", "json", url=url)
+    assert outcome.code == 1
+    assert outcome.json["latency_ms"] > 150
+    assert [check["status"] for check in outcome.json["checks"]][1] == "warning"
+
+
+@contextmanager
+def slow_wire(server: Server, seconds: float) -> Iterator[int]:
+    """A relay that delays what the client sends."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stopped = threading.Event()
+
+    def relay(source: socket.socket, sink: socket.socket, delay: float) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(delay)
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while not stopped.is_set():
+                client, _ = listener.accept()
+                upstream = socket.create_connection((server.host, server.port))
+                for arguments in ((client, upstream, seconds), (upstream, client, 0.0)):
+                    threading.Thread(target=relay, args=arguments, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield listener.getsockname()[1]
+    stopped.set()
+    listener.close()
+
+
+def test_a_protected_target_needs_no_seed(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("TRUNCATE users CASCADE")
+    assert statuses(cli, leadconnector.url)[0] == 1
+    assert cli("db", "environment", "production", "--protect", url=leadconnector.url).code == 0
+    code, found = statuses(cli, leadconnector.url)
+    assert (code, found["seed"]) == (0, "skipped")
+
+
+def test_an_empty_database_is_not_ok(server: Server, database: str, cli: Cli) -> None:
+    code, found = statuses(cli, server.url(database))
+    assert (code, found["schema"], found["migrations"]) == (2, "critical", "critical")
+
+
+@pytest.mark.parametrize("output", ["table", "json", "nagios"])
+def test_unreachable_is_critical(cli: Cli, output: str) -> None:
+    outcome = cli("health-check", "-o", output, url="postgresql://postgres@127.0.0.1:1/x")
+    assert outcome.code == 2
+    assert "Connection refused" in outcome.out
+    assert outcome.err == ""
+
+
+def test_a_missing_database_is_critical(server: Server, cli: Cli) -> None:
+    outcome = cli("health-check", "-o", "json", url=server.url("nowhere_at_all"))
+    assert outcome.code == 2
+    assert outcome.json["status"] == "critical"
+    assert "leadctl migrate" in outcome.json["checks"][0]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["--nonsense"], {}),
+        (["--wait", "soon"], {}),
+        (["-o", "xml"], {}),
+        (["--app", "nothing"], {}),
+        ([], {"LEADCTL_LOCK_WAIT": "soon"}),
+        ([], {"DATABASE_URL": "mysql://x"}),
+    ],
+)
+def test_usage_and_configuration_are_unknown_not_critical(
+    cli: Cli, arguments: list[str], env: dict[str, str]
+) -> None:
+    assert cli("health-check", *arguments, url="postgresql://x/y", env=env).code == 3
+
+
+def test_no_database_is_unknown(cli: Cli) -> None:
+    outcome = cli("health-check", "-o", "nagios")
+    assert outcome.code == 3
+    assert outcome.out.startswith("LEADCTL UNKNOWN - ")
+    assert outcome.out.count("\n") == 1
+
+
+def test_nagios_is_one_line(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("health-check", "-o", "nagios", url=leadconnector.url)
+    assert outcome.out.startswith("LEADCTL OK - 7 checks ok | latency=")
+    assert outcome.out.count("\n") == 1
+    leadconnector.query("DROP INDEX idx_leads_form_id")
+    outcome = cli("health-check", "-o", "nagios", url=leadconnector.url)
+    assert outcome.out.startswith("LEADCTL CRITICAL - indexes: missing: idx_leads_form_id | ")
+
+
+def test_wait_until_reachable(cli: Cli) -> None:
+    late = RunningServer(18)
+    try:
+        url = late.info.url("postgres")
+        late.shut_down()
+        began = time.monotonic()
+        assert cli("health-check", "--wait", "1s", url=url).code == 2
+        assert 1 <= time.monotonic() - began < 10
+        waiting = start("health-check", "--wait", "30s", "-o", "json", env={"DATABASE_URL": url})
+        time.sleep(1.5)
+        late.launch()
+        out, err = waiting.communicate(timeout=40)
+        assert json.loads(out)["checks"][0]["status"] == "ok"
+        assert "Waiting up to 30 s" in err
+    finally:
+        late.stop()
+
+
+def test_time_is_bounded_when_the_server_hangs(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's process is stopped in the middle: it neither answers nor goes away."""
+    from leadctl.operations.health import health
+
+    monkeypatch.setattr(health, "_ALL_SECONDS", 2.0)
+    stopped: list[int] = []
+
+    def hang(facts: checks.Facts) -> checks.CheckResult:
+        stopped.append(facts.connection.info.backend_pid)
+        os.kill(stopped[0], signal.SIGSTOP)
+        facts.connection.execute("SELECT 1")
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr(health, "CHECKS", (checks.server, hang, checks.schema))
+    began = time.monotonic()
+    try:
+        outcome = cli("health-check", "-o", "json", url=leadconnector.url)
+    finally:
+        os.kill(stopped[0], signal.SIGCONT)
+    assert time.monotonic() - began < 10
+    assert outcome.code == 2
+    assert [check["status"] for check in outcome.json["checks"]] == ["ok", "critical", "skipped"]
+
+
+def test_a_locked_table_does_not_hang_it(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from leadctl.operations.health import health
+
+    monkeypatch.setattr(health, "_STATEMENT_SECONDS", 1.0)
+    with leadconnector.server.connect(leadconnector.name) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        code, found = statuses(cli, leadconnector.url)
+    assert (code, found["seed"], found["indexes"]) == (2, "critical", "ok")

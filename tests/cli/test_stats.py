@@ -1,0 +1,175 @@
+"""`leadctl stats`: numbers as the document defines them, on any database."""
+
+import json
+
+import pytest
+
+from tests.conftest import Cli, Prepared
+
+ROWS = """
+INSERT INTO users (id, email, facebook_id, access_token) VALUES ('u2', 'two@example.com', 'f2', 'x');
+INSERT INTO pages (id, facebook_page_id, name, access_token, user_id)
+    SELECT 'p' || n, 'fp' || n, 'Page', 'x', 'u2' FROM generate_series(1, 2) n;
+INSERT INTO webhooks (id, user_id, name, url, is_active) VALUES
+    ('w1', 'u2', 'One', 'https://one', true), ('w2', 'u2', 'Two', 'https://two', false),
+    ('w3', 'u2', 'Three', 'https://three', true);
+INSERT INTO leads (id, facebook_lead_id, page_id, form_id, form_name, lead_data, status)
+    SELECT 'l' || n, 'fl' || n, 'p' || (1 + n % 2), 'f', 'Form', '{}',
+           (ARRAY['NEW', 'PROCESSING', 'DELIVERED', 'FAILED', 'ARCHIVED'])[1 + n % 5]::lead_status
+    FROM generate_series(1, 53) n;
+INSERT INTO webhook_deliveries (id, webhook_id, lead_id, status)
+    SELECT 'd' || n, 'w' || (1 + n % 2), 'l' || (1 + n % 53),
+           (ARRAY['PENDING', 'SUCCESS', 'FAILED', 'RETRYING'])[1 + n % 4]::delivery_status
+    FROM generate_series(1, 101) n;
+"""
+
+
+@pytest.fixture
+def filled(leadconnector: Prepared) -> Prepared:
+    leadconnector.query(ROWS)
+    return leadconnector
+
+
+def naive(database: Prepared, user: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Compute both statistics as the document does: fetch everything and count."""
+    pages = {row[0] for row in database.query("SELECT id FROM pages WHERE user_id = %s", user)}
+    leads = [
+        status
+        for page, status in database.query("SELECT page_id, status::text FROM leads")
+        if page in pages
+    ]
+    hooks = dict(database.query("SELECT id, is_active FROM webhooks WHERE user_id = %s", user))
+    deliveries = [
+        status
+        for hook, status in database.query(
+            "SELECT webhook_id, status::text FROM webhook_deliveries"
+        )
+        if hook in hooks
+    ]
+    return (
+        {
+            "total": len(leads),
+            "delivered": leads.count("DELIVERED"),
+            "failed": leads.count("FAILED"),
+            "pending": leads.count("NEW"),
+        },
+        {
+            "total": len(hooks),
+            "active": sum(hooks.values()),
+            "successful": deliveries.count("SUCCESS"),
+            "failed": deliveries.count("FAILED"),
+        },
+    )
+
+
+def test_reports_have_the_document_s_numbers(filled: Prepared, cli: Cli) -> None:
+    (counts,) = cli("stats", "counts", "-o", "json", url=filled.url).json["rows"]
+    assert counts == {"users": 2, "pages": 3, "leads": 53, "webhooks": 4}
+    ((seeded,),) = filled.query("SELECT id FROM users WHERE email = 'test@example.com'")
+    for user, name in (("u2", "two@example.com"), (seeded, "test@example.com")):
+        leads, webhooks = naive(filled, user)
+        for given in (user, name):
+            (row,) = cli("stats", "leads", "--user", given, "-o", "json", url=filled.url).json[
+                "rows"
+            ]
+            assert row == leads
+            found = cli("stats", "webhooks", "--user", given, "-o", "json", url=filled.url).json
+            assert found["rows"] == [webhooks]
+    (everybody,) = cli("stats", "leads", "-o", "json", url=filled.url).json["rows"]
+    assert everybody["total"] == 53
+
+
+def test_what_does_not_exist_is_named(filled: Prepared, cli: Cli) -> None:
+    outcome = cli("stats", "leads", "--user", "nobody@example.com", url=filled.url)
+    assert (outcome.code, "nobody@example.com" in outcome.err) == (1, True)
+    outcome = cli("stats", "webhoks", url=filled.url)
+    assert (outcome.code, "Did you mean webhooks?" in outcome.err) == (2, True)
+    assert cli("stats", "counts", "--user", "u2", url=filled.url).code == 2
+    assert cli("stats", "--user", "u2", url=filled.url).code == 2
+    assert cli("stats", "leads", "--schema", "elsewhere", url=filled.url).code == 1
+
+
+def test_overview(filled: Prepared, cli: Cli) -> None:
+    found = cli("stats", "-o", "json", url=filled.url).json
+    assert found["database"]["name"] == filled.name
+    assert found["database"]["server_version"].startswith(str(filled.server.major))
+    assert found["reports"] == ["counts", "leads", "webhooks"]
+    tables = {table["name"]: table for table in found["tables"]}
+    assert (tables["leads"]["rows"], tables["leads"]["exact"]) == (53, True)
+    assert tables["leads"]["index_bytes"] > 0
+    assert "alembic_version" not in tables
+    assert "Reports: counts, leads, webhooks" in cli("stats", url=filled.url).out
+
+
+def test_large_tables_are_estimated_unless_asked(filled: Prepared, cli: Cli) -> None:
+    filled.query("CREATE TABLE big AS SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n")
+    filled.query("ALTER TABLE big SET (autovacuum_enabled = false)")
+
+    def big(*flags: str) -> tuple[int | None, bool]:
+        tables = cli("stats", *flags, "-o", "json", url=filled.url).json["tables"]
+        (table,) = [table for table in tables if table["name"] == "big"]
+        return table["rows"], table["exact"]
+
+    assert big() == (None, False)
+    assert big("--exact") == (20000, True)
+    filled.query("ANALYZE big; DELETE FROM big WHERE n <= 10000")
+    assert big() == (20000, False)
+    assert "~20,000" in cli("stats", url=filled.url).out
+    assert big("--exact") == (10000, True)
+
+
+def test_partitions_count_with_their_table(filled: Prepared, cli: Cli) -> None:
+    filled.query(
+        "CREATE TABLE events (at date, n int) PARTITION BY RANGE (at);"
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');"
+        "CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');"
+        "INSERT INTO events SELECT '2026-01-20'::date + n, n FROM generate_series(1, 30) n; ANALYZE"
+    )
+    tables = cli("stats", "-o", "json", url=filled.url).json["tables"]
+    (events,) = [table for table in tables if table["name"].startswith("events")]
+    assert (events["name"], events["rows"]) == ("events", 30)
+    assert events["table_bytes"] >= 16384
+
+
+def test_a_strange_database_with_a_role_that_may_read_nothing(
+    server: object, database: str, cli: Cli
+) -> None:
+    with server.connect(database) as connection:  # type: ignore[attr-defined]
+        connection.execute('CREATE TABLE "Strange ""Name" (id int); CREATE TABLE "select" (id int)')
+        connection.execute('INSERT INTO "select" VALUES (1)')
+        connection.execute(f"CREATE ROLE reader_{database} LOGIN PASSWORD 'reader pass'")
+        connection.execute(f'GRANT SELECT ON "select" TO reader_{database}')
+        url = server.url(database)  # type: ignore[attr-defined]
+        reader = url.replace(
+            "postgres:correct%20horse%20battery", f"reader_{database}:reader%20pass"
+        )
+        try:
+            found = cli("stats", "-o", "json", url=reader).json
+            rows = {table["name"]: (table["rows"], table["exact"]) for table in found["tables"]}
+            assert rows == {'"select"': (1, True), '"Strange ""Name"': (None, False)}
+            assert found["reports"] == []
+            health = cli("health-check", "-o", "json", url=reader)
+            assert health.code == 0
+            states = {check["name"]: check["status"] for check in health.json["checks"]}
+            assert states == {
+                "server": "ok",
+                "latency": "ok",
+                "connections": "ok",
+                "schema": "ok",
+                "migrations": "skipped",
+                "seed": "skipped",
+                "indexes": "skipped",
+            }
+            assert all(check["message"] for check in health.json["checks"])
+            named = cli("health-check", "--app", "leadconnector", "-o", "json", url=reader)
+            assert named.code == 2
+            assert connection.execute("SELECT to_regnamespace('leadctl')").fetchone() == (None,)
+        finally:
+            connection.execute(f"DROP OWNED BY reader_{database}; DROP ROLE reader_{database}")
+
+
+def test_json_is_one_document_on_standard_output(filled: Prepared, cli: Cli) -> None:
+    for arguments in (["stats"], ["stats", "leads"], ["health-check"], ["history"], ["config"]):
+        outcome = cli(*arguments, "-o", "json", url=filled.url)
+        assert json.loads(outcome.out)
+        assert outcome.err == ""

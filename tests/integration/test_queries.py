@@ -1,0 +1,79 @@
+"""Every named SQL block says what it answers, and runs on the servers it is for."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from leadctl.db import state
+from leadctl.db.connect import connect
+from leadctl.db.queries import Queries, Query
+from tests.conftest import Prepared
+
+PACKAGE = Path(__file__).parents[2] / "leadctl"
+FILES = sorted(PACKAGE.rglob("*.sql"))
+BLOCKS = [(file, block) for file in FILES for block in Queries(file).blocks]
+
+PARAMETERS = {
+    "schema": "public",
+    "ignore": ["alembic_version"],
+    "app": "leadconnector",
+    "revision": "leadconnector_0001",
+    "checksum": "x",
+    "sql": "SELECT 1",
+    "who": "me",
+    "duration_ms": 1,
+    "fingerprint": "{}",
+    "environment": "test",
+    "protected": False,
+    "command": "test",
+    "outcome": "done",
+    "summary": "{}",
+    "id": 1,
+    "limit": 10,
+    "user": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "block"),
+    BLOCKS,
+    ids=[f"{file.stem}-{block.name}-{block.since}" for file, block in BLOCKS],
+)
+def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
+    assert block.what.endswith((".", "?", "!")), block.what
+    if not block.since <= leadconnector.server.major <= block.until:
+        return
+    with connect(leadconnector.target()) as connection, connection.transaction(force_rollback=True):
+        if (file.stem, block.name) == ("state", "create"):
+            connection.execute("DROP SCHEMA leadctl CASCADE")
+            state._execute_all(connection, "create", PARAMETERS)
+            return
+        connection.execute(block.sql, PARAMETERS)
+
+
+def test_every_statement_in_the_files_belongs_to_a_block() -> None:
+    for file in FILES:
+        names = [line for line in file.read_text().splitlines() if line.startswith("-- name:")]
+        assert len(names) == len(Queries(file).blocks), file
+
+
+def test_versions_of_a_block_do_not_overlap_and_leave_no_gap() -> None:
+    for file in FILES:
+        queries = Queries(file)
+        for name in {block.name for block in queries.blocks}:
+            for major in (15, 16, 17, 18, 19):
+                matching = [
+                    b for b in queries.blocks if b.name == name and b.since <= major <= b.until
+                ]
+                assert len(matching) == 1, (file, name, major)
+    with pytest.raises(KeyError):
+        Queries(FILES[0]).get("nothing", 180000)
+
+
+def test_app_reports_run(leadconnector: Prepared) -> None:
+    from leadctl.apps.leadconnector.reports import REPORTS
+
+    with connect(leadconnector.target(), read_only=True) as connection:
+        for report in REPORTS.reports:
+            assert isinstance(connection.execute(report.sql, {"user": None}), psycopg.Cursor)
