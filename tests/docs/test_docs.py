@@ -1,0 +1,91 @@
+"""The documents are true: references are what the code says, examples do what they show."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leadctl.crypto import Key, Keyring, decrypt
+from tests.docs import reference
+from tests.golden.test_golden import stable
+from tests.processes import environment, run
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["output", "cli"])
+def test_references_are_what_the_code_says(name: str) -> None:
+    assert (ROOT / "docs" / f"{name}.md").read_text() == getattr(reference, name)()
+
+
+def commands(block: str) -> Iterator[tuple[str, str]]:
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        yield command, expected
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
+def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
+    blocks = CONSOLE.findall(document.read_text())
+    if not blocks:
+        return
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "leadctl"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m leadctl "$@"\n')
+    program.chmod(0o755)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    env = environment()
+    env["PATH"] = f"{programs}:{env['PATH']}"
+    try:
+        for block in blocks:
+            for command, expected in commands(block):
+                done = subprocess.run(
+                    ["/bin/sh", "-c", command],
+                    cwd=folder,
+                    env=env,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert stable(done.stdout) == stable(expected), f"{command}\n{done.stderr}"
+    finally:
+        run("db", "destroy", "--yes", cwd=folder)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_test_vector() -> None:
+    text = (ROOT / "docs" / "encryption.md").read_text()
+    vector = dict(re.findall(r"\| (key|context|text|value) \| `([^`]+)` \|", text))
+    keyring = Keyring([Key.from_hex("vector", vector["key"])])
+    assert decrypt(vector["value"], keyring, vector["context"]) == vector["text"]
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    listed = set(re.findall(r"`leadctl ((?:[a-z-]+ ?)+)", text))
+    known = set(re.findall(r"^## leadctl (.+)$", reference.cli(), re.MULTILINE))
+    for command in listed:
+        words = command.split()
+        assert any(" ".join(words[:n]) in known for n in (1, 2)), command
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert os.fspath(ROOT) not in "".join(
+        (ROOT / name).read_text(errors="replace") for name in listed if (ROOT / name).is_file()
+    )
