@@ -118,7 +118,8 @@ def _not_importable(app: App, module: str, what: str, error: Exception) -> Model
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename != __file__
+        if not frame.filename.startswith("<")
+        and frame.filename not in {__file__, importlib.__file__}
     ]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(app.root)]
     place = "".join(f"{frame.filename}, line {frame.lineno}: " for frame in (own or frames)[-1:])

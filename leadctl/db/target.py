@@ -1,7 +1,8 @@
 """The target: the database that a command acts on."""
 
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from leadctl.db.embedded import SUPERUSER, Home, start
@@ -39,8 +40,9 @@ class Target:
 
     @property
     def database(self) -> str:
-        """The database's name, as far as it is known before connecting."""
-        return self.url.params.get("dbname") or self.url.params.get("user") or "postgres"
+        """The database's name: of the URL, else what libpq takes for one."""
+        named = self.url.params.get("dbname")
+        return named or _libpq_database(self.url.params)
 
     def on(self, database: str) -> "Target":
         """Return the same target, on another database of the server."""
@@ -215,6 +217,28 @@ def _with_libpq(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
         else:
             params.setdefault(option.keyword.decode(), settings.libpq[variable])
     return replace(url, params=params, password=password)
+
+
+def _libpq_database(params: Mapping[str, str]) -> str:
+    """Return the database that libpq takes where the URL names none.
+
+    It is PGDATABASE, that of the service in pg_service.conf, or the user's name.
+    https://www.postgresql.org/docs/current/libpq-connect.html
+    """
+    from psycopg import pq
+
+    before = os.environ.get("PGSERVICE")
+    if "service" in params:
+        os.environ["PGSERVICE"] = params["service"]
+    try:
+        defaults = {option.keyword: option.val for option in pq.Conninfo.get_defaults()}
+    finally:
+        if before is not None:
+            os.environ["PGSERVICE"] = before
+        elif "service" in params:
+            del os.environ["PGSERVICE"]
+    user = params.get("user") or (defaults.get(b"user") or b"").decode()
+    return (defaults.get(b"dbname") or b"").decode() or user
 
 
 def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) -> Target:
