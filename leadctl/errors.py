@@ -206,6 +206,10 @@ class DependentObjects(Refused):
     """Something that is not the app's own depends on what would be dropped."""
 
 
+class InvalidPhoneNumber(OperationFailed):
+    """A text that should be a phone number is none."""
+
+
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
 

@@ -26,7 +26,7 @@ _PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class App:
-    """A named set of models with its migrations, fixtures and reports."""
+    """A named set of models with its migrations, fixtures, reports and retention rules."""
 
     name: str
     description: str
@@ -35,6 +35,7 @@ class App:
     migrations: Path
     seed: str | None
     reports: str | None
+    retention: str | None
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
@@ -151,6 +152,7 @@ def _builtin_apps() -> Iterator[App]:
                 migrations=builtin_migrations() / folder.name,
                 seed=f"{package}.seed:FIXTURES",
                 reports=f"{package}.reports:REPORTS",
+                retention=f"{package}.retention:RULES",
                 builtin=True,
                 root=_PACKAGE.parent.parent,
             )
@@ -170,6 +172,7 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         migrations=config.migrations or settings.project / "migrations",
         seed=config.seed,
         reports=config.reports,
+        retention=config.rules,
         builtin=False,
         root=settings.project,
     )

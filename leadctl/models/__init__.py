@@ -3,6 +3,8 @@
 from leadctl.models.base import NAMING_CONVENTION, TYPES, Base, new_metadata, one_of
 from leadctl.models.encrypted import EncryptedText
 from leadctl.models.mixins import CreatedAt, CuidId, SoftDelete, Timestamps, UuidId
+from leadctl.models.passwords import hash_password, hashed, verify_password
+from leadctl.models.phone import PhoneNumber, phone_check, to_e164
 from leadctl.models.queries import Page, only_active, paginate, with_retry
 
 __all__ = [
@@ -13,12 +15,18 @@ __all__ = [
     "CuidId",
     "EncryptedText",
     "Page",
+    "PhoneNumber",
     "SoftDelete",
     "Timestamps",
     "UuidId",
+    "hash_password",
+    "hashed",
     "new_metadata",
     "one_of",
     "only_active",
     "paginate",
+    "phone_check",
+    "to_e164",
+    "verify_password",
     "with_retry",
 ]

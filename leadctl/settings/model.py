@@ -77,6 +77,8 @@ class AppConfig:
     """`package.module:FIXTURES`, or a function that is handed a session."""
     reports: str | None = None
     """`package.module:REPORTS`."""
+    rules: str | None = None
+    """`package.module:RULES`, the retention rules."""
     schema: str | None = None
 
 

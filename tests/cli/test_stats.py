@@ -79,6 +79,33 @@ def test_reports_have_the_document_s_numbers(filled: Prepared, cli: Cli) -> None
     assert everybody["total"] == 53
 
 
+def test_reports_by_group(filled: Prepared, cli: Cli) -> None:
+    filled.query("UPDATE leads SET campaign_name = 'Spring' WHERE id < 'l2'")
+    filled.query("UPDATE webhook_deliveries SET completed_at = created_at + interval '2 s'")
+
+    def rows(report: str) -> list[dict[str, object]]:
+        outcome = cli("stats", report, "--user", "u2", "-o", "json", url=filled.url)
+        assert outcome.code == 0, outcome.err
+        found: list[dict[str, object]] = outcome.json["rows"]
+        return found
+
+    assert [row["status"] for row in rows("leads-by-status")] == [
+        "NEW",
+        "PROCESSING",
+        "DELIVERED",
+        "FAILED",
+        "ARCHIVED",
+    ]
+    for report in ("leads-by-status", "leads-by-page", "leads-by-campaign", "leads-by-day"):
+        assert sum(int(str(row["leads"])) for row in rows(report)) == 53, report
+    assert {row["campaign"] for row in rows("leads-by-campaign")} == {"Spring", "(none)"}
+    assert len(rows("leads-by-day")) == 30
+    deliveries = {row["webhook"]: row for row in rows("deliveries")}
+    assert sum(int(str(row["deliveries"])) for row in deliveries.values()) == 101
+    assert deliveries["One"]["median_seconds"] == 2
+    assert deliveries["Three"]["success_percent"] is None
+
+
 def test_what_does_not_exist_is_named(filled: Prepared, cli: Cli) -> None:
     outcome = cli("stats", "leads", "--user", "nobody@example.com", url=filled.url)
     assert (outcome.code, "nobody@example.com" in outcome.err) == (1, True)
@@ -93,12 +120,12 @@ def test_overview(filled: Prepared, cli: Cli) -> None:
     found = cli("stats", "-o", "json", url=filled.url).json
     assert found["database"]["name"] == filled.name
     assert found["database"]["server_version"].startswith(str(filled.server.major))
-    assert found["reports"] == ["counts", "leads", "webhooks"]
+    assert found["reports"][:3] == ["counts", "leads", "webhooks"]
     tables = {table["name"]: table for table in found["tables"]}
     assert (tables["leads"]["rows"], tables["leads"]["exact"]) == (53, True)
     assert tables["leads"]["index_bytes"] > 0
     assert "alembic_version" not in tables
-    assert "Reports: counts, leads, webhooks" in cli("stats", url=filled.url).out
+    assert "Reports: counts, leads, webhooks, " in cli("stats", url=filled.url).out
 
 
 def test_large_tables_are_estimated_unless_asked(filled: Prepared, cli: Cli) -> None:

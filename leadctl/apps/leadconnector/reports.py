@@ -50,7 +50,99 @@ WEBHOOKS = Report(
     per_user=True,
 )
 
+LEADS_BY_STATUS = Report(
+    "leads-by-status",
+    "Leads by status",
+    """
+    SELECT s.status::text, count(l.id) AS leads
+    FROM unnest(enum_range(NULL::lead_status)) AS s (status)
+    LEFT JOIN (
+        SELECT l.id, l.status FROM leads l JOIN pages p ON p.id = l.page_id
+        WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+    ) l ON l.status = s.status
+    GROUP BY s.status ORDER BY s.status
+    """,
+    per_user=True,
+)
+
+LEADS_BY_PAGE = Report(
+    "leads-by-page",
+    "Leads by page",
+    """
+    SELECT p.name AS page, count(l.id) AS leads,
+           count(l.id) FILTER (WHERE l.status = 'DELIVERED') AS delivered,
+           count(l.id) FILTER (WHERE l.status = 'FAILED') AS failed,
+           max(l.created_at) AS newest
+    FROM pages p LEFT JOIN leads l ON l.page_id = p.id
+    WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+    GROUP BY p.id, p.name ORDER BY leads DESC, p.name LIMIT 50
+    """,
+    per_user=True,
+)
+
+LEADS_BY_CAMPAIGN = Report(
+    "leads-by-campaign",
+    "Leads by campaign",
+    """
+    SELECT coalesce(l.campaign_name, l.campaign_id, '(none)') AS campaign, count(*) AS leads,
+           count(*) FILTER (WHERE l.status = 'DELIVERED') AS delivered,
+           count(*) FILTER (WHERE l.status = 'FAILED') AS failed
+    FROM leads l JOIN pages p ON p.id = l.page_id
+    WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+    GROUP BY 1 ORDER BY leads DESC, campaign LIMIT 50
+    """,
+    per_user=True,
+)
+
+LEADS_BY_DAY = Report(
+    "leads-by-day",
+    "Leads of the last 30 days",
+    """
+    SELECT d.day::date AS day, coalesce(l.leads, 0) AS leads
+    FROM generate_series(current_date - 29, current_date, '1 day') AS d (day)
+    LEFT JOIN (
+        SELECT l.created_at::date AS day, count(*) AS leads
+        FROM leads l JOIN pages p ON p.id = l.page_id
+        WHERE l.created_at >= current_date - 29
+          AND (%(user)s::text IS NULL OR p.user_id = %(user)s)
+        GROUP BY 1
+    ) l ON l.day = d.day
+    ORDER BY d.day
+    """,
+    per_user=True,
+)
+
+DELIVERIES = Report(
+    "deliveries",
+    "Deliveries by webhook",
+    """
+    SELECT w.name AS webhook, count(d.id) AS deliveries,
+           count(d.id) FILTER (WHERE d.status = 'SUCCESS') AS successful,
+           count(d.id) FILTER (WHERE d.status = 'FAILED') AS failed,
+           round(100.0 * count(d.id) FILTER (WHERE d.status = 'SUCCESS') / nullif(
+               count(d.id) FILTER (WHERE d.status IN ('SUCCESS', 'FAILED')), 0), 1)::float8
+               AS success_percent,
+           round(avg(d.attempt_number), 2)::float8 AS attempts,
+           round((percentile_cont(0.5) WITHIN GROUP (
+               ORDER BY extract(epoch FROM d.completed_at - d.created_at)))::numeric, 2)::float8
+               AS median_seconds
+    FROM webhooks w LEFT JOIN webhook_deliveries d ON d.webhook_id = w.id
+    WHERE %(user)s::text IS NULL OR w.user_id = %(user)s
+    GROUP BY w.id, w.name ORDER BY deliveries DESC, w.name LIMIT 50
+    """,
+    per_user=True,
+)
+
 REPORTS = AppReports(
-    reports=(COUNTS, LEADS, WEBHOOKS),
+    reports=(
+        COUNTS,
+        LEADS,
+        WEBHOOKS,
+        LEADS_BY_STATUS,
+        LEADS_BY_PAGE,
+        LEADS_BY_CAMPAIGN,
+        LEADS_BY_DAY,
+        DELIVERIES,
+    ),
     find_user="SELECT id FROM users WHERE id = %(user)s OR email = %(user)s",
 )
