@@ -105,7 +105,11 @@ class MissingKey(ConfigurationError):
 
 
 class InvalidKey(ConfigurationError):
-    """An encryption key is malformed."""
+    """An encryption key is malformed, or its file cannot be read or is open to others."""
+
+
+class KeyCommandFailed(ConfigurationError):
+    """ENCRYPTION_KEY_COMMAND failed or printed nothing."""
 
 
 class EmbeddedServerUnusable(ConfigurationError):
@@ -192,6 +196,10 @@ class UnknownRevision(OperationFailed):
 
 class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
+
+
+class NoPrimaryKey(OperationFailed):
+    """A table has no primary key, so its rows cannot be told apart."""
 
 
 class UnknownReport(UsageError):

@@ -1,11 +1,15 @@
-"""Standard error: narration, errors, and the one place that speaks them."""
+"""Standard error: narration, progress, errors, and the one place that speaks them."""
 
 import json
 import sys
+import time
 from datetime import UTC, datetime
 
 from leadctl.errors import LeadctlError
 from leadctl.redact import scrub
+
+_TERMINAL_SECONDS = 0.1
+_LOG_SECONDS = 10.0
 
 
 class Console:
@@ -14,17 +18,39 @@ class Console:
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
+        self._began: float | None = None
+        self._spoke = 0.0
+        self._line_is_open = False
 
     def narrate(self, message: str) -> None:
         """Say what is being done: plain on a terminal, with a UTC time in a log."""
         if self.quiet:
             return
+        self._close_line()
         stamp = "" if sys.stderr.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} "
         sys.stderr.write(f"{stamp}{scrub(message)}\n")
         sys.stderr.flush()
 
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Say how far it is: a line that changes on a terminal, one every ten seconds in a log."""
+        now = time.monotonic()
+        if self._began is None or done == 0:
+            self._began = self._spoke = now
+        interval = _TERMINAL_SECONDS if sys.stderr.isatty() else _LOG_SECONDS
+        if self.quiet or now - self._spoke < interval:
+            return
+        self._spoke = now
+        text = _progress_text(done, total, unit, now - self._began)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self._line_is_open = True
+        else:
+            self.narrate(text)
+
     def error(self, error: LeadctlError) -> None:
         """Say what went wrong and what to do next; one JSON object where JSON was asked for."""
+        self._close_line()
         if self.as_json:
             document = {
                 "code": error.code,
@@ -37,3 +63,22 @@ class Console:
             if error.hint:
                 sys.stderr.write(f"Hint: {scrub(error.hint)}\n")
         sys.stderr.flush()
+
+    def finish(self) -> None:
+        """End a progress line, before the result is written."""
+        self._close_line()
+
+    def _close_line(self) -> None:
+        if self._line_is_open:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._line_is_open = False
+
+
+def _progress_text(done: int, total: int, unit: str, seconds: float) -> str:
+    rate = done / seconds if seconds > 0 else 0.0
+    text = f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}, {rate:,.0f} a second"
+    if total > done and rate:
+        left = int((total - done) / rate)
+        text += f", {left // 60}:{left % 60:02d} left"
+    return text

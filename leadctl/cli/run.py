@@ -119,6 +119,7 @@ class Run:
 
         `writers` are the formats that only some commands have.
         """
+        self.console.finish()
         if self.settings.output == "json":
             from leadctl.render.json import dumps
 

@@ -7,54 +7,87 @@ associated data is the column's context in UTF-8, so that a value fails that was
 another column.  docs/encryption.md has a test vector for other languages.
 """
 
-import binascii
 import os
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from leadctl.crypto.keyring import Key, Keyring
 from leadctl.errors import DecryptionFailed, NotEncrypted
 
 VERSION = "lc1"
+FORM = rf"^{VERSION}\.([0-9a-f]{{16}})\.([A-Za-z0-9_-]{{16}})\.([A-Za-z0-9_-]{{22,}})$"
+"""A regular expression for a value of this format, in Python and in PostgreSQL."""
+NODE_FORM = r"^([0-9a-f]{24}|[0-9a-f]{32}):([0-9a-f]{32}):((?:[0-9a-f]{2})*)$"
+"""One of the older Node helper: iv, tag and ciphertext in hexadecimal digits."""
+
 _NONCE_BYTES = 12
-_TAG_BYTES = 16
-_FORM = re.compile(rf"{VERSION}\.([0-9a-f]{{16}})\.([\w-]+)\.([\w-]+)", re.ASCII)
+_VALUE = re.compile(FORM[:-1] + r"\Z", re.ASCII)
+_NODE_VALUE = re.compile(NODE_FORM[:-1] + r"\Z", re.ASCII)
+
+
+def seal(key: Key, nonce: bytes, data: bytes, associated: bytes) -> bytes:
+    """Return ciphertext and 16-byte tag.  A nonce is used once per key."""
+    return key.cipher.encrypt(nonce, data, associated)
+
+
+def unseal(key: Key, nonce: bytes, sealed: bytes, associated: bytes) -> bytes:
+    """Return the data of `seal`; raise ValueError where anything differs."""
+    from cryptography.exceptions import InvalidTag  # 15 ms that only decrypting needs
+
+    try:
+        return key.cipher.decrypt(nonce, sealed, associated)
+    except InvalidTag:
+        raise ValueError("the tag does not fit") from None
 
 
 def encrypt(text: str, key: Key, context: str) -> str:
     """Encrypt a text for one column; two calls never give the same value."""
     nonce = os.urandom(_NONCE_BYTES)
-    sealed = AESGCM(key.secret).encrypt(nonce, text.encode(), context.encode())
+    sealed = seal(key, nonce, text.encode(), context.encode())
     return f"{VERSION}.{key.fingerprint}.{_encode(nonce)}.{_encode(sealed)}"
 
 
 def decrypt(value: str, keyring: Keyring, context: str) -> str:
-    """Decrypt a value of one column.
+    """Decrypt a value of one column; one of the Node helper where a legacy key is there.
 
-    Raises NotEncrypted for what is no value of this format, UnknownKey (or MissingKey) where its
-    key is not there, and DecryptionFailed for one that was changed, cut short or moved.
+    Raises NotEncrypted for what is no such value, UnknownKey (or MissingKey) where its key is not
+    there, and DecryptionFailed for one that was changed, cut short or moved.
     """
-    parts = _FORM.fullmatch(value)
-    if parts is None:
-        raise NotEncrypted(
-            f"The column {context} holds a value that is not encrypted, or not by leadctl.",
-            hint="Look for plaintext and for values of another tool in that column.",
-        )
-    key = keyring.find(parts[1])
-    try:
-        nonce, sealed = _decode(parts[2]), _decode(parts[3])
-        if len(nonce) != _NONCE_BYTES or len(sealed) < _TAG_BYTES:
-            raise InvalidTag
-        return AESGCM(key.secret).decrypt(nonce, sealed, context.encode()).decode()
-    except (InvalidTag, binascii.Error, ValueError):
-        raise DecryptionFailed(
-            f"A value of {context} cannot be decrypted with the key {key.label}: it was changed, "
-            "cut short, or moved here from another column.",
-            hint="Restore the value from a backup; the key itself is right.",
-        ) from None
+    parts = _VALUE.match(value)
+    if parts is not None:
+        key = keyring.find(parts[1])
+        try:
+            nonce, sealed = _decode(parts[2]), _decode(parts[3])
+            return unseal(key, nonce, sealed, context.encode()).decode()
+        except ValueError:  # base64, length, tag or UTF-8
+            raise _failed(context, key.label) from None
+    if keyring.legacy and (node := _NODE_VALUE.match(value)):
+        return _decrypt_node(node, keyring, context)
+    if value.startswith(f"{VERSION}."):
+        raise _failed(context, "whose fingerprint it has")
+    raise NotEncrypted(
+        f"The column {context} holds a value that is not encrypted, or not by leadctl.",
+        hint="Count such values with: leadctl keys status",
+    )
+
+
+def _decrypt_node(parts: re.Match[str], keyring: Keyring, context: str) -> str:
+    """Decrypt what the Node helper wrote: it binds a value to nothing, so each key is tried."""
+    nonce, tag, ciphertext = (bytes.fromhex(part) for part in parts.groups())
+    for key in keyring.legacy:
+        try:
+            return unseal(key, nonce, ciphertext + tag, b"").decode()
+        except ValueError:
+            continue
+    raise _failed(context, " or ".join(key.label for key in keyring.legacy))
+
+
+def _failed(context: str, key: str) -> DecryptionFailed:
+    return DecryptionFailed(
+        f"A value of {context} cannot be decrypted with the key {key}: it was changed, "
+        "cut short, or moved here from another column.",
+        hint="Restore the value from a backup.",
+    )
 
 
 def _encode(data: bytes) -> str:

@@ -1,35 +1,37 @@
 """The keyring: the key that encrypts, and all that decrypt."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leadctl.errors import InvalidKey, MissingKey, UnknownKey
 from leadctl.redact import remember
-from leadctl.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 _FINGERPRINT_DIGITS = 16
-_EMBEDDED_KEY = Path(".leadctl") / "encryption.key"
-_HINT = (
-    'Make one with: python -c "import secrets; print(secrets.token_hex(32))", and set it as '
-    "ENCRYPTION_KEY."
-)
+_HINT = "Make one with: leadctl keys generate"
 
 
 @dataclass(frozen=True, repr=False)
 class Key:
-    """One AES-256 key; the label is for people, the fingerprint is what values carry."""
+    """One AES-256 key; the label is for people, the fingerprint is what values carry.
+
+    A legacy key only reads values of the older Node helper, which carry no fingerprint.
+    """
 
     label: str
     secret: bytes
+    legacy: bool = False
 
     @classmethod
-    def from_hex(cls, label: str, digits: str) -> "Key":
+    def from_hex(cls, label: str, digits: str, *, legacy: bool = False) -> "Key":
         """Read a key of 64 hexadecimal digits.  Raises InvalidKey, which never shows the key."""
         remember(digits.strip())
         try:
@@ -40,12 +42,19 @@ class Key:
             raise InvalidKey(
                 f"The encryption key {label} is not {KEY_BYTES * 2} hexadecimal digits.", hint=_HINT
             )
-        return cls(label, secret)
+        return cls(label, secret, legacy)
 
     @cached_property
     def fingerprint(self) -> str:
         """The first 16 hexadecimal digits of SHA-256 over `leadctl key` and the key."""
         return hashlib.sha256(b"leadctl key" + self.secret).hexdigest()[:_FINGERPRINT_DIGITS]
+
+    @cached_property
+    def cipher(self) -> "AESGCM":
+        """The key, ready for use: setting it up takes longer than encrypting a short text."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        return AESGCM(self.secret)
 
     def __repr__(self) -> str:
         return f"Key({self.label!r}, {self.fingerprint})"
@@ -54,25 +63,23 @@ class Key:
 class Keyring:
     """Several keys: the first encrypts, each decrypts what carries its fingerprint."""
 
-    def __init__(self, keys: list[Key]) -> None:
-        self.keys = keys
-        self._by_fingerprint = {key.fingerprint: key for key in reversed(keys)}
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys = [key for key in keys if not key.legacy]
+        self.legacy = [key for key in keys if key.legacy]
+        self._by_fingerprint = {key.fingerprint: key for key in reversed(self.keys)}
+
+    def __contains__(self, fingerprint: str) -> bool:
+        return fingerprint in self._by_fingerprint
 
     @property
     def primary(self) -> Key:
         """The key that encrypts.  Raises MissingKey where there is none."""
-        if not self.keys:
-            raise MissingKey(
-                "An encrypted column is used, and no encryption key is set.", hint=_HINT
-            )
+        self._require("An encrypted column is used")
         return self.keys[0]
 
     def find(self, fingerprint: str) -> Key:
-        """Return the key with this fingerprint.  Raises UnknownKey."""
-        if not self.keys:
-            raise MissingKey(
-                "An encrypted value is read, and no encryption key is set.", hint=_HINT
-            )
+        """Return the key with this fingerprint.  Raises UnknownKey, MissingKey for no keys."""
+        self._require("An encrypted value is read")
         try:
             return self._by_fingerprint[fingerprint]
         except KeyError:
@@ -82,23 +89,9 @@ class Keyring:
                 hint=f"Add that key to ENCRYPTION_KEYS. There are: {known}.",
             ) from None
 
-
-def from_settings(settings: Settings) -> Keyring:
-    """Read the keyring: ENCRYPTION_KEYS, then ENCRYPTION_KEY, then the embedded server's own.
-
-    Raises InvalidKey.
-    """
-    keys: list[Key] = []
-    if settings.encryption_keys:
-        for part in filter(None, settings.encryption_keys.reveal().split(",")):
-            label, colon, digits = part.strip().partition(":")
-            keys.append(Key.from_hex(label if colon else "unnamed", digits if colon else label))
-    if settings.encryption_key:
-        keys.append(Key.from_hex("ENCRYPTION_KEY", settings.encryption_key.reveal()))
-    embedded = settings.project / _EMBEDDED_KEY
-    if not keys and settings.embedded and embedded.exists():
-        keys.append(Key.from_hex("embedded", embedded.read_text()))
-    return Keyring(keys)
+    def _require(self, why: str) -> None:
+        if not self.keys:
+            raise MissingKey(f"{why}, and no encryption key is set.", hint=_HINT)
 
 
 _current: ContextVar[Keyring | None] = ContextVar("leadctl_keyring", default=None)
@@ -114,7 +107,10 @@ def current() -> Keyring:
     if chosen is not None:
         return chosen
     if not _of_process:
-        _of_process.append(from_settings(load_settings()))
+        from leadctl.crypto.sources import keyring_of
+        from leadctl.settings import load_settings
+
+        _of_process.append(keyring_of(load_settings()))
     return _of_process[0]
 
 

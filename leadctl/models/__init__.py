@@ -1,7 +1,7 @@
 """The shared model module: base, mixins, column types and query helpers for any app."""
 
 from leadctl.models.base import NAMING_CONVENTION, TYPES, Base, new_metadata, one_of
-from leadctl.models.encrypted import EncryptedText
+from leadctl.models.encrypted import EncryptedJSON, EncryptedText
 from leadctl.models.mixins import CreatedAt, CuidId, SoftDelete, Timestamps, UuidId
 from leadctl.models.passwords import hash_password, hashed, verify_password
 from leadctl.models.phone import PhoneNumber, phone_check, to_e164
@@ -13,6 +13,7 @@ __all__ = [
     "Base",
     "CreatedAt",
     "CuidId",
+    "EncryptedJSON",
     "EncryptedText",
     "Page",
     "PhoneNumber",

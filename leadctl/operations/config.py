@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from leadctl.crypto.keyring import from_settings
+from leadctl.crypto.sources import keyring_of
 from leadctl.errors import LeadctlError
 from leadctl.redact import HIDDEN, Secret
 from leadctl.settings import Settings
@@ -41,7 +41,7 @@ def effective_config(settings: Settings, apps: tuple[str, ...]) -> EffectiveConf
         config_file=settings.config_file,
         environments=tuple(settings.environments),
         apps=apps,
-        keys=tuple(f"{key.label} {key.fingerprint}" for key in from_settings(settings).keys),
+        keys=tuple(f"{key.label} {key.fingerprint}" for key in keyring_of(settings).keys),
         settings=tuple(
             EffectiveSetting(
                 name=declared.name,

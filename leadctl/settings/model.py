@@ -167,6 +167,18 @@ class Settings:
         allowed="label:hex,label:hex,…",
         help="Several keys, label:hex,label:hex; the first encrypts, all decrypt.",
     )
+    encryption_key_file: str | None = setting(
+        "ENCRYPTION_KEY_FILE",
+        _text,
+        allowed="a file's path",
+        help="A file of keys, label:hex one a line, that only its owner may read.",
+    )
+    encryption_key_command: str | None = setting(
+        "ENCRYPTION_KEY_COMMAND",
+        _text,
+        allowed="a shell command",
+        help="A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
+    )
     output: str = setting(
         "LEADCTL_OUTPUT",
         _output,

@@ -23,11 +23,13 @@ READS = {
     "db url",
     "health-check",
     "history",
+    "keys generate",
+    "keys status",
     "migrate history",
     "migrate status",
     "stats",
 }
-ADDS = {"db start", "db stop", "migrate", "migrate new", "migrate up", "seed"}
+ADDS = {"db start", "db stop", "keys rotate", "migrate", "migrate new", "migrate up", "seed"}
 """What changes something and loses nothing."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],

@@ -186,6 +186,7 @@ def test_a_strange_database_with_a_role_that_may_read_nothing(
                 "migrations": "skipped",
                 "seed": "skipped",
                 "indexes": "skipped",
+                "encryption": "skipped",
             }
             assert all(check["message"] for check in health.json["checks"])
             named = cli("health-check", "--app", "leadconnector", "-o", "json", url=reader)

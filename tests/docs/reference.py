@@ -19,6 +19,9 @@ from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.keys.generate import NewKey
+from leadctl.operations.keys.rotate import RotateResult
+from leadctl.operations.keys.status import KeysStatus
 from leadctl.operations.migrate.history import MigrationHistory
 from leadctl.operations.migrate.new import NewRevision
 from leadctl.operations.migrate.status import MigrationStatus
@@ -42,6 +45,9 @@ RESULTS: dict[str, type] = {
     "stats REPORT": ReportResult,
     "health-check": Health,
     "history": RunHistory,
+    "keys generate": NewKey,
+    "keys status": KeysStatus,
+    "keys rotate": RotateResult,
     "config": EffectiveConfig,
     "db start, stop, status, destroy": ServerStatus,
     "db environment": DatabaseIdentity,

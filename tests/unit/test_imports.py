@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Prepared
+from tests.conftest import KEY, Prepared
 
-HEAVY = ("sqlalchemy", "alembic", "cryptography", "pydantic")
+HEAVY = ("sqlalchemy", "alembic", "pydantic")
 CODE = """
 import sys
 from leadctl.cli.app import app
@@ -51,4 +51,4 @@ def test_help_imports_next_to_nothing() -> None:
     ],
 )
 def test_nothing_pending_needs_no_sqlalchemy(leadconnector: Prepared, arguments: list[str]) -> None:
-    run(arguments, HEAVY, {"DATABASE_URL": leadconnector.url})
+    run(arguments, HEAVY, {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY})

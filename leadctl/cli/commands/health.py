@@ -29,6 +29,7 @@ def health_check(
     Exit 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios has it; wrong flags and settings are
     unknown, a server that cannot be reached is critical.
     """
+    from leadctl.crypto.sources import keyring_of
     from leadctl.operations.health.health import health
     from leadctl.render import nagios
     from leadctl.render.views.health import health as view
@@ -40,6 +41,7 @@ def health_check(
     result = health(
         run.target(),
         run.app,
+        lambda: keyring_of(run.settings),
         app_was_named=run.settings.source("app") != "default",
         wait=seconds,
         narrate=run.narrate,

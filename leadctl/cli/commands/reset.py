@@ -11,7 +11,7 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     Others in the schema stay. Shows first what goes, and asks; a protected database wants its
     name by --confirm.
     """
-    from leadctl.crypto.keyring import from_settings
+    from leadctl.crypto.sources import keyring_of
     from leadctl.operations.reset import plan
     from leadctl.operations.reset import reset as operation
     from leadctl.render.views.reset import plan as plan_view
@@ -22,7 +22,7 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     result = operation(
         target,
         run.app,
-        from_settings(run.settings),
+        keyring_of(run.settings),
         run.consent(yes=yes, confirm=confirm),
         lock_wait=run.settings.lock_wait,
         lock_timeout=run.settings.lock_timeout,

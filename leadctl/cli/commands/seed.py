@@ -9,9 +9,9 @@ def seed(run: Run) -> None:
 
     A row that is there stays as it is, whatever was changed in it.
     """
-    from leadctl.crypto.keyring import from_settings
+    from leadctl.crypto.sources import keyring_of
     from leadctl.operations.seed import journaled_seed as operation
     from leadctl.render.views.seed import seed as view
 
     target = run.target(may_create=True)
-    run.emit(operation(target, run.app, from_settings(run.settings), run.narrate), view)
+    run.emit(operation(target, run.app, keyring_of(run.settings), run.narrate), view)

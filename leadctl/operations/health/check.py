@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from leadctl.apps.registry import App
+from leadctl.crypto import Keyring
 from leadctl.db import state
 from leadctl.db.connect import Connection
 from leadctl.db.queries import beside
@@ -45,6 +46,8 @@ class Facts:
     app: App
     app_was_named: bool
     """Whether somebody named the app, rather than its being the default."""
+    keyring: Callable[[], Keyring]
+    """Reads the keyring; raises what `crypto.sources.keyring_of` raises."""
 
     def query(self, name: str, **params: Any) -> list[Any]:
         """Run a named block and return its rows."""

@@ -10,6 +10,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
 from leadctl.operations.health.check import Check, CheckResult, CheckStatus, Facts
+from leadctl.operations.health.encryption import encryption
 from leadctl.operations.migrate.revisions import read_history
 
 _OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
@@ -157,7 +158,16 @@ def indexes(facts: Facts) -> CheckResult:
     return CheckResult("indexes", _OK, 0, "bad", f"{len(recorded)} recorded, all valid")
 
 
-CHECKS: tuple[Check, ...] = (server, latency, connections, schema, migrations, seed, indexes)
+CHECKS: tuple[Check, ...] = (
+    server,
+    latency,
+    connections,
+    schema,
+    migrations,
+    seed,
+    indexes,
+    encryption,
+)
 
 
 def _graded(value: float, thresholds: tuple[float, float]) -> CheckStatus:

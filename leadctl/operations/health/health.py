@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from leadctl.apps.registry import App
+from leadctl.crypto import Keyring
 from leadctl.db.connect import Connection, connect
 from leadctl.db.deadline import cut_after
 from leadctl.db.target import Target
@@ -38,7 +39,13 @@ class Health:
 
 
 def health(
-    target: Target, app: App, *, app_was_named: bool, wait: float, narrate: Narrate
+    target: Target,
+    app: App,
+    keyring: Callable[[], Keyring],
+    *,
+    app_was_named: bool,
+    wait: float,
+    narrate: Narrate,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
@@ -49,7 +56,7 @@ def health(
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error))
     with connection:
-        facts = Facts(connection, target, app, app_was_named)
+        facts = Facts(connection, target, app, app_was_named, keyring)
         return _summary(target, app, _run(facts))
 
 

@@ -167,8 +167,8 @@ def recorded_facts(app: App) -> Mapping[str, Any]:
     fixtures = load_object(app, app.seed, "seed") if app.seed else ()
     return {
         "encrypted": {
-            f"{column.table.name}.{column.name}": kind.context
-            for column, kind in encrypted_columns(metadata)
+            f"{column.table.name}.{column.name}": context
+            for column, context in encrypted_columns(metadata)
         },
         "fixtures": [
             key_as_json(fixture)

@@ -1,0 +1,1 @@
+"""Keys: making one, counting what each encrypts, moving everything to the primary one."""

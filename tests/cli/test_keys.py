@@ -1,0 +1,251 @@
+"""`leadctl keys`: making, counting, rotating; and what the health check says of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from leadctl.crypto import Key, Keyring, decrypt, encrypt
+from tests.conftest import KEY, Cli, Prepared
+from tests.integration.test_crypto_vectors import NODE_KEY, NODE_VALUES
+from tests.postgres import Server
+from tests.processes import run
+
+NEW = "ab" * 32
+OLD_KEY, NEW_KEY = Key.from_hex("old", KEY), Key.from_hex("new", NEW)
+BOTH = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": f"new:{NEW},old:{KEY}"}
+NODE_VALUE, NODE_TEXT = next(iter(NODE_VALUES.items()))
+
+
+def users(database: Prepared, count: int) -> None:
+    for number in range(count):
+        value = encrypt(f"token {number}", OLD_KEY, "leadconnector.users.access_token")
+        database.query(
+            "INSERT INTO users (id, email, facebook_id, access_token) VALUES (%s, %s, %s, %s)",
+            f"u{number}",
+            f"{number}@example.com",
+            f"f{number}",
+            value,
+        )
+
+
+def tokens(database: Prepared) -> dict[str, str]:
+    ring = Keyring([NEW_KEY, OLD_KEY])
+    return {
+        key: decrypt(value, ring, "leadconnector.users.access_token")
+        for key, value in database.query("SELECT id, access_token FROM users WHERE id LIKE 'u_'")
+    }
+
+
+def test_generate(cli: Cli) -> None:
+    outcome = cli("keys", "generate")
+    digits = outcome.out.strip()
+    assert len(bytes.fromhex(digits)) == 32
+    assert "ENCRYPTION_KEYS" in outcome.err
+    assert digits not in outcome.err
+    assert cli("keys", "generate", "-q").out.strip() != digits
+    made = cli("keys", "generate", "-o", "json").json
+    assert made["fingerprint"] == Key.from_hex("x", made["key"]).fingerprint
+
+
+def test_rotate_moves_everything_to_the_primary_key(leadconnector: Prepared, cli: Cli) -> None:
+    users(leadconnector, 9)
+    before = tokens(leadconnector)
+    dry = cli("keys", "rotate", "--dry-run", "-o", "json", url=leadconnector.url, env=BOTH).json
+    assert (dry["rows"], dry["dry_run"]) == (11, True)
+    found = cli("keys", "status", "-o", "json", url=leadconnector.url, env=BOTH).json
+    assert found["columns"][0]["under"] == {OLD_KEY.fingerprint: 10}
+    outcome = cli("keys", "rotate", "-o", "json", url=leadconnector.url, env=BOTH)
+    assert outcome.code == 0, outcome.err
+    assert (outcome.json["rows"], outcome.json["unreadable"]) == (11, 0)
+    for column in outcome.json["status"]["columns"]:
+        assert set(column["under"]) == {NEW_KEY.fingerprint}
+    assert tokens(leadconnector) == before
+    only_new = {"ENCRYPTION_KEY": NEW}
+    assert cli("keys", "status", url=leadconnector.url, env=only_new).code == 0
+    again = cli("keys", "rotate", "-o", "json", url=leadconnector.url, env=BOTH).json
+    assert again["rows"] == 0
+
+
+def test_a_missing_key_stops_rotate_before_it_writes(leadconnector: Prepared, cli: Cli) -> None:
+    before = leadconnector.query("SELECT access_token FROM users")
+    outcome = cli("keys", "rotate", url=leadconnector.url, env={"ENCRYPTION_KEY": ""})
+    assert outcome.code == 3
+    assert "leadctl keys generate" in outcome.err
+    assert leadconnector.query("SELECT access_token FROM users") == before
+
+
+def test_values_under_an_unknown_key_are_left_and_named(leadconnector: Prepared, cli: Cli) -> None:
+    users(leadconnector, 2)
+    env = {"ENCRYPTION_KEY": NEW}
+    outcome = cli("keys", "rotate", "-o", "json", url=leadconnector.url, env=env)
+    assert outcome.code == 1
+    assert outcome.json["unreadable"] == 5
+    assert {example["reason"] for example in outcome.json["examples"]} == {"unknown_key"}
+    assert tokens(leadconnector) == {"u0": "token 0", "u1": "token 1"}
+    status = cli("keys", "status", "-o", "json", url=leadconnector.url, env=env)
+    assert status.code == 1
+    assert sum(column["unknown"] for column in status.json["columns"]) == 5
+
+
+def test_plaintext_legacy_and_malformed_values(leadconnector: Prepared, cli: Cli) -> None:
+    users(leadconnector, 5)
+    moved = encrypt("x", OLD_KEY, "leadconnector.pages.access_token")
+    for key, value in (
+        ("u1", "EAAG plaintext"),
+        ("u2", NODE_VALUE),
+        ("u3", "lc1.cut short"),
+        ("u4", moved),
+    ):
+        leadconnector.query("UPDATE users SET access_token = %s WHERE id = %s", value, key)
+
+    def column(*command: str, **env: str) -> dict[str, int]:
+        document = cli(*command, "-o", "json", url=leadconnector.url, env=env).json
+        document = document.get("status", document) if "rotate" in command else document
+        (found,) = [
+            c for c in document["columns"] if (c["table"], c["column"]) == ("users", "access_token")
+        ]
+        return {name: found[name] for name in ("plaintext", "legacy", "malformed", "unknown")}
+
+    assert column("keys", "status") == {"plaintext": 1, "legacy": 1, "malformed": 1, "unknown": 0}
+    with_node = f"new:{NEW},old:{KEY},legacy/node:{NODE_KEY}"
+    env = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": with_node}
+    outcome = cli("keys", "rotate", "-o", "json", url=leadconnector.url, env=env)
+    assert outcome.code == 1  # plaintext and a malformed value are left
+    reasons = {example["key"]: example["reason"] for example in outcome.json["examples"]}
+    assert reasons == {"u3": "decryption_failed", "u4": "decryption_failed"}
+    assert column("keys", "status", **env)["plaintext"] == 1
+    assert column("keys", "status", **env)["legacy"] == 0
+    cli("keys", "rotate", "--encrypt-plaintext", url=leadconnector.url, env=env)
+    assert column("keys", "status", **env)["plaintext"] == 0
+    leadconnector.query("UPDATE users SET access_token = 'gone' WHERE id IN ('u3', 'u4')")
+    cli("keys", "rotate", "--encrypt-plaintext", url=leadconnector.url, env=env)
+    found = tokens(leadconnector)
+    assert (found["u1"], found["u2"]) == ("EAAG plaintext", NODE_TEXT)
+    assert cli("keys", "status", url=leadconnector.url, env=env).code == 0
+
+
+def test_a_row_is_written_only_if_it_is_what_was_read(leadconnector: Prepared) -> None:
+    from leadctl.db.connect import connect
+    from leadctl.operations.keys.batches import Batches
+    from leadctl.operations.keys.kinds import EncryptedTable
+    from leadctl.operations.keys.recrypt import Change
+
+    users(leadconnector, 3)
+    table = EncryptedTable("public", "users", {"access_token": "x"}, {"id": "text"})
+    with connect(leadconnector.target()) as connection:
+        batches = Batches(connection, table, NEW_KEY.fingerprint)
+        rows = batches.read(None)
+        leadconnector.query("UPDATE users SET access_token = 'written meanwhile' WHERE id = 'u1'")
+        changes = [Change((key,), (old,), (f"new {key}",)) for key, old in rows if key < "u9"]
+        assert batches.replace(changes) == len(changes) - 1
+        with leadconnector.server.connect(leadconnector.name) as blocker, blocker.transaction():
+            blocker.execute("SELECT 1 FROM users WHERE id = 'u0' FOR UPDATE")
+            again = [Change(("u0",), ("new u0",), ("a",)), Change(("u2",), ("new u2",), ("b",))]
+            assert batches.replace(again) == 1  # the free one, without waiting for the other
+    assert leadconnector.query(
+        "SELECT access_token FROM users WHERE id IN ('u0', 'u1', 'u2') ORDER BY id"
+    ) == [("new u0",), ("written meanwhile",), ("b",)]
+
+
+def test_teams_own_models(shop: Path, server: Server, database: str, cli: Cli) -> None:
+    (shop / "shop" / "seed.py").write_text("FIXTURES = ()\n")
+    url = server.url(database)
+    assert cli("migrate", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO customers (email, iban)"
+            " SELECT n || '@example.com', CASE WHEN n % 3 > 0 THEN 'IBAN ' || n END"
+            " FROM generate_series(1, 12000) n"
+        )
+        outcome = cli("keys", "rotate", "--encrypt-plaintext", "-o", "json", url=url)
+        assert outcome.code == 0, outcome.err
+        assert outcome.json["rows"] == 8000
+        rows = connection.execute(
+            "SELECT id, iban FROM customers WHERE iban IS NOT NULL"
+        ).fetchall()
+        ring = Keyring([OLD_KEY])
+        assert all(
+            decrypt(value, ring, "shop.customers.iban") == f"IBAN {key}" for key, value in rows
+        )
+        connection.execute("ALTER TABLE orders DROP CONSTRAINT orders_customer_id_fkey")
+        connection.execute("ALTER TABLE customers DROP CONSTRAINT customers_pkey")
+    outcome = cli("keys", "rotate", url=url)
+    assert (outcome.code, "customers" in outcome.err) == (1, True)
+
+
+def test_keys_show_nowhere(leadconnector: Prepared, cli: Cli) -> None:
+    users(leadconnector, 2)
+    for arguments in (
+        ["keys", "status"],
+        ["keys", "rotate", "-vv"],
+        ["keys", "status", "-o", "json"],
+        ["config"],
+        ["config", "-o", "json"],
+        ["history", "-o", "json"],
+        ["health-check", "-o", "json"],
+    ):
+        outcome = cli(*arguments, url=leadconnector.url, env=BOTH)
+        for digits in (KEY, NEW):
+            assert digits not in outcome.out + outcome.err, arguments
+    journal = str(leadconnector.query("SELECT * FROM leadctl.run"))
+    assert KEY not in journal
+    assert NEW not in journal
+    broken = cli("keys", "status", url=leadconnector.url, env={"ENCRYPTION_KEY": KEY[:-1] + "x"})
+    assert (broken.code, KEY[:-1] in broken.err) == (3, False)
+
+
+def test_other_commands_work_without_keys(leadconnector: Prepared, cli: Cli) -> None:
+    env = {"ENCRYPTION_KEY": ""}
+    for arguments in (
+        ["stats"],
+        ["migrate"],
+        ["migrate", "status"],
+        ["history"],
+        ["keys", "status"],
+    ):
+        outcome = cli(*arguments, url=leadconnector.url, env=env)
+        assert outcome.code == (1 if arguments == ["keys", "status"] else 0), outcome.err
+
+
+HEALTH = [
+    ("UPDATE users SET access_token = 'plain'", "critical", "of plaintext"),
+    ("UPDATE users SET access_token = 'lc1.broken'", "critical", "malformed"),
+    (
+        "UPDATE users SET access_token = 'lc1.0123456789abcdef.' || split_part(access_token, '.', 3)"
+        " || '.' || split_part(access_token, '.', 4)",
+        "critical",
+        "under unknown keys",
+    ),
+    (
+        "UPDATE users SET access_token = refresh_token",
+        "critical",
+        "users.access_token: decryption_failed",
+    ),
+    (f"UPDATE users SET access_token = '{NODE_VALUE}'", "warning", "Node helper"),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "said"), HEALTH)
+def test_health(leadconnector: Prepared, cli: Cli, fault: str, status: str, said: str) -> None:
+    def check(**env: str) -> dict[str, str]:
+        outcome = cli("health-check", "-o", "json", url=leadconnector.url, env=env)
+        (found,) = [c for c in outcome.json["checks"] if c["name"] == "encryption"]
+        return found  # type: ignore[no-any-return]
+
+    assert check()["status"] == "ok"
+    leadconnector.query("CREATE TABLE saved AS TABLE users")
+    leadconnector.query(fault)
+    found = check()
+    assert (found["status"], said in found["message"]) == (status, True), found
+    assert check(ENCRYPTION_KEY="")["status"] == "warning"
+    leadconnector.query("UPDATE users u SET access_token = s.access_token FROM saved s")
+    assert check()["status"] == "ok"
+    leadconnector.query("TRUNCATE users CASCADE")
+    assert check(ENCRYPTION_KEY="")["status"] == "skipped"
+
+
+def test_the_process_list_shows_no_key(leadconnector: Prepared) -> None:
+    done = run("keys", "rotate", "-o", "json", env={"DATABASE_URL": leadconnector.url, **BOTH})
+    assert done.returncode == 0
+    assert NEW not in json.dumps(done.args)
