@@ -1,0 +1,1 @@
+"""Reading the SQL of a revision: statements, and what each does to which table."""

@@ -1,0 +1,123 @@
+"""PostgreSQL's lexical rules, as far as statements must be told apart.
+
+https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    WORD = "word"
+    QUOTED = "quoted identifier"
+    STRING = "string"
+    NUMBER = "number"
+    SYMBOL = "symbol"
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token, and where it stands in the text."""
+
+    kind: Kind
+    text: str
+    start: int
+
+    @property
+    def word(self) -> str:
+        """The keyword that it may be, in capitals; empty for anything else."""
+        return self.text.upper() if self.kind is Kind.WORD else ""
+
+    @property
+    def name(self) -> str | None:
+        """The name that it is as an identifier, folded as PostgreSQL folds it."""
+        if self.kind is Kind.WORD:
+            return self.text.lower()
+        if self.kind is Kind.QUOTED:
+            return self.text[1:-1].replace('""', '"')
+        return None
+
+    @property
+    def end(self) -> int:
+        """The position behind it."""
+        return self.start + len(self.text)
+
+
+_PATTERNS = (
+    (None, r"\s+|--[^\n]*"),
+    (Kind.STRING, r"[eE]'(?:[^'\\]|\\.|'')*'"),
+    (Kind.STRING, r"(?:[bBxXnN]|[uU]&)?'(?:[^']|'')*'"),
+    (Kind.QUOTED, r'"(?:[^"]|"")*"'),
+    (Kind.NUMBER, r"\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+"),
+    (Kind.WORD, r"[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*"),
+    (Kind.SYMBOL, r"::|:=|[^\s]"),
+)
+_COMPILED = [(kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _PATTERNS]
+_DOLLAR = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?\$")
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """Yield the tokens of a text, comments and white space left out.
+
+    What never ends (a string, a comment) is one token to the end of the text.
+    """
+    position = 0
+    while position < len(text):
+        if text.startswith("/*", position):
+            position = _end_of_comment(text, position)
+            continue
+        dollar = _DOLLAR.match(text, position)
+        if dollar:
+            closing = text.find(dollar[0], dollar.end())
+            end = len(text) if closing < 0 else closing + len(dollar[0])
+            yield Token(Kind.STRING, text[position:end], position)
+            position = end
+            continue
+        for kind, pattern in _COMPILED:
+            found = pattern.match(text, position)
+            if found:
+                if kind is not None:
+                    yield Token(kind, found[0], position)
+                position = found.end()
+                break
+
+
+def split(text: str) -> Iterator[str]:
+    """Yield the statements of a text, without the semicolons between them."""
+    start, depth, atomic = 0, 0, 0
+    begun = False
+    previous = ""
+    for token in tokens(text):
+        if token.text == "(":
+            depth += 1
+        elif token.text == ")":
+            depth -= 1
+        elif token.word == "ATOMIC" and previous == "BEGIN":
+            atomic += 1  # the body of an SQL function: its semicolons are its own
+        elif atomic and token.word == "CASE":
+            atomic += 1
+        elif atomic and token.word == "END":
+            atomic -= 1
+        elif token.text == ";" and depth <= 0 and not atomic:
+            if begun:
+                yield text[start : token.start].strip()
+            start, begun = token.end, False
+            continue
+        begun = True
+        previous = token.word
+    if begun:
+        yield text[start:].strip()
+
+
+def _end_of_comment(text: str, position: int) -> int:
+    """Return the position behind a comment; PostgreSQL's comments nest."""
+    depth = 0
+    for found in re.finditer(r"/\*|\*/", text[position:]):
+        depth += 1 if found[0] == "/*" else -1
+        if not depth:
+            return position + found.end()
+    return len(text)
