@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 _FINGERPRINT_DIGITS = 16
-_HINT = "Make one with: leadctl keys generate"
+_HINT = "Make one with: leadctl keys generate (it goes into ENCRYPTION_KEY)."
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -39,11 +39,28 @@ class JournaledRun:
     summary: Mapping[str, Any]
 
 
-@dataclass
 class Entry:
-    """The entry of the run that goes on; `summary` is written when it ends."""
+    """The entry of the run that goes on."""
 
-    summary: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, session: Connection, run: int) -> None:
+        self._session = session
+        self._run = run
+        self._summary: dict[str, Any] = {}
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the summary, at once: a killed run shows them, too.  None takes one away."""
+        self._summary |= facts
+        self._summary = {name: fact for name, fact in self._summary.items() if fact is not None}
+        self._execute("run_note", summary=Jsonb(self._summary))
+
+    def end(self, outcome: str) -> None:
+        """Write how the run ended."""
+        self._execute("run_end", outcome=outcome)
+
+    def _execute(self, name: str, **parameters: Any) -> None:
+        # Where the server is gone the run shows as killed, and its own error says why.
+        with suppress(psycopg.OperationalError):
+            self._session.execute(_sql(self._session, name), {"id": self._run, **parameters})
 
 
 @contextmanager
@@ -59,7 +76,7 @@ def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
         parameters = {"command": command, "app": app, "schema": target.schema, "who": whoami()}
         row = session.execute(_sql(session, "run_begin"), parameters).fetchone()
         assert row is not None
-        entry, outcome = Entry(), "terminated"
+        entry, outcome = Entry(session, row[0]), "terminated"
         try:
             yield entry
             outcome = "done"
@@ -68,11 +85,11 @@ def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
             raise
         except Exception as error:
             outcome = "failed"
-            entry.summary["error"] = error.code if isinstance(error, LeadctlError) else "error"
-            entry.summary["message"] = scrub(str(error))
+            code = error.code if isinstance(error, LeadctlError) else "error"
+            entry.note(error=code, message=scrub(str(error)))
             raise
         finally:
-            _end(session, row[0], outcome, entry.summary)
+            entry.end(outcome)
 
 
 def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
@@ -83,12 +100,14 @@ def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
         return cursor.execute(_sql(connection, "runs"), {"limit": limit}).fetchall()
 
 
-def _end(session: Connection, run: int, outcome: str, summary: Mapping[str, Any]) -> None:
-    # Where the server is gone the run shows as killed, and its own error says why.
-    with suppress(psycopg.OperationalError):
-        session.execute(
-            _sql(session, "run_end"), {"id": run, "outcome": outcome, "summary": Jsonb(summary)}
-        )
+def last_attempt(connection: Connection, app: str, schema: str) -> str | None:
+    """Return the revision that the newest run was applying when it failed or was killed."""
+    if not state.is_there(connection):
+        return None
+    row = connection.execute(
+        _sql(connection, "last_attempt"), {"app": app, "schema": schema}
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _sql(connection: Connection, name: str) -> str:

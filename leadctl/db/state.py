@@ -4,8 +4,8 @@ It is read and written through named SQL blocks, not SQLAlchemy: `health-check` 
 with nothing to do read it, and may import no SQLAlchemy.  Reading never creates it.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -128,37 +128,45 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
 
 
 def fingerprint(connection: Connection, app: str, schema: str) -> Mapping[str, Any] | None:
-    """Return what the schema should look like, as recorded after its last revision."""
-    if not is_there(connection):
+    """Return what the schema should look like, as recorded after the revision that it is at.
+
+    None where nothing was recorded for that revision: a run was killed before its last one.
+    """
+    revisions = current_revisions(connection, schema)
+    if not revisions or not is_there(connection):
         return None
     row = connection.execute(
-        _sql(connection, "fingerprint"), {"app": app, "schema": schema}
+        _sql(connection, "fingerprint"), {"app": app, "schema": schema, "revisions": revisions}
     ).fetchone()
     return row[0] if row else None
 
 
+def made_by(connection: Connection, app: str, schema: str) -> set[str]:
+    """Return what an app's revisions made in a schema, as `kind name`, there or not."""
+    if not is_there(connection):
+        return set()
+    rows = connection.execute(_sql(connection, "made"), {"app": app, "schema": schema})
+    return {name for (name,) in rows}
+
+
+@dataclass(frozen=True)
+class RevisionRecord:
+    """What is recorded of a revision when it is applied."""
+
+    revision: str
+    checksum: str
+    sql: str
+    duration_ms: int
+    made: Sequence[str]
+
+
 def record_migration(
-    connection: Connection,
-    *,
-    app: str,
-    schema: str,
-    revision: str,
-    checksum: str,
-    sql: str,
-    duration_ms: int,
+    connection: Connection, *, app: str, schema: str, record: RevisionRecord
 ) -> None:
     """Record an applied revision, within the caller's transaction."""
     connection.execute(
         _sql(connection, "record_migration"),
-        {
-            "app": app,
-            "schema": schema,
-            "revision": revision,
-            "checksum": checksum,
-            "sql": sql,
-            "who": whoami(),
-            "duration_ms": duration_ms,
-        },
+        {"app": app, "schema": schema, "who": whoami(), **asdict(record)},
     )
 
 

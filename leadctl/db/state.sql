@@ -22,9 +22,12 @@ CREATE TABLE leadctl.migration (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     applied_by text NOT NULL,
     duration_ms integer NOT NULL,
+    made text[] NOT NULL,
     fingerprint jsonb,
     PRIMARY KEY (schema, app, revision)
 );
+COMMENT ON COLUMN leadctl.migration.made IS
+    'what the revision made that stands for itself, as "kind name": what reset may drop';
 COMMENT ON COLUMN leadctl.migration.fingerprint IS
     'what the schema should look like after this revision; kept for the last one only';
 CREATE TABLE leadctl.run (
@@ -67,11 +70,26 @@ SELECT %(command)s, %(app)s, %(schema)s, current_user || ', ' || %(who)s, pid, b
 FROM pg_stat_activity WHERE pid = pg_backend_pid()
 RETURNING id
 
+-- name: run_note
+-- what: Journals what a run has to say of itself.
+-- versions: 15-
+UPDATE leadctl.run SET summary = %(summary)s WHERE id = %(id)s
+
 -- name: run_end
 -- what: Journals how a run ended.
 -- versions: 15-
-UPDATE leadctl.run SET ended_at = clock_timestamp(), outcome = %(outcome)s, summary = %(summary)s
-WHERE id = %(id)s
+UPDATE leadctl.run SET ended_at = clock_timestamp(), outcome = %(outcome)s WHERE id = %(id)s
+
+-- name: last_attempt
+-- what: Which revision was being applied when the newest run that applied any ended badly?
+-- versions: 15-
+SELECT summary ->> 'applying' FROM leadctl.run
+WHERE app = %(app)s AND schema = %(schema)s AND command IN ('migrate', 'reset')
+  AND outcome IS DISTINCT FROM 'done'
+  AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = run.session
+                  AND coalesce(a.backend_start, run.session_start) = run.session_start)
+  AND id = (SELECT max(id) FROM leadctl.run r WHERE r.app = %(app)s AND r.schema = %(schema)s
+            AND r.command IN ('migrate', 'reset'))
 
 -- name: runs
 -- what: What ran here, the newest first?  A run whose session is gone without an end was killed.
@@ -91,21 +109,29 @@ SELECT app, revision, checksum, applied_at, applied_by, duration_ms
 FROM leadctl.migration WHERE schema = %(schema)s ORDER BY applied_at, revision
 
 -- name: fingerprint
--- what: What should a schema look like?
+-- what: What should a schema look like that is at this revision?
 -- versions: 15-
 SELECT fingerprint FROM leadctl.migration
-WHERE schema = %(schema)s AND app = %(app)s AND fingerprint IS NOT NULL
+WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
+  AND fingerprint IS NOT NULL
 ORDER BY applied_at DESC LIMIT 1
+
+-- name: made
+-- what: What did an app's revisions make in a schema?
+-- versions: 15-
+SELECT DISTINCT unnest(made) FROM leadctl.migration
+WHERE schema = %(schema)s AND app = %(app)s
 
 -- name: record_migration
 -- what: Records that a revision was applied.
 -- versions: 15-
-INSERT INTO leadctl.migration (app, schema, revision, checksum, sql, applied_by, duration_ms)
+INSERT INTO leadctl.migration
+    (app, schema, revision, checksum, sql, applied_by, duration_ms, made)
 VALUES (%(app)s, %(schema)s, %(revision)s, %(checksum)s, %(sql)s,
-        current_user || ', ' || %(who)s, %(duration_ms)s)
+        current_user || ', ' || %(who)s, %(duration_ms)s, %(made)s)
 ON CONFLICT (schema, app, revision) DO UPDATE SET
     checksum = excluded.checksum, sql = excluded.sql, applied_at = excluded.applied_at,
-    applied_by = excluded.applied_by, duration_ms = excluded.duration_ms
+    applied_by = excluded.applied_by, duration_ms = excluded.duration_ms, made = excluded.made
 
 -- name: forget_migration
 -- what: Records that a revision is no longer applied.

@@ -121,13 +121,10 @@ def reset(
                 dropped = own_objects(connection, app, target.schema)
                 _drop(connection, target, app, dropped)
             narrate(f"Dropped {len(dropped)} objects.")
-            applied = apply_locked(target, app, history, history.revisions, lock_timeout, narrate)
+            revisions = history.revisions
+            applied = apply_locked(target, app, history, revisions, lock_timeout, narrate, entry)
             seeded = seed(target, app, keyring, narrate).tables
-            entry.summary = {
-                "dropped": len(dropped),
-                "applied": [step.revision for step in applied],
-                "inserted": sum(table.inserted for table in seeded),
-            }
+            entry.note(dropped=len(dropped), inserted=sum(table.inserted for table in seeded))
     return ResetResult(
         app.name, target.database, target.schema, tuple(dropped), tuple(applied), seeded
     )

@@ -82,7 +82,7 @@ def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate)
     check_key(app, keyring)
     with journaled(target, "seed", app.name) as entry:
         result = seed(target, app, keyring, narrate)
-        entry.summary["inserted"] = result.inserted
+        entry.note(inserted=result.inserted)
     return result
 
 

@@ -2,9 +2,9 @@
 
 import os
 import pty
+import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,21 +191,26 @@ def at_the_prompt(database: Prepared, answer: str | None) -> tuple[int, str]:
         )
         os.execve(sys.executable, [sys.executable, "-m", "leadctl", "reset"], variables)
     shown = b""
-    deadline = time.monotonic() + 30
-    while b"]: " not in shown and b"go on" not in shown and time.monotonic() < deadline:
-        shown += os.read(terminal, 4096)
-    os.write(terminal, b"\x03" if answer is None else answer.encode() + b"\n")
-    while True:
-        try:
-            part = os.read(terminal, 4096)
-        except OSError:
-            break
-        if not part:
-            break
+    while not shown.endswith((b"]: ", b"go on: ")) and (part := read(terminal)):
+        shown += part
+    # Python misses a Ctrl-C in the instant before it reads; people press it again.
+    keys, patience = (b"\x03", 2.0) if answer is None else (answer.encode() + b"\n", 60.0)
+    os.write(terminal, keys)
+    while part := read(terminal, patience, keys):
         shown += part
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     return os.waitstatus_to_exitcode(status), shown.decode()
+
+
+def read(terminal: int, patience: float = 60.0, keys: bytes = b"") -> bytes:
+    """Read what a terminal shows, nothing at its end; press keys each time it takes too long."""
+    while not select.select([terminal], [], [], patience)[0]:
+        os.write(terminal, keys)
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
 
 
 def test_answers_on_a_terminal(leadconnector: Prepared) -> None:

@@ -23,6 +23,8 @@ PARAMETERS = {
     "sql": "SELECT 1",
     "who": "me",
     "duration_ms": 1,
+    "made": ["table users"],
+    "revisions": ["leadconnector_0001"],
     "fingerprint": "{}",
     "environment": "test",
     "protected": False,

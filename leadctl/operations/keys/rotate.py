@@ -85,7 +85,7 @@ def rotate(
             rows += done
             unreadable += len(left)
             examples += left[: _EXAMPLES - len(examples)]
-        entry.summary = {"rows": rows, "unreadable": unreadable, "primary": primary}
+        entry.note(rows=rows, unreadable=unreadable, primary=primary)
     status = keys_status(target, app, keyring)
     return RotateResult(app.name, primary, False, rows, unreadable, tuple(examples), status)
 

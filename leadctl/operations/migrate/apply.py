@@ -3,8 +3,10 @@
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
@@ -22,8 +24,9 @@ from leadctl.operations.migrate.execution import Execution
 from leadctl.operations.migrate.revisions import History, Revision
 from leadctl.operations.migrate.up import AppliedNow
 
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 _PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS_MAX = 5.0
 _LOCK_NOT_AVAILABLE = "55P03"
 
 Narrate = Callable[[str], None]
@@ -49,68 +52,87 @@ def apply(
     *,
     lock_timeout: float,
     narrate: Narrate,
+    note: Callable[[str], None],
 ) -> list[AppliedNow]:
     """Apply revisions in order.  The caller holds the target's lock.
 
     A statement that waits longer than `lock_timeout` seconds for a table's lock ends its
-    revision, which is tried again a few times.  Raises RevisionFailed.
+    revision, which is tried again a few times.  `note` is told of each revision before it begins.
+    Raises RevisionFailed; then nothing of the failed revision is there, but what it did outside a
+    transaction.
     """
     metadata = load_metadata(app)
-    config, script = script_directory(history)
     applied: list[AppliedNow] = []
     with run_engine(target, "migrate").connect() as connection:
         if any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, metadata, app, target)
         execution = Execution(connection, app, history, target.schema, lock_timeout)
+        runner = _Runner(connection, history, execution, narrate)
         for revision in revisions:
             narrate(f"Applying {revision.id}: {revision.message}")
+            note(revision.id)
             started = time.perf_counter()
-            _apply_one(connection, config, script, revision, execution, narrate)
+            try:
+                runner.run(revision, last=revision is revisions[-1])
+            except Exception as error:
+                _roll_back(connection)
+                if applied:
+                    _record_where_it_stopped(connection, execution, applied[-1].revision)
+                raise _failed(revision, error) from error
             elapsed = round((time.perf_counter() - started) * 1000)
             applied.append(AppliedNow(revision.id, revision.message, elapsed))
     return applied
 
 
-def _apply_one(
-    connection: SqlConnection,
-    config: Config,
-    script: ScriptDirectory,
-    revision: Revision,
-    execution: Execution,
-    narrate: Narrate,
+class _Runner:
+    """Runs single revisions on a connection through Alembic."""
+
+    def __init__(
+        self, connection: SqlConnection, history: History, execution: Execution, narrate: Narrate
+    ) -> None:
+        self._connection = connection
+        self._config, self._script = script_directory(history)
+        self._execution = execution
+        self._narrate = narrate
+
+    def run(self, revision: Revision, *, last: bool) -> None:
+        """Run a revision, again where a table was locked by others."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._execution.begin(last=last)
+                self._once(revision)
+                return
+            except DBAPIError as error:
+                state = getattr(error.orig, "sqlstate", None)
+                if state != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
+                    raise
+                _roll_back(self._connection)
+                self._narrate(f"{revision.id}: a table is locked by others; trying again.")
+                pause = min(_PAUSE_SECONDS * attempt, _PAUSE_SECONDS_MAX)
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def _once(self, revision: Revision) -> None:
+        def steps(heads: Any, _context: Any) -> Iterable[Any]:
+            # As Alembic's own commands do.
+            return self._script._upgrade_revs(revision.id, heads)  # noqa: SLF001
+
+        with EnvironmentContext(self._config, self._script, fn=steps) as environment:
+            environment.configure(
+                connection=self._connection,
+                transaction_per_migration=True,
+                on_version_apply=self._execution.on_version_apply,
+            )
+            with environment.begin_transaction():
+                environment.run_migrations()
+
+
+def _record_where_it_stopped(
+    connection: SqlConnection, execution: Execution, revision: str
 ) -> None:
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            execution.begin()
-            _run(connection, config, script, revision, execution)
-            return
-        except Exception as error:
-            _roll_back(connection)
-            state = getattr(getattr(error, "orig", error), "sqlstate", None)
-            if state != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
-                raise _failed(revision, error) from error
-            narrate(f"{revision.id}: a table was locked by others; trying again ({attempt}).")
-            time.sleep(_PAUSE_SECONDS * attempt * random.uniform(0.5, 1.5))  # noqa: S311
-
-
-def _run(
-    connection: SqlConnection,
-    config: Config,
-    script: ScriptDirectory,
-    revision: Revision,
-    execution: Execution,
-) -> None:
-    def steps(heads: Any, _context: Any) -> Iterable[Any]:
-        return script._upgrade_revs(revision.id, heads)  # noqa: SLF001 - as Alembic's own commands do
-
-    with EnvironmentContext(config, script, fn=steps) as environment:
-        environment.configure(
-            connection=connection,
-            transaction_per_migration=True,
-            on_version_apply=execution.on_version_apply,
-        )
-        with environment.begin_transaction():
-            environment.run_migrations()
+    """Record the fingerprint of the last revision that succeeded: the run's last one did not."""
+    with suppress(DBAPIError, psycopg.Error):
+        execution.record_fingerprint([revision])
+        connection.connection.commit()
 
 
 def _roll_back(connection: SqlConnection) -> None:
@@ -126,16 +148,12 @@ def _failed(revision: Revision, error: Exception) -> LeadctlError:
     translated = translate(error)
     if isinstance(translated, ConnectionFailed):
         return translated
-    reason = _reason(error) if translated is None else translated.message
+    reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
     return RevisionFailed(
         f"The revision {revision.id} failed and was not applied: {reason}",
         hint=f"Mend {revision.path.name} or the data it stumbles over, then run leadctl migrate "
         "again: it goes on from there.",
     )
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _refuse_tables_in_the_way(

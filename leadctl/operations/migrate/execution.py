@@ -5,7 +5,7 @@ The same code runs under `leadctl migrate` and under plain Alembic with leadctl'
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from psycopg import sql
@@ -15,13 +15,11 @@ from sqlalchemy import Enum, event
 from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.db import state
-from leadctl.db.catalog import read_catalog
+from leadctl.db.catalog import read_catalog, read_names
 from leadctl.db.connect import Connection
 from leadctl.db.state import VERSION_TABLE
 from leadctl.operations.migrate.revisions import History
 
-OWN_KINDS = ("table ", "view ", "enum ", "domain ", "type ", "sequence ", "function ")
-"""What stands for itself in a schema; indexes, constraints, triggers go with their table."""
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _CREATE_INDEX = re.compile(
@@ -34,7 +32,8 @@ _CREATE_INDEX = re.compile(
 class Execution:
     """Watches the statements of revisions on a connection, and records each applied revision.
 
-    The record (checksum, SQL, duration, fingerprint) is written in the revision's transaction.
+    The record (checksum, SQL, duration, what it made) is written in the revision's transaction;
+    the last one of a run has the fingerprint with it.
     """
 
     def __init__(
@@ -52,53 +51,52 @@ class Execution:
         self._lock_timeout = lock_timeout
         self._statements: list[str] = []
         self._started = time.perf_counter()
-        self._recorded = recorded_facts(app)
-        self._objects: Mapping[str, Any] | None = None
-        self._own: set[str] = set()
+        self._names: set[str] = set()
+        self._is_last = True
+        self._facts = recorded_facts(app)
         event.listen(connection, "before_cursor_execute", self._before)
         event.listen(connection, "after_cursor_execute", self._after)
 
-    def begin(self) -> None:
-        """Forget what was executed until now: a revision begins."""
+    def begin(self, *, last: bool = True) -> None:
+        """Forget what was executed until now: a revision begins, the last of the run or not."""
         set_lock_timeout(self._driver, self._lock_timeout)
-        if self._objects is None:
-            self._objects = read_catalog(self._driver, self._schema).objects
-            self._own = set(own_objects(self._driver, self._app, self._schema))
+        self._is_last = last
+        self._names = read_names(self._driver, self._schema)
         self._statements.clear()
         self._started = time.perf_counter()
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
-        driver = self._driver
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
-            state.record_migration(
-                driver,
-                **place,
+            record = state.RevisionRecord(
                 revision=revision.id,
                 checksum=revision.checksum,
                 sql=";\n".join(self._statements),
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
+                made=sorted(read_names(self._driver, self._schema) - self._names),
             )
+            state.record_migration(self._driver, **place, record=record)
         else:
-            state.forget_migration(driver, **place, revision=step.up_revision_id)
-        content = {**self._fingerprint(driver), **self._recorded}
-        for revision_id in step.destination_revision_ids:
-            state.record_fingerprint(driver, **place, revision=revision_id, content=content)
-        self.begin()
+            state.forget_migration(self._driver, **place, revision=step.up_revision_id)
+        if self._is_last:
+            self.record_fingerprint(step.destination_revision_ids)
+        self.begin(last=self._is_last)
 
-    def _fingerprint(self, driver: Connection) -> dict[str, Any]:
-        """Return what the schema consists of now, and what of it the app's revisions made.
-
-        What they made is what came since the last look; other inhabitants of the schema were
-        there before, or come between runs.
-        """
-        before = self._objects or {}
-        self._objects = read_catalog(driver, self._schema).objects
-        made = {key for key in self._objects if key.startswith(OWN_KINDS)} - before.keys()
-        self._own = (self._own | made) & self._objects.keys()
-        return {"objects": self._objects, "own": sorted(self._own)}
+    def record_fingerprint(self, revisions: Iterable[str]) -> None:
+        """Record what the schema consists of now, at these revisions."""
+        objects = read_catalog(self._driver, self._schema).objects
+        own = own_objects(self._driver, self._app, self._schema)
+        content = {"objects": objects, "own": own, **self._facts}
+        for revision in revisions:
+            state.record_fingerprint(
+                self._driver,
+                app=self._app.name,
+                schema=self._schema,
+                revision=revision,
+                content=content,
+            )
 
     @property
     def _driver(self) -> Connection:
@@ -131,22 +129,22 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
 
     Where nothing was recorded, by an older history or another tool, it is what the models name.
     """
-    recorded = state.fingerprint(connection, app.name, schema)
-    if recorded is not None and "own" in recorded:
-        return list(recorded["own"])
-    if not state.current_revisions(connection, schema):
-        return []
-    metadata = load_metadata(app)
+    existing = read_names(connection, schema)
+    made = state.made_by(connection, app.name, schema)
+    if not made and state.current_revisions(connection, schema):
+        made = _named_by_models(app)
+    return sorted(made & existing)
+
+
+def _named_by_models(app: App) -> set[str]:
+    tables = load_metadata(app).tables.values()
     enums = {
         column.type.name
-        for table in metadata.tables.values()
+        for table in tables
         for column in table.columns
         if isinstance(column.type, Enum) and column.type.name
     }
-    named = [f"table {table.name}" for table in metadata.tables.values()]
-    named += [f"enum {name}" for name in enums]
-    existing = read_catalog(connection, schema).objects
-    return sorted(key for key in named if key in existing)
+    return {f"table {table.name}" for table in tables} | {f"enum {name}" for name in enums}
 
 
 def set_lock_timeout(connection: Connection, seconds: float) -> None:

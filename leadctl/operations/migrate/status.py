@@ -8,6 +8,7 @@ from enum import Enum
 from leadctl.apps.registry import App
 from leadctl.db import state
 from leadctl.db.connect import connect
+from leadctl.db.journal import last_attempt
 from leadctl.db.target import Target
 from leadctl.errors import UnknownDatabase
 from leadctl.operations.migrate.revisions import History, read_history
@@ -19,6 +20,8 @@ class RevisionState(Enum):
 
     APPLIED = "applied"
     PENDING = "pending"
+    FAILED = "failed"
+    """Pending, and the last run stopped in it; what it did outside a transaction is there."""
     EDITED = "edited"
     """Applied, but the file has been changed since."""
     MISSING = "missing"
@@ -63,8 +66,8 @@ def status(target: Target, app: App) -> MigrationStatus:
     connecting raises.
     """
     history = read_history(app.migrations)
-    current, recorded = _applied(target, app)
-    revisions = _merge(history, current, recorded)
+    current, recorded, stopped_in = _applied(target, app)
+    revisions = _merge(history, current, recorded, stopped_in)
     return MigrationStatus(
         app=app.name,
         database=target.database,
@@ -75,20 +78,24 @@ def status(target: Target, app: App) -> MigrationStatus:
     )
 
 
-def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRevision]]:
+def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRevision], str | None]:
     try:
         with connect(target, "status", read_only=True) as connection:
             refuse_other_apps(connection, target, app)
             return (
                 state.current_revisions(connection, target.schema) or [],
                 state.applied_revisions(connection, target.schema),
+                last_attempt(connection, app.name, target.schema),
             )
     except UnknownDatabase:
-        return [], []
+        return [], [], None
 
 
 def _merge(
-    history: History, current: Sequence[str], recorded: Sequence[state.AppliedRevision]
+    history: History,
+    current: Sequence[str],
+    recorded: Sequence[state.AppliedRevision],
+    stopped_in: str | None,
 ) -> list[RevisionStatus]:
     records = {record.revision: record for record in recorded}
     known_heads = [revision for revision in current if revision in history]
@@ -97,7 +104,8 @@ def _merge(
     for revision in history.revisions:
         record = records.get(revision.id)
         if revision.id not in applied:
-            found = RevisionState.PENDING
+            failed = revision.id == stopped_in
+            found = RevisionState.FAILED if failed else RevisionState.PENDING
         elif record and record.checksum != revision.checksum:
             found = RevisionState.EDITED
         else:
@@ -117,7 +125,7 @@ def _merge(
 def _status(
     revision: str, message: str, found: RevisionState, record: state.AppliedRevision | None
 ) -> RevisionStatus:
-    if record is None or found is RevisionState.PENDING:
+    if record is None or found in {RevisionState.PENDING, RevisionState.FAILED}:
         return RevisionStatus(revision, message, found)
     return RevisionStatus(
         revision, message, found, record.applied_at, record.applied_by, record.duration_ms

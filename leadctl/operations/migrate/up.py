@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from leadctl.apps.registry import App
 from leadctl.db import state
 from leadctl.db.connect import Connection, connect
-from leadctl.db.journal import journaled
+from leadctl.db.journal import Entry, journaled
 from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.errors import SchemaTaken, UnknownDatabase
@@ -71,8 +71,9 @@ def up(
                 with connect(target, "migrate") as connection:
                     ensure_schema(connection, target, narrate)
                 with journaled(target, "migrate", app.name) as entry:
-                    applied = apply_locked(target, app, history, pending, lock_timeout, narrate)
-                    entry.summary["applied"] = [step.revision for step in applied]
+                    applied = apply_locked(
+                        target, app, history, pending, lock_timeout, narrate, entry
+                    )
                 current = _current(target, app, narrate)
     return MigrateResult(
         app=app.name,
@@ -91,11 +92,25 @@ def apply_locked(
     pending: list[Revision],
     lock_timeout: float,
     narrate: Narrate,
+    entry: Entry,
 ) -> list[AppliedNow]:
-    """Apply revisions; the caller holds the target's lock and has made the schema."""
+    """Apply revisions; the caller holds the target's lock and has made the schema.
+
+    The journal's entry says which one is being applied, so that a killed run shows it.
+    """
     from leadctl.operations.migrate.apply import apply  # loads SQLAlchemy and Alembic
 
-    return apply(target, app, history, pending, lock_timeout=lock_timeout, narrate=narrate)
+    applied = apply(
+        target,
+        app,
+        history,
+        pending,
+        lock_timeout=lock_timeout,
+        narrate=narrate,
+        note=lambda revision: entry.note(applying=revision),
+    )
+    entry.note(applying=None, applied=[step.revision for step in applied])
+    return applied
 
 
 def _pending(history: History, current: list[str], wanted: set[str]) -> list[Revision]:

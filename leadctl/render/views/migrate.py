@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _STYLES: dict[RevisionState, Style] = {
     RevisionState.APPLIED: "good",
     RevisionState.PENDING: "warn",
+    RevisionState.FAILED: "bad",
     RevisionState.EDITED: "bad",
     RevisionState.MISSING: "bad",
     RevisionState.UNKNOWN: "bad",
