@@ -191,7 +191,6 @@ def upgrade() -> None:
     )
     for name, table, columns, condition in (
         ("expiring", "platform_connections", ["expires_at"], "status = 'ACTIVE'"),
-        ("ready", "videos", ["user_id", "created_at"], "status = 'READY' AND deleted_at IS NULL"),
         ("deleted_at", "videos", ["deleted_at"], "deleted_at IS NOT NULL"),
         ("newest", "published_posts", ["user_id", "published_at"], "deleted_at IS NULL"),
         ("deleted_at", "published_posts", ["deleted_at"], "deleted_at IS NOT NULL"),

@@ -191,8 +191,6 @@ def test_what_the_indexes_beyond_the_document_are(viralmommy: Prepared) -> None:
     assert beyond == {
         "ix_platform_connections_expiring": "btree (expires_at)"
         " WHERE status = 'ACTIVE'::connection_status",
-        "ix_videos_ready": "btree (user_id, created_at)"
-        " WHERE status = 'READY'::video_status AND deleted_at IS NULL",
         "ix_videos_deleted_at": "btree (deleted_at) WHERE deleted_at IS NOT NULL",
         "ix_published_posts_hashtags": "gin (hashtags)",
         "ix_published_posts_newest": "btree (user_id, published_at) WHERE deleted_at IS NULL",

@@ -20,7 +20,6 @@ from leadctl.models import (
 # The conditions of partial indexes.  Queries take them from here: the server uses such an index
 # only for a query that implies its condition, and a parameter implies nothing.
 IS_ACTIVE = text("status = 'ACTIVE'")
-IS_READY = text("status = 'READY' AND deleted_at IS NULL")
 IS_WAITING = text("status IN ('PENDING', 'DELAYED')")
 IS_FINISHED = text("status IN ('COMPLETED', 'FAILED')")
 NOT_DELETED = text("deleted_at IS NULL")
@@ -151,7 +150,6 @@ class Video(CuidId, Timestamps, SoftDelete, Base):
         CheckConstraint("duration > 0", name="duration_positive"),
         CheckConstraint("file_size > 0", name="file_size_positive"),
         Index("ix_videos_created_at", "created_at"),
-        Index("ix_videos_ready", "user_id", "created_at", postgresql_where=IS_READY),
         Index("ix_videos_deleted_at", "deleted_at", postgresql_where=DELETED),
     )
 
