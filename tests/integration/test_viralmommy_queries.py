@@ -108,13 +108,12 @@ def test_a_connection_is_made_once_and_then_replaced(engine: Engine, session: Se
         )
 
     made = connect("first", "refresh")
-    first = made.id
     made.status = ConnectionStatus.EXPIRED
     session.commit()
     changed = made.updated_at
     replaced = connect("second", None)
     assert replaced is made
-    assert (made.id, made.status) == (first, ConnectionStatus.ACTIVE)
+    assert made.status is ConnectionStatus.ACTIVE
     assert (made.access_token, made.refresh_token) == ("token of second", None)
     assert made.platform_username == "second"
     assert made.updated_at > changed
@@ -254,7 +253,6 @@ def test_the_edges_of_the_quota(viralmommy: Prepared, session: Session) -> None:
     assert queries.spend_quota(session, 8_400)
     assert (quota.used, queries.remaining_quota(session)) == (10_000, 0)  # the object is fresh
     assert not queries.spend_quota(session, 1)
-    assert not queries.spend_quota(session, 10_001, DAY)
     for units in (0, -1):
         with pytest.raises(ValueError, match="at least 1"):
             queries.spend_quota(session, units)
@@ -344,8 +342,6 @@ def test_jobs_end_once(session: Session) -> None:
     session.expire_all()
     good, bad, again = claimed["good"], claimed["bad"], claimed["again"]
     assert (good.status, good.error_message, good.failed_at) == (JobStatus.COMPLETED, None, None)
-    assert good.started_at is not None
-    assert good.completed_at is not None
     assert good.completed_at >= good.started_at
     assert (bad.status, bad.error_message) == (JobStatus.FAILED, "100% refused")
     assert (again.status, again.scheduled_for) == (JobStatus.DELAYED, LONG_AGO)
