@@ -13,16 +13,22 @@ def plain(text: str) -> str:
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:
-    """Return how long ago a moment was; a date where that was long ago."""
+    """Return how long ago a moment was, or in how long it will be; a date where it is far away.
+
+    Less than a minute ahead is the difference of two clocks, and counts as now.
+    """
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
+    if -60 < seconds < 0:
+        seconds = 0
     for limit, unit, size in _AGES:
-        if seconds < limit:
-            return f"{max(0, seconds) // size:.0f} {unit} ago"
+        if abs(seconds) < limit:
+            span = f"{abs(seconds) // size:.0f} {unit}"
+            return f"{span} ago" if seconds >= 0 else f"in {span}"
     return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
 def value_text(value: object) -> str:
-    """Return any value of a cell as text: nothing as empty, times as age, numbers grouped."""
+    """Return any value of a cell as text: nothing as empty, times from now, numbers grouped."""
     if value is None:
         return ""
     if isinstance(value, bool):

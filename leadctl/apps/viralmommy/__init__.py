@@ -1,0 +1,1 @@
+"""Short videos for TikTok, Instagram and YouTube: connections, publishing, engagement."""

@@ -1,0 +1,27 @@
+"""Times as people read them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from leadctl.render.text import ago
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (timedelta(), "0 s ago"),
+        (timedelta(seconds=59), "59 s ago"),
+        (timedelta(minutes=2), "2 min ago"),
+        (timedelta(hours=25), "1 d ago"),
+        (timedelta(days=60), "2025-12-02"),
+        (timedelta(seconds=-59), "0 s ago"),
+        (timedelta(seconds=-60), "in 1 min"),
+        (timedelta(hours=-23, minutes=-59), "in 23 h"),
+        (timedelta(days=-60), "2026-04-01"),
+    ],
+)
+def test_ago(before: timedelta, expected: str) -> None:
+    assert ago(NOW - before, NOW) == expected
