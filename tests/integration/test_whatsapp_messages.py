@@ -5,7 +5,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -294,9 +294,9 @@ def test_a_deadlock_of_two_that_report_several_is_retried(
     assert counted(whatsapp) == naive(whatsapp) == (2, 2, 0, 0)
 
 
-def fail(database: Prepared, numbers: Iterable[int]) -> None:
-    """Let messages fail, m1 the longest ago, as the sender would."""
-    for number in numbers:
+def fail(database: Prepared, numbers: Sequence[int]) -> None:
+    """Let messages fail, m1 the longest ago, as the sender would; m1 is the last to be stored."""
+    for number in reversed(numbers):
         database.query(
             "UPDATE messages SET status = 'failed', failed_at = %s, sent_at = %s,"
             " error_code = '1' WHERE whatsapp_message_id = %s",

@@ -167,7 +167,7 @@ def test_campaigns_of_a_user_who_is_not_active_are_left_alone(
 def test_no_campaign_starts_twice(
     whatsapp: Prepared, sessions: sessionmaker[Session], user: uuid.UUID
 ) -> None:
-    for number in range(40):
+    for number in reversed(range(40)):
         campaign(whatsapp, user, f"{number}", scheduled_at=NOON + timedelta(minutes=number))
     until = NOON + timedelta(days=1)
     with sessions.begin() as first, sessions.begin() as second:

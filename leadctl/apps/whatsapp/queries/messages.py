@@ -115,7 +115,7 @@ def retry_failed_messages(
     failed_before: datetime | None = None,
     user_id: uuid.UUID | None = None,
 ) -> Sequence[Message]:
-    """Queue messages again that failed, the longest failed first, and return them.
+    """Queue messages again that failed, the longest failed first, and return them in any order.
 
     Each is returned to one caller only, `MAX_RETRIES` times in all.  `failed_before` gives a
     temporary failure time to pass.  Left alone are those to a contact that was blocked or opted
