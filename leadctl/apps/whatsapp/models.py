@@ -25,6 +25,12 @@ from leadctl.models import (
     phone_check,
 )
 
+# The conditions of partial indexes.  Queries take them from here: the server uses such an index
+# only for a query that implies its condition, and a parameter implies nothing.
+IS_SCHEDULED = text("status = 'scheduled'")
+MAY_BE_RETRIED = text("status = 'failed' AND retry_count < 3")
+UNPROCESSED = text("NOT processed")
+
 
 class Base(DeclarativeBase):
     """The base of whatsapp's models."""
@@ -246,7 +252,7 @@ class Campaign(UuidId, Timestamps, Base):
             "total_recipients", "sent_count", "delivered_count", "failed_count", "read_count"
         ),
         CheckConstraint("completed_at >= started_at", name="completed_after_started"),
-        Index("ix_campaigns_due", "scheduled_at", postgresql_where=text("status = 'scheduled'")),
+        Index("ix_campaigns_due", "scheduled_at", postgresql_where=IS_SCHEDULED),
     )
 
 
@@ -293,11 +299,7 @@ class Message(UuidId, Timestamps, Base):
 
     __table_args__ = (
         *_not_negative("retry_count"),
-        Index(
-            "ix_messages_to_retry",
-            "failed_at",
-            postgresql_where=text("status = 'failed' AND retry_count < 3"),
-        ),
+        Index("ix_messages_to_retry", "failed_at", postgresql_where=MAY_BE_RETRIED),
     )
 
 
@@ -328,7 +330,5 @@ class WebhookEvent(UuidId, CreatedAt, Base):
     message: Mapped[Message | None] = relationship(back_populates="webhook_events")
 
     __table_args__ = (
-        Index(
-            "ix_webhook_events_unprocessed", "received_at", postgresql_where=text("NOT processed")
-        ),
+        Index("ix_webhook_events_unprocessed", "received_at", postgresql_where=UNPROCESSED),
     )

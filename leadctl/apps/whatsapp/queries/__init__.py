@@ -7,7 +7,6 @@ background jobs that serve everybody leave it out.
 from leadctl.apps.whatsapp.queries.campaigns import claim_due_campaigns
 from leadctl.apps.whatsapp.queries.contacts import opted_in_contacts
 from leadctl.apps.whatsapp.queries.messages import (
-    MAX_RETRIES,
     record_failed,
     record_sent,
     retry_failed_messages,
@@ -22,7 +21,6 @@ from leadctl.apps.whatsapp.queries.webhook_events import (
 )
 
 __all__ = [
-    "MAX_RETRIES",
     "claim_due_campaigns",
     "claim_webhook_events",
     "delete_old_events",

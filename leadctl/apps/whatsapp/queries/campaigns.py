@@ -8,6 +8,7 @@ from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from leadctl.apps.whatsapp.models import (
+    IS_SCHEDULED,
     Campaign,
     CampaignStatus,
     MessageType,
@@ -38,7 +39,7 @@ def claim_due_campaigns(
         select(Campaign.id)
         .join(Campaign.user)
         .where(
-            Campaign.status == CampaignStatus.SCHEDULED,
+            IS_SCHEDULED,
             Campaign.scheduled_at <= (now or func.now()),
             or_(Campaign.message_type == MessageType.TEXT, approved.exists()),
             User.is_active,

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from leadctl.apps.whatsapp.models import (
+    MAY_BE_RETRIED,
     Campaign,
     Message,
     MessageDirection,
@@ -22,8 +23,6 @@ from leadctl.apps.whatsapp.models import (
 )
 from leadctl.apps.whatsapp.queries.contacts import may_be_answered
 from leadctl.apps.whatsapp.queries.tenant import of_user
-
-MAX_RETRIES = 3
 
 _QUEUED, _SENT, _DELIVERED, _READ, _FAILED = MessageStatus
 
@@ -117,7 +116,7 @@ def retry_failed_messages(
 ) -> Sequence[Message]:
     """Queue messages again that failed, the longest failed first, and return them in any order.
 
-    Each is returned to one caller only, `MAX_RETRIES` times in all.  `failed_before` gives a
+    Each is returned to one caller only, three times in all.  `failed_before` gives a
     temporary failure time to pass.  Left alone are those to a contact that was blocked or opted
     out since, and those of a user who is not active.
 
@@ -129,8 +128,7 @@ def retry_failed_messages(
         .join(Message.contact)
         .join(Message.user)
         .where(
-            Message.status == _FAILED,
-            Message.retry_count < MAX_RETRIES,
+            MAY_BE_RETRIED,
             Message.direction == MessageDirection.OUTBOUND,
             may_be_answered(),
             User.is_active,

@@ -13,10 +13,8 @@ from typing import Any
 from sqlalchemy import CursorResult, Result, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from leadctl.apps.whatsapp.models import WebhookEvent
+from leadctl.apps.whatsapp.models import UNPROCESSED, WebhookEvent
 from leadctl.apps.whatsapp.queries.tenant import of_user
-
-_UNPROCESSED = WebhookEvent.processed.is_(False)
 
 
 def claim_webhook_events(
@@ -26,7 +24,7 @@ def claim_webhook_events(
     query = (
         select(WebhookEvent)
         .where(
-            _UNPROCESSED,
+            UNPROCESSED,
             WebhookEvent.error_message.is_(None),
             of_user(WebhookEvent.user_id, user_id),
         )
@@ -45,7 +43,7 @@ def mark_processed(
     values = {} if message_id is None else {"message_id": message_id}
     marked = session.scalar(
         update(WebhookEvent)
-        .where(WebhookEvent.id == event_id, _UNPROCESSED)
+        .where(WebhookEvent.id == event_id, UNPROCESSED)
         .values(processed=True, processed_at=func.now(), error_message=None, **values)
         .returning(WebhookEvent.id)
     )
@@ -59,7 +57,7 @@ def mark_failed(session: Session, event_id: uuid.UUID, error: str) -> bool:
     """
     marked = session.scalar(
         update(WebhookEvent)
-        .where(WebhookEvent.id == event_id, _UNPROCESSED)
+        .where(WebhookEvent.id == event_id, UNPROCESSED)
         .values(error_message=error)
         .returning(WebhookEvent.id)
     )
@@ -71,7 +69,7 @@ def reprocess_failed_events(session: Session, *, user_id: uuid.UUID | None = Non
     waiting = session.execute(
         update(WebhookEvent)
         .where(
-            _UNPROCESSED,
+            UNPROCESSED,
             WebhookEvent.error_message.is_not(None),
             of_user(WebhookEvent.user_id, user_id),
         )
