@@ -268,7 +268,7 @@ def test_failures(report: Callable[[str], Any], rows: Rows) -> None:
     left = Counter(row["error_code"] or "(none)" for row in failed if row["retry_count"] < 3)
     found = report("failures")
     assert {row["error_code"]: row["messages"] for row in found} == codes
-    assert {row["error_code"]: row["retries_left"] for row in found if row["retries_left"]} == left
+    assert {row["error_code"]: row["to_retry"] for row in found if row["to_retry"]} == left
     numbers = [row["messages"] for row in found]
     assert numbers == sorted(numbers, reverse=True)
 

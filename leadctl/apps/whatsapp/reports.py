@@ -124,7 +124,7 @@ FAILURES = Report(
     """
     SELECT coalesce(error_code, '(none)') AS error_code, max(error_message) AS example,
            count(*) AS messages,
-           count(*) FILTER (WHERE retry_count < 3) AS retries_left,
+           count(*) FILTER (WHERE retry_count < 3) AS to_retry,
            max(failed_at) AS newest
     FROM messages
     WHERE status = 'failed' AND (%(user)s::uuid IS NULL OR user_id = %(user)s::uuid)
