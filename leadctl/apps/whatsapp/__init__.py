@@ -1,0 +1,1 @@
+"""WhatsApp campaigns: contacts, templates, messages and the webhooks that report on them."""

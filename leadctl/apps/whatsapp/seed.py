@@ -1,0 +1,203 @@
+"""The fixtures of whatsapp: a user whose one campaign was sent, and how its contacts took it.
+
+The counts of the campaign are those of its messages.
+"""
+
+from datetime import UTC, datetime
+
+from leadctl.apps.fixtures import Fixture
+
+_AGREED = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
+_SENT = datetime(2026, 1, 15, 9, 0, tzinfo=UTC)
+_READ = datetime(2026, 1, 15, 9, 5, tzinfo=UTC)
+_STOPPED = datetime(2026, 1, 15, 9, 30, tzinfo=UTC)
+
+USER = Fixture(
+    "users",
+    key={"email": "test@example.com"},
+    values={
+        "business_name": "Test Business",
+        "waba_id": "test_waba_id",
+        "phone_number_id": "test_phone_number_id",
+        "access_token": "test_access_token",
+        "webhook_verify_token": "test_webhook_verify_token",
+        "subscription_tier": "pro",
+    },
+)
+
+CUSTOMER = Fixture(
+    "contacts",
+    key={"user_id": USER.ref(), "phone": "+12025550101"},
+    values={
+        "name": "Ada Customer",
+        "email": "ada@example.com",
+        "opted_in": True,
+        "opted_in_at": _AGREED,
+        "opt_in_source": "csv",
+        "tags": ["customer", "vip"],
+        "metadata": {"city": "Lyon"},
+    },
+)
+
+SUBSCRIBER = Fixture(
+    "contacts",
+    key={"user_id": USER.ref(), "phone": "+12025550102"},
+    values={
+        "name": "Bob Subscriber",
+        "opted_in": True,
+        "opted_in_at": _AGREED,
+        "opt_in_source": "webhook",
+        "tags": ["newsletter"],
+    },
+)
+
+OPTED_OUT = Fixture(
+    "contacts",
+    key={"user_id": USER.ref(), "phone": "+12025550103"},
+    values={
+        "name": "Cleo Former",
+        "opted_in_at": _AGREED,
+        "opted_out_at": _STOPPED,
+        "opt_in_source": "api",
+        "tags": ["customer"],
+    },
+)
+
+PROSPECT = Fixture(
+    "contacts",
+    key={"user_id": USER.ref(), "phone": "+12025550104"},
+    values={"name": "Dan Prospect", "opt_in_source": "manual"},
+)
+
+APPROVED = Fixture(
+    "templates",
+    key={"user_id": USER.ref(), "name": "spring_sale"},
+    values={
+        "whatsapp_template_id": "test_template_id",
+        "category": "marketing",
+        "status": "approved",
+        "components": [{"type": "BODY", "text": "Hello {{1}}, our spring sale is open."}],
+        "approved_at": _AGREED,
+    },
+)
+
+DRAFT = Fixture(
+    "templates",
+    key={"user_id": USER.ref(), "name": "order_shipped"},
+    values={
+        "category": "utility",
+        "components": [{"type": "BODY", "text": "Your order {{1}} is on its way."}],
+    },
+)
+
+CAMPAIGN = Fixture(
+    "campaigns",
+    key={"id": "5f0c2a52-6f0e-4c39-9f0a-7d4b1c1e0001"},
+    values={
+        "user_id": USER.ref(),
+        "name": "Spring Sale",
+        "template_id": APPROVED.ref(),
+        "message_type": "template",
+        "message_content": {"parameters": ["Customer"]},
+        "status": "completed",
+        "scheduled_at": _SENT,
+        "started_at": _SENT,
+        "completed_at": _READ,
+        "total_recipients": 3,
+        "sent_count": 2,
+        "delivered_count": 2,
+        "read_count": 1,
+        "failed_count": 1,
+    },
+)
+
+_FROM_CAMPAIGN = {
+    "campaign_id": CAMPAIGN.ref(),
+    "user_id": USER.ref(),
+    "direction": "outbound",
+    "type": "template",
+    "content": {"parameters": ["Customer"]},
+}
+
+READ = Fixture(
+    "messages",
+    key={"whatsapp_message_id": "wamid.test_read"},
+    values={
+        **_FROM_CAMPAIGN,
+        "contact_id": CUSTOMER.ref(),
+        "status": "read",
+        "sent_at": _SENT,
+        "delivered_at": _SENT,
+        "read_at": _READ,
+    },
+)
+
+DELIVERED = Fixture(
+    "messages",
+    key={"whatsapp_message_id": "wamid.test_delivered"},
+    values={
+        **_FROM_CAMPAIGN,
+        "contact_id": OPTED_OUT.ref(),
+        "status": "delivered",
+        "sent_at": _SENT,
+        "delivered_at": _SENT,
+    },
+)
+
+FAILED = Fixture(
+    "messages",
+    key={"whatsapp_message_id": "wamid.test_failed"},
+    values={
+        **_FROM_CAMPAIGN,
+        "contact_id": SUBSCRIBER.ref(),
+        "status": "failed",
+        "sent_at": _SENT,
+        "failed_at": _SENT,
+        "error_code": "131026",
+        "error_message": "Message undeliverable",
+        "retry_count": 3,
+    },
+)
+
+STOP = Fixture(
+    "messages",
+    key={"whatsapp_message_id": "wamid.test_stop"},
+    values={
+        "contact_id": OPTED_OUT.ref(),
+        "user_id": USER.ref(),
+        "direction": "inbound",
+        "type": "text",
+        "content": {"body": "STOP"},
+        "status": "delivered",
+        "delivered_at": _STOPPED,
+    },
+)
+
+EVENT = Fixture(
+    "webhook_events",
+    key={"id": "5f0c2a52-6f0e-4c39-9f0a-7d4b1c1e0002"},
+    values={
+        "user_id": USER.ref(),
+        "event_type": "message_status",
+        "payload": {"statuses": [{"id": "wamid.test_read", "status": "read"}]},
+        "message_id": READ.ref(),
+        "processed": True,
+        "processed_at": lambda: datetime.now(UTC),
+    },
+)
+
+FIXTURES = (
+    USER,
+    CUSTOMER,
+    SUBSCRIBER,
+    OPTED_OUT,
+    PROSPECT,
+    APPROVED,
+    DRAFT,
+    CAMPAIGN,
+    READ,
+    DELIVERED,
+    FAILED,
+    STOP,
+    EVENT,
+)
