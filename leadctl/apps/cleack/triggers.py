@@ -65,8 +65,10 @@ BEGIN
             MESSAGE = format('the draw %s is %s and cannot become %s',
                              OLD.id, OLD.status, NEW.status);
     END IF;
-    IF OLD.status = 'completed' AND (OLD.id, OLD.config, OLD.winners, OLD.certificate_hash)
-        IS DISTINCT FROM (NEW.id, NEW.config, NEW.winners, NEW.certificate_hash)
+    -- As text: 1 and 1.0 are equal as JSON, and not to the certificate.
+    IF OLD.status = 'completed'
+        AND (OLD.id, OLD.config::text, OLD.winners::text, OLD.certificate_hash)
+        IS DISTINCT FROM (NEW.id, NEW.config::text, NEW.winners::text, NEW.certificate_hash)
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'check_violation',
