@@ -184,12 +184,14 @@ def upgrade() -> None:
             name=op.f("ck_draws_config_shape"),
         ),
         sa.CheckConstraint(
-            "winners IS NULL OR jsonb_typeof(winners) = 'array' AND NOT jsonb_path_exists(winners,"
-            ' \'$[*] ? (!(@.type() == "object"'
-            ' && @.username.type() == "string"'
+            "winners IS NULL OR jsonb_typeof(winners) = 'array'"
+            " AND NOT jsonb_path_exists(winners, '$[*].type() ? (@ != \"object\")')"
+            " AND NOT jsonb_path_exists(winners, '$[*] ? (!("
+            '@.username.type() == "string"'
             ' && @.user_id.type() == "string"'
             ' && @.selected_at.type() == "string"'
-            ' && (!exists(@.comment) || @.comment == null || @.comment.type() == "string")))\')',
+            ' && (!exists(@.comment) || @.comment.type() == "string" || @.comment.type() == "null")'
+            "))')",
             name=op.f("ck_draws_winners_shape"),
         ),
         sa.CheckConstraint(

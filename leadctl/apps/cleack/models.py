@@ -256,7 +256,8 @@ class Draw(CuidId, Timestamps, Base):
     )
 
     # The checks of JSON are written so that odd JSON makes them false: neither NULL, which would
-    # pass, nor an error.
+    # pass, nor an error.  A filter of a path looks into arrays that it meets; type() does not, so
+    # types are asked for, those of the elements first.
     __table_args__ = (
         CheckConstraint(
             "(jsonb_typeof(config -> 'filters') = 'object'"
@@ -266,12 +267,14 @@ class Draw(CuidId, Timestamps, Base):
             name="config_shape",
         ),
         CheckConstraint(
-            "winners IS NULL OR jsonb_typeof(winners) = 'array' AND NOT jsonb_path_exists(winners,"
-            ' \'$[*] ? (!(@.type() == "object"'
-            ' && @.username.type() == "string"'
+            "winners IS NULL OR jsonb_typeof(winners) = 'array'"
+            " AND NOT jsonb_path_exists(winners, '$[*].type() ? (@ != \"object\")')"
+            " AND NOT jsonb_path_exists(winners, '$[*] ? (!("
+            '@.username.type() == "string"'
             ' && @.user_id.type() == "string"'
             ' && @.selected_at.type() == "string"'
-            ' && (!exists(@.comment) || @.comment == null || @.comment.type() == "string")))\')',
+            ' && (!exists(@.comment) || @.comment.type() == "string" || @.comment.type() == "null")'
+            "))')",
             name="winners_shape",
         ),
         CheckConstraint(
