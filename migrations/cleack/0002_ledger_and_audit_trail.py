@@ -67,6 +67,12 @@ BEGIN
             MESSAGE = format('the draw %s is %s and cannot become %s',
                              OLD.id, OLD.status, NEW.status);
     END IF;
+    IF OLD.user_id <> NEW.user_id THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'check_violation',
+            CONSTRAINT = 'draws_user',
+            MESSAGE = format('the draw %s stays with its user: so its history says', OLD.id);
+    END IF;
     -- As text: 1 and 1.0 are equal as JSON, and not to the certificate.
     IF OLD.status = 'completed'
         AND (OLD.id, OLD.config::text, OLD.winners::text, OLD.certificate_hash)

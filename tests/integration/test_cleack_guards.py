@@ -185,6 +185,13 @@ def test_what_a_certificate_covers_stays(cleack: Prepared) -> None:
     cleack.query("UPDATE draws SET video_url = 'https://example.com/video', participants = 129")
 
 
+def test_a_draw_stays_with_its_user(cleack: Prepared) -> None:
+    cleack.query(
+        "INSERT INTO users (id, email, password_hash) SELECT 'other', 'o@x', password_hash FROM users"
+    )
+    assert refused(cleack, "UPDATE draws SET user_id = 'other'") == "draws_user"
+
+
 def test_every_step_of_a_draw_is_recorded(cleack: Prepared) -> None:
     cleack.query("DELETE FROM draws")
     cleack.query(DRAW.format("config", CONFIG))
