@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from leadctl.apps.cleack import queries
@@ -224,15 +225,24 @@ def test_history_knows_who_acted(session: Session, user: str) -> None:
 
 def test_verifying_an_address(session: Session, user: str) -> None:
     somebody = session.get_one(User, user)
-    somebody.verification_token = "token"
+    earlier = queries.new_verification_token(session, user)
+    token = queries.new_verification_token(session, user)
     session.commit()
-    assert queries.user_to_verify(session, "other") is None
-    assert queries.verify_email(session, "other") is None
-    assert queries.user_to_verify(session, "token") is somebody
-    assert queries.verify_email(session, "token") is somebody
+    assert (len(token), len(earlier)) == (43, 43)
+    assert queries.user_to_verify(session, earlier) is None
+    assert queries.verify_email(session, earlier) is None
+    assert queries.user_to_verify(session, token) is somebody
+    assert queries.verify_email(session, token) is somebody
     session.commit()
     assert (somebody.email_verified, somebody.verification_token) == (True, None)
-    assert queries.verify_email(session, "token") is None
+    assert queries.verify_email(session, token) is None
+    with pytest.raises(NoResultFound):
+        queries.new_verification_token(session, "nobody")
+
+
+def test_a_profile_shows_no_secrets(session: Session, user: str) -> None:
+    assert queries.profile_of(session, user) == (user, "somebody@example.com", None)
+    assert queries.profile_of(session, "nobody") is None
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ SERIALIZABLE: under REPEATABLE READ one of two transactions that meet at a user'
 """
 
 import json
+import secrets
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
@@ -53,6 +54,31 @@ class UnknownDraw(OperationFailed):
 
 class WrongStatus(OperationFailed):
     """What should be done to a draw cannot be done at its status."""
+
+
+class Profile(NamedTuple):
+    """What may be shown of a user: no password hash and no token."""
+
+    id: str
+    email: str
+    name: str | None
+
+
+def profile_of(session: Session, user_id: str) -> Profile | None:
+    """Return what may be shown of a user, or None; nothing else leaves the database."""
+    row = session.execute(select(User.id, User.email, User.name).where(User.id == user_id)).first()
+    return Profile(*row) if row else None
+
+
+def new_verification_token(session: Session, user_id: str) -> str:
+    """Give a user a token, 256 random bits, to verify the address with; an earlier one is void.
+
+    Raises SQLAlchemy's NoResultFound for a user who is not there.
+    """
+    token = secrets.token_urlsafe(32)
+    session.get_one(User, user_id).verification_token = token
+    session.flush()
+    return token
 
 
 def user_to_verify(session: Session, token: str) -> User | None:
@@ -284,7 +310,7 @@ def _step(session: Session, user_id: str, draw_id: str, action: DrawAction) -> D
     if draw is None:
         raise UnknownDraw(
             f"The user {user_id} has no draw {draw_id}.",
-            hint="Look for it with: leadctl studio draws",
+            hint="Look for it with: leadctl studio draws --app cleack",
         )
     allowed, status = _STEPS[action]
     if draw.status not in allowed:
