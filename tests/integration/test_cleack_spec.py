@@ -5,14 +5,10 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from psycopg.errors import (
-    UniqueViolation,
-)
+from psycopg.errors import UniqueViolation
 
 from leadctl.apps.cleack.models import Base
-from leadctl.apps.cleack.retention import RULES
 from leadctl.apps.registry import builtin_migrations
-from leadctl.apps.retention import Rule
 from leadctl.db.catalog import compare, read_catalog
 from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
@@ -292,18 +288,6 @@ def test_the_history_of_a_draw_goes_with_the_draw(cleack: Prepared) -> None:
     assert cleack.query("SELECT count(*) FROM draw_history") == [(0,)]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=[rule.name for rule in RULES])
-def test_retention_rules_name_what_is_there_and_indexed(cleack: Prepared, rule: Rule) -> None:
-    condition, column = rule.condition or "true", rule.age_column
-    cleack.query(f"DELETE FROM {rule.table} WHERE {column} < '2000-01-01' AND {condition}")
-    assert cleack.query(
-        "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
-        " AND a.attnum = i.indkey[0] WHERE i.indrelid = %s::regclass AND a.attname = %s",
-        rule.table,
-        column,
-    ) != [(0,)]
-
-
 def test_creating_the_models_where_they_are_changes_nothing(cleack: Prepared) -> None:
     target = cleack.target(app="cleack")
     with connect(target) as connection:
@@ -334,10 +318,15 @@ def test_plain_alembic_makes_the_same_and_takes_it_back(
         )
         assert done.returncode == 0, done.stderr
 
+    def is_the_same() -> None:
+        with connect(cleack.target(app="cleack")) as ours, server.connect(database) as theirs:
+            theirs.execute("SET search_path = public")
+            assert compare(read_catalog(ours, "public"), read_catalog(theirs, "public")) == []
+
     alembic("upgrade", "head")
-    with connect(cleack.target(app="cleack")) as ours, server.connect(database) as theirs:
-        theirs.execute("SET search_path = public")
-        assert compare(read_catalog(ours, "public"), read_catalog(theirs, "public")) == []
+    is_the_same()
     alembic("downgrade", "base")
     with server.connect(database) as theirs:
         assert read_catalog(theirs, "public").objects == {}
+    alembic("upgrade", "head")
+    is_the_same()
