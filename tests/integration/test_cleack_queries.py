@@ -1,9 +1,11 @@
 """Cleack's queries: users, draws through their statuses, certificates, blacklist, metrics."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from leadctl.apps.cleack.models import (
     PlanType,
     Platform,
     SystemMetric,
+    TransactionType,
     User,
 )
 from leadctl.apps.cleack.plans import Terms
@@ -86,6 +89,25 @@ def test_a_draw_from_beginning_to_end(session: Session, user: str) -> None:
         "completed",
     ]
     assert [step.action.value for step in draw.history] == actions(session, user, draw_id)
+
+
+def test_the_documents_example_pays_and_starts_or_neither(session: Session, user: str) -> None:
+    document = Path(__file__).parents[2] / "docs" / "apps" / "cleack.md"
+    (example,) = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    first, second = new_draw(session, user), new_draw(session, user)
+    queries.add_credits(session, user, TransactionType.BONUS, 1)
+    names["pay_and_start"](session, user, first)
+    with pytest.raises(queries.NotEnoughCredits):
+        names["pay_and_start"](session, user, second)
+    session.rollback()
+    found = [session.get_one(Draw, draw) for draw in (first, second)]
+    assert [(draw.status, draw.credits_used) for draw in found] == [
+        (DrawStatus.PROCESSING, 1),
+        (DrawStatus.PENDING, 0),
+    ]
+    assert queries.current_balance(session, user) == 0
 
 
 def test_cancelling(session: Session, user: str) -> None:
