@@ -1,0 +1,1 @@
+"""Prize draws among those who commented on a post."""
