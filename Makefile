@@ -23,8 +23,8 @@ test: .venv/.test ## Run the tests that take under about five minutes
 	$(BIN)/pytest -n $(XDIST) -m "not slow"
 
 .PHONY: test-all
-test-all: .venv/.matrix ## Run all tests, and all but the slow ones on every supported server
-	$(BIN)/pytest -n $(XDIST)
+test-all: test .venv/.matrix ## Run all tests, and all but the slow ones on every supported server
+	$(BIN)/pytest -n $(XDIST) -m slow
 	for major in 15 16 17; do \
 		LEADCTL_TEST_POSTGRES=$$major $(BIN)/pytest -n $(XDIST) -m "not slow" || exit 1; done
 
