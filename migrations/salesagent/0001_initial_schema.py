@@ -60,26 +60,20 @@ TABLES = (
     "messages",
     "ai_insights",
 )
-UNIQUE_WHILE_LIVE = (
-    ("uq_organisations_domain", "organisations", ["lower(domain)"], ""),
-    ("uq_users_email", "users", ["lower(email)"], ""),
-    (
-        "uq_subscriptions_organisation_id",
-        "subscriptions",
-        ["organisation_id"],
-        " AND status <> 'CANCELED'",
-    ),
-    ("uq_icps_name", "icps", ["organisation_id", "lower(name)"], ""),
-    ("uq_prospects_email", "prospects", ["organisation_id", "lower(email)"], ""),
-    ("uq_email_sequences_name", "email_sequences", ["organisation_id", "lower(name)"], ""),
-    ("uq_sequence_steps_position", "sequence_steps", ["sequence_id", "position"], ""),
-    (
-        "uq_messages_step",
-        "messages",
-        ["campaign_id", "prospect_id", "step_id"],
-        " AND direction = 'OUTBOUND'",
-    ),
-)
+UNIQUE_WHILE_LIVE = {
+    "uq_organisations_domain": ("organisations", "lower(domain)"),
+    "uq_users_email": ("users", "lower(email)"),
+    "uq_subscriptions_organisation_id": ("subscriptions", "organisation_id"),
+    "uq_icps_name": ("icps", "organisation_id", "lower(name)"),
+    "uq_prospects_email": ("prospects", "organisation_id", "lower(email)"),
+    "uq_email_sequences_name": ("email_sequences", "organisation_id", "lower(name)"),
+    "uq_sequence_steps_position": ("sequence_steps", "sequence_id", "position"),
+    "uq_messages_step": ("messages", "campaign_id", "prospect_id", "step_id"),
+}
+AND_ONLY = {
+    "subscriptions": " AND status <> 'CANCELED'",
+    "messages": " AND direction = 'OUTBOUND'",
+}
 
 
 def _has(name: str, kind: Any = sa.Text, default: Any = None) -> sa.Column[Any]:
@@ -101,6 +95,10 @@ def _check(table: str, name: str, condition: str) -> sa.CheckConstraint:
 
 def _score(table: str, column: str) -> sa.CheckConstraint:
     return _check(table, f"{column}_range", f"{column} BETWEEN 0 AND 100")
+
+
+def _object(table: str, column: str) -> sa.CheckConstraint:
+    return _check(table, f"{column}_object", f"jsonb_typeof({column}) = 'object'")
 
 
 def _key(table: str) -> sa.UniqueConstraint:
@@ -152,13 +150,13 @@ def upgrade() -> None:
     _create_accounts()
     _create_prospecting()
     _create_outreach()
-    for name, table, columns, condition in UNIQUE_WHILE_LIVE:
+    for name, (table, *columns) in UNIQUE_WHILE_LIVE.items():
         op.create_index(
             name,
             table,
             [sa.text(column) for column in columns],
             unique=True,
-            postgresql_where=sa.text(f"deleted_at IS NULL{condition}"),
+            postgresql_where=sa.text(f"deleted_at IS NULL{AND_ONLY.get(table, '')}"),
         )
 
 
@@ -232,6 +230,8 @@ def _create_accounts() -> None:
         *_may_have("before", "after", kind=pg.JSONB),
         *_may_have("ip_address", kind=pg.INET),
         *_may_have("user_agent"),
+        _object("audit_logs", "before"),
+        _object("audit_logs", "after"),
         _to_organisation("audit_logs", "SET NULL"),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name="fk_audit_logs_user_id_users", ondelete="SET NULL"
@@ -255,6 +255,7 @@ def _create_prospecting() -> None:
         _check("icps", "max_employees_not_negative", "max_employees >= 0"),
         _check("icps", "employees_range", "max_employees >= min_employees"),
         _score("icps", "min_score"),
+        _object("icps", "criteria"),
     )
     _create_owned(
         "prospects",
@@ -278,6 +279,7 @@ def _create_prospecting() -> None:
         _score("prospects", "score"),
         _score("prospects", "fit_score"),
         _score("prospects", "intent_score"),
+        _object("prospects", "enrichment"),
     )
     _create_owned(
         "activities",
@@ -387,6 +389,7 @@ def _create_outreach() -> None:
         _check("ai_insights", "confidence_range", "confidence BETWEEN 0 AND 1"),
         _check("ai_insights", "one_subject", "num_nonnulls(prospect_id, campaign_id) <= 1"),
         _check("ai_insights", "reviewed_has_time", "(status = 'NEW') = (reviewed_at IS NULL)"),
+        _object("ai_insights", "evidence"),
     )
 
 

@@ -14,6 +14,7 @@ from leadctl.apps.salesagent.base import (
     address_check,
     deleted_rows,
     domain_check,
+    object_check,
     owned,
     unique_while_live,
 )
@@ -157,6 +158,8 @@ class AuditLog(Record):
     user_agent: Mapped[str | None]
 
     __table_args__ = (
+        object_check("before"),
+        object_check("after"),
         Index(None, "organisation_id", "created_at"),
         Index(None, "entity", "entity_id"),
         deleted_rows(),

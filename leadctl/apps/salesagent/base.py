@@ -89,6 +89,11 @@ def domain_check(column: str) -> CheckConstraint:
     return CheckConstraint(rf"{column} ~ '^[^@/\s]+$'", name=f"{column}_name")
 
 
+def object_check(column: str) -> CheckConstraint:
+    """Return the rule that a JSON column has an object, and not a list or a single value."""
+    return CheckConstraint(f"jsonb_typeof({column}) = 'object'", name=f"{column}_object")
+
+
 def score_check(column: str) -> CheckConstraint:
     """Return the rule that a score is from 0 to 100."""
     return CheckConstraint(f"{column} BETWEEN 0 AND 100", name=f"{column}_range")

@@ -66,14 +66,17 @@ def create_account(
     return Account(user, subscription)
 
 
-def list_users(session: Session, organisation_id: str, **paging: Any) -> Page[User]:
-    """Return a page of an organisation's users: id, email, first and last name, and no more.
+def list_users(
+    session: Session, organisation_id: str, *, page: int = 1, limit: int = 20
+) -> Page[User]:
+    """Return a page of an organisation's users by email: id, email, first and last name.
 
-    Reading another attribute of them raises InvalidRequestError.  `paging` is paginate's.
+    Nothing else of them is loaded; reading it raises InvalidRequestError.
     """
     query = only_active(select(User).where(User.organisation_id == organisation_id))
     shown = load_only(User.id, User.email, User.first_name, User.last_name, raiseload=True)
-    return paginate(session, query.options(shown), **paging)
+    query = query.options(shown)
+    return paginate(session, query, page=page, limit=limit, sort_by=User.email)
 
 
 def find_login(session: Session, email: str) -> User | None:
@@ -184,17 +187,18 @@ def find_prospect(session: Session, organisation_id: str, prospect_id: str) -> P
         selectinload(Prospect.activities.and_(Activity.deleted_at.is_(None))),
         selectinload(Prospect.insights.and_(AiInsight.deleted_at.is_(None))),
     )
-    return session.scalars(query).one_or_none()
+    # What the session loaded before may have rows that were deleted since.
+    return session.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
 def delete_prospect(session: Session, organisation_id: str, prospect_id: str) -> bool:
     """Mark a prospect as deleted; say whether there was one that was not."""
-    prospect = _prospect(session, organisation_id, prospect_id)
-    if prospect is None or prospect.is_deleted:
-        return False
-    prospect.soft_delete()
-    session.flush()
-    return True
+    statement = update(Prospect).where(
+        Prospect.organisation_id == organisation_id,
+        Prospect.id == prospect_id,
+        Prospect.deleted_at.is_(None),
+    )
+    return _count(session.execute(statement.values(deleted_at=func.now()))) == 1
 
 
 def restore_prospect(session: Session, organisation_id: str, prospect_id: str) -> bool:
@@ -202,20 +206,12 @@ def restore_prospect(session: Session, organisation_id: str, prospect_id: str) -
 
     Raises IntegrityError where another prospect has the email address by now.
     """
-    prospect = _prospect(session, organisation_id, prospect_id)
-    if prospect is None or not prospect.is_deleted:
-        return False
-    prospect.restore()
-    session.flush()
-    return True
-
-
-def _prospect(session: Session, organisation_id: str, prospect_id: str) -> Prospect | None:
-    """Return a prospect, deleted or not, locked until the end of the transaction."""
-    query = select(Prospect).where(
-        Prospect.organisation_id == organisation_id, Prospect.id == prospect_id
+    statement = update(Prospect).where(
+        Prospect.organisation_id == organisation_id,
+        Prospect.id == prospect_id,
+        Prospect.deleted_at.is_not(None),
     )
-    return session.scalars(query.with_for_update()).one_or_none()
+    return _count(session.execute(statement.values(deleted_at=None))) == 1
 
 
 def _hash(token: str) -> str:

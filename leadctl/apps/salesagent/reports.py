@@ -62,7 +62,7 @@ PROSPECTS_BY_SCORE = _report(
     FROM (VALUES (4, '80-100'), (3, '60-79'), (2, '40-59'), (1, '20-39'), (0, '0-19'),
                  (-1, 'none')) AS b (number, band)
     LEFT JOIN (
-        SELECT coalesce(least(score / 20, 4), -1) AS band
+        SELECT CASE WHEN score IS NULL THEN -1 ELSE least(score / 20, 4) END AS band
         FROM prospects JOIN organisation USING (organisation_id)
         WHERE deleted_at IS NULL
     ) p ON p.band = b.number
@@ -72,7 +72,7 @@ PROSPECTS_BY_SCORE = _report(
 
 CAMPAIGNS = _report(
     "campaigns",
-    "Campaigns and the replies to them",
+    "Replies to the 50 campaigns that sent the most",
     """
     SELECT c.name AS campaign, c.status::text,
            count(m.sent_at) AS sent,
@@ -97,7 +97,7 @@ INSIGHTS = _report(
            count(*) FILTER (WHERE i.status = 'NEW') AS new,
            count(*) FILTER (WHERE i.status = 'ACCEPTED') AS accepted,
            count(*) FILTER (WHERE i.status = 'DISMISSED') AS dismissed,
-           round(avg(i.confidence)::numeric, 2)::float8 AS average_confidence
+           round(100 * avg(i.confidence)::numeric, 1)::float8 AS confidence_percent
     FROM unnest(enum_range(NULL::insight_type)) AS t (type)
     LEFT JOIN (
         SELECT type, status, confidence FROM ai_insights JOIN organisation USING (organisation_id)
