@@ -6,7 +6,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from leadctl.apps.salesagent.accounts import AuditLog, Organisation, User
 from leadctl.apps.salesagent.base import OrganisationRecord
@@ -19,7 +19,12 @@ Row = Organisation | OrganisationRecord
 
 
 def snapshot(row: Row) -> dict[str, Any]:
-    """Return a row's columns as JSON, without its secrets: `before` and `after` are made of it."""
+    """Return a row's columns as JSON, without its secrets: `before` and `after` are made of it.
+
+    What the row's session has not written yet is written first, so that defaults are there.
+    """
+    if (session := object_session(row)) is not None:
+        session.flush()
     names = row.__table__.columns.keys()
     return {name: _plain(getattr(row, name)) for name in names if name not in _SECRETS}
 
