@@ -171,12 +171,12 @@ def test_who_may_not_sign_in_has_no_session(session: Session, lost: str) -> None
 
 
 def test_sessions_end(session: Session) -> None:
-    ada, cy = session.get_one(User, "ada"), session.get_one(User, "cy")
+    ada, bob = session.get_one(User, "ada"), session.get_one(User, "bob")
     login, token = queries.create_session(
         session, ada, lifetime=DAY, ip="2001:db8::1", user_agent="x"
     )
     _, hers = queries.create_session(session, ada, lifetime=DAY)
-    _, other = queries.create_session(session, cy, lifetime=DAY)
+    _, other = queries.create_session(session, bob, lifetime=DAY)
     assert (login.organisation_id, login.user_id) == ("a", "ada")
     assert login.token_hash == sha256(token.encode()).hexdigest()
     assert login.ip_address == ip_address("2001:db8::1")
@@ -264,10 +264,10 @@ def test_a_prospect_with_what_belongs_to_it(session: Session) -> None:
             ]
         )
     session.flush()
-    # Loaded before, with what is deleted.
-    assert len(session.get_one(Prospect, "p").messages) == 2
+    known = session.get_one(Prospect, "p")
+    assert len(known.messages) == 2  # what is deleted, too
     found = queries.find_prospect(session, "a", "p")
-    assert found is not None
+    assert found is known
     session.expunge_all()  # nothing more can be loaded
     assert [[row.id for row in rows] for rows in (found.messages, found.activities)] == [
         ["kept"],
