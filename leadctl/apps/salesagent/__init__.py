@@ -1,0 +1,1 @@
+"""An AI sales agent: organisations, their prospects, and email campaigns."""
