@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadctl.apps.reports import AppReports
+from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 
@@ -87,6 +88,13 @@ def load_reports(app: App) -> AppReports:
         return AppReports(())
     found: AppReports = load_object(app, app.reports, "reports")
     return found
+
+
+def load_rules(app: App) -> tuple[Rule, ...]:
+    """Import an app's own retention rules; an app that has none has an empty tuple."""
+    if app.retention is None:
+        return ()
+    return tuple(load_object(app, app.retention, "rules"))
 
 
 def load_object(app: App, name: str, what: str) -> Any:

@@ -1,0 +1,177 @@
+"""Deleting what is due from one table, in short transactions."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+
+from leadctl.db.connect import Connection
+from leadctl.operations.cleanup.archive import Archive
+from leadctl.operations.cleanup.pressure import Pressure
+from leadctl.operations.cleanup.statements import COUNT_CASCADED, Statements
+from leadctl.operations.cleanup.stop import Limits, Reason
+
+TARGET_SECONDS = 0.1
+"""How long a batch should take: what it locks is locked that long."""
+_ARCHIVE_SECONDS = 0.5
+_FIRST, _SMALLEST, _LARGEST = 2000, 50, 20_000
+"""Rows of a batch."""
+_GROWTH = 2.0
+LOCK_TIMEOUT = "200ms"
+"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
+_TRIES = 10
+_RETRY_SECONDS = 0.2
+_BUSY_ROWS = 100
+"""Rows that are passed over because others hold what refers to them; more of them end a rule."""
+_PASSES = 5
+LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+@dataclass
+class Deleted:
+    """What went: of the table itself, and by cascades per table's oid."""
+
+    rows: int = 0
+    cascaded: Counter[int] = field(default_factory=Counter)
+    batches: int = 0
+    stopped: Reason | None = None
+
+
+class Batches:
+    """One pass after another over the rows that are due, the oldest first."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        statements: Statements,
+        limits: Limits,
+        pressure: Pressure,
+        archive: Archive | None,
+        done: Deleted,
+        on_batch: Callable[[Deleted], None],
+    ) -> None:
+        self._connection = connection
+        self._statements = statements
+        self._limits = limits
+        self._pressure = pressure
+        self._archive = archive
+        self._done = done
+        self._on_batch = on_batch
+        self._size = _FIRST
+        self._busy: list[str] = []
+        self._beyond: date | datetime | None = None
+
+    def run(self, *, at_most: int | None, all_are_gone: Callable[[], bool]) -> None:
+        """Delete until nothing is due or a bound is reached; `Deleted` has what happened.
+
+        `at_most` are the rows that the rule may take.  Rows that others had locked are looked for
+        in another pass, unless `all_are_gone`.
+        """
+        for _ in range(_PASSES):
+            before = self._done.rows
+            self._beyond = None
+            if not self._pass(at_most) or self._done.rows == before or all_are_gone():
+                break
+        if self._done.stopped is None and self._busy:
+            self._done.stopped = Reason.ROWS_LOCKED
+
+    def _pass(self, at_most: int | None) -> bool:
+        """Go once through the table; return whether its end was reached."""
+        while True:
+            left = None if at_most is None else at_most - self._done.rows
+            if left == 0:
+                self._done.stopped = Reason.MAX_ROWS
+            else:
+                self._done.stopped = self._limits.reached or self._pressure.give_way()
+            if self._done.stopped is not None:
+                return False
+            size = self._limits.at_most(min(self._size, left or self._size))
+            began = time.monotonic()
+            found = self._batch(size)
+            if found is None:
+                return False
+            self._adapt(size, time.monotonic() - began)
+            self._on_batch(self._done)
+            if found < size:
+                return True
+
+    def _batch(self, size: int) -> int | None:
+        """Take one batch of at most `size`; return how many rows it had, None where it must stop.
+
+        Where another session holds a lock that is needed, a smaller batch may do without it.
+        """
+        tries = 0
+        while True:
+            try:
+                return self._take(size)
+            except LOCKED:
+                tries += 1
+                if tries > _TRIES or self._limits.reached:
+                    self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
+                    return None
+            if size > 1:
+                size = max(1, size // 10)
+            elif self._pass_over():
+                tries = 0
+            if len(self._busy) > _BUSY_ROWS:
+                self._done.stopped = Reason.ROWS_LOCKED
+                return None
+            time.sleep(_RETRY_SECONDS)
+
+    def _take(self, size: int) -> int:
+        with self._connection.transaction():
+            count, newest, rows = self._lock(size)
+            if not count:
+                return 0
+            values = {**self._statements.values, "rows": rows}
+            if self._archive is None:
+                cascaded = self._count_cascaded(values)
+                deleted = self._connection.execute(self._statements.delete, values).rowcount
+            else:
+                deleted, cascaded = self._archive.take(self._connection, self._statements, values)
+        if self._archive is not None:
+            self._archive.commit()
+        self._beyond = newest
+        self._done.rows += deleted
+        self._done.cascaded.update(cascaded)
+        self._done.batches += 1
+        self._limits.took(deleted)
+        return int(count)
+
+    def _lock(self, size: int) -> tuple[int, Any, str]:
+        values = {**self._statements.values, "limit": size, "busy": self._busy}
+        if self._beyond is not None:
+            values["beyond"] = self._beyond
+        lock = self._statements.lock(beyond=self._beyond is not None)
+        ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
+        return count, newest, rows
+
+    def _count_cascaded(self, values: Mapping[str, Any]) -> Mapping[int, int]:
+        subject = self._statements.subject
+        if not subject.cascades:
+            return {}
+        closure = self._statements.closure(self._statements.still_due, COUNT_CASCADED)
+        counted = Counter(dict(self._connection.execute(closure, values).fetchall()))
+        ((own,),) = self._connection.execute(self._statements.count_still_due, values).fetchall()
+        counted[subject.oid] -= own
+        return +counted
+
+    def _pass_over(self) -> bool:
+        """Leave the oldest row to a later run; return whether there is one that can be locked."""
+        with suppress(*LOCKED), self._connection.transaction():
+            count, _, rows = self._lock(1)
+            if count:
+                self._busy.append(rows.strip('{}"'))
+            return bool(count)
+        return False
+
+    def _adapt(self, size: int, seconds: float) -> None:
+        """Make the next batch larger or smaller, so that it takes as long as it should."""
+        target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
+        factor = min(_GROWTH, max(1 / _GROWTH, target / max(seconds, 0.001)))
+        self._size = max(_SMALLEST, min(_LARGEST, round(size * factor)))
