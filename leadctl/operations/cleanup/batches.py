@@ -19,7 +19,7 @@ from leadctl.operations.cleanup.stop import Limits, Reason
 TARGET_SECONDS = 0.1
 """How long a batch should take: what it locks is locked that long."""
 _ARCHIVE_SECONDS = 0.5
-_FIRST, _SMALLEST, _LARGEST = 2000, 50, 20_000
+_FIRST, _SMALLEST, _LARGEST = 2000, 50, 50_000
 """Rows of a batch."""
 _GROWTH = 2.0
 LOCK_TIMEOUT = "200ms"
@@ -63,6 +63,7 @@ class Batches:
         self._done = done
         self._on_batch = on_batch
         self._size = _FIRST
+        self._may_sweep = archive is None and statements.is_simple
         self._busy: list[str] = []
         self._beyond: date | datetime | None = None
 
@@ -72,6 +73,7 @@ class Batches:
         `at_most` are the rows that the rule may take.  Rows that others had locked are looked for
         in another pass, unless `all_are_gone`.
         """
+        self._may_sweep = self._may_sweep and at_most is None and not self._limits.counts_rows
         for _ in range(_PASSES):
             before = self._done.rows
             self._beyond = None
@@ -105,6 +107,11 @@ class Batches:
 
         Where another session holds a lock that is needed, a smaller batch may do without it.
         """
+        if self._may_sweep:
+            with suppress(*LOCKED):
+                found = self._sweep(size)
+                if found is not None:
+                    return found
         tries = 0
         while True:
             try:
@@ -123,6 +130,25 @@ class Batches:
                 return None
             time.sleep(_RETRY_SECONDS)
 
+    def _sweep(self, size: int) -> int | None:
+        """Delete what is due of the oldest rows in one statement, as fast as one can.
+
+        It waits for rows that others have locked.  Returns how many rows were looked at; None where
+        all of them have one age, so that an age cannot part them.
+        """
+        values = self._values(limit=size)
+        beyond = self._beyond is not None
+        span = self._statements.span(beyond=beyond)
+        ((count, oldest, newest),) = self._connection.execute(span, values).fetchall()
+        if count == size and oldest == newest:
+            return None
+        until = newest if count == size else values["cutoff"]
+        sweep = self._statements.sweep(beyond=beyond)
+        deleted = self._connection.execute(sweep, {**values, "until": until}).rowcount
+        self._beyond = until
+        self._count(deleted, {})
+        return int(count)
+
     def _take(self, size: int) -> int:
         with self._connection.transaction():
             count, newest, rows = self._lock(size)
@@ -137,16 +163,21 @@ class Batches:
         if self._archive is not None:
             self._archive.commit()
         self._beyond = newest
+        self._count(deleted, cascaded)
+        return int(count)
+
+    def _count(self, deleted: int, cascaded: Mapping[int, int]) -> None:
         self._done.rows += deleted
         self._done.cascaded.update(cascaded)
         self._done.batches += 1
         self._limits.took(deleted)
-        return int(count)
+
+    def _values(self, **more: Any) -> dict[str, Any]:
+        further = {} if self._beyond is None else {"beyond": self._beyond}
+        return {**self._statements.values, **further, **more}
 
     def _lock(self, size: int) -> tuple[int, Any, str]:
-        values = {**self._statements.values, "limit": size, "busy": self._busy}
-        if self._beyond is not None:
-            values["beyond"] = self._beyond
+        values = self._values(limit=size, busy=self._busy)
         lock = self._statements.lock(beyond=self._beyond is not None)
         ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
         return count, newest, rows

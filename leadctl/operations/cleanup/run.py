@@ -321,6 +321,8 @@ def _prepare(connection: Connection) -> None:
         "idle_session_timeout": "0",
         "statement_timeout": "0",
         "jit": "off",
+        # Rows are found by ctid or index; for many of them the planner would read the whole table.
+        "enable_seqscan": "off",
         "DateStyle": "ISO, YMD",
         "IntervalStyle": "postgres",
         "bytea_output": "hex",

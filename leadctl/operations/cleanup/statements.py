@@ -82,7 +82,6 @@ class Statements:
         Returns how many, the age of the newest, and their ctids as a text.  `beyond` leaves out
         rows that are older than %(beyond)s.
         """
-        further = sql.SQL("AND {} >= %(beyond)s").format(self.age) if beyond else sql.SQL("")
         return sql.SQL(
             "SELECT count(*), max(age), array_agg(tid)::text FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {further}"
@@ -92,9 +91,31 @@ class Statements:
             age=self.age,
             source=self.source,
             due=self.due,
-            further=further,
+            further=self._further(beyond=beyond),
             name=sql.SQL(self.subject.name),
         )
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a row alone says whether it is due, and nothing goes along with it."""
+        condition = self.subject.rule.rule.condition or ""
+        return not self.subject.cascades and "select" not in condition.lower()
+
+    def span(self, *, beyond: bool) -> sql.Composed:
+        """How many of the oldest %(limit)s rows there are, due or not, and between which ages."""
+        return sql.SQL(
+            "SELECT count(*), min(age), max(age) FROM (SELECT {age} FROM {source}"
+            " WHERE {age} < %(cutoff)s {further} ORDER BY {age} LIMIT %(limit)s) AS oldest (age)"
+        ).format(age=self.age, source=self.source, further=self._further(beyond=beyond))
+
+    def sweep(self, *, beyond: bool) -> sql.Composed:
+        """Delete what is due of the rows that are older than %(until)s."""
+        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
+            self.source, self.due, self._further(beyond=beyond), self.age
+        )
+
+    def _further(self, *, beyond: bool) -> sql.Composable:
+        return sql.SQL("AND {} >= %(beyond)s").format(self.age) if beyond else sql.SQL("")
 
     @property
     def still_due(self) -> sql.Composed:

@@ -53,6 +53,11 @@ class Limits:
         return Reason.MAX_ROWS if self._rows_left == 0 else None
 
     @property
+    def counts_rows(self) -> bool:
+        """Whether the run may take so many rows and no more."""
+        return self._rows_left is not None
+
+    @property
     def seconds_left(self) -> float | None:
         """How long the run may go on; None where nothing says."""
         if self._deadline is None:
