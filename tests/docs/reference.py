@@ -15,6 +15,10 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.cleanup.preview import Preview, RuleList
+from leadctl.operations.cleanup.result import CleanupResult
+from leadctl.operations.cleanup.unarchive import UnarchiveResult
+from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
@@ -44,6 +48,11 @@ RESULTS: dict[str, type] = {
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,
+    "cleanup": CleanupResult,
+    "cleanup --dry-run": Preview,
+    "cleanup --list": RuleList,
+    "cleanup unarchive": UnarchiveResult,
+    "cleanup undelete": UndeleteResult,
     "history": RunHistory,
     "keys generate": NewKey,
     "keys status": KeysStatus,

@@ -24,10 +24,8 @@ _FIRST, _SMALLEST, _LARGEST = 2000, 50, 50_000
 _GROWTH = 2.0
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
-_TRIES = 10
+_TRIES = 20
 _RETRY_SECONDS = 0.2
-_BUSY_ROWS = 100
-"""Rows that are passed over because others hold what refers to them; more of them end a rule."""
 _PASSES = 5
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -79,56 +77,68 @@ class Batches:
             self._beyond = None
             if not self._pass(at_most) or self._done.rows == before or all_are_gone():
                 break
-        if self._done.stopped is None and self._busy:
+        if self._done.stopped is None and not all_are_gone() and self._is_something_left():
             self._done.stopped = Reason.ROWS_LOCKED
 
     def _pass(self, at_most: int | None) -> bool:
         """Go once through the table; return whether its end was reached."""
-        while True:
+        is_end = False
+        while not is_end:
             left = None if at_most is None else at_most - self._done.rows
             if left == 0:
                 self._done.stopped = Reason.MAX_ROWS
             else:
                 self._done.stopped = self._limits.reached or self._pressure.give_way()
+            if self._done.stopped is None:
+                self._size = self._limits.at_most(min(self._size, left or self._size))
+                is_end = self._batch()
+                self._on_batch(self._done)
             if self._done.stopped is not None:
                 return False
-            size = self._limits.at_most(min(self._size, left or self._size))
-            began = time.monotonic()
-            found = self._batch(size)
-            if found is None:
-                return False
-            self._adapt(size, time.monotonic() - began)
-            self._on_batch(self._done)
-            if found < size:
-                return True
+        return True
 
-    def _batch(self, size: int) -> int | None:
-        """Take one batch of at most `size`; return how many rows it had, None where it must stop.
+    def _batch(self) -> bool:
+        """Take one batch; return whether it was the last one of the pass.
 
         Where another session holds a lock that is needed, a smaller batch may do without it.
         """
         if self._may_sweep:
             with suppress(*LOCKED):
-                found = self._sweep(size)
-                if found is not None:
-                    return found
-        tries = 0
-        while True:
-            try:
-                return self._take(size)
-            except LOCKED:
-                tries += 1
-                if tries > _TRIES or self._limits.reached:
-                    self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
-                    return None
-            if size > 1:
-                size = max(1, size // 10)
-            elif self._pass_over():
-                tries = 0
-            if len(self._busy) > _BUSY_ROWS:
-                self._done.stopped = Reason.ROWS_LOCKED
-                return None
+                is_end = self._timed(self._sweep)
+                if is_end is not None:
+                    return is_end
+        for _ in range(_TRIES):
+            with suppress(*LOCKED):
+                return bool(self._timed(self._take))
+            if self._limits.reached is not None:
+                break
+            if self._size > 1:
+                self._size = max(1, self._size // 10)
+            else:
+                self._pass_over()
             time.sleep(_RETRY_SECONDS)
+        self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
+        return False
+
+    def _timed(self, take: Callable[[int], int | None]) -> bool | None:
+        """Take a batch, and make the next one as large as it should be.
+
+        Returns whether there were fewer rows than there may be, None where `take` cannot say.
+        """
+        began, size = time.monotonic(), self._size
+        found = take(size)
+        if found is None:
+            return None
+        target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
+        factor = target / max(time.monotonic() - began, 0.001)
+        grown = round(size * min(_GROWTH, max(1 / _GROWTH, factor)))
+        self._size = max(_SMALLEST, min(_LARGEST, grown))
+        return found < size
+
+    def _is_something_left(self) -> bool:
+        values = self._values(limit=1)
+        ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
+        return bool(left)
 
     def _sweep(self, size: int) -> int | None:
         """Delete what is due of the oldest rows in one statement, as fast as one can.
@@ -192,17 +202,9 @@ class Batches:
         counted[subject.oid] -= own
         return +counted
 
-    def _pass_over(self) -> bool:
-        """Leave the oldest row to a later run; return whether there is one that can be locked."""
+    def _pass_over(self) -> None:
+        """Leave the oldest row to a later run: others hold something that goes along with it."""
         with suppress(*LOCKED), self._connection.transaction():
             count, _, rows = self._lock(1)
             if count:
                 self._busy.append(rows.strip('{}"'))
-            return bool(count)
-        return False
-
-    def _adapt(self, size: int, seconds: float) -> None:
-        """Make the next batch larger or smaller, so that it takes as long as it should."""
-        target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
-        factor = min(_GROWTH, max(1 / _GROWTH, target / max(seconds, 0.001)))
-        self._size = max(_SMALLEST, min(_LARGEST, round(size * factor)))

@@ -1,6 +1,6 @@
 """What the live catalog says about the table of a rule, and whether the rule fits it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -181,12 +181,15 @@ def _refuse_unindexed(subject: Subject) -> None:
 
 
 def check_condition(
-    connection: Connection, due: sql.Composable, values: Any, rule: RunRule
+    connection: Connection, selects: Sequence[sql.Composable], values: Any, rule: RunRule
 ) -> None:
     """Let the server read what a rule selects.  Raises InvalidRule with what it says."""
     try:
-        connection.execute(sql.SQL("EXPLAIN {}").format(due), values)
-    except (psycopg.errors.SyntaxErrorOrAccessRuleViolation, psycopg.DataError) as error:
+        for select in selects:
+            connection.execute(sql.SQL("EXPLAIN {}").format(select), values)
+    except psycopg.errors.InsufficientPrivilege:
+        raise
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise InvalidRule(
             f"The condition of the rule {rule.name} does not fit {rule.rule.table}: "
             f"{error.diag.message_primary}.",

@@ -140,7 +140,12 @@ def checked(connection: Connection, subject: Subject, now: datetime) -> Statemen
         connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
     )
     statements = Statements(subject, cutoff)
-    check_condition(connection, statements.due_rows, statements.values, subject.rule)
+    check_condition(
+        connection,
+        (statements.condition_alone, statements.due_rows),
+        statements.values,
+        subject.rule,
+    )
     return statements
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.db.connect import Connection, connect
@@ -197,12 +198,11 @@ class _Run:
             job.due = count_due(connection, subject, parts, estimated, self._past)
         if job.due.blown and self._consent.confirm is None:
             raise refuse(subject, job.due, connection.info.dbname)
-        connection.execute(
-            "SELECT set_config('synchronous_commit', %s, false)",
-            # What is lost with the server's memory is due again; an archive's rows must not be.
-            ("on" if job.archive else "off",),
-        )
-        self._delete(job, whole, parts)
+        # What is lost with the server's memory is due again; an archive's rows must not be.
+        # Rows are found by ctid or index; for many of them the planner would read the whole table.
+        durable = "on" if job.archive else "off"
+        with _settings(connection, synchronous_commit=durable, enable_seqscan="off"):
+            self._delete(job, whole, parts)
         if job.archive is not None:
             self._settle(subject)
         if self._limits.reached is None:
@@ -314,6 +314,18 @@ def _refuse_skew(server: datetime) -> None:
         )
 
 
+@contextmanager
+def _settings(connection: Connection, **values: str) -> Iterator[None]:
+    """Change settings of the session for a while."""
+    for name, value in values.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+    try:
+        yield
+    finally:
+        for name in values if not connection.broken else ():
+            connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+
+
 def _prepare(connection: Connection) -> None:
     """Settle how the session behaves: locks it waits for, and the texts of archived values."""
     for name, value in {
@@ -321,8 +333,6 @@ def _prepare(connection: Connection) -> None:
         "idle_session_timeout": "0",
         "statement_timeout": "0",
         "jit": "off",
-        # Rows are found by ctid or index; for many of them the planner would read the whole table.
-        "enable_seqscan": "off",
         "DateStyle": "ISO, YMD",
         "IntervalStyle": "postgres",
         "bytea_output": "hex",

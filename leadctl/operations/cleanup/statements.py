@@ -56,6 +56,14 @@ class Statements:
         )
 
     @property
+    def condition_alone(self) -> sql.Composed:
+        """The rule's condition without parentheses around it: it must be whole in itself."""
+        condition = self.subject.rule.rule.condition or "true"
+        return sql.SQL("SELECT FROM {} WHERE {}").format(
+            self.source, sql.SQL(condition.replace("%", "%%"))
+        )
+
+    @property
     def due_rows(self) -> sql.Composed:
         """Every row that is due, the oldest first."""
         return sql.SQL("SELECT ctid FROM {} WHERE {} ORDER BY {}").format(
@@ -67,6 +75,13 @@ class Statements:
         """How many rows are due, %(limit)s at most."""
         return sql.SQL(
             "SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT %(limit)s) AS due"
+        ).format(self.source, self.due)
+
+    @property
+    def count_others(self) -> sql.Composed:
+        """How many rows are not due, %(limit)s at most."""
+        return sql.SQL(
+            "SELECT count(*) FROM (SELECT FROM {} WHERE ({}) IS NOT TRUE LIMIT %(limit)s) AS others"
         ).format(self.source, self.due)
 
     @property
