@@ -111,7 +111,7 @@ class Archive:
         )
         which = sql.SQL("" if tids is None else " WHERE ctid = ANY ({}::tid[])").format(tids)
         return tab, sql.SQL(
-            "SELECT json_build_object('table', {}::text, 'row', to_json(r))::text"
+            "SELECT json_build_object('table', {}::text, 'row', to_json(r.*))::text"
             " FROM (SELECT {} FROM ONLY {}{}) AS r"
         ).format(self._subject.tables[tab], columns, sql.SQL(name), which)
 

@@ -33,35 +33,31 @@ class Statements:
     @property
     def source(self) -> sql.Composed:
         """The table as FROM has it."""
-        name = sql.SQL(self.subject.name)
+        name = _text(self.subject.name)
         if not self.subject.partitioned:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
-        return sql.SQL("ONLY {} AS {}").format(sql.SQL(self.leaf.name), name)
+        return sql.SQL("ONLY {} AS {}").format(_text(self.leaf.name), name)
 
     @property
     def age(self) -> sql.Composed:
         """The age column."""
-        column = sql.Identifier(self.subject.rule.rule.age_column)
-        return sql.SQL("{}.{}").format(sql.SQL(self.subject.name), column)
+        column = _name(self.subject.rule.rule.age_column)
+        return sql.SQL("{}.{}").format(_text(self.subject.name), column)
 
     @property
     def due(self) -> sql.Composed:
         """The condition that a row is due.  A NULL age is never."""
         condition = self.subject.rule.rule.condition or "true"
         # On a line of its own, so that a comment in it does not swallow the parenthesis.
-        return sql.SQL("{} < %(cutoff)s AND (\n{}\n)").format(
-            self.age, sql.SQL(condition.replace("%", "%%"))
-        )
+        return sql.SQL("{} < %(cutoff)s AND (\n{}\n)").format(self.age, _text(condition))
 
     @property
     def condition_alone(self) -> sql.Composed:
         """The rule's condition without parentheses around it: it must be whole in itself."""
         condition = self.subject.rule.rule.condition or "true"
-        return sql.SQL("SELECT FROM {} WHERE {}").format(
-            self.source, sql.SQL(condition.replace("%", "%%"))
-        )
+        return sql.SQL("SELECT FROM {} WHERE {}").format(self.source, _text(condition))
 
     @property
     def due_rows(self) -> sql.Composed:
@@ -107,7 +103,7 @@ class Statements:
             source=self.source,
             due=self.due,
             further=self._further(beyond=beyond),
-            name=sql.SQL(self.subject.name),
+            name=_text(self.subject.name),
         )
 
     @property
@@ -181,7 +177,7 @@ ROWS_BY_RELATION = sql.SQL(
 def _edge(found: Reference) -> sql.Composed:
     """Compose the step from rows that go to those that a foreign key takes along."""
     same = sql.SQL(" AND ").join(
-        sql.SQL("child.{} = parent.{}").format(sql.Identifier(column), sql.Identifier(referred))
+        sql.SQL("child.{} = parent.{}").format(_name(column), _name(referred))
         for column, referred in zip(found.columns, found.referred, strict=True)
     )
     # OFFSET 0 keeps the planner from joining the whole tables for the sake of a batch.
@@ -195,7 +191,16 @@ def _edge(found: Reference) -> sql.Composed:
     ).format(
         child_oid=found.child,
         parent_oid=found.parent,
-        parent=sql.SQL(found.parent_name),
-        child=sql.SQL(found.child_name),
+        parent=_text(found.parent_name),
+        child=_text(found.child_name),
         same=same,
     )
+
+
+def _name(name: str) -> sql.SQL:
+    return _text(sql.Identifier(name).as_string())
+
+
+def _text(text: str) -> sql.SQL:
+    """Return SQL as a part of a statement that has parameters."""
+    return sql.SQL(text.replace("%", "%%"))

@@ -94,7 +94,7 @@ def _put_back(
         with cursor.copy(copy_in) as copy:
             unseal(path, identities, copy)
         for table in segment.rows:
-            cursor.execute(_insert(table, columns[table]), {"table": table})
+            cursor.execute(_insert(table, columns[table]))
             inserted[table] = cursor.rowcount
     return inserted
 
@@ -142,5 +142,5 @@ def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
     )
     return sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
-        " WHERE line ->> 'table' = %(table)s ORDER BY n ON CONFLICT DO NOTHING"
-    ).format(sql.SQL(table), names, values)
+        " WHERE line ->> 'table' = {} ORDER BY n ON CONFLICT DO NOTHING"
+    ).format(sql.SQL(table), names, values, table)
