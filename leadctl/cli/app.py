@@ -12,7 +12,9 @@ from leadctl.cli.commands import (
     history,
     keys,
     migrate,
+    partition,
     reset,
+    schedule,
     seed,
     stats,
 )
@@ -51,6 +53,7 @@ def root(
 _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
+app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(cleanup.group, rich_help_panel=_ROWS)
@@ -59,4 +62,5 @@ app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
+app.add_typer(schedule.group, rich_help_panel=_SETUP)
 app.add_typer(db.group, rich_help_panel=_SETUP)

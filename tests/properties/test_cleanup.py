@@ -157,7 +157,7 @@ def test_what_goes_is_what_the_model_says(
             limits=Limits(None, None),
             consent=Consent(confirm=empty.name),
             archive=ArchivePlace(Path(tmp_path_factory.mktemp("archive")), ()),
-            voice=module.Voice(lambda _: None, lambda done, total, unit: None),
+            voice=module.Voice(lambda _: None, lambda *_: None),
         )
     assert error is None
     assert result.rules[0].cutoff == cutoff

@@ -22,6 +22,7 @@ from leadctl.operations.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
 from leadctl.operations.cleanup.catalog import Subject, examine, query
 from leadctl.operations.cleanup.fuse import Due, count_due, refuse
 from leadctl.operations.cleanup.past import Past, read_past
+from leadctl.operations.cleanup.premake import premake
 from leadctl.operations.cleanup.pressure import Pressure
 from leadctl.operations.cleanup.preview import checked, parts_of, server_time, warnings
 from leadctl.operations.cleanup.result import CleanupResult, RuleResult, RuleStatus
@@ -181,7 +182,9 @@ class _Run:
             job.archive = Archive(
                 connection, self._app.name, self._target.schema, self._place, subject
             )
-        partitions.finish(job.maintenance(self._target.schema, self._voice.narrate))
+        work = job.maintenance(self._target.schema, self._voice.narrate)
+        partitions.finish(work)
+        premake(work, server_time(connection))
         if self._limits.reached is not None:
             job.done.stopped = self._limits.reached
             return
