@@ -30,7 +30,9 @@ from leadctl.operations.migrate.history import MigrationHistory
 from leadctl.operations.migrate.new import NewRevision
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
+from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.schedule import Schedule
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.server import TargetUrl
 from leadctl.operations.stats.overview import Overview
@@ -54,6 +56,8 @@ RESULTS: dict[str, type] = {
     "cleanup unarchive": UnarchiveResult,
     "cleanup undelete": UndeleteResult,
     "history": RunHistory,
+    "partition": PartitionResult,
+    "schedule cron, schedule systemd": Schedule,
     "keys generate": NewKey,
     "keys status": KeysStatus,
     "keys rotate": RotateResult,

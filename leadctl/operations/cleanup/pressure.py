@@ -42,11 +42,11 @@ class Pressure:
             reason = self._look()
             if reason is None or self._limits.reached is not None:
                 return None
-            if self._waited >= _PATIENCE:
-                return reason
             if not told:
                 self._narrate(f"Waiting: {_WORDS[reason]}")
                 told = True
+            if self._waited >= _PATIENCE:
+                return reason
             time.sleep(_LOOK_EVERY)
             self._waited += _LOOK_EVERY
 
