@@ -198,6 +198,14 @@ class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 
 
+class RevisionUnplannable(OperationFailed):
+    """The SQL of a revision cannot be had without running it."""
+
+
+class RevisionMixed(OperationFailed):
+    """A revision does a part in a transaction and a part outside."""
+
+
 class NoPrimaryKey(OperationFailed):
     """A table has no primary key, so its rows cannot be told apart."""
 

@@ -118,6 +118,26 @@ def current_revisions(connection: Connection, schema: str) -> list[str] | None:
     return [revision for (revision,) in connection.execute(query)]
 
 
+def write_current(connection: Connection, schema: str, revisions: Sequence[str]) -> None:
+    """Make `alembic_version` say what is applied, within the caller's transaction.
+
+    The table is made as Alembic makes it, where it is missing.
+    """
+    table = psycopg.sql.Identifier(schema, VERSION_TABLE)
+    connection.execute(
+        psycopg.sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
+            " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        ).format(table)
+    )
+    connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            psycopg.sql.SQL("INSERT INTO {} VALUES (%s)").format(table),
+            [(revision,) for revision in revisions],
+        )
+
+
 def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevision]:
     """Return what was recorded as applied to a schema, by any app, in the order of applying."""
     if not is_there(connection):
@@ -175,6 +195,14 @@ def forget_migration(connection: Connection, *, app: str, schema: str, revision:
     connection.execute(
         _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
     )
+
+
+def accept_edit(
+    connection: Connection, *, app: str, schema: str, revision: str, checksum: str
+) -> bool:
+    """Record a revision's file as it is now; say whether it was recorded otherwise."""
+    place = {"app": app, "schema": schema, "revision": revision, "checksum": checksum}
+    return connection.execute(_sql(connection, "accept_edit"), place).rowcount > 0
 
 
 def forget_app(connection: Connection, *, app: str, schema: str) -> None:

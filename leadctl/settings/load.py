@@ -14,7 +14,7 @@ from leadctl.settings.sources import Layer, Project, find_project, variable_laye
 
 FLAG = "flag"
 
-_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout"}
+_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
 
 

@@ -155,6 +155,12 @@ class Settings:
         allowed=DURATION,
         help="How long one statement of a revision may wait for a lock on a table.",
     )
+    statement_timeout: float | None = setting(
+        "LEADCTL_STATEMENT_TIMEOUT",
+        parse_seconds,
+        allowed=DURATION,
+        help="How long one statement of a revision may take. Unset: as long as it takes.",
+    )
     encryption_key: Secret | None = setting(
         "ENCRYPTION_KEY",
         Secret,

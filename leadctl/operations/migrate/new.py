@@ -17,8 +17,8 @@ from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.errors import MigrationsInvalid, OperationFailed
-from leadctl.operations.migrate.apply import script_directory
 from leadctl.operations.migrate.revisions import History, read_history
+from leadctl.operations.migrate.script import script_directory
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
 
