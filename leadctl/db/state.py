@@ -107,9 +107,11 @@ def write_identity(connection: Connection, environment: str | None, *, protected
     )
 
 
-def current_revisions(connection: Connection, schema: str) -> list[str] | None:
-    """Return what `alembic_version` says is applied; None where the table does not exist."""
-    table = psycopg.sql.Identifier(schema, VERSION_TABLE)
+def current_revisions(
+    connection: Connection, schema: str, version_table: str = VERSION_TABLE
+) -> list[str] | None:
+    """Return what Alembic's table says is applied; None where the table does not exist."""
+    table = psycopg.sql.Identifier(schema, version_table)
     name = table.as_string(connection)
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     if not (row and row[0]):
@@ -118,17 +120,19 @@ def current_revisions(connection: Connection, schema: str) -> list[str] | None:
     return [revision for (revision,) in connection.execute(query)]
 
 
-def write_current(connection: Connection, schema: str, revisions: Sequence[str]) -> None:
-    """Make `alembic_version` say what is applied, within the caller's transaction.
+def write_current(
+    connection: Connection, schema: str, revisions: Sequence[str], version_table: str
+) -> None:
+    """Make Alembic's table say what is applied, within the caller's transaction.
 
     The table is made as Alembic makes it, where it is missing.
     """
-    table = psycopg.sql.Identifier(schema, VERSION_TABLE)
+    table = psycopg.sql.Identifier(schema, version_table)
     connection.execute(
         psycopg.sql.SQL(
             "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
-            " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
-        ).format(table)
+            " CONSTRAINT {} PRIMARY KEY (version_num))"
+        ).format(table, psycopg.sql.Identifier(f"{version_table}_pkc"))
     )
     connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
     with connection.cursor() as cursor:
@@ -147,12 +151,14 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
         return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
 
 
-def fingerprint(connection: Connection, app: str, schema: str) -> Mapping[str, Any] | None:
+def fingerprint(
+    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+) -> Mapping[str, Any] | None:
     """Return what the schema should look like, as recorded after the revision that it is at.
 
     None where nothing was recorded for that revision: a run was killed before its last one.
     """
-    revisions = current_revisions(connection, schema)
+    revisions = current_revisions(connection, schema, version_table)
     if not revisions or not is_there(connection):
         return None
     row = connection.execute(

@@ -137,8 +137,8 @@ def reset(
 def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
     """Drop objects in one transaction, without CASCADE: what others need stops it."""
     tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
-    if state.current_revisions(connection, target.schema) is not None:
-        tables.append(state.VERSION_TABLE)
+    if state.current_revisions(connection, target.schema, app.version_table) is not None:
+        tables.append(app.version_table)
     with connection.transaction():
         # One statement for all tables: those that refer to each other go together.
         drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []

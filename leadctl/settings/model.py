@@ -70,8 +70,9 @@ class AppConfig:
     """`[apps.NAME]` of leadctl.toml: a team's own models, an equal of the built-in apps."""
 
     name: str
-    models: str
-    """`package.module:Base`, or anything else that has a `metadata`."""
+    models: str | None = None
+    """`package.module:Base`, or anything else that has a `metadata`; None where the env.py of
+    the migrations says it."""
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""

@@ -12,9 +12,9 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, inspect
 from sqlalchemy.exc import DBAPIError
 
+from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db.engine import run_engine
-from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 from leadctl.db.translate import translate
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
@@ -53,12 +53,14 @@ def apply(
     transaction.
     """
     metadata = load_metadata(app)
+    if app.environment:
+        _say_what_is_left_out(app, narrate)
     applied: list[AppliedNow] = []
     with run_engine(target, "migrate").connect() as connection:
         if any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, metadata, app, target)
         execution = Execution(connection, app, history, target.schema, limits)
-        runner = _Runner(connection, history, execution, narrate)
+        runner = _Runner(connection, history, execution, app.version_table, narrate)
         with IndexBuilds(target, execution.session, progress):
             for revision in revisions:
                 narrate(f"Applying {revision.id}: {revision.message}")
@@ -80,9 +82,15 @@ class _Runner:
     """Runs single revisions on a connection through Alembic."""
 
     def __init__(
-        self, connection: SqlConnection, history: History, execution: Execution, narrate: Narrate
+        self,
+        connection: SqlConnection,
+        history: History,
+        execution: Execution,
+        version_table: str,
+        narrate: Narrate,
     ) -> None:
         self._connection = connection
+        self._version_table = version_table
         self._config, self._script = script_directory(history)
         self._execution = execution
         self._narrate = narrate
@@ -113,9 +121,18 @@ class _Runner:
                 connection=self._connection,
                 transaction_per_migration=True,
                 on_version_apply=self._execution.on_version_apply,
+                version_table=self._version_table,
             )
             with environment.begin_transaction():
                 environment.run_migrations()
+
+
+def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
+    left_out = alembic_environment.not_honoured(alembic_environment.options(app))
+    narrate(
+        f"{app.environment}: leadctl takes the metadata and version_table from it, and connects "
+        f"itself.{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"
+    )
 
 
 def _record_where_it_stopped(
@@ -155,7 +172,7 @@ def _refuse_tables_in_the_way(
     names = set(inspect(connection).get_table_names())
     connection.rollback()
     taken = sorted(names & set(metadata.tables))
-    if taken and VERSION_TABLE not in names:
+    if taken and app.version_table not in names:
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "
             f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",

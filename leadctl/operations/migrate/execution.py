@@ -17,7 +17,6 @@ from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.db import state
 from leadctl.db.catalog import read_catalog, read_names
 from leadctl.db.connect import Connection
-from leadctl.db.state import VERSION_TABLE
 from leadctl.operations.migrate.limits import Limits, lift_limits, limit_statements
 from leadctl.operations.migrate.revisions import History
 
@@ -67,7 +66,7 @@ class Execution:
         """Forget what was executed until now: a revision begins, the last of the run or not."""
         limit_statements(self._driver, self._limits)
         self._is_last = last
-        self._names = read_names(self._driver, self._schema)
+        self._names = self._read_names()
         self._statements.clear()
         self._started = time.perf_counter()
 
@@ -81,7 +80,7 @@ class Execution:
                 checksum=revision.checksum,
                 sql=";\n".join(self._statements),
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
-                made=sorted(read_names(self._driver, self._schema) - self._names),
+                made=sorted(self._read_names() - self._names),
             )
             state.record_migration(self._driver, **place, record=record)
         else:
@@ -94,6 +93,9 @@ class Execution:
         """Record what the schema consists of now, at these revisions."""
         record_fingerprint(self._driver, self._app, self._schema, revisions, self._facts)
 
+    def _read_names(self) -> set[str]:
+        return read_names(self._driver, self._schema, [self._app.version_table])
+
     @property
     def _driver(self) -> Connection:
         connection: Connection | None = self._connection.connection.driver_connection
@@ -103,7 +105,7 @@ class Execution:
     def _before(
         self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
-        if VERSION_TABLE not in statement:
+        if self._app.version_table not in statement:
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
             lift_limits(self._driver)
@@ -129,7 +131,7 @@ def record_fingerprint(
 
     `facts` are those of `recorded_facts`.
     """
-    objects = read_catalog(connection, schema).objects
+    objects = read_catalog(connection, schema, [app.version_table]).objects
     own = own_objects(connection, app, schema)
     content = {"objects": objects, "own": own, **facts}
     for revision in revisions:
@@ -143,9 +145,9 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
 
     Where nothing was recorded, by an older history or another tool, it is what the models name.
     """
-    existing = read_names(connection, schema)
+    existing = read_names(connection, schema, [app.version_table])
     made = state.made_by(connection, app.name, schema)
-    if not made and state.current_revisions(connection, schema):
+    if not made and state.current_revisions(connection, schema, app.version_table):
         made = named_by_models(app)
     return sorted(made & existing)
 

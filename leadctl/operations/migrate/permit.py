@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
+from leadctl.apps.registry import App
 from leadctl.db.connect import Connection
 from leadctl.db.target import Target
 from leadctl.errors import RevisionMixed
@@ -14,6 +15,7 @@ _AUTOCOMMIT = "autocommit_block"
 def permit_revisions(
     connection: Connection,
     target: Target,
+    app: App,
     history: History,
     pending: Sequence[Revision],
     allow: Collection[str],
@@ -31,7 +33,7 @@ def permit_revisions(
     from leadctl.operations.migrate.lint.rules import MIXED
     from leadctl.operations.migrate.planner import Planner  # loads Alembic
 
-    planner = Planner(history, connection, target.schema, allow)
+    planner = Planner(app, history, connection, target.schema, allow)
     planned = [planner.revision(revision) for revision in pending]
     found = [(revision, finding) for revision in planned for finding in revision.blocking]
     for revision, finding in found:

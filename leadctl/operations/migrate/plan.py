@@ -44,11 +44,11 @@ def plan(
     try:
         connection = connect(target, "plan", read_only=True, statement_timeout=LOOK_SECONDS)
     except UnknownDatabase:
-        return planned(Planner(history, None, target.schema, allow), [])
+        return planned(Planner(app, history, None, target.schema, allow), [])
     with connection:
         refuse_other_apps(connection, target, app)
-        current = state.current_revisions(connection, target.schema) or []
-        return planned(Planner(history, connection, target.schema, allow), current)
+        current = state.current_revisions(connection, target.schema, app.version_table) or []
+        return planned(Planner(app, history, connection, target.schema, allow), current)
 
 
 def _plan(
@@ -84,7 +84,7 @@ def script(
     """
     history = read_history(app.migrations)
     pending = _pending(target, app, history, wanted_revisions(history, to))[:steps]
-    scripts = Scripts(history)
+    scripts = Scripts(history, app.version_table)
     head = [
         r"\set ON_ERROR_STOP on",
         f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
@@ -106,7 +106,7 @@ def _pending(target: Target, app: App, history: History, wanted: set[str]) -> li
     try:
         with connect(target, "plan", read_only=True) as connection:
             refuse_other_apps(connection, target, app)
-            current = state.current_revisions(connection, target.schema) or []
+            current = state.current_revisions(connection, target.schema, app.version_table) or []
     except UnknownDatabase:
         current = []
     return [revision for revision in history.pending(current) if revision.id in wanted]

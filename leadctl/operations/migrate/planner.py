@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+from leadctl.apps.registry import App
 from leadctl.db.connect import Connection
 from leadctl.errors import RevisionUnplannable
 from leadctl.operations.migrate.catalog_facts import live_facts
@@ -25,12 +26,13 @@ class Planner:
 
     def __init__(
         self,
+        app: App,
         history: History,
         connection: Connection | None,
         schema: str,
         allow: Collection[str] = (),
     ) -> None:
-        self._scripts = Scripts(history)
+        self._scripts = Scripts(history, app.version_table)
         self._connection = connection
         self._tables = Tables(connection, schema) if connection else None
         self._facts = live_facts(connection, schema) if connection else Facts()

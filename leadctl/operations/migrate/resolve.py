@@ -69,14 +69,14 @@ def resolve(
             connect(target, "resolve") as connection,
             connection.transaction(),
         ):
-            current = state.current_revisions(connection, target.schema) or []
+            current = state.current_revisions(connection, target.schema, app.version_table) or []
             change = {
                 Resolution.ACCEPT_EDIT: _accept_edit,
                 Resolution.APPLIED: _applied,
                 Resolution.ROLLED_BACK: _rolled_back,
             }[resolution]
             changed = change(connection, target, app, history, revision, current)
-            after = state.current_revisions(connection, target.schema) or []
+            after = state.current_revisions(connection, target.schema, app.version_table) or []
             entry.note(**{resolution.value.replace(" ", "_"): changed})
     return Resolved(
         app.name,
@@ -124,7 +124,7 @@ def _applied(
     changed = [each for each in changed if each.id in pending]
     heads = [each for each in current if each not in history.ancestors([revision.id])]
     if changed:
-        state.write_current(connection, target.schema, [*heads, revision.id])
+        state.write_current(connection, target.schema, [*heads, revision.id], app.version_table)
         _record(connection, target, app, changed)
     return [each.id for each in changed]
 
@@ -133,10 +133,10 @@ def _record(connection: Connection, target: Target, app: App, revisions: list[Re
     """Record revisions that were not run: what the models name is theirs, so reset drops it."""
     schema = target.schema
     known = state.made_by(connection, app.name, schema)
-    made = (named_by_models(app) & read_names(connection, schema)) - known
+    made = (named_by_models(app) & read_names(connection, schema, [app.version_table])) - known
     for each in revisions:
         last = each is revisions[-1]
-        record = state.RevisionRecord(each.id, each.checksum, "", 0, sorted(made) if last else ())
+        record = state.RevisionRecord(each.id, each.checksum, "", 0, sorted(made) if last else [])
         state.record_migration(connection, app=app.name, schema=schema, record=record)
     record_fingerprint(connection, app, schema, [revisions[-1].id], recorded_facts(app))
 
@@ -160,6 +160,6 @@ def _rolled_back(
         )
     others = [each for each in current if each != revision.id]
     below = [each for each in revision.down if each not in history.ancestors(others)]
-    state.write_current(connection, target.schema, [*others, *below])
+    state.write_current(connection, target.schema, [*others, *below], app.version_table)
     state.forget_migration(connection, app=app.name, schema=target.schema, revision=revision.id)
     return [revision.id]

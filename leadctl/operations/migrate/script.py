@@ -10,7 +10,6 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from leadctl.apps.registry import builtin_migrations
-from leadctl.db.state import VERSION_TABLE
 from leadctl.errors import RevisionUnplannable
 from leadctl.operations.migrate.revisions import History, Revision
 from leadctl.operations.migrate.sql.tokens import split
@@ -42,7 +41,8 @@ def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
 class Scripts:
     """The SQL of a history's revisions."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, version_table: str) -> None:
+        self._version_table = version_table
         self._config, self._script = script_directory(history)
 
     def statements(self, revision: Revision) -> list[Statement]:
@@ -53,7 +53,7 @@ class Scripts:
         return [
             statement
             for statement in _statements(self._offline(revision))
-            if VERSION_TABLE not in statement.sql
+            if self._version_table not in statement.sql
         ]
 
     def text(self, revision: Revision) -> str:
@@ -85,6 +85,7 @@ class Scripts:
                     literal_binds=True,
                     transaction_per_migration=True,
                     output_buffer=collector,
+                    version_table=self._version_table,
                 )
                 with environment.begin_transaction():
                     environment.run_migrations()

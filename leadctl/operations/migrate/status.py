@@ -83,7 +83,7 @@ def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRev
         with connect(target, "status", read_only=True) as connection:
             refuse_other_apps(connection, target, app)
             return (
-                state.current_revisions(connection, target.schema) or [],
+                state.current_revisions(connection, target.schema, app.version_table) or [],
                 state.applied_revisions(connection, target.schema),
                 last_attempt(connection, app.name, target.schema),
             )

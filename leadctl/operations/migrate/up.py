@@ -75,7 +75,9 @@ def up(
             pending = _pending(history, current, wanted)[:steps]
             if pending:  # else the run that held the lock did it
                 with connect(target, "migrate") as connection:
-                    permit_revisions(connection, target, history, pending, allow, consent, narrate)
+                    permit_revisions(
+                        connection, target, app, history, pending, allow, consent, narrate
+                    )
                     ensure_schema(connection, target, narrate)
                 with journaled(target, "migrate", app.name) as entry:
                     applied = apply_locked(
@@ -144,7 +146,7 @@ def _current(target: Target, app: App, narrate: Narrate) -> list[str]:
         connection = connect(target, "migrate")
     with connection:
         refuse_other_apps(connection, target, app)
-        return state.current_revisions(connection, target.schema) or []
+        return state.current_revisions(connection, target.schema, app.version_table) or []
 
 
 def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ALLOW = re.compile(
-    r"^\s*#\s*leadctl:\s*allow\s+(?P<rule>[\w-]+)\s+(?P<reason>\S.*)$", re.MULTILINE
+    r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
 
 

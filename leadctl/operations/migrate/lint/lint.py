@@ -67,13 +67,17 @@ def lint(
     connection = _connect(target, narrate) if target else None
     if connection is None:
         chosen = _chosen(history, names) or history.revisions
-        return LintResult(app.name, None, squawk, _lint(history, chosen, None, "public", allow))
+        return LintResult(
+            app.name, None, squawk, _lint(app, history, chosen, None, "public", allow)
+        )
     assert target is not None
     with connection:
         chosen = history.revisions if everything else _chosen(history, names)
         if not chosen:
-            chosen = history.pending(state.current_revisions(connection, target.schema) or [])
-        found = _lint(history, chosen, connection, target.schema, allow)
+            chosen = history.pending(
+                state.current_revisions(connection, target.schema, app.version_table) or []
+            )
+        found = _lint(app, history, chosen, connection, target.schema, allow)
         return LintResult(app.name, target.database, squawk, found)
 
 
@@ -91,13 +95,14 @@ def _chosen(history: History, names: Sequence[str]) -> list[Revision]:
 
 
 def _lint(
+    app: App,
     history: History,
     revisions: Sequence[Revision],
     connection: Connection | None,
     schema: str,
     allow: Collection[str],
 ) -> tuple[LintedRevision, ...]:
-    planner = Planner(history, connection, schema, allow)
+    planner = Planner(app, history, connection, schema, allow)
     found = []
     for revision in revisions:
         found.append(
