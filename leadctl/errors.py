@@ -116,6 +116,10 @@ class EmbeddedServerUnusable(ConfigurationError):
     """The folder of the embedded server, or its binaries, cannot be used."""
 
 
+class PoolerInTransactionMode(ConfigurationError):
+    """A pooler in transaction mode stands between leadctl and the server."""
+
+
 class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
