@@ -100,6 +100,8 @@ def _merge(
     records = {record.revision: record for record in recorded}
     known_heads = [revision for revision in current if revision in history]
     applied = history.ancestors(known_heads)
+    if len(known_heads) < len(current):
+        applied |= records.keys()  # what an unknown revision follows cannot be read from the folder
     merged = []
     for revision in history.revisions:
         record = records.get(revision.id)
