@@ -26,10 +26,20 @@ READS = {
     "keys generate",
     "keys status",
     "migrate history",
+    "migrate lint",
     "migrate status",
     "stats",
 }
-ADDS = {"db start", "db stop", "keys rotate", "migrate", "migrate new", "migrate up", "seed"}
+ADDS = {
+    "db start",
+    "db stop",
+    "keys rotate",
+    "migrate",
+    "migrate new",
+    "migrate resolve",
+    "migrate up",
+    "seed",
+}
 """What changes something and loses nothing."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
