@@ -222,6 +222,10 @@ class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
 
 
+class CannotInfer(OperationFailed):
+    """A column's type and constraints do not say what could be in it."""
+
+
 class NewerState(Refused):
     """The schema `leadctl` was written by a newer leadctl."""
 

@@ -139,7 +139,7 @@ _ENV_FIELDS: Mapping[str, type] = {
     "schema": str,
 }
 _APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "reports", "rules", "schema"), str
+    ("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str
 )
 
 
