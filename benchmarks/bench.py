@@ -103,14 +103,14 @@ class Bench:
         """Connect as superuser."""
         return self.server.connect(database)
 
-    def database(self, app: str, rows: int = 0, **scale: int) -> str:
-        """Return a database of one's own with an app and about so many synthetic rows.
+    def database(self, app: str, rows: int = 0, *, fixtures: bool = True, **scale: int) -> str:
+        """Return a database of one's own with an app, its fixtures and so many synthetic rows.
 
         It is a copy of one that was made once; `scale` gives tables rows of their own number.
         """
-        key = (app, rows, *sorted(scale.items()))
+        key = (app, rows, fixtures, *sorted(scale.items()))
         if key not in self._templates:
-            self._templates[key] = self._fill(app, rows, scale)
+            self._templates[key] = self._fill(app, rows, scale, fixtures=fixtures)
         return self.server.create(self._templates[key])
 
     def drop(self, *databases: str) -> None:
@@ -125,14 +125,15 @@ class Bench:
         path.mkdir()
         return path
 
-    def _fill(self, app: str, rows: int, scale: Mapping[str, int]) -> str:
+    def _fill(self, app: str, rows: int, scale: Mapping[str, int], *, fixtures: bool) -> str:
         name = self.server.create()
         self.leadctl(name, "migrate", "--app", app)
-        self.leadctl(name, "seed", "--app", app)
+        if fixtures:
+            self.leadctl(name, "seed", "--app", app)
         if rows:
             self.say(f"making a database of {app} with {rows:,} rows")
             scales = [f"--scale={table}={count}" for table, count in scale.items()]
-            self.leadctl(name, "seed", "--app", app, "--bulk", str(rows), "--yes", *scales)
+            self.leadctl(name, "seed", "--app", app, "--bulk", str(rows), *scales)
         with self.connect(name) as connection:
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")

@@ -7,13 +7,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, cast
 
 from leadctl.apps.synthetic.calendar import Calendar
-from leadctl.apps.synthetic.layout import Layout, mix, salt_of
+from leadctl.apps.synthetic.layout import Layout
 
 CHUNK_ROWS = 8192
 _REMEMBERED_CHUNKS = 6
+_REMEMBERED_ROWS = 100_000
+"""A table up to this size has its keys remembered: many refer to them."""
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 Values = list[Any]
@@ -24,6 +26,13 @@ Maker = Callable[["Chunk"], Values]
 def escaped(text: str) -> str:
     """Return a text as COPY wants it."""
     return text.translate(_ESCAPES)
+
+
+class UniqueMaker(Protocol):
+    """A maker whose values differ, and depend on the row's number alone."""
+
+    def at(self, world: "World", table: str, rows: Sequence[int], /) -> Values:
+        """Return the values of any rows."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,9 @@ class World:
     def _chunks(self) -> OrderedDict[tuple[str, int], "Chunk"]:
         return OrderedDict()
 
-    def salt(self, table: str, column: str) -> int:
-        """Return what scrambles a column's unique values."""
-        return salt_of(self.seed, self.series, table, column)
+    @cached_property
+    def _columns(self) -> dict[tuple[str, str], Values]:
+        return {}
 
     def chunk(self, table: str, index: int) -> "Chunk":
         """Return a chunk; the last few are remembered."""
@@ -81,11 +90,18 @@ class World:
 
     def texts(self, table: str, column: str, rows: Sequence[int | None]) -> Values:
         """Return a unique column of any rows: what refers to them has it."""
-        maker = self.tables[table].maker(column)
+        plan = self.tables[table]
+        maker = cast("UniqueMaker", plan.maker(column))
+        if plan.rows <= _REMEMBERED_ROWS:
+            key = (table, column)
+            if key not in self._columns:
+                self._columns[key] = list(maker.at(self, table, range(plan.rows)))
+            known = self._columns[key]
+            return [None if row is None else known[row] for row in rows]
         there = [row for row in rows if row is not None]
-        made = maker.at(self, table, there)  # type: ignore[attr-defined]
+        made = list(maker.at(self, table, there))
         if len(there) == len(rows):
-            return list(made)
+            return made
         values = iter(made)
         return [None if row is None else next(values) for row in rows]
 
@@ -138,56 +154,65 @@ class Chunk:
         width = high - low + 1
         return [low + (bits * width >> 16) for bits in self.bits(name)]
 
-    def hashes(self, name: str) -> list[int]:
-        """Return 64 bits a row that depend on the row alone."""
-        salt = self.world.salt(self.table, name)
-        return [mix(row, salt) for row in self.rows]
+    def shares(self, name: str) -> list[float]:
+        """Draw a number a row, from 0 to 1."""
+        draw = self.random(name).random
+        return [draw() for _ in self.rows]
 
     @cached_property
     def moments(self) -> list[float]:
         """When each row was made, as a share of the span."""
-        moment, table = self.world.layout.moment, self.table
-        return [moment(table, row) for row in self.rows]
+        return self.world.layout.moments(self.table, self.rows)
 
     @cached_property
     def owners(self) -> list[int]:
         """The row that each row belongs to; all belong to one where there is no owner."""
-        owner, table = self.world.layout.owner, self.table
-        if self.world.layout.placements[table].owner is None:
+        place = self.world.layout.placements[self.table]
+        if place.owner is None:
             return [0] * len(self.rows)
-        return [owner(table, row) for row in self.rows]
+        if place.event:
+            return self.world.layout.picks_any(place.owner, self.moments, self.shares("owner"))
+        return self.world.layout.owners(self.table, self.rows)
 
     def owned_by(self, ancestor: str) -> list[int]:
         """The row of a table further up that each row belongs to."""
-        place = self.world.layout.placements[self.table]
-        if ancestor == place.owner:
-            return self.owners
-        assert place.owner is not None
-        return self.made(
-            f"owned by {ancestor}",
-            lambda: [
-                self.world.layout.ancestor(str(place.owner), row, ancestor) for row in self.owners
-            ],
-        )
+        placements = self.world.layout.placements
+        owner, rows = placements[self.table].owner, self.owners
+        while owner != ancestor:
+            assert owner is not None
+            rows = self._owners_of(owner, rows)
+            owner = placements[owner].owner
+        return rows
+
+    def _owners_of(self, table: str, rows: list[int]) -> list[int]:
+        def make() -> list[int]:
+            if not self.world.layout.placements[table].event:
+                return self.world.layout.owners(table, rows)
+            return self._gathered(table, rows, lambda chunk: chunk.owners)
+
+        return self.made(f"owners of {table}", make)
 
     @cached_property
     def positions(self) -> list[int]:
         """Which of its owner's rows each row is, from 0."""
-        block, table = self.world.layout.block, self.table
-        if self.world.layout.placements[table].owner is None:
+        if self.world.layout.placements[self.table].owner is None:
             return list(self.rows)
-        return [
-            row - block(table, owner)[0] for row, owner in zip(self.rows, self.owners, strict=True)
-        ]
+        starts = self.world.layout.starts(self.table)
+        return [row - starts[owner] for row, owner in zip(self.rows, self.owners, strict=True)]
 
     def of_owner(self, column: str) -> Values:
         """Return a column of the owners of these rows; quick where they are neighbours."""
         owner = self.world.layout.placements[self.table].owner
         assert owner is not None
-        chunk, values, found = -1, [], []
-        for row in self.owners:
-            if row // CHUNK_ROWS != chunk:
-                chunk = row // CHUNK_ROWS
-                values = self.world.chunk(owner, chunk)[column]
+        return self._gathered(owner, self.owners, lambda chunk: chunk[column])
+
+    def _gathered(
+        self, table: str, rows: Sequence[int], values_of: Callable[["Chunk"], Values]
+    ) -> Values:
+        index, values, found = -1, Values(), Values()
+        for row in rows:
+            if row // CHUNK_ROWS != index:
+                index = row // CHUNK_ROWS
+                values = values_of(self.world.chunk(table, index))
             found.append(values[row % CHUNK_ROWS])
         return found

@@ -1,38 +1,28 @@
 """Which row belongs to which, and when it was made: arithmetic on row numbers, no storage.
 
 A table has an owner, the table that its rows belong to, or none.  The rows of one owner are a
-block of neighbours, older owners having more of them (the tail is heavy), each block in the order
-of time; so the rows that belong to an owner can be named, too, not only the owner of a row.
-An `event` table is in the order of time as a whole, and picks its owners by a hash.
+block of neighbours in the order of time, older owners having more of them (the tail is heavy); so
+the rows that belong to an owner can be named, too, not only the owner of a row.  An `event` table
+is in the order of time as a whole, and its chunks draw the owners.
 
 A moment is a share of the span, from 0 to 1.  Only operations that IEEE 754 rounds exactly are
-used (+ - * / and the square root), so that every machine computes the same rows.
+used (+ - * / and the square root), so that every machine computes the same rows.  Everything works
+on lists: a call per row would take most of the time.
 """
 
-import hashlib
-from collections.abc import Mapping
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
 
-_MASK = (1 << 64) - 1
-_HALF = 1 << 32
+_REMEMBERED = 1_000_000
+"""Owners whose blocks are remembered, 8 bytes each; others are computed each time."""
 
-
-def salt_of(*parts: object) -> int:
-    """Return 64 bits that stand for some words and numbers."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def mix(number: int, salt: int) -> int:
-    """Return 64 bits that look random; a bijection of the lower 64 bits of `number`.
-
-    The multipliers are those of splitmix64 and of Pelle Evensen's rrmxmx.
-    """
-    x = (number * 0x9E3779B97F4A7C15 + salt) & _MASK
-    x = ((x ^ (x >> 32)) * 0x9FB21C651E98DF25) & _MASK
-    return x ^ (x >> 28)
+Rows = Iterable[int]
+Moments = Iterable[float]
+"""Shares of the span, or random numbers from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -48,95 +38,108 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Starts(Sequence[int]):
+    """The first row of each owner's block, computed; ends with the number of rows."""
+
+    rows: int
+    owners: int
+    even: bool
+
+    def __len__(self) -> int:
+        return self.owners + 1
+
+    def __getitem__(self, owner: int) -> int:  # type: ignore[override]
+        extra = self.rows - self.owners
+        if self.even or extra <= 0:
+            return -(-owner * self.rows // self.owners)
+        return owner + int(extra * sqrt(owner / self.owners))
+
+
+@dataclass(frozen=True)
 class Layout:
     """The rows of all tables of a run."""
 
     placements: Mapping[str, Placement]
-    seed: int
-
-    @cached_property
-    def _salts(self) -> Mapping[str, int]:
-        return {name: salt_of(self.seed, name, "owner") for name in self.placements}
 
     def rows(self, table: str) -> int:
         """Return how many rows a table gets."""
         return self.placements[table].rows
 
-    def owner(self, table: str, row: int) -> int:
-        """Return the row of the owner's table that a row belongs to."""
+    @cached_property
+    def _remembered(self) -> dict[str, Sequence[int]]:
+        return {}
+
+    def starts(self, table: str) -> Sequence[int]:
+        """Return the first row of each owner's block, and the number of rows at the end."""
+        if table not in self._remembered:
+            place = self.placements[table]
+            assert place.owner is not None
+            starts: Sequence[int] = Starts(place.rows, self.rows(place.owner), place.even)
+            if len(starts) <= _REMEMBERED:
+                starts = array("q", (starts[owner] for owner in range(len(starts))))
+            self._remembered[table] = starts
+        return self._remembered[table]
+
+    def owners(self, table: str, rows: Rows) -> list[int]:
+        """Return the rows of the owner's table that rows belong to."""
         place = self.placements[table]
         assert place.owner is not None
-        if place.event:
-            moment = row / place.rows
-            return self.pick_any(place.owner, moment, mix(row, self._salts[table]))
+        assert not place.event
         owners = self.rows(place.owner)
-        extra = place.rows - owners
-        if place.even or extra <= 0:
-            return row * owners // place.rows
-        # start(u) = u + extra * sqrt(u / owners), solved for u; rounding may be off by one.
-        slope = extra / sqrt(owners)
-        root = (sqrt(slope * slope + 4.0 * row) - slope) / 2.0
-        found = min(owners - 1, int(root * root))
-        while found and self._start(place, found) > row:
-            found -= 1
-        while found + 1 < owners and self._start(place, found + 1) <= row:
-            found += 1
-        return found
+        if place.even or place.rows <= owners:
+            return [row * owners // place.rows for row in rows]
+        starts = self.starts(table)
+        return [bisect_right(starts, row) - 1 for row in rows]
 
-    def ancestor(self, table: str, row: int, ancestor: str) -> int:
-        """Return the row of a table further up that a row belongs to."""
-        while table != ancestor:
-            owner = self.placements[table].owner
-            assert owner is not None
-            row, table = self.owner(table, row), owner
-        return row
-
-    def block(self, table: str, owner_row: int) -> tuple[int, int]:
-        """Return the first row that belongs to an owner, and how many do."""
-        place = self.placements[table]
-        first = self._start(place, owner_row)
-        return first, self._start(place, owner_row + 1) - first
-
-    def moment(self, table: str, row: int) -> float:
-        """Return when a row was made; never before its owner."""
+    def moments(self, table: str, rows: Sequence[int]) -> list[float]:
+        """Return when rows were made; never before their owners."""
         place = self.placements[table]
         if place.owner is None or place.event:
-            return row / place.rows
-        owner_row = self.owner(table, row)
-        made = self.moment(place.owner, owner_row)
-        first, count = self.block(table, owner_row)
-        return made + (1.0 - made) * ((row - first) / count)
+            return [row / place.rows for row in rows]
+        owners = self.owners(table, rows)
+        made = self.moments(place.owner, owners)
+        starts = self.starts(table)
+        return [
+            start + (1.0 - start) * ((row - (first := starts[owner])) / (starts[owner + 1] - first))
+            for row, owner, start in zip(rows, owners, made, strict=True)
+        ]
 
-    def pick(self, table: str, owner_row: int, moment: float, bits: int) -> int | None:
-        """Return a row of an owner that was there at a moment; None where it has no rows.
-
-        `bits` are 64 random ones.
-        """
+    def picks(
+        self, table: str, owners: Sequence[int], moments: Moments, randoms: Moments
+    ) -> list[int | None]:
+        """Return a row of each owner that was there at a moment; None where it has no rows."""
         place = self.placements[table]
         assert place.owner is not None
-        first, count = self.block(table, owner_row)
-        if not count:
-            return None
-        made = self.moment(place.owner, owner_row)
-        age = (moment - made) / (1.0 - made) if moment > made else 0.0
-        return first + int(count * age * ((bits & (_HALF - 1)) / _HALF))
+        starts, found = self.starts(table), list[int | None]()
+        for owner, made, moment, share in zip(
+            owners, self.moments(place.owner, owners), moments, randoms, strict=True
+        ):
+            first = starts[owner]
+            count = starts[owner + 1] - first
+            age = (moment - made) / (1.0 - made) if moment > made else 0.0
+            found.append(first + int(count * age * share) if count else None)
+        return found
 
-    def pick_any(self, table: str, moment: float, bits: int) -> int:
-        """Return a row that was there at a moment; rows of old owners are picked more often."""
+    def picks_any(
+        self, table: str, moments: Sequence[float], randoms: Sequence[float]
+    ) -> list[int]:
+        """Return rows that were there at some moments; rows of old owners are picked more often."""
         place = self.placements[table]
-        share = (bits >> 32) / _HALF
+        count = place.rows
         if place.owner is None:
-            return int(place.rows * moment * share * share)
-        if place.event or place.rows < self.rows(place.owner):
-            return int(place.rows * moment * share)
-        owner_row = self.pick_any(place.owner, moment, mix(bits, 1))
-        found = self.pick(table, owner_row, moment, bits)
-        return int(place.rows * moment * share) if found is None else found
-
-    def _start(self, place: Placement, owner_row: int) -> int:
-        assert place.owner is not None
-        owners = self.rows(place.owner)
-        extra = place.rows - owners
-        if place.even or extra <= 0:
-            return -(-owner_row * place.rows // owners)
-        return owner_row + int(extra * sqrt(owner_row / owners))
+            return [
+                int(count * moment * share * share)
+                for moment, share in zip(moments, randoms, strict=True)
+            ]
+        anyone = [
+            int(count * moment * share) for moment, share in zip(moments, randoms, strict=True)
+        ]
+        if place.event or count < self.rows(place.owner):
+            return anyone
+        owners = self.picks_any(place.owner, moments, randoms)
+        # The lower digits of the same random numbers: independent enough of the upper ones.
+        others = [share * 4096.0 % 1.0 for share in randoms]
+        return [
+            other if row is None else row
+            for row, other in zip(self.picks(table, owners, moments, others), anyone, strict=True)
+        ]

@@ -7,9 +7,10 @@ that a plan can be sent to another process; a factory's own functions are makers
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from typing import Any
 
 from leadctl.apps.synthetic import keys
@@ -17,16 +18,7 @@ from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World, escaped
 from leadctl.apps.synthetic.words import words
 
 _POOL = 1 << 16
-_UNIQUE: Mapping[str, Callable[..., list[str]]] = {
-    "token": keys.tokens,
-    "digits": keys.digits,
-    "phone": keys.phones,
-}
-_SCRAMBLED: Mapping[str, Callable[..., list[str]]] = {
-    "cuid": keys.cuids,
-    "uuid": keys.uuids,
-    "hex": keys.hexes,
-}
+_PHRASES = 1 << 12
 
 
 # --- Unique values --------------------------------------------------------------------------
@@ -49,11 +41,8 @@ class Unique:
 
     def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows."""
-        salt = world.salt(table, f"{self.form} {self.template} {self.name}")
-        if self.form in _SCRAMBLED:
-            made = _SCRAMBLED[self.form](rows, salt)
-        else:
-            made = _UNIQUE[self.form](rows, salt, world.series)
+        seed = f"{world.seed}/{world.series}/{table}/{self.form} {self.template} {self.name}"
+        made = keys.FORMS[self.form](rows, keys.scramble(seed), world.series)
         if self.template == "{}":
             return made
         before, after = self.template.split("{}")
@@ -120,39 +109,29 @@ class Link:
         return chunk.made(f"link {self}", lambda: self._rows(chunk))
 
     def _rows(self, chunk: Chunk) -> Values:
+        layout, found = chunk.world.layout, Values()
         if self.through == self.table:
-            found: Values = list(chunk.owned_by(self.table))
+            found = list(chunk.owned_by(self.table))
         elif self.table == chunk.table:
             found = [
-                bits % row if row else (0 if self.required else None)
-                for row, bits in zip(chunk.rows, chunk.hashes("itself"), strict=True)
+                int(row * share) if row else (0 if self.required else None)
+                for row, share in zip(chunk.rows, chunk.shares(str(self)), strict=True)
             ]
         elif self.turn:
-            count = chunk.world.layout.rows(self.table)
+            count = layout.rows(self.table)
             found = [
                 (owner * 7919 + position) % count
                 for owner, position in zip(chunk.owners, chunk.positions, strict=True)
             ]
-        elif self.through is None:
-            pick_any = chunk.world.layout.pick_any
-            found = [
-                pick_any(self.table, moment, bits)
-                for moment, bits in zip(chunk.moments, chunk.hashes(str(self)), strict=True)
-            ]
         else:
-            found = self._picked(chunk, self.through)
+            shares = chunk.shares(str(self))
+            if self.through is not None:
+                owners = chunk.owned_by(self.through)
+                found = list(layout.picks(self.table, owners, chunk.moments, shares))
+            if self.through is None or (self.required and None in found):
+                others = layout.picks_any(self.table, chunk.moments, shares)
+                found = [other if row is None else row for row, other in zip_longest(found, others)]
         return with_nulls(chunk, str(self), found, self.null)
-
-    def _picked(self, chunk: Chunk, through: str) -> Values:
-        layout, found = chunk.world.layout, []
-        for owner, moment, bits in zip(
-            chunk.owned_by(through), chunk.moments, chunk.hashes(str(self)), strict=True
-        ):
-            row = layout.pick(self.table, owner, moment, bits)
-            if row is None and self.required:
-                row = layout.pick_any(self.table, moment, bits)
-            found.append(row)
-        return found
 
 
 @dataclass(frozen=True)
@@ -168,7 +147,10 @@ class Reference:
 
     def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows, where they belong to what they refer to."""
-        found = [world.layout.ancestor(table, row, self.link.table) for row in rows]
+        placements, found, place = world.layout.placements, list(rows), table
+        while place != self.link.table:
+            found = world.layout.owners(place, found)
+            place = str(placements[place].owner)
         return world.texts(self.link.table, self.column, found)
 
 
@@ -368,16 +350,16 @@ def with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
 
 @cache
 def phrases(form: str) -> list[str]:
-    """Return 65536 texts of a form, escaped for COPY."""
+    """Return 65536 texts of a form, escaped for COPY; 4096 of them differ, as caches like it."""
     rng = random.Random(form)  # noqa: S311 - made up, not secret
     parts = form.replace("}", "{").split("{")
     texts, names = parts[::2], parts[1::2]
     pools = [words(name) for name in names]
-    columns = [[pool[int(rng.random() * len(pool))] for _ in range(_POOL)] for pool in pools]
-    made = [escaped(texts[0])] * _POOL
+    columns = [[pool[int(rng.random() * len(pool))] for _ in range(_PHRASES)] for pool in pools]
+    made = [escaped(texts[0])] * _PHRASES
     for column, text in zip(columns, map(escaped, texts[1:]), strict=True):
         made = [before + word + text for before, word in zip(made, column, strict=True)]
-    return made
+    return made * (_POOL // _PHRASES)
 
 
 @cache

@@ -69,8 +69,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
         {
             name: Placement(name, counts[name], table.owner, table.shape.event, table.even)
             for name, table in planned.items()
-        },
-        options.seed,
+        }
     )
     plans = {
         name: TablePlan(name, counts[name], column_plans(table)) for name, table in planned.items()
