@@ -19,6 +19,7 @@ from leadctl.apps.synthetic.words import words
 
 _POOL = 1 << 16
 _PHRASES = 1 << 12
+"""Different values in a pool of what is long or many: the processor's caches hold that."""
 
 
 # --- Unique values --------------------------------------------------------------------------
@@ -322,7 +323,7 @@ class After:
         limit = chunk.world.calendar.seconds + (self.high if self.ahead else 0)
         delays = chunk.draw(str(self), _wholes(self.low, self.high, 3))
         made: Values = [
-            None if time is None else min(time + delay, limit)
+            None if time is None else later if (later := time + delay) < limit else limit
             for time, delay in zip(before, delays, strict=True)
         ]
         if self.when is not None:
@@ -350,7 +351,7 @@ def with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
 
 @cache
 def phrases(form: str) -> list[str]:
-    """Return 65536 texts of a form, escaped for COPY; 4096 of them differ, as caches like it."""
+    """Return 65536 texts of a form, escaped for COPY; 4096 of them differ."""
     rng = random.Random(form)  # noqa: S311 - made up, not secret
     parts = form.replace("}", "{").split("{")
     texts, names = parts[::2], parts[1::2]
@@ -409,4 +410,5 @@ def _pool(weights: tuple[tuple[Any, float], ...]) -> list[Any]:
 def _wholes(low: int, high: int, tail: int) -> list[int]:
     # In integers: a float's power is not the same on every machine.
     width, full = high - low + 1, _POOL**tail
-    return [low + width * index**tail // full for index in range(_POOL)]
+    made = [low + width * index**tail // full for index in range(0, _POOL, _POOL // _PHRASES)]
+    return made * (_POOL // _PHRASES)

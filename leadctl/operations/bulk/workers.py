@@ -1,13 +1,14 @@
 """Making rows in processes beside the one that loads them.
 
-Each process makes every n-th chunk and may be a few chunks ahead, no more: memory is flat.
+Each process makes every n-th chunk and may be some megabytes ahead, no more: memory is flat.
 """
 
+import gc
 import multiprocessing
 import os
-import queue
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ from leadctl.errors import SeedFailed
 _WORTH_A_PROCESS = 50_000
 """Rows that take about as long as it takes to start one."""
 _MOST = 4
-_AHEAD = 12
-"""Chunks of about 3 MB."""
+_AHEAD_BYTES = 64 * 1024 * 1024
+"""How much may be ready in all processes together: what is made while indexes are built."""
 _FAILED = b"\0"
 
 Blocks = Callable[[TablePlan], Iterator[bytes]]
@@ -106,7 +107,8 @@ def _started(jobs: Sequence[Job]) -> Iterator[list[Pipe]]:
 
 
 def _work(job: Job, pipe: Pipe) -> None:
-    ready: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+    gc.disable()  # what a chunk is made of refers to nothing that refers back
+    ready = _Ahead(_AHEAD_BYTES // job.step)
     sender = threading.Thread(target=_send, args=(ready, pipe), daemon=True)
     sender.start()
     try:
@@ -118,7 +120,34 @@ def _work(job: Job, pipe: Pipe) -> None:
     sender.join()
 
 
-def _send(ready: "queue.Queue[bytes | None]", pipe: Pipe) -> None:
+class _Ahead:
+    """Blocks that wait to be sent, up to a number of bytes; always one at least."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._blocks: deque[bytes | None] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, block: bytes | None) -> None:
+        """Add a block; wait while there are too many.  None is the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._bytes < self._limit)
+            self._blocks.append(block)
+            self._bytes += len(block or b"")
+            self._changed.notify_all()
+
+    def get(self) -> bytes | None:
+        """Take the oldest block; wait for one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._blocks)
+            block = self._blocks.popleft()
+            self._bytes -= len(block or b"")
+            self._changed.notify_all()
+            return block
+
+
+def _send(ready: _Ahead, pipe: Pipe) -> None:
     while (block := ready.get()) is not None:
         try:
             pipe.send_bytes(block)
