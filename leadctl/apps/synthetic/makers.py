@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from itertools import zip_longest
 from typing import Any
@@ -78,12 +79,12 @@ class Email:
 
 @dataclass(frozen=True)
 class Days:
-    """A different day in every row, backwards from the end of the span."""
+    """A different day in every row, backwards from the last of the span."""
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
-        last = chunk.world.calendar.seconds - 1
-        return [max(0, last - row * 86_400) for row in chunk.rows]
+        end = chunk.world.calendar.end
+        return [(end - timedelta(days=row + 1)).isoformat() for row in chunk.rows]
 
 
 # --- References -----------------------------------------------------------------------------
@@ -179,6 +180,10 @@ class Pick:
         return hash((tuple(self.weights.items()), self.name))
 
 
+PASSWORD_HASH = Pick({"$2b$12$" + "N0passw0rdHasTh1sHash." + "o" * 31: 1.0})
+"""What a bcrypt hash looks like: nobody signs in with it."""
+
+
 def choice(*values: Any, null: float = 0.0, name: str = "") -> Pick:
     """Return a pick of values that are all as likely; `null` is the share of rows without one."""
     weights: dict[Any, float] = dict.fromkeys(values, (1.0 - null) / len(values))
@@ -189,7 +194,8 @@ def choice(*values: Any, null: float = 0.0, name: str = "") -> Pick:
 class Phrase:
     """Texts of a form such as "{adjective} {trade}", drawn from a pool of some thousands.
 
-    It may name first, last, city, country, trade, adjective, noun, verb and number (to 9999).
+    It may name first, last, city, country, trade, adjective, noun, verb and number (to 9999);
+    "{{" and "}}" are braces.
     """
 
     form: str
@@ -353,8 +359,10 @@ def with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
 def phrases(form: str) -> list[str]:
     """Return 65536 texts of a form, escaped for COPY; 4096 of them differ."""
     rng = random.Random(form)  # noqa: S311 - made up, not secret
-    parts = form.replace("}", "{").split("{")
-    texts, names = parts[::2], parts[1::2]
+    marked = form.replace("{{", "\x01").replace("}}", "\x02")
+    parts = marked.replace("}", "{").split("{")
+    texts = [text.replace("\x01", "{").replace("\x02", "}") for text in parts[::2]]
+    names = parts[1::2]
     pools = [words(name) for name in names]
     columns = [[pool[int(rng.random() * len(pool))] for _ in range(_PHRASES)] for pool in pools]
     made = [escaped(texts[0])] * _PHRASES
@@ -372,12 +380,10 @@ def _documents(forms: str) -> list[str]:
 
 def _document(form: Any) -> list[str]:
     """Return JSON texts of a form; braces that are JSON's are no phrase's."""
-    text = json.dumps(form, ensure_ascii=False)
-    inner = [name for name in _NAMES if "{" + name + "}" in text]
-    marked = text.replace("{", "\x01").replace("}", "\x02")
-    for name in inner:
-        marked = marked.replace(f"\x01{name}\x02", "{" + name + "}")
-    return [made.replace("\x01", "{").replace("\x02", "}") for made in phrases(marked)]
+    text = json.dumps(form, ensure_ascii=False).replace("{", "{{").replace("}", "}}")
+    for name in _NAMES:
+        text = text.replace("{{" + name + "}}", "{" + name + "}")
+    return phrases(text)
 
 
 _NAMES = ("first", "last", "city", "country", "trade", "adjective", "noun", "verb", "number")

@@ -356,7 +356,8 @@ def _kind(found: Table, name: str) -> str:
     kind = plain_type(column.type)
     if isinstance(kind, sa.DateTime):
         return "time"
-    return "date" if isinstance(kind, sa.Date) else "text"
+    dated = isinstance(kind, sa.Date) and not isinstance(found.makers[name], Days)
+    return "date" if dated else "text"
 
 
 def _context(column: sa.Column[Any]) -> str | None:

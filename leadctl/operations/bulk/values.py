@@ -46,6 +46,8 @@ _PHRASES = (
     (("name",), "{first} {last}"),
 )  # fmt: skip
 _AHEAD = ("expire", "expiry", "due", "until", "scheduled", "end", "renew", "next")
+_SELDOM = ("delete", "archive", "revoke", "cancel", "fail", "ban", "block", "suspend")
+_MOSTLY_NULL = 0.97
 _RARE: dict[str, Any] = {
     "INET": choice("203.0.113.7", "198.51.100.23", "192.0.2.44", "2001:db8::7"),
     "CIDR": choice("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/25"),
@@ -143,6 +145,8 @@ def _time(name: str, rules: Rules, made: str | None, null: float) -> Maker:
     if made is None or name == made:
         return Made()
     ahead = any(word in name for word in _AHEAD)
+    if null and any(word in name for word in _SELDOM):
+        null = _MOSTLY_NULL
     before = rules.after.get(name, made)
     return After(before, 3600, 90 * 86_400 if ahead else 7 * 86_400, null=null, ahead=ahead)
 
