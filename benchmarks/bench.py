@@ -61,11 +61,17 @@ class Bench:
         """Run a command of ours on a database."""
         return self.python("-m", "leadctl", *arguments, database=database, **options)
 
-    def python(self, *arguments: str, database: str = "postgres", **options: Any) -> Sample:
-        """Run Python with this checkout."""
+    def python(
+        self,
+        *arguments: str,
+        database: str = "postgres",
+        variables: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Sample:
+        """Run Python with this checkout; `variables` are added to its environment."""
         return command(
             [sys.executable, *arguments],
-            env=self.environment(DATABASE_URL=self.server.url(database)),
+            env=self.environment(DATABASE_URL=self.server.url(database), **(variables or {})),
             cwd=self.folder,
             **options,
         )

@@ -18,6 +18,8 @@ with create_engine(url).connect() as connection:
 """
 """What `alembic init` writes, cut down to what runs online, with the models imported."""
 
+_SIZES = (100_000, 1_000_000, 3_000_000)
+
 
 def _alembic(bench: Bench) -> str:
     folder = bench.scratch("alembic")
@@ -59,6 +61,6 @@ def migrate(bench: Bench, rows: int) -> Iterator[Sides]:
 
 ROWS = (
     Row("--help", 'python -c "import typer"', 2.0, help_, runs=9),
-    Row("health-check", "alembic current", 0.4, health_check, runs=9),
-    Row("migrate, nothing pending", "alembic upgrade head", 0.4, migrate, runs=9),
+    Row("health-check", "alembic current", 0.4, health_check, _SIZES, runs=9),
+    Row("migrate, nothing pending", "alembic upgrade head", 0.4, migrate, _SIZES, runs=9),
 )

@@ -48,7 +48,7 @@ _PHRASES = (
 _AHEAD = ("expire", "expiry", "due", "until", "scheduled", "end", "renew", "next")
 _SELDOM = ("delete", "archive", "revoke", "cancel", "fail", "ban", "block", "suspend")
 _MOSTLY_NULL = 0.97
-_RARE: dict[str, Any] = {
+_RARE: dict[str, Maker] = {
     "INET": choice("203.0.113.7", "198.51.100.23", "192.0.2.44", "2001:db8::7"),
     "CIDR": choice("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/25"),
     "MACADDR": choice("00:00:5e:00:53:01", "00:00:5e:00:53:7f"),
@@ -56,6 +56,7 @@ _RARE: dict[str, Any] = {
     "TSVECTOR": Phrase("{noun} {verb} {adjective}"),
     "HSTORE": Phrase('"{noun}"=>"{number}"'),
     "INTERVAL": choice("00:05:00", "01:00:00", "1 day", "7 days"),
+    "TIME": choice("08:30:00", "12:15:00", "17:45:00"),
     "MONEY": Fraction(1, 1000),
 }
 
@@ -106,26 +107,27 @@ def _of_type(
         return _number(kind, name, rules, null)
     if is_time(kind):
         return _time(name, rules, made, null)
+    if isinstance(kind, sa.String):
+        return _text(name, kind, rules, null)
     if isinstance(kind, sa.JSON):
         return Json(json_default(array=name in rules.arrays).forms, null)
+    return _of_other_type(kind, null)
+
+
+def _of_other_type(kind: TypeEngine[Any], null: float) -> Maker | None:
+    name = type(kind).__name__.upper()
     if isinstance(kind, sa.Uuid):
         return Unique("uuid", null=null)
     if isinstance(kind, sa.ARRAY):
         return _array(kind)
-    if isinstance(kind, sa.Time):
-        return choice("08:30:00", "12:15:00", "17:45:00", null=null, name=name)
     if isinstance(kind, sa.LargeBinary):
         return Unique("hex", "\\\\x{}", null)
-    if isinstance(kind, sa.String):
-        return _text(name, kind, rules, null)
-    if "RANGE" in type(kind).__name__:
-        return choice(None) if column.nullable else choice("empty")
-    if type(kind).__name__ == "BIT":
+    if "RANGE" in name:
+        return choice("empty")
+    if name == "BIT":
         return choice("1" * (getattr(kind, "length", None) or 1))
-    found: Maker | None = _RARE.get(type(kind).__name__.upper())
-    if found is None and isinstance(kind, sa.Interval):
-        found = _RARE["INTERVAL"]
-    return found
+    generic = "TIME" if isinstance(kind, sa.Time) else "INTERVAL"
+    return _RARE.get(generic if isinstance(kind, sa.Time | sa.Interval) else name)
 
 
 def _number(kind: TypeEngine[Any], name: str, rules: Rules, null: float) -> Maker:
