@@ -77,14 +77,21 @@ class Email:
         return [head.replace("@", token + "@") for head, token in zip(heads, unique, strict=True)]
 
 
+DAYS = 1000
+"""The most days that a run has; a later one takes those before."""
+
+
 @dataclass(frozen=True)
 class Days:
-    """A different day in every row, backwards from the last of the span."""
+    """A different day in every row, or in every row of an owner's, backwards from the last one."""
+
+    owned: bool = False
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
-        end = chunk.world.calendar.end
-        return [(end - timedelta(days=row + 1)).isoformat() for row in chunk.rows]
+        end = chunk.world.calendar.end - timedelta(days=1 + DAYS * chunk.world.series)
+        numbers = chunk.positions if self.owned else chunk.rows
+        return [(end - timedelta(days=number)).isoformat() for number in numbers]
 
 
 # --- References -----------------------------------------------------------------------------

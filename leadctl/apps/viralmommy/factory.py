@@ -2,6 +2,7 @@
 
 from leadctl.apps.synthetic.chunk import Chunk, Values
 from leadctl.apps.synthetic.makers import (
+    DAYS,
     After,
     Days,
     InTurn,
@@ -19,7 +20,6 @@ from leadctl.apps.synthetic.shapes import Factory, Shape
 _HOUR, _DAY = 3600, 86_400
 _HASHTAGS = Pick({"{momlife}": 3, "{parenting,momhack}": 4, "{toddler,fyp,momtok}": 2, "{}": 1})
 _PLATFORMS = Pick({"TIKTOK": 5, "INSTAGRAM": 4, "YOUTUBE": 2})
-_QUOTA_DAYS = 1000
 
 
 def likes(chunk: Chunk) -> Values:
@@ -121,7 +121,7 @@ FACTORY = Factory(
         Shape(
             "youtube_quotas",
             share=0.05,
-            at_most=_QUOTA_DAYS,
+            at_most=DAYS,
             columns={
                 "date": Days(),
                 "used": Whole(0, 10_000, tail=2),

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from leadctl.apps.synthetic.chunk import ColumnPlan, Maker
 from leadctl.apps.synthetic.makers import (
+    DAYS,
     Days,
     Email,
     InTurn,
@@ -271,7 +272,8 @@ def _unique_maker(found: Table, column: sa.Column[Any], *, owned: bool) -> Maker
     if isinstance(kind, sa.Uuid):
         return Unique("uuid")
     if isinstance(kind, sa.Date):
-        return Days()
+        found.at_most, found.even = DAYS, True
+        return Days(owned=owned)
     return _unique_text(found, column, kind) if isinstance(kind, sa.String) else None
 
 
