@@ -112,6 +112,15 @@ def phones(rows: Collection[int], by: Scramble, series: int) -> list[str]:
     return found
 
 
+def base36(number: int, length: int) -> str:
+    """Return a number as so many letters and digits."""
+    found = ""
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHANUMERIC))
+        found = _ALPHANUMERIC[digit] + found
+    return found
+
+
 FORMS: Mapping[str, Callable[[Collection[int], Scramble, int], list[str]]] = {
     "cuid": cuids,
     "uuid": uuids,

@@ -67,6 +67,24 @@ class Serial:
 
 
 @dataclass(frozen=True)
+class Short:
+    """Texts of a few letters and digits, as many different ones as the length allows."""
+
+    length: int
+
+    def __call__(self, chunk: Chunk) -> Values:
+        """Make the values of a chunk."""
+        return self.at(chunk.world, chunk.table, chunk.rows)
+
+    def at(self, world: World, _table: str, rows: Sequence[int]) -> Values:
+        """Return the values of any rows; each of 64 runs has its own."""
+        domain = 36**self.length
+        return [
+            keys.base36((row + world.series * domain // 64) % domain, self.length) for row in rows
+        ]
+
+
+@dataclass(frozen=True)
 class Email:
     """Addresses, each a different one."""
 

@@ -21,6 +21,7 @@ from leadctl.apps.synthetic.makers import (
     Position,
     Reference,
     Serial,
+    Short,
     Unique,
 )
 from leadctl.apps.synthetic.shapes import Factory, Shape
@@ -214,7 +215,7 @@ def _differs(found: Table, column: str) -> bool:
         return True  # the factory's word is taken
     if isinstance(maker, Reference) and maker.link.table == found.owner:
         return found.even and found.at_most == 1
-    return isinstance(maker, Unique | Serial | Email | Days | InTurn | Position)
+    return isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
 
 
 def _make_differ(found: Table, columns: Sequence[str]) -> None:
@@ -265,7 +266,7 @@ def _unique_maker(found: Table, column: sa.Column[Any], *, owned: bool) -> Maker
         return None
     if name in found.first_numbers:
         return Serial(found.first_numbers[name])
-    if isinstance(kind, sa.Integer | sa.Numeric):
+    if isinstance(kind, sa.Integer | sa.Numeric | sa.Float):
         found.even = found.even or owned
         first = int(found.rules.least.get(name, 1))
         return Position(first) if owned and found.owner else Serial(first)
@@ -288,9 +289,7 @@ def _unique_text(found: Table, column: sa.Column[Any], kind: sa.String) -> Maker
         return Unique("cuid")
     if name.endswith("_id") and longest >= 15:
         return Unique("digits", name=name)
-    if longest >= _TOKEN:
-        return Unique("token", name=name)
-    return Serial()
+    return Unique("token", name=name) if longest >= _TOKEN else Short(longest)
 
 
 def _few_values(found: Table, column: str) -> list[Any]:
@@ -366,6 +365,17 @@ def _context(column: sa.Column[Any]) -> str | None:
     return column.type.context if isinstance(column.type, EncryptedText | EncryptedJSON) else None
 
 
-def numbered(columns: Mapping[str, ColumnFacts]) -> list[ColumnFacts]:
-    """Return the columns that a sequence numbers."""
-    return [column for column in columns.values() if column.sequence]
+def numbered(table: sa.Table, facts: TableFacts) -> list[ColumnFacts]:
+    """Return the columns that a sequence numbers, and the numbers that are unique by themselves."""
+    alone = {names[0] for names in facts.unique_sets if len(names) == 1}
+    numbers = {
+        column.name
+        for column in table.columns
+        if isinstance(plain_type(column.type), sa.Integer | sa.Numeric | sa.Float)
+        and not column.foreign_keys
+    }
+    return [
+        column
+        for name, column in facts.columns.items()
+        if column.sequence or (name in numbers and name in alone)
+    ]

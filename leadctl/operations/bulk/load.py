@@ -1,5 +1,6 @@
 """Bulk seed: synthetic rows for an app's tables, in one transaction."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -201,10 +202,10 @@ def _explained(app: App) -> Iterator[None]:
             hint="Wait longer with --lock-timeout, or look who holds it: leadctl inspect locks",
         ) from None
     except (psycopg.IntegrityError, psycopg.DataError) as error:
-        where = ".".join(filter(None, (error.diag.table_name, error.diag.column_name)))
+        where = _place(error.diag)
         name = error.diag.constraint_name
         raise SeedFailed(
-            f"The server refuses a row of {where or 'a table'}: {error.diag.message_primary}. "
+            f"The server refuses a row of {where}: {error.diag.message_primary}. "
             "Nothing was changed.",
             hint=(
                 f"Declare columns in a factory so that they meet {name}."
@@ -212,3 +213,10 @@ def _explained(app: App) -> Iterator[None]:
                 else "Declare the column in a factory."
             ),
         ) from None
+
+
+def _place(diagnostic: psycopg.errors.Diagnostic) -> str:
+    """Return the table, and the column where it is known, that the server speaks of."""
+    told = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
+    names = told.groups() if told else (diagnostic.table_name, diagnostic.column_name)
+    return ".".join(filter(None, names)) or "a table"

@@ -1,6 +1,6 @@
 """What a bulk seed is going to make: the tables in order, their columns, rows and layout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -63,7 +63,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
             f"The database lacks the table {missing[0]}.",
             hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
         )
-    planned = infer(tables, facts, factory, _first_numbers(connection, facts))
+    planned = infer(tables, facts, factory, _first_numbers(connection, tables, facts))
     counts = allocate(planned, options.rows, options.scale)
     layout = Layout(
         {
@@ -94,14 +94,15 @@ def _in_order(metadata: sa.MetaData) -> list[sa.Table]:
 
 
 def _first_numbers(
-    connection: Connection, facts: Mapping[str, TableFacts]
+    connection: Connection, tables: Sequence[sa.Table], facts: Mapping[str, TableFacts]
 ) -> dict[tuple[str, str], int]:
-    """Return where the numbers of columns begin that a sequence numbers."""
+    """Return where the numbers begin that differ in every row: after those that are there."""
     found = {}
-    for table in facts.values():
-        for column in numbered(table.columns):
+    for table in tables:
+        for column in numbered(table, facts[table.name]):
             query = sql.SQL(
-                "SELECT greatest(max({}), pg_sequence_last_value(%s::regclass), 0) + 1 FROM {}"
+                "SELECT greatest(floor(max({}))::bigint, pg_sequence_last_value(%s::regclass), 0)"
+                " + 1 FROM {}"
             ).format(sql.Identifier(column.name), sql.Identifier(table.name))
             row = connection.execute(query, (column.sequence,)).fetchone()
             assert row is not None

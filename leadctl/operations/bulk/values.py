@@ -81,8 +81,8 @@ def value_maker(column: sa.Column[Any], rules: Rules, made: str | None) -> Maker
 
 
 def plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
-    """Return the type below decorators."""
-    while isinstance(kind, TypeDecorator):
+    """Return the type below decorators; Interval is one over a time, which PostgreSQL ignores."""
+    while isinstance(kind, TypeDecorator) and not isinstance(kind, sa.Interval):
         kind = kind.impl_instance
     return kind
 
@@ -103,7 +103,7 @@ def _of_type(
     if isinstance(kind, sa.Boolean):
         usual = 0.2 if name.startswith(("not_", "no_")) or "delete" in name else 0.8
         return Pick({"t": usual, "f": 1 - usual} | ({None: null} if null else {}), name)
-    if isinstance(kind, sa.Numeric | sa.Integer):
+    if isinstance(kind, sa.Numeric | sa.Float | sa.Integer):
         return _number(kind, name, rules, null)
     if is_time(kind):
         return _time(name, rules, made, null)
@@ -136,9 +136,10 @@ def _number(kind: TypeEngine[Any], name: str, rules: Rules, null: float) -> Make
         limit = _SMALL if isinstance(kind, sa.SmallInteger) else max(_LARGE, int(low) * 2)
         most = rules.most.get(name, min(limit, int(low) + 1000))
         return Whole(int(low), int(most), 1 if name in rules.most else 3, null, name)
-    assert isinstance(kind, sa.Numeric)
-    places = 2 if kind.scale is None else kind.scale
-    widest = 10.0 ** (kind.precision - places) if kind.precision is not None else 1e12
+    places, widest = 2, 1e12
+    if isinstance(kind, sa.Numeric) and kind.precision is not None:
+        places = kind.scale or 0
+        widest = 10.0 ** (kind.precision - places)
     high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-places)
     return Fraction(low, high, places, null, name)
 
@@ -157,7 +158,7 @@ def _array(kind: sa.ARRAY[Any]) -> Maker | None:
     item = plain_type(kind.item_type)
     if isinstance(item, sa.Enum):
         return choice(*(f"{{{value}}}" for value in item.enums))
-    if isinstance(item, sa.Integer | sa.Numeric):
+    if isinstance(item, sa.Integer | sa.Numeric | sa.Float):
         return choice("{}", "{1}", "{2,3}", "{5,8,13}")
     if isinstance(item, sa.String):
         return Pick(dict.fromkeys(("{}", "{new}", "{vip}", "{new,vip}", "{old,trial}"), 1.0))
