@@ -15,6 +15,7 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
@@ -40,6 +41,7 @@ RESULTS: dict[str, type] = {
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
     "seed": SeedResult,
+    "seed --bulk": BulkResult,
     "reset": ResetResult,
     "stats": Overview,
     "stats REPORT": ReportResult,

@@ -58,7 +58,7 @@ def seed(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """Insert the app's fixtures where they are missing; --bulk adds synthetic rows instead.
+    """Insert the app's fixtures where they are missing, or synthetic rows.
 
     A row that is there stays as it is, whatever was changed in it. Synthetic rows come all or
     not at all; a protected database wants its name by --confirm for them.
