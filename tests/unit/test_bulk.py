@@ -1,5 +1,6 @@
 """The arithmetic of synthetic rows: who belongs to whom, when, how many, and what differs."""
 
+import json
 import re
 from datetime import date
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from leadctl.apps.synthetic import keys
 from leadctl.apps.synthetic.calendar import DAY, Calendar
 from leadctl.apps.synthetic.layout import Layout, Placement
-from leadctl.apps.synthetic.makers import Json, Pick, phrases
+from leadctl.apps.synthetic.makers import Json, Pick
+from leadctl.apps.synthetic.pools import documents, phrases
 from leadctl.errors import InvalidFlag
 from leadctl.models.phone import E164
 from leadctl.operations.bulk.checks import read_checks
@@ -134,11 +136,7 @@ def test_weights_are_proportions() -> None:
 
 
 def test_json_is_json() -> None:
-    import json
-
-    from leadctl.apps.synthetic.makers import _documents
-
-    pool = _documents(json.dumps(Json(({"a": {"b": "{noun}"}}, ["{city}"])).forms))
+    pool = documents(json.dumps(Json(({"a": {"b": "{noun}"}}, ["{city}"])).forms))
     assert len(pool) == 65_536
     assert set(json.loads(pool[0])) == {"a"}
     assert isinstance(json.loads(pool[1]), list)

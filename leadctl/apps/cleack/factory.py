@@ -19,8 +19,8 @@ from leadctl.apps.synthetic.makers import (
     Unique,
     Whole,
     choice,
-    phrases,
 )
+from leadctl.apps.synthetic.pools import phrases
 from leadctl.apps.synthetic.shapes import Factory, Shape
 
 _DAY = 86_400

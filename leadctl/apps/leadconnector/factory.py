@@ -10,8 +10,8 @@ from leadctl.apps.synthetic.makers import (
     Pick,
     Reference,
     Unique,
-    phrases,
 )
+from leadctl.apps.synthetic.pools import phrases
 from leadctl.apps.synthetic.shapes import Factory, Shape
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

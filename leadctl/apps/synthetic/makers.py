@@ -6,22 +6,22 @@ that a plan can be sent to another process; a factory's own functions are makers
 """
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from itertools import zip_longest
 from typing import Any
 
 from leadctl.apps.synthetic import keys
-from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World, escaped
-from leadctl.apps.synthetic.words import words
-
-_POOL = 1 << 16
-_PHRASES = 1 << 12
-"""Different values in a pool of what is long or many: the processor's caches hold that."""
-
+from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World
+from leadctl.apps.synthetic.pools import (
+    POOL_SIZE,
+    address_heads,
+    documents,
+    phrases,
+    weighted,
+    wholes,
+)
 
 # --- Unique values --------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class Email:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         unique = Unique("token")(chunk)
-        heads = chunk.draw("email", _address_heads())
+        heads = chunk.draw("email", address_heads())
         return [head.replace("@", token + "@") for head, token in zip(heads, unique, strict=True)]
 
 
@@ -199,7 +199,7 @@ class Pick:
     @property
     def pool(self) -> list[Any]:
         """65536 values, each as often as its weight says."""
-        return _pool(tuple(self.weights.items()))
+        return weighted(tuple(self.weights.items()))
 
     def __hash__(self) -> int:
         return hash((tuple(self.weights.items()), self.name))
@@ -257,7 +257,7 @@ class Whole:
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
-        made = chunk.draw(str(self), _wholes(self.low, self.high, self.tail))
+        made = chunk.draw(str(self), wholes(self.low, self.high, self.tail))
         return with_nulls(chunk, str(self), made, self.null)
 
 
@@ -273,7 +273,7 @@ class Fraction:
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
-        scale = (self.high - self.low) / _POOL
+        scale = (self.high - self.low) / POOL_SIZE
         made: Values = [
             f"{self.low + bits * scale:.{self.places}f}" for bits in chunk.bits(str(self))
         ]
@@ -315,7 +315,7 @@ class Json:
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
-        pool = _documents(json.dumps(self.forms, ensure_ascii=False))
+        pool = documents(json.dumps(self.forms, ensure_ascii=False))
         made = chunk.draw(f"json {self.forms}", pool)
         return with_nulls(chunk, f"json {self.forms}", made, self.null)
 
@@ -352,7 +352,7 @@ class After:
         """Make the values of a chunk."""
         before = chunk.of_owner(self.column) if self.of_owner else chunk[self.column]
         limit = chunk.world.calendar.seconds + (self.high if self.ahead else 0)
-        delays = chunk.draw(str(self), _wholes(self.low, self.high, 3))
+        delays = chunk.draw(str(self), wholes(self.low, self.high, 3))
         made: Values = [
             None if time is None else later if (later := time + delay) < limit else limit
             for time, delay in zip(before, delays, strict=True)
@@ -366,80 +366,12 @@ class After:
         return with_nulls(chunk, str(self), made, self.null)
 
 
-# --- Pools ----------------------------------------------------------------------------------
-
-
 def with_nulls(chunk: Chunk, name: str, values: Values, share: float) -> Values:
     """Return the values with a share of them replaced by NULL."""
     if not share:
         return values
-    limit = int(share * _POOL)
+    limit = int(share * POOL_SIZE)
     return [
         None if bits < limit else value
         for value, bits in zip(values, chunk.bits(f"null {name}"), strict=True)
     ]
-
-
-@cache
-def phrases(form: str) -> list[str]:
-    """Return 65536 texts of a form, escaped for COPY; 4096 of them differ."""
-    rng = random.Random(form)  # noqa: S311 - made up, not secret
-    marked = form.replace("{{", "\x01").replace("}}", "\x02")
-    parts = marked.replace("}", "{").split("{")
-    texts = [text.replace("\x01", "{").replace("\x02", "}") for text in parts[::2]]
-    names = parts[1::2]
-    pools = [words(name) for name in names]
-    columns = [[pool[int(rng.random() * len(pool))] for _ in range(_PHRASES)] for pool in pools]
-    made = [escaped(texts[0])] * _PHRASES
-    for column, text in zip(columns, map(escaped, texts[1:]), strict=True):
-        made = [before + word + text for before, word in zip(made, column, strict=True)]
-    return made * (_POOL // _PHRASES)
-
-
-@cache
-def _documents(forms: str) -> list[str]:
-    """Return 65536 JSON texts, of several forms in turn."""
-    pools = [_document(form) for form in json.loads(forms)]
-    return [pools[index % len(pools)][index] for index in range(_POOL)]
-
-
-def _document(form: Any) -> list[str]:
-    """Return JSON texts of a form; braces that are JSON's are no phrase's."""
-    text = json.dumps(form, ensure_ascii=False).replace("{", "{{").replace("}", "}}")
-    for name in _NAMES:
-        text = text.replace("{{" + name + "}}", "{" + name + "}")
-    return phrases(text)
-
-
-_NAMES = ("first", "last", "city", "country", "trade", "adjective", "noun", "verb", "number")
-
-
-@cache
-def _address_heads() -> list[str]:
-    names = phrases("{first}.{last}.@")
-    domains = words("email_domain")
-    return [
-        name.lower().translate(_PLAIN) + domains[index * 31 % len(domains)]
-        for index, name in enumerate(names)
-    ]
-
-
-_PLAIN = str.maketrans("éèüöó", "eeuoo")
-
-
-@cache
-def _pool(weights: tuple[tuple[Any, float], ...]) -> list[Any]:
-    total, passed = sum(weight for _, weight in weights), 0.0
-    pool: list[Any] = []
-    for value, weight in weights:
-        passed += weight
-        pool += [value] * (round(passed / total * _POOL) - len(pool))
-    return pool
-
-
-@cache
-def _wholes(low: int, high: int, tail: int) -> list[int]:
-    # In integers: a float's power is not the same on every machine.
-    width, full = high - low + 1, _POOL**tail
-    made = [low + width * index**tail // full for index in range(0, _POOL, _POOL // _PHRASES)]
-    return made * (_POOL // _PHRASES)

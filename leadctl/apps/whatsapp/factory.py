@@ -12,8 +12,8 @@ from leadctl.apps.synthetic.makers import (
     Unique,
     Whole,
     choice,
-    phrases,
 )
+from leadctl.apps.synthetic.pools import phrases
 from leadctl.apps.synthetic.shapes import Factory, Shape
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
