@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    config,
+    db,
+    health,
+    history,
+    keys,
+    migrate,
+    reset,
+    seed,
+    stats,
+    studio,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -43,6 +54,7 @@ app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
+app.leaf("studio", _ROWS)(studio.studio)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)

@@ -28,6 +28,7 @@ READS = {
     "migrate history",
     "migrate status",
     "stats",
+    "studio",
 }
 ADDS = {"db start", "db stop", "keys rotate", "migrate", "migrate new", "migrate up", "seed"}
 """What changes something and loses nothing."""

@@ -34,6 +34,7 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "user": None,
+    "table": "users",
 }
 
 
