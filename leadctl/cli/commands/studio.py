@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -195,7 +196,8 @@ def _record(
         elif output == "json" and found.key is not None:
             _write(record_document(found.record(as_json_text=True)))
         else:
-            _write(_lines(run, found.stream(as_json_text=output != "csv")))
+            with closing(found.stream(as_json_text=output != "csv")) as stream:
+                _write(_lines(run, stream))
 
 
 def _by_the_page(selection: "Selection") -> "Selection":

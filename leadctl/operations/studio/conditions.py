@@ -15,7 +15,7 @@ from leadctl.operations.studio.fragment import Fragment, build, join, operator, 
 from leadctl.operations.studio.masking import Masking
 from leadctl.operations.studio.shape import ColumnShape, Shape, Type
 
-_NUMBER = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,2})?$"
+_NUMBER = r"^-?[0-9]{1,200}(\.[0-9]{1,200})?([eE][+-]?[0-9]{1,2})?$"
 """What is compared as a number within JSON: any that PostgreSQL's numeric holds."""
 _NOT_TEXT = (
     r"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"

@@ -41,8 +41,20 @@ class Order:
     tellable: bool
     """Whether the keys' values may be shown: none of them is masked."""
 
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the rows that follow each other: which they are, and by what they are in order.
+
+    Columns in which all of its rows are equal are not in its order: of NULLs the server does not
+    see that they are, and would sort by them instead of reading an index.
+    """
+
+    condition: Fragment
+    keys: tuple[SortKey, ...]
+
     @property
-    def clause(self) -> Fragment:
+    def order(self) -> Fragment:
         """The ORDER BY clause; empty where there is nothing to order by."""
         if not self.keys:
             return build("")
@@ -113,16 +125,31 @@ def decode(text: str, shape: Shape, order: Order) -> Cursor:
     return cursor
 
 
-def segments(connection: Connection, order: Order, cursor: Cursor) -> Iterator[Fragment]:
-    """Yield conditions for what comes after a row, in the order in which it comes.
+def everything(order: Order) -> Segment:
+    """Return all rows as one segment."""
+    return Segment(build("true"), order.keys)
+
+
+def from_the_start(order: Order) -> list[Segment]:
+    """Return all rows, those apart that have nothing to be sorted by: they are equal in that."""
+    if not order.keys or order.keys[0].column.not_null:
+        return [everything(order)]
+    first = order.keys[0]
+    nothing = Segment(build("{} IS NULL", first.column.identifier), order.keys[1:])
+    others = Segment(build("{} IS NOT NULL", first.column.identifier), order.keys)
+    return [nothing, others] if first.descending else [others, nothing]
+
+
+def beyond(connection: Connection, order: Order, cursor: Cursor) -> Iterator[Segment]:
+    """Yield what comes after a row, in the order in which it comes.
 
     Raises InvalidFlag where the cursor holds what is no value of its column.
     """
     values = [_typed(connection, key, text) for key, text in zip(order.keys, cursor, strict=True)]
     for depth in reversed(range(len(order.keys))):
         equal = [_same(key, each) for key, each in zip(order.keys, values[:depth], strict=False)]
-        for beyond in _beyond(order.keys[depth], values[depth]):
-            yield join(" AND ", [*equal, beyond])
+        for part in _beyond(order.keys[depth:], values[depth]):
+            yield Segment(join(" AND ", [*equal, part.condition]), part.keys)
 
 
 def _typed(connection: Connection, key: SortKey, text: str | None) -> Fragment | None:
@@ -141,13 +168,14 @@ def _same(key: SortKey, given: Fragment | None) -> Fragment:
     return build("{} {} {}", key.column.identifier, operator(key.column.base.order("=")), given)
 
 
-def _beyond(key: SortKey, given: Fragment | None) -> Iterator[Fragment]:
+def _beyond(keys: tuple[SortKey, ...], given: Fragment | None) -> Iterator[Segment]:
+    key = keys[0]
     column = key.column.identifier
     if given is None:
         if key.descending:
-            yield build("{} IS NOT NULL", column)
+            yield Segment(build("{} IS NOT NULL", column), keys)
         return
     symbol = key.column.base.order("<" if key.descending else ">")
-    yield build("{} {} {}", column, operator(symbol), given)
+    yield Segment(build("{} {} {}", column, operator(symbol), given), keys)
     if not key.descending and not key.column.not_null:
-        yield build("{} IS NULL", column)
+        yield Segment(build("{} IS NULL", column), keys[1:])

@@ -1,7 +1,7 @@
 """The rows of a table: a page of them for people, or a stream of any number for programs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -80,10 +80,15 @@ class Stream:
         self.more = False
         self.after: str | None = None
         self._reading = reading
+        self._rows = reading.rows()
+
+    def close(self) -> None:
+        """Stop reading, wherever it is."""
+        self._rows.close()
 
     def __iter__(self) -> Iterator[Row]:
         last: Row = ()
-        for number, row in enumerate(self._reading.rows()):
+        for number, row in enumerate(self._rows):
             if number == self._reading.selection.limit:
                 self.more = True
                 self.after = self._reading.cursor(last)
@@ -124,7 +129,9 @@ def streamed(
 ) -> Iterator[Stream]:
     """Open a stream of rows, each value as text or as JSON.  Raises as `read_page` does."""
     with looking(access, **facts(table, selection)) as session:
-        yield stream_of(session, session.shape(table), selection, as_json_text=as_json_text)
+        shape = session.shape(table)
+        with closing(stream_of(session, shape, selection, as_json_text=as_json_text)) as stream:
+            yield stream
 
 
 def stream_of(
@@ -165,12 +172,9 @@ class _Reading:
         conditions = tuple(parse(text) for text in selection.where)
         given = where(self._connection, shape, conditions, secrets.mask)
         self._where = join(" AND ", [given, *also])
-        self._segments = [build("true")]
-        if selection.after is not None:
-            cursor = keyset.decode(selection.after, shape, self.order)
-            self._segments = list(keyset.segments(self._connection, self.order, cursor))
+        self._segments = self._parts()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Generator[Row, None, None]:
         """Yield rows, and one more than the limit where there are more; the key's values last."""
         left = None if self.selection.limit is None else self.selection.limit + 1
         for segment in self._segments:
@@ -213,7 +217,15 @@ class _Reading:
         row = self._connection.execute(statement, {"table": table}).fetchone()
         return row[0] if row else None
 
-    def _query(self, segment: Fragment, limit: int | None) -> Fragment:
+    def _parts(self) -> list[keyset.Segment]:
+        if self.selection.after is not None:
+            cursor = keyset.decode(self.selection.after, self.shape, self.order)
+            return list(keyset.beyond(self._connection, self.order, cursor))
+        if self.selection.page > 1:  # what is skipped is counted through all of it
+            return [keyset.everything(self.order)]
+        return keyset.from_the_start(self.order)
+
+    def _query(self, segment: keyset.Segment, limit: int | None) -> Fragment:
         keys = [build("{}::text", key.column.identifier) for key in self.order.keys]
         selected = [projection.expression for projection in self._projections]
         query = build(
@@ -221,8 +233,8 @@ class _Reading:
             join(", ", [*selected, *keys]),
             self.shape.identifier,
             self._where,
-            segment,
-            self.order.clause,
+            segment.condition,
+            segment.order,
         )
         if limit is not None:
             query = build("{} LIMIT {}", query, value(limit))
@@ -231,7 +243,7 @@ class _Reading:
             query = build("{} OFFSET {}", query, value(skipped))
         return query
 
-    def _read(self, query: Fragment) -> Iterator[Row]:
+    def _read(self, query: Fragment) -> Generator[Row, None, None]:
         """Read through a cursor: a statement a batch, so that its timeout is not the reader's."""
         build("DECLARE leadctl_studio NO SCROLL CURSOR FOR {}", query).run(self._connection)
         read = _BATCH

@@ -11,11 +11,11 @@ from psycopg.rows import class_row, dict_row
 from leadctl.db.connect import Connection
 from leadctl.db.queries import beside
 from leadctl.errors import UnknownColumn, UnknownTable
-from leadctl.operations.studio.fragment import Fragment, name
+from leadctl.operations.studio.fragment import Fragment, build, name
 
 QUERIES = beside(__file__, "studio.sql")
 
-
+_ROW = "r"
 _SYMBOLS = {symbol: place for place, symbol in enumerate(("<", "<=", "=", ">=", ">"))}
 
 
@@ -83,8 +83,11 @@ class ColumnShape:
 
     @property
     def identifier(self) -> Fragment:
-        """The column's name."""
-        return name(self.name)
+        """The column of the row that is looked at.
+
+        It is qualified: alone, a name in ORDER BY would mean what is selected, which is a text.
+        """
+        return name(_ROW, self.name)
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ class Shape:
 
     @property
     def identifier(self) -> Fragment:
-        """The table's qualified name."""
-        return name(self.schema, self.name)
+        """The table's qualified name, as FROM has it."""
+        return build("{} AS {}", name(self.schema, self.name), name(_ROW))
 
     def column(self, wanted: str) -> ColumnShape:
         """Find a column: by its exact name, else by the only one that differs in case.
