@@ -12,6 +12,7 @@ from leadctl.cli.commands import (
     keys,
     migrate,
     reset,
+    schema,
     seed,
     stats,
     studio,
@@ -52,6 +53,7 @@ _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("reset", _SCHEMA)(reset.reset)
+app.add_typer(schema.group, rich_help_panel=_SCHEMA)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("studio", _ROWS)(studio.studio)
