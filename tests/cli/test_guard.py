@@ -27,6 +27,10 @@ READS = {
     "keys status",
     "migrate history",
     "migrate status",
+    "schema diagram",
+    "schema dump",
+    "schema show",
+    "schema validate",
     "stats",
     "studio",
 }

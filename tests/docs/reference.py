@@ -27,10 +27,15 @@ from leadctl.operations.migrate.new import NewRevision
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.schema.definition import Schema
+from leadctl.operations.schema.dump import SchemaDump
+from leadctl.operations.schema.validate import Validation
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.server import TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
+from leadctl.operations.studio.tables import TableList
+from leadctl.render.stream import OneRecord, Rows
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -43,6 +48,12 @@ RESULTS: dict[str, type] = {
     "reset": ResetResult,
     "stats": Overview,
     "stats REPORT": ReportResult,
+    "studio": TableList,
+    "studio TABLE": Rows,
+    "studio TABLE ROW": OneRecord,
+    "schema show, schema diagram": Schema,
+    "schema validate": Validation,
+    "schema dump": SchemaDump,
     "health-check": Health,
     "history": RunHistory,
     "keys generate": NewKey,

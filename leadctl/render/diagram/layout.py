@@ -1,11 +1,11 @@
 """Where boxes and lines stand in a diagram, in pixels; nothing here knows SVG."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leadctl.operations.schema.definition import Schema, Table
+from leadctl.operations.schema.definition import ForeignKey, Schema, Table
 from leadctl.render.diagram.graph import (
     Bend,
     Edge,
@@ -319,20 +319,28 @@ def _height(rows: int) -> float:
 
 def _edges(tables: Mapping[str, Table]) -> list[Edge]:
     """Return the foreign keys whose two ends are here; one of several columns is one line."""
-    return [
-        Edge(
-            Port(key.table, _row(tables[key.table], key.referred[:1])),
-            Port(table.name, _row(table, key.columns[:1])),
-        )
-        for table in tables.values()
-        for key in table.foreign_keys
-        if key.table in tables
-    ]
+    edges = []
+    for table in tables.values():
+        for key in table.foreign_keys:
+            if key.table in tables:
+                column, referred = _own_pair(table, key)
+                parent = Port(key.table, _row(tables[key.table], referred))
+                edges.append(Edge(parent, Port(table.name, _row(table, column))))
+    return edges
 
 
-def _row(table: Table, names: Sequence[str]) -> int:
-    places = [i for i, column in enumerate(table.columns) if column.name in names]
-    return places[0] if places else 0
+def _own_pair(table: Table, key: ForeignKey) -> tuple[str, str]:
+    """Return the columns that tell a foreign key apart: those that fewest others share.
+
+    Where every key begins with the tenant it is the last one.
+    """
+    shared = Counter(column for each in table.foreign_keys for column in each.columns)
+    pairs = list(zip(key.columns, key.referred, strict=False))
+    return min(reversed(pairs), key=lambda pair: shared[pair[0]])
+
+
+def _row(table: Table, name: str) -> int:
+    return next((i for i, column in enumerate(table.columns) if column.name == name), 0)
 
 
 def _apart(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
