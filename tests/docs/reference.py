@@ -126,7 +126,7 @@ def cli() -> str:
         "Written from the code; a test keeps it true.",
         "",
         "Every option has a variable, too: `--steps` of `leadctl migrate` is `LEADCTL_MIGRATE_STEPS`.",
-        "Only consent (`--yes`, `--confirm`) has none: what stays set is no consent.",
+        "Only consent (`--yes`, `--confirm`, `--reveal`) has none: what stays set is no consent.",
     ]
     for path, command, context in _walk(get_command(app), "leadctl", None):
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())

@@ -6,11 +6,8 @@ An error is what PostgreSQL will do wrong or slowly; a warning is what one may h
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from leadctl.operations.schema.definition import Index, Schema, Table
-
-Severity = Literal["error", "warning"]
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _LONGEST = 63
@@ -21,7 +18,8 @@ _LONGEST = 63
 class Finding:
     """A rule that is broken somewhere."""
 
-    severity: Severity
+    severity: str
+    """`error` or `warning`."""
     rule: str
     object: str
     message: str

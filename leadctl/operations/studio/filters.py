@@ -22,7 +22,7 @@ _STEP = re.compile(r'\.(?:"((?:[^"]|"")*)"|([\w$-]+))')
 _SYMBOL = re.compile(r"\s*(!=|<=|>=|!~|=|<|>|~)\s*")
 _WORD = re.compile(r"\s+(?:(not)\s+)?(in|has)(?:\s+|$)", re.IGNORECASE)
 _NULL = re.compile(r"\s+is\s+(?:(not)\s+)?null\s*\Z", re.IGNORECASE)
-_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,]*))\s*(,|\Z)')
+_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",][^,]*|))\s*(,|\Z)')
 _NEEDS_QUOTES = re.compile(r'[,"]|^\s|\s\Z')
 _LIST_MAX = 1000
 _EXAMPLES = "As: status=FAILED, created_at>=2026-01-01, email~@example.com, tags has vip, x is null"
