@@ -250,7 +250,8 @@ class _Part:
     def _routes(
         self, directed: Sequence[tuple[Port, Port]], layer: Mapping[str, int]
     ) -> list[Route]:
-        sources = list(dict.fromkeys(left for left, _ in directed))
+        lefts = [left for left, _ in directed] + [loop.child for loop in self._loops]
+        sources = list(dict.fromkeys(lefts))
         parents = {(edge.parent, edge.child) for edge in self._edges}
         routes = []
         for left, right in directed:
@@ -266,12 +267,14 @@ class _Part:
             points.append((self._x[layer[right.table]], points[-1][1]))
             bundle = self._bundles + sources.index(left)
             routes.append(Route(tuple(points), bundle, parent_first=(left, right) in parents))
-        for i, loop in enumerate(self._loops):
+        for loop in self._loops:
             column = layer[loop.parent.table]
             right_side, x = self._x[column] + self._width(column), self._lane_x(column, loop.child)
             high, low = self._height_of(loop.parent), self._height_of(loop.child)
             loop_points = ((right_side, high), (x, high), (x, low), (right_side, low))
-            routes.append(Route(loop_points, self._bundles + len(sources) + i, parent_first=True))
+            routes.append(
+                Route(loop_points, self._bundles + sources.index(loop.child), parent_first=True)
+            )
         return routes
 
 
