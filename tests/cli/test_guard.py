@@ -26,6 +26,7 @@ READS = {
     "keys generate",
     "keys status",
     "migrate history",
+    "migrate lint",
     "migrate status",
     "schema diagram",
     "schema dump",
@@ -34,7 +35,16 @@ READS = {
     "stats",
     "studio",
 }
-ADDS = {"db start", "db stop", "keys rotate", "migrate", "migrate new", "migrate up", "seed"}
+ADDS = {
+    "db start",
+    "db stop",
+    "keys rotate",
+    "migrate",
+    "migrate new",
+    "migrate resolve",
+    "migrate up",
+    "seed",
+}
 """What changes something and loses nothing."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],

@@ -35,6 +35,8 @@ PARAMETERS = {
     "limit": 10,
     "user": None,
     "table": "users",
+    "column": "email",
+    "session": 1,
 }
 
 

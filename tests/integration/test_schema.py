@@ -171,8 +171,8 @@ def test_every_rule_finds_what_breaks_it() -> None:
     result = validate(Schema("test", "public", (parent, broken), ()))
     assert not result.ok
     assert [(f.severity, f.rule, f.object) for f in result.findings] == [
-        ("error", "foreign-key-index", "Broken.parent_id"),
-        ("error", "foreign-key-type", "Broken.parent_id"),
+        ("error", "fk-index", "Broken.parent_id"),
+        ("error", "fk-type", "Broken.parent_id"),
         ("error", "names", f"Broken.{long}"),
         ("error", "primary-key", "Broken"),
         ("error", "time-zone", "Broken.at"),

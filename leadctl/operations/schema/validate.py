@@ -84,7 +84,7 @@ def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
         if not any(_serves(prefix, key.columns) for prefix in _prefixes(table)):
             yield Finding(
                 "error",
-                "foreign-key-index",
+                "fk-index",
                 place,
                 f"No index begins with it: a delete in {key.table} reads all of {table.name}.",
             )
@@ -94,7 +94,7 @@ def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
             if here and there and here.type != there.type:
                 yield Finding(
                     "error",
-                    "foreign-key-type",
+                    "fk-type",
                     place,
                     f"It is {here.type}, and {key.table}.{referred} is {there.type}.",
                 )

@@ -6,12 +6,14 @@ from leadctl.operations.schema.dump import SchemaDump
 from leadctl.operations.schema.validate import Validation
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 from leadctl.render.data import one_line
+from leadctl.render.text import counted
 
 
 def schema(result: Schema) -> list[Block]:
     """Each table with the number of its parts."""
     if not result.tables:
         return [Line(f"The {result.source}, schema {result.name} has no tables.")]
+    commented = any(table.comment for table in result.tables)
     rows = [
         (
             one_line(table.name),
@@ -19,7 +21,7 @@ def schema(result: Schema) -> list[Block]:
             ", ".join(table.primary_key),
             ", ".join(dict.fromkeys(key.table for key in table.foreign_keys)),
             _indexes(table),
-            table.comment,
+            *([table.comment] if commented else []),
         )
         for table in result.tables
     ]
@@ -32,7 +34,7 @@ def schema(result: Schema) -> list[Block]:
                 "Key",
                 "Refers to",
                 Column("Indexes", numbers=True, optional=True),
-                Column("Comment", optional=True),
+                *(["Comment"] if commented else []),
             ],
             rows,
         ),
@@ -67,7 +69,7 @@ def table(result: Schema) -> list[Block]:
     if found.uniques or found.indexes:
         indexes = [(each.name, ", ".join(each.columns), "unique") for each in found.uniques]
         indexes += [(each.name, ", ".join(each.columns), _kind(each)) for each in found.indexes]
-        blocks.append(Grid(["Index", "Columns", Column("Kind", optional=True)], indexes))
+        blocks.append(Grid(["Index", "Columns", "Kind"], indexes))
     if found.checks:
         checks = [(each.name, each.definition) for each in found.checks]
         blocks.append(Grid(["Check", "Must hold"], checks))
@@ -93,11 +95,11 @@ def validation(result: Validation) -> list[Block]:
             for each in result.findings
         ]
         blocks.append(Grid(["", "Rule", "Where", "What"], rows))
-    checked = f"{result.tables} tables in the {result.source}"
+    checked = f"{counted(result.tables, 'table')} in the {result.source}"
     if not result.findings:
         blocks.append(Line(f"{checked}: nothing found.", "good"))
     else:
-        counts = f"{errors} errors, {warnings} warnings"
+        counts = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
         blocks.append(Line(f"{checked}: {counts}.", "bad" if errors else "warn"))
     return blocks
 
@@ -114,15 +116,15 @@ def _columns(found: Table) -> Grid:
             "Column",
             "Type",
             "",
-            Column("Default", optional=True),
-            *([Column("Comment", optional=True)] if commented else []),
+            *(["Default"] if any(map(_default, found.columns)) else []),
+            *(["Comment"] if commented else []),
         ],
         [
             (
                 one_line(column.name),
                 column.type,
                 _role(found, column),
-                _default(column),
+                *([_default(column)] if any(map(_default, found.columns)) else []),
                 *([column.comment] if commented else []),
             )
             for column in found.columns

@@ -7,6 +7,7 @@ from leadctl.operations.studio.rows import Head, Page
 from leadctl.operations.studio.tables import TableEntry, TableList
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, SheetColumn
 from leadctl.render.data import many_lines, one_line
+from leadctl.render.text import counted
 
 
 def tables(result: TableList) -> list[Block]:
@@ -88,7 +89,7 @@ def _column(head: Head) -> SheetColumn:
 
 
 def _count(result: Page) -> str:
-    shown = f"{len(result.rows):,} rows" if len(result.rows) != 1 else "1 row"
+    shown = counted(len(result.rows), "row")
     if result.total is not None:
         return f"{shown} of {result.total:,}"
     if result.more and result.estimate is not None:
