@@ -7,6 +7,14 @@ from leadctl.render.text import plain
 
 _BREAKS = re.compile(r"\r\n|[\n\r\v\f\u2028\u2029]")
 _TIME = re.compile(r"(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?(?:\+00)?\Z")
+_SHORT = (
+    ("timestamp with time zone", "timestamptz"),
+    ("timestamp without time zone", "timestamp"),
+    ("time with time zone", "timetz"),
+    ("time without time zone", "time"),
+    ("character varying", "varchar"),
+    ("double precision", "float8"),
+)
 _LOOKS_LIKE_NOTHING = frozenset({"", "null"})
 
 
@@ -32,3 +40,10 @@ def many_lines(value: str | None, *, masked: bool = False) -> Cell:
     if value is None or masked or value.strip() != value or value.lower() in _LOOKS_LIKE_NOTHING:
         return one_line(value, masked=masked)
     return Cell(_BREAKS.sub("\n", value).replace("\t", "    "))
+
+
+def short_type(name: str) -> str:
+    """Return a type's shorter name, where it has one."""
+    for long, short in _SHORT:
+        name = name.replace(long, short)
+    return name

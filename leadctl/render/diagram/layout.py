@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from leadctl.operations.schema.definition import ForeignKey, Schema, Table
+from leadctl.render.data import short_type
 from leadctl.render.diagram.graph import (
     Bend,
     Edge,
@@ -37,14 +38,6 @@ _WIDEST = 1200.0
 """Tables without relations stand in rows up to this width."""
 _PHASES = 3
 _SETTLINGS = 10
-_SHORT = (
-    ("timestamp with time zone", "timestamptz"),
-    ("timestamp without time zone", "timestamp"),
-    ("time with time zone", "timetz"),
-    ("time without time zone", "time"),
-    ("character varying", "varchar"),
-    ("double precision", "float8"),
-)
 
 
 @dataclass(frozen=True)
@@ -290,13 +283,6 @@ def lines_of(table: Table) -> tuple[Line, ...]:
         )
         for column in table.columns
     )
-
-
-def short_type(name: str) -> str:
-    """Return a type's shorter name, where it has one."""
-    for long, short in _SHORT:
-        name = name.replace(long, short)
-    return name
 
 
 def cut(text: str) -> str:

@@ -5,7 +5,7 @@ from leadctl.operations.schema.definition import Index, Schema, Table
 from leadctl.operations.schema.dump import SchemaDump
 from leadctl.operations.schema.validate import Validation
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
-from leadctl.render.data import one_line
+from leadctl.render.data import one_line, short_type
 from leadctl.render.text import counted
 
 
@@ -122,7 +122,7 @@ def _columns(found: Table) -> Grid:
         [
             (
                 one_line(column.name),
-                column.type,
+                short_type(column.type),
                 _role(found, column),
                 *([_default(column)] if any(map(_default, found.columns)) else []),
                 *([column.comment] if commented else []),
@@ -134,7 +134,7 @@ def _columns(found: Table) -> Grid:
 
 def _role(found: Table, column: Definition) -> Cell:
     if column.name in found.primary_key:
-        return Cell("primary key", "strong")
+        return Cell("key", "strong")
     return Cell("null" if column.nullable else "", "dim")
 
 
