@@ -5,6 +5,7 @@ Structures" (1981): cycles are cut, each node is as far right as its longest way
 and within a layer nodes are ordered by the mean place of their neighbours.
 """
 
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def forward(names: Sequence[str], edges: Sequence[Edge]) -> list[tuple[Port, Por
                 stack.append((following, iter(after[following])))
 
     referring = {edge.child.table for edge in edges if edge.child.table != edge.parent.table}
-    for name in sorted(names, key=lambda each: (each in referring, names.index(each))):
+    for name in sorted(names, key=lambda each: each in referring):
         if name not in done:
             visit(name)
     pairs = [(e.parent, e.child) for e in edges if e.parent.table != e.child.table]
@@ -151,12 +152,17 @@ def crossings(
     for left, right in found:
         here = (place[node(left)], _row(left)), (place[node(right)], _row(right))
         between[layer[node(left)]].append(here)
-    return sum(
-        (a[0] < b[0] and a[1] > b[1]) or (a[0] > b[0] and a[1] < b[1])
-        for pairs in between.values()
-        for i, a in enumerate(pairs)
-        for b in pairs[:i]
-    )
+    return sum(_inversions([there for _, there in sorted(pairs)]) for pairs in between.values())
+
+
+def _inversions(values: Sequence[tuple[int, int]]) -> int:
+    """Count the pairs that are in the wrong order."""
+    seen: list[tuple[int, int]] = []
+    count = 0
+    for value in values:
+        count += len(seen) - bisect_right(seen, value)
+        insort(seen, value)
+    return count
 
 
 def _sweep(

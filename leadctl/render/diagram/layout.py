@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from leadctl.operations.schema.definition import ForeignKey, Schema, Table
 from leadctl.render.data import short_type
@@ -97,7 +98,8 @@ def lay_out(schema: Schema) -> Layout:
     top = width = _MARGIN
     alone: list[Table] = []
     for names in components(list(tables), edges):
-        own = [edge for edge in edges if edge.child.table in names]
+        members = set(names)
+        own = [edge for edge in edges if edge.child.table in members]
         if len(names) == 1 and not own:
             alone.append(tables[names[0]])
             continue
@@ -129,32 +131,27 @@ class _Part:
         layer = layers(names, directed)
         self._links = links(directed, layer)
         self._columns = ordered(layer, self._links)
+        self._widths = [self._widest(column) for column in self._columns]
         self._loops = [edge for edge in edges if edge.parent.table == edge.child.table]
         self._y = self._settle(top)
         self._lanes = [self._channel(i) for i in range(len(self._columns))]
         self._x = self._places()
         self.boxes = [
-            Box(name, self._x[i], self._y[name], self._width(i), self._lines[name])
+            Box(name, self._x[i], self._y[name], self._widths[i], self._lines[name])
             for i, column in enumerate(self._columns)
             for name in column
             if isinstance(name, str)
         ]
         self.routes = self._routes(directed, layer)
         self.bottom = max(self._y[each] + self._size(each) for each in self._y)
-        self.right = self._x[-1] + self._width(-1) + self._channel_width(len(self._columns) - 1)
+        self.right = self._x[-1] + self._widths[-1] + self._channel_width(len(self._columns) - 1)
 
     def _size(self, each: Node) -> float:
         return _BEND if isinstance(each, Bend) else _height(len(self._lines[each]))
 
-    def _width(self, column: int) -> float:
-        return max(
-            (
-                box_width(each, self._lines[each])
-                for each in self._columns[column]
-                if isinstance(each, str)
-            ),
-            default=_BEND,
-        )
+    def _widest(self, column: Sequence[Node]) -> float:
+        tables = [each for each in column if isinstance(each, str)]
+        return max((box_width(each, self._lines[each]) for each in tables), default=_BEND)
 
     def _offset(self, end: Port | Bend) -> float:
         return _BEND / 2 if isinstance(end, Bend) else HEADER + (end.row + 0.5) * ROW
@@ -230,43 +227,43 @@ class _Part:
         places, x = [], _MARGIN
         for i in range(len(self._columns)):
             places.append(x)
-            x += self._width(i) + self._channel_width(i)
+            x += self._widths[i] + self._channel_width(i)
         return places
 
     def _height_of(self, end: Port | Bend) -> float:
         return self._y[node(end)] + self._offset(end)
 
     def _lane_x(self, column: int, source: Port | Bend) -> float:
-        right = self._x[column] + self._width(column)
+        right = self._x[column] + self._widths[column]
         return right + 2 * _LANE + self._lanes[column][source] * _LANE
 
     def _routes(
         self, directed: Sequence[tuple[Port, Port]], layer: Mapping[str, int]
     ) -> list[Route]:
         lefts = [left for left, _ in directed] + [loop.child for loop in self._loops]
-        sources = list(dict.fromkeys(lefts))
+        sources = {left: i for i, left in enumerate(dict.fromkeys(lefts))}
         parents = {(edge.parent, edge.child) for edge in self._edges}
         routes = []
         for left, right in directed:
             first = layer[left.table]
             path: list[Port | Bend] = [left]
             path += [Bend(left, i) for i in range(first + 1, layer[right.table])]
-            points = [(self._x[first] + self._width(first), self._height_of(left))]
+            points = [(self._x[first] + self._widths[first], self._height_of(left))]
             for column, (here, there) in enumerate(
                 zip(path, [*path[1:], right], strict=True), start=first
             ):
                 x, high = self._lane_x(column, here), self._height_of(there)
                 points += [(x, points[-1][1]), (x, high)]
             points.append((self._x[layer[right.table]], points[-1][1]))
-            bundle = self._bundles + sources.index(left)
+            bundle = self._bundles + sources[left]
             routes.append(Route(tuple(points), bundle, parent_first=(left, right) in parents))
         for loop in self._loops:
             column = layer[loop.parent.table]
-            right_side, x = self._x[column] + self._width(column), self._lane_x(column, loop.child)
+            right_side, x = self._x[column] + self._widths[column], self._lane_x(column, loop.child)
             high, low = self._height_of(loop.parent), self._height_of(loop.child)
             loop_points = ((right_side, high), (x, high), (x, low), (right_side, low))
             routes.append(
-                Route(loop_points, self._bundles + sources.index(loop.child), parent_first=True)
+                Route(loop_points, self._bundles + sources[loop.child], parent_first=True)
             )
         return routes
 
@@ -337,7 +334,7 @@ def _apart(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:
 
     Least squares with an order to keep: pool adjacent violators.
     """
-    offsets = [sum(sizes[:i]) for i in range(len(sizes))]
+    offsets = [0.0, *accumulate(sizes[:-1])]
     pools: list[tuple[float, int]] = []
     for want, offset in zip(wanted, offsets, strict=True):
         pools.append((want - offset, 1))
