@@ -230,6 +230,26 @@ class UnknownReport(UsageError):
     """`stats` names a report that the app does not have."""
 
 
+class UnknownTable(UsageError):
+    """A table or view is named that the schema does not have."""
+
+
+class UnknownColumn(UsageError):
+    """A column is named that the table does not have."""
+
+
+class UnknownRelation(UsageError):
+    """`studio --follow` names no foreign key of the table, or to it."""
+
+
+class InvalidFilter(UsageError):
+    """`studio` is asked for rows in words that it cannot read, or that do not fit the columns."""
+
+
+class RowNotFound(OperationFailed):
+    """The record that was named does not exist."""
+
+
 class UnknownUser(OperationFailed):
     """`--user` names nobody."""
 
