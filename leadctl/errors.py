@@ -120,6 +120,10 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class NotAReplica(ConfigurationError):
+    """The replica that leadctl.toml names is no standby."""
+
+
 # --- Connection -----------------------------------------------------------------------------
 
 
@@ -203,7 +207,11 @@ class NoPrimaryKey(OperationFailed):
 
 
 class UnknownReport(UsageError):
-    """`stats` names a report that the app does not have."""
+    """`stats` or `inspect` names a report that there is not."""
+
+
+class UnknownCheck(UsageError):
+    """`health-check` names a check that there is not."""
 
 
 class UnknownUser(OperationFailed):

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    config,
+    db,
+    health,
+    history,
+    inspect,
+    keys,
+    migrate,
+    reset,
+    seed,
+    stats,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -45,6 +56,7 @@ app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
+app.leaf("inspect", _STATE)(inspect.inspect)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
 app.add_typer(db.group, rich_help_panel=_SETUP)

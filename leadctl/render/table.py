@@ -27,6 +27,14 @@ def write(blocks: Sequence[Block], stream: TextIO) -> None:
     stream.writelines(f"{line.rstrip()}\n" for line in rendered.splitlines())
 
 
+def dumps(blocks: Sequence[Block]) -> str:
+    """Return blocks as text, without colour and as wide as they are."""
+    from leadctl.render.terminal import render
+
+    lines = render(blocks, width=_UNBOUNDED, color=False).splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
 def _width(stream: TextIO) -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns) > 0:

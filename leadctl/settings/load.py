@@ -9,7 +9,7 @@ from typing import Any
 
 from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
 from leadctl.redact import Secret
-from leadctl.settings.model import AppConfig, EnvironmentConfig, Settings
+from leadctl.settings.model import AppConfig, EnvironmentConfig, HealthConfig, Settings
 from leadctl.settings.sources import Layer, Project, find_project, variable_layers
 
 FLAG = "flag"
@@ -48,6 +48,7 @@ def load_settings(
         config_file=project.config_file,
         environments=_environments(project),
         apps=apps,
+        health=_health(project),
         libpq=_libpq(layers),
         sources=sources,
     )
@@ -131,13 +132,29 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     return apps
 
 
+def _health(project: Project) -> dict[str, HealthConfig]:
+    return {
+        name: HealthConfig(check=name, **_fields(project, f"health.{name}", table, _HEALTH_FIELDS))
+        for name, table in _table(project, "health").items()
+    }
+
+
 _ENV_FIELDS: Mapping[str, type] = {
     "url": Secret,
     "url_command": str,
     "protected": bool,
     "role": str,
     "schema": str,
+    "replica": Secret,
 }
+_KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a text"),
+    Secret: ((str,), "a text"),
+    bool: ((bool,), "true or false"),
+    float: ((int, float), "a number"),
+}
+"""What TOML has for a field of each type, and what people call it."""
+_HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
 _APP_FIELDS: Mapping[str, type] = dict.fromkeys(
     ("models", "migrations", "seed", "reports", "rules", "schema"), str
 )
@@ -157,9 +174,8 @@ def _fields(
                 f"[{place}] in {_file_name(project)} has a key that leadctl does not know: {key}",
                 hint=_suggest(key, allowed, "Remove it"),
             )
-        plain = str if allowed[key] is Secret else allowed[key]
-        if not isinstance(value, plain):
-            kind = {str: "a text", bool: "true or false"}[plain]
+        types, kind = _KINDS[allowed[key]]
+        if type(value) not in types:
             raise InvalidSetting(
                 f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
                 hint=f"Allowed is {kind}.",
@@ -169,7 +185,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps"}
+    known = _SCALARS | {"env", "apps", "health"}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(
