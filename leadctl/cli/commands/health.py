@@ -1,6 +1,6 @@
 """`leadctl health-check`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,20 +9,30 @@ from leadctl.cli.run import Run, command
 from leadctl.settings.duration import parse_seconds
 
 
-@command(outputs=("table", "json", "nagios"))
+def _time(flag: str, help_text: str) -> Any:
+    return typer.Option(flag, metavar="TIME", help=help_text, show_envvar=False)
+
+
+def _names(flag: str, help_text: str) -> Any:
+    return typer.Option(flag, metavar="NAME", help=help_text, show_envvar=False)
+
+
+@command(outputs=("table", "json", "nagios", "prometheus"))
 def health_check(
     run: Run,
     *,
-    wait: Annotated[
-        str,
-        typer.Option(
-            "--wait",
-            metavar="TIME",
-            help="Try that long to reach the server, as 30s.",
-            show_default=False,
-            show_envvar=False,
-        ),
-    ] = "0",
+    check: Annotated[
+        list[str] | None, _names("--check", "Run this check only; repeatable.")
+    ] = None,
+    skip: Annotated[list[str] | None, _names("--skip", "Leave this check out; repeatable.")] = None,
+    list_checks: Annotated[
+        bool, typer.Option("--list", help="List the checks and thresholds.", show_envvar=False)
+    ] = False,
+    wait: Annotated[str, _time("--wait", "Try that long to reach the server.")] = "0s",
+    timeout: Annotated[str, _time("--timeout", "End after that long, come what may.")] = "20s",
+    interval: Annotated[
+        str, _time("--interval", "Look at counters twice, so far apart, as 5s.")
+    ] = "0s",
 ) -> None:
     """Check the database, each check with evidence and next step.
 
@@ -30,21 +40,37 @@ def health_check(
     unknown, a server that cannot be reached is critical.
     """
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.health.health import health
-    from leadctl.render import nagios
-    from leadctl.render.views.health import health as view
+    from leadctl.operations.health.health import Timing, health
+    from leadctl.operations.health.selection import listing, select
+    from leadctl.render import nagios, prometheus
+    from leadctl.render.views import health as views
 
-    try:
-        seconds = parse_seconds(wait)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--wait") from None
+    selection = select(run.settings, check or (), skip or ())
+    if list_checks:
+        run.emit(listing(selection), views.listing)
+        return
+    timing = Timing(
+        timeout=_seconds(timeout, "--timeout"),
+        interval=_seconds(interval, "--interval"),
+        wait=_seconds(wait, "--wait"),
+    )
+    if timing.interval >= timing.timeout:
+        raise typer.BadParameter("it is shorter than --interval", param_hint="--timeout")
     result = health(
         run.target(),
         run.app,
         lambda: keyring_of(run.settings),
+        selection,
+        timing,
         app_was_named=run.settings.source("app") != "default",
-        wait=seconds,
         narrate=run.narrate,
     )
-    run.emit(result, view, nagios=nagios.line)
+    run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.text)
     raise typer.Exit(NAGIOS[result.status])
+
+
+def _seconds(text: str, flag: str) -> float:
+    try:
+        return parse_seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from None

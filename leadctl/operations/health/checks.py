@@ -9,15 +9,15 @@ from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
-from leadctl.operations.health.check import Check, CheckResult, CheckStatus, Facts
+from leadctl.operations.health import activity, objects
+from leadctl.operations.health import server as whole_server
+from leadctl.operations.health.check import Check, CheckResult, CheckStatus
+from leadctl.operations.health.drift import drift
 from leadctl.operations.health.encryption import encryption
+from leadctl.operations.health.facts import Facts
 from leadctl.operations.migrate.revisions import read_history
 
 _OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
-
-_LATENCY_MS = (100.0, 1000.0)
-_CONNECTIONS_PERCENT = (90.0, 95.0)
-"""Warning and critical; of connections as check_postgres has them."""
 
 
 def server(facts: Facts) -> CheckResult:
@@ -34,28 +34,23 @@ def latency(facts: Facts) -> CheckResult:
         facts.connection.execute("SELECT 1")
         times.append((time.perf_counter() - began) * 1000)
     found = round(median(times), 2)
-    return CheckResult(
+    return facts.graded(
         "latency",
-        _graded(found, _LATENCY_MS),
         found,
-        "ms",
         f"{found:g} ms a round trip",
-        "" if found < _LATENCY_MS[0] else "Look at the network and at the server's load.",
+        "Look at the network and at the server's load.",
     )
 
 
 def connections(facts: Facts) -> CheckResult:
     """How many of the server's connections are used."""
     used, limit = facts.query("connections")[0]
-    percent = round(100 * used / limit, 1)
-    found = _graded(percent, _CONNECTIONS_PERCENT)
-    return CheckResult(
+    return facts.graded(
         "connections",
-        found,
-        percent,
-        "%",
+        round(100 * used / limit, 1),
         f"{used} of {limit} used",
-        "" if found is _OK else "End idle sessions, use a pooler, or raise max_connections.",
+        "End idle sessions, use a pooler, or raise max_connections. "
+        "See: leadctl inspect connections",
     )
 
 
@@ -164,16 +159,33 @@ CHECKS: tuple[Check, ...] = (
     connections,
     schema,
     migrations,
+    drift,
     seed,
     indexes,
     encryption,
+    objects.invalid_indexes,
+    objects.duplicate_indexes,
+    objects.missing_indexes,
+    objects.unvalidated_constraints,
+    objects.sequences,
+    objects.vacuum,
+    objects.bloat,
+    objects.cache_hit,
+    objects.index_usage,
+    activity.blocking,
+    activity.idle_in_transaction,
+    activity.long_queries,
+    activity.prepared_transactions,
+    activity.slow_queries,
+    whole_server.transaction_age,
+    whole_server.multixact_age,
+    whole_server.deadlocks,
+    whole_server.temporary_files,
+    whole_server.checksums,
+    whole_server.replication,
+    whole_server.replication_slots,
+    whole_server.archiving,
 )
-
-
-def _graded(value: float, thresholds: tuple[float, float]) -> CheckStatus:
-    if value >= thresholds[1]:
-        return _CRITICAL
-    return _WARNING if value >= thresholds[0] else _OK
 
 
 def _skipped(name: str, why: str) -> CheckResult:

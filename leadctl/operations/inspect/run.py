@@ -82,6 +82,22 @@ def inspect(target: Target, wanted: Iterable[Report], narrate: Narrate) -> Inspe
         )
 
 
+def ask(
+    connection: Connection, report: Report, schema: str, extension_schema: str | None
+) -> list[dict[str, Any]]:
+    """Return a report's rows; what an extension brings is looked for in its schema.
+
+    Raises psycopg.Error.
+    """
+    block = block_of(report, connection.info.server_version)
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        if extension_schema is not None:
+            identifiers = [sql.Identifier(schema), sql.Identifier(extension_schema)]
+            path = sql.SQL(", ").join(identifiers).as_string(connection)
+            cursor.execute("SELECT set_config('search_path', %s, true)", (path,))
+        return cursor.execute(block.sql, {"schema": schema}).fetchall()
+
+
 def missing_extension(name: str, schema: str | None) -> str | None:
     """Say why a report that needs an extension cannot run; None where it is there."""
     if schema is not None:
@@ -96,12 +112,6 @@ def why_not(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it took longer than {STATEMENT_SECONDS:g} s"
     return error.diag.message_primary or str(error).partition("\n")[0]
-
-
-def search_path(connection: Connection, schema: str, extension: str) -> str:
-    """Return a search path for a report: the target's schema, then the extension's."""
-    path = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(extension)])
-    return path.as_string(connection)
 
 
 def _facts(connection: Connection) -> _Facts:
@@ -124,11 +134,7 @@ def _run(connection: Connection, schema: str, facts: _Facts, report: Report) -> 
         skipped = "the connection was lost"
     if skipped is None:
         try:
-            with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-                if home is not None:
-                    path = search_path(connection, schema, home)
-                    cursor.execute("SELECT set_config('search_path', %s, true)", (path,))
-                found = cursor.execute(block.sql, {"schema": schema}).fetchall()
+            found = ask(connection, report, schema, home)
         except psycopg.Error as error:
             skipped = why_not(error)
         else:
