@@ -1,12 +1,20 @@
 """`leadctl health-check`."""
 
-from typing import Annotated, Any
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leadctl.cli.exit_codes import NAGIOS
+from leadctl.cli.options import Yes
 from leadctl.cli.run import Run, command
 from leadctl.settings.duration import parse_seconds
+
+if TYPE_CHECKING:
+    from leadctl.operations.health.health import Health
+    from leadctl.operations.health.selection import Selection
 
 
 def _time(flag: str, help_text: str) -> Any:
@@ -30,6 +38,16 @@ def health_check(
     ] = False,
     wait: Annotated[str, _time("--wait", "Try that long to reach the server.")] = "0s",
     timeout: Annotated[str, _time("--timeout", "End after that long, come what may.")] = "20s",
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Mend what can be mended without losing anything; asks before each step.",
+            show_envvar=False,
+            allow_from_autoenv=False,
+        ),
+    ] = False,
+    yes: Yes = False,
     interval: Annotated[
         str, _time("--interval", "Look at counters twice, so far apart, as 5s.")
     ] = "0s",
@@ -56,7 +74,8 @@ def health_check(
     )
     if timing.interval >= timing.timeout:
         raise typer.BadParameter("it is shorter than --interval", param_hint="--timeout")
-    result = health(
+    check_all = functools.partial(
+        health,
         run.target(),
         run.app,
         lambda: keyring_of(run.settings),
@@ -65,8 +84,23 @@ def health_check(
         app_was_named=run.settings.source("app") != "default",
         narrate=run.narrate,
     )
+    result = _fixed(run, selection, yes=yes, check_all=check_all) if fix else check_all()
     run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.text)
     raise typer.Exit(NAGIOS[result.status])
+
+
+def _fixed(
+    run: Run, selection: "Selection", *, yes: bool, check_all: Callable[[], "Health"]
+) -> "Health":
+    """Mend what can be mended, then check."""
+    from leadctl.operations.health.check import name_of
+    from leadctl.operations.health.fix import Patience
+    from leadctl.operations.health.fix import fix as operation
+
+    names = [name_of(check) for check in selection.checks]
+    patience = Patience(run.settings.lock_wait, run.settings.lock_timeout)
+    fixes = operation(run.target(), run.app, names, run.consent(yes=yes), patience, run.narrate)
+    return replace(check_all(), fixes=fixes)
 
 
 def _seconds(text: str, flag: str) -> float:

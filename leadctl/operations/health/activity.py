@@ -53,7 +53,7 @@ def prepared_transactions(facts: Facts) -> CheckResult:
         "prepared-transactions",
         round(oldest["seconds"], 1),
         f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s",
-        f"Run COMMIT PREPARED or ROLLBACK PREPARED '{oldest['gid']}' in {oldest['database']}.",
+        f"Run COMMIT PREPARED or ROLLBACK PREPARED '{oldest['gid']}'.",
     )
 
 

@@ -9,12 +9,13 @@ from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
+from leadctl.db.connect import Connection
 from leadctl.operations.health import activity, objects
 from leadctl.operations.health import server as whole_server
 from leadctl.operations.health.check import Check, CheckResult, CheckStatus
 from leadctl.operations.health.drift import drift
 from leadctl.operations.health.encryption import encryption
-from leadctl.operations.health.facts import Facts
+from leadctl.operations.health.facts import QUERIES, Facts
 from leadctl.operations.migrate.revisions import read_history
 
 _OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
@@ -148,7 +149,7 @@ def indexes(facts: Facts) -> CheckResult:
             len(missing) + len(invalid),
             "bad",
             "; ".join(what),
-            "Build it again with CREATE INDEX CONCURRENTLY, as the revision that made it says.",
+            "Build them with: leadctl health-check --fix; a constraint's as its revision says.",
         )
     return CheckResult("indexes", _OK, 0, "bad", f"{len(recorded)} recorded, all valid")
 
@@ -169,6 +170,7 @@ CHECKS: tuple[Check, ...] = (
     objects.unvalidated_constraints,
     objects.sequences,
     objects.vacuum,
+    objects.statistics,
     objects.bloat,
     objects.cache_hit,
     objects.index_usage,
@@ -195,6 +197,23 @@ def _skipped(name: str, why: str) -> CheckResult:
 def _identity_is_protected(facts: Facts) -> bool:
     identity = state.read_identity(facts.connection)
     return identity is not None and identity.protected
+
+
+def missing_recorded(
+    connection: Connection, schema: str, fingerprint: Mapping[str, Any]
+) -> list[str]:
+    """Return the definitions of recorded indexes that are not there, but not of constraints'."""
+    block = QUERIES.get("indexes", connection.info.server_version)
+    found = {row[0] for row in connection.execute(block, {"schema": schema})}
+    objects: Mapping[str, Mapping[str, Any]] = fingerprint.get("objects", {})
+    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
+    return [
+        str(attributes["definition"])
+        for key, attributes in objects.items()
+        if key.startswith("index ")
+        and attributes["table"] in own
+        and key.removeprefix("index ") not in found
+    ]
 
 
 def _recorded_indexes(fingerprint: Mapping[str, Any]) -> set[str]:

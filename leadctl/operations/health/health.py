@@ -16,6 +16,7 @@ from leadctl.operations.health.check import (
     Check,
     CheckResult,
     CheckStatus,
+    FixResult,
     Skip,
     name_of,
     reports_of,
@@ -59,6 +60,8 @@ class Health:
     schema: str
     app: str
     checks: tuple[CheckResult, ...]
+    fixes: tuple[FixResult, ...] = ()
+    """What `--fix` did before the checks were run again."""
 
 
 def health(

@@ -104,6 +104,19 @@ def vacuum(facts: Facts) -> CheckResult:
     )
 
 
+@asks("vacuum")
+def statistics(facts: Facts) -> CheckResult:
+    """The planner has statistics of every table of size."""
+    rows = facts.rows_of_schema("vacuum")
+    never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
+    return facts.graded(
+        "statistics",
+        len(never),
+        f"never analysed: {_listed(never, 'table')}" if never else "every large table was analysed",
+        "Analyse them with: leadctl health-check --fix",
+    )
+
+
 def bloat(facts: Facts) -> CheckResult:
     """No table or index of size is mostly empty space, by estimate."""
     if not facts.tables:

@@ -34,6 +34,7 @@ DEFAULTS: Mapping[str, Limits] = {
     "unvalidated-constraints": Limits(1, None, "constraints"),
     "sequences": Limits(85, 95, "%"),
     "vacuum": Limits(200, None, "%"),
+    "statistics": Limits(1, None, "tables"),
     "bloat": Limits(20, None, "%"),
     "cache-hit": Limits(99, 94, "%", below=True),
     "index-usage": Limits(95, None, "%", below=True),

@@ -1,11 +1,12 @@
--- What goes on now, on the whole server: sessions, locks, queries.
+-- What goes on now in this database: sessions, locks, queries.
 
 -- name: blocking
 -- what: Who waits for whom?  A session that waits stands below the one that it waits for.
 -- versions: 15-
 WITH RECURSIVE waiting AS (
     SELECT DISTINCT l.pid, b.pid AS blocker
-    FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) AS l
+    FROM (SELECT DISTINCT k.pid FROM pg_locks k JOIN pg_stat_activity a ON a.pid = k.pid
+          WHERE NOT k.granted AND a.datname = current_database()) AS l
     CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS b (pid)
 ), tree AS (
     SELECT DISTINCT w.blocker AS pid, NULL::int AS blocked_by, ARRAY[w.blocker] AS path
@@ -43,26 +44,28 @@ ORDER BY l.granted, a.xact_start NULLS LAST, l.pid, relation, l.mode
 -- name: long_queries
 -- what: Which statements run, the longest first?
 -- versions: 15-
-SELECT pid, datname::text AS database, usename::text AS "user", application_name AS application,
+SELECT pid, usename::text AS "user", application_name AS application,
        extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds,
        concat_ws(': ', wait_event_type, wait_event) AS waits_for, left(query, 500) AS query
 FROM pg_stat_activity
 WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND datname = current_database()
 ORDER BY query_start, pid
 
 -- name: idle_in_transaction
 -- what: Which sessions hold a transaction open and do nothing in it, the longest first?
 -- versions: 15-
-SELECT pid, datname::text AS database, usename::text AS "user", application_name AS application,
+SELECT pid, usename::text AS "user", application_name AS application,
        extract(epoch FROM clock_timestamp() - state_change)::float8 AS idle_seconds,
        extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds,
        left(query, 500) AS last_query
 FROM pg_stat_activity
 WHERE state IN ('idle in transaction', 'idle in transaction (aborted)')
+  AND datname = current_database()
 ORDER BY state_change, pid
 
 -- name: connections
--- what: Who is connected, by database, user, application and state?
+-- what: Who is connected to the server, by database, user, application and state?
 -- versions: 15-
 SELECT datname::text AS database, usename::text AS "user", application_name AS application, state,
        count(*) AS connections,
@@ -75,9 +78,9 @@ ORDER BY connections DESC, 1, 2, 3, 4
 -- name: prepared_transactions
 -- what: Which transactions are prepared and wait for their second phase?
 -- versions: 15-
-SELECT gid, database::text, owner::text, prepared,
+SELECT gid, owner::text, prepared,
        extract(epoch FROM clock_timestamp() - prepared)::float8 AS seconds
-FROM pg_prepared_xacts ORDER BY prepared, gid
+FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared, gid
 
 -- name: progress
 -- what: How far is running maintenance: VACUUM, ANALYZE, index builds, CLUSTER, COPY, base backups?

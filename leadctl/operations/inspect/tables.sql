@@ -117,7 +117,7 @@ WITH settings AS (
     FROM pg_class c
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
 ), thresholds AS (
-    SELECT s.oid, s.relname,
+    SELECT s.oid, s.relname, s.reltuples >= 0 AS analysed,
            coalesce(o ->> 'autovacuum_enabled', 'true')::boolean
            AND current_setting('autovacuum')::boolean AS autovacuum,
            least(coalesce(o ->> 'autovacuum_vacuum_threshold',
@@ -134,7 +134,7 @@ SELECT quote_ident(t.relname) AS "table", u.n_live_tup AS live_rows, u.n_dead_tu
        t.threshold::bigint AS threshold_rows,
        round((100 * u.n_dead_tup / greatest(t.threshold, 1))::numeric, 1)::float8 AS threshold_percent,
        u.n_ins_since_vacuum AS inserted_since, u.n_mod_since_analyze AS changed_since_analyze,
-       t.autovacuum, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
+       t.autovacuum, t.analysed, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
        greatest(u.last_analyze, u.last_autoanalyze) AS last_analyze
 FROM thresholds t JOIN pg_stat_all_tables u ON u.relid = t.oid
 ORDER BY threshold_percent DESC, t.relname

@@ -1,6 +1,6 @@
 """Views of a health check."""
 
-from leadctl.operations.health.check import CheckStatus
+from leadctl.operations.health.check import CheckStatus, FixResult
 from leadctl.operations.health.health import Health
 from leadctl.operations.health.selection import CheckEntry, CheckList
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
@@ -23,6 +23,7 @@ def health(result: Health) -> list[Block]:
     ]
     place = f"{result.app} on {result.database}, schema {result.schema}"
     blocks: list[Block] = [
+        *(Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes),
         Line(f"{place}: {result.status}", _STYLES[result.status]),
         Grid(["Status", "Check", "Evidence"], rows),
     ]
@@ -32,6 +33,15 @@ def health(result: Health) -> list[Block]:
         if check.hint and check.status is not CheckStatus.OK
     ]
     return blocks
+
+
+_FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}
+
+
+def _fixed(result: FixResult) -> str:
+    return f"{result.outcome}: {result.statement}" + (
+        f": {result.message}" if result.message else ""
+    )
 
 
 def listing(result: CheckList) -> list[Block]:
