@@ -116,6 +116,8 @@ def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> 
         eventually("ok", lambda: status(cli, its_url, "replication"))
         thresholds(tmp_path, "replication", warning=0.5)
         eventually("ok", lambda: status(cli, its_url, "replication"))
+        sql(primary, "CREATE TABLE seen (n int)", "DROP TABLE seen")
+        time.sleep(1)
         sql(standby, "SELECT pg_wal_replay_pause()")
         sql(primary, "CREATE TABLE moved (n int)", "SELECT pg_sleep(0.6)", "DROP TABLE moved")
         eventually("warning", lambda: status(cli, its_url, "replication"))
@@ -168,7 +170,11 @@ def _reads_go_to_the_replica(cli: Cli, folder: Path, url: str, its_url: str) -> 
 
 def test_ids_that_near_their_end(cli: Cli) -> None:
     """A server that has used 1.35 billion transaction and multixact ids, and never froze any."""
-    old = RunningServer(18, autovacuum="off", autovacuum_naptime="1d")
+    old = RunningServer(
+        18,
+        autovacuum_freeze_max_age="2000000000",
+        autovacuum_multixact_freeze_max_age="2000000000",
+    )
     try:
         url = old.info.url("postgres")
         assert status(cli, url, "transaction-age") == "ok"
@@ -177,7 +183,7 @@ def test_ids_that_near_their_end(cli: Cli) -> None:
         reached = 1_350_000_000
         for folder, per_segment in (
             ("pg_xact", _XIDS_A_SEGMENT),
-            ("pg_multixact/offsets", _MULTIXACTS_A_SEGMENT * 2),
+            ("pg_multixact/offsets", _MULTIXACTS_A_SEGMENT),
         ):
             segment = old.data / folder / f"{reached // per_segment:04X}"
             segment.write_bytes(bytes(32 * 8192))
@@ -223,17 +229,3 @@ def test_checksums(cli: Cli) -> None:
         eventually("ok", lambda: status(cli, url, "checksums"))
     finally:
         broken.stop()
-
-
-def test_the_whole_stays_within_its_time(primary: RunningServer, cli: Cli) -> None:
-    """A catalog that is locked has every check that reads it wait; the others go on."""
-    with primary.info.connect() as connection, connection.transaction():
-        connection.execute("LOCK TABLE pg_catalog.pg_constraint IN ACCESS EXCLUSIVE MODE")
-        began = time.monotonic()
-        outcome = cli(
-            "health-check", "--timeout", "4s", "-o", "json", url=primary.info.url("postgres")
-        )
-        assert time.monotonic() - began < 12
-    found = {check["name"]: check["status"] for check in outcome.json["checks"]}
-    assert found["server"] == "ok"
-    assert found["transaction-age"] == "ok"

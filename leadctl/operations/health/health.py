@@ -25,8 +25,13 @@ from leadctl.operations.health.facts import Facts
 from leadctl.operations.health.selection import Selection
 
 _STATEMENT_SECONDS = 5.0
-_SHARE_OF_ALL = 0.25
-"""Of the time for all checks that one statement may take, where that is less."""
+_SHARE = 0.25
+"""Of the time that is left for all checks, what one statement may take where that is less: so
+those that hang leave time for the others, however many they are.
+"""
+_LEAST_SECONDS = 0.1
+_NEARLY = 0.8
+"""A limit that is this share of the one before is worth telling the server."""
 _RETRY_SECONDS = 0.5
 
 Narrate = Callable[[str], None]
@@ -42,8 +47,8 @@ class Timing:
 
     @property
     def statement(self) -> float:
-        """How long one statement may take."""
-        return min(_STATEMENT_SECONDS, self.timeout * _SHARE_OF_ALL)
+        """How long one statement may take at first."""
+        return min(_STATEMENT_SECONDS, self.timeout * _SHARE)
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckRes
     with cut_after(facts.connection, timing.timeout):
         facts.prefetch(report for check in checks for report in reports_of(check))
     results = []
+    limit = timing.statement
     for check in checks:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -127,28 +133,35 @@ def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckRes
         elif facts.connection.broken or facts.connection.closed:
             results.append(_skipped(name_of(check), "the connection was lost"))
         else:
+            shrunk = left * _SHARE < limit * _NEARLY
+            limit = max(_LEAST_SECONDS, left * _SHARE) if shrunk else limit
             with cut_after(facts.connection, left):
-                results.append(_ask(check, facts, timing))
+                results.append(_ask(check, facts, limit, set_limit=shrunk))
     return results
 
 
-def _ask(check: Check, facts: Facts, timing: Timing) -> CheckResult:
+def _ask(check: Check, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:
     name = name_of(check)
     try:
+        if set_limit:
+            milliseconds = f"{round(limit * 1000)}ms"
+            facts.connection.execute(
+                "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)
+            )
         return check(facts)
     except Skip as reason:
         return _skipped(name, str(reason))
     except psycopg.errors.InsufficientPrivilege as error:
         return _skipped(name, f"{error.diag.message_primary}")
     except psycopg.Error as error:
-        return _failed(name, facts, timing, error)
+        return _failed(name, facts, limit, error)
     except LeadctlError as error:
         return CheckResult(name, CheckStatus.CRITICAL, None, "", error.message, error.hint)
 
 
-def _failed(name: str, facts: Facts, timing: Timing, error: psycopg.Error) -> CheckResult:
+def _failed(name: str, facts: Facts, limit: float, error: psycopg.Error) -> CheckResult:
     if isinstance(error, psycopg.errors.QueryCanceled):
-        message = f"no answer within {timing.statement:g} s"
+        message = f"no answer within {limit:.1f} s"
     elif facts.connection.broken:
         message = "the connection was lost, or the server does not answer"
     else:

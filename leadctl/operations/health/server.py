@@ -153,7 +153,11 @@ def _rate(facts: Facts, check: str, column: str, what: str, hint: str) -> CheckR
 
 
 def _follows(facts: Facts, row: Row) -> CheckResult:
-    lag, receiver = row["lag_seconds"] or 0.0, row["receiver"]
+    if row["lag_seconds"] is None:
+        raise Skip(
+            "a standby that has replayed no transaction since it started: its lag is unknown"
+        )
+    lag, receiver = row["lag_seconds"], row["receiver"]
     state = "replay is paused" if row["paused"] else f"receiver: {receiver or 'none'}"
     return facts.graded(
         "replication",
