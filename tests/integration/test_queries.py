@@ -93,4 +93,6 @@ def test_app_reports_run(leadconnector: Prepared) -> None:
 
     with connect(leadconnector.target(), read_only=True) as connection:
         for report in REPORTS.reports:
-            assert isinstance(connection.execute(report.sql, {"user": None}), psycopg.Cursor)
+            assert isinstance(
+                connection.execute(report.sql, {"user": None, "since": None}), psycopg.Cursor
+            )
