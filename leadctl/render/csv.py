@@ -21,4 +21,4 @@ def dumps(rows: Sequence[Any]) -> str:
 
 
 def _field(value: Any) -> Any:
-    return dumps_line(value) if isinstance(value, dict | list) else value
+    return dumps_line(value) if isinstance(value, bool | dict | list) else value

@@ -189,6 +189,7 @@ def test_a_strange_database_with_a_role_that_may_read_nothing(
                 "missing-indexes",
                 "unvalidated-constraints",
                 "vacuum",
+                "statistics",
                 "bloat",
                 "blocking",
                 "prepared-transactions",

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,9 @@ from leadctl.settings.duration import parse_seconds
 if TYPE_CHECKING:
     from leadctl.operations.health.health import Health
     from leadctl.operations.health.selection import Selection
+
+_READABLE = 0o644
+"""The collector that reads the metrics is another user."""
 
 
 def _time(flag: str, help_text: str) -> Any:
@@ -36,6 +40,15 @@ def health_check(
     list_checks: Annotated[
         bool, typer.Option("--list", help="List the checks and thresholds.", show_envvar=False)
     ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FILE",
+            help="With -o prometheus: write there, whole or not at all.",
+            show_envvar=False,
+        ),
+    ] = None,
     wait: Annotated[str, _time("--wait", "Try that long to reach the server.")] = "0s",
     timeout: Annotated[str, _time("--timeout", "End after that long, come what may.")] = "20s",
     fix: Annotated[
@@ -58,11 +71,14 @@ def health_check(
     unknown, a server that cannot be reached is critical.
     """
     from leadctl.crypto.sources import keyring_of
+    from leadctl.operations.files import write_whole
     from leadctl.operations.health.health import Timing, health
     from leadctl.operations.health.selection import listing, select
     from leadctl.render import nagios, prometheus
     from leadctl.render.views import health as views
 
+    if to is not None and run.settings.output != "prometheus":
+        raise typer.BadParameter("it goes with -o prometheus", param_hint="--to")
     selection = select(run.settings, check or (), skip or ())
     if list_checks:
         run.emit(listing(selection), views.listing)
@@ -85,7 +101,10 @@ def health_check(
         narrate=run.narrate,
     )
     result = _fixed(run, selection, yes=yes, check_all=check_all) if fix else check_all()
-    run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.text)
+    if to is not None:
+        write_whole(Path(to), prometheus.text(result) + "\n", _READABLE)
+    else:
+        run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.text)
     raise typer.Exit(NAGIOS[result.status])
 
 

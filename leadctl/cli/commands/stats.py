@@ -48,12 +48,12 @@ def stats(
         for flag, value in (("--user", user), ("--since", since)):
             if value is not None:
                 raise typer.BadParameter(f"it goes with a report, as: leadctl stats leads {flag} …")
-        found = overview(run.target(may_create=True), run.app, run.narrate, exact=exact)
+        found = overview(run.target(may_create=True), run.app, exact=exact, narrate=run.narrate)
         run.emit(found, views.overview, csv=lambda result: csv.dumps(result.tables))
     else:
         moment = _moment(since) if since is not None else None
         target = run.target(may_create=True)
-        result = run_report(target, run.app, report, run.narrate, user=user, since=moment)
+        result = run_report(target, run.app, report, user=user, since=moment, narrate=run.narrate)
         run.emit(result, views.report, csv=lambda result: csv.dumps(result.rows))
 
 

@@ -1,12 +1,13 @@
 """Writing reports to a folder, for a ticket."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadctl.operations.files import write_whole
 from leadctl.operations.inspect.run import Inspection, InspectReport
 
+_MODE = 0o600
 SUFFIXES = {"table": "txt", "json": "json", "csv": "csv"}
 
 
@@ -30,12 +31,7 @@ def write(
     files = []
     for report in inspection.reports:
         name = f"{report.report}.{suffix}"
-        partial = folder / f".{name}.partial"
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text_of(report))
-        partial.replace(folder / name)
+        write_whole(folder / name, text_of(report), _MODE)
         files.append(name)
     return Written(
         folder=folder,

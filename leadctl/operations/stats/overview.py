@@ -73,7 +73,9 @@ class Overview:
     left_out: tuple[str, ...]
 
 
-def overview(target: Target, app: App, narrate: Narrate, *, exact: bool = False) -> Overview:
+def overview(
+    target: Target, app: App, *, exact: bool = False, narrate: Narrate = lambda _: None
+) -> Overview:
     """Read sizes, row counts and charts: `exact` counts every row, in one snapshot.
 
     Works on any database, with a role that may read nothing but the catalog.
@@ -95,7 +97,7 @@ def overview(target: Target, app: App, narrate: Narrate, *, exact: bool = False)
             ).fetchall()
         tables = tuple(_table(connection, row, exact=exact) for row in rows)
         reports = _reports(connection, target, app)
-        drawn, left_out = charts(connection, reports, exact=exact)
+        drawn, left_out = charts(connection, reports)
     return Overview(
         schema=target.schema,
         replica_lag_seconds=found.lag_seconds,

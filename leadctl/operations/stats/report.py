@@ -31,10 +31,10 @@ def run_report(
     target: Target,
     app: App,
     name: str,
-    narrate: Narrate,
     *,
     user: str | None = None,
     since: datetime | None = None,
+    narrate: Narrate = lambda _: None,
 ) -> ReportResult:
     """Run a report as one read-only statement, on the target's replica where it has one.
 

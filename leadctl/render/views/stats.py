@@ -93,7 +93,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
         for table in found
     ]
     columns = [
-        "Table",
+        Column("Table"),
         Column("Rows", numbers=True),
         Column("Size", numbers=True),
         Column("Indexes", numbers=True),
