@@ -1,6 +1,6 @@
 """Blocks as plain text of any width, for pipes and files: without the 30 ms that Rich takes.
 
-What `terminal.render` writes for an endless width, to the letter; the golden tests hold it so.
+What `terminal.render` writes for an endless width, to the letter but for spaces at the end of a text.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def render(blocks: Sequence[Block]) -> str:
 def _grid(grid: Grid) -> list[str]:
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_text(value) for value in row] for row in grid.rows]
-    titles = [column.title for column in columns]
+    titles = [value_text(column.title) for column in columns]
     widths = [max(map(_width, texts)) for texts in zip(titles, *rows, strict=True)]
     right = [column.numbers for column in columns]
     rule = "─" * (sum(widths) + len(_BETWEEN) * (len(widths) - 1))
@@ -58,9 +58,10 @@ def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> 
 
 
 def _pairs(pairs: Pairs) -> list[str]:
-    width = max((_width(name) for name, _ in pairs.pairs), default=0)
+    names = [value_text(name) for name, _ in pairs.pairs]
+    width = max(map(_width, names), default=0)
     lines = []
-    for name, value in pairs.pairs:
+    for name, (_, value) in zip(names, pairs.pairs, strict=True):
         first, *rest = _text(value).split("\n")
         lines.append(_padded(name, width, right=False) + _BETWEEN_PAIRS + first)
         lines += [" " * (width + len(_BETWEEN_PAIRS)) + line for line in rest]

@@ -12,7 +12,8 @@ from leadctl.render import plain, terminal
 from leadctl.render.blocks import Cell, Column, Grid, Line, Pairs
 from leadctl.render.chart import bar, sparkline
 
-TEXT = st.text(st.characters(codec="latin-1", min_codepoint=32), max_size=12)
+TEXT = st.text(st.characters(codec="latin-1", min_codepoint=32), max_size=12).map(str.strip)
+TITLE = st.text("abc ä", min_size=1, max_size=12).map(str.strip).filter(bool)
 VALUES = st.one_of(TEXT, st.integers(-(10**6), 10**6), st.none(), st.booleans(), TEXT.map(Cell))
 BLOCKS = st.lists(
     st.one_of(
@@ -20,11 +21,11 @@ BLOCKS = st.lists(
         st.integers(1, 4).flatmap(
             lambda n: st.builds(
                 Grid,
-                st.lists(st.builds(Column, TEXT, st.booleans()), min_size=n, max_size=n),
+                st.lists(st.builds(Column, TITLE, st.booleans()), min_size=n, max_size=n),
                 st.lists(st.lists(VALUES, min_size=n, max_size=n), max_size=4),
             )
         ),
-        st.lists(st.tuples(TEXT, VALUES), min_size=1, max_size=4).map(Pairs),
+        st.lists(st.tuples(TITLE, VALUES), min_size=1, max_size=4).map(Pairs),
     ),
     max_size=4,
 )

@@ -1,13 +1,19 @@
--- The indexes of the target's schema.
+-- The indexes of the target's schema.  Definitions are read with a lock on the table, so of one that
+-- somebody holds an exclusive lock on there is none; expressions are compared as they are stored,
+-- without the places that they had in the statement.
 
 -- name: indexes
 -- what: How large is each index, and how often was it used?
 --       Sizes are as of the last VACUUM or ANALYZE.
 -- versions: 15-
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
        i.relpages * current_setting('block_size')::bigint AS bytes, coalesce(s.idx_scan, 0) AS scans,
        x.indisprimary AS "primary", x.indisunique AS "unique",
-       pg_get_indexdef(i.oid, 0, true) AS definition
+       CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
+            THEN pg_get_indexdef(i.oid, 0, true) END AS definition
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
@@ -54,7 +60,8 @@ WITH described AS (
            EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid) OR x.indisreplident AS is_needed,
            ROW(i.relam, x.indnkeyatts, x.indkey::text, x.indclass::text, x.indcollation::text,
                x.indoption::text, x.indisunique, x.indnullsnotdistinct,
-               pg_get_expr(x.indexprs, x.indrelid), pg_get_expr(x.indpred, x.indrelid)) AS definition
+               regexp_replace(x.indexprs::text, ':location -?[0-9]+', '', 'g'),
+               regexp_replace(x.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND x.indisvalid
 )
@@ -76,7 +83,7 @@ WITH btree AS (
            string_to_array(x.indclass::text, ' ') AS classes,
            string_to_array(x.indcollation::text, ' ') AS collations,
            string_to_array(x.indoption::text, ' ') AS options,
-           pg_get_expr(x.indpred, x.indrelid) AS predicate
+           regexp_replace(x.indpred::text, ':location -?[0-9]+', '', 'g') AS predicate
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
     JOIN pg_am m ON m.oid = i.relam AND m.amname = 'btree'
@@ -99,8 +106,12 @@ ORDER BY t.relname, a.relname, b.relname
 -- name: invalid_indexes
 -- what: Which indexes are invalid and not being built now, as a cancelled concurrent build leaves?
 -- versions: 15-
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
-       pg_get_indexdef(i.oid, 0, true) AS definition
+       CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
+            THEN pg_get_indexdef(i.oid, 0, true) END AS definition
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
@@ -112,6 +123,9 @@ ORDER BY t.relname, i.relname
 -- name: missing_indexes
 -- what: Which foreign keys have no index on their columns, so that a deleted parent costs a scan?
 -- versions: 15-
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
        n.confrelid::regclass::text AS "references", nullif(c.reltuples, -1)::bigint AS rows,
        'CREATE INDEX CONCURRENTLY ON ' || quote_ident(c.relname) || ' (' || (
@@ -127,7 +141,8 @@ WHERE n.contype = 'f' AND n.conparentid = 0
       JOIN pg_am m ON m.oid = i.relam
       WHERE x.indrelid = n.conrelid AND x.indisvalid AND m.amname IN ('btree', 'hash')
         AND (x.indkey::int2[])[0:cardinality(n.conkey) - 1] @> n.conkey
-        AND (x.indpred IS NULL OR pg_get_expr(x.indpred, x.indrelid) IN (
-            SELECT '(' || quote_ident(a.attname) || ' IS NOT NULL)' FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attnum = ANY (n.conkey))))
+        AND CASE WHEN x.indpred IS NULL OR c.oid IN (SELECT relation FROM locked) THEN true
+            ELSE pg_get_expr(x.indpred, x.indrelid) IN (
+                SELECT '(' || quote_ident(a.attname) || ' IS NOT NULL)' FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum = ANY (n.conkey)) END)
 ORDER BY c.relname, n.conname

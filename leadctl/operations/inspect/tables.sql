@@ -218,8 +218,12 @@ FROM used ORDER BY used_percent DESC NULLS LAST, relname
 -- name: unvalidated_constraints
 -- what: Which constraints were never checked against the rows that were there before them?
 -- versions: 15-17
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
-       pg_get_constraintdef(n.oid) AS definition
+       CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
+       AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated
 ORDER BY c.relname, n.conname
@@ -227,8 +231,12 @@ ORDER BY c.relname, n.conname
 -- name: unvalidated_constraints
 -- what: Which constraints were never checked against the rows that were there before them?
 -- versions: 18-
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
-       pg_get_constraintdef(n.oid) AS definition
+       CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
+       AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated AND n.conenforced
 ORDER BY c.relname, n.conname

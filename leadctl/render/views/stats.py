@@ -57,7 +57,7 @@ def report(result: ReportResult) -> list[Block]:
     columns = [_column(name, result.rows) for name in names]
     rows: list[list[Any]] = [[row[name] for name in names] for row in result.rows]
     if result.chart and result.chart.kind == "bars":
-        columns.append(Column("", optional=True))
+        columns.append(Column("chart", optional=True))
         for row, drawn in zip(rows, _bars(result), strict=True):
             row.append(Cell(drawn))
     return [*blocks, Grid(columns, rows)]
@@ -119,7 +119,7 @@ def _chart(result: ReportResult) -> list[Block]:
         (value_text(row[label]), value_text(row[column]), Cell(drawn))
         for row, drawn in zip(result.rows[:_BARS], _bars(result), strict=False)
     ]
-    return [heading, Grid([label, Column(column, numbers=True), ""], rows)]
+    return [heading, Grid([label, Column(column, numbers=True), "chart"], rows)]
 
 
 def _line(result: ReportResult) -> list[Block]:
@@ -145,7 +145,7 @@ def _funnel(result: ReportResult) -> Block:
         Column("stage"),
         Column("count", numbers=True),
         Column("share", numbers=True),
-        Column("", optional=True),
+        Column("chart", optional=True),
     ]
     return Grid(columns, rows)
 
