@@ -1,6 +1,7 @@
 """Blocks as plain text of any width, for pipes and files: without the 30 ms that Rich takes.
 
-What `terminal.render` writes for an endless width, to the letter but for spaces at the end of a text.
+What `terminal.render` writes for an endless width, to the letter; only spaces at the end of a text
+may stand elsewhere.
 """
 
 from collections.abc import Sequence

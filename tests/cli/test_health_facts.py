@@ -1,5 +1,6 @@
 """The checks whose facts are inspect's: each sees a real fault come and go."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import pytest
 
 from tests.conftest import Cli, Prepared
 from tests.postgres import RunningServer
+
+MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 
 Fault = Callable[[Prepared], Any]
 
@@ -274,7 +277,7 @@ def test_index_usage(leadconnector: Prepared, cli: Cli) -> None:
 
 
 def test_cache_hit(cli: Cli) -> None:
-    small = RunningServer(18, shared_buffers="1MB")
+    small = RunningServer(MAJOR, shared_buffers="1MB")
     try:
         url = small.info.url("postgres")
         with small.info.connect() as connection:

@@ -17,8 +17,12 @@ from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
+from leadctl.operations.health.selection import CheckList
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.inspect.registry import ReportList
+from leadctl.operations.inspect.run import Inspection
+from leadctl.operations.inspect.write import Written
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
@@ -44,6 +48,10 @@ RESULTS: dict[str, type] = {
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,
+    "health-check --list": CheckList,
+    "inspect": ReportList,
+    "inspect REPORT, inspect all": Inspection,
+    "inspect REPORT --to DIR": Written,
     "history": RunHistory,
     "keys generate": NewKey,
     "keys status": KeysStatus,
