@@ -168,6 +168,7 @@ class RunningServer:
                 "--auth-host=scram-sha-256",
                 f"--pwfile={password_file}",
                 "--no-sync",
+                "--data-checksums",
             ],
             check=True,
             capture_output=True,

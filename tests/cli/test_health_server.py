@@ -209,7 +209,6 @@ def test_ids_that_near_their_end(cli: Cli) -> None:
         old.stop()
 
 
-@pytest.mark.skipif(MAJOR < 18, reason="a cluster has no checksums unless it is asked for them")
 def test_checksums(cli: Cli) -> None:
     """One byte of a table is changed on disk."""
     broken = RunningServer(MAJOR)

@@ -23,7 +23,8 @@ _OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
 
 def server(facts: Facts) -> CheckResult:
     """The server answers, and is of a version that leadctl supports: else there are no facts."""
-    version = facts.connection.info.parameter_status("server_version") or ""
+    reported = facts.connection.info.parameter_status("server_version") or ""
+    version = reported.partition(" ")[0]  # Debian's has the package's version behind it
     return CheckResult("server", _OK, version, message=f"PostgreSQL {version}")
 
 

@@ -4,7 +4,7 @@
 -- what: Which server is this, how big is the database, who is connected?
 -- versions: 15-
 SELECT current_database() AS name,
-       current_setting('server_version') AS server_version, pg_is_in_recovery() AS standby,
+       split_part(current_setting('server_version'), ' ', 1) AS server_version, pg_is_in_recovery() AS standby,
        pg_database_size(current_database()) AS size_bytes,
        (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()) AS connections,
        current_setting('max_connections')::int AS max_connections,
