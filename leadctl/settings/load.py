@@ -14,7 +14,7 @@ from leadctl.settings.sources import Layer, Project, find_project, variable_laye
 
 FLAG = "flag"
 
-_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout"}
+_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
 
 
@@ -49,6 +49,8 @@ def load_settings(
         environments=_environments(project),
         apps=apps,
         health=_health(project),
+        app_rules=_app_rules(project),
+        retention=_retention(project),
         libpq=_libpq(layers),
         sources=sources,
     )
@@ -120,11 +122,14 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     tables = _table(project, "apps")
     apps = {}
     for name, table in tables.items():
+        if isinstance(table, Mapping) and table.keys() == {"retention"}:
+            continue  # rules for an app that is declared elsewhere
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
-        if "models" not in values:
+        values.pop("retention", None)
+        if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
-                hint='Add models = "package.module:Base".',
+                hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
         if "migrations" in values:
             values["migrations"] = project.root / values["migrations"]
@@ -147,17 +152,58 @@ _ENV_FIELDS: Mapping[str, type] = {
     "schema": str,
     "replica": Secret,
 }
-_KINDS: Mapping[type, tuple[tuple[type, ...], str]] = {
-    str: ((str,), "a text"),
-    Secret: ((str,), "a text"),
-    bool: ((bool,), "true or false"),
-    float: ((int, float), "a number"),
-}
-"""What TOML has for a field of each type, and what people call it."""
 _HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
-_APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "reports", "rules", "schema"), str
-)
+_APP_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
+    "retention": list,
+}
+_OVERRIDES: Mapping[str, type] = {
+    "older_than": str,
+    "condition": str,
+    "archive": bool,
+    "max_rows": int,
+    "fuse_share": float,
+    "fuse_rows": int,
+    "enabled": bool,
+}
+_RULE_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("name", "table", "age_column", "description"), str),
+    "expiry": bool,
+    **_OVERRIDES,
+}
+_RULE_NEEDS = ("name", "table", "age_column", "older_than")
+_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    list: (list, "a list"),
+}
+
+
+def _app_rules(project: Project) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Return the rules of `[[apps.NAME.retention]]`, by app."""
+    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    for name, table in _table(project, "apps").items():
+        place = f"apps.{name}.retention"
+        rules = [_fields(project, place, rule, _RULE_FIELDS) for rule in table.get("retention", [])]
+        for rule in rules:
+            missing = [field for field in _RULE_NEEDS if field not in rule]
+            if missing:
+                raise InvalidSetting(
+                    f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
+                    hint=f"A rule needs: {', '.join(_RULE_NEEDS)}.",
+                )
+        found[name] = tuple(rules)
+    return found
+
+
+def _retention(project: Project) -> dict[str, Mapping[str, Any]]:
+    """Return what `[retention.RULE]` overrides, by rule."""
+    return {
+        name: _fields(project, f"retention.{name}", table, _OVERRIDES)
+        for name, table in _table(project, "retention").items()
+    }
 
 
 def _fields(
@@ -174,8 +220,9 @@ def _fields(
                 f"[{place}] in {_file_name(project)} has a key that leadctl does not know: {key}",
                 hint=_suggest(key, allowed, "Remove it"),
             )
-        types, kind = _KINDS[allowed[key]]
-        if type(value) not in types:
+        plain = str if allowed[key] is Secret else allowed[key]
+        accepted, kind = _KINDS[plain]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
             raise InvalidSetting(
                 f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
                 hint=f"Allowed is {kind}.",
@@ -185,7 +232,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps", "health"}
+    known = _SCALARS | {"env", "apps", "retention", "health"}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

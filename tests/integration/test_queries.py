@@ -34,6 +34,20 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "user": None,
+    "table": "leads",
+    "oid": 1259,
+    "oids": [1259],
+    "column": "created_at",
+    "now": "2026-01-31 00:00Z",
+    "months": 1,
+    "days": 2,
+    "seconds": 3,
+    "name": "leads",
+    "xid": "3",
+    "cutoff": "2026-01-31 00:00Z",
+    "mark": "x",
+    "session": 1,
+    "tables": ["leads"],
 }
 
 

@@ -13,6 +13,7 @@ from leadctl.db.connect import Connection
 from leadctl.operations.health import activity, objects
 from leadctl.operations.health import server as whole_server
 from leadctl.operations.health.check import Check, CheckResult, CheckStatus
+from leadctl.operations.health.cleanup import cleanup
 from leadctl.operations.health.drift import drift
 from leadctl.operations.health.encryption import encryption
 from leadctl.operations.health.facts import QUERIES, Facts
@@ -165,6 +166,7 @@ CHECKS: tuple[Check, ...] = (
     seed,
     indexes,
     encryption,
+    cleanup,
     objects.invalid_indexes,
     objects.duplicate_indexes,
     objects.missing_indexes,

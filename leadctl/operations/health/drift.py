@@ -18,9 +18,7 @@ def drift(facts: Facts) -> CheckResult:
     recorded = Catalog(facts.fingerprint["objects"])
     own = set(facts.fingerprint.get("own", recorded.objects))
     differences = [
-        difference
-        for difference in compare(recorded, read_catalog(facts.connection, facts.target.schema))
-        if _owner(difference) in own
+        difference for difference in compare(recorded, _live(facts)) if _owner(difference) in own
     ]
     if differences:
         shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
@@ -35,6 +33,10 @@ def drift(facts: Facts) -> CheckResult:
     return CheckResult(
         "drift", CheckStatus.OK, 0, "differences", f"{len(recorded.objects)} objects as recorded"
     )
+
+
+def _live(facts: Facts) -> Catalog:
+    return read_catalog(facts.connection, facts.target.schema, [facts.app.version_table])
 
 
 _WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}

@@ -13,7 +13,6 @@ from leadctl.apps.reports import Report
 from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
 from leadctl.db.replica import Narrate, reading
-from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 from leadctl.operations.stats.charts import charts
 from leadctl.operations.stats.report import ReportResult
@@ -111,7 +110,7 @@ def overview(
 
 def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
     """Return the app's reports, unless the app never lived in this schema."""
-    name = sql.Identifier(target.schema, VERSION_TABLE).as_string(connection)
+    name = sql.Identifier(target.schema, app.version_table).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return load_reports(app).reports if row == (True,) else ()
 
