@@ -124,6 +124,10 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class NotAReplica(ConfigurationError):
+    """The replica that leadctl.toml names is no standby."""
+
+
 class InvalidRule(ConfigurationError):
     """A retention rule does not fit itself or the database."""
 
@@ -227,7 +231,11 @@ class NoPrimaryKey(OperationFailed):
 
 
 class UnknownReport(UsageError):
-    """`stats` names a report that the app does not have."""
+    """`stats` or `inspect` names a report that there is not."""
+
+
+class UnknownCheck(UsageError):
+    """`health-check` names a check that there is not."""
 
 
 class UnknownTable(UsageError):
@@ -247,7 +255,7 @@ class InvalidFilter(UsageError):
 
 
 class RowNotFound(OperationFailed):
-    """The record that was named does not exist."""
+    """There is no row with that key, or it is not marked as deleted."""
 
 
 class UnknownUser(OperationFailed):
@@ -276,10 +284,6 @@ class ArchiveFailed(OperationFailed):
 
 class ArchiveDamaged(OperationFailed):
     """An archive is not what was written, or its rows do not fit the database."""
-
-
-class RowNotFound(OperationFailed):
-    """There is no row with that key, or it is not marked as deleted."""
 
 
 class UnindexedForeignKey(Refused):

@@ -10,6 +10,7 @@ from leadctl.cli.commands import (
     db,
     health,
     history,
+    inspect,
     keys,
     migrate,
     partition,
@@ -64,6 +65,7 @@ app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("studio", _ROWS)(studio.studio)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
+app.leaf("inspect", _STATE)(inspect.inspect)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
 app.add_typer(schedule.group, rich_help_panel=_SETUP)

@@ -23,6 +23,7 @@ READS = {
     "db url",
     "health-check",
     "history",
+    "inspect",
     "keys generate",
     "keys status",
     "migrate history",

@@ -22,8 +22,12 @@ from leadctl.operations.cleanup.unarchive import UnarchiveResult
 from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
+from leadctl.operations.health.selection import CheckList
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.inspect.registry import ReportList
+from leadctl.operations.inspect.run import Inspection
+from leadctl.operations.inspect.write import Written
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
@@ -71,6 +75,10 @@ RESULTS: dict[str, type] = {
     "schema validate": Validation,
     "schema dump": SchemaDump,
     "health-check": Health,
+    "health-check --list": CheckList,
+    "inspect": ReportList,
+    "inspect REPORT, inspect all": Inspection,
+    "inspect REPORT --to DIR": Written,
     "cleanup": CleanupResult,
     "cleanup --dry-run": Preview,
     "cleanup --list": RuleList,
