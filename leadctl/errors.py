@@ -120,6 +120,22 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class InvalidRecipient(ConfigurationError):
+    """A recipient of backups is not an age or SSH public key."""
+
+
+class InvalidIdentity(ConfigurationError):
+    """The identity file is malformed, open to others, or not the one that is needed."""
+
+
+class MissingClient(ConfigurationError):
+    """No pg_dump or pg_restore here is new enough for the server or the backup."""
+
+
+class BackupFolderUnusable(ConfigurationError):
+    """The backup folder cannot be written to or read."""
+
+
 # --- Connection -----------------------------------------------------------------------------
 
 
@@ -220,6 +236,26 @@ class InvalidPhoneNumber(OperationFailed):
 
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
+
+
+class UnknownBackup(OperationFailed):
+    """There is no such backup, or more than one that is meant."""
+
+
+class BackupFailed(OperationFailed):
+    """A backup could not be made; nothing of it is left under a final name."""
+
+
+class BackupDamaged(OperationFailed):
+    """A backup is not what was written: changed, cut short or swapped with another."""
+
+
+class RestoreFailed(OperationFailed):
+    """A backup could not be loaded."""
+
+
+class HookFailed(OperationFailed):
+    """A command that follows a backup failed; the backup itself is whole."""
 
 
 class NewerState(Refused):

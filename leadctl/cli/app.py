@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    backup,
+    config,
+    db,
+    health,
+    history,
+    keys,
+    migrate,
+    reset,
+    seed,
+    stats,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -37,12 +48,13 @@ def root(
     """Run the PostgreSQL database behind a product."""
 
 
-_SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
+_SCHEMA, _ROWS, _BACKUPS, _STATE, _SETUP = "Schema", "Rows", "Backups", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
+app.add_typer(backup.group, rich_help_panel=_BACKUPS)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)
