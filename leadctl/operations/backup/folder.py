@@ -7,7 +7,6 @@ then the rename.  What a killed run left is known by its name and removed by the
 import fcntl
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from leadctl.operations.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, M
 from leadctl.operations.backup.verification import Verification
 
 LATEST = "latest"
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+_ID = re.compile(r"\d{8}T\d{6}-\d{3}Z")
+"""UTC to the millisecond, so that ids sort by time."""
 _PARTIAL = ".partial"
 _VERIFIED, _PINNED = "verified.json", "pinned"
 _OWN = re.compile(
@@ -44,8 +44,8 @@ class StoredBackup:
 
     @property
     def made_at(self) -> datetime:
-        """When the backup began, to the second."""
-        return datetime.strptime(self.id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        """When the backup began."""
+        return datetime.strptime(self.id, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -150,10 +150,12 @@ class BackupFolder:
         Else it is removed.  What killed runs left is removed before.  Raises
         BackupFolderUnusable.
         """
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
         partial = self.path / f"{name}{_PARTIAL}"
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                (self.path / ".gitignore").write_text("*\n")
             with _locked(self.path, wait=True):
                 self._clean()
                 partial.mkdir(mode=0o700)

@@ -1,11 +1,12 @@
 """Loading a backup into an empty database, with no plaintext of its rows on disk.
 
-Tables first; then their rows, streamed from the archive; then, from the small schema-only
-archive and in parallel, indexes, constraints and triggers, so that none of them acts on the rows.
+Tables and their rows first, streamed from the archive; then, from the small schema-only archive
+and in parallel, indexes, constraints and triggers, so that none of them acts on the rows.
 """
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,10 @@ def load(
         with connect(target, "restore") as connection:
             major = connection.info.server_version // 10000
         loader = _Loader(target, _programs(source, major), major, owners)
-        loader.run("--section=pre-data", str(schema))
         narrate("Loading the rows.")
         loader.stream(source, progress)
         narrate("Making indexes, constraints and triggers.")
-        loader.run("--section=post-data", f"--jobs={JOBS}", str(schema))
+        loader.finish(schema)
     with connect(target, "restore") as connection:
         _refresh(connection, source.backup.manifest.materialized_views)
 
@@ -97,23 +97,21 @@ class _Loader:
     server_major: int
     owners: bool
 
-    def run(self, *arguments: str) -> None:
-        """Run pg_restore to its end.  Raises RestoreFailed."""
+    def stream(self, source: Source, progress: Progress) -> None:
+        """Load tables and rows from the archive.  Raises RestoreFailed, or why it is unreadable."""
         path = self.programs.path("pg_restore")
-        with running(self.target, path, [*self._arguments(), *arguments]) as program:
+        arguments = [*self._arguments(), "--section=pre-data", "--section=data"]
+        with running(self.target, path, arguments, stdin=True) as program:
+            with suppress(BrokenPipeError):  # pg_restore ended early, and says why
+                source.unpack(ARCHIVE, _Pipe(program.stdin, progress))
+                program.stdin.close()
             self._check(program)
 
-    def stream(self, source: Source, progress: Progress) -> None:
-        """Load the rows from the archive.  Raises RestoreFailed, or why it cannot be read."""
+    def finish(self, schema: Path) -> None:
+        """Make what follows the rows, from the schema-only archive.  Raises RestoreFailed."""
         path = self.programs.path("pg_restore")
-        arguments = [*self._arguments(), "--section=data"]
-        with running(self.target, path, arguments, stdin=True) as program:
-            sink = _Pipe(program.stdin, progress)
-            try:
-                source.unpack(ARCHIVE, sink)
-                program.stdin.close()
-            except BrokenPipeError:
-                pass  # pg_restore ended early, and says why
+        arguments = [*self._arguments(), "--section=post-data", f"--jobs={JOBS}", str(schema)]
+        with running(self.target, path, arguments) as program:
             self._check(program)
 
     def _arguments(self) -> list[str]:

@@ -21,7 +21,7 @@ def rehearse(
     The scratch database is named after the backup, so that the next rehearsal removes what a
     killed one left.  Raises what connecting raises.
     """
-    name = f"leadctl_verify_{backup.id.lower()}"
+    name = f"leadctl_verify_{backup.id}"
     scratch = replace(rehearsal.target.on(name), schema=backup.manifest.schema)
     with maintenance(rehearsal.target) as connection:
         drop_database(connection, name)
