@@ -116,6 +116,10 @@ class EmbeddedServerUnusable(ConfigurationError):
     """The folder of the embedded server, or its binaries, cannot be used."""
 
 
+class PoolerInTransactionMode(ConfigurationError):
+    """A pooler in transaction mode stands between leadctl and the server."""
+
+
 class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
@@ -212,6 +216,14 @@ class UnknownRevision(OperationFailed):
 
 class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
+
+
+class RevisionUnplannable(OperationFailed):
+    """The SQL of a revision cannot be had without running it."""
+
+
+class RevisionMixed(OperationFailed):
+    """A revision does a part in a transaction and a part outside."""
 
 
 class NoPrimaryKey(OperationFailed):

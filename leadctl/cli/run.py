@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.db.target import Target
     from leadctl.operations.guard import Consent
+    from leadctl.operations.migrate.limits import Limits
     from leadctl.render.blocks import Block
 
 
@@ -42,7 +43,12 @@ LOCK_TIMEOUT = (
     "lock_timeout",
     _text("--lock-timeout", "How long a statement may wait for a table's lock, as 3s.", "TIME"),
 )
-BACKUP_DIR = ("backup_dir", _text("--to", "The backup folder, instead of BACKUP_DIR.", "FOLDER"))
+STATEMENT_TIMEOUT = (
+    "statement_timeout",
+    _text("--statement-timeout", "How long a statement may take, as 10min; else no limit.", "TIME"),
+)
+BACKUP_TO = ("backup_dir", _text("--to", "The folder, instead of BACKUP_DIR.", "FOLDER"))
+BACKUP_FROM = ("backup_dir", _text("--from", "The folder, instead of BACKUP_DIR.", "FOLDER"))
 BACKUP_RECIPIENTS = (
     "backup_recipients",
     _text("--recipients", "The age or SSH public keys to encrypt to.", "KEYS"),
@@ -99,6 +105,14 @@ class Run:
         return resolve(
             self.settings, app=self.app.name, may_create=may_create, narrate=self.narrate
         )
+
+    @property
+    def limits(self) -> "Limits":
+        """How long it may wait, and its statements."""
+        from leadctl.operations.migrate.limits import Limits
+
+        settings = self.settings
+        return Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
     def narrate(self, message: str) -> None:
         """Say something beside the result."""

@@ -14,7 +14,7 @@ from leadctl.settings.sources import Layer, Project, find_project, variable_laye
 
 FLAG = "flag"
 
-_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout"}
+_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
 _BACKUP = "backup"
 """The table of leadctl.toml whose keys are the settings that begin with its name."""
@@ -142,10 +142,10 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     apps = {}
     for name, table in tables.items():
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
-        if "models" not in values:
+        if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
-                hint='Add models = "package.module:Base".',
+                hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
         if "migrations" in values:
             values["migrations"] = project.root / values["migrations"]

@@ -77,8 +77,9 @@ class AppConfig:
     """`[apps.NAME]` of leadctl.toml: a team's own models, an equal of the built-in apps."""
 
     name: str
-    models: str
-    """`package.module:Base`, or anything else that has a `metadata`."""
+    models: str | None = None
+    """`package.module:Base`, or anything else that has a `metadata`; None where the env.py of
+    the migrations says it."""
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""
@@ -161,6 +162,12 @@ class Settings:
         default=3.0,
         allowed=DURATION,
         help="How long one statement of a revision may wait for a lock on a table.",
+    )
+    statement_timeout: float | None = setting(
+        "LEADCTL_STATEMENT_TIMEOUT",
+        parse_seconds,
+        allowed=DURATION,
+        help="How long one statement of a revision may take. Unset: as long as it takes.",
     )
     encryption_key: Secret | None = setting(
         "ENCRYPTION_KEY",

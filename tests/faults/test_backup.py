@@ -224,7 +224,10 @@ def test_a_broken_connection(
 def test_pg_dump_dies(held: Callable[[], Any], env: dict[str, str]) -> None:
     process = held()
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for line in listed.stdout.splitlines():
         os.kill(int(line.split()[0]), signal.SIGKILL)
@@ -234,7 +237,9 @@ def test_pg_dump_dies(held: Callable[[], Any], env: dict[str, str]) -> None:
 
 def test_no_secret_in_the_process_list(held: Callable[[], Any], keys: tuple[str, Path]) -> None:
     process = held()
-    shown = subprocess.run(["ps", "axww", "-o", "args="], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["ps", "axww", "-o", "args="], capture_output=True, text=True, check=True
+    )
     assert str(process.args[1:3]) and "pg_dump" in shown.stdout
     private = keys[1].read_text().splitlines()[1]
     for secret in (PASSWORD, PASSWORD.replace(" ", "%20"), KEY, private):

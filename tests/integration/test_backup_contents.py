@@ -49,9 +49,7 @@ def test_everything_comes_back(server: Server, tmp_path: Path) -> None:
         server.drop(name)
 
 
-@pytest.mark.parametrize(
-    "app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"]
-)
+@pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
 def test_every_app_comes_back(
     app: str, prepared: Callable[[str], Prepared], tmp_path: Path
 ) -> None:

@@ -34,6 +34,9 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "user": None,
+    "table": "users",
+    "column": "email",
+    "session": 1,
 }
 
 

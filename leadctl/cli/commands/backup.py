@@ -8,12 +8,18 @@ from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
 from leadctl.cli.options import Yes
-from leadctl.cli.run import BACKUP_DIR, BACKUP_IDENTITY, BACKUP_KEEPS, LOCK_WAIT, Run, command
-from leadctl.cli.run import BACKUP_RECIPIENTS as RECIPIENTS
+from leadctl.cli.run import (
+    BACKUP_FROM,
+    BACKUP_IDENTITY,
+    BACKUP_KEEPS,
+    BACKUP_RECIPIENTS,
+    BACKUP_TO,
+    LOCK_WAIT,
+    Run,
+    command,
+)
 
 if TYPE_CHECKING:
-    from leadctl.db.target import Target
-    from leadctl.operations.backup.create import CreatedBackup
     from leadctl.operations.backup.verify import Rehearsal
 
 RolePasswords = Annotated[
@@ -31,7 +37,7 @@ group = Tree(name="backup", cls=LeadctlGroup, invoke_without_command=True)
 
 
 @group.callback()
-@command(BACKUP_DIR, RECIPIENTS, LOCK_WAIT)
+@command(BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
 def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
     r"""Back up the whole database; the subcommands list, verify and prune.
 
@@ -46,14 +52,14 @@ def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
 
 
 @group.leaf("create")
-@command(BACKUP_DIR, RECIPIENTS, LOCK_WAIT)
+@command(BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
 def create(run: Run, *, role_passwords: RolePasswords = False) -> None:
     """Back up the whole database: what `leadctl backup` does."""
     _create(run, role_passwords=role_passwords)
 
 
 @group.leaf("list")
-@command(BACKUP_DIR)
+@command(BACKUP_FROM)
 def list_(run: Run) -> None:
     """List the backups: age, size, revision, and whether they were verified."""
     from leadctl.operations.backup.configured import folder_of
@@ -64,7 +70,7 @@ def list_(run: Run) -> None:
 
 
 @group.leaf("show")
-@command(BACKUP_DIR)
+@command(BACKUP_FROM)
 def show(run: Run, *, backup_id: Id) -> None:
     """Show what is in a backup, and where it comes from."""
     from leadctl.operations.backup.configured import folder_of
@@ -75,7 +81,7 @@ def show(run: Run, *, backup_id: Id) -> None:
 
 
 @group.leaf("verify")
-@command(BACKUP_DIR, BACKUP_IDENTITY)
+@command(BACKUP_FROM, BACKUP_IDENTITY)
 def verify(
     run: Run,
     *,
@@ -115,7 +121,7 @@ def verify(
 
 
 @group.leaf("pin")
-@command(BACKUP_DIR)
+@command(BACKUP_FROM)
 def pin(
     run: Run,
     *,
@@ -135,7 +141,7 @@ def pin(
 
 
 @group.leaf("prune")
-@command(BACKUP_DIR, *BACKUP_KEEPS)
+@command(BACKUP_FROM, *BACKUP_KEEPS)
 def prune(run: Run, *, yes: Yes = False) -> None:
     """Remove old backups; shows what would go, until --yes.
 
@@ -159,28 +165,8 @@ def prune(run: Run, *, yes: Yes = False) -> None:
         raise typer.Exit(ExitCode.NO)
 
 
-def backed_up(run: Run, target: "Target", *, role_passwords: bool = False) -> "CreatedBackup":
-    """Make a backup as the settings say, with its hooks."""
-    from leadctl.operations.backup.age import split_recipients
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.create import BackupOptions
-    from leadctl.operations.backup.create import create as operation
-    from leadctl.operations.backup.hooks import Hooks
-
-    settings = run.settings
-    hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-    options = BackupOptions(
-        recipients=split_recipients(settings.backup_recipients),
-        lock_wait=settings.lock_wait,
-        role_passwords=role_passwords,
-    )
-    with hooks.failure(target.database, run.narrate):
-        made = operation(target, folder_of(settings), options, run.narrate, run.console.progress)
-    hooks.success(made)
-    return made
-
-
 def _create(run: Run, *, role_passwords: bool) -> None:
+    from leadctl.cli.backups import backed_up
     from leadctl.render.views.backup import created as view
 
     run.emit(backed_up(run, run.target(), role_passwords=role_passwords), view)

@@ -11,6 +11,7 @@ from typing import Any
 from leadctl import __version__
 from leadctl.db.binaries import Binaries, dump_programs
 from leadctl.db.client import ClientProgram, running
+from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 from leadctl.errors import BackupFailed, LeadctlError
 from leadctl.operations.backup import manifest as manifests
@@ -32,6 +33,8 @@ class BackupOptions:
     """Public keys of age or SSH; none leaves the backup plain."""
     lock_wait: float
     """Seconds to wait for a table that is locked."""
+    version_table: str = VERSION_TABLE
+    """Alembic's table in the schema."""
     role_passwords: bool = False
     """Whether the roles' password hashes are in the backup, too."""
 
@@ -171,7 +174,8 @@ def _dumped(dump: _Dump, began: float) -> Manifest:
         id=dump.id,
         app=app,
         schema=dump.target.schema,
-        revision=snapshot.revision(),
+        version_table=dump.options.version_table,
+        revision=snapshot.revision(dump.options.version_table),
         database=snapshot.connection.info.dbname,
         identity=str(identity.id) if identity else None,
         environment=identity.environment if identity else None,

@@ -62,6 +62,7 @@ class Manifest:
     app: str | None
     """The app that the schema was migrated with; None where it was not."""
     schema: str
+    version_table: str
     revision: str | None
     database: str
     identity: str | None

@@ -48,9 +48,9 @@ class Snapshot:
         applied = state.applied_revisions(self.connection, self.target.schema)
         return applied[-1].app if applied else None
 
-    def revision(self) -> str | None:
-        """The revision that the target's schema is at."""
-        revisions = state.current_revisions(self.connection, self.target.schema)
+    def revision(self, version_table: str) -> str | None:
+        """The revision that the target's schema is at, as Alembic's table has it."""
+        revisions = state.current_revisions(self.connection, self.target.schema, version_table)
         return ", ".join(revisions) if revisions else None
 
     def identity(self) -> state.Identity | None:

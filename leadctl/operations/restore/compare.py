@@ -31,7 +31,7 @@ def compare(connection: Connection, manifest: Manifest) -> Iterator[VerifyCheck]
     yield VerifyCheck(
         "constraints and indexes", not new, f"not valid: {', '.join(new)}" if new else "valid"
     )
-    current = state.current_revisions(connection, manifest.schema)
+    current = state.current_revisions(connection, manifest.schema, manifest.version_table)
     revision = ", ".join(current) if current else None
     yield VerifyCheck(
         "revision",
