@@ -17,6 +17,9 @@ from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
 READS = {
+    "backup list",
+    "backup show",
+    "backup verify",
     "config",
     "db shell",
     "db status",
@@ -29,10 +32,22 @@ READS = {
     "migrate status",
     "stats",
 }
-ADDS = {"db start", "db stop", "keys rotate", "migrate", "migrate new", "migrate up", "seed"}
+ADDS = {
+    "backup",
+    "backup create",
+    "backup pin",
+    "db start",
+    "db stop",
+    "keys rotate",
+    "migrate",
+    "migrate new",
+    "migrate up",
+    "seed",
+}
 """What changes something and loses nothing."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
+    "backup prune": ["backup", "prune"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }
@@ -78,7 +93,7 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
     return leadconnector
 
 
-ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]
+ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
 
 
 @pytest.mark.parametrize("verb", ON_A_DATABASE)

@@ -127,7 +127,7 @@ FAULTS = [
     ),
 ]
 
-GREEN = dict.fromkeys((check.__name__ for check in checks.CHECKS), "ok")
+GREEN = dict.fromkeys((check.__name__ for check in checks.CHECKS), "ok") | {"backups": "skipped"}
 
 
 @pytest.mark.parametrize(("fault", "expected", "code"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
@@ -210,7 +210,7 @@ def test_a_protected_target_needs_no_seed(leadconnector: Prepared, cli: Cli) -> 
     assert statuses(cli, leadconnector.url)[0] == 1
     assert cli("db", "environment", "production", "--protect", url=leadconnector.url).code == 0
     code, found = statuses(cli, leadconnector.url)
-    assert (code, found["seed"]) == (0, "skipped")
+    assert (code, found["seed"], found["backups"]) == (1, "skipped", "warning")
 
 
 def test_an_empty_database_is_not_ok(server: Server, database: str, cli: Cli) -> None:
@@ -259,11 +259,13 @@ def test_no_database_is_unknown(cli: Cli) -> None:
 
 def test_nagios_is_one_line(leadconnector: Prepared, cli: Cli) -> None:
     outcome = cli("health-check", "-o", "nagios", url=leadconnector.url)
-    assert outcome.out.startswith("LEADCTL OK - 8 checks ok | latency=")
+    assert outcome.out.startswith("LEADCTL OK - 8 checks ok, 1 skipped | latency=")
     assert outcome.out.count("\n") == 1
     leadconnector.query("DROP INDEX idx_leads_form_id")
     outcome = cli("health-check", "-o", "nagios", url=leadconnector.url)
-    assert outcome.out.startswith("LEADCTL CRITICAL - indexes: missing: idx_leads_form_id | ")
+    assert outcome.out.startswith(
+        "LEADCTL CRITICAL - indexes: missing: idx_leads_form_id, 1 skipped | "
+    )
 
 
 def test_wait_until_reachable(cli: Cli) -> None:

@@ -15,6 +15,10 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.backup.create import CreatedBackup
+from leadctl.operations.backup.listing import BackupDetails, BackupList
+from leadctl.operations.backup.prune import PruneResult
+from leadctl.operations.backup.verify import VerifyResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
@@ -41,6 +45,11 @@ RESULTS: dict[str, type] = {
     "migrate new": NewRevision,
     "seed": SeedResult,
     "reset": ResetResult,
+    "backup, backup create": CreatedBackup,
+    "backup list": BackupList,
+    "backup show, pin": BackupDetails,
+    "backup verify": VerifyResult,
+    "backup prune": PruneResult,
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,

@@ -30,6 +30,7 @@ def health_check(
     unknown, a server that cannot be reached is critical.
     """
     from leadctl.crypto.sources import keyring_of
+    from leadctl.operations.backup.configured import known_folder
     from leadctl.operations.health.health import health
     from leadctl.render import nagios
     from leadctl.render.views.health import health as view
@@ -45,6 +46,7 @@ def health_check(
         app_was_named=run.settings.source("app") != "default",
         wait=seconds,
         narrate=run.narrate,
+        backups=known_folder(run.settings),
     )
     run.emit(result, view, nagios=nagios.line)
     raise typer.Exit(NAGIOS[result.status])

@@ -6,12 +6,19 @@ from typing import Any
 
 from leadctl.operations.backup.folder import BackupFolder
 from leadctl.settings import Settings
-from leadctl.settings.sources import ENVIRONMENT
+from leadctl.settings.sources import DEFAULT, ENVIRONMENT
 
 
 def folder_of(settings: Settings) -> BackupFolder:
     """Return the backup folder; a path in a file of the project is relative to the project."""
     return BackupFolder(_path(settings, "backup_dir"))
+
+
+def known_folder(settings: Settings) -> BackupFolder | None:
+    """Return the backup folder where one is set or there; None where nobody spoke of backups."""
+    folder = folder_of(settings)
+    configured = settings.source("backup_dir") != DEFAULT
+    return folder if configured or folder.path.exists() else None
 
 
 def identities_of(settings: Settings) -> Sequence[Any]:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from leadctl.operations.backup.create import CreatedBackup
 from leadctl.redact import scrub
 
 _SECONDS = 3600
+_STDERR = 2
 
 Narrate = Callable[[str], None]
 
@@ -70,7 +70,7 @@ class Hooks:
                 env={**os.environ, **variables},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),
+                stdout=_STDERR,
                 timeout=_SECONDS,
                 check=False,
             ).returncode

@@ -12,6 +12,7 @@ from leadctl.db import state
 from leadctl.db.connect import Connection
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
+from leadctl.operations.backup.folder import BackupFolder
 
 QUERIES = beside(__file__, "health.sql")
 
@@ -48,6 +49,8 @@ class Facts:
     """Whether somebody named the app, rather than its being the default."""
     keyring: Callable[[], Keyring]
     """Reads the keyring; raises what `crypto.sources.keyring_of` raises."""
+    backups: BackupFolder | None = None
+    """The backup folder, where one is set or there."""
 
     def query(self, name: str, **params: Any) -> list[Any]:
         """Run a named block and return its rows."""

@@ -12,6 +12,7 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.deadline import cut_after
 from leadctl.db.target import Target
 from leadctl.errors import ConnectionFailed, LeadctlError, UnknownDatabase
+from leadctl.operations.backup.folder import BackupFolder
 from leadctl.operations.health.check import CheckResult, CheckStatus, Facts
 from leadctl.operations.health.checks import CHECKS
 
@@ -46,9 +47,11 @@ def health(
     app_was_named: bool,
     wait: float,
     narrate: Narrate,
+    backups: BackupFolder | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
+    `backups` is the backup folder, where one is set or there.
     `wait` is how long, in seconds, to try again to reach a server that cannot be reached.
     """
     try:
@@ -56,7 +59,7 @@ def health(
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error))
     with connection:
-        facts = Facts(connection, target, app, app_was_named, keyring)
+        facts = Facts(connection, target, app, app_was_named, keyring, backups)
         return _summary(target, app, _run(facts))
 
 
