@@ -266,6 +266,26 @@ class RestoreFailed(OperationFailed):
     """A backup could not be loaded."""
 
 
+class MissingExtension(OperationFailed):
+    """A backup needs an extension that the server does not have."""
+
+
+class MissingRole(OperationFailed):
+    """A backup has objects of roles that the server does not have."""
+
+
+class UnknownTable(OperationFailed):
+    """A table that is named is not there, or not in the backup."""
+
+
+class DatabaseInUse(OperationFailed):
+    """A database has sessions that cannot be ended, so it cannot be replaced."""
+
+
+class DatabaseExists(Refused):
+    """A database that is to be made is there already."""
+
+
 class HookFailed(OperationFailed):
     """A command that follows a backup failed; the backup itself is whole."""
 

@@ -13,6 +13,7 @@ from leadctl.cli.commands import (
     keys,
     migrate,
     reset,
+    restore,
     seed,
     stats,
 )
@@ -55,6 +56,7 @@ app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.add_typer(backup.group, rich_help_panel=_BACKUPS)
+app.leaf("restore", _BACKUPS)(restore.restore)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)

@@ -90,7 +90,8 @@ def connection_error(error: Exception, target: "Target") -> errors.ConnectionFai
 def client_error(text: str, target: "Target") -> errors.ConnectionFailed | None:
     """Return the ConnectionFailed that a client program's message tells of; None for others."""
     text = _one_line(text)
-    if re.search(_LOST, text):
+    # A snapshot is gone when the session that exported it is.
+    if re.search(rf'{_LOST}|snapshot "[^"]*" does not exist', text):
         return _lost(text)
     denied = "permission denied" in text or "row-level security" in text
     return _by_message(text, target) if denied or "connection to server" in text else None

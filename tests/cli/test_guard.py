@@ -48,6 +48,7 @@ ADDS = {
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
     "backup prune": ["backup", "prune"],
+    "restore": ["restore"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }
@@ -90,6 +91,7 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
         "db", "environment", "production", "--protect", "-o", "json", url=leadconnector.url
     )
     assert outcome.json["protected"]
+    assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
 
 

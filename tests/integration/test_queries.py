@@ -34,6 +34,8 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "user": None,
+    "name": "users",
+    "names": ["users"],
     "table": "users",
     "column": "email",
     "session": 1,

@@ -90,7 +90,9 @@ SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS en
     coalesce((SELECT array_agg(pg_get_userbyid(s.setrole) || ': ' || v)
               FROM pg_db_role_setting s, unnest(s.setconfig) v
               WHERE s.setdatabase = d.oid AND s.setrole <> 0), '{}') AS role_settings,
-    coalesce((SELECT array_agg(a::text) FROM unnest(d.datacl) a), '{}') AS grants,
+    coalesce((SELECT array_agg(a.privilege_type || ': '
+                  || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END)
+              FROM aclexplode(d.datacl) a WHERE a.grantee <> d.datdba), '{}') AS grants,
     shobj_description(d.oid, 'pg_database') AS comment
 FROM pg_database d WHERE d.datname = current_database()
 
@@ -106,6 +108,8 @@ SELECT pg_get_userbyid(d.datdba) AS owner, pg_encoding_to_char(d.encoding) AS en
     coalesce((SELECT array_agg(pg_get_userbyid(s.setrole) || ': ' || v)
               FROM pg_db_role_setting s, unnest(s.setconfig) v
               WHERE s.setdatabase = d.oid AND s.setrole <> 0), '{}') AS role_settings,
-    coalesce((SELECT array_agg(a::text) FROM unnest(d.datacl) a), '{}') AS grants,
+    coalesce((SELECT array_agg(a.privilege_type || ': '
+                  || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END)
+              FROM aclexplode(d.datacl) a WHERE a.grantee <> d.datdba), '{}') AS grants,
     shobj_description(d.oid, 'pg_database') AS comment
 FROM pg_database d WHERE d.datname = current_database()

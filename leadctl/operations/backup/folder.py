@@ -127,10 +127,13 @@ class BackupFolder:
         return [StoredBackup(self.path / name) for name in names if _ID.fullmatch(name)]
 
     def find(self, name: str) -> StoredBackup:
-        """Return a backup by its id, the beginning of its id, or `latest`.
+        """Return a backup by its id, the beginning of its id, `latest`, or its path.
 
         Raises UnknownBackup.
         """
+        path = Path(name)
+        if os.sep in name and _ID.fullmatch(path.name) and path.is_dir():
+            return StoredBackup(path)
         found = self.backups()
         if name == LATEST:
             found = found[:1]

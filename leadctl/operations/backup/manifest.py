@@ -50,6 +50,7 @@ class DatabaseFacts:
     role_settings: tuple[str, ...]
     """`role: name=value`, of ALTER ROLE IN DATABASE SET."""
     grants: tuple[str, ...]
+    """`privilege: role` of others than the owner; none where nobody ever granted or revoked."""
     comment: str | None
 
 

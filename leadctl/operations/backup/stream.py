@@ -80,32 +80,48 @@ def pack(
 
 
 def unpack(path: Path, identities: Sequence[Any], label: Label, sink: Writable) -> int:
-    """Decrypt and decompress a file into `sink`; return how many bytes that were.
+    """Decrypt and decompress a file of a backup into `sink`; return how many bytes that were.
 
     Every byte that reaches the sink was authenticated, where the file is encrypted.  Raises
     BackupDamaged where the file is not what was written or belongs to another backup, and
     InvalidIdentity where none of the identities reads it.
     """
+    counted = _Guarded(sink)
+    opened = _Opened(_decompressor(counted), label)
+    _read(path, identities, opened)
+    if not opened.labelled:
+        raise BackupDamaged(f"{path} ends before its label.")
+    return counted.bytes
+
+
+def unpack_file(path: Path, identities: Sequence[Any], sink: Writable) -> None:
+    """Decrypt and decompress any file into `sink`, as far as its suffixes say that it is.
+
+    Raises as `unpack` does.
+    """
+    compressed = ".zst" in path.suffixes[-2:]
+    _read(path, identities, _Guarded(_decompressor(sink) if compressed else sink))
+
+
+def _decompressor(sink: Any) -> Any:
     import zstandard
 
-    counted: Any = _Guarded(sink)
     # Chunks of output are bounded, so that much of the same does not fill the memory.
-    decompressor = zstandard.ZstdDecompressor().stream_writer(
-        counted, write_size=_CHUNK, closefd=False
-    )
-    opened = _Opened(decompressor, label)
+    return zstandard.ZstdDecompressor().stream_writer(sink, write_size=_CHUNK, closefd=False)
+
+
+def _read(path: Path, identities: Sequence[Any], sink: "_Guarded") -> None:
+    import zstandard
+
     try:
         with path.open("rb") as file:
             if is_encrypted(path):
-                _decrypt(file, opened, identities, path)
+                _decrypt(file, sink, identities, path)
             else:
                 while chunk := file.read(_CHUNK):
-                    opened.write(chunk)
+                    sink.write(chunk)
     except zstandard.ZstdError as error:
         raise BackupDamaged(f"{path} cannot be decompressed: {error}") from None
-    if not opened.labelled:
-        raise BackupDamaged(f"{path} ends before its label.")
-    return int(counted.bytes)
 
 
 def is_encrypted(path: Path) -> bool:
@@ -133,14 +149,14 @@ def _encrypt(source: "_Prefixed", sink: "_Hashed", recipients: Sequence[Any]) ->
         raise source.error or sink.error or BackupFailed(f"Encryption failed: {error}") from None
 
 
-def _decrypt(file: IO[bytes], opened: "_Opened", identities: Sequence[Any], path: Path) -> None:
+def _decrypt(file: IO[bytes], sink: "_Guarded", identities: Sequence[Any], path: Path) -> None:
     import pyrage
 
     try:
-        pyrage.decrypt_io(file, opened, list(identities))
+        pyrage.decrypt_io(file, sink, list(identities))
     except (pyrage.DecryptError, OSError) as error:
-        if opened.error is not None:
-            raise opened.error from None
+        if sink.error is not None:
+            raise sink.error from None
         if "No matching keys" in str(error):
             raise InvalidIdentity(
                 f"{path} is not encrypted to the key of the identity file.",
@@ -221,28 +237,23 @@ class _Prefixed:
             raise
 
 
-class _Opened:
-    """Takes decrypted bytes: checks the label that comes first, and decompresses the rest."""
+class _Opened(_Guarded):
+    """Takes decrypted bytes: checks the label that comes first, and hands on the rest."""
 
-    def __init__(self, decompressor: Any, expected: Label) -> None:
-        self._decompressor = decompressor
+    def __init__(self, sink: Writable, expected: Label) -> None:
+        super().__init__(sink)
         self._expected = expected
         self._head = b""
         self.labelled = False
-        self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
         try:
             rest = data if self.labelled else self._after_label(data)
-            if rest:
-                self._decompressor.write(rest)
-        except BaseException as error:
+        except BackupDamaged as error:
             self.error = error
             raise
+        super().write(rest)
         return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: the decompressor hands on what it has."""
 
     def _after_label(self, data: bytes) -> bytes:
         self._head += data

@@ -60,7 +60,7 @@ def verify(
     connecting raises: those say nothing about the backup.
     """
     with reading(backup):
-        checks, depth = [*_bytes(backup)], "bytes"
+        checks, depth = [*check_bytes(backup)], "bytes"
         if _good(checks):
             content = [*_content(backup, identities)]
             checks += content
@@ -81,7 +81,7 @@ def _good(checks: Sequence[VerifyCheck]) -> bool:
     return all(check.ok is not False for check in checks)
 
 
-def _bytes(backup: StoredBackup) -> Iterator[VerifyCheck]:
+def check_bytes(backup: StoredBackup) -> Iterator[VerifyCheck]:
     """Compare the manifest with its own hash, and every file with the manifest."""
     try:
         manifest = backup.manifest

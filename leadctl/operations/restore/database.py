@@ -11,6 +11,10 @@ from leadctl.db.target import Target
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege
 from leadctl.operations.backup.manifest import DatabaseFacts
 
+_LISTS = frozenset(
+    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
+)
+"""Settings whose value is a list of names."""
 _MAINTENANCE = ("postgres", "template1")
 
 Narrate = Callable[[str], None]
@@ -62,6 +66,21 @@ def create_database(
         connection.execute(plain.format(identifier, sql.Literal(facts.encoding)))
 
 
+def configure_database(
+    connection: Connection, name: str, facts: DatabaseFacts, narrate: Narrate
+) -> None:
+    """Give a database the owner, settings, grants and comment of the original.
+
+    What this role may not do, or names a role that is missing, is left out, and said.
+    """
+    for statement in _configuration(name, facts):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.Error as error:
+            text = statement.as_string(connection)
+            narrate(f"Left out: {text} ({error.diag.message_primary})")
+
+
 def drop_database(connection: Connection, name: str) -> None:
     """Drop a database, whoever is connected; nothing where it does not exist."""
     connection.execute(
@@ -86,3 +105,42 @@ def _creation(name: str, facts: DatabaseFacts) -> sql.Composed:
             sql.SQL("{} {}").format(sql.SQL(key), value) for key, value in options.items()
         ),
     )
+
+
+def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
+    database = sql.Identifier(name)
+    statements = [
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner))
+    ]
+    for setting in facts.settings:
+        statements.append(sql.SQL("ALTER DATABASE {} SET {}").format(database, _assigned(setting)))
+    for setting in facts.role_settings:
+        role, _, rest = setting.partition(": ")
+        statements.append(
+            sql.SQL("ALTER ROLE {} IN DATABASE {} SET {}").format(
+                sql.Identifier(role), database, _assigned(rest)
+            )
+        )
+    if facts.grants:
+        statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    for grant in facts.grants:
+        privilege, _, role = grant.partition(": ")
+        grantee = sql.SQL(role) if role == "PUBLIC" else sql.Identifier(role)
+        statements.append(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(privilege), database, grantee)
+        )
+    if facts.comment:
+        statements.append(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
+        )
+    return statements
+
+
+def _assigned(setting: str) -> sql.Composed:
+    """Compose `name TO value`; a list keeps its elements apart, as pg_dump has it."""
+    name, _, value = setting.partition("=")
+    parts = value.split(", ") if name in _LISTS else [value]
+    values = sql.SQL(", ").join(sql.Literal(part.strip('"')) for part in parts)
+    # Names of extensions have a dot, which is no part of an identifier.
+    identifier = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+    return sql.SQL("{} TO {}").format(identifier, values)

@@ -33,7 +33,7 @@ Narrate = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """A backup, and the private keys that read it."""
+    """A backup of leadctl's, and the private keys that read it."""
 
     backup: StoredBackup
     identities: Sequence[Any]
