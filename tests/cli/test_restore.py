@@ -45,6 +45,7 @@ def databases(database: Prepared) -> set[str]:
 
 def test_over_a_database(leadctl: Restore, leadconnector: Prepared) -> None:
     leadctl("backup")
+    assert leadctl("backup", "verify", "latest").code == 0
     before = plain_dump(leadconnector.server, leadconnector.name)
     leadconnector.query("DELETE FROM users")
     assert leadctl("restore").code == 5
@@ -139,7 +140,6 @@ def test_what_is_missing_is_said_before_anything_is_made(
     leadconnector.query(f"DROP ROLE {role}")
     outcome = leadctl("restore", "--yes")
     assert (outcome.code, role in outcome.err) == (1, True)
-    assert databases(leadconnector) == databases(leadconnector)
     assert leadctl("restore", "--yes", "--no-owner").code == 0
     assert leadconnector.query(
         "SELECT tableowner FROM pg_tables WHERE tablename = 'users' AND schemaname = 'public'"
@@ -157,9 +157,7 @@ def test_a_damaged_backup_is_not_restored(
     archive.write_bytes(data)
     outcome = leadctl("restore", "--yes")
     assert (outcome.code, "damaged" in outcome.err) == (1, True)
-    (path.parent / "identity").write_text("x")
     assert databases(leadconnector) == before
-    assert leadctl("restore", "--yes", BACKUP_IDENTITY_FILE="").code in {1, 3}
 
 
 def test_without_the_private_key(leadctl: Restore) -> None:

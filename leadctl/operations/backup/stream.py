@@ -171,7 +171,10 @@ def _frame(label: Label) -> bytes:
 
 
 class _Guarded:
-    """Hands on what is written, counts it, and remembers the error that this ended with."""
+    """Hands on what is written, counts it, and remembers the error that this ended with.
+
+    After an error it takes no more: pyrage writes the same bytes again when it gives up.
+    """
 
     def __init__(self, sink: Writable) -> None:
         self._sink = sink
@@ -179,13 +182,18 @@ class _Guarded:
         self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
+        if self.error is not None:
+            raise self.error
         try:
-            self._sink.write(data)
+            self._take(data)
         except BaseException as error:
             self.error = error
             raise
-        self.bytes += len(data)
         return len(data)
+
+    def _take(self, data: bytes) -> None:
+        self._sink.write(data)
+        self.bytes += len(data)
 
     def flush(self) -> None:
         """Do nothing: the file is flushed once, at its end."""
@@ -198,9 +206,9 @@ class _Hashed(_Guarded):
         super().__init__(file)
         self.digest = hashlib.sha256()
 
-    def write(self, data: bytes) -> int:
+    def _take(self, data: bytes) -> None:
         self.digest.update(data)
-        return super().write(data)
+        super()._take(data)
 
 
 class _Counted:
@@ -246,14 +254,8 @@ class _Opened(_Guarded):
         self._head = b""
         self.labelled = False
 
-    def write(self, data: bytes) -> int:
-        try:
-            rest = data if self.labelled else self._after_label(data)
-        except BackupDamaged as error:
-            self.error = error
-            raise
-        super().write(rest)
-        return len(data)
+    def _take(self, data: bytes) -> None:
+        super()._take(data if self.labelled else self._after_label(data))
 
     def _after_label(self, data: bytes) -> bytes:
         self._head += data

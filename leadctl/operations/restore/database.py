@@ -37,6 +37,26 @@ def maintenance(target: Target) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def scratch_database(
+    target: Target, name: str, facts: DatabaseFacts, narrate: Narrate
+) -> Iterator[Connection]:
+    """Make an empty database on the target's server; drop it again where the block fails.
+
+    One that a killed run left is dropped first.  Yields the connection that it was made by.
+    """
+    with maintenance(target) as connection:
+        drop_database(connection, name)
+        try:
+            create_database(connection, name, facts, narrate)
+            yield connection
+        except BaseException:
+            # The connection may be amidst a statement, where a signal came.
+            with maintenance(target) as another:
+                drop_database(another, name)
+            raise
+
+
 def create_database(
     connection: Connection, name: str, facts: DatabaseFacts, narrate: Narrate
 ) -> None:

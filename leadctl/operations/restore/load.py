@@ -17,10 +17,10 @@ from leadctl.db.binaries import Binaries, dump_programs
 from leadctl.db.client import ClientProgram, running
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
-from leadctl.errors import BackupDamaged, RestoreFailed
+from leadctl.errors import BackupDamaged, InvalidIdentity, RestoreFailed
 from leadctl.operations.backup.folder import StoredBackup
 from leadctl.operations.backup.manifest import ARCHIVE, SCHEMA
-from leadctl.operations.backup.stream import Label, unpack
+from leadctl.operations.backup.stream import Label, is_encrypted, unpack
 from leadctl.operations.progress import Progress
 
 JOBS = 2
@@ -47,6 +47,11 @@ class Source:
         if file is None:
             raise BackupDamaged(f"The backup {self.backup.id} has no {stem}.")
         path = self.backup.path / file.name
+        if is_encrypted(path) and not self.identities:
+            raise InvalidIdentity(
+                f"The backup {self.backup.id} is encrypted, and no private key is set here.",
+                hint="Set BACKUP_IDENTITY_FILE or --identity to the file of the private key.",
+            )
         found = unpack(path, self.identities, Label(self.backup.id, file.name), sink)
         if found != file.raw_bytes:
             raise BackupDamaged(

@@ -9,7 +9,7 @@ from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.operations.backup.folder import StoredBackup
 from leadctl.operations.backup.verify import Rehearsal, VerifyCheck
 from leadctl.operations.restore.compare import check_indexes, compare
-from leadctl.operations.restore.database import create_database, drop_database, maintenance
+from leadctl.operations.restore.database import drop_database, scratch_database
 from leadctl.operations.restore.load import Source, load
 
 
@@ -23,10 +23,10 @@ def rehearse(
     """
     name = f"leadctl_verify_{backup.id}"
     scratch = replace(rehearsal.target.on(name), schema=backup.manifest.schema)
-    with maintenance(rehearsal.target) as connection:
-        drop_database(connection, name)
-        create_database(connection, name, backup.manifest.settings, rehearsal.narrate)
-        try:
+    try:
+        with scratch_database(
+            rehearsal.target, name, backup.manifest.settings, rehearsal.narrate
+        ) as connection:
             load(
                 Source(backup, identities),
                 scratch,
@@ -35,12 +35,12 @@ def rehearse(
                 progress=rehearsal.progress,
             )
             with connect(scratch, "verify") as restored:
-                return [
+                checks = [
                     VerifyCheck("restore", True, "restored without an error"),
                     *compare(restored, backup.manifest),
                     check_indexes(restored),
                 ]
-        except (RestoreFailed, BackupDamaged) as error:
-            return [VerifyCheck("restore", False, error.message)]
-        finally:
             drop_database(connection, name)
+    except (RestoreFailed, BackupDamaged) as error:
+        return [VerifyCheck("restore", False, error.message)]
+    return checks

@@ -28,9 +28,8 @@ from leadctl.operations.progress import Progress
 from leadctl.operations.restore.compare import compare
 from leadctl.operations.restore.database import (
     configure_database,
-    create_database,
-    drop_database,
     maintenance,
+    scratch_database,
 )
 from leadctl.operations.restore.load import Source, load
 from leadctl.operations.restore.swap import restore_lock, swap
@@ -140,19 +139,16 @@ def restore(
                     permit(existing, target, "restore", consent)
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
-        with _migrations_held(target, lock_wait, narrate, exists=exists):
-            drop_database(connection, scratch)
-            create_database(connection, scratch, manifest.settings, narrate)
-            try:
-                loaded = replace(target.on(scratch), schema=manifest.schema)
-                load(source, loaded, owners=owners, narrate=narrate, progress=progress)
-                checks = _checked(loaded, source)
-                _stay_protected(target, loaded, exists=exists)
-                if owners:
-                    configure_database(connection, scratch, manifest.settings, narrate)
-            except BaseException:
-                drop_database(connection, scratch)
-                raise
+        with (
+            _migrations_held(target, lock_wait, narrate, exists=exists),
+            scratch_database(target, scratch, manifest.settings, narrate),
+        ):
+            loaded = replace(target.on(scratch), schema=manifest.schema)
+            load(source, loaded, owners=owners, narrate=narrate, progress=progress)
+            checks = _checked(loaded, source)
+            _stay_protected(target, loaded, exists=exists)
+            if owners:
+                configure_database(connection, scratch, manifest.settings, narrate)
         previous = swap(connection, scratch, name, replace=exists)
     result = RestoreResult(
         backup=manifest.id,
