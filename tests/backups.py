@@ -1,12 +1,14 @@
 """Databases to back up, and ways to compare what came back."""
 
 import subprocess
+import zlib
 from pathlib import Path
 
 import pyrage
 from psycopg import sql
 
 from leadctl.db.binaries import dump_programs
+from tests.conftest import Prepared
 from tests.postgres import Server
 
 WEIRD = 'we"ird näme'
@@ -47,3 +49,14 @@ def key_pair(folder: Path) -> tuple[str, Path]:
     path.write_text(f"# made by a test\n{identity}\n")
     path.chmod(0o600)
     return str(identity.to_public()), path
+
+
+def left_by_restores(database: Prepared) -> list[str]:
+    """Return the databases that restores of this one left."""
+    scratch = f"leadctl_restore_{zlib.crc32(database.name.encode()):08x}"
+    with database.server.connect() as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s OR datname = %s",
+            (f"{database.name}_before%", scratch),
+        )
+        return [name for (name,) in rows]

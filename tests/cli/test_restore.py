@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
+from tests.backups import EVERYTHING, WEIRD, create, key_pair, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Outcome, Prepared
 from tests.postgres import Server
 
@@ -36,11 +36,6 @@ def leadctl(leadconnector: Prepared, cli: Cli, env: dict[str, str]) -> Iterator[
         " AND datname <> current_database()"
     ):
         leadconnector.server.drop(name)
-
-
-def databases(database: Prepared) -> set[str]:
-    with database.server.connect() as connection:
-        return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
 def test_over_a_database(leadctl: Restore, leadconnector: Prepared) -> None:
@@ -78,8 +73,9 @@ def test_into_a_new_database(leadctl: Restore, leadconnector: Prepared) -> None:
             break
         assert (outcome.json["database"], outcome.json["previous"]) == (new, None)
     assert (outcome.code, "there already" in outcome.err) == (5, True)
-    assert new in databases(leadconnector)
-    assert not [name for name in databases(leadconnector) if name.startswith("leadctl_restore")]
+    with leadconnector.server.connect(new) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
+    assert left_by_restores(leadconnector) == []
 
 
 def test_into_a_database_that_is_gone(leadctl: Restore, leadconnector: Prepared) -> None:
@@ -150,14 +146,13 @@ def test_a_damaged_backup_is_not_restored(
     leadctl: Restore, leadconnector: Prepared, env: dict[str, str]
 ) -> None:
     path = Path(leadctl("backup", "-o", "json").json["path"])
-    before = databases(leadconnector)
     archive = path / "archive.dump.zst.age"
     data = bytearray(archive.read_bytes())
     data[len(data) // 2] ^= 1
     archive.write_bytes(data)
     outcome = leadctl("restore", "--yes")
     assert (outcome.code, "damaged" in outcome.err) == (1, True)
-    assert databases(leadconnector) == before
+    assert left_by_restores(leadconnector) == []
 
 
 def test_without_the_private_key(leadctl: Restore) -> None:

@@ -31,6 +31,8 @@ from leadctl.operations.migrate.new import NewRevision
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.restore.restore import RestorePlan, RestoreResult
+from leadctl.operations.restore.tables import RestoredTables
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.server import TargetUrl
 from leadctl.operations.stats.overview import Overview
@@ -50,6 +52,9 @@ RESULTS: dict[str, type] = {
     "backup show, pin": BackupDetails,
     "backup verify": VerifyResult,
     "backup prune": PruneResult,
+    "restore": RestoreResult,
+    "restore --dry-run": RestorePlan,
+    "restore --table": RestoredTables,
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,

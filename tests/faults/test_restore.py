@@ -4,13 +4,13 @@ import random
 import signal
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.backups import left_by_restores
 from tests.conftest import KEY, Prepared
 from tests.faults.test_backup import fill
 from tests.processes import run, start
@@ -30,19 +30,8 @@ def env(leadconnector: Prepared, tmp_path: Path) -> Iterator[dict[str, str]]:
     assert done.returncode == 0, done.stderr
     leadconnector.query("DELETE FROM leads WHERE id > 'x5'")
     yield variables
-    for name in others(leadconnector):
+    for name in left_by_restores(leadconnector):
         leadconnector.server.drop(name)
-
-
-def others(database: Prepared) -> list[str]:
-    """Return the databases that restores of this one left."""
-    scratch = f"leadctl_restore_{zlib.crc32(database.name.encode()):08x}"
-    with database.server.connect() as connection:
-        rows = connection.execute(
-            "SELECT datname FROM pg_database WHERE datname LIKE %s OR datname = %s",
-            (f"{database.name}_before%", scratch),
-        )
-        return [name for (name,) in rows]
 
 
 def leads(database: Prepared) -> int:
@@ -63,7 +52,9 @@ def test_killed_at_any_moment(leadconnector: Prepared, env: dict[str, str], kill
     done = run("restore", "--yes", env=env)
     assert done.returncode == 0, done.stderr
     assert leads(leadconnector) == ROWS
-    assert not [name for name in others(leadconnector) if name.startswith("leadctl_restore")]
+    assert not [
+        name for name in left_by_restores(leadconnector) if name.startswith("leadctl_restore")
+    ]
 
 
 def test_two_at_once(leadconnector: Prepared, env: dict[str, str]) -> None:
@@ -124,4 +115,6 @@ def test_interrupted_leaves_nothing(leadconnector: Prepared, env: dict[str, str]
         _, err = process.communicate(timeout=30)
         if process.returncode:  # else it was faster
             assert process.returncode == code, err
-            assert not [n for n in others(leadconnector) if n.startswith("leadctl_restore")]
+            assert not [
+                n for n in left_by_restores(leadconnector) if n.startswith("leadctl_restore")
+            ]
