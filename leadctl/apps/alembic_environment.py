@@ -4,7 +4,7 @@ import ast
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,7 @@ def options(app: "App") -> Mapping[str, Any]:
         with (
             contextlib.redirect_stdout(sys.stderr),
             contextlib.suppress(_Configured),
+            _logging_as_it_is(),
             environment,
         ):
             script.run_env()
@@ -111,6 +112,20 @@ def options(app: "App") -> Mapping[str, Any]:
     finally:
         os.chdir(before)
     return found
+
+
+@contextlib.contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """Let env.py's `fileConfig()` do nothing: standard error is leadctl's."""
+    import logging.config  # 10 ms that few commands need
+
+    module = vars(logging.config)
+    before = module["fileConfig"]
+    module["fileConfig"] = lambda *_args, **_options: None
+    try:
+        yield
+    finally:
+        module["fileConfig"] = before
 
 
 def not_honoured(given: Mapping[str, Any]) -> list[str]:

@@ -29,6 +29,7 @@ READS = {
     "keys generate",
     "keys status",
     "migrate history",
+    "migrate lint",
     "migrate status",
     "stats",
 }
@@ -41,6 +42,7 @@ ADDS = {
     "keys rotate",
     "migrate",
     "migrate new",
+    "migrate resolve",
     "migrate up",
     "seed",
 }

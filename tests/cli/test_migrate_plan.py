@@ -241,3 +241,14 @@ def test_the_sql_applied_by_psql_is_the_same(
             "SELECT column_default FROM information_schema.columns WHERE table_name = 'odd''name'"
         ).fetchone()
     assert default == "'50% of ''it'''::text"
+
+
+def test_a_table_that_was_never_analysed_has_a_guess(
+    project: Project, applied: str, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("ALTER TABLE unknown ADD b int")
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE unknown (id int) WITH (autovacuum_enabled = off)")
+        connection.execute("INSERT INTO unknown SELECT generate_series(1, 10000)")
+    (revision,) = planned(cli, applied)
+    assert 5_000 < revision["statements"][0]["effects"][0]["rows"] < 20_000

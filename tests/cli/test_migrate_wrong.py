@@ -143,3 +143,17 @@ def test_a_folder_that_is_none(
     assert outcome.code == 3
     assert "migrations" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_of_a_long_history_the_end_is_shown(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    for number in range(30):
+        project.revision(f"CREATE TABLE t{number} (id int)")
+    assert cli("migrate", "up", "own_0025", url=url).code == 0
+    shown = cli("migrate", "status", url=url).out
+    assert "5 earlier ones are applied" in shown
+    assert "own_0005" not in shown
+    assert all(f"own_{number:04d}" in shown for number in range(6, 31))
+    assert len(states(cli, url)) == 30

@@ -27,14 +27,18 @@ from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
 from leadctl.operations.migrate.history import MigrationHistory
+from leadctl.operations.migrate.lint.lint import LintResult
 from leadctl.operations.migrate.new import NewRevision
+from leadctl.operations.migrate.plan import Script
+from leadctl.operations.migrate.planned import Plan
+from leadctl.operations.migrate.resolve import Resolved
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.reset import ResetResult
 from leadctl.operations.restore.restore import RestorePlan, RestoreResult
 from leadctl.operations.restore.tables import RestoredTables
 from leadctl.operations.seed import SeedResult
-from leadctl.operations.server import TargetUrl
+from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
 
@@ -42,6 +46,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 RESULTS: dict[str, type] = {
     "migrate, migrate up": MigrateResult,
+    "migrate --plan": Plan,
+    "migrate --sql": Script,
+    "migrate lint": LintResult,
+    "migrate resolve": Resolved,
     "migrate status": MigrationStatus,
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
@@ -63,7 +71,8 @@ RESULTS: dict[str, type] = {
     "keys status": KeysStatus,
     "keys rotate": RotateResult,
     "config": EffectiveConfig,
-    "db start, stop, status, destroy": ServerStatus,
+    "db start, stop, status": ServerStatus,
+    "db destroy": Destroyed,
     "db environment": DatabaseIdentity,
     "db url": TargetUrl,
 }

@@ -1,6 +1,7 @@
 """The tables that a plan touches, as they are now: size, rows, who holds a lock, what is lost."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -21,7 +22,7 @@ class TableState:
     bytes: int
     """With its indexes."""
     rows: int | None
-    """As the statistics know it; None for a table that was never analysed."""
+    """As the statistics know it, or the planner guesses it; None where nobody may look."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class Tables:
             row = self._row("size", table)
             whole = self._row("partitions", table)
             found = whole if whole and whole[0] is not None else row
-            self._states[table] = TableState(*found) if row and found else None
+            self._states[table] = None
+            if row and found:
+                rows = self._planner_rows(table) if found[1] is None else found[1]
+                self._states[table] = TableState(found[0], rows)
         return self._states[table]
 
     def holders(self, table: str) -> list[Holder]:
@@ -90,19 +94,30 @@ class Tables:
         row = self._row("null_share", table, column=column)
         return Loss(what, round(state.rows * (1 - (row[0] if row else 0))), exact=False)
 
+    def _planner_rows(self, table: str) -> int | None:
+        """Return the planner's guess, from the size, of a table that was never analysed."""
+        query = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(
+            sql.Identifier(*self._parts(table))
+        )
+        row = self._try(query)
+        return int(row[0][0]["Plan"]["Plan Rows"]) if row else None
+
     def _count(self, table: str, column: str | None) -> int | None:
         counted = sql.SQL("count(*)") if column is None else sql.SQL("count({})")
         query = sql.SQL("SELECT {} FROM {}").format(
             counted.format(*([sql.Identifier(column)] if column else [])),
             sql.Identifier(*self._parts(table)),
         )
+        row = self._try(query)
+        return int(row[0]) if row else None
+
+    def _try(self, query: sql.Composed) -> tuple[Any, ...] | None:
         try:
             with self._connection.transaction():
                 self._connection.execute("SET LOCAL lock_timeout = '1s'")
-                row = self._connection.execute(query).fetchone()
-        except psycopg.Error:  # locked, or not ours to read: the statistics must do
+                return self._connection.execute(query).fetchone()
+        except psycopg.Error:  # locked, or not ours to read: it must do without
             return None
-        return int(row[0]) if row else None
 
     def _row(self, name: str, table: str, **parameters: object) -> tuple[int, int | None] | None:
         return self._connection.execute(

@@ -96,7 +96,7 @@ def _loses(effect: TableEffect, number: int) -> Finding:
     assert effect.loss is not None
     loss = effect.loss
     about = "" if loss.exact else "about "
-    rows = "rows that it selects" if loss.rows is None else f"{about}{loss.rows:,} rows"
+    rows = "any number of rows" if loss.rows is None else f"{about}{loss.rows:,} rows"
     what = {"table": f"the table {effect.table} with {rows}", "rows": f"{rows} of {effect.table}"}
     column = f"the {loss.what} of {effect.table}, which {rows} have"
     return Finding(
