@@ -41,6 +41,9 @@ def test_the_lines_of_the_document(
         lines = lines.replace('age -d -i "$IDENTITY"', "cat").replace(".age", "")
     major = leadconnector.server.major
     programs = dump_programs(major, major)
+    newer = programs.major >= 17 > major
+    if newer:
+        lines = lines.replace("--exit-on-error ", "")
     copy = f"{leadconnector.name}_copy"
     try:
         done = subprocess.run(
@@ -60,7 +63,8 @@ def test_the_lines_of_the_document(
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == (1 if newer else 0), done.stderr
+        assert not newer or "errors ignored on restore: 1" in done.stderr
         assert plain_dump(leadconnector.server, copy) == plain_dump(
             leadconnector.server, leadconnector.name
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="[BACKUP]", help='An id, its beginning, "latest", or a path.', show_default=False
+        metavar="BACKUP", help='An id, its beginning, "latest", or a path.', show_default=False
     ),
 ]
 
@@ -53,7 +53,7 @@ def restore(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    r"""Restore a backup: into a new database, compared, then put in the old one's place.
+    """Restore a backup: into a new database, compared, then put in the old one's place.
 
     Until that last moment the database is as it was; then it is kept under another name. A
     protected database wants its name by --confirm.
@@ -61,7 +61,7 @@ def restore(
     \b
     leadctl restore latest --into shop_yesterday
     leadctl restore --table orders --table order_items
-    """
+    """  # noqa: D301 - Click reads the character itself
     from leadctl.operations.backup.configured import folder_of, identities_of
     from leadctl.operations.restore.load import Source as Loaded
     from leadctl.operations.restore.restore import plan
