@@ -138,9 +138,8 @@ class _Dump:
 
     def pack(self, program: ClientProgram, stem: str) -> PackedFile:
         """Pack a program's output into a file of the backup.  Raises BackupFailed."""
-        packed = pack(
-            program.stdout, self.partial, self.label(stem), self.recipients, self._progress
-        )
+        tick = self._progress if stem == ARCHIVE else lambda _: None
+        packed = pack(program.stdout, self.partial, self.label(stem), self.recipients, tick)
         if program.wait() != 0:
             raise program.failure(self.target, BackupFailed)
         return packed
