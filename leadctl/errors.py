@@ -124,6 +124,10 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class InvalidRule(ConfigurationError):
+    """A retention rule does not fit itself or the database."""
+
+
 class InvalidRecipient(ConfigurationError):
     """A recipient of backups is not an age or SSH public key."""
 
@@ -248,6 +252,42 @@ class InvalidPhoneNumber(OperationFailed):
 
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
+
+
+class UnknownRule(UsageError):
+    """`--rule` names a retention rule that the app does not have."""
+
+
+class ArchiveFailed(OperationFailed):
+    """Rows could not be archived, so they were not deleted."""
+
+
+class ArchiveDamaged(OperationFailed):
+    """An archive is not what was written, or its rows do not fit the database."""
+
+
+class RowNotFound(OperationFailed):
+    """There is no row with that key, or it is not marked as deleted."""
+
+
+class UnindexedForeignKey(Refused):
+    """Deleting would scan a table for every row: a foreign key without an index refers here."""
+
+
+class ClockSkew(Refused):
+    """The clocks of server and client differ too much to tell how old a row is."""
+
+
+class FuseBlown(Refused):
+    """A retention rule would take more rows than it may without consent."""
+
+
+class CannotPartition(Refused):
+    """A table's keys, foreign keys or kind do not allow it to be partitioned."""
+
+
+class CannotInfer(OperationFailed):
+    """A column's type and constraints do not say what could be in it."""
 
 
 class UnknownBackup(OperationFailed):

@@ -6,14 +6,17 @@ import typer
 
 from leadctl.cli.commands import (
     backup,
+    cleanup,
     config,
     db,
     health,
     history,
     keys,
     migrate,
+    partition,
     reset,
     restore,
+    schedule,
     seed,
     stats,
 )
@@ -52,8 +55,10 @@ def root(
 _SCHEMA, _ROWS, _BACKUPS, _STATE, _SETUP = "Schema", "Rows", "Backups", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
+app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
+app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.add_typer(backup.group, rich_help_panel=_BACKUPS)
 app.leaf("restore", _BACKUPS)(restore.restore)
@@ -61,4 +66,5 @@ app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
+app.add_typer(schedule.group, rich_help_panel=_SETUP)
 app.add_typer(db.group, rich_help_panel=_SETUP)

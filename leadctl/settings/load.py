@@ -50,6 +50,8 @@ def load_settings(
         config_file=project.config_file,
         environments=_environments(project),
         apps=apps,
+        app_rules=_app_rules(project),
+        retention=_retention(project),
         libpq=_libpq(layers),
         sources=sources,
     )
@@ -141,7 +143,10 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     tables = _table(project, "apps")
     apps = {}
     for name, table in tables.items():
+        if isinstance(table, Mapping) and table.keys() == {"retention"}:
+            continue  # rules for an app that is declared elsewhere
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
+        values.pop("retention", None)
         if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
@@ -160,9 +165,57 @@ _ENV_FIELDS: Mapping[str, type] = {
     "role": str,
     "schema": str,
 }
-_APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "reports", "rules", "schema"), str
-)
+_APP_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
+    "retention": list,
+}
+_OVERRIDES: Mapping[str, type] = {
+    "older_than": str,
+    "condition": str,
+    "archive": bool,
+    "max_rows": int,
+    "fuse_share": float,
+    "fuse_rows": int,
+    "enabled": bool,
+}
+_RULE_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("name", "table", "age_column", "description"), str),
+    "expiry": bool,
+    **_OVERRIDES,
+}
+_RULE_NEEDS = ("name", "table", "age_column", "older_than")
+_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    list: (list, "a list"),
+}
+
+
+def _app_rules(project: Project) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Return the rules of `[[apps.NAME.retention]]`, by app."""
+    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    for name, table in _table(project, "apps").items():
+        place = f"apps.{name}.retention"
+        rules = [_fields(project, place, rule, _RULE_FIELDS) for rule in table.get("retention", [])]
+        for rule in rules:
+            missing = [field for field in _RULE_NEEDS if field not in rule]
+            if missing:
+                raise InvalidSetting(
+                    f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
+                    hint=f"A rule needs: {', '.join(_RULE_NEEDS)}.",
+                )
+        found[name] = tuple(rules)
+    return found
+
+
+def _retention(project: Project) -> dict[str, Mapping[str, Any]]:
+    """Return what `[retention.RULE]` overrides, by rule."""
+    return {
+        name: _fields(project, f"retention.{name}", table, _OVERRIDES)
+        for name, table in _table(project, "retention").items()
+    }
 
 
 def _fields(
@@ -180,8 +233,8 @@ def _fields(
                 hint=_suggest(key, allowed, "Remove it"),
             )
         plain = str if allowed[key] is Secret else allowed[key]
-        if not isinstance(value, plain):
-            kind = {str: "a text", bool: "true or false"}[plain]
+        accepted, kind = _KINDS[plain]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
             raise InvalidSetting(
                 f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
                 hint=f"Allowed is {kind}.",
@@ -191,7 +244,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps", _BACKUP}
+    known = _SCALARS | {"env", "apps", "retention", _BACKUP}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

@@ -87,6 +87,8 @@ class AppConfig:
     """`package.module:REPORTS`."""
     rules: str | None = None
     """`package.module:RULES`, the retention rules."""
+    factory: str | None = None
+    """`package.module:FACTORY`, the shapes of synthetic rows."""
     schema: str | None = None
 
 
@@ -193,6 +195,13 @@ class Settings:
         allowed="a shell command",
         help="A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
     )
+    archive_dir: str = setting(
+        "LEADCTL_ARCHIVE_DIR",
+        _text,
+        default="archives",
+        allowed="a folder's path",
+        help="The folder that cleanup archives to where a rule asks for it.",
+    )
     backup_dir: str = setting(
         "BACKUP_DIR",
         _text,
@@ -271,6 +280,10 @@ class Settings:
     config_file: Path | None = None
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
+    app_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
+    retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`[retention.RULE]` by rule: what is otherwise than the rule says."""
     libpq: Mapping[str, str] = field(default_factory=dict)
     """libpq's own variables (PGHOST and so on), from the environment and the `.env` files."""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,11 @@ from leadctl.operations.backup.create import CreatedBackup
 from leadctl.operations.backup.listing import BackupDetails, BackupList
 from leadctl.operations.backup.prune import PruneResult
 from leadctl.operations.backup.verify import VerifyResult
+from leadctl.operations.bulk.load import BulkResult
+from leadctl.operations.cleanup.preview import Preview, RuleList
+from leadctl.operations.cleanup.result import CleanupResult
+from leadctl.operations.cleanup.unarchive import UnarchiveResult
+from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
@@ -34,9 +39,11 @@ from leadctl.operations.migrate.planned import Plan
 from leadctl.operations.migrate.resolve import Resolved
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
+from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
 from leadctl.operations.restore.restore import RestorePlan, RestoreResult
 from leadctl.operations.restore.tables import RestoredTables
+from leadctl.operations.schedule import Schedule
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
@@ -54,6 +61,7 @@ RESULTS: dict[str, type] = {
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
     "seed": SeedResult,
+    "seed --bulk": BulkResult,
     "reset": ResetResult,
     "backup, backup create": CreatedBackup,
     "backup list": BackupList,
@@ -66,7 +74,14 @@ RESULTS: dict[str, type] = {
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,
+    "cleanup": CleanupResult,
+    "cleanup --dry-run": Preview,
+    "cleanup --list": RuleList,
+    "cleanup unarchive": UnarchiveResult,
+    "cleanup undelete": UndeleteResult,
     "history": RunHistory,
+    "partition": PartitionResult,
+    "schedule cron, schedule systemd": Schedule,
     "keys generate": NewKey,
     "keys status": KeysStatus,
     "keys rotate": RotateResult,
