@@ -15,13 +15,10 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
-<<<<<<< HEAD
 from leadctl.operations.backup.create import CreatedBackup
 from leadctl.operations.backup.listing import BackupDetails, BackupList
 from leadctl.operations.backup.prune import PruneResult
 from leadctl.operations.backup.verify import VerifyResult
-=======
->>>>>>> main
 from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.cleanup.preview import Preview, RuleList
 from leadctl.operations.cleanup.result import CleanupResult

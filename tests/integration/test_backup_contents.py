@@ -13,10 +13,9 @@ from leadctl.operations.backup.folder import BackupFolder
 from leadctl.operations.restore.load import Source, load
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
-from tests.conftest import Prepared
+from tests.conftest import KEY, Prepared
 from tests.postgres import Server
-
-CHINOOK = Path(__file__).parents[1] / "fixtures"
+from tests.processes import run
 
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
@@ -54,4 +53,7 @@ def test_every_app_comes_back(
     app: str, prepared: Callable[[str], Prepared], tmp_path: Path
 ) -> None:
     database = prepared(app)
+    env = {"DATABASE_URL": database.url, "ENCRYPTION_KEY": KEY}
+    filled = run("seed", "--app", app, "--bulk", "20000", env=env)
+    assert filled.returncode == 0, filled.stderr
     there_and_back(database.server, database.name, tmp_path)
