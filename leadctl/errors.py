@@ -140,6 +140,14 @@ class InvalidIdentity(ConfigurationError):
     """The identity file is malformed, open to others, or not the one that is needed."""
 
 
+class MissingClient(ConfigurationError):
+    """No pg_dump or pg_restore here is new enough for the server or the backup."""
+
+
+class BackupFolderUnusable(ConfigurationError):
+    """The backup folder cannot be written to or read."""
+
+
 # --- Connection -----------------------------------------------------------------------------
 
 
@@ -304,6 +312,46 @@ class CannotPartition(Refused):
 
 class CannotInfer(OperationFailed):
     """A column's type and constraints do not say what could be in it."""
+
+
+class UnknownBackup(OperationFailed):
+    """There is no such backup, or more than one that is meant."""
+
+
+class BackupFailed(OperationFailed):
+    """A backup could not be made; nothing of it is left under a final name."""
+
+
+class BackupDamaged(OperationFailed):
+    """A backup is not what was written: changed, cut short or swapped with another."""
+
+
+class RestoreFailed(OperationFailed):
+    """A backup could not be loaded."""
+
+
+class MissingExtension(OperationFailed):
+    """A backup needs an extension that the server does not have."""
+
+
+class MissingRole(OperationFailed):
+    """A backup has objects of roles that the server does not have."""
+
+
+class TableNotInBackup(OperationFailed):
+    """A table that is named is not in the backup, or not in the database."""
+
+
+class DatabaseInUse(OperationFailed):
+    """A database has sessions that cannot be ended, so it cannot be replaced."""
+
+
+class DatabaseExists(Refused):
+    """A database that is to be made is there already."""
+
+
+class HookFailed(OperationFailed):
+    """A command that follows a backup failed; the backup itself is whole."""
 
 
 class NewerState(Refused):

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from leadctl.cli.commands import (
+    backup,
     cleanup,
     config,
     db,
@@ -15,6 +16,7 @@ from leadctl.cli.commands import (
     migrate,
     partition,
     reset,
+    restore,
     schedule,
     schema,
     seed,
@@ -53,7 +55,7 @@ def root(
     """Run the PostgreSQL database behind a product."""
 
 
-_SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
+_SCHEMA, _ROWS, _BACKUPS, _STATE, _SETUP = "Schema", "Rows", "Backups", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("partition", _SCHEMA)(partition.partition)
@@ -63,6 +65,8 @@ app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("studio", _ROWS)(studio.studio)
+app.add_typer(backup.group, rich_help_panel=_BACKUPS)
+app.leaf("restore", _BACKUPS)(restore.restore)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("inspect", _STATE)(inspect.inspect)

@@ -48,6 +48,22 @@ STATEMENT_TIMEOUT = (
     "statement_timeout",
     _text("--statement-timeout", "How long a statement may take, as 10min; else no limit.", "TIME"),
 )
+BACKUP_TO = ("backup_dir", _text("--to", "The folder, instead of BACKUP_DIR.", "FOLDER"))
+BACKUP_FROM = ("backup_dir", _text("--from", "The folder, instead of BACKUP_DIR.", "FOLDER"))
+BACKUP_RECIPIENTS = (
+    "backup_recipients",
+    _text("--recipients", "The age or SSH public keys to encrypt to.", "KEYS"),
+)
+BACKUP_IDENTITY = (
+    "backup_identity_file",
+    _text("--identity", "The file of the private key that reads it.", "FILE"),
+)
+BACKUP_KEEPS = (
+    ("backup_keep_daily", _text("--keep-daily", "Days that keep their newest backup.", "N")),
+    ("backup_keep_weekly", _text("--keep-weekly", "Weeks that keep their newest backup.", "N")),
+    ("backup_keep_monthly", _text("--keep-monthly", "Months that keep their newest backup.", "N")),
+    ("backup_keep_minimum", _text("--keep-minimum", "The newest that are always kept.", "N")),
+)
 
 _LOG_SQL_AT = 2
 

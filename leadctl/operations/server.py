@@ -82,14 +82,7 @@ def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
     except LeadctlError as error:
         narrate(f"Whether a database in it is protected cannot be seen: {error.message}")
         return []
-    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
-    maintenance = Target(
-        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
-        schema=DEFAULT_SCHEMA,
-        source="embedded server",
-        connect_timeout=10,
-        embedded=True,
-    )
+    maintenance = _maintenance(running)
     with connect(maintenance, "destroy") as connection:
         names = connection.execute(
             "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
@@ -101,6 +94,22 @@ def _is_protected(target: Target) -> bool:
     with connect(target, "destroy") as connection:
         identity = state.read_identity(connection)
     return identity is not None and identity.protected
+
+
+def embedded_target(project: Path, narrate: Narrate) -> Target:
+    """Start the project's embedded server, making it where it is missing; return a target on it."""
+    return _maintenance(embedded.start(Home.of(project), narrate))
+
+
+def _maintenance(running: ServerStatus) -> Target:
+    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
+    return Target(
+        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
+        schema=DEFAULT_SCHEMA,
+        source="embedded server",
+        connect_timeout=10,
+        embedded=True,
+    )
 
 
 def url(target: Target) -> TargetUrl:

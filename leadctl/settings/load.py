@@ -16,6 +16,8 @@ FLAG = "flag"
 
 _SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
+_BACKUP = "backup"
+"""The table of leadctl.toml whose keys are the settings that begin with its name."""
 
 
 def load_settings(
@@ -72,7 +74,27 @@ def _find(
             return layer.values[declared.metadata["variable"]], layer.name
     if declared.name in _SCALARS and declared.name in project.config:
         return str(project.config[declared.name]), _file_name(project)
+    table, _, key = declared.name.partition("_")
+    if table == _BACKUP and key in _backup(project):
+        return _backup(project)[key], f"[{_BACKUP}] in {_file_name(project)}"
     return None
+
+
+def _backup(project: Project) -> dict[str, str]:
+    """Return the table `[backup]`, its values as the texts that variables have."""
+    table = _table(project, _BACKUP)
+    names = [field.name.partition("_") for field in _declared()]
+    allowed = [key for prefix, _, key in names if prefix == _BACKUP]
+    for key in table:
+        if key not in allowed:
+            raise UnknownSetting(
+                f"[{_BACKUP}] in {_file_name(project)} has a key that leadctl does not know: {key}",
+                hint=_suggest(key, allowed, "Remove it"),
+            )
+    return {
+        key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in table.items()
+    }
 
 
 def _parse(declared: Field[Any], text: str, source: str) -> Any:
@@ -232,7 +254,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps", "retention", "health"}
+    known = _SCALARS | {"env", "apps", "retention", "health", _BACKUP}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

@@ -38,6 +38,13 @@ def _count(value: str) -> int:
     return number
 
 
+def _number(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
 def _output(value: str) -> str:
     if value not in OUTPUTS:
         raise ValueError
@@ -206,6 +213,13 @@ class Settings:
         allowed="a folder's path",
         help="The folder that cleanup archives to where a rule asks for it.",
     )
+    backup_dir: str = setting(
+        "BACKUP_DIR",
+        _text,
+        default="backups",
+        allowed="a folder's path",
+        help="The folder of backups.",
+    )
     backup_recipients: str | None = setting(
         "BACKUP_RECIPIENTS",
         _text,
@@ -217,6 +231,46 @@ class Settings:
         _text,
         allowed="a file's path",
         help="The file of the private key that reads encrypted backups.",
+    )
+    backup_keep_daily: int = setting(
+        "BACKUP_KEEP_DAILY",
+        _number,
+        default=7,
+        allowed="a whole number from 0 up",
+        help="Days of which prune keeps the newest backup.",
+    )
+    backup_keep_weekly: int = setting(
+        "BACKUP_KEEP_WEEKLY",
+        _number,
+        default=4,
+        allowed="a whole number from 0 up",
+        help="Weeks of which prune keeps the newest backup.",
+    )
+    backup_keep_monthly: int = setting(
+        "BACKUP_KEEP_MONTHLY",
+        _number,
+        default=12,
+        allowed="a whole number from 0 up",
+        help="Months of which prune keeps the newest backup.",
+    )
+    backup_keep_minimum: int = setting(
+        "BACKUP_KEEP_MINIMUM",
+        _count,
+        default=3,
+        allowed="a whole number from 1 up",
+        help="The newest backups that prune always keeps.",
+    )
+    backup_on_success: str | None = setting(
+        "BACKUP_ON_SUCCESS",
+        _text,
+        allowed="a shell command",
+        help="A command that runs after a backup, with the facts in LEADCTL_BACKUP_… variables.",
+    )
+    backup_on_failure: str | None = setting(
+        "BACKUP_ON_FAILURE",
+        _text,
+        allowed="a shell command",
+        help="A command that runs when a backup failed, with the reason in LEADCTL_BACKUP_ERROR.",
     )
     output: str = setting(
         "LEADCTL_OUTPUT",

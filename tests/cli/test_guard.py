@@ -17,6 +17,9 @@ from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
 READS = {
+    "backup list",
+    "backup show",
+    "backup verify",
     "config",
     "db shell",
     "db status",
@@ -39,6 +42,9 @@ READS = {
     "studio",
 }
 ADDS = {
+    "backup",
+    "backup create",
+    "backup pin",
     "cleanup unarchive",
     "cleanup undelete",
     "db start",
@@ -56,6 +62,8 @@ BY_RULE = {"cleanup"}
 """What loses only what a rule allows; its fuse has tests of its own."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
+    "backup prune": ["backup", "prune"],
+    "restore": ["restore"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }
@@ -98,10 +106,11 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
         "db", "environment", "production", "--protect", "-o", "json", url=leadconnector.url
     )
     assert outcome.json["protected"]
+    assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
 
 
-ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]
+ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
 
 
 @pytest.mark.parametrize("verb", ON_A_DATABASE)

@@ -161,6 +161,7 @@ NOTHING_TO_SEE = (
     "replication",
     "replication-slots",
     "archiving",
+    "backups",
 )
 """What a small, new database on a server of its own cannot know."""
 GREEN = {
@@ -249,7 +250,7 @@ def test_a_protected_target_needs_no_seed(leadconnector: Prepared, cli: Cli) -> 
     assert statuses(cli, leadconnector.url)[0] == 1
     assert cli("db", "environment", "production", "--protect", url=leadconnector.url).code == 0
     code, found = statuses(cli, leadconnector.url)
-    assert (code, found["seed"]) == (0, "skipped")
+    assert (code, found["seed"], found["backups"]) == (1, "skipped", "warning")
 
 
 def test_an_empty_database_is_not_ok(server: Server, database: str, cli: Cli) -> None:

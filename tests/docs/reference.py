@@ -15,6 +15,10 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.backup.create import CreatedBackup
+from leadctl.operations.backup.listing import BackupDetails, BackupList
+from leadctl.operations.backup.prune import PruneResult
+from leadctl.operations.backup.verify import VerifyResult
 from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.cleanup.preview import Preview, RuleList
 from leadctl.operations.cleanup.result import CleanupResult
@@ -41,6 +45,8 @@ from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.restore.restore import RestorePlan, RestoreResult
+from leadctl.operations.restore.tables import RestoredTables
 from leadctl.operations.schedule import Schedule
 from leadctl.operations.schema.definition import Schema
 from leadctl.operations.schema.dump import SchemaDump
@@ -66,6 +72,14 @@ RESULTS: dict[str, type] = {
     "seed": SeedResult,
     "seed --bulk": BulkResult,
     "reset": ResetResult,
+    "backup, backup create": CreatedBackup,
+    "backup list": BackupList,
+    "backup show, pin": BackupDetails,
+    "backup verify": VerifyResult,
+    "backup prune": PruneResult,
+    "restore": RestoreResult,
+    "restore --dry-run": RestorePlan,
+    "restore --table": RestoredTables,
     "stats": Overview,
     "stats REPORT": ReportResult,
     "studio": TableList,

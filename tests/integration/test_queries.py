@@ -46,6 +46,7 @@ PARAMETERS = {
     "xid": "3",
     "cutoff": "2026-01-31 00:00Z",
     "mark": "x",
+    "names": ["users"],
     "session": 1,
     "tables": ["leads"],
 }

@@ -71,6 +71,7 @@ def health_check(
     unknown, a server that cannot be reached is critical.
     """
     from leadctl.crypto.sources import keyring_of
+    from leadctl.operations.backup.configured import known_folder
     from leadctl.operations.files import write_whole
     from leadctl.operations.health.health import Timing, health
     from leadctl.operations.health.selection import listing, select
@@ -99,6 +100,7 @@ def health_check(
         timing,
         app_was_named=run.settings.source("app") != "default",
         narrate=run.narrate,
+        backups=known_folder(run.settings),
     )
     result = _fixed(run, selection, yes=yes, check_all=check_all) if fix else check_all()
     if to is not None:

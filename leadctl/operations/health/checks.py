@@ -12,6 +12,7 @@ from leadctl.db import state
 from leadctl.db.connect import Connection
 from leadctl.operations.health import activity, objects
 from leadctl.operations.health import server as whole_server
+from leadctl.operations.health.backups import backups
 from leadctl.operations.health.check import Check, CheckResult, CheckStatus
 from leadctl.operations.health.cleanup import cleanup
 from leadctl.operations.health.drift import drift
@@ -190,6 +191,7 @@ CHECKS: tuple[Check, ...] = (
     whole_server.replication,
     whole_server.replication_slots,
     whole_server.archiving,
+    backups,
 )
 
 

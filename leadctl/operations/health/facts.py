@@ -15,6 +15,7 @@ from leadctl.db import state
 from leadctl.db.connect import Connection
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
+from leadctl.operations.backup.folder import BackupFolder
 from leadctl.operations.health.check import CheckResult, CheckStatus, Skip
 from leadctl.operations.health.thresholds import Limits
 from leadctl.operations.inspect.registry import block_of, reports
@@ -59,6 +60,8 @@ class Facts:
     limits: Mapping[str, Limits]
     interval: float = 0.0
     """Seconds between two looks at counters; 0 for one look at what they counted so far."""
+    backups: BackupFolder | None = None
+    """The backup folder, where one is set or there."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
 

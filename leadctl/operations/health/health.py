@@ -12,6 +12,7 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.deadline import cut_after
 from leadctl.db.target import Target
 from leadctl.errors import ConnectionFailed, LeadctlError, UnknownDatabase
+from leadctl.operations.backup.folder import BackupFolder
 from leadctl.operations.health.check import (
     Check,
     CheckResult,
@@ -78,8 +79,12 @@ def health(
     *,
     app_was_named: bool,
     narrate: Narrate,
+    backups: BackupFolder | None = None,
 ) -> Health:
-    """Check a database; changes nothing, and does not raise for what is wrong with it."""
+    """Check a database; changes nothing, and does not raise for what is wrong with it.
+
+    `backups` is the backup folder, where one is set or there.
+    """
     checks = selection.checks
     try:
         connection = _reach(target, timing, narrate)
@@ -87,7 +92,16 @@ def health(
         return _summary(target, app, _unreachable(error, checks))
     with connection:
         limits = selection.limits
-        facts = Facts(connection, target, app, app_was_named, keyring, limits, timing.interval)
+        facts = Facts(
+            connection,
+            target,
+            app,
+            app_was_named,
+            keyring,
+            limits,
+            timing.interval,
+            backups=backups,
+        )
         return _summary(target, app, _run(facts, checks, timing))
 
 
