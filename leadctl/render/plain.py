@@ -7,7 +7,7 @@ may stand elsewhere.
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Value
 from leadctl.render.text import value_text
 
 _BETWEEN = " " * 3
@@ -22,14 +22,14 @@ def render(blocks: Sequence[Block]) -> str:
             lines.append("")
         if isinstance(block, Line):
             lines += value_text(block.text).splitlines() or [""]
-        elif isinstance(block, Grid):
+        elif isinstance(block, Grid | Sheet):
             lines += _grid(block)
         else:
             lines += _pairs(block)
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _grid(grid: Grid) -> list[str]:
+def _grid(grid: Grid | Sheet) -> list[str]:
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_text(value) for value in row] for row in grid.rows]
     titles = [value_text(column.title) for column in columns]
