@@ -22,7 +22,7 @@ def render(blocks: Sequence[Block]) -> str:
             lines.append("")
         if isinstance(block, Line):
             lines += value_text(block.text).splitlines() or [""]
-        elif isinstance(block, Grid):
+        elif isinstance(block, Grid | Sheet):
             lines += _grid(block)
         elif isinstance(block, Sheet):
             columns = [Column(column.title, numbers=column.numbers) for column in block.columns]
@@ -32,7 +32,7 @@ def render(blocks: Sequence[Block]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _grid(grid: Grid) -> list[str]:
+def _grid(grid: Grid | Sheet) -> list[str]:
     columns = [Column(each) if isinstance(each, str) else each for each in grid.columns]
     rows = [[_text(value) for value in row] for row in grid.rows]
     titles = [value_text(column.title) for column in columns]

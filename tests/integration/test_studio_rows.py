@@ -304,6 +304,9 @@ def test_wide_rows_and_large_values(
     url = server.url(database)
     shown = cli("studio", "wide", url=url, env={"COLUMNS": "80"}).out
     assert "columns are left out" in shown
+    piped = cli("studio", "wide", url=url, env={"COLUMNS": ""}).out
+    assert "c99" in piped
+    assert "left out" not in piped
     assert max(map(len, shown.splitlines())) <= 80
     record = cli("studio", "wide", "1", url=url).out
     assert "(10,485,760 characters; all with -o json)" in record
