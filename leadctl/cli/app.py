@@ -16,8 +16,10 @@ from leadctl.cli.commands import (
     partition,
     reset,
     schedule,
+    schema,
     seed,
     stats,
+    studio,
 )
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
@@ -56,9 +58,11 @@ _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
+app.add_typer(schema.group, rich_help_panel=_SCHEMA)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
+app.leaf("studio", _ROWS)(studio.studio)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("inspect", _STATE)(inspect.inspect)

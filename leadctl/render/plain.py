@@ -7,7 +7,7 @@ may stand elsewhere.
 from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Value
 from leadctl.render.text import value_text
 
 _BETWEEN = " " * 3
@@ -24,6 +24,9 @@ def render(blocks: Sequence[Block]) -> str:
             lines += value_text(block.text).splitlines() or [""]
         elif isinstance(block, Grid):
             lines += _grid(block)
+        elif isinstance(block, Sheet):
+            columns = [Column(column.title, numbers=column.numbers) for column in block.columns]
+            lines += _grid(Grid(columns, block.rows))
         else:
             lines += _pairs(block)
     return "".join(f"{line.rstrip()}\n" for line in lines)

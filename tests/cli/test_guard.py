@@ -31,7 +31,12 @@ READS = {
     "migrate status",
     "schedule cron",
     "schedule systemd",
+    "schema diagram",
+    "schema dump",
+    "schema show",
+    "schema validate",
     "stats",
+    "studio",
 }
 ADDS = {
     "cleanup unarchive",
