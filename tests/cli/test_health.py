@@ -154,6 +154,7 @@ FAULTS = [
 ]
 
 NOTHING_TO_SEE = (
+    "cleanup",
     "sequences",
     "cache-hit",
     "index-usage",
