@@ -116,8 +116,24 @@ class EmbeddedServerUnusable(ConfigurationError):
     """The folder of the embedded server, or its binaries, cannot be used."""
 
 
+class PoolerInTransactionMode(ConfigurationError):
+    """A pooler in transaction mode stands between leadctl and the server."""
+
+
 class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
+
+
+class InvalidRule(ConfigurationError):
+    """A retention rule does not fit itself or the database."""
+
+
+class InvalidRecipient(ConfigurationError):
+    """A recipient of backups is not an age or SSH public key."""
+
+
+class InvalidIdentity(ConfigurationError):
+    """The identity file is malformed, open to others, or not the one that is needed."""
 
 
 # --- Connection -----------------------------------------------------------------------------
@@ -198,6 +214,14 @@ class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 
 
+class RevisionUnplannable(OperationFailed):
+    """The SQL of a revision cannot be had without running it."""
+
+
+class RevisionMixed(OperationFailed):
+    """A revision does a part in a transaction and a part outside."""
+
+
 class NoPrimaryKey(OperationFailed):
     """A table has no primary key, so its rows cannot be told apart."""
 
@@ -220,6 +244,38 @@ class InvalidPhoneNumber(OperationFailed):
 
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
+
+
+class UnknownRule(UsageError):
+    """`--rule` names a retention rule that the app does not have."""
+
+
+class ArchiveFailed(OperationFailed):
+    """Rows could not be archived, so they were not deleted."""
+
+
+class ArchiveDamaged(OperationFailed):
+    """An archive is not what was written, or its rows do not fit the database."""
+
+
+class RowNotFound(OperationFailed):
+    """There is no row with that key, or it is not marked as deleted."""
+
+
+class UnindexedForeignKey(Refused):
+    """Deleting would scan a table for every row: a foreign key without an index refers here."""
+
+
+class ClockSkew(Refused):
+    """The clocks of server and client differ too much to tell how old a row is."""
+
+
+class FuseBlown(Refused):
+    """A retention rule would take more rows than it may without consent."""
+
+
+class CannotPartition(Refused):
+    """A table's keys, foreign keys or kind do not allow it to be partitioned."""
 
 
 class CannotInfer(OperationFailed):

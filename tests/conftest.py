@@ -17,9 +17,12 @@ from leadctl.apps.registry import find_app
 from leadctl.cli.app import app as cli_app
 from leadctl.crypto import Key, Keyring, keyring
 from leadctl.db.target import Target, resolve
+from leadctl.operations.guard import Consent
+from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.up import up
 from leadctl.operations.seed import seed
 from leadctl.settings import Settings, load_settings
+from tests.history import Project
 from tests.postgres import RunningServer, Server
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -118,7 +121,14 @@ def template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
                 environ={"DATABASE_URL": server.url(partial), "ENCRYPTION_KEY": KEY},
             )
             target, found = resolve(settings, app=app), find_app(settings)
-            up(target, found, lock_wait=60, lock_timeout=10, narrate=lambda _: None)
+            up(
+                target,
+                found,
+                consent=Consent(),
+                limits=Limits(lock_wait=60, lock_timeout=10),
+                narrate=lambda _: None,
+                progress=lambda *_: None,
+            )
             seed(target, found, Keyring([Key.from_hex("test", KEY)]), lambda _: None)
             connection.execute(
                 sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
@@ -181,6 +191,14 @@ def cli() -> Cli:
         return Outcome(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose history the test writes; it is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return Project(tmp_path)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from psycopg import sql
 
 PASSWORD = "correct horse battery"
 _PR_SET_PDEATHSIG = 1
-_CACHE = Path(__file__).parent.parent / ".cache"
+CACHE = Path(__file__).parent.parent / ".cache"
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,15 @@ class RunningServer:
         self._root = Path(tempfile.mkdtemp(prefix="leadctl-test-"))
         self._account: dict[str, Any] = {}
         if os.geteuid() == 0:
-            entry = _server_account()
+            entry = server_account()
             self._account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             os.chown(self._root, entry.pw_uid, entry.pw_gid)
         self._bin = self._executable(find_binaries(major))
-        if self._bin.is_relative_to(_CACHE):  # unpacked, so its libraries are beside it
-            libraries = next((_CACHE / "usr" / "lib").glob("*-linux-gnu*"))
+        if self._bin.is_relative_to(CACHE):  # unpacked, so its libraries are beside it
+            libraries = next((CACHE / "usr" / "lib").glob("*-linux-gnu*"))
             self._account["env"] = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
         self._data = self._root / "data"
-        self.info = Server(major, "127.0.0.1", str(self._root), _free_port())
+        self.info = Server(major, "127.0.0.1", str(self._root), free_port())
         self._initialise(settings)
         self._process = self._launch()
 
@@ -176,7 +176,7 @@ class RunningServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._root,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 start_new_session=True,
                 **self._account,
             )
@@ -201,7 +201,7 @@ def find_binaries(major: int) -> Path:
             folder = Path(next(iter(spec.submodule_search_locations))) / "pginstall" / "bin"
             if (folder / "postgres").exists() and _major(folder / "postgres") == major:
                 return folder
-    for root in (Path("/usr/lib/postgresql"), _CACHE / "usr/lib/postgresql"):
+    for root in (Path("/usr/lib/postgresql"), CACHE / "usr/lib/postgresql"):
         folder = root / str(major) / "bin"
         if (folder / "postgres").exists():
             return folder
@@ -213,7 +213,7 @@ def _major(program: Path) -> int:
     return int(printed.stdout.split()[-1].split(".")[0])
 
 
-def _server_account() -> pwd.struct_passwd:
+def server_account() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
         try:
             return pwd.getpwnam(name)
@@ -222,13 +222,13 @@ def _server_account() -> pwd.struct_passwd:
     raise RuntimeError("there is no user to run PostgreSQL as")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

@@ -14,7 +14,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leadctl.apps import alembic_environment
+from leadctl.apps.alembic_environment import DEFAULT_VERSION_TABLE
 from leadctl.apps.reports import AppReports
+from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 
@@ -30,8 +33,9 @@ class App:
 
     name: str
     description: str
-    models: str
-    """`package.module:object`, the object being metadata or something that has it."""
+    models: str | None
+    """`package.module:object`, the object being metadata or something that has it; None where
+    the app's env.py says what they are."""
     migrations: Path
     seed: str | None
     reports: str | None
@@ -41,6 +45,9 @@ class App:
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
+    environment: Path | None = None
+    """The env.py of a team's own Alembic environment."""
+    version_table: str = DEFAULT_VERSION_TABLE
 
 
 def find_app(settings: Settings) -> App:
@@ -67,16 +74,20 @@ def load_metadata(app: App) -> "MetaData":
 
     Raises ModelsNotImportable with the file and line that matter.
     """
-    found = load_object(app, app.models, "models")
+    if app.models is None:
+        with _importable(app.root):
+            found: Any = alembic_environment.options(app).get("target_metadata")
+    else:
+        found = load_object(app, app.models, "models")
     metadata = getattr(found, "metadata", found)
     if not hasattr(metadata, "sorted_tables"):
         raise ModelsNotImportable(
-            f"The models of {app.name}, {app.models}, have no metadata.",
+            f"The models of {app.name}, {app.models or app.environment}, have no metadata.",
             hint='Name the declarative base or the MetaData: models = "package.module:Base".',
         )
     if not metadata.tables:
         raise ModelsNotImportable(
-            f"The models of {app.name}, {app.models}, have no tables.",
+            f"The models of {app.name}, {app.models or app.environment}, have no tables.",
             hint="Import the modules that define them from the module that is named.",
         )
     result: MetaData = metadata
@@ -89,6 +100,13 @@ def load_reports(app: App) -> AppReports:
         return AppReports(())
     found: AppReports = load_object(app, app.reports, "reports")
     return found
+
+
+def load_rules(app: App) -> tuple[Rule, ...]:
+    """Import an app's own retention rules; an app that has none has an empty tuple."""
+    if app.retention is None:
+        return ()
+    return tuple(load_object(app, app.retention, "rules"))
 
 
 def load_object(app: App, name: str, what: str) -> Any:
@@ -168,15 +186,21 @@ def builtin_migrations() -> Path:
 
 
 def _declared(settings: Settings, config: AppConfig) -> App:
+    migrations = config.migrations or settings.project / "migrations"
+    environment = alembic_environment.environment_file(migrations)
     return App(
         name=config.name,
         description=f"declared in {settings.config_file.name if settings.config_file else 'code'}",
         models=config.models,
-        migrations=config.migrations or settings.project / "migrations",
+        migrations=migrations,
         seed=config.seed,
         reports=config.reports,
         retention=config.rules,
         factory=config.factory,
         builtin=False,
         root=settings.project,
+        environment=environment,
+        version_table=alembic_environment.version_table(environment)
+        if environment
+        else DEFAULT_VERSION_TABLE,
     )

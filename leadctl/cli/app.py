@@ -4,7 +4,20 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    cleanup,
+    config,
+    db,
+    health,
+    history,
+    keys,
+    migrate,
+    partition,
+    reset,
+    schedule,
+    seed,
+    stats,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -40,11 +53,14 @@ def root(
 _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
+app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
+app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
+app.add_typer(schedule.group, rich_help_panel=_SETUP)
 app.add_typer(db.group, rich_help_panel=_SETUP)

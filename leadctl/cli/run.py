@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.db.target import Target
     from leadctl.operations.guard import Consent
+    from leadctl.operations.migrate.limits import Limits
     from leadctl.render.blocks import Block
 
 
@@ -41,6 +42,10 @@ LOCK_WAIT = (
 LOCK_TIMEOUT = (
     "lock_timeout",
     _text("--lock-timeout", "How long a statement may wait for a table's lock, as 3s.", "TIME"),
+)
+STATEMENT_TIMEOUT = (
+    "statement_timeout",
+    _text("--statement-timeout", "How long a statement may take, as 10min; else no limit.", "TIME"),
 )
 
 _LOG_SQL_AT = 2
@@ -84,6 +89,14 @@ class Run:
         return resolve(
             self.settings, app=self.app.name, may_create=may_create, narrate=self.narrate
         )
+
+    @property
+    def limits(self) -> "Limits":
+        """How long it may wait, and its statements."""
+        from leadctl.operations.migrate.limits import Limits
+
+        settings = self.settings
+        return Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
     def narrate(self, message: str) -> None:
         """Say something beside the result."""

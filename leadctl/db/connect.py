@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.db.log import LoggingCursor
+from leadctl.db.pooler import refuse_transaction_mode
 from leadctl.db.target import Target
 from leadctl.db.translate import connecting
 from leadctl.errors import UnsupportedServer
@@ -30,22 +31,27 @@ def connect(
     read_only: bool = False,
     statement_timeout: float | None = None,
     prepare: bool = False,
+    through_pooler: bool = False,
 ) -> Connection:
     """Open a connection to the target, with exactly its schema as search path.
 
     `purpose` is shown in pg_stat_activity, so that others see who holds what.
     `statement_timeout` is in seconds.  `prepare` lets statements that come again be prepared,
-    which a pooler in transaction mode does not bear.  Raises ConnectionFailed.
+    which a pooler in transaction mode does not bear; `through_pooler` lets there be one.  Raises
+    ConnectionFailed and PoolerInTransactionMode.
     """
     with connecting(target):
+        parameters = _parameters(target, purpose)
         connection = psycopg.connect(
-            **_parameters(target, purpose),
+            **parameters,
             autocommit=True,
             prepare_threshold=_PREPARE_AFTER if prepare else None,
             cursor_factory=LoggingCursor if target.log_sql else psycopg.Cursor,
         )
         try:
             _check_server(connection, target)
+            if not through_pooler:
+                refuse_transaction_mode(connection, target, parameters)
             _configure(connection, target, statement_timeout, read_only=read_only)
             connection.autocommit = autocommit
         except BaseException:

@@ -55,7 +55,11 @@ def _pooled_engine(settings: Settings, app: str) -> Engine:
     return create_engine(
         _URL,
         creator=lambda: connect(
-            target, "application", autocommit=False, prepare=not target.url.pgbouncer
+            target,
+            "application",
+            autocommit=False,
+            prepare=not target.url.pgbouncer,
+            through_pooler=True,
         ),
         **options,
     )

@@ -107,15 +107,39 @@ def write_identity(connection: Connection, environment: str | None, *, protected
     )
 
 
-def current_revisions(connection: Connection, schema: str) -> list[str] | None:
-    """Return what `alembic_version` says is applied; None where the table does not exist."""
-    table = psycopg.sql.Identifier(schema, VERSION_TABLE)
+def current_revisions(
+    connection: Connection, schema: str, version_table: str = VERSION_TABLE
+) -> list[str] | None:
+    """Return what Alembic's table says is applied; None where the table does not exist."""
+    table = psycopg.sql.Identifier(schema, version_table)
     name = table.as_string(connection)
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     if not (row and row[0]):
         return None
     query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)
     return [revision for (revision,) in connection.execute(query)]
+
+
+def write_current(
+    connection: Connection, schema: str, revisions: Sequence[str], version_table: str
+) -> None:
+    """Make Alembic's table say what is applied, within the caller's transaction.
+
+    The table is made as Alembic makes it, where it is missing.
+    """
+    table = psycopg.sql.Identifier(schema, version_table)
+    connection.execute(
+        psycopg.sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
+            " CONSTRAINT {} PRIMARY KEY (version_num))"
+        ).format(table, psycopg.sql.Identifier(f"{version_table}_pkc"))
+    )
+    connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            psycopg.sql.SQL("INSERT INTO {} VALUES (%s)").format(table),
+            [(revision,) for revision in revisions],
+        )
 
 
 def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevision]:
@@ -127,12 +151,14 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
         return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
 
 
-def fingerprint(connection: Connection, app: str, schema: str) -> Mapping[str, Any] | None:
+def fingerprint(
+    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+) -> Mapping[str, Any] | None:
     """Return what the schema should look like, as recorded after the revision that it is at.
 
     None where nothing was recorded for that revision: a run was killed before its last one.
     """
-    revisions = current_revisions(connection, schema)
+    revisions = current_revisions(connection, schema, version_table)
     if not revisions or not is_there(connection):
         return None
     row = connection.execute(
@@ -175,6 +201,14 @@ def forget_migration(connection: Connection, *, app: str, schema: str, revision:
     connection.execute(
         _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
     )
+
+
+def accept_edit(
+    connection: Connection, *, app: str, schema: str, revision: str, checksum: str
+) -> bool:
+    """Record a revision's file as it is now; say whether it was recorded otherwise."""
+    place = {"app": app, "schema": schema, "revision": revision, "checksum": checksum}
+    return connection.execute(_sql(connection, "accept_edit"), place).rowcount > 0
 
 
 def forget_app(connection: Connection, *, app: str, schema: str) -> None:

@@ -139,6 +139,13 @@ ON CONFLICT (schema, app, revision) DO UPDATE SET
 DELETE FROM leadctl.migration
 WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
 
+-- name: accept_edit
+-- what: Records the checksum of a revision's file as it is now.
+-- versions: 15-
+UPDATE leadctl.migration SET checksum = %(checksum)s
+WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
+  AND checksum <> %(checksum)s
+
 -- name: forget_app
 -- what: Records that nothing of an app is applied to a schema any more.
 -- versions: 15-

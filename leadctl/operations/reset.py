@@ -16,9 +16,11 @@ from leadctl.db.target import Target
 from leadctl.errors import DependentObjects, UnknownDatabase
 from leadctl.operations.database import ensure_database, ensure_schema
 from leadctl.operations.guard import Consent, permit, protection
-from leadctl.operations.migrate.execution import own_objects, set_lock_timeout
+from leadctl.operations.migrate.execution import own_objects
+from leadctl.operations.migrate.limits import Limits, limit_statements
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.up import AppliedNow, apply_locked, refuse_other_apps
+from leadctl.operations.progress import Progress
 from leadctl.operations.seed import SeededTable, check_key, seed
 
 _COUNT_SECONDS = 10.0
@@ -95,9 +97,9 @@ def reset(
     keyring: Keyring,
     consent: Consent,
     *,
-    lock_wait: float,
-    lock_timeout: float,
+    limits: Limits,
     narrate: Narrate,
+    progress: Progress,
 ) -> ResetResult:
     """Drop the app's own objects, apply its whole history, insert its fixtures.
 
@@ -111,18 +113,20 @@ def reset(
         connect(target, "reset").close()
     except UnknownDatabase:
         ensure_database(target, narrate)
-    with schema_lock(target, "reset", lock_wait, narrate):
+    with schema_lock(target, "reset", limits.lock_wait, narrate):
         with connect(target, "reset") as connection:
             permit(connection, target, "reset", consent)
             ensure_schema(connection, target, narrate)
         with journaled(target, "reset", app.name) as entry:
             with connect(target, "reset") as connection:
-                set_lock_timeout(connection, lock_timeout)
+                limit_statements(connection, limits)
                 dropped = own_objects(connection, app, target.schema)
                 _drop(connection, target, app, dropped)
             narrate(f"Dropped {len(dropped)} objects.")
             revisions = history.revisions
-            applied = apply_locked(target, app, history, revisions, lock_timeout, narrate, entry)
+            applied = apply_locked(
+                target, app, history, revisions, limits, narrate, progress, entry
+            )
             seeded = seed(target, app, keyring, narrate).tables
             entry.note(dropped=len(dropped), inserted=sum(table.inserted for table in seeded))
     return ResetResult(
@@ -133,8 +137,8 @@ def reset(
 def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
     """Drop objects in one transaction, without CASCADE: what others need stops it."""
     tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
-    if state.current_revisions(connection, target.schema) is not None:
-        tables.append(state.VERSION_TABLE)
+    if state.current_revisions(connection, target.schema, app.version_table) is not None:
+        tables.append(app.version_table)
     with connection.transaction():
         # One statement for all tables: those that refer to each other go together.
         drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []

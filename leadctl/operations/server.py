@@ -50,20 +50,30 @@ def status(project: Path) -> ServerStatus:
     return embedded.status(Home.of(project))
 
 
-def destroy(project: Path, consent: Consent, narrate: Narrate) -> ServerStatus:
+@dataclass(frozen=True)
+class Destroyed:
+    """What was removed."""
+
+    folder: Path
+    removed: bool
+    """False where there was no embedded server."""
+
+
+def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
     """Remove the project's embedded server with all of its data.
 
     The server is started to see whether a database in it is protected.  Raises Protected or
     NotConfirmed.
     """
     home = Home.of(project)
-    if home.exists:
+    existed = home.exists
+    if existed:
         protected = _protected_databases(home, narrate)
         reason = f"protected: {', '.join(protected)}" if protected else None
         name = ",".join(protected) or project.resolve().name
         decide(name, reason, f"destroy of the embedded server in {project}", consent)
     embedded.destroy(home)
-    return embedded.status(home)
+    return Destroyed(project.resolve(), existed)
 
 
 def _protected_databases(home: Home, narrate: Narrate) -> list[str]:

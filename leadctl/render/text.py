@@ -42,6 +42,11 @@ def value_text(value: object) -> str:
     return plain(str(value))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural by an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def size(count: int) -> str:
     """Return a number of bytes in the unit that PostgreSQL's own tools would show."""
     value, unit = float(count), "B"

@@ -14,7 +14,7 @@ from leadctl.settings.sources import Layer, Project, find_project, variable_laye
 
 FLAG = "flag"
 
-_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout"}
+_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
 
 
@@ -48,6 +48,8 @@ def load_settings(
         config_file=project.config_file,
         environments=_environments(project),
         apps=apps,
+        app_rules=_app_rules(project),
+        retention=_retention(project),
         libpq=_libpq(layers),
         sources=sources,
     )
@@ -119,11 +121,14 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     tables = _table(project, "apps")
     apps = {}
     for name, table in tables.items():
+        if isinstance(table, Mapping) and table.keys() == {"retention"}:
+            continue  # rules for an app that is declared elsewhere
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
-        if "models" not in values:
+        values.pop("retention", None)
+        if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
-                hint='Add models = "package.module:Base".',
+                hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
         if "migrations" in values:
             values["migrations"] = project.root / values["migrations"]
@@ -138,9 +143,57 @@ _ENV_FIELDS: Mapping[str, type] = {
     "role": str,
     "schema": str,
 }
-_APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str
-)
+_APP_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
+    "retention": list,
+}
+_OVERRIDES: Mapping[str, type] = {
+    "older_than": str,
+    "condition": str,
+    "archive": bool,
+    "max_rows": int,
+    "fuse_share": float,
+    "fuse_rows": int,
+    "enabled": bool,
+}
+_RULE_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("name", "table", "age_column", "description"), str),
+    "expiry": bool,
+    **_OVERRIDES,
+}
+_RULE_NEEDS = ("name", "table", "age_column", "older_than")
+_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    list: (list, "a list"),
+}
+
+
+def _app_rules(project: Project) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Return the rules of `[[apps.NAME.retention]]`, by app."""
+    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    for name, table in _table(project, "apps").items():
+        place = f"apps.{name}.retention"
+        rules = [_fields(project, place, rule, _RULE_FIELDS) for rule in table.get("retention", [])]
+        for rule in rules:
+            missing = [field for field in _RULE_NEEDS if field not in rule]
+            if missing:
+                raise InvalidSetting(
+                    f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
+                    hint=f"A rule needs: {', '.join(_RULE_NEEDS)}.",
+                )
+        found[name] = tuple(rules)
+    return found
+
+
+def _retention(project: Project) -> dict[str, Mapping[str, Any]]:
+    """Return what `[retention.RULE]` overrides, by rule."""
+    return {
+        name: _fields(project, f"retention.{name}", table, _OVERRIDES)
+        for name, table in _table(project, "retention").items()
+    }
 
 
 def _fields(
@@ -158,8 +211,8 @@ def _fields(
                 hint=_suggest(key, allowed, "Remove it"),
             )
         plain = str if allowed[key] is Secret else allowed[key]
-        if not isinstance(value, plain):
-            kind = {str: "a text", bool: "true or false"}[plain]
+        accepted, kind = _KINDS[plain]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
             raise InvalidSetting(
                 f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
                 hint=f"Allowed is {kind}.",
@@ -169,7 +222,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps"}
+    known = _SCALARS | {"env", "apps", "retention"}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

@@ -70,8 +70,9 @@ class AppConfig:
     """`[apps.NAME]` of leadctl.toml: a team's own models, an equal of the built-in apps."""
 
     name: str
-    models: str
-    """`package.module:Base`, or anything else that has a `metadata`."""
+    models: str | None = None
+    """`package.module:Base`, or anything else that has a `metadata`; None where the env.py of
+    the migrations says it."""
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""
@@ -157,6 +158,12 @@ class Settings:
         allowed=DURATION,
         help="How long one statement of a revision may wait for a lock on a table.",
     )
+    statement_timeout: float | None = setting(
+        "LEADCTL_STATEMENT_TIMEOUT",
+        parse_seconds,
+        allowed=DURATION,
+        help="How long one statement of a revision may take. Unset: as long as it takes.",
+    )
     encryption_key: Secret | None = setting(
         "ENCRYPTION_KEY",
         Secret,
@@ -181,6 +188,25 @@ class Settings:
         allowed="a shell command",
         help="A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
     )
+    archive_dir: str = setting(
+        "LEADCTL_ARCHIVE_DIR",
+        _text,
+        default="archives",
+        allowed="a folder's path",
+        help="The folder that cleanup archives to where a rule asks for it.",
+    )
+    backup_recipients: str | None = setting(
+        "BACKUP_RECIPIENTS",
+        _text,
+        allowed="age or SSH public keys, separated by commas",
+        help="The public keys that backups are encrypted to. Unset: backups are plain.",
+    )
+    backup_identity_file: str | None = setting(
+        "BACKUP_IDENTITY_FILE",
+        _text,
+        allowed="a file's path",
+        help="The file of the private key that reads encrypted backups.",
+    )
     output: str = setting(
         "LEADCTL_OUTPUT",
         _output,
@@ -200,6 +226,10 @@ class Settings:
     config_file: Path | None = None
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
+    app_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
+    retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`[retention.RULE]` by rule: what is otherwise than the rule says."""
     libpq: Mapping[str, str] = field(default_factory=dict)
     """libpq's own variables (PGHOST and so on), from the environment and the `.env` files."""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,10 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.cleanup.preview import Preview, RuleList
+from leadctl.operations.cleanup.result import CleanupResult
+from leadctl.operations.cleanup.unarchive import UnarchiveResult
+from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
@@ -24,12 +28,18 @@ from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
 from leadctl.operations.migrate.history import MigrationHistory
+from leadctl.operations.migrate.lint.lint import LintResult
 from leadctl.operations.migrate.new import NewRevision
+from leadctl.operations.migrate.plan import Script
+from leadctl.operations.migrate.planned import Plan
+from leadctl.operations.migrate.resolve import Resolved
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
+from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.schedule import Schedule
 from leadctl.operations.seed import SeedResult
-from leadctl.operations.server import TargetUrl
+from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
 
@@ -37,6 +47,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 RESULTS: dict[str, type] = {
     "migrate, migrate up": MigrateResult,
+    "migrate --plan": Plan,
+    "migrate --sql": Script,
+    "migrate lint": LintResult,
+    "migrate resolve": Resolved,
     "migrate status": MigrationStatus,
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
@@ -46,12 +60,20 @@ RESULTS: dict[str, type] = {
     "stats": Overview,
     "stats REPORT": ReportResult,
     "health-check": Health,
+    "cleanup": CleanupResult,
+    "cleanup --dry-run": Preview,
+    "cleanup --list": RuleList,
+    "cleanup unarchive": UnarchiveResult,
+    "cleanup undelete": UndeleteResult,
     "history": RunHistory,
+    "partition": PartitionResult,
+    "schedule cron, schedule systemd": Schedule,
     "keys generate": NewKey,
     "keys status": KeysStatus,
     "keys rotate": RotateResult,
     "config": EffectiveConfig,
-    "db start, stop, status, destroy": ServerStatus,
+    "db start, stop, status": ServerStatus,
+    "db destroy": Destroyed,
     "db environment": DatabaseIdentity,
     "db url": TargetUrl,
 }

@@ -2,9 +2,11 @@
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.history import Project
 from tests.postgres import Server
 from tests.processes import run, start
 
@@ -79,3 +81,58 @@ def test_killed_at_any_moment(server: Server, seed: int) -> None:
         check_whole(server, database)
     finally:
         server.drop(database)
+
+
+def _long_history(project: Project) -> list[str]:
+    project.revision("CREATE TABLE a (id int, n int)", "CREATE TABLE b (id int)")
+    project.revision("INSERT INTO a SELECT n, n FROM generate_series(1, 20000) n")
+    project.revision(
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS a_id ON a (id)",
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS a_n ON a (n)",
+        concurrently=True,
+    )
+    project.revision("ALTER TABLE a ADD x int", "UPDATE a SET x = n")
+    project.revision("CREATE INDEX CONCURRENTLY IF NOT EXISTS a_x ON a (x)", concurrently=True)
+    project.revision("INSERT INTO b SELECT id FROM a")
+    return ["a_id", "a_n", "a_x"]
+
+
+def _kill_backends(server: Server, database: str) -> None:
+    with server.connect() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,)
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["leadctl", "its backends"])
+def test_a_hundred_kills(project: Project, tmp_path: Path, server: Server, victim: str) -> None:
+    indexes = _long_history(project)
+    rng = random.Random(victim)
+    for moment in range(50):
+        database = server.create()
+        env = {"DATABASE_URL": server.url(database)}
+        try:
+            process = start("migrate", env=env, cwd=tmp_path)
+            time.sleep(rng.uniform(0.3, 1.4))
+            if victim == "leadctl":
+                process.kill()
+            else:
+                _kill_backends(server, database)
+            _, said = process.communicate(timeout=60)
+            assert "Traceback" not in said
+            done = run("migrate", env=env, cwd=tmp_path)
+            assert done.returncode == 0, (moment, done.stderr)
+            assert run("migrate", "status", env=env, cwd=tmp_path).returncode == 0
+            with server.connect(database) as connection:
+                assert connection.execute(
+                    "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+                ).fetchone() == (0,)
+                found = connection.execute(
+                    "SELECT indexname FROM pg_indexes WHERE tablename = 'a' ORDER BY 1"
+                ).fetchall()
+                assert [name for (name,) in found] == indexes
+                assert connection.execute("SELECT count(*) FROM a").fetchone() == (20_000,)
+                assert connection.execute("SELECT count(*) FROM b").fetchone() == (20_000,)
+        finally:
+            server.drop(database)

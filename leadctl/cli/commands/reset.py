@@ -1,10 +1,10 @@
 """`leadctl reset`."""
 
 from leadctl.cli.options import Confirm, Yes
-from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, Run, command
+from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 
 
-@command(LOCK_WAIT, LOCK_TIMEOUT)
+@command(LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
 def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Drop what the app has in its schema, then migrate and seed.
 
@@ -24,8 +24,8 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
         run.app,
         keyring_of(run.settings),
         run.consent(yes=yes, confirm=confirm),
-        lock_wait=run.settings.lock_wait,
-        lock_timeout=run.settings.lock_timeout,
+        limits=run.limits,
         narrate=run.narrate,
+        progress=run.console.progress,
     )
     run.emit(result, view)

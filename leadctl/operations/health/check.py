@@ -57,12 +57,14 @@ class Facts:
     @cached_property
     def current(self) -> list[str] | None:
         """The revisions that the schema is at; None where it was never migrated."""
-        return state.current_revisions(self.connection, self.target.schema)
+        return state.current_revisions(self.connection, self.target.schema, self.app.version_table)
 
     @cached_property
     def fingerprint(self) -> Mapping[str, Any] | None:
         """What the schema should look like, as recorded."""
-        return state.fingerprint(self.connection, self.app.name, self.target.schema)
+        return state.fingerprint(
+            self.connection, self.app.name, self.target.schema, self.app.version_table
+        )
 
     @cached_property
     def tables(self) -> int:

@@ -10,6 +10,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
 from leadctl.operations.health.check import Check, CheckResult, CheckStatus, Facts
+from leadctl.operations.health.cleanup import cleanup
 from leadctl.operations.health.encryption import encryption
 from leadctl.operations.migrate.revisions import read_history
 
@@ -167,6 +168,7 @@ CHECKS: tuple[Check, ...] = (
     seed,
     indexes,
     encryption,
+    cleanup,
 )
 
 

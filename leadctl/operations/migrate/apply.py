@@ -7,22 +7,24 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
-from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, inspect
 from sqlalchemy.exc import DBAPIError
 
-from leadctl.apps.registry import App, builtin_migrations, load_metadata
+from leadctl.apps import alembic_environment
+from leadctl.apps.registry import App, load_metadata
 from leadctl.db.engine import run_engine
-from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 from leadctl.db.translate import translate
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
 from leadctl.operations.migrate.execution import Execution
+from leadctl.operations.migrate.index_builds import IndexBuilds
+from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.revisions import History, Revision
+from leadctl.operations.migrate.script import script_directory
 from leadctl.operations.migrate.up import AppliedNow
+from leadctl.operations.progress import Progress
 
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 1.0
@@ -32,55 +34,47 @@ _LOCK_NOT_AVAILABLE = "55P03"
 Narrate = Callable[[str], None]
 
 
-def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
-    """Return Alembic's view of a folder of revisions, with leadctl's env.py and template."""
-    config = Config()
-    config.set_main_option("script_location", str(builtin_migrations()).replace("%", "%%"))
-    script = ScriptDirectory(
-        str(builtin_migrations()),
-        version_locations=[str(history.folder)],
-        messaging_opts={"quiet": True},  # standard output is for results
-    )
-    return config, script
-
-
 def apply(
     target: Target,
     app: App,
     history: History,
     revisions: list[Revision],
     *,
-    lock_timeout: float,
+    limits: Limits,
     narrate: Narrate,
     note: Callable[[str], None],
+    progress: Progress,
 ) -> list[AppliedNow]:
     """Apply revisions in order.  The caller holds the target's lock.
 
-    A statement that waits longer than `lock_timeout` seconds for a table's lock ends its
+    A statement that waits longer for a table's lock than `limits` allow ends its
     revision, which is tried again a few times.  `note` is told of each revision before it begins.
     Raises RevisionFailed; then nothing of the failed revision is there, but what it did outside a
     transaction.
     """
     metadata = load_metadata(app)
+    if app.environment:
+        _say_what_is_left_out(app, narrate)
     applied: list[AppliedNow] = []
     with run_engine(target, "migrate").connect() as connection:
         if any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, metadata, app, target)
-        execution = Execution(connection, app, history, target.schema, lock_timeout)
-        runner = _Runner(connection, history, execution, narrate)
-        for revision in revisions:
-            narrate(f"Applying {revision.id}: {revision.message}")
-            note(revision.id)
-            started = time.perf_counter()
-            try:
-                runner.run(revision, last=revision is revisions[-1])
-            except Exception as error:
-                _roll_back(connection)
-                if applied:
-                    _record_where_it_stopped(connection, execution, applied[-1].revision)
-                raise _failed(revision, error) from error
-            elapsed = round((time.perf_counter() - started) * 1000)
-            applied.append(AppliedNow(revision.id, revision.message, elapsed))
+        execution = Execution(connection, app, history, target.schema, limits)
+        runner = _Runner(connection, history, execution, app.version_table, narrate)
+        with IndexBuilds(target, execution.session, progress):
+            for revision in revisions:
+                narrate(f"Applying {revision.id}: {revision.message}")
+                note(revision.id)
+                started = time.perf_counter()
+                try:
+                    runner.run(revision, last=revision is revisions[-1])
+                except Exception as error:
+                    _roll_back(connection)
+                    if applied:
+                        _record_where_it_stopped(connection, execution, applied[-1].revision)
+                    raise _failed(revision, error) from error
+                elapsed = round((time.perf_counter() - started) * 1000)
+                applied.append(AppliedNow(revision.id, revision.message, elapsed))
     return applied
 
 
@@ -88,9 +82,15 @@ class _Runner:
     """Runs single revisions on a connection through Alembic."""
 
     def __init__(
-        self, connection: SqlConnection, history: History, execution: Execution, narrate: Narrate
+        self,
+        connection: SqlConnection,
+        history: History,
+        execution: Execution,
+        version_table: str,
+        narrate: Narrate,
     ) -> None:
         self._connection = connection
+        self._version_table = version_table
         self._config, self._script = script_directory(history)
         self._execution = execution
         self._narrate = narrate
@@ -121,9 +121,18 @@ class _Runner:
                 connection=self._connection,
                 transaction_per_migration=True,
                 on_version_apply=self._execution.on_version_apply,
+                version_table=self._version_table,
             )
             with environment.begin_transaction():
                 environment.run_migrations()
+
+
+def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
+    left_out = alembic_environment.not_honoured(alembic_environment.options(app))
+    narrate(
+        f"{app.environment}: leadctl takes the metadata and version_table from it, and connects "
+        f"itself.{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"
+    )
 
 
 def _record_where_it_stopped(
@@ -163,7 +172,7 @@ def _refuse_tables_in_the_way(
     names = set(inspect(connection).get_table_names())
     connection.rollback()
     taken = sorted(names & set(metadata.tables))
-    if taken and VERSION_TABLE not in names:
+    if taken and app.version_table not in names:
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "
             f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",

@@ -11,6 +11,7 @@ from leadctl.db.lock import schema_lock
 from leadctl.db.target import resolve
 from leadctl.operations.database import ensure_schema
 from leadctl.operations.migrate.execution import Execution
+from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.up import refuse_other_apps
 from leadctl.settings import load_settings
@@ -40,7 +41,11 @@ def run(context: Any) -> None:
             state.ensure(connection, target)
         with run_engine(target, "alembic").connect() as connection:
             execution = Execution(
-                connection, app, read_history(app.migrations), target.schema, settings.lock_timeout
+                connection,
+                app,
+                read_history(app.migrations),
+                target.schema,
+                Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout),
             )
             execution.begin()
             context.configure(

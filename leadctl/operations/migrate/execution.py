@@ -17,7 +17,7 @@ from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.db import state
 from leadctl.db.catalog import read_catalog, read_names
 from leadctl.db.connect import Connection
-from leadctl.db.state import VERSION_TABLE
+from leadctl.operations.migrate.limits import Limits, lift_limits, limit_statements
 from leadctl.operations.migrate.revisions import History
 
 _POLL_SECONDS = 0.2
@@ -42,13 +42,13 @@ class Execution:
         app: App,
         history: History,
         schema: str,
-        lock_timeout: float,
+        limits: Limits,
     ) -> None:
         self._connection = connection
         self._app = app
         self._history = history
         self._schema = schema
-        self._lock_timeout = lock_timeout
+        self._limits = limits
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._names: set[str] = set()
@@ -57,11 +57,16 @@ class Execution:
         event.listen(connection, "before_cursor_execute", self._before)
         event.listen(connection, "after_cursor_execute", self._after)
 
+    @property
+    def session(self) -> int:
+        """The process id of the session on the server."""
+        return self._driver.info.backend_pid
+
     def begin(self, *, last: bool = True) -> None:
         """Forget what was executed until now: a revision begins, the last of the run or not."""
-        set_lock_timeout(self._driver, self._lock_timeout)
+        limit_statements(self._driver, self._limits)
         self._is_last = last
-        self._names = read_names(self._driver, self._schema)
+        self._names = self._read_names()
         self._statements.clear()
         self._started = time.perf_counter()
 
@@ -75,7 +80,7 @@ class Execution:
                 checksum=revision.checksum,
                 sql=";\n".join(self._statements),
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
-                made=sorted(read_names(self._driver, self._schema) - self._names),
+                made=sorted(self._read_names() - self._names),
             )
             state.record_migration(self._driver, **place, record=record)
         else:
@@ -86,17 +91,10 @@ class Execution:
 
     def record_fingerprint(self, revisions: Iterable[str]) -> None:
         """Record what the schema consists of now, at these revisions."""
-        objects = read_catalog(self._driver, self._schema).objects
-        own = own_objects(self._driver, self._app, self._schema)
-        content = {"objects": objects, "own": own, **self._facts}
-        for revision in revisions:
-            state.record_fingerprint(
-                self._driver,
-                app=self._app.name,
-                schema=self._schema,
-                revision=revision,
-                content=content,
-            )
+        record_fingerprint(self._driver, self._app, self._schema, revisions, self._facts)
+
+    def _read_names(self) -> set[str]:
+        return read_names(self._driver, self._schema, [self._app.version_table])
 
     @property
     def _driver(self) -> Connection:
@@ -107,12 +105,10 @@ class Execution:
     def _before(
         self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
-        if VERSION_TABLE not in statement:
+        if self._app.version_table not in statement:
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
-            # It waits for older transactions without blocking anybody: no timeout is due, and one
-            # would leave an invalid index behind.
-            self._driver.execute("SET lock_timeout = 0")
+            lift_limits(self._driver)
             created = _CREATE_INDEX.match(statement)
             if created:
                 _drop_invalid_index(self._driver, created["name"])
@@ -121,7 +117,27 @@ class Execution:
         self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
         if _CONCURRENTLY.search(statement):
-            set_lock_timeout(self._driver, self._lock_timeout)
+            limit_statements(self._driver, self._limits)
+
+
+def record_fingerprint(
+    connection: Connection,
+    app: App,
+    schema: str,
+    revisions: Iterable[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Record what a schema consists of now as what it should be at these revisions.
+
+    `facts` are those of `recorded_facts`.
+    """
+    objects = read_catalog(connection, schema, [app.version_table]).objects
+    own = own_objects(connection, app, schema)
+    content = {"objects": objects, "own": own, **facts}
+    for revision in revisions:
+        state.record_fingerprint(
+            connection, app=app.name, schema=schema, revision=revision, content=content
+        )
 
 
 def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
@@ -129,14 +145,15 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
 
     Where nothing was recorded, by an older history or another tool, it is what the models name.
     """
-    existing = read_names(connection, schema)
+    existing = read_names(connection, schema, [app.version_table])
     made = state.made_by(connection, app.name, schema)
-    if not made and state.current_revisions(connection, schema):
-        made = _named_by_models(app)
+    if not made and state.current_revisions(connection, schema, app.version_table):
+        made = named_by_models(app)
     return sorted(made & existing)
 
 
-def _named_by_models(app: App) -> set[str]:
+def named_by_models(app: App) -> set[str]:
+    """Return the tables and enums that an app's models name, as `kind name`."""
     tables = load_metadata(app).tables.values()
     enums = {
         column.type.name
@@ -145,13 +162,6 @@ def _named_by_models(app: App) -> set[str]:
         if isinstance(column.type, Enum) and column.type.name
     }
     return {f"table {table.name}" for table in tables} | {f"enum {name}" for name in enums}
-
-
-def set_lock_timeout(connection: Connection, seconds: float) -> None:
-    """Bound how long each statement of the session waits for a lock on a table."""
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false)", (f"{round(seconds * 1000)}ms",)
-    )
 
 
 def recorded_facts(app: App) -> Mapping[str, Any]:

@@ -11,14 +11,15 @@ from alembic.operations.ops import MigrationScript
 from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy.types import TypeDecorator
 
+from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db import state
 from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.errors import MigrationsInvalid, OperationFailed
-from leadctl.operations.migrate.apply import script_directory
 from leadctl.operations.migrate.revisions import History, read_history
+from leadctl.operations.migrate.script import script_directory
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
 
@@ -42,7 +43,7 @@ def new(target: Target, app: App, message: str, *, empty: bool = False) -> NewRe
     app.migrations.mkdir(parents=True, exist_ok=True)
     history = read_history(app.migrations)
     if not empty:
-        _refuse_pending(target, history)
+        _refuse_pending(target, app, history)
     revision_id = _next_id(app, history)
     written = _write(target, app, history, message, revision_id, empty=empty)
     if written is None:
@@ -60,9 +61,9 @@ def _check_writable(app: App) -> None:
         )
 
 
-def _refuse_pending(target: Target, history: History) -> None:
+def _refuse_pending(target: Target, app: App, history: History) -> None:
     with connect(target, "new", read_only=True) as connection:
-        current = state.current_revisions(connection, target.schema) or []
+        current = state.current_revisions(connection, target.schema, app.version_table) or []
     pending = history.pending(current)
     if pending:
         raise OperationFailed(
@@ -88,6 +89,11 @@ def _write(
     number = _NUMBERED.match(revision_id)
     script.file_template = f"{number['number'] if number else revision_id}_{slug}"
     metadata = load_metadata(app)
+    options = {
+        "compare_server_default": True,
+        "render_item": _render_type,
+        **_own_options(app),
+    }
     found: list[MigrationScript] = []
     command: dict[str, Any] = {
         "message": message,
@@ -122,13 +128,24 @@ def _write(
             connection=connection,
             target_metadata=metadata,
             process_revision_directives=keep,
-            compare_server_default=True,
-            render_item=_render_type,
+            **options,
         )
         with environment.begin_transaction():
             environment.run_migrations()
         connection.rollback()
     return _path(next(iter(revision.generate_scripts()))) if found else None
+
+
+def _own_options(app: App) -> dict[str, Any]:
+    """Return what a team's own env.py says of comparing and rendering, and of Alembic's table."""
+    if app.environment is None:
+        return {}
+    given = alembic_environment.options(app)
+    return {
+        name: value
+        for name, value in given.items()
+        if name in alembic_environment.HONOURED - {"target_metadata"} and value is not None
+    }
 
 
 def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:

@@ -83,7 +83,7 @@ def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRev
         with connect(target, "status", read_only=True) as connection:
             refuse_other_apps(connection, target, app)
             return (
-                state.current_revisions(connection, target.schema) or [],
+                state.current_revisions(connection, target.schema, app.version_table) or [],
                 state.applied_revisions(connection, target.schema),
                 last_attempt(connection, app.name, target.schema),
             )
@@ -100,6 +100,8 @@ def _merge(
     records = {record.revision: record for record in recorded}
     known_heads = [revision for revision in current if revision in history]
     applied = history.ancestors(known_heads)
+    if len(known_heads) < len(current):
+        applied |= records.keys()  # what an unknown revision follows cannot be read from the folder
     merged = []
     for revision in history.revisions:
         record = records.get(revision.id)

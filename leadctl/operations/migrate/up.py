@@ -4,7 +4,7 @@ Nothing to do is found out without SQLAlchemy and Alembic: the folder is read as
 database with psycopg.  Only then is the lock taken and the machinery loaded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
@@ -15,7 +15,11 @@ from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.errors import SchemaTaken, UnknownDatabase
 from leadctl.operations.database import ensure_database, ensure_schema
+from leadctl.operations.guard import Consent
+from leadctl.operations.migrate.limits import Limits
+from leadctl.operations.migrate.permit import permit_revisions
 from leadctl.operations.migrate.revisions import History, Revision, read_history
+from leadctl.operations.progress import Progress
 
 Narrate = Callable[[str], None]
 
@@ -49,30 +53,35 @@ def up(
     *,
     to: str | None = None,
     steps: int | None = None,
-    lock_wait: float,
-    lock_timeout: float,
+    allow: Collection[str] = (),
+    consent: Consent,
+    limits: Limits,
     narrate: Narrate,
+    progress: Progress,
 ) -> MigrateResult:
     """Apply the pending revisions: all, up to one, or the next `steps`.
 
-    Creates the database and the schema where they are missing.  `lock_wait` and `lock_timeout`
-    are in seconds.  Raises LockHeld, RevisionFailed, and what connecting raises.
+    Creates the database and the schema where they are missing.  On a protected database the plan
+    must be free of findings, but for the rules in `allow`, or the user consents.  Raises
+    LockHeld, RevisionFailed, RevisionMixed, Protected, and what connecting raises.
     """
     history = read_history(app.migrations)
-    goal = history.get(to).id if to else history.head
-    wanted = history.ancestors([goal]) if goal else set()
+    wanted = wanted_revisions(history, to)
     current = _current(target, app, narrate)
     applied: list[AppliedNow] = []
     if _pending(history, current, wanted):
-        with schema_lock(target, "migrate", lock_wait, narrate):
+        with schema_lock(target, "migrate", limits.lock_wait, narrate):
             current = _current(target, app, narrate)
             pending = _pending(history, current, wanted)[:steps]
             if pending:  # else the run that held the lock did it
                 with connect(target, "migrate") as connection:
+                    permit_revisions(
+                        connection, target, app, history, pending, allow, consent, narrate
+                    )
                     ensure_schema(connection, target, narrate)
                 with journaled(target, "migrate", app.name) as entry:
                     applied = apply_locked(
-                        target, app, history, pending, lock_timeout, narrate, entry
+                        target, app, history, pending, limits, narrate, progress, entry
                     )
                 current = _current(target, app, narrate)
     return MigrateResult(
@@ -85,13 +94,23 @@ def up(
     )
 
 
+def wanted_revisions(history: History, to: str | None) -> set[str]:
+    """Return a revision, or the head where none is named, and all that it follows.
+
+    Raises UnknownRevision, and MigrationsInvalid for a history with several heads.
+    """
+    goal = history.get(to).id if to else history.head
+    return history.ancestors([goal]) if goal else set()
+
+
 def apply_locked(
     target: Target,
     app: App,
     history: History,
     pending: list[Revision],
-    lock_timeout: float,
+    limits: Limits,
     narrate: Narrate,
+    progress: Progress,
     entry: Entry,
 ) -> list[AppliedNow]:
     """Apply revisions; the caller holds the target's lock and has made the schema.
@@ -105,9 +124,10 @@ def apply_locked(
         app,
         history,
         pending,
-        lock_timeout=lock_timeout,
+        limits=limits,
         narrate=narrate,
         note=lambda revision: entry.note(applying=revision),
+        progress=progress,
     )
     entry.note(applying=None, applied=[step.revision for step in applied])
     return applied
@@ -126,7 +146,7 @@ def _current(target: Target, app: App, narrate: Narrate) -> list[str]:
         connection = connect(target, "migrate")
     with connection:
         refuse_other_apps(connection, target, app)
-        return state.current_revisions(connection, target.schema) or []
+        return state.current_revisions(connection, target.schema, app.version_table) or []
 
 
 def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:

@@ -10,7 +10,6 @@ from psycopg.rows import dict_row
 from leadctl.apps.registry import App, load_reports
 from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
-from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 
 _QUERIES = beside(__file__, "stats.sql")
@@ -88,7 +87,7 @@ def overview(target: Target, app: App, *, exact: bool = False) -> Overview:
 
 def _reports(connection: Connection, target: Target, app: App) -> tuple[str, ...]:
     """Return the names of the app's reports, unless the app never lived in this schema."""
-    name = sql.Identifier(target.schema, VERSION_TABLE).as_string(connection)
+    name = sql.Identifier(target.schema, app.version_table).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return tuple(report.name for report in load_reports(app).reports) if row == (True,) else ()
 

@@ -18,6 +18,8 @@ _STYLES: dict[RevisionState, Style] = {
     RevisionState.MISSING: "bad",
     RevisionState.UNKNOWN: "bad",
 }
+_SHOWN = 20
+"""Applied revisions that a table of a long history shows."""
 
 
 def migrate(result: MigrateResult) -> list[Block]:
@@ -38,7 +40,11 @@ def migrate(result: MigrateResult) -> list[Block]:
 
 
 def status(result: MigrationStatus) -> list[Block]:
-    """Every revision with its state, and a sentence on what to do."""
+    """The revisions with their states, and a sentence on what to do.
+
+    Of a long history that is applied the end is shown.
+    """
+    hidden = max(0, _applied_from_the_beginning(result) - _SHOWN)
     rows = [
         (
             Cell(revision.state.value, _STYLES[revision.state]),
@@ -47,14 +53,20 @@ def status(result: MigrationStatus) -> list[Block]:
             revision.applied_at,
             revision.applied_by,
         )
-        for revision in result.revisions
+        for revision in result.revisions[hidden:]
     ]
+    earlier = f"; {hidden} earlier ones are applied" if hidden else ""
     place = f"{result.app} on {result.database}, schema {result.schema}"
     return [
-        Line(f"{place}: at {result.current or 'the beginning'}"),
+        Line(f"{place}: at {result.current or 'the beginning'}{earlier}"),
         Grid(["State", "Revision", "Message", "Applied", Column("By", optional=True)], rows),
         _verdict(result),
     ]
+
+
+def _applied_from_the_beginning(result: MigrationStatus) -> int:
+    states = [revision.state is RevisionState.APPLIED for revision in result.revisions]
+    return states.index(False) if False in states else len(states)
 
 
 def _verdict(result: MigrationStatus) -> Line:

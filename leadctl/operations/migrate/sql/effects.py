@@ -36,6 +36,25 @@ class Lock(IntEnum):
             return "reads and writes"
         return "writes" if self >= Lock.SHARE else ""
 
+    def conflicts(self, other: "Lock") -> bool:
+        """Whether it waits for another session's lock; table 13.2 of the manual's page."""
+        if self is other is Lock.SHARE:
+            return False
+        return other >= _WEAKEST_IN_CONFLICT[self]
+
+
+_WEAKEST_IN_CONFLICT = {
+    Lock.NONE: 9,
+    Lock.ACCESS_SHARE: Lock.ACCESS_EXCLUSIVE,
+    Lock.ROW_SHARE: Lock.EXCLUSIVE,
+    Lock.ROW_EXCLUSIVE: Lock.SHARE,
+    Lock.SHARE_UPDATE_EXCLUSIVE: Lock.SHARE_UPDATE_EXCLUSIVE,
+    Lock.SHARE: Lock.ROW_EXCLUSIVE,
+    Lock.SHARE_ROW_EXCLUSIVE: Lock.ROW_EXCLUSIVE,
+    Lock.EXCLUSIVE: Lock.ROW_SHARE,
+    Lock.ACCESS_EXCLUSIVE: Lock.ACCESS_SHARE,
+}
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -93,6 +112,21 @@ def effects(sql: str, facts: Facts | None = None) -> list[Effect]:
         other = merged.get(effect.table)
         merged[effect.table] = effect if other is None else _both(other, effect)
     return [effect for effect in merged.values() if effect.table]
+
+
+def made_by(sql: str) -> tuple[str, str | None] | None:
+    """Return the table that a statement makes, and the one that it was before, if it was one."""
+    reader = Reader(sql)
+    if reader.accept("ALTER", "TABLE"):
+        _skip_if_exists(reader)
+        reader.accept("ONLY")
+        before = reader.name()
+        return (reader.name(), before) if reader.accept("RENAME", "TO") else None
+    for words in (("TABLE",), ("UNLOGGED", "TABLE"), ("MATERIALIZED", "VIEW")):
+        if reader.accept("CREATE", *words):
+            _skip_if_exists(reader)
+            return reader.name(), None
+    return None
 
 
 def _both(one: Effect, other: Effect) -> Effect:

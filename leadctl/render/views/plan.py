@@ -1,0 +1,144 @@
+"""Views of what a migrate would do, of lint, and of corrections."""
+
+from collections.abc import Iterator
+
+from leadctl.operations.migrate.lint.findings import Finding
+from leadctl.operations.migrate.lint.lint import LintResult
+from leadctl.operations.migrate.planned import (
+    Plan,
+    PlannedRevision,
+    PlannedStatement,
+    TableEffect,
+)
+from leadctl.operations.migrate.resolve import Resolution, Resolved
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line
+from leadctl.render.text import counted, size
+
+_STATEMENT_LENGTH = 60
+
+
+def plan(result: Plan) -> list[Block]:
+    """Each revision: its statements, what each does to which table, and what was found."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.revisions:
+        return [Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")]
+    blocks: list[Block] = []
+    for revision in result.revisions:
+        blocks += _revision(revision)
+    count = sum(len(revision.blocking) for revision in result.revisions)
+    verdict = Line("Nothing was found.", "good") if result.ok else Line(_found(count), "warn")
+    return [*blocks, Line(f"{place} is at {result.current or 'the beginning'}."), verdict]
+
+
+def _revision(revision: PlannedRevision) -> Iterator[Block]:
+    way_back = "" if revision.reversible else " (irreversible)"
+    yield Line(f"{revision.revision}: {revision.message}{way_back}", "strong")
+    if revision.cannot_be_planned:
+        yield Line("It cannot be planned.", "bad")
+    if revision.statements:
+        yield Grid(
+            [
+                Column("#", numbers=True),
+                "Statement",
+                "Table",
+                "Lock",
+                "Does",
+                Column("Rows", numbers=True),
+                Column("Size", numbers=True, optional=True),
+            ],
+            [
+                row
+                for number, each in enumerate(revision.statements, 1)
+                for row in _rows(each, number)
+            ],
+        )
+    yield from _findings(revision.findings)
+    for holder in sorted({who for each in revision.statements for who in _waits(each)}):
+        yield Line(f"In the way now: {holder}", "warn")
+
+
+def _rows(statement: PlannedStatement, number: int) -> Iterator[list[str | int | Cell | None]]:
+    text = " ".join(statement.sql.split())
+    short = text if len(text) <= _STATEMENT_LENGTH else f"{text[: _STATEMENT_LENGTH - 1]}…"
+    if not statement.effects:
+        yield [number, short, None, None, None, None, None]
+    for index, effect in enumerate(statement.effects):
+        yield [
+            None if index else number,
+            "" if index else short,
+            effect.table,
+            Cell(effect.lock, "warn" if effect.blocks and not effect.is_new else ""),
+            _does(effect),
+            effect.rows,
+            None if effect.bytes is None else size(effect.bytes),
+        ]
+
+
+def _does(effect: TableEffect) -> str:
+    if effect.is_new:
+        return "new table"
+    parts = []
+    if effect.rewrites:
+        parts.append("rewrites")
+    if effect.scans:
+        parts.append("scans")
+    if effect.blocks:
+        parts.append(f"blocks {effect.blocks}")
+    if effect.loss:
+        parts.append(f"drops {effect.loss.what}")
+    return ", ".join(parts)
+
+
+def _waits(statement: PlannedStatement) -> Iterator[str]:
+    for effect in statement.effects:
+        for holder in effect.waits_for:
+            yield f"{effect.table}: {holder}"
+
+
+def _findings(findings: tuple[Finding, ...]) -> Iterator[Block]:
+    if findings:
+        yield Grid(
+            [Column("#", numbers=True), "Rule", "Found", "Instead"],
+            [
+                (
+                    finding.statement,
+                    Cell(finding.rule, "dim" if finding.allowed else "bad"),
+                    finding.message,
+                    f"allowed: {finding.allowed}" if finding.allowed else finding.hint,
+                )
+                for finding in findings
+            ],
+        )
+
+
+def _found(count: int) -> str:
+    return f"{counted(count, 'finding')}."
+
+
+def lint(result: LintResult) -> list[Block]:
+    """What was found in each revision."""
+    blocks: list[Block] = []
+    for revision in result.revisions:
+        if revision.findings:
+            blocks.append(Line(f"{revision.revision} ({revision.path.name})", "strong"))
+            blocks += _findings(revision.findings)
+    read = f"{counted(len(result.revisions), 'revision')} read."
+    if result.ok:
+        return [*blocks, Line(f"{read} Nothing was found.", "good")]
+    left = sum(
+        finding.allowed is None for revision in result.revisions for finding in revision.findings
+    )
+    return [*blocks, Line(f"{read} {_found(left)}", "warn")]
+
+
+def resolve(result: Resolved) -> list[Block]:
+    """What was corrected."""
+    place = f"{result.database}, schema {result.schema}, is at {result.current or 'the beginning'}."
+    if not result.revisions:
+        return [Line(f"Nothing to correct. {place}")]
+    said = {
+        Resolution.ACCEPT_EDIT: "The files as they are now count as applied",
+        Resolution.APPLIED: "Counts as applied",
+        Resolution.ROLLED_BACK: "Pending again",
+    }
+    return [Line(f"{said[result.resolution]}: {', '.join(result.revisions)}. {place}")]

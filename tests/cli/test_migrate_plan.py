@@ -1,0 +1,254 @@
+"""What `migrate` says before it acts, and where it refuses."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import Cli
+from tests.history import Project
+from tests.postgres import Server
+
+BIG = "INSERT INTO big SELECT n, repeat('x', 80) FROM generate_series(1, 120000) n"
+
+
+@pytest.fixture
+def applied(project: Project, server: Server, database: str, cli: Cli) -> str:
+    """The URL of a database at a first revision, with a big table and a small one."""
+    project.revision(
+        "CREATE TABLE big (id int PRIMARY KEY, a text)",
+        "CREATE TABLE small (id int PRIMARY KEY, a varchar(20), b int)",
+    )
+    url = server.url(database)
+    assert cli("migrate", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute(BIG)
+        connection.execute(
+            "INSERT INTO small SELECT n, n, nullif(n, 1) FROM generate_series(1, 9) n"
+        )
+        connection.execute("ANALYZE")
+    return url
+
+
+def planned(cli: Cli, url: str, *arguments: str) -> dict:
+    outcome = cli("migrate", "--plan", "-o", "json", *arguments, url=url)
+    assert outcome.code in {0, 1}, outcome.err
+    assert outcome.code == any(
+        finding["allowed"] is None
+        for revision in outcome.json["revisions"]
+        for finding in revision["findings"]
+    )
+    return outcome.json["revisions"]
+
+
+def rules(revision: dict) -> list[tuple[int | None, str]]:
+    return [(finding["statement"], finding["rule"]) for finding in revision["findings"]]
+
+
+def test_a_plan_changes_nothing(project: Project, applied: str, cli: Cli) -> None:
+    project.revision("CREATE TABLE later (id int)")
+    (revision,) = planned(cli, applied)
+    assert revision["statements"][0]["sql"] == "CREATE TABLE later (id int)"
+    assert cli("migrate", "status", url=applied).code == 1
+    assert "own_0002" in cli("migrate", "--plan", url=applied).out
+    assert cli("migrate", url=applied).code == 0
+    assert cli("migrate", "--plan", url=applied).out.startswith("Nothing to do")
+
+
+def test_locks_sizes_and_what_it_costs(project: Project, applied: str, cli: Cli) -> None:
+    project.revision(
+        "CREATE INDEX big_a ON big (a)",
+        "ALTER TABLE big ALTER a TYPE varchar(100)",
+        "UPDATE big SET a = 'y'",
+        "ALTER TABLE small ALTER a TYPE varchar(40)",
+        "CREATE INDEX small_a ON small (a)",
+    )
+    (revision,) = planned(cli, applied)
+    first = revision["statements"][0]["effects"][0]
+    assert (first["table"], first["lock"], first["blocks"]) == ("big", "SHARE", "writes")
+    assert first["scans"]
+    assert first["rows"] == 120_000
+    assert first["bytes"] > 12_000_000
+    widened = revision["statements"][3]["effects"][0]
+    assert (widened["rewrites"], widened["scans"]) == (False, False)
+    assert rules(revision) == [
+        (1, "blocking-scan"),
+        (2, "blocking-rewrite"),
+        (3, "unbatched-write"),
+    ]
+
+
+def test_what_is_lost_is_counted(project: Project, applied: str, cli: Cli) -> None:
+    project.revision(
+        "ALTER TABLE small DROP COLUMN b",
+        "DELETE FROM small WHERE id > 3",
+        "DROP TABLE big",
+        "CREATE TABLE fresh (id int)",
+        "DROP TABLE fresh",
+    )
+    (revision,) = planned(cli, applied)
+    losses = [
+        statement["effects"][0]["loss"]
+        for statement in revision["statements"]
+        if statement["effects"]
+    ]
+    assert losses == [
+        {"what": "column b", "rows": 8, "exact": True},
+        {"what": "rows", "rows": None, "exact": False},
+        {"what": "table", "rows": 120_000, "exact": True},
+        None,
+    ]
+    assert [rule for _, rule in rules(revision)] == ["loses-data"] * 3
+
+
+def test_a_table_renamed_or_made_by_the_plan(project: Project, applied: str, cli: Cli) -> None:
+    project.revision("ALTER TABLE big RENAME TO huge", "CREATE TABLE fresh (id int)")
+    project.revision("CREATE INDEX huge_a ON huge (a)", "CREATE INDEX fresh_id ON fresh (id)")
+    _, second = planned(cli, applied)
+    assert second["statements"][0]["effects"][0]["rows"] == 120_000
+    assert second["statements"][1]["effects"][0]["is_new"]
+    assert rules(second) == [(1, "blocking-scan")]
+
+
+def test_who_is_in_the_way(
+    project: Project, applied: str, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("ALTER TABLE small ADD c int", "CREATE TABLE x (id int REFERENCES small)")
+    with server.connect(database) as other, other.transaction():
+        other.execute("SET application_name = 'a report'")
+        other.execute("SELECT FROM small")
+        (revision,) = planned(cli, applied)
+        waits = [statement["effects"][0]["waits_for"] for statement in revision["statements"]]
+        assert "a report" in waits[0][0]
+        assert "ACCESS SHARE" in waits[0][0]
+        assert waits[1] == []  # SHARE ROW EXCLUSIVE lets readers be
+        assert "In the way now: small: a report" in cli("migrate", "--plan", url=applied).out
+
+
+def test_what_reads_the_database_cannot_be_planned(
+    project: Project, applied: str, cli: Cli
+) -> None:
+    project.revision(
+        code="    rows = op.get_bind().execute(sa.text('SELECT 1')).fetchall()",
+        head="import sqlalchemy as sa",
+    )
+    project.revision("DO $$ BEGIN DROP TABLE small; END $$")
+    first, second = planned(cli, applied)
+    assert "cannot be had without running it" in first["cannot_be_planned"]
+    assert rules(first) == [(None, "unplannable")]
+    assert rules(second) == [(1, "unplannable")]
+    assert "It cannot be planned." in cli("migrate", "--plan", url=applied).out
+    assert cli("migrate", "--sql", url=applied).code == 1
+    assert cli("migrate", url=applied).code == 0  # nothing protects it
+
+
+def test_a_database_that_does_not_exist_is_empty(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("CREATE TABLE t (id int)")
+    project.revision("CREATE INDEX t_id ON t (id)")
+    revisions = planned(cli, server.url(f"{database}_missing"))
+    assert [revision["findings"] for revision in revisions] == [[], []]
+
+
+def test_a_protected_database_wants_a_clean_plan(
+    project: Project, applied: str, database: str, cli: Cli
+) -> None:
+    assert cli("db", "environment", "production", "--protect", url=applied).code == 0
+    project.revision("CREATE TABLE harmless (id int)")
+    assert cli("migrate", url=applied).code == 0
+    project.revision("DROP TABLE big")
+    refused = cli("migrate", url=applied)
+    assert refused.code == 5
+    assert "loses the table big with 120,000 rows" in refused.err
+    assert f"--confirm {database}" in refused.err
+    assert cli("migrate", "--allow", "blocking-scan", url=applied).code == 5
+    assert cli("migrate", "--confirm", "another", url=applied).code == 5
+    assert cli("migrate", "status", url=applied).code == 1
+    assert cli("migrate", "--allow", "loses-data", url=applied).code == 0
+    project.revision("DROP TABLE small")
+    assert cli("migrate", "--confirm", database, url=applied).code == 0
+
+
+def test_a_comment_with_a_reason_silences_a_rule(project: Project, applied: str, cli: Cli) -> None:
+    assert cli("db", "environment", "production", "--protect", url=applied).code == 0
+    path = project.revision("DROP TABLE big", head="# leadctl: allow loses-data")
+    assert cli("migrate", url=applied).code == 5
+    path.write_text(path.read_text().replace("allow loses-data", "allow loses-data it moved away"))
+    (revision,) = planned(cli, applied)
+    assert revision["findings"][0]["allowed"] == "it moved away"
+    assert cli("migrate", "lint", url=applied).code == 0
+    assert cli("migrate", url=applied).code == 0
+
+
+def test_a_mix_is_refused_before_anything_is_done(project: Project, applied: str, cli: Cli) -> None:
+    project.revision(
+        code="    op.execute('CREATE TABLE t (id int)')\n"
+        "    with op.get_context().autocommit_block():\n"
+        "        op.execute('CREATE INDEX CONCURRENTLY t_id ON t (id)')"
+    )
+    refused = cli("migrate", url=applied)
+    assert refused.code == 1
+    assert "own_0002" in refused.err
+    assert "revision for each part" in refused.err
+    assert cli("migrate", "--allow", "mixed-transaction", url=applied).code == 0
+
+
+def test_lint_without_a_database(project: Project, cli: Cli) -> None:
+    project.revision("CREATE TABLE t (id int)", "CREATE INDEX t_id ON t (id)")
+    project.revision("CREATE INDEX t_id2 ON t (id)", "ALTER TABLE t ADD x int NOT NULL")
+    outcome = cli("migrate", "lint", "-o", "json")
+    assert outcome.code == 1
+    first, second = outcome.json["revisions"]
+    assert first["findings"] == []
+    assert {finding["rule"] for finding in second["findings"]} >= {"blocking-scan"}
+    if outcome.json["squawk"]:
+        assert {finding["rule"] for finding in second["findings"]} >= {"adding-required-field"}
+    only = cli("migrate", "lint", "own_0001", "-o", "json")
+    assert (only.code, len(only.json["revisions"])) == (0, 1)
+    assert cli("migrate", "lint", "nothing").code == 1
+    assert "CREATE INDEX CONCURRENTLY" in cli("migrate", "lint").out
+
+
+def test_lint_knows_the_tables(project: Project, applied: str, cli: Cli) -> None:
+    project.revision("CREATE INDEX small_a ON small (a)")
+    assert cli("migrate", "lint", url=applied).code == 0
+    project.revision("CREATE INDEX big_a ON big (a)")
+    assert cli("migrate", "lint", url=applied).code == 1
+    assert cli("migrate", "lint", "--allow", "blocking-scan", url=applied).code == 0
+    unreachable = cli("migrate", "lint", url="postgresql://nobody@127.0.0.1:1/none")
+    assert unreachable.code == 1
+    assert "taken for a big one" in unreachable.err
+
+
+def test_the_sql_applied_by_psql_is_the_same(
+    project: Project, applied: str, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("CREATE TABLE \"odd'name\" (a text DEFAULT '50% of ''it''')")
+    project.revision("CREATE INDEX CONCURRENTLY big_a ON big (a)", concurrently=True)
+    script = cli("migrate", "--sql", url=applied).out
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("there is no psql")
+    subprocess.run([psql, "-q", "-X", applied], input=script, text=True, check=True)
+    assert cli("migrate", "status", url=applied).code == 0
+    assert cli("migrate", "--sql", url=applied).out == "-- Nothing is pending.\n"
+    document = json.loads(cli("migrate", "--sql", "-o", "json", url=applied).out)
+    assert document["revisions"] == []
+    with server.connect(database) as connection:
+        (default,) = connection.execute(
+            "SELECT column_default FROM information_schema.columns WHERE table_name = 'odd''name'"
+        ).fetchone()
+    assert default == "'50% of ''it'''::text"
+
+
+def test_a_table_that_was_never_analysed_has_a_guess(
+    project: Project, applied: str, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("ALTER TABLE unknown ADD b int")
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE unknown (id int) WITH (autovacuum_enabled = off)")
+        connection.execute("INSERT INTO unknown SELECT generate_series(1, 10000)")
+    (revision,) = planned(cli, applied)
+    assert 5_000 < revision["statements"][0]["effects"][0]["rows"] < 20_000

@@ -1,0 +1,108 @@
+"""migrate while others use the tables, and on a server that runs out of space."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.history import Project
+from tests.postgres import RunningServer, Server, server_account
+from tests.processes import run, start
+
+LOCK_TIMEOUT = 0.4
+SLACK = 1.5
+"""Seconds that a loaded machine may add to a wait."""
+
+
+def test_a_long_reader_makes_no_queue(
+    project: Project, server: Server, database: str, tmp_path: Path
+) -> None:
+    project.revision("CREATE TABLE t (id int PRIMARY KEY, n int)", "INSERT INTO t VALUES (1, 0)")
+    env = {"DATABASE_URL": server.url(database)}
+    assert run("migrate", env=env, cwd=tmp_path).returncode == 0
+    project.revision("ALTER TABLE t ADD note text")
+    waits: list[float] = []
+    over = threading.Event()
+
+    def write() -> None:
+        with server.connect(database) as connection:
+            while not over.is_set():
+                began = time.monotonic()
+                connection.execute("UPDATE t SET n = n + 1")
+                waits.append(time.monotonic() - began)
+                time.sleep(0.01)
+
+    writer = threading.Thread(target=write)
+    with server.connect(database) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM t")
+        writer.start()
+        try:
+            migrate = start("migrate", "--lock-timeout", f"{LOCK_TIMEOUT}s", env=env, cwd=tmp_path)
+            time.sleep(4)
+            assert migrate.poll() is None  # it tries again and again
+            reader.execute("COMMIT")
+            _, said = migrate.communicate(timeout=60)
+        finally:
+            over.set()
+            writer.join()
+    assert migrate.returncode == 0, said
+    assert "locked by others" in said
+    assert len(waits) > 20
+    assert max(waits) < LOCK_TIMEOUT + SLACK
+    assert statistics.median(waits) < LOCK_TIMEOUT
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 24 MB."""
+    folder = Path(tempfile.mkdtemp(prefix="leadctl-disk-"))
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", folder],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        folder.rmdir()
+        pytest.skip("only root may mount a small file system")
+    entry = server_account()
+    os.chown(folder, entry.pw_uid, entry.pw_gid)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    folder.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="root mounts it")
+def test_a_full_disk(project: Project, small_disk: Path, tmp_path: Path) -> None:
+    full = RunningServer(int(os.environ.get("LEADCTL_TEST_POSTGRES", "18")))
+    try:
+        with full.info.connect() as connection:
+            connection.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+            connection.execute("CREATE DATABASE tight TABLESPACE small")
+        env = {"DATABASE_URL": full.info.url("tight")}
+        project.revision("CREATE TABLE t (id int)")
+        path = project.revision(
+            "CREATE TABLE u (a text)",
+            "INSERT INTO u SELECT repeat(n::text, 100) FROM generate_series(1, 400000) n",
+        )
+        failed = run("migrate", env=env, cwd=tmp_path)
+        assert failed.returncode == 1, failed.stderr
+        assert "own_0002" in failed.stderr
+        assert "No space left" in failed.stderr
+        status = run("migrate", "status", env=env, cwd=tmp_path)
+        assert status.returncode == 1
+        assert "failed" in status.stdout
+        with psycopg.connect(full.info.url("tight")) as connection:
+            assert connection.execute("SELECT to_regclass('u')").fetchone() == (None,)
+        path.write_text(path.read_text().replace("400000", "4"))
+        assert run("migrate", env=env, cwd=tmp_path).returncode == 0
+    finally:
+        full.stop()
