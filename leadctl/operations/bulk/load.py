@@ -22,7 +22,6 @@ from leadctl.operations.bulk.facts import has_rows
 from leadctl.operations.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.operations.bulk.workers import Blocks, rows_of
 from leadctl.operations.guard import Consent, permit, protection
-from leadctl.operations.migrate.execution import set_lock_timeout
 from leadctl.operations.progress import Progress
 
 _WORTH_SETTING_ASIDE = 20_000
@@ -145,8 +144,8 @@ class _Load:
         """Load all tables and return what was done."""
         connection = self._connection
         with connection.transaction():
-            set_lock_timeout(connection, lock_timeout)
-            for setting, value in _SETTINGS.items():
+            bound = {"lock_timeout": f"{round(lock_timeout * 1000)}ms"}
+            for setting, value in {**_SETTINGS, **bound}.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
             aside = Aside(connection, self._target.schema, self._to_set_aside(), self._narrate)
             reserve_numbers(connection, self._plan)
