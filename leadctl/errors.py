@@ -124,6 +124,10 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class NotAReplica(ConfigurationError):
+    """The replica that leadctl.toml names is no standby."""
+
+
 class InvalidRule(ConfigurationError):
     """A retention rule does not fit itself or the database."""
 
@@ -227,7 +231,31 @@ class NoPrimaryKey(OperationFailed):
 
 
 class UnknownReport(UsageError):
-    """`stats` names a report that the app does not have."""
+    """`stats` or `inspect` names a report that there is not."""
+
+
+class UnknownCheck(UsageError):
+    """`health-check` names a check that there is not."""
+
+
+class UnknownTable(UsageError):
+    """A table or view is named that the schema does not have."""
+
+
+class UnknownColumn(UsageError):
+    """A column is named that the table does not have."""
+
+
+class UnknownRelation(UsageError):
+    """`studio --follow` names no foreign key of the table, or to it."""
+
+
+class InvalidFilter(UsageError):
+    """`studio` is asked for rows in words that it cannot read, or that do not fit the columns."""
+
+
+class RowNotFound(OperationFailed):
+    """There is no row with that key, or it is not marked as deleted."""
 
 
 class UnknownUser(OperationFailed):
@@ -256,10 +284,6 @@ class ArchiveFailed(OperationFailed):
 
 class ArchiveDamaged(OperationFailed):
     """An archive is not what was written, or its rows do not fit the database."""
-
-
-class RowNotFound(OperationFailed):
-    """There is no row with that key, or it is not marked as deleted."""
 
 
 class UnindexedForeignKey(Refused):

@@ -10,13 +10,16 @@ from leadctl.cli.commands import (
     db,
     health,
     history,
+    inspect,
     keys,
     migrate,
     partition,
     reset,
     schedule,
+    schema,
     seed,
     stats,
+    studio,
 )
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
@@ -55,11 +58,14 @@ _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
+app.add_typer(schema.group, rich_help_panel=_SCHEMA)
 app.leaf("seed", _ROWS)(seed.seed)
 app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
+app.leaf("studio", _ROWS)(studio.studio)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
+app.leaf("inspect", _STATE)(inspect.inspect)
 app.leaf("history", _STATE)(history.history)
 app.leaf("config", _SETUP)(config.config)
 app.add_typer(schedule.group, rich_help_panel=_SETUP)

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ import typer
 from leadctl.cli.console import Console
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
+from leadctl.settings.sources import DEFAULT
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
@@ -206,6 +207,8 @@ def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose:
     if given["url"] and given["env"]:
         raise UsageError("--url and --env name two databases.", hint="Give one of them.")
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
+    if settings.source("output") == DEFAULT:
+        settings = replace(settings, output=outputs[0])
     if settings.output not in outputs:
         raise UsageError(
             f"This command has no output format {settings.output!r} "

@@ -9,7 +9,7 @@ from typing import Any
 
 from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
 from leadctl.redact import Secret
-from leadctl.settings.model import AppConfig, EnvironmentConfig, Settings
+from leadctl.settings.model import AppConfig, EnvironmentConfig, HealthConfig, Settings
 from leadctl.settings.sources import Layer, Project, find_project, variable_layers
 
 FLAG = "flag"
@@ -48,6 +48,7 @@ def load_settings(
         config_file=project.config_file,
         environments=_environments(project),
         apps=apps,
+        health=_health(project),
         app_rules=_app_rules(project),
         retention=_retention(project),
         libpq=_libpq(layers),
@@ -136,13 +137,22 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     return apps
 
 
+def _health(project: Project) -> dict[str, HealthConfig]:
+    return {
+        name: HealthConfig(check=name, **_fields(project, f"health.{name}", table, _HEALTH_FIELDS))
+        for name, table in _table(project, "health").items()
+    }
+
+
 _ENV_FIELDS: Mapping[str, type] = {
     "url": Secret,
     "url_command": str,
     "protected": bool,
     "role": str,
     "schema": str,
+    "replica": Secret,
 }
+_HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
 _APP_FIELDS: Mapping[str, type] = {
     **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
     "retention": list,
@@ -222,7 +232,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps", "retention"}
+    known = _SCALARS | {"env", "apps", "retention", "health"}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

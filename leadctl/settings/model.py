@@ -15,7 +15,7 @@ Parse = Callable[[str], Any]
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
 """The variables of libpq that name a database as a URL does."""
-OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus")
+OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "svg", "sql")
 
 
 def _text(value: str) -> str:
@@ -63,6 +63,17 @@ class EnvironmentConfig:
     protected: bool = False
     role: str | None = None
     schema: str | None = None
+    replica: Secret | None = None
+    """The URL of a standby that is read instead, where reading is all that is done."""
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """`[health.CHECK]` of leadctl.toml: the thresholds of one check, None for its own ones."""
+
+    check: str
+    warning: float | None = None
+    critical: float | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +237,7 @@ class Settings:
     config_file: Path | None = None
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
+    health: Mapping[str, HealthConfig] = field(default_factory=dict)
     app_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
     retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

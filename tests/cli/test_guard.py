@@ -23,6 +23,7 @@ READS = {
     "db url",
     "health-check",
     "history",
+    "inspect",
     "keys generate",
     "keys status",
     "migrate history",
@@ -30,7 +31,12 @@ READS = {
     "migrate status",
     "schedule cron",
     "schedule systemd",
+    "schema diagram",
+    "schema dump",
+    "schema show",
+    "schema validate",
     "stats",
+    "studio",
 }
 ADDS = {
     "cleanup unarchive",

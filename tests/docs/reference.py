@@ -22,8 +22,12 @@ from leadctl.operations.cleanup.unarchive import UnarchiveResult
 from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
+from leadctl.operations.health.selection import CheckList
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.inspect.registry import ReportList
+from leadctl.operations.inspect.run import Inspection
+from leadctl.operations.inspect.write import Written
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
@@ -38,10 +42,15 @@ from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
 from leadctl.operations.schedule import Schedule
+from leadctl.operations.schema.definition import Schema
+from leadctl.operations.schema.dump import SchemaDump
+from leadctl.operations.schema.validate import Validation
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
+from leadctl.operations.studio.tables import TableList
+from leadctl.render.stream import OneRecord, Rows
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -59,7 +68,17 @@ RESULTS: dict[str, type] = {
     "reset": ResetResult,
     "stats": Overview,
     "stats REPORT": ReportResult,
+    "studio": TableList,
+    "studio TABLE": Rows,
+    "studio TABLE ROW": OneRecord,
+    "schema show, schema diagram": Schema,
+    "schema validate": Validation,
+    "schema dump": SchemaDump,
     "health-check": Health,
+    "health-check --list": CheckList,
+    "inspect": ReportList,
+    "inspect REPORT, inspect all": Inspection,
+    "inspect REPORT --to DIR": Written,
     "cleanup": CleanupResult,
     "cleanup --dry-run": Preview,
     "cleanup --list": RuleList,
@@ -139,7 +158,7 @@ def cli() -> str:
         "Written from the code; a test keeps it true.",
         "",
         "Every option has a variable, too: `--steps` of `leadctl migrate` is `LEADCTL_MIGRATE_STEPS`.",
-        "Only consent (`--yes`, `--confirm`) has none: what stays set is no consent.",
+        "Only consent (`--yes`, `--confirm`, `--reveal`) has none: what stays set is no consent.",
     ]
     for path, command, context in _walk(get_command(app), "leadctl", None):
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())

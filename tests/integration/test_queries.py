@@ -65,7 +65,22 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             connection.execute("DROP SCHEMA leadctl CASCADE")
             state._execute_all(connection, "create", PARAMETERS)
             return
-        connection.execute(block.sql, PARAMETERS)
+        if block.needs and not _create_extension(connection, block.needs):
+            return
+        # Without its library preloaded an extension's view is there, and cannot be read.
+        explain = "EXPLAIN " if block.needs else ""
+        connection.execute(explain + block.sql, PARAMETERS)
+
+
+def _create_extension(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM pg_available_extensions WHERE name = %s", (name,)
+    ).fetchone()
+    if row is not None:
+        connection.execute(
+            psycopg.sql.SQL("CREATE EXTENSION {}").format(psycopg.sql.Identifier(name))
+        )
+    return row is not None
 
 
 def test_every_statement_in_the_files_belongs_to_a_block() -> None:
@@ -92,4 +107,6 @@ def test_app_reports_run(leadconnector: Prepared) -> None:
 
     with connect(leadconnector.target(), read_only=True) as connection:
         for report in REPORTS.reports:
-            assert isinstance(connection.execute(report.sql, {"user": None}), psycopg.Cursor)
+            assert isinstance(
+                connection.execute(report.sql, {"user": None, "since": None}), psycopg.Cursor
+            )

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from leadctl.operations.cleanup.past import read_past
-from leadctl.operations.health.check import CheckResult, CheckStatus, Facts
+from leadctl.operations.health.check import CheckResult, CheckStatus
+from leadctl.operations.health.facts import Facts
 
 _STALE = timedelta(days=2)
 """A daily run that was missed once."""
