@@ -38,6 +38,7 @@ def main() -> None:
     if not rows:
         sys.exit(f"No row has {arguments.only!r} in its name.")
     path = QUICK if arguments.quick else FULL
+    machine = _machine(arguments.server, quick=arguments.quick)
     running = RunningServer(arguments.server, **_SETTINGS)
     folder = Path(tempfile.mkdtemp(prefix="leadctl-bench-"))
     began = time.monotonic()
@@ -47,7 +48,7 @@ def main() -> None:
             sizes = (row.quick,) if arguments.quick else row.sizes
             # Written at once, so that a benchmark that is stopped keeps what it has measured.
             for rows_there in sizes:
-                report.store(path, _machine(arguments.server), [_measure(bench, row, rows_there)])
+                report.store(path, machine, [_measure(bench, row, rows_there)])
     finally:
         running.stop()
         shutil.rmtree(folder)
@@ -74,7 +75,7 @@ def _measure(bench: Bench, row: Row, rows: int) -> Measurement:
     return Measurement(row.name, row.peer, rows, row.goal, row.size_goal, ours, theirs)
 
 
-def _machine(major: int) -> Machine:
+def _machine(major: int, *, quick: bool) -> Machine:
     return Machine(
         measured=f"{datetime.now(UTC):%Y-%m-%d}",
         cores=os.cpu_count() or 1,
@@ -82,6 +83,8 @@ def _machine(major: int) -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         server=major,
+        load=os.getloadavg()[0],
+        quick=quick,
     )
 
 

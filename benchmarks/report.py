@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.measure import Summary
 
 _MEGABYTE = 1024 * 1024
+_HEADER_LINES = 2
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Machine:
     python: str
     server: int
     """PostgreSQL's major version."""
+    load: float
+    """The load average when it began: what others did on the machine stretches times."""
+    quick: bool
+    """Whether it was a quick run, on small databases."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ def growth(results: Results) -> str:
                 f"| {name} | {rows} | {times} | {_slope(first, last, ours=True):.2f} |"
                 f" {_slope(first, last, ours=False):.2f} |"
             )
+    if len(lines) == _HEADER_LINES:
+        return "Not measured: a quick run has one size of each database."
     return "\n".join(lines)
 
 
@@ -128,7 +135,8 @@ def document(results: Results) -> str:
         growth=growth(results),
         machine=f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
         f"{machine.system}, PostgreSQL {machine.server}, Python {machine.python}, "
-        f"{machine.measured}",
+        f"{machine.measured}, a {'quick' if machine.quick else 'full'} run; "
+        f"load average of the machine when it began: {machine.load:.1f}",
     )
 
 

@@ -56,7 +56,7 @@ table("things", Column("id", BigInteger, Identity(always=True), primary_key=True
     Column("mac", MACADDR, nullable=False), Column("bits", BIT(5), nullable=False),
     Column("numbers", INT4RANGE, nullable=False), Column("during", TSTZRANGE),
     Column("search", TSVECTOR, nullable=False), Column("raw", BYTEA, nullable=False),
-    Column("twice", Integer, Computed("small * 2")), Column("made", DateTime(timezone=True),
+    Column("twice", Integer, Computed("small * 2", persisted=True)), Column("made", DateTime(timezone=True),
     server_default=text("now()"), nullable=False), Column("gone_deleted_at", DateTime),
     Column("Mixed Case", Text, nullable=False),
     Column("secret", EncryptedText(context="t.secret"), nullable=False),
