@@ -80,4 +80,5 @@ class Facts:
         return self.current is None and self.tables > 0 and not self.app_was_named
 
 
-Check = Callable[[Facts], CheckResult]
+Check = Callable[[Facts], CheckResult | None]
+"""Looks at something; None where it is not there to be looked at."""

@@ -96,7 +96,9 @@ def _run(facts: Facts) -> list[CheckResult]:
             continue
         try:
             with cut_after(facts.connection, max(0.0, deadline - time.monotonic())):
-                results.append(check(facts))
+                result = check(facts)
+            if result is not None:
+                results.append(result)
         except psycopg.errors.InsufficientPrivilege as error:
             results.append(_skipped(name, f"{error.diag.message_primary}"))
         except psycopg.Error as error:
