@@ -278,6 +278,10 @@ class CannotPartition(Refused):
     """A table's keys, foreign keys or kind do not allow it to be partitioned."""
 
 
+class CannotInfer(OperationFailed):
+    """A column's type and constraints do not say what could be in it."""
+
+
 class NewerState(Refused):
     """The schema `leadctl` was written by a newer leadctl."""
 

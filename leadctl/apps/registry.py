@@ -40,6 +40,8 @@ class App:
     seed: str | None
     reports: str | None
     retention: str | None
+    factory: str | None
+    """`package.module:FACTORY`: the shapes of synthetic rows, where there are any."""
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
@@ -171,6 +173,7 @@ def _builtin_apps() -> Iterator[App]:
                 seed=f"{package}.seed:FIXTURES",
                 reports=f"{package}.reports:REPORTS",
                 retention=f"{package}.retention:RULES",
+                factory=f"{package}.factory:FACTORY",
                 builtin=True,
                 root=_PACKAGE.parent.parent,
             )
@@ -193,6 +196,7 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         seed=config.seed,
         reports=config.reports,
         retention=config.rules,
+        factory=config.factory,
         builtin=False,
         root=settings.project,
         environment=environment,

@@ -144,7 +144,7 @@ _ENV_FIELDS: Mapping[str, type] = {
     "schema": str,
 }
 _APP_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "schema"), str),
+    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
     "retention": list,
 }
 _OVERRIDES: Mapping[str, type] = {

@@ -80,6 +80,8 @@ class AppConfig:
     """`package.module:REPORTS`."""
     rules: str | None = None
     """`package.module:RULES`, the retention rules."""
+    factory: str | None = None
+    """`package.module:FACTORY`, the shapes of synthetic rows."""
     schema: str | None = None
 
 

@@ -19,6 +19,7 @@ from leadctl.operations.cleanup.preview import Preview, RuleList
 from leadctl.operations.cleanup.result import CleanupResult
 from leadctl.operations.cleanup.unarchive import UnarchiveResult
 from leadctl.operations.cleanup.undelete import UndeleteResult
+from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
@@ -54,6 +55,7 @@ RESULTS: dict[str, type] = {
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
     "seed": SeedResult,
+    "seed --bulk": BulkResult,
     "reset": ResetResult,
     "stats": Overview,
     "stats REPORT": ReportResult,

@@ -47,6 +47,7 @@ PARAMETERS = {
     "cutoff": "2026-01-31 00:00Z",
     "mark": "x",
     "session": 1,
+    "tables": ["leads"],
 }
 
 
