@@ -15,11 +15,11 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.cleanup.preview import Preview, RuleList
 from leadctl.operations.cleanup.result import CleanupResult
 from leadctl.operations.cleanup.unarchive import UnarchiveResult
 from leadctl.operations.cleanup.undelete import UndeleteResult
-from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory

@@ -18,6 +18,7 @@ from leadctl.operations.bulk import load, workers
 from leadctl.operations.bulk.load import BulkResult, bulk_seed
 from leadctl.operations.bulk.plan import BulkOptions
 from leadctl.operations.guard import Consent
+from leadctl.operations.migrate.limits import Limits
 from tests.conftest import KEY, Cli, Prepared
 from tests.postgres import Server
 
@@ -54,8 +55,7 @@ def fill(
         keyring,
         BulkOptions(rows, seed, scale, CALENDAR),
         consent or Consent(),
-        lock_wait=5,
-        lock_timeout=5,
+        limits=Limits(5, 5),
         narrate=quiet,
         progress=quiet,
     )

@@ -16,6 +16,7 @@ from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
 from leadctl.operations.bulk.load import BulkResult, bulk_seed
 from leadctl.operations.bulk.plan import BulkOptions
 from leadctl.operations.guard import Consent
+from leadctl.operations.migrate.limits import Limits
 from leadctl.settings import load_settings
 from tests.conftest import KEY
 from tests.postgres import Server
@@ -129,8 +130,7 @@ def fill(
             Keyring([Key.from_hex("test", KEY)]),
             BulkOptions(rows, 0, {}, Calendar(date(2026, 1, 1), 90)),
             Consent(),
-            lock_wait=5,
-            lock_timeout=5,
+            limits=Limits(5, 5),
             narrate=lambda _: None,
             progress=lambda *_: None,
         )

@@ -87,8 +87,7 @@ def seed(
         keyring_of(run.settings),
         options,
         run.consent(yes=yes, confirm=confirm),
-        lock_wait=run.settings.lock_wait,
-        lock_timeout=run.settings.lock_timeout,
+        limits=run.limits,
         narrate=run.narrate,
         progress=run.console.progress,
     )

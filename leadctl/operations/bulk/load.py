@@ -22,7 +22,7 @@ from leadctl.operations.bulk.facts import has_rows
 from leadctl.operations.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.operations.bulk.workers import Blocks, rows_of
 from leadctl.operations.guard import Consent, permit, protection
-from leadctl.operations.migrate.execution import set_lock_timeout
+from leadctl.operations.migrate.limits import Limits, limit_statements
 from leadctl.operations.progress import Progress
 
 _WORTH_SETTING_ASIDE = 20_000
@@ -65,19 +65,18 @@ def bulk_seed(
     options: BulkOptions,
     consent: Consent,
     *,
-    lock_wait: float,
-    lock_timeout: float,
+    limits: Limits,
     narrate: Narrate,
     progress: Progress,
 ) -> BulkResult:
     """Add synthetic rows to an app's tables; all of them, or none where it ends early.
 
-    `lock_wait` and `lock_timeout` are in seconds.  Raises Protected or NotConfirmed, LockHeld,
+    Raises Protected or NotConfirmed, LockHeld,
     MissingKey, CannotInfer, InvalidFlag, and SeedFailed where the server refuses a row.
     """
     began = time.monotonic()
     with (
-        schema_lock(target, "seed --bulk", lock_wait, narrate),
+        schema_lock(target, "seed --bulk", limits.lock_wait, narrate),
         connect(target, "seed --bulk") as connection,
     ):
         # What is added loses nothing, so only a protected database needs more than the command.
@@ -91,7 +90,7 @@ def bulk_seed(
             entry.note(rows=options.rows, random_seed=options.seed)
             with rows_of(plan.world, key) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
-                tables = load.run(lock_timeout)
+                tables = load.run(limits)
             narrate("Gathering the planner's statistics")
             for table in plan.tables:
                 connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
@@ -141,11 +140,11 @@ class _Load:
         self._total = sum(table.rows for table in plan.tables)
         self._done = 0
 
-    def run(self, lock_timeout: float) -> list[FilledTable]:
+    def run(self, limits: Limits) -> list[FilledTable]:
         """Load all tables and return what was done."""
         connection = self._connection
         with connection.transaction():
-            set_lock_timeout(connection, lock_timeout)
+            limit_statements(connection, limits)
             for setting, value in _SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
             aside = Aside(connection, self._target.schema, self._to_set_aside(), self._narrate)
