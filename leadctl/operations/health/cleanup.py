@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from leadctl.operations.cleanup.past import read_past
-from leadctl.operations.health.check import CheckResult, CheckStatus
+from leadctl.operations.health.check import CheckResult, CheckStatus, Skip
 from leadctl.operations.health.facts import Facts
 
 _STALE = timedelta(days=2)
@@ -11,10 +11,13 @@ _STALE = timedelta(days=2)
 
 
 def cleanup(facts: Facts) -> CheckResult:
-    """Every rule of the newest run succeeded lately; shows how many rows are still due."""
+    """Every rule of the newest run succeeded lately; shows how many rows are still due.
+
+    Raises Skip where cleanup never ran: nobody expects it there.
+    """
     past = read_past(facts.connection, facts.app.name, facts.target.schema)
     if not past.runs:
-        return CheckResult("cleanup", CheckStatus.SKIPPED, message="cleanup never ran here")
+        raise Skip("cleanup never ran here")
     rules = past.runs[0].rules
     backlog = sum(past.backlog(rule) or 0 for rule in rules)
     successes = {rule: past.last_success(rule) for rule in rules}
