@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    config,
+    db,
+    health,
+    history,
+    keys,
+    migrate,
+    migrate_compare,
+    reset,
+    seed,
+    stats,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -39,6 +50,9 @@ def root(
 
 _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 
+migrate.group.leaf("check")(migrate_compare.check)
+migrate.group.leaf("drift")(migrate_compare.drift)
+migrate.group.leaf("diff")(migrate_compare.diff)
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("reset", _SCHEMA)(reset.reset)
 app.leaf("seed", _ROWS)(seed.seed)
