@@ -38,7 +38,7 @@ def drift(run: Run) -> None:
         raise typer.Exit(ExitCode.NO)
 
 
-@command()
+@command(outputs=("table", "json", "sql"))
 def diff(
     run: Run,
     *,
@@ -49,16 +49,18 @@ def diff(
 
     FROM and TO are a revision, base (nothing), models, database, record (the database after its
     last revision), the URL of another database, or an [env.NAME]. Without them: database models.
+    -o sql writes what turns FROM into TO, and says what it loses.
 
     \b
     leadctl migrate diff leadconnector_0001 leadconnector_0002
     leadctl migrate diff --env staging database production
     """
+    from leadctl.operations.migrate.diff import as_sql
     from leadctl.operations.migrate.diff import sides as operation
     from leadctl.render.views.compare import diff as view
 
     result = operation(run.target(), run.app, before, after, lambda name: _other(run, name))
-    run.emit(result.diff, view)
+    run.emit(result.diff, view, sql=lambda _: as_sql(result))
     if not result.diff.ok:
         raise typer.Exit(ExitCode.NO)
 

@@ -1,4 +1,4 @@
-"""Check: do models, migrations and database agree?"""
+"""Check whether models, migrations and database agree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,6 +11,8 @@ from leadctl.errors import UsageError
 from leadctl.operations.migrate import catalogs
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.spoken_of import goal
+from leadctl.operations.migrate.writer.changes import changes
+from leadctl.operations.migrate.writer.script import script
 
 MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
 
@@ -29,6 +31,14 @@ class Diff:
     def ok(self) -> bool:
         """Whether they are equal."""
         return not self.differences
+
+
+def as_sql(sides: "Sides") -> str:
+    """Return the SQL that turns the first into the second, for psql: each statement commits.
+
+    It says what it loses.  Raises OperationFailed for what cannot be written.
+    """
+    return script(changes(sides.before, sides.after)) or "-- Nothing differs."
 
 
 @dataclass(frozen=True)
