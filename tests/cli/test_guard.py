@@ -44,6 +44,8 @@ ADDS = {
     "seed",
 }
 """What changes something and loses nothing."""
+LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
+"""For a database of one's own: a protected one is refused, whoever consents."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
     "db environment": ["db", "environment", "--unprotect"],
@@ -64,7 +66,7 @@ def all_commands() -> Iterator[str]:
 
 
 def test_every_command_is_in_one_list() -> None:
-    assert sorted(all_commands()) == sorted([*READS, *ADDS, *DESTROYS])
+    assert sorted(all_commands()) == sorted([*READS, *ADDS, *LOCAL, *DESTROYS])
 
 
 def everything(database: Prepared, name: str | None = None) -> list[object]:
@@ -89,6 +91,17 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
     )
     assert outcome.json["protected"]
     return leadconnector
+
+
+@pytest.mark.parametrize("verb", LOCAL)
+def test_a_protected_database_is_no_place_to_develop_on(
+    verb: str, protected: Prepared, cli: Cli
+) -> None:
+    before = everything(protected)
+    outcome = cli(*LOCAL[verb], url=protected.url)
+    assert outcome.code == 5, outcome.err
+    assert "Nothing was changed" in outcome.err
+    assert everything(protected) == before
 
 
 ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]

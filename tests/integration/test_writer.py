@@ -1,7 +1,6 @@
 """What is written turns one schema into the other: for each kind of object, on a real server."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -10,8 +9,6 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.operations.migrate.sql.tokens import split
 from leadctl.operations.migrate.writer.changes import changes
-from leadctl.operations.migrate.writer.step import Stage
-from tests.conftest import Prepared
 from tests.postgres import Server
 
 BASE = """
@@ -159,7 +156,7 @@ CHANGED = {
     ),
     "function used by a view": (
         f"{FUNCTION}; CREATE VIEW v AS SELECT twice(age) AS t FROM people",
-        f"CREATE VIEW v AS SELECT age AS t FROM people",
+        "CREATE VIEW v AS SELECT age AS t FROM people",
     ),
     "enum to text": (
         "CREATE INDEX i ON people (feels)",

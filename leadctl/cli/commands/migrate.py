@@ -108,21 +108,6 @@ def history(run: Run) -> None:
     run.emit(operation(run.target(), run.app), view)
 
 
-@group.leaf("new")
-@command()
-def new(
-    run: Run,
-    *,
-    message: Annotated[str, typer.Option("-m", "--message", help="What the revision does.")],
-    empty: Annotated[bool, typer.Option("--empty", help="Write it without operations.")] = False,
-) -> None:
-    """Write a revision that takes the database to the models."""
-    from leadctl.operations.migrate.new import new as operation
-    from leadctl.render.views.migrate import new as view
-
-    run.emit(operation(run.target(), run.app, message, empty=empty), view)
-
-
 @group.leaf("lint")
 @command()
 def lint(

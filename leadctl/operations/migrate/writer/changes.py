@@ -114,14 +114,13 @@ class _Changes:
             if self._gently and self._exists(str(table)):
                 yield safe.create_index(statement)
             else:
-                on_view = f"view {table}" in self._after.objects
-                yield Step(statement, Phase.DEPENDENT if on_view else Phase.INDEX)
+                of_view = f"view {table}" in self._after.objects
+                yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
         elif kind == "constraint":
             yield from self._constraint(name, new, statement)
         elif kind in _DEFINED:
-            on_view = kind == "function" and mentions(statement) & {
-                plain(each) for each in self._after.names("view")
-            }
+            views = {plain(each) for each in self._after.names("view")}
+            on_view = kind == "function" and bool(mentions(statement) & views)
             yield Step(statement, Phase.DEPENDENT if on_view else Phase.DEFINE, plain(name))
             if "owned_by" in new:
                 yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)

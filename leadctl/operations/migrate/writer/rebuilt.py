@@ -75,8 +75,8 @@ class _Rebuilt:
         if kind == "function":
             return bool(words & names - {plain(name)})
         if kind == "column":
-            table, own = split_name(name)
-            return bool(words & columns.get(plain(table), set()) - {plain(own)})
+            parent, column = split_name(name)
+            return bool(words & columns.get(plain(parent), set()) - {plain(column)})
         if kind == "constraint" and "FOREIGN KEY" in attributes["definition"]:
             return self._rests_on_key(attributes)
         table = owner(key, attributes)

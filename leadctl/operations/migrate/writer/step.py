@@ -7,6 +7,7 @@ from enum import IntEnum
 class Phase(IntEnum):
     """The order within a revision; inside a phase, what is named comes before what names it."""
 
+    RENAME = 0
     DROP_DEPENDENT = 1
     """Views, policies, triggers, foreign keys: what rests on keys."""
     DROP_KEY = 2
@@ -76,3 +77,5 @@ class Step:
     stage: Stage = Stage.MAIN
     fill: Fill | None = None
     """Instead of a statement: rows to be filled by the helper for that."""
+    back: "Step | None" = None
+    """The way back of a rename, which no comparison could tell."""

@@ -203,9 +203,7 @@ def type_change_loses(before: str, after: str) -> bool:
     if old in _NUMBERS and new == old == "numeric":
         return "(" in after
     if old in _NUMBERS or old.startswith(_TIMES):
-        return (
-            new not in (*_WIDER.get(old, ()), *_TEXT)
-            and old != new
-            or (old == new and before != after and "(" in after)
+        return (new not in (*_WIDER.get(old, ()), *_TEXT) and old != new) or (
+            old == new and before != after and "(" in after
         )
     return old in {"json", "jsonb"} and new not in (*_TEXT, "jsonb")
