@@ -22,42 +22,110 @@ users = Table("users", metadata, Column("id", BigInteger, primary_key=True), Col
 posts = Table("posts", metadata, Column("id", Integer, primary_key=True), Column("author", BigInteger))
 """
 STEPS: dict[str, tuple[str, str, list[str], list[str]]] = {
-    "index": ('Column("age", Integer)', 'Column("age", Integer, index=True)', [], ["CREATE INDEX CONCURRENTLY"]),
+    "index": (
+        'Column("age", Integer)',
+        'Column("age", Integer, index=True)',
+        [],
+        ["CREATE INDEX CONCURRENTLY"],
+    ),
     "unique": ('Column("name", Text)', 'Column("name", Text, unique=True)', [], ["USING INDEX"]),
-    "not null": ('Column("name", Text)', 'Column("name", Text, nullable=False)', [],
-                 ["CHECK (name IS NOT NULL) NOT VALID", "VALIDATE CONSTRAINT", "SET NOT NULL, DROP CONSTRAINT"]),
-    "foreign key": ('Column("author", BigInteger)', 'Column("author", BigInteger, ForeignKey("users.id"))', [],
-                    ["NOT VALID", "VALIDATE CONSTRAINT"]),
-    "check": ('Column("age", Integer)', 'Column("age", Integer, CheckConstraint("age > 0", name="old"))', [],
-              ["NOT VALID", "VALIDATE CONSTRAINT"]),
-    "partial expression index": ('"happy", name="mood")))', '"happy", name="mood")),\n'
-        '    Index("i", text("lower(name)"), postgresql_where=text("mood = \'sad\'")))', [], ["WHERE"]),
+    "not null": (
+        'Column("name", Text)',
+        'Column("name", Text, nullable=False)',
+        [],
+        [
+            "CHECK (name IS NOT NULL) NOT VALID",
+            "VALIDATE CONSTRAINT",
+            "SET NOT NULL, DROP CONSTRAINT",
+        ],
+    ),
+    "foreign key": (
+        'Column("author", BigInteger)',
+        'Column("author", BigInteger, ForeignKey("users.id"))',
+        [],
+        ["NOT VALID", "VALIDATE CONSTRAINT"],
+    ),
+    "check": (
+        'Column("age", Integer)',
+        'Column("age", Integer, CheckConstraint("age > 0", name="old"))',
+        [],
+        ["NOT VALID", "VALIDATE CONSTRAINT"],
+    ),
+    "partial expression index": (
+        '"happy", name="mood")))',
+        '"happy", name="mood")),\n'
+        '    Index("i", text("lower(name)"), postgresql_where=text("mood = \'sad\'")))',
+        [],
+        ["WHERE"],
+    ),
     "enum value": ('"happy"', '"happy", "calm"', [], ["ADD VALUE 'calm'"]),
-    "enum value as default": ('"happy", name="mood")', '"happy", "calm", name="mood"), server_default="calm"', [],
-                              ["ADD VALUE 'calm'", "SET DEFAULT 'calm'"]),
+    "enum value as default": (
+        '"happy", name="mood")',
+        '"happy", "calm", name="mood"), server_default="calm"',
+        [],
+        ["ADD VALUE 'calm'", "SET DEFAULT 'calm'"],
+    ),
     "enum value removed": ('"sad", ', "", [], ["made anew"]),
     "enum value renamed": ('"sad"', '"blue"', ["mood.sad:blue"], ["RENAME VALUE 'sad' TO 'blue'"]),
-    "enum renamed": ('name="mood"', 'name="temper"', ["mood:temper"], ["ALTER TYPE mood RENAME TO temper"]),
-    "comment": ('Column("age", Integer)', 'Column("age", Integer, comment="in : years, 50% \\\\\\\\:x")', [], ["COMMENT ON"]),
-    "column renamed": ('"name", Text', '"full_name", Text', ["users.name:full_name"], ["RENAME COLUMN name TO full_name"]),
+    "enum renamed": (
+        'name="mood"',
+        'name="temper"',
+        ["mood:temper"],
+        ["ALTER TYPE mood RENAME TO temper"],
+    ),
+    "comment": (
+        'Column("age", Integer)',
+        'Column("age", Integer, comment="in : years, 50% \\\\\\\\:x")',
+        [],
+        ["COMMENT ON"],
+    ),
+    "column renamed": (
+        '"name", Text',
+        '"full_name", Text',
+        ["users.name:full_name"],
+        ["RENAME COLUMN name TO full_name"],
+    ),
     "column dropped": ('Column("name", Text),', "", [], ["Loses the column name of users"]),
-    "column that is required": ('Column("age"', 'Column("city", Text, nullable=False), Column("age"', [],
-                                ["ADD COLUMN city text", "needs a value", "SET NOT NULL"]),
-    "column with a volatile default": ('Column("age"', 'Column("key", Uuid, nullable=False,'
-        ' server_default=text("gen_random_uuid()")), Column("age"', [], ["fill(op, ", "SET NOT NULL"]),
+    "column that is required": (
+        'Column("age"',
+        'Column("city", Text, nullable=False), Column("age"',
+        [],
+        ["ADD COLUMN city text", "needs a value", "SET NOT NULL"],
+    ),
+    "column with a volatile default": (
+        'Column("age"',
+        'Column("key", Uuid, nullable=False,'
+        ' server_default=text("gen_random_uuid()")), Column("age"',
+        [],
+        ["fill(op, ", "SET NOT NULL"],
+    ),
     "type": ('Column("age", Integer)', 'Column("age", Numeric(10, 2))', [], ["TYPE numeric(10,2)"]),
-    "table renamed": ('"posts"', '"articles"', ["posts:articles"], ["ALTER TABLE posts RENAME TO articles", "RENAME CONSTRAINT"]),
-    "table dropped": ("posts = Table", "_ = lambda: Table", [], ["Loses the table posts with all rows"]),
+    "table renamed": (
+        '"posts"',
+        '"articles"',
+        ["posts:articles"],
+        ["ALTER TABLE posts RENAME TO articles", "RENAME CONSTRAINT"],
+    ),
+    "table dropped": (
+        "posts = Table",
+        "_ = lambda: Table",
+        [],
+        ["Loses the table posts with all rows"],
+    ),
 }
 
 
 @pytest.fixture
-def own(tmp_path: Path, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+def own(
+    tmp_path: Path, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Outcome]:
     """A project with two migrated tables that have rows, and leadctl in it."""
     import sys
 
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "leadctl.toml").write_text('app = "own"\n[apps.own]\nmodels = "own_models:metadata"\n')
+    (tmp_path / "leadctl.toml").write_text(
+        'app = "own"\n[apps.own]\nmodels = "own_models:metadata"\n'
+    )
     (tmp_path / "migrations").mkdir()
     models(tmp_path, FIRST)
 
@@ -67,7 +135,9 @@ def own(tmp_path: Path, server: Server, database: str, cli: Cli, monkeypatch: py
 
     assert leadctl("migrate", "dev", "-m", "First").code == 0
     with server.connect(database) as connection:
-        connection.execute("INSERT INTO users SELECT n, 'n', n, 'happy' FROM generate_series(1, 9) AS n")
+        connection.execute(
+            "INSERT INTO users SELECT n, 'n', n, 'happy' FROM generate_series(1, 9) AS n"
+        )
         connection.execute("UPDATE users SET name = name || id")
     return leadctl
 
@@ -93,7 +163,7 @@ def test_what_is_written_leads_to_the_models_and_back(
         assert refused.code == 1 or kind == "enum renamed", refused.out
         for path in (tmp_path / "migrations").glob("000[2-9]*"):
             path.unlink()
-    written = own("migrate", "new", "-m", "Next: it's \"new\"", *flags, "-o", "json")
+    written = own("migrate", "new", "-m", 'Next: it\'s "new"', *flags, "-o", "json")
     assert written.code == 0, written.err
     paths = [Path(each["path"]) for each in written.json["revisions"]]
     text = "".join(path.read_text() for path in paths)
@@ -123,7 +193,9 @@ def test_a_rename_is_never_guessed(own: Callable[..., Outcome], tmp_path: Path) 
 def test_empty_sql_and_revert(own: Callable[..., Outcome], tmp_path: Path) -> None:
     assert own("migrate", "new", "-m", "x", "--empty").code == 0
     assert own("migrate").code == 0
-    (tmp_path / "v.sql").write_text("CREATE VIEW names AS SELECT name FROM users WHERE name <> ' :x';")
+    (tmp_path / "v.sql").write_text(
+        "CREATE VIEW names AS SELECT name FROM users WHERE name <> ' :x';"
+    )
     written = own("migrate", "new", "-m", "A view", "--sql", "v.sql", "-o", "json")
     assert written.code == 0, written.err
     assert "DROP VIEW names" in Path(written.json["revisions"][0]["path"]).read_text()

@@ -18,6 +18,7 @@ from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.db.translate import translate
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
+from leadctl.operations.migrate.backfill import progress_of_run
 from leadctl.operations.migrate.execution import Execution
 from leadctl.operations.migrate.index_builds import IndexBuilds
 from leadctl.operations.migrate.limits import Limits
@@ -61,6 +62,7 @@ def apply(
             _refuse_tables_in_the_way(connection, metadata, app, target)
         execution = Execution(connection, app, history, target.schema, limits)
         runner = _Runner(connection, history, execution, app.version_table, narrate)
+        progress_of_run.set(progress)
         with IndexBuilds(target, execution.session, progress):
             for revision in revisions:
                 narrate(f"Applying {revision.id}: {revision.message}")

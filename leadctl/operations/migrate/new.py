@@ -181,6 +181,7 @@ def _renames(
 ) -> list[Rename]:
     """Return the renames that were named or that the user says yes to."""
     texts = list(given)
+    named(texts, before)
     known = {text.rpartition(":")[0] for text in given} | refused(given)
     taken = {text.rpartition(":")[2] for text in given}
     for candidate in candidates(before, after):

@@ -9,12 +9,11 @@ from textwrap import fill as wrap
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid
+from leadctl.operations.migrate.backfill import escape
 from leadctl.operations.migrate.revisions import History
 from leadctl.operations.migrate.writer.step import Step
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
-_BIND = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
-"""What SQLAlchemy's text() takes for a parameter."""
 _WIDTH = 96
 _TEMPLATE = '''\
 """{message}.
@@ -72,7 +71,7 @@ def write(
     path = history.folder / f"{number['number'] if number else revision}_{slug}.py"
     imports = "from alembic import op"
     if "fill(" in upgrade:
-        imports += "\n\nfrom leadctl.backfill import fill"
+        imports += "\n\nfrom leadctl import fill"
     text = _TEMPLATE.format(
         message=message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
         revision=revision,
@@ -119,7 +118,7 @@ def _step(step: Step, indent: str) -> str:
 
 def _literal(sql: str, indent: str) -> str:
     """Return a statement as a Python literal that text() reads as the statement."""
-    escaped = _BIND.sub(r"\\:", sql.replace("\\:", "\\\\:"))
+    escaped = escape(sql)
     if "\n" not in escaped:
         text = escaped.replace("\\", "\\\\")
         quoted = f'"{text}"' if '"' not in text else repr(escaped)
