@@ -234,6 +234,10 @@ class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
 
 
+class Irreversible(Refused):
+    """A revision cannot be undone."""
+
+
 class NewerState(Refused):
     """The schema `leadctl` was written by a newer leadctl."""
 

@@ -12,6 +12,7 @@ from leadctl.cli.commands import (
     keys,
     migrate,
     migrate_compare,
+    migrate_down,
     migrate_write,
     reset,
     seed,
@@ -53,6 +54,7 @@ _SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
 
 migrate.group.leaf("new")(migrate_write.new)
 migrate.group.leaf("dev")(migrate_write.dev)
+migrate.group.leaf("down")(migrate_down.down)
 migrate.group.leaf("check")(migrate_compare.check)
 migrate.group.leaf("drift")(migrate_compare.drift)
 migrate.group.leaf("diff")(migrate_compare.diff)

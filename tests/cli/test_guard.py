@@ -48,6 +48,7 @@ LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "
 """For a database of one's own: a protected one is refused, whoever consents."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
+    "migrate down": ["migrate", "down"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }

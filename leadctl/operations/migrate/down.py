@@ -13,6 +13,7 @@ from leadctl.errors import Irreversible, OperationFailed
 from leadctl.operations.guard import Consent, permit, protection
 from leadctl.operations.migrate.apply import undo
 from leadctl.operations.migrate.limits import Limits
+from leadctl.operations.migrate.plan import LOOK_SECONDS
 from leadctl.operations.migrate.planned import PlannedRevision
 from leadctl.operations.migrate.planner import Planner
 from leadctl.operations.migrate.reversible import is_reversible
@@ -67,7 +68,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
     history = read_history(app.migrations)
-    with connect(target, "down", read_only=True, statement_timeout=_LOOK_SECONDS) as connection:
+    with connect(target, "down", read_only=True, statement_timeout=LOOK_SECONDS) as connection:
         refuse_other_apps(connection, target, app)
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
@@ -81,9 +82,6 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
             tuple(loss for each in planned for loss in _losses(each)),
             tuple(each.revision for each in planned if each.cannot_be_planned),
         )
-
-
-_LOOK_SECONDS = 5.0
 
 
 def down(

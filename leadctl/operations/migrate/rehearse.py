@@ -85,14 +85,11 @@ def rehearse(
     return Rehearsal(app.name, target.database, target.schema, tuple(rehearsed))
 
 
-def _rehearse(
-    target: Target, app: App, history: History, revision: Revision
-) -> RehearsedRevision:
+def _rehearse(target: Target, app: App, history: History, revision: Revision) -> RehearsedRevision:
     if not is_reversible(revision.path):
         return _irreversible(revision, "its downgrade() does nothing")
     if len(revision.down) > 1:
         return _irreversible(revision, "it joins two branches")
-    before = revision.down[0] if revision.down else BASE
     try:
         with scratch(target, "rehearse") as made:
 
@@ -100,9 +97,9 @@ def _rehearse(
                 made.run(app, history, goal, down=down)
                 return made.read([app.version_table])
 
-            first = run(before) if revision.down else made.read()
+            first = run(revision.down[0]) if revision.down else made.read()
             up = run(revision.id)
-            down = run(before, down=True)
+            down = run(revision.id, down=True)
             again = run(revision.id)
     except LeadctlError as error:
         return _irreversible(revision, error.message)

@@ -24,7 +24,7 @@ from leadctl.db.target import Target
 from leadctl.db.translate import translate
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed
 from leadctl.operations.migrate.revisions import History
-from leadctl.operations.migrate.script import script_directory
+from leadctl.operations.migrate.script import downgrade_step, script_directory
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -75,7 +75,7 @@ class Scratch:
             ) from error
 
     def run(self, app: App, history: History, revision: str, *, down: bool = False) -> None:
-        """Run a history up to a revision, or down to it ("base" is the beginning).
+        """Run a history up to a revision; `down` undoes that revision, which must be the last.
 
         Raises RevisionFailed.
         """
@@ -83,9 +83,10 @@ class Scratch:
 
         def steps(heads: Any, context: Any) -> Iterable[Any]:
             context.autocommit_block = nullcontext
+            if down:
+                return [downgrade_step(script, revision)]
             # As Alembic's own commands do.
-            walk = script._downgrade_revs if down else script._upgrade_revs  # noqa: SLF001
-            return walk(revision, heads)
+            return script._upgrade_revs(revision, heads)  # noqa: SLF001
 
         event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
         try:
@@ -101,7 +102,7 @@ class Scratch:
             translated = translate(error)
             reason = translated.message if translated else f"{type(error).__name__}: {error}"
             raise RevisionFailed(
-                f"The history of {app.name} cannot be run {'down' if down else 'up'} to "
+                f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
                 f"{revision} in a scratch schema: {reason}",
                 hint="It was tried without rows, and rolled back: nothing was changed.",
             ) from error

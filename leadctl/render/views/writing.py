@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from leadctl.operations.migrate.adopt import Adopted
 from leadctl.operations.migrate.compose import Written
 from leadctl.operations.migrate.dev import Dev
 from leadctl.operations.migrate.new import NewRevisions
@@ -39,6 +40,18 @@ def push(result: Push) -> list[Block]:
     blocks: list[Block] = [Grid([Column("#", numbers=True), "Statement"], rows)]
     blocks += [Line(f"Lost {lost}.", "warn") for lost in result.lost]
     return [*blocks, Line(f"{place} is what the models say; no revision was written.", "good")]
+
+
+def adopt(result: Adopted) -> list[Block]:
+    """The revisions that say what was changed by hand."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.revisions:
+        return [Line(f"Nothing to adopt: nothing of {place} was changed by hand.")]
+    return [
+        *_written(result.revisions),
+        Line(f"They count as applied to {place}.", "good"),
+        Line("Let the models say the same: leadctl migrate check", "dim"),
+    ]
 
 
 def _written(revisions: Sequence[Written]) -> list[Block]:
