@@ -82,16 +82,28 @@ class _Changes:
         if owner(f"{kind} {name}", old) in self._dropped and kind != "statistics":
             return  # it goes with its table
         phase = self._drop_phase(kind, name, old)
-        if self._gently and kind == "index" and self._exists(str(old["table"])):
-            stays = f"index {name}" not in self._rebuilt
-            if stays or definition(old) != definition(self._after.objects.get(f"index {name}")):
-                yield safe.drop_index(name)
-                return
+        if self._gently and kind == "index" and self._may_go_later(name, old):
+            yield safe.drop_index(name)
+            return
         yield Step(
             definitions.drop(kind, name, old),
             phase,
             plain(_last(kind, name)),
             about=definitions.create(kind, name, old),
+        )
+
+    def _may_go_later(self, index: str, old: Attributes) -> bool:
+        """Whether nothing that goes in the main stage needs the index to be gone."""
+        going = {
+            plain(key.partition(" ")[2])
+            for key in self._before.objects
+            if key.partition(" ")[0] in _DEFINED
+            and (key not in self._after.objects or key in self._rebuilt)
+        }
+        return (
+            self._exists(str(old["table"]))
+            and f"index {index}" not in self._rebuilt
+            and not mentions(old["definition"]) & (going - {plain(index)})
         )
 
     def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:

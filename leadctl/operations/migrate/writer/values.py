@@ -24,18 +24,17 @@ def made_anew(name: str, before: Catalog, after: Catalog) -> Iterator[str]:
     """Yield what replaces an enum by one of the same name, and moves the columns to it."""
     yield f"ALTER TYPE {name} RENAME TO {former(name)}"
     yield create("enum", name, after.objects[f"enum {name}"])
-    for table, columns in _columns_of(name, before).items():
+    for table, columns in _columns_of(name, before, after).items():
         actions = []
-        for column, attributes in columns:
-            kind = attributes["type"]
-            if "default" in attributes:
+        for column, old, new in columns:
+            kind = new["type"]
+            if "default" in old:
                 actions.append(f"ALTER COLUMN {column} DROP DEFAULT")
             actions.append(
                 f"ALTER COLUMN {column} TYPE {kind} USING {column}::text{kind[len(name) :]}::{kind}"
             )
-            wanted = after.objects.get(f"column {table}.{column}", {})
-            if wanted.get("type") == kind and "default" in wanted:
-                actions.append(f"ALTER COLUMN {column} SET DEFAULT {wanted['default']}")
+            if "default" in new:
+                actions.append(f"ALTER COLUMN {column} SET DEFAULT {new['default']}")
         yield f"ALTER TABLE {table} {', '.join(actions)}"
 
 
@@ -44,10 +43,18 @@ def former(name: str) -> str:
     return f'{name[:-1]}__old"' if name.endswith('"') else f"{name}__old"
 
 
-def _columns_of(name: str, catalog: Catalog) -> Mapping[str, list[tuple[str, Attributes]]]:
-    found: dict[str, list[tuple[str, Attributes]]] = {}
-    for key, attributes in catalog.objects.items():
-        if key.startswith("column ") and attributes["type"] in {name, f"{name}[]"}:
+def _columns_of(
+    name: str, before: Catalog, after: Catalog
+) -> Mapping[str, list[tuple[str, Attributes, Attributes]]]:
+    """Return the columns that are and remain of an enum, or an array of it, by table."""
+    found: dict[str, list[tuple[str, Attributes, Attributes]]] = {}
+    for key, old in before.objects.items():
+        new = after.objects.get(key, {})
+        if (
+            key.startswith("column ")
+            and old["type"] == new.get("type")
+            and old["type"] in {name, f"{name}[]"}
+        ):
             table, column = split_name(key.removeprefix("column "))
-            found.setdefault(table, []).append((column, attributes))
+            found.setdefault(table, []).append((column, old, new))
     return found
