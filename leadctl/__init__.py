@@ -9,4 +9,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version(__name__)
+    if name == "fill":
+        from leadctl.operations.migrate.backfill import fill
+
+        return fill
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

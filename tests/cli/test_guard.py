@@ -29,6 +29,9 @@ READS = {
     "inspect",
     "keys generate",
     "keys status",
+    "migrate check",
+    "migrate diff",
+    "migrate drift",
     "migrate history",
     "migrate lint",
     "migrate status",
@@ -64,6 +67,11 @@ DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
     "backup prune": ["backup", "prune"],
     "restore": ["restore"],
+LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
+"""For a database of one's own: a protected one is refused, whoever consents."""
+DESTROYS: dict[str, list[str]] = {
+    "reset": ["reset"],
+    "migrate down": ["migrate", "down"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }
@@ -83,6 +91,7 @@ def all_commands() -> Iterator[str]:
 
 def test_every_command_is_in_one_list() -> None:
     assert sorted(all_commands()) == sorted([*READS, *ADDS, *BY_RULE, *DESTROYS])
+    assert sorted(all_commands()) == sorted([*READS, *ADDS, *LOCAL, *DESTROYS])
 
 
 def everything(database: Prepared, name: str | None = None) -> list[object]:
@@ -111,6 +120,18 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
 
 
 ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
+@pytest.mark.parametrize("verb", LOCAL)
+def test_a_protected_database_is_no_place_to_develop_on(
+    verb: str, protected: Prepared, cli: Cli
+) -> None:
+    before = everything(protected)
+    outcome = cli(*LOCAL[verb], url=protected.url)
+    assert outcome.code == 5, outcome.err
+    assert "Nothing was changed" in outcome.err
+    assert everything(protected) == before
+
+
+ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]
 
 
 @pytest.mark.parametrize("verb", ON_A_DATABASE)
