@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from leadctl.apps import alembic_environment
 from leadctl.apps.alembic_environment import DEFAULT_VERSION_TABLE
 from leadctl.apps.reports import AppReports
+from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 
@@ -39,6 +40,8 @@ class App:
     seed: str | None
     reports: str | None
     retention: str | None
+    factory: str | None
+    """`package.module:FACTORY`: the shapes of synthetic rows, where there are any."""
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
@@ -97,6 +100,13 @@ def load_reports(app: App) -> AppReports:
         return AppReports(())
     found: AppReports = load_object(app, app.reports, "reports")
     return found
+
+
+def load_rules(app: App) -> tuple[Rule, ...]:
+    """Import an app's own retention rules; an app that has none has an empty tuple."""
+    if app.retention is None:
+        return ()
+    return tuple(load_object(app, app.retention, "rules"))
 
 
 def load_object(app: App, name: str, what: str) -> Any:
@@ -163,6 +173,7 @@ def _builtin_apps() -> Iterator[App]:
                 seed=f"{package}.seed:FIXTURES",
                 reports=f"{package}.reports:REPORTS",
                 retention=f"{package}.retention:RULES",
+                factory=f"{package}.factory:FACTORY",
                 builtin=True,
                 root=_PACKAGE.parent.parent,
             )
@@ -185,6 +196,7 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         seed=config.seed,
         reports=config.reports,
         retention=config.rules,
+        factory=config.factory,
         builtin=False,
         root=settings.project,
         environment=environment,

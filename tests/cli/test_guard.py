@@ -17,12 +17,16 @@ from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
 READS = {
+    "backup list",
+    "backup show",
+    "backup verify",
     "config",
     "db shell",
     "db status",
     "db url",
     "health-check",
     "history",
+    "inspect",
     "keys generate",
     "keys status",
     "migrate check",
@@ -31,9 +35,21 @@ READS = {
     "migrate history",
     "migrate lint",
     "migrate status",
+    "schedule cron",
+    "schedule systemd",
+    "schema diagram",
+    "schema dump",
+    "schema show",
+    "schema validate",
     "stats",
+    "studio",
 }
 ADDS = {
+    "backup",
+    "backup create",
+    "backup pin",
+    "cleanup unarchive",
+    "cleanup undelete",
     "db start",
     "db stop",
     "keys rotate",
@@ -41,14 +57,19 @@ ADDS = {
     "migrate new",
     "migrate resolve",
     "migrate up",
+    "partition",
     "seed",
 }
 """What changes something and loses nothing."""
 LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
 """For a database of one's own: a protected one is refused, whoever consents."""
+BY_RULE = {"cleanup"}
+"""What loses only what a rule allows; its fuse has tests of its own."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
     "migrate down": ["migrate", "down"],
+    "backup prune": ["backup", "prune"],
+    "restore": ["restore"],
     "db environment": ["db", "environment", "--unprotect"],
     "db destroy": ["db", "destroy"],
 }
@@ -67,7 +88,7 @@ def all_commands() -> Iterator[str]:
 
 
 def test_every_command_is_in_one_list() -> None:
-    assert sorted(all_commands()) == sorted([*READS, *ADDS, *LOCAL, *DESTROYS])
+    assert sorted(all_commands()) == sorted([*READS, *ADDS, *BY_RULE, *LOCAL, *DESTROYS])
 
 
 def everything(database: Prepared, name: str | None = None) -> list[object]:
@@ -91,6 +112,7 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
         "db", "environment", "production", "--protect", "-o", "json", url=leadconnector.url
     )
     assert outcome.json["protected"]
+    assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
 
 
@@ -105,7 +127,7 @@ def test_a_protected_database_is_no_place_to_develop_on(
     assert everything(protected) == before
 
 
-ON_A_DATABASE = [verb for verb in DESTROYS if verb != "db destroy"]
+ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
 
 
 @pytest.mark.parametrize("verb", ON_A_DATABASE)

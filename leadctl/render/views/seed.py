@@ -1,5 +1,6 @@
-"""The view of seed's result."""
+"""The views of seed's results."""
 
+from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.seed import SeedResult
 from leadctl.render.blocks import Block, Column, Grid, Line
 
@@ -11,4 +12,15 @@ def seed(result: SeedResult) -> list[Block]:
     rows = [(table.table, table.inserted, table.unchanged) for table in result.tables]
     return [
         Grid(["Table", Column("Inserted", numbers=True), Column("Unchanged", numbers=True)], rows)
+    ]
+
+
+def bulk(result: BulkResult) -> list[Block]:
+    """The rows by table, and how quickly they came."""
+    rows = [(table.table, table.rows, table.seconds) for table in result.tables]
+    return [
+        Grid(["Table", Column("Added", numbers=True), Column("Seconds", numbers=True)], rows),
+        Line(
+            f"{result.rows:,} rows in {result.seconds:.1f} s, {result.rows_per_second:,} a second."
+        ),
     ]
