@@ -97,6 +97,8 @@ class _Changes:
         )
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
+        if kind == "sequence" and "owned_by" in old:
+            return f"column {old['owned_by']}" not in self._after.objects
         if owner(f"{kind} {name}", old) not in self._dropped or kind == "statistics":
             return False
         words = mentions(str(old.get("definition", "")).partition("REFERENCES")[2])
