@@ -282,10 +282,6 @@ class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
 
 
-class Irreversible(Refused):
-    """A revision cannot be undone."""
-
-
 class UnknownRule(UsageError):
     """`--rule` names a retention rule that the app does not have."""
 
@@ -356,6 +352,10 @@ class DatabaseExists(Refused):
 
 class HookFailed(OperationFailed):
     """A command that follows a backup failed; the backup itself is whole."""
+
+
+class Irreversible(Refused):
+    """A revision cannot be undone."""
 
 
 class NewerState(Refused):

@@ -61,10 +61,10 @@ ADDS = {
     "seed",
 }
 """What changes something and loses nothing."""
-LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
-"""For a database of one's own: a protected one is refused, whoever consents."""
 BY_RULE = {"cleanup"}
 """What loses only what a rule allows; its fuse has tests of its own."""
+LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
+"""For a database of one's own: a protected one is refused, whoever consents."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
     "migrate down": ["migrate", "down"],
