@@ -49,66 +49,73 @@ def columns(draw: st.DrawFn) -> dict[str, str]:
 
 
 @st.composite
-def schemas(draw: st.DrawFn) -> list[str]:  # noqa: C901 - a line a kind of object
+def parts(draw: st.DrawFn, table: str, name: str, kind: str) -> list[str]:
+    """What a column has beside its type."""
+    checked = f"\"{name}\" <> 'ok'" if kind.startswith("mood") else f'"{name}" IS NOT NULL'
+    return draw(
+        st.sampled_from(
+            [
+                [],
+                [],
+                [f'CREATE INDEX "{table}_{name}" ON "{table}" ("{name}", id)'],
+                [f'CREATE INDEX "{table}_{name}" ON "{table}" (id DESC) WHERE "{name}" IS NULL'],
+                [f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_c" CHECK ({checked})'],
+                [f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_u" UNIQUE ("{name}")'],
+                [f'COMMENT ON COLUMN "{table}"."{name}" IS \'about {kind[:3]}\''],
+            ]
+        )
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, list[str]]:
+    """Tables, each as the statements that make it."""
+    found = {}
+    for table in sorted(draw(st.sets(st.sampled_from(("people", "pets", "Log"))))):
+        its = draw(columns())
+        lines = ", ".join(f'"{name}" {kind}' for name, kind in its.items())
+        found[table] = [f'CREATE TABLE "{table}" ({lines})']
+        for name, kind in its.items():
+            found[table] += draw(parts(table, name, kind))
+    return found
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> list[str]:
     """A schema as statements."""
-    values = draw(st.permutations(["sad", "ok", "glad"]))[: draw(st.integers(2, 3))]
-    if "ok" not in values:
-        values.append("ok")
-    quoted = ", ".join(f"'{value}'" for value in values)
-    statements = [f"CREATE TYPE mood AS ENUM ({quoted})"]
-    tables: dict[str, dict[str, str]] = {}
-    for table in draw(st.sets(st.sampled_from(("people", "pets", "Log"))).map(sorted)):
-        tables[table] = draw(columns())
-        lines = ", ".join(f'"{name}" {kind}' for name, kind in tables[table].items())
-        statements.append(f'CREATE TABLE "{table}" ({lines})')
-        if draw(st.booleans()):
-            statements.append(
-                f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_key" PRIMARY KEY (id)'
-            )
-        for name, kind in tables[table].items():
-            choice = draw(
-                st.sampled_from(("", "", "index", "partial", "check", "unique", "comment"))
-            )
-            if choice == "index":
-                statements.append(f'CREATE INDEX "{table}_{name}" ON "{table}" ("{name}", id)')
-            elif choice == "partial":
-                statements.append(
-                    f'CREATE INDEX "{table}_{name}" ON "{table}" (id DESC) WHERE "{name}" IS NULL'
-                )
-            elif choice == "check":
-                condition = (
-                    f"\"{name}\" <> 'sad'"
-                    if kind.startswith("mood") and "sad" in values
-                    else f'"{name}" IS NOT NULL'
-                )
-                statements.append(
-                    f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_c" CHECK ({condition})'
-                )
-            elif choice == "unique":
-                statements.append(
-                    f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_u" UNIQUE ("{name}")'
-                )
-            elif choice == "comment":
-                statements.append(f'COMMENT ON COLUMN "{table}"."{name}" IS \'about {kind[:3]}\'')
-    if "people" in tables and draw(st.booleans()):
-        names = ", ".join(f'"{name}"' for name in tables["people"])
-        statements.append(f"CREATE VIEW seen AS SELECT {names} FROM people")
-        if draw(st.booleans()):
-            statements.append("CREATE VIEW twice AS SELECT id FROM seen")
-    if draw(st.booleans()):
-        body = draw(st.sampled_from(("n + 1", "n + 2")))
-        statements.append(
-            f"CREATE FUNCTION next(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN {body}"
-        )
-        if "pets" in tables and draw(st.booleans()):
-            statements.append("CREATE INDEX pets_next ON pets (next(id::int))")
-    if '"people_key"' in "".join(statements) and "pets" in tables and draw(st.booleans()):
-        statements.append(
-            "ALTER TABLE pets ADD CONSTRAINT pets_fk FOREIGN KEY (id) REFERENCES people"
-        )
-    if "Log" in tables and draw(st.booleans()):
-        statements.append('ALTER TABLE "Log" ENABLE ROW LEVEL SECURITY')
-        statements.append('CREATE POLICY p ON "Log" USING (id > 1)')
+    values = draw(st.sampled_from(("'sad', 'ok'", "'ok', 'sad'", "'sad', 'ok', 'glad'", "'ok'")))
+    made = draw(tables())
+    statements = [
+        f"CREATE TYPE mood AS ENUM ({values})",
+        *(each for its in made.values() for each in its),
+    ]
+    body = draw(st.sampled_from(("n + 1", "n + 2")))
+    function = f"CREATE FUNCTION next(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN {body}"
+    key = "ALTER TABLE people ADD CONSTRAINT people_key PRIMARY KEY (id)"
+    reference = "ALTER TABLE pets ADD CONSTRAINT pets_fk FOREIGN KEY (id) REFERENCES people"
+    more = [
+        ({"people"}, [key]),
+        ({"people", "pets"}, [key, reference]),
+        (
+            {"people"},
+            [
+                "CREATE VIEW seen AS SELECT * FROM people",
+                "CREATE VIEW twice AS SELECT id FROM seen",
+            ],
+        ),
+        (set(), [function]),
+        ({"pets"}, [function, "CREATE INDEX pets_next ON pets (next(id::int))"]),
+        (
+            {"Log"},
+            [
+                'ALTER TABLE "Log" ENABLE ROW LEVEL SECURITY',
+                'CREATE POLICY p ON "Log" USING (id > 1)',
+            ],
+        ),
+    ]
+    for needs, extra in more:
+        if needs <= made.keys() and draw(st.booleans()):
+            statements += [each for each in extra if each not in statements]
     return statements
 
 

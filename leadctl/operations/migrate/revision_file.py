@@ -65,7 +65,7 @@ def write(
     upgrade: str,
     downgrade: str,
 ) -> Path:
-    """Write a revision's file; return its path."""
+    """Write a revision's file; return its path.  Raises MigrationsInvalid."""
     slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40].rstrip("_")
     number = _NUMBERED.match(revision)
     path = history.folder / f"{number['number'] if number else revision}_{slug}.py"
@@ -82,8 +82,14 @@ def write(
         upgrade=upgrade,
         downgrade=downgrade,
     )
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise MigrationsInvalid(
+            f"Cannot write {path}: {error.strerror}.",
+            hint="Another run may have written a revision just now: look into the folder.",
+        ) from None
     return path
 
 

@@ -57,7 +57,6 @@ def partition(
     text = written.path.read_text(encoding="utf-8")
     text = text.replace(_BODY, _calls(_upgrade(source, period)), 1)
     text = text.replace(_BODY, _calls(_downgrade(source)), 1)
-    text = text.replace("import sqlalchemy as sa\n", "")
     written.path.write_text(text, encoding="utf-8")
     key = _key(source)
     return PartitionResult(

@@ -6,6 +6,7 @@ from leadctl.db.catalog import Attributes, Catalog, definition, owner, split_nam
 from leadctl.operations.migrate.writer import definitions, safe, values
 from leadctl.operations.migrate.writer.order import in_order, mentions, plain
 from leadctl.operations.migrate.writer.rebuilt import rebuilt
+from leadctl.operations.migrate.writer.serial import as_serial, serials
 from leadctl.operations.migrate.writer.step import Phase, Stage, Step
 from leadctl.operations.migrate.writer.tables import (
     alter_column,
@@ -37,6 +38,7 @@ class _Changes:
         self._after = after
         self._gently = gently
         self._rebuilt = rebuilt(before, after)
+        self._serials = serials(before, after)
         self._dropped = {
             name
             for kind in ("table", "view")
@@ -50,6 +52,8 @@ class _Changes:
             kind, _, name = key.partition(" ")
             old, new = self._before.objects.get(key), self._after.objects.get(key)
             anew = key in self._rebuilt
+            if kind == "sequence" and name in self._serials.values():
+                continue  # it comes with its column
             if definition(old) == definition(new) and not anew:
                 continue
             if kind in {"table", "column"}:
@@ -79,8 +83,8 @@ class _Changes:
     # --- What stands for itself, and the parts of tables ------------------------------------
 
     def _drop(self, kind: str, name: str, old: Attributes) -> Iterator[Step]:
-        if owner(f"{kind} {name}", old) in self._dropped and kind != "statistics":
-            return  # it goes with its table
+        if self._goes_with_its_table(kind, name, old):
+            return
         phase = self._drop_phase(kind, name, old)
         if self._gently and kind == "index" and self._may_go_later(name, old):
             yield safe.drop_index(name)
@@ -91,6 +95,15 @@ class _Changes:
             plain(_last(kind, name)),
             about=definitions.create(kind, name, old),
         )
+
+    def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
+        if kind == "sequence" and "owned_by" in old:
+            return f"column {old['owned_by']}" not in self._after.objects
+        if owner(f"{kind} {name}", old) not in self._dropped or kind == "statistics":
+            return False
+        words = mentions(str(old.get("definition", "")).partition("REFERENCES")[2])
+        # A foreign key to a table that stays would hold the key there.
+        return not words or bool(words & {plain(each) for each in self._dropped})
 
     def _may_go_later(self, index: str, old: Attributes) -> bool:
         """Whether nothing that goes in the main stage needs the index to be gone."""
@@ -229,7 +242,7 @@ class _Changes:
             return
         if old is None:
             columns = [
-                (split_name(key.removeprefix("column "))[1], attributes)
+                (split_name(key.removeprefix("column "))[1], self._as_written(key, attributes))
                 for key, attributes in self._after.objects.items()
                 if key.startswith("column ") and owner(key, attributes) == name
             ]
@@ -265,7 +278,7 @@ class _Changes:
             assert old is not None
             yield self._drop_column(table, own, old)
         elif old is None:
-            yield from self._add_column(table, own, new)
+            yield from self._add_column(table, own, self._as_written(f"column {name}", new))
         elif must_be_added_anew(old, new) or f"column {name}" in self._rebuilt:
             yield Step(
                 f"ALTER TABLE {table} DROP COLUMN {own}",
@@ -277,6 +290,9 @@ class _Changes:
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
         else:
             yield from self._alter_column(table, own, old, new)
+
+    def _as_written(self, key: str, attributes: Attributes) -> Attributes:
+        return as_serial(attributes) if key in self._serials else attributes
 
     def _drop_column(self, table: str, own: str, old: Attributes) -> Step:
         loses = "" if "generated" in old else f"the column {own} of {table}"

@@ -97,7 +97,7 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
     """
     default = str(new.get("default", ""))
     volatile = any(f"{name}(" in default for name in VOLATILE)
-    if "generated" in new or "identity" in new:
+    if "generated" in new or "identity" in new or new["type"].endswith("serial"):
         yield Step(
             f"ALTER TABLE {table} ADD COLUMN {column(own, new)}",
             Phase.DEFINE,
