@@ -116,9 +116,6 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
     return leadconnector
 
 
-ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
-
-
 @pytest.mark.parametrize("verb", LOCAL)
 def test_a_protected_database_is_no_place_to_develop_on(
     verb: str, protected: Prepared, cli: Cli
