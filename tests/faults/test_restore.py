@@ -110,7 +110,9 @@ def test_a_migration_keeps_its_lock(leadconnector: Prepared, env: dict[str, str]
 def test_interrupted_leaves_nothing(leadconnector: Prepared, env: dict[str, str]) -> None:
     for sent, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = start("restore", "--yes", env=env)
-        time.sleep(0.9)
+        while process.poll() is None and not left_by_restores(leadconnector):
+            time.sleep(0.02)
+        time.sleep(0.4)
         process.send_signal(sent)
         _, err = process.communicate(timeout=30)
         if process.returncode:  # else it was faster
