@@ -9,11 +9,13 @@ from datetime import date, datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
+from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.pressure import Pressure
-from leadctl.operations.cleanup.statements import COUNT_CASCADED, Statements
+from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
 
 TARGET_SECONDS = 0.1
@@ -62,6 +64,7 @@ class Batches:
         self._on_batch = on_batch
         self._size = _FIRST
         self._may_sweep = archive is None and statements.is_simple
+        self._has_skipped = False
         self._busy: list[str] = []
         self._beyond: date | datetime | None = None
 
@@ -69,15 +72,16 @@ class Batches:
         """Delete until nothing is due or a bound is reached; `Deleted` has what happened.
 
         `at_most` are the rows that the rule may take.  Rows that others had locked are looked for
-        in another pass, unless `all_are_gone`.
+        in another pass, unless none was left out or `all_are_gone`.
         """
         self._may_sweep = self._may_sweep and at_most is None and not self._limits.counts_rows
         for _ in range(_PASSES):
-            before = self._done.rows
-            self._beyond = None
-            if not self._pass(at_most) or self._done.rows == before or all_are_gone():
+            before, self._has_skipped, self._beyond = self._done.rows, False, None
+            if not self._pass(at_most) or not self._has_skipped or all_are_gone():
+                return
+            if self._done.rows == before:
                 break
-        if self._done.stopped is None and not all_are_gone() and self._is_something_left():
+        if self._is_something_left():
             self._done.stopped = Reason.ROWS_LOCKED
 
     def _pass(self, at_most: int | None) -> bool:
@@ -154,20 +158,22 @@ class Batches:
             return None
         until = newest if count == size else values["cutoff"]
         sweep = self._statements.sweep(beyond=beyond)
-        deleted = self._connection.execute(sweep, {**values, "until": until}).rowcount
+        with self._connection.transaction():
+            deleted, cascaded = self._delete(sweep, {**values, "until": until})
         self._beyond = until
-        self._count(deleted, {})
+        self._count(deleted, cascaded)
         return int(count)
 
     def _take(self, size: int) -> int:
+        """Delete the oldest rows that are due and that nobody has locked."""
+        self._has_skipped = True
         with self._connection.transaction():
             count, newest, rows = self._lock(size)
             if not count:
                 return 0
             values = {**self._statements.values, "rows": rows}
             if self._archive is None:
-                cascaded = self._count_cascaded(values)
-                deleted = self._connection.execute(self._statements.delete, values).rowcount
+                deleted, cascaded = self._delete(self._statements.delete, values)
             else:
                 deleted, cascaded = self._archive.take(self._connection, self._statements, values)
         if self._archive is not None:
@@ -192,15 +198,25 @@ class Batches:
         ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
         return count, newest, rows
 
-    def _count_cascaded(self, values: Mapping[str, Any]) -> Mapping[int, int]:
-        subject = self._statements.subject
-        if not subject.cascades:
-            return {}
-        closure = self._statements.closure(self._statements.still_due, COUNT_CASCADED)
-        counted = Counter(dict(self._connection.execute(closure, values).fetchall()))
-        ((own,),) = self._connection.execute(self._statements.count_still_due, values).fetchall()
-        counted[subject.oid] -= own
-        return +counted
+    def _delete(
+        self, statement: sql.Composed, values: Mapping[str, Any]
+    ) -> tuple[int, Mapping[int, int]]:
+        """Delete in the caller's transaction; return the rows, and by table what went along.
+
+        The server counts what a transaction deletes, and what cascades and triggers delete in it.
+        """
+        if not self._statements.subject.cascades:
+            return self._connection.execute(statement, values).rowcount, {}
+        before = self._deleted_by_table()
+        rows = self._connection.execute(statement, values).rowcount
+        along = self._deleted_by_table()
+        along.subtract(before)
+        along[self._statements.subject.oid] -= rows
+        return rows, +along
+
+    def _deleted_by_table(self) -> Counter[int]:
+        oids = list(self._statements.subject.tables)
+        return Counter(dict(query(self._connection, "deleted", oids=oids)))
 
     def _pass_over(self) -> None:
         """Leave the oldest row to a later run: others hold something that goes along with it."""

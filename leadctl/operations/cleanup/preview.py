@@ -12,7 +12,7 @@ from leadctl.apps.registry import App
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.operations.cleanup.catalog import Subject, check_condition, examine, query
-from leadctl.operations.cleanup.fuse import count_due
+from leadctl.operations.cleanup.fuse import measure_due
 from leadctl.operations.cleanup.past import read_past
 from leadctl.operations.cleanup.rules import RunRule
 from leadctl.operations.cleanup.statements import COUNT_CASCADED, Statements
@@ -108,7 +108,7 @@ def preview(target: Target, app: App, rules: Sequence[RunRule]) -> Preview:
             statements = checked(connection, subject, now)
             due, oldest, newest = _summary(connection, statements)
             parts = parts_of(subject, statements.cutoff)
-            fuse = count_due(connection, subject, parts, 0, past)
+            fuse = measure_due(connection, subject, parts, 0, past)
             found.append(
                 RulePreview(
                     rule=rule.name,
@@ -168,6 +168,8 @@ def warnings(connection: Connection, subject: Subject, statements: Statements) -
         f"A row of {kept.parent_name} to which {kept.child_name} refers cannot go: {kept.name}"
         for kept in subject.keeps
     ]
+    if subject.cascades and not query(connection, "counts")[0][0]:
+        found.append("What goes along is not counted: the server's track_counts is off")
     return tuple(found)
 
 

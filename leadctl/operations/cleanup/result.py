@@ -41,7 +41,7 @@ class RuleResult:
     batches: int = 0
     seconds: float = 0.0
     backlog: int | None = None
-    """Rows that are still due; None where nobody counted them."""
+    """Rows that are still due, of a large table an estimate; None where nobody looked."""
     reason: Reason | None = None
     message: str = ""
     archive: Path | None = None

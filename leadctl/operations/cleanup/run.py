@@ -20,7 +20,7 @@ from leadctl.operations.cleanup import partitions
 from leadctl.operations.cleanup.archive import Archive, ArchivePlace, require_keys, settle
 from leadctl.operations.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
 from leadctl.operations.cleanup.catalog import Subject, examine, query
-from leadctl.operations.cleanup.fuse import Due, count_due, refuse
+from leadctl.operations.cleanup.fuse import Due, measure_due, refuse
 from leadctl.operations.cleanup.past import Past, read_past
 from leadctl.operations.cleanup.premake import premake
 from leadctl.operations.cleanup.pressure import Pressure
@@ -79,6 +79,7 @@ def cleanup(
             run = _Run(connection, target, app, limits, consent, archive, voice, entry)
             for plan in plans:
                 run.rule(plan)
+            run.vacuum()
         return run.result(), run.error
 
 
@@ -104,6 +105,7 @@ class _Run:
         self._entry = entry
         self._past: Past = read_past(connection, app.name, target.schema)
         self._results: list[RuleResult] = []
+        self._lost = Counter[int]()
         self.error: LeadctlError | None = None
 
     def rule(self, plan: Statements) -> None:
@@ -136,9 +138,14 @@ class _Run:
             status = RuleStatus.STOPPED
         self._keep(job, status, message, began)
 
+    @property
+    def _is_consented(self) -> bool:
+        return self._consent.confirm is not None
+
     def _keep(self, job: "_Job", status: RuleStatus, message: str, began: float) -> None:
         """Keep what a rule did, and journal it."""
         plan, done = job.plan, job.done
+        self._lost.update({plan.subject.oid: done.rows} | dict(done.cascaded))
         self._results.append(
             RuleResult(
                 rule=plan.subject.rule.name,
@@ -158,6 +165,13 @@ class _Run:
             )
         )
         self._entry.note(rules={result.rule: result.noted() for result in self._results})
+
+    def vacuum(self) -> None:
+        """Vacuum what the rules have left full of dead rows, each table once."""
+        try:
+            vacuum(self._connection, self._lost, self._limits, self._voice.narrate)
+        except psycopg.Error as error:
+            self.error = self.error or translate(error)
 
     def result(self) -> CleanupResult:
         """Return what the run did."""
@@ -198,8 +212,10 @@ class _Run:
         ]
         estimated = sum(partition.rows for partition in whole)
         with self._limits.cancelling(connection):
-            job.due = count_due(connection, subject, parts, estimated, self._past)
-        if job.due.blown and self._consent.confirm is None:
+            job.due = measure_due(
+                connection, subject, parts, estimated, self._past, consented=self._is_consented
+            )
+        if job.due.blown and not self._is_consented:
             raise refuse(subject, job.due, connection.info.dbname)
         # What is lost with the server's memory is due again; an archive's rows must not be.
         # Rows are found by ctid or index; for many of them the planner would read the whole table.
@@ -208,8 +224,6 @@ class _Run:
             self._delete(job, whole, parts)
         if job.archive is not None:
             self._settle(subject)
-        if self._limits.reached is None:
-            vacuum(connection, subject, job.done, self._limits, self._voice.narrate)
 
     def _delete(
         self, job: "_Job", whole: list[partitions.Partition], parts: list[Statements]
@@ -244,7 +258,7 @@ class _Run:
 
         def note(job: "_Job") -> None:
             nonlocal noted
-            total = job.due.rows if job.due and job.due.exact else 0
+            total = max(job.due.rows, done.rows) if job.due else 0
             self._voice.progress(done.rows, total, f"rows of {subject.name}")
             if time.monotonic() - noted > _NOTE_EVERY:
                 noted = time.monotonic()
@@ -284,14 +298,12 @@ class _Job:
 
     @property
     def backlog(self) -> int | None:
-        """How many rows are still due, as far as the count at the beginning says."""
+        """How many rows are still due, as far as what was found at the beginning says."""
         if self.due is None:
             return None
-        if not self.done.rows:
-            return self.due.rows
-        if self.done.stopped is None:
+        if self.done.stopped is None and not self.due.blown:
             return 0
-        return max(0, self.due.rows - self.done.rows) if self.due.exact else None
+        return max(0, self.due.rows - self.done.rows)
 
     def maintenance(self, schema: str, narrate: Narrate) -> partitions.Maintenance:
         """Return what the work on partitions needs."""

@@ -107,10 +107,17 @@ class Statements:
         )
 
     @property
+    def sample(self) -> sql.Composed:
+        """How many rows are there, and how many of them are due, in %(percent)s of the pages."""
+        return sql.SQL(
+            "SELECT count(*), count(*) FILTER (WHERE {})"
+            " FROM {} TABLESAMPLE SYSTEM (%(percent)s::float4)"
+        ).format(self.due, self.source)
+
+    @property
     def is_simple(self) -> bool:
-        """Whether a row alone says whether it is due, and nothing goes along with it."""
-        condition = self.subject.rule.rule.condition or ""
-        return not self.subject.cascades and "select" not in condition.lower()
+        """Whether a row alone says whether it is due."""
+        return "select" not in (self.subject.rule.rule.condition or "").lower()
 
     def span(self, *, beyond: bool) -> sql.Composed:
         """How many of the oldest %(limit)s rows there are, due or not, and between which ages."""
