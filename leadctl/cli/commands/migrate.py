@@ -72,7 +72,7 @@ def migrate(
 def up(
     run: Run,
     *,
-    revision: Annotated[str | None, typer.Argument(metavar="[REV]", show_default=False)] = None,
+    revision: Annotated[str | None, typer.Argument(metavar="REV", show_default=False)] = None,
     steps: Steps = None,
     plan: ShowPlan = False,
     sql: ShowSql = False,
