@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.leads import LEADS, due_leads, ids
+from tests.leads import LEADS, due_leads, ids, slow
 
 
 def test_the_rules_of_leadconnector(filled: Prepared, cli: Cli) -> None:
@@ -103,6 +103,39 @@ def test_bounds_stop_it_and_the_next_run_goes_on(filled: Prepared, cli: Cli) -> 
     assert not {row[0] for row in oldest} & ids(filled, "leads")
     rest = cli("cleanup", "--rule", "archived-leads", "-o", "json", url=filled.url).json
     assert rest["rows"] == len(due) - 100
+
+
+def test_what_goes_along_into_partitions_is_counted(filled: Prepared, cli: Cli) -> None:
+    filled.query("CREATE TABLE notes (lead_id text REFERENCES leads ON DELETE CASCADE)"
+                 " PARTITION BY HASH (lead_id)")  # fmt: skip
+    for remainder in (0, 1):
+        filled.query(
+            f"CREATE TABLE notes_{remainder} PARTITION OF notes"
+            f" FOR VALUES WITH (MODULUS 2, REMAINDER {remainder})"
+        )
+    filled.query("CREATE INDEX ON notes (lead_id)")
+    filled.query("INSERT INTO notes SELECT id FROM leads, generate_series(1, 3)")
+    due = len(due_leads(filled))
+    flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    preview = cli(*flags, "--dry-run", url=filled.url).json["rules"][0]
+    done = [
+        cli(*flags, *bounds, url=filled.url).json["rules"][0]["cascaded"]
+        for bounds in (("--max-rows", "100"), ())
+    ]
+    assert preview["cascaded"] == {"notes": 3 * due, "webhook_deliveries": 2 * due}
+    assert done[0] == {"notes": 300, "webhook_deliveries": 200}
+    assert done[1] == {"notes": 3 * due - 300, "webhook_deliveries": 2 * due - 200}
+
+
+def test_a_bound_of_time(filled: Prepared, cli: Cli) -> None:
+    slow(filled, 0.01)
+    flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    outcome = cli(*flags, "--max-seconds", "1", url=filled.url)
+    assert outcome.code == 0
+    (rule,) = outcome.json["rules"]
+    assert (rule["status"], rule["reason"]) == ("stopped", "max_seconds")
+    assert 0 < rule["rows"] < 440
+    assert rule["rows"] + rule["backlog"] == 440
 
 
 class TestRules:

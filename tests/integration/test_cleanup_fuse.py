@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.leads import LEADS, ids
+from tests.leads import LEADS, due_leads, ids
 
 
 def test_more_than_a_share_wants_consent(filled: Prepared, cli: Cli) -> None:
@@ -69,3 +69,48 @@ def test_a_null_age_is_never_due(filled: Prepared, cli: Cli) -> None:
     outcome = cli("cleanup", "--rule", "processed", "-o", "json", url=filled.url)
     assert (outcome.code, outcome.json["rows"]) == (0, 0)
     assert "No index serves" in outcome.json["rules"][0]["warnings"][0]
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of a hundred pages is a large one."""
+    monkeypatch.setattr("leadctl.operations.cleanup.fuse._SAMPLE_PAGES", 30)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_sample_spares_the_count(
+    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.operations.cleanup.fuse._counted", None)
+    due = len(due_leads(filled))
+    flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    (rule,) = cli(*flags, "--max-rows", "10", url=filled.url).json["rules"]
+    assert rule["rows"] == 10
+    assert rule["backlog"] == pytest.approx(due - 10, abs=due)
+    assert cli(*flags, url=filled.url).json["rows"] == due - 10
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_sample_is_not_misled_by_old_statistics(filled: Prepared, cli: Cli) -> None:
+    """The planner still believes what was so before the update."""
+    filled.query("ALTER TABLE leads SET (autovacuum_enabled = off)")
+    filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
+    refused = cli("cleanup", "--rule", "archived-leads", url=filled.url)
+    assert refused.code == 5
+    assert len(ids(filled, "leads")) == LEADS
+
+
+@pytest.mark.usefixtures("sampled")
+def test_what_is_far_from_usual_is_found_however_small_its_share(
+    filled: Prepared, cli: Cli
+) -> None:
+    Path("leadctl.toml").write_text("[retention.archived-leads]\nfuse_rows = 5\n")
+    filled.query("UPDATE leads SET status = 'NEW'")
+    rule = ("cleanup", "--rule", "archived-leads")
+    for number in range(3):
+        filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id = 'l' || (3900 + %s)", number)
+        assert cli(*rule, url=filled.url).code == 0
+    filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id > 'l397' AND id < 'l399'")
+    refused = cli(*rule, url=filled.url)
+    assert refused.code == 5
+    assert "usual" in refused.err

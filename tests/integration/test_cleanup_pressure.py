@@ -76,6 +76,43 @@ def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
         running.stop()
 
 
+def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadctl.operations.cleanup.pressure._REPLICA_LAG", 1.0)
+    major = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+    primary = RunningServer(major, wal_level="replica", wal_receiver_status_interval="1s")
+    standby = None
+    try:
+        server = primary.info
+        name = server.create()
+        database = Prepared(name, server.url(name), server)
+        assert cli("migrate", url=database.url).code == 0
+        assert cli("seed", url=database.url).code == 0
+        fill(database, 200)
+        standby = RunningServer(major, standby_of=primary)
+        flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+        lags = "SELECT 1 FROM pg_stat_replication WHERE replay_lag > interval '1 second'"
+        with standby.info.connect() as replica:
+            replica.execute("SELECT pg_wal_replay_pause()")
+            database.query("UPDATE leads SET form_name = 'Other'")
+            wait_for(lambda: database.query(lags) != [])
+            outcome = cli(*flags, url=database.url)
+            (rule,) = outcome.json["rules"]
+            assert (outcome.code, rule["rows"], rule["reason"]) == (0, 0, "replica_lag")
+            assert "Waiting: a replica" in outcome.err
+            monkeypatch.setattr("leadctl.operations.cleanup.pressure._PATIENCE", 60.0)
+            resume = threading.Timer(2, replica.execute, ("SELECT pg_wal_replay_resume()",))
+            resume.start()
+            outcome = cli(*flags, url=database.url)
+            resume.join()
+        (rule,) = outcome.json["rules"]
+        assert "Waiting: a replica" in outcome.err
+        assert (rule["rows"], rule["reason"]) == (22, None)
+    finally:
+        if standby is not None:
+            standby.stop()
+        primary.stop()
+
+
 def swallow(connection: Any, statement: str) -> None:
     with suppress(psycopg.errors.QueryCanceled):
         connection.execute(statement)

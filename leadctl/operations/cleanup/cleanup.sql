@@ -103,7 +103,7 @@ SELECT pg_advisory_unlock(hashtext('leadctl cleanup'), hashtext(%(name)s))
 -- what: How far are replicas behind, how many WAL segments wait for archiving, is the table vacuumed?
 -- versions: 15-
 SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replication
-        WHERE state = 'streaming') AS replica_lag,
+        WHERE state IN ('streaming', 'catchup')) AS replica_lag,
        (SELECT CASE WHEN current_setting('archive_mode') <> 'off'
                      AND length(last_archived_wal) = 24 AND last_archived_wal ~ '^[0-9A-F]{24}$'
                THEN ((pg_current_wal_lsn() - '0/0')
