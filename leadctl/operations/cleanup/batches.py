@@ -13,7 +13,7 @@ from psycopg import sql
 
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
-from leadctl.operations.cleanup.catalog import query
+from leadctl.operations.cleanup.catalog import QUERIES
 from leadctl.operations.cleanup.pressure import Pressure
 from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
@@ -29,6 +29,7 @@ LOCK_TIMEOUT = "200ms"
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
+Cursor = psycopg.Cursor[Any]
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
@@ -150,19 +151,14 @@ class Batches:
         It waits for rows that others have locked.  Returns how many rows were looked at; None where
         all of them have one age, so that an age cannot part them.
         """
-        values = self._values(limit=size)
-        beyond = self._beyond is not None
-        span = self._statements.span(beyond=beyond)
-        ((count, oldest, newest),) = self._connection.execute(span, values).fetchall()
-        if count == size and oldest == newest:
+        sweep = self._statements.sweep(beyond=self._beyond is not None)
+        swept, along = self._delete(sweep, self._values(limit=size))
+        ((looked_at, until, deleted),) = swept.fetchall()
+        if until is None:
             return None
-        until = newest if count == size else values["cutoff"]
-        sweep = self._statements.sweep(beyond=beyond)
-        with self._connection.transaction():
-            deleted, cascaded = self._delete(sweep, {**values, "until": until})
         self._beyond = until
-        self._count(deleted, cascaded)
-        return int(count)
+        self._count(deleted, along(deleted))
+        return int(looked_at)
 
     def _take(self, size: int) -> int:
         """Delete the oldest rows that are due and that nobody has locked."""
@@ -173,7 +169,8 @@ class Batches:
                 return 0
             values = {**self._statements.values, "rows": rows}
             if self._archive is None:
-                deleted, cascaded = self._delete(self._statements.delete, values)
+                gone, along = self._delete(self._statements.delete, values)
+                deleted, cascaded = gone.rowcount, along(gone.rowcount)
             else:
                 deleted, cascaded = self._archive.take(self._connection, self._statements, values)
         if self._archive is not None:
@@ -200,23 +197,29 @@ class Batches:
 
     def _delete(
         self, statement: sql.Composed, values: Mapping[str, Any]
-    ) -> tuple[int, Mapping[int, int]]:
-        """Delete in the caller's transaction; return the rows, and by table what went along.
+    ) -> tuple[Cursor, Callable[[int], Mapping[int, int]]]:
+        """Run a statement that deletes; return it, and what says what went along, by table.
 
         The server counts what a transaction deletes, and what cascades and triggers delete in it.
+        All of it is one trip to the server.
         """
-        if not self._statements.subject.cascades:
-            return self._connection.execute(statement, values).rowcount, {}
-        before = self._deleted_by_table()
-        rows = self._connection.execute(statement, values).rowcount
-        along = self._deleted_by_table()
-        along.subtract(before)
-        along[self._statements.subject.oid] -= rows
-        return rows, +along
+        subject = self._statements.subject
+        if not subject.cascades:
+            return self._connection.execute(statement, values), lambda _: {}
+        deleted = QUERIES.get("deleted", self._connection.info.server_version)
+        oids = {"oids": list(subject.tables)}
+        with self._connection.pipeline(), self._connection.transaction():
+            before = self._connection.execute(deleted, oids)
+            cursor = self._connection.execute(statement, values)
+            after = self._connection.execute(deleted, oids)
 
-    def _deleted_by_table(self) -> Counter[int]:
-        oids = list(self._statements.subject.tables)
-        return Counter(dict(query(self._connection, "deleted", oids=oids)))
+        def along(own: int) -> Mapping[int, int]:
+            found = Counter[int](dict(after.fetchall()))
+            found.subtract(dict(before.fetchall()))
+            found[subject.oid] -= own
+            return +found
+
+        return cursor, along
 
     def _pass_over(self) -> None:
         """Leave the oldest row to a later run: others hold something that goes along with it."""

@@ -225,5 +225,12 @@ def _texts(connection: Connection, parts: Sequence[Statements]) -> tuple[str, ..
     return tuple(
         " ".join(statement.as_string(connection).replace("%%", "%").split())
         for statements in parts
-        for statement in (statements.lock(beyond=False), statements.delete)
+        for statement in _deleting(statements)
     )
+
+
+def _deleting(statements: Statements) -> tuple[sql.Composed, ...]:
+    rule = statements.subject.rule
+    if statements.is_simple and not rule.archive and rule.rule.max_rows is None:
+        return (statements.sweep(beyond=False),)
+    return statements.lock(beyond=False), statements.delete

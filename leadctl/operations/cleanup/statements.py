@@ -119,17 +119,22 @@ class Statements:
         """Whether a row alone says whether it is due."""
         return "select" not in (self.subject.rule.rule.condition or "").lower()
 
-    def span(self, *, beyond: bool) -> sql.Composed:
-        """How many of the oldest %(limit)s rows there are, due or not, and between which ages."""
-        return sql.SQL(
-            "SELECT count(*), min(age), max(age) FROM (SELECT {age} FROM {source}"
-            " WHERE {age} < %(cutoff)s {further} ORDER BY {age} LIMIT %(limit)s) AS oldest (age)"
-        ).format(age=self.age, source=self.source, further=self._further(beyond=beyond))
-
     def sweep(self, *, beyond: bool) -> sql.Composed:
-        """Delete what is due of the rows that are older than %(until)s."""
-        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
-            self.source, self.due, self._further(beyond=beyond), self.age
+        """Delete what is due of the oldest %(limit)s rows, which are due or not.
+
+        Returns how many these were, up to which age rows were deleted, and how many.  Where all of
+        them have one age, an age cannot part them from the rest: it is NULL, and nothing goes.
+        """
+        return sql.SQL(
+            "WITH span (rows, until) AS (SELECT count(*), CASE WHEN count(*) < %(limit)s"
+            " THEN %(cutoff)s WHEN min(age) < max(age) THEN max(age) END FROM ("
+            "SELECT {age} FROM {source} WHERE {age} < %(cutoff)s {further}"
+            " ORDER BY {age} LIMIT %(limit)s) AS oldest (age)), "
+            "gone AS (DELETE FROM {source} WHERE {due} {further}"
+            " AND {age} < (SELECT until FROM span) RETURNING 1) "
+            "SELECT rows, until, (SELECT count(*) FROM gone) FROM span"
+        ).format(
+            age=self.age, source=self.source, due=self.due, further=self._further(beyond=beyond)
         )
 
     def _further(self, *, beyond: bool) -> sql.Composable:
