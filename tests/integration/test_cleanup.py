@@ -127,6 +127,36 @@ def test_what_goes_along_into_partitions_is_counted(filled: Prepared, cli: Cli) 
     assert done[1] == {"notes": 3 * due - 300, "webhook_deliveries": 2 * due - 200}
 
 
+def test_ages_that_python_does_not_have(filled: Prepared, cli: Cli) -> None:
+    filled.query(
+        "UPDATE leads SET status = 'ARCHIVED', created_at = CASE id WHEN 'l1' THEN '-infinity'"
+        " WHEN 'l2' THEN '0044-03-15 BC' ELSE 'infinity' END::timestamptz"
+        " WHERE id IN ('l1', 'l2', 'l3')"
+    )
+    flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    preview = cli(*flags, "--dry-run", url=filled.url)
+    assert preview.code == 0, preview.err
+    assert preview.json["rules"][0]["oldest"].startswith("0001-01-0")
+    for bounds in (("--max-rows", "1"), ("--max-rows", "1", "--archive", "archives"), ()):
+        outcome = cli(*flags, *bounds, url=filled.url)
+        assert outcome.code == 0, outcome.err
+    assert ids(filled, "leads") & {"l1", "l2", "l3"} == {"l3"}
+    assert not due_leads(filled)
+
+
+def test_rows_of_one_age(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An age cannot part them, so they go one by one."""
+    for name in ("_FIRST", "_SMALLEST", "_LARGEST"):
+        monkeypatch.setattr(f"leadctl.operations.cleanup.batches.{name}", 10)
+    filled.query(
+        "UPDATE leads SET created_at = date_trunc('month', now() - interval '120 days')"
+        " WHERE created_at < now() - interval '100 days'"
+    )
+    due = len(due_leads(filled))
+    outcome = cli("cleanup", "--rule", "archived-leads", "-o", "json", url=filled.url)
+    assert (outcome.json["rows"], due_leads(filled)) == (due, set())
+
+
 def test_a_bound_of_time(filled: Prepared, cli: Cli) -> None:
     slow(filled, 0.01)
     flags = ("cleanup", "--rule", "archived-leads", "-o", "json")

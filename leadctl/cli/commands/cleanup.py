@@ -138,10 +138,10 @@ def _delete(
             archive=ArchivePlace(folder, recipients),
             voice=Voice(run.narrate, run.console.progress),
         )
-    if metrics_file is not None:
-        write_metrics(target, result, Path(metrics_file))
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
         run.emit(result, view)
+    if metrics_file is not None:
+        write_metrics(target, result, Path(metrics_file))
     if error is not None:
         raise error
     if result.stopped is not None and result.stopped.value in _EXITS:

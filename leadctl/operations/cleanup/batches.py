@@ -29,7 +29,6 @@ LOCK_TIMEOUT = "200ms"
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
-Cursor = psycopg.Cursor[Any]
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
@@ -67,7 +66,7 @@ class Batches:
         self._may_sweep = archive is None and statements.is_simple
         self._has_skipped = False
         self._busy: list[str] = []
-        self._beyond: date | datetime | None = None
+        self._beyond: str | date | datetime | None = None
 
     def run(self, *, at_most: int | None, all_are_gone: Callable[[], bool]) -> None:
         """Delete until nothing is due or a bound is reached; `Deleted` has what happened.
@@ -125,59 +124,63 @@ class Batches:
         self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
         return False
 
-    def _timed(self, take: Callable[[int], int | None]) -> bool | None:
-        """Take a batch, and make the next one as large as it should be.
-
-        Returns whether there were fewer rows than there may be, None where `take` cannot say.
-        """
+    def _timed(self, take: Callable[[int], bool | None]) -> bool | None:
+        """Take a batch, and make the next one as large as it should be; return what `take` says."""
         began, size = time.monotonic(), self._size
-        found = take(size)
-        if found is None:
+        is_end = take(size)
+        if is_end is None:
             return None
         target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
         factor = target / max(time.monotonic() - began, 0.001)
         grown = round(size * min(_GROWTH, max(1 / _GROWTH, factor)))
         self._size = max(_SMALLEST, min(_LARGEST, grown))
-        return found < size
+        return is_end
 
     def _is_something_left(self) -> bool:
         values = self._values(limit=1)
         ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
         return bool(left)
 
-    def _sweep(self, size: int) -> int | None:
-        """Delete what is due of the oldest rows in one statement, as fast as one can.
+    def _sweep(self, size: int) -> bool | None:
+        """Delete what is due of the oldest rows by their ages, as fast as one can.
 
-        It waits for rows that others have locked.  Returns how many rows were looked at; None where
-        all of them have one age, so that an age cannot part them.
+        It waits for rows that others have locked.  Returns whether it was the end of the pass; None
+        where all of them have one age, so that an age cannot part them.
         """
-        sweep = self._statements.sweep(beyond=self._beyond is not None)
-        swept, along = self._delete(sweep, self._values(limit=size))
-        ((looked_at, until, deleted),) = swept.fetchall()
-        if until is None:
+        beyond = self._beyond is not None
+        values = self._values(limit=size)
+        span = self._statements.span(beyond=beyond)
+        following = self._connection.execute(span, values).fetchone()
+        until = values["cutoff"] if following is None else following[0]
+        if until == self._beyond:
             return None
+        deleted, cascaded = self._delete(
+            self._statements.sweep(beyond=beyond), {**values, "until": until}
+        )
         self._beyond = until
-        self._count(deleted, along(deleted))
-        return int(looked_at)
+        self._count(deleted, cascaded)
+        return following is None
 
-    def _take(self, size: int) -> int:
-        """Delete the oldest rows that are due and that nobody has locked."""
+    def _take(self, size: int) -> bool:
+        """Delete the oldest rows that are due and that nobody has locked.
+
+        Returns whether it was the end of the pass: there were fewer than there may be.
+        """
         self._has_skipped = True
         with self._connection.transaction():
             count, newest, rows = self._lock(size)
             if not count:
-                return 0
+                return True
             values = {**self._statements.values, "rows": rows}
             if self._archive is None:
-                gone, along = self._delete(self._statements.delete, values)
-                deleted, cascaded = gone.rowcount, along(gone.rowcount)
+                deleted, cascaded = self._delete(self._statements.delete, values)
             else:
                 deleted, cascaded = self._archive.take(self._connection, self._statements, values)
         if self._archive is not None:
             self._archive.commit()
         self._beyond = newest
         self._count(deleted, cascaded)
-        return int(count)
+        return bool(count < size)
 
     def _count(self, deleted: int, cascaded: Mapping[int, int]) -> None:
         self._done.rows += deleted
@@ -189,7 +192,7 @@ class Batches:
         further = {} if self._beyond is None else {"beyond": self._beyond}
         return {**self._statements.values, **further, **more}
 
-    def _lock(self, size: int) -> tuple[int, Any, str]:
+    def _lock(self, size: int) -> tuple[int, str, str]:
         values = self._values(limit=size, busy=self._busy)
         lock = self._statements.lock(beyond=self._beyond is not None)
         ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
@@ -197,29 +200,24 @@ class Batches:
 
     def _delete(
         self, statement: sql.Composed, values: Mapping[str, Any]
-    ) -> tuple[Cursor, Callable[[int], Mapping[int, int]]]:
-        """Run a statement that deletes; return it, and what says what went along, by table.
+    ) -> tuple[int, Mapping[int, int]]:
+        """Delete, in one trip to the server; return the rows, and by table what went along.
 
         The server counts what a transaction deletes, and what cascades and triggers delete in it.
-        All of it is one trip to the server.
         """
         subject = self._statements.subject
         if not subject.cascades:
-            return self._connection.execute(statement, values), lambda _: {}
+            return self._connection.execute(statement, values).rowcount, {}
         deleted = QUERIES.get("deleted", self._connection.info.server_version)
         oids = {"oids": list(subject.tables)}
         with self._connection.pipeline(), self._connection.transaction():
             before = self._connection.execute(deleted, oids)
-            cursor = self._connection.execute(statement, values)
+            own = self._connection.execute(statement, values)
             after = self._connection.execute(deleted, oids)
-
-        def along(own: int) -> Mapping[int, int]:
-            found = Counter[int](dict(after.fetchall()))
-            found.subtract(dict(before.fetchall()))
-            found[subject.oid] -= own
-            return +found
-
-        return cursor, along
+        along = Counter[int](dict(after.fetchall()))
+        along.subtract(dict(before.fetchall()))
+        along[subject.oid] -= own.rowcount
+        return own.rowcount, +along
 
     def _pass_over(self) -> None:
         """Leave the oldest row to a later run: others hold something that goes along with it."""

@@ -72,5 +72,7 @@ class CleanupResult:
     rows: int
     cascaded: int
     seconds: float
+    vacuum_seconds: float
+    """How many of these VACUUM took, after the rules."""
     stopped: Reason | None
     rules: tuple[RuleResult, ...]

@@ -106,6 +106,7 @@ class _Run:
         self._past: Past = read_past(connection, app.name, target.schema)
         self._results: list[RuleResult] = []
         self._lost = Counter[int]()
+        self._vacuum_seconds = 0.0
         self.error: LeadctlError | None = None
 
     def rule(self, plan: Statements) -> None:
@@ -168,10 +169,13 @@ class _Run:
 
     def vacuum(self) -> None:
         """Vacuum what the rules have left full of dead rows, each table once."""
+        began = time.monotonic()
         try:
             vacuum(self._connection, self._lost, self._limits, self._voice.narrate)
         except psycopg.Error as error:
             self.error = self.error or translate(error)
+        self._vacuum_seconds = round(time.monotonic() - began, 3)
+        self._entry.note(vacuum_seconds=self._vacuum_seconds)
 
     def result(self) -> CleanupResult:
         """Return what the run did."""
@@ -185,6 +189,7 @@ class _Run:
             rows=sum(found.rows for found in self._results),
             cascaded=sum(cascaded),
             seconds=round(time.monotonic() - self._limits.began, 3),
+            vacuum_seconds=self._vacuum_seconds,
             stopped=next((found.reason for found in self._results if found.reason), None),
             rules=tuple(self._results),
         )

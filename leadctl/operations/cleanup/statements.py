@@ -82,19 +82,23 @@ class Statements:
 
     @property
     def summary(self) -> sql.Composed:
-        """How many rows are due, and how old the oldest and the newest are."""
-        return sql.SQL("SELECT count(*), min({age}), max({age}) FROM {source} WHERE {due}").format(
-            age=self.age, source=self.source, due=self.due
-        )
+        """How many rows are due, and how old the oldest and the newest are.
+
+        What is older than the year 1 is said to be of that year, which is as far as Python goes.
+        """
+        return sql.SQL(
+            "SELECT count(*), min(age), max(age)"
+            " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
+        ).format(age=self.age, source=self.source, due=self.due, first="0001-01-02")
 
     def lock(self, *, beyond: bool) -> sql.Composed:
         """Lock the oldest %(limit)s rows that nobody else has locked, and name them.
 
-        Returns how many, the age of the newest, and their ctids as a text.  `beyond` leaves out
-        rows that are older than %(beyond)s.
+        Returns how many, the age of the newest, and their ctids, both as texts.  `beyond` leaves
+        out rows that are older than %(beyond)s.
         """
         return sql.SQL(
-            "SELECT count(*), max(age), array_agg(tid)::text FROM ("
+            "SELECT count(*), max(age)::text, array_agg(tid)::text FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {further}"
             " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"
@@ -119,22 +123,20 @@ class Statements:
         """Whether a row alone says whether it is due."""
         return "select" not in (self.subject.rule.rule.condition or "").lower()
 
-    def sweep(self, *, beyond: bool) -> sql.Composed:
-        """Delete what is due of the oldest %(limit)s rows, which are due or not.
+    def span(self, *, beyond: bool) -> sql.Composed:
+        """The age that follows those of the oldest %(limit)s rows, due or not; none at the end.
 
-        Returns how many these were, up to which age rows were deleted, and how many.  Where all of
-        them have one age, an age cannot part them from the rest: it is NULL, and nothing goes.
+        It is a text: PostgreSQL has ages that Python has not.
         """
         return sql.SQL(
-            "WITH span (rows, until) AS (SELECT count(*), CASE WHEN count(*) < %(limit)s"
-            " THEN %(cutoff)s WHEN min(age) < max(age) THEN max(age) END FROM ("
-            "SELECT {age} FROM {source} WHERE {age} < %(cutoff)s {further}"
-            " ORDER BY {age} LIMIT %(limit)s) AS oldest (age)), "
-            "gone AS (DELETE FROM {source} WHERE {due} {further}"
-            " AND {age} < (SELECT until FROM span) RETURNING 1) "
-            "SELECT rows, until, (SELECT count(*) FROM gone) FROM span"
-        ).format(
-            age=self.age, source=self.source, due=self.due, further=self._further(beyond=beyond)
+            "SELECT {age}::text FROM {source} WHERE {age} < %(cutoff)s {further}"
+            " ORDER BY {age} OFFSET %(limit)s LIMIT 1"
+        ).format(age=self.age, source=self.source, further=self._further(beyond=beyond))
+
+    def sweep(self, *, beyond: bool) -> sql.Composed:
+        """Delete what is due of the rows that are older than %(until)s."""
+        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
+            self.source, self.due, self._further(beyond=beyond), self.age
         )
 
     def _further(self, *, beyond: bool) -> sql.Composable:
