@@ -111,6 +111,8 @@ def test_what_was_changed_on_disk_is_not_put_back(odd: Prepared, cli: Cli) -> No
         assert "hash" in outcome.err
     file.unlink()
     assert cli("cleanup", "unarchive", str(only_archive()), url=odd.url).code == 1
+    nothing = cli("cleanup", "unarchive", "archives/nothing", url=odd.url)
+    assert (nothing.code, "Errno" in nothing.err) == (1, False)
     assert odd.query('SELECT count(*) FROM "Odd Table"') == [(1,)]
 
 

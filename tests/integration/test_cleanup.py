@@ -144,6 +144,19 @@ def test_ages_that_python_does_not_have(filled: Prepared, cli: Cli) -> None:
     assert not due_leads(filled)
 
 
+def test_an_index_of_the_due_rows_alone(filled: Prepared, cli: Cli) -> None:
+    filled.query("DROP INDEX ix_leads_created_at")
+    flags = ("cleanup", "--rule", "archived-leads", "--dry-run", "-o", "json")
+    (rule,) = cli(*flags, url=filled.url).json["rules"]
+    assert "No index serves" in rule["warnings"][0]
+    filled.query("CREATE INDEX ON leads (created_at) WHERE status = 'ARCHIVED'")
+    (rule,) = cli(*flags, url=filled.url).json["rules"]
+    assert rule["warnings"] == []
+    assert any("SKIP LOCKED" in text for text in rule["statements"])
+    assert cli("cleanup", "--rule", "archived-leads", url=filled.url).code == 0
+    assert not due_leads(filled)
+
+
 def test_rows_of_one_age(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """An age cannot part them, so they go one by one."""
     for name in ("_FIRST", "_SMALLEST", "_LARGEST"):

@@ -14,6 +14,7 @@ from psycopg import sql
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
 from leadctl.operations.cleanup.catalog import QUERIES
+from leadctl.operations.cleanup.plan import goes_by_age
 from leadctl.operations.cleanup.pressure import Pressure
 from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
@@ -63,10 +64,10 @@ class Batches:
         self._done = done
         self._on_batch = on_batch
         self._size = _FIRST
-        self._may_sweep = archive is None and statements.is_simple
         self._has_skipped = False
         self._busy: list[str] = []
         self._beyond: str | date | datetime | None = None
+        self._may_sweep = goes_by_age(connection, statements) and not limits.counts_rows
 
     def run(self, *, at_most: int | None, all_are_gone: Callable[[], bool]) -> None:
         """Delete until nothing is due or a bound is reached; `Deleted` has what happened.
@@ -74,7 +75,6 @@ class Batches:
         `at_most` are the rows that the rule may take.  Rows that others had locked are looked for
         in another pass, unless none was left out or `all_are_gone`.
         """
-        self._may_sweep = self._may_sweep and at_most is None and not self._limits.counts_rows
         for _ in range(_PASSES):
             before, self._has_skipped, self._beyond = self._done.rows, False, None
             if not self._pass(at_most) or not self._has_skipped or all_are_gone():

@@ -65,6 +65,11 @@ def read_manifest(folder: Path) -> Manifest:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         segments = tuple(Segment(**segment) for segment in values.pop("segments"))
         found = Manifest(**values, segments=segments)
+    except FileNotFoundError:
+        raise ArchiveDamaged(
+            f"{folder} is no folder of an archive: it has no {NAME}.",
+            hint="Name the folder that cleanup said, its manifest or one of its files.",
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArchiveDamaged(
             f"{path} is not the manifest of an archive: {error}.",
