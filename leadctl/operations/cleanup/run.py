@@ -20,7 +20,8 @@ from leadctl.operations.cleanup import partitions
 from leadctl.operations.cleanup.archive import Archive, ArchivePlace, require_keys, settle
 from leadctl.operations.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
 from leadctl.operations.cleanup.catalog import Subject, examine, query
-from leadctl.operations.cleanup.fuse import Due, measure_due, refuse
+from leadctl.operations.cleanup.fuse import measure_due, refuse
+from leadctl.operations.cleanup.job import Job
 from leadctl.operations.cleanup.past import Past, read_past
 from leadctl.operations.cleanup.premake import premake
 from leadctl.operations.cleanup.pressure import Pressure
@@ -112,7 +113,7 @@ class _Run:
     def rule(self, plan: Statements) -> None:
         """Run a rule; an error of it is kept, and ends nothing but the rule."""
         began, done = time.monotonic(), Deleted()
-        job = _Job(self._connection, plan, done, self._noting(plan.subject, done))
+        job = Job(self._connection, plan, done, self._noting(plan.subject, done))
         status, message = RuleStatus.DONE, ""
         try:
             with _lock(self._connection, f"{self._target.schema}.{plan.subject.rule.name}") as held:
@@ -143,7 +144,7 @@ class _Run:
     def _is_consented(self) -> bool:
         return self._consent.confirm is not None
 
-    def _keep(self, job: "_Job", status: RuleStatus, message: str, began: float) -> None:
+    def _keep(self, job: Job, status: RuleStatus, message: str, began: float) -> None:
         """Keep what a rule did, and journal it."""
         plan, done = job.plan, job.done
         self._lost.update({plan.subject.oid: done.rows} | dict(done.cascaded))
@@ -194,7 +195,7 @@ class _Run:
             rules=tuple(self._results),
         )
 
-    def _locked(self, job: "_Job") -> None:
+    def _locked(self, job: Job) -> None:
         subject, connection = job.plan.subject, self._connection
         if subject.rule.archive:
             self._settle(subject)
@@ -230,9 +231,7 @@ class _Run:
         if job.archive is not None:
             self._settle(subject)
 
-    def _delete(
-        self, job: "_Job", whole: list[partitions.Partition], parts: list[Statements]
-    ) -> None:
+    def _delete(self, job: Job, whole: list[partitions.Partition], parts: list[Statements]) -> None:
         subject = job.plan.subject
         partitions.drop(
             job.maintenance(self._target.schema, self._voice.narrate), whole, self._limits
@@ -257,11 +256,11 @@ class _Run:
     def _settle(self, subject: Subject) -> None:
         settle(self._connection, self._target.schema, self._place, subject, self._voice.narrate)
 
-    def _noting(self, subject: Subject, done: Deleted) -> Callable[["_Job"], None]:
+    def _noting(self, subject: Subject, done: Deleted) -> Callable[[Job], None]:
         """Return what says and journals how far a rule is."""
         noted = time.monotonic()
 
-        def note(job: "_Job") -> None:
+        def note(job: Job) -> None:
             nonlocal noted
             total = max(job.due.rows, done.rows) if job.due else 0
             self._voice.progress(done.rows, total, f"rows of {subject.name}")
@@ -272,56 +271,6 @@ class _Run:
                 self._entry.note(rules=rules)
 
         return note
-
-
-class _Job:
-    """One rule at work: what is known of it so far."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        plan: Statements,
-        done: Deleted,
-        noting: Callable[["_Job"], None],
-    ) -> None:
-        self._connection = connection
-        self.plan = plan
-        self.done = done
-        self.due: Due | None = None
-        self.archive: Archive | None = None
-        self.partitions: list[str] = []
-        self.warnings: tuple[str, ...] = ()
-        self._noting = noting
-
-    def on_batch(self, _done: Deleted) -> None:
-        """Say how far it is."""
-        self._noting(self)
-
-    def all_are_gone(self) -> bool:
-        """Whether everything that was due at the beginning is gone."""
-        return self.due is not None and self.due.exact and self.done.rows >= self.due.rows
-
-    @property
-    def backlog(self) -> int | None:
-        """How many rows are still due, as far as what was found at the beginning says."""
-        if self.due is None:
-            return None
-        if self.done.stopped is None and not self.due.blown:
-            return 0
-        return max(0, self.due.rows - self.done.rows)
-
-    def maintenance(self, schema: str, narrate: Narrate) -> partitions.Maintenance:
-        """Return what the work on partitions needs."""
-        return partitions.Maintenance(
-            self._connection,
-            schema,
-            self.plan.subject,
-            self.plan.cutoff,
-            self.archive,
-            self.done,
-            self.partitions,
-            narrate,
-        )
 
 
 def _refuse_skew(server: datetime) -> None:
