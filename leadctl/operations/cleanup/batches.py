@@ -185,7 +185,7 @@ class Batches:
     def _count(self, deleted: int, cascaded: Mapping[int, int]) -> None:
         self._done.rows += deleted
         self._done.cascaded.update(cascaded)
-        self._done.batches += 1
+        self._done.batches += bool(deleted)
         self._limits.took(deleted)
 
     def _values(self, **more: Any) -> dict[str, Any]:

@@ -136,11 +136,12 @@ GROUP BY t.oid
 -- versions: 15-
 SELECT pg_stat_force_next_flush()
 
--- name: to_vacuum
--- what: Which tables, or partitions of tables, have dead rows for which autovacuum will not come?
+-- name: with_dead_rows
+-- what: Which tables, or partitions of tables, have dead rows, and will autovacuum come for them?
 --       It comes where there are more of them than a threshold, which a table may set for itself.
 -- versions: 15-
-SELECT t.oid, c.oid::regclass::text
+SELECT c.oid::regclass::text,
+       now.dead > now.threshold AND current_setting('autovacuum')::boolean AND coalesce(own.enabled, true)
 FROM unnest(%(oids)s::bigint[]) AS t (oid)
 JOIN pg_class c ON c.relkind = 'r' AND (c.oid = t.oid::oid
     OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid::oid::regclass) WHERE isleaf))
@@ -158,8 +159,7 @@ CROSS JOIN LATERAL (
                  nullif(coalesce(own.most, current_setting('autovacuum_vacuum_max_threshold', true)::float8), -1)),
            pg_stat_get_dead_tuples(c.oid),
            current_setting('track_counts')::boolean) AS now (threshold, dead, counted)
-WHERE NOT now.counted OR (now.dead > 0 AND NOT (
-    now.dead > now.threshold AND current_setting('autovacuum')::boolean AND coalesce(own.enabled, true)))
+WHERE now.dead > 0 OR NOT now.counted
 
 -- name: runs
 -- what: What did the last runs of cleanup do, the newest first?

@@ -27,11 +27,10 @@ def vacuum(
     if not large:
         return
     query(connection, "flush")
-    found = query(connection, "to_vacuum", oids=large)
-    if len({oid for oid, _ in found}) < len(large):
-        narrate("Autovacuum is due where most rows went; it is left to that.")
-    for _, name in found:
-        if limits.reached is None:
+    for name, is_autovacuum_due in query(connection, "with_dead_rows", oids=large):
+        if is_autovacuum_due:
+            narrate(f"Autovacuum is due for {name}: it is left to that.")
+        elif limits.reached is None:
             _vacuum(connection, name, limits, narrate)
 
 
