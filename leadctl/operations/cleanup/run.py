@@ -233,6 +233,7 @@ class _Run:
 
     def _delete(self, job: Job, whole: list[partitions.Partition], parts: list[Statements]) -> None:
         subject = job.plan.subject
+        job.on_batch(job.done)
         partitions.drop(
             job.maintenance(self._target.schema, self._voice.narrate), whole, self._limits
         )
