@@ -1,8 +1,11 @@
 """cleanup while others are at work."""
 
 import json
+import random
 import threading
 import time
+
+import psycopg
 
 from tests.conftest import Prepared
 from tests.leads import due_leads, ids, slow, wait_for
@@ -72,6 +75,50 @@ def test_a_writer_that_makes_due_rows_not_due(filled: Prepared) -> None:
     assert saved <= left
     assert {key for key in due if key not in left}.isdisjoint(saved)
     assert saved
+
+
+def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared) -> None:
+    """They lock in another order than a deletion does; it is cleanup that gives way."""
+    due, stop = sorted(due_leads(filled)), threading.Event()
+    written, failed = [0, 0], list[Exception]()
+
+    def write(writer: int) -> None:
+        chance = random.Random(writer)
+        with filled.server.connect(filled.name) as connection:
+            connection.execute("SET deadlock_timeout = '300ms'")
+            while not stop.is_set():
+                chosen = sorted(chance.sample(due, 4))
+                try:
+                    with connection.transaction():
+                        for key in chosen:
+                            connection.execute(
+                                "UPDATE webhook_deliveries SET error = 'x' WHERE lead_id = %s",
+                                (key,),
+                            )
+                            connection.execute(
+                                "UPDATE leads SET form_name = 'x' WHERE id = %s", (key,)
+                            )
+                            time.sleep(0.002)
+                    written[writer] += 1
+                except psycopg.Error as error:
+                    failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in writers:
+        thread.start()
+    try:
+        wait_for(lambda: min(written) > 5)
+        env = {"DATABASE_URL": filled.url}
+        done = run("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
+    finally:
+        stop.set()
+        for thread in writers:
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    assert failed == []
+    (rule,) = json.loads(done.stdout)["rules"]
+    assert rule["rows"] == len(due) - len(due_leads(filled)) > 0
+    assert rule["cascaded"] == {"webhook_deliveries": 2 * rule["rows"]}
 
 
 def test_a_row_that_somebody_holds_is_left(filled: Prepared) -> None:
