@@ -330,6 +330,14 @@ class RestoreFailed(OperationFailed):
     """A backup could not be loaded."""
 
 
+class OptionNotForScripts(UsageError):
+    """A script of SQL runs as it is written, without the options that an archive has."""
+
+
+class OlderServer(OperationFailed):
+    """A backup is of a newer PostgreSQL than the server that it was to be restored on."""
+
+
 class MissingExtension(OperationFailed):
     """A backup needs an extension that the server does not have."""
 

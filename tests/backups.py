@@ -30,9 +30,12 @@ def create(server: Server, name: str, script: str = EVERYTHING) -> str:
     return name
 
 
-def plain_dump(server: Server, name: str) -> list[str]:
-    """Return what pg_dump says of a database, rows in an order of their own."""
-    program = dump_programs(server.major, server.major).path("pg_dump")
+def plain_dump(server: Server, name: str, by: int | None = None) -> list[str]:
+    """Return what pg_dump says of a database, rows in an order of their own.
+
+    `by` is the major version of pg_dump, else it is the server's.
+    """
+    program = dump_programs(server.major, by or server.major).path("pg_dump")
     done = subprocess.run(
         [program, "-h", server.socket, "-p", str(server.port), "-U", "postgres", "--", name],
         capture_output=True,

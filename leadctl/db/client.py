@@ -18,7 +18,6 @@ from leadctl.redact import scrub
 
 _NOT_FOR_CLIENTS = ("ENCRYPTION_", "DATABASE_URL", "DIRECT_URL", "BACKUP_", "LEADCTL_")
 _PIPE_BYTES = 1024 * 1024
-_ERROR_BYTES = 16 * 1024
 _ERRORS_SHOWN = 3
 _STOP_SECONDS = 5.0
 
@@ -29,6 +28,7 @@ class ClientProgram:
     def __init__(self, process: "subprocess.Popen[bytes]", messages: IO[bytes]) -> None:
         self._process = process
         self._messages = messages
+        self._seen = 0
         self.name = Path(str(process.args[0])).name  # type: ignore[index]
 
     @property
@@ -59,16 +59,29 @@ class ClientProgram:
 
     def errors(self) -> list[str]:
         """Return the errors that the program reported, without the rows that they may quote."""
-        self._messages.seek(0, os.SEEK_END)
-        self._messages.seek(max(0, self._messages.tell() - _ERROR_BYTES))
-        text = self._messages.read().decode(errors="replace")
+        self._messages.seek(0)
         # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows.
-        found = re.findall(rf"^{re.escape(self.name)}: (?:error|fatal): (.*)$", text, re.MULTILINE)
-        return [scrub(message.strip()) for message in found]
+        name = re.escape(self.name)
+        error = re.compile(rf"{name}:(?:<stdin>:\d+:)? (?:error|fatal):\s+(.*)", re.IGNORECASE)
+        lines = (line.decode(errors="replace") for line in self._messages)
+        return [scrub(found[1].strip()) for line in lines if (found := error.match(line))]
 
-    def failure(self, target: Target, otherwise: type[LeadctlError]) -> LeadctlError:
-        """Return the error that says why the program failed: the connection's, or `otherwise`."""
-        text = "; ".join(self.errors()[:_ERRORS_SHOWN])
+    def new_messages(self) -> list[str]:
+        """Return the whole lines that the program wrote to standard error since the last call."""
+        size = os.fstat(self._messages.fileno()).st_size
+        found = os.pread(self._messages.fileno(), size - self._seen, self._seen)
+        whole = found[: found.rfind(b"\n") + 1]
+        self._seen += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def failure(
+        self, target: Target, otherwise: type[LeadctlError], errors: Sequence[str] | None = None
+    ) -> LeadctlError:
+        """Return the error that says why the program failed: the connection's, or `otherwise`.
+
+        `errors` are those that matter, where not all do.
+        """
+        text = "; ".join((self.errors() if errors is None else errors)[:_ERRORS_SHOWN])
         return client_error(text, target) or otherwise(
             f"{self.name} on {target.describe()} failed: "
             f"{text or f'it ended with exit code {self._process.returncode}'}"

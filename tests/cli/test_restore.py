@@ -51,6 +51,7 @@ def test_over_a_database(leadctl: Restore, leadconnector: Prepared) -> None:
     with leadconnector.server.connect(leadconnector.name):  # a session is in the way
         outcome = leadctl("restore", "--yes", "-o", "json")
     assert outcome.code == 0, outcome.err
+    assert "Migrations of leadconnector: 2 applied." in outcome.err
     assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
     journal = leadconnector.query("DELETE FROM leadctl.run WHERE command = 'restore' RETURNING id")
     assert len(journal) == 1
@@ -262,9 +263,95 @@ def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> N
         server.drop(name)
 
 
+def test_all_rows_into_a_fresh_schema(
+    prepared: Callable[[str], Prepared], cli: Cli, env: dict[str, str]
+) -> None:
+    app = prepared("viralmommy")
+    cli("seed", "--app", "viralmommy", "--bulk", "2000", "--yes", url=app.url, env=env)
+    app.query("CREATE TABLE numbered (id serial PRIMARY KEY, self int REFERENCES numbered)")
+    app.query("INSERT INTO numbered (self) SELECT n FROM generate_series(1, 50) n")
+    assert cli("backup", "--app", "viralmommy", url=app.url, env=env).code == 0
+    tables = [
+        name
+        for (name,) in app.query(
+            "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+        )
+    ]
+    content = {table: app.query(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} t")
+               for table in tables}  # fmt: skip
+    app.query(f"TRUNCATE {', '.join(t for t in tables if t != 'alembic_version')} RESTART IDENTITY")
+    assert cli("restore", "--data-only", "--app", "viralmommy", url=app.url, env=env).code == 5
+    outcome = cli("restore", "--data-only", "--yes", "--app", "viralmommy", url=app.url, env=env)
+    assert outcome.code == 0, outcome.err
+    for table, before in content.items():
+        after = app.query(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {table} t")
+        assert after == before, table
+    assert app.query("INSERT INTO numbered DEFAULT VALUES RETURNING id") == [(51,)]
+
+
+def test_the_schema_alone(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    new = f"{leadconnector.name}_new"
+    assert leadctl("restore", "--into", new, "--schema-only", "--jobs", "1").code == 0
+    with leadconnector.server.connect(new) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    assert revision in leadconnector.query("SELECT version_num FROM alembic_version")
+
+    def schema(name: str) -> list[str]:
+        lines = plain_dump(leadconnector.server, name)
+        return [line for line in lines if line.startswith(("CREATE", "ALTER", "    ADD"))]
+
+    assert schema(new) == schema(leadconnector.name)
+
+
+def test_the_old_database_may_go(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    kept = leadctl("restore", "--yes", "-o", "json").json["previous"]
+    outcome = leadctl("restore", "--yes", "--drop-old", "-o", "json")
+    assert (outcome.code, outcome.json["previous"]) == (0, None)
+    assert kept in outcome.err
+    assert left_by_restores(leadconnector) == [kept]
+
+
+def test_identity_and_journal_survive(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    leadctl("db", "environment", "staging")
+    leadctl("migrate", "--steps", "1")
+    leadconnector.query(
+        "INSERT INTO leadctl.run (command, run_by, session, session_start) VALUES ('x', 'y', 1, now())"
+    )
+    identity = leadconnector.query("SELECT * FROM leadctl.identity")
+    runs = leadconnector.query("SELECT * FROM leadctl.run ORDER BY id")
+    assert leadctl("restore", "--yes").code == 0
+    assert leadconnector.query("SELECT * FROM leadctl.identity") == identity
+    found = leadconnector.query("SELECT * FROM leadctl.run ORDER BY id")
+    assert (found[:-1], found[-1][1]) == (runs, "restore")
+
+
+def test_a_dry_run_is_the_whole_preflight(
+    leadctl: Restore, leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    path = Path(leadctl("backup", "-o", "json").json["path"])
+    assert leadctl("restore", "--dry-run").code == 0
+    assert leadctl("restore", "--dry-run", BACKUP_IDENTITY_FILE="").code == 3
+    (path / "globals.sql.zst.age").write_bytes(b"")
+    outcome = leadctl("restore", "--dry-run")
+    assert (outcome.code, "damaged" in outcome.err) == (1, True)
+    assert left_by_restores(leadconnector) == []
+    assert env
+
+
 def test_flags_that_exclude_each_other(leadctl: Restore) -> None:
     leadctl("backup")
-    assert leadctl("restore", "--table", "users", "--into", "x").code == 2
+    for arguments in (
+        ["--table", "users", "--into", "x"],
+        ["--table", "users", "--data-only"],
+        ["--data-only", "--schema-only"],
+        ["--data-only", "--no-owner"],
+        ["--jobs", "0"],
+    ):
+        assert leadctl("restore", *arguments).code == 2, arguments
 
 
 def test_secrets_show_nowhere(leadctl: Restore, env: dict[str, str]) -> None:

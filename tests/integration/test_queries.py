@@ -49,6 +49,9 @@ PARAMETERS = {
     "names": ["users"],
     "session": 1,
     "tables": ["leads"],
+    "state_version": 1,
+    "identity": "00000000-0000-0000-0000-000000000000",
+    "created_at": "2026-01-31 00:00Z",
 }
 
 

@@ -1,17 +1,19 @@
 """`leadctl restore`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import BACKUP_FROM, BACKUP_IDENTITY, LOCK_TIMEOUT, LOCK_WAIT, Run, command
-from leadctl.errors import UsageError
+from leadctl.errors import LeadctlError, UsageError
 
 if TYPE_CHECKING:
     from leadctl.db.target import Target
     from leadctl.operations.guard import Consent
     from leadctl.operations.restore.load import Source as Loaded
+    from leadctl.operations.restore.source import Restorable
 
 Source = Annotated[
     str,
@@ -41,6 +43,25 @@ def restore(
             show_envvar=False,
         ),
     ] = None,
+    data_only: Annotated[
+        bool,
+        typer.Option(
+            "--data-only",
+            help="Bring back the rows of all tables, into the tables that are there.",
+            show_envvar=False,
+        ),
+    ] = False,
+    schema_only: Annotated[
+        bool, typer.Option("--schema-only", help="Restore no rows.", show_envvar=False)
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=1, help="Connections that load.", show_envvar=False),
+    ] = 2,
+    drop_old: Annotated[
+        bool,
+        typer.Option("--drop-old", help="Drop the database that was replaced.", show_envvar=False),
+    ] = False,
     no_owner: Annotated[
         bool,
         typer.Option(
@@ -56,55 +77,102 @@ def restore(
     """Restore a backup: into a new database, compared, then put in the old one's place.
 
     Until that last moment the database is as it was; then it is kept under another name. A
-    protected database wants its name by --confirm.
+    protected database wants its name by --confirm. What pg_dump made restores, too: a script, an
+    archive, a folder, compressed or not.
 
     \b
     leadctl restore latest --into shop_yesterday
     leadctl restore --table orders --table order_items
+    leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """  # noqa: D301 - Click reads the character itself
-    from leadctl.operations.backup.configured import folder_of, identities_of
-    from leadctl.operations.restore.load import Source as Loaded
-    from leadctl.operations.restore.restore import plan
+    from leadctl.operations.restore.foreign import is_foreign
+    from leadctl.operations.restore.restore import plan, preflight
     from leadctl.operations.restore.restore import restore as operation
+    from leadctl.operations.restore.source import Loading
     from leadctl.render.views.restore import plan as plan_view
     from leadctl.render.views.restore import restored as view
 
-    found = folder_of(run.settings).find(backup)
-    source = Loaded(found, identities_of(run.settings))
     target = run.target()
     consent = run.consent(yes=yes, confirm=confirm)
-    if table:
-        if into or no_owner:
+    if table or data_only:
+        if into or no_owner or schema_only or (table and data_only):
             raise UsageError(
-                "--table brings rows back into the tables that are there.",
-                hint="Leave out --into and --no-owner, or --table.",
+                "--table and --data-only bring rows back into the tables that are there.",
+                hint="Leave out --into, --no-owner and --schema-only, and give one of the two.",
             )
-        _tables(run, target, source, table, consent, dry_run=dry_run)
+        if is_foreign(Path(backup)):
+            raise UsageError(
+                "Single tables come back from backups of leadctl's own.",
+                hint="Restore the file beside the database with --into, and copy what is needed.",
+            )
+        _tables(run, target, backup, table or [], consent, dry_run=dry_run)
         return
     target = target.on(into) if into else target
+    source = _source(run, backup, target.schema)
     planned = plan(target, source)
     if dry_run:
         run.emit(planned, plan_view)
+        preflight(source, planned, owners=not no_owner)
         return
     run.show(planned, plan_view)
+    loading = Loading(
+        run.narrate,
+        run.console.progress,
+        owners=not no_owner,
+        rows=not schema_only,
+        jobs=jobs,
+    )
     result = operation(
         target,
         source,
         consent,
+        loading,
         app=run.app.name,
         new=into is not None,
-        owners=not no_owner,
+        drop_old=drop_old,
         lock_wait=run.settings.lock_wait,
-        narrate=run.narrate,
-        progress=run.console.progress,
     )
     run.emit(result, view)
+    if result.revision is not None:
+        _say_migrations(run, target)
+
+
+def _say_migrations(run: Run, target: "Target") -> None:
+    """Say how the restored schema stands to the revisions that are here."""
+    from leadctl.operations.migrate.status import RevisionState, status
+
+    try:
+        found = status(target, run.app)
+    except LeadctlError as error:
+        run.narrate(f"Migrations: {error.message}")
+        return
+    counted = {state.value: found.count(state) for state in RevisionState}
+    said = ", ".join(f"{count} {state}" for state, count in counted.items() if count)
+    run.narrate(f"Migrations of {found.app}: {said}. See: leadctl migrate status")
+
+
+def _source(run: Run, backup: str, schema: str) -> "Restorable":
+    """Return what is to be restored: a file or folder where there is one, else a backup."""
+    from leadctl.operations.backup.configured import identities_of
+    from leadctl.operations.restore.foreign import is_foreign, open_foreign
+
+    path = Path(backup).expanduser()
+    if backup != "latest" and is_foreign(path):
+        return open_foreign(path, identities_of(run.settings), schema)
+    return _stored(run, backup)
+
+
+def _stored(run: Run, backup: str) -> "Loaded":
+    from leadctl.operations.backup.configured import folder_of, identities_of
+    from leadctl.operations.restore.load import Source as Loaded
+
+    return Loaded(folder_of(run.settings).find(backup), identities_of(run.settings))
 
 
 def _tables(
     run: Run,
     target: "Target",
-    source: "Loaded",
+    backup: str,
     tables: list[str],
     consent: "Consent",
     *,
@@ -115,7 +183,7 @@ def _tables(
 
     result = restore_tables(
         target,
-        source,
+        _stored(run, backup),
         tables,
         consent,
         app=run.app.name,

@@ -59,10 +59,7 @@ class Snapshot:
 
     def tables(self) -> tuple[TableFacts, ...]:
         """Count the rows of every table that is dumped."""
-        return tuple(
-            TableFacts(row["name"], self._count(row["name"]), row["bytes"])
-            for row in self._rows("tables")
-        )
+        return count_tables(self.connection)
 
     def materialized_views(self) -> tuple[str, ...]:
         """The materialized views that have rows."""
@@ -86,9 +83,7 @@ class Snapshot:
 
     def database(self) -> DatabaseFacts:
         """What a dump does not hold of the database itself."""
-        (row,) = self._rows("database")
-        lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
-        return DatabaseFacts(**{**row, **lists})
+        return read_database(self.connection)
 
     def system_identifier(self) -> str | None:
         """The cluster's identifier; None where this role may not read it."""
@@ -119,21 +114,27 @@ class Snapshot:
             "SELECT to_regclass(%s) IS NOT NULL", (name,)
         ).fetchone() == (True,)
 
-    def _count(self, table: str) -> int:
-        # The name is as the server quoted it when the catalog was read.
-        query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.SQL(table))
-        row = self.connection.execute(query).fetchone()
-        return int(row[0]) if row else 0
-
     def _column(self, name: str) -> tuple[Any, ...]:
-        return tuple(value for (value,) in self.connection.execute(self._sql(name)))
+        query = _QUERIES.get(name, self.connection.info.server_version)
+        return tuple(value for (value,) in self.connection.execute(query))
 
     def _rows(self, name: str) -> list[Mapping[str, Any]]:
-        with self.connection.cursor(row_factory=dict_row) as cursor:
-            return list(cursor.execute(self._sql(name)))
+        return _rows(self.connection, name)
 
-    def _sql(self, name: str) -> str:
-        return _QUERIES.get(name, self.connection.info.server_version)
+
+def count_tables(connection: Connection) -> tuple[TableFacts, ...]:
+    """Count the rows of every table that a dump holds."""
+    return tuple(
+        TableFacts(row["name"], _count(connection, row["name"]), row["bytes"])
+        for row in _rows(connection, "tables")
+    )
+
+
+def read_database(connection: Connection) -> DatabaseFacts:
+    """Read what a dump does not hold of the database itself."""
+    (row,) = _rows(connection, "database")
+    lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+    return DatabaseFacts(**{**row, **lists})
 
 
 def not_valid(connection: Connection) -> tuple[str, ...]:
@@ -172,3 +173,15 @@ def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
                 standby=row["standby"],
                 database_bytes=row["database_bytes"],
             )
+
+
+def _count(connection: Connection, table: str) -> int:
+    # The name is as the server quoted it when the catalog was read.
+    query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.SQL(table))
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _rows(connection: Connection, name: str) -> list[Mapping[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(_QUERIES.get(name, connection.info.server_version)))

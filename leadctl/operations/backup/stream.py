@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ _LEVEL = 2
 """A third less work than level 3, and still smaller than what pg_dump's gzip makes."""
 _THREADS = 2
 _CHUNK = 1024 * 1024
+_SLICE = 16 * 1024
+"""What is decompressed at once of a file whose maker is not known."""
 
 
 class Readable(Protocol):
@@ -106,9 +109,14 @@ def unpack_file(path: Path, name: Path, identities: Sequence[Any], sink: Writabl
 
     Raises as `unpack` does.
     """
-    compressed = ".zst" in name.suffixes[-2:]
-    guarded = _Guarded(_decompressor(sink) if compressed else sink)
-    _read(path, identities, guarded, encrypted=is_encrypted(name))
+    suffixes = name.suffixes[-2:]
+    if ".zst" in suffixes:
+        sink = _Members(sink, _zstd_member)
+    elif ".gz" in suffixes:
+        sink = _Members(sink, _gzip_member)
+    _read(path, identities, _Guarded(sink), encrypted=is_encrypted(name))
+    if isinstance(sink, _Members) and not sink.ended:
+        raise BackupDamaged(f"{path} is cut short: what is compressed in it does not end.")
 
 
 def _decompressor(sink: Any) -> Any:
@@ -128,7 +136,7 @@ def _read(path: Path, identities: Sequence[Any], sink: "_Guarded", *, encrypted:
             else:
                 while chunk := file.read(_CHUNK):
                     sink.write(chunk)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, zlib.error) as error:
         raise BackupDamaged(f"{path} cannot be decompressed: {error}") from None
 
 
@@ -288,3 +296,38 @@ class _Opened(_Guarded):
                 f"This is {found.file} of the backup {found.backup}, not {self._expected.file} "
                 f"of {self._expected.backup}: the files of two backups were swapped."
             )
+
+
+class _Members:
+    """Takes what is compressed, one member or frame after another, and hands on what it was."""
+
+    def __init__(self, sink: Writable, begin: Callable[[], Any]) -> None:
+        self._sink = sink
+        self._begin = begin
+        self._member = begin()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last member came to its end."""
+        return bool(self._member.eof)
+
+    def write(self, data: bytes) -> int:
+        """Decompress the data, in pieces, so that much of the same does not fill the memory."""
+        for start in range(0, len(data), _SLICE):
+            left = data[start : start + _SLICE]
+            while left:
+                if self._member.eof:
+                    self._member = self._begin()
+                self._sink.write(self._member.decompress(left))
+                left = self._member.unused_data
+        return len(data)
+
+
+def _gzip_member() -> Any:
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+
+def _zstd_member() -> Any:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()

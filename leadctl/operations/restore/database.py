@@ -40,14 +40,15 @@ def maintenance(target: Target) -> Iterator[Connection]:
 
 @contextmanager
 def scratch_database(
-    target: Target, name: str, facts: DatabaseFacts, narrate: Narrate
+    target: Target, name: str, facts: DatabaseFacts | None, narrate: Narrate
 ) -> Iterator[Connection]:
     """Make an empty database on the target's server; drop it again where the block fails.
 
     One that a killed run left is dropped first.  Yields the connection that it was made by.
     """
     with maintenance(target) as connection:
-        drop_database(connection, name)
+        if drop_database(connection, name):
+            narrate(f"Removed the database {name}, which a run that was ended had left.")
         try:
             create_database(connection, name, facts, narrate)
             yield connection
@@ -70,16 +71,21 @@ def _drop_soon(target: Target, name: str) -> None:
 
 
 def create_database(
-    connection: Connection, name: str, facts: DatabaseFacts, narrate: Narrate
+    connection: Connection, name: str, facts: DatabaseFacts | None, narrate: Narrate
 ) -> None:
     """Create an empty database with the encoding and locale of the original.
 
-    Where the server does not have that locale, the server's own is taken, and said.  Raises
-    InsufficientPrivilege.
+    Where nothing is known of that, or the server does not have the locale, the server's own is
+    taken; the latter is said.  Raises InsufficientPrivilege.
     """
+    plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
     identifier = sql.Identifier(name)
+    if facts is None:
+        creation = plain.format(identifier, sql.Literal("UTF8"))
+    else:
+        creation = _creation(name, facts)
     try:
-        connection.execute(_creation(name, facts))
+        connection.execute(creation)
     except psycopg.errors.InsufficientPrivilege:
         raise InsufficientPrivilege(
             f"The role {connection.info.user} may not create the database {name}.",
@@ -90,11 +96,12 @@ def create_database(
         psycopg.errors.WrongObjectType,
         psycopg.errors.FeatureNotSupported,
     ) as error:
+        if facts is None:
+            raise
         narrate(
             f"This server does not have the locale {facts.locale or facts.collate} "
             f"({error.diag.message_primary}); its own is taken."
         )
-        plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
         connection.execute(plain.format(identifier, sql.Literal(facts.encoding)))
 
 
@@ -113,11 +120,13 @@ def configure_database(
             narrate(f"Left out: {text} ({error.diag.message_primary})")
 
 
-def drop_database(connection: Connection, name: str) -> None:
-    """Drop a database, whoever is connected; nothing where it does not exist."""
-    connection.execute(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    )
+def drop_database(connection: Connection, name: str) -> bool:
+    """Drop a database, whoever is connected; return whether it was there."""
+    try:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    except psycopg.errors.InvalidCatalogName:
+        return False
+    return True
 
 
 def _creation(name: str, facts: DatabaseFacts) -> sql.Composed:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from leadctl.db.binaries import dump_programs
 from leadctl.errors import RestoreFailed
 from leadctl.operations.backup.manifest import ARCHIVE
-from leadctl.operations.restore.load import Source
+
+if TYPE_CHECKING:
+    from leadctl.operations.restore.load import Source
 
 _COPY = re.compile(rb"COPY (?P<table>.+) \((?P<columns>.*)\) FROM stdin;\n")
 _END = b"\\.\n"
@@ -31,7 +33,7 @@ class TableRows:
     chunks: Iterator[bytes]
 
 
-def rows_of(source: Source, tables: Sequence[str]) -> Iterator[TableRows]:
+def rows_of(source: "Source", tables: Sequence[str]) -> Iterator[TableRows]:
     """Read the rows of tables from a backup; what others it reads over is not decoded.
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
@@ -71,7 +73,7 @@ def rows_of(source: Source, tables: Sequence[str]) -> Iterator[TableRows]:
 class _Feeder(threading.Thread):
     """Writes the archive to pg_restore, while its output is read."""
 
-    def __init__(self, source: Source, pipe: IO[bytes]) -> None:
+    def __init__(self, source: "Source", pipe: IO[bytes]) -> None:
         super().__init__(daemon=True)
         self._source = source
         self._pipe = pipe

@@ -1,35 +1,37 @@
 """Loading a backup into an empty database, with no plaintext of its rows on disk.
 
-Tables and their rows first, streamed from the archive; then, from the small schema-only archive
-and in parallel, indexes, constraints and triggers, so that none of them acts on the rows.
+Tables and their rows come first, streamed from the archive.  Indexes are made from the small
+schema-only archive: those of a table as soon as it has its rows, on other connections.  Foreign
+keys, triggers and the rest follow when all rows are there, in parallel.
 """
 
-import sys
+import re
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
 from psycopg import errors, sql
 
-from leadctl.db.binaries import Binaries, dump_programs
-from leadctl.db.client import ClientProgram, running
+from leadctl.db.binaries import dump_programs
+from leadctl.db.client import ClientProgram
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import BackupDamaged, InvalidIdentity, RestoreFailed
-from leadctl.operations.backup.folder import StoredBackup
+from leadctl.operations.backup.archive import Nothing
+from leadctl.operations.backup.folder import StoredBackup, reading
 from leadctl.operations.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.operations.backup.stream import Label, is_encrypted, unpack
-from leadctl.operations.progress import Progress
+from leadctl.operations.backup.verify import check_bytes
+from leadctl.operations.restore.compare import compare
+from leadctl.operations.restore.entries import Entry, list_entries, parse_entries
+from leadctl.operations.restore.extract import rows_of
+from leadctl.operations.restore.indexes import IndexBuilder
+from leadctl.operations.restore.pg_restore import SHARES_OPEN_FILES, PgRestore, Pipe
+from leadctl.operations.restore.source import Comparison, Loading, Origin
 
-_JOBS = 2 if sys.platform == "linux" else 1
-"""Each job opens the file anew; only Linux gives an open file without a name a position each."""
-_TRANSACTION_TIMEOUT_SINCE = 17
-_HARMLESS = 'unrecognized configuration parameter "transaction_timeout"'
-"""What a pg_restore of 17 or newer sets, and an older server does not know."""
-
-Narrate = Callable[[str], None]
+_TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
 
 
 @dataclass(frozen=True)
@@ -59,103 +61,163 @@ class Source:
                 f"{path} holds {found:,} bytes, and the manifest says {file.raw_bytes:,}."
             )
 
+    def origin(self) -> Origin:
+        """Return what the manifest says.  Raises BackupDamaged."""
+        manifest = self.backup.manifest
+        return Origin(
+            name=manifest.id,
+            made_at=manifest.snapshot_at,
+            database=manifest.database,
+            schema=manifest.schema,
+            revision=manifest.revision,
+            server_major=int(manifest.server_version.partition(".")[0]),
+            rows=manifest.rows,
+            bytes=manifest.database_bytes,
+            extensions=tuple(extension.name for extension in manifest.extensions),
+            roles=(manifest.settings.owner, *manifest.roles),
+            settings=manifest.settings,
+        )
 
-def load(
-    source: Source,
-    target: Target,
-    *,
-    owners: bool,
-    narrate: Narrate,
-    progress: Progress,
-) -> None:
+    def held(self) -> AbstractContextManager[None]:
+        """Keep prune from the backup."""
+        return reading(self.backup)
+
+    def check(self) -> None:
+        """Compare every byte with its hash, and look for the key and the program that read it.
+
+        Raises BackupDamaged, InvalidIdentity, MissingClient.
+        """
+        for check in check_bytes(self.backup):
+            if not check.ok:
+                raise BackupDamaged(
+                    f"The backup {self.backup.id} is damaged: {check.what}: {check.message}.",
+                    hint="Take another: leadctl backup list",
+                )
+        dump_programs(self.backup.client_major, self.backup.client_major)
+        self.unpack(SCHEMA, Nothing())
+
+    def load(self, target: Target, loading: Loading) -> None:
+        """Load the backup into the target's database, which is empty."""
+        load(self, target, loading)
+
+    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
+        """Compare rows, large objects, validity and revision with the manifest."""
+        manifest = self.backup.manifest
+        checks = tuple(compare(connection, manifest, rows=rows))
+        return Comparison(
+            rows=manifest.rows if rows else 0,
+            tables=len(manifest.tables),
+            revision=manifest.revision,
+            checks=checks,
+        )
+
+
+def load(source: Source, target: Target, loading: Loading) -> None:
     """Load a backup into the target's database, which is empty.
 
-    `owners` sets owners and grants as they were; their roles must exist.  Raises RestoreFailed,
-    BackupDamaged, InvalidIdentity, MissingClient, and what connecting raises.
+    Raises RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and what connecting
+    raises.
     """
+    jobs = loading.jobs if SHARES_OPEN_FILES else 1
     # Without a name from the start, so that a killed run leaves nothing.
     with tempfile.TemporaryFile() as schema:
         source.unpack(SCHEMA, schema)
         schema.flush()
+        restore = _program(source, target, owners=loading.owners)
+        if loading.rows:
+            left = _load_rows(restore, source, schema, loading, jobs)
+        else:
+            left = []
+            with restore.on_file(schema, "--section=pre-data") as program:
+                restore.check(program)
+            _copy_records(source, target)
+        loading.narrate("Making indexes, constraints and triggers.")
+        arguments = ("--section=post-data", f"--jobs={jobs}")
+        with restore.on_file(schema, *arguments, entries=left) as program:
+            restore.check(program)
+    if loading.rows:
         with connect(target, "restore") as connection:
-            major = connection.info.server_version // 10000
-        loader = _Loader(target, _programs(source, major), major, owners)
-        narrate("Loading the rows.")
-        loader.stream(source, progress)
-        narrate("Making indexes, constraints and triggers.")
-        loader.finish(schema)
+            _refresh(connection, source.backup.manifest.materialized_views)
+
+
+def _load_rows(
+    restore: PgRestore, source: Source, schema: IO[bytes], loading: Loading, jobs: int
+) -> list[str]:
+    """Load tables and rows, and make indexes meanwhile; return the entries that are left."""
+    with IndexBuilder(restore, schema, _entries(restore, schema), jobs - 1) as builder:
+        loading.narrate("Loading the rows.")
+        _stream(restore, source, builder, loading)
+        return builder.finish()
+
+
+def _copy_records(source: Source, target: Target) -> None:
+    """Copy what leadctl and Alembic record of the schema: it goes with the schema."""
+    manifest = source.backup.manifest
+    records = {"leadctl.identity", "leadctl.migration"}
+    found = [
+        table.name
+        for table in manifest.tables
+        if table.name in records or table.name == f"{manifest.schema}.{manifest.version_table}"
+    ]
+    if not found:
+        return
     with connect(target, "restore") as connection:
-        _refresh(connection, source.backup.manifest.materialized_views)
+        for rows in rows_of(source, found):
+            # Both are as pg_dump quoted them.
+            query = sql.SQL("COPY {} ({}) FROM STDIN").format(
+                sql.SQL(rows.table), sql.SQL(rows.columns)
+            )
+            with connection.cursor().copy(query) as copy:
+                for chunk in rows.chunks:
+                    copy.write(chunk)
 
 
-def _programs(source: Source, server_major: int) -> Binaries:
+def _program(source: Source, target: Target, *, owners: bool) -> PgRestore:
+    with connect(target, "restore") as connection:
+        major = connection.info.server_version // 10000
     # An archive is read by the version that wrote it and by newer ones.
     made_by = source.backup.client_major
-    return dump_programs(made_by, max(made_by, server_major))
+    return PgRestore(target, dump_programs(made_by, max(made_by, major)), major, owners)
 
 
-@dataclass(frozen=True)
-class _Loader:
-    """pg_restore on one database."""
-
-    target: Target
-    programs: Binaries
-    server_major: int
-    owners: bool
-
-    def stream(self, source: Source, progress: Progress) -> None:
-        """Load tables and rows from the archive.  Raises RestoreFailed, or why it is unreadable."""
-        path = self.programs.path("pg_restore")
-        arguments = [*self._arguments(), "--section=pre-data", "--section=data"]
-        with running(self.target, path, arguments, stdin=True) as program:
-            with suppress(BrokenPipeError):  # pg_restore ended early, and says why
-                source.unpack(ARCHIVE, _Pipe(program.stdin, progress))
-                program.stdin.close()
-            self._check(program)
-
-    def finish(self, schema: IO[bytes]) -> None:
-        """Make what follows the rows, from the schema-only archive.  Raises RestoreFailed."""
-        path, handle = self.programs.path("pg_restore"), schema.fileno()
-        arguments = [
-            *self._arguments(),
-            "--section=post-data",
-            f"--jobs={_JOBS}",
-            f"/dev/fd/{handle}",
-        ]
-        with running(self.target, path, arguments, keep=(handle,)) as program:
-            self._check(program)
-
-    def _arguments(self) -> list[str]:
-        owners = [] if self.owners else ["--no-owner", "--no-privileges"]
-        role = [f"--role={self.target.role}"] if self.target.role else []
-        return [*owners, *role, *([] if self._tolerates else ["--exit-on-error"])]
-
-    @property
-    def _tolerates(self) -> bool:
-        newer = self.programs.major >= _TRANSACTION_TIMEOUT_SINCE
-        return newer and self.server_major < _TRANSACTION_TIMEOUT_SINCE
-
-    def _check(self, program: ClientProgram) -> None:
-        if program.wait() == 0:
-            return
-        harmless = self._tolerates and all(_HARMLESS in error for error in program.errors())
-        if not harmless:
-            raise program.failure(self.target, RestoreFailed)
+def _entries(restore: PgRestore, schema: IO[bytes]) -> list[Entry]:
+    schema.seek(0)
+    handle = schema.fileno()
+    program = restore.programs.path("pg_restore")
+    return parse_entries(list_entries(program, f"/dev/fd/{handle}", keep=[handle]))
 
 
-class _Pipe:
-    """The standard input of pg_restore, with progress."""
+def _stream(restore: PgRestore, source: Source, builder: IndexBuilder, loading: Loading) -> None:
+    """Load tables and rows from the archive.  Raises RestoreFailed, or why it is unreadable."""
+    sections = ("--section=pre-data", "--section=data", "--verbose")
+    with restore.reading(*sections) as program:
+        with suppress(BrokenPipeError):  # pg_restore ended early, and says why
+            loaded = _LoadedTables(program)
 
-    def __init__(self, pipe: Any, progress: Progress) -> None:
-        self._pipe = pipe
-        self._progress = progress
-        self._bytes = 0
+            def tick(done: int) -> None:
+                loading.megabytes(done)
+                for table in loaded.new():
+                    builder.table_loaded(table)
 
-    def write(self, data: bytes) -> int:
-        self._pipe.write(data)
-        self._bytes += len(data)
-        self._progress(self._bytes // 2**20, 0, "MiB")
-        return len(data)
+            source.unpack(ARCHIVE, Pipe(program.stdin, tick))
+            program.stdin.close()
+        restore.check(program)
+
+
+class _LoadedTables:
+    """Reads from pg_restore's messages which tables have all their rows."""
+
+    def __init__(self, program: ClientProgram) -> None:
+        self._program = program
+        self._current: str | None = None
+
+    def new(self) -> Iterator[str]:
+        """Return those since the last call; any message ends the table before it."""
+        for message in self._program.new_messages():
+            if self._current:
+                yield self._current
+            found = _TABLE_BEGINS.search(message)
+            self._current = found[1] if found else None
 
 
 def _refresh(connection: Connection, views: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from leadctl.operations.backup.verify import Rehearsal, VerifyCheck
 from leadctl.operations.restore.compare import check_indexes, compare
 from leadctl.operations.restore.database import drop_database, scratch_database
 from leadctl.operations.restore.load import Source, load
+from leadctl.operations.restore.source import Loading
 
 
 def rehearse(
@@ -27,13 +28,8 @@ def rehearse(
         with scratch_database(
             rehearsal.target, name, backup.manifest.settings, rehearsal.narrate
         ) as connection:
-            load(
-                Source(backup, identities),
-                scratch,
-                owners=False,
-                narrate=rehearsal.narrate,
-                progress=rehearsal.progress,
-            )
+            loading = Loading(rehearsal.narrate, rehearsal.progress, owners=False)
+            load(Source(backup, identities), scratch, loading)
             with connect(scratch, "verify") as restored:
                 checks = [
                     VerifyCheck("restore", True, "restored without an error"),

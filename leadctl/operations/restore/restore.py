@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,29 +14,28 @@ from leadctl.db.lock import schema_lock
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import (
-    BackupDamaged,
     DatabaseExists,
+    InsufficientPrivilege,
     MissingExtension,
     MissingRole,
+    OlderServer,
     RestoreFailed,
     UnknownDatabase,
 )
-from leadctl.operations.backup.folder import reading
-from leadctl.operations.backup.verify import VerifyCheck, check_bytes
+from leadctl.operations.backup.snapshot import read_database
+from leadctl.operations.backup.verify import VerifyCheck
 from leadctl.operations.guard import Consent, permit, protection
-from leadctl.operations.progress import Progress
-from leadctl.operations.restore.compare import compare
+from leadctl.operations.restore.carry_over import carry_over
 from leadctl.operations.restore.database import (
     configure_database,
+    drop_database,
     maintenance,
     scratch_database,
 )
-from leadctl.operations.restore.load import Source, load
+from leadctl.operations.restore.source import Comparison, Loading, Narrate, Origin, Restorable
 from leadctl.operations.restore.swap import restore_lock, swap
 
 _QUERIES = beside(__file__, "restore.sql")
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,12 @@ class RestorePlan:
     """What a restore would do."""
 
     backup: str
+    """Its id, or the path of a file."""
     made_at: datetime
-    source_database: str
+    source_database: str | None
     revision: str | None
-    rows: int
+    rows: int | None
+    """None where the file does not say it before it is loaded."""
     bytes: int
     """Of the database when it was backed up: about what the restored one will take."""
     database: str
@@ -56,8 +57,14 @@ class RestorePlan:
     """Whether there is one of that name, with tables in it."""
     protected: str | None
     """Why that one is protected, where it is."""
+    made_on: int | None
+    """The major version of the server that was backed up; None where the file does not say it."""
+    server: int
+    """The major version of this server."""
     missing_extensions: tuple[str, ...]
     missing_roles: tuple[str, ...]
+    missing_privilege: str | None
+    """What this role may not do and must."""
 
 
 @dataclass(frozen=True)
@@ -76,89 +83,98 @@ class RestoreResult:
     duration_ms: int
 
 
-def plan(target: Target, source: Source) -> RestorePlan:
+def plan(target: Target, source: Restorable) -> RestorePlan:
     """Say what a restore over the target's database would do; changes nothing.
 
     Raises BackupDamaged, and what connecting raises.
     """
-    manifest = source.backup.manifest
     with maintenance(target) as connection:
-        protected, replaces = _existing(target)
-        return RestorePlan(
-            backup=manifest.id,
-            made_at=manifest.snapshot_at,
-            source_database=manifest.database,
-            revision=manifest.revision,
-            rows=manifest.rows,
-            bytes=manifest.database_bytes,
-            database=target.database,
-            replaces=replaces,
-            protected=protected,
-            missing_extensions=_missing(
-                connection, "missing_extensions", [e.name for e in manifest.extensions]
-            ),
-            missing_roles=_missing(
-                connection, "missing_roles", [manifest.settings.owner, *manifest.roles]
-            ),
-        )
+        return _plan(target, source.origin(), connection)
+
+
+def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
+    protected, replaces = _existing(target)
+    return RestorePlan(
+        backup=origin.name,
+        made_at=origin.made_at,
+        source_database=origin.database,
+        revision=origin.revision,
+        rows=origin.rows,
+        bytes=origin.bytes,
+        database=target.database,
+        replaces=replaces,
+        protected=protected,
+        made_on=origin.server_major,
+        server=connection.info.server_version // 10000,
+        missing_extensions=_missing(connection, "missing_extensions", origin.extensions),
+        missing_roles=_missing(connection, "missing_roles", origin.roles),
+        missing_privilege=_missing_privilege(connection, target.database),
+    )
 
 
 def restore(
     target: Target,
-    source: Source,
+    source: Restorable,
     consent: Consent,
+    loading: Loading,
     *,
     app: str,
     new: bool,
-    owners: bool,
+    drop_old: bool,
     lock_wait: float,
-    narrate: Narrate,
-    progress: Progress,
 ) -> RestoreResult:
     """Restore a backup as the target's database; an existing one is kept under another name.
 
     It is loaded into a database of its own, compared with the manifest, and takes its place in one
     transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
-    that is there.  `owners` restores owners and grants.  Raises Protected or NotConfirmed,
-    LockHeld, RestoreFailed, BackupDamaged, MissingExtension, MissingRole, DatabaseInUse, and what
-    connecting raises.
+    that is there; `drop_old` drops the one that was replaced.  Raises Protected or NotConfirmed,
+    LockHeld, DatabaseInUse, RestoreFailed, and what `preflight` and connecting raise.
     """
     began = time.monotonic()
-    manifest = source.backup.manifest
     name = target.database
-    with reading(source.backup), maintenance(target) as connection, restore_lock(connection, name):
+    with source.held(), maintenance(target) as connection, restore_lock(connection, name):
+        origin = source.origin()
         exists = _exists(connection, name)
-        _preflight(source, plan(target, source), owners=owners)
+        preflight(source, _plan(target, origin, connection), owners=loading.owners)
         if exists and new:
             raise DatabaseExists(
                 f"The database {name} is there already.", hint="Choose another name for --into."
             )
+        settings = origin.settings
         if exists:
             with connect(target, "restore") as existing:
                 if _has_tables(existing):
                     permit(existing, target, "restore", consent)
+                settings = settings or read_database(existing)
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
         with (
-            _migrations_held(target, lock_wait, narrate, exists=exists),
-            scratch_database(target, scratch, manifest.settings, narrate),
+            _migrations_held(target, lock_wait, loading.narrate, exists=exists),
+            scratch_database(target, scratch, settings, loading.narrate),
         ):
-            loaded = replace(target.on(scratch), schema=manifest.schema)
-            load(source, loaded, owners=owners, narrate=narrate, progress=progress)
-            checks = _checked(loaded, source)
-            _stay_protected(target, loaded, exists=exists)
-            if owners:
-                configure_database(connection, scratch, manifest.settings, narrate)
+            loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
+            source.load(loaded, loading)
+            compared = _checked(loaded, source, rows=loading.rows)
+            if exists:
+                carry_over(target, loaded)
+            if loading.owners and settings:
+                configure_database(connection, scratch, settings, loading.narrate)
+        kept = [kept for (kept,) in connection.execute(_sql(connection, "kept"), {"name": name})]
+        if kept:
+            loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
         previous = swap(connection, scratch, name, replace=exists)
+        if drop_old and previous and drop_database(connection, previous):
+            loading.narrate(f"Dropped {previous}, the old database.")
+            previous = None
     result = RestoreResult(
-        backup=manifest.id,
-        made_at=manifest.snapshot_at,
+        backup=origin.name,
+        made_at=origin.made_at,
         database=name,
         previous=previous,
-        revision=manifest.revision,
-        rows=manifest.rows,
-        tables=len(manifest.tables),
-        checks=checks,
+        revision=compared.revision,
+        rows=compared.rows,
+        tables=compared.tables,
+        checks=compared.checks,
         duration_ms=round((time.monotonic() - began) * 1000),
     )
     _journal(target, app, result)
@@ -174,14 +190,24 @@ def _existing(target: Target) -> tuple[str | None, bool]:
         return None, False
 
 
-def _preflight(source: Source, found: RestorePlan, *, owners: bool) -> None:
-    """Raise for what would stop the restore later: before anything is made."""
-    for check in check_bytes(source.backup):
-        if not check.ok:
-            raise BackupDamaged(
-                f"The backup {found.backup} is damaged: {check.what}: {check.message}.",
-                hint="Take another: leadctl backup list",
-            )
+def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
+    """Raise for what would stop the restore later: before anything is made.
+
+    Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
+    MissingRole, InsufficientPrivilege.
+    """
+    source.check()
+    if found.made_on is not None and found.made_on > found.server:
+        raise OlderServer(
+            f"{found.backup} is of PostgreSQL {found.made_on}, and this server is "
+            f"PostgreSQL {found.server}: what is newer cannot be loaded into what is older.",
+            hint=f"Restore on a server of PostgreSQL {found.made_on} or newer, with --url.",
+        )
+    if found.missing_privilege:
+        raise InsufficientPrivilege(
+            f"A restore makes a database and renames it, and this role {found.missing_privilege}.",
+            hint="Connect as the owner of the database, with CREATEDB.",
+        )
     if found.missing_extensions:
         raise MissingExtension(
             f"The server does not have what the backup needs: extension "
@@ -196,32 +222,17 @@ def _preflight(source: Source, found: RestorePlan, *, owners: bool) -> None:
         )
 
 
-def _checked(loaded: Target, source: Source) -> tuple[VerifyCheck, ...]:
+def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
     with connect(loaded, "restore") as connection:
-        checks = tuple(compare(connection, source.backup.manifest))
-        wrong = [f"{check.what}: {check.message}" for check in checks if check.ok is False]
+        compared = source.compare(connection, rows=rows)
+        wrong = [f"{check.what}: {check.message}" for check in compared.checks if check.ok is False]
         if wrong:
             raise RestoreFailed(
                 f"What was restored is not what was backed up: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
             )
         connection.execute("ANALYZE")
-    return checks
-
-
-def _stay_protected(target: Target, loaded: Target, *, exists: bool) -> None:
-    """Protect the restored database where the one that it replaces is protected."""
-    if not exists:
-        return
-    with connect(target, "restore", read_only=True) as connection:
-        old = state.read_identity(connection)
-    if old is None or not old.protected:
-        return
-    with connect(loaded, "restore") as connection:
-        state.ensure(connection, loaded)
-        found = state.read_identity(connection)
-        environment = (found.environment if found else None) or old.environment
-        state.write_identity(connection, environment, protected=True)
+    return compared
 
 
 @contextmanager
@@ -255,8 +266,17 @@ def _has_tables(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _missing(connection: Connection, query: str, names: list[str]) -> tuple[str, ...]:
-    rows = connection.execute(_sql(connection, query), {"names": names})
+def _missing_privilege(connection: Connection, database: str) -> str | None:
+    row = connection.execute(_sql(connection, "privileges"), {"name": database}).fetchone()
+    assert row is not None
+    may_create, may_rename = row
+    if not may_create:
+        return "may not create databases"
+    return None if may_rename else f"does not own {database}"
+
+
+def _missing(connection: Connection, query: str, names: Sequence[str]) -> tuple[str, ...]:
+    rows = connection.execute(_sql(connection, query), {"names": list(names)})
     return tuple(name for (name,) in rows)
 
 

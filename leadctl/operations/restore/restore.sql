@@ -30,6 +30,19 @@ SELECT unnest(%(names)s::text[]) EXCEPT SELECT name FROM pg_available_extensions
 -- versions: 15-
 SELECT unnest(%(names)s::text[]) EXCEPT SELECT rolname FROM pg_roles ORDER BY 1
 
+-- name: privileges
+-- what: May this role create databases, and rename this one where it is there?
+-- versions: 15-
+SELECT r.rolsuper OR r.rolcreatedb,
+    coalesce((SELECT r.rolsuper OR pg_has_role(d.datdba, 'USAGE')
+              FROM pg_database d WHERE d.datname = %(name)s), true)
+FROM pg_roles r WHERE r.rolname = current_user
+
+-- name: kept
+-- what: Which databases did earlier restores of this one replace and keep?
+-- versions: 15-
+SELECT datname FROM pg_database WHERE starts_with(datname, %(name)s || '_before_') ORDER BY 1
+
 -- name: lock
 -- what: Lets one restore of a database go on at a time; asked in the maintenance database.
 -- versions: 15-
@@ -82,3 +95,33 @@ WHERE attrelid = to_regclass(%(name)s) AND attnum > 0 AND NOT attisdropped
 SELECT tgname, tgenabled FROM pg_trigger
 WHERE tgrelid = to_regclass(%(name)s) AND NOT tgisinternal AND tgenabled <> 'D'
 ORDER BY tgname
+
+-- name: become
+-- what: Makes a restored database the one that it replaces.
+-- versions: 15-
+INSERT INTO leadctl.identity (state_version, id, environment, protected, created_at)
+VALUES (%(state_version)s, %(identity)s, %(environment)s, %(protected)s, %(created_at)s)
+ON CONFLICT (only_row) DO UPDATE SET id = excluded.id, environment = excluded.environment,
+    protected = excluded.protected, created_at = excluded.created_at
+
+-- name: columns_of_runs
+-- what: Which columns does the journal have?
+-- versions: 15-
+SELECT attname FROM pg_attribute
+WHERE attrelid = to_regclass('leadctl.run') AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+
+-- name: number_on_after_runs
+-- what: Lets the journal's next run have a number that none has.
+-- versions: 15-
+SELECT setval(pg_get_serial_sequence('leadctl.run', 'id'), coalesce(max(id), 0) + 1, false)
+FROM leadctl.run
+
+-- name: sequences_of_table
+-- what: Which sequences give a table's columns their numbers, and how far are they?
+-- versions: 15-
+SELECT seq.oid::regclass::text, a.attname, coalesce(pg_sequence_last_value(seq.oid), 0)
+FROM pg_depend d
+JOIN pg_class seq ON seq.oid = d.objid AND seq.relkind = 'S'
+JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+  AND d.deptype IN ('a', 'i') AND d.refobjid = to_regclass(%(name)s)

@@ -44,16 +44,15 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
     if not replace:
         _rename(connection, new, database)
         return None
-    suffix = f"_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    previous = database.encode()[: _NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
     for _ in range(_TRIES):
+        previous = _kept_name(database)
         try:
             with connection.transaction():
                 connection.execute(_sql(connection, "end_sessions"), {"name": database})
                 _rename(connection, database, previous)
                 _rename(connection, new, database)
             return previous
-        except psycopg.errors.ObjectInUse:
+        except (psycopg.errors.ObjectInUse, psycopg.errors.DuplicateDatabase):
             time.sleep(_PAUSE_SECONDS)
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
@@ -65,6 +64,11 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
         f"The database {database} has sessions that do not end.",
         hint="End them, or stop what connects anew, and restore again. Nothing was replaced.",
     )
+
+
+def _kept_name(database: str) -> str:
+    suffix = f"_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    return database.encode()[: _NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:

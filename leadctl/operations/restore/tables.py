@@ -17,7 +17,6 @@ from leadctl.db.journal import journaled
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
-from leadctl.operations.backup.folder import reading
 from leadctl.operations.guard import Consent, permit
 from leadctl.operations.restore.extract import rows_of
 from leadctl.operations.restore.load import Source
@@ -69,15 +68,18 @@ def restore_tables(
     lock_timeout: float,
     narrate: Narrate,
 ) -> RestoredTables:
-    """Bring back the rows of tables from a backup, in one transaction.
+    """Bring back the rows of tables from a backup, in one transaction; without names of all.
 
-    A dry run does it all, and rolls back.  `lock_timeout` is in seconds.  Raises TableNotInBackup,
-    NoPrimaryKey, RestoreFailed, BackupDamaged, and what the guard and connecting raise.
+    Sequences go on after the highest number that came back.  A dry run does it all, and rolls
+    back.  `lock_timeout` is in seconds.  Raises TableNotInBackup, NoPrimaryKey, RestoreFailed,
+    BackupDamaged, and what the guard and connecting raise.
     """
-    with reading(source.backup), connect(target, "restore") as connection:
+    with source.held(), connect(target, "restore") as connection:
+        source.check()
+        leaves = _leaves(connection, source, names or _all_tables(source))
         tables = [
             _Table(name, _key(connection, name), sql.Identifier(f"leadctl_rows_{number}"))
-            for number, name in enumerate(_leaves(connection, source, names))
+            for number, name in enumerate(leaves)
         ]
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
@@ -89,11 +91,25 @@ def restore_tables(
             columns = _stage(connection, source, tables)
             with _triggers_resting(connection, tables):
                 done = _merge_all(connection, tables, columns)
+            if not dry_run:  # a sequence is not rolled back
+                for table in tables:
+                    _advance_sequences(connection, table)
     result = RestoredTables(source.backup.id, target.database, dry_run, tuple(done))
     if not dry_run:
         with journaled(target, "restore", app) as entry:
             entry.note(backup=result.backup, tables=[table.name for table in tables])
     return result
+
+
+def _all_tables(source: Source) -> list[str]:
+    """Return the tables of a backup but those that record what the schema is."""
+    manifest = source.backup.manifest
+    version_table = f"{manifest.schema}.{manifest.version_table}"
+    return [
+        table.name
+        for table in manifest.tables
+        if table.name != version_table and not table.name.startswith("leadctl.")
+    ]
 
 
 def _leaves(connection: Connection, source: Source, names: Sequence[str]) -> list[str]:
@@ -152,6 +168,18 @@ def _stage(
             cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.staging))
             found[table.name] = [column.name for column in cursor.description or ()]
     return found
+
+
+def _advance_sequences(connection: Connection, table: _Table) -> None:
+    """Let the sequences of a table go on after the highest number in it; none goes back."""
+    found = connection.execute(_sql(connection, "sequences_of_table"), {"name": table.name})
+    for sequence, column, last in found.fetchall():
+        connection.execute(
+            sql.SQL("SELECT setval(%s, max({0})) FROM {1} HAVING max({0}) > %s").format(
+                sql.Identifier(column), sql.SQL(table.name)
+            ),
+            (sequence, last),
+        )
 
 
 @contextmanager

@@ -15,9 +15,10 @@ def plan(result: RestorePlan) -> list[Block]:
     pairs: list[tuple[str, Value]] = [
         ("Backup", result.backup),
         ("Made", result.made_at),
-        ("Of", f"{result.source_database}, {result.revision or 'no revision'}"),
-        ("Rows", result.rows),
+        ("Of", f"{result.source_database or 'unknown'}, {result.revision or 'no revision'}"),
+        ("Rows", "unknown until it is loaded" if result.rows is None else result.rows),
         ("Takes about", size(result.bytes)),
+        ("Made on", f"PostgreSQL {result.made_on or 'unknown'}; here is {result.server}"),
         ("Database", result.database),
         ("It is", what),
     ]
@@ -27,6 +28,8 @@ def plan(result: RestorePlan) -> list[Block]:
         pairs.append(("Missing extensions", Cell(", ".join(result.missing_extensions), "bad")))
     if result.missing_roles:
         pairs.append(("Missing roles", Cell(", ".join(result.missing_roles), "warn")))
+    if result.missing_privilege:
+        pairs.append(("This role", Cell(result.missing_privilege, "bad")))
     return [Pairs(pairs)]
 
 
@@ -35,10 +38,15 @@ def restored(result: RestoreResult) -> list[Block]:
     blocks: list[Block] = [
         Line(
             f"Restored {result.backup} as {result.database}: {result.rows:,} rows in "
-            f"{result.tables} tables, revision {result.revision or 'none'}, compared with the "
-            f"manifest, {result.duration_ms / 1000:.1f} s.",
+            f"{result.tables} tables, revision {result.revision or 'none'}, "
+            f"{result.duration_ms / 1000:.1f} s.",
             "good",
-        )
+        ),
+        *(
+            Line(f"Not compared: {check.what}: {check.message}.", "warn")
+            for check in result.checks
+            if check.ok is None
+        ),
     ]
     if result.previous:
         blocks.append(

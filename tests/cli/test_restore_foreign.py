@@ -1,0 +1,231 @@
+"""`leadctl restore FILE`: what anyone's pg_dump made."""
+
+import gzip
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pyrage
+import pytest
+import zstandard
+
+from leadctl.db.binaries import dump_programs
+from tests.backups import EVERYTHING, create, key_pair, left_by_restores, plain_dump
+from tests.conftest import Cli, Outcome, Prepared
+from tests.postgres import Server
+
+Restore = Callable[..., Outcome]
+Dump = Callable[..., Path]
+FORMATS = ["plain", "custom", "tar", "directory"]
+
+
+@pytest.fixture
+def copy(leadconnector: Prepared) -> Iterator[str]:
+    name = f"{leadconnector.name}_copy"
+    yield name
+    leadconnector.server.drop(name)
+
+
+@pytest.fixture
+def leadctl(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> Iterator[Restore]:
+    def run(*arguments: str, **more: str) -> Outcome:
+        env = {"BACKUP_DIR": str(tmp_path / "backups")}
+        return cli(*arguments, url=leadconnector.url, env=env | more)
+
+    yield run
+    for name in left_by_restores(leadconnector):
+        leadconnector.server.drop(name)
+
+
+@pytest.fixture
+def dump(leadconnector: Prepared, tmp_path: Path) -> Dump:
+    return lambda *arguments: pg_dump(
+        leadconnector.server, leadconnector.name, tmp_path / "dump", *arguments
+    )
+
+
+def same(database: Prepared, copy: str) -> bool:
+    """Whether a copy is the database, but for the run that made it."""
+    with database.server.connect(copy) as connection:
+        connection.execute("DELETE FROM leadctl.run WHERE command = 'restore'")
+
+    def content(name: str) -> list[str]:
+        return [line for line in plain_dump(database.server, name) if "run_id_seq" not in line]
+
+    return content(copy) == content(database.name)
+
+
+def pg_dump(server: Server, database: str, path: Path, *arguments: str) -> Path:
+    program = dump_programs(server.major, server.major).path("pg_dump")
+    where = ["-h", server.socket, "-p", str(server.port), "-U", "postgres"]
+    subprocess.run(
+        [program, *where, f"--file={path}", *arguments, "--", database],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+def test_everything_in_every_format(server: Server, cli: Cli, tmp_path: Path) -> None:
+    name = create(server, f"t_{uuid4().hex[:12]}", EVERYTHING)
+    try:
+        for kind in FORMATS:
+            path = pg_dump(server, name, tmp_path / kind, f"--format={kind}")
+            into = f"t_{uuid4().hex[:12]}"
+            outcome = cli("restore", str(path), "--into", into, url=server.url(name))
+            try:
+                assert outcome.code == 0, outcome.err
+                assert plain_dump(server, into) == plain_dump(server, name)
+            finally:
+                server.drop(into)
+    finally:
+        server.drop(name)
+
+
+@pytest.mark.parametrize("kind", ["plain", "custom"])
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".zst.age"])
+def test_packed(
+    leadctl: Restore,
+    leadconnector: Prepared,
+    dump: Dump,
+    copy: str,
+    tmp_path: Path,
+    kind: str,
+    suffix: str,
+) -> None:
+    recipient, identity = key_pair(tmp_path)
+    data = dump(f"--format={kind}").read_bytes()
+    data = gzip.compress(data) if suffix == ".gz" else zstandard.compress(data)
+    if suffix.endswith(".age"):
+        data = pyrage.encrypt(data, [pyrage.x25519.Recipient.from_str(recipient)])
+    path = tmp_path / f"packed{suffix}"
+    path.write_bytes(data)
+    outcome = leadctl("restore", str(path), "--into", copy, BACKUP_IDENTITY_FILE=str(identity))
+    assert outcome.code == 0, outcome.err
+    assert same(leadconnector, copy)
+    path.write_bytes(data[: len(data) // 2])
+    outcome = leadctl(
+        "restore", str(path), "--into", f"{copy}2", BACKUP_IDENTITY_FILE=str(identity)
+    )
+    assert outcome.code == 1, outcome.err
+    assert leadctl("restore", str(path), "--into", f"{copy}2").code in {1, 3}
+
+
+def test_over_a_database(leadctl: Restore, leadconnector: Prepared, dump: Dump) -> None:
+    leadctl("db", "environment", "production", "--protect")
+    path = str(dump("--format=plain", "--exclude-schema=leadctl"))
+    identity = leadconnector.query("SELECT * FROM leadctl.identity")
+    runs = leadconnector.query("SELECT count(*) FROM leadctl.run")
+    leadconnector.query("DELETE FROM users")
+    assert leadctl("restore", path, "--yes").code == 5
+    planned = leadctl("restore", path, "--dry-run", "-o", "json").json
+    assert (planned["replaces"], planned["rows"]) == (True, None)
+    outcome = leadctl("restore", path, "--confirm", leadconnector.name, "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
+    assert leadconnector.query("SELECT * FROM leadctl.identity") == identity
+    ours = "SELECT count(*) FROM leadctl.run WHERE command <> 'restore'"
+    assert leadconnector.query(ours) == runs
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_cut_short(
+    leadctl: Restore, leadconnector: Prepared, dump: Dump, copy: str, kind: str
+) -> None:
+    leadconnector.query(
+        "CREATE TABLE filler AS SELECT md5(n::text) FROM generate_series(1, 20000) n"
+    )
+    path = dump(f"--format={kind}")
+    before = plain_dump(leadconnector.server, leadconnector.name)
+    for cut in (path / "toc.dat", *path.glob("*.gz")) if path.is_dir() else (path,):
+        whole = cut.read_bytes()
+        for share in (0.3, 0.9, 0.999):
+            cut.write_bytes(whole[: int(len(whole) * share)])
+            for arguments in (["--into", copy], ["--yes"]):
+                outcome = leadctl("restore", str(path), *arguments)
+                assert outcome.code == 1, (cut, share, outcome.err)
+        cut.write_bytes(whole)
+    assert left_by_restores(leadconnector) == []
+    assert plain_dump(leadconnector.server, leadconnector.name) == before
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("CREATE TABLE a (b int); SELECT 1 / 0; CREATE TABLE c ();", "division by zero"),
+        ("\\connect postgres\nCREATE TABLE a ();", "another database"),
+        ("SELECT 1;\n\\! touch /tmp/never\n", "another database"),
+        ("CREATE DATABASE other;", "another database"),
+        ("ALTER SCHEMA public OWNER TO nobody_is_called_so;", "nobody_is_called_so"),
+        ("CREATE EXTENSION nothing_is_called_so;", "nothing_is_called_so"),
+    ],
+)
+def test_scripts_that_cannot_run(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, script: str, says: str
+) -> None:
+    path = tmp_path / "script.sql"
+    path.write_text(script)
+    for arguments in (["--into", copy], ["--yes"]):
+        outcome = leadctl("restore", str(path), *arguments)
+        assert (outcome.code, says in outcome.err) == (1, True), outcome.err
+    assert left_by_restores(leadconnector) == []
+    assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_of_a_whole_cluster_or_with_create(leadctl: Restore, dump: Dump, copy: str) -> None:
+    outcome = leadctl("restore", str(dump("--create")), "--into", copy)
+    assert (outcome.code, "without --create" in outcome.err) == (1, True)
+
+
+def test_a_script_that_cannot_be_one_transaction(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str
+) -> None:
+    path = tmp_path / "script.sql"
+    path.write_text("CREATE TABLE a (b int);\nCREATE INDEX CONCURRENTLY ON a (b);\nVACUUM a;\n")
+    outcome = leadctl("restore", str(path), "--into", copy)
+    assert (outcome.code, "running it without" in outcome.err) == (0, True), outcome.err
+    with leadconnector.server.connect(copy) as connection:
+        assert connection.execute("SELECT count(*) FROM a").fetchone() == (0,)
+
+
+def test_data_that_looks_like_commands(
+    leadctl: Restore, leadconnector: Prepared, dump: Dump, copy: str
+) -> None:
+    leadconnector.query("CREATE TABLE odd (t text)")
+    for text in ("\\restrict abc", "\restrict abc", "\\unrestrict abc", "\\.", "a\n\\.\nb"):
+        leadconnector.query("INSERT INTO odd VALUES (%s)", text)
+    leadconnector.query("CREATE TABLE one (t text)")
+    leadconnector.query("INSERT INTO one VALUES (chr(13) || 'estrict abc')")
+    assert leadctl("restore", str(dump()), "--into", copy).code == 0
+    assert same(leadconnector, copy)
+
+
+def test_options_that_a_script_does_not_have(leadctl: Restore, dump: Dump, copy: str) -> None:
+    path = str(dump())
+    for option in ("--no-owner", "--schema-only"):
+        outcome = leadctl("restore", path, "--into", copy, option)
+        assert (outcome.code, "script" in outcome.err) == (2, True), outcome.err
+    assert leadctl("restore", path, "--table", "users").code == 2
+    assert leadctl("restore", f"{path}.not-there", "--into", copy).code == 1
+
+
+def test_options_that_an_archive_has(
+    leadctl: Restore, leadconnector: Prepared, dump: Dump, copy: str
+) -> None:
+    path = str(dump("--format=custom"))
+    outcome = leadctl("restore", path, "--into", copy, "--schema-only", "--no-owner", "--jobs=3")
+    assert outcome.code == 0, outcome.err
+    with leadconnector.server.connect(copy) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
+
+
+def test_what_the_server_lacks(leadctl: Restore, leadconnector: Prepared, dump: Dump) -> None:
+    role = f"owner_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {role}; ALTER TABLE users OWNER TO {role}")
+    path = str(dump("--format=custom"))
+    leadconnector.query(f"ALTER TABLE users OWNER TO postgres; DROP ROLE {role}")
+    outcome = leadctl("restore", path, "--yes")
+    assert (outcome.code, role in outcome.err) == (1, True), outcome.err
+    assert leadctl("restore", path, "--dry-run", "-o", "json").json["missing_roles"] == [role]
+    assert leadctl("restore", path, "--yes", "--no-owner").code == 0

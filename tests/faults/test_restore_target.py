@@ -1,0 +1,221 @@
+"""Restores onto servers that cannot take them: said clearly, and the target is as it was."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from leadctl.operations.backup.folder import BackupFolder, write_private
+from leadctl.operations.backup.manifest import NAME, ExtensionFacts, render
+from tests.backups import key_pair, left_by_restores, plain_dump
+from tests.conftest import KEY, Prepared
+from tests.faults.test_backup import fill
+from tests.faults.test_restore import half_made
+from tests.postgres import PASSWORD, RunningServer, Server, server_account
+from tests.processes import run, start
+
+MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+ROWS = 100_000
+
+
+@pytest.fixture
+def env(leadconnector: Prepared, tmp_path: Path) -> Iterator[dict[str, str]]:
+    recipient, identity = key_pair(tmp_path)
+    yield {
+        "DATABASE_URL": leadconnector.url,
+        "BACKUP_DIR": str(tmp_path / "backups"),
+        "BACKUP_RECIPIENTS": recipient,
+        "BACKUP_IDENTITY_FILE": str(identity),
+        "ENCRYPTION_KEY": KEY,
+    }
+    for name in left_by_restores(leadconnector):
+        leadconnector.server.drop(name)
+
+
+def back_up(env: dict[str, str]) -> None:
+    done = run("backup", env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def databases(server: Server) -> set[str]:
+    with server.connect() as connection:
+        return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 52 MB."""
+    folder = Path(tempfile.mkdtemp(prefix="leadctl-disk-"))
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=52m,mode=777", "tmpfs", folder],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        folder.rmdir()
+        pytest.skip("only root may mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+    folder.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="root mounts it")
+def test_a_full_disk(
+    leadconnector: Prepared, env: dict[str, str], small_disk: Path, tmp_path: Path
+) -> None:
+    fill(leadconnector, ROWS)
+    back_up(env)
+    server = RunningServer(MAJOR)
+    try:
+        with server.info.connect() as connection:
+            connection.execute("CREATE DATABASE tight")
+        with server.info.connect("tight") as connection:
+            connection.execute("CREATE TABLE precious AS SELECT generate_series(1, 100) n")
+        server.shut_down()
+        base = server.data / "base"
+        shutil.copytree(base, small_disk / "base")
+        shutil.rmtree(base)
+        base.symlink_to(small_disk / "base")
+        entry = server_account()
+        subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", small_disk], check=True)
+        server.launch()
+        before = databases(server.info)
+        tight = env | {"DATABASE_URL": server.info.url("tight")}
+        for arguments in (["--yes"], ["--into", "other"]):
+            failed = run("restore", *arguments, env=tight)
+            assert failed.returncode == 1, failed.stderr
+            assert "No space left" in failed.stderr
+            assert databases(server.info) == before
+        with server.info.connect("tight") as connection:
+            assert connection.execute("SELECT count(*) FROM precious").fetchone() == (100,)
+    finally:
+        server.stop()
+
+
+def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str]) -> None:
+    fill(leadconnector, ROWS)
+    back_up(env)
+    leadconnector.query("DELETE FROM leads")
+    before = plain_dump(leadconnector.server, leadconnector.name)
+    process = start("restore", "--yes", env=env)
+    broken = False
+    while process.poll() is None and not broken:
+        for name in half_made(leadconnector):
+            with leadconnector.server.connect() as connection:
+                broken = bool(
+                    connection.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = %s AND query LIKE 'COPY%%'",
+                        (name,),
+                    ).fetchall()
+                )
+        time.sleep(0.01)
+    _, said = process.communicate(timeout=60)
+    assert broken
+    assert process.returncode in {1, 4}, said
+    assert "Traceback" not in said
+    assert "terminat" in said or "connection" in said
+    assert not left_by_restores(leadconnector)
+    assert plain_dump(leadconnector.server, leadconnector.name) == before
+
+
+def test_an_extension_that_the_server_does_not_have(
+    leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    back_up(env)
+    backup = BackupFolder(Path(env["BACKUP_DIR"])).find("latest")
+    needs = (ExtensionFacts("nobody_has_it", "1.0", "public"),)
+    write_private(backup.path / NAME, render(replace(backup.manifest, extensions=needs)))
+    for arguments in (["--into", "other"], ["--dry-run"], ["--schema-only", "--yes"]):
+        failed = run("restore", *arguments, env=env)
+        assert (failed.returncode, "nobody_has_it" in failed.stderr) == (1, True), failed.stderr
+    assert "other" not in databases(leadconnector.server)
+    assert not left_by_restores(leadconnector)
+
+
+@pytest.mark.skipif(MAJOR == 15, reason="there is no older one")
+def test_a_server_that_is_older_than_the_backup(
+    leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    back_up(env)
+    older = RunningServer(MAJOR - 1)
+    try:
+        url = {"DATABASE_URL": older.info.url("postgres")}
+        for arguments in (["--into", "other"], ["--dry-run"], ["--yes"]):
+            failed = run("restore", *arguments, env=env | url)
+            assert failed.returncode == 1, failed.stderr
+            assert f"PostgreSQL {MAJOR - 1}" in failed.stderr
+        assert "other" not in databases(older.info)
+    finally:
+        older.stop()
+
+
+def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str]) -> None:
+    back_up(env)
+    role = f"role_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
+    url = {"DATABASE_URL": leadconnector.url.replace("//postgres:", f"//{role}:")}
+    try:
+        for grant, says in (("NOCREATEDB", "may not create"), ("CREATEDB", "does not own")):
+            leadconnector.query(f"ALTER ROLE {role} {grant}")
+            for arguments in (["--dry-run"], ["--yes"]):
+                failed = run("restore", *arguments, env=env | url)
+                assert (failed.returncode, says in failed.stderr) == (4, True), failed.stderr
+        assert not left_by_restores(leadconnector)
+    finally:
+        leadconnector.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+OPTIONS = [
+    ["--yes"],
+    ["--into", "never_made"],
+    ["--table", "users", "--yes"],
+    ["--data-only", "--yes"],
+    ["--schema-only", "--yes"],
+    ["--no-owner", "--yes"],
+    ["--jobs", "1", "--yes"],
+    ["--dry-run"],
+    ["--table", "users", "--dry-run"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_a_damaged_backup_whatever_the_option(
+    leadconnector: Prepared, env: dict[str, str], options: list[str]
+) -> None:
+    back_up(env)
+    first = next(Path(env["BACKUP_DIR"]).glob("2*"))
+    other = Path(shutil.copytree(first, first.parent.parent / "copy"))
+    back_up(env)
+    (second,) = set(Path(env["BACKUP_DIR"]).glob("2*")) - {first}
+    leadconnector.query("DELETE FROM users")
+    before = plain_dump(leadconnector.server, leadconnector.name)
+
+    def refused() -> None:
+        failed = run("restore", first.name, *options, env=env)
+        assert (failed.returncode, "damaged" in failed.stderr) == (1, True), failed.stderr
+
+    for path in sorted(other.iterdir()):
+        damaged = first / path.name
+        data = path.read_bytes()
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 1
+        damaged.write_bytes(changed)
+        refused()
+        damaged.write_bytes(data[: len(data) // 2])
+        refused()
+        damaged.write_bytes((second / path.name).read_bytes())
+        refused()
+        damaged.write_bytes(data)
+    assert plain_dump(leadconnector.server, leadconnector.name) == before
+    assert not left_by_restores(leadconnector)
+    with leadconnector.server.connect() as connection:
+        query = sql.SQL("SELECT FROM pg_database WHERE datname = 'never_made'")
+        assert connection.execute(query).fetchone() is None
