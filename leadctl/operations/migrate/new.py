@@ -11,7 +11,7 @@ from leadctl.db.target import Target
 from leadctl.errors import OperationFailed
 from leadctl.operations.migrate import catalogs, revision_file
 from leadctl.operations.migrate.check import migrated
-from leadctl.operations.migrate.compose import Draft, Written, compose, write_drafts
+from leadctl.operations.migrate.compose import Draft, Written, compose, renamed, write_drafts
 from leadctl.operations.migrate.drift import compared
 from leadctl.operations.migrate.revisions import History, read_history
 from leadctl.operations.migrate.scratch import scratch
@@ -52,8 +52,9 @@ def new(
     """
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
-    after = goal(app, catalogs.of_models(target, app), before, own)
-    found = _renames(before, after, renames, ask)
+    models = catalogs.of_models(target, app)
+    found = _renames(before, goal(app, models, before, own), renames, ask)
+    after = goal(app, models, renamed(target, before, found), own)
     drafts = compose(target, before, after, found)
     return _write(app, history, message, drafts, narrate)
 
@@ -82,7 +83,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
             hint="Write a revision for each part.",
         )
     with scratch(target, "new") as made:
-        made.execute(step.sql for step in changes(Catalog({}), before))
+        made.create(before)
         start = made.read()
         made.execute(statements)
         end = made.read()

@@ -17,6 +17,10 @@ _OPTIONAL = (
     "domain",
     "type",
     "statistics",
+    "collation",
+    "rule",
+    "grant",
+    "other",
 )
 """Kinds that models may leave to revisions: where they name none, they say nothing of them."""
 

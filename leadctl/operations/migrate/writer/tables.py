@@ -9,16 +9,12 @@ Columns = Sequence[tuple[str, Attributes]]
 
 
 def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
-    """Return the statement that creates a table with its columns, without its constraints.
-
-    Raises OperationFailed for a foreign table: its server and options are not the schema's.
-    """
-    if attributes.get("foreign"):
-        raise OperationFailed(f"The foreign table {name} cannot be written as SQL.")
-    unlogged = "UNLOGGED " if attributes.get("persistence") == "unlogged" else ""
+    """Return the statement that creates a table with its columns, without its constraints."""
+    kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
+    kind = "FOREIGN " if "foreign" in attributes else kind
     ordered = sorted(columns, key=lambda column: column[1].get("position", 0))
     lines = ",\n".join(f"    {column(own, each)}" for own, each in ordered)
-    parts = [f"CREATE {unlogged}TABLE {name}"]
+    parts = [f"CREATE {kind}TABLE {name}"]
     if "partition_of" in attributes:
         parts.append(f"PARTITION OF {attributes['partition_of']} {attributes['partition_bound']}")
     else:
@@ -29,6 +25,8 @@ def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
         parts.append(f"PARTITION BY {attributes['partition_key']}")
     if "options" in attributes:
         parts.append(f"WITH ({', '.join(attributes['options'])})")
+    if "foreign" in attributes:
+        parts.append(attributes["foreign"])
     return " ".join(parts)
 
 
@@ -52,6 +50,11 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
         raise OperationFailed(
             f"The table {name} cannot become partitioned, or cease to be, in place.",
             hint="Make a new table beside it, move the rows, and rename both.",
+        )
+    if before.get("foreign") != after.get("foreign"):
+        raise OperationFailed(
+            f"The foreign table {name} cannot be given another server or options here.",
+            hint="Write it by hand: leadctl migrate new --empty -m NAME",
         )
     if before.get("persistence") != after.get("persistence"):
         yield f"ALTER TABLE {name} SET {'UNLOGGED' if after.get('persistence') else 'LOGGED'}"
@@ -127,8 +130,8 @@ def alter_column(before: Attributes, after: Attributes, name: str) -> list[str]:
         old_default = None
     if any(typed):
         collation = f" COLLATE {after['collation']}" if "collation" in after else ""
-        using = _using(name, before["type"], after["type"]) if typed[0] else ""
-        actions.append(f"{head} TYPE {after['type']}{collation}{using}")
+        cast = using(name, before["type"], after["type"]) if typed[0] else ""
+        actions.append(f"{head} TYPE {after['type']}{collation}{cast}")
     if new_default != old_default and new_default is not None:
         actions.append(f"{head} SET DEFAULT {new_default}")
     if "identity" in after:
@@ -143,7 +146,13 @@ def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[st
     if before["identity"] != after["identity"]:
         actions.append(f"{head} SET GENERATED {after['identity'].upper()}")
     if before.get("identity_options") != after.get("identity_options"):
-        options = {"START": "START WITH 1", "INCREMENT": "INCREMENT BY 1", "CACHE": "CACHE 1"}
+        options = {
+            "START": "START WITH 1",
+            "INCREMENT": "INCREMENT BY 1",
+            "MINVALUE": "NO MINVALUE",
+            "MAXVALUE": "NO MAXVALUE",
+            "CACHE": "CACHE 1",
+        }
         given = after.get("identity_options") or ""
         wanted = [text for key, text in options.items() if key not in given]
         wanted += [f"{key} {value}" for key, value in _pairs(given)]
@@ -153,11 +162,11 @@ def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[st
 
 
 def _pairs(options: str) -> Iterator[tuple[str, str]]:
-    words = options.replace("CYCLE", "").replace("CACHE", "CACHE ").split()
+    words = options.replace("CYCLE", "").split()
     for index, word in enumerate(words):
         if word in {"WITH", "BY"}:
             yield f"{words[index - 1]} {word}", words[index + 1]
-        elif word == "CACHE":
+        elif word in {"CACHE", "MINVALUE", "MAXVALUE"}:
             yield word, words[index + 1]
 
 
@@ -176,14 +185,16 @@ _WIDER = {
 """What a type's values survive: in the other type they are the same, or refused."""
 
 
-def _using(name: str, before: str, after: str) -> str:
+def using(name: str, before: str, after: str, *, into: str | None = None) -> str:
     """Return how values become the other type: as an assignment would where that is possible.
+
+    `into` is the domain on the other type that they are for, if any.
 
     An explicit cast would cut a text to the length of its new type; an assignment refuses to.
     """
     if _base(after) in _TEXT or before.rstrip("[]") == after.rstrip("[]") or _same(before, after):
         return ""
-    return f" USING {name}::text::{after}"
+    return f" USING {name}::text::{into or after}"
 
 
 def _same(before: str, after: str) -> bool:
