@@ -15,7 +15,7 @@ from leadctl.db.queries import beside
 from leadctl.db.state import VERSION_TABLE
 
 _QUERIES = beside(__file__, "catalog.sql")
-_OWN = ("table", "view", "enum", "domain", "type", "collation", "sequence", "function")
+OWN_KINDS = ("table", "view", "enum", "domain", "type", "collation", "sequence", "function")
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
 _PLACE = "position"
@@ -73,7 +73,7 @@ def read_names(
 ) -> set[str]:
     """Return what stands for itself in a schema, as `kind name`: cheap at any size."""
     rows = connection.execute(
-        _union(connection, _OWN, "q.name"), _parameters(connection, schema, ignore)
+        _union(connection, OWN_KINDS, "q.name"), _parameters(connection, schema, ignore)
     )
     return {f"{kind} {name}" for kind, name in rows}
 

@@ -66,6 +66,26 @@ def new_empty(app: App, message: str) -> NewRevisions:
     return NewRevisions(app.name, history.head, (written,))
 
 
+def new_merge(app: App, message: str | None) -> NewRevisions:
+    """Write a revision that joins the heads of a history, and does nothing else.
+
+    Raises OperationFailed where there are no two.
+    """
+    history = _open(app)
+    heads = history.heads
+    if len(heads) < 2:
+        raise OperationFailed(
+            f"The history in {history.folder} has one end, so there is nothing to join.",
+            hint="See: leadctl migrate history",
+        )
+    said = message or f"Merge {' and '.join(heads)}"
+    revision = revision_file.next_id(app, max(heads))
+    undo = "    return  # the branches part again"
+    path = revision_file.write(history, revision, heads, said, "    pass", undo)
+    written = Written(revision, said, path, ())
+    return NewRevisions(app.name, ", ".join(heads), (written,))
+
+
 def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
     """Write a revision of SQL statements; the way back is read off what they change.
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill as wrap
+from textwrap import indent as indented
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid
 from leadctl.operations.migrate.backfill import escape
 from leadctl.operations.migrate.revisions import History
+from leadctl.operations.migrate.sql.tokens import tokens
 from leadctl.operations.migrate.writer.step import Step
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
@@ -60,12 +62,16 @@ def next_id(app: App, follows: str | None) -> str:
 def write(
     history: History,
     revision: str,
-    follows: str | None,
+    follows: str | Sequence[str] | None,
     message: str,
     upgrade: str,
     downgrade: str,
 ) -> Path:
-    """Write a revision's file; return its path.  Raises MigrationsInvalid."""
+    """Write a revision's file; return its path.  Raises MigrationsInvalid.
+
+    One that joins branches follows several.
+    """
+    parents = [follows] if isinstance(follows, str) else list(follows or ())
     slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40].rstrip("_")
     number = _NUMBERED.match(revision)
     path = history.folder / f"{number['number'] if number else revision}_{slug}.py"
@@ -75,10 +81,10 @@ def write(
     text = _TEMPLATE.format(
         message=message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
         revision=revision,
-        follows=follows or "nothing",
+        follows=", ".join(parents) or "nothing",
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         imports=imports,
-        down=f'"{follows}"' if follows else "None",
+        down=_down(parents),
         upgrade=upgrade,
         downgrade=downgrade,
     )
@@ -91,6 +97,11 @@ def write(
             hint="Another run may have written a revision just now: look into the folder.",
         ) from None
     return path
+
+
+def _down(parents: Sequence[str]) -> str:
+    names = ", ".join(f'"{each}"' for each in parents)
+    return f"({names})" if len(parents) > 1 else names or "None"
 
 
 def body(steps: Sequence[Step], *, transactional: bool) -> str:
@@ -131,4 +142,6 @@ def _literal(sql: str, indent: str) -> str:
         short = len(indent) + len("op.execute()") + len(quoted) <= _WIDTH
         return quoted if short else f"\n{indent}    {quoted}\n{indent}"
     text = escaped.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    if not any("\n" in token.text for token in tokens(sql)):  # no text of its own goes on
+        text = indented(text, f"{indent}    ")
     return f'"""\n{text}\n{indent}"""'

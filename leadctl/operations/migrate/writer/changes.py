@@ -17,6 +17,7 @@ from leadctl.operations.migrate.writer.tables import (
     must_be_added_anew,
     row_security,
     type_change_loses,
+    within_tables,
 )
 
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
@@ -41,6 +42,7 @@ class _Changes:
         self._replaced = replaced(before, after)
         self._rebuilt = rebuilt(before, after, self._replaced)
         self._serials = serials(before, after)
+        self._within = within_tables(before, after)
         self._dropped = {
             name
             for kind in ("table", "view")
@@ -153,7 +155,8 @@ class _Changes:
                 of_view = f"view {table}" in self._after.objects
                 yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
         elif kind == "constraint":
-            yield from self._constraint(name, new, statement)
+            if f"constraint {name}" not in self._within:  # else it comes with its table
+                yield from self._constraint(name, new, statement)
         elif kind in _DEFINED:
             views = {plain(each) for each in self._after.names("view")}
             on_view = kind == "function" and bool(mentions(statement) & views)
@@ -260,7 +263,13 @@ class _Changes:
                 for key, attributes in self._after.objects.items()
                 if key.startswith("column ") and owner(key, attributes) == name
             ]
-            yield Step(create_table(name, new, columns), Phase.DEFINE, plain(name))
+            constraints = [
+                (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
+                for key in self._within
+                if owner(key, {}) == name
+            ]
+            statement = create_table(name, new, columns, constraints)
+            yield Step(statement, Phase.DEFINE, plain(name))
         else:
             for statement in alter_table(name, old, new):
                 yield Step(statement, Phase.DEFINE)

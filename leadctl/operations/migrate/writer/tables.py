@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
-from leadctl.db.catalog import Attributes
+from leadctl.db.catalog import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
+from leadctl.operations.migrate.writer.order import mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
 
 
-def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
-    """Return the statement that creates a table with its columns, without its constraints."""
+def create_table(
+    name: str, attributes: Attributes, columns: Columns, constraints: Columns = ()
+) -> str:
+    """Return the statement that creates a table with its columns and some of its constraints."""
     kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
     kind = "FOREIGN " if "foreign" in attributes else kind
     ordered = sorted(columns, key=lambda column: column[1].get("position", 0))
-    lines = ",\n".join(f"    {column(own, each)}" for own, each in ordered)
+    parts = [column(own, each) for own, each in ordered]
+    parts += [f"CONSTRAINT {own} {each['definition']}" for own, each in constraints]
+    lines = ",\n".join(f"    {part}" for part in parts)
     parts = [f"CREATE {kind}TABLE {name}"]
     if "partition_of" in attributes:
         parts.append(f"PARTITION OF {attributes['partition_of']} {attributes['partition_bound']}")
@@ -28,6 +33,34 @@ def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
     if "foreign" in attributes:
         parts.append(attributes["foreign"])
     return " ".join(parts)
+
+
+def within_tables(before: Catalog, after: Catalog) -> list[str]:
+    """Return the keys of the constraints that can be written within CREATE TABLE.
+
+    Not foreign keys, which may go in a circle, nor what calls functions, which may need the table.
+    """
+    functions = {plain(name) for name in after.names("function")}
+    found = []
+    for name in after.names("constraint"):
+        text = after.objects[f"constraint {name}"]["definition"]
+        table = split_name(name)[0]
+        if (
+            f"table {table}" not in before.objects
+            and "partition_of" not in after.objects[f"table {table}"]
+            and not text.startswith("FOREIGN KEY")
+            and not text.endswith("NOT VALID")
+            and not mentions(text) & functions
+        ):
+            found.append(f"constraint {name}")
+    kinds = ("PRIMARY KEY", "UNIQUE", "CHECK", "EXCLUDE")
+    place = {
+        key: next(
+            i for i, kind in enumerate(kinds) if after.objects[key]["definition"].startswith(kind)
+        )
+        for key in found
+    }
+    return sorted(found, key=lambda key: (place[key], key))
 
 
 def row_security(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
@@ -95,7 +128,7 @@ def column(name: str, attributes: Attributes) -> str:
         parts.append(_identity(attributes))
     if "default" in attributes:
         parts.append(f"DEFAULT {attributes['default']}")
-    if not attributes["nullable"]:
+    if not attributes["nullable"] and "identity" not in attributes:
         parts.append("NOT NULL")
     return " ".join(parts)
 
