@@ -34,6 +34,8 @@ KINDS = {
     "not null": "ALTER TABLE pets ALTER owner SET NOT NULL",
     "primary key": "ALTER TABLE people DROP CONSTRAINT people_pkey; ALTER TABLE people ADD PRIMARY KEY (id, name)",
     "foreign key": "ALTER TABLE pets ADD CONSTRAINT fk FOREIGN KEY (owner) REFERENCES people ON DELETE CASCADE",
+    "two keys of the same columns": "CREATE TABLE things (id int NOT NULL, PRIMARY KEY (id));"
+    " ALTER TABLE things ADD CONSTRAINT u UNIQUE (id)",
     "unique": "ALTER TABLE people ADD CONSTRAINT u UNIQUE (name, id)",
     "deferrable unique": "ALTER TABLE people ADD CONSTRAINT u UNIQUE (name) DEFERRABLE INITIALLY DEFERRED",
     "unique with nulls": "ALTER TABLE people ADD CONSTRAINT u UNIQUE NULLS NOT DISTINCT (name) INCLUDE (age)",

@@ -23,6 +23,9 @@ from leadctl.operations.migrate.writer.tables import (
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
 _DEFINED = {"enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
+_LISTED = 6
+"""So many tables have a line each."""
+_NEW_LINE = ",\n    "
 
 
 def changes(before: Catalog, after: Catalog, *, gently: bool = False) -> list[Step]:
@@ -289,7 +292,7 @@ class _Changes:
             yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
         if whole:  # one statement: those that refer to each other go together
             yield Step(
-                f"DROP TABLE {', '.join(whole)}",
+                f"DROP TABLE {(', ' if len(whole) < _LISTED else _NEW_LINE).join(whole)}",
                 Phase.DROP,
                 loses=f"the {'table' if len(gone) == 1 else 'tables'} {', '.join(gone)} "
                 "with all rows",

@@ -112,7 +112,11 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
         return bool(old["type"] != new["type"])
     was, will = (list(map(attribute, each.get("attributes", ()))) for each in (old, new))
     same_names = [own for own, _ in was] == [own for own, _ in will]
-    return was != will and same_names and bool(_columns_of(name, before, after))
+    in_use = any(
+        each.startswith("column ") and attributes["type"] in {name, f"{name}[]"}
+        for each, attributes in before.objects.items()
+    )
+    return was != will and same_names and in_use
 
 
 def _parts(attributes: Attributes) -> set[str]:

@@ -38,11 +38,13 @@ def create_table(
 def within_tables(before: Catalog, after: Catalog) -> list[str]:
     """Return the keys of the constraints that can be written within CREATE TABLE.
 
-    Not foreign keys, which may go in a circle, nor what calls functions, which may need the table.
+    Not foreign keys, which may go in a circle, nor what calls functions, which may need the table,
+    nor a second key of the same columns, which CREATE TABLE drops without a word.
     """
     functions = {plain(name) for name in after.names("function")}
-    found = []
-    for name in after.names("constraint"):
+    found: dict[tuple[str, str], str] = {}
+    by_kind = sorted(after.names("constraint"), key=lambda name: _place(after, name))
+    for name in by_kind:
         text = after.objects[f"constraint {name}"]["definition"]
         table = split_name(name)[0]
         if (
@@ -52,15 +54,16 @@ def within_tables(before: Catalog, after: Catalog) -> list[str]:
             and not text.endswith("NOT VALID")
             and not mentions(text) & functions
         ):
-            found.append(f"constraint {name}")
-    kinds = ("PRIMARY KEY", "UNIQUE", "CHECK", "EXCLUDE")
-    place = {
-        key: next(
-            i for i, kind in enumerate(kinds) if after.objects[key]["definition"].startswith(kind)
-        )
-        for key in found
-    }
-    return sorted(found, key=lambda key: (place[key], key))
+            same = text.removeprefix("PRIMARY KEY").removeprefix("UNIQUE")
+            found.setdefault((table, same), f"constraint {name}")
+    return list(found.values())
+
+
+def _place(catalog: Catalog, constraint: str) -> int:
+    """Return where a constraint stands among those of its table."""
+    text = catalog.objects[f"constraint {constraint}"]["definition"]
+    kinds = ("PRIMARY KEY", "UNIQUE", "CHECK")
+    return next((index for index, kind in enumerate(kinds) if text.startswith(kind)), len(kinds))
 
 
 def row_security(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
