@@ -162,6 +162,35 @@ def test_two_hundred_tables_that_refer_to_each_other(
     assert cli("migrate", "check", url=url).code == 0
 
 
+def test_models_that_name_a_schema(models: Path, server: Server, database: str, cli: Cli) -> None:
+    url = server.url(database)
+    tables = (
+        'Table("users", metadata, Column("id", Integer, primary_key=True),'
+        ' Column("mood", Enum("sad", name="mood", schema="billing")), schema="billing")\n'
+        'Table("posts", metadata, Column("id", ForeignKey("billing.users.id"), primary_key=True),'
+        ' schema="billing")\n'
+    )
+    write(models, tables)
+    refused = cli("migrate", "dev", "-m", "First", url=url)
+    assert refused.code == 1
+    assert "outside of the schema public: billing.posts, billing.users" in refused.err
+    assert cli("migrate", "dev", "-m", "First", "--schema", "billing", url=url).code == 0
+    assert cli("migrate", "check", "--schema", "billing", url=url).code == 0
+    assert "billing" not in revisions(models)
+
+
+def test_two_schemas_of_one_database(models: Path, server: Server, database: str, cli: Cli) -> None:
+    url = server.url(database)
+    write(models, TANGLED.replace("range(200)", "range(9)").replace("% 200", "% 9"))
+    assert cli("migrate", "dev", "-m", "First", "--schema", "one", url=url).code == 0
+    assert cli("migrate", "--schema", "two", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute("ALTER TYPE one.mood ADD VALUE 'glad'")
+    assert cli("migrate", "check", "--schema", "two", url=url).code == 0
+    drift = cli("migrate", "drift", "--schema", "one", "-o", "json", url=url)
+    assert [each["object"] for each in drift.json["differences"]] == ["enum mood"]
+
+
 OTHERS = (
     "CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple)",
     "CREATE FUNCTION same(a text, b text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT a = b'",

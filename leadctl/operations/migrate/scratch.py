@@ -35,9 +35,11 @@ _LOCK_TIMEOUT = "3s"
 class Scratch:
     """An empty schema to try things in."""
 
-    def __init__(self, connection: SqlConnection, name: str) -> None:
+    def __init__(self, connection: SqlConnection, name: str, schema: str) -> None:
         self._connection = connection
         self._name = name
+        self._schema = schema
+        """The target's, for which it stands."""
 
     @property
     def _driver(self) -> Connection:
@@ -71,9 +73,29 @@ class Scratch:
         self.execute(step.sql for step in changes(Catalog({}), wanted))
 
     def create_models(self, app: App) -> None:
-        """Create what an app's models describe."""
+        """Create what an app's models describe.
+
+        Raises OperationFailed where they name another schema than the target's: what is there
+        would neither be compared nor be made.
+        """
+        metadata = load_metadata(app)
+        elsewhere = sorted(
+            table.fullname
+            for table in metadata.tables.values()
+            if table.schema not in {None, self._schema}
+        )
+        if elsewhere:
+            raise OperationFailed(
+                f"The models of {app.name} name tables outside of the schema {self._schema}: "
+                f"{', '.join(elsewhere)}.",
+                hint="An app is kept in one schema. Leave the name out and give --schema, or "
+                "declare an app for each schema.",
+            )
+        translate_map = {"schema_translate_map": {self._schema: self._name}}
         try:
-            load_metadata(app).create_all(self._connection, checkfirst=False)
+            metadata.create_all(
+                self._connection.execution_options(**translate_map), checkfirst=False
+            )
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
@@ -126,7 +148,7 @@ def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
     """
     name = f"leadctl_scratch_{getpid()}"
     with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
-        made = Scratch(connection, name)
+        made = Scratch(connection, name, target.schema)
         driver = made._driver  # noqa: SLF001 - it is this module's own
         driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(name)
