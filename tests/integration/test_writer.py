@@ -109,6 +109,11 @@ OLD_TYPES = (
     " COMMENT ON COLUMN v.f IS 'felt now'"
 )
 CHANGED = {
+    "array of what it was": (
+        "ALTER TABLE people ALTER feels DROP DEFAULT",
+        "ALTER TABLE people ALTER feels DROP DEFAULT, ALTER feels TYPE mood[] USING NULL,"
+        " ALTER name TYPE text[] USING ARRAY[name]; UPDATE people SET name = '{1}'",
+    ),
     "domain over an enum that is made anew": (
         OLD_TYPES,
         "ALTER TABLE people DROP feels; DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'happy', 'sad');"

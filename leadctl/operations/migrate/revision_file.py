@@ -128,8 +128,8 @@ def _step(step: Step, indent: str) -> str:
         for line in said
     )
     if step.fill is not None:
-        arguments = ", ".join(map(repr, (step.fill.table, step.fill.assignment, step.fill.where)))
-        return f"{comment}    fill(op, {arguments})"
+        texts = (step.fill.table, step.fill.assignment, step.fill.where)
+        return f"{comment}    fill(op, {', '.join(map(_quoted, texts))})"
     return f"{comment}{indent}op.execute({_literal(step.sql, indent)})"
 
 
@@ -137,11 +137,15 @@ def _literal(sql: str, indent: str) -> str:
     """Return a statement as a Python literal that text() reads as the statement."""
     escaped = escape(sql)
     if "\n" not in escaped:
-        text = escaped.replace("\\", "\\\\")
-        quoted = f'"{text}"' if '"' not in text else repr(escaped)
+        quoted = _quoted(escaped)
         short = len(indent) + len("op.execute()") + len(quoted) <= _WIDTH
         return quoted if short else f"\n{indent}    {quoted}\n{indent}"
     text = escaped.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     if not any("\n" in token.text for token in tokens(sql)):  # no text of its own goes on
         text = indented(text, f"{indent}    ")
     return f'"""\n{text}\n{indent}"""'
+
+
+def _quoted(text: str) -> str:
+    """Return a text of one line as a Python literal."""
+    return repr(text) if '"' in text else '"' + text.replace("\\", "\\\\") + '"'

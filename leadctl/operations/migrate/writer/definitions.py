@@ -42,7 +42,9 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
             return _policy(name, attributes)
         case "constraint":
             table, constraint = split_name(name)
-            return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} {attributes['definition']}"
+            text = attributes["definition"]
+            space = "\n    " if text.startswith("FOREIGN KEY") else " "
+            return f"ALTER TABLE {table} ADD CONSTRAINT {constraint}{space}{text}"
     raise OperationFailed(f"{kind} {name} cannot be written as SQL.")
 
 

@@ -106,20 +106,23 @@ class _Rebuilt:
         }
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
-        """Whether a foreign key refers to a table of which a key is dropped or made anew."""
-        words = mentions(attributes["definition"].partition("REFERENCES")[2])
+        """Whether a foreign key rests on a key that is dropped or made anew."""
+        table, columns = _referenced(attributes["definition"])
         for key, each in self._before.objects.items():
-            is_key = key.startswith("constraint ") and each["definition"].startswith(
-                ("PRIMARY", "UNIQUE")
+            is_key = key.startswith(("constraint ", "index ")) and each["definition"].startswith(
+                ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
             )
-            is_key = is_key or (
-                key.startswith("index ") and each["definition"].startswith("CREATE UNIQUE")
-            )
-            if is_key and plain(owner(key, each) or "") in words:
-                gone = definition(each) != definition(self._after.get(key))
-                if gone or key in self._found:
+            if is_key and plain(owner(key, each) or "") == table:
+                gone = definition(each) != definition(self._after.get(key)) or key in self._found
+                if gone and columns <= mentions(each["definition"]):
                     return True
         return False
+
+
+def _referenced(foreign_key: str) -> tuple[str, set[str]]:
+    """Return the table and the columns that a foreign key refers to."""
+    name, _, rest = foreign_key.partition("REFERENCES ")[2].partition("(")
+    return plain(name.strip()), mentions(rest.partition(")")[0])
 
 
 def _is_named(key: str) -> bool:

@@ -228,8 +228,11 @@ def using(name: str, before: str, after: str, *, into: str | None = None) -> str
 
     An explicit cast would cut a text to the length of its new type; an assignment refuses to.
     """
-    if _base(after) in _TEXT or before.rstrip("[]") == after.rstrip("[]") or _same(before, after):
+    if _base(after) in _TEXT or _same(before, after):
         return ""
+    if after.endswith("[]") and not before.endswith("[]"):  # a value becomes an array of it
+        element = after.removesuffix("[]")
+        return f" USING CASE WHEN {name} IS NOT NULL THEN ARRAY[{name}::text::{element}] END"
     return f" USING {name}::text::{into or after}"
 
 
