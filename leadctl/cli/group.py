@@ -97,6 +97,8 @@ class RootGroup(LeadctlGroup):
         try:
             code = super().main(args=arguments, standalone_mode=False, **extra)
             sys.stdout.flush()
+            if code == ExitCode.INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+                raise KeyboardInterrupt
             return code if isinstance(code, int) else ExitCode.DONE
         except (KeyboardInterrupt, typer.Abort):
             sys.stderr.write("Interrupted.\n")
