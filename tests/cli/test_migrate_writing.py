@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import KEY, Cli
 from tests.history import Project
 from tests.postgres import Server
-from tests.processes import environment
+from tests.processes import environment, start
 
 HEAD = "from sqlalchemy import *\nmetadata = MetaData()\n"
 
@@ -62,6 +62,26 @@ def test_branches_are_joined(project: Project, server: Server, database: str, cl
     assert cli("migrate", "down", "--steps", "2", "--yes", url=url).code == 0
     assert cli("migrate", url=url).code == 0
     assert cli("migrate", "drift", url=url).code == 0
+
+
+def test_two_at_once_do_not_write_the_same_revision(
+    models: Path, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    table = 'Table("users", metadata, Column("id", Integer, primary_key=True))\n'
+    write(models, table)
+    assert cli("migrate", "dev", "-m", "First", url=url).code == 0
+    write(models, table.replace("primary_key=True)", 'primary_key=True), Column("a", Text)'))
+    variables = {"DATABASE_URL": url, "ENCRYPTION_KEY": KEY}
+    processes = [
+        start("migrate", "new", "-m", name, env=variables, cwd=models.parent) for name in "abcd"
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    assert codes.count(0) == 1, said
+    assert len(list(models.parent.glob("migrations/0002*"))) == 1
+    assert cli("migrate", url=url).code == 0
+    assert cli("migrate", "check", url=url).code == 0
 
 
 @pytest.mark.parametrize(

@@ -127,16 +127,23 @@ def write_drafts(
     follows = history.head
     main = Stage.MAIN if any(each.stage is Stage.MAIN for each in drafts) else drafts[0].stage
     written = []
-    for draft in drafts:
-        revision = revision_file.next_id(app, follows)
-        said = message if draft.stage is main else f"{message}: {_SUFFIXES[draft.stage]}"
-        transactional = draft.stage.transactional
-        if draft.down:
-            downgrade = revision_file.body(draft.down, transactional=transactional)
-        else:
-            downgrade = "    return  # the rows may stay as they are"
-        upgrade = revision_file.body(draft.up, transactional=transactional)
-        path = revision_file.write(history, revision, follows, said, upgrade, downgrade)
-        written.append(Written(revision, said, path, tuple(losses(draft.up))))
-        follows = revision
+    with revision_file.writing(history):
+        for draft in drafts:
+            written.append(_write(app, history, follows, message, draft, main))
+            follows = written[-1].revision
     return written
+
+
+def _write(
+    app: App, history: History, follows: str | None, message: str, draft: Draft, main: Stage
+) -> Written:
+    revision = revision_file.next_id(app, follows)
+    said = message if draft.stage is main else f"{message}: {_SUFFIXES[draft.stage]}"
+    transactional = draft.stage.transactional
+    if draft.down:
+        downgrade = revision_file.body(draft.down, transactional=transactional)
+    else:
+        downgrade = "    return  # the rows may stay as they are"
+    upgrade = revision_file.body(draft.up, transactional=transactional)
+    path = revision_file.write(history, revision, follows, said, upgrade, downgrade)
+    return Written(revision, said, path, tuple(losses(draft.up)))

@@ -81,7 +81,8 @@ def new_merge(app: App, message: str | None) -> NewRevisions:
     said = message or f"Merge {' and '.join(heads)}"
     revision = revision_file.next_id(app, max(heads))
     undo = "    return  # the branches part again"
-    path = revision_file.write(history, revision, heads, said, "    pass", undo)
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, heads, said, "    pass", undo)
     written = Written(revision, said, path, ())
     return NewRevisions(app.name, ", ".join(heads), (written,))
 
@@ -233,5 +234,6 @@ def _write(
 
 def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
     revision = revision_file.next_id(app, history.head)
-    path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
     return Written(revision, message, path, ())

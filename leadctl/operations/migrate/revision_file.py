@@ -1,8 +1,10 @@
 """The text of a revision's file, of statements and of rows to be filled."""
 
+import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill as wrap
@@ -10,13 +12,15 @@ from textwrap import indent as indented
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid
+from leadctl.operations.files import write_whole
 from leadctl.operations.migrate.backfill import escape
-from leadctl.operations.migrate.revisions import History
+from leadctl.operations.migrate.revisions import History, read_history
 from leadctl.operations.migrate.sql.tokens import tokens
 from leadctl.operations.migrate.writer.step import Step
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
 _WIDTH = 96
+_MODE = 0o666  # less the umask, as any source file
 _TEMPLATE = '''\
 """{message}.
 
@@ -49,6 +53,25 @@ def check_writable(app: App) -> None:
             if app.builtin
             else "Make it writable.",
         )
+
+
+@contextmanager
+def writing(history: History) -> Iterator[None]:
+    """Hold a history's folder while revisions are written behind its heads.
+
+    Raises MigrationsInvalid where another run wrote some since it was read.
+    """
+    folder = os.open(history.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if read_history(history.folder).heads != history.heads:
+            raise MigrationsInvalid(
+                f"Another run wrote a revision to {history.folder} meanwhile.",
+                hint="Look at it, then run this again.",
+            )
+        yield
+    finally:
+        os.close(folder)
 
 
 def next_id(app: App, follows: str | None) -> str:
@@ -88,13 +111,13 @@ def write(
         upgrade=upgrade,
         downgrade=downgrade,
     )
+    if path.exists():
+        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_whole(path, text, _MODE)
     except OSError as error:
         raise MigrationsInvalid(
-            f"Cannot write {path}: {error.strerror}.",
-            hint="Another run may have written a revision just now: look into the folder.",
+            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
         ) from None
     return path
 

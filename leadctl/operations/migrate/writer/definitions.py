@@ -11,6 +11,8 @@ from leadctl.operations.migrate.writer.literals import literal
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
+LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+"""The largest value of each type that a sequence may be of."""
 _SEQUENCE = {
     "start": "START WITH",
     "increment": "INCREMENT BY",
@@ -29,7 +31,7 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
         case "enum" | "domain" | "type" | "collation":
             return types.create(kind, name, attributes)
         case "sequence":
-            return f"CREATE SEQUENCE {name} {_sequence(attributes)}"
+            return _new_sequence(name, attributes)
         case "view":
             return _view(name, attributes, replace=False)
         case "function":
@@ -138,6 +140,21 @@ def _sequence(attributes: Attributes) -> str:
     parts = [f"AS {attributes['type']}"]
     parts += [f"{words} {attributes[key]}" for key, words in _SEQUENCE.items()]
     return " ".join([*parts, "CYCLE" if attributes["cycle"] else "NO CYCLE"])
+
+
+def _new_sequence(name: str, attributes: Attributes) -> str:
+    most, least = LARGEST[attributes["type"]], attributes["min"]
+    usual = {"start": least, "increment": 1, "min": 1, "max": most, "cache": 1}
+    parts = [f"CREATE SEQUENCE {name}"]
+    if attributes["type"] != "bigint":
+        parts.append(f"AS {attributes['type']}")
+    upwards = attributes["increment"] > 0
+    parts += [
+        f"{words} {attributes[key]}"
+        for key, words in _SEQUENCE.items()
+        if not upwards or attributes[key] != usual[key]
+    ]
+    return " ".join([*parts, *(["CYCLE"] if attributes["cycle"] else [])])
 
 
 def _view(name: str, attributes: Attributes, *, replace: bool) -> str:
