@@ -1,8 +1,10 @@
 """From two catalogs to the steps that turn one into the other."""
 
+import re
 from collections.abc import Iterator
 
 from leadctl.db.catalog import Attributes, Catalog, definition, owner, split_name
+from leadctl.operations.migrate.sql.tokens import Kind, tokens
 from leadctl.operations.migrate.writer import definitions, grants, safe, values
 from leadctl.operations.migrate.writer.order import in_order, mentions, plain
 from leadctl.operations.migrate.writer.rebuilt import rebuilt
@@ -23,6 +25,7 @@ from leadctl.operations.migrate.writer.tables import (
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
 _DEFINED = {"enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
+_ADDED = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 _LISTED = 6
 """So many tables have a line each."""
 _NEW_LINE = ",\n    "
@@ -368,18 +371,20 @@ def _last(kind: str, name: str) -> str:
 
 
 def _stage_values(steps: list[Step]) -> list[Step]:
-    """Put an enum's new values into the first stage where another step uses one of them."""
+    """Put an enum's new values into the first stage where another step may use one of them."""
     found = []
     for step in steps:
-        value = step.sql.partition(" ADD VALUE ")[2].partition(" BEFORE ")[0]
-        if step.sql.startswith("ALTER TYPE ") and value:
-            used = any(
-                f"{value}::{step.provides}" in each.sql or f'{value}::"' in each.sql
-                for each in steps
-                if each is not step
-            )
-            if used:
-                why = "A value that was just added cannot be used in the same transaction."
-                step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
+        added = _ADDED.match(step.sql)
+        if added and any(_uses(each, added["value"]) for each in steps):
+            why = "A value that was just added cannot be used in the same transaction."
+            step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
         found.append(step)
     return sorted(found, key=lambda step: step.stage)
+
+
+def _uses(step: Step, value: str) -> bool:
+    """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
+    if step.phase is Phase.COMMENT or _ADDED.match(step.sql):
+        return False
+    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))
