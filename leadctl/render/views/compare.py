@@ -1,7 +1,6 @@
 """Views of what differs between models, migrations and databases."""
 
 from collections.abc import Iterator, Sequence
-from os.path import commonprefix
 from typing import Any
 
 from leadctl.db.catalog import Difference
@@ -92,7 +91,11 @@ def _short(old: str, new: str) -> tuple[str, str]:
     """Return two texts, those that are long from shortly before the place where they differ."""
     if max(len(old), len(new)) <= _LONGEST:
         return old, new
-    start = max(0, len(commonprefix([old, new])) - _CONTEXT)
+    pairs = enumerate(zip(old, new, strict=False))
+    differs = next(
+        (index for index, (one, other) in pairs if one != other), min(len(old), len(new))
+    )
+    start = max(0, differs - _CONTEXT)
     return _cut(old, start), _cut(new, start)
 
 
