@@ -1,6 +1,7 @@
 """What is written turns one schema into the other: for each kind of object, on a real server."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -255,6 +256,11 @@ class Pair:
                 self._on(schema).execute(text.encode())
         return self.read(schema)
 
+    def execute(self, schema: str, script: str) -> list[tuple[Any, ...]]:
+        for statement in split(script):
+            cursor = self._on(schema).execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
     def read(self, schema: str) -> Catalog:
         return read_catalog(self._on(schema), schema)
 
@@ -288,6 +294,23 @@ def pair(server: Server, database: str) -> Iterator[Pair]:
     with server.connect(database) as connection:
         connection.execute(f"DROP OWNED BY {role}".encode())
         connection.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE people ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+        "CREATE SEQUENCE s OWNED BY people.id; ALTER TABLE people ALTER id SET DEFAULT nextval('s')",
+    ],
+)
+def test_who_begins_to_count_begins_behind_the_rows(pair: Pair, change: str) -> None:
+    before, after = pair.make("a", BASE), pair.make("b", BASE, change)
+    pair.apply("a", before, after, gently=True)
+    pair.execute(
+        "a", "INSERT INTO people (name) VALUES ('x'); INSERT INTO people (name) VALUES ('y')"
+    )
+    assert pair.execute("a", "SELECT max(id) FROM people") == [(102,)]
+    assert compare(pair.read("a"), after) == []
 
 
 def assert_both_ways(pair: Pair, old: str, new: str, *, gently: bool) -> None:

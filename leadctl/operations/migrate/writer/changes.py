@@ -1,11 +1,9 @@
 """From two catalogs to the steps that turn one into the other."""
 
-import re
 from collections.abc import Iterator
 
 from leadctl.db.catalog import Attributes, Catalog, definition, owner, split_name
-from leadctl.operations.migrate.sql.tokens import Kind, tokens
-from leadctl.operations.migrate.writer import definitions, grants, safe, values
+from leadctl.operations.migrate.writer import casts, counting, definitions, grants, safe, values
 from leadctl.operations.migrate.writer.order import in_order, mentions, plain
 from leadctl.operations.migrate.writer.rebuilt import rebuilt
 from leadctl.operations.migrate.writer.replaced import replace, replaced
@@ -18,14 +16,12 @@ from leadctl.operations.migrate.writer.tables import (
     create_table,
     must_be_added_anew,
     row_security,
-    type_change_loses,
     within_tables,
 )
 
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
 _DEFINED = {"enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
-_ADDED = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 _LISTED = 6
 """So many tables have a line each."""
 _NEW_LINE = ",\n    "
@@ -73,7 +69,7 @@ class _Changes:
             if new is not None:
                 found += self._comment(kind, name, None if anew else old, new)
         found += self._drop_tables()
-        return _stage_values(in_order(found, backwards=_BACKWARDS))
+        return values.staged(in_order(found, backwards=_BACKWARDS))
 
     def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
@@ -171,6 +167,9 @@ class _Changes:
             yield Step(statement, phase, plain(name), provides_too=too)
             if "owned_by" in new:
                 yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+                if f"column {new['owned_by']}" in self._before.objects:
+                    of_table, column_name = split_name(new["owned_by"])
+                    yield counting.behind_rows(of_table, column_name, new, name)
         else:
             provides = plain(name) if kind == "view" else ""
             yield Step(statement, Phase.DEPENDENT, provides)
@@ -346,12 +345,13 @@ class _Changes:
         becomes_required = old["nullable"] and not new["nullable"]
         if becomes_required and not (self._gently and self._exists(table)):
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
-        actions = alter_column(old, new, own)
+        on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
+        actions = alter_column(old, new, own, on)
         if not old["nullable"] and new["nullable"]:
             actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
         if actions:
             retyped = old["type"] != new["type"]
-            loses = retyped and type_change_loses(old["type"], new["type"])
+            loses = retyped and casts.loses(*on)
             yield Step(
                 f"ALTER TABLE {table} {', '.join(actions)}",
                 Phase.DEFINE,
@@ -361,30 +361,19 @@ class _Changes:
                 if retyped and self._gently
                 else "",
             )
+        if "identity" in new and "identity" not in old:
+            yield counting.behind_rows(table, own, new)
         if becomes_required and self._gently and self._exists(table):
             yield from safe.set_not_null(table, own)
+
+
+def _base_type(catalog: Catalog, kind: str) -> str:
+    """Return a column's type, or the one that its domain is on."""
+    while (domain := catalog.objects.get(f"domain {kind}")) is not None:
+        kind = str(domain["type"])
+    return kind
 
 
 def _last(kind: str, name: str) -> str:
     """Return an object's own name, without its table's."""
     return split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name
-
-
-def _stage_values(steps: list[Step]) -> list[Step]:
-    """Put an enum's new values into the first stage where another step may use one of them."""
-    found = []
-    for step in steps:
-        added = _ADDED.match(step.sql)
-        if added and any(_uses(each, added["value"]) for each in steps):
-            why = "A value that was just added cannot be used in the same transaction."
-            step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
-        found.append(step)
-    return sorted(found, key=lambda step: step.stage)
-
-
-def _uses(step: Step, value: str) -> bool:
-    """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
-    if step.phase is Phase.COMMENT or _ADDED.match(step.sql):
-        return False
-    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
-    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from leadctl.db.catalog import Attributes, Catalog, definition, split_name
 from leadctl.operations.migrate.writer import values
+from leadctl.operations.migrate.writer.casts import loses, using
 from leadctl.operations.migrate.writer.definitions import create, word
 from leadctl.operations.migrate.writer.order import mentions, plain
 from leadctl.operations.migrate.writer.step import Phase, Step
-from leadctl.operations.migrate.writer.tables import type_change_loses, using
 from leadctl.operations.migrate.writer.types import attribute
 
 KINDS = ("enum", "domain", "type")
@@ -94,7 +94,7 @@ def _move(
         if "default" in will:
             actions.append(f"ALTER COLUMN {column} SET DEFAULT {will['default']}")
     lost = ""
-    if is_on and type_change_loses(was_on, is_on):
+    if is_on and loses(was_on, is_on):
         places = ", ".join(f"{table}.{column}" for column, _, _ in columns)
         lost = f"what {is_on} cannot hold of {places}"
     statement = f"ALTER TABLE {table} {', '.join(actions)}"

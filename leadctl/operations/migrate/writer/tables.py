@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from leadctl.db.catalog import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
+from leadctl.operations.migrate.writer.casts import using
 from leadctl.operations.migrate.writer.order import mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
@@ -151,8 +152,13 @@ def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
     return any(before.get(key) != after.get(key) for key in keys)
 
 
-def alter_column(before: Attributes, after: Attributes, name: str) -> list[str]:
-    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out."""
+def alter_column(
+    before: Attributes, after: Attributes, name: str, on: tuple[str, str]
+) -> list[str]:
+    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out.
+
+    `on` are its types, or those that its domains are on.
+    """
     head = f"ALTER COLUMN {name}"
     actions: list[str] = []
     typed = [before.get(key) != after.get(key) for key in ("type", "collation")]
@@ -166,7 +172,7 @@ def alter_column(before: Attributes, after: Attributes, name: str) -> list[str]:
         old_default = None
     if any(typed):
         collation = f" COLLATE {after['collation']}" if "collation" in after else ""
-        cast = using(name, before["type"], after["type"]) if typed[0] else ""
+        cast = using(name, *on, into=after["type"]) if typed[0] else ""
         actions.append(f"{head} TYPE {after['type']}{collation}{cast}")
     if new_default != old_default and new_default is not None:
         actions.append(f"{head} SET DEFAULT {new_default}")
@@ -204,56 +210,3 @@ def _pairs(options: str) -> Iterator[tuple[str, str]]:
             yield f"{words[index - 1]} {word}", words[index + 1]
         elif word in {"CACHE", "MINVALUE", "MAXVALUE"}:
             yield word, words[index + 1]
-
-
-_TEXT = ("text", "character varying", "character", "citext", "name")
-_NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_TIMES = ("date", "timestamp", "time")
-_WIDER = {
-    "smallint": ("integer", "bigint", "numeric", "real", "double precision"),
-    "integer": ("bigint", "numeric", "double precision", "smallint"),
-    "bigint": ("numeric", "integer", "smallint"),
-    "real": ("double precision",),
-    "date": ("timestamp without time zone", "timestamp with time zone"),
-    "timestamp without time zone": ("timestamp with time zone",),
-    "timestamp with time zone": ("timestamp without time zone",),
-}
-"""What a type's values survive: in the other type they are the same, or refused."""
-
-
-def using(name: str, before: str, after: str, *, into: str | None = None) -> str:
-    """Return how values become the other type: as an assignment would where that is possible.
-
-    `into` is the domain on the other type that they are for, if any.
-
-    An explicit cast would cut a text to the length of its new type; an assignment refuses to.
-    """
-    if _base(after) in _TEXT or _same(before, after):
-        return ""
-    if after.endswith("[]") and not before.endswith("[]"):  # a value becomes an array of it
-        element = after.removesuffix("[]")
-        return f" USING CASE WHEN {name} IS NOT NULL THEN ARRAY[{name}::text::{element}] END"
-    return f" USING {name}::text::{into or after}"
-
-
-def _same(before: str, after: str) -> bool:
-    families = (_NUMBERS, _TIMES)
-    return "[]" not in before + after and any(
-        before.startswith(family) and after.startswith(family) for family in families
-    )
-
-
-def _base(kind: str) -> str:
-    return kind.partition("(")[0].strip()
-
-
-def type_change_loses(before: str, after: str) -> bool:
-    """Whether values may be rounded or cut by a change of type, instead of refused."""
-    old, new = _base(before), _base(after)
-    if old in _NUMBERS and new == old == "numeric":
-        return "(" in after
-    if old in _NUMBERS or old.startswith(_TIMES):
-        return (new not in (*_WIDER.get(old, ()), *_TEXT) and old != new) or (
-            old == new and before != after and "(" in after
-        )
-    return old in {"json", "jsonb"} and new not in (*_TEXT, "jsonb")

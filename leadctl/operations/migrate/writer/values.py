@@ -1,8 +1,13 @@
-"""Enum values that are added in place."""
+"""Enum values that are added in place, and when."""
 
+import re
 from collections.abc import Sequence
 
+from leadctl.operations.migrate.sql.tokens import Kind, tokens
 from leadctl.operations.migrate.writer.literals import literal
+from leadctl.operations.migrate.writer.step import Phase, Stage, Step
+
+_ADDED = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 
 
 def added(name: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[str, str]] | None:
@@ -17,3 +22,23 @@ def added(name: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[
         place = f" BEFORE {literal(following[0])}" if following else ""
         statements.append((value, f"ALTER TYPE {name} ADD VALUE {literal(value)}{place}"))
     return statements
+
+
+def staged(steps: list[Step]) -> list[Step]:
+    """Put an enum's new values into the first stage where another step may use one of them."""
+    found = []
+    for step in steps:
+        added = _ADDED.match(step.sql)
+        if added and any(_uses(each, added["value"]) for each in steps):
+            why = "A value that was just added cannot be used in the same transaction."
+            step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
+        found.append(step)
+    return sorted(found, key=lambda step: step.stage)
+
+
+def _uses(step: Step, value: str) -> bool:
+    """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
+    if step.phase is Phase.COMMENT or _ADDED.match(step.sql):
+        return False
+    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))
