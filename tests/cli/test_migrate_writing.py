@@ -246,6 +246,25 @@ def test_what_is_found_but_not_written(
     assert len(list(project.migrations.glob("*.py"))) == 2
 
 
+def test_health_knows_what_a_name_with_a_dot_belongs_to(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    project.revision('CREATE TABLE "odd.name" (id int)', "CREATE VIEW v AS SELECT 1 AS one")
+    assert cli("migrate", url=url).code == 0
+    assert cli("health-check", "--check", "drift", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute('ALTER TABLE "odd.name" ADD more int')
+        connection.execute("GRANT SELECT ON v TO PUBLIC")
+        connection.execute("CREATE TABLE not_the_apps (id int)")
+    outcome = cli("health-check", "--check", "drift", "-o", "json", url=url)
+    assert outcome.code == 1
+    evidence = str(outcome.json["checks"][0])
+    assert '"odd.name".more is extra' in evidence
+    assert "grant view v to PUBLIC is extra" in evidence
+    assert "not_the_apps" not in evidence
+
+
 def test_privileges_that_the_server_grants_by_itself(
     models: Path, server: Server, database: str, cli: Cli
 ) -> None:

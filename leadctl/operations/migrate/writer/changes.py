@@ -277,7 +277,9 @@ class _Changes:
             yield Step(statement, Phase.DEFINE, plain(name))
         else:
             for statement in alter_table(name, old, new):
-                yield Step(statement, Phase.DEFINE)
+                unlogged = statement.endswith("SET UNLOGGED")
+                why = f"After a crash of the server {name} is empty." if unlogged else ""
+                yield Step(statement, Phase.DEFINE, why=why)
         for statement in row_security(name, old or {}, new):
             yield Step(statement, Phase.DEPENDENT)
 
