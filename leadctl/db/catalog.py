@@ -15,7 +15,7 @@ from leadctl.db.queries import beside
 from leadctl.db.state import VERSION_TABLE
 
 _QUERIES = beside(__file__, "catalog.sql")
-_OWN = ("table", "view", "enum", "domain", "type", "sequence", "function")
+OWN_KINDS = ("table", "view", "enum", "domain", "type", "collation", "sequence", "function")
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
 _PLACE = "position"
@@ -35,6 +35,16 @@ class Catalog:
         """Return the names of the objects of one kind, in order."""
         prefix = f"{kind} "
         return sorted(key.removeprefix(prefix) for key in self.objects if key.startswith(prefix))
+
+    def without(self, kind: str) -> "Catalog":
+        """Return the catalog without the objects of one kind."""
+        prefix = f"{kind} "
+        return Catalog({k: v for k, v in self.objects.items() if not k.startswith(prefix)})
+
+    def only(self, kind: str) -> "Catalog":
+        """Return the objects of one kind."""
+        prefix = f"{kind} "
+        return Catalog({k: v for k, v in self.objects.items() if k.startswith(prefix)})
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def read_names(
 ) -> set[str]:
     """Return what stands for itself in a schema, as `kind name`: cheap at any size."""
     rows = connection.execute(
-        _union(connection, _OWN, "q.name"), _parameters(connection, schema, ignore)
+        _union(connection, OWN_KINDS, "q.name"), _parameters(connection, schema, ignore)
     )
     return {f"{kind} {name}" for kind, name in rows}
 
@@ -111,6 +121,15 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
     return [d for d in differences if not (_table_of(d) in whole and not _is_whole_table(d))]
 
 
+def beside_grants(differences: Iterable[Difference]) -> list[Difference]:
+    """Return differences without those of privileges.
+
+    The server may grant some by itself on what is new (ALTER DEFAULT PRIVILEGES), so that between
+    something that was just made and what it was made of they tell nothing.
+    """
+    return [each for each in differences if not each.object.startswith("grant ")]
+
+
 def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
@@ -121,7 +140,11 @@ def definition(attributes: Attributes | None) -> Attributes | None:
 def owner(key: str, attributes: Attributes) -> str | None:
     """Return the table or view that an object is a part of, as the server quotes its name."""
     kind, _, name = key.partition(" ")
-    if kind in {"column", "constraint", "trigger", "policy"}:
+    if kind == "grant":
+        kind, _, name = str(attributes["of"]).partition(" ")
+        if kind in {"table", "view"}:
+            return name
+    if kind in {"column", "constraint", "trigger", "policy", "rule"}:
         return split_name(name)[0]
     return str(attributes["table"]) if kind in {"index", "statistics"} else None
 

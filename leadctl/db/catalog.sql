@@ -7,7 +7,11 @@
 -- versions: 15-
 SELECT quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
     'persistence', CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
-    'foreign', CASE WHEN c.relkind = 'f' THEN true END,
+    'foreign', (SELECT 'SERVER ' || quote_ident(s.srvname) || coalesce(' OPTIONS (' || (
+                    SELECT string_agg(quote_ident(o.option_name) || ' ' || quote_literal(o.option_value), ', ')
+                    FROM pg_options_to_table(f.ftoptions) AS o) || ')', '')
+                FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
+                WHERE f.ftrelid = c.oid),
     'partition_key', pg_get_partkeydef(c.oid),
     'partition_of', (SELECT i.inhparent::regclass::text FROM pg_inherits i
                      WHERE i.inhrelid = c.oid AND c.relispartition),
@@ -38,9 +42,17 @@ SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_null
         SELECT nullif(concat_ws(' ',
             CASE WHEN s.seqstart <> 1 THEN 'START WITH ' || s.seqstart END,
             CASE WHEN s.seqincrement <> 1 THEN 'INCREMENT BY ' || s.seqincrement END,
+            CASE WHEN s.seqmin <> CASE WHEN s.seqincrement > 0 THEN 1 ELSE t.least END
+                 THEN 'MINVALUE ' || s.seqmin END,
+            CASE WHEN s.seqmax <> CASE WHEN s.seqincrement > 0 THEN t.largest ELSE -1 END
+                 THEN 'MAXVALUE ' || s.seqmax END,
             CASE WHEN s.seqcache <> 1 THEN 'CACHE ' || s.seqcache END,
             CASE WHEN s.seqcycle THEN 'CYCLE' END), '')
         FROM pg_depend i JOIN pg_sequence s ON s.seqrelid = i.objid
+        JOIN (VALUES ('smallint'::regtype, -32768::bigint, 32767::bigint),
+                     ('integer', -2147483648, 2147483647),
+                     ('bigint', -9223372036854775808, 9223372036854775807)
+             ) AS t (type, least, largest) ON t.type = s.seqtypid
         WHERE a.attidentity <> '' AND i.classid = 'pg_class'::regclass AND i.deptype = 'i'
           AND i.refclassid = 'pg_class'::regclass AND i.refobjid = c.oid AND i.refobjsubid = a.attnum),
     'collation', (SELECT l.oid::regcollation::text FROM pg_collation l JOIN pg_type t ON t.oid = a.atttypid
@@ -115,17 +127,49 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'd'
                   AND e.objid = t.oid AND e.deptype = 'e')
 
 -- name: type
--- what: Which composite types are there?
+-- what: Which composite types and ranges are there?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'attributes', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
+                                    || CASE WHEN a.attcollation <> b.typcollation
+                                            THEN ' COLLATE ' || a.attcollation::regcollation::text ELSE '' END
                                     ORDER BY a.attnum)
-                   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    'comment', obj_description(c.reltype, 'pg_type')))
-FROM pg_class c
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'c'
-  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
-                  AND e.objid = c.oid AND e.deptype = 'e')
+                   FROM pg_attribute a JOIN pg_type b ON b.oid = a.atttypid
+                   WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
+    'range', (SELECT concat_ws(', ', 'SUBTYPE = ' || format_type(r.rngsubtype, NULL),
+                  'SUBTYPE_OPCLASS = ' || CASE WHEN NOT o.opcdefault THEN quote_ident(o.opcname) END,
+                  'COLLATION = ' || CASE WHEN r.rngcollation <> b.typcollation
+                                         THEN r.rngcollation::regcollation::text END,
+                  'CANONICAL = ' || nullif(r.rngcanonical::oid, 0)::regproc::text,
+                  'SUBTYPE_DIFF = ' || nullif(r.rngsubdiff::oid, 0)::regproc::text,
+                  'MULTIRANGE_TYPE_NAME = ' || quote_ident(m.typname))
+              FROM pg_range r JOIN pg_type b ON b.oid = r.rngsubtype JOIN pg_opclass o ON o.oid = r.rngsubopc
+              WHERE r.rngtypid = t.oid),
+    'multirange', quote_ident(m.typname),
+    'comment', obj_description(t.oid, 'pg_type')))
+FROM pg_type t
+LEFT JOIN pg_class c ON c.oid = t.typrelid
+LEFT JOIN pg_range x ON x.rngtypid = t.oid
+LEFT JOIN pg_type m ON m.oid = x.rngmultitypid
+WHERE t.typnamespace = %(schema)s::regnamespace AND (t.typtype = 'r' OR c.relkind = 'c')
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
+                  AND e.objid = t.oid AND e.deptype = 'e')
+
+-- name: collation
+-- what: Which collations are there?
+-- versions: 15-
+SELECT quote_ident(l.collname), jsonb_strip_nulls(jsonb_build_object(
+    'provider', CASE l.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
+    'locale', coalesce(to_jsonb(l) ->> 'colllocale', to_jsonb(l) ->> 'colliculocale'),
+    'lc_collate', l.collcollate,
+    'lc_ctype', l.collctype,
+    'deterministic', CASE WHEN NOT l.collisdeterministic THEN false END,
+    'rules', to_jsonb(l) ->> 'collicurules',
+    'comment', obj_description(l.oid, 'pg_collation')))
+FROM pg_collation l
+WHERE l.collnamespace = %(schema)s::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_collation'::regclass
+                  AND e.objid = l.oid AND e.deptype = 'e')
 
 -- name: sequence
 -- what: Which sequences are there beside those of identity columns?
@@ -154,6 +198,10 @@ SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'definition', pg_get_viewdef(c.oid, true),
     'options', to_jsonb(c.reloptions),
+    'column_comments', (SELECT jsonb_object_agg(quote_ident(a.attname), d.description)
+                        FROM pg_attribute a JOIN pg_description d ON d.objsubid = a.attnum
+                        WHERE a.attrelid = c.oid AND d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+                          AND a.attnum > 0),
     'comment', obj_description(c.oid, 'pg_class')))
 FROM pg_class c
 WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
@@ -162,6 +210,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
 
 -- name: function
 -- what: Which functions and procedures are there?  Their definition names them without a schema.
+--       Those that come with a range are its own.
 -- versions: 15-
 SELECT quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
   jsonb_strip_nulls(jsonb_build_object(
@@ -182,7 +231,7 @@ FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE p.pronamespace = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
-                  AND e.objid = p.oid AND e.deptype = 'e')
+                  AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
 
 -- name: trigger
 -- what: Which triggers do the tables and views have?
@@ -223,3 +272,126 @@ SELECT quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
 FROM pg_statistic_ext s
 JOIN pg_namespace n ON n.oid = s.stxnamespace
 WHERE s.stxnamespace = %(schema)s::regnamespace
+
+-- name: rule
+-- what: Which rewrite rules do the tables and views have, beside what makes a view one?
+-- versions: 15-
+SELECT quote_ident(c.relname) || '.' || quote_ident(r.rulename), jsonb_strip_nulls(jsonb_build_object(
+    'definition', pg_get_ruledef(r.oid, true),
+    'enabled', CASE r.ev_enabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
+    'comment', obj_description(r.oid, 'pg_rewrite')))
+FROM pg_rewrite r
+JOIN pg_class c ON c.oid = r.ev_class
+WHERE c.relnamespace = %(schema)s::regnamespace AND r.rulename <> '_RETURN'
+  AND c.relname <> ALL (%(ignore)s)
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                  AND e.objid = c.oid AND e.deptype = 'e')
+
+-- name: grant
+-- what: Who else than the owner may do what, beyond what PostgreSQL grants by itself?
+-- versions: 15-
+SELECT coalesce(o.of_column, o.of) || ' to ' || g.grantee, jsonb_build_object(
+    'of', o.of, 'on', o.target, 'to', g.grantee, 'privileges', g.privileges, 'default', g.by_default)
+FROM (
+    SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' WHEN c.relkind = 'S' THEN 'sequence '
+                ELSE 'table ' END || quote_ident(c.relname) AS of,
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || quote_ident(c.relname) AS target,
+        NULL AS of_column, '' AS part, c.relacl AS acl, NULL::aclitem[] AS by_default, c.relowner AS owner
+    FROM pg_class c
+    WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+      AND c.relacl IS NOT NULL AND c.relname <> ALL (%(ignore)s)
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid
+                      AND (e.deptype = 'e' OR (e.deptype = 'i' AND c.relkind = 'S')))
+    UNION ALL
+    SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' || quote_ident(c.relname)
+                ELSE 'column ' || quote_ident(c.relname) || '.' || quote_ident(a.attname) END,
+        'TABLE ' || quote_ident(c.relname),
+        'column ' || quote_ident(c.relname) || '.' || quote_ident(a.attname),
+        ' (' || quote_ident(a.attname) || ')', a.attacl, NULL, c.relowner
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE c.relnamespace = %(schema)s::regnamespace AND a.attacl IS NOT NULL AND NOT a.attisdropped
+      AND c.relname <> ALL (%(ignore)s)
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                      AND e.objid = c.oid AND e.deptype = 'e')
+    UNION ALL
+    SELECT 'function ' || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+        'ROUTINE ' || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+        NULL, '', p.proacl, acldefault('f', p.proowner), p.proowner
+    FROM pg_proc p
+    WHERE p.pronamespace = %(schema)s::regnamespace AND p.proacl IS NOT NULL
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
+                      AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
+    UNION ALL
+    SELECT CASE t.typtype WHEN 'e' THEN 'enum ' WHEN 'd' THEN 'domain ' ELSE 'type ' END
+        || quote_ident(t.typname),
+        'TYPE ' || quote_ident(t.typname), NULL, '', t.typacl, acldefault('T', t.typowner), t.typowner
+    FROM pg_type t
+    LEFT JOIN pg_class c ON c.oid = t.typrelid
+    WHERE t.typnamespace = %(schema)s::regnamespace AND t.typacl IS NOT NULL
+      AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
+                      AND e.objid = t.oid AND e.deptype = 'e')
+) AS o
+CROSS JOIN LATERAL (
+    SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee,
+        coalesce(jsonb_agg(DISTINCT x.privilege) FILTER (WHERE x.given), '[]') AS privileges,
+        coalesce(jsonb_agg(DISTINCT x.privilege) FILTER (WHERE NOT x.given), '[]') AS by_default
+    FROM (
+        SELECT grantee, true AS given, privilege_type || o.part
+            || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS privilege
+        FROM aclexplode(o.acl)
+        UNION ALL
+        SELECT grantee, false, privilege_type FROM aclexplode(o.by_default)
+    ) AS x
+    WHERE x.grantee <> o.owner
+    GROUP BY x.grantee
+) AS g
+WHERE g.privileges <> g.by_default
+
+-- name: other
+-- what: What else is there, which leadctl finds but does not write?
+-- versions: 15-
+SELECT pg_describe_object(o.class, o.oid, 0), jsonb_strip_nulls(o.attributes)
+FROM (
+    SELECT 'pg_operator'::regclass AS class, oid, oprnamespace AS schema, jsonb_build_object(
+        'function', oprcode::regproc::text, 'result', format_type(oprresult, NULL),
+        'commutator', nullif(oprcom, 0)::regoperator::text, 'negator', nullif(oprnegate, 0)::regoperator::text,
+        'restrict', nullif(oprrest::oid, 0)::regproc::text, 'join', nullif(oprjoin::oid, 0)::regproc::text,
+        'hashes', oprcanhash, 'merges', oprcanmerge) AS attributes
+    FROM pg_operator
+    UNION ALL
+    SELECT 'pg_opfamily'::regclass, f.oid, f.opfnamespace, jsonb_build_object(
+        'operators', (SELECT jsonb_agg(a.amopstrategy || ' ' || a.amopopr::regoperator::text
+                                       ORDER BY a.amopstrategy, a.amopopr::regoperator::text)
+                      FROM pg_amop a WHERE a.amopfamily = f.oid),
+        'functions', (SELECT jsonb_agg(a.amprocnum || ' ' || a.amproc::regprocedure::text
+                                       ORDER BY a.amprocnum, a.amproc::regprocedure::text)
+                      FROM pg_amproc a WHERE a.amprocfamily = f.oid))
+    FROM pg_opfamily f
+    UNION ALL
+    SELECT 'pg_opclass'::regclass, oid, opcnamespace, jsonb_build_object(
+        'type', format_type(opcintype, NULL), 'default', opcdefault)
+    FROM pg_opclass
+    UNION ALL
+    SELECT 'pg_ts_config'::regclass, c.oid, c.cfgnamespace, jsonb_build_object(
+        'parser', pg_describe_object('pg_ts_parser'::regclass, c.cfgparser, 0),
+        'mapping', (SELECT jsonb_agg(m.maptokentype || ' ' || m.mapdict::regdictionary::text
+                                     ORDER BY m.maptokentype, m.mapseqno)
+                    FROM pg_ts_config_map m WHERE m.mapcfg = c.oid))
+    FROM pg_ts_config c
+    UNION ALL
+    SELECT 'pg_ts_dict'::regclass, oid, dictnamespace, jsonb_build_object(
+        'template', pg_describe_object('pg_ts_template'::regclass, dicttemplate, 0),
+        'options', dictinitoption)
+    FROM pg_ts_dict
+    UNION ALL
+    SELECT 'pg_conversion'::regclass, oid, connamespace, jsonb_build_object('function', conproc::text)
+    FROM pg_conversion
+    UNION ALL
+    SELECT 'pg_type'::regclass, oid, typnamespace, jsonb_build_object(
+        'input', typinput::text, 'output', typoutput::text)
+    FROM pg_type
+    WHERE typtype = 'b' AND typsubscript <> 'array_subscript_handler'::regproc
+) AS o
+WHERE o.schema = %(schema)s::regnamespace
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')

@@ -30,6 +30,7 @@ _DROPS = {
     "enum": "TYPE",
     "domain": "DOMAIN",
     "type": "TYPE",
+    "collation": "COLLATION",
     "sequence": "SEQUENCE",
     "function": "ROUTINE",
 }

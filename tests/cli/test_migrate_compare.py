@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from leadctl.operations.migrate.sql.tokens import split
 from tests.conftest import Cli, Prepared
 from tests.history import Project
 from tests.postgres import Server
@@ -59,6 +60,34 @@ def test_two_revisions_and_two_databases(
     assert cli("migrate", "diff", "other", "base", url=url).code == 0
     assert cli("migrate", "diff", "database", "nothing", url=url).code == 3
     assert cli("migrate", "diff", "base", "base", url=url).code == 2
+
+
+def test_sql_that_turns_one_database_into_another(server: Server, database: str, cli: Cli) -> None:
+    other = server.create()
+    everything = (Path(__file__).parents[1] / "everything.sql").read_text()
+    try:
+        with server.connect(other) as connection:
+            for statement in split(everything):
+                connection.execute(statement)
+        url = server.url(database)
+        sides = ("migrate", "diff", "database", server.url(other))
+        written = cli(*sides, "-o", "sql", url=url)
+        assert written.code == 1, written.err
+        with server.connect(database) as connection:
+            for statement in split(written.out):
+                connection.execute(statement)
+        assert cli(*sides, url=url).code == 0
+        back = cli("migrate", "diff", server.url(other), "base", "-o", "sql", url=url)
+        assert "-- Loses the tables child, events" in back.out
+        with server.connect(database) as connection:
+            for statement in split(back.out):
+                connection.execute(statement)
+        shown = cli(*sides, "-o", "json", url=url)
+        assert shown.code == 1
+        password = server.url(other).partition("@")[0].rpartition(":")[2]
+        assert password not in shown.out + shown.err + cli(*sides, url=url).out
+    finally:
+        server.drop(other)
 
 
 def test_pending_revisions_are_run_in_a_scratch_schema(

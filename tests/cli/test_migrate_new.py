@@ -65,6 +65,13 @@ STEPS: dict[str, tuple[str, str, list[str], list[str]]] = {
         [],
         ["ADD VALUE 'calm'", "SET DEFAULT 'calm'"],
     ),
+    "enum value in an array": (
+        '"happy", name="mood")',
+        '"happy", "calm", name="mood")), Column("moods",'
+        ' ARRAY(Enum("sad", "happy", "calm", name="mood")), server_default="{sad,calm}"',
+        [],
+        ["ADD VALUE 'calm'", "cannot be used in the same transaction", "{sad,calm}"],
+    ),
     "enum value removed": ('"sad", ', "", [], ["made anew"]),
     "enum value renamed": ('"sad"', '"blue"', ["mood.sad:blue"], ["RENAME VALUE 'sad' TO 'blue'"]),
     "enum renamed": (

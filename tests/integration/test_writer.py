@@ -1,6 +1,7 @@
 """What is written turns one schema into the other: for each kind of object, on a real server."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,8 @@ KINDS = {
     "not null": "ALTER TABLE pets ALTER owner SET NOT NULL",
     "primary key": "ALTER TABLE people DROP CONSTRAINT people_pkey; ALTER TABLE people ADD PRIMARY KEY (id, name)",
     "foreign key": "ALTER TABLE pets ADD CONSTRAINT fk FOREIGN KEY (owner) REFERENCES people ON DELETE CASCADE",
+    "two keys of the same columns": "CREATE TABLE things (id int NOT NULL, PRIMARY KEY (id));"
+    " ALTER TABLE things ADD CONSTRAINT u UNIQUE (id)",
     "unique": "ALTER TABLE people ADD CONSTRAINT u UNIQUE (name, id)",
     "deferrable unique": "ALTER TABLE people ADD CONSTRAINT u UNIQUE (name) DEFERRABLE INITIALLY DEFERRED",
     "unique with nulls": "ALTER TABLE people ADD CONSTRAINT u UNIQUE NULLS NOT DISTINCT (name) INCLUDE (age)",
@@ -82,8 +85,76 @@ KINDS = {
     "policy": "ALTER TABLE people ENABLE ROW LEVEL SECURITY; ALTER TABLE people FORCE ROW LEVEL SECURITY;"
     " CREATE POLICY p ON people AS RESTRICTIVE FOR UPDATE TO public USING (age > 1) WITH CHECK (age > 2)",
     "statistics": "CREATE STATISTICS st (ndistinct) ON age, name FROM people",
+    "range": "CREATE TYPE ages AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi, MULTIRANGE_TYPE_NAME = many_ages);"
+    " ALTER TABLE people ADD span ages DEFAULT '[1,2)', ADD spans many_ages",
+    "collation": "CREATE COLLATION plain (LOCALE = 'C'); CREATE DOMAIN key AS text COLLATE plain;"
+    " ALTER TABLE people ADD code text COLLATE plain; CREATE INDEX i ON people (name COLLATE plain);"
+    " CREATE TYPE both_of AS (a int, b text COLLATE plain); COMMENT ON COLLATION plain IS 'bytes'",
+    "rule": "CREATE RULE keep AS ON DELETE TO pets WHERE old.id < 3 DO INSTEAD NOTHING;"
+    " ALTER TABLE pets DISABLE RULE keep; COMMENT ON RULE keep ON pets IS 'kept'",
+    "identity with bounds": "ALTER TABLE people ALTER id ADD GENERATED ALWAYS AS IDENTITY"
+    " (MINVALUE 5 MAXVALUE 5000 START 7)",
+    "foreign table": "CREATE FOREIGN TABLE far (a int NOT NULL, b text) SERVER s OPTIONS (t 'it''s')",
+    "grants": "GRANT SELECT, INSERT ON people TO reader; GRANT UPDATE (name) ON people TO reader WITH GRANT OPTION;"
+    " CREATE VIEW v AS SELECT id FROM people; GRANT SELECT ON v TO PUBLIC;"
+    f" {FUNCTION}; REVOKE EXECUTE ON FUNCTION twice FROM PUBLIC; GRANT EXECUTE ON FUNCTION twice TO reader;"
+    " CREATE SEQUENCE s; GRANT USAGE ON SEQUENCE s TO reader; REVOKE USAGE ON TYPE mood FROM PUBLIC",
+    "comments of a view's columns": "CREATE VIEW v AS SELECT id FROM people; COMMENT ON COLUMN v.id IS 'who'",
 }
+OLD_TYPES = (
+    "CREATE DOMAIN feeling AS mood CHECK (value <> 'sad'); CREATE TYPE pair AS (a mood, b int);"
+    " ALTER TABLE people ADD f feeling DEFAULT 'ok', ADD p pair, ADD fs feeling[];"
+    " UPDATE people SET p = ROW('ok', 3), fs = '{happy,ok}', f = 'happy';"
+    " CREATE INDEX fi ON people (f) WHERE f::mood = 'ok'; CREATE VIEW v AS SELECT f, p FROM people;"
+    " COMMENT ON DOMAIN feeling IS 'felt'; GRANT USAGE ON TYPE feeling TO reader; GRANT SELECT ON v TO reader;"
+    " COMMENT ON COLUMN v.f IS 'felt now'"
+)
 CHANGED = {
+    "array of what it was": (
+        "ALTER TABLE people ALTER feels DROP DEFAULT",
+        "ALTER TABLE people ALTER feels DROP DEFAULT, ALTER feels TYPE mood[] USING NULL,"
+        " ALTER name TYPE text[] USING ARRAY[name]; UPDATE people SET name = '{1}'",
+    ),
+    "domain over an enum that is made anew": (
+        OLD_TYPES,
+        "ALTER TABLE people DROP feels; DROP TYPE mood; CREATE TYPE mood AS ENUM ('ok', 'happy', 'sad');"
+        f" ALTER TABLE people ADD feels mood DEFAULT 'ok'; {OLD_TYPES}",
+    ),
+    "domain on another type": (
+        "CREATE DOMAIN code AS int CHECK (value > 0); ALTER TABLE people ADD c code DEFAULT 1;"
+        " CREATE INDEX ci ON people (c)",
+        "CREATE DOMAIN code AS bigint CHECK (value > 0); ALTER TABLE people ADD c code DEFAULT 1;"
+        " CREATE INDEX ci ON people (c)",
+    ),
+    "range by other rules": (
+        "CREATE TYPE ages AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = float8mi)",
+        "CREATE TYPE ages AS RANGE (SUBTYPE = float8)",
+    ),
+    "collation": (
+        "CREATE COLLATION plain (LOCALE = 'C')",
+        "CREATE COLLATION plain (LOCALE = 'POSIX')",
+    ),
+    "attribute of another type": (
+        "CREATE TYPE pair AS (a int, b text); ALTER TABLE people ADD p pair; UPDATE people SET p = ROW(1, 'a,b')",
+        "CREATE TYPE pair AS (a bigint, b text); ALTER TABLE people ADD p pair",
+    ),
+    "rule": (
+        "CREATE RULE keep AS ON DELETE TO pets DO INSTEAD NOTHING",
+        "CREATE RULE keep AS ON DELETE TO pets WHERE old.id = 1 DO INSTEAD NOTHING",
+    ),
+    "grants": (
+        "GRANT SELECT, INSERT ON people TO reader WITH GRANT OPTION; GRANT SELECT ON pets TO PUBLIC",
+        "GRANT INSERT, DELETE ON people TO reader",
+    ),
+    "view that others may read": (
+        "CREATE VIEW v AS SELECT id, age FROM people; GRANT SELECT ON v TO reader; GRANT SELECT (id) ON v TO PUBLIC",
+        "CREATE VIEW v AS SELECT age, id FROM people; GRANT SELECT ON v TO reader; GRANT SELECT (id) ON v TO PUBLIC",
+    ),
+    "function that not all may call": (
+        f"{FUNCTION}; REVOKE EXECUTE ON FUNCTION twice FROM PUBLIC",
+        "CREATE FUNCTION twice(m int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT m + m';"
+        " REVOKE EXECUTE ON FUNCTION twice FROM PUBLIC",
+    ),
     "enum value removed": (
         "CREATE INDEX i ON people (id) WHERE feels = 'ok'",
         "ALTER TABLE people ALTER feels DROP DEFAULT; ALTER TABLE people ALTER feels TYPE text; DROP TYPE mood; CREATE TYPE mood AS ENUM ('happy', 'ok');"
@@ -169,9 +240,10 @@ CHANGED = {
 class Pair:
     """Two schemas of one database."""
 
-    def __init__(self, target: Target, connection: Connection) -> None:
+    def __init__(self, target: Target, connection: Connection, role: str) -> None:
         self.target = target
         self._connection = connection
+        self._role = role
 
     def make(self, schema: str, *scripts: str) -> Catalog:
         with self._connection.transaction():
@@ -180,8 +252,14 @@ class Pair:
             )
         for script in scripts:
             for statement in split(script):
-                self._on(schema).execute(statement.encode())
+                text = statement.replace(" reader", f" {self._role}")  # roles are the server's
+                self._on(schema).execute(text.encode())
         return self.read(schema)
+
+    def execute(self, schema: str, script: str) -> list[tuple[Any, ...]]:
+        for statement in split(script):
+            cursor = self._on(schema).execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
     def read(self, schema: str) -> Catalog:
         return read_catalog(self._on(schema), schema)
@@ -206,8 +284,33 @@ def pair(server: Server, database: str) -> Iterator[Pair]:
 
     settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
     target = resolve(settings, app="leadconnector")
+    role = f"reader_{database}"
     with connect(target) as connection:
-        yield Pair(target, connection)
+        connection.execute(f"CREATE ROLE {role}".encode())
+        connection.execute("CREATE FOREIGN DATA WRAPPER w")
+        connection.execute("CREATE SERVER s FOREIGN DATA WRAPPER w")
+        connection.commit()
+        yield Pair(target, connection, role)
+    with server.connect(database) as connection:
+        connection.execute(f"DROP OWNED BY {role}".encode())
+        connection.execute(f"DROP ROLE {role}".encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE people ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+        "CREATE SEQUENCE s OWNED BY people.id; ALTER TABLE people ALTER id SET DEFAULT nextval('s')",
+    ],
+)
+def test_who_begins_to_count_begins_behind_the_rows(pair: Pair, change: str) -> None:
+    before, after = pair.make("a", BASE), pair.make("b", BASE, change)
+    pair.apply("a", before, after, gently=True)
+    pair.execute(
+        "a", "INSERT INTO people (name) VALUES ('x'); INSERT INTO people (name) VALUES ('y')"
+    )
+    assert pair.execute("a", "SELECT max(id) FROM people") == [(102,)]
+    assert compare(pair.read("a"), after) == []
 
 
 def assert_both_ways(pair: Pair, old: str, new: str, *, gently: bool) -> None:

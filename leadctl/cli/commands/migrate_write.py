@@ -54,6 +54,12 @@ def new(
             "--revert", metavar="REV", help="Write one that undoes another.", show_envvar=False
         ),
     ] = None,
+    merge: Annotated[
+        bool,
+        typer.Option(
+            "--merge", help="Write one that joins the branches of the history.", show_envvar=False
+        ),
+    ] = False,
 ) -> None:
     r"""Write the revisions that take the migrations to the models.
 
@@ -63,13 +69,26 @@ def new(
     \b
     leadctl migrate new -m "Phone numbers" --rename users.tel:phone
     leadctl migrate new --revert leadconnector_0002
+    leadctl migrate new --merge
     """
     from leadctl.render.views.writing import new as view
 
-    if sum((empty, sql is not None, revert is not None)) > 1:
-        raise UsageError("--empty, --sql and --revert are three things.", hint="Give one of them.")
-    if message is None and revert is None:
+    given = (empty, sql is not None, revert is not None, merge)
+    if sum(given) > 1:
+        raise UsageError(
+            "--empty, --sql, --revert and --merge are four things.", hint="Give one of them."
+        )
+    if renames and any(given):
+        raise UsageError(
+            "--rename is for what is written from the models.", hint="Leave one of the two out."
+        )
+    if message is None and revert is None and not merge:
         raise UsageError("The revision has no name.", hint="Say what it does with -m.")
+    if merge:
+        from leadctl.operations.migrate.new import new_merge
+
+        run.emit(new_merge(run.app, message), view)
+        return
     run.emit(_new(run, message, renames or [], empty=empty, sql=sql, revert=revert), view)
 
 

@@ -1,14 +1,12 @@
 """The check of drift: what was changed by hand since the schema was migrated."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection
 
-from leadctl.db.catalog import Catalog, Difference, compare, read_catalog
+from leadctl.db.catalog import Catalog, Difference, compare, owner, read_catalog
 from leadctl.operations.health.check import CheckResult, CheckStatus, Skip
 from leadctl.operations.health.facts import Facts
 
 _SHOWN = 3
-_OF_A_TABLE = ("column", "constraint", "trigger", "policy")
 
 
 def drift(facts: Facts) -> CheckResult:
@@ -18,7 +16,7 @@ def drift(facts: Facts) -> CheckResult:
     recorded = Catalog(facts.fingerprint["objects"])
     own = set(facts.fingerprint.get("own", recorded.objects))
     differences = [
-        difference for difference in compare(recorded, _live(facts)) if _owner(difference) in own
+        difference for difference in compare(recorded, _live(facts)) if _is_own(difference, own)
     ]
     if differences:
         shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
@@ -42,12 +40,8 @@ def _live(facts: Facts) -> Catalog:
 _WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}
 
 
-def _owner(difference: Difference) -> str:
-    """Return the object that a difference belongs to: its table's, where it is part of one."""
-    kind, _, name = difference.object.partition(" ")
-    if kind in _OF_A_TABLE:
-        return f"table {name.partition('.')[0]}"
-    if kind == "index":
-        attributes: Mapping[str, Any] = difference.before or difference.after or {}
-        return f"table {attributes['table']}"
-    return difference.object
+def _is_own(difference: Difference, own: Collection[str]) -> bool:
+    """Whether a difference is of one of the app's own objects, or of a part of one."""
+    attributes = difference.before or difference.after or {}
+    key, whole = attributes.get("of", difference.object), owner(difference.object, attributes)
+    return key in own or f"table {whole}" in own or f"view {whole}" in own

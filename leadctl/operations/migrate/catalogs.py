@@ -23,12 +23,15 @@ class Recorded:
 
 
 def of_models(target: Target, app: App) -> Catalog:
-    """Return what an app's models describe; they are created in a scratch schema."""
+    """Return what an app's models describe; they are created in a scratch schema.
+
+    Privileges are the server's: models do not say who may do what.
+    """
     from leadctl.operations.migrate.scratch import scratch  # loads SQLAlchemy
 
     with scratch(target, "read models") as made:
         made.create_models(app)
-        return made.read()
+        return made.read().without("grant")
 
 
 def of_history(target: Target, app: App, revision: str | None) -> Catalog:

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from leadctl.apps.registry import App
-from leadctl.db.catalog import Catalog, compare
+from leadctl.db.catalog import Catalog, beside_grants, compare
 from leadctl.db.target import Target
 from leadctl.errors import OperationFailed
 from leadctl.operations.migrate import revision_file
@@ -60,8 +60,10 @@ def compose(
     They are tried in a scratch schema, and each way back is read off there.  Raises
     OperationFailed for what cannot be written, and where they would not lead there.
     """
+    _refuse_unwritable(before, after)
+    after = after.without("other")
     with scratch(target, "new") as made:
-        made.execute(step.sql for step in changes(Catalog({}), before))
+        made.create(before)
         renamed = list(_rename(made, renames))
         renamed += _rename(made, implied(made.read(), after))
         start = made.read()
@@ -77,7 +79,7 @@ def compose(
             down += [step.back for step in reversed(up) if step.back]
             drafts.append(Draft(stage, up, down))
             start = end
-        left = compare(made.read(), after)
+        left = beside_grants(compare(made.read(), after))
     if left:
         raise OperationFailed(
             "What would be written does not lead there; left would be: "
@@ -85,6 +87,27 @@ def compose(
             hint="Write that by hand: leadctl migrate new --empty -m NAME",
         )
     return drafts
+
+
+def renamed(target: Target, before: Catalog, renames: Sequence[Rename]) -> Catalog:
+    """Return a schema as it is after renames."""
+    if not renames:
+        return before
+    with scratch(target, "new") as made:
+        made.create(before)
+        made.execute(rename.sql for rename in renames)
+        others = before.only("other").objects
+        return Catalog({**made.read().objects, **others})
+
+
+def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
+    others = compare(before.only("other"), after.only("other"))
+    if others:
+        named = ", ".join(each.object.removeprefix("other ") for each in others)
+        raise OperationFailed(
+            f"What leadctl does not write differs: {named}.",
+            hint="Write that by hand: leadctl migrate new --empty -m NAME",
+        )
 
 
 def _rename(made: Scratch, renames: Iterable[Rename]) -> Iterator[Step]:
@@ -104,16 +127,23 @@ def write_drafts(
     follows = history.head
     main = Stage.MAIN if any(each.stage is Stage.MAIN for each in drafts) else drafts[0].stage
     written = []
-    for draft in drafts:
-        revision = revision_file.next_id(app, follows)
-        said = message if draft.stage is main else f"{message}: {_SUFFIXES[draft.stage]}"
-        transactional = draft.stage.transactional
-        if draft.down:
-            downgrade = revision_file.body(draft.down, transactional=transactional)
-        else:
-            downgrade = "    return  # the rows may stay as they are"
-        upgrade = revision_file.body(draft.up, transactional=transactional)
-        path = revision_file.write(history, revision, follows, said, upgrade, downgrade)
-        written.append(Written(revision, said, path, tuple(losses(draft.up))))
-        follows = revision
+    with revision_file.writing(history):
+        for draft in drafts:
+            written.append(_write(app, history, follows, message, draft, main))
+            follows = written[-1].revision
     return written
+
+
+def _write(
+    app: App, history: History, follows: str | None, message: str, draft: Draft, main: Stage
+) -> Written:
+    revision = revision_file.next_id(app, follows)
+    said = message if draft.stage is main else f"{message}: {_SUFFIXES[draft.stage]}"
+    transactional = draft.stage.transactional
+    if draft.down:
+        downgrade = revision_file.body(draft.down, transactional=transactional)
+    else:
+        downgrade = "    return  # the rows may stay as they are"
+    upgrade = revision_file.body(draft.up, transactional=transactional)
+    path = revision_file.write(history, revision, follows, said, upgrade, downgrade)
+    return Written(revision, said, path, tuple(losses(draft.up)))

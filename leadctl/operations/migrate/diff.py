@@ -13,6 +13,7 @@ from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.spoken_of import goal
 from leadctl.operations.migrate.writer.changes import changes
 from leadctl.operations.migrate.writer.script import script
+from leadctl.redact import scrub
 
 MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
 
@@ -60,7 +61,7 @@ def sides(
     Beside models, the other side counts for what models leave to revisions.
     """
     if before == after:
-        raise UsageError(f"Both sides are {before}.", hint="Name two, as: database models")
+        raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
     found: Mapping[str, Catalog] = {
         name: _catalog(target, app, name, find) for name in (before, after)
     }
@@ -69,7 +70,7 @@ def sides(
         first = goal(app, first, second)
     elif after == MODELS:
         second = goal(app, second, first)
-    diff = Diff(app.name, before, after, tuple(compare(first, second)))
+    diff = Diff(app.name, scrub(before), scrub(after), tuple(compare(first, second)))
     return Sides(first, second, diff)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from leadctl.apps.registry import App
 from leadctl.db import state
-from leadctl.db.catalog import Catalog, Difference, compare
+from leadctl.db.catalog import Catalog, Difference, beside_grants, compare
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import OperationFailed
@@ -68,9 +68,11 @@ def compared(
     record = catalogs.recorded(connection, target, app)
     if record is not None:
         should = record.catalog
+        differences = compare(should, found)
     elif len(current) == 1:
         narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
         should = catalogs.of_history(target, app, current[0])
+        differences = beside_grants(compare(should, found))
     else:
         raise OperationFailed(
             f"The database is at {len(current)} revisions, and nothing was recorded after them.",
@@ -82,6 +84,6 @@ def compared(
         target.schema,
         ", ".join(current),
         record.applied_at if record else None,
-        tuple(compare(should, found)),
+        tuple(differences),
     )
     return Compared(result, should, found)

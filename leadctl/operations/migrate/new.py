@@ -11,7 +11,7 @@ from leadctl.db.target import Target
 from leadctl.errors import OperationFailed
 from leadctl.operations.migrate import catalogs, revision_file
 from leadctl.operations.migrate.check import migrated
-from leadctl.operations.migrate.compose import Draft, Written, compose, write_drafts
+from leadctl.operations.migrate.compose import Draft, Written, compose, renamed, write_drafts
 from leadctl.operations.migrate.drift import compared
 from leadctl.operations.migrate.revisions import History, read_history
 from leadctl.operations.migrate.scratch import scratch
@@ -52,8 +52,9 @@ def new(
     """
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
-    after = goal(app, catalogs.of_models(target, app), before, own)
-    found = _renames(before, after, renames, ask)
+    models = catalogs.of_models(target, app)
+    found = _renames(before, goal(app, models, before, own), renames, ask)
+    after = goal(app, models, renamed(target, before, found), own)
     drafts = compose(target, before, after, found)
     return _write(app, history, message, drafts, narrate)
 
@@ -63,6 +64,27 @@ def new_empty(app: App, message: str) -> NewRevisions:
     history = _open(app)
     written = _write_one(app, history, message, "    pass", "    pass")
     return NewRevisions(app.name, history.head, (written,))
+
+
+def new_merge(app: App, message: str | None) -> NewRevisions:
+    """Write a revision that joins the heads of a history, and does nothing else.
+
+    Raises OperationFailed where there are no two.
+    """
+    history = _open(app)
+    heads = history.heads
+    if len(heads) < 2:
+        raise OperationFailed(
+            f"The history in {history.folder} has one end, so there is nothing to join.",
+            hint="See: leadctl migrate history",
+        )
+    said = message or f"Merge {' and '.join(heads)}"
+    revision = revision_file.next_id(app, max(heads))
+    undo = "    return  # the branches part again"
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, heads, said, "    pass", undo)
+    written = Written(revision, said, path, ())
+    return NewRevisions(app.name, ", ".join(heads), (written,))
 
 
 def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
@@ -82,7 +104,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
             hint="Write a revision for each part.",
         )
     with scratch(target, "new") as made:
-        made.execute(step.sql for step in changes(Catalog({}), before))
+        made.create(before)
         start = made.read()
         made.execute(statements)
         end = made.read()
@@ -212,5 +234,6 @@ def _write(
 
 def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
     revision = revision_file.next_id(app, history.head)
-    path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
     return Written(revision, message, path, ())

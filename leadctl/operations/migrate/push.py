@@ -7,7 +7,7 @@ from itertools import groupby
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.db.catalog import Catalog, compare
+from leadctl.db.catalog import Catalog, beside_grants, compare
 from leadctl.db.connect import Connection, connect
 from leadctl.db.journal import journaled
 from leadctl.db.lock import schema_lock
@@ -121,7 +121,7 @@ def _execute(connection: Connection, steps: Sequence[Step]) -> None:
 
 
 def _check(found: Catalog, wanted: Catalog) -> None:
-    left = compare(found, wanted)
+    left = beside_grants(compare(found, wanted))
     if left:
         raise OperationFailed(
             "Left over is what cannot be changed in place: "

@@ -89,7 +89,7 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
     if not is_reversible(revision.path):
         return _irreversible(revision, "its downgrade() does nothing")
     if len(revision.down) > 1:
-        return _irreversible(revision, "it joins two branches")
+        return _rehearse_join(app, history, revision)
     try:
         with scratch(target, "rehearse") as made:
 
@@ -112,6 +112,14 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
     )
 
 
+def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedRevision:
+    """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
+    scripts = Scripts(history, app.version_table)
+    if any(scripts.statements(revision, down=down) for down in (False, True)):
+        return _irreversible(revision, "it joins two branches, and does something beside that")
+    return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
+
+
 def _irreversible(
     revision: Revision, reason: str, left: tuple[Difference, ...] = ()
 ) -> RehearsedRevision:
@@ -131,7 +139,9 @@ def _losses(app: App, history: History, revision: Revision) -> tuple[str, ...]:
         for statement in statements:
             for effect in effects(statement.sql, Facts()):
                 if effect.drops and (down or effect.table not in made):
-                    lost.append(f"{effect.drops.partition(', ')[0]} of {effect.table}")
+                    what = effect.drops.partition(", ")[0]
+                    whole = what == "table"
+                    lost.append(f"the {what}{'' if whole else ' of'} {effect.table}")
             new = made_by(statement.sql)
             if new and not down:
                 made.add(new[0])

@@ -1,20 +1,26 @@
 """The text of a revision's file, of statements and of rows to be filled."""
 
+import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import fill as wrap
+from textwrap import indent as indented
 
 from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid
+from leadctl.operations.files import write_whole
 from leadctl.operations.migrate.backfill import escape
-from leadctl.operations.migrate.revisions import History
+from leadctl.operations.migrate.revisions import History, read_history
+from leadctl.operations.migrate.sql.tokens import tokens
 from leadctl.operations.migrate.writer.step import Step
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
 _WIDTH = 96
+_MODE = 0o666  # less the umask, as any source file
 _TEMPLATE = '''\
 """{message}.
 
@@ -49,6 +55,25 @@ def check_writable(app: App) -> None:
         )
 
 
+@contextmanager
+def writing(history: History) -> Iterator[None]:
+    """Hold a history's folder while revisions are written behind its heads.
+
+    Raises MigrationsInvalid where another run wrote some since it was read.
+    """
+    folder = os.open(history.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if read_history(history.folder).heads != history.heads:
+            raise MigrationsInvalid(
+                f"Another run wrote a revision to {history.folder} meanwhile.",
+                hint="Look at it, then run this again.",
+            )
+        yield
+    finally:
+        os.close(folder)
+
+
 def next_id(app: App, follows: str | None) -> str:
     """Return the id of the revision after another: its number goes on, where it has one."""
     numbered = _NUMBERED.match(follows or f"{app.name}_0000")
@@ -60,12 +85,16 @@ def next_id(app: App, follows: str | None) -> str:
 def write(
     history: History,
     revision: str,
-    follows: str | None,
+    follows: str | Sequence[str] | None,
     message: str,
     upgrade: str,
     downgrade: str,
 ) -> Path:
-    """Write a revision's file; return its path.  Raises MigrationsInvalid."""
+    """Write a revision's file; return its path.  Raises MigrationsInvalid.
+
+    One that joins branches follows several.
+    """
+    parents = [follows] if isinstance(follows, str) else list(follows or ())
     slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40].rstrip("_")
     number = _NUMBERED.match(revision)
     path = history.folder / f"{number['number'] if number else revision}_{slug}.py"
@@ -75,22 +104,27 @@ def write(
     text = _TEMPLATE.format(
         message=message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
         revision=revision,
-        follows=follows or "nothing",
+        follows=", ".join(parents) or "nothing",
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         imports=imports,
-        down=f'"{follows}"' if follows else "None",
+        down=_down(parents),
         upgrade=upgrade,
         downgrade=downgrade,
     )
+    if path.exists():
+        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_whole(path, text, _MODE)
     except OSError as error:
         raise MigrationsInvalid(
-            f"Cannot write {path}: {error.strerror}.",
-            hint="Another run may have written a revision just now: look into the folder.",
+            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
         ) from None
     return path
+
+
+def _down(parents: Sequence[str]) -> str:
+    names = ", ".join(f'"{each}"' for each in parents)
+    return f"({names})" if len(parents) > 1 else names or "None"
 
 
 def body(steps: Sequence[Step], *, transactional: bool) -> str:
@@ -117,8 +151,8 @@ def _step(step: Step, indent: str) -> str:
         for line in said
     )
     if step.fill is not None:
-        arguments = ", ".join(map(repr, (step.fill.table, step.fill.assignment, step.fill.where)))
-        return f"{comment}    fill(op, {arguments})"
+        texts = (step.fill.table, step.fill.assignment, step.fill.where)
+        return f"{comment}    fill(op, {', '.join(map(_quoted, texts))})"
     return f"{comment}{indent}op.execute({_literal(step.sql, indent)})"
 
 
@@ -126,9 +160,15 @@ def _literal(sql: str, indent: str) -> str:
     """Return a statement as a Python literal that text() reads as the statement."""
     escaped = escape(sql)
     if "\n" not in escaped:
-        text = escaped.replace("\\", "\\\\")
-        quoted = f'"{text}"' if '"' not in text else repr(escaped)
+        quoted = _quoted(escaped)
         short = len(indent) + len("op.execute()") + len(quoted) <= _WIDTH
         return quoted if short else f"\n{indent}    {quoted}\n{indent}"
     text = escaped.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    if not any("\n" in token.text for token in tokens(sql)):  # no text of its own goes on
+        text = indented(text, f"{indent}    ")
     return f'"""\n{text}\n{indent}"""'
+
+
+def _quoted(text: str) -> str:
+    """Return a text of one line as a Python literal."""
+    return repr(text) if '"' in text else '"' + text.replace("\\", "\\\\") + '"'

@@ -58,7 +58,7 @@ class History:
             raise MigrationsInvalid(
                 f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
                 hint="Two branches were merged. Make one revision follow the other, or join them "
-                f"with: leadctl migrate new --merge -m 'merge {' and '.join(heads[:2])}'",
+                "with: leadctl migrate new --merge",
             )
         return heads[0] if heads else None
 

@@ -25,6 +25,7 @@ from leadctl.db.translate import translate
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed
 from leadctl.operations.migrate.revisions import History
 from leadctl.operations.migrate.script import downgrade_step, script_directory
+from leadctl.operations.migrate.writer.changes import changes
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -34,9 +35,11 @@ _LOCK_TIMEOUT = "3s"
 class Scratch:
     """An empty schema to try things in."""
 
-    def __init__(self, connection: SqlConnection, name: str) -> None:
+    def __init__(self, connection: SqlConnection, name: str, schema: str) -> None:
         self._connection = connection
         self._name = name
+        self._schema = schema
+        """The target's, for which it stands."""
 
     @property
     def _driver(self) -> Connection:
@@ -64,10 +67,35 @@ class Scratch:
                     hint="Nothing was changed; it was tried in a scratch schema.",
                 ) from None
 
+    def create(self, catalog: Catalog) -> None:
+        """Create what a catalog has; what leadctl does not write is used where it is."""
+        wanted = catalog.without("other")
+        self.execute(step.sql for step in changes(Catalog({}), wanted))
+
     def create_models(self, app: App) -> None:
-        """Create what an app's models describe."""
+        """Create what an app's models describe.
+
+        Raises OperationFailed where they name another schema than the target's: what is there
+        would neither be compared nor be made.
+        """
+        metadata = load_metadata(app)
+        elsewhere = sorted(
+            table.fullname
+            for table in metadata.tables.values()
+            if table.schema not in {None, self._schema}
+        )
+        if elsewhere:
+            raise OperationFailed(
+                f"The models of {app.name} name tables outside of the schema {self._schema}: "
+                f"{', '.join(elsewhere)}.",
+                hint="An app is kept in one schema. Leave the name out and give --schema, or "
+                "declare an app for each schema.",
+            )
+        translate_map = {"schema_translate_map": {self._schema: self._name}}
         try:
-            load_metadata(app).create_all(self._connection, checkfirst=False)
+            metadata.create_all(
+                self._connection.execution_options(**translate_map), checkfirst=False
+            )
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
@@ -114,16 +142,17 @@ class Scratch:
 def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
     """Make a scratch schema; everything done with it is rolled back.
 
-    Types and functions of extensions are found where the target's schema holds some.  Raises
-    InsufficientPrivilege where the role may create no schema.
+    Types and functions of extensions, and operators and the like that leadctl does not write, are
+    found where the target's schema holds some.  Raises InsufficientPrivilege where the role may
+    create no schema.
     """
     name = f"leadctl_scratch_{getpid()}"
     with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
-        made = Scratch(connection, name)
+        made = Scratch(connection, name, target.schema)
         driver = made._driver  # noqa: SLF001 - it is this module's own
         driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(name)
-        if _holds_extensions(driver, target.schema):
+        if _holds_what_is_not_written(driver, target.schema):
             path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
         try:
             driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -147,10 +176,13 @@ def _without_concurrently(
     return in_transaction(statement), parameters
 
 
-def _holds_extensions(connection: Connection, schema: str) -> bool:
+def _holds_what_is_not_written(connection: Connection, schema: str) -> bool:
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
-        " WHERE n.nspname = %s)",
+        "SELECT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = %s AND n.oid IN ("
+        "SELECT extnamespace FROM pg_extension UNION ALL SELECT oprnamespace FROM pg_operator"
+        " UNION ALL SELECT opcnamespace FROM pg_opclass"
+        " UNION ALL SELECT cfgnamespace FROM pg_ts_config"
+        " UNION ALL SELECT dictnamespace FROM pg_ts_dict))",
         (schema,),
     ).fetchone()
     return bool(row and row[0])

@@ -5,7 +5,7 @@ from typing import Any
 
 from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, load_metadata
-from leadctl.db.catalog import Attributes, Catalog, owner
+from leadctl.db.catalog import OWN_KINDS, Attributes, Catalog, owner
 
 _OPTIONAL = (
     "view",
@@ -17,6 +17,10 @@ _OPTIONAL = (
     "domain",
     "type",
     "statistics",
+    "collation",
+    "rule",
+    "grant",
+    "other",
 )
 """Kinds that models may leave to revisions: where they name none, they say nothing of them."""
 
@@ -24,8 +28,9 @@ _OPTIONAL = (
 def goal(app: App, models: Catalog, found: Catalog, own: Collection[str] = ()) -> Catalog:
     """Return what a schema should be: what the models say, and what is there that they leave out.
 
-    Left out are kinds of objects that they have none of, partitions of their tables, tables that
-    are not the app's `own` (where that is known), and what a team's env.py excludes.
+    Left out are kinds of objects that they have none of, partitions of their tables, tables,
+    enums and the like that are not the app's `own` (where that is known), and what a team's env.py
+    excludes.
     """
     spoken = {key.partition(" ")[0] for key in models.objects}
     left = {
@@ -52,8 +57,10 @@ def _is_left_out(
     key: str, attributes: Attributes, spoken: Collection[str], own: Collection[str]
 ) -> bool:
     kind = key.partition(" ")[0]
+    if own and kind in OWN_KINDS and key not in own:
+        return True
     if kind == "table":
-        return "partition_of" in attributes or bool(own and key not in own)
+        return "partition_of" in attributes
     return kind in _OPTIONAL and kind not in spoken
 
 

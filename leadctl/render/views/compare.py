@@ -11,6 +11,7 @@ from leadctl.render.blocks import Block, Cell, Grid, Line, Style
 from leadctl.render.text import ago
 
 _LONGEST = 60
+_CONTEXT = 20
 _STYLES: dict[str, Style] = {"missing": "bad", "extra": "good", "changed": "warn"}
 
 
@@ -71,14 +72,33 @@ def _grid(differences: Sequence[Difference], words: dict[str, str]) -> Grid:
 def _details(difference: Difference) -> Iterator[str]:
     before, after = difference.before or {}, difference.after or {}
     for name in difference.attributes:
-        yield f"{name.replace('_', ' ')}: {_short(before.get(name))} → {_short(after.get(name))}"
+        old, new = _short(_text(before.get(name)), _text(after.get(name)))
+        yield f"{name.replace('_', ' ')}: {old} → {new}"
 
 
-def _short(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{key}: {each}" for key, each in value.items()]
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return " ".join(text.split())
+
+
+def _short(old: str, new: str) -> tuple[str, str]:
+    """Return two texts, those that are long from shortly before the place where they differ."""
+    if max(len(old), len(new)) <= _LONGEST:
+        return old, new
+    pairs = enumerate(zip(old, new, strict=False))
+    differs = next(
+        (index for index, (one, other) in pairs if one != other), min(len(old), len(new))
+    )
+    start = max(0, differs - _CONTEXT)
+    return _cut(old, start), _cut(new, start)
+
+
+def _cut(text: str, start: int) -> str:
+    shown = f"…{text[start:]}" if start else text
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from leadctl.db.catalog import Attributes, Catalog, definition, owner, split_name
-from leadctl.operations.migrate.writer import definitions, safe, values
+from leadctl.operations.migrate.writer import casts, counting, definitions, grants, safe, values
 from leadctl.operations.migrate.writer.order import in_order, mentions, plain
 from leadctl.operations.migrate.writer.rebuilt import rebuilt
+from leadctl.operations.migrate.writer.replaced import replace, replaced
 from leadctl.operations.migrate.writer.serial import as_serial, serials
 from leadctl.operations.migrate.writer.step import Phase, Stage, Step
 from leadctl.operations.migrate.writer.tables import (
@@ -15,12 +16,15 @@ from leadctl.operations.migrate.writer.tables import (
     create_table,
     must_be_added_anew,
     row_security,
-    type_change_loses,
+    within_tables,
 )
 
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
-_DEFINED = {"enum", "domain", "type", "sequence", "function"}
+_DEFINED = {"enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
+_LISTED = 6
+"""So many tables have a line each."""
+_NEW_LINE = ",\n    "
 
 
 def changes(before: Catalog, after: Catalog, *, gently: bool = False) -> list[Step]:
@@ -37,8 +41,10 @@ class _Changes:
         self._before = before
         self._after = after
         self._gently = gently
-        self._rebuilt = rebuilt(before, after)
+        self._replaced = replaced(before, after)
+        self._rebuilt = rebuilt(before, after, self._replaced)
         self._serials = serials(before, after)
+        self._within = within_tables(before, after)
         self._dropped = {
             name
             for kind in ("table", "view")
@@ -51,25 +57,33 @@ class _Changes:
         for key in sorted(self._before.objects.keys() | self._after.objects.keys()):
             kind, _, name = key.partition(" ")
             old, new = self._before.objects.get(key), self._after.objects.get(key)
-            anew = key in self._rebuilt
             if kind == "sequence" and name in self._serials.values():
                 continue  # it comes with its column
+            anew = key in self._rebuilt or key in self._replaced
             if definition(old) == definition(new) and not anew:
                 continue
-            if kind in {"table", "column"}:
-                write = self._table if kind == "table" else self._column
-                found += write(name, old, new)
-            elif old is None or new is None or anew:
-                if old is not None:
-                    found += self._drop(kind, name, old)
-                if new is not None:
-                    found += self._create(kind, name, new)
-            else:
-                found += self._alter(kind, name, old, new)
+            if kind == "grant":
+                found += self._grant(old, new, anew=anew)
+                continue
+            found += self._object(key, old, new)
             if new is not None:
                 found += self._comment(kind, name, None if anew else old, new)
         found += self._drop_tables()
-        return _stage_values(in_order(found, backwards=_BACKWARDS))
+        return values.staged(in_order(found, backwards=_BACKWARDS))
+
+    def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        kind, _, name = key.partition(" ")
+        if kind in {"table", "column"}:
+            yield from (self._table if kind == "table" else self._column)(name, old, new)
+        elif key in self._replaced:
+            yield from replace(key, self._replaced, self._before, self._after)
+        elif old is None or new is None or key in self._rebuilt:
+            if old is not None:
+                yield from self._drop(kind, name, old)
+            if new is not None:
+                yield from self._create(kind, name, new)
+        else:
+            yield from self._alter(kind, name, old, new)
 
     def _exists(self, table: str) -> bool:
         """Whether a table was there, is still, and has rows of its own to be careful with."""
@@ -111,7 +125,7 @@ class _Changes:
             plain(key.partition(" ")[2])
             for key in self._before.objects
             if key.partition(" ")[0] in _DEFINED
-            and (key not in self._after.objects or key in self._rebuilt)
+            and (key not in self._after.objects or key in self._rebuilt or key in self._replaced)
         }
         return (
             self._exists(str(old["table"]))
@@ -128,7 +142,8 @@ class _Changes:
             rests_on_dropped = words & {plain(each) for each in self._dropped}
             return Phase.DROP_KEY if anew or rests_on_dropped else Phase.DROP_DEFINITION
         if kind in _DEFINED:
-            return Phase.DROP_DEFINITION
+            anew = f"{kind} {name}" in self._rebuilt
+            return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
         is_key = kind == "index" or (kind == "constraint" and "REFERENCES" not in old["definition"])
         return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT
 
@@ -142,18 +157,24 @@ class _Changes:
                 of_view = f"view {table}" in self._after.objects
                 yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
         elif kind == "constraint":
-            yield from self._constraint(name, new, statement)
+            if f"constraint {name}" not in self._within:  # else it comes with its table
+                yield from self._constraint(name, new, statement)
         elif kind in _DEFINED:
             views = {plain(each) for each in self._after.names("view")}
             on_view = kind == "function" and bool(mentions(statement) & views)
-            yield Step(statement, Phase.DEPENDENT if on_view else Phase.DEFINE, plain(name))
+            phase = Phase.DEPENDENT if on_view else Phase.DEFINE
+            too = plain(str(new.get("multirange", "")))
+            yield Step(statement, phase, plain(name), provides_too=too)
             if "owned_by" in new:
                 yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+                if f"column {new['owned_by']}" in self._before.objects:
+                    of_table, column_name = split_name(new["owned_by"])
+                    yield counting.behind_rows(of_table, column_name, new, name)
         else:
             provides = plain(name) if kind == "view" else ""
             yield Step(statement, Phase.DEPENDENT, provides)
             if "enabled" in new:
-                yield Step(definitions.enabled(name, new), Phase.COMMENT)
+                yield Step(definitions.enabled(kind, name, new), Phase.COMMENT)
 
     def _constraint(self, name: str, new: Attributes, statement: str) -> Iterator[Step]:
         table = split_name(name)[0]
@@ -192,35 +213,34 @@ class _Changes:
         phase = Phase.DEFINE if kind in _DEFINED else Phase.DEPENDENT
         if kind == "trigger" and old["definition"] == new["definition"]:
             if old.get("enabled") != new.get("enabled"):
-                yield Step(definitions.enabled(name, new), Phase.DEPENDENT)
+                yield Step(definitions.enabled(kind, name, new), Phase.DEPENDENT)
             return
         if kind == "constraint":
             phase = Phase.CONSTRAINT
         for statement in definitions.alter(kind, name, old, new) or ():
             stage = Stage.VALIDATE if self._gently and kind == "constraint" else Stage.MAIN
-            yield Step(statement, phase, plain(name) if phase is Phase.DEFINE else "", stage=stage)
+            provides = plain(name) if phase is Phase.DEFINE else ""
+            dropped = "DROP ATTRIBUTE" in statement
+            loses = f"what rows have in attributes of {name}" if dropped else ""
+            yield Step(statement, phase, provides, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
             yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
 
     def _enum(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
-        added = values.added(name, old["values"], new["values"])
-        if added is not None:
-            for _, statement in added:
-                yield Step(statement, Phase.DEFINE, plain(name))
-            return
-        gone = [value for value in old["values"] if value not in new["values"]]
-        said = f"Rows with {', '.join(gone)} make it stop: change them first. " if gone else ""
-        for statement in values.made_anew(name, self._before, self._after):
-            yield Step(
-                statement,
-                Phase.DEFINE,
-                plain(name),
-                why=f"{said}PostgreSQL takes no value out of an enum, so it is made anew: its "
-                "tables are written anew, and locked meanwhile."
-                if statement.startswith("ALTER TYPE")
-                else "",
-            )
-        yield Step(f"DROP TYPE {values.former(name)}", Phase.DROP_DEFINITION)
+        for _, statement in values.added(name, old["values"], new["values"]) or ():
+            yield Step(statement, Phase.DEFINE, plain(name))
+
+    def _grant(
+        self, old: Attributes | None, new: Attributes | None, *, anew: bool
+    ) -> Iterator[Step]:
+        """Yield what changes privileges; those on what is dropped go with it."""
+        if new is None:
+            assert old is not None
+            if old["of"] not in self._after.objects or old["of"] in self._rebuilt:
+                return
+        goes = anew or (old is not None and old["of"] not in self._before.objects)
+        for statement in grants.privileges({} if goes else old or {}, new or {}):
+            yield Step(statement, Phase.COMMENT)
 
     def _comment(
         self, kind: str, name: str, old: Attributes | None, new: Attributes
@@ -234,6 +254,8 @@ class _Changes:
                     else (Stage.MAIN)
                 )
             yield Step(definitions.comment(kind, name, new), Phase.COMMENT, stage=stage)
+        for statement in definitions.column_comments(name, old or {}, new):
+            yield Step(statement, Phase.COMMENT)
 
     # --- Tables and columns -----------------------------------------------------------------
 
@@ -246,10 +268,18 @@ class _Changes:
                 for key, attributes in self._after.objects.items()
                 if key.startswith("column ") and owner(key, attributes) == name
             ]
-            yield Step(create_table(name, new, columns), Phase.DEFINE, plain(name))
+            constraints = [
+                (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
+                for key in self._within
+                if owner(key, {}) == name
+            ]
+            statement = create_table(name, new, columns, constraints)
+            yield Step(statement, Phase.DEFINE, plain(name))
         else:
             for statement in alter_table(name, old, new):
-                yield Step(statement, Phase.DEFINE)
+                unlogged = statement.endswith("SET UNLOGGED")
+                why = f"After a crash of the server {name} is empty." if unlogged else ""
+                yield Step(statement, Phase.DEFINE, why=why)
         for statement in row_security(name, old or {}, new):
             yield Step(statement, Phase.DEPENDENT)
 
@@ -259,14 +289,21 @@ class _Changes:
             name
             for name in gone
             if self._before.objects[f"table {name}"].get("partition_of") not in gone
+            and not self._is_foreign(name)
         ]
+        foreign = [name for name in gone if self._is_foreign(name)]
+        if foreign:  # their rows are elsewhere, and stay
+            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
         if whole:  # one statement: those that refer to each other go together
             yield Step(
-                f"DROP TABLE {', '.join(whole)}",
+                f"DROP TABLE {(', ' if len(whole) < _LISTED else _NEW_LINE).join(whole)}",
                 Phase.DROP,
                 loses=f"the {'table' if len(gone) == 1 else 'tables'} {', '.join(gone)} "
                 "with all rows",
             )
+
+    def _is_foreign(self, table: str) -> bool:
+        return "foreign" in self._before.objects[f"table {table}"]
 
     def _column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         table, own = split_name(name)
@@ -310,12 +347,13 @@ class _Changes:
         becomes_required = old["nullable"] and not new["nullable"]
         if becomes_required and not (self._gently and self._exists(table)):
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
-        actions = alter_column(old, new, own)
+        on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
+        actions = alter_column(old, new, own, on)
         if not old["nullable"] and new["nullable"]:
             actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
         if actions:
             retyped = old["type"] != new["type"]
-            loses = retyped and type_change_loses(old["type"], new["type"])
+            loses = retyped and casts.loses(*on)
             yield Step(
                 f"ALTER TABLE {table} {', '.join(actions)}",
                 Phase.DEFINE,
@@ -325,28 +363,19 @@ class _Changes:
                 if retyped and self._gently
                 else "",
             )
+        if "identity" in new and "identity" not in old:
+            yield counting.behind_rows(table, own, new)
         if becomes_required and self._gently and self._exists(table):
             yield from safe.set_not_null(table, own)
+
+
+def _base_type(catalog: Catalog, kind: str) -> str:
+    """Return a column's type, or the one that its domain is on."""
+    while (domain := catalog.objects.get(f"domain {kind}")) is not None:
+        kind = str(domain["type"])
+    return kind
 
 
 def _last(kind: str, name: str) -> str:
     """Return an object's own name, without its table's."""
     return split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name
-
-
-def _stage_values(steps: list[Step]) -> list[Step]:
-    """Put an enum's new values into the first stage where another step uses one of them."""
-    found = []
-    for step in steps:
-        value = step.sql.partition(" ADD VALUE ")[2].partition(" BEFORE ")[0]
-        if step.sql.startswith("ALTER TYPE ") and value:
-            used = any(
-                f"{value}::{step.provides}" in each.sql or f'{value}::"' in each.sql
-                for each in steps
-                if each is not step
-            )
-            if used:
-                why = "A value that was just added cannot be used in the same transaction."
-                step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
-        found.append(step)
-    return sorted(found, key=lambda step: step.stage)

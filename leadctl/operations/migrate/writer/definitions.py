@@ -1,15 +1,18 @@
 """The statements that create, change and drop what stands for itself, but tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-from psycopg import sql
 
 from leadctl.db.catalog import Attributes, split_name
 from leadctl.errors import OperationFailed
+from leadctl.operations.migrate.writer import types
+from leadctl.operations.migrate.writer.grants import privileges
+from leadctl.operations.migrate.writer.literals import literal
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
+LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+"""The largest value of each type that a sequence may be of."""
 _SEQUENCE = {
     "start": "START WITH",
     "increment": "INCREMENT BY",
@@ -19,37 +22,31 @@ _SEQUENCE = {
 }
 
 
-def literal(value: str) -> str:
-    """Return a text as an SQL literal."""
-    return sql.Literal(value).as_string(None).strip()
-
-
 def create(kind: str, name: str, attributes: Attributes) -> str:
     """Return the statement that creates an object, comments and the like left out.
 
     Raises OperationFailed for a kind that cannot be written.
     """
     match kind:
-        case "enum":
-            return f"CREATE TYPE {name} AS ENUM ({_literals(attributes['values'])})"
-        case "domain":
-            return _domain(name, attributes)
-        case "type":
-            return f"CREATE TYPE {name} AS ({', '.join(attributes.get('attributes', ()))})"
+        case "enum" | "domain" | "type" | "collation":
+            return types.create(kind, name, attributes)
         case "sequence":
-            return f"CREATE SEQUENCE {name} {_sequence(attributes)}"
+            return _new_sequence(name, attributes)
         case "view":
             return _view(name, attributes, replace=False)
         case "function":
             return _function(name, attributes)
-        case "trigger" | "statistics" | "index":
+        case "trigger" | "statistics" | "index" | "rule":
             # A partitioned table's index is read as ON ONLY, which would leave the parts out.
-            return str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1)
+            text = str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1).rstrip(";")
+            return text.replace(" USING btree ", " ", 1) if kind == "index" else text
         case "policy":
             return _policy(name, attributes)
         case "constraint":
             table, constraint = split_name(name)
-            return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} {attributes['definition']}"
+            text = attributes["definition"]
+            space = "\n    " if text.startswith("FOREIGN KEY") else " "
+            return f"ALTER TABLE {table} ADD CONSTRAINT {constraint}{space}{text}"
     raise OperationFailed(f"{kind} {name} cannot be written as SQL.")
 
 
@@ -59,7 +56,7 @@ def drop(kind: str, name: str, attributes: Attributes) -> str:
         case "constraint":
             table, constraint = split_name(name)
             return f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"
-        case "trigger" | "policy":
+        case "trigger" | "policy" | "rule":
             table, own = split_name(name)
             return f"DROP {kind.upper()} {own} ON {table}"
         case "sequence":
@@ -75,6 +72,8 @@ def word(kind: str, attributes: Attributes) -> str:
             return "TYPE"
         case "view":
             return "MATERIALIZED VIEW" if attributes.get("materialized") else "VIEW"
+        case "table":
+            return "FOREIGN TABLE" if "foreign" in attributes else "TABLE"
         case "function":
             return str(attributes.get("kind", "function")).upper().replace("WINDOW", "FUNCTION")
     return kind.upper()
@@ -84,7 +83,7 @@ def comment(kind: str, name: str, attributes: Attributes) -> str:
     """Return the statement that sets or removes an object's comment."""
     text = attributes.get("comment")
     value = "NULL" if text is None else literal(text)
-    if kind in {"constraint", "trigger", "policy"}:
+    if kind in {"constraint", "trigger", "policy", "rule"}:
         table, own = split_name(name)
         return f"COMMENT ON {kind.upper()} {own} ON {table} IS {value}"
     return f"COMMENT ON {word(kind, attributes)} {name} IS {value}"
@@ -93,8 +92,10 @@ def comment(kind: str, name: str, attributes: Attributes) -> str:
 def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[str] | None:
     """Return the statements that change an object in place; None where it must be made anew."""
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    changed -= {"comment"}
+    changed -= {"comment", "column_comments"}
     match kind:
+        case "rule" if changed == {"enabled"}:
+            return [enabled(kind, name, after)]
         case "function" if not changed & {"kind", "arguments", "returns", "aggregate"}:
             return [_function(name, after)] if changed else []
         case "view" if _replaceable(before, after):
@@ -102,21 +103,32 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
         case "sequence":
             changes = changed - {"owned_by"}
             return [f"ALTER SEQUENCE {name} {_sequence(after)}"] if changes else []
-        case "domain" if not changed & {"type"}:
-            return list(_alter_domain(name, before, after))
-        case "type":
-            return _alter_type(name, before.get("attributes", []), after.get("attributes", []))
+        case "domain":
+            return list(types.alter_domain(name, before, after))
+        case "type" if not changed & {"range", "multirange"}:
+            return types.alter_type(name, before.get("attributes", []), after.get("attributes", []))
+        case "grant":
+            return list(privileges(before, after))
         case "constraint" if f"{after['definition']} NOT VALID" == before["definition"]:
             table, constraint = split_name(name)
             return [f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"]
     return None if changed else []
 
 
-def enabled(name: str, attributes: Attributes) -> str:
-    """Return the statement that makes a trigger fire, or not, as it should."""
-    table, trigger = split_name(name)
+def enabled(kind: str, name: str, attributes: Attributes) -> str:
+    """Return the statement that makes a trigger or a rule fire, or not, as it should."""
+    table, own = split_name(name)
     verb = _ENABLED.get(attributes.get("enabled", ""), "ENABLE")
-    return f"ALTER TABLE {table} {verb} TRIGGER {trigger}"
+    return f"ALTER TABLE {table} {verb} {kind.upper()} {own}"
+
+
+def column_comments(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
+    """Yield what sets the comments of a view's columns."""
+    old, new = before.get("column_comments") or {}, after.get("column_comments") or {}
+    for column in sorted(old.keys() | new.keys()):
+        if old.get(column) != new.get(column):
+            text = literal(new[column]) if column in new else "NULL"
+            yield f"COMMENT ON COLUMN {name}.{column} IS {text}"
 
 
 def owned_by(name: str, attributes: Attributes) -> str:
@@ -124,62 +136,25 @@ def owned_by(name: str, attributes: Attributes) -> str:
     return f"ALTER SEQUENCE {name} OWNED BY {attributes.get('owned_by', 'NONE')}"
 
 
-def _literals(values: Sequence[str]) -> str:
-    return ", ".join(literal(value) for value in values)
-
-
-def _domain(name: str, attributes: Attributes) -> str:
-    parts = [f"CREATE DOMAIN {name} AS {attributes['type']}"]
-    if "default" in attributes:
-        parts.append(f"DEFAULT {attributes['default']}")
-    if not attributes["nullable"]:
-        parts.append("NOT NULL")
-    checks = attributes.get("checks") or {}
-    parts += [f"CONSTRAINT {own} {check}" for own, check in sorted(checks.items())]
-    return " ".join(parts)
-
-
-def _alter_domain(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
-    head = f"ALTER DOMAIN {name}"
-    if before.get("default") != after.get("default"):
-        yield (
-            f"{head} SET DEFAULT {after['default']}"
-            if "default" in after
-            else (f"{head} DROP DEFAULT")
-        )
-    if before["nullable"] != after["nullable"]:
-        yield f"{head} {'DROP' if after['nullable'] else 'SET'} NOT NULL"
-    old, new = before.get("checks") or {}, after.get("checks") or {}
-    for own in sorted(old):
-        if old[own] != new.get(own):
-            yield f"{head} DROP CONSTRAINT {own}"
-    for own in sorted(new):
-        if new[own] != old.get(own):
-            yield f"{head} ADD CONSTRAINT {own} {new[own]}"
-
-
-def _alter_type(name: str, before: list[str], after: list[str]) -> list[str]:
-    old, new = ({_split(each)[0]: _split(each)[1] for each in side} for side in (before, after))
-    changes = [f"DROP ATTRIBUTE {own}" for own in old if own not in new]
-    changes += [
-        f"ALTER ATTRIBUTE {own} TYPE {kind}"
-        for own, kind in new.items()
-        if own in old and old[own] != kind
-    ]
-    changes += [f"ADD ATTRIBUTE {own} {kind}" for own, kind in new.items() if own not in old]
-    return [f"ALTER TYPE {name} {', '.join(changes)}"] if changes else []
-
-
-def _split(attribute: str) -> tuple[str, str]:
-    """Return the name and the type of `name type`, where the name may be quoted."""
-    end = attribute.index('" ', 1) + 1 if attribute.startswith('"') else attribute.index(" ")
-    return attribute[:end], attribute[end + 1 :]
-
-
 def _sequence(attributes: Attributes) -> str:
     parts = [f"AS {attributes['type']}"]
     parts += [f"{words} {attributes[key]}" for key, words in _SEQUENCE.items()]
     return " ".join([*parts, "CYCLE" if attributes["cycle"] else "NO CYCLE"])
+
+
+def _new_sequence(name: str, attributes: Attributes) -> str:
+    most, least = LARGEST[attributes["type"]], attributes["min"]
+    usual = {"start": least, "increment": 1, "min": 1, "max": most, "cache": 1}
+    parts = [f"CREATE SEQUENCE {name}"]
+    if attributes["type"] != "bigint":
+        parts.append(f"AS {attributes['type']}")
+    upwards = attributes["increment"] > 0
+    parts += [
+        f"{words} {attributes[key]}"
+        for key, words in _SEQUENCE.items()
+        if not upwards or attributes[key] != usual[key]
+    ]
+    return " ".join([*parts, *(["CYCLE"] if attributes["cycle"] else [])])
 
 
 def _view(name: str, attributes: Attributes, *, replace: bool) -> str:

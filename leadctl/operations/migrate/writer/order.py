@@ -48,8 +48,8 @@ def _by_mention(steps: list[Step]) -> list[Step]:
     needs: dict[int, set[int]] = {}
     providers: dict[str, list[int]] = {}
     for index, step in enumerate(steps):
-        if step.provides:
-            providers.setdefault(step.provides, []).append(index)
+        for name in filter(None, (step.provides, step.provides_too)):
+            providers.setdefault(name, []).append(index)
     for index, step in enumerate(steps):
         needs[index] = {
             provider

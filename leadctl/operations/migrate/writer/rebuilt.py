@@ -3,22 +3,26 @@
 from collections.abc import Mapping
 
 from leadctl.db.catalog import Attributes, Catalog, definition, owner, split_name
-from leadctl.operations.migrate.writer import values
 from leadctl.operations.migrate.writer.definitions import alter, create
 from leadctl.operations.migrate.writer.order import mentions, plain
+from leadctl.operations.migrate.writer.replaced import KINDS, of_replaced
 from leadctl.operations.migrate.writer.tables import must_be_added_anew
 
-_RESTING = {"view", "policy", "trigger", "index", "constraint", "statistics", "function"}
+_RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function"}
 
 
-def rebuilt(before: Catalog, after: Catalog) -> set[str]:
-    """Return the keys of objects that both have, and that must be made anew."""
-    return _Rebuilt(before, after).find()
+def rebuilt(before: Catalog, after: Catalog, replaced: list[str]) -> set[str]:
+    """Return the keys of objects that both have, and that must be made anew.
+
+    `replaced` are types that are, too, in a way of their own: they are not returned.
+    """
+    return _Rebuilt(before, after, replaced).find()
 
 
 class _Rebuilt:
-    def __init__(self, before: Catalog, after: Catalog) -> None:
+    def __init__(self, before: Catalog, after: Catalog, replaced: list[str]) -> None:
         self._before = before
+        self._replaced = replaced
         self._both = {
             key: attributes for key, attributes in before.objects.items() if key in after.objects
         }
@@ -32,6 +36,7 @@ class _Rebuilt:
 
     def find(self) -> set[str]:
         self._found = {key for key in self._both if self._changes_as_a_whole(key)}
+        self._found |= set(self._replaced)
         names = {plain(key.partition(" ")[2]) for key in self._found if _is_named(key)}
         columns = self._touched_columns()
         unseen = True
@@ -45,18 +50,21 @@ class _Rebuilt:
             self._found |= resting
             names |= {plain(key.partition(" ")[2]) for key in resting if _is_named(key)}
             columns = self._touched_columns()
-        return {key for key in self._found if not key.startswith("enum ")}
+        granted = {
+            key
+            for key, each in self._both.items()
+            if key.startswith("grant ") and each["of"] in self._found
+        }
+        return (self._found | granted) - set(self._replaced)
 
     def _changes_as_a_whole(self, key: str) -> bool:
         kind, _, name = key.partition(" ")
         old, new = self._both[key], self._after[key]
-        if definition(old) == definition(new):
+        if definition(old) == definition(new) or kind in {"enum", "table"}:
             return False
-        if kind == "enum":
-            return values.added(name, old["values"], new["values"]) is None
         if kind == "column":
             return must_be_added_anew(old, new)
-        return kind != "table" and alter(kind, name, old, new) is None
+        return alter(kind, name, old, new) is None
 
     def _touched_columns(self) -> Mapping[str, set[str]]:
         touched: dict[str, set[str]] = {}
@@ -64,7 +72,8 @@ class _Rebuilt:
             if not key.startswith("column "):
                 continue
             new = self._after[key]
-            if old["type"] != new["type"] or key in self._found or _of_enum(old, self._found):
+            of_replaced_type = of_replaced(old["type"], self._replaced)
+            if old["type"] != new["type"] or key in self._found or of_replaced_type:
                 table, column = split_name(key.removeprefix("column "))
                 touched.setdefault(plain(table), set()).add(plain(column))
         return touched
@@ -80,7 +89,7 @@ class _Rebuilt:
         if kind == "constraint" and "FOREIGN KEY" in attributes["definition"]:
             return self._rests_on_key(attributes)
         table = owner(key, attributes)
-        if kind in {"view", "policy", "trigger", "statistics"}:
+        if kind in {"view", "policy", "trigger", "rule", "statistics"}:
             tables = words if kind == "view" else {plain(table or "")}
             if any(words & columns[each] for each in tables if each in columns):
                 return True
@@ -97,28 +106,27 @@ class _Rebuilt:
         }
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
-        """Whether a foreign key refers to a table of which a key is dropped or made anew."""
-        words = mentions(attributes["definition"].partition("REFERENCES")[2])
+        """Whether a foreign key rests on a key that is dropped or made anew."""
+        table, columns = _referenced(attributes["definition"])
         for key, each in self._before.objects.items():
-            is_key = key.startswith("constraint ") and each["definition"].startswith(
-                ("PRIMARY", "UNIQUE")
+            is_key = key.startswith(("constraint ", "index ")) and each["definition"].startswith(
+                ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
             )
-            is_key = is_key or (
-                key.startswith("index ") and each["definition"].startswith("CREATE UNIQUE")
-            )
-            if is_key and plain(owner(key, each) or "") in words:
-                gone = definition(each) != definition(self._after.get(key))
-                if gone or key in self._found:
+            if is_key and plain(owner(key, each) or "") == table:
+                gone = definition(each) != definition(self._after.get(key)) or key in self._found
+                if gone and columns <= mentions(each["definition"]):
                     return True
         return False
 
 
-def _of_enum(column: Attributes, found: set[str]) -> bool:
-    return f"enum {column['type'].removesuffix('[]')}" in found
+def _referenced(foreign_key: str) -> tuple[str, set[str]]:
+    """Return the table and the columns that a foreign key refers to."""
+    name, _, rest = foreign_key.partition("REFERENCES ")[2].partition("(")
+    return plain(name.strip()), mentions(rest.partition(")")[0])
 
 
 def _is_named(key: str) -> bool:
-    return key.startswith(("view ", "function ", "enum "))
+    return key.partition(" ")[0] in {"view", "function", *KINDS}
 
 
 def _words(key: str, attributes: Attributes) -> set[str]:

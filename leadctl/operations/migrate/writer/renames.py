@@ -8,7 +8,7 @@ from psycopg import sql
 
 from leadctl.db.catalog import Attributes, Catalog, owner, split_name
 from leadctl.errors import UsageError
-from leadctl.operations.migrate.writer.definitions import literal
+from leadctl.operations.migrate.writer.literals import literal
 
 _WHY = "Code that knows the old name stops working: let it be deployed with this, or before."
 _ALIKE = 0.6

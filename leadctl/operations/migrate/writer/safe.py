@@ -66,7 +66,7 @@ def add_constraint(statement: str, stage: Stage) -> Iterator[Step]:
         return
     yield Step(f"{statement} NOT VALID", Phase.CONSTRAINT, why=_NOT_VALID, stage=stage)
     head, _, rest = statement.partition(" ADD CONSTRAINT ")
-    own = rest[: rest.index('" ', 1) + 1] if rest.startswith('"') else rest.partition(" ")[0]
+    own = rest[: rest.index('" ', 1) + 1] if rest.startswith('"') else rest.split()[0]
     yield Step(f"{head} VALIDATE CONSTRAINT {own}", Phase.CONSTRAINT, stage=Stage.VALIDATE)
 
 

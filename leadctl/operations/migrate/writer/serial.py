@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 
 from leadctl.db.catalog import Attributes, Catalog, split_name
+from leadctl.operations.migrate.writer.definitions import LARGEST
 from leadctl.operations.migrate.writer.order import plain
 
-_SERIALS = {
-    "smallint": ("smallserial", 2**15 - 1),
-    "integer": ("serial", 2**31 - 1),
-    "bigint": ("bigserial", 2**63 - 1),
-}
+_SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
 
 
 def serials(before: Catalog, after: Catalog) -> Mapping[str, str]:
@@ -29,25 +26,24 @@ def serials(before: Catalog, after: Catalog) -> Mapping[str, str]:
 def as_serial(column: Attributes) -> Attributes:
     """Return a column as it is written: of a type that brings sequence, default and NOT NULL."""
     kept = {name: value for name, value in column.items() if name != "default"}
-    return {**kept, "type": _SERIALS[column["type"]][0], "nullable": True}
+    return {**kept, "type": _SERIALS[column["type"]], "nullable": True}
 
 
 def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -> bool:
     """Whether it is what `serial` would make."""
     table, own = split_name(place)
-    kind, largest = _SERIALS.get(column["type"], ("", 0))
     wanted = {
         "type": column["type"],
         "start": 1,
         "increment": 1,
         "min": 1,
-        "max": largest,
+        "max": LARGEST.get(column["type"]),
         "cache": 1,
         "cycle": False,
         "owned_by": place,
     }
     return (
-        bool(kind)
+        column["type"] in _SERIALS
         and not column["nullable"]
         and plain(name) == f"{plain(table)}_{plain(own)}_seq"
         and column.get("default") == f"nextval('{name}'::regclass)"

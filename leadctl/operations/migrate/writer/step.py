@@ -68,6 +68,8 @@ class Step:
     phase: Phase
     provides: str = ""
     """The name that it defines."""
+    provides_too: str = ""
+    """A second one: that of the multirange that comes with a range."""
     about: str = ""
     """The definition that it drops, which names what it rests on."""
     loses: str = ""

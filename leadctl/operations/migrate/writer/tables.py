@@ -2,23 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 
-from leadctl.db.catalog import Attributes
+from leadctl.db.catalog import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
+from leadctl.operations.migrate.writer.casts import using
+from leadctl.operations.migrate.writer.order import mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
 
 
-def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
-    """Return the statement that creates a table with its columns, without its constraints.
-
-    Raises OperationFailed for a foreign table: its server and options are not the schema's.
-    """
-    if attributes.get("foreign"):
-        raise OperationFailed(f"The foreign table {name} cannot be written as SQL.")
-    unlogged = "UNLOGGED " if attributes.get("persistence") == "unlogged" else ""
+def create_table(
+    name: str, attributes: Attributes, columns: Columns, constraints: Columns = ()
+) -> str:
+    """Return the statement that creates a table with its columns and some of its constraints."""
+    kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
+    kind = "FOREIGN " if "foreign" in attributes else kind
     ordered = sorted(columns, key=lambda column: column[1].get("position", 0))
-    lines = ",\n".join(f"    {column(own, each)}" for own, each in ordered)
-    parts = [f"CREATE {unlogged}TABLE {name}"]
+    parts = [column(own, each) for own, each in ordered]
+    parts += [f"CONSTRAINT {own} {each['definition']}" for own, each in constraints]
+    lines = ",\n".join(f"    {part}" for part in parts)
+    parts = [f"CREATE {kind}TABLE {name}"]
     if "partition_of" in attributes:
         parts.append(f"PARTITION OF {attributes['partition_of']} {attributes['partition_bound']}")
     else:
@@ -29,7 +31,40 @@ def create_table(name: str, attributes: Attributes, columns: Columns) -> str:
         parts.append(f"PARTITION BY {attributes['partition_key']}")
     if "options" in attributes:
         parts.append(f"WITH ({', '.join(attributes['options'])})")
+    if "foreign" in attributes:
+        parts.append(attributes["foreign"])
     return " ".join(parts)
+
+
+def within_tables(before: Catalog, after: Catalog) -> list[str]:
+    """Return the keys of the constraints that can be written within CREATE TABLE.
+
+    Not foreign keys, which may go in a circle, nor what calls functions, which may need the table,
+    nor a second key of the same columns, which CREATE TABLE drops without a word.
+    """
+    functions = {plain(name) for name in after.names("function")}
+    found: dict[tuple[str, str], str] = {}
+    by_kind = sorted(after.names("constraint"), key=lambda name: _place(after, name))
+    for name in by_kind:
+        text = after.objects[f"constraint {name}"]["definition"]
+        table = split_name(name)[0]
+        if (
+            f"table {table}" not in before.objects
+            and "partition_of" not in after.objects[f"table {table}"]
+            and not text.startswith("FOREIGN KEY")
+            and not text.endswith("NOT VALID")
+            and not mentions(text) & functions
+        ):
+            same = text.removeprefix("PRIMARY KEY").removeprefix("UNIQUE")
+            found.setdefault((table, same), f"constraint {name}")
+    return list(found.values())
+
+
+def _place(catalog: Catalog, constraint: str) -> int:
+    """Return where a constraint stands among those of its table."""
+    text = catalog.objects[f"constraint {constraint}"]["definition"]
+    kinds = ("PRIMARY KEY", "UNIQUE", "CHECK")
+    return next((index for index, kind in enumerate(kinds) if text.startswith(kind)), len(kinds))
 
 
 def row_security(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
@@ -52,6 +87,11 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
         raise OperationFailed(
             f"The table {name} cannot become partitioned, or cease to be, in place.",
             hint="Make a new table beside it, move the rows, and rename both.",
+        )
+    if before.get("foreign") != after.get("foreign"):
+        raise OperationFailed(
+            f"The foreign table {name} cannot be given another server or options here.",
+            hint="Write it by hand: leadctl migrate new --empty -m NAME",
         )
     if before.get("persistence") != after.get("persistence"):
         yield f"ALTER TABLE {name} SET {'UNLOGGED' if after.get('persistence') else 'LOGGED'}"
@@ -92,7 +132,7 @@ def column(name: str, attributes: Attributes) -> str:
         parts.append(_identity(attributes))
     if "default" in attributes:
         parts.append(f"DEFAULT {attributes['default']}")
-    if not attributes["nullable"]:
+    if not attributes["nullable"] and "identity" not in attributes:
         parts.append("NOT NULL")
     return " ".join(parts)
 
@@ -112,8 +152,13 @@ def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
     return any(before.get(key) != after.get(key) for key in keys)
 
 
-def alter_column(before: Attributes, after: Attributes, name: str) -> list[str]:
-    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out."""
+def alter_column(
+    before: Attributes, after: Attributes, name: str, on: tuple[str, str]
+) -> list[str]:
+    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out.
+
+    `on` are its types, or those that its domains are on.
+    """
     head = f"ALTER COLUMN {name}"
     actions: list[str] = []
     typed = [before.get(key) != after.get(key) for key in ("type", "collation")]
@@ -127,8 +172,8 @@ def alter_column(before: Attributes, after: Attributes, name: str) -> list[str]:
         old_default = None
     if any(typed):
         collation = f" COLLATE {after['collation']}" if "collation" in after else ""
-        using = _using(name, before["type"], after["type"]) if typed[0] else ""
-        actions.append(f"{head} TYPE {after['type']}{collation}{using}")
+        cast = using(name, *on, into=after["type"]) if typed[0] else ""
+        actions.append(f"{head} TYPE {after['type']}{collation}{cast}")
     if new_default != old_default and new_default is not None:
         actions.append(f"{head} SET DEFAULT {new_default}")
     if "identity" in after:
@@ -143,7 +188,13 @@ def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[st
     if before["identity"] != after["identity"]:
         actions.append(f"{head} SET GENERATED {after['identity'].upper()}")
     if before.get("identity_options") != after.get("identity_options"):
-        options = {"START": "START WITH 1", "INCREMENT": "INCREMENT BY 1", "CACHE": "CACHE 1"}
+        options = {
+            "START": "START WITH 1",
+            "INCREMENT": "INCREMENT BY 1",
+            "MINVALUE": "NO MINVALUE",
+            "MAXVALUE": "NO MAXVALUE",
+            "CACHE": "CACHE 1",
+        }
         given = after.get("identity_options") or ""
         wanted = [text for key, text in options.items() if key not in given]
         wanted += [f"{key} {value}" for key, value in _pairs(given)]
@@ -153,57 +204,9 @@ def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[st
 
 
 def _pairs(options: str) -> Iterator[tuple[str, str]]:
-    words = options.replace("CYCLE", "").replace("CACHE", "CACHE ").split()
+    words = options.replace("CYCLE", "").split()
     for index, word in enumerate(words):
         if word in {"WITH", "BY"}:
             yield f"{words[index - 1]} {word}", words[index + 1]
-        elif word == "CACHE":
+        elif word in {"CACHE", "MINVALUE", "MAXVALUE"}:
             yield word, words[index + 1]
-
-
-_TEXT = ("text", "character varying", "character", "citext", "name")
-_NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_TIMES = ("date", "timestamp", "time")
-_WIDER = {
-    "smallint": ("integer", "bigint", "numeric", "real", "double precision"),
-    "integer": ("bigint", "numeric", "double precision", "smallint"),
-    "bigint": ("numeric", "integer", "smallint"),
-    "real": ("double precision",),
-    "date": ("timestamp without time zone", "timestamp with time zone"),
-    "timestamp without time zone": ("timestamp with time zone",),
-    "timestamp with time zone": ("timestamp without time zone",),
-}
-"""What a type's values survive: in the other type they are the same, or refused."""
-
-
-def _using(name: str, before: str, after: str) -> str:
-    """Return how values become the other type: as an assignment would where that is possible.
-
-    An explicit cast would cut a text to the length of its new type; an assignment refuses to.
-    """
-    if _base(after) in _TEXT or before.rstrip("[]") == after.rstrip("[]") or _same(before, after):
-        return ""
-    return f" USING {name}::text::{after}"
-
-
-def _same(before: str, after: str) -> bool:
-    families = (_NUMBERS, _TIMES)
-    return "[]" not in before + after and any(
-        before.startswith(family) and after.startswith(family) for family in families
-    )
-
-
-def _base(kind: str) -> str:
-    return kind.partition("(")[0].strip()
-
-
-def type_change_loses(before: str, after: str) -> bool:
-    """Whether values may be rounded or cut by a change of type, instead of refused."""
-    old, new = _base(before), _base(after)
-    if old in _NUMBERS and new == old == "numeric":
-        return "(" in after
-    if old in _NUMBERS or old.startswith(_TIMES):
-        return (new not in (*_WIDER.get(old, ()), *_TEXT) and old != new) or (
-            old == new and before != after and "(" in after
-        )
-    return old in {"json", "jsonb"} and new not in (*_TEXT, "jsonb")

@@ -1,9 +1,13 @@
-"""Enums: values added in place, and types made anew where values go or change places."""
+"""Enum values that are added in place, and when."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Sequence
 
-from leadctl.db.catalog import Attributes, Catalog, split_name
-from leadctl.operations.migrate.writer.definitions import create, literal
+from leadctl.operations.migrate.sql.tokens import Kind, tokens
+from leadctl.operations.migrate.writer.literals import literal
+from leadctl.operations.migrate.writer.step import Phase, Stage, Step
+
+_ADDED = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 
 
 def added(name: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[str, str]] | None:
@@ -20,41 +24,21 @@ def added(name: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[
     return statements
 
 
-def made_anew(name: str, before: Catalog, after: Catalog) -> Iterator[str]:
-    """Yield what replaces an enum by one of the same name, and moves the columns to it."""
-    yield f"ALTER TYPE {name} RENAME TO {former(name)}"
-    yield create("enum", name, after.objects[f"enum {name}"])
-    for table, columns in _columns_of(name, before, after).items():
-        actions = []
-        for column, old, new in columns:
-            kind = new["type"]
-            if "default" in old:
-                actions.append(f"ALTER COLUMN {column} DROP DEFAULT")
-            actions.append(
-                f"ALTER COLUMN {column} TYPE {kind} USING {column}::text{kind[len(name) :]}::{kind}"
-            )
-            if "default" in new:
-                actions.append(f"ALTER COLUMN {column} SET DEFAULT {new['default']}")
-        yield f"ALTER TABLE {table} {', '.join(actions)}"
+def staged(steps: list[Step]) -> list[Step]:
+    """Put an enum's new values into the first stage where another step may use one of them."""
+    found = []
+    for step in steps:
+        added = _ADDED.match(step.sql)
+        if added and any(_uses(each, added["value"]) for each in steps):
+            why = "A value that was just added cannot be used in the same transaction."
+            step = Step(step.sql, step.phase, step.provides, why=why, stage=Stage.VALUES)
+        found.append(step)
+    return sorted(found, key=lambda step: step.stage)
 
 
-def former(name: str) -> str:
-    """Return the name that the replaced enum has until it is dropped."""
-    return f'{name[:-1]}__old"' if name.endswith('"') else f"{name}__old"
-
-
-def _columns_of(
-    name: str, before: Catalog, after: Catalog
-) -> Mapping[str, list[tuple[str, Attributes, Attributes]]]:
-    """Return the columns that are and remain of an enum, or an array of it, by table."""
-    found: dict[str, list[tuple[str, Attributes, Attributes]]] = {}
-    for key, old in before.objects.items():
-        new = after.objects.get(key, {})
-        if (
-            key.startswith("column ")
-            and old["type"] == new.get("type")
-            and old["type"] in {name, f"{name}[]"}
-        ):
-            table, column = split_name(key.removeprefix("column "))
-            found.setdefault(table, []).append((column, old, new))
-    return found
+def _uses(step: Step, value: str) -> bool:
+    """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
+    if step.phase is Phase.COMMENT or _ADDED.match(step.sql):
+        return False
+    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))

@@ -1,0 +1,133 @@
+"""What the writing half of migrate prints and writes, to the letter, per format and width.
+
+UPDATE_GOLDEN=1 writes the files anew; read the difference before it is committed.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.golden.test_golden import VARIANTS, stable
+from tests.postgres import Server
+
+EXPECTED = Path(__file__).parent / "expected" / "writing"
+
+FIRST = """\
+from sqlalchemy import *
+metadata = MetaData()
+mood = Enum("sad", "happy", name="mood", metadata=metadata)
+Table("users", metadata, Column("id", Integer, primary_key=True), Column("name", Text),
+      Column("mood", mood), Column("age", Integer), Column("tel", Text))
+Table("posts", metadata, Column("id", BigInteger, Identity(), primary_key=True),
+      Column("author", ForeignKey("users.id", ondelete="CASCADE"), index=True),
+      Column("title", Text, nullable=False, unique=True), comment="What was said")
+"""
+SECOND = (
+    FIRST.replace('"name"', '"full_name"')
+    .replace('"happy"', '"happy", "calm"')
+    .replace('Column("mood", mood)', 'Column("mood", mood, server_default="calm")')
+    .replace('Column("age", Integer)', 'Column("age", Integer, CheckConstraint("age > 0"))')
+    .replace(
+        ', Column("tel", Text))',
+        ', Column("key", Uuid, nullable=False, unique=True,'
+        ' server_default=text("gen_random_uuid()")))',
+    )
+)
+BY_HAND = (
+    "ALTER TABLE users ALTER age TYPE bigint",
+    "DROP INDEX ix_posts_author",
+    "ALTER TYPE mood ADD VALUE 'late'",
+    "CREATE VIEW titles AS SELECT title FROM posts",
+)
+NEXT = ["migrate", "new", "-m", "Moods", "--rename", "users.name:full_name"]
+
+COMMANDS = {
+    "check_agreed": ["migrate", "check"],
+    "drift_none": ["migrate", "drift"],
+    "new_nothing": ["migrate", "new", "-m", "Nothing"],
+    "down_refused": ["migrate", "down"],
+    "rehearse": ["migrate", "down", "--rehearse"],
+    "merge_nothing": ["migrate", "new", "--merge"],
+}
+CHANGED = {
+    "check_models": ["migrate", "check"],
+    "diff": ["migrate", "diff"],
+    "new_refused": ["migrate", "new", "-m", "Moods"],
+    "new": NEXT,
+    "dev": ["migrate", "dev", *NEXT[2:]],
+    "push_refused": ["db", "push"],
+    "push": ["db", "push", "--yes"],
+}
+DRIFTED = {
+    "drift": ["migrate", "drift"],
+    "adopt": ["migrate", "resolve", "--adopt-drift", "-m", "By hand"],
+}
+SCENARIOS = {**COMMANDS, **CHANGED, **DRIFTED}
+
+
+@pytest.fixture
+def url(
+    tmp_path: Path, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A database with the first models migrated."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("leadctl.render.text.ago", lambda _: "1 s ago")
+    (tmp_path / "leadctl.toml").write_text(
+        'app = "own"\n[apps.own]\nmodels = "own_models:metadata"\n'
+    )
+    (tmp_path / "migrations").mkdir()
+    models(tmp_path, FIRST)
+    found = server.url(database)
+    assert cli("migrate", "dev", "-m", "First", url=found).code == 0
+    return found
+
+
+def models(folder: Path, text: str) -> None:
+    for cached in folder.glob("__pycache__/own_models*"):
+        cached.unlink()
+    sys.modules.pop("own_models", None)
+    (folder / "own_models.py").write_text(text)
+
+
+def assert_golden(name: str, shown: str) -> None:
+    file = EXPECTED / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(shown)
+    assert shown == file.read_text()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_output(
+    url: str, server: Server, database: str, cli: Cli, tmp_path: Path, name: str, variant: str
+) -> None:
+    if name in CHANGED:
+        models(tmp_path, SECOND)
+    if name in DRIFTED:
+        with server.connect(database) as connection:
+            for statement in BY_HAND:
+                connection.execute(statement)
+    flags, env = VARIANTS[variant]
+    outcome = cli(*SCENARIOS[name], *flags, url=url, env=env)
+    if variant == "table_60":
+        assert max(map(len, outcome.out.splitlines() or [""])) <= 60
+    shown = stable(f"{outcome.out}--- exit {int(outcome.code)}\n{outcome.err}")
+    assert_golden(f"{name}.{variant}.txt", re.sub(r"Created: [\d: -]+", "Created: TIME", shown))
+
+
+def test_the_files_that_are_written(url: str, cli: Cli, tmp_path: Path) -> None:
+    models(tmp_path, SECOND)
+    assert cli(*NEXT, url=url).code == 0
+    for path in sorted((tmp_path / "migrations").glob("*.py")):
+        text = re.sub(r"Created: [\d: -]+", "Created: TIME", path.read_text())
+        assert_golden(f"revisions/{path.name}.txt", text)
+
+
+def test_sql_that_turns_one_into_the_other(url: str, cli: Cli, tmp_path: Path) -> None:
+    models(tmp_path, SECOND)
+    assert_golden("diff.sql", cli("migrate", "diff", "-o", "sql", url=url).out)
