@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import config, db, health, history, init, keys, migrate, reset, seed, stats
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 
@@ -46,5 +46,6 @@ app.add_typer(keys.group, rich_help_panel=_ROWS)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("history", _STATE)(history.history)
+app.leaf("init", _SETUP)(init.init)
 app.leaf("config", _SETUP)(config.config)
 app.add_typer(db.group, rich_help_panel=_SETUP)

@@ -120,7 +120,8 @@ def new(
     from leadctl.operations.migrate.new import new as operation
     from leadctl.render.views.migrate import new as view
 
-    run.emit(operation(run.target(), run.app, message, empty=empty), view)
+    target = run.target(may_create=True)
+    run.emit(operation(target, run.app, message, narrate=run.narrate, empty=empty), view)
 
 
 @group.leaf("lint")

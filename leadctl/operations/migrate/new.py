@@ -2,6 +2,8 @@
 
 import os
 import re
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from typing import Any, Literal
 from alembic.autogenerate import RevisionContext
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy.exc import SAWarning
 from sqlalchemy.types import TypeDecorator
 
 from leadctl.apps import alembic_environment
@@ -17,9 +20,13 @@ from leadctl.db import state
 from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
-from leadctl.errors import MigrationsInvalid, OperationFailed
+from leadctl.errors import MigrationsInvalid, OperationFailed, UnknownDatabase
+from leadctl.operations.database import ensure_database
+from leadctl.operations.migrate.complete import complete, rendering, schema_options
 from leadctl.operations.migrate.revisions import History, read_history
 from leadctl.operations.migrate.script import script_directory
+
+Narrate = Callable[[str], None]
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
 
@@ -34,16 +41,19 @@ class NewRevision:
     path: Path | None
 
 
-def new(target: Target, app: App, message: str, *, empty: bool = False) -> NewRevision:
+def new(
+    target: Target, app: App, message: str, *, narrate: Narrate, empty: bool = False
+) -> NewRevision:
     """Write the revision that takes the database to the models; `empty` one without operations.
 
-    Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
+    A database that is missing is made, since the first revision is written before anything is
+    applied.  Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
     """
     _check_writable(app)
     app.migrations.mkdir(parents=True, exist_ok=True)
     history = read_history(app.migrations)
     if not empty:
-        _refuse_pending(target, app, history)
+        _refuse_pending(target, app, history, narrate)
     revision_id = _next_id(app, history)
     written = _write(target, app, history, message, revision_id, empty=empty)
     if written is None:
@@ -61,8 +71,13 @@ def _check_writable(app: App) -> None:
         )
 
 
-def _refuse_pending(target: Target, app: App, history: History) -> None:
-    with connect(target, "new", read_only=True) as connection:
+def _refuse_pending(target: Target, app: App, history: History, narrate: Narrate) -> None:
+    try:
+        connection = connect(target, "new", read_only=True)
+    except UnknownDatabase:
+        ensure_database(target, narrate)
+        connection = connect(target, "new", read_only=True)
+    with connection:
         current = state.current_revisions(connection, target.schema, app.version_table) or []
     pending = history.pending(current)
     if pending:
@@ -92,8 +107,10 @@ def _write(
     options = {
         "compare_server_default": True,
         "render_item": _render_type,
+        **schema_options(metadata),
         **_own_options(app),
     }
+    options["render_item"] = rendering(options["render_item"])
     found: list[MigrationScript] = []
     command: dict[str, Any] = {
         "message": message,
@@ -118,6 +135,8 @@ def _write(
         upgrade = directives[0].upgrade_ops
         if upgrade is not None and upgrade.is_empty():
             directives.clear()
+        for directive in directives:
+            complete(directive, metadata, connection)
         found.extend(directives)
 
     with (
@@ -130,7 +149,8 @@ def _write(
             process_revision_directives=keep,
             **options,
         )
-        with environment.begin_transaction():
+        with warnings.catch_warnings(), environment.begin_transaction():
+            warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
             environment.run_migrations()
         connection.rollback()
     return _path(next(iter(revision.generate_scripts()))) if found else None
