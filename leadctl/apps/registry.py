@@ -103,7 +103,9 @@ def _place(app: App) -> str:
         return app.models
     for node in ast.parse(Path(module.__file__).read_bytes()).body:
         targets = getattr(node, "targets", [getattr(node, "target", node)])
-        if attribute in {getattr(target, "id", getattr(target, "name", None)) for target in targets}:
+        if attribute in {
+            getattr(target, "id", getattr(target, "name", None)) for target in targets
+        }:
             return f"{app.models} ({module.__file__}, line {node.lineno})"
     return f"{app.models} ({module.__file__})"
 

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from leadctl.cli.commands import config, db, health, history, init, keys, migrate, reset, seed, stats
+from leadctl.cli.commands import (
+    config,
+    db,
+    health,
+    history,
+    init,
+    keys,
+    migrate,
+    reset,
+    seed,
+    stats,
+)
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from leadctl.cli.run import Run, command
+from leadctl.errors import UsageError
 
 Models = Annotated[
     str | None,
@@ -29,8 +30,53 @@ Migrations = Annotated[
 ]
 
 
+FromDatabase = Annotated[
+    bool,
+    typer.Option(
+        "--from-database",
+        help="Read the database into models and a baseline, recorded as applied.",
+        show_envvar=False,
+    ),
+]
+Encrypt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--encrypt",
+        metavar="TABLE.COLUMN",
+        help="Make this column an encrypted one; may be given several times.",
+        show_envvar=False,
+    ),
+]
+Prisma = Annotated[
+    str | None,
+    typer.Option(
+        "--prisma",
+        metavar="FOLDER",
+        help="Prisma's migrations, to check what was applied; else prisma/migrations.",
+        show_envvar=False,
+    ),
+]
+DropHistory = Annotated[
+    bool,
+    typer.Option(
+        "--drop-history",
+        help="Write a revision that drops the history table of the former tool.",
+        show_envvar=False,
+    ),
+]
+
+
 @command()
-def init(run: Run, *, models: Models = None, migrations: Migrations = None) -> None:
+def init(
+    run: Run,
+    *,
+    models: Models = None,
+    migrations: Migrations = None,
+    from_database: FromDatabase = False,
+    encrypt: Encrypt = None,
+    prisma: Prisma = None,
+    drop_history: DropHistory = False,
+) -> None:
     r"""Set up leadctl for the project in this folder.
 
     The project's declarative base is found, or named with --models; an Alembic environment is
@@ -39,7 +85,13 @@ def init(run: Run, *, models: Models = None, migrations: Migrations = None) -> N
     \b
     leadctl init
     leadctl init --app shop --models shop.models:Base
+    leadctl init --from-database --url postgresql://… --app shop
     """
+    if from_database:
+        _refuse(models=models, migrations=migrations)
+        _from_database(run, encrypt or [], prisma, drop_history=drop_history)
+        return
+    _refuse(encrypt=encrypt, prisma=prisma, drop_history=drop_history)
     from leadctl.operations.init.own import init_own
     from leadctl.render.views.init import init as view
 
@@ -47,6 +99,38 @@ def init(run: Run, *, models: Models = None, migrations: Migrations = None) -> N
     choose = _choose if sys.stdin.isatty() and sys.stderr.isatty() else None
     result = init_own(run.settings, models=models, migrations=folder, choose=choose)
     run.emit(result, view)
+
+
+def _from_database(run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool) -> None:
+    from leadctl.db.target import resolve
+    from leadctl.operations.init.database import init_from_database
+    from leadctl.render.views.init import from_database as view
+
+    settings = run.settings
+    beside = settings.project / "prisma" / "migrations"
+    folder = Path(prisma) if prisma else beside if beside.is_dir() else None
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--prisma {folder}: there is no such folder.")
+    result = init_from_database(
+        settings,
+        resolve(settings, app=settings.app, narrate=run.narrate),
+        encrypt=encrypt,
+        drop_history=drop_history,
+        prisma=folder,
+        narrate=run.narrate,
+    )
+    run.emit(result, view)
+
+
+def _refuse(**options: object) -> None:
+    """Refuse what means nothing here, instead of dropping it."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(
+                f"--{name.replace('_', '-')} goes "
+                + ("without" if name in {"models", "migrations"} else "with")
+                + " --from-database."
+            )
 
 
 def _choose(question: str, options: Sequence[str]) -> str:

@@ -181,7 +181,9 @@ def _environment_knows(app: App) -> bool:
 
 def _found(app: App, models: str | None, choose: Choose | None) -> Found:
     if models is not None:
-        return Found(models, tuple(load_metadata(_app(app.name, app.root, app.migrations, models)).tables))
+        return Found(
+            models, tuple(load_metadata(_app(app.name, app.root, app.migrations, models)).tables)
+        )
     candidates = discover(app)
     if len(candidates) == 1:
         return candidates[0]

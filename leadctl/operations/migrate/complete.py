@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from alembic.operations import ops
 from sqlalchemy import ARRAY, Connection, Enum, ForeignKeyConstraint, MetaData, inspect
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _NAME_MAX = 63
 """Bytes of an identifier; PostgreSQL cuts the rest."""
-_quote = PGDialect().identifier_preparer.quote
+_quote = PGDialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 RenderItem = Callable[[str, Any, Any], str | Literal[False]]
 
@@ -38,6 +38,7 @@ def complete(script: ops.MigrationScript, metadata: MetaData, connection: Connec
     _cycles(upgrade, downgrade)
     first: list[ops.MigrateOperation] = []
     inspector = inspect(connection)
+    assert isinstance(inspector, PGInspector)
     for schema in sorted(_schemas(metadata) - set(inspector.get_schema_names())):
         first.append(ops.ExecuteSQLOp(f"CREATE SCHEMA IF NOT EXISTS {_quote(schema)}"))
     there = {
@@ -105,9 +106,7 @@ def _creates(upgrade: ops.UpgradeOps) -> list[ops.CreateTableOp]:
 def _new_enums(upgrade: ops.OpContainer) -> list[Enum]:
     """Return the enums that new tables and columns need, each once."""
     found = {
-        (enum.schema, enum.name): enum
-        for type_ in _types(upgrade.ops)
-        for enum in _enums_of(type_)
+        (enum.schema, enum.name): enum for type_ in _types(upgrade.ops) for enum in _enums_of(type_)
     }
     return list(found.values())
 

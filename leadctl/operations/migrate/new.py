@@ -46,8 +46,8 @@ def new(
 ) -> NewRevision:
     """Write the revision that takes the database to the models; `empty` one without operations.
 
-    A database that is missing is made, since the first revision is written before anything is
-    applied.  Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
+    A database that is missing is made: the first revision is written before any is applied.
+    Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
     """
     _check_writable(app)
     app.migrations.mkdir(parents=True, exist_ok=True)
