@@ -65,6 +65,15 @@ DropHistory = Annotated[
     ),
 ]
 
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Of Prisma's LeadConnector database: write the revision to the built-in app.",
+        show_envvar=False,
+    ),
+]
+
 
 @command()
 def init(
@@ -76,6 +85,7 @@ def init(
     encrypt: Encrypt = None,
     prisma: Prisma = None,
     drop_history: DropHistory = False,
+    take_over: TakeOver = False,
 ) -> None:
     r"""Set up leadctl for the project in this folder.
 
@@ -88,10 +98,13 @@ def init(
     leadctl init --from-database --url postgresql://… --app shop
     """
     if from_database:
-        _refuse(models=models, migrations=migrations)
-        _from_database(run, encrypt or [], prisma, drop_history=drop_history)
+        _refuse("with --from-database", models=models, migrations=migrations)
+        if take_over:
+            _refuse("with --take-over", encrypt=encrypt)
+        _from_database(run, encrypt or [], prisma, drop_history=drop_history, take_over=take_over)
         return
-    _refuse(encrypt=encrypt, prisma=prisma, drop_history=drop_history)
+    options = {"encrypt": encrypt, "prisma": prisma, "drop_history": drop_history}
+    _refuse("without --from-database", take_over=take_over, **options)
     from leadctl.operations.init.own import init_own
     from leadctl.render.views.init import init as view
 
@@ -101,9 +114,11 @@ def init(
     run.emit(result, view)
 
 
-def _from_database(run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool) -> None:
+def _from_database(
+    run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool, take_over: bool
+) -> None:
     from leadctl.db.target import resolve
-    from leadctl.operations.init.database import init_from_database
+    from leadctl.operations.init import database
     from leadctl.render.views.init import from_database as view
 
     settings = run.settings
@@ -111,26 +126,28 @@ def _from_database(run: Run, encrypt: list[str], prisma: str | None, *, drop_his
     folder = Path(prisma) if prisma else beside if beside.is_dir() else None
     if folder is not None and not folder.is_dir():
         raise UsageError(f"--prisma {folder}: there is no such folder.")
-    result = init_from_database(
-        settings,
-        resolve(settings, app=settings.app, narrate=run.narrate),
-        encrypt=encrypt,
-        drop_history=drop_history,
-        prisma=folder,
-        narrate=run.narrate,
-    )
+    target = resolve(settings, app=settings.app, narrate=run.narrate)
+    if take_over:
+        result = database.take_over(
+            settings, target, drop_history=drop_history, prisma=folder, narrate=run.narrate
+        )
+    else:
+        result = database.init_from_database(
+            settings,
+            target,
+            encrypt=encrypt,
+            drop_history=drop_history,
+            prisma=folder,
+            narrate=run.narrate,
+        )
     run.emit(result, view)
 
 
-def _refuse(**options: object) -> None:
+def _refuse(where: str, **options: object) -> None:
     """Refuse what means nothing here, instead of dropping it."""
     for name, value in options.items():
         if value:
-            raise UsageError(
-                f"--{name.replace('_', '-')} goes "
-                + ("without" if name in {"models", "migrations"} else "with")
-                + " --from-database."
-            )
+            raise UsageError(f"--{name.replace('_', '-')} means nothing {where}.")
 
 
 def _choose(question: str, options: Sequence[str]) -> str:

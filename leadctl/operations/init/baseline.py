@@ -5,11 +5,6 @@ from collections.abc import Iterable, Iterator
 from leadctl.operations.init.columns import escape_binds
 
 
-def baseline_text(revision: str, statements: Iterable[str]) -> str:
-    """Return the file of a baseline revision."""
-    return revision_text(revision, None, "Baseline", statements)
-
-
 def revision_text(
     revision: str, follows: str | None, message: str, statements: Iterable[str]
 ) -> str:

@@ -15,9 +15,7 @@ def leadctl_toml(
     """Yield the lines of a leadctl.toml that declares one app."""
     yield f"app = {json.dumps(app)}"
     yield ""
-    yield f"[apps.{app}]"
-    for key, value in entries.items():
-        yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    yield from app_table(app, entries)
     for key, example, what in _OPTIONAL:
         if key not in entries:
             yield f"# {key} = {json.dumps(example)}  # {what}"
@@ -28,6 +26,13 @@ def leadctl_toml(
     yield "# [env.production]"
     yield '# url_command = "…"  # prints the URL, or: url = "postgresql://…"'
     yield "# protected = true"
+
+
+def app_table(app: str, entries: Mapping[str, str]) -> Iterator[str]:
+    """Yield the table that declares an app."""
+    yield f"[apps.{app}]"
+    for key, value in entries.items():
+        yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
 _OPTIONAL = (

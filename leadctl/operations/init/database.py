@@ -3,52 +3,50 @@
 import importlib.util
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import MetaData
-from sqlalchemy.exc import SAWarning
 
+from leadctl.apps.leadconnector import from_prisma
 from leadctl.apps.registry import App, find_app
 from leadctl.db import state
 from leadctl.db.catalog import read_names
 from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
 from leadctl.db.journal import journaled
 from leadctl.db.lock import schema_lock
-from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
-from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
-from leadctl.operations.init.baseline import baseline_text, revision_text
-from leadctl.operations.init.config import env_lines, leadctl_toml
-from leadctl.operations.init.content import ciphertext_columns
-from leadctl.operations.init.ddl import (
-    Definition,
-    bare,
-    other_schemas,
-    read_definition,
-    statements,
-)
+from leadctl.errors import OperationFailed, UsageError
+from leadctl.operations.init.baseline import revision_text
+from leadctl.operations.init.config import app_table, env_lines, leadctl_toml
+from leadctl.operations.init.ddl import statements
 from leadctl.operations.init.files import Files, WrittenFile, join
-from leadctl.operations.init.guesses import (
-    EncryptedGuess,
-    RetentionGuess,
-    old_rows,
-    secret_columns,
-)
-from leadctl.operations.init.histories import PRISMA, ForeignHistory, foreign_histories
+from leadctl.operations.init.guesses import EncryptedGuess, RetentionGuess, old_rows
+from leadctl.operations.init.histories import ForeignHistory
 from leadctl.operations.init.own import app_name, notes, refuse_declared
-from leadctl.operations.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.operations.init.prisma import PrismaMigration
 from leadctl.operations.init.proof import baseline_differs, models_differ
+from leadctl.operations.init.read import Read, read_database
 from leadctl.operations.init.source import Source
 from leadctl.operations.migrate.execution import record_fingerprint, recorded_facts
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.settings import Settings, load_settings
 
 Narrate = Callable[[str], None]
+
+_BUILTIN = "leadconnector"
+_MIGRATIONS = "migrations"
+_OFFER = (
+    "These are the tables of LeadConnector as Prisma made them. In an empty folder, "
+    "leadctl init --from-database --take-over writes the revision that gives them the names of "
+    "the built-in app, which then works with these rows and tokens."
+)
+_LEGACY = (
+    "Tokens stay as Node encrypted them until leadctl keys rotate: put the old key behind a new "
+    "one, as ENCRYPTION_KEYS=new:HEX,legacy/node:HEX."
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,15 @@ class Unrepresented:
     """Its kind and name, as `view totals`."""
     change: str
     """ "missing": the models lack it; "changed": they have it otherwise; "extra"."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A revision that is written."""
+
+    slug: str
+    message: str
+    statements: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -84,24 +91,6 @@ class DatabaseInit:
     next: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Read:
-    """What was read from a database, and nothing written yet."""
-
-    definition: Definition
-    metadata: MetaData
-    histories: tuple[ForeignHistory, ...]
-    prisma: tuple[PrismaMigration, ...]
-    ciphertext: tuple[EncryptedGuess, ...]
-    others: tuple[str, ...]
-    """Other schemas with tables."""
-
-    @property
-    def ignored(self) -> list[str]:
-        """The tables that are no part of the app."""
-        return [VERSION_TABLE, *(name for each in self.histories for name in each.tables)]
-
-
 def init_from_database(
     settings: Settings,
     target: Target,
@@ -121,9 +110,95 @@ def init_from_database(
     name = app_name(settings)
     read = read_database(target, prisma, narrate)
     _check_columns(encrypt, read)
-    catalog = read.definition.catalog
-    source = Source(name, read.metadata, catalog, encrypt=encrypt)
+    source = Source(name, read.metadata, read.definition.catalog, encrypt=encrypt)
     text = source.text()
+    baseline = _proven_baseline(target, read, narrate)
+    unrepresented = [
+        Unrepresented(each.object, each.change)
+        for each in models_differ(target, read.definition, _load(text))
+    ]
+    module = f"{name}_models"
+    guessed = tuple(old_rows(source.tables))
+    files = Files(settings.project)
+    files.new(settings.project / f"{module}.py", text, "the models")
+    entries = {"models": f"{module}:Base", "migrations": _MIGRATIONS}
+    toml = join(leadctl_toml(name, entries, guessed))
+    first = Step("baseline", "Baseline", baseline)
+    dropping = Step("drop_history", "Drop the history of another tool", _drops(read))
+    steps = [first, dropping] if drop_history and dropping.statements else [first]
+    written = _write(settings, files, name, toml, steps, needs_key=bool(encrypt))
+    offer = (_OFFER,) if read.is_leadconnector else ()
+    return DatabaseInit(
+        app=name,
+        database=target.database,
+        schema=target.schema,
+        revision=_record(settings, target, name, read, narrate),
+        models=entries["models"],
+        tables=tuple(table.name for table in source.tables),
+        files=tuple(written),
+        unrepresented=tuple(unrepresented),
+        encrypted=tuple(read.guesses(encrypt)),
+        retention=guessed,
+        histories=read.histories,
+        prisma=read.prisma,
+        notes=(*notes(settings.project), *_others(read), *offer),
+        next=("leadctl migrate --plan", "leadctl migrate")
+        if len(steps) > 1
+        else ("leadctl migrate status",),
+    )
+
+
+def take_over(
+    settings: Settings, target: Target, *, drop_history: bool, prisma: Path | None, narrate: Narrate
+) -> DatabaseInit:
+    """Write the history that takes a database of Prisma's to the built-in app leadconnector.
+
+    Its first revision, the baseline, is recorded as applied; the second renames and is pending.
+    Raises as `init_from_database` does, and OperationFailed where the tables are others.
+    """
+    refuse_declared(settings)
+    read = read_database(target, prisma, narrate)
+    if not read.is_leadconnector:
+        raise OperationFailed(
+            f"{target.database} does not have the tables that Prisma made for {_BUILTIN}.",
+            hint="Leave --take-over out: its tables become models of your own.",
+        )
+    baseline = _proven_baseline(target, read, narrate)
+    package = f"leadctl.apps.{_BUILTIN}"
+    entries = {
+        "models": f"{package}.models:Base",
+        "migrations": _MIGRATIONS,
+        "seed": f"{package}.seed:FIXTURES",
+        "reports": f"{package}.reports:REPORTS",
+        "rules": f"{package}.retention:RULES",
+    }
+    toml = join([f'app = "{_BUILTIN}"', "", *app_table(_BUILTIN, entries)])
+    # It ends where the built-in history ends, under the same name: that may go on from there.
+    changes = [*from_prisma.statements(), *(_drops(read) if drop_history else [])]
+    steps = [
+        Step("baseline", "Baseline", baseline),
+        Step("from_prisma", "Names and types of the built-in app", changes),
+    ]
+    written = _write(settings, Files(settings.project), _BUILTIN, toml, steps, needs_key=False)
+    return DatabaseInit(
+        app=_BUILTIN,
+        database=target.database,
+        schema=target.schema,
+        revision=_record(settings, target, _BUILTIN, read, narrate),
+        models=entries["models"],
+        tables=tuple(sorted(from_prisma.TABLES)),
+        files=tuple(written),
+        unrepresented=(),
+        encrypted=(),
+        retention=(),
+        histories=read.histories,
+        prisma=read.prisma,
+        notes=(*notes(settings.project), _LEGACY),
+        next=("leadctl migrate --plan", "leadctl migrate", "leadctl keys rotate"),
+    )
+
+
+def _proven_baseline(target: Target, read: Read, narrate: Narrate) -> list[str]:
     baseline = list(statements(read.definition))
     different = baseline_differs(target, read.definition, baseline)
     if different:
@@ -133,88 +208,34 @@ def init_from_database(
             hint="Nothing was written. This is beyond what init reads; please report it.",
         )
     narrate("The baseline, made in a schema of its own and undone, equals the database.")
-    unrepresented = [
-        Unrepresented(each.object, each.change)
-        for each in models_differ(target, read.definition, _load(text))
-    ]
-    root, module, revision = settings.project, f"{name}_models", f"{name}_0001"
-    guessed = tuple(old_rows(source.tables))
-    files = Files(root)
-    files.new(root / f"{module}.py", text, "the models")
-    migrations = root / "migrations"
-    files.new(migrations / "0001_baseline.py", baseline_text(revision, baseline), "applied")
-    dropped = [each for history in read.histories for each in history.tables]
-    if drop_history and dropped:
-        drops = [f'DROP TABLE "{table}"' for table in dropped]
-        files.new(
-            migrations / "0002_drop_history.py",
-            revision_text(f"{name}_0002", revision, "Drop the history of another tool", drops),
-            "pending",
-        )
-    entries = {"models": f"{module}:Base", "migrations": "migrations"}
-    files.new(root / "leadctl.toml", join(leadctl_toml(name, entries, guessed)), "the app")
-    lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=bool(encrypt))
+    return baseline
+
+
+def _drops(read: Read) -> list[str]:
+    return [f'DROP TABLE "{table}"' for table in read.history_tables]
+
+
+def _write(
+    settings: Settings, files: Files, name: str, toml: str, steps: list[Step], *, needs_key: bool
+) -> list[WrittenFile]:
+    follows: str | None = None
+    for number, step in enumerate(steps, 1):
+        revision = f"{name}_{number:04d}"
+        path = settings.project / _MIGRATIONS / f"{number:04d}_{step.slug}.py"
+        text = revision_text(revision, follows, step.message, step.statements)
+        files.new(path, text, "pending" if follows else "recorded as applied")
+        follows = revision
+    root = settings.project
+    files.new(root / "leadctl.toml", toml, "the app")
+    lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=needs_key)
     files.extend(root / ".env", lines, "variables")
-    written = files.write()
-    app = find_app(load_settings({"app": name}, cwd=root))
+    return files.write()
+
+
+def _record(settings: Settings, target: Target, name: str, read: Read, narrate: Narrate) -> str:
+    app = find_app(load_settings({"app": name}, cwd=settings.project))
     record_baseline(target, app, read.ignored, settings.lock_wait, narrate)
-    return DatabaseInit(
-        app=name,
-        database=target.database,
-        schema=target.schema,
-        revision=revision,
-        models=entries["models"],
-        tables=tuple(table.name for table in source.tables),
-        files=tuple(written),
-        unrepresented=tuple(unrepresented),
-        encrypted=tuple(_guesses(read, encrypt)),
-        retention=guessed,
-        histories=read.histories,
-        prisma=read.prisma,
-        notes=(*notes(root), *_others(read)),
-        next=("leadctl migrate",) if drop_history and dropped else ("leadctl migrate status",),
-    )
-
-
-def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
-    """Read a schema; changes nothing.
-
-    Raises AlreadyDeclared for a database that Alembic or leadctl migrate already.
-    """
-    schema = target.schema
-    with connect(target, "init", read_only=True) as connection:
-        if state.current_revisions(connection, schema) is not None:
-            raise AlreadyDeclared(
-                f"The schema {schema} of {target.database} has a history of Alembic's: "
-                f"{VERSION_TABLE}.",
-                hint="Run leadctl init in the project of its env.py: it is used in place.",
-            )
-        columns = {
-            bare(table): [bare(column) for column in names]
-            for table, names in read_definition(connection, schema, []).columns.items()
-        }
-        if not columns:
-            raise OperationFailed(
-                f"The schema {schema} of {target.database} has no tables.",
-                hint="Name the schema with --schema, or the database with --url.",
-            )
-        histories = tuple(foreign_histories(columns))
-        ignored = [name for each in histories for name in each.tables]
-        narrate(f"Reading {len(columns) - len(ignored)} tables of {target.database}.")
-        definition = read_definition(connection, schema, ignored)
-        metadata = _reflect(target, ignored)
-        return Read(
-            definition=definition,
-            metadata=metadata,
-            histories=histories,
-            prisma=tuple(
-                prisma_migrations(connection, schema, prisma) if PRISMA in ignored else ()
-            ),
-            ciphertext=tuple(
-                ciphertext_columns(connection, schema, list(metadata.tables.values()))
-            ),
-            others=tuple(other_schemas(connection, schema)),
-        )
+    return f"{name}_0001"
 
 
 def record_baseline(
@@ -238,18 +259,6 @@ def record_baseline(
         state.record_migration(connection, app=app.name, schema=schema, record=record)
         record_fingerprint(connection, app, schema, [revision.id], recorded_facts(app))
         entry.note(baseline=revision.id, objects=len(made))
-
-
-def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
-    metadata = MetaData()
-    with (
-        run_engine(target, "init").connect() as connection,
-        warnings.catch_warnings(),
-    ):
-        # A type that SQLAlchemy does not know is written under the server's name.
-        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
-        metadata.reflect(connection, only=lambda name, _: name not in ignored)
-    return metadata
 
 
 def _load(text: str) -> MetaData:
@@ -282,12 +291,6 @@ def _check_columns(encrypt: Collection[str], read: Read) -> None:
             raise UsageError(
                 f"--encrypt {column}: there is no such column.", hint="Name it as TABLE.COLUMN."
             )
-
-
-def _guesses(read: Read, encrypt: Collection[str]) -> list[EncryptedGuess]:
-    found = {each.column: each for each in secret_columns(read.metadata)}
-    found |= {each.column: each for each in read.ciphertext}
-    return [found[name] for name in sorted(found) if name not in encrypt]
 
 
 def _others(read: Read) -> list[str]:

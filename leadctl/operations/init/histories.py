@@ -48,3 +48,6 @@ _KNOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "knex_migrations": ("Knex", ("batch", "migration_time")),
 }
 """The tool of each table, and columns that tell it from a table of the same name."""
+
+HISTORY_TABLES = frozenset({*_KNOWN, "schema_migrations", "ar_internal_metadata"})
+"""The names of such tables: a revision must not drop what another tool needs."""

@@ -11,6 +11,8 @@ from sqlalchemy import ARRAY, Connection, Enum, ForeignKeyConstraint, MetaData, 
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGInspector
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from leadctl.operations.init.histories import HISTORY_TABLES
+
 _NAME_MAX = 63
 """Bytes of an identifier; PostgreSQL cuts the rest."""
 _quote = PGDialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
@@ -18,16 +20,20 @@ _quote = PGDialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 RenderItem = Callable[[str, Any, Any], str | Literal[False]]
 
 
-def schema_options(metadata: MetaData) -> Mapping[str, Any]:
-    """Return what makes autogenerate compare the schemas that models name, and no others."""
+def names_to_compare(metadata: MetaData) -> Mapping[str, Any]:
+    """Return what makes autogenerate compare the schemas that models name, and no others.
+
+    The history of another tool, whose table no model describes, is none of its business.
+    """
     schemas = _schemas(metadata)
-    if not schemas:
-        return {}
+    foreign = HISTORY_TABLES - metadata.tables.keys()
 
     def include_name(name: str | None, kind: str, _parents: Any) -> bool:
-        return kind != "schema" or name is None or name in schemas
+        if kind == "schema":
+            return name is None or name in schemas
+        return not (kind == "table" and name in foreign)
 
-    return {"include_schemas": True, "include_name": include_name}
+    return {"include_schemas": bool(schemas), "include_name": include_name}
 
 
 def complete(script: ops.MigrationScript, metadata: MetaData, connection: Connection) -> None:

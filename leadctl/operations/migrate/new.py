@@ -22,7 +22,7 @@ from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.errors import MigrationsInvalid, OperationFailed, UnknownDatabase
 from leadctl.operations.database import ensure_database
-from leadctl.operations.migrate.complete import complete, rendering, schema_options
+from leadctl.operations.migrate.complete import complete, names_to_compare, rendering
 from leadctl.operations.migrate.revisions import History, read_history
 from leadctl.operations.migrate.script import script_directory
 
@@ -107,7 +107,7 @@ def _write(
     options = {
         "compare_server_default": True,
         "render_item": _render_type,
-        **schema_options(metadata),
+        **names_to_compare(metadata),
         **_own_options(app),
     }
     options["render_item"] = rendering(options["render_item"])
