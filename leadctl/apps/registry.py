@@ -74,7 +74,7 @@ def load_metadata(app: App) -> "MetaData":
     Raises ModelsNotImportable with the file and line that matter.
     """
     if app.models is None:
-        with _importable(app.root):
+        with importable(app.root):
             found: Any = alembic_environment.options(app).get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
@@ -144,7 +144,7 @@ def load_module(app: App, name: str, what: str) -> ModuleType:
     Raises ModelsNotImportable with the file and line that matter.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), _importable(app.root):
+        with contextlib.redirect_stdout(sys.stderr), importable(app.root):
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise _not_importable(app, name, what, error) from None
@@ -170,7 +170,8 @@ def _not_importable(
 
 
 @contextlib.contextmanager
-def _importable(root: Path) -> Iterator[None]:
+def importable(root: Path) -> Iterator[None]:
+    """Let modules be imported from a folder."""
     # Left in place: what a models module imports later, inside a function, must be found, too.
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

@@ -31,6 +31,7 @@ READS = {
     "stats",
 }
 ADDS = {
+    "init",
     "db start",
     "db stop",
     "keys rotate",

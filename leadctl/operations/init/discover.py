@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, Table
 
 from leadctl.apps.registry import App, load_module
 from leadctl.errors import ModelsNotFound
@@ -61,8 +61,8 @@ def _metadata(value: Any) -> MetaData | None:
     """Return the metadata of a base, a registry or a Flask-SQLAlchemy object, or a MetaData."""
     if isinstance(value, MetaData):
         return value
-    if isinstance(value, type) and hasattr(value, "__table__"):
-        return None  # a mapped class has its base's, and is no name for it
+    if isinstance(value, Table) or hasattr(value, "__table__"):
+        return None  # they have it from their base, and are no name for it
     if not hasattr(type(value), "metadata") and "metadata" not in getattr(value, "__dict__", {}):
         return None
     found = getattr(value, "metadata", None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leadctl.apps import alembic_environment
-from leadctl.apps.registry import App, all_apps, load_metadata
+from leadctl.apps.registry import App, all_apps, importable, load_metadata
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.operations.init.config import env_lines, leadctl_toml
@@ -175,7 +175,8 @@ def _app(name: str, root: Path, migrations: Path, models: str | None) -> App:
 
 def _environment_knows(app: App) -> bool:
     """Whether the env.py says what the models are."""
-    found = alembic_environment.options(app).get("target_metadata")
+    with importable(app.root):
+        found = alembic_environment.options(app).get("target_metadata")
     return bool(getattr(getattr(found, "metadata", found), "tables", None))
 
 

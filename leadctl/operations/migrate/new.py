@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import sqlalchemy
 from alembic.autogenerate import RevisionContext
+from alembic.autogenerate.render import _repr_type
 from alembic.operations.ops import MigrationScript
 from alembic.runtime.environment import EnvironmentContext
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import SAWarning
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, load_metadata
@@ -169,14 +172,22 @@ def _own_options(app: App) -> dict[str, Any]:
 
 
 def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:
-    """Render a type of leadctl as what it is in the database, and import anybody else's."""
+    """Render a type that wraps another as what it is in the database.
+
+    A revision then needs none of the code that it was written from, which goes on changing.
+    """
     if kind != "type" or not isinstance(item, TypeDecorator):
         return False
-    module = type(item).__module__
-    if module.startswith("leadctl."):
-        return f"sa.{item.impl!r}"
-    context.imports.add(f"import {module}")
-    return False
+    inner = item.load_dialect_impl(context.dialect)
+    return _repr_type(_public(item.impl if isinstance(inner, TypeDecorator) else inner), context)
+
+
+def _public(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return a type without what a driver's dialect makes of it: one that a revision can name."""
+    for known in () if isinstance(type_, TypeDecorator) else type(type_).__mro__:
+        if any(getattr(place, known.__name__, None) is known for place in (postgresql, sqlalchemy)):
+            return type_.adapt(known)
+    return type_
 
 
 def _path(script: Any) -> Path:
