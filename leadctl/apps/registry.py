@@ -47,6 +47,8 @@ class App:
     environment: Path | None = None
     """The env.py of a team's own Alembic environment."""
     version_table: str = DEFAULT_VERSION_TABLE
+    seed_files: Path | None = None
+    """A folder of rows as files, brought in beside what `seed` names."""
 
 
 def find_app(settings: Settings) -> App:
@@ -219,4 +221,5 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         version_table=alembic_environment.version_table(environment)
         if environment
         else DEFAULT_VERSION_TABLE,
+        seed_files=config.seed_files,
     )

@@ -22,6 +22,7 @@ from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.up import AppliedNow, apply_locked, refuse_other_apps
 from leadctl.operations.progress import Progress
 from leadctl.operations.seed import SeededTable, check_key, seed
+from leadctl.operations.seedfiles.load import forget_files
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
@@ -146,6 +147,7 @@ def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> N
         _execute_in_any_order(connection, drops)
         if state.is_there(connection):
             state.forget_app(connection, app=app.name, schema=target.schema)
+            forget_files(connection, target, app)
 
 
 def _execute_in_any_order(connection: Connection, drops: list[sql.Composed]) -> None:

@@ -125,8 +125,8 @@ def _apps(project: Project) -> dict[str, AppConfig]:
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
                 hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
-        if "migrations" in values:
-            values["migrations"] = project.root / values["migrations"]
+        for folder in {"migrations", "seed_files"} & values.keys():
+            values[folder] = project.root / values[folder]
         apps[name] = AppConfig(name=name, **values)
     return apps
 
@@ -139,7 +139,7 @@ _ENV_FIELDS: Mapping[str, type] = {
     "schema": str,
 }
 _APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "reports", "rules", "schema"), str
+    ("models", "migrations", "seed", "seed_files", "reports", "rules", "schema"), str
 )
 
 

@@ -76,6 +76,8 @@ class AppConfig:
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""
+    seed_files: Path | None = None
+    """A folder of YAML, JSON, CSV and SQL files."""
     reports: str | None = None
     """`package.module:REPORTS`."""
     rules: str | None = None

@@ -209,7 +209,7 @@ class Kitten(Base):
 BROKEN = {
     "an import error": ("import nothing_of_this_name\n" + DECLARATIVE, 1, "nothing_of_this_name"),
     "a syntax error": ("def broken(:\n", 1, "SyntaxError"),
-    "a table twice": (DECLARATIVE + _TWICE, 25, "already defined"),
+    "a table twice": (DECLARATIVE + _TWICE, DECLARATIVE.count("\n") + 2, "already defined"),
     "an exit": ("raise SystemExit('bye')\n", 1, "SystemExit: bye"),
 }
 

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy.orm import Session, configure_mappers
 
 from leadctl.apps.registry import find_app, load_metadata, load_module
+from leadctl.crypto import using
+from leadctl.crypto.sources import keyring_of
 from leadctl.db.catalog import Difference, compare, read_catalog
 from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
@@ -133,11 +135,9 @@ def test_columns_that_are_to_be_encrypted(load: Callable[[str], Prepared], cli: 
     env = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": f"new:{NEW_KEY},legacy/node:{NODE_KEY}"}
     assert cli("keys", "rotate", url=existing.url, env=env).code == 0
     models = load_module(find_app(load_settings()), "crm3_models", "models")
-    with Session(run_engine(target(existing.url), "test")) as session:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in env.items():
-                patch.setenv(name, value)
-            tokens = {user.access_token for user in session.query(models.User)}
+    keys = keyring_of(load_settings(environ=env))
+    with Session(run_engine(target(existing.url), "test")) as session, using(keys):
+        tokens = {user.access_token for user in session.query(models.User)}
     assert tokens == {"EAAG-user-token-ada", "EAAG-user-token-grace"}
 
 

@@ -51,16 +51,21 @@ _CIPHERTEXT_MIN = 128
 """Characters: a shorter column holds no ciphertext."""
 
 
+def is_secret_name(column: str) -> bool:
+    """Whether a column's name says that it holds a secret."""
+    name = snake_case(column)
+    return bool(_SECRET.search(name) and not _NO_SECRET.search(name))
+
+
 def secret_columns(metadata: MetaData) -> Iterator[EncryptedGuess]:
     """Yield the plain columns of text whose names say that they hold a secret."""
     encrypted = {column for column, _ in encrypted_columns(metadata)}
     for table in metadata.tables.values():
         for column in table.columns:
-            name = snake_case(column.name)
             if column in encrypted or not isinstance(column.type, String):
                 continue
             is_long = column.type.length is None or column.type.length >= _CIPHERTEXT_MIN
-            if is_long and _SECRET.search(name) and not _NO_SECRET.search(name):
+            if is_long and is_secret_name(column.name):
                 yield EncryptedGuess(f"{table.name}.{column.name}", "its name")
 
 

@@ -179,7 +179,7 @@ def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:
     if kind != "type" or not isinstance(item, TypeDecorator):
         return False
     inner = item.load_dialect_impl(context.dialect)
-    return _repr_type(_public(item.impl if isinstance(inner, TypeDecorator) else inner), context)
+    return _repr_type(_public(item.impl_instance if inner is item else inner), context)
 
 
 def _public(type_: TypeEngine[Any]) -> TypeEngine[Any]:
