@@ -2,8 +2,8 @@
 
     import leadctl
 
-    database = leadctl.open("postgresql://…", app="shop")
-    database.migrate()
+    shop = leadctl.database("postgresql://…", app="shop")
+    shop.migrate()
 
 Errors are subclasses of `leadctl.LeadctlError`, in `leadctl.errors`.  docs/python.md has it all.
 """
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leadctl.api import Database as Database
-    from leadctl.api import open_database as open
+    from leadctl.api import database as database
     from leadctl.errors import LeadctlError as LeadctlError
 
     __version__: str
 
-__all__ = ["Database", "LeadctlError", "__version__", "open"]
+__all__ = ["Database", "LeadctlError", "__version__", "database"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,10 +26,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version(__name__)
-    if name in {"Database", "open"}:
+    if name in {"Database", "database"}:
         from leadctl import api
 
-        return api.open_database if name == "open" else api.Database
+        return getattr(api, name)
     if name == "LeadctlError":
         from leadctl.errors import LeadctlError
 

@@ -1,4 +1,4 @@
-"""The operations for host applications: `leadctl.open()`, and a method for each verb.
+"""The operations for host applications: `leadctl.database()`, and a method for each verb.
 
 They are the functions that the command line calls, with the same results and the same errors;
 nothing is printed and nothing exits.  What a method needs is imported when it is called.
@@ -32,7 +32,7 @@ Narrate = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Database:
-    """An app on a target; made by `open`.  Each method connects for itself, and closes."""
+    """An app on a target; made by `database`.  Each method connects for itself, and closes."""
 
     settings: Settings
     app: App
@@ -157,7 +157,7 @@ class Database:
         return engine(self.settings, app=self.app.name)
 
 
-def open_database(
+def database(
     url: str | None = None,
     *,
     app: str | None = None,

@@ -19,6 +19,8 @@ from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.init.database import DatabaseInit
+from leadctl.operations.init.own import InitResult
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
@@ -28,6 +30,7 @@ from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.reset import ResetResult
 from leadctl.operations.seed import SeedResult
+from leadctl.operations.seedfiles.export import Exported
 from leadctl.operations.server import TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
@@ -35,11 +38,14 @@ from leadctl.operations.stats.report import ReportResult
 DOCS = Path(__file__).parents[2] / "docs"
 
 RESULTS: dict[str, type] = {
+    "init": InitResult,
+    "init --from-database": DatabaseInit,
     "migrate, migrate up": MigrateResult,
     "migrate status": MigrationStatus,
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
     "seed": SeedResult,
+    "seed --export": Exported,
     "reset": ResetResult,
     "stats": Overview,
     "stats REPORT": ReportResult,

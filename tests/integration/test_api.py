@@ -18,14 +18,14 @@ def test_from_an_empty_database_to_a_healthy_one(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("ENCRYPTION_KEY", KEY)
     said: list[str] = []
-    db = leadctl.open(server.url(database), app="leadconnector", narrate=said.append)
+    db = leadctl.database(server.url(database), app="leadconnector", narrate=said.append)
     assert not db.status().ok
     assert [step.revision for step in db.migrate().applied][-1] == "leadconnector_0002"
     assert db.migrate().applied == ()
     assert db.status().ok
     assert db.seed().inserted == 4
     assert db.seed().inserted == 0
-    assert db.health().status.value == "ok"
+    assert db.health().status == "ok"
     assert {table.name for table in db.stats(exact=True).tables} >= {"users", "leads"}
     assert db.report("leads").name == "leads"
     assert db.keys().ok
@@ -38,9 +38,12 @@ def test_from_an_empty_database_to_a_healthy_one(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_guard_is_an_exception(leadconnector: Prepared) -> None:
+def test_a_guard_is_an_exception(
+    leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENCRYPTION_KEY", KEY)
     leadconnector.query("UPDATE leadctl.identity SET protected = true")
-    db = leadctl.open(leadconnector.url)
+    db = leadctl.database(leadconnector.url)
     with pytest.raises(Protected) as refused:
         db.reset(confirm="wrong")
     assert isinstance(refused.value, leadctl.LeadctlError)

@@ -37,6 +37,7 @@ PARAMETERS = {
     "table": "users",
     "column": "email",
     "session": 1,
+    "file": "plans.yaml",
 }
 
 
@@ -54,6 +55,8 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             connection.execute("DROP SCHEMA leadctl CASCADE")
             state._execute_all(connection, "create", PARAMETERS)
             return
+        if file.stem == "seedfiles":
+            connection.execute(Queries(file).get("create_seed_files", 180000))
         connection.execute(block.sql, PARAMETERS)
 
 
