@@ -35,6 +35,10 @@ check: .venv/.check ## Check format, lint, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+.PHONY: bench
+bench: .venv/.test ## Measure the commands beside their peers; BENCH=--quick takes a minute
+	$(BIN)/python -m benchmarks $(BENCH)
+
 .PHONY: clean
 clean: ## Remove what the other targets made; the embedded database, too
 	if [ -x $(BIN)/leadctl ] && [ -d .leadctl ]; then $(BIN)/leadctl db destroy --yes; fi

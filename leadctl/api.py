@@ -126,15 +126,19 @@ class Database:
     def health(self, *, wait: float = 0) -> "Health":
         """Check the database; `wait` is how many seconds to try to reach it."""
         from leadctl.crypto.sources import keyring_of
-        from leadctl.operations.health.health import health
+        from leadctl.operations.backup.configured import known_folder
+        from leadctl.operations.health.health import Timing, health
+        from leadctl.operations.health.selection import select
 
         return health(
             self.target,
             self.app,
             lambda: keyring_of(self.settings),
+            select(self.settings, (), ()),
+            Timing(wait=wait),
             app_was_named=self.settings.source("app") != "default",
-            wait=wait,
             narrate=self.narrate,
+            backups=known_folder(self.settings),
         )
 
     def keys(self) -> "KeysStatus":

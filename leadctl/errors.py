@@ -132,6 +132,30 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class NotAReplica(ConfigurationError):
+    """The replica that leadctl.toml names is no standby."""
+
+
+class InvalidRule(ConfigurationError):
+    """A retention rule does not fit itself or the database."""
+
+
+class InvalidRecipient(ConfigurationError):
+    """A recipient of backups is not an age or SSH public key."""
+
+
+class InvalidIdentity(ConfigurationError):
+    """The identity file is malformed, open to others, or not the one that is needed."""
+
+
+class MissingClient(ConfigurationError):
+    """No pg_dump or pg_restore here is new enough for the server or the backup."""
+
+
+class BackupFolderUnusable(ConfigurationError):
+    """The backup folder cannot be written to or read."""
+
+
 # --- Connection -----------------------------------------------------------------------------
 
 
@@ -223,7 +247,31 @@ class NoPrimaryKey(OperationFailed):
 
 
 class UnknownReport(UsageError):
-    """`stats` names a report that the app does not have."""
+    """`stats` or `inspect` names a report that there is not."""
+
+
+class UnknownCheck(UsageError):
+    """`health-check` names a check that there is not."""
+
+
+class UnknownTable(UsageError):
+    """A table or view is named that the schema does not have."""
+
+
+class UnknownColumn(UsageError):
+    """A column is named that the table does not have."""
+
+
+class UnknownRelation(UsageError):
+    """`studio --follow` names no foreign key of the table, or to it."""
+
+
+class InvalidFilter(UsageError):
+    """`studio` is asked for rows in words that it cannot read, or that do not fit the columns."""
+
+
+class RowNotFound(OperationFailed):
+    """There is no row with that key, or it is not marked as deleted."""
 
 
 class UnknownUser(OperationFailed):
@@ -240,6 +288,78 @@ class InvalidPhoneNumber(OperationFailed):
 
 class SeedFailed(OperationFailed):
     """The fixtures of an app could not be inserted."""
+
+
+class UnknownRule(UsageError):
+    """`--rule` names a retention rule that the app does not have."""
+
+
+class ArchiveFailed(OperationFailed):
+    """Rows could not be archived, so they were not deleted."""
+
+
+class ArchiveDamaged(OperationFailed):
+    """An archive is not what was written, or its rows do not fit the database."""
+
+
+class UnindexedForeignKey(Refused):
+    """Deleting would scan a table for every row: a foreign key without an index refers here."""
+
+
+class ClockSkew(Refused):
+    """The clocks of server and client differ too much to tell how old a row is."""
+
+
+class FuseBlown(Refused):
+    """A retention rule would take more rows than it may without consent."""
+
+
+class CannotPartition(Refused):
+    """A table's keys, foreign keys or kind do not allow it to be partitioned."""
+
+
+class CannotInfer(OperationFailed):
+    """A column's type and constraints do not say what could be in it."""
+
+
+class UnknownBackup(OperationFailed):
+    """There is no such backup, or more than one that is meant."""
+
+
+class BackupFailed(OperationFailed):
+    """A backup could not be made; nothing of it is left under a final name."""
+
+
+class BackupDamaged(OperationFailed):
+    """A backup is not what was written: changed, cut short or swapped with another."""
+
+
+class RestoreFailed(OperationFailed):
+    """A backup could not be loaded."""
+
+
+class MissingExtension(OperationFailed):
+    """A backup needs an extension that the server does not have."""
+
+
+class MissingRole(OperationFailed):
+    """A backup has objects of roles that the server does not have."""
+
+
+class TableNotInBackup(OperationFailed):
+    """A table that is named is not in the backup, or not in the database."""
+
+
+class DatabaseInUse(OperationFailed):
+    """A database has sessions that cannot be ended, so it cannot be replaced."""
+
+
+class DatabaseExists(Refused):
+    """A database that is to be made is there already."""
+
+
+class HookFailed(OperationFailed):
+    """A command that follows a backup failed; the backup itself is whole."""
 
 
 class NewerState(Refused):

@@ -78,7 +78,9 @@ class Server:
 class RunningServer:
     """A server process that this process started, and stops; it dies with this process, too."""
 
-    def __init__(self, major: int, **settings: str) -> None:
+    def __init__(
+        self, major: int, *, standby_of: "RunningServer | None" = None, **settings: str
+    ) -> None:
         self._root = Path(tempfile.mkdtemp(prefix="leadctl-test-"))
         self._account: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -91,8 +93,26 @@ class RunningServer:
             self._account["env"] = {**os.environ, "LD_LIBRARY_PATH": str(libraries)}
         self._data = self._root / "data"
         self.info = Server(major, "127.0.0.1", str(self._root), free_port())
-        self._initialise(settings)
+        if standby_of is None:
+            self._initialise(settings)
+        else:
+            self._follow(standby_of)
         self._process = self._launch()
+
+    @property
+    def data(self) -> Path:
+        """The folder of the server's data."""
+        return self._data
+
+    def program(self, name: str, *arguments: str | Path) -> None:
+        """Run one of the server's programs, as the server's user."""
+        subprocess.run(
+            [self._bin / name, *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._root,
+            **self._account,
+        )
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
@@ -148,6 +168,7 @@ class RunningServer:
                 "--auth-host=scram-sha-256",
                 f"--pwfile={password_file}",
                 "--no-sync",
+                "--data-checksums",
             ],
             check=True,
             capture_output=True,
@@ -167,6 +188,15 @@ class RunningServer:
         }
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in options.items())
+
+    def _follow(self, primary: "RunningServer") -> None:
+        """Make the server a standby of another one, from a base backup."""
+        source = f"host={primary.info.socket} port={primary.info.port} user=postgres"
+        self.program(
+            "pg_basebackup", "-d", source, "-D", self._data, "-R", "-X", "stream", "-c", "fast"
+        )
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"port = {self.info.port}\nunix_socket_directories = '{self._root}'\n")
 
     def _launch(self, ready: str = "") -> subprocess.Popen[bytes]:
         with (self._root / "log").open("wb") as log:

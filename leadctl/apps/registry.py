@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from leadctl.apps import alembic_environment
 from leadctl.apps.alembic_environment import DEFAULT_VERSION_TABLE
 from leadctl.apps.reports import AppReports
+from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 
@@ -41,6 +42,8 @@ class App:
     seed: str | None
     reports: str | None
     retention: str | None
+    factory: str | None
+    """`package.module:FACTORY`: the shapes of synthetic rows, where there are any."""
     builtin: bool
     root: Path
     """The folder that the modules are imported from."""
@@ -120,6 +123,13 @@ def load_reports(app: App) -> AppReports:
     return found
 
 
+def load_rules(app: App) -> tuple[Rule, ...]:
+    """Import an app's own retention rules; an app that has none has an empty tuple."""
+    if app.retention is None:
+        return ()
+    return tuple(load_object(app, app.retention, "rules"))
+
+
 def load_object(app: App, name: str, what: str) -> Any:
     """Import `package.module:object` from an app's folder.
 
@@ -193,6 +203,7 @@ def _builtin_apps() -> Iterator[App]:
                 seed=f"{package}.seed:FIXTURES",
                 reports=f"{package}.reports:REPORTS",
                 retention=f"{package}.retention:RULES",
+                factory=f"{package}.factory:FACTORY",
                 builtin=True,
                 root=_PACKAGE.parent.parent,
             )
@@ -215,6 +226,7 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         seed=config.seed,
         reports=config.reports,
         retention=config.rules,
+        factory=config.factory,
         builtin=False,
         root=settings.project,
         environment=environment,

@@ -5,16 +5,24 @@ from typing import Annotated
 import typer
 
 from leadctl.cli.commands import (
+    backup,
+    cleanup,
     config,
     db,
     health,
     history,
     init,
+    inspect,
     keys,
     migrate,
+    partition,
     reset,
+    restore,
+    schedule,
+    schema,
     seed,
     stats,
+    studio,
 )
 from leadctl.cli.group import RootGroup
 from leadctl.cli.light import Tree
@@ -48,15 +56,23 @@ def root(
     """Run the PostgreSQL database behind a product."""
 
 
-_SCHEMA, _ROWS, _STATE, _SETUP = "Schema", "Rows", "State", "Setup"
+_SCHEMA, _ROWS, _BACKUPS, _STATE, _SETUP = "Schema", "Rows", "Backups", "State", "Setup"
 
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
+app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)
+app.add_typer(schema.group, rich_help_panel=_SCHEMA)
 app.leaf("seed", _ROWS)(seed.seed)
+app.add_typer(cleanup.group, rich_help_panel=_ROWS)
 app.add_typer(keys.group, rich_help_panel=_ROWS)
+app.leaf("studio", _ROWS)(studio.studio)
+app.add_typer(backup.group, rich_help_panel=_BACKUPS)
+app.leaf("restore", _BACKUPS)(restore.restore)
 app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
+app.leaf("inspect", _STATE)(inspect.inspect)
 app.leaf("history", _STATE)(history.history)
 app.leaf("init", _SETUP)(init.init)
 app.leaf("config", _SETUP)(config.config)
+app.add_typer(schedule.group, rich_help_panel=_SETUP)
 app.add_typer(db.group, rich_help_panel=_SETUP)

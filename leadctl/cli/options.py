@@ -19,3 +19,7 @@ Confirm = Annotated[
         allow_from_autoenv=False,
     ),
 ]
+Backup = Annotated[
+    bool,
+    typer.Option("--backup", help="Make a backup before anything changes.", show_envvar=False),
+]

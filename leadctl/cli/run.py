@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ import typer
 from leadctl.cli.console import Console
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
+from leadctl.settings.sources import DEFAULT
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
@@ -46,6 +47,22 @@ LOCK_TIMEOUT = (
 STATEMENT_TIMEOUT = (
     "statement_timeout",
     _text("--statement-timeout", "How long a statement may take, as 10min; else no limit.", "TIME"),
+)
+BACKUP_TO = ("backup_dir", _text("--to", "The folder, instead of BACKUP_DIR.", "FOLDER"))
+BACKUP_FROM = ("backup_dir", _text("--from", "The folder, instead of BACKUP_DIR.", "FOLDER"))
+BACKUP_RECIPIENTS = (
+    "backup_recipients",
+    _text("--recipients", "The age or SSH public keys to encrypt to.", "KEYS"),
+)
+BACKUP_IDENTITY = (
+    "backup_identity_file",
+    _text("--identity", "The file of the private key that reads it.", "FILE"),
+)
+BACKUP_KEEPS = (
+    ("backup_keep_daily", _text("--keep-daily", "Days that keep their newest backup.", "N")),
+    ("backup_keep_weekly", _text("--keep-weekly", "Weeks that keep their newest backup.", "N")),
+    ("backup_keep_monthly", _text("--keep-monthly", "Months that keep their newest backup.", "N")),
+    ("backup_keep_minimum", _text("--keep-minimum", "The newest that are always kept.", "N")),
 )
 
 _LOG_SQL_AT = 2
@@ -206,6 +223,8 @@ def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose:
     if given["url"] and given["env"]:
         raise UsageError("--url and --env name two databases.", hint="Give one of them.")
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
+    if settings.source("output") == DEFAULT:
+        settings = replace(settings, output=outputs[0])
     if settings.output not in outputs:
         raise UsageError(
             f"This command has no output format {settings.output!r} "

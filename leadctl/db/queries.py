@@ -2,7 +2,8 @@
 
 A block begins with `-- name: NAME`, then `-- what: …`, what question it answers, and
 `-- versions: 15-` or `-- versions: 15-16`, the major versions of the server that it is for.
-The same name may stand several times with different versions.
+`-- needs: NAME` may follow: the extension without which the block cannot run.  The same name may
+stand several times with different versions.
 """
 
 import re
@@ -13,7 +14,8 @@ from pathlib import Path
 _HEADER = re.compile(
     r"^-- name: (?P<name>\w+)\n"
     r"^-- what: (?P<what>(?:.+\n)(?:^-- {2,}.+\n)*)"
-    r"^-- versions: (?P<since>\d+)-(?P<until>\d*)\n",
+    r"^-- versions: (?P<since>\d+)-(?P<until>\d*)\n"
+    r"(?:^-- needs: (?P<needs>\w+)\n)?",
     re.MULTILINE,
 )
 
@@ -27,6 +29,7 @@ class Query:
     since: int
     until: int
     sql: str
+    needs: str | None = None
 
 
 class Queries:
@@ -48,10 +51,14 @@ class Queries:
 
     def get(self, name: str, server_version: int) -> str:
         """Return the SQL of a block for a server; `server_version` is libpq's, such as 180006."""
+        return self.block(name, server_version).sql
+
+    def block(self, name: str, server_version: int) -> Query:
+        """Return a block for a server, with what is said of it."""
         major = server_version // 10000
         for block in self.blocks:
             if block.name == name and block.since <= major <= block.until:
-                return block.sql
+                return block
         raise KeyError(f"{self._path.name} has no block {name} for PostgreSQL {major}")
 
 
@@ -67,4 +74,5 @@ def _query(header: re.Match[str], text: str) -> Query:
         since=int(header["since"]),
         until=int(header["until"] or 999),
         sql=text.strip().rstrip(";"),
+        needs=header["needs"],
     )

@@ -37,6 +37,8 @@ class Target:
     role: str | None = None
     embedded: bool = False
     log_sql: bool = False
+    replica: DatabaseUrl | None = None
+    """A standby of the database, for commands that only read."""
 
     @property
     def database(self) -> str:
@@ -79,6 +81,7 @@ def resolve(
         protected=environment.protected if environment else False,
         role=environment.role if environment else None,
         log_sql=settings.log_sql,
+        replica=_replica(settings, environment),
     )
 
 
@@ -145,6 +148,16 @@ def _environment_url(settings: Settings, environment: EnvironmentConfig) -> Data
             hint="Where it prints a password or token, give the rest of the URL as url.",
         )
     return replace(_parse(environment.url, place), password=printed)
+
+
+def _replica(settings: Settings, environment: EnvironmentConfig | None) -> DatabaseUrl | None:
+    if (
+        environment is None
+        or environment.replica is None
+        or settings.source("url").startswith("flag")
+    ):
+        return None
+    return _parse(environment.replica, f"replica of [env.{environment.name}]")
 
 
 def _run_url_command(command: str, place: str, settings: Settings) -> Secret:

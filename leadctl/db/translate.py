@@ -81,12 +81,33 @@ def connecting(target: "Target") -> Iterator[None]:
 def connection_error(error: Exception, target: "Target") -> errors.ConnectionFailed:
     """Return the ConnectionFailed that says why the target cannot be reached."""
     text = _one_line(str(error))
+    return _by_message(text, target) or errors.ConnectionFailed(
+        f"Cannot connect to {target.describe()}: {text}",
+        hint="Check the URL with: leadctl config",
+    )
+
+
+def client_error(text: str, target: "Target") -> errors.ConnectionFailed | None:
+    """Return the ConnectionFailed that a client program's message tells of; None for others."""
+    text = _one_line(text)
+    # A snapshot is gone when the session that exported it is.
+    if re.search(rf'{_LOST}|snapshot "[^"]*" does not exist', text):
+        return _lost(text)
+    denied = "permission denied" in text or "row-level security" in text
+    return _by_message(text, target) if denied or "connection to server" in text else None
+
+
+def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:
     for pattern, kind, hint in _BY_MESSAGE:
         if re.search(pattern, text):
             return kind(f"Cannot connect to {target.describe()}: {text}", hint=hint)
-    return errors.ConnectionFailed(
-        f"Cannot connect to {target.describe()}: {text}",
-        hint="Check the URL with: leadctl config",
+    return None
+
+
+def _lost(text: str) -> errors.ConnectionLost:
+    return errors.ConnectionLost(
+        f"The connection to the server was lost: {text}",
+        hint="Nothing half done was committed. Look at the server's log, then run it again.",
     )
 
 
@@ -112,10 +133,7 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
             hint="Ask the database's owner for the privilege, or connect as another role.",
         )
     if state.startswith(("08", "57P")) or re.search(_LOST, text):
-        return errors.ConnectionLost(
-            f"The connection to the server was lost: {text}",
-            hint="Nothing half done was committed. Look at the server's log, then run it again.",
-        )
+        return _lost(text)
     if state == "53300":
         return errors.TooManyConnections(
             f"The server has no connection left: {text}", hint="End idle sessions, or use a pooler."

@@ -101,9 +101,11 @@ def reset(
     limits: Limits,
     narrate: Narrate,
     progress: Progress,
+    before: Callable[[], None] = lambda: None,
 ) -> ResetResult:
     """Drop the app's own objects, apply its whole history, insert its fixtures.
 
+    `before` is called when the user has consented, before anything is dropped.
     The drop is one transaction.  Raises Protected or NotConfirmed before anything is changed,
     DependentObjects where something else needs what would go, and what migrate and seed raise.
     """
@@ -118,6 +120,7 @@ def reset(
         with connect(target, "reset") as connection:
             permit(connection, target, "reset", consent)
             ensure_schema(connection, target, narrate)
+        before()
         with journaled(target, "reset", app.name) as entry:
             with connect(target, "reset") as connection:
                 limit_statements(connection, limits)

@@ -50,20 +50,30 @@ def status(project: Path) -> ServerStatus:
     return embedded.status(Home.of(project))
 
 
-def destroy(project: Path, consent: Consent, narrate: Narrate) -> ServerStatus:
+@dataclass(frozen=True)
+class Destroyed:
+    """What was removed."""
+
+    folder: Path
+    removed: bool
+    """False where there was no embedded server."""
+
+
+def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
     """Remove the project's embedded server with all of its data.
 
     The server is started to see whether a database in it is protected.  Raises Protected or
     NotConfirmed.
     """
     home = Home.of(project)
-    if home.exists:
+    existed = home.exists
+    if existed:
         protected = _protected_databases(home, narrate)
         reason = f"protected: {', '.join(protected)}" if protected else None
         name = ",".join(protected) or project.resolve().name
         decide(name, reason, f"destroy of the embedded server in {project}", consent)
     embedded.destroy(home)
-    return embedded.status(home)
+    return Destroyed(project.resolve(), existed)
 
 
 def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
@@ -72,14 +82,7 @@ def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
     except LeadctlError as error:
         narrate(f"Whether a database in it is protected cannot be seen: {error.message}")
         return []
-    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
-    maintenance = Target(
-        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
-        schema=DEFAULT_SCHEMA,
-        source="embedded server",
-        connect_timeout=10,
-        embedded=True,
-    )
+    maintenance = _maintenance(running)
     with connect(maintenance, "destroy") as connection:
         names = connection.execute(
             "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
@@ -91,6 +94,22 @@ def _is_protected(target: Target) -> bool:
     with connect(target, "destroy") as connection:
         identity = state.read_identity(connection)
     return identity is not None and identity.protected
+
+
+def embedded_target(project: Path, narrate: Narrate) -> Target:
+    """Start the project's embedded server, making it where it is missing; return a target on it."""
+    return _maintenance(embedded.start(Home.of(project), narrate))
+
+
+def _maintenance(running: ServerStatus) -> Target:
+    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
+    return Target(
+        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
+        schema=DEFAULT_SCHEMA,
+        source="embedded server",
+        connect_timeout=10,
+        embedded=True,
+    )
 
 
 def url(target: Target) -> TargetUrl:

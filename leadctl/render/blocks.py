@@ -51,4 +51,21 @@ class Pairs:
     pairs: Sequence[tuple[str, Value]]
 
 
-Block = Line | Grid | Pairs
+@dataclass(frozen=True)
+class SheetColumn:
+    """A column of a sheet; one that is part of the key is not cut."""
+
+    title: str
+    numbers: bool = False
+    key: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of data, one line each: what does not fit the terminal is cut, or left out and named."""
+
+    columns: Sequence[SheetColumn]
+    rows: Sequence[Sequence[Cell]]
+
+
+Block = Line | Grid | Pairs | Sheet

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import TextIO
 
+from leadctl.render import plain
 from leadctl.render.blocks import Block, Line
 from leadctl.render.text import value_text
 
@@ -20,11 +21,19 @@ def write(blocks: Sequence[Block], stream: TextIO) -> None:
     if not stream.isatty() and len(lines) == len(blocks):
         stream.writelines(f"{fill(value_text(line.text), width)}\n" for line in lines)
         return
-    from leadctl.render.terminal import render  # 30 ms for Rich that a plain sentence need not pay
+    if not stream.isatty() and width == _UNBOUNDED:
+        stream.write(dumps(blocks))
+        return
+    from leadctl.render.terminal import render  # 30 ms for Rich that a pipe need not pay
 
     color = stream.isatty() and not os.environ.get("NO_COLOR")
     rendered = render(blocks, width=width, color=color)
     stream.writelines(f"{line.rstrip()}\n" for line in rendered.splitlines())
+
+
+def dumps(blocks: Sequence[Block]) -> str:
+    """Return blocks as text, without colour and as wide as they are."""
+    return plain.render(blocks)
 
 
 def _width(stream: TextIO) -> int:

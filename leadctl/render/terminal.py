@@ -9,11 +9,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
+from leadctl.render import sheet
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Style, Value
 from leadctl.render.text import value_text
-
-_PADDING = 3
-"""Columns of the terminal between two columns of a grid."""
 
 _STYLES: dict[Style, str] = {
     "": "",
@@ -45,6 +43,8 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
             console.print(Text(value_text(block.text), _STYLES[block.style]))
         elif isinstance(block, Grid):
             console.print(_grid(block, width))
+        elif isinstance(block, Sheet):
+            _print_sheet(console, block, width)
         else:
             console.print(_pairs(block))
     return buffer.getvalue()
@@ -64,6 +64,16 @@ def _grid(grid: Grid, width: int) -> Table:
     return table
 
 
+def _print_sheet(console: Console, block: Sheet, width: int) -> None:
+    rows = [[_cell(value) for value in row] for row in block.rows]
+    given = sheet.widths(block, rows, width)
+    console.print(sheet.table(block, rows, given))
+    left_out = sheet.left_out(block, given)
+    if left_out:
+        console.print()
+        console.print(Text(value_text(left_out), _STYLES["dim"]))
+
+
 def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
     """Leave out optional columns, the last first, until the rest fits or none is left to go."""
     widths = [
@@ -72,7 +82,7 @@ def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: 
     ]
     kept = list(range(len(columns)))
     for index in reversed(range(len(columns))):
-        if sum(widths[i] + _PADDING for i in kept) - _PADDING <= width:
+        if sum(widths[i] + sheet.PADDING for i in kept) - sheet.PADDING <= width:
             break
         if columns[index].optional:
             kept.remove(index)

@@ -27,6 +27,16 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
+def span(seconds: float) -> str:
+    """Return a length of time in the unit that people would say it in."""
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    unit, size = next(
+        ((unit, size) for limit, unit, size in _AGES if abs(seconds) < limit), _AGES[-1][1:]
+    )
+    return f"{seconds / size:.0f} {unit}"
+
+
 def value_text(value: object) -> str:
     """Return any value of a cell as text: nothing as empty, times from now, numbers grouped."""
     if value is None:
@@ -40,6 +50,11 @@ def value_text(value: object) -> str:
     if isinstance(value, datetime):
         return ago(value)
     return plain(str(value))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural by an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def size(count: int) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 
 from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
 from leadctl.redact import Secret
-from leadctl.settings.model import AppConfig, EnvironmentConfig, Settings
+from leadctl.settings.model import AppConfig, EnvironmentConfig, HealthConfig, Settings
 from leadctl.settings.sources import Layer, Project, find_project, variable_layers
 
 FLAG = "flag"
 
 _SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
 """The settings that leadctl.toml may hold at its top."""
+_BACKUP = "backup"
+"""The table of leadctl.toml whose keys are the settings that begin with its name."""
 
 
 def load_settings(
@@ -48,6 +50,9 @@ def load_settings(
         config_file=project.config_file,
         environments=_environments(project),
         apps=apps,
+        health=_health(project),
+        app_rules=_app_rules(project),
+        retention=_retention(project),
         libpq=_libpq(layers),
         sources=sources,
     )
@@ -69,7 +74,27 @@ def _find(
             return layer.values[declared.metadata["variable"]], layer.name
     if declared.name in _SCALARS and declared.name in project.config:
         return str(project.config[declared.name]), _file_name(project)
+    table, _, key = declared.name.partition("_")
+    if table == _BACKUP and key in _backup(project):
+        return _backup(project)[key], f"[{_BACKUP}] in {_file_name(project)}"
     return None
+
+
+def _backup(project: Project) -> dict[str, str]:
+    """Return the table `[backup]`, its values as the texts that variables have."""
+    table = _table(project, _BACKUP)
+    names = [field.name.partition("_") for field in _declared()]
+    allowed = [key for prefix, _, key in names if prefix == _BACKUP]
+    for key in table:
+        if key not in allowed:
+            raise UnknownSetting(
+                f"[{_BACKUP}] in {_file_name(project)} has a key that leadctl does not know: {key}",
+                hint=_suggest(key, allowed, "Remove it"),
+            )
+    return {
+        key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for key, value in table.items()
+    }
 
 
 def _parse(declared: Field[Any], text: str, source: str) -> Any:
@@ -119,7 +144,10 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     tables = _table(project, "apps")
     apps = {}
     for name, table in tables.items():
+        if isinstance(table, Mapping) and table.keys() == {"retention"}:
+            continue  # rules for an app that is declared elsewhere
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
+        values.pop("retention", None)
         if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
@@ -131,16 +159,75 @@ def _apps(project: Project) -> dict[str, AppConfig]:
     return apps
 
 
+def _health(project: Project) -> dict[str, HealthConfig]:
+    return {
+        name: HealthConfig(check=name, **_fields(project, f"health.{name}", table, _HEALTH_FIELDS))
+        for name, table in _table(project, "health").items()
+    }
+
+
 _ENV_FIELDS: Mapping[str, type] = {
     "url": Secret,
     "url_command": str,
     "protected": bool,
     "role": str,
     "schema": str,
+    "replica": Secret,
 }
-_APP_FIELDS: Mapping[str, type] = dict.fromkeys(
-    ("models", "migrations", "seed", "seed_files", "reports", "rules", "schema"), str
-)
+_HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
+_APP_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(
+        ("models", "migrations", "seed", "seed_files", "reports", "rules", "factory", "schema"), str
+    ),
+    "retention": list,
+}
+_OVERRIDES: Mapping[str, type] = {
+    "older_than": str,
+    "condition": str,
+    "archive": bool,
+    "max_rows": int,
+    "fuse_share": float,
+    "fuse_rows": int,
+    "enabled": bool,
+}
+_RULE_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(("name", "table", "age_column", "description"), str),
+    "expiry": bool,
+    **_OVERRIDES,
+}
+_RULE_NEEDS = ("name", "table", "age_column", "older_than")
+_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    list: (list, "a list"),
+}
+
+
+def _app_rules(project: Project) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    """Return the rules of `[[apps.NAME.retention]]`, by app."""
+    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    for name, table in _table(project, "apps").items():
+        place = f"apps.{name}.retention"
+        rules = [_fields(project, place, rule, _RULE_FIELDS) for rule in table.get("retention", [])]
+        for rule in rules:
+            missing = [field for field in _RULE_NEEDS if field not in rule]
+            if missing:
+                raise InvalidSetting(
+                    f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
+                    hint=f"A rule needs: {', '.join(_RULE_NEEDS)}.",
+                )
+        found[name] = tuple(rules)
+    return found
+
+
+def _retention(project: Project) -> dict[str, Mapping[str, Any]]:
+    """Return what `[retention.RULE]` overrides, by rule."""
+    return {
+        name: _fields(project, f"retention.{name}", table, _OVERRIDES)
+        for name, table in _table(project, "retention").items()
+    }
 
 
 def _fields(
@@ -158,8 +245,8 @@ def _fields(
                 hint=_suggest(key, allowed, "Remove it"),
             )
         plain = str if allowed[key] is Secret else allowed[key]
-        if not isinstance(value, plain):
-            kind = {str: "a text", bool: "true or false"}[plain]
+        accepted, kind = _KINDS[plain]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
             raise InvalidSetting(
                 f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
                 hint=f"Allowed is {kind}.",
@@ -169,7 +256,7 @@ def _fields(
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps"}
+    known = _SCALARS | {"env", "apps", "retention", "health", _BACKUP}
     for key in project.config:
         if key not in known:
             raise UnknownSetting(

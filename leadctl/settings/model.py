@@ -15,7 +15,7 @@ Parse = Callable[[str], Any]
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
 """The variables of libpq that name a database as a URL does."""
-OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus")
+OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "svg", "sql")
 
 
 def _text(value: str) -> str:
@@ -34,6 +34,13 @@ def _flag(value: str) -> bool:
 def _count(value: str) -> int:
     number = int(value)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def _number(value: str) -> int:
+    number = int(value)
+    if number < 0:
         raise ValueError
     return number
 
@@ -63,6 +70,17 @@ class EnvironmentConfig:
     protected: bool = False
     role: str | None = None
     schema: str | None = None
+    replica: Secret | None = None
+    """The URL of a standby that is read instead, where reading is all that is done."""
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """`[health.CHECK]` of leadctl.toml: the thresholds of one check, None for its own ones."""
+
+    check: str
+    warning: float | None = None
+    critical: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,8 @@ class AppConfig:
     """`package.module:REPORTS`."""
     rules: str | None = None
     """`package.module:RULES`, the retention rules."""
+    factory: str | None = None
+    """`package.module:FACTORY`, the shapes of synthetic rows."""
     schema: str | None = None
 
 
@@ -188,6 +208,72 @@ class Settings:
         allowed="a shell command",
         help="A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
     )
+    archive_dir: str = setting(
+        "LEADCTL_ARCHIVE_DIR",
+        _text,
+        default="archives",
+        allowed="a folder's path",
+        help="The folder that cleanup archives to where a rule asks for it.",
+    )
+    backup_dir: str = setting(
+        "BACKUP_DIR",
+        _text,
+        default="backups",
+        allowed="a folder's path",
+        help="The folder of backups.",
+    )
+    backup_recipients: str | None = setting(
+        "BACKUP_RECIPIENTS",
+        _text,
+        allowed="age or SSH public keys, separated by commas",
+        help="The public keys that backups are encrypted to. Unset: backups are plain.",
+    )
+    backup_identity_file: str | None = setting(
+        "BACKUP_IDENTITY_FILE",
+        _text,
+        allowed="a file's path",
+        help="The file of the private key that reads encrypted backups.",
+    )
+    backup_keep_daily: int = setting(
+        "BACKUP_KEEP_DAILY",
+        _number,
+        default=7,
+        allowed="a whole number from 0 up",
+        help="Days of which prune keeps the newest backup.",
+    )
+    backup_keep_weekly: int = setting(
+        "BACKUP_KEEP_WEEKLY",
+        _number,
+        default=4,
+        allowed="a whole number from 0 up",
+        help="Weeks of which prune keeps the newest backup.",
+    )
+    backup_keep_monthly: int = setting(
+        "BACKUP_KEEP_MONTHLY",
+        _number,
+        default=12,
+        allowed="a whole number from 0 up",
+        help="Months of which prune keeps the newest backup.",
+    )
+    backup_keep_minimum: int = setting(
+        "BACKUP_KEEP_MINIMUM",
+        _count,
+        default=3,
+        allowed="a whole number from 1 up",
+        help="The newest backups that prune always keeps.",
+    )
+    backup_on_success: str | None = setting(
+        "BACKUP_ON_SUCCESS",
+        _text,
+        allowed="a shell command",
+        help="A command that runs after a backup, with the facts in LEADCTL_BACKUP_… variables.",
+    )
+    backup_on_failure: str | None = setting(
+        "BACKUP_ON_FAILURE",
+        _text,
+        allowed="a shell command",
+        help="A command that runs when a backup failed, with the reason in LEADCTL_BACKUP_ERROR.",
+    )
     output: str = setting(
         "LEADCTL_OUTPUT",
         _output,
@@ -207,6 +293,11 @@ class Settings:
     config_file: Path | None = None
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
+    health: Mapping[str, HealthConfig] = field(default_factory=dict)
+    app_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
+    retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """`[retention.RULE]` by rule: what is otherwise than the rule says."""
     libpq: Mapping[str, str] = field(default_factory=dict)
     """libpq's own variables (PGHOST and so on), from the environment and the `.env` files."""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -15,25 +15,51 @@ from leadctl import errors
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.db.embedded import ServerStatus
+from leadctl.operations.backup.create import CreatedBackup
+from leadctl.operations.backup.listing import BackupDetails, BackupList
+from leadctl.operations.backup.prune import PruneResult
+from leadctl.operations.backup.verify import VerifyResult
+from leadctl.operations.bulk.load import BulkResult
+from leadctl.operations.cleanup.preview import Preview, RuleList
+from leadctl.operations.cleanup.result import CleanupResult
+from leadctl.operations.cleanup.unarchive import UnarchiveResult
+from leadctl.operations.cleanup.undelete import UndeleteResult
 from leadctl.operations.config import EffectiveConfig
 from leadctl.operations.health.health import Health
+from leadctl.operations.health.selection import CheckList
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
 from leadctl.operations.init.database import DatabaseInit
 from leadctl.operations.init.own import InitResult
+from leadctl.operations.inspect.registry import ReportList
+from leadctl.operations.inspect.run import Inspection
+from leadctl.operations.inspect.write import Written
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
 from leadctl.operations.migrate.history import MigrationHistory
+from leadctl.operations.migrate.lint.lint import LintResult
 from leadctl.operations.migrate.new import NewRevision
+from leadctl.operations.migrate.plan import Script
+from leadctl.operations.migrate.planned import Plan
+from leadctl.operations.migrate.resolve import Resolved
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
+from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
+from leadctl.operations.restore.restore import RestorePlan, RestoreResult
+from leadctl.operations.restore.tables import RestoredTables
+from leadctl.operations.schedule import Schedule
+from leadctl.operations.schema.definition import Schema
+from leadctl.operations.schema.dump import SchemaDump
+from leadctl.operations.schema.validate import Validation
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.seedfiles.export import Exported
-from leadctl.operations.server import TargetUrl
+from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
+from leadctl.operations.studio.tables import TableList
+from leadctl.render.stream import OneRecord, Rows
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -41,21 +67,52 @@ RESULTS: dict[str, type] = {
     "init": InitResult,
     "init --from-database": DatabaseInit,
     "migrate, migrate up": MigrateResult,
+    "migrate --plan": Plan,
+    "migrate --sql": Script,
+    "migrate lint": LintResult,
+    "migrate resolve": Resolved,
     "migrate status": MigrationStatus,
     "migrate history": MigrationHistory,
     "migrate new": NewRevision,
     "seed": SeedResult,
     "seed --export": Exported,
+    "seed --bulk": BulkResult,
     "reset": ResetResult,
+    "backup, backup create": CreatedBackup,
+    "backup list": BackupList,
+    "backup show, pin": BackupDetails,
+    "backup verify": VerifyResult,
+    "backup prune": PruneResult,
+    "restore": RestoreResult,
+    "restore --dry-run": RestorePlan,
+    "restore --table": RestoredTables,
     "stats": Overview,
     "stats REPORT": ReportResult,
+    "studio": TableList,
+    "studio TABLE": Rows,
+    "studio TABLE ROW": OneRecord,
+    "schema show, schema diagram": Schema,
+    "schema validate": Validation,
+    "schema dump": SchemaDump,
     "health-check": Health,
+    "health-check --list": CheckList,
+    "inspect": ReportList,
+    "inspect REPORT, inspect all": Inspection,
+    "inspect REPORT --to DIR": Written,
+    "cleanup": CleanupResult,
+    "cleanup --dry-run": Preview,
+    "cleanup --list": RuleList,
+    "cleanup unarchive": UnarchiveResult,
+    "cleanup undelete": UndeleteResult,
     "history": RunHistory,
+    "partition": PartitionResult,
+    "schedule cron, schedule systemd": Schedule,
     "keys generate": NewKey,
     "keys status": KeysStatus,
     "keys rotate": RotateResult,
     "config": EffectiveConfig,
-    "db start, stop, status, destroy": ServerStatus,
+    "db start, stop, status": ServerStatus,
+    "db destroy": Destroyed,
     "db environment": DatabaseIdentity,
     "db url": TargetUrl,
 }
@@ -121,7 +178,7 @@ def cli() -> str:
         "Written from the code; a test keeps it true.",
         "",
         "Every option has a variable, too: `--steps` of `leadctl migrate` is `LEADCTL_MIGRATE_STEPS`.",
-        "Only consent (`--yes`, `--confirm`) has none: what stays set is no consent.",
+        "Only consent (`--yes`, `--confirm`, `--reveal`) has none: what stays set is no consent.",
     ]
     for path, command, context in _walk(get_command(app), "leadctl", None):
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())

@@ -71,7 +71,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_the_entrypoint_waits_and_migrates(
     reachable: bool, code: int, server: Server, database: str, tmp_path: Path
 ) -> None:
-    (script,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "docker.md").read_text(), re.DOTALL)
+    (script,) = re.findall(
+        r"```bash\n(.*?)```", (ROOT / "docs" / "docker.md").read_text(), re.DOTALL
+    )
     (tmp_path / "entrypoint.sh").write_text(script)
     program = tmp_path / "leadctl"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m leadctl "$@"\n')

@@ -38,9 +38,7 @@ def test_from_an_empty_database_to_a_healthy_one(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_guard_is_an_exception(
-    leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_guard_is_an_exception(leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCRYPTION_KEY", KEY)
     leadconnector.query("UPDATE leadctl.identity SET protected = true")
     db = leadctl.database(leadconnector.url)

@@ -57,7 +57,7 @@ class World:
     def report(self, name: str, user: str | None = None) -> list[Row]:
         """Run a report."""
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(BY_NAME[name].sql, {"user": user}).fetchall()
+            rows = cursor.execute(BY_NAME[name].sql, {"user": user, "since": None}).fetchall()
         for value in (value for row in rows for value in row.values()):
             assert isinstance(value, int | float | str | date | None), value
         return rows

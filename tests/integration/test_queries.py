@@ -34,10 +34,22 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "user": None,
-    "table": "users",
-    "column": "email",
+    "table": "leads",
+    "oid": 1259,
+    "oids": [1259],
+    "column": "created_at",
+    "now": "2026-01-31 00:00Z",
+    "months": 1,
+    "days": 2,
+    "seconds": 3,
+    "name": "leads",
+    "xid": "3",
+    "cutoff": "2026-01-31 00:00Z",
+    "mark": "x",
+    "names": ["users"],
     "session": 1,
     "file": "plans.yaml",
+    "tables": ["leads"],
 }
 
 
@@ -55,9 +67,24 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             connection.execute("DROP SCHEMA leadctl CASCADE")
             state._execute_all(connection, "create", PARAMETERS)
             return
+        if block.needs and not _create_extension(connection, block.needs):
+            return
         if file.stem == "seedfiles":
             connection.execute(Queries(file).get("create_seed_files", 180000))
-        connection.execute(block.sql, PARAMETERS)
+        # Without its library preloaded an extension's view is there, and cannot be read.
+        explain = "EXPLAIN " if block.needs else ""
+        connection.execute(explain + block.sql, PARAMETERS)
+
+
+def _create_extension(connection: psycopg.Connection, name: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM pg_available_extensions WHERE name = %s", (name,)
+    ).fetchone()
+    if row is not None:
+        connection.execute(
+            psycopg.sql.SQL("CREATE EXTENSION {}").format(psycopg.sql.Identifier(name))
+        )
+    return row is not None
 
 
 def test_every_statement_in_the_files_belongs_to_a_block() -> None:
@@ -84,4 +111,6 @@ def test_app_reports_run(leadconnector: Prepared) -> None:
 
     with connect(leadconnector.target(), read_only=True) as connection:
         for report in REPORTS.reports:
-            assert isinstance(connection.execute(report.sql, {"user": None}), psycopg.Cursor)
+            assert isinstance(
+                connection.execute(report.sql, {"user": None, "since": None}), psycopg.Cursor
+            )

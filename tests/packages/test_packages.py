@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ with connect(fresh) as one, connect(migrated) as other:
 
 
 @pytest.fixture
-def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A folder with a package and what it needs, installed from PyPI."""
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)
@@ -53,7 +52,7 @@ def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         capture_output=True,
     )
     (packages,) = home.glob("lib/python*/site-packages")
-    yield packages
+    return packages
 
 
 @pytest.mark.slow

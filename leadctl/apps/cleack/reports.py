@@ -1,6 +1,6 @@
 """The reports of cleack."""
 
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 
 COUNTS = Report(
     "counts",
@@ -27,9 +27,12 @@ DRAWS = Report(
            max(d.created_at) AS newest
     FROM unnest(enum_range(NULL::draw_status)) AS s (status)
     LEFT JOIN draws d ON d.status = s.status AND (%(user)s::text IS NULL OR d.user_id = %(user)s)
+        AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     GROUP BY s.status ORDER BY s.status
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("draws",)),
 )
 
 DRAWS_BY_PLATFORM = Report(
@@ -46,28 +49,34 @@ DRAWS_BY_PLATFORM = Report(
     FROM unnest(enum_range(NULL::platform)) AS p (platform)
     LEFT JOIN draws d
         ON d.platform = p.platform AND (%(user)s::text IS NULL OR d.user_id = %(user)s)
+        AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     GROUP BY p.platform ORDER BY draws DESC, p.platform
     """,
     per_user=True,
+    per_time=True,
 )
 
 DRAWS_BY_DAY = Report(
     "draws-by-day",
-    "Draws of the last 30 days",
+    "Draws by day",
     """
     SELECT d.day::date AS day, coalesce(n.draws, 0) AS draws,
            coalesce(n.completed, 0) AS completed
-    FROM generate_series(current_date - 29, current_date, '1 day') AS d (day)
+    FROM generate_series(
+        coalesce(%(since)s::timestamptz::date, current_date - 29), current_date, '1 day') AS d (day)
     LEFT JOIN (
         SELECT created_at::date AS day, count(*) AS draws,
                count(*) FILTER (WHERE status = 'completed') AS completed
         FROM draws
-        WHERE created_at >= current_date - 29 AND (%(user)s::text IS NULL OR user_id = %(user)s)
+        WHERE created_at >= coalesce(%(since)s::timestamptz, current_date - 29)
+          AND (%(user)s::text IS NULL OR user_id = %(user)s)
         GROUP BY 1
     ) n ON n.day = d.day
     ORDER BY d.day
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("line", ("draws",)),
 )
 
 CREDITS = Report(
@@ -126,6 +135,7 @@ PLATFORMS = Report(
     GROUP BY p.platform ORDER BY accounts DESC, p.platform
     """,
     per_user=True,
+    chart=Chart("bars", ("accounts",)),
 )
 
 METRICS = Report(
@@ -151,7 +161,7 @@ METRICS = Report(
 
 METRICS_BY_DAY = Report(
     "metrics-by-day",
-    "Metrics of the last 30 days: each day's newest values",
+    "Metrics by day: each day's newest values",
     """
     SELECT d.day::date AS day,
            max(n.value) FILTER (WHERE n.metric_type = 'daily_draws') AS daily_draws,
@@ -160,14 +170,16 @@ METRICS_BY_DAY = Report(
            max(n.value) FILTER (WHERE n.metric_type = 'avg_participants_per_draw')
                AS avg_participants_per_draw,
            max(n.value) FILTER (WHERE n.metric_type = 'error_rate') AS error_rate
-    FROM generate_series(current_date - 29, current_date, '1 day') AS d (day)
+    FROM generate_series(
+        coalesce(%(since)s::timestamptz::date, current_date - 29), current_date, '1 day') AS d (day)
     LEFT JOIN (
         SELECT DISTINCT ON (1, metric_type) created_at::date AS day, metric_type, value
-        FROM system_metrics WHERE created_at >= current_date - 29
+        FROM system_metrics WHERE created_at >= coalesce(%(since)s::timestamptz, current_date - 29)
         ORDER BY 1, metric_type, created_at DESC, id DESC
     ) n ON n.day = d.day
     GROUP BY d.day ORDER BY d.day
     """,
+    per_time=True,
 )
 
 REPORTS = AppReports(

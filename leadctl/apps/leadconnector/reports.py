@@ -1,6 +1,6 @@
 """The reports of leadconnector."""
 
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 
 COUNTS = Report(
     "counts",
@@ -22,9 +22,11 @@ LEADS = Report(
            count(*) FILTER (WHERE l.status = 'FAILED') AS failed,
            count(*) FILTER (WHERE l.status = 'NEW') AS pending
     FROM leads l JOIN pages p ON p.id = l.page_id
-    WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+    WHERE (%(user)s::text IS NULL OR p.user_id = %(user)s)
+      AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     """,
     per_user=True,
+    per_time=True,
 )
 
 WEBHOOKS = Report(
@@ -41,13 +43,15 @@ WEBHOOKS = Report(
                count(*) FILTER (WHERE status = 'SUCCESS') AS successful,
                count(*) FILTER (WHERE status = 'FAILED') AS failed
         FROM webhook_deliveries
-        WHERE %(user)s::text IS NULL
-           OR webhook_id IN (SELECT id FROM webhooks WHERE user_id = %(user)s)
+        WHERE (%(user)s::text IS NULL
+               OR webhook_id IN (SELECT id FROM webhooks WHERE user_id = %(user)s))
+          AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
         GROUP BY webhook_id
     ) d ON d.webhook_id = w.id
     WHERE %(user)s::text IS NULL OR w.user_id = %(user)s
     """,
     per_user=True,
+    per_time=True,
 )
 
 LEADS_BY_STATUS = Report(
@@ -58,11 +62,14 @@ LEADS_BY_STATUS = Report(
     FROM unnest(enum_range(NULL::lead_status)) AS s (status)
     LEFT JOIN (
         SELECT l.id, l.status FROM leads l JOIN pages p ON p.id = l.page_id
-        WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+        WHERE (%(user)s::text IS NULL OR p.user_id = %(user)s)
+          AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     ) l ON l.status = s.status
     GROUP BY s.status ORDER BY s.status
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("leads",)),
 )
 
 LEADS_BY_PAGE = Report(
@@ -74,10 +81,12 @@ LEADS_BY_PAGE = Report(
            count(l.id) FILTER (WHERE l.status = 'FAILED') AS failed,
            max(l.created_at) AS newest
     FROM pages p LEFT JOIN leads l ON l.page_id = p.id
+        AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
     GROUP BY p.id, p.name ORDER BY leads DESC, p.name LIMIT 50
     """,
     per_user=True,
+    per_time=True,
 )
 
 LEADS_BY_CAMPAIGN = Report(
@@ -88,28 +97,33 @@ LEADS_BY_CAMPAIGN = Report(
            count(*) FILTER (WHERE l.status = 'DELIVERED') AS delivered,
            count(*) FILTER (WHERE l.status = 'FAILED') AS failed
     FROM leads l JOIN pages p ON p.id = l.page_id
-    WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
+    WHERE (%(user)s::text IS NULL OR p.user_id = %(user)s)
+      AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     GROUP BY 1 ORDER BY leads DESC, campaign LIMIT 50
     """,
     per_user=True,
+    per_time=True,
 )
 
 LEADS_BY_DAY = Report(
     "leads-by-day",
-    "Leads of the last 30 days",
+    "Leads by day",
     """
     SELECT d.day::date AS day, coalesce(l.leads, 0) AS leads
-    FROM generate_series(current_date - 29, current_date, '1 day') AS d (day)
+    FROM generate_series(
+        coalesce(%(since)s::timestamptz::date, current_date - 29), current_date, '1 day') AS d (day)
     LEFT JOIN (
         SELECT l.created_at::date AS day, count(*) AS leads
         FROM leads l JOIN pages p ON p.id = l.page_id
-        WHERE l.created_at >= current_date - 29
+        WHERE l.created_at >= coalesce(%(since)s::timestamptz, current_date - 29)
           AND (%(user)s::text IS NULL OR p.user_id = %(user)s)
         GROUP BY 1
     ) l ON l.day = d.day
     ORDER BY d.day
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("line", ("leads",)),
 )
 
 DELIVERIES = Report(
@@ -127,10 +141,13 @@ DELIVERIES = Report(
                ORDER BY extract(epoch FROM d.completed_at - d.created_at)))::numeric, 2)::float8
                AS median_seconds
     FROM webhooks w LEFT JOIN webhook_deliveries d ON d.webhook_id = w.id
+        AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     WHERE %(user)s::text IS NULL OR w.user_id = %(user)s
     GROUP BY w.id, w.name ORDER BY deliveries DESC, w.name LIMIT 50
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("success_percent",)),
 )
 
 REPORTS = AppReports(

@@ -3,7 +3,7 @@
 `--user` names a user; the numbers are those of the organisation that the user belongs to.
 """
 
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 
 _SCOPE = """
     WITH organisation AS (
@@ -13,12 +13,14 @@ _SCOPE = """
 """
 
 
-def _report(name: str, title: str, sql: str) -> Report:
+def _report(
+    name: str, title: str, sql: str, *, per_time: bool = False, chart: Chart | None = None
+) -> Report:
     """Return a report about the table expression `organisation`: those that count.
 
     A row counts where neither it nor its organisation is marked as deleted.
     """
-    return Report(name, title, _SCOPE + sql, per_user=True)
+    return Report(name, title, _SCOPE + sql, per_user=True, per_time=per_time, chart=chart)
 
 
 COUNTS = _report(
@@ -52,6 +54,7 @@ PROSPECTS_BY_STAGE = _report(
     ) p ON p.stage = s.stage
     GROUP BY s.stage ORDER BY s.stage
     """,
+    chart=Chart("bars", ("prospects",)),
 )
 
 PROSPECTS_BY_SCORE = _report(
@@ -84,9 +87,12 @@ CAMPAIGNS = _report(
     FROM campaigns c JOIN organisation USING (organisation_id)
     LEFT JOIN messages m ON m.organisation_id = c.organisation_id AND m.campaign_id = c.id
                         AND m.direction = 'OUTBOUND' AND m.deleted_at IS NULL
+                        AND (%(since)s::timestamptz IS NULL OR m.created_at >= %(since)s)
     WHERE c.deleted_at IS NULL
     GROUP BY c.id, c.name, c.status ORDER BY sent DESC, c.name, c.id LIMIT 50
     """,
+    per_time=True,
+    chart=Chart("bars", ("reply_percent",)),
 )
 
 INSIGHTS = _report(
@@ -128,20 +134,24 @@ SUBSCRIPTIONS = _report(
 
 ACTIVITY_BY_WEEK = _report(
     "activity-by-week",
-    "Activities of the last 12 weeks, each from a Monday",
+    "Activities by week, each from a Monday",
     """
     SELECT w.week::date AS week, count(a.week) AS activities,
            count(*) FILTER (WHERE a.status = 'COMPLETED') AS completed
-    FROM generate_series(date_trunc('week', now()) - interval '11 weeks',
+    FROM generate_series(date_trunc('week', coalesce(%(since)s::timestamptz,
+                             now() - interval '11 weeks')),
                          date_trunc('week', now()), '1 week') AS w (week)
     LEFT JOIN (
         SELECT date_trunc('week', created_at) AS week, status
         FROM activities JOIN organisation USING (organisation_id)
         WHERE deleted_at IS NULL
-          AND created_at >= date_trunc('week', now()) - interval '11 weeks'
+          AND created_at >= coalesce(%(since)s::timestamptz,
+                                 date_trunc('week', now()) - interval '11 weeks')
     ) a ON a.week = w.week
     GROUP BY w.week ORDER BY w.week
     """,
+    per_time=True,
+    chart=Chart("line", ("activities",)),
 )
 
 REPORTS = AppReports(

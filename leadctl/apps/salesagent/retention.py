@@ -25,6 +25,7 @@ RULES = (
         table="sessions",
         age_column="expires_at",
         older_than="0d",
+        expiry=True,
         description="Sessions that have expired.",
     ),
     *(

@@ -1,6 +1,6 @@
 """The reports of viralmommy; what is marked as deleted does not count."""
 
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 
 COUNTS = Report(
     "counts",
@@ -34,10 +34,13 @@ POSTS = Report(
            max(o.published_at) AS newest
     FROM unnest(enum_range(NULL::platform)) AS p (platform)
     LEFT JOIN published_posts o ON o.platform = p.platform AND o.deleted_at IS NULL
+         AND (%(since)s::timestamptz IS NULL OR o.published_at >= %(since)s)
          AND (%(user)s::text IS NULL OR o.user_id = %(user)s)
     GROUP BY p.platform ORDER BY p.platform
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("posts",)),
 )
 
 CONNECTIONS = Report(
@@ -75,10 +78,13 @@ JOBS = Report(
            min(j.created_at) AS oldest
     FROM unnest(enum_range(NULL::job_status)) AS s (status)
     LEFT JOIN publish_jobs j ON j.status = s.status
+         AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
          AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
     GROUP BY s.status ORDER BY s.status
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("jobs",)),
 )
 
 QUOTA = Report(
@@ -94,6 +100,7 @@ QUOTA = Report(
         LEFT JOIN youtube_quotas q ON q.date = d.date
     ) today
     """,
+    chart=Chart("bars", ("used_percent",)),
 )
 
 REPORTS = AppReports(

@@ -1,6 +1,6 @@
 """The reports of whatsapp."""
 
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 
 COUNTS = Report(
     "counts",
@@ -34,7 +34,8 @@ CAMPAIGN_FUNNEL = Report(
            round(100.0 * m.failed / nullif(m.messages, 0), 1)::float8 AS failed_percent
     FROM (
         SELECT id, name, status, created_at FROM campaigns
-        WHERE %(user)s::uuid IS NULL OR user_id = %(user)s::uuid
+        WHERE (%(user)s::uuid IS NULL OR user_id = %(user)s::uuid)
+          AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
         ORDER BY created_at DESC, id LIMIT 50
     ) c
     CROSS JOIN LATERAL (
@@ -49,6 +50,16 @@ CAMPAIGN_FUNNEL = Report(
     ORDER BY c.created_at DESC, c.id
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart(
+        "funnel",
+        (
+            "messages",
+            "sent",
+            "delivered",
+            "read",
+        ),
+    ),
 )
 
 OPT_INS = Report(
@@ -69,6 +80,7 @@ OPT_INS = Report(
     GROUP BY s.source ORDER BY s.source
     """,
     per_user=True,
+    chart=Chart("bars", ("contacts",)),
 )
 
 UNPROCESSED_EVENTS = Report(
@@ -128,9 +140,12 @@ FAILURES = Report(
            max(failed_at) AS newest
     FROM messages
     WHERE status = 'failed' AND (%(user)s::uuid IS NULL OR user_id = %(user)s::uuid)
+      AND (%(since)s::timestamptz IS NULL OR failed_at >= %(since)s)
     GROUP BY 1 ORDER BY messages DESC, error_code LIMIT 50
     """,
     per_user=True,
+    per_time=True,
+    chart=Chart("bars", ("messages",)),
 )
 
 REPORTS = AppReports(

@@ -53,7 +53,7 @@ def status(run: Run) -> None:
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server with all of its data and its encryption key."""
     from leadctl.operations import server
-    from leadctl.render.views.server import server as view
+    from leadctl.render.views.server import destroyed as view
 
     consent = run.consent(yes=yes, confirm=confirm)
     run.emit(server.destroy(run.settings.project, consent, run.narrate), view)

@@ -7,7 +7,7 @@ import typer
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
-from leadctl.cli.options import Confirm
+from leadctl.cli.options import Backup, Confirm
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 from leadctl.errors import NoTarget, UsageError
 
@@ -52,6 +52,7 @@ def migrate(
     sql: ShowSql = False,
     allow: Allow = None,
     confirm: Confirm = None,
+    backup: Backup = False,
 ) -> None:
     r"""Apply what is pending; the subcommands show and write revisions.
 
@@ -63,7 +64,7 @@ def migrate(
     leadctl migrate --plan --env production
     DATABASE_URL=postgresql://… leadctl migrate -o json
     """
-    _up(run, None, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm)
+    _up(run, None, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
 
 
 @group.leaf("up")
@@ -77,9 +78,10 @@ def up(
     sql: ShowSql = False,
     allow: Allow = None,
     confirm: Confirm = None,
+    backup: Backup = False,
 ) -> None:
     """Apply what is pending, up to a revision where one is given."""
-    _up(run, revision, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm)
+    _up(run, revision, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
 
 
 @group.leaf("status")
@@ -232,19 +234,24 @@ def _up(
     sql: bool,
     allow: list[str],
     confirm: str | None,
+    backup: bool,
 ) -> None:
     if plan and sql:
         raise UsageError("--plan and --sql show two things.", hint="Give one of them.")
+    if backup and (plan or sql):
+        raise UsageError("Nothing is changed, so --backup makes no sense.", hint="Leave it out.")
     if plan:
         _plan(run, to, steps, allow)
     elif sql:
         _sql(run, to, steps)
     else:
+        from leadctl.cli.backups import backup_before
         from leadctl.operations.migrate.up import up as operation
         from leadctl.render.views.migrate import migrate as view
 
+        target = run.target(may_create=True)
         result = operation(
-            run.target(may_create=True),
+            target,
             run.app,
             to=to,
             steps=steps,
@@ -253,6 +260,7 @@ def _up(
             limits=run.limits,
             narrate=run.narrate,
             progress=run.console.progress,
+            before=backup_before(run, target, wanted=backup),
         )
         run.emit(result, view)
 

@@ -1,16 +1,17 @@
 """`leadctl reset`."""
 
-from leadctl.cli.options import Confirm, Yes
+from leadctl.cli.options import Backup, Confirm, Yes
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 
 
 @command(LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
-def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
+def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup = False) -> None:
     """Drop what the app has in its schema, then migrate and seed.
 
     Others in the schema stay. Shows first what goes, and asks; a protected database wants its
     name by --confirm.
     """
+    from leadctl.cli.backups import backup_before
     from leadctl.crypto.sources import keyring_of
     from leadctl.operations.reset import plan
     from leadctl.operations.reset import reset as operation
@@ -27,5 +28,6 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
         limits=run.limits,
         narrate=run.narrate,
         progress=run.console.progress,
+        before=backup_before(run, target, wanted=backup),
     )
     run.emit(result, view)

@@ -1,19 +1,12 @@
 """What a check is, and what it answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
-from leadctl.apps.registry import App
-from leadctl.crypto import Keyring
-from leadctl.db import state
-from leadctl.db.connect import Connection
-from leadctl.db.queries import beside
-from leadctl.db.target import Target
-
-QUERIES = beside(__file__, "health.sql")
+if TYPE_CHECKING:
+    from leadctl.operations.health.facts import Facts
 
 
 class CheckStatus(Enum):
@@ -38,46 +31,40 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the checks look at: a connection that may read only, and what is read through it."""
+class FixResult:
+    """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
 
-    connection: Connection
-    target: Target
-    app: App
-    app_was_named: bool
-    """Whether somebody named the app, rather than its being the default."""
-    keyring: Callable[[], Keyring]
-    """Reads the keyring; raises what `crypto.sources.keyring_of` raises."""
-
-    def query(self, name: str, **params: Any) -> list[Any]:
-        """Run a named block and return its rows."""
-        sql = QUERIES.get(name, self.connection.info.server_version)
-        return self.connection.execute(sql, {"schema": self.target.schema, **params}).fetchall()
-
-    @cached_property
-    def current(self) -> list[str] | None:
-        """The revisions that the schema is at; None where it was never migrated."""
-        return state.current_revisions(self.connection, self.target.schema, self.app.version_table)
-
-    @cached_property
-    def fingerprint(self) -> Mapping[str, Any] | None:
-        """What the schema should look like, as recorded."""
-        return state.fingerprint(
-            self.connection, self.app.name, self.target.schema, self.app.version_table
-        )
-
-    @cached_property
-    def tables(self) -> int:
-        """How many tables the schema has, Alembic's own not counted."""
-        return int(self.query("tables")[0][0])
-
-    @property
-    def is_stranger(self) -> bool:
-        """Whether the database has tables, and none of them through leadctl or Alembic.
-
-        Then nobody expects migrations there, unless the app was named.
-        """
-        return self.current is None and self.tables > 0 and not self.app_was_named
+    check: str
+    statement: str
+    outcome: str
+    message: str = ""
 
 
-Check = Callable[[Facts], CheckResult]
+class Skip(Exception):
+    """Raised by a check that cannot know the answer; its text says why."""
+
+
+Check = Callable[["Facts"], CheckResult]
+"""A function named as its check; its docstring's first line is what `--list` shows."""
+
+_asked: dict[Check, tuple[str, ...]] = {}
+
+
+def asks(*reports: str) -> Callable[[Check], Check]:
+    """Say which of inspect's reports a check is about: they are fetched for all checks at once."""
+
+    def mark(check: Check) -> Check:
+        _asked[check] = reports
+        return check
+
+    return mark
+
+
+def reports_of(check: Check) -> tuple[str, ...]:
+    """Return the reports that a check asks for."""
+    return _asked.get(check, ())
+
+
+def name_of(check: Check) -> str:
+    """Return a check's name as people write it."""
+    return check.__name__.replace("_", "-")

@@ -9,20 +9,24 @@ from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
-from leadctl.operations.health.check import Check, CheckResult, CheckStatus, Facts
+from leadctl.db.connect import Connection
+from leadctl.operations.health import activity, objects
+from leadctl.operations.health import server as whole_server
+from leadctl.operations.health.backups import backups
+from leadctl.operations.health.check import Check, CheckResult, CheckStatus
+from leadctl.operations.health.cleanup import cleanup
+from leadctl.operations.health.drift import drift
 from leadctl.operations.health.encryption import encryption
+from leadctl.operations.health.facts import QUERIES, Facts
 from leadctl.operations.migrate.revisions import read_history
 
 _OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
 
-_LATENCY_MS = (100.0, 1000.0)
-_CONNECTIONS_PERCENT = (90.0, 95.0)
-"""Warning and critical; of connections as check_postgres has them."""
-
 
 def server(facts: Facts) -> CheckResult:
     """The server answers, and is of a version that leadctl supports: else there are no facts."""
-    version = facts.connection.info.parameter_status("server_version") or ""
+    reported = facts.connection.info.parameter_status("server_version") or ""
+    version = reported.partition(" ")[0]  # Debian's has the package's version behind it
     return CheckResult("server", _OK, version, message=f"PostgreSQL {version}")
 
 
@@ -34,28 +38,23 @@ def latency(facts: Facts) -> CheckResult:
         facts.connection.execute("SELECT 1")
         times.append((time.perf_counter() - began) * 1000)
     found = round(median(times), 2)
-    return CheckResult(
+    return facts.graded(
         "latency",
-        _graded(found, _LATENCY_MS),
         found,
-        "ms",
         f"{found:g} ms a round trip",
-        "" if found < _LATENCY_MS[0] else "Look at the network and at the server's load.",
+        "Look at the network and at the server's load.",
     )
 
 
 def connections(facts: Facts) -> CheckResult:
     """How many of the server's connections are used."""
     used, limit = facts.query("connections")[0]
-    percent = round(100 * used / limit, 1)
-    found = _graded(percent, _CONNECTIONS_PERCENT)
-    return CheckResult(
+    return facts.graded(
         "connections",
-        found,
-        percent,
-        "%",
+        round(100 * used / limit, 1),
         f"{used} of {limit} used",
-        "" if found is _OK else "End idle sessions, use a pooler, or raise max_connections.",
+        "End idle sessions, use a pooler, or raise max_connections. "
+        "See: leadctl inspect connections",
     )
 
 
@@ -153,7 +152,7 @@ def indexes(facts: Facts) -> CheckResult:
             len(missing) + len(invalid),
             "bad",
             "; ".join(what),
-            "Build it again with CREATE INDEX CONCURRENTLY, as the revision that made it says.",
+            "Build them with: leadctl health-check --fix; a constraint's as its revision says.",
         )
     return CheckResult("indexes", _OK, 0, "bad", f"{len(recorded)} recorded, all valid")
 
@@ -164,16 +163,36 @@ CHECKS: tuple[Check, ...] = (
     connections,
     schema,
     migrations,
+    drift,
     seed,
     indexes,
     encryption,
+    cleanup,
+    objects.invalid_indexes,
+    objects.duplicate_indexes,
+    objects.missing_indexes,
+    objects.unvalidated_constraints,
+    objects.sequences,
+    objects.vacuum,
+    objects.statistics,
+    objects.bloat,
+    objects.cache_hit,
+    objects.index_usage,
+    activity.blocking,
+    activity.idle_in_transaction,
+    activity.long_queries,
+    activity.prepared_transactions,
+    activity.slow_queries,
+    whole_server.transaction_age,
+    whole_server.multixact_age,
+    whole_server.deadlocks,
+    whole_server.temporary_files,
+    whole_server.checksums,
+    whole_server.replication,
+    whole_server.replication_slots,
+    whole_server.archiving,
+    backups,
 )
-
-
-def _graded(value: float, thresholds: tuple[float, float]) -> CheckStatus:
-    if value >= thresholds[1]:
-        return _CRITICAL
-    return _WARNING if value >= thresholds[0] else _OK
 
 
 def _skipped(name: str, why: str) -> CheckResult:
@@ -183,6 +202,23 @@ def _skipped(name: str, why: str) -> CheckResult:
 def _identity_is_protected(facts: Facts) -> bool:
     identity = state.read_identity(facts.connection)
     return identity is not None and identity.protected
+
+
+def missing_recorded(
+    connection: Connection, schema: str, fingerprint: Mapping[str, Any]
+) -> list[str]:
+    """Return the definitions of recorded indexes that are not there, but not of constraints'."""
+    block = QUERIES.get("indexes", connection.info.server_version)
+    found = {row[0] for row in connection.execute(block, {"schema": schema})}
+    objects: Mapping[str, Mapping[str, Any]] = fingerprint.get("objects", {})
+    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
+    return [
+        str(attributes["definition"])
+        for key, attributes in objects.items()
+        if key.startswith("index ")
+        and attributes["table"] in own
+        and key.removeprefix("index ") not in found
+    ]
 
 
 def _recorded_indexes(fingerprint: Mapping[str, Any]) -> set[str]:

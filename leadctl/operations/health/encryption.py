@@ -7,7 +7,8 @@ from psycopg import sql
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
-from leadctl.operations.health.check import CheckResult, CheckStatus, Facts
+from leadctl.operations.health.check import CheckResult, CheckStatus
+from leadctl.operations.health.facts import Facts
 from leadctl.operations.keys.kinds import ColumnKeys, EncryptedTable, count_values
 
 _SAMPLE_BYTES = 64 * 1024 * 1024

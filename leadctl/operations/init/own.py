@@ -167,6 +167,7 @@ def _app(name: str, root: Path, migrations: Path, models: str | None) -> App:
         seed=None,
         reports=None,
         retention=None,
+        factory=None,
         builtin=False,
         root=root,
         environment=environment,

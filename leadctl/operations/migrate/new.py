@@ -45,7 +45,12 @@ class NewRevision:
 
 
 def new(
-    target: Target, app: App, message: str, *, narrate: Narrate, empty: bool = False
+    target: Target,
+    app: App,
+    message: str,
+    *,
+    narrate: Narrate = lambda _: None,
+    empty: bool = False,
 ) -> NewRevision:
     """Write the revision that takes the database to the models; `empty` one without operations.
 

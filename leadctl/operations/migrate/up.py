@@ -58,8 +58,11 @@ def up(
     limits: Limits,
     narrate: Narrate,
     progress: Progress,
+    before: Callable[[], None] = lambda: None,
 ) -> MigrateResult:
     """Apply the pending revisions: all, up to one, or the next `steps`.
+
+    `before` is called when the lock is held and something is going to be applied.
 
     Creates the database and the schema where they are missing.  On a protected database the plan
     must be free of findings, but for the rules in `allow`, or the user consents.  Raises
@@ -79,6 +82,7 @@ def up(
                         connection, target, app, history, pending, allow, consent, narrate
                     )
                     ensure_schema(connection, target, narrate)
+                before()
                 with journaled(target, "migrate", app.name) as entry:
                     applied = apply_locked(
                         target, app, history, pending, limits, narrate, progress, entry

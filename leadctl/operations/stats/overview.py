@@ -1,21 +1,27 @@
-"""The database and its tables at a glance."""
+"""The database, its tables and its app's reports at a glance."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege, QueryCanceled
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
 from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App, load_reports
+from leadctl.apps.reports import Report
 from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
+from leadctl.db.replica import Narrate, reading
 from leadctl.db.target import Target
+from leadctl.operations.stats.charts import charts
+from leadctl.operations.stats.report import ReportResult
 
 _QUERIES = beside(__file__, "stats.sql")
 _EXACT_BYTES = 1024 * 1024
 """A table up to this size is counted instead of estimated: that takes a few milliseconds."""
 _STATEMENT_SECONDS = 30.0
+_LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class DatabaseStats:
 
     name: str
     server_version: str
+    standby: bool
     size_bytes: int
     connections: int
     max_connections: int
@@ -36,7 +43,7 @@ class TableStats:
     """One table; `exact` says whether `rows` was counted or is the server's estimate.
 
     `rows` is None where nothing is known: never analysed, and too large to be counted in passing,
-    or not readable for this role.
+    locked, or not readable for this role.  `dead_rows` is the server's estimate.
     """
 
     name: str
@@ -44,66 +51,77 @@ class TableStats:
     exact: bool
     table_bytes: int
     index_bytes: int
+    dead_rows: int
+    last_vacuum: datetime | None
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The database, the tables of the schema, and the names of the app's reports."""
+    """The database, the tables of the schema, and the app's reports.
+
+    `charts` are the reports that are looked at rather than read, `left_out` those of them that
+    would read too much in passing.  `replica_lag_seconds` where a replica was read instead.
+    """
 
     schema: str
+    replica_lag_seconds: float | None
     database: DatabaseStats
     tables: tuple[TableStats, ...]
     reports: tuple[str, ...]
+    charts: tuple[ReportResult, ...]
+    left_out: tuple[str, ...]
 
 
-def overview(target: Target, app: App, *, exact: bool = False) -> Overview:
-    """Read sizes and row counts: `exact` counts every row, in one snapshot.
+def overview(
+    target: Target, app: App, *, exact: bool = False, narrate: Narrate = lambda _: None
+) -> Overview:
+    """Read sizes, row counts and charts: `exact` counts every row, in one snapshot.
 
     Works on any database, with a role that may read nothing but the catalog.
     """
+    found = reading(target, narrate)
+    limit = None if exact else _STATEMENT_SECONDS
     with (
-        connect(
-            target, "stats", read_only=True, statement_timeout=None if exact else _STATEMENT_SECONDS
-        ) as connection,
+        connect(found.target, "stats", read_only=True, statement_timeout=limit) as connection,
         connection.transaction(),
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
         version = connection.info.server_version
         with connection.cursor(row_factory=dict_row) as cursor:
             database = cursor.execute(_QUERIES.get("database", version)).fetchone()
             assert database is not None
-            found = cursor.execute(
+            rows = cursor.execute(
                 _QUERIES.get("tables", version), {"schema": target.schema}
             ).fetchall()
-        tables = tuple(_table(connection, row, exact=exact) for row in found)
+        tables = tuple(_table(connection, row, exact=exact) for row in rows)
         reports = _reports(connection, target, app)
+        drawn, left_out = charts(connection, reports)
     return Overview(
         schema=target.schema,
+        replica_lag_seconds=found.lag_seconds,
         database=DatabaseStats(**database),
         tables=tables,
-        reports=reports,
+        reports=tuple(report.name for report in reports),
+        charts=drawn,
+        left_out=left_out,
     )
 
 
-def _reports(connection: Connection, target: Target, app: App) -> tuple[str, ...]:
-    """Return the names of the app's reports, unless the app never lived in this schema."""
+def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
+    """Return the app's reports, unless the app never lived in this schema."""
     name = sql.Identifier(target.schema, app.version_table).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
-    return tuple(report.name for report in load_reports(app).reports) if row == (True,) else ()
+    return load_reports(app).reports if row == (True,) else ()
 
 
-def _table(connection: Connection, row: dict[str, object], *, exact: bool) -> TableStats:
-    name, unknown = str(row["name"]), row.pop("unknown")
-    small = int(str(row.pop("heap_bytes"))) <= _EXACT_BYTES
-    sizes = {
-        "table_bytes": int(str(row["table_bytes"])),
-        "index_bytes": int(str(row["index_bytes"])),
-    }
-    if exact or small:
-        counted = _count(connection, name)
-        if counted is not None:
-            return TableStats(name, counted, exact=True, **sizes)
-    return TableStats(name, None if unknown else int(str(row["rows"])), exact=False, **sizes)
+def _table(connection: Connection, row: dict[str, Any], *, exact: bool) -> TableStats:
+    rows, unknown, locked = row.pop("rows"), row.pop("unknown"), row.pop("locked")
+    small = row.pop("heap_bytes") <= _EXACT_BYTES
+    counted = _count(connection, row["name"]) if (exact or small) and not locked else None
+    if counted is not None:
+        return TableStats(**row, rows=counted, exact=True)
+    return TableStats(**row, rows=None if unknown else rows, exact=False)
 
 
 def _count(connection: Connection, table: str) -> int | None:
@@ -112,6 +130,6 @@ def _count(connection: Connection, table: str) -> int | None:
     try:
         with connection.transaction():
             row = connection.execute(query).fetchone()
-    except (InsufficientPrivilege, QueryCanceled):
+    except (InsufficientPrivilege, QueryCanceled, LockNotAvailable):
         return None
     return int(row[0]) if row else None

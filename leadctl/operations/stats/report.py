@@ -1,30 +1,44 @@
 """Running one of an app's reports."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
 import psycopg
 
 from leadctl.apps.registry import App, load_reports
-from leadctl.apps.reports import AppReports, Report
+from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.db.connect import Connection, connect
+from leadctl.db.replica import Narrate, reading
 from leadctl.db.target import Target
 from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
 
 
 @dataclass(frozen=True)
 class ReportResult:
-    """The rows of a report, each by column name."""
+    """The rows of a report, each by column name; `chart` says which of them are looked at."""
 
     report: str
     title: str
     user: str | None
+    since: datetime | None
+    chart: Chart | None
     rows: tuple[dict[str, Any], ...]
 
 
-def run_report(target: Target, app: App, name: str, *, user: str | None) -> ReportResult:
-    """Run a report as one read-only statement; `user` is an id or an email address.
+def run_report(
+    target: Target,
+    app: App,
+    name: str,
+    *,
+    user: str | None = None,
+    since: datetime | None = None,
+    narrate: Narrate = lambda _: None,
+) -> ReportResult:
+    """Run a report as one read-only statement, on the target's replica where it has one.
+
+    `user` is an id or an email address; rows count from `since` on.
 
     Raises UnknownReport, UnknownUser, and StatementFailed where the database lacks its tables.
     """
@@ -34,18 +48,24 @@ def run_report(target: Target, app: App, name: str, *, user: str | None) -> Repo
         raise UnknownReport(
             f"The report {name} is not about a user.", hint=f"Leave out --user, for {name}."
         )
-    with connect(target, "stats", read_only=True) as connection:
+    if since is not None and not report.per_time:
+        raise UnknownReport(
+            f"The report {name} is not about a span of time.",
+            hint=f"Leave out --since, for {name}.",
+        )
+    found = reading(target, narrate)
+    with connect(found.target, "stats", read_only=True) as connection:
         try:
             user_id = _user_id(connection, available, user)
             with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-                rows = cursor.execute(report.sql, {"user": user_id}).fetchall()
+                rows = cursor.execute(report.sql, {"user": user_id, "since": since}).fetchall()
         except psycopg.errors.UndefinedTable as error:
             raise StatementFailed(
                 f"The report {name} of {app.name} needs a table that the schema "
                 f"{target.schema} does not have: {error.diag.message_primary}.",
                 hint="Apply the migrations with: leadctl migrate, or name the schema by --schema.",
             ) from None
-    return ReportResult(report.name, report.title, user, tuple(rows))
+    return ReportResult(report.name, report.title, user, since, report.chart, tuple(rows))
 
 
 def _find(app: App, available: AppReports, name: str) -> Report:

@@ -1,8 +1,10 @@
-"""The view of a health check."""
+"""Views of a health check."""
 
-from leadctl.operations.health.check import CheckStatus
+from leadctl.operations.health.check import CheckStatus, FixResult
 from leadctl.operations.health.health import Health
-from leadctl.render.blocks import Block, Cell, Grid, Line, Style
+from leadctl.operations.health.selection import CheckEntry, CheckList
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
+from leadctl.render.text import size
 
 _STYLES: dict[str, Style] = {
     "ok": "good",
@@ -21,6 +23,7 @@ def health(result: Health) -> list[Block]:
     ]
     place = f"{result.app} on {result.database}, schema {result.schema}"
     blocks: list[Block] = [
+        *(Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes),
         Line(f"{place}: {result.status}", _STYLES[result.status]),
         Grid(["Status", "Check", "Evidence"], rows),
     ]
@@ -30,3 +33,37 @@ def health(result: Health) -> list[Block]:
         if check.hint and check.status is not CheckStatus.OK
     ]
     return blocks
+
+
+_FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}
+
+
+def _fixed(result: FixResult) -> str:
+    return f"{result.outcome}: {result.statement}" + (
+        f": {result.message}" if result.message else ""
+    )
+
+
+def listing(result: CheckList) -> list[Block]:
+    """Every check with its thresholds."""
+    rows = [
+        (check.name, check.description, _limit(check, check.warning), _limit(check, check.critical))
+        for check in result.checks
+    ]
+    columns = ["Check", "What it expects"]
+    limits = [Column("Warning", numbers=True), Column("Critical", numbers=True)]
+    return [
+        Grid([*columns, *limits], rows),
+        Line(
+            "Thresholds are set as [health.CHECK] warning = …, critical = … in leadctl.toml.", "dim"
+        ),
+    ]
+
+
+def _limit(check: CheckEntry, value: float | None) -> str:
+    if value is None:
+        return ""
+    sign = "<" if check.below else "≥"
+    if check.unit.startswith("B"):
+        return f"{sign} {size(int(value))}{check.unit.removeprefix('B')}"
+    return f"{sign} {value:,.15g} {check.unit}"

@@ -12,7 +12,7 @@ from leadctl.operations.migrate.planned import (
 )
 from leadctl.operations.migrate.resolve import Resolution, Resolved
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
-from leadctl.render.text import size
+from leadctl.render.text import counted, size
 
 _STATEMENT_LENGTH = 60
 
@@ -112,7 +112,7 @@ def _findings(findings: tuple[Finding, ...]) -> Iterator[Block]:
 
 
 def _found(count: int) -> str:
-    return f"{count} {'thing was' if count == 1 else 'things were'} found."
+    return f"{counted(count, 'finding')}."
 
 
 def lint(result: LintResult) -> list[Block]:
@@ -122,8 +122,7 @@ def lint(result: LintResult) -> list[Block]:
         if revision.findings:
             blocks.append(Line(f"{revision.revision} ({revision.path.name})", "strong"))
             blocks += _findings(revision.findings)
-    count = len(result.revisions)
-    read = f"{count} {'revision' if count == 1 else 'revisions'} read."
+    read = f"{counted(len(result.revisions), 'revision')} read."
     if result.ok:
         return [*blocks, Line(f"{read} Nothing was found.", "good")]
     left = sum(

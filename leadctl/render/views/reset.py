@@ -2,6 +2,7 @@
 
 from leadctl.operations.reset import ResetPlan, ResetResult
 from leadctl.render.blocks import Block, Column, Grid, Line
+from leadctl.render.text import counted
 
 
 def plan(result: ResetPlan) -> list[Block]:
@@ -23,7 +24,8 @@ def reset(result: ResetResult) -> list[Block]:
     inserted = sum(table.inserted for table in result.seeded)
     return [
         Line(
-            f"Reset {result.app} on {place}: {len(result.dropped)} objects dropped, "
-            f"{len(result.applied)} revisions applied, {inserted} rows inserted."
+            f"Reset {result.app} on {place}: {counted(len(result.dropped), 'object')} "
+            f"dropped, {counted(len(result.applied), 'revision')} applied, "
+            f"{counted(inserted, 'row')} inserted."
         )
     ]

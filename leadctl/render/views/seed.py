@@ -1,5 +1,6 @@
-"""The view of seed's result."""
+"""The views of seed's results."""
 
+from leadctl.operations.bulk.load import BulkResult
 from leadctl.operations.seed import SeedResult
 from leadctl.operations.seedfiles.export import Exported
 from leadctl.render.blocks import Block, Column, Grid, Line, Value
@@ -35,3 +36,14 @@ def exported(result: Exported) -> list[Block]:
     if result.masked:
         blocks.append(Line(f"Masked: {', '.join(result.masked)}."))
     return blocks
+
+
+def bulk(result: BulkResult) -> list[Block]:
+    """The rows by table, and how quickly they came."""
+    rows = [(table.table, table.rows, table.seconds) for table in result.tables]
+    return [
+        Grid(["Table", Column("Added", numbers=True), Column("Seconds", numbers=True)], rows),
+        Line(
+            f"{result.rows:,} rows in {result.seconds:.1f} s, {result.rows_per_second:,} a second."
+        ),
+    ]

@@ -1,7 +1,7 @@
 """Views of the embedded server and of a target's URL."""
 
 from leadctl.db.embedded import ServerStatus
-from leadctl.operations.server import TargetUrl
+from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.render.blocks import Block, Cell, Line, Pairs
 
 
@@ -19,6 +19,13 @@ def server(result: ServerStatus) -> list[Block]:
     if result.pid:
         pairs.append(("Process", str(result.pid)))
     return [Pairs(pairs)]
+
+
+def destroyed(result: Destroyed) -> list[Block]:
+    """What was removed."""
+    if not result.removed:
+        return [Line(f"There is no embedded server in {result.folder}.")]
+    return [Line(f"Removed the embedded server of {result.folder} with all of its data.")]
 
 
 def url(result: TargetUrl) -> list[Block]:

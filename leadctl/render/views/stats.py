@@ -1,45 +1,35 @@
 """Views of statistics."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from leadctl.operations.stats.overview import Overview, TableStats
 from leadctl.operations.stats.report import ReportResult
-from leadctl.render.blocks import Block, Column, Grid, Line, Pairs
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs
+from leadctl.render.chart import bar, sparkline
 from leadctl.render.text import size, value_text
+
+_BARS = 10
+"""Rows of a chart on the first screen."""
 
 
 def overview(result: Overview) -> list[Block]:
-    """The database, then its tables."""
-    database = result.database
-    hit = "" if database.cache_hit is None else f"{database.cache_hit:.1%}"
-    blocks: list[Block] = [
-        Pairs(
-            [
-                ("Database", f"{database.name}, schema {result.schema}"),
-                ("Server", f"PostgreSQL {database.server_version}"),
-                ("Started", database.started_at),
-                ("Size", size(database.size_bytes)),
-                ("Connections", f"{database.connections} of {database.max_connections}"),
-                ("Cache hit", hit),
-            ]
-        )
-    ]
+    """The database, its tables, and the app's charts."""
+    blocks = [_database(result)]
     if result.tables:
-        rows = [
-            (table.name, _rows(table), size(table.table_bytes), size(table.index_bytes))
-            for table in result.tables
-        ]
-        blocks.append(
-            Grid(
-                [
-                    "Table",
-                    Column("Rows", numbers=True),
-                    Column("Size", numbers=True),
-                    Column("Indexes", numbers=True),
-                ],
-                rows,
-            )
-        )
+        blocks.append(_tables(result.tables))
     if any(not table.exact for table in result.tables):
         blocks.append(Line("~ is the server's estimate; leadctl stats --exact counts.", "dim"))
+    for chart in result.charts:
+        drawn = _chart(chart)
+        if drawn and isinstance(blocks[-1], Line):
+            blocks.append(Line(""))
+        blocks += drawn
+    if result.charts and isinstance(blocks[-1], Line):
+        blocks.append(Line(""))
+    if result.left_out:
+        names = ", ".join(result.left_out)
+        blocks.append(Line(f"Too large to draw in passing: {names}", "dim"))
     if result.reports:
         blocks.append(
             Line(f"Reports: {', '.join(result.reports)}. See: leadctl stats REPORT", "dim")
@@ -48,26 +38,128 @@ def overview(result: Overview) -> list[Block]:
 
 
 def report(result: ReportResult) -> list[Block]:
-    """One row as pairs, more as a table."""
+    """A sparkline where there is one; one row as pairs, more as a table, with bars."""
     title = result.title + (f", of {result.user}" if result.user else "")
+    title += f", since {result.since:%Y-%m-%d %H:%M}Z" if result.since else ""
     if not result.rows:
         return [Line(title, "strong"), Line("No rows.")]
     names = list(result.rows[0])
-    if len(result.rows) == 1:
+    if len(result.rows) == 1 and result.chart is None:
         return [
             Line(title, "strong"),
             Pairs([(name, value_text(result.rows[0][name])) for name in names]),
         ]
+    blocks: list[Block] = [Line(title, "strong")]
+    if result.chart and result.chart.kind == "line":
+        blocks += _line(result)
+    elif result.chart and result.chart.kind == "funnel":
+        blocks.append(_funnel(result))
+    columns = [_column(name, result.rows) for name in names]
+    rows: list[list[Any]] = [[row[name] for name in names] for row in result.rows]
+    if result.chart and result.chart.kind == "bars":
+        columns.append(Column("chart", optional=True))
+        for row, drawn in zip(rows, _bars(result), strict=True):
+            row.append(Cell(drawn))
+    return [*blocks, Grid(columns, rows)]
+
+
+def _database(result: Overview) -> Block:
+    database = result.database
+    kind = ", a standby" if database.standby else ""
+    hit = "" if database.cache_hit is None else f"{database.cache_hit:.1%}"
+    pairs: list[tuple[str, Any]] = [
+        ("Database", f"{database.name}, schema {result.schema}"),
+        ("Server", f"PostgreSQL {database.server_version}{kind}"),
+        ("Started", database.started_at),
+        ("Size", size(database.size_bytes)),
+        ("Connections", f"{database.connections} of {database.max_connections}"),
+        ("Cache hit", hit),
+    ]
+    if result.replica_lag_seconds is not None:
+        pairs.insert(2, ("Replica", f"{result.replica_lag_seconds:.1f} s behind"))
+    return Pairs(pairs)
+
+
+def _tables(found: Sequence[TableStats]) -> Block:
+    rows = [
+        (
+            table.name,
+            _rows(table),
+            size(table.table_bytes),
+            size(table.index_bytes),
+            f"{table.dead_rows:,}",
+            table.last_vacuum,
+        )
+        for table in found
+    ]
+    columns = [
+        Column("Table"),
+        Column("Rows", numbers=True),
+        Column("Size", numbers=True),
+        Column("Indexes", numbers=True),
+        Column("Dead", numbers=True, optional=True),
+        Column("Vacuumed", optional=True),
+    ]
+    return Grid(columns, rows)
+
+
+def _chart(result: ReportResult) -> list[Block]:
+    """A report on the first screen: nothing where there is nothing to see."""
+    assert result.chart is not None
+    numbers = [row[name] or 0 for row in result.rows for name in result.chart.columns]
+    if not any(numbers):
+        return []
+    heading = Line(f"{result.title}: {result.report}", "strong")
+    if result.chart.kind == "line":
+        return [heading, *_line(result)]
+    if result.chart.kind == "funnel":
+        return [heading, _funnel(result)]
+    label, column = next(iter(result.rows[0])), result.chart.columns[0]
+    rows = [
+        (value_text(row[label]), value_text(row[column]), Cell(drawn))
+        for row, drawn in zip(result.rows[:_BARS], _bars(result), strict=False)
+    ]
+    return [heading, Grid([label, Column(column, numbers=True), "chart"], rows)]
+
+
+def _line(result: ReportResult) -> list[Block]:
+    assert result.chart is not None
+    column, when = result.chart.columns[0], next(iter(result.rows[0]))
+    values = [row[column] or 0 for row in result.rows]
+    first, last = result.rows[0][when], result.rows[-1][when]
     return [
-        Line(title, "strong"),
-        Grid(
-            [_column(name, result.rows[0][name]) for name in names],
-            [[row[name] for name in names] for row in result.rows],
-        ),
+        Line(sparkline(values)),
+        Line(f"{first} to {last}: {sum(values):,} {column}, at most {max(values):,} a {when}"),
     ]
 
 
-def _column(name: str, value: object) -> Column:
+def _funnel(result: ReportResult) -> Block:
+    assert result.chart is not None
+    sums = {name: sum(row[name] or 0 for row in result.rows) for name in result.chart.columns}
+    most = max(sums.values())
+    rows = [
+        (name, f"{count:,}", f"{100 * count / most:.1f} %" if most else "", Cell(bar(count, most)))
+        for name, count in sums.items()
+    ]
+    columns = [
+        Column("stage"),
+        Column("count", numbers=True),
+        Column("share", numbers=True),
+        Column("chart", optional=True),
+    ]
+    return Grid(columns, rows)
+
+
+def _bars(result: ReportResult) -> list[str]:
+    assert result.chart is not None
+    column = result.chart.columns[0]
+    values = [float(row[column] or 0) for row in result.rows]
+    most = 100.0 if column.endswith("percent") else max(values, default=0.0)
+    return [bar(value, most) for value in values]
+
+
+def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
+    value = next((row[name] for row in rows if row[name] is not None), None)
     return Column(name, numbers=isinstance(value, int | float) and not isinstance(value, bool))
 
 

@@ -1,0 +1,43 @@
+"""What is shown of a database, beside its own SQL in psql."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.bench import Bench, Row, Sides
+from benchmarks.rows.b_seed import TABLES
+from leadctl.apps.leadconnector.reports import LEADS_BY_DAY
+from leadctl.db.queries import beside
+from leadctl.operations.stats import overview
+
+_SIZES = (100_000, 1_000_000, 3_000_000)
+
+
+def _sides(bench: Bench, name: str, arguments: Sequence[str], statements: Sequence[str]) -> Sides:
+    script = bench.scratch("sql") / "stats.sql"
+    text = ";\n".join(statements) + ";\n"
+    for parameter, value in (("%(schema)s", "'public'"), ("%(user)s", "NULL"), ("%%", "%")):
+        text = text.replace(parameter, value)
+    script.write_text(text)
+    return Sides(lambda: bench.leadctl(name, *arguments), lambda: bench.psql(name, "-f", script))
+
+
+@contextmanager
+def stats(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    counts = [f"SELECT count(*) FROM {table}" for table in TABLES]
+    blocks = beside(overview.__file__, "stats.sql").blocks
+    yield _sides(bench, name, ["stats", "--exact"], [*(block.sql for block in blocks), *counts])
+    bench.drop(name)
+
+
+@contextmanager
+def report(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    yield _sides(bench, name, ["stats", LEADS_BY_DAY.name], [LEADS_BY_DAY.sql])
+    bench.drop(name)
+
+
+ROWS = (
+    Row("stats --exact", "its SQL in psql", 1.5, stats, sizes=_SIZES, quick=100_000, runs=5),
+    Row("stats leads-by-day", "its SQL in psql", 1.5, report, sizes=_SIZES, quick=100_000, runs=5),
+)

@@ -1,0 +1,87 @@
+"""Encrypted backups beside pg_dump's own, and restores beside pg_restore of plain files."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyrage
+
+from benchmarks.bench import Bench, Row, Sides
+from benchmarks.measure import Sample
+
+
+def _variables(bench: Bench) -> dict[str, str]:
+    """Return where backups go and their keys, in a folder that is new."""
+    folder = bench.scratch("keys")
+    identity = pyrage.x25519.Identity.generate()
+    private = folder / "identity.txt"
+    private.write_text(str(identity))
+    private.chmod(0o600)
+    return {
+        "BACKUP_DIR": str(bench.scratch("backups")),
+        "BACKUP_RECIPIENTS": str(identity.to_public()),
+        "BACKUP_IDENTITY_FILE": str(private),
+    }
+
+
+@contextmanager
+def backup(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    variables = _variables(bench)
+    folder = bench.folder / "backups"
+    dumped = bench.folder / "archive.dump"
+
+    def ours() -> Sample:
+        bench.scratch("backups")
+        return bench.leadctl(name, "backup", variables=variables, result=folder)
+
+    def theirs() -> Sample:
+        dumped.unlink(missing_ok=True)
+        arguments = ("--format=custom", f"--file={dumped}")
+        return bench.program("pg_dump", *arguments, database=name, result=dumped)
+
+    yield Sides(ours, theirs)
+    dumped.unlink(missing_ok=True)
+    bench.drop(name)
+
+
+@contextmanager
+def restore(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    variables = _variables(bench)
+    dumped = bench.folder / "dump"
+    shutil.rmtree(dumped, ignore_errors=True)
+    bench.leadctl(name, "backup", variables=variables)
+    arguments = ("--format=directory", "--jobs=2", f"--file={dumped}")
+    bench.program("pg_dump", *arguments, database=name)
+    copy = f"{name}_copy"
+
+    def ours() -> Sample:
+        bench.drop(copy)
+        return bench.leadctl(name, "restore", "--into", copy, variables=variables)
+
+    def theirs() -> Sample:
+        bench.drop(copy)
+        with bench.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {copy}")
+        return bench.program("pg_restore", "--jobs=2", f"--dbname={copy}", dumped, database=copy)
+
+    yield Sides(ours, theirs)
+    shutil.rmtree(dumped, ignore_errors=True)
+    bench.drop(copy, name)
+
+
+_SIZES = (300_000, 1_000_000, 3_000_000)
+
+ROWS = (
+    Row(
+        "backup, encrypted",
+        "pg_dump -Fc",
+        0.6,
+        backup,
+        sizes=_SIZES,
+        quick=50_000,
+        size_goal=1.0,
+    ),
+    Row("restore", "pg_restore -j2 of -Fd", 1.1, restore, sizes=_SIZES, quick=50_000),
+)

@@ -1,0 +1,218 @@
+"""Some neighbouring rows of one table, made column by column."""
+
+import random
+import sys
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+from leadctl.apps.synthetic.calendar import Calendar
+from leadctl.apps.synthetic.layout import Layout
+
+CHUNK_ROWS = 8192
+_REMEMBERED_CHUNKS = 6
+_REMEMBERED_ROWS = 100_000
+"""A table up to this size has its keys remembered: many refer to them."""
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+Values = list[Any]
+Maker = Callable[["Chunk"], Values]
+"""Makes one column of a chunk: texts, numbers, or None; times as `times` says."""
+
+
+def escaped(text: str) -> str:
+    """Return a text as COPY wants it."""
+    return text.translate(_ESCAPES)
+
+
+class UniqueMaker(Protocol):
+    """A maker whose values differ, and depend on the row's number alone."""
+
+    def at(self, world: "World", table: str, rows: Sequence[int], /) -> Values:
+        """Return the values of any rows."""
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """One column: who makes it, and how what is made becomes text."""
+
+    name: str
+    maker: Maker
+    kind: str = "text"
+    """text, time, date, json or boolean."""
+    context: str | None = None
+    """The context of an encrypted column."""
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """One table of a run; the columns that are not listed are left to the server."""
+
+    name: str
+    rows: int
+    columns: tuple[ColumnPlan, ...]
+
+    def maker(self, column: str) -> Maker:
+        """Return the maker of a column."""
+        return next(plan.maker for plan in self.columns if plan.name == column)
+
+
+@dataclass(frozen=True)
+class World:
+    """All tables of a run: what a chunk is made from, and whom it may ask."""
+
+    seed: int
+    series: int
+    """How many runs filled these tables before."""
+    layout: Layout
+    calendar: Calendar
+    tables: Mapping[str, TablePlan]
+
+    @cached_property
+    def _chunks(self) -> OrderedDict[tuple[str, int], "Chunk"]:
+        return OrderedDict()
+
+    @cached_property
+    def _columns(self) -> dict[tuple[str, str], Values]:
+        return {}
+
+    def chunk(self, table: str, index: int) -> "Chunk":
+        """Return a chunk; the last few are remembered."""
+        key = (table, index)
+        found = self._chunks.pop(key, None) or Chunk(self, self.tables[table], index)
+        self._chunks[key] = found
+        if len(self._chunks) > _REMEMBERED_CHUNKS:
+            self._chunks.popitem(last=False)
+        return found
+
+    def texts(self, table: str, column: str, rows: Sequence[int | None]) -> Values:
+        """Return a unique column of any rows: what refers to them has it."""
+        plan = self.tables[table]
+        maker = cast("UniqueMaker", plan.maker(column))
+        if plan.rows <= _REMEMBERED_ROWS:
+            key = (table, column)
+            if key not in self._columns:
+                self._columns[key] = list(maker.at(self, table, range(plan.rows)))
+            known = self._columns[key]
+            return [None if row is None else known[row] for row in rows]
+        there = [row for row in rows if row is not None]
+        made = list(maker.at(self, table, there))
+        if len(there) == len(rows):
+            return made
+        values = iter(made)
+        return [None if row is None else next(values) for row in rows]
+
+
+class Chunk:
+    """Some neighbouring rows of one table; `chunk[column]` is what was made for a column."""
+
+    def __init__(self, world: World, plan: TablePlan, index: int) -> None:
+        self.world = world
+        self.table = plan.name
+        self.index = index
+        first = index * CHUNK_ROWS
+        self.rows = range(first, min(first + CHUNK_ROWS, plan.rows))
+        self._plan = plan
+        self._made: dict[str, Values] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> Values:
+        if column not in self._made:
+            self._made[column] = self._plan.maker(column)(self)
+        return self._made[column]
+
+    def made(self, name: str, make: Callable[[], Values]) -> Values:
+        """Return what several columns share, made once."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def random(self, name: str) -> random.Random:
+        """Return a generator of one's own for a column: others draw without changing it."""
+        return random.Random(  # noqa: S311 - made up, not secret
+            f"{self.world.seed}/{self.world.series}/{self.table}/{name}/{self.index}"
+        )
+
+    def bits(self, name: str) -> Sequence[int]:
+        """Return 16 random bits a row."""
+        drawn = array("H", self.random(name).randbytes(2 * len(self.rows)))
+        if sys.byteorder == "big":
+            drawn.byteswap()
+        return drawn
+
+    def draw(self, name: str, pool: Sequence[Any]) -> Values:
+        """Draw a value a row from a pool of 65536."""
+        return list(map(pool.__getitem__, self.bits(name)))
+
+    def whole(self, name: str, low: int, high: int) -> list[int]:
+        """Draw an integer a row, from `low` to `high`, each as likely; at most 65536 different."""
+        width = high - low + 1
+        return [low + (bits * width >> 16) for bits in self.bits(name)]
+
+    def shares(self, name: str) -> list[float]:
+        """Draw a number a row, from 0 to 1."""
+        draw = self.random(name).random
+        return [draw() for _ in self.rows]
+
+    @cached_property
+    def moments(self) -> list[float]:
+        """When each row was made, as a share of the span."""
+        return self.world.layout.moments(self.table, self.rows)
+
+    @cached_property
+    def owners(self) -> list[int]:
+        """The row that each row belongs to; all belong to one where there is no owner."""
+        place = self.world.layout.placements[self.table]
+        if place.owner is None:
+            return [0] * len(self.rows)
+        if place.event:
+            return self.world.layout.picks_any(place.owner, self.moments, self.shares("owner"))
+        return self.world.layout.owners(self.table, self.rows)
+
+    def owned_by(self, ancestor: str) -> list[int]:
+        """The row of a table further up that each row belongs to."""
+        placements = self.world.layout.placements
+        owner, rows = placements[self.table].owner, self.owners
+        while owner != ancestor:
+            assert owner is not None
+            rows = self._owners_of(owner, rows)
+            owner = placements[owner].owner
+        return rows
+
+    def _owners_of(self, table: str, rows: list[int]) -> list[int]:
+        def make() -> list[int]:
+            if not self.world.layout.placements[table].event:
+                return self.world.layout.owners(table, rows)
+            return self._gathered(table, rows, lambda chunk: chunk.owners)
+
+        return self.made(f"owners of {table}", make)
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """Which of its owner's rows each row is, from 0."""
+        if self.world.layout.placements[self.table].owner is None:
+            return list(self.rows)
+        starts = self.world.layout.starts(self.table)
+        return [row - starts[owner] for row, owner in zip(self.rows, self.owners, strict=True)]
+
+    def of_owner(self, column: str) -> Values:
+        """Return a column of the owners of these rows; quick where they are neighbours."""
+        owner = self.world.layout.placements[self.table].owner
+        assert owner is not None
+        return self._gathered(owner, self.owners, lambda chunk: chunk[column])
+
+    def _gathered(
+        self, table: str, rows: Sequence[int], values_of: Callable[["Chunk"], Values]
+    ) -> Values:
+        index, values, found = -1, Values(), Values()
+        for row in rows:
+            if row // CHUNK_ROWS != index:
+                index = row // CHUNK_ROWS
+                values = values_of(self.world.chunk(table, index))
+            found.append(values[row % CHUNK_ROWS])
+        return found

@@ -1,0 +1,47 @@
+"""Making a backup as the settings say: for `backup`, and before what changes a lot."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from leadctl.cli.run import Run
+
+if TYPE_CHECKING:
+    from leadctl.db.target import Target
+    from leadctl.operations.backup.create import CreatedBackup
+
+
+def backed_up(run: Run, target: "Target", *, role_passwords: bool = False) -> "CreatedBackup":
+    """Make a backup as the settings say, with its hooks."""
+    from leadctl.operations.backup.age import split_recipients
+    from leadctl.operations.backup.configured import folder_of
+    from leadctl.operations.backup.create import BackupOptions
+    from leadctl.operations.backup.create import create as operation
+    from leadctl.operations.backup.hooks import Hooks
+
+    settings = run.settings
+    hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
+    options = BackupOptions(
+        recipients=split_recipients(settings.backup_recipients),
+        lock_wait=settings.lock_wait,
+        version_table=run.app.version_table,
+        role_passwords=role_passwords,
+    )
+    with hooks.failure(target.database, run.narrate):
+        made = operation(target, folder_of(settings), options, run.narrate, run.console.progress)
+    hooks.success(made)
+    return made
+
+
+def backup_before(run: Run, target: "Target", *, wanted: bool) -> Callable[[], None]:
+    """Return what makes a backup before a change, and says how to go back; else does nothing."""
+
+    def make() -> None:
+        if wanted:
+            made = backed_up(run, target)
+            environment = f" --env {run.settings.env}" if run.settings.env else ""
+            run.narrate(
+                f"Backup {made.id} in {made.path.parent}. "
+                f"To undo what follows: leadctl restore {made.id}{environment}"
+            )
+
+    return make

@@ -1,0 +1,1 @@
+"""`seed --bulk`: synthetic rows by the million, for any models."""

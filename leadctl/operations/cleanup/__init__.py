@@ -1,0 +1,1 @@
+"""Retention: deleting, by rules, what an app no longer needs."""

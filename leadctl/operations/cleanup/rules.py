@@ -1,0 +1,130 @@
+"""The rules of a run: the app's own, those of leadctl.toml, and what overrides them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from leadctl.apps.registry import App, load_rules
+from leadctl.apps.retention import Rule
+from leadctl.errors import InvalidRule, UnknownRule, UsageError
+from leadctl.settings import Settings
+from leadctl.settings.interval import ALLOWED, Interval, parse_interval
+
+
+@dataclass(frozen=True)
+class RunRule:
+    """A rule that is checked in itself, with its age as an interval."""
+
+    rule: Rule
+    age: Interval
+    archive: bool
+
+    @property
+    def name(self) -> str:
+        """The rule's name."""
+        return self.rule.name
+
+
+def rules_of(
+    app: App,
+    settings: Settings,
+    *,
+    only: Sequence[str] = (),
+    days: int | None = None,
+    archive_all: bool = False,
+) -> tuple[RunRule, ...]:
+    """Return an app's rules in their order, as settings and flags have them.
+
+    `only` names the rules to take; `days` takes the place of their age.  Raises UnknownRule,
+    InvalidRule, and UsageError where `days` would make rules equal that differ on purpose.
+    """
+    declared = [*load_rules(app), *_of_settings(app, settings)]
+    _refuse_twins(app, declared)
+    rules = [_overridden(rule, settings.retention.get(rule.name, {})) for rule in declared]
+    _refuse_unknown_overrides(app, settings, rules)
+    chosen = _chosen(app, [rule for rule in rules if rule.enabled], only)
+    if days is not None:
+        _refuse_levelling(chosen, only)
+        chosen = [replace(rule, older_than=f"{days}d") for rule in chosen]
+    return tuple(_checked(rule, archive_all) for rule in chosen)
+
+
+def _of_settings(app: App, settings: Settings) -> list[Rule]:
+    return [Rule(**values) for values in settings.app_rules.get(app.name, ())]
+
+
+def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRule(
+                f"{app.name} has two retention rules that are named {name}.",
+                hint=f"To change the rule, write [retention.{name}]; else name the new one anew.",
+            )
+
+
+def _overridden(rule: Rule, values: Mapping[str, Any]) -> Rule:
+    changed = {field.name: values[field.name] for field in fields(Rule) if field.name in values}
+    return replace(rule, **changed)
+
+
+def _refuse_unknown_overrides(app: App, settings: Settings, rules: Sequence[Rule]) -> None:
+    """Refuse an override of no rule, where leadctl.toml is about this app alone."""
+    if settings.apps and app.name not in settings.apps:
+        return
+    names = [rule.name for rule in rules]
+    for name in settings.retention.keys() - set(names):
+        raise InvalidRule(
+            f"[retention.{name}] overrides a rule that {app.name} does not have.",
+            hint=_suggestion(name, names),
+        )
+
+
+def _chosen(app: App, rules: list[Rule], only: Sequence[str]) -> list[Rule]:
+    names = [rule.name for rule in rules]
+    for name in only:
+        if name not in names:
+            raise UnknownRule(
+                f"{app.name} has no retention rule {name!r}.", hint=_suggestion(name, names)
+            )
+    return [rule for rule in rules if not only or rule.name in only]
+
+
+def _refuse_levelling(rules: Sequence[Rule], only: Sequence[str]) -> None:
+    ages = {rule.older_than for rule in rules}
+    if len(ages) > 1 and not only:
+        raise UsageError(
+            f"--days would give one age to rules that have {len(ages)} different ones.",
+            hint="Name the rule that it is for: --rule "
+            f"{rules[0].name} --days …; see leadctl cleanup --list",
+        )
+
+
+def _checked(rule: Rule, archive_all: bool) -> RunRule:
+    try:
+        age = parse_interval(rule.older_than)
+    except ValueError:
+        raise InvalidRule(
+            f"The rule {rule.name} has older_than = {rule.older_than!r}.",
+            hint=f"Allowed is {ALLOWED}.",
+        ) from None
+    if age.is_zero and not rule.expiry:
+        raise InvalidRule(
+            f"The rule {rule.name} has older_than = {rule.older_than!r}: every row of "
+            f"{rule.table} would be due. Nothing was changed.",
+            hint="Give an age. Where the age column says when a row ends, add expiry = true.",
+        )
+    if not 0 < rule.fuse_share <= 1 or rule.fuse_rows < 0 or (rule.max_rows or 1) < 1:
+        raise InvalidRule(
+            f"The limits of the rule {rule.name} make no sense.",
+            hint="fuse_share is above 0 and at most 1, fuse_rows at least 0, max_rows at least 1.",
+        )
+    return RunRule(rule, age, rule.archive or archive_all)
+
+
+def _suggestion(name: str, names: Sequence[str]) -> str:
+    close = get_close_matches(name, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are: {', '.join(names) or 'none'}."

@@ -1,0 +1,1 @@
+"""Inspect: what the server knows about itself, one report a question."""

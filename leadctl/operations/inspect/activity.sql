@@ -1,0 +1,124 @@
+-- What goes on now in this database: sessions, locks, queries.
+
+-- name: blocking
+-- what: Who waits for whom?  A session that waits stands below the one that it waits for.
+-- versions: 15-
+WITH RECURSIVE waiting AS (
+    SELECT DISTINCT l.pid, b.pid AS blocker
+    FROM (SELECT DISTINCT k.pid FROM pg_locks k JOIN pg_stat_activity a ON a.pid = k.pid
+          WHERE NOT k.granted AND a.datname = current_database()) AS l
+    CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS b (pid)
+), tree AS (
+    SELECT DISTINCT w.blocker AS pid, NULL::int AS blocked_by, ARRAY[w.blocker] AS path
+    FROM waiting w WHERE w.blocker NOT IN (SELECT pid FROM waiting)
+    UNION ALL
+    SELECT w.pid, w.blocker, t.path || w.pid
+    FROM waiting w JOIN tree t ON t.pid = w.blocker WHERE w.pid <> ALL (t.path)
+)
+SELECT repeat('  ', cardinality(t.path) - 1) || CASE t.pid WHEN 0 THEN 'prepared transaction'
+                                                ELSE t.pid::text END AS session,
+       t.blocked_by, a.usename::text AS "user", a.application_name AS application, a.state,
+       extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS waiting_seconds,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_seconds,
+       l.mode AS wants, l.relation, left(a.query, 500) AS query
+FROM tree t
+LEFT JOIN pg_stat_activity a ON a.pid = t.pid
+LEFT JOIN LATERAL (
+    SELECT k.waitstart, k.mode, k.relation::regclass::text AS relation
+    FROM pg_locks k WHERE k.pid = t.pid AND NOT k.granted LIMIT 1) AS l ON true
+ORDER BY t.path
+
+-- name: locks
+-- what: Which locks on tables and indexes of this database are held or wanted, stronger than a read's?
+-- versions: 15-
+SELECT l.pid, a.usename::text AS "user", a.application_name AS application,
+       l.relation::regclass::text AS relation, l.mode, l.granted,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_seconds,
+       extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS waiting_seconds,
+       left(a.query, 500) AS query
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.pid <> pg_backend_pid() AND l.mode <> 'AccessShareLock'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY l.granted, a.xact_start NULLS LAST, l.pid, relation, l.mode
+
+-- name: long_queries
+-- what: Which statements run, the longest first?
+-- versions: 15-
+SELECT pid, usename::text AS "user", application_name AS application,
+       extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds,
+       concat_ws(': ', wait_event_type, wait_event) AS waits_for, left(query, 500) AS query
+FROM pg_stat_activity
+WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND datname = current_database()
+ORDER BY query_start, pid
+
+-- name: idle_in_transaction
+-- what: Which sessions hold a transaction open and do nothing in it, the longest first?
+-- versions: 15-
+SELECT pid, usename::text AS "user", application_name AS application,
+       extract(epoch FROM clock_timestamp() - state_change)::float8 AS idle_seconds,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds,
+       left(query, 500) AS last_query
+FROM pg_stat_activity
+WHERE state IN ('idle in transaction', 'idle in transaction (aborted)')
+  AND datname = current_database()
+ORDER BY state_change, pid
+
+-- name: connections
+-- what: Who is connected to the server, by database, user, application and state?
+-- versions: 15-
+SELECT datname::text AS database, usename::text AS "user", application_name AS application, state,
+       count(*) AS connections,
+       extract(epoch FROM clock_timestamp() - min(backend_start))::float8 AS oldest_seconds
+FROM pg_stat_activity
+WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'
+GROUP BY datname, usename, application_name, state
+ORDER BY connections DESC, 1, 2, 3, 4
+
+-- name: prepared_transactions
+-- what: Which transactions are prepared and wait for their second phase?
+-- versions: 15-
+SELECT gid, owner::text, prepared,
+       extract(epoch FROM clock_timestamp() - prepared)::float8 AS seconds
+FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared, gid
+
+-- name: progress
+-- what: How far is running maintenance: VACUUM, ANALYZE, index builds, CLUSTER, COPY, base backups?
+-- versions: 15-
+SELECT pid, 'VACUUM' AS operation, relid::regclass::text AS relation, phase,
+       heap_blks_scanned AS done, heap_blks_total AS total, 'blocks' AS unit
+FROM pg_stat_progress_vacuum WHERE datname = current_database()
+UNION ALL
+SELECT pid, 'ANALYZE', relid::regclass::text, phase, sample_blks_scanned, sample_blks_total, 'blocks'
+FROM pg_stat_progress_analyze WHERE datname = current_database()
+UNION ALL
+SELECT pid, command, index_relid::regclass::text, phase,
+       CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
+       CASE WHEN tuples_total > 0 THEN tuples_total ELSE blocks_total END,
+       CASE WHEN tuples_total > 0 THEN 'rows' ELSE 'blocks' END
+FROM pg_stat_progress_create_index WHERE datname = current_database()
+UNION ALL
+SELECT pid, command, relid::regclass::text, phase, heap_blks_scanned, heap_blks_total, 'blocks'
+FROM pg_stat_progress_cluster WHERE datname = current_database()
+UNION ALL
+SELECT pid, command, relid::regclass::text, type, bytes_processed, nullif(bytes_total, 0), 'bytes'
+FROM pg_stat_progress_copy WHERE datname = current_database()
+UNION ALL
+SELECT pid, 'BASE BACKUP', NULL, phase, backup_streamed, backup_total, 'bytes'
+FROM pg_stat_progress_basebackup
+ORDER BY 1
+
+-- name: slow_queries
+-- what: Which statements of this database took most time, in all and each?
+-- versions: 15-
+-- needs: pg_stat_statements
+SELECT s.calls, round(s.total_exec_time::numeric, 1)::float8 AS total_ms,
+       round(s.mean_exec_time::numeric, 2)::float8 AS mean_ms,
+       round(s.max_exec_time::numeric, 1)::float8 AS max_ms,
+       round((100 * s.total_exec_time / nullif(sum(s.total_exec_time) OVER (), 0))::numeric, 1)::float8
+       AS time_percent,
+       s.rows, round(100.0 * s.shared_blks_hit / nullif(s.shared_blks_hit + s.shared_blks_read, 0), 1)::float8
+       AS cache_percent, left(s.query, 500) AS query
+FROM pg_stat_statements s
+WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY s.total_exec_time DESC LIMIT 50

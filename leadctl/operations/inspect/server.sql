@@ -1,0 +1,102 @@
+-- The server and the database as a whole: counters, replication, WAL.
+
+-- name: database
+-- what: What do the counters of this database say: transactions, deadlocks, temporary files?
+-- versions: 15-
+SELECT datname::text AS database, stats_reset AS counted_since, xact_commit AS commits,
+       xact_rollback AS rollbacks, blks_hit AS hits, blks_read AS reads,
+       round(100.0 * blks_hit / nullif(blks_hit + blks_read, 0), 2)::float8 AS hit_percent,
+       deadlocks, conflicts, temp_files, temp_bytes, checksum_failures, checksum_last_failure,
+       current_setting('data_checksums')::boolean AS checksums, sessions, sessions_killed
+FROM pg_stat_database WHERE datname = current_database()
+
+-- name: replication
+-- what: Which standbys and receivers are connected here, and how far is each behind?
+-- versions: 15-
+SELECT r.application_name AS name, host(r.client_addr) AS client, r.state, r.sync_state,
+       CASE WHEN pg_is_in_recovery() THEN NULL
+            ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn)::bigint END AS behind_bytes,
+       extract(epoch FROM r.write_lag)::float8 AS write_lag_seconds,
+       extract(epoch FROM r.flush_lag)::float8 AS flush_lag_seconds,
+       extract(epoch FROM r.replay_lag)::float8 AS replay_lag_seconds, r.reply_time
+FROM pg_stat_replication r ORDER BY behind_bytes DESC NULLS LAST, r.pid
+
+-- name: standby
+-- what: Is this server a standby, and how far behind its primary?
+--       The lag is 0 where all that was received is replayed: an idle primary sends nothing.
+-- versions: 15-
+SELECT pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed,
+       pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::bigint AS behind_bytes,
+       CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+            ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
+       AS lag_seconds,
+       pg_is_wal_replay_paused() AS paused,
+       (SELECT status FROM pg_stat_wal_receiver) AS receiver
+WHERE pg_is_in_recovery()
+
+-- name: replication_slots
+-- what: Which replication slots are there, and how much WAL does each keep from being removed?
+-- versions: 15-16
+SELECT slot_name::text AS slot, slot_type AS kind, database::text, active, wal_status, safe_wal_size,
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                            ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS retained_bytes
+FROM pg_replication_slots ORDER BY retained_bytes DESC NULLS LAST, slot_name
+
+-- name: replication_slots
+-- what: Which replication slots are there, and how much WAL does each keep from being removed?
+-- versions: 17-
+SELECT slot_name::text AS slot, slot_type AS kind, database::text, active, wal_status, safe_wal_size,
+       pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                            ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS retained_bytes,
+       inactive_since, conflicting
+FROM pg_replication_slots ORDER BY retained_bytes DESC NULLS LAST, slot_name
+
+-- name: wal
+-- what: How much WAL was written?
+-- versions: 15-
+SELECT stats_reset AS counted_since, wal_records AS records, wal_fpi AS full_page_images,
+       wal_bytes::bigint AS bytes, wal_buffers_full AS buffers_full,
+       current_setting('wal_level') AS wal_level, current_setting('max_wal_size') AS max_wal_size
+FROM pg_stat_wal
+
+-- name: archiving
+-- what: Is WAL archived, when did it last succeed and fail, how many segments wait?
+-- versions: 15-
+WITH segment AS (
+    SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size
+)
+SELECT current_setting('archive_mode') AS archive_mode, a.archived_count AS archived,
+       a.last_archived_wal, a.last_archived_time, a.failed_count AS failed, a.last_failed_wal,
+       a.last_failed_time,
+       coalesce(a.last_failed_time > coalesce(a.last_archived_time, '-infinity'), false) AS failing,
+       CASE WHEN a.last_archived_wal ~ '^[0-9A-F]{24}$' AND NOT pg_is_in_recovery() THEN greatest(0,
+           pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint / s.size
+           - ('x' || substr(a.last_archived_wal, 9, 8))::bit(32)::bigint * (4294967296 / s.size)
+           - ('x' || substr(a.last_archived_wal, 17, 8))::bit(32)::bigint - 1) END AS waiting_segments,
+       a.stats_reset AS counted_since
+FROM pg_stat_archiver a CROSS JOIN segment s
+
+-- name: checkpoints
+-- what: How often are there checkpoints, by the clock and by request, and what do they write?
+-- versions: 15-16
+SELECT stats_reset AS counted_since, checkpoints_timed AS timed, checkpoints_req AS requested,
+       checkpoint_write_time AS write_ms, checkpoint_sync_time AS sync_ms,
+       buffers_checkpoint AS buffers_written
+FROM pg_stat_bgwriter
+
+-- name: checkpoints
+-- what: How often are there checkpoints, by the clock and by request, and what do they write?
+-- versions: 17-
+SELECT stats_reset AS counted_since, num_timed AS timed, num_requested AS requested,
+       write_time AS write_ms, sync_time AS sync_ms, buffers_written
+FROM pg_stat_checkpointer
+
+-- name: extensions
+-- what: Which extensions are installed, and for which is a newer version on the server?
+-- versions: 15-
+SELECT e.extname::text AS extension, n.nspname::text AS schema, e.extversion AS installed,
+       a.default_version AS available, e.extversion IS DISTINCT FROM a.default_version AS outdated
+FROM pg_extension e
+JOIN pg_namespace n ON n.oid = e.extnamespace
+LEFT JOIN pg_available_extensions a ON a.name = e.extname
+ORDER BY outdated DESC, e.extname

@@ -1,0 +1,252 @@
+-- The tables of the target's schema: how large, how well kept.  Partitions stand for themselves.
+
+-- name: tables
+-- what: How large is each table, its TOAST and its indexes?
+--       Rows are the server's estimate, nothing where never analysed; the size of a table that
+--       somebody holds an exclusive lock on is as of its last VACUUM or ANALYZE.
+-- versions: 15-
+WITH locked AS (
+    SELECT coalesce(i.indrelid, l.relation) AS oid
+    FROM pg_locks l LEFT JOIN pg_index i ON i.indexrelid = l.relation
+    WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+), sized AS (
+    SELECT c.oid, c.relname, c.reltuples, c.oid IN (SELECT oid FROM locked) AS is_locked,
+           coalesce(t.relpages, 0)::bigint AS toast_pages, c.relpages::bigint AS pages,
+           (SELECT coalesce(sum(i.relpages), 0) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+            WHERE x.indrelid = c.oid)::bigint AS index_pages,
+           current_setting('block_size')::bigint AS block
+    FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+), bytes AS (
+    SELECT s.*,
+           CASE WHEN is_locked THEN pages * block ELSE pg_relation_size(oid) END AS heap,
+           CASE WHEN is_locked THEN (pages + toast_pages) * block ELSE pg_table_size(oid) END AS whole,
+           CASE WHEN is_locked THEN index_pages * block ELSE pg_indexes_size(oid) END AS indexes
+    FROM sized s
+)
+SELECT quote_ident(relname) AS "table", nullif(reltuples, -1)::bigint AS rows,
+       heap AS heap_bytes, greatest(whole - heap, 0) AS toast_bytes, indexes AS index_bytes,
+       whole + indexes AS total_bytes
+FROM bytes ORDER BY whole + indexes DESC, relname
+
+-- name: bloat
+-- what: How much space of tables and B-tree indexes is probably wasted?
+--       An estimate from the planner's statistics, for what is 1 MB or larger; nothing where there
+--       are none, or this role may not read them. Exact: bloat-exact.
+-- versions: 15-
+WITH constants AS (
+    SELECT current_setting('block_size')::numeric AS block
+), large AS (
+    SELECT c.oid, c.relname, c.relkind, c.relnamespace, c.reltuples, c.relpages, c.reloptions,
+           n.nspname, x.indrelid, x.indkey, x.indexprs
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_index x ON x.indexrelid = c.oid
+    LEFT JOIN pg_am m ON m.oid = c.relam
+    WHERE n.nspname = %(schema)s AND c.relpages >= 128 AND c.reltuples > 0
+      AND (c.relkind IN ('r', 'm') OR c.relkind = 'i' AND m.amname = 'btree')
+), columns AS (
+    SELECT l.oid, a.attnum, s.avg_width, s.null_frac
+    FROM large l
+    JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_stats s ON s.schemaname = l.nspname AND NOT s.inherited
+      AND ((l.indrelid IS NULL AND s.tablename = l.relname AND s.attname = a.attname)
+        OR (l.indrelid IS NOT NULL AND l.indkey[a.attnum - 1] <> 0
+            AND s.tablename = (SELECT t.relname FROM pg_class t WHERE t.oid = l.indrelid)
+            AND s.attname = (SELECT b.attname FROM pg_attribute b
+                             WHERE b.attrelid = l.indrelid AND b.attnum = l.indkey[a.attnum - 1]))
+        OR (l.indrelid IS NOT NULL AND l.indkey[a.attnum - 1] = 0
+            AND s.tablename = l.relname AND s.attname = a.attname))
+), widths AS (
+    SELECT oid, count(*) AS columns, bool_and(avg_width IS NOT NULL) AS is_known,
+           coalesce(max(null_frac), 0) > 0 AS has_nulls,
+           sum((1 - null_frac) * avg_width)::numeric AS width
+    FROM columns GROUP BY oid
+), tuples AS (
+    SELECT l.*, w.is_known,
+           -- a line pointer, the tuple's header with its null bitmap, the data: each 8-aligned
+           CASE WHEN l.indrelid IS NULL
+                THEN 4 + ceil((23 + CASE WHEN w.has_nulls THEN ceil(w.columns / 8.0) ELSE 0 END) / 8) * 8
+                ELSE 4 + CASE WHEN w.has_nulls THEN 16 ELSE 8 END END
+           + ceil(w.width / 8) * 8 AS tuple_bytes,
+           coalesce((SELECT split_part(o, '=', 2)::numeric FROM unnest(l.reloptions) AS o
+                     WHERE o LIKE 'fillfactor=%%'),
+                    CASE WHEN l.indrelid IS NULL THEN 100 ELSE 90 END) AS fillfactor
+    FROM large l JOIN widths w USING (oid)
+), needed AS (
+    SELECT t.*, k.block, CASE WHEN t.is_known THEN least(t.relpages, ceil(
+               t.reltuples::numeric * t.tuple_bytes
+               / ((k.block - CASE WHEN t.indrelid IS NULL THEN 24 ELSE 40 END) * t.fillfactor / 100)))
+           END AS pages
+    FROM tuples t CROSS JOIN constants k
+)
+SELECT quote_ident(relname) AS name, CASE WHEN indrelid IS NULL THEN 'table' ELSE 'index' END AS kind,
+       (relpages * block)::bigint AS bytes, ((relpages - pages) * block)::bigint AS wasted_bytes,
+       round(100 * (relpages - pages) / relpages, 1)::float8 AS wasted_percent
+FROM needed ORDER BY wasted_bytes DESC NULLS LAST, relname
+
+-- name: bloat_exact
+-- what: How much space of tables and B-tree indexes is wasted?
+--       Reads every page of them, so it is asked by its name only, never by "all".
+-- versions: 15-
+-- needs: pgstattuple
+SELECT quote_ident(c.relname) AS name, 'table' AS kind, s.table_len AS bytes,
+       s.dead_tuple_len + s.free_space AS wasted_bytes,
+       round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8 AS wasted_percent
+FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid) s
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+UNION ALL
+SELECT quote_ident(c.relname), 'index', s.index_size,
+       (s.index_size * (100 - s.avg_leaf_density) / 100)::bigint,
+       round((100 - s.avg_leaf_density)::numeric, 1)::float8
+FROM pg_class c
+JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
+JOIN pg_index x ON x.indexrelid = c.oid AND x.indisvalid
+CROSS JOIN LATERAL pgstatindex(c.oid) s
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind = 'i'
+  AND s.avg_leaf_density <> 'NaN'
+ORDER BY 4 DESC, 1
+
+-- name: vacuum
+-- what: How many dead rows has each table, of how many that start autovacuum, and when was it
+--       last vacuumed and analysed, by hand or by autovacuum?
+-- versions: 15-
+WITH settings AS (
+    SELECT c.oid, c.relname, c.reltuples, coalesce((SELECT jsonb_object_agg(
+               split_part(o, '=', 1), split_part(o, '=', 2)) FROM unnest(c.reloptions) AS o), '{}') AS o
+    FROM pg_class c
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+), thresholds AS (
+    SELECT s.oid, s.relname, s.reltuples >= 0 AS analysed,
+           coalesce(o ->> 'autovacuum_enabled', 'true')::boolean
+           AND current_setting('autovacuum')::boolean AS autovacuum,
+           least(coalesce(o ->> 'autovacuum_vacuum_threshold',
+                          current_setting('autovacuum_vacuum_threshold'))::float8
+                 + coalesce(o ->> 'autovacuum_vacuum_scale_factor',
+                            current_setting('autovacuum_vacuum_scale_factor'))::float8
+                 * greatest(s.reltuples, 0),
+                 nullif(coalesce(o ->> 'autovacuum_vacuum_max_threshold',
+                                 current_setting('autovacuum_vacuum_max_threshold', true))::float8, -1))
+           AS threshold
+    FROM settings s
+)
+SELECT quote_ident(t.relname) AS "table", u.n_live_tup AS live_rows, u.n_dead_tup AS dead_rows,
+       t.threshold::bigint AS threshold_rows,
+       round((100 * u.n_dead_tup / greatest(t.threshold, 1))::numeric, 1)::float8 AS threshold_percent,
+       u.n_ins_since_vacuum AS inserted_since, u.n_mod_since_analyze AS changed_since_analyze,
+       t.autovacuum, t.analysed, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
+       greatest(u.last_analyze, u.last_autoanalyze) AS last_analyze
+FROM thresholds t JOIN pg_stat_all_tables u ON u.relid = t.oid
+ORDER BY threshold_percent DESC, t.relname
+
+-- name: wraparound
+-- what: How old are the oldest transaction and multixact ids, per database, and in the 20 oldest
+--       tables of this one, TOAST included?  A server stops writing near 2,147 million.
+-- versions: 15-
+(SELECT 'database' AS kind, datname::text AS name, age(datfrozenxid) AS transaction_age,
+        mxid_age(datminmxid) AS multixact_age,
+        round(100.0 * age(datfrozenxid) / current_setting('autovacuum_freeze_max_age')::int, 1)::float8
+        AS freeze_percent
+ FROM pg_database ORDER BY age(datfrozenxid) DESC, datname)
+UNION ALL
+(SELECT 'table', c.oid::regclass::text, greatest(age(c.relfrozenxid), age(t.relfrozenxid)),
+        greatest(mxid_age(c.relminmxid), mxid_age(t.relminmxid)),
+        round(100.0 * greatest(age(c.relfrozenxid), age(t.relfrozenxid))
+              / current_setting('autovacuum_freeze_max_age')::int, 1)::float8
+ FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+ WHERE c.relkind IN ('r', 'm') ORDER BY 3 DESC, c.oid LIMIT 20)
+
+-- name: cache_hit
+-- what: Which share of the blocks that were read of each table and its indexes was in memory?
+-- versions: 15-
+SELECT quote_ident(relname) AS "table",
+       coalesce(heap_blks_hit, 0) + coalesce(idx_blks_hit, 0) + coalesce(toast_blks_hit, 0)
+       + coalesce(tidx_blks_hit, 0) AS hits,
+       coalesce(heap_blks_read, 0) + coalesce(idx_blks_read, 0) + coalesce(toast_blks_read, 0)
+       + coalesce(tidx_blks_read, 0) AS reads,
+       round(100.0 * heap_blks_hit / nullif(heap_blks_hit + heap_blks_read, 0), 2)::float8
+       AS table_percent,
+       round(100.0 * idx_blks_hit / nullif(idx_blks_hit + idx_blks_read, 0), 2)::float8
+       AS index_percent
+FROM pg_statio_all_tables WHERE schemaname = %(schema)s
+ORDER BY heap_blks_read + coalesce(idx_blks_read, 0) DESC, relname
+
+-- name: index_usage
+-- what: How often is each table read through an index, and how often from end to end?
+-- versions: 15-
+SELECT quote_ident(relname) AS "table", n_live_tup AS rows, seq_scan AS sequential_scans,
+       coalesce(idx_scan, 0) AS index_scans,
+       round(100.0 * coalesce(idx_scan, 0) / nullif(seq_scan + coalesce(idx_scan, 0), 0), 1)::float8
+       AS index_percent
+FROM pg_stat_all_tables WHERE schemaname = %(schema)s
+ORDER BY n_live_tup DESC, relname
+
+-- name: sequences
+-- what: How much of what its column can hold has each sequence used?
+--       Nothing where it was never used, goes round, or this role may not read it.
+-- versions: 15-
+WITH limits AS (
+    SELECT c.oid, c.relname, s.seqincrement, s.seqcycle, s.seqmin, s.seqmax, s.seqstart,
+           has_sequence_privilege(c.oid, 'SELECT,USAGE')
+           AND NOT (pg_is_in_recovery() AND c.relpersistence = 'u') AS is_readable,
+           o.relname AS owner, a.attname AS column_name, coalesce(a.atttypid, s.seqtypid) AS type
+    FROM pg_sequence s
+    JOIN pg_class c ON c.oid = s.seqrelid
+    LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+    LEFT JOIN pg_class o ON o.oid = d.refobjid
+    LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s))
+), used AS (
+    SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value,
+           CASE type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                     ELSE 9223372036854775807 END AS type_max
+    FROM limits l
+)
+SELECT quote_ident(relname) AS sequence,
+       quote_ident(owner) || '.' || quote_ident(column_name) AS "column",
+       last_value, CASE WHEN seqincrement > 0 THEN least(seqmax, type_max)
+                        ELSE greatest(seqmin, -type_max - 1) END AS last_possible,
+       CASE WHEN seqcycle THEN NULL
+            WHEN seqincrement > 0
+            THEN round(100 * (last_value - seqmin)::numeric / (least(seqmax, type_max)::numeric - seqmin + 1), 1)
+            ELSE round(100 * (seqmax - last_value)::numeric
+                       / (seqmax - greatest(seqmin, -type_max - 1)::numeric + 1), 1)
+       END::float8 AS used_percent, is_readable AS readable
+FROM used ORDER BY used_percent DESC NULLS LAST, relname
+
+-- name: unvalidated_constraints
+-- what: Which constraints were never checked against the rows that were there before them?
+-- versions: 15-17
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
+SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+       CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
+       AS definition
+FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
+WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated
+ORDER BY c.relname, n.conname
+
+-- name: unvalidated_constraints
+-- what: Which constraints were never checked against the rows that were there before them?
+-- versions: 18-
+WITH locked AS (
+    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+)
+SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+       CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
+       AS definition
+FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
+WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated AND n.conenforced
+ORDER BY c.relname, n.conname
+
+-- name: missing_primary_keys
+-- what: Which tables have no primary key, so that their rows cannot be told apart?
+-- versions: 15-
+SELECT quote_ident(c.relname) AS "table", nullif(c.reltuples, -1)::bigint AS rows
+FROM pg_class c
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'p')
+  AND NOT c.relispartition
+  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'p')
+ORDER BY c.relname

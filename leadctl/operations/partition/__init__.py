@@ -1,0 +1,1 @@
+"""Partitioning a table by time, as a revision."""

@@ -1,0 +1,1 @@
+"""Restoring a backup: loaded into a new database, compared with its manifest."""

@@ -1,0 +1,1 @@
+"""Schemas: what tables consist of, in models or in a live database."""

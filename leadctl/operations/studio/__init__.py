@@ -1,0 +1,1 @@
+"""Studio: looking at tables, rows and records of any database, read-only."""

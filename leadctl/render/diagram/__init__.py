@@ -1,0 +1,1 @@
+"""Diagrams of schemas: Mermaid, and SVG with a layout of its own."""

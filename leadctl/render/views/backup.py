@@ -1,0 +1,147 @@
+"""Views of backups: one that was made, the list, one in full, what verify and prune found."""
+
+from leadctl.operations.backup.create import CreatedBackup
+from leadctl.operations.backup.listing import BackupDetails, BackupList, BackupSummary
+from leadctl.operations.backup.prune import PruneResult
+from leadctl.operations.backup.verification import Verification
+from leadctl.operations.backup.verify import VerifyResult
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.text import ago, size
+
+
+def created(result: CreatedBackup) -> list[Block]:
+    """What was made, and where."""
+    how = "encrypted" if result.encrypted else "NOT ENCRYPTED"
+    blocks: list[Block] = [
+        Line(
+            f"Backup {result.id} of {result.database}: {result.rows:,} rows in {result.tables} "
+            f"tables, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
+            f"{result.duration_ms / 1000:.1f} s.",
+            "good" if result.encrypted else "warn",
+        ),
+        Line(str(result.path)),
+    ]
+    if result.globals_left_out:
+        blocks.append(Line(f"Without roles: {result.globals_left_out}", "warn"))
+    return blocks
+
+
+def listing(result: BackupList) -> list[Block]:
+    """The newest first."""
+    if not result.backups:
+        return [Line(f"There is no backup in {result.folder}; make one: leadctl backup")]
+    columns: list[Column | str] = [
+        "Id",
+        "Made",
+        Column("Size", numbers=True),
+        Column("Rows", numbers=True, optional=True),
+        Column("Database", optional=True),
+        Column("Revision", optional=True),
+        Column("Encrypted", optional=True),
+        "Verified",
+    ]
+    return [Grid(columns, [_row(backup) for backup in result.backups])]
+
+
+def show(result: BackupDetails) -> list[Block]:
+    """The manifest for people."""
+    manifest = result.manifest
+    keys = ", ".join(manifest.recipients)
+    pairs: list[tuple[str, Value]] = [
+        ("Backup", manifest.id),
+        ("Folder", str(result.path)),
+        ("Made", manifest.snapshot_at),
+        ("Database", f"{manifest.database}, {size(manifest.database_bytes)}"),
+        ("App, revision", f"{manifest.app or 'none'}, {manifest.revision or 'none'}"),
+        ("Environment", manifest.environment or "unnamed"),
+        ("Server, client", f"{manifest.server_version}, {manifest.client_version}"),
+        ("WAL position", manifest.lsn),
+        ("Encrypted to", Cell(keys, "good") if keys else Cell("nobody: it is plain", "warn")),
+        ("Extensions", ", ".join(f"{e.name} {e.version}" for e in manifest.extensions)),
+        ("Roles", manifest.globals_left_out or "in the backup"),
+        ("Needs column keys", ", ".join(manifest.keys) or "none"),
+        ("Pinned", result.pinned),
+        ("Verified", _verified(result.verified)),
+    ]
+    tables = [(table.name, table.rows, size(table.bytes)) for table in manifest.tables]
+    files = [(file.name, size(file.bytes), file.sha256) for file in manifest.files]
+    numbers = Column("Rows", numbers=True), Column("Size then", numbers=True)
+    return [
+        Pairs(pairs),
+        Grid(["Table", *numbers], tables),
+        Grid(["File", Column("Size", numbers=True), Column("SHA-256", optional=True)], files),
+    ]
+
+
+def verify(result: VerifyResult) -> list[Block]:
+    """What was looked at, then the verdict."""
+    rows = [(check.what, _answer(check.ok), check.message) for check in result.checks]
+    blocks: list[Block] = [Grid(["What", "", "Found"], rows)]
+    if not result.ok:
+        blocks.append(Line(f"The backup {result.id} is damaged.", "bad"))
+    elif result.depth == "bytes":
+        blocks.append(
+            Line(f"The bytes of {result.id} are as they were written; no more is known.", "warn")
+        )
+    else:
+        how = "was restored" if result.depth == "restored" else "can be read to its end"
+        blocks.append(Line(f"The backup {result.id} {how}.", "good"))
+    if not result.recorded:
+        blocks.append(Line(f"This could not be kept in {result.path}.", "warn"))
+    return blocks
+
+
+def prune(result: PruneResult) -> list[Block]:
+    """What stays and why, and what goes."""
+    if not result.backups:
+        return [Line(f"There is no backup in {result.folder}.")]
+    rows = [
+        (
+            backup.id,
+            backup.made_at,
+            "" if backup.bytes is None else size(backup.bytes),
+            backup.kept_as or Cell("removed" if result.removed else "goes", "warn"),
+        )
+        for backup in result.backups
+    ]
+    going = sum(backup.kept_as is None for backup in result.backups)
+    if not going:
+        verdict = Line("Nothing is to be removed.", "good")
+    elif result.left:
+        verdict = Line(f"Left, in use or with files of others: {', '.join(result.left)}", "bad")
+    elif result.removed:
+        verdict = Line(f"{going} removed.", "good")
+    else:
+        verdict = Line(f"{going} would be removed; nothing was. Do it with --yes.", "warn")
+    return [Grid(["Id", "Made", Column("Size", numbers=True), "Stays as"], rows), verdict]
+
+
+def _row(backup: BackupSummary) -> list[Value]:
+    pinned = " (pinned)" if backup.pinned else ""
+    if backup.damage:
+        damaged = Cell("damaged", "bad")
+        return [f"{backup.id}{pinned}", backup.made_at, "", None, "", "", None, damaged]
+    return [
+        f"{backup.id}{pinned}",
+        backup.made_at,
+        size(backup.bytes or 0),
+        backup.rows,
+        backup.database,
+        backup.revision,
+        Cell("yes", "good") if backup.encrypted else Cell("no", "warn"),
+        _verified(backup.verified),
+    ]
+
+
+def _verified(found: Verification | None) -> Cell:
+    if found is None:
+        return Cell("never", "warn")
+    if not found.ok:
+        return Cell(f"failed, {ago(found.at)}", "bad")
+    return Cell(f"{found.depth}, {ago(found.at)}", "warn" if found.depth == "bytes" else "good")
+
+
+def _answer(ok: bool | None) -> Cell:
+    if ok is None:
+        return Cell("unknown", "warn")
+    return Cell("ok", "good") if ok else Cell("wrong", "bad")

@@ -1,0 +1,143 @@
+"""Views of cleanup: the rules, what they would do, what they did."""
+
+from datetime import UTC, datetime
+
+from leadctl.operations.cleanup.preview import Preview, RuleList, RulePreview
+from leadctl.operations.cleanup.result import CleanupResult, RuleResult, RuleStatus
+from leadctl.operations.cleanup.unarchive import UnarchiveResult
+from leadctl.operations.cleanup.undelete import UndeleteResult
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
+
+_STYLES: dict[RuleStatus, Style] = {
+    RuleStatus.DONE: "good",
+    RuleStatus.STOPPED: "warn",
+    RuleStatus.OVERLAP: "dim",
+    RuleStatus.REFUSED: "bad",
+    RuleStatus.FAILED: "bad",
+}
+_REASONS = {
+    "max_seconds": "the time was up",
+    "max_rows": "the number of rows was reached",
+    "interrupted": "it was interrupted",
+    "terminated": "it was terminated",
+    "replica_lag": "a replica is behind",
+    "wal_archiving": "WAL waits to be archived",
+    "vacuum": "the table is being vacuumed",
+    "table_locked": "the table was locked",
+    "rows_locked": "rows were locked by others",
+}
+
+
+def cleanup(result: CleanupResult) -> list[Block]:
+    """One line a rule, then the sum."""
+    blocks: list[Block] = [Line(_sentence(found), _STYLES[found.status]) for found in result.rules]
+    blocks += [
+        Line(f"Warning: {warning}", "warn") for found in result.rules for warning in found.warnings
+    ]
+    if not result.rules:
+        blocks.append(Line(f"{result.app} has no retention rules."))
+    elif len(result.rules) > 1:
+        blocks.append(Line(f"{_count(result.rows, result.cascaded)} in {result.seconds:.1f} s"))
+    return blocks
+
+
+def rules(result: RuleList) -> list[Block]:
+    """The rules, and what each would take now."""
+    if not result.rules:
+        return [Line(f"{result.app} has no retention rules.")]
+    rows = [
+        (
+            found.rule,
+            found.table,
+            f"{found.age_column}, {found.older_than}",
+            Cell(found.condition or "", "dim"),
+            found.archive,
+            found.due,
+            found.last_success or "never",
+        )
+        for found in result.rules
+    ]
+    columns: list[Column | str] = [
+        "Rule",
+        "Table",
+        "Older than",
+        Column("Condition", optional=True),
+        Column("Archive", optional=True),
+        Column("Due now", numbers=True),
+        Column("Last success", optional=True),
+    ]
+    return [Grid(columns, rows)]
+
+
+def preview(result: Preview) -> list[Block]:
+    """What each rule would do."""
+    if not result.rules:
+        return [Line(f"{result.app} has no retention rules.")]
+    blocks: list[Block] = []
+    for found in result.rules:
+        blocks += _previewed(found)
+    return [*blocks, Line("Nothing was changed.")]
+
+
+def unarchive(result: UnarchiveResult) -> list[Block]:
+    """How many rows were put back, by table."""
+    rows = [(table, result.restored[table], result.there[table]) for table in result.restored]
+    titles: list[Column | str] = [
+        "Table",
+        Column("Put back", numbers=True),
+        Column("Already there", numbers=True),
+    ]
+    return [Grid(titles, rows)]
+
+
+def undelete(result: UndeleteResult) -> list[Block]:
+    """Which row is back."""
+    when = f"{result.deleted_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return [Line(f"{result.table} {result.key} is back; it was deleted at {when}.", "good")]
+
+
+def _previewed(found: RulePreview) -> list[Block]:
+    pairs: list[tuple[str, Value]] = [
+        ("Rule", Cell(found.rule, "strong")),
+        ("Rows", f"{found.due:,} of {found.table}, older than {_moment(found.cutoff)}"),
+    ]
+    if found.due:
+        pairs.append(("Ages", f"{_moment(found.oldest)} to {_moment(found.newest)}"))
+    pairs += [("Goes along", f"{rows:,} of {table}") for table, rows in found.cascaded.items()]
+    if found.archive:
+        pairs.append(("Archive", "yes"))
+    if found.needs_consent:
+        pairs.append(("Fuse", Cell(f"{found.needs_consent}: it needs --confirm", "warn")))
+    pairs += [("Statement", Cell(statement, "dim")) for statement in found.statements]
+    pairs += [("Warning", Cell(warning, "warn")) for warning in found.warnings]
+    return [Pairs(pairs)]
+
+
+def _moment(moment: object) -> str:
+    if isinstance(moment, datetime):
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return f"{zoned.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    return str(moment)
+
+
+def _sentence(found: RuleResult) -> str:
+    if found.status in {RuleStatus.OVERLAP, RuleStatus.REFUSED, RuleStatus.FAILED}:
+        done = f" ({_count(found.rows, 0)} before that)" if found.rows else ""
+        return f"{found.rule}: {found.message}{done}"
+    text = f"{found.rule}: {found.rows:,} rows of {found.table}"
+    text += "".join(f", {rows:,} of {table}" for table, rows in (found.cascaded or {}).items())
+    if found.partitions:
+        text += f", as partitions {', '.join(found.partitions)}"
+    text += f" in {found.seconds:.1f} s"
+    if found.reason is not None:
+        text += f"; stopped: {_REASONS[found.reason.value]}"
+    if found.backlog:
+        text += f"; {found.backlog:,} are left"
+    if found.archive:
+        text += f"; archived in {found.archive}"
+    return text
+
+
+def _count(rows: int, cascaded: int) -> str:
+    along = f" and {cascaded:,} along with them" if cascaded else ""
+    return f"{rows:,} rows{along}"

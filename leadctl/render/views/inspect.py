@@ -1,0 +1,109 @@
+"""Views of inspect's reports."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from leadctl.operations.inspect.registry import ReportList
+from leadctl.operations.inspect.run import Inspection, InspectReport
+from leadctl.operations.inspect.write import Written
+from leadctl.render import csv, json, table
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.text import size, span
+
+_LONG = frozenset({"definition", "remedy", "query", "last_query"})
+"""Columns that a narrow terminal does without."""
+_QUERY_WIDTH = 80
+_MANY_COLUMNS = 7
+"""A single row of more columns is easier to read as names and values."""
+
+
+def listing(result: ReportList) -> list[Block]:
+    """Every report with the question that it answers."""
+    rows = [(report.name, _question(report.description)) for report in result.reports]
+    return [
+        Grid(["Report", "Question"], rows),
+        Line(
+            "See: leadctl inspect REPORT; all of them to files: leadctl inspect all --to DIR", "dim"
+        ),
+    ]
+
+
+def inspection(result: Inspection) -> list[Block]:
+    """Each report after the other."""
+    return [block for each in result.reports for block in report(each)]
+
+
+def report(result: InspectReport) -> list[Block]:
+    """One report: its question, then its rows."""
+    blocks: list[Block] = [
+        Line(f"{result.report}: {_question(result.description)}", "strong"),
+        *(Line(rest, "dim") for rest in [_remarks(result.description)] if rest),
+    ]
+    if result.skipped:
+        blocks.append(Line(f"Skipped: {result.skipped}.", "warn"))
+    elif not result.rows:
+        blocks.append(Line("None."))
+    else:
+        names = list(result.rows[0])
+        if len(result.rows) == 1 and len(names) > _MANY_COLUMNS:
+            row = result.rows[0]
+            blocks.append(Pairs([(_title(name), _value(name, row[name])) for name in names]))
+        else:
+            blocks.append(
+                Grid(
+                    [_column(name, result.rows) for name in names],
+                    [[_value(name, row[name]) for name in names] for row in result.rows],
+                )
+            )
+    if result.note:
+        blocks.append(Line(f"Note: {result.note}.", "dim"))
+    return blocks
+
+
+def written(result: Written) -> list[Block]:
+    """Where the reports are."""
+    blocks: list[Block] = [Line(f"{len(result.files)} reports in {result.folder}")]
+    if result.skipped:
+        blocks.append(Line(f"Skipped, with the reason in the file: {', '.join(result.skipped)}"))
+    return blocks
+
+
+def _question(description: str) -> str:
+    return description.partition("? ")[0].removesuffix("?") + "?"
+
+
+def _remarks(description: str) -> str:
+    return description.partition("? ")[2].strip()
+
+
+def _title(name: str) -> str:
+    title = name.removesuffix("_bytes").removesuffix("_seconds").replace("_", " ").capitalize()
+    return title.replace(" percent", " %")
+
+
+def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
+    first = next((row[name] for row in rows if row[name] is not None), None)
+    numbers = isinstance(first, int | float) and not isinstance(first, bool)
+    return Column(_title(name), numbers=numbers, optional=name in _LONG)
+
+
+def _value(name: str, value: Any) -> Value:
+    if value is None:
+        return None
+    if name.endswith("bytes"):
+        return size(value)
+    if name.endswith("seconds"):
+        return span(value)
+    if name in {"query", "last_query"}:
+        return value if len(value) <= _QUERY_WIDTH else f"{value[:_QUERY_WIDTH]}…"
+    if isinstance(value, list):
+        return Cell(", ".join(map(str, value)))
+    return value  # type: ignore[no-any-return]
+
+
+TEXTS: dict[str, Callable[[InspectReport], str]] = {
+    "table": lambda found: table.dumps(report(found)),
+    "json": lambda found: json.dumps(found) + "\n",
+    "csv": lambda found: csv.dumps(found.rows) + "\n",
+}
+"""A report as a file, by output format."""

@@ -1,0 +1,62 @@
+"""Databases to back up, and ways to compare what came back."""
+
+import subprocess
+import zlib
+from pathlib import Path
+
+import pyrage
+from psycopg import sql
+
+from leadctl.db.binaries import dump_programs
+from tests.conftest import Prepared
+from tests.postgres import Server
+
+WEIRD = 'we"ird näme'
+EVERYTHING = (Path(__file__).parent / "everything.sql").read_text()
+NOISE = ("-- Dumped", "\\restrict", "\\unrestrict")
+
+
+def create(server: Server, name: str, script: str = EVERYTHING) -> str:
+    """Make a database from a script, and return its name."""
+    server.drop(name)
+    with server.connect() as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with server.connect(name) as connection:
+        connection.execute(script)
+        if connection.execute(
+            "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"
+        ).fetchone():
+            connection.execute("CREATE SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext")
+    return name
+
+
+def plain_dump(server: Server, name: str) -> list[str]:
+    """Return what pg_dump says of a database, rows in an order of their own."""
+    program = dump_programs(server.major, server.major).path("pg_dump")
+    done = subprocess.run(
+        [program, "-h", server.socket, "-p", str(server.port), "-U", "postgres", "--", name],
+        capture_output=True,
+        check=True,
+    )
+    lines = done.stdout.decode().splitlines()
+    return sorted(line for line in lines if not line.startswith(NOISE))
+
+
+def key_pair(folder: Path) -> tuple[str, Path]:
+    """Make an age key; return the public one, and the file of the private one."""
+    identity = pyrage.x25519.Identity.generate()
+    path = folder / "identity.txt"
+    path.write_text(f"# made by a test\n{identity}\n")
+    path.chmod(0o600)
+    return str(identity.to_public()), path
+
+
+def left_by_restores(database: Prepared) -> list[str]:
+    """Return the databases that restores of this one left."""
+    scratch = f"leadctl_restore_{zlib.crc32(database.name.encode()):08x}"
+    with database.server.connect() as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s OR datname = %s",
+            (f"{database.name}_before%", scratch),
+        )
+        return [name for (name,) in rows]

@@ -1,0 +1,154 @@
+"""`health-check --fix`: what it mends, what it leaves, and that it asks."""
+
+import stat
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import KEY, Cli, Prepared
+from tests.processes import run
+
+
+def break_everything(database: Prepared) -> None:
+    """An index dropped, one invalid, one of both; a constraint and a table nobody looked at."""
+    database.query("DROP INDEX idx_leads_form_id; DROP INDEX ix_leads_status")
+    database.query("CREATE TABLE twice AS SELECT 1 AS n FROM generate_series(1, 20000)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.query("CREATE UNIQUE INDEX CONCURRENTLY twice_n ON twice (n)")
+    with database.server.connect(database.name) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE leads IN ROW EXCLUSIVE MODE")
+        with database.server.connect(database.name) as builder:
+            builder.execute("SET statement_timeout = '300ms'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                builder.execute("CREATE INDEX CONCURRENTLY ix_leads_status ON leads (status)")
+    database.query("ALTER TABLE twice ADD CONSTRAINT one CHECK (n = 1) NOT VALID")
+    database.query("ALTER TABLE twice ADD CONSTRAINT two CHECK (n = 2) NOT VALID")
+
+
+MENDED = {
+    'DROP INDEX CONCURRENTLY "public".twice_n': "done",
+    'DROP INDEX CONCURRENTLY "public".ix_leads_status': "done",
+    "CREATE INDEX CONCURRENTLY idx_leads_form_id ON leads USING btree (form_id)": "done",
+    "CREATE INDEX CONCURRENTLY ix_leads_status ON leads USING btree (status)": "done",
+    'ALTER TABLE "public".twice VALIDATE CONSTRAINT one': "done",
+    'ALTER TABLE "public".twice VALIDATE CONSTRAINT two': "failed",
+    'ANALYZE "public".twice': "done",
+}
+
+
+def test_what_can_be_mended_is(leadconnector: Prepared, cli: Cli) -> None:
+    break_everything(leadconnector)
+    before = cli("health-check", "-o", "json", url=leadconnector.url)
+    assert before.code == 2
+    outcome = cli("health-check", "--fix", "--yes", "-o", "json", url=leadconnector.url)
+    found = {fix["statement"]: fix["outcome"] for fix in outcome.json["fixes"]}
+    assert found.items() <= MENDED.items()
+    assert MENDED.keys() - found.keys() <= {'ANALYZE "public".twice'}  # autovacuum was quicker
+    (failed,) = [fix for fix in outcome.json["fixes"] if fix["outcome"] == "failed"]
+    assert "two" in failed["message"]
+    bad = {c["name"] for c in outcome.json["checks"] if c["status"] in {"warning", "critical"}}
+    assert bad == {"unvalidated-constraints"}
+    assert outcome.code == 1
+    history = cli("history", "-o", "json", url=leadconnector.url).json["runs"]
+    assert history[0]["command"] == "health-check --fix"
+    assert len(history[0]["summary"]["fixed"]) >= 5
+
+
+def test_it_asks_where_nobody_said_yes(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("DROP INDEX idx_leads_form_id")
+    outcome = cli("health-check", "--fix", url=leadconnector.url)
+    assert (outcome.code, "--yes" in outcome.err) == (3, True)
+    assert leadconnector.query("SELECT to_regclass('idx_leads_form_id')") == [(None,)]
+    env = {"LEADCTL_HEALTH_CHECK_FIX": "1", "LEADCTL_HEALTH_CHECK_YES": "1"}
+    assert cli("health-check", url=leadconnector.url, env=env).code == 2
+    assert leadconnector.query("SELECT to_regclass('idx_leads_form_id')") == [(None,)]
+
+
+def test_only_what_was_selected(leadconnector: Prepared, cli: Cli) -> None:
+    break_everything(leadconnector)
+    arguments = ["health-check", "--fix", "--yes", "--check", "indexes", "-o", "json"]
+    fixes = cli(*arguments, url=leadconnector.url).json["fixes"]
+    assert {fix["check"] for fix in fixes} == {"indexes"}
+
+
+def test_nothing_to_mend_changes_nothing(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("health-check", "--fix", url=leadconnector.url)
+    assert outcome.code == 0
+    assert "There is nothing that --fix mends." in outcome.err
+    assert cli("history", "-o", "json", url=leadconnector.url).json["runs"][0]["command"] != (
+        "health-check --fix"
+    )
+
+
+def test_a_database_that_leadctl_never_saw_gets_no_schema(
+    server: object, database: str, cli: Cli
+) -> None:
+    with server.connect(database) as connection:  # type: ignore[attr-defined]
+        connection.execute("CREATE TABLE one AS SELECT 1 AS n")
+        connection.execute("ALTER TABLE one ADD CHECK (n = 1) NOT VALID")
+        url = server.url(database)  # type: ignore[attr-defined]
+        fixes = cli("health-check", "--fix", "--yes", "-o", "json", url=url).json["fixes"]
+        assert fixes[0]["outcome"] == "done"
+        assert connection.execute("SELECT to_regnamespace('leadctl')").fetchone() == (None,)
+
+
+def test_prometheus_to_a_file(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "leadctl.prom"
+    file.write_text("old")
+    outcome = cli("health-check", "-o", "prometheus", "--to", str(file), url=leadconnector.url)
+    assert (outcome.code, outcome.out) == (0, "")
+    text = file.read_text()
+    place = f'database="{leadconnector.name}",schema="public",app="leadconnector"'
+    assert f"leadctl_health_status{{{place}}} 0\n" in text
+    assert f'leadctl_check_status{{{place},check="archiving"}} 3\n' in text
+    assert f'leadctl_check_value{{{place},check="indexes",unit="bad"}} 0\n' in text
+    assert stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444
+    assert [path.name for path in tmp_path.iterdir()] == ["leadctl.prom"]
+    printed = cli("health-check", "-o", "prometheus", url=leadconnector.url).out
+    lines = [line for line in printed.splitlines() if not line.startswith("#")]
+    assert all(line.rpartition("} ")[2].replace(".", "").isdigit() for line in lines)
+    assert cli("health-check", "--to", str(file), url=leadconnector.url).code == 3
+
+
+def test_selection_and_thresholds(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
+    url = leadconnector.url
+
+    def names(*flags: str) -> list[str]:
+        found = cli("health-check", *flags, "-o", "json", url=url).json
+        return [check["name"] for check in found["checks"]]
+
+    everything = names()
+    assert names("--check", "seed", "--check", "server") == ["server", "seed"]
+    assert names("--skip", "seed") == [name for name in everything if name != "seed"]
+    listed = cli("health-check", "--list", "-o", "json").json["checks"]
+    assert [check["name"] for check in listed] == everything
+    assert all(check["description"].endswith((".", "?")) for check in listed), listed
+    unknown = cli("health-check", "--check", "sede", url=url)
+    assert (unknown.code, "Did you mean seed?" in unknown.err) == (3, True)
+    assert cli("health-check", "--interval", "30s", url=url).code == 3
+    config = tmp_path / "leadctl.toml"
+    for text, said in (
+        ("[health.sede]\nwarning = 1", "is no check"),
+        ("[health.seed]\nwarning = 1", "has no threshold"),
+        ("[health.latency]\nwarning = 5000", "before it warns"),
+        ("[health.latency]\nwarn = 1", "Did you mean warning?"),
+        ('[health.latency]\nwarning = "soon"', "is not a number"),
+        ("[health.latency]\nwarning = true", "is not a number"),
+        ("health = 1", "health"),
+    ):
+        config.write_text(text)
+        refused = cli("health-check", url=url)
+        assert (refused.code, said in refused.err) == (3, True), (text, refused.err)
+    config.write_text("[health.latency]\nwarning = 0\ncritical = 5000")
+    assert cli("health-check", "--check", "latency", url=url).code == 1
+    (entry,) = cli("health-check", "--check", "latency", "--list", "-o", "json").json["checks"]
+    assert (entry["warning"], entry["critical"]) == (0, 5000)
+
+
+@pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
+def test_every_app_is_healthy_when_fresh(app: str, prepared: object) -> None:
+    database = prepared(app)  # type: ignore[operator]
+    env = {"DATABASE_URL": database.url, "ENCRYPTION_KEY": KEY}
+    done = run("health-check", "--app", app, env=env)
+    assert done.returncode == 0, done.stdout

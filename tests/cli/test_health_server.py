@@ -1,0 +1,236 @@
+"""Checks of the server as a whole, on servers of their own: each fault made, seen and mended."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.cli.test_health_facts import eventually, status, thresholds
+from tests.conftest import Cli
+from tests.postgres import RunningServer
+
+MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+HAS_CONTRIB = MAJOR != 16
+"""The wheel that the tests have 16 from brings no extensions."""
+_XIDS_A_SEGMENT = 32 * 8192 * 4
+_MULTIXACTS_A_SEGMENT = 32 * 8192 // 4
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[RunningServer]:
+    """A server that replicates, archives and prepares."""
+    running = RunningServer(
+        MAJOR,
+        archive_mode="on",
+        archive_command="true",
+        max_prepared_transactions="5",
+        wal_keep_size="64MB",
+        autovacuum="off",
+        **({"shared_preload_libraries": "pg_stat_statements"} if HAS_CONTRIB else {}),
+    )
+    yield running
+    running.stop()
+
+
+def sql(server: RunningServer, *statements: str) -> None:
+    with server.info.connect() as connection:
+        for each in statements:
+            connection.execute(each)
+
+
+def test_archiving(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
+    url = primary.info.url("postgres")
+    assert status(cli, url, "archiving") == "skipped"
+    switch = ("SELECT pg_logical_emit_message(false, 'x', 'x')", "SELECT pg_switch_wal()")
+    sql(primary, *switch)
+    eventually("ok", lambda: status(cli, url, "archiving"))
+    sql(primary, "ALTER SYSTEM SET archive_command = 'false'", "SELECT pg_reload_conf()")
+    sql(primary, *switch)
+    eventually("critical", lambda: status(cli, url, "archiving"))
+    (row,) = cli("inspect", "archiving", "-o", "json", url=url).json["reports"][0]["rows"]
+    assert (row["failing"], row["failed"] > 0) == (True, True)
+    sql(primary, "ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()", *switch)
+    eventually("ok", lambda: status(cli, url, "archiving"))
+    thresholds(tmp_path, "archiving", warning=0)
+    assert status(cli, url, "archiving") == "warning"
+
+
+def test_replication_slots(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
+    url = primary.info.url("postgres")
+    assert status(cli, url, "replication-slots") == "skipped"
+    sql(primary, "SELECT pg_create_physical_replication_slot('forgotten', true)")
+    assert status(cli, url, "replication-slots") == "ok"
+    thresholds(tmp_path, "replication-slots", warning=1_000_000, critical=100_000_000)
+    sql(primary, "SELECT pg_logical_emit_message(false, 'x', repeat('x', 2000000))")
+    assert status(cli, url, "replication-slots") == "warning"
+    # What the slot needs is removed: the limit is one segment, and three were written since.
+    sql(primary, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+    sql(primary, "ALTER SYSTEM SET wal_keep_size = 0", "SELECT pg_reload_conf()")
+    for _ in range(3):
+        sql(primary, "SELECT pg_logical_emit_message(false, 'x', 'x')", "SELECT pg_switch_wal()")
+    sql(primary, "CHECKPOINT")
+    assert status(cli, url, "replication-slots") == "critical"
+    sql(primary, "SELECT pg_drop_replication_slot('forgotten')", "ALTER SYSTEM RESET ALL")
+    sql(primary, "SELECT pg_reload_conf()")
+    assert status(cli, url, "replication-slots") == "skipped"
+
+
+def test_prepared_transactions(primary: RunningServer, cli: Cli) -> None:
+    url = primary.info.url("postgres")
+    assert status(cli, url, "prepared-transactions") == "ok"
+    with primary.info.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE later (n int)")
+        connection.execute("PREPARE TRANSACTION 'forgotten'")
+    eventually("warning", lambda: status(cli, url, "prepared-transactions"))
+    sql(primary, "ROLLBACK PREPARED 'forgotten'")
+    assert status(cli, url, "prepared-transactions") == "ok"
+
+
+@pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pg_stat_statements")
+def test_slow_queries(primary: RunningServer, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from leadctl.operations.health import activity
+
+    monkeypatch.setattr(activity, "_COUNTED_MS", 1000)  # a test does not run for a minute
+    url = primary.info.url("postgres")
+    assert cli("inspect", "slow-queries", url=url).code == 1
+    assert status(cli, url, "slow-queries") == "skipped"
+    sql(primary, "CREATE SCHEMA stat", "CREATE EXTENSION pg_stat_statements SCHEMA stat")
+    sql(primary, "SELECT stat.pg_stat_statements_reset()")
+    assert status(cli, url, "slow-queries") == "skipped"
+    with primary.info.connect() as connection:
+        for _ in range(105):
+            connection.execute("SELECT pg_sleep(0.021)")
+    assert status(cli, url, "slow-queries") == "warning"
+    rows = cli("inspect", "slow-queries", "-o", "json", url=url).json["reports"][0]["rows"]
+    assert (rows[0]["query"], rows[0]["calls"]) == ("SELECT pg_sleep($1)", 105)
+    sql(primary, "SELECT stat.pg_stat_statements_reset()", "SELECT pg_sleep(1.1)")
+    assert status(cli, url, "slow-queries") == "ok"
+
+
+def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
+    url = primary.info.url("postgres")
+    assert status(cli, url, "replication") == "skipped"
+    standby = RunningServer(MAJOR, standby_of=primary)
+    try:
+        its_url = standby.info.url("postgres")
+        eventually("ok", lambda: status(cli, url, "replication"))
+        eventually("ok", lambda: status(cli, its_url, "replication"))
+        thresholds(tmp_path, "replication", warning=0.5)
+        eventually("ok", lambda: status(cli, its_url, "replication"))
+        sql(primary, "CREATE TABLE seen (n int)", "DROP TABLE seen")
+        time.sleep(1)
+        sql(standby, "SELECT pg_wal_replay_pause()")
+        sql(primary, "CREATE TABLE moved (n int)", "SELECT pg_sleep(0.6)", "DROP TABLE moved")
+        eventually("warning", lambda: status(cli, its_url, "replication"))
+        eventually("warning", lambda: _moved(primary) or status(cli, url, "replication"))
+        (row,) = cli("inspect", "standby", "-o", "json", url=its_url).json["reports"][0]["rows"]
+        assert (row["paused"], row["behind_bytes"] > 0) == (True, True)
+        sql(standby, "SELECT pg_wal_replay_resume()")
+        eventually("ok", lambda: status(cli, its_url, "replication"))
+        eventually("ok", lambda: _moved(primary) or status(cli, url, "replication"))
+        _everything_works_on_a_standby(cli, its_url)
+        _reads_go_to_the_replica(cli, tmp_path, url, its_url)
+    finally:
+        standby.stop()
+    eventually("skipped", lambda: status(cli, url, "replication"))
+
+
+def _moved(primary: RunningServer) -> str:
+    sql(primary, "SELECT pg_logical_emit_message(true, 'x', 'x')")
+    return ""
+
+
+def _everything_works_on_a_standby(cli: Cli, url: str) -> None:
+    found = cli("inspect", "all", "-o", "json", url=url).json
+    skipped = {each["report"]: each["skipped"] for each in found["reports"] if each["skipped"]}
+    assert skipped in ({}, {"slow-queries": skipped.get("slow-queries")})
+    outcome = cli("health-check", "-o", "json", url=url)
+    bad = {c["name"] for c in outcome.json["checks"] if c["status"] in {"warning", "critical"}}
+    assert bad <= {"schema", "migrations"}  # nothing was migrated there
+    assert cli("stats", "-o", "json", url=url).code == 0
+
+
+def _reads_go_to_the_replica(cli: Cli, folder: Path, url: str, its_url: str) -> None:
+    config = folder / "leadctl.toml"
+    config.write_text(f'[env.prod]\nurl = "{url}"\nreplica = "{its_url}"\n')
+    for command in (["inspect", "standby"], ["stats"]):
+        outcome = cli(*command, "--env", "prod", "-o", "json")
+        assert "Reading from the replica postgresql://" in outcome.err
+        assert " s behind." in outcome.err
+        assert "correct" not in outcome.err  # the password
+        assert outcome.json["replica_lag_seconds"] >= 0
+    assert (
+        len(cli("inspect", "standby", "--env", "prod", "-o", "json").json["reports"][0]["rows"])
+        == 1
+    )
+    config.write_text(f'[env.prod]\nurl = "{url}"\nreplica = "{url}"\n')
+    refused = cli("inspect", "standby", "--env", "prod")
+    assert (refused.code, "is not a standby" in refused.err) == (3, True)
+    config.unlink()
+
+
+def test_ids_that_near_their_end(cli: Cli) -> None:
+    """A server that has used 1.35 billion transaction and multixact ids, and never froze any."""
+    old = RunningServer(
+        MAJOR,
+        autovacuum_freeze_max_age="2000000000",
+        autovacuum_multixact_freeze_max_age="2000000000",
+    )
+    try:
+        url = old.info.url("postgres")
+        assert status(cli, url, "transaction-age") == "ok"
+        assert status(cli, url, "multixact-age") == "ok"
+        old.shut_down()
+        reached = 1_350_000_000
+        for folder, per_segment in (
+            ("pg_xact", _XIDS_A_SEGMENT),
+            ("pg_multixact/offsets", _MULTIXACTS_A_SEGMENT),
+        ):
+            segment = old.data / folder / f"{reached // per_segment:04X}"
+            segment.write_bytes(bytes(32 * 8192))
+            segment.chmod(0o666)
+        old.program("pg_resetwal", "-f", "-x", str(reached), "-m", f"{reached},1", old.data)
+        old.launch()
+        assert status(cli, url, "transaction-age") == "warning"
+        assert status(cli, url, "multixact-age") == "warning"
+        rows = cli("inspect", "wraparound", "-o", "json", url=url).json["reports"][0]["rows"]
+        assert min(row["transaction_age"] for row in rows) > 1_340_000_000
+        sql(old, "ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+        for database in ("postgres", "template0", "template1"):
+            with old.info.connect(database) as connection:
+                connection.execute("VACUUM (FREEZE)")
+        assert status(cli, url, "transaction-age") == "ok"
+        assert status(cli, url, "multixact-age") == "ok"
+    finally:
+        old.stop()
+
+
+def test_checksums(cli: Cli) -> None:
+    """One byte of a table is changed on disk."""
+    broken = RunningServer(MAJOR)
+    try:
+        url = broken.info.url("postgres")
+        assert status(cli, url, "checksums") == "ok"
+        with broken.info.connect() as connection:
+            connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+            connection.execute("CHECKPOINT")
+            row = connection.execute("SELECT pg_relation_filepath('kept')").fetchone()
+            assert row is not None
+        broken.shut_down()
+        with (broken.data / row[0]).open("r+b") as file:
+            file.seek(5000)
+            byte = file.read(1)
+            file.seek(5000)
+            file.write(bytes([byte[0] ^ 0xFF]))
+        broken.launch()
+        with pytest.raises(psycopg.errors.DataCorrupted), broken.info.connect() as connection:
+            connection.execute("SELECT count(*) FROM kept")
+        eventually("critical", lambda: status(cli, url, "checksums"))
+        sql(broken, "DROP TABLE kept", "SELECT pg_stat_reset()")
+        eventually("ok", lambda: status(cli, url, "checksums"))
+    finally:
+        broken.stop()

@@ -1,0 +1,277 @@
+"""`leadctl restore`: over a database, beside it, and single tables; nothing is lost on the way."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from tests.backups import EVERYTHING, WEIRD, create, key_pair, left_by_restores, plain_dump
+from tests.conftest import KEY, Cli, Outcome, Prepared
+from tests.postgres import Server
+
+Restore = Callable[..., Outcome]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    recipient, identity = key_pair(tmp_path)
+    return {
+        "BACKUP_DIR": str(tmp_path / "backups"),
+        "BACKUP_RECIPIENTS": recipient,
+        "BACKUP_IDENTITY_FILE": str(identity),
+    }
+
+
+@pytest.fixture
+def leadctl(leadconnector: Prepared, cli: Cli, env: dict[str, str]) -> Iterator[Restore]:
+    def run(*arguments: str, **more: str) -> Outcome:
+        return cli(*arguments, url=leadconnector.url, env=env | more)
+
+    yield run
+    for (name,) in leadconnector.query(
+        "SELECT datname FROM pg_database WHERE datname LIKE current_database() || '%%'"
+        " AND datname <> current_database()"
+    ):
+        leadconnector.server.drop(name)
+
+
+def test_over_a_database(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    assert leadctl("backup", "verify", "latest").code == 0
+    before = plain_dump(leadconnector.server, leadconnector.name)
+    leadconnector.query("DELETE FROM users")
+    assert leadctl("restore").code == 5
+    assert leadconnector.query("SELECT count(*) FROM users") == [(0,)]
+    planned = leadctl("restore", "--dry-run", "-o", "json")
+    assert (planned.code, planned.json["replaces"]) == (0, True)
+    assert leadconnector.query("SELECT count(*) FROM users") == [(0,)]
+    with leadconnector.server.connect(leadconnector.name):  # a session is in the way
+        outcome = leadctl("restore", "--yes", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
+    journal = leadconnector.query("DELETE FROM leadctl.run WHERE command = 'restore' RETURNING id")
+    assert len(journal) == 1
+    after = plain_dump(leadconnector.server, leadconnector.name)
+    assert [line for line in after if "setval" not in line] == [
+        line for line in before if "setval" not in line
+    ]
+    previous = outcome.json["previous"]
+    with leadconnector.server.connect(previous) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
+    assert leadctl("health-check").code == 0
+
+
+def test_into_a_new_database(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    new = f"{leadconnector.name}_new"
+    for _ in range(2):
+        outcome = leadctl("restore", "latest", "--into", new, "-o", "json")
+        if outcome.code:
+            break
+        assert (outcome.json["database"], outcome.json["previous"]) == (new, None)
+    assert (outcome.code, "there already" in outcome.err) == (5, True)
+    with leadconnector.server.connect(new) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
+    assert left_by_restores(leadconnector) == []
+
+
+def test_into_a_database_that_is_gone(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    leadconnector.server.drop(leadconnector.name)
+    outcome = leadctl("restore")
+    assert outcome.code == 0, outcome.err
+    assert leadctl("migrate", "status").code == 0
+
+
+def test_settings_and_grants_of_the_database_come_back(
+    leadctl: Restore, leadconnector: Prepared
+) -> None:
+    name = sql.Identifier(leadconnector.name)
+    with leadconnector.server.connect() as connection:
+        for statement in (
+            "ALTER DATABASE {} SET search_path TO \"$user\", 'odd one', public",
+            "ALTER DATABASE {} SET work_mem = '8MB'",
+            "ALTER DATABASE {} SET app.who = 'it''s me'",
+            "REVOKE ALL ON DATABASE {} FROM PUBLIC",
+            "GRANT CONNECT ON DATABASE {} TO pg_monitor",
+            "COMMENT ON DATABASE {} IS 'ours'",
+        ):
+            connection.execute(sql.SQL(statement).format(name))
+    leadctl("backup")
+    new = f"{leadconnector.name}_new"
+    assert leadctl("restore", "--into", new).code == 0
+
+    def facts(database: str) -> Any:
+        return leadconnector.query(
+            "SELECT setconfig, datacl::text[], shobj_description(d.oid, 'pg_database')"
+            " FROM pg_database d LEFT JOIN pg_db_role_setting ON setdatabase = d.oid"
+            " WHERE datname = %s",
+            database,
+        )
+
+    assert facts(new) == facts(leadconnector.name)
+
+
+def test_a_protected_database_stays_so(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    leadctl("db", "environment", "production", "--protect")
+    assert leadctl("restore", "--yes").code == 5
+    assert leadctl("restore", "--confirm", leadconnector.name).code == 0
+    assert leadconnector.query("SELECT environment, protected FROM leadctl.identity") == [
+        ("production", True)
+    ]
+
+
+def test_what_is_missing_is_said_before_anything_is_made(
+    leadctl: Restore, leadconnector: Prepared
+) -> None:
+    role = f"owner_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {role}")
+    leadconnector.query(f"ALTER TABLE users OWNER TO {role}")
+    leadctl("backup")
+    leadconnector.query("ALTER TABLE users OWNER TO postgres")
+    leadconnector.query(f"DROP ROLE {role}")
+    outcome = leadctl("restore", "--yes")
+    assert (outcome.code, role in outcome.err) == (1, True)
+    assert leadctl("restore", "--yes", "--no-owner").code == 0
+    assert leadconnector.query(
+        "SELECT tableowner FROM pg_tables WHERE tablename = 'users' AND schemaname = 'public'"
+    ) == [("postgres",)]
+
+
+def test_a_damaged_backup_is_not_restored(
+    leadctl: Restore, leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    path = Path(leadctl("backup", "-o", "json").json["path"])
+    archive = path / "archive.dump.zst.age"
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    outcome = leadctl("restore", "--yes")
+    assert (outcome.code, "damaged" in outcome.err) == (1, True)
+    assert left_by_restores(leadconnector) == []
+
+
+def test_without_the_private_key(leadctl: Restore) -> None:
+    leadctl("backup")
+    outcome = leadctl("restore", "--yes", BACKUP_IDENTITY_FILE="")
+    assert (outcome.code, "BACKUP_IDENTITY_FILE" in outcome.err) == (3, True)
+
+
+def test_a_weird_database_with_everything(
+    server: Server, cli: Cli, env: dict[str, str], tmp_path: Path
+) -> None:
+    from urllib.parse import quote
+
+    name = create(server, f"{WEIRD} {tmp_path.name}"[:60], EVERYTHING)
+    try:
+        url = server.url(quote(name))
+        before = plain_dump(server, name)
+        assert cli("backup", url=url, env=env).code == 0
+        with server.connect(name) as connection:
+            connection.execute("DROP TABLE people CASCADE")
+        outcome = cli("restore", "--yes", "-o", "json", url=url, env=env)
+        assert outcome.code == 0, outcome.err
+        assert plain_dump(server, name) == before
+        server.drop(outcome.json["previous"])
+    finally:
+        server.drop(name)
+
+
+# --- single tables --------------------------------------------------------------------------
+
+
+def test_rows_of_tables_come_back(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadconnector.query(
+        "INSERT INTO leads (id, facebook_lead_id, page_id, form_id, form_name, lead_data)"
+        " SELECT 'x' || n, 'x' || n, (SELECT min(id) FROM pages), 'f', E'tab\\t\\\\.' || n, '{}'"
+        " FROM generate_series(1, 5000) n"
+    )
+    rows = "SELECT md5(string_agg(l::text, ',' ORDER BY id)) FROM leads l WHERE id LIKE 'x%%'"
+    before = leadconnector.query(rows)
+    leadctl("backup")
+    leadconnector.query("DELETE FROM leads WHERE id LIKE 'x1%%'")
+    leadconnector.query("UPDATE leads SET form_name = 'changed' WHERE id LIKE 'x2%%'")
+    leadconnector.query(
+        "INSERT INTO leads SELECT 'newer', 'newer', page_id, form_id, form_name, NULL, NULL, NULL,"
+        " NULL, NULL, NULL, lead_data FROM leads LIMIT 1"
+    )
+    planned = leadctl("restore", "--table", "leads", "--dry-run", "-o", "json").json
+    gone = changed = 1111
+    assert [(t["rows"], t["inserted"], t["updated"]) for t in planned["tables"]] == [
+        (5000, gone, changed)
+    ]
+    assert leadconnector.query(rows) != before
+    assert leadctl("restore", "--table", "leads").code == 5
+    outcome = leadctl("restore", "--table", "leads", "--yes", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == planned["tables"]
+    assert leadconnector.query(rows) == before
+    assert leadconnector.query("SELECT count(*) FROM leads WHERE id = 'newer'") == [(1,)]
+
+
+def test_tables_that_refer_to_each_other(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    leadconnector.query("DELETE FROM users")  # and with it all the rest
+    outcome = leadctl("restore", "--table", "pages", "--yes")
+    assert (outcome.code, "name that table" in outcome.err) == (1, True)
+    outcome = leadctl("restore", "--table", "pages", "--table", "users", "--yes", "-o", "json")
+    assert [t["inserted"] for t in outcome.json["tables"]] == [1, 1]
+
+
+def test_triggers_rest_and_wake_again(
+    prepared: Callable[[str], Prepared], cli: Cli, env: dict[str, str]
+) -> None:
+    cleack = prepared("cleack")
+    history = "SELECT count(*) FROM draw_history"
+    states = "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+    before, enabled = cleack.query(history), cleack.query(states)
+    assert before != [(0,)]
+    assert cli("backup", "--app", "cleack", url=cleack.url, env=env).code == 0
+    cleack.query("SET session_replication_role = replica; DELETE FROM draws")
+    outcome = cli(
+        "restore", "--app", "cleack", "--table", "draws", "--yes", url=cleack.url, env=env
+    )
+    assert outcome.code == 0, outcome.err
+    assert (cleack.query(history), cleack.query(states)) == (before, enabled)
+
+
+def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> None:
+    name = create(server, "by_table", EVERYTHING)
+    try:
+        before = [line for line in plain_dump(server, name) if "Schema" not in line]
+        url = server.url(name)
+        cli("backup", url=url, env=env)
+        with server.connect(name) as connection:
+            connection.execute('DELETE FROM "odd Schema"."Tä""ble"; UPDATE people SET name = name')
+        for table in ("people", '"odd Schema"."Tä""ble"'):
+            outcome = cli("restore", "--table", table, "--yes", url=url, env=env)
+            assert outcome.code == 0, outcome.err
+        with server.connect(name) as connection:
+            connection.execute("DROP SCHEMA leadctl CASCADE")
+        after = [line for line in plain_dump(server, name) if "Schema" not in line]
+        assert after == before
+        for table in ("events", "late", "nothing"):  # without a key, or not there
+            outcome = cli("restore", "--table", table, "--yes", url=url, env=env)
+            assert outcome.code == 1, outcome.err
+            assert "Hint" in outcome.err
+    finally:
+        server.drop(name)
+
+
+def test_flags_that_exclude_each_other(leadctl: Restore) -> None:
+    leadctl("backup")
+    assert leadctl("restore", "--table", "users", "--into", "x").code == 2
+
+
+def test_secrets_show_nowhere(leadctl: Restore, env: dict[str, str]) -> None:
+    private = Path(env["BACKUP_IDENTITY_FILE"]).read_text().splitlines()[1]
+    for arguments in (["backup"], ["restore", "--yes", "-vv"], ["history", "-o", "json"]):
+        outcome = leadctl(*arguments)
+        assert outcome.code == 0, outcome.err
+        for secret in (KEY, private, "correct horse"):
+            assert secret not in outcome.out + outcome.err
+    assert json.dumps(env)

@@ -1,0 +1,282 @@
+"""The studio's command line: secrets, consent, journal, flags, output."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leadctl.operations.studio.masking import looks_secret
+from leadctl.operations.studio.shape import ColumnShape, Type
+from tests.conftest import KEY, Cli, Prepared
+from tests.postgres import Server
+from tests.processes import environment, start
+
+TEXT = Type("pg_catalog", "text", "S", (), None)
+OTHERS = {"B": "bool", "D": "timestamptz", "N": "int4", "E": "mood", "U": "jsonb"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "password_hash",
+        "hashed_password",
+        "passwordHash",
+        "API_KEY",
+        "apiKey",
+        "api_key",
+        "access_token",
+        "refreshToken",
+        "verification_token",
+        "token_hash",
+        "client_secret",
+        "secret",
+        "salt",
+        "otp_code",
+        "auth_config",
+        "private_key",
+        "certificate_hash",
+        "credentials",
+        "recovery_codes",
+        "encryption_key",
+    ],
+)
+def test_names_that_look_secret(name: str) -> None:
+    assert looks_secret(ColumnShape(name, "text", TEXT, not_null=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "category"),
+    [
+        *((name, "S") for name in ("email", "secretary", "key", "r2_key", "hashtags", "pinned")),
+        *((name, "S") for name in ("password_hint", "token_type", "", "_", "auth_type")),
+        ("token_expires_at", "D"),
+        ("tokens_used", "N"),
+        ("tokens", "N"),
+        ("has_password", "B"),
+        ("secret", "E"),
+    ],
+)
+def test_names_that_do_not(name: str, category: str) -> None:
+    kind = TEXT if category == "S" else Type("pg_catalog", OTHERS[category], category, (), None)
+    assert not looks_secret(ColumnShape(name, "x", kind, not_null=False))
+
+
+@pytest.fixture(autouse=True)
+def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tables be whole: the width of a terminal is the golden tests' matter."""
+    monkeypatch.setenv("COLUMNS", "")
+
+
+SECRETS = ("test_access_token", "lc1.", "$2b$")
+
+
+def test_secrets_are_masked_in_every_format(leadconnector: Prepared, cli: Cli) -> None:
+    ((user,),) = leadconnector.query("SELECT id FROM users")
+    for arguments in (
+        ["users"],
+        ["users", user],
+        ["users", "--limit", "1"],
+        ["pages", "--columns", "access_token"],
+        ["pages", "--where", "access_token is not null"],
+        ["users", user, "--follow", "pages"],
+    ):
+        for output in ("table", "json", "csv", "jsonl"):
+            outcome = cli("studio", *arguments, "-o", output, url=leadconnector.url)
+            assert outcome.code == 0, outcome.err
+            assert "•••• (ENCRYPTION_KEY)" in outcome.out
+            assert not any(secret in outcome.out for secret in SECRETS)
+
+
+def test_secrets_do_not_leave_the_server(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("studio", "users", "-vv", url=leadconnector.url)
+    assert "left(" in outcome.err
+    for words in (["--where", "access_token~x"], ["--where", "refresh_token=x"]):
+        assert cli("studio", "users", *words, url=leadconnector.url).code == 2
+    assert cli("studio", "users", "--sort", "access_token", url=leadconnector.url).code == 2
+
+
+def test_a_key_that_is_not_there_shows_its_fingerprint(leadconnector: Prepared, cli: Cli) -> None:
+    shown = cli("studio", "users", url=leadconnector.url, env={"ENCRYPTION_KEY": "ab" * 32}).out
+    ((stored,),) = leadconnector.query("SELECT access_token FROM users")
+    assert f"•••• ({stored.split('.')[1]})" in shown
+
+
+def test_ciphertext_that_nobody_declared_is_masked(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("UPDATE users SET name = access_token")
+    for output in ("table", "json", "csv"):
+        out = cli("studio", "users", "--columns", "name", "-o", output, url=leadconnector.url).out
+        assert "•••• (ENCRYPTION_KEY)" in out
+        assert "lc1." not in out
+
+
+def test_hashes_are_masked_by_rule(prepared: Callable[[str], Prepared], cli: Cli) -> None:
+    database = prepared("salesagent")
+    out = cli("studio", "users", "--app", "salesagent", "-o", "json", url=database.url)
+    assert [row["password_hash"] for row in out.json["rows"]] == ["••••", "••••"]
+    assert "$2b$" not in out.out
+
+
+def test_reveal_decrypts_and_is_journaled(leadconnector: Prepared, cli: Cli) -> None:
+    ((user,),) = leadconnector.query("SELECT id FROM users")
+    for arguments in (["users"], ["users", user], ["users", "--where", "access_token~lc1"]):
+        for output in ("table", "json", "csv", "jsonl"):
+            outcome = cli("studio", *arguments, "--reveal", "-o", output, url=leadconnector.url)
+            assert outcome.code == 0, outcome.err
+            assert "test_access_token" in outcome.out
+            assert "lc1." not in outcome.out
+    runs = cli("history", "-o", "json", url=leadconnector.url).json["runs"]
+    revealed = [run for run in runs if run["command"] == "studio --reveal"]
+    assert len(revealed) == 12
+    assert revealed[0]["summary"]["table"] == "users"
+    assert not any("lc1" in json.dumps(run) for run in revealed)
+
+
+def test_reveal_says_what_it_cannot_read(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("UPDATE users SET refresh_token = access_token")
+    row = cli("studio", "users", "--reveal", "-o", "json", url=leadconnector.url).json["rows"][0]
+    assert row["access_token"] == "test_access_token"
+    assert row["refresh_token"] == "•••• (cannot be decrypted)"
+    unknown = {"ENCRYPTION_KEY": "ab" * 32}
+    outcome = cli("studio", "users", "--reveal", "-o", "json", url=leadconnector.url, env=unknown)
+    assert outcome.json["rows"][0]["access_token"].startswith("•••• (")
+
+
+def test_reveal_on_a_protected_database_wants_its_name(leadconnector: Prepared, cli: Cli) -> None:
+    url = leadconnector.url
+    assert cli("db", "environment", "production", "--protect", url=url).code == 0
+    for consent in ([], ["--confirm", "wrong"]):
+        refused = cli("studio", "users", "--reveal", *consent, url=url)
+        assert (refused.code, refused.out) == (5, "")
+    by_variable = {"LEADCTL_STUDIO_REVEAL": "1", "LEADCTL_STUDIO_CONFIRM": leadconnector.name}
+    assert "test_access_token" not in cli("studio", "users", url=url, env=by_variable).out
+    allowed = cli("studio", "users", "--reveal", "--confirm", leadconnector.name, url=url)
+    assert "test_access_token" in allowed.out
+    runs = cli("history", "-o", "json", url=url).json["runs"]
+    assert sum(run["command"] == "studio --reveal" for run in runs) == 1
+
+
+def test_without_reveal_nothing_is_written(server: Server, database: str, cli: Cli) -> None:
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, token text)")
+        connection.execute("INSERT INTO t VALUES (1, 'secret!')")
+    url = server.url(database)
+    assert "secret!" not in cli("studio", "t", url=url).out
+    assert cli("studio", "t", "1", url=url).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regnamespace('leadctl')").fetchone() == (None,)
+    assert "secret!" in cli("studio", "t", "--reveal", url=url).out
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM leadctl.run").fetchone() == (1,)
+
+
+def test_the_page_ends_with_the_command_for_the_next(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query(
+        "INSERT INTO leads SELECT 'l' || i, 'f' || i, (SELECT id FROM pages), 'a', 'b', NULL, NULL,"
+        " NULL, NULL, NULL, NULL, '{}', 'NEW', now() - i * interval '1 h', NULL"
+        " FROM generate_series(1, 45) AS i"
+    )
+    arguments = ["studio", "leads", "--where", "status=NEW", "--sort", "-created_at"]
+    seen: list[str] = []
+    for _ in range(3):
+        arguments += ["--app", "leadconnector"] if "--app" not in arguments else []
+        out = cli(*arguments, url=leadconnector.url, env={"COLUMNS": ""}).out
+        seen += [line.split()[0] for line in out.splitlines() if line.startswith("l")]
+        following = next((line for line in out.splitlines() if line.startswith("Next: ")), None)
+        if following:
+            import shlex
+
+            arguments = shlex.split(following)[2:]
+    assert seen == [f"l{i}" for i in range(1, 46)]
+    assert following is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--limit", "5"],
+        ["users", "--limit", "0"],
+        ["users", "--page", "0"],
+        ["users", "--follow", "pages"],
+        ["users", "x", "--where", "id=x"],
+        ["users", "--after", "x", "--page", "2"],
+        ["users", "--sort", "-created_at", "--after", "x"],
+        ["users", "--sort", "-created_at", "--after", '["soon","x"]'],
+        ["users", "--sort", "-created_at", "--after", "[1,2]"],
+        ["users", "--sort", "nothing"],
+        ["users", "--columns", ""],
+        ["nothing"],
+        ["users", "--timeout", "soon"],
+        ["-o", "csv"],
+        ["users", "-o", "xml"],
+        ["webhooks", "--sort", "headers.x"],
+    ],
+)
+def test_wrong_flags_are_usage_errors(
+    leadconnector: Prepared, cli: Cli, arguments: list[str]
+) -> None:
+    outcome = cli("studio", *arguments, url=leadconnector.url)
+    assert (outcome.code, outcome.out) == (2, ""), outcome.err
+    assert "Hint" in outcome.err
+
+
+def test_an_error_in_json(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("studio", "user", "-o", "json", url=leadconnector.url)
+    error = json.loads(outcome.err)
+    assert (error["code"], error["hint"]) == ("unknown_table", "Did you mean users?")
+
+
+def test_ctrl_c_ends_a_stream(server: Server, database: str, tmp_path: Path) -> None:
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE long AS SELECT i, repeat('x', 500) AS t"
+            " FROM generate_series(1, 200000) AS i"
+        )
+    process = start("studio", "long", "-o", "jsonl", env={"DATABASE_URL": server.url(database)})
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_on_a_terminal_nothing_in_the_data_acts(server: Server, database: str) -> None:
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY, x text)")
+        connection.execute(r"INSERT INTO t VALUES (1, E'\x1b]0;owned\x07[bold]x[/bold]\r\n')")
+    for output in ("table", "csv", "json", "jsonl"):
+        shown = on_a_terminal(server.url(database), "studio", "t", "-o", output)
+        assert "\x1b]0" not in shown
+        assert "\x07" not in shown
+        assert "[bold]x[/bold]" in shown
+
+
+def on_a_terminal(url: str, *arguments: str) -> str:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leadctl", *arguments],
+        env=environment({"DATABASE_URL": url, "TERM": "xterm", "ENCRYPTION_KEY": KEY}),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert process.wait(60) == 0
+    return shown.decode()

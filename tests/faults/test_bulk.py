@@ -1,0 +1,98 @@
+"""Bulk seed killed at random moments: the tables are as they were, and the next run is whole."""
+
+import random
+import time
+
+import pytest
+
+from leadctl.db.catalog import compare
+from tests.conftest import KEY, Prepared
+from tests.integration.test_bulk import catalog, contents
+from tests.processes import run, start
+
+COMMAND = ("seed", "--bulk", "60000", "--span", "2025-01-01..2025-12-31")
+
+
+def workers_of(database: Prepared) -> int:
+    rows = database.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'leadctl seed%'"
+    )
+    return int(rows[0][0])
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.slow)])
+def test_kills(leadconnector: Prepared, kills: int) -> None:
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    before, rows = catalog(leadconnector), contents(leadconnector)
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = start(*COMMAND, env=env)
+        time.sleep(rng.uniform(0.5, 2.5))
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 30
+        while workers_of(leadconnector):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert compare(before, catalog(leadconnector)) == []
+        if contents(leadconnector) != rows:
+            break  # it was done before it was killed
+    done = run(*COMMAND, env=env)
+    assert done.returncode == 0, done.stderr
+    assert compare(before, catalog(leadconnector)) == []
+    assert leadconnector.query("SELECT count(*) >= 26000 FROM leads") == [(True,)]
+
+
+def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) -> None:
+    import signal
+
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    before, rows = catalog(leadconnector), contents(leadconnector)
+    process = start("seed", "--bulk", "2000000", env=env)
+    deadline = time.monotonic() + 60
+    while not leadconnector.query(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert compare(before, catalog(leadconnector)) == []
+    assert contents(leadconnector) == rows
+    assert leadconnector.query("SELECT outcome FROM leadctl.run WHERE command = 'seed --bulk'") == [
+        ("interrupted",)
+    ]
+
+
+def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
+    import os
+    import signal
+    from pathlib import Path
+
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    rows = contents(leadconnector)
+    process = start("seed", "--bulk", "2000000", env=env)
+    children: list[int] = []
+    deadline = time.monotonic() + 60
+    while not leadconnector.query(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        children += map(int, (task / "children").read_text().split())
+    makers = [
+        child for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]  # fmt: skip
+    assert makers
+    os.kill(makers[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "ended early" in err
+    assert "Traceback" not in err
+    assert contents(leadconnector) == rows

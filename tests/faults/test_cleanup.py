@@ -1,0 +1,127 @@
+"""cleanup with an archive, killed at random moments: no row is lost, none is there twice."""
+
+import json
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from psycopg import sql
+
+from tests.conftest import Prepared
+from tests.leads import fill, ids
+from tests.processes import run, start
+
+LEADS, DELIVERIES = 4000, 2
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+        return [json.loads(line) for line in reader.read().splitlines()]
+
+
+def archived(folder: Path, table: str) -> Counter[str]:
+    """Return the ids of all archived rows of a table, by how often they are there."""
+    return Counter(
+        line["row"]["id"]
+        for path in folder.glob("*/*.zst")
+        for line in lines(path)
+        if line["table"] == table
+    )
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_kills(leadconnector: Prepared, kills: int, tmp_path: Path) -> None:
+    fill(leadconnector, LEADS * kills // 8, DELIVERIES)
+    leadconnector.query("UPDATE leads SET status = 'ARCHIVED' WHERE id LIKE '%%7'")
+    before = {table: ids(leadconnector, table) for table in ("leads", "webhook_deliveries")}
+    folder = tmp_path / "archive"
+    env = {"DATABASE_URL": leadconnector.url}
+    command = ("cleanup", "--archive", str(folder), "--confirm", leadconnector.name)
+    rng = random.Random(kills)
+    bounded = ("--max-rows", str(LEADS // 30))
+    for _ in range(kills):
+        process = start(*command, *bounded, env=env)
+        time.sleep(rng.uniform(0.35, 0.75))
+        process.kill()
+        process.communicate()
+    done = run(*command, "-o", "json", env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stopped"] is None
+    assert not list(folder.glob("*/*.partial"))
+    for table, rows in before.items():
+        gone = archived(folder, table)
+        left = ids(leadconnector, table)
+        assert max(gone.values()) == 1
+        assert not left & gone.keys()
+        assert left | gone.keys() == rows
+    for manifest in folder.glob("*/manifest.json"):
+        listed = {segment["file"] for segment in json.loads(manifest.read_text())["segments"]}
+        assert listed == {path.name for path in manifest.parent.glob("*.zst")}
+
+
+def test_every_moment_around_the_commit(leadconnector: Prepared, tmp_path: Path) -> None:
+    """A server that is slow to delete shows what is there while the deletion is not committed."""
+    fill(leadconnector, 200, 1)
+    leadconnector.query(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.3); RETURN old; END $$"
+    )
+    leadconnector.query(
+        "CREATE TRIGGER slow BEFORE DELETE ON leads FOR EACH STATEMENT EXECUTE FUNCTION slow()"
+    )
+    due = {
+        row[0]
+        for row in leadconnector.query(
+            "SELECT id FROM leads WHERE status = 'ARCHIVED' AND created_at < now() - interval '90 days'"
+        )
+    }
+    folder = tmp_path / "archive"
+    command = ("cleanup", "--rule", "archived-leads", "--archive", str(folder))
+    env = {"DATABASE_URL": leadconnector.url}
+    process = start(*command, env=env)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*/manifest.json")):
+        assert time.monotonic() < deadline
+    process.kill()
+    process.communicate()
+    # The file is whole, and its rows are still in the table: it must not count as an archive.
+    (partial,) = folder.glob("*/0*.partial")
+    assert {line["row"]["id"] for line in lines(partial) if line["table"] == "leads"} == due
+    assert not list(folder.glob("*/*.zst"))
+    while leadconnector.query(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    ):
+        assert time.monotonic() < deadline
+    assert due <= ids(leadconnector, "leads")
+    done = run(*command, env=env)
+    assert done.returncode == 0, done.stderr
+    assert not partial.exists()
+    assert archived(folder, "leads") == Counter(due)
+    assert not due & ids(leadconnector, "leads")
+
+
+def test_a_run_that_was_killed_after_its_commit(leadconnector: Prepared, tmp_path: Path) -> None:
+    """What a kill between commit and rename leaves is finished by the next run, and readable."""
+    fill(leadconnector, 400, 1)
+    folder = tmp_path / "archive"
+    command = ("cleanup", "--rule", "archived-leads", "--archive", str(folder))
+    env = {"DATABASE_URL": leadconnector.url}
+    assert run(*command, env=env).returncode == 0
+    (path,) = folder.glob("*/*.zst")
+    gone = archived(folder, "leads")
+    # A transaction that committed: this one.
+    ((xid,),) = leadconnector.query("SELECT pg_current_xact_id()::text")
+    partial = path.rename(path.with_name(f"{path.name}.{xid}.partial"))
+    restored = run("cleanup", "unarchive", str(partial), env=env)
+    assert restored.returncode == 0, restored.stderr
+    assert gone.keys() <= ids(leadconnector, "leads")
+    leadconnector.query(
+        sql.SQL("DELETE FROM leads WHERE id = ANY ({})").format(list(gone)).as_string(None)
+    )
+    assert run(*command, env=env).returncode == 0
+    assert not partial.exists()
+    assert path.exists()

@@ -1,0 +1,120 @@
+"""Restores that are killed or disturbed: the database is the old one or the new one, never half."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.backups import left_by_restores
+from tests.conftest import KEY, Prepared
+from tests.faults.test_backup import fill
+from tests.processes import run, start
+
+ROWS = 60_000
+
+
+@pytest.fixture
+def env(leadconnector: Prepared, tmp_path: Path) -> Iterator[dict[str, str]]:
+    variables = {
+        "DATABASE_URL": leadconnector.url,
+        "BACKUP_DIR": str(tmp_path / "backups"),
+        "ENCRYPTION_KEY": KEY,
+    }
+    fill(leadconnector, ROWS)
+    done = run("backup", env=variables)
+    assert done.returncode == 0, done.stderr
+    leadconnector.query("DELETE FROM leads WHERE id > 'x5'")
+    yield variables
+    for name in left_by_restores(leadconnector):
+        leadconnector.server.drop(name)
+
+
+def leads(database: Prepared) -> int:
+    return int(database.query("SELECT count(*) FROM leads WHERE id LIKE 'x%%'")[0][0])
+
+
+@pytest.mark.parametrize("kills", [6, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_at_any_moment(leadconnector: Prepared, env: dict[str, str], kills: int) -> None:
+    before = leads(leadconnector)
+    assert 0 < before < ROWS
+    rng = random.Random(kills)
+    for _ in range(kills):
+        process = start("restore", "--yes", env=env)
+        time.sleep(rng.uniform(0.2, 2.5))
+        process.kill()
+        process.communicate()
+        assert leads(leadconnector) in {before, ROWS}
+    done = run("restore", "--yes", env=env)
+    assert done.returncode == 0, done.stderr
+    assert leads(leadconnector) == ROWS
+    assert not [
+        name for name in left_by_restores(leadconnector) if name.startswith("leadctl_restore")
+    ]
+
+
+def test_two_at_once(leadconnector: Prepared, env: dict[str, str]) -> None:
+    processes = [start("restore", "--yes", env=env) for _ in range(2)]
+    for process in processes:
+        process.communicate(timeout=60)
+    codes = sorted(process.returncode for process in processes)
+    assert codes in ([0, 6], [0, 0])
+    assert leads(leadconnector) == ROWS
+
+
+def test_an_application_that_connects_again_and_again(
+    leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def application() -> None:
+        while not stop.is_set():
+            try:
+                with leadconnector.server.connect(leadconnector.name) as connection:
+                    for _ in range(50):
+                        row = connection.execute("SELECT count(*) FROM leads").fetchone()
+                        answers.append(row[0] if row else -1)
+            except psycopg.Error:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=application) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        done = run("restore", "--yes", env=env)
+    finally:
+        time.sleep(0.3)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    assert len(set(answers)) == 2  # as it was, or as it is; never half
+    assert answers[-1] == max(answers)
+
+
+def test_a_migration_keeps_its_lock(leadconnector: Prepared, env: dict[str, str]) -> None:
+    from leadctl.db.lock import schema_lock
+
+    before = leads(leadconnector)
+    with schema_lock(leadconnector.target(), "migrate", 5, lambda _: None):
+        done = run("restore", "--yes", "--lock-wait", "0.5s", env=env)
+    assert done.returncode == 6, done.stderr
+    assert leads(leadconnector) == before
+
+
+def test_interrupted_leaves_nothing(leadconnector: Prepared, env: dict[str, str]) -> None:
+    for sent, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = start("restore", "--yes", env=env)
+        time.sleep(0.9)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=30)
+        if process.returncode:  # else it was faster
+            assert process.returncode == code, err
+            assert not [
+                n for n in left_by_restores(leadconnector) if n.startswith("leadctl_restore")
+            ]

@@ -1,0 +1,120 @@
+"""Backups with few privileges, from a standby, of much, and with the programs that are there."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leadctl.db import binaries
+from leadctl.db.binaries import Binaries, dump_programs
+from leadctl.errors import MissingClient
+from tests.backups import key_pair
+from tests.conftest import KEY, Prepared
+from tests.faults.test_backup import fill
+from tests.postgres import PASSWORD, RunningServer
+from tests.processes import run, start
+
+MEMORY_MAX_KIB = 150 * 1024
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    recipient, identity = key_pair(tmp_path)
+    return {
+        "BACKUP_DIR": str(tmp_path / "backups"),
+        "BACKUP_RECIPIENTS": recipient,
+        "BACKUP_IDENTITY_FILE": str(identity),
+        "ENCRYPTION_KEY": KEY,
+    }
+
+
+@pytest.fixture
+def reader(leadconnector: Prepared) -> Iterator[str]:
+    """The URL of a role that may read everything, and nothing else."""
+    name = f"reader_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
+    yield leadconnector.url.replace("//postgres:", f"//{name}:")
+    leadconnector.query(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_a_role_that_may_only_read(reader: str, env: dict[str, str]) -> None:
+    done = run("backup", "-o", "json", env=env | {"DATABASE_URL": reader})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] > 0
+    assert run("backup", "verify", "latest", env=env).returncode == 0
+    refused = run("backup", "verify", "latest", "--restore", env=env | {"DATABASE_URL": reader})
+    assert (refused.returncode, "CREATEDB" in refused.stderr) == (4, True)
+
+
+def test_rows_that_are_hidden_from_the_role_stop_the_backup(
+    leadconnector: Prepared, reader: str, env: dict[str, str]
+) -> None:
+    leadconnector.query("ALTER TABLE leads ENABLE ROW LEVEL SECURITY")
+    done = run("backup", env=env | {"DATABASE_URL": reader})
+    assert done.returncode == 4, done.stderr
+    assert "leads" in done.stderr
+    assert not list(Path(env["BACKUP_DIR"]).glob("2*"))
+
+
+def test_from_a_standby(env: dict[str, str]) -> None:
+    server = RunningServer(18, hot_standby="on")
+    try:
+        with server.info.connect() as connection:
+            connection.execute("CREATE TABLE things AS SELECT generate_series(1, 1000) n")
+            connection.execute("CREATE UNLOGGED TABLE volatile (n int)")
+        server.shut_down()
+        (server._data / "standby.signal").touch()
+        server.launch()
+        url = server.info.url("postgres")
+        done = run("backup", "-o", "json", env=env | {"DATABASE_URL": url})
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["rows"] == 1000
+        assert run("backup", "verify", "latest", env=env).returncode == 0
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_database(
+    leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    fill(leadconnector, 1_500_000)
+    env["DATABASE_URL"] = leadconnector.url
+    peaks = {}
+    for arguments in (["backup"], ["backup", "verify", "latest"], ["restore", "--yes"]):
+        with start(*arguments, env=env) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0, process.communicate()
+        peaks[" ".join(arguments)] = used.ru_maxrss
+    assert max(peaks.values()) < MEMORY_MAX_KIB, peaks
+    with leadconnector.server.connect() as connection:
+        for (name,) in connection.execute(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{leadconnector.name}_b%",)
+        ).fetchall():
+            leadconnector.server.drop(name)
+
+
+def test_which_programs_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [Binaries(Path(f"/{m}.{n}"), m, n) for m, n in ((18, 6), (17, 2), (17, 10), (15, 18))]
+    monkeypatch.setattr(binaries, "_wheel", lambda: known[0])
+    monkeypatch.setattr(binaries, "_system", lambda _: known[1:])
+
+    def taken(at_least: int, preferred: int) -> str:
+        found = dump_programs(at_least, preferred)
+        return f"{found.major}.{found.minor}"
+
+    assert [taken(m, m) for m in (15, 16, 17, 18)] == ["15.18", "17.10", "17.10", "18.6"]
+    assert taken(15, 19) == "18.6"
+    with pytest.raises(MissingClient, match=r"PostgreSQL 19 or newer.*15\.18"):
+        dump_programs(19, 19)
+
+
+def test_a_connection_string_without_a_password_says_so(
+    leadconnector: Prepared, env: dict[str, str]
+) -> None:
+    url = leadconnector.url.replace(":" + PASSWORD.replace(" ", "%20"), "")
+    done = run("backup", env=env | {"DATABASE_URL": url})
+    assert (done.returncode, "password" in done.stderr) == (4, True)

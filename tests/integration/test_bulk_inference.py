@@ -1,0 +1,200 @@
+"""Bulk seed of models that nobody wrote a factory for."""
+
+import sys
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.synthetic.calendar import Calendar
+from leadctl.crypto import Key, Keyring
+from leadctl.db.target import resolve
+from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
+from leadctl.operations.bulk.load import BulkResult, bulk_seed
+from leadctl.operations.bulk.plan import BulkOptions
+from leadctl.operations.guard import Consent
+from leadctl.operations.migrate.limits import Limits
+from leadctl.settings import load_settings
+from tests.conftest import KEY
+from tests.postgres import Server
+
+HEAD = """
+import enum, uuid
+import sqlalchemy as sa
+from sqlalchemy import (ARRAY, BigInteger, Boolean, CheckConstraint, Column, Computed, Date,
+    DateTime, Enum, Float, ForeignKey, ForeignKeyConstraint, Identity, Index, Integer, Interval,
+    JSON, LargeBinary, MetaData, Numeric, SmallInteger, String, Table, Text, Time,
+    UniqueConstraint, Uuid, text)
+from sqlalchemy.dialects.postgresql import (BIT, BYTEA, CIDR, INET, INT4RANGE, JSONB, MACADDR,
+    TSTZRANGE, TSVECTOR)
+from leadctl.apps.synthetic.makers import Pick, Unique
+from leadctl.apps.synthetic.shapes import Factory, Shape
+from leadctl.models import EncryptedJSON, EncryptedText
+metadata = MetaData()
+def table(name, *items): return Table(name, metadata, *items)
+def id_(): return Column("id", Integer, primary_key=True)
+"""
+
+TYPES = """
+table("things", Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("small", SmallInteger, nullable=False), Column("big", BigInteger, nullable=False),
+    Column("ratio", Float, nullable=False), Column("price", Numeric(6, 2), nullable=False),
+    Column("tiny", Numeric(2, 2), nullable=False), Column("any", Numeric, nullable=False),
+    Column("short", String(3), nullable=False), Column("code", String(12), unique=True),
+    Column("letter", String(6), unique=True), Column("email", String(255), unique=True),
+    Column("flag", Boolean, nullable=False), Column("born", Date, nullable=False),
+    Column("at", DateTime, nullable=False), Column("clock", Time, nullable=False),
+    Column("lasts", Interval, nullable=False), Column("token", Uuid, nullable=False),
+    Column("data", JSON, nullable=False), Column("blob", LargeBinary, nullable=False),
+    Column("kind", Enum("a", "b", name="kind"), nullable=False),
+    Column("kinds", ARRAY(Enum("a", "b", name="kind")), nullable=False),
+    Column("words", ARRAY(Text), nullable=False), Column("counts", ARRAY(Integer), nullable=False),
+    Column("ip", INET, nullable=False), Column("net", CIDR, nullable=False),
+    Column("mac", MACADDR, nullable=False), Column("bits", BIT(5), nullable=False),
+    Column("numbers", INT4RANGE, nullable=False), Column("during", TSTZRANGE),
+    Column("search", TSVECTOR, nullable=False), Column("raw", BYTEA, nullable=False),
+    Column("twice", Integer, Computed("small * 2", persisted=True)), Column("made", DateTime(timezone=True),
+    server_default=text("now()"), nullable=False), Column("gone_deleted_at", DateTime),
+    Column("Mixed Case", Text, nullable=False),
+    Column("secret", EncryptedText(context="t.secret"), nullable=False),
+    Column("secrets", EncryptedJSON(context="t.secrets"), nullable=False))
+"""
+
+CHECKS = """
+table("goods", id_(), Column("stars", Integer, CheckConstraint("stars BETWEEN 1 AND 5"), nullable=False),
+    Column("size", String(9), CheckConstraint("size IN ('s', 'm', 'it''s')"), nullable=False),
+    Column("price", Numeric(10, 2), CheckConstraint("price > 0 AND price < 20"), nullable=False),
+    Column("items", JSONB, CheckConstraint("jsonb_typeof(items) = 'array'"), nullable=False),
+    Column("phone", Text, CheckConstraint("phone ~ '^\\\\+[1-9][0-9]{6,14}$'"), nullable=False),
+    Column("starts_at", DateTime, nullable=False), Column("ends_at", DateTime),
+    Column("name", Text, CheckConstraint("char_length(name) <= 7"), nullable=False),
+    CheckConstraint("ends_at >= starts_at"))
+"""
+
+KEYS = """
+table("people", id_(), Column("boss_id", ForeignKey("people.id")),
+    Column("mentor_id", ForeignKey("people.id"), nullable=False),
+    Column("handle", Text, nullable=False))
+table("tags", Column("name", String(30), primary_key=True))
+table("likes", Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("tag", ForeignKey("tags.name"), primary_key=True))
+table("profiles", Column("person_id", ForeignKey("people.id"), primary_key=True), Column("bio", Text))
+table("seats", id_(), Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("kind", Enum("x", "y", "z", name="seat"), nullable=False),
+    Column("number", Integer, nullable=False),
+    UniqueConstraint("person_id", "kind"))
+table("visits", id_(), Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("number", Integer, nullable=False), UniqueConstraint("person_id", "number"))
+table("days", Column("day", Date, primary_key=True), Column("count", Integer))
+Index("people_handle", sa.func.lower(metadata.tables["people"].c.handle), unique=True)
+table("tenants", Column("id", Uuid, primary_key=True))
+table("docs", Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("id", Uuid, primary_key=True))
+table("pages", Column("tenant_id", Uuid, nullable=False), Column("id", Integer, primary_key=True),
+    Column("doc_id", Uuid, nullable=False), Column("other_id", Uuid),
+    ForeignKeyConstraint(["tenant_id", "doc_id"], ["docs.tenant_id", "docs.id"]),
+    ForeignKeyConstraint(["tenant_id", "other_id"], ["docs.tenant_id", "docs.id"]))
+"""
+
+
+@pytest.fixture
+def fill(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., BulkResult]:
+    def make(models: str, rows: int = 5000, *, factory: str | None = None) -> BulkResult:
+        module = f"models_{database}"
+        (tmp_path / f"{module}.py").write_text(HEAD + models)
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+        app = App(
+            name="own",
+            description="",
+            models=f"{module}:metadata",
+            migrations=tmp_path,
+            seed=None,
+            reports=None,
+            retention=None,
+            factory=factory and f"{module}:{factory}",
+            builtin=False,
+            root=tmp_path,
+        )
+        engine = create_engine(server.url(database).replace("postgresql", "postgresql+psycopg"))
+        load_metadata(app).create_all(engine)
+        engine.dispose()
+        settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
+        return bulk_seed(
+            resolve(settings, app="own"),
+            app,
+            Keyring([Key.from_hex("test", KEY)]),
+            BulkOptions(rows, 0, {}, Calendar(date(2026, 1, 1), 90)),
+            Consent(),
+            limits=Limits(5, 5),
+            narrate=lambda _: None,
+            progress=lambda *_: None,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("models", [TYPES, CHECKS, KEYS], ids=["types", "checks", "keys"])
+def test_rows_of_unknown_models(fill: Callable[..., BulkResult], models: str) -> None:
+    assert fill(models).rows == 5000
+
+
+def test_twice(fill: Callable[..., BulkResult]) -> None:
+    assert fill(TYPES).series == 0
+    assert fill(TYPES, 200).series == 1
+
+
+def test_a_circle_is_broken_where_it_may_be_empty(fill: Callable[..., BulkResult]) -> None:
+    models = """
+table("a", id_(), Column("b_id", ForeignKey("b.id", use_alter=True, name="fk_a_b")))
+table("b", id_(), Column("a_id", ForeignKey("a.id"), nullable=False))
+"""
+    assert fill(models, 300).rows == 300
+
+
+@pytest.mark.parametrize(
+    ("models", "error", "named"),
+    [
+        (
+            "class Point(sa.types.UserDefinedType):\n"
+            "    def get_col_spec(self, **_): return 'point'\n"
+            'table("t", id_(), Column("where", Point, nullable=False))',
+            CannotInfer,
+            "t.where",
+        ),
+        (
+            'table("t", id_(), Column("odd", Integer, CheckConstraint("odd % 1000 = 999"),'
+            " nullable=False))",
+            SeedFailed,
+            "refuses a row of t",
+        ),
+    ],
+)
+def test_what_cannot_be_known_is_named(
+    fill: Callable[..., BulkResult], models: str, error: type[LeadctlError], named: str
+) -> None:
+    with pytest.raises(error, match=named) as caught:
+        fill(models, 100)
+    assert "factory" in caught.value.hint
+
+
+def test_a_factory_of_ones_own(
+    fill: Callable[..., BulkResult], server: Server, database: str
+) -> None:
+    models = """
+def odd(chunk): return [row * 1000 + 999 for row in chunk.rows]
+table("t", id_(), Column("odd", Integer, CheckConstraint("odd % 1000 = 999"), nullable=False),
+    Column("state", Text, server_default="new", nullable=False))
+table("skipped", id_())
+FACTORY = Factory((Shape("t", 1, {"odd": odd, "state": None}), Shape("skipped", 0)))
+"""
+    assert fill(models, 100, factory="FACTORY").rows == 100
+    with server.connect(database) as connection:
+        row = connection.execute(
+            "SELECT count(*), min(state), max(state), (SELECT count(*) FROM skipped) FROM t"
+        ).fetchone()
+    assert row == (100, "new", "new", 0)

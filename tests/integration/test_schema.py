@@ -1,0 +1,254 @@
+"""Schemas of models and live databases: shown, drawn, checked, dumped."""
+
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadctl.apps.registry import find_app
+from leadctl.db.binaries import client_program
+from leadctl.db.catalog import compare, read_catalog
+from leadctl.db.connect import connect
+from leadctl.db.target import resolve
+from leadctl.operations.schema.definition import (
+    Column,
+    Constraint,
+    ForeignKey,
+    Index,
+    Schema,
+    Table,
+)
+from leadctl.operations.schema.read import Models, read
+from leadctl.operations.schema.validate import validate
+from leadctl.render.diagram.layout import Layout, lay_out, text_width
+from leadctl.render.diagram.svg import diagram as draw
+from leadctl.settings import load_settings
+from tests.conftest import Cli, Prepared
+from tests.postgres import Server
+
+APPS = ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"]
+DIAGRAMS = Path(__file__).parents[2] / "docs" / "diagrams"
+
+
+def models(app: str) -> Schema:
+    return read(Models(find_app(load_settings({"app": app}, environ={})), "public"))
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_models_and_database_describe_the_same(
+    app: str, prepared: Callable[[str], Prepared]
+) -> None:
+    described, live = models(app), read(prepared(app).target(app=app))
+    assert [table.name for table in described.tables] == [table.name for table in live.tables]
+    for one, other in zip(described.tables, live.tables, strict=True):
+        types = [(c.name, _plain(c.type), c.nullable) for c in one.columns]
+        assert types == [(c.name, _plain(c.type), c.nullable) for c in other.columns]
+        assert one.primary_key == other.primary_key
+        assert {key.name for key in one.foreign_keys} == {key.name for key in other.foreign_keys}
+        assert {(u.name, u.columns) for u in one.uniques} == {
+            (u.name, u.columns) for u in other.uniques
+        }
+        assert {i.name for i in one.indexes} <= {i.name for i in other.indexes}
+    assert described.enums == live.enums
+
+
+def _plain(name: str) -> str:
+    return {"float": "double precision"}.get(name, name)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_apps_are_valid(app: str, prepared: Callable[[str], Prepared]) -> None:
+    assert validate(models(app)).ok
+    assert validate(read(prepared(app).target(app=app))).ok
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_the_diagrams_in_the_documents_are_those_of_the_models(app: str) -> None:
+    assert (DIAGRAMS / f"{app}.svg").read_text() == draw(models(app)) + "\n"
+
+
+def check_layout(layout: Layout) -> None:
+    """Boxes do not overlap and lie within; lines run along right angles and through no box."""
+    for one, other in combinations(layout.boxes, 2):
+        apart = (
+            one.x + one.width <= other.x
+            or other.x + other.width <= one.x
+            or one.y + one.height <= other.y
+            or other.y + other.height <= one.y
+        )
+        assert apart, (one.name, other.name)
+    for box in layout.boxes:
+        assert box.x >= 0
+        assert box.y >= 0
+        assert box.x + box.width <= layout.width
+        assert box.y + box.height <= layout.height
+        assert text_width(box.name) <= box.width or "…" in box.name or len(box.name) > 36
+    for route in layout.routes:
+        for (x1, y1), (x2, y2) in pairwise(route.points):
+            assert x1 == x2 or y1 == y2
+            assert 0 <= x2 <= layout.width
+            assert 0 <= y2 <= layout.height
+            for box in layout.boxes:
+                through = (
+                    max(x1, x2) > box.x
+                    and min(x1, x2) < box.x + box.width
+                    and max(y1, y2) > box.y
+                    and min(y1, y2) < box.y + box.height
+                )
+                assert not through, (box.name, route)
+    verticals = [
+        (x1, min(y1, y2), max(y1, y2), route.bundle)
+        for route in layout.routes
+        for (x1, y1), (x2, y2) in pairwise(route.points)
+        if x1 == x2 and y1 != y2
+    ]
+    for (x, low, high, bundle), (u, begin, end, other_bundle) in combinations(verticals, 2):
+        if bundle != other_bundle and x == u:
+            assert high < begin or end < low
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_diagrams_of_the_apps_are_legible(app: str) -> None:
+    schema = models(app)
+    layout = lay_out(schema)
+    check_layout(layout)
+    assert {box.name for box in layout.boxes} == {table.name for table in schema.tables}
+    assert len(layout.routes) == sum(len(table.foreign_keys) for table in schema.tables)
+    picture = ElementTree.fromstring(draw(schema))
+    assert picture.tag.endswith("svg")
+
+
+@st.composite
+def schemas(draw_: st.DrawFn) -> Schema:
+    count = draw_(st.integers(0, 12))
+    names = [f"t{i}" for i in range(count)]
+    tables = []
+    for name in names:
+        width = draw_(st.integers(0, 6))
+        columns = tuple(Column(f"c{i}", "text", nullable=True) for i in range(width))
+        others = draw_(st.lists(st.sampled_from(names), max_size=4)) if width else []
+        keys = tuple(
+            ForeignKey(f"fk{i}", (f"c{i % width}",), other, ("c0",))
+            for i, other in enumerate(others)
+        )
+        tables.append(Table(name, "table", columns, foreign_keys=keys))
+    return Schema("test", "public", tuple(tables), ())
+
+
+@settings(deadline=None, max_examples=150)
+@given(schemas())
+def test_any_schema_has_a_legible_diagram(schema: Schema) -> None:
+    layout = lay_out(schema)
+    check_layout(layout)
+    assert len(layout.boxes) == len(schema.tables)
+    assert lay_out(schema) == layout
+    ElementTree.fromstring(draw(schema))
+
+
+def test_every_rule_finds_what_breaks_it() -> None:
+    long = "x" * 64
+    parent = Table("parent", "table", (Column("id", "bigint", nullable=False),), ("id",))
+    broken = Table(
+        "Broken",
+        "table",
+        (
+            Column("parent_id", "integer", nullable=True),
+            Column("at", "timestamp without time zone", nullable=True),
+            Column("data", "json", nullable=True),
+            Column("code", "character(3)", nullable=True),
+            Column(long, "character varying(9)", nullable=True),
+        ),
+        foreign_keys=(ForeignKey("fk", ("parent_id",), "parent", ("id",)),),
+        indexes=(Index("one", ("at",)), Index("two", ("at", "data"))),
+        uniques=(Constraint("uq", ("data",)),),
+    )
+    result = validate(Schema("test", "public", (parent, broken), ()))
+    assert not result.ok
+    assert [(f.severity, f.rule, f.object) for f in result.findings] == [
+        ("error", "fk-index", "Broken.parent_id"),
+        ("error", "fk-type", "Broken.parent_id"),
+        ("error", "names", f"Broken.{long}"),
+        ("error", "primary-key", "Broken"),
+        ("error", "time-zone", "Broken.at"),
+        ("warning", "char", "Broken.code"),
+        ("warning", "duplicate-index", "Broken.one"),
+        ("warning", "json", "Broken.data"),
+        ("warning", "names", "Broken"),
+    ]
+
+
+def test_validate_ends_with_one_for_errors(server: Server, database: str, cli: Cli) -> None:
+    url = server.url(database)
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE bad (at timestamp)")
+    outcome = cli("schema", "validate", "--database", "-o", "json", url=url)
+    assert outcome.code == 1
+    assert {finding["rule"] for finding in outcome.json["findings"]} == {"primary-key", "time-zone"}
+    assert cli("schema", "validate", url="postgresql://nowhere.invalid/x").code == 0
+
+
+def load(server: Server, database: str, text: str) -> None:
+    done = subprocess.run(
+        [client_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", "-", server.url(database)],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("source", ["database", "models"])
+def test_a_dump_makes_the_schema_again(
+    app: str,
+    source: str,
+    prepared: Callable[[str], Prepared],
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    original = prepared(app)
+    flags = ["--models"] if source == "models" else []
+    dumped = cli("schema", "dump", "--app", app, *flags, url=original.url)
+    assert dumped.code == 0, dumped.err
+    load(server, database, dumped.out)
+    again = resolve(load_settings({}, environ={"DATABASE_URL": server.url(database)}), app=app)
+    with connect(original.target(app=app)) as one, connect(again) as other:
+        before, after = read_catalog(one, "public"), read_catalog(other, "public")
+    if source == "database":
+        assert compare(before, after) == []
+    else:
+        assert before.names("table") == after.names("table")
+        assert before.names("enum") == after.names("enum")
+    assert cli("schema", "dump", "--app", app, *flags, url=original.url).out == dumped.out
+    if source == "database":
+        assert cli("schema", "dump", "--app", app, url=server.url(database)).out == dumped.out
+
+
+def test_a_dump_keeps_what_looks_like_settings(server: Server, database: str, cli: Cli) -> None:
+    body = "\nBEGIN\n-- a comment\nUPDATE t\nSET x = 1;\n\n\n\nEND\n"
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE t (x int)")
+        connection.execute(f"CREATE PROCEDURE p() LANGUAGE plpgsql AS $${body}$$")
+    text = cli("schema", "dump", url=server.url(database)).out
+    assert "-- a comment" in text
+    assert "SET x = 1;" in text
+    assert not re.search(r"restrict|Dumped|PostgreSQL \d", text)
+
+
+def test_an_unknown_table_has_a_hint(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("schema", "show", "lead", url=leadconnector.url)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "Did you mean leads?" in outcome.err
+
+
+def test_models_need_no_database(cli: Cli) -> None:
+    for command in (["show"], ["show", "leads"], ["diagram"], ["diagram", "-o", "svg"], ["dump"]):
+        assert cli("schema", *command, "--models").code == 0

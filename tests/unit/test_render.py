@@ -1,0 +1,68 @@
+"""Writers: what a pipe gets is what a terminal gets, without its width and colour."""
+
+import csv
+import io
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadctl.render import csv as csv_writer
+from leadctl.render import plain, terminal
+from leadctl.render.blocks import Cell, Column, Grid, Line, Pairs
+from leadctl.render.chart import bar, sparkline
+
+TEXT = st.text(st.characters(codec="latin-1", min_codepoint=32), max_size=12).map(str.strip)
+TITLE = st.text("abc ä", min_size=1, max_size=12).map(str.strip).filter(bool)
+VALUES = st.one_of(TEXT, st.integers(-(10**6), 10**6), st.none(), st.booleans(), TEXT.map(Cell))
+BLOCKS = st.lists(
+    st.one_of(
+        TEXT.map(Line),
+        st.integers(1, 4).flatmap(
+            lambda n: st.builds(
+                Grid,
+                st.lists(st.builds(Column, TITLE, st.booleans()), min_size=n, max_size=n),
+                st.lists(st.lists(VALUES, min_size=n, max_size=n), max_size=4),
+            )
+        ),
+        st.lists(st.tuples(TITLE, VALUES), min_size=1, max_size=4).map(Pairs),
+    ),
+    max_size=4,
+)
+
+
+@given(BLOCKS)
+def test_plain_is_what_a_wide_terminal_shows(blocks: list[object]) -> None:
+    rich = terminal.render(blocks, width=10_000, color=False)  # type: ignore[arg-type]
+    wide = "".join(f"{line.rstrip()}\n" for line in rich.split("\n")[:-1])
+    assert plain.render(blocks) == wide  # type: ignore[arg-type]
+
+
+def test_plain_knows_wide_characters_and_lines() -> None:
+    grid = Grid(["a", Column("n", numbers=True)], [("日本", 1), ("two\nlines", 22)])
+    rich = terminal.render([grid], width=100, color=False)
+    assert plain.render([grid]) == "".join(f"{x.rstrip()}\n" for x in rich.splitlines())
+
+
+def test_bars() -> None:
+    assert bar(10, 10, 4) == "████"
+    assert bar(5, 10, 4) == "██"
+    assert bar(1, 10_000, 4) == "▏"
+    assert bar(0, 10) == bar(1, 0) == ""
+    assert bar(20, 10, 4) == "████"
+
+
+def test_sparklines() -> None:
+    assert sparkline([0, 1, 2, 7]) == "▁▂▃█"
+    assert sparkline([]) == ""
+    assert sparkline([0, 0]) == "▁▁"
+    assert len(sparkline(list(range(365)))) == 60
+
+
+def test_csv() -> None:
+    moment = datetime(2026, 1, 31, tzinfo=UTC)
+    rows = [{"a": 'x,"y"', "b": None, "c": True, "d": moment, "e": {"k": [1]}}]
+    (header, row) = csv.reader(io.StringIO(csv_writer.dumps(rows)))
+    assert header == ["a", "b", "c", "d", "e"]
+    assert row == ['x,"y"', "", "true", "2026-01-31T00:00:00Z", '{"k": [1]}']
+    assert csv_writer.dumps([]) == ""
