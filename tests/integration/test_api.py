@@ -27,7 +27,7 @@ def test_from_an_empty_database_to_a_healthy_one(
     assert db.seed().inserted == 0
     assert db.health().status == "ok"
     assert {table.name for table in db.stats(exact=True).tables} >= {"users", "leads"}
-    assert db.report("leads").name == "leads"
+    assert db.report("leads").rows
     assert db.keys().ok
     assert db.export("pages", tmp_path / "pages.yaml").masked == ("access_token",)
     assert [run.command for run in db.history().runs][-1] == "migrate"
