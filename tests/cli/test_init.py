@@ -137,7 +137,7 @@ def test_a_project_from_nothing_to_a_migrated_database(
     assert done.code == 0, done.err
     again = cli("migrate", "new", "-m", "again", url=url)
     assert again.out.startswith("Nothing to write"), again.out
-    assert cli("health-check", url=url).code == 0
+    assert cli("migrate", "status", url=url).code == 0
     settings = load_settings({"url": url})
     target = resolve(settings, app="cats")
     fresh = server.create()

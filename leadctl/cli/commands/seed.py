@@ -89,7 +89,7 @@ def seed(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    r"""Insert the app's fixtures and bring in its changed seed files, or make synthetic rows.
+    r"""Insert the app's fixtures and seed files, or synthetic rows.
 
     A fixture's row that is there stays as it is; a seed file's is made as the file has it.
     Synthetic rows come all or not at all; a protected database wants its name by --confirm.
