@@ -35,6 +35,7 @@ from sqlalchemy.types import NullType, TypeEngine
 from leadctl.operations.init.guesses import snake_case
 
 LINE_MAX = 100
+_NAME_MAX = 63
 _RESERVED = frozenset({"metadata", "registry"})
 _BIND = re.compile(r"(?<![:\w\\]):(?=\w)")
 _PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
@@ -201,10 +202,21 @@ def default_text(column: Column[Any]) -> str:
     return str(getattr(default.arg, "text", default.arg))
 
 
+def sequence_name(table: str, column: str) -> str:
+    """Return what PostgreSQL calls the sequence of a `serial`: the longer part is cut to fit.
+
+    As makeObjectName() in src/backend/commands/indexcmds.c does, for names of ASCII.
+    """
+    one, other = len(table), len(column)
+    while one + other > _NAME_MAX - len("__seq"):
+        one, other = (one - 1, other) if one > other else (one, other - 1)
+    return f"{table[:one]}_{column[:other]}_seq"
+
+
 def is_serial(column: Column[Any]) -> bool:
     """Whether a column is what SQLAlchemy makes of an integer key: a `serial`."""
     table = column.table
-    name = f"{table.name}_{column.name}_seq"
+    name = sequence_name(table.name, column.name)
     alone = list(table.primary_key.columns) == [column]
     quoted = {f"nextval('{name}'::regclass)", f"nextval('\"{name}\"'::regclass)"}
     return alone and isinstance(column.type, Integer) and default_text(column) in quoted

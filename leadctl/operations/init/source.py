@@ -29,6 +29,7 @@ from leadctl.operations.init.columns import (
     foreign_key_options,
     is_serial,
     literal,
+    sequence_name,
     type_expression,
 )
 from leadctl.operations.init.ddl import bare, split
@@ -266,7 +267,7 @@ class Source:
 def needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
     """Return the sequences that no model makes by itself."""
     made = {
-        f"{table.name}_{column.name}_seq"
+        sequence_name(table.name, column.name)
         for table in tables
         for column in table.columns
         if is_serial(column)
