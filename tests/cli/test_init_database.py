@@ -41,7 +41,7 @@ def load(
         with server.connect(made[-1]) as connection:
             for extension in re.findall(r"CREATE EXTENSION (\w+)", text):
                 if not connection.execute(
-                    "SELECT FROM pg_available_extensions WHERE name = %s", (extension,)
+                    "SELECT 1 FROM pg_available_extensions WHERE name = %s", (extension,)
                 ).fetchone():
                     pytest.skip(f"this server has no {extension}")
             connection.execute(text)
