@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 XDIST ?= 2
+ON_SERVERS ?= tests/integration/test_queries.py tests/integration/test_effects.py \
+	tests/integration/test_models.py tests/integration/test_pooler.py tests/cli/test_migrate.py \
+	tests/cli/test_health.py tests/cli/test_reset.py tests/cli/test_stats.py
 
 .PHONY: help
 help: ## Show this help
@@ -22,11 +25,16 @@ demo: .venv/.demo ## Set up everything and run leadctl on the embedded PostgreSQ
 test: .venv/.test ## Run the tests that take under about five minutes
 	$(BIN)/pytest -n $(XDIST) -m "not slow"
 
-.PHONY: test-all
-test-all: test .venv/.matrix ## Run all tests, and all but the slow ones on every supported server
-	$(BIN)/pytest -n $(XDIST) -m slow
+.PHONY: test-servers
+test-servers: .venv/.matrix ## Run what depends on the server on PostgreSQL 15, 16 and 17
 	for major in 15 16 17; do \
-		LEADCTL_TEST_POSTGRES=$$major $(BIN)/pytest -n $(XDIST) -m "not slow" || exit 1; done
+		LEADCTL_TEST_POSTGRES=$$major $(BIN)/pytest -n $(XDIST) -m "not slow" $(ON_SERVERS) \
+		|| exit 1; done
+
+.PHONY: test-all
+test-all: test ## Run all tests, the slow ones too, and everything on every supported server
+	$(BIN)/pytest -n $(XDIST) -m slow
+	$(MAKE) test-servers ON_SERVERS=tests
 
 .PHONY: check
 check: .venv/.check ## Check format, lint, types and the import contract

@@ -34,4 +34,8 @@ def __getattr__(name: str) -> Any:
         from leadctl.errors import LeadctlError
 
         return LeadctlError
+    if name == "fill":
+        from leadctl.operations.migrate.backfill import fill
+
+        return fill
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

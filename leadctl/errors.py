@@ -362,6 +362,10 @@ class HookFailed(OperationFailed):
     """A command that follows a backup failed; the backup itself is whole."""
 
 
+class Irreversible(Refused):
+    """A revision cannot be undone."""
+
+
 class NewerState(Refused):
     """The schema `leadctl` was written by a newer leadctl."""
 

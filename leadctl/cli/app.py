@@ -15,6 +15,9 @@ from leadctl.cli.commands import (
     inspect,
     keys,
     migrate,
+    migrate_compare,
+    migrate_down,
+    migrate_write,
     partition,
     reset,
     restore,
@@ -58,6 +61,12 @@ def root(
 
 _SCHEMA, _ROWS, _BACKUPS, _STATE, _SETUP = "Schema", "Rows", "Backups", "State", "Setup"
 
+migrate.group.leaf("new")(migrate_write.new)
+migrate.group.leaf("dev")(migrate_write.dev)
+migrate.group.leaf("down")(migrate_down.down)
+migrate.group.leaf("check")(migrate_compare.check)
+migrate.group.leaf("drift")(migrate_compare.drift)
+migrate.group.leaf("diff")(migrate_compare.diff)
 app.add_typer(migrate.group, rich_help_panel=_SCHEMA)
 app.leaf("partition", _SCHEMA)(partition.partition)
 app.leaf("reset", _SCHEMA)(reset.reset)

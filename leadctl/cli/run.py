@@ -182,6 +182,8 @@ def command(
             function(run, **values)
 
         signature = _signature(function, flags)
+        # A docstring cannot hold the character by which Click leaves lines as they are.
+        wrapper.__doc__ = (function.__doc__ or "").replace("\\b\n", "\b\n")
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
         wrapper.__annotations__ = {
             name: parameter.annotation for name, parameter in signature.parameters.items()

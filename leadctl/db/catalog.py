@@ -1,8 +1,9 @@
 """Reading a schema's definition from the catalog, and saying how two definitions differ.
 
-Alembic's autogenerate writes operations; this decides what differs.
+This alone decides what differs, whoever asks: check, drift, diff, new, push and the tests.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -16,6 +17,10 @@ from leadctl.db.state import VERSION_TABLE
 _QUERIES = beside(__file__, "catalog.sql")
 _OWN = ("table", "view", "enum", "domain", "type", "sequence", "function")
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
+
+_PLACE = "position"
+"""Where a column stands: what a table is written by, but nothing that tables differ in."""
+_PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 
 Attributes = Mapping[str, Any]
 
@@ -43,6 +48,14 @@ class Difference:
     change: str
     before: Attributes | None = None
     after: Attributes | None = None
+
+    @property
+    def attributes(self) -> list[str]:
+        """What a changed object differs in."""
+        old, new = definition(self.before) or {}, definition(self.after) or {}
+        if self.change != "changed":
+            return []
+        return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def read_names(
@@ -92,10 +105,30 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
     differences = [
         Difference(key, _change(old, new), old, new)
         for key in keys
-        if (old := before.objects.get(key)) != (new := after.objects.get(key))
+        if definition(old := before.objects.get(key)) != definition(new := after.objects.get(key))
     ]
     whole = {d.object.removeprefix("table ") for d in differences if _is_whole_table(d)}
     return [d for d in differences if not (_table_of(d) in whole and not _is_whole_table(d))]
+
+
+def definition(attributes: Attributes | None) -> Attributes | None:
+    """Return what defines an object, without what two equal ones may differ in."""
+    if attributes is None:
+        return None
+    return {name: value for name, value in attributes.items() if name != _PLACE}
+
+
+def owner(key: str, attributes: Attributes) -> str | None:
+    """Return the table or view that an object is a part of, as the server quotes its name."""
+    kind, _, name = key.partition(" ")
+    if kind in {"column", "constraint", "trigger", "policy"}:
+        return split_name(name)[0]
+    return str(attributes["table"]) if kind in {"index", "statistics"} else None
+
+
+def split_name(name: str) -> list[str]:
+    """Return the parts of `table.column`, each quoted as it was."""
+    return _PART.findall(name)
 
 
 def _change(old: Attributes | None, new: Attributes | None) -> str:
@@ -109,10 +142,4 @@ def _is_whole_table(difference: Difference) -> bool:
 
 
 def _table_of(difference: Difference) -> str | None:
-    kind, _, name = difference.object.partition(" ")
-    if kind in {"column", "constraint", "trigger", "policy"}:
-        return name.partition(".")[0]
-    if kind == "index":
-        attributes = difference.before or difference.after or {}
-        return str(attributes["table"])
-    return None
+    return owner(difference.object, difference.before or difference.after or {})

@@ -14,7 +14,7 @@ SELECT quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
     'partition_bound', pg_get_expr(c.relpartbound, c.oid),
     'inherits', (SELECT jsonb_agg(i.inhparent::regclass::text ORDER BY i.inhseqno)
                  FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition),
-    'row_security', CASE WHEN c.relforcerowsecurity THEN 'forced'
+    'row_security', CASE WHEN c.relrowsecurity AND c.relforcerowsecurity THEN 'forced'
                          WHEN c.relrowsecurity THEN 'enabled' END,
     'options', to_jsonb(c.reloptions),
     'comment', obj_description(c.oid, 'pg_class'))) AS attributes
@@ -25,7 +25,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
                   AND d.objid = c.oid AND d.deptype = 'e')
 
 -- name: column
--- what: Which columns do the tables have?
+-- what: Which columns do the tables have?  What a partition or child inherits is its parent's.
 -- versions: 15-
 SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
@@ -34,11 +34,21 @@ SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_null
     'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'virtual', CASE WHEN a.attgenerated = 'v' THEN true END,
     'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
-    'collation', (SELECT l.collname FROM pg_collation l JOIN pg_type t ON t.oid = a.atttypid
+    'identity_options', (
+        SELECT nullif(concat_ws(' ',
+            CASE WHEN s.seqstart <> 1 THEN 'START WITH ' || s.seqstart END,
+            CASE WHEN s.seqincrement <> 1 THEN 'INCREMENT BY ' || s.seqincrement END,
+            CASE WHEN s.seqcache <> 1 THEN 'CACHE ' || s.seqcache END,
+            CASE WHEN s.seqcycle THEN 'CYCLE' END), '')
+        FROM pg_depend i JOIN pg_sequence s ON s.seqrelid = i.objid
+        WHERE a.attidentity <> '' AND i.classid = 'pg_class'::regclass AND i.deptype = 'i'
+          AND i.refclassid = 'pg_class'::regclass AND i.refobjid = c.oid AND i.refobjsubid = a.attnum),
+    'collation', (SELECT l.oid::regcollation::text FROM pg_collation l JOIN pg_type t ON t.oid = a.atttypid
                   WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation),
+    'position', a.attnum,
     'comment', col_description(c.oid, a.attnum)))
 FROM pg_class c
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attislocal
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
   AND c.relname <> ALL (%(ignore)s)
@@ -63,7 +73,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u',
 -- what: Which indexes are there beside those of constraints, and which of them are invalid?
 -- versions: 15-
 SELECT quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
-    'table', c.relname,
+    'table', quote_ident(c.relname),
     'definition', pg_get_indexdef(i.oid, 0, true),
     'invalid', CASE WHEN NOT (x.indisvalid AND x.indisready) THEN true END,
     'options', to_jsonb(i.reloptions),
@@ -96,7 +106,7 @@ SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(t.typbasetype, t.typtypmod),
     'nullable', NOT t.typnotnull,
     'default', t.typdefault,
-    'checks', (SELECT jsonb_object_agg(n.conname, pg_get_constraintdef(n.oid, true))
+    'checks', (SELECT jsonb_object_agg(quote_ident(n.conname), pg_get_constraintdef(n.oid, true))
                FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype = 'c'),
     'comment', obj_description(t.oid, 'pg_type')))
 FROM pg_type t
@@ -139,6 +149,9 @@ WHERE c.relnamespace = %(schema)s::regnamespace
 -- versions: 15-
 SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'materialized', CASE WHEN c.relkind = 'm' THEN true END,
+    'columns', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
+                                 ORDER BY a.attnum)
+                FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'definition', pg_get_viewdef(c.oid, true),
     'options', to_jsonb(c.reloptions),
     'comment', obj_description(c.oid, 'pg_class')))
@@ -148,23 +161,25 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
                   AND e.objid = c.oid AND e.deptype = 'e')
 
 -- name: function
--- what: Which functions and procedures are there?
+-- what: Which functions and procedures are there?  Their definition names them without a schema.
 -- versions: 15-
-SELECT quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+SELECT quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
   jsonb_strip_nulls(jsonb_build_object(
     'kind', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window' END,
     'arguments', pg_get_function_arguments(p.oid),
     'returns', pg_get_function_result(p.oid),
-    'language', l.lanname,
-    'volatility', p.provolatile,
-    'strict', CASE WHEN p.proisstrict THEN true END,
-    'security_definer', CASE WHEN p.prosecdef THEN true END,
-    'parallel', p.proparallel,
-    'settings', to_jsonb(p.proconfig),
-    'body', coalesce(pg_get_function_sqlbody(p.oid), p.prosrc),
+    'definition', CASE WHEN p.prokind <> 'a' THEN overlay(
+        pg_get_functiondef(p.oid) PLACING quote_ident(p.proname)
+        FROM length('CREATE OR REPLACE ')
+           + length(CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END) + 1
+        FOR length(quote_ident(n.nspname) || '.' || quote_ident(p.proname))) END,
+    'aggregate', (SELECT jsonb_build_object(
+        'state', format_type(g.aggtranstype, NULL), 'transition', g.aggtransfn::regproc::text,
+        'final', nullif(g.aggfinalfn::oid, 0)::regproc::text, 'initial', g.agginitval)
+        FROM pg_aggregate g WHERE g.aggfnoid = p.oid),
     'comment', obj_description(p.oid, 'pg_proc')))
 FROM pg_proc p
-JOIN pg_language l ON l.oid = p.prolang
+JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE p.pronamespace = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                   AND e.objid = p.oid AND e.deptype = 'e')
@@ -200,6 +215,11 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s
 -- what: Which extended statistics are there?
 -- versions: 15-
 SELECT quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
-    'definition', pg_get_statisticsobjdef(s.oid)))
+    'table', s.stxrelid::regclass::text,
+    'definition', overlay(pg_get_statisticsobjdef(s.oid) PLACING quote_ident(s.stxname)
+        FROM length('CREATE STATISTICS ') + 1
+        FOR length(quote_ident(n.nspname) || '.' || quote_ident(s.stxname))),
+    'comment', obj_description(s.oid, 'pg_statistic_ext')))
 FROM pg_statistic_ext s
+JOIN pg_namespace n ON n.oid = s.stxnamespace
 WHERE s.stxnamespace = %(schema)s::regnamespace

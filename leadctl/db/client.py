@@ -83,10 +83,11 @@ def running(
     *,
     stdin: bool = False,
     stdout: bool = False,
+    keep: Sequence[int] = (),
 ) -> Iterator[ClientProgram]:
     """Run a client program on the target, and end it with the block.
 
-    `stdin` and `stdout` ask for pipes.
+    `stdin` and `stdout` ask for pipes; `keep` are open files that the program reads, too.
     """
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
@@ -95,6 +96,7 @@ def running(
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=messages,
+            pass_fds=keep,
             pipesize=_PIPE_BYTES if stdin or stdout else -1,
         )
         client = ClientProgram(process, messages)

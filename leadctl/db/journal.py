@@ -45,13 +45,18 @@ class Entry:
     def __init__(self, session: Connection, run: int) -> None:
         self._session = session
         self._run = run
-        self._summary: dict[str, Any] = {}
 
     def note(self, **facts: Any) -> None:
         """Add facts to the summary, at once: a killed run shows them, too.  None takes one away."""
-        self._summary |= facts
-        self._summary = {name: fact for name, fact in self._summary.items() if fact is not None}
-        self._execute("run_note", summary=Jsonb(self._summary))
+        self._execute("run_note", facts=Jsonb(facts))
+
+    def commit_with(self, connection: Connection, **facts: Any) -> None:
+        """Add facts as the last statement of another session's transaction: they stand if it does.
+
+        A run that is killed after its commit is told by them from one that is killed before.
+        """
+        parameters = {"id": self._run, "facts": Jsonb(facts)}
+        connection.execute(_sql(connection, "run_note"), parameters)
 
     def end(self, outcome: str) -> None:
         """Write how the run ended."""

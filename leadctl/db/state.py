@@ -151,10 +151,19 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
         return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
 
 
-def fingerprint(
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a schema should look like, and after which revision that was recorded."""
+
+    content: Mapping[str, Any]
+    revision: str
+    applied_at: datetime
+
+
+def read_fingerprint(
     connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
-) -> Mapping[str, Any] | None:
-    """Return what the schema should look like, as recorded after the revision that it is at.
+) -> Fingerprint | None:
+    """Return what was recorded after the revision that the schema is at.
 
     None where nothing was recorded for that revision: a run was killed before its last one.
     """
@@ -164,7 +173,15 @@ def fingerprint(
     row = connection.execute(
         _sql(connection, "fingerprint"), {"app": app, "schema": schema, "revisions": revisions}
     ).fetchone()
-    return row[0] if row else None
+    return Fingerprint(*row) if row else None
+
+
+def fingerprint(
+    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+) -> Mapping[str, Any] | None:
+    """Return what the schema should look like; None as `read_fingerprint` does."""
+    found = read_fingerprint(connection, app, schema, version_table)
+    return found.content if found else None
 
 
 def made_by(connection: Connection, app: str, schema: str) -> set[str]:

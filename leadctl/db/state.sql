@@ -71,9 +71,9 @@ FROM pg_stat_activity WHERE pid = pg_backend_pid()
 RETURNING id
 
 -- name: run_note
--- what: Journals what a run has to say of itself.
+-- what: Adds to what a run has to say of itself; a null takes away.
 -- versions: 15-
-UPDATE leadctl.run SET summary = %(summary)s WHERE id = %(id)s
+UPDATE leadctl.run SET summary = jsonb_strip_nulls(coalesce(summary, '{}') || %(facts)s) WHERE id = %(id)s
 
 -- name: run_end
 -- what: Journals how a run ended.
@@ -111,7 +111,7 @@ FROM leadctl.migration WHERE schema = %(schema)s ORDER BY applied_at, revision
 -- name: fingerprint
 -- what: What should a schema look like that is at this revision?
 -- versions: 15-
-SELECT fingerprint FROM leadctl.migration
+SELECT fingerprint, revision, applied_at FROM leadctl.migration
 WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
   AND fingerprint IS NOT NULL
 ORDER BY applied_at DESC LIMIT 1

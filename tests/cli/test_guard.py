@@ -29,6 +29,9 @@ READS = {
     "inspect",
     "keys generate",
     "keys status",
+    "migrate check",
+    "migrate diff",
+    "migrate drift",
     "migrate history",
     "migrate lint",
     "migrate status",
@@ -61,8 +64,11 @@ ADDS = {
 """What changes something and loses nothing."""
 BY_RULE = {"cleanup"}
 """What loses only what a rule allows; its fuse has tests of its own."""
+LOCAL = {"db push": ["db", "push", "--yes"], "migrate dev": ["migrate", "dev", "-m", "x"]}
+"""For a database of one's own: a protected one is refused, whoever consents."""
 DESTROYS: dict[str, list[str]] = {
     "reset": ["reset"],
+    "migrate down": ["migrate", "down"],
     "backup prune": ["backup", "prune"],
     "restore": ["restore"],
     "db environment": ["db", "environment", "--unprotect"],
@@ -83,7 +89,7 @@ def all_commands() -> Iterator[str]:
 
 
 def test_every_command_is_in_one_list() -> None:
-    assert sorted(all_commands()) == sorted([*READS, *ADDS, *BY_RULE, *DESTROYS])
+    assert sorted(all_commands()) == sorted([*READS, *ADDS, *BY_RULE, *LOCAL, *DESTROYS])
 
 
 def everything(database: Prepared, name: str | None = None) -> list[object]:
@@ -109,6 +115,17 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
     assert outcome.json["protected"]
     assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
+
+
+@pytest.mark.parametrize("verb", LOCAL)
+def test_a_protected_database_is_no_place_to_develop_on(
+    verb: str, protected: Prepared, cli: Cli
+) -> None:
+    before = everything(protected)
+    outcome = cli(*LOCAL[verb], url=protected.url)
+    assert outcome.code == 5, outcome.err
+    assert "Nothing was changed" in outcome.err
+    assert everything(protected) == before
 
 
 ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]

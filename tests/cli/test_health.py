@@ -316,11 +316,11 @@ def test_wait_until_reachable(cli: Cli) -> None:
         assert cli("health-check", "--wait", "1s", url=url).code == 2
         assert 1 <= time.monotonic() - began < 10
         waiting = start("health-check", "--wait", "30s", "-o", "json", env={"DATABASE_URL": url})
-        time.sleep(1.5)
+        assert waiting.stderr is not None
+        assert "Waiting up to 30 s" in waiting.stderr.readline()
         late.launch()
-        out, err = waiting.communicate(timeout=40)
+        out, _ = waiting.communicate(timeout=40)
         assert json.loads(out)["checks"][0]["status"] == "ok"
-        assert "Waiting up to 30 s" in err
     finally:
         late.stop()
 

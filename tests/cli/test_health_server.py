@@ -167,6 +167,8 @@ def _reads_go_to_the_replica(cli: Cli, folder: Path, url: str, its_url: str) -> 
         len(cli("inspect", "standby", "--env", "prod", "-o", "json").json["reports"][0]["rows"])
         == 1
     )
+    sheet = cli("studio", "--env", "prod", "-o", "json")
+    assert (sheet.code, "Reading from the replica" in sheet.err) == (0, True), sheet.err
     config.write_text(f'[env.prod]\nurl = "{url}"\nreplica = "{url}"\n')
     refused = cli("inspect", "standby", "--env", "prod")
     assert (refused.code, "is not a standby" in refused.err) == (3, True)

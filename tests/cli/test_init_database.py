@@ -16,7 +16,6 @@ from leadctl.db.catalog import Difference, compare, read_catalog
 from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target, resolve
-from leadctl.operations.init.histories import HISTORY_TABLES
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server
@@ -58,7 +57,7 @@ def target(url: str) -> Target:
 
 
 def differences(one: str, other: str) -> list[Difference]:
-    ignore = ["alembic_version", *HISTORY_TABLES]
+    ignore = ["alembic_version", "_prisma_migrations"]
     with connect(target(one)) as first, connect(target(other)) as second:
         return compare(
             read_catalog(first, "public", ignore), read_catalog(second, "public", ignore)

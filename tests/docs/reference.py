@@ -37,11 +37,19 @@ from leadctl.operations.inspect.write import Written
 from leadctl.operations.keys.generate import NewKey
 from leadctl.operations.keys.rotate import RotateResult
 from leadctl.operations.keys.status import KeysStatus
+from leadctl.operations.migrate.adopt import Adopted
+from leadctl.operations.migrate.check import Check
+from leadctl.operations.migrate.dev import Dev
+from leadctl.operations.migrate.diff import Diff
+from leadctl.operations.migrate.down import DownResult
+from leadctl.operations.migrate.drift import Drift
 from leadctl.operations.migrate.history import MigrationHistory
 from leadctl.operations.migrate.lint.lint import LintResult
-from leadctl.operations.migrate.new import NewRevision
+from leadctl.operations.migrate.new import NewRevisions
 from leadctl.operations.migrate.plan import Script
 from leadctl.operations.migrate.planned import Plan
+from leadctl.operations.migrate.push import Push
+from leadctl.operations.migrate.rehearse import Rehearsal
 from leadctl.operations.migrate.resolve import Resolved
 from leadctl.operations.migrate.status import MigrationStatus
 from leadctl.operations.migrate.up import MigrateResult
@@ -73,7 +81,14 @@ RESULTS: dict[str, type] = {
     "migrate resolve": Resolved,
     "migrate status": MigrationStatus,
     "migrate history": MigrationHistory,
-    "migrate new": NewRevision,
+    "migrate new": NewRevisions,
+    "migrate dev": Dev,
+    "migrate check": Check,
+    "migrate drift": Drift,
+    "migrate diff": Diff,
+    "migrate down": DownResult,
+    "migrate down --rehearse": Rehearsal,
+    "migrate resolve --adopt-drift": Adopted,
     "seed": SeedResult,
     "seed --export": Exported,
     "seed --bulk": BulkResult,
@@ -115,6 +130,7 @@ RESULTS: dict[str, type] = {
     "db destroy": Destroyed,
     "db environment": DatabaseIdentity,
     "db url": TargetUrl,
+    "db push": Push,
 }
 
 EXIT_CODES = {

@@ -44,6 +44,30 @@ def test_kills(leadconnector: Prepared, kills: int) -> None:
     assert leadconnector.query("SELECT count(*) >= 26000 FROM leads") == [(True,)]
 
 
+def test_killed_between_its_commit_and_its_end(leadconnector: Prepared) -> None:
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    with leadconnector.server.connect(leadconnector.name) as blocker:
+        # ANALYZE, which comes after the commit, waits for this lock; the transaction does not.
+        blocker.execute("BEGIN")
+        blocker.execute("LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE")
+        process = start("seed", "--bulk", "2000", env=env)
+        deadline = time.monotonic() + 60
+        while not leadconnector.query(
+            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ANALYZE%'"
+            " AND datname = current_database()"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+    outcomes = leadconnector.query(
+        "SELECT ended_at, outcome FROM leadctl.run WHERE command = 'seed --bulk'"
+    )
+    assert outcomes == [(None, None)]
+    done = run("seed", "--bulk", "2000", env=env)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) -> None:
     import signal
 
@@ -53,6 +77,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) 
     deadline = time.monotonic() + 60
     while not leadconnector.query(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+        " AND datname = current_database()"
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -80,6 +105,7 @@ def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
     deadline = time.monotonic() + 60
     while not leadconnector.query(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+        " AND datname = current_database()"
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -71,7 +71,7 @@ CHANGES = {
     "COMMENT ON COLUMN leads.form_id IS 'x'": ["changed column leads.form_id"],
     "CREATE VIEW v AS SELECT 1 AS one": ["extra view v"],
     "CREATE MATERIALIZED VIEW v AS SELECT 1 AS one": ["extra view v"],
-    "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql RETURN a": ["extra function f(a integer)"],
+    "CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql RETURN a": ["extra function f(integer)"],
     "CREATE SEQUENCE s": ["extra sequence s"],
     "CREATE DOMAIN d AS text CHECK (value <> '')": ["extra domain d"],
     "CREATE TYPE pair AS (a int, b int)": ["extra type pair"],

@@ -243,7 +243,7 @@ def test_leftovers_of_an_interrupted_detach(partitioned: Prepared, cli: Cli) -> 
         process.communicate()
         partitioned.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'ALTER TABLE%%'"
-            " AND pid <> pg_backend_pid()"
+            " AND pid <> pg_backend_pid() AND datname = current_database()"
         )
     done = run(*command, env=env, cwd=Path.cwd())
     assert done.returncode == 0, done.stderr

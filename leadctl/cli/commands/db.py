@@ -8,7 +8,7 @@ import typer
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
 from leadctl.cli.options import Confirm, Yes
-from leadctl.cli.run import Run, command
+from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 
 group = Tree(
     name="db", cls=LeadctlGroup, no_args_is_help=True, help="The embedded server, and ways in."
@@ -88,6 +88,26 @@ def environment(
     else:
         consent = run.consent(yes=False, confirm=confirm)
         run.emit(identity.change(target, name, protected=protect, consent=consent), view)
+
+
+@group.leaf("push")
+@command(LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
+def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
+    """Make a local database what the models say, without a revision.
+
+    For trying things out: a protected or remote database is refused, and what loses rows asks.
+    """
+    from leadctl.operations.migrate.push import push as operation
+    from leadctl.render.views.writing import push as view
+
+    result = operation(
+        run.target(may_create=True),
+        run.app,
+        consent=run.consent(yes=yes, confirm=confirm),
+        limits=run.limits,
+        narrate=run.narrate,
+    )
+    run.emit(result, view)
 
 
 @group.leaf("url")

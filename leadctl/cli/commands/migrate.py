@@ -110,22 +110,6 @@ def history(run: Run) -> None:
     run.emit(operation(run.target(), run.app), view)
 
 
-@group.leaf("new")
-@command()
-def new(
-    run: Run,
-    *,
-    message: Annotated[str, typer.Option("-m", "--message", help="What the revision does.")],
-    empty: Annotated[bool, typer.Option("--empty", help="Write it without operations.")] = False,
-) -> None:
-    """Write a revision that takes the database to the models."""
-    from leadctl.operations.migrate.new import new as operation
-    from leadctl.render.views.migrate import new as view
-
-    target = run.target(may_create=True)
-    run.emit(operation(target, run.app, message, narrate=run.narrate, empty=empty), view)
-
-
 @group.leaf("lint")
 @command()
 def lint(
@@ -196,8 +180,25 @@ def resolve(
             show_envvar=False,
         ),
     ] = None,
+    adopt_drift: Annotated[
+        bool,
+        typer.Option(
+            "--adopt-drift",
+            help="Write a revision of what was changed by hand; -m names it.",
+            show_envvar=False,
+        ),
+    ] = False,
+    message: Annotated[
+        str | None,
+        typer.Option("-m", "--message", help="What that revision does.", show_envvar=False),
+    ] = None,
 ) -> None:
     """Correct the record of what is applied; the database's objects stay as they are."""
+    if adopt_drift:
+        if accept_edit or applied or rolled_back:
+            raise UsageError("--adopt-drift stands alone.", hint="Give the others afterwards.")
+        _adopt(run, message)
+        return
     from leadctl.operations.migrate.resolve import Resolution
     from leadctl.operations.migrate.resolve import resolve as operation
     from leadctl.render.views.plan import resolve as view
@@ -211,7 +212,8 @@ def resolve(
     if len(chosen) != 1:
         raise UsageError(
             "Say which record is wrong.",
-            hint="Give one of --accept-edit, --applied and --rolled-back, with a revision.",
+            hint="Give one of --accept-edit, --applied and --rolled-back, with a revision, or "
+            "--adopt-drift.",
         )
     kind, revision = chosen[0]
     result = operation(
@@ -223,6 +225,18 @@ def resolve(
         narrate=run.narrate,
     )
     run.emit(result, view)
+
+
+def _adopt(run: Run, message: str | None) -> None:
+    from leadctl.operations.migrate.adopt import adopt as operation
+    from leadctl.render.views.writing import adopt as view
+
+    if message is None:
+        raise UsageError("The revision has no name.", hint="Say what it does with -m.")
+    lock_wait = run.settings.lock_wait
+    run.emit(
+        operation(run.target(), run.app, message, lock_wait=lock_wait, narrate=run.narrate), view
+    )
 
 
 def _up(

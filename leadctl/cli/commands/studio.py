@@ -140,7 +140,7 @@ def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
     except ValueError:
         raise InvalidFlag(f"--timeout is {timeout!r}.", hint=f"It is {ALLOWED}.") from None
     target = run.target(may_create=True)
-    return Access(target, run.app, keyring_of(run.settings), seconds, consent)
+    return Access(target, run.app, keyring_of(run.settings), seconds, consent, run.narrate)
 
 
 def _tables(run: Run, access: "Access") -> None:

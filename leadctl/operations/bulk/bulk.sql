@@ -47,9 +47,10 @@ ORDER BY c.relname, k.conname
 
 -- name: series
 -- what: How many runs have filled these tables since the last reset?
+--       Those that added rows, though they may have been killed before they could say so.
 -- versions: 15-
 SELECT count(*) FROM leadctl.run
-WHERE app = %(app)s AND schema = %(schema)s AND command = 'seed --bulk' AND outcome = 'done'
+WHERE app = %(app)s AND schema = %(schema)s AND command = 'seed --bulk' AND summary ? 'added'
   AND id > coalesce((SELECT max(id) FROM leadctl.run
                      WHERE app = %(app)s AND schema = %(schema)s AND command = 'reset'), 0)
 

@@ -13,7 +13,7 @@ from leadctl.apps.registry import App
 from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan
 from leadctl.crypto import Keyring
 from leadctl.db.connect import Connection, connect
-from leadctl.db.journal import journaled
+from leadctl.db.journal import Entry, journaled
 from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.errors import SeedFailed
@@ -90,7 +90,7 @@ def bulk_seed(
             entry.note(rows=options.rows, random_seed=options.seed)
             with rows_of(plan.world, key) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
-                tables = load.run(limits)
+                tables = load.run(limits, entry)
             narrate("Gathering the planner's statistics")
             for table in plan.tables:
                 connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
@@ -140,7 +140,7 @@ class _Load:
         self._total = sum(table.rows for table in plan.tables)
         self._done = 0
 
-    def run(self, limits: Limits) -> list[FilledTable]:
+    def run(self, limits: Limits, entry: Entry) -> list[FilledTable]:
         """Load all tables and return what was done."""
         connection = self._connection
         with connection.transaction():
@@ -152,6 +152,7 @@ class _Load:
             self._progress(0, self._total, "rows")
             filled = [self._fill(table, aside) for table in self._plan.tables]
             aside.finish()
+            entry.commit_with(connection, added=self._total)
         return filled
 
     def _to_set_aside(self) -> list[str]:

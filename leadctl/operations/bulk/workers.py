@@ -67,7 +67,7 @@ def _received(pipes: Sequence[Pipe]) -> Iterator[bytes]:
         for pipe in pipes:
             try:
                 block = pipe.recv_bytes()
-            except EOFError:
+            except (EOFError, OSError):  # before a chunk, or within one
                 raise SeedFailed(
                     "A process that makes rows ended early.",
                     hint="Was it killed? Nothing was changed; run it again.",

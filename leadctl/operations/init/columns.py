@@ -33,11 +33,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, TypeEngine
 
 from leadctl.operations.init.guesses import snake_case
+from leadctl.operations.migrate.backfill import escape
 
 LINE_MAX = 100
 _NAME_MAX = 63
 _RESERVED = frozenset({"metadata", "registry"})
-_BIND = re.compile(r"(?<![:\w\\]):(?=\w)")
 _PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (BigInteger, "BigInteger"),
     (SmallInteger, "SmallInteger"),
@@ -85,11 +85,6 @@ def call(before: str, arguments: Iterable[str], indent: str) -> Iterator[str]:
     yield f"{indent}{before}("
     yield from (f"{indent}    {argument}," for argument in given)
     yield f"{indent})"
-
-
-def escape_binds(text: str) -> str:
-    r"""Return SQL for `text()`: what would be read as a parameter gets a backslash."""
-    return _BIND.sub(r"\\:", text)
 
 
 def attribute_name(column: str, taken: Collection[str]) -> str:
@@ -175,9 +170,9 @@ def default_arguments(column: Column[Any], names: Names) -> Iterator[str]:
     elif isinstance(default, Computed):
         stored = "" if default.persisted is False else ", persisted=True"
         stored = ", persisted=False" if default.persisted is False else stored
-        yield f"{names.use('Computed')}({literal(escape_binds(str(default.sqltext)))}{stored})"
+        yield f"{names.use('Computed')}({literal(escape(str(default.sqltext)))}{stored})"
     elif isinstance(default, DefaultClause) and not is_serial(column):
-        yield f"server_default={names.use('text')}({literal(escape_binds(default_text(column)))})"
+        yield f"server_default={names.use('text')}({literal(escape(default_text(column)))})"
     plain = not is_serial(column) and not isinstance(default, Identity)
     if column.primary_key and plain and isinstance(column.type, Integer):
         yield "autoincrement=False"
@@ -235,5 +230,5 @@ def foreign_key_options(constraint: ForeignKeyConstraint) -> Iterator[str]:
 
 def check_arguments(constraint: CheckConstraint) -> list[str]:
     """Return the arguments of a check."""
-    text = escape_binds(str(constraint.sqltext))
+    text = escape(str(constraint.sqltext))
     return [literal(text), f"name={literal(constraint.name)}"]

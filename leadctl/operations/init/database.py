@@ -19,25 +19,26 @@ from leadctl.db.journal import journaled
 from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.errors import OperationFailed, UsageError
-from leadctl.operations.init.baseline import revision_text
 from leadctl.operations.init.config import app_table, env_lines, leadctl_toml
-from leadctl.operations.init.ddl import statements
 from leadctl.operations.init.files import Files, WrittenFile, join
 from leadctl.operations.init.guesses import EncryptedGuess, RetentionGuess, old_rows
 from leadctl.operations.init.histories import ForeignHistory
 from leadctl.operations.init.own import app_name, notes, refuse_declared
 from leadctl.operations.init.prisma import PrismaMigration
-from leadctl.operations.init.proof import baseline_differs, models_differ
+from leadctl.operations.init.proof import models_differ, proven_baseline
 from leadctl.operations.init.read import Read, read_database
 from leadctl.operations.init.source import Source
+from leadctl.operations.migrate import revision_file
 from leadctl.operations.migrate.execution import record_fingerprint, recorded_facts
 from leadctl.operations.migrate.revisions import read_history
+from leadctl.operations.migrate.writer.step import Phase, Step
 from leadctl.settings import Settings, load_settings
 
 Narrate = Callable[[str], None]
 
 _BUILTIN = "leadconnector"
 _MIGRATIONS = "migrations"
+_NO_WAY_BACK = revision_file.refusal("This cannot be undone by a revision.")
 _OFFER = (
     "These are the tables of LeadConnector as Prisma made them. In an empty folder, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
@@ -60,12 +61,11 @@ class Unrepresented:
 
 
 @dataclass(frozen=True)
-class Step:
+class Revision:
     """A revision that is written."""
 
-    slug: str
     message: str
-    statements: Sequence[str]
+    steps: Sequence[Step]
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ def init_from_database(
     name = app_name(settings)
     read = read_database(target, prisma, narrate)
     _check_columns(encrypt, read)
-    source = Source(name, read.metadata, read.definition.catalog, encrypt=encrypt)
+    source = Source(name, read.metadata, read.catalog, encrypt=encrypt)
     text = source.text()
-    baseline = _proven_baseline(target, read, narrate)
+    baseline = proven_baseline(target, read, narrate)
     unrepresented = [
         Unrepresented(each.object, each.change)
-        for each in models_differ(target, read.definition, _load(text))
+        for each in models_differ(target, read, _load(text), name)
     ]
     module = f"{name}_models"
     guessed = tuple(old_rows(source.tables))
@@ -123,10 +123,10 @@ def init_from_database(
     files.new(settings.project / f"{module}.py", text, "the models")
     entries = {"models": f"{module}:Base", "migrations": _MIGRATIONS}
     toml = join(leadctl_toml(name, entries, guessed))
-    first = Step("baseline", "Baseline", baseline)
-    dropping = Step("drop_history", "Drop the history of another tool", _drops(read))
-    steps = [first, dropping] if drop_history and dropping.statements else [first]
-    written = _write(settings, files, name, toml, steps, needs_key=bool(encrypt))
+    revisions = [Revision("Baseline", baseline)]
+    if drop_history and read.history_tables:
+        revisions.append(Revision("Drop the history of another tool", _drops(read)))
+    written = _write(settings, files, name, toml, revisions, needs_key=bool(encrypt))
     offer = (_OFFER,) if read.is_leadconnector else ()
     return DatabaseInit(
         app=name,
@@ -143,7 +143,7 @@ def init_from_database(
         prisma=read.prisma,
         notes=(*notes(settings.project), *_others(read), *offer),
         next=("leadctl migrate --plan", "leadctl migrate")
-        if len(steps) > 1
+        if len(revisions) > 1
         else ("leadctl migrate status",),
     )
 
@@ -163,7 +163,7 @@ def take_over(
             f"{target.database} does not have the tables that Prisma made for {_BUILTIN}.",
             hint="Leave --take-over out: its tables become models of your own.",
         )
-    baseline = _proven_baseline(target, read, narrate)
+    baseline = proven_baseline(target, read, narrate)
     package = f"leadctl.apps.{_BUILTIN}"
     entries = {
         "models": f"{package}.models:Base",
@@ -174,12 +174,13 @@ def take_over(
     }
     toml = join([f'app = "{_BUILTIN}"', "", *app_table(_BUILTIN, entries)])
     # It ends where the built-in history ends, under the same name: that may go on from there.
-    changes = [*from_prisma.statements(), *(_drops(read) if drop_history else [])]
-    steps = [
-        Step("baseline", "Baseline", baseline),
-        Step("from_prisma", "Names and types of the built-in app", changes),
+    changes = [Step(each, Phase.DEFINE) for each in from_prisma.statements()]
+    changes += _drops(read) if drop_history else []
+    revisions = [
+        Revision("Baseline", baseline),
+        Revision("Names and types of the built-in app", changes),
     ]
-    written = _write(settings, Files(settings.project), _BUILTIN, toml, steps, needs_key=False)
+    written = _write(settings, Files(settings.project), _BUILTIN, toml, revisions, needs_key=False)
     return DatabaseInit(
         app=_BUILTIN,
         database=target.database,
@@ -198,31 +199,25 @@ def take_over(
     )
 
 
-def _proven_baseline(target: Target, read: Read, narrate: Narrate) -> list[str]:
-    baseline = list(statements(read.definition))
-    different = baseline_differs(target, read.definition, baseline)
-    if different:
-        listed = ", ".join(f"{each.object} ({each.change})" for each in different)
-        raise OperationFailed(
-            f"The baseline would not make what {target.database} has: {listed}.",
-            hint="Nothing was written. This is beyond what init reads; please report it.",
-        )
-    narrate("The baseline, made in a schema of its own and undone, equals the database.")
-    return baseline
-
-
-def _drops(read: Read) -> list[str]:
-    return [f'DROP TABLE "{table}"' for table in read.history_tables]
+def _drops(read: Read) -> list[Step]:
+    return [Step(f'DROP TABLE "{table}"', Phase.DROP) for table in read.history_tables]
 
 
 def _write(
-    settings: Settings, files: Files, name: str, toml: str, steps: list[Step], *, needs_key: bool
+    settings: Settings,
+    files: Files,
+    name: str,
+    toml: str,
+    revisions: Sequence[Revision],
+    *,
+    needs_key: bool,
 ) -> list[WrittenFile]:
     follows: str | None = None
-    for number, step in enumerate(steps, 1):
+    for number, each in enumerate(revisions, 1):
         revision = f"{name}_{number:04d}"
-        path = settings.project / _MIGRATIONS / f"{number:04d}_{step.slug}.py"
-        text = revision_text(revision, follows, step.message, step.statements)
+        path = settings.project / _MIGRATIONS / revision_file.file_name(revision, each.message)
+        upgrade = revision_file.body(each.steps, transactional=True)
+        text = revision_file.text(revision, follows, each.message, upgrade, _NO_WAY_BACK)
         files.new(path, text, "pending" if follows else "recorded as applied")
         follows = revision
     root = settings.project

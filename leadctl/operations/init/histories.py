@@ -34,11 +34,6 @@ def foreign_histories(tables: Mapping[str, Collection[str]]) -> list[ForeignHist
     return sorted(found, key=lambda each: each.tool)
 
 
-def history_tables(tables: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the tables of other tools' histories."""
-    return {name for each in foreign_histories(tables) for name in each.tables}
-
-
 _KNOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     PRISMA: ("Prisma", ("checksum", "migration_name", "rolled_back_at")),
     "django_migrations": ("Django", ("app", "name", "applied")),
@@ -48,6 +43,3 @@ _KNOWN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "knex_migrations": ("Knex", ("batch", "migration_time")),
 }
 """The tool of each table, and columns that tell it from a table of the same name."""
-
-HISTORY_TABLES = frozenset({*_KNOWN, "schema_migrations", "ar_internal_metadata"})
-"""The names of such tables: a revision must not drop what another tool needs."""

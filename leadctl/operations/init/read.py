@@ -5,21 +5,26 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg import sql
 from sqlalchemy import MetaData
 from sqlalchemy.exc import SAWarning
 
 from leadctl.apps.leadconnector.from_prisma import is_from_prisma
 from leadctl.db import state
-from leadctl.db.connect import connect
+from leadctl.db.catalog import Catalog, read_catalog, split_name
+from leadctl.db.connect import Connection, connect
 from leadctl.db.engine import run_engine
+from leadctl.db.queries import beside
 from leadctl.db.state import VERSION_TABLE
 from leadctl.db.target import Target
 from leadctl.errors import AlreadyDeclared, OperationFailed
 from leadctl.operations.init.content import ciphertext_columns
-from leadctl.operations.init.ddl import Definition, bare, other_schemas, read_definition
 from leadctl.operations.init.guesses import EncryptedGuess, secret_columns
 from leadctl.operations.init.histories import PRISMA, ForeignHistory, foreign_histories
 from leadctl.operations.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.operations.migrate.writer.order import plain
+
+_QUERIES = beside(__file__, "init.sql")
 
 Narrate = Callable[[str], None]
 
@@ -28,7 +33,9 @@ Narrate = Callable[[str], None]
 class Read:
     """What was read from a database, and nothing written yet."""
 
-    definition: Definition
+    catalog: Catalog
+    extensions: tuple[str, ...]
+    """Those that are in the schema itself."""
     metadata: MetaData
     histories: tuple[ForeignHistory, ...]
     prisma: tuple[PrismaMigration, ...]
@@ -68,10 +75,7 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
                 f"{VERSION_TABLE}.",
                 hint="Run leadctl init in the project of its env.py: it is used in place.",
             )
-        columns = {
-            bare(table): [bare(column) for column in names]
-            for table, names in read_definition(connection, schema, []).columns.items()
-        }
+        columns = _columns(read_catalog(connection, schema))
         if not columns:
             raise OperationFailed(
                 f"The schema {schema} of {target.database} has no tables.",
@@ -80,10 +84,10 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
         histories = tuple(foreign_histories(columns))
         ignored = [name for each in histories for name in each.tables]
         narrate(f"Reading {len(columns) - len(ignored)} tables of {target.database}.")
-        definition = read_definition(connection, schema, ignored)
         metadata = _reflect(target, ignored)
         return Read(
-            definition=definition,
+            catalog=_without(read_catalog(connection, schema, ignored), ignored),
+            extensions=tuple(_names(connection, "extensions", schema)),
             metadata=metadata,
             histories=histories,
             prisma=tuple(
@@ -92,9 +96,36 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
             ciphertext=tuple(
                 ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
-            others=tuple(other_schemas(connection, schema)),
+            others=tuple(_names(connection, "other_schemas", schema)),
             is_leadconnector=is_from_prisma(columns),
         )
+
+
+def _columns(catalog: Catalog) -> dict[str, list[str]]:
+    """Return the columns of each table, without SQL's quotes."""
+    columns: dict[str, list[str]] = {plain(name): [] for name in catalog.names("table")}
+    for name in catalog.names("column"):
+        table, column = split_name(name)
+        columns[plain(table)].append(plain(column))
+    return columns
+
+
+def _without(catalog: Catalog, tables: Collection[str]) -> Catalog:
+    """Return a catalog without the sequences of tables that are not in it."""
+    owners = {
+        key: plain(split_name(each["owned_by"])[0])
+        for key, each in catalog.objects.items()
+        if "owned_by" in each
+    }
+    return Catalog(
+        {key: each for key, each in catalog.objects.items() if owners.get(key) not in tables}
+    )
+
+
+def _names(connection: Connection, query: str, schema: str) -> list[str]:
+    parameters = {"schema": sql.Identifier(schema).as_string(connection)}
+    rows = connection.execute(_QUERIES.get(query, connection.info.server_version), parameters)
+    return [name for (name,) in rows]
 
 
 def _reflect(target: Target, ignored: Collection[str]) -> MetaData:

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from leadctl.db.catalog import Catalog
+from leadctl.db.catalog import Catalog, split_name
 from leadctl.operations.init.columns import (
     LINE_MAX,
     Names,
@@ -25,15 +25,15 @@ from leadctl.operations.init.columns import (
     call,
     check_arguments,
     default_arguments,
-    escape_binds,
     foreign_key_options,
     is_serial,
     literal,
     sequence_name,
     type_expression,
 )
-from leadctl.operations.init.ddl import bare, split
 from leadctl.operations.init.relations import Relation, class_name, relations, sorted_keys
+from leadctl.operations.migrate.backfill import escape
+from leadctl.operations.migrate.writer.order import plain
 
 _FILLED = frozenset({"default", "generated", "identity"})
 _INDENT = "    "
@@ -69,20 +69,20 @@ class Source:
         self._catalog = catalog
         self._encrypt = encrypt
         self._columns = {
-            tuple(bare(part) for part in split(key.removeprefix("column "))): each
+            tuple(plain(part) for part in split_name(key.removeprefix("column "))): each
             for key, each in catalog.objects.items()
             if key.startswith("column ")
         }
         self._partitions = {
-            bare(name): catalog.objects[f"table {name}"]["partition_key"]
+            plain(name): catalog.objects[f"table {name}"]["partition_key"]
             for name in catalog.names("table")
             if catalog.objects[f"table {name}"].get("partition_key")
         }
         self._constraints = {
-            tuple(bare(part) for part in split(name)) for name in catalog.names("constraint")
+            tuple(plain(part) for part in split_name(name)) for name in catalog.names("constraint")
         }
         apart = {
-            bare(name)
+            plain(name)
             for name in catalog.names("table")
             if {"partition_of", "foreign", "inherits"} & catalog.objects[f"table {name}"].keys()
         }
@@ -243,7 +243,7 @@ class Source:
             elif isinstance(expression, ClauseElement):
                 plain = {"include_table": False}
                 text = str(expression.compile(dialect=_DIALECT, compile_kwargs=plain))
-                arguments.append(f"{self._names.use('text')}({literal(escape_binds(text))})")
+                arguments.append(f"{self._names.use('text')}({literal(escape(text))})")
         if index.unique:
             arguments.append("unique=True")
         return [*arguments, *_dialect_options(index.dialect_kwargs, self._names)]
@@ -272,7 +272,7 @@ def needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
         for column in table.columns
         if is_serial(column)
     }
-    return [bare(name) for name in catalog.names("sequence") if bare(name) not in made]
+    return [plain(name) for name in catalog.names("sequence") if plain(name) not in made]
 
 
 def _import(module: str, names: Collection[str]) -> list[str]:
@@ -306,7 +306,7 @@ def _dialect_options(given: Mapping[str, Any], names: Names) -> Iterator[str]:
     for option in _INDEX_OPTIONS:
         value = given.get(f"postgresql_{option}")
         if option == "where" and value is not None:
-            text = escape_binds(str(getattr(value, "text", value)))
+            text = escape(str(getattr(value, "text", value)))
             yield f"postgresql_where={names.use('text')}({literal(text)})"
         elif value and not (option == "using" and value == "btree"):
             yield f"postgresql_{option}={literal(value)}"

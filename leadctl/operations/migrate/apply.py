@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -14,15 +15,17 @@ from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, load_metadata
+from leadctl.db import state
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.db.translate import translate
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
+from leadctl.operations.migrate.backfill import progress_of_run
 from leadctl.operations.migrate.execution import Execution
 from leadctl.operations.migrate.index_builds import IndexBuilds
 from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.revisions import History, Revision
-from leadctl.operations.migrate.script import script_directory
+from leadctl.operations.migrate.script import downgrade_step, script_directory
 from leadctl.operations.migrate.up import AppliedNow
 from leadctl.operations.progress import Progress
 
@@ -55,27 +58,83 @@ def apply(
     metadata = load_metadata(app)
     if app.environment:
         _say_what_is_left_out(app, narrate)
-    applied: list[AppliedNow] = []
-    with run_engine(target, "migrate").connect() as connection:
+
+    def check(connection: SqlConnection) -> None:
         if any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, metadata, app, target)
-        execution = Execution(connection, app, history, target.schema, limits)
-        runner = _Runner(connection, history, execution, app.version_table, narrate)
-        with IndexBuilds(target, execution.session, progress):
-            for revision in revisions:
-                narrate(f"Applying {revision.id}: {revision.message}")
-                note(revision.id)
-                started = time.perf_counter()
-                try:
-                    runner.run(revision, last=revision is revisions[-1])
-                except Exception as error:
-                    _roll_back(connection)
-                    if applied:
-                        _record_where_it_stopped(connection, execution, applied[-1].revision)
-                    raise _failed(revision, error) from error
-                elapsed = round((time.perf_counter() - started) * 1000)
-                applied.append(AppliedNow(revision.id, revision.message, elapsed))
-    return applied
+
+    work = _Work(target, app, history, limits, narrate, note, progress)
+    return work.run(revisions, check, down=False)
+
+
+def undo(
+    target: Target,
+    app: App,
+    history: History,
+    revisions: list[Revision],
+    *,
+    limits: Limits,
+    narrate: Narrate,
+    note: Callable[[str], None],
+    progress: Progress,
+) -> list[AppliedNow]:
+    """Undo revisions, the newest first.  The caller holds the target's lock.
+
+    As `apply` does, in all but the direction.
+    """
+    work = _Work(target, app, history, limits, narrate, note, progress)
+    return work.run(revisions, lambda _: None, down=True)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Runs revisions up or down, and reports."""
+
+    target: Target
+    app: App
+    history: History
+    limits: Limits
+    narrate: Narrate
+    note: Callable[[str], None]
+    progress: Progress
+
+    def run(
+        self, revisions: list[Revision], check: Callable[[SqlConnection], None], *, down: bool
+    ) -> list[AppliedNow]:
+        done: list[AppliedNow] = []
+        progress_of_run.set(self.progress)
+        with run_engine(self.target, "migrate").connect() as connection:
+            check(connection)
+            execution = Execution(
+                connection, self.app, self.history, self.target.schema, self.limits
+            )
+            runner = _Runner(
+                connection, self.history, execution, self.app.version_table, self.narrate
+            )
+            with IndexBuilds(self.target, execution.session, self.progress):
+                for revision in revisions:
+                    verb = "Undoing" if down else "Applying"
+                    self.narrate(f"{verb} {revision.id}: {revision.message}")
+                    self.note(revision.id)
+                    started = time.perf_counter()
+                    try:
+                        runner.run(revision, last=revision is revisions[-1], down=down)
+                    except Exception as error:
+                        _roll_back(connection)
+                        if done:
+                            self._record_where_it_stopped(connection, execution)
+                        raise _failed(revision, error, down=down) from error
+                    elapsed = round((time.perf_counter() - started) * 1000)
+                    done.append(AppliedNow(revision.id, revision.message, elapsed))
+        return done
+
+    def _record_where_it_stopped(self, connection: SqlConnection, execution: Execution) -> None:
+        """Record the fingerprint of where it is: the run's last revision did not come to it."""
+        with suppress(DBAPIError, psycopg.Error):
+            driver = execution.driver
+            current = state.current_revisions(driver, self.target.schema, self.app.version_table)
+            execution.record_fingerprint(current or [])
+            connection.connection.commit()
 
 
 class _Runner:
@@ -95,12 +154,12 @@ class _Runner:
         self._execution = execution
         self._narrate = narrate
 
-    def run(self, revision: Revision, *, last: bool) -> None:
-        """Run a revision, again where a table was locked by others."""
+    def run(self, revision: Revision, *, last: bool, down: bool) -> None:
+        """Run a revision up or down, again where a table was locked by others."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._execution.begin(last=last)
-                self._once(revision)
+                self._once(revision, down=down)
                 return
             except DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", None)
@@ -111,8 +170,10 @@ class _Runner:
                 pause = min(_PAUSE_SECONDS * attempt, _PAUSE_SECONDS_MAX)
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def _once(self, revision: Revision) -> None:
+    def _once(self, revision: Revision, *, down: bool) -> None:
         def steps(heads: Any, _context: Any) -> Iterable[Any]:
+            if down:
+                return [downgrade_step(self._script, revision.id)]
             # As Alembic's own commands do.
             return self._script._upgrade_revs(revision.id, heads)  # noqa: SLF001
 
@@ -135,15 +196,6 @@ def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
     )
 
 
-def _record_where_it_stopped(
-    connection: SqlConnection, execution: Execution, revision: str
-) -> None:
-    """Record the fingerprint of the last revision that succeeded: the run's last one did not."""
-    with suppress(DBAPIError, psycopg.Error):
-        execution.record_fingerprint([revision])
-        connection.connection.commit()
-
-
 def _roll_back(connection: SqlConnection) -> None:
     try:
         connection.rollback()
@@ -151,13 +203,18 @@ def _roll_back(connection: SqlConnection) -> None:
         connection.invalidate()  # the server is gone, and with it the transaction
 
 
-def _failed(revision: Revision, error: Exception) -> LeadctlError:
+def _failed(revision: Revision, error: Exception, *, down: bool) -> LeadctlError:
     if isinstance(error, LeadctlError):
         return error
     translated = translate(error)
     if isinstance(translated, ConnectionFailed):
         return translated
     reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
+    if down:
+        return RevisionFailed(
+            f"The revision {revision.id} was not undone: {reason}",
+            hint=f"Mend downgrade() of {revision.path.name} or the data it stumbles over.",
+        )
     return RevisionFailed(
         f"The revision {revision.id} failed and was not applied: {reason}",
         hint=f"Mend {revision.path.name} or the data it stumbles over, then run leadctl migrate "

@@ -60,11 +60,11 @@ class Execution:
     @property
     def session(self) -> int:
         """The process id of the session on the server."""
-        return self._driver.info.backend_pid
+        return self.driver.info.backend_pid
 
     def begin(self, *, last: bool = True) -> None:
         """Forget what was executed until now: a revision begins, the last of the run or not."""
-        limit_statements(self._driver, self._limits)
+        limit_statements(self.driver, self._limits)
         self._is_last = last
         self._names = self._read_names()
         self._statements.clear()
@@ -82,22 +82,23 @@ class Execution:
                 duration_ms=round((time.perf_counter() - self._started) * 1000),
                 made=sorted(self._read_names() - self._names),
             )
-            state.record_migration(self._driver, **place, record=record)
+            state.record_migration(self.driver, **place, record=record)
         else:
-            state.forget_migration(self._driver, **place, revision=step.up_revision_id)
+            state.forget_migration(self.driver, **place, revision=step.up_revision_id)
         if self._is_last:
             self.record_fingerprint(step.destination_revision_ids)
         self.begin(last=self._is_last)
 
     def record_fingerprint(self, revisions: Iterable[str]) -> None:
         """Record what the schema consists of now, at these revisions."""
-        record_fingerprint(self._driver, self._app, self._schema, revisions, self._facts)
+        record_fingerprint(self.driver, self._app, self._schema, revisions, self._facts)
 
     def _read_names(self) -> set[str]:
-        return read_names(self._driver, self._schema, [self._app.version_table])
+        return read_names(self.driver, self._schema, [self._app.version_table])
 
     @property
-    def _driver(self) -> Connection:
+    def driver(self) -> Connection:
+        """The driver's connection."""
         connection: Connection | None = self._connection.connection.driver_connection
         assert connection is not None
         return connection
@@ -108,16 +109,16 @@ class Execution:
         if self._app.version_table not in statement:
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
-            lift_limits(self._driver)
+            lift_limits(self.driver)
             created = _CREATE_INDEX.match(statement)
             if created:
-                _drop_invalid_index(self._driver, created["name"])
+                _drop_invalid_index(self.driver, created["name"])
 
     def _after(
         self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
         if _CONCURRENTLY.search(statement):
-            limit_statements(self._driver, self._limits)
+            limit_statements(self.driver, self._limits)
 
 
 def record_fingerprint(

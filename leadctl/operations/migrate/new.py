@@ -1,47 +1,39 @@
-"""Writing a revision: what the models have and the database lacks, as autogenerate sees it."""
+"""Writing revisions: what the models say and the migrations lack, SQL by hand, or a way back."""
 
-import os
-import re
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import sqlalchemy
-from alembic.autogenerate import RevisionContext
-from alembic.autogenerate.render import _repr_type
-from alembic.operations.ops import MigrationScript
-from alembic.runtime.environment import EnvironmentContext
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import SAWarning
-from sqlalchemy.types import TypeDecorator, TypeEngine
-
-from leadctl.apps import alembic_environment
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.registry import App
 from leadctl.db import state
-from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
+from leadctl.db.catalog import Catalog, definition
+from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
-from leadctl.errors import MigrationsInvalid, OperationFailed, UnknownDatabase
+from leadctl.errors import OperationFailed, UnknownDatabase
 from leadctl.operations.database import ensure_database
-from leadctl.operations.migrate.complete import complete, names_to_compare, rendering
+from leadctl.operations.migrate import catalogs, revision_file
+from leadctl.operations.migrate.check import migrated
+from leadctl.operations.migrate.compose import Draft, Written, compose, write_drafts
+from leadctl.operations.migrate.drift import compared
 from leadctl.operations.migrate.revisions import History, read_history
-from leadctl.operations.migrate.script import script_directory
+from leadctl.operations.migrate.scratch import scratch
+from leadctl.operations.migrate.spoken_of import goal
+from leadctl.operations.migrate.sql.tokens import split
+from leadctl.operations.migrate.up import refuse_other_apps
+from leadctl.operations.migrate.writer.changes import changes
+from leadctl.operations.migrate.writer.renames import Rename, candidates, named, refused
+from leadctl.operations.migrate.writer.step import Phase, Stage, Step
 
 Narrate = Callable[[str], None]
-
-_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
+Ask = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class NewRevision:
-    """A revision that was written; `path` is None where there was nothing to write."""
+class NewRevisions:
+    """The revisions that were written; none where there was nothing to write."""
 
     app: str
-    revision: str | None
     follows: str | None
-    path: Path | None
+    revisions: tuple[Written, ...]
 
 
 def new(
@@ -49,151 +41,186 @@ def new(
     app: App,
     message: str,
     *,
-    narrate: Narrate = lambda _: None,
-    empty: bool = False,
-) -> NewRevision:
-    """Write the revision that takes the database to the models; `empty` one without operations.
+    renames: Sequence[str] = (),
+    ask: Ask | None = None,
+    narrate: Narrate,
+) -> NewRevisions:
+    """Write the revisions that take the migrations to the models.
 
-    A database that is missing is made: the first revision is written before any is applied.
-    Raises OperationFailed where revisions are pending: the difference would hold theirs, too.
+    What goes while something alike comes is asked about, or must be among `renames` ("old:new";
+    "old:" for what really goes).  Raises OperationFailed where revisions are pending, where a
+    rename is left open, and for what cannot be written.
     """
-    _check_writable(app)
-    app.migrations.mkdir(parents=True, exist_ok=True)
-    history = read_history(app.migrations)
-    if not empty:
-        _refuse_pending(target, app, history, narrate)
-    revision_id = _next_id(app, history)
-    written = _write(target, app, history, message, revision_id, empty=empty)
-    if written is None:
-        return NewRevision(app.name, None, history.head, None)
-    return NewRevision(app.name, revision_id, history.head, written)
+    history = _open(app)
+    before, own = _migrations(target, app, history, narrate)
+    after = goal(app, catalogs.of_models(target, app), before, own)
+    found = _renames(before, after, renames, ask)
+    drafts = compose(target, before, after, found)
+    return _write(app, history, message, drafts, narrate)
 
 
-def _check_writable(app: App) -> None:
-    if not os.access(app.migrations if app.migrations.exists() else app.migrations.parent, os.W_OK):
-        raise MigrationsInvalid(
-            f"The folder {app.migrations} cannot be written to.",
-            hint="Declare an app of your own in leadctl.toml for models of your own."
-            if app.builtin
-            else "Make it writable.",
+def new_empty(app: App, message: str) -> NewRevisions:
+    """Write a revision without operations."""
+    history = _open(app)
+    written = _write_one(app, history, message, "    pass", "    pass")
+    return NewRevisions(app.name, history.head, (written,))
+
+
+def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
+    """Write a revision of SQL statements; the way back is read off what they change.
+
+    They are tried in a scratch schema.  Raises OperationFailed where the server rejects them.
+    """
+    history = _open(app)
+    before, _ = _migrations(target, app, history, narrate)
+    statements = [statement.strip() for statement in split(text)]
+    outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
+    if not statements:
+        raise OperationFailed("There is no statement.", hint="Give some, or --empty.")
+    if outside and len(outside) < len(statements):
+        raise OperationFailed(
+            "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
+            hint="Write a revision for each part.",
         )
+    with scratch(target, "new") as made:
+        made.execute(step.sql for step in changes(Catalog({}), before))
+        start = made.read()
+        made.execute(statements)
+        end = made.read()
+        stage = Stage.INDEX if outside else Stage.MAIN
+        down = changes(end, start, gently=bool(outside))
+    steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
+    lost = [step.loses for step in changes(start, end) if step.loses]
+    steps[0] = replace(steps[0], loses="; ".join(lost))
+    if not down:
+        narrate("It changes no definition, so its way back is empty: write it where there is one.")
+    return _write(app, history, message, [Draft(stage, steps, down)], narrate)
 
 
-def _refuse_pending(target: Target, app: App, history: History, narrate: Narrate) -> None:
+def new_revert(
+    target: Target, app: App, message: str | None, name: str, narrate: Narrate
+) -> NewRevisions:
+    """Write a revision that undoes another: its definitions, not what it did to rows.
+
+    Raises OperationFailed where a later revision changed the same object again.
+    """
+    history = _open(app)
+    revision = history.get(name)
+    if len(revision.down) > 1:
+        raise OperationFailed(
+            f"{revision.id} joins two branches, and there is nothing to undo in it.",
+            hint="Revert the revisions of a branch one by one.",
+        )
+    before = catalogs.of_history(target, app, revision.down[0] if revision.down else None)
+    after = catalogs.of_history(target, app, revision.id)
+    now, _ = _migrations(target, app, history, narrate)
+    wanted = _undone(revision.id, before, after, now)
+    drafts = compose(target, now, wanted)
+    narrate(f"What {revision.id} did to rows, if anything, is not undone.")
+    return _write(app, history, message or f"Revert {revision.message}", drafts, narrate)
+
+
+def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Catalog:
+    wanted = dict(now.objects)
+    for key in before.objects.keys() | after.objects.keys():
+        old, new = definition(before.objects.get(key)), definition(after.objects.get(key))
+        if old == new:
+            continue
+        if definition(now.objects.get(key)) != new:
+            raise OperationFailed(
+                f"{key} was changed again since {revision}.",
+                hint="Revert what changed it first, or write the way back: "
+                "leadctl migrate new --empty -m NAME",
+            )
+        wanted.pop(key, None)
+        if key in before.objects:
+            wanted[key] = before.objects[key]
+    return Catalog(wanted)
+
+
+def _open(app: App) -> History:
+    revision_file.check_writable(app)
+    app.migrations.mkdir(parents=True, exist_ok=True)
+    return read_history(app.migrations)
+
+
+def _migrations(
+    target: Target, app: App, history: History, narrate: Narrate
+) -> tuple[Catalog, frozenset[str]]:
+    """Return what the whole history makes, and what of it is the app's own, where it is known.
+
+    Tells of drift, which a revision would not hold.
+    """
+    with _connected(target, narrate) as connection:
+        refuse_other_apps(connection, target, app)
+        current = state.current_revisions(connection, target.schema, app.version_table) or []
+        pending = history.pending(current)
+        if pending:
+            raise OperationFailed(
+                f"{target.database} is not what the new revision would follow: pending are "
+                f"{', '.join(revision.id for revision in pending)}.",
+                hint="Apply them first with: leadctl migrate",
+            )
+        if current:
+            tell_drift(compared(connection, target, app, narrate).drift.differences, narrate)
+        record = catalogs.recorded(connection, target, app)
+        own = record.own if record else frozenset()
+        return migrated(connection, target, app, history), own
+
+
+def _connected(target: Target, narrate: Narrate) -> Connection:
+    """Connect; a database that is missing is made, since the first revision comes before it."""
     try:
-        connection = connect(target, "new", read_only=True)
+        return connect(target, "new", read_only=True)
     except UnknownDatabase:
         ensure_database(target, narrate)
-        connection = connect(target, "new", read_only=True)
-    with connection:
-        current = state.current_revisions(connection, target.schema, app.version_table) or []
-    pending = history.pending(current)
-    if pending:
-        raise OperationFailed(
-            f"{target.database} is not what the new revision would follow: pending are "
-            f"{', '.join(revision.id for revision in pending)}.",
-            hint="Apply them first with: leadctl migrate",
+        return connect(target, "new", read_only=True)
+
+
+def tell_drift(differences: Sequence[object], narrate: Narrate) -> None:
+    """Say that the database was changed by hand, where it was."""
+    if differences:
+        narrate(
+            f"The database was changed by hand in {len(differences)} places, which no revision "
+            "says: leadctl migrate drift shows them, resolve --adopt-drift makes one of them."
         )
 
 
-def _next_id(app: App, history: History) -> str:
-    """Continue the numbering of the history where it has one."""
-    numbered = _NUMBERED.match(history.head or f"{app.name}_0000")
-    if numbered is None:
-        return os.urandom(6).hex()
-    return f"{numbered['prefix']}{int(numbered['number']) + 1:04d}"
+def _renames(
+    before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | None
+) -> list[Rename]:
+    """Return the renames that were named or that the user says yes to."""
+    texts = list(given)
+    named(texts, before)
+    known = {text.rpartition(":")[0] for text in given} | refused(given)
+    taken = {text.rpartition(":")[2] for text in given}
+    for candidate in candidates(before, after):
+        if candidate.old in known or candidate.new in taken:
+            continue
+        if ask is None:
+            raise OperationFailed(
+                f"{candidate.old} goes and {candidate.new} comes: is it renamed?",
+                hint=f"Say so with --rename {candidate.old}:{candidate.new}, or that it goes with "
+                f"--rename {candidate.old}:",
+            )
+        if ask(f"Is {candidate.old} renamed to {candidate.new}?"):
+            texts.append(f"{candidate.old}:{candidate.new}")
+            known.add(candidate.old)
+            taken.add(candidate.new)
+    return named(texts, before)
 
 
 def _write(
-    target: Target, app: App, history: History, message: str, revision_id: str, *, empty: bool
-) -> Path | None:
-    config, script = script_directory(history)
-    slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40]
-    number = _NUMBERED.match(revision_id)
-    script.file_template = f"{number['number'] if number else revision_id}_{slug}"
-    metadata = load_metadata(app)
-    options = {
-        "compare_server_default": True,
-        "render_item": _render_type,
-        **names_to_compare(metadata),
-        **_own_options(app),
-    }
-    options["render_item"] = rendering(options["render_item"])
-    found: list[MigrationScript] = []
-    command: dict[str, Any] = {
-        "message": message,
-        "autogenerate": not empty,
-        "sql": False,
-        "head": "head",
-        "splice": False,
-        "branch_label": None,
-        "version_path": str(history.folder),
-        "rev_id": revision_id,
-        "depends_on": None,
-    }
-    revision = RevisionContext(config, script, command)
-    if empty:
-        return _path(next(iter(revision.generate_scripts())))
-
-    def compare(heads: Any, context: Any) -> list[Any]:
-        revision.run_autogenerate(heads, context)
-        return []
-
-    def keep(_context: Any, _revision: Any, directives: list[MigrationScript]) -> None:
-        upgrade = directives[0].upgrade_ops
-        if upgrade is not None and upgrade.is_empty():
-            directives.clear()
-        for directive in directives:
-            complete(directive, metadata, connection)
-        found.extend(directives)
-
-    with (
-        run_engine(target, "new").connect() as connection,
-        EnvironmentContext(config, script, fn=compare) as environment,
-    ):
-        environment.configure(
-            connection=connection,
-            target_metadata=metadata,
-            process_revision_directives=keep,
-            **options,
-        )
-        with warnings.catch_warnings(), environment.begin_transaction():
-            warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
-            environment.run_migrations()
-        connection.rollback()
-    return _path(next(iter(revision.generate_scripts()))) if found else None
+    app: App, history: History, message: str, drafts: Sequence[Draft], narrate: Narrate
+) -> NewRevisions:
+    written = write_drafts(app, history, message, drafts) if drafts else []
+    for each in written:
+        for lost in each.loses:
+            narrate(f"{each.revision} loses {lost}.")
+    return NewRevisions(app.name, history.head, tuple(written))
 
 
-def _own_options(app: App) -> dict[str, Any]:
-    """Return what a team's own env.py says of comparing and rendering, and of Alembic's table."""
-    if app.environment is None:
-        return {}
-    given = alembic_environment.options(app)
-    return {
-        name: value
-        for name, value in given.items()
-        if name in alembic_environment.HONOURED - {"target_metadata"} and value is not None
-    }
-
-
-def _render_type(kind: str, item: Any, context: Any) -> str | Literal[False]:
-    """Render a type that wraps another as what it is in the database.
-
-    A revision then needs none of the code that it was written from, which goes on changing.
-    """
-    if kind != "type" or not isinstance(item, TypeDecorator):
-        return False
-    inner = item.load_dialect_impl(context.dialect)
-    return _repr_type(_public(item.impl_instance if inner is item else inner), context)
-
-
-def _public(type_: TypeEngine[Any]) -> TypeEngine[Any]:
-    """Return a type without what a driver's dialect makes of it: one that a revision can name."""
-    for known in () if isinstance(type_, TypeDecorator) else type(type_).__mro__:
-        if any(getattr(place, known.__name__, None) is known for place in (postgresql, sqlalchemy)):
-            return type_.adapt(known)
-    return type_
-
-
-def _path(script: Any) -> Path:
-    return Path(script.path)
+def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
+    revision = revision_file.next_id(app, history.head)
+    path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
+    return Written(revision, message, path, ())

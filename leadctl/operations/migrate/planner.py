@@ -44,12 +44,12 @@ class Planner:
         """Forget what was made until now: it is there when the next revision is applied."""
         self._made.clear()
 
-    def revision(self, revision: Revision) -> PlannedRevision:
-        """Return what applying a revision would do."""
+    def revision(self, revision: Revision, *, down: bool = False) -> PlannedRevision:
+        """Return what applying a revision would do, or undoing it."""
         reason = None
         statements: tuple[PlannedStatement, ...] = ()
         try:
-            script = self._scripts.statements(revision)
+            script = self._scripts.statements(revision, down=down)
         except RevisionUnplannable as error:
             reason = error.message
             found = [Finding(rules.UNPLANNABLE, error.message, error.hint)]

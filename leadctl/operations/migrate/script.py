@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationStep
 from alembic.script import ScriptDirectory
 
 from leadctl.apps.registry import builtin_migrations
@@ -38,6 +39,13 @@ def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
     return config, script
 
 
+def downgrade_step(script: ScriptDirectory, revision: str) -> MigrationStep:
+    """Return the step that undoes one revision, whatever else follows what it follows."""
+    found = script.get_revision(revision)
+    assert found is not None
+    return MigrationStep.downgrade_from_script(script.revision_map, found)
+
+
 class Scripts:
     """The SQL of a history's revisions."""
 
@@ -45,14 +53,16 @@ class Scripts:
         self._version_table = version_table
         self._config, self._script = script_directory(history)
 
-    def statements(self, revision: Revision) -> list[Statement]:
+    def statements(self, revision: Revision, *, down: bool = False) -> list[Statement]:
         """Return the statements of a revision in order, without those on Alembic's own table.
+
+        `down` reads its `downgrade()` instead of its `upgrade()`.
 
         Raises RevisionUnplannable where the revision reads from the database to know what to do.
         """
         return [
             statement
-            for statement in _statements(self._offline(revision))
+            for statement in _statements(self._offline(revision, down=down))
             if self._version_table not in statement.sql
         ]
 
@@ -63,11 +73,13 @@ class Scripts:
         """
         return "".join(f"{text.strip()}\n" for text in self._offline(revision))
 
-    def _offline(self, revision: Revision) -> list[str]:
+    def _offline(self, revision: Revision, *, down: bool = False) -> list[str]:
         collector = _Collector()
-        start: Any = revision.down or None
+        start: Any = revision.id if down else revision.down or None
 
         def steps(_heads: Any, _context: Any) -> Iterable[Any]:
+            if down:
+                return [downgrade_step(self._script, revision.id)]
             # As Alembic's own commands do.
             return self._script._upgrade_revs(revision.id, start)  # noqa: SLF001
 

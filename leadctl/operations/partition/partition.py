@@ -16,7 +16,7 @@ from leadctl.db.connect import connect
 from leadctl.db.target import Target
 from leadctl.errors import CannotPartition
 from leadctl.operations.cleanup.rules import RunRule
-from leadctl.operations.migrate.new import new
+from leadctl.operations.migrate.new import new_empty
 from leadctl.operations.partition.periods import Period
 from leadctl.operations.partition.source import Constraint, Source, read_source
 
@@ -53,13 +53,10 @@ def partition(
     column = column or _column_of_rule(table, rules)
     with connect(target, "partition", read_only=True) as connection:
         source = read_source(connection, target.schema, table, column)
-    written = new(target, app, f"partition {table} by {period.unit}", empty=True)
-    assert written.path is not None
-    assert written.revision is not None
+    (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
     text = written.path.read_text(encoding="utf-8")
     text = text.replace(_BODY, _calls(_upgrade(source, period)), 1)
     text = text.replace(_BODY, _calls(_downgrade(source)), 1)
-    text = text.replace("import sqlalchemy as sa\n", "")
     written.path.write_text(text, encoding="utf-8")
     key = _key(source)
     return PartitionResult(

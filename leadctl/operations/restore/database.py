@@ -1,14 +1,14 @@
 """New databases for a restore: made as the original was, and dropped again."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import sql
 
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
-from leadctl.errors import ConnectionFailed, InsufficientPrivilege
+from leadctl.errors import ConnectionFailed, InsufficientPrivilege, LeadctlError
 from leadctl.operations.backup.manifest import DatabaseFacts
 
 _LISTS = frozenset(
@@ -16,6 +16,7 @@ _LISTS = frozenset(
 )
 """Settings whose value is a list of names."""
 _MAINTENANCE = ("postgres", "template1")
+_PATIENCE_MILLISECONDS = "5000"
 
 Narrate = Callable[[str], None]
 
@@ -51,10 +52,21 @@ def scratch_database(
             create_database(connection, name, facts, narrate)
             yield connection
         except BaseException:
-            # The connection may be amidst a statement, where a signal came.
-            with maintenance(target) as another:
-                drop_database(another, name)
+            _drop_soon(target, name)
             raise
+
+
+def _drop_soon(target: Target, name: str) -> None:
+    """Drop a database after a failure or a signal; what does not go now, the next run drops.
+
+    On a connection of its own, since another may be amidst a statement.  A connection that was
+    being opened when the signal came can keep the server from dropping anything for a minute.
+    """
+    with suppress(LeadctlError, psycopg.Error), maintenance(target) as connection:
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, false)", (_PATIENCE_MILLISECONDS,)
+        )
+        drop_database(connection, name)
 
 
 def create_database(

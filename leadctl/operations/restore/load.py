@@ -4,12 +4,12 @@ Tables and their rows first, streamed from the archive; then, from the small sch
 and in parallel, indexes, constraints and triggers, so that none of them acts on the rows.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from psycopg import errors, sql
 
@@ -23,7 +23,8 @@ from leadctl.operations.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.operations.backup.stream import Label, is_encrypted, unpack
 from leadctl.operations.progress import Progress
 
-JOBS = 2
+_JOBS = 2 if sys.platform == "linux" else 1
+"""Each job opens the file anew; only Linux gives an open file without a name a position each."""
 _TRANSACTION_TIMEOUT_SINCE = 17
 _HARMLESS = 'unrecognized configuration parameter "transaction_timeout"'
 """What a pg_restore of 17 or newer sets, and an older server does not know."""
@@ -72,10 +73,10 @@ def load(
     `owners` sets owners and grants as they were; their roles must exist.  Raises RestoreFailed,
     BackupDamaged, InvalidIdentity, MissingClient, and what connecting raises.
     """
-    with tempfile.TemporaryDirectory(prefix="leadctl-") as name:
-        schema = Path(name) / SCHEMA
-        with schema.open("wb") as file:
-            source.unpack(SCHEMA, file)
+    # Without a name from the start, so that a killed run leaves nothing.
+    with tempfile.TemporaryFile() as schema:
+        source.unpack(SCHEMA, schema)
+        schema.flush()
         with connect(target, "restore") as connection:
             major = connection.info.server_version // 10000
         loader = _Loader(target, _programs(source, major), major, owners)
@@ -112,11 +113,16 @@ class _Loader:
                 program.stdin.close()
             self._check(program)
 
-    def finish(self, schema: Path) -> None:
+    def finish(self, schema: IO[bytes]) -> None:
         """Make what follows the rows, from the schema-only archive.  Raises RestoreFailed."""
-        path = self.programs.path("pg_restore")
-        arguments = [*self._arguments(), "--section=post-data", f"--jobs={JOBS}", str(schema)]
-        with running(self.target, path, arguments) as program:
+        path, handle = self.programs.path("pg_restore"), schema.fileno()
+        arguments = [
+            *self._arguments(),
+            "--section=post-data",
+            f"--jobs={_JOBS}",
+            f"/dev/fd/{handle}",
+        ]
+        with running(self.target, path, arguments, keep=(handle,)) as program:
             self._check(program)
 
     def _arguments(self) -> list[str]:

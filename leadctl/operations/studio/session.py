@@ -10,6 +10,7 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.db.connect import Connection, connect
 from leadctl.db.journal import journaled
+from leadctl.db.replica import Narrate, reading
 from leadctl.db.target import Target
 from leadctl.errors import StatementFailed
 from leadctl.operations.guard import Consent, decide, protection
@@ -31,6 +32,7 @@ class Access:
     keyring: Keyring
     timeout: float = DEFAULT_TIMEOUT
     consent: Consent | None = None
+    narrate: Narrate = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,17 @@ class Session:
 def looking(access: Access, **facts: object) -> Iterator[Session]:
     """Open a read-only transaction with one snapshot and a statement timeout.
 
+    It reads from the target's replica where it has one; a journal is the primary's.
+
     Where secrets are revealed it is journaled first, with `facts`.  Raises Protected where that
     needs consent, and StatementFailed where a statement takes too long.
     """
     with ExitStack() as stack:
         if access.consent is not None:
             stack.enter_context(_revealing(access, access.consent, facts))
+        found = reading(access.target, access.narrate)
         connection = stack.enter_context(
-            connect(access.target, "studio", read_only=True, statement_timeout=access.timeout)
+            connect(found.target, "studio", read_only=True, statement_timeout=access.timeout)
         )
         stack.enter_context(_patience(access.timeout))
         stack.enter_context(connection.transaction())

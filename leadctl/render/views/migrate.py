@@ -1,14 +1,9 @@
 """Views of migrate's results."""
 
-from typing import TYPE_CHECKING
-
 from leadctl.operations.migrate.history import MigrationHistory
 from leadctl.operations.migrate.status import MigrationStatus, RevisionState
 from leadctl.operations.migrate.up import MigrateResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
-
-if TYPE_CHECKING:
-    from leadctl.operations.migrate.new import NewRevision  # which loads Alembic
 
 _STYLES: dict[RevisionState, Style] = {
     RevisionState.APPLIED: "good",
@@ -96,14 +91,4 @@ def history(result: MigrationHistory) -> list[Block]:
         Grid(
             ["Revision", "Applied", Column("By", optional=True), Column("Time", numbers=True)], rows
         )
-    ]
-
-
-def new(result: "NewRevision") -> list[Block]:
-    """Where the revision was written."""
-    if result.path is None:
-        return [Line("Nothing to write: the database has what the models have.")]
-    return [
-        Line(f"Wrote {result.path}"),
-        Line("Read it, then apply it with: leadctl migrate", "dim"),
     ]

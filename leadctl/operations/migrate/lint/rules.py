@@ -5,6 +5,7 @@ A table that is small, or that the plan itself makes, may be locked, scanned and
 
 from collections.abc import Iterator, Sequence
 
+from leadctl.operations.migrate.backfill import is_batched
 from leadctl.operations.migrate.lint.findings import Finding
 from leadctl.operations.migrate.planned import PlannedStatement, TableEffect
 from leadctl.operations.migrate.sql.reader import Reader
@@ -64,14 +65,14 @@ def _blocks(statement: PlannedStatement, effect: TableEffect, number: int) -> It
         yield Finding(
             "unbatched-write",
             f"It writes to {effect.table}{size} in one transaction: locks and dead rows pile up.",
-            "Do it in batches, in a revision of its own.",
+            "Do it in batches, in a revision of its own: leadctl.fill().",
             number,
         )
 
 
 def _is_write(sql: str) -> bool:
     reader = Reader(sql)
-    return (
+    return not is_batched(sql) and (
         reader.accept("UPDATE") or reader.accept("DELETE", "FROM") or reader.accept("MERGE", "INTO")
     )
 

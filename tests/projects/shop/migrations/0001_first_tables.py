@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["customer_id"], ["customers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_orders_customer_id", "orders", ["customer_id"], unique=False)
     op.create_index(
         "orders_open",
         "orders",

@@ -38,7 +38,7 @@ class Order(Base):
     __tablename__ = "orders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id", ondelete="CASCADE"))
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id", ondelete="CASCADE"), index=True)
     state: Mapped[OrderState] = mapped_column(Enum(OrderState), server_default="open")
     total: Mapped[decimal.Decimal] = mapped_column(Numeric(10, 2))
     placed_at: Mapped[dt.datetime] = mapped_column(server_default=text("now()"))

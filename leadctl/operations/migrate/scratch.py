@@ -1,0 +1,164 @@
+"""A scratch schema, in a transaction that is rolled back, to try models, histories and SQL in.
+
+Nothing of it is ever seen by others, and no second database is needed.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from os import getpid
+from typing import Any
+
+import psycopg
+from alembic.runtime.environment import EnvironmentContext
+from psycopg import sql
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
+
+from leadctl.apps.registry import App, load_metadata
+from leadctl.db.catalog import Catalog, read_catalog
+from leadctl.db.connect import Connection
+from leadctl.db.engine import run_engine
+from leadctl.db.target import Target
+from leadctl.db.translate import translate
+from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed
+from leadctl.operations.migrate.revisions import History
+from leadctl.operations.migrate.script import downgrade_step, script_directory
+
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+_LOCK_TIMEOUT = "3s"
+"""What a revision names with its schema is the real thing: it is waited for no longer."""
+
+
+class Scratch:
+    """An empty schema to try things in."""
+
+    def __init__(self, connection: SqlConnection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    @property
+    def _driver(self) -> Connection:
+        connection: Connection | None = self._connection.connection.driver_connection
+        assert connection is not None
+        return connection
+
+    def read(self, ignore: Sequence[str] = ()) -> Catalog:
+        """Read what is in it."""
+        return read_catalog(self._driver, self._name, ignore)
+
+    def execute(self, statements: Iterable[str]) -> None:
+        """Execute statements; what says CONCURRENTLY does so without.
+
+        Raises OperationFailed with the statement that the server rejects.
+        """
+        for statement in statements:
+            try:
+                self._driver.execute(in_transaction(statement).encode())
+            except psycopg.Error as error:
+                reason = (error.diag.message_primary or str(error)).strip()
+                detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+                raise OperationFailed(
+                    f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",
+                    hint="Nothing was changed; it was tried in a scratch schema.",
+                ) from None
+
+    def create_models(self, app: App) -> None:
+        """Create what an app's models describe."""
+        self.create(load_metadata(app), app.name)
+
+    def create(self, metadata: MetaData, owner: str) -> None:
+        """Create what some models describe; `owner` is the name of their app."""
+        try:
+            with warnings.catch_warnings():
+                # Tables that refer to each other are created all the same.
+                warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
+                metadata.create_all(self._connection, checkfirst=False)
+        except SQLAlchemyError as error:
+            translated = translate(error)
+            raise translated or OperationFailed(
+                f"The models of {owner} cannot be created: {error}"
+            ) from error
+
+    def run(self, app: App, history: History, revision: str, *, down: bool = False) -> None:
+        """Run a history up to a revision; `down` undoes that revision, which must be the last.
+
+        Raises RevisionFailed.
+        """
+        config, script = script_directory(history)
+
+        def steps(heads: Any, context: Any) -> Iterable[Any]:
+            context.autocommit_block = nullcontext
+            if down:
+                return [downgrade_step(script, revision)]
+            # As Alembic's own commands do.
+            return script._upgrade_revs(revision, heads)  # noqa: SLF001
+
+        event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
+        try:
+            with EnvironmentContext(config, script, fn=steps) as environment:
+                environment.configure(
+                    connection=self._connection,
+                    version_table=app.version_table,
+                )
+                environment.run_migrations()  # in the scratch's own transaction
+        except Exception as error:
+            if isinstance(error, LeadctlError):
+                raise
+            translated = translate(error)
+            reason = translated.message if translated else f"{type(error).__name__}: {error}"
+            raise RevisionFailed(
+                f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
+                f"{revision} in a scratch schema: {reason}",
+                hint="It was tried without rows, and rolled back: nothing was changed.",
+            ) from error
+        finally:
+            event.remove(self._connection, "before_cursor_execute", _without_concurrently)
+
+
+@contextmanager
+def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
+    """Make a scratch schema; everything done with it is rolled back.
+
+    Types and functions of extensions are found where the target's schema holds some.  Raises
+    InsufficientPrivilege where the role may create no schema.
+    """
+    name = f"leadctl_scratch_{getpid()}"
+    with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
+        made = Scratch(connection, name)
+        driver = made._driver  # noqa: SLF001 - it is this module's own
+        driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+        path: sql.Composable = sql.Identifier(name)
+        if _holds_extensions(driver, target.schema):
+            path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
+        try:
+            driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        except psycopg.Error as error:
+            raise translate(error) or OperationFailed(str(error)) from error
+        driver.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
+        try:
+            yield made
+        finally:
+            transaction.rollback()
+
+
+def in_transaction(statement: str) -> str:
+    """Return a statement as it may run in a transaction."""
+    return _CONCURRENTLY.sub("", statement) if _CONCURRENTLY.search(statement) else statement
+
+
+def _without_concurrently(
+    _conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+) -> tuple[str, Any]:
+    return in_transaction(statement), parameters
+
+
+def _holds_extensions(connection: Connection, schema: str) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE n.nspname = %s)",
+        (schema,),
+    ).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,1 @@
+"""Writing the SQL that turns one catalog into another."""

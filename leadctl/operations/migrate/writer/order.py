@@ -1,0 +1,68 @@
+"""Putting steps in order: what is named comes before what names it."""
+
+import re
+from collections.abc import Sequence
+
+from leadctl.operations.migrate.sql.tokens import Kind, tokens
+from leadctl.operations.migrate.writer.step import Phase, Step
+
+_WORD = re.compile(r"[\w$]+")
+
+
+def mentions(text: str, *, bodies: bool = False) -> set[str]:
+    """Return the identifiers that a text has, inside its string literals, too.
+
+    `bodies` takes in dollar-quoted ones: a function's body, which is looked at only when it runs.
+    """
+    found: set[str] = set()
+    for token in tokens(text):
+        if token.kind is Kind.STRING:
+            if bodies or not token.text.startswith("$"):
+                found.update(_WORD.findall(token.text))
+        elif token.name is not None:
+            found.add(token.name)
+    return found
+
+
+def plain(name: str) -> str:
+    """Return the name behind quotes and before a parameter list."""
+    if name.startswith('"'):
+        return name[1 : name.index('"', 1)] if '""' not in name else name[1:-1].replace('""', '"')
+    return name.partition("(")[0]
+
+
+def in_order(steps: Sequence[Step], *, backwards: frozenset[Phase]) -> list[Step]:
+    """Sort steps by phase, and within a phase by what they mention.
+
+    In the phases of `backwards` what names others comes first: there it is dropped.
+    """
+    ordered: list[Step] = []
+    for phase in Phase:
+        there = [step for step in steps if step.phase is phase]
+        found = _by_mention(there)
+        ordered += reversed(found) if phase in backwards else found
+    return ordered
+
+
+def _by_mention(steps: list[Step]) -> list[Step]:
+    needs: dict[int, set[int]] = {}
+    providers: dict[str, list[int]] = {}
+    for index, step in enumerate(steps):
+        if step.provides:
+            providers.setdefault(step.provides, []).append(index)
+    for index, step in enumerate(steps):
+        needs[index] = {
+            provider
+            for name in mentions(step.about or step.sql)
+            if name != step.provides
+            for provider in providers.get(name, ())
+            if provider != index
+        }
+    done: list[int] = []
+    waiting = list(range(len(steps)))
+    while waiting:
+        # Where they go in a circle the first one gives way: the name meant something else.
+        free = next((i for i in waiting if not needs[i] - set(done)), waiting[0])
+        waiting.remove(free)
+        done.append(free)
+    return [steps[index] for index in done]

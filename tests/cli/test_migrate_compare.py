@@ -1,0 +1,83 @@
+"""check, drift and diff: what differs between models, migrations and databases."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, Prepared
+from tests.history import Project
+from tests.postgres import Server
+
+BY_HAND = {
+    "ALTER TABLE leads ALTER form_id TYPE varchar(20)": ("changed", "column leads.form_id"),
+    "DROP INDEX idx_leads_form_id": ("missing", "index idx_leads_form_id"),
+    "ALTER TYPE lead_status ADD VALUE 'LOST'": ("changed", "enum lead_status"),
+    "CREATE VIEW open_leads AS SELECT id FROM leads": ("extra", "view open_leads"),
+}
+
+
+def test_all_three_agree(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("migrate", "check", url=leadconnector.url)
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert "agree" in outcome.out
+    assert cli("migrate", "drift", url=leadconnector.url).code == 0
+    for sides in ([], ["record", "database"], ["leadconnector_0002", "database"]):
+        outcome = cli("migrate", "diff", *sides, url=leadconnector.url)
+        assert outcome.code == 0, outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("statement", BY_HAND)
+def test_what_was_done_by_hand_is_named(leadconnector: Prepared, cli: Cli, statement: str) -> None:
+    leadconnector.query(statement)
+    outcome = cli("migrate", "drift", "-o", "json", url=leadconnector.url)
+    assert outcome.code == 1
+    found = outcome.json
+    assert found["revision"] == "leadconnector_0002"
+    assert found["since"]
+    assert [(each["change"], each["object"]) for each in found["differences"]] == [
+        BY_HAND[statement]
+    ]
+    shown = cli("migrate", "drift", url=leadconnector.url)
+    assert BY_HAND[statement][1].split()[1] in shown.out
+    assert cli("migrate", "check", "-o", "json", url=leadconnector.url).json["drift"]
+
+
+def test_two_revisions_and_two_databases(
+    leadconnector: Prepared, server: Server, database: str, cli: Cli, tmp_path: Path
+) -> None:
+    url = leadconnector.url
+    outcome = cli(
+        "migrate", "diff", "leadconnector_0001", "leadconnector_0002", "-o", "json", url=url
+    )
+    assert outcome.code == 1
+    assert {each["change"] for each in outcome.json["differences"]} == {"extra"}
+    assert len(outcome.json["differences"]) == 8
+    (tmp_path / "leadctl.toml").write_text(f'[env.other]\nurl = "{server.url(database)}"\n')
+    for other in (server.url(database), "other"):
+        outcome = cli("migrate", "diff", "database", other, "-o", "json", url=url)
+        assert {each["change"] for each in outcome.json["differences"]} == {"missing"}
+    assert cli("migrate", "diff", "other", "base", url=url).code == 0
+    assert cli("migrate", "diff", "database", "nothing", url=url).code == 3
+    assert cli("migrate", "diff", "base", "base", url=url).code == 2
+
+
+def test_pending_revisions_are_run_in_a_scratch_schema(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    project.revision("CREATE TABLE unused (id bigserial PRIMARY KEY)")
+    project.revision("CREATE INDEX CONCURRENTLY i ON unused (id)", concurrently=True)
+    outcome = cli("migrate", "check", "-o", "json", url=url)
+    assert outcome.code == 1, outcome.err
+    assert outcome.json["pending"] == ["own_0001", "own_0002"]
+    assert "column unused.id" in {each["object"] for each in outcome.json["models"]}
+    with server.connect(database) as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'leadctl%'"
+        ).fetchone() == (0,)
+
+
+def test_drift_of_nothing(server: Server, database: str, cli: Cli) -> None:
+    outcome = cli("migrate", "drift", url=server.url(database))
+    assert outcome.code == 1
+    assert "Nothing of leadconnector was applied" in outcome.err

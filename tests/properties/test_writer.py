@@ -1,0 +1,202 @@
+"""Random pairs of schemas: what is written turns one into the other, and loses no rows unsaid."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import errors
+
+from leadctl.db.catalog import Catalog, compare, read_catalog
+from leadctl.db.connect import Connection, connect
+from leadctl.db.target import resolve
+from leadctl.operations.migrate.writer.changes import changes
+from leadctl.settings import load_settings
+from tests.postgres import Server
+
+NAMES = ("a", "b", "Odd name")
+TYPES = (
+    "integer",
+    "bigint",
+    "text",
+    "character varying(20)",
+    "numeric(8,2)",
+    "mood",
+    "timestamptz",
+    "text[]",
+)
+DEFAULTS = {
+    "integer": "7",
+    "text": "'it''s: x'",
+    "mood": "'ok'",
+    "timestamptz": "now()",
+    "text[]": "'{a}'",
+}
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> dict[str, str]:
+    found = {"id": "bigint NOT NULL"}
+    for name in draw(st.sets(st.sampled_from(NAMES))):
+        kind = draw(st.sampled_from(TYPES))
+        parts = [kind]
+        if kind in DEFAULTS and draw(st.booleans()):
+            parts.append(f"DEFAULT {DEFAULTS[kind]}")
+        if draw(st.booleans()):
+            parts.append("NOT NULL")
+        found[name] = " ".join(parts)
+    return found
+
+
+@st.composite
+def parts(draw: st.DrawFn, table: str, name: str, kind: str) -> list[str]:
+    """What a column has beside its type."""
+    checked = f"\"{name}\" <> 'ok'" if kind.startswith("mood") else f'"{name}" IS NOT NULL'
+    return draw(
+        st.sampled_from(
+            [
+                [],
+                [],
+                [f'CREATE INDEX "{table}_{name}" ON "{table}" ("{name}", id)'],
+                [f'CREATE INDEX "{table}_{name}" ON "{table}" (id DESC) WHERE "{name}" IS NULL'],
+                [f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_c" CHECK ({checked})'],
+                [f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{name}_u" UNIQUE ("{name}")'],
+                [f'COMMENT ON COLUMN "{table}"."{name}" IS \'about {kind[:3]}\''],
+            ]
+        )
+    )
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> dict[str, list[str]]:
+    """Tables, each as the statements that make it."""
+    found = {}
+    for table in sorted(draw(st.sets(st.sampled_from(("people", "pets", "Log"))))):
+        its = draw(columns())
+        lines = ", ".join(f'"{name}" {kind}' for name, kind in its.items())
+        found[table] = [f'CREATE TABLE "{table}" ({lines})']
+        for name, kind in its.items():
+            found[table] += draw(parts(table, name, kind))
+    return found
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> list[str]:
+    """A schema as statements."""
+    values = draw(st.sampled_from(("'sad', 'ok'", "'ok', 'sad'", "'sad', 'ok', 'glad'", "'ok'")))
+    made = draw(tables())
+    statements = [
+        f"CREATE TYPE mood AS ENUM ({values})",
+        *(each for its in made.values() for each in its),
+    ]
+    body = draw(st.sampled_from(("n + 1", "n + 2")))
+    function = f"CREATE FUNCTION next(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN {body}"
+    key = "ALTER TABLE people ADD CONSTRAINT people_key PRIMARY KEY (id)"
+    reference = "ALTER TABLE pets ADD CONSTRAINT pets_fk FOREIGN KEY (id) REFERENCES people"
+    more = [
+        ({"people"}, [key]),
+        ({"people", "pets"}, [key, reference]),
+        (
+            {"people"},
+            [
+                "CREATE VIEW seen AS SELECT * FROM people",
+                "CREATE VIEW twice AS SELECT id FROM seen",
+            ],
+        ),
+        (set(), [function]),
+        ({"pets"}, [function, "CREATE INDEX pets_next ON pets (next(id::int))"]),
+        (
+            {"Log"},
+            [
+                'ALTER TABLE "Log" ENABLE ROW LEVEL SECURITY',
+                'CREATE POLICY p ON "Log" USING (id > 1)',
+            ],
+        ),
+    ]
+    for needs, extra in more:
+        if needs <= made.keys() and draw(st.booleans()):
+            statements += [each for each in extra if each not in statements]
+    return statements
+
+
+@pytest.fixture(scope="module")
+def connection(server: Server) -> Iterator[Connection]:
+    name = server.create()
+    found = load_settings({}, environ={"DATABASE_URL": server.url(name)})
+    with connect(resolve(found, app="leadconnector")) as opened:
+        yield opened
+    server.drop(name)
+
+
+def make(connection: Connection, schema: str, statements: list[str]) -> Catalog:
+    connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+    connection.execute(f"CREATE SCHEMA {schema}".encode())
+    connection.execute(f"SET search_path TO {schema}".encode())
+    for statement in statements:
+        connection.execute(statement.encode())
+    return read_catalog(connection, schema)
+
+
+def columns_of(catalog: Catalog) -> set[str]:
+    return {key for key in catalog.objects if key.startswith(("column ", "table "))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(old=schemas(), new=schemas())
+def test_any_schema_becomes_any_other(
+    connection: Connection, gently: bool, old: list[str], new: list[str]
+) -> None:
+    after = make(connection, "after", new)
+    before = make(connection, "before", old)
+    steps = changes(before, after, gently=gently)
+    for step in steps:
+        connection.execute(step.sql.encode())
+    assert compare(read_catalog(connection, "before"), after) == []
+    lost = columns_of(before) - columns_of(after)
+    said = " ".join(step.loses for step in steps)
+    for key in lost:
+        table = key.partition(" ")[2].partition(".")[0]
+        assert table in said, key
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(old=schemas(), new=schemas())
+def test_no_row_goes_unsaid(connection: Connection, old: list[str], new: list[str]) -> None:
+    after = make(connection, "after", new)
+    before = make(connection, "before", old)
+    filled = {}
+    for table in before.names("table"):
+        rows = _fill(connection, table)
+        filled[table] = rows
+    steps = changes(before, after)
+    try:
+        with connection.transaction():
+            for step in steps:
+                connection.execute(step.sql.encode())
+    except (
+        errors.IntegrityError,
+        errors.DataError,
+        errors.ProgrammingError,
+        errors.OperationalError,
+    ):
+        return  # the rows are in the way: it was refused, and nothing went
+    said = " ".join(step.loses for step in steps)
+    for table, rows in filled.items():
+        if f"table {table}" in after.objects:
+            row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+            assert row == (rows,)
+        else:
+            assert table in said
+
+
+def _fill(connection: Connection, table: str) -> int:
+    try:
+        connection.execute(
+            f"INSERT INTO {table} (id) SELECT n FROM generate_series(2, 4) AS n".encode()
+        )
+    except errors.IntegrityError:
+        return 0
+    return 3
