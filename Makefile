@@ -7,7 +7,8 @@ UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 XDIST ?= 2
 ON_SERVERS ?= tests/integration/test_queries.py tests/integration/test_effects.py \
-	tests/integration/test_models.py tests/integration/test_pooler.py tests/cli/test_migrate.py \
+	tests/integration/test_models.py tests/integration/test_pooler.py \
+	tests/integration/test_backup_contents.py tests/cli/test_migrate.py \
 	tests/cli/test_health.py tests/cli/test_reset.py tests/cli/test_stats.py
 
 .PHONY: help

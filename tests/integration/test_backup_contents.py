@@ -17,6 +17,8 @@ from tests.conftest import KEY, Prepared
 from tests.postgres import Server
 from tests.processes import run
 
+CHINOOK = Path(__file__).parents[1] / "data" / "chinook" / "chinook.sql"
+
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
     from urllib.parse import quote
@@ -42,6 +44,14 @@ def there_and_back(server: Server, name: str, folder: Path) -> None:
 
 def test_everything_comes_back(server: Server, tmp_path: Path) -> None:
     name = create(server, f"{WEIRD} {tmp_path.name}", EVERYTHING)
+    try:
+        there_and_back(server, name, tmp_path)
+    finally:
+        server.drop(name)
+
+
+def test_chinook_comes_back(server: Server, tmp_path: Path) -> None:
+    name = create(server, f"chinook_{tmp_path.name}", CHINOOK.read_text())
     try:
         there_and_back(server, name, tmp_path)
     finally:

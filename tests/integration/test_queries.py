@@ -30,7 +30,7 @@ PARAMETERS = {
     "protected": False,
     "command": "test",
     "outcome": "done",
-    "summary": "{}",
+    "facts": "{}",
     "id": 1,
     "limit": 10,
     "user": None,

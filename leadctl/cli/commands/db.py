@@ -129,7 +129,7 @@ def shell(
     run: Run,
     *,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- PSQL ARGUMENTS]", show_default=False)
+        list[str] | None, typer.Argument(metavar="-- PSQL ARGUMENTS", show_default=False)
     ] = None,
 ) -> None:
     """Open psql on the target; what stands after -- goes to psql."""

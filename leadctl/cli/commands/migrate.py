@@ -72,7 +72,7 @@ def migrate(
 def up(
     run: Run,
     *,
-    revision: Annotated[str | None, typer.Argument(metavar="[REV]", show_default=False)] = None,
+    revision: Annotated[str | None, typer.Argument(metavar="REV", show_default=False)] = None,
     steps: Steps = None,
     plan: ShowPlan = False,
     sql: ShowSql = False,
@@ -116,7 +116,7 @@ def lint(
     run: Run,
     *,
     revisions: Annotated[
-        list[str] | None, typer.Argument(metavar="[REV]...", show_default=False)
+        list[str] | None, typer.Argument(metavar="REV", show_default=False)
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every revision of the folder.", show_envvar=False)

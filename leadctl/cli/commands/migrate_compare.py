@@ -42,8 +42,8 @@ def drift(run: Run) -> None:
 def diff(
     run: Run,
     *,
-    before: Annotated[str, typer.Argument(metavar="[FROM]", show_default=False)] = "database",
-    after: Annotated[str, typer.Argument(metavar="[TO]", show_default=False)] = "models",
+    before: Annotated[str, typer.Argument(metavar="FROM", show_default=False)] = "database",
+    after: Annotated[str, typer.Argument(metavar="TO", show_default=False)] = "models",
 ) -> None:
     r"""Show what turns one schema into another; exit 1 where they differ.
 

@@ -14,7 +14,7 @@ from leadctl.errors import UsageError
 def down(
     run: Run,
     *,
-    revision: Annotated[str | None, typer.Argument(metavar="[REV]", show_default=False)] = None,
+    revision: Annotated[str | None, typer.Argument(metavar="REV", show_default=False)] = None,
     steps: Annotated[
         int | None,
         typer.Option(

@@ -20,7 +20,7 @@ group = Tree(
     help="Ready lines and units that run cleanup, backup or health-check.",
 )
 
-What = Annotated[str, typer.Argument(metavar="[COMMAND]", show_default=False)]
+What = Annotated[str, typer.Argument(metavar="COMMAND", show_default=False)]
 
 
 @group.leaf("cron")

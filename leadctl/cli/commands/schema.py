@@ -24,7 +24,7 @@ FromModels = Annotated[
     bool,
     typer.Option("--models", help="Of the models, not of the database.", show_envvar=False),
 ]
-OneTable = Annotated[str | None, typer.Argument(metavar="[TABLE]", show_default=False)]
+OneTable = Annotated[str | None, typer.Argument(metavar="TABLE", show_default=False)]
 
 
 @group.leaf("show")

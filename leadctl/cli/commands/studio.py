@@ -34,8 +34,8 @@ def _option(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
 def studio(
     run: Run,
     *,
-    table: Annotated[str | None, typer.Argument(metavar="[TABLE", show_default=False)] = None,
-    row: Annotated[str | None, typer.Argument(metavar="[ROW]]", show_default=False)] = None,
+    table: Annotated[str | None, typer.Argument(metavar="TABLE", show_default=False)] = None,
+    row: Annotated[str | None, typer.Argument(metavar="ROW", show_default=False)] = None,
     columns: Annotated[
         str | None, _option("--columns", "A,B", "The columns to show, in this order.")
     ] = None,
