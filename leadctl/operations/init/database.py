@@ -272,6 +272,7 @@ def _load(text: str) -> MetaData:
         finally:
             del sys.modules[name]
     found: MetaData = module.Base.metadata
+    module.Base.registry.dispose()  # else its classes would be configured with everybody's
     return found
 
 
