@@ -42,5 +42,6 @@ CREATE MATERIALIZED VIEW mtotals AS SELECT * FROM totals2; CREATE UNIQUE INDEX O
 CREATE FUNCTION last_order(c bigint) RETURNS orders LANGUAGE sql STABLE AS $$ SELECT * FROM orders WHERE customer_id = c ORDER BY id DESC LIMIT 1 $$;
 CREATE TRIGGER touch BEFORE UPDATE ON "User Accounts" FOR EACH ROW EXECUTE FUNCTION touch();
 ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON orders FOR SELECT USING (customer_id = 1);
+CREATE TABLE a2 (b_id int, CONSTRAINT a_b_id_fkey FOREIGN KEY (b_id) REFERENCES b);
 CREATE STATISTICS st ON no, state FROM orders;
 CREATE TABLE odd ("weird ""name""" int, "%" text, "a:b" text);

@@ -217,10 +217,15 @@ def is_serial(column: Column[Any]) -> bool:
     return alone and isinstance(column.type, Integer) and default_text(column) in quoted
 
 
-def foreign_key_options(constraint: ForeignKeyConstraint) -> Iterator[str]:
-    """Yield the arguments of a foreign key, beside its columns; its name where it is no default."""
+def foreign_key_options(
+    constraint: ForeignKeyConstraint, shared: Collection[str]
+) -> Iterator[str]:
+    """Yield the arguments of a foreign key, beside its columns.
+
+    Its name is among them where the server would take another: `shared` names are taken twice.
+    """
     default = "_".join([constraint.table.name, *constraint.column_keys, "fkey"])
-    if constraint.name and constraint.name != default:
+    if constraint.name and (constraint.name != default or default in shared):
         yield f"name={literal(constraint.name)}"
     for option in ("ondelete", "onupdate", "deferrable", "initially", "match"):
         value = getattr(constraint, option)

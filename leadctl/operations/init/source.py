@@ -1,6 +1,7 @@
 """The models file: a mapped class for each table of a database, as a person would write it."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -81,6 +82,8 @@ class Source:
         self._constraints = {
             tuple(plain(part) for part in split_name(name)) for name in catalog.names("constraint")
         }
+        times = Counter(name for _, name in self._constraints)
+        self._shared = {name for name in times if times[name] > 1}
         apart = {
             plain(name)
             for name in catalog.names("table")
@@ -198,7 +201,8 @@ class Source:
         for key in sorted_keys(column.table):
             if list(key.columns) == [column] and self._is_here(key.referred_table):
                 target = key.elements[0].column
-                options = [literal(f"{target.table.name}.{target.name}"), *foreign_key_options(key)]
+                options = [literal(f"{target.table.name}.{target.name}")]
+                options += foreign_key_options(key, self._shared)
                 yield f"{self._names.use('ForeignKey')}({', '.join(options)})"
         if column.primary_key:
             yield "primary_key=True"
@@ -214,7 +218,7 @@ class Source:
             if len(each.columns) > 1 and self._is_here(each.referred_table):
                 own = [column.name for column in each.columns]
                 targets = [f"{e.column.table.name}.{e.column.name}" for e in each.elements]
-                options = foreign_key_options(each)
+                options = foreign_key_options(each, self._shared)
                 yield "ForeignKeyConstraint", [_listed(own), _listed(targets), *options]
         for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
             if isinstance(constraint, CheckConstraint):
@@ -228,7 +232,7 @@ class Source:
     def _unique(self, table: Table, constraint: UniqueConstraint) -> list[str]:
         arguments = [literal(column.name) for column in constraint.columns]
         default = "_".join([table.name, *(each.name for each in constraint.columns), "key"])
-        if constraint.name != default:
+        if constraint.name != default or default in self._shared:
             arguments.append(f"name={literal(constraint.name)}")
         for option in ("deferrable", "initially"):
             if getattr(constraint, option):
