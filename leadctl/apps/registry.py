@@ -50,6 +50,8 @@ class App:
     environment: Path | None = None
     """The env.py of a team's own Alembic environment."""
     version_table: str = DEFAULT_VERSION_TABLE
+    schemas: tuple[str, ...] = ()
+    """Schemas that the models name, beside the target's."""
     seed_files: Path | None = None
     """A folder of rows as files, brought in beside what `seed` names."""
 
@@ -233,5 +235,6 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         version_table=alembic_environment.version_table(environment)
         if environment
         else DEFAULT_VERSION_TABLE,
+        schemas=config.schemas,
         seed_files=config.seed_files,
     )

@@ -1,11 +1,20 @@
 -- Every block returns (name, attributes): an object's name within its kind, and what defines it.
 -- Definitions are read with exactly the schema as search path, so that nothing in it is qualified.
 -- Objects of extensions, and the tables in %(ignore)s, are not the schema's own.
+-- %(prefix)s is how names of a schema begin that is not in the search path; else it is empty.
+
+-- name: schema
+-- what: Is this a schema that an app has beside its own?
+-- versions: 15-
+SELECT quote_ident(n.nspname) AS name, jsonb_strip_nulls(jsonb_build_object(
+    'comment', obj_description(n.oid, 'pg_namespace'))) AS attributes
+FROM pg_namespace n
+WHERE n.oid = %(schema)s::regnamespace AND %(prefix)s <> ''
 
 -- name: table
 -- what: Which tables are there, how are they stored and partitioned, is row security on?
 -- versions: 15-
-SELECT quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
     'persistence', CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
     'foreign', CASE WHEN c.relkind = 'f' THEN true END,
     'partition_key', pg_get_partkeydef(c.oid),
@@ -27,7 +36,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 -- name: column
 -- what: Which columns do the tables have?  What a partition or child inherits is its parent's.
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
     'nullable', NOT a.attnotnull,
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
@@ -59,7 +68,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 -- what: Which primary keys, foreign keys, uniques, checks and exclusions do the tables have?
 --       NOT NULL is an attribute of its column; what a partition inherits is its parent's.
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_constraintdef(n.oid, true),
     'comment', obj_description(n.oid, 'pg_constraint')))
 FROM pg_constraint n
@@ -72,8 +81,8 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u',
 -- name: index
 -- what: Which indexes are there beside those of constraints, and which of them are invalid?
 -- versions: 15-
-SELECT quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
-    'table', quote_ident(c.relname),
+SELECT %(prefix)s || quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
+    'table', %(prefix)s || quote_ident(c.relname),
     'definition', pg_get_indexdef(i.oid, 0, true),
     'invalid', CASE WHEN NOT (x.indisvalid AND x.indisready) THEN true END,
     'options', to_jsonb(i.reloptions),
@@ -90,7 +99,7 @@ WHERE i.relnamespace = %(schema)s::regnamespace AND NOT i.relispartition
 -- name: enum
 -- what: Which enums are there, with their values in order?
 -- versions: 15-
-SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'values', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder)
                FROM pg_enum e WHERE e.enumtypid = t.oid),
     'comment', obj_description(t.oid, 'pg_type')))
@@ -102,7 +111,7 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'e'
 -- name: domain
 -- what: Which domains are there?
 -- versions: 15-
-SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(t.typbasetype, t.typtypmod),
     'nullable', NOT t.typnotnull,
     'default', t.typdefault,
@@ -117,7 +126,7 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'd'
 -- name: type
 -- what: Which composite types are there?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'attributes', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
                                     ORDER BY a.attnum)
                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -130,7 +139,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'c'
 -- name: sequence
 -- what: Which sequences are there beside those of identity columns?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(s.seqtypid, NULL), 'start', s.seqstart, 'increment', s.seqincrement,
     'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle,
     'owned_by', (SELECT d.refobjid::regclass || '.' || quote_ident(a.attname)
@@ -147,7 +156,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace
 -- name: view
 -- what: Which views and materialized views are there?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'materialized', CASE WHEN c.relkind = 'm' THEN true END,
     'columns', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
                                  ORDER BY a.attnum)
@@ -163,13 +172,13 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
 -- name: function
 -- what: Which functions and procedures are there?  Their definition names them without a schema.
 -- versions: 15-
-SELECT quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
   jsonb_strip_nulls(jsonb_build_object(
     'kind', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window' END,
     'arguments', pg_get_function_arguments(p.oid),
     'returns', pg_get_function_result(p.oid),
     'definition', CASE WHEN p.prokind <> 'a' THEN overlay(
-        pg_get_functiondef(p.oid) PLACING quote_ident(p.proname)
+        pg_get_functiondef(p.oid) PLACING %(prefix)s || quote_ident(p.proname)
         FROM length('CREATE OR REPLACE ')
            + length(CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END) + 1
         FOR length(quote_ident(n.nspname) || '.' || quote_ident(p.proname))) END,
@@ -187,7 +196,7 @@ WHERE p.pronamespace = %(schema)s::regnamespace
 -- name: trigger
 -- what: Which triggers do the tables and views have?
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(t.tgname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(t.tgname), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_triggerdef(t.oid, true),
     'enabled', CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
     'comment', obj_description(t.oid, 'pg_trigger')))
@@ -199,7 +208,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND NOT t.tgisinternal AND t.tgp
 -- name: policy
 -- what: Which row security policies do the tables have?
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(p.polname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(p.polname), jsonb_strip_nulls(jsonb_build_object(
     'command', p.polcmd,
     'restrictive', CASE WHEN NOT p.polpermissive THEN true END,
     'roles', (SELECT jsonb_agg(CASE WHEN r = 0 THEN 'public' ELSE r::regrole::text END ORDER BY r)
@@ -214,9 +223,9 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s
 -- name: statistics
 -- what: Which extended statistics are there?
 -- versions: 15-
-SELECT quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
     'table', s.stxrelid::regclass::text,
-    'definition', overlay(pg_get_statisticsobjdef(s.oid) PLACING quote_ident(s.stxname)
+    'definition', overlay(pg_get_statisticsobjdef(s.oid) PLACING %(prefix)s || quote_ident(s.stxname)
         FROM length('CREATE STATISTICS ') + 1
         FOR length(quote_ident(n.nspname) || '.' || quote_ident(s.stxname))),
     'comment', obj_description(s.oid, 'pg_statistic_ext')))

@@ -26,6 +26,7 @@ from leadctl.operations.seedfiles.load import forget_files
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
+    "schema": "SCHEMA",
     "view": "VIEW",
     "materialized": "MATERIALIZED VIEW",
     "enum": "TYPE",

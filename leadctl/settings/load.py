@@ -155,6 +155,7 @@ def _apps(project: Project) -> dict[str, AppConfig]:
             )
         for folder in {"migrations", "seed_files"} & values.keys():
             values[folder] = project.root / values[folder]
+        values["schemas"] = tuple(map(str, values.get("schemas", ())))
         apps[name] = AppConfig(name=name, **values)
     return apps
 
@@ -180,6 +181,7 @@ _APP_FIELDS: Mapping[str, type] = {
         ("models", "migrations", "seed", "seed_files", "reports", "rules", "factory", "schema"), str
     ),
     "retention": list,
+    "schemas": list,
 }
 _OVERRIDES: Mapping[str, type] = {
     "older_than": str,

@@ -103,6 +103,8 @@ class AppConfig:
     factory: str | None = None
     """`package.module:FACTORY`, the shapes of synthetic rows."""
     schema: str | None = None
+    schemas: tuple[str, ...] = ()
+    """Schemas that the models name, beside that one."""
 
 
 @dataclass(frozen=True)

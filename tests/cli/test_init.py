@@ -1,5 +1,6 @@
 """`leadctl init` in projects with models of their own, of every kind that SQLAlchemy has."""
 
+import json
 import os
 import pty
 import subprocess
@@ -17,7 +18,7 @@ from leadctl.db.target import resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Outcome
 from tests.postgres import Server
-from tests.processes import environment
+from tests.processes import environment, run
 
 DECLARATIVE = """\
 import enum
@@ -76,7 +77,8 @@ class Cat(SQLModel, table=True):
     name: str = Field(index=True)
 """
 SCHEMAS = """\
-from sqlalchemy import ForeignKey
+import enum
+from sqlalchemy import Enum, ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 class Base(DeclarativeBase):
@@ -86,11 +88,28 @@ class Cat(Base):
     __tablename__ = "cats"
     id: Mapped[int] = mapped_column(primary_key=True)
 
+class Payment(enum.Enum):
+    card = "card"
+    cash = "cash"
+
 class Invoice(Base):
     __tablename__ = "invoices"
     __table_args__ = {"schema": "billing"}
     id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[str] = mapped_column(index=True, unique=True)
+    payment: Mapped[Payment] = mapped_column(Enum(Payment, schema="billing"))
     cat_id: Mapped[int] = mapped_column(ForeignKey("cats.id"))
+"""
+ONE_SCHEMA = """\
+from sqlalchemy import MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="vet")
+
+class Cat(Base):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True)
 """
 KINDS = {
     "declarative": (DECLARATIVE, "Base"),
@@ -98,7 +117,9 @@ KINDS = {
     "imperative": (IMPERATIVE, "mapper"),
     "sqlmodel": (SQLMODEL, "SQLModel"),
     "schemas": (SCHEMAS, "Base"),
+    "one schema": (ONE_SCHEMA, "Base"),
 }
+PLACES = {"schemas": {"schemas": ["billing"]}, "one schema": {"schema": "vet"}}
 
 
 @pytest.fixture
@@ -130,7 +151,11 @@ def test_a_project_from_nothing_to_a_migrated_database(
     url = server.url(database).replace("postgresql://", "postgresql+asyncpg://")
     outcome = cli("init", "--app", "cats", url=url)
     assert outcome.code == 0, outcome.err
-    assert declared(folder) == {"models": f"{name}:{base}", "migrations": "migrations"}
+    assert declared(folder) == {
+        "models": f"{name}:{base}",
+        "migrations": "migrations",
+        **PLACES.get(kind, {}),
+    }
     assert "leadctl migrate new" in outcome.out
     assert cli("migrate", "new", "-m", "first tables", url=url).code == 0
     done = cli("migrate", url=url)
@@ -144,15 +169,67 @@ def test_a_project_from_nothing_to_a_migrated_database(
     try:
         other = target.on(fresh)
         with run_engine(other, "test").connect() as connection, connection.begin():
-            connection.exec_driver_sql("CREATE SCHEMA billing")
+            for schema in {"billing", "vet"}:
+                connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
             load_metadata(find_app(settings)).create_all(connection)
         with connect(target) as ours, connect(other) as theirs:
-            for schema in {"public", "billing"} if kind == "schemas" else {"public"}:
-                for each in (ours, theirs):
-                    each.execute(f"SET search_path = {schema}")
-                assert compare(read_catalog(ours, schema), read_catalog(theirs, schema)) == []
+            for each in {target.schema, *find_app(settings).schemas}:
+                for connection in (ours, theirs):
+                    connection.execute(f"SET search_path = {each}")
+                assert compare(read_catalog(ours, each), read_catalog(theirs, each)) == []
     finally:
         server.drop(fresh)
+
+
+def test_several_schemas_are_one_app(folder: Path, database: str, server: Server, cli: Cli) -> None:
+    """The whole life of it: changed, compared, seen when it drifts, dropped and made again."""
+    name = module(folder, SCHEMAS)
+    url = server.url(database)
+    assert cli("init", "--app", "clinic", url=url).code == 0
+    assert cli("migrate", "dev", "-m", "first", url=url).code == 0
+    file = folder / f"{name}.py"
+    file.write_text(
+        file.read_text().replace(
+            "    number: Mapped[str] = mapped_column(index=True, unique=True)\n",
+            "    no: Mapped[str] = mapped_column(index=True, unique=True)\n"
+            "    note: Mapped[str | None] = mapped_column(index=True)\n",
+        )
+    )
+
+    def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(*arguments, env={"DATABASE_URL": url}, cwd=folder)
+
+    assert fresh("migrate", "check").returncode == 1
+    changed = fresh(
+        "migrate", "dev", "-m", "notes", "--rename", "billing.invoices.number:no", "-o", "json"
+    )
+    assert changed.returncode == 0, changed.stderr
+    assert "RENAME COLUMN number TO no" in changed.stderr
+    assert fresh("migrate", "check").returncode == 0
+    with server.connect(database) as connection:
+        connection.execute("ALTER TABLE billing.invoices ADD byhand int")
+    drift = fresh("migrate", "drift")
+    assert (drift.returncode, "billing.invoices.byhand" in drift.stdout) == (1, True)
+    with server.connect(database) as connection:
+        connection.execute("ALTER TABLE billing.invoices DROP byhand")
+    assert fresh("migrate", "down", "--yes").returncode == 0
+    again = fresh("reset", "--yes", "-o", "json")
+    assert again.returncode == 0, again.stderr
+    assert {"schema billing", "table billing.invoices", "enum billing.payment"} <= set(
+        json.loads(again.stdout)["dropped"]
+    )
+    assert fresh("migrate", "check").returncode == 0
+
+
+def test_a_schema_that_the_app_does_not_name(
+    folder: Path, database: str, server: Server, cli: Cli
+) -> None:
+    name = module(folder, SCHEMAS)
+    toml = f'app = "clinic"\n[apps.clinic]\nmodels = "{name}:Base"\n'
+    (folder / "leadctl.toml").write_text(toml)
+    refused = cli("migrate", "new", "-m", "first", url=server.url(database))
+    assert (refused.code, refused.out) == (3, "")
+    assert 'schemas = ["billing"]' in refused.err
 
 
 def test_models_in_several_modules_are_imported_together(folder: Path, cli: Cli) -> None:

@@ -17,6 +17,7 @@ BLOCKS = [(file, block) for file in FILES for block in Queries(file).blocks]
 PARAMETERS = {
     "schema": "public",
     "ignore": ["alembic_version"],
+    "prefix": "",
     "app": "leadconnector",
     "revision": "leadconnector_0001",
     "checksum": "x",

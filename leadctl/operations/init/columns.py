@@ -217,9 +217,7 @@ def is_serial(column: Column[Any]) -> bool:
     return alone and isinstance(column.type, Integer) and default_text(column) in quoted
 
 
-def foreign_key_options(
-    constraint: ForeignKeyConstraint, shared: Collection[str]
-) -> Iterator[str]:
+def foreign_key_options(constraint: ForeignKeyConstraint, shared: Collection[str]) -> Iterator[str]:
     """Yield the arguments of a foreign key, beside its columns.
 
     Its name is among them where the server would take another: `shared` names are taken twice.

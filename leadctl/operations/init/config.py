@@ -10,7 +10,7 @@ from leadctl.operations.init.guesses import RetentionGuess
 
 
 def leadctl_toml(
-    app: str, entries: Mapping[str, str], retention: Sequence[RetentionGuess]
+    app: str, entries: Mapping[str, object], retention: Sequence[RetentionGuess]
 ) -> Iterator[str]:
     """Yield the lines of a leadctl.toml that declares one app."""
     yield f"app = {json.dumps(app)}"
@@ -28,7 +28,7 @@ def leadctl_toml(
     yield "# protected = true"
 
 
-def app_table(app: str, entries: Mapping[str, str]) -> Iterator[str]:
+def app_table(app: str, entries: Mapping[str, object]) -> Iterator[str]:
     """Yield the table that declares an app."""
     yield f"[apps.{app}]"
     for key, value in entries.items():

@@ -3,9 +3,11 @@
 import configparser
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import MetaData
 
 from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, all_apps, importable, load_metadata
@@ -56,18 +58,19 @@ def init_own(
     folder = migrations or _alembic_folder(root) or root / "migrations"
     app = _app(name, root, folder, models)
     files = Files(root)
-    entries: dict[str, str] = {}
+    entries: dict[str, object] = {}
     if app.environment and not models and _environment_knows(app):
         found = Found("", tuple(sorted(load_metadata(app).tables)))
     else:
         found = _found(app, models, choose)
         entries["models"] = _models_of(app, found, files)
+    metadata = load_metadata(_app(name, root, folder, found.models or None))
+    entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
     entries["migrations"] = relative(folder, root)
     if folder.exists():
         files.keep(folder, "revisions, used in place")
     else:
         files.new(folder / ".gitkeep", "", "the folder of revisions")
-    metadata = load_metadata(_app(name, root, folder, found.models or None))
     tables = list(metadata.tables.values())
     guessed = tuple(old_rows(tables))
     files.new(root / "leadctl.toml", join(leadctl_toml(name, entries, guessed)), "the app")
@@ -77,7 +80,7 @@ def init_own(
     new = folder / ".gitkeep"
     return InitResult(
         app=name,
-        models=entries.get("models"),
+        models=str(entries["models"]) if "models" in entries else None,
         migrations=folder,
         tables=tuple(sorted(metadata.tables)),
         files=tuple(files.write()),
@@ -196,6 +199,19 @@ def _found(app: App, models: str | None, choose: Choose | None) -> Found:
             hint=f"Choose one, as: leadctl init --models {candidates[0].models}",
         )
     return described[choose("Which one is the app's?", list(described))]
+
+
+def _schemas(metadata: MetaData, default: str | None, *, alone: bool) -> Mapping[str, object]:
+    """Return what leadctl.toml says of schemas.
+
+    Where all tables are in one, and Alembic's own is not elsewhere yet, it is the app's.
+    """
+    schemas = {table.schema for table in metadata.tables.values()}
+    (first, *others) = sorted(schema or "" for schema in schemas)
+    if alone and first and not others:
+        return {"schema": first}
+    named = sorted({schema for schema in schemas if schema} - {default or "public"})
+    return {"schemas": named} if named else {}
 
 
 def _models_of(app: App, found: Found, files: Files) -> str:

@@ -13,6 +13,7 @@ from leadctl.operations.migrate import revision_file
 from leadctl.operations.migrate.revisions import History
 from leadctl.operations.migrate.scratch import Scratch, scratch
 from leadctl.operations.migrate.writer.changes import changes
+from leadctl.operations.migrate.writer.order import plain
 from leadctl.operations.migrate.writer.renames import Rename, implied
 from leadctl.operations.migrate.writer.script import losses
 from leadctl.operations.migrate.writer.step import Phase, Stage, Step
@@ -60,7 +61,8 @@ def compose(
     They are tried in a scratch schema, and each way back is read off there.  Raises
     OperationFailed for what cannot be written, and where they would not lead there.
     """
-    with scratch(target, "new") as made:
+    schemas = {plain(name) for each in (before, after) for name in each.names("schema")}
+    with scratch(target, "new", sorted(schemas)) as made:
         made.execute(step.sql for step in changes(Catalog({}), before))
         renamed = list(_rename(made, renames))
         renamed += _rename(made, implied(made.read(), after))

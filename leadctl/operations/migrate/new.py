@@ -82,7 +82,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
             "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
             hint="Write a revision for each part.",
         )
-    with scratch(target, "new") as made:
+    with scratch(target, "new", app.schemas) as made:
         made.execute(step.sql for step in changes(Catalog({}), before))
         start = made.read()
         made.execute(statements)

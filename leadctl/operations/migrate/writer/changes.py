@@ -19,7 +19,7 @@ from leadctl.operations.migrate.writer.tables import (
 )
 
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
-_DEFINED = {"enum", "domain", "type", "sequence", "function"}
+_DEFINED = {"schema", "enum", "domain", "type", "sequence", "function"}
 """Kinds that tables rest on."""
 
 

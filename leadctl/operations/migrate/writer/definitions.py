@@ -30,23 +30,21 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
     Raises OperationFailed for a kind that cannot be written.
     """
     match kind:
+        case "schema":
+            return f"CREATE SCHEMA IF NOT EXISTS {name}"
         case "enum":
             return f"CREATE TYPE {name} AS ENUM ({_literals(attributes['values'])})"
-        case "domain":
-            return _domain(name, attributes)
         case "type":
             return f"CREATE TYPE {name} AS ({', '.join(attributes.get('attributes', ()))})"
         case "sequence":
             return f"CREATE SEQUENCE {name} {_sequence(attributes)}"
         case "view":
             return _view(name, attributes, replace=False)
-        case "function":
-            return _function(name, attributes)
+        case "domain" | "function" | "policy":
+            return _WRITERS[kind](name, attributes)
         case "trigger" | "statistics" | "index":
             # A partitioned table's index is read as ON ONLY, which would leave the parts out.
             return str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1)
-        case "policy":
-            return _policy(name, attributes)
         case "constraint":
             table, constraint = split_name(name)
             return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} {attributes['definition']}"
@@ -223,3 +221,6 @@ def _policy(name: str, attributes: Attributes) -> str:
     if "check" in attributes:
         parts.append(f"WITH CHECK ({attributes['check']})")
     return " ".join(parts)
+
+
+_WRITERS = {"domain": _domain, "function": _function, "policy": _policy}

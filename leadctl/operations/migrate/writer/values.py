@@ -22,7 +22,7 @@ def added(name: str, before: Sequence[str], after: Sequence[str]) -> list[tuple[
 
 def made_anew(name: str, before: Catalog, after: Catalog) -> Iterator[str]:
     """Yield what replaces an enum by one of the same name, and moves the columns to it."""
-    yield f"ALTER TYPE {name} RENAME TO {former(name)}"
+    yield f"ALTER TYPE {name} RENAME TO {split_name(former(name))[-1]}"
     yield create("enum", name, after.objects[f"enum {name}"])
     for table, columns in _columns_of(name, before, after).items():
         actions = []
