@@ -206,6 +206,10 @@ def test_several_schemas_are_one_app(folder: Path, database: str, server: Server
     assert changed.returncode == 0, changed.stderr
     assert "RENAME COLUMN number TO no" in changed.stderr
     assert fresh("migrate", "check").returncode == 0
+    health = fresh("health-check", "--check", "indexes", "--check", "drift")
+    assert health.returncode == 0, health.stdout
+    bulk = fresh("seed", "--bulk", "10", "--yes")
+    assert (bulk.returncode, "billing.invoices" in bulk.stderr) == (1, True)
     with server.connect(database) as connection:
         connection.execute("ALTER TABLE billing.invoices ADD byhand int")
     drift = fresh("migrate", "drift")

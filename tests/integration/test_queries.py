@@ -18,6 +18,7 @@ PARAMETERS = {
     "schema": "public",
     "ignore": ["alembic_version"],
     "prefix": "",
+    "schemas": [],
     "app": "leadconnector",
     "revision": "leadconnector_0001",
     "checksum": "x",

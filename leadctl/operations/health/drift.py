@@ -1,14 +1,10 @@
 """The check of drift: what was changed by hand since the schema was migrated."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from leadctl.db.catalog import Catalog, Difference, compare, read_catalog
+from leadctl.db.catalog import Catalog, Difference, compare, owner, read_catalog
 from leadctl.operations.health.check import CheckResult, CheckStatus, Skip
 from leadctl.operations.health.facts import Facts
 
 _SHOWN = 3
-_OF_A_TABLE = ("column", "constraint", "trigger", "policy")
 
 
 def drift(facts: Facts) -> CheckResult:
@@ -45,10 +41,5 @@ _WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}
 
 def _owner(difference: Difference) -> str:
     """Return the object that a difference belongs to: its table's, where it is part of one."""
-    kind, _, name = difference.object.partition(" ")
-    if kind in _OF_A_TABLE:
-        return f"table {name.partition('.')[0]}"
-    if kind == "index":
-        attributes: Mapping[str, Any] = difference.before or difference.after or {}
-        return f"table {attributes['table']}"
-    return difference.object
+    table = owner(difference.object, difference.before or difference.after or {})
+    return f"table {table}" if table else difference.object
