@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, Run, command
 from leadctl.errors import UsageError
@@ -53,6 +54,7 @@ Export = Annotated[
         metavar="TABLE",
         help="Write rows of a table as a seed file instead, secrets masked.",
         show_envvar=False,
+        autocompletion=complete.tables,
     ),
 ]
 Where = Annotated[
