@@ -22,6 +22,7 @@ from leadctl.db.target import Target
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.operations.seedfiles.load import SeededFile, load_files
+from leadctl.operations.seedfiles.sequences import advance_sequences
 
 Narrate = Callable[[str], None]
 
@@ -123,6 +124,7 @@ def _insert_missing(
     for fixture in fixtures:
         counter = inserted if _insert(connection, metadata, fixture) else unchanged
         counter[fixture.table] += 1
+    advance_sequences(connection, [_table(metadata, name) for name in inserted])
     names = dict.fromkeys(fixture.table for fixture in fixtures)
     return tuple(SeededTable(name, inserted[name], unchanged[name]) for name in names)
 

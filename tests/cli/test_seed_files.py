@@ -146,6 +146,13 @@ def test_an_environment_has_files_of_its_own(seeds: Path, rows: Prepared, cli: C
     assert rows.query("SELECT count(*) FROM plans") == [(3,)]
 
 
+def test_generated_keys_go_on_behind_given_ones(seeds: Path, rows: Prepared, cli: Cli) -> None:
+    (seeds / "fixed.yaml").write_text("plans: [{id: 7, code: fixed, price: 1, kind: small}]")
+    assert cli("seed").code == 0
+    rows.query("INSERT INTO plans (code, price, kind) VALUES ('next', 1, 'small')")
+    assert rows.query("SELECT id FROM plans WHERE code = 'next'") == [(8,)]
+
+
 def test_sql_runs_once_and_all_is_one_transaction(seeds: Path, rows: Prepared, cli: Cli) -> None:
     (seeds / "z.sql").write_text(
         "UPDATE plans SET price = price + 1;\nUPDATE plans SET code = '100%' WHERE code = 'pro';"

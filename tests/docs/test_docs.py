@@ -17,6 +17,8 @@ from tests.processes import environment, run
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"```\w+\n# ([\w./]*\.\w+)\n(.*?)```", re.DOTALL)
+"""A block that begins with a file's name is that file."""
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -43,6 +45,9 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     program.chmod(0o755)
     folder = tmp_path / "project"
     folder.mkdir()
+    for name, content in FILE.findall(document.read_text()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
     env = environment()
     env["PATH"] = f"{programs}:{env['PATH']}"
     try:

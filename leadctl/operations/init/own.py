@@ -77,7 +77,6 @@ def init_own(
     encrypted = any(True for _ in encrypted_columns(metadata))
     lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=encrypted)
     files.extend(root / ".env", lines, "variables")
-    new = folder / ".gitkeep"
     return InitResult(
         app=name,
         models=str(entries["models"]) if "models" in entries else None,
@@ -87,10 +86,14 @@ def init_own(
         encrypted=tuple(secret_columns(metadata)),
         retention=guessed,
         notes=tuple(notes(root)),
-        next=('leadctl migrate new -m "first tables"', "leadctl migrate")
-        if new.exists()
-        else ("leadctl migrate status", "leadctl migrate"),
+        next=_next(folder, has_url=bool(settings.url)),
     )
+
+
+def _next(folder: Path, *, has_url: bool) -> tuple[str, ...]:
+    if (folder / ".gitkeep").exists():
+        return ('leadctl migrate new -m "first tables"', "leadctl migrate")
+    return ("leadctl migrate status", "leadctl migrate") if has_url else ("leadctl migrate",)
 
 
 def refuse_declared(settings: Settings) -> None:

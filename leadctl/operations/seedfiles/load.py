@@ -13,6 +13,7 @@ from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import SeedFailed
 from leadctl.operations.seedfiles.files import SeedFile, seed_files
+from leadctl.operations.seedfiles.sequences import advance_sequences
 from leadctl.operations.seedfiles.upsert import Rows
 
 _QUERIES = beside(__file__, "seedfiles.sql")
@@ -58,6 +59,7 @@ def load_files(
             [row for file in tables for row in file.rows()],
             [row for file in others for row in file.rows()],
         )
+        advance_sequences(connection, [metadata.tables[name] for name in rows.counts])
     for file in changed:
         if file.is_sql:
             narrate(f"Running {file.name}")
