@@ -12,6 +12,8 @@ from benchmarks.measure import Summary
 
 _MEGABYTE = 1024 * 1024
 _HEADER_LINES = 2
+_MINUTE, _HOUR = 60, 3600
+_BILLION = 1e9
 
 
 @dataclass(frozen=True)
@@ -108,18 +110,23 @@ def growth(results: Results) -> str:
     """Return how each command's time grows between its smallest and largest database.
 
     The exponent is the slope in a log-log plot: 0 is a cost that does not depend on the rows,
-    1 one that is proportional to them.
+    1 one that is proportional to them.  The last column goes on along it.
     """
-    lines = ["| leadctl | rows | ours | exponent | peer's exponent |", "|---|---|---|---|---|"]
+    lines = [
+        "| leadctl | rows | ours | exponent | peer's exponent | a billion rows, along it |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, group in groupby(results.measurements, key=lambda m: m.name):
         sized = [m for m in group if m.rows]
         if len(sized) > 1:
             first, last = sized[0], sized[-1]
             times = ", ".join(_seconds(m.ours.seconds) for m in sized)
             rows = ", ".join(f"{m.rows:,}" for m in sized)
+            slope = _slope(first, last, ours=True)
+            far = last.ours.seconds * (_BILLION / last.rows) ** max(slope, 0.0)
             lines.append(
-                f"| {name} | {rows} | {times} | {_slope(first, last, ours=True):.2f} |"
-                f" {_slope(first, last, ours=False):.2f} |"
+                f"| {name} | {rows} | {times} | {slope:.2f} |"
+                f" {_slope(first, last, ours=False):.2f} | {_seconds(far)} |"
             )
     if len(lines) == _HEADER_LINES:
         return "Not measured: a quick run has one size of each database."
@@ -157,7 +164,11 @@ def _cells(m: Measurement) -> list[str]:
 
 
 def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < _MINUTE:
+        return f"{value:.2f} s"
+    return f"{value / _MINUTE:.1f} min" if value < _HOUR else f"{value / _HOUR:.1f} h"
 
 
 def _slope(first: Measurement, last: Measurement, *, ours: bool) -> float:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets what the server matrix needs of Debian's packages: PostgreSQL 15, pgbouncer, and the tools
-# that read backups without leadctl; installed for root, unpacked below .cache for anybody else.  PostgreSQL 16, 17 and 18 come from PyPI with
-# the extra "matrix".
+# that read backups without leadctl; installed for root, unpacked below .cache for anybody else.
+# PostgreSQL 16, 17 and 18 come from PyPI with the extra "matrix".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

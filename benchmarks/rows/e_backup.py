@@ -71,7 +71,7 @@ def restore(bench: Bench, rows: int) -> Iterator[Sides]:
     bench.drop(copy, name)
 
 
-_SIZES = (300_000, 1_000_000, 3_000_000)
+_SIZES = (100_000, 1_000_000, 3_000_000)
 
 ROWS = (
     Row(

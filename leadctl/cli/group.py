@@ -59,7 +59,7 @@ class RootGroup(LeadctlGroup):
         return params
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Write the commands under the headings that they were registered with."""
+        """Write the commands by name, under the headings that they were registered with."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             text = command.get_short_help_str(formatter.width)
@@ -67,7 +67,7 @@ class RootGroup(LeadctlGroup):
             sections.setdefault(section, []).append((name, text))
         for title, rows in sections.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(sorted(rows))
 
     def main(
         self,
@@ -97,6 +97,8 @@ class RootGroup(LeadctlGroup):
         try:
             code = super().main(args=arguments, standalone_mode=False, **extra)
             sys.stdout.flush()
+            if code == ExitCode.INTERRUPTED:  # Typer has caught the KeyboardInterrupt
+                raise KeyboardInterrupt
             return code if isinstance(code, int) else ExitCode.DONE
         except (KeyboardInterrupt, typer.Abort):
             sys.stderr.write("Interrupted.\n")

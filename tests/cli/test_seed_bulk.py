@@ -59,7 +59,9 @@ def test_two_at_once(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     first = start("seed", "--bulk", "300000", env=env)
     deadline = time.monotonic() + 60
-    while not leadconnector.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"):
+    while not leadconnector.query(
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY %%' AND datname = current_database()"
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     second = run("seed", "--bulk", "100", "--lock-wait", "0", env=env)

@@ -97,6 +97,8 @@ def test_every_moment_around_the_commit(leadconnector: Prepared, tmp_path: Path)
     ):
         assert time.monotonic() < deadline
     assert due <= ids(leadconnector, "leads")
+    # As if another kill had come while the manifest was written.
+    (partial.parent / "manifest.json.partial").write_text("{")
     done = run(*command, env=env)
     assert done.returncode == 0, done.stderr
     assert not partial.exists()

@@ -115,7 +115,7 @@ def test_interrupted_leaves_nothing_for_long(leadconnector: Prepared, env: dict[
         time.sleep(0.4)
         process.send_signal(sent)
         _, err = process.communicate(timeout=30)
-        if process.returncode:  # else it was faster
+        if process.returncode not in (0, -sent):  # else it was done, or just ending
             assert process.returncode == code, err
         # A session that was being opened may have kept the new database; the next run drops it.
         assert run("restore", "--yes", env=env).returncode == 0

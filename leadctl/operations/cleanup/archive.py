@@ -174,7 +174,9 @@ def settle(
 ) -> None:
     """Finish or remove the files of runs that were killed; the caller holds the rule's lock."""
     prefix = _prefix(connection.info.dbname, schema, subject)
-    for partial in sorted(place.folder.glob(f"{_literal(prefix)}.*/*.partial")):
+    found = place.folder.glob(f"{_literal(prefix)}.*/*.partial")
+    # An unfinished manifest first: what is done about files writes it again.
+    for partial in sorted(found, key=lambda path: (path.parent, path.name != f"{NAME}.partial")):
         folder = partial.parent
         if partial.name == f"{NAME}.partial":
             partial.unlink()

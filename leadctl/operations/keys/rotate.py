@@ -19,7 +19,7 @@ from leadctl.db.target import Target
 from leadctl.operations.keys.batches import Batches
 from leadctl.operations.keys.columns import encrypted_tables, require_key
 from leadctl.operations.keys.kinds import EncryptedTable
-from leadctl.operations.keys.recrypt import Recrypt, UnreadableValue
+from leadctl.operations.keys.recrypt import Change, Recrypt, Row, UnreadableValue
 from leadctl.operations.keys.status import KeysStatus, keys_status
 from leadctl.operations.progress import Progress
 
@@ -100,7 +100,7 @@ def _rotate_table(
 ) -> tuple[int, list[UnreadableValue]]:
     """Pass over a table until a pass finds nothing to do; return rows done, and what is left.
 
-    While a batch is written, the next one is read.
+    While a batch is written, the next one is read and re-encrypted.
     """
     done = 0
     unreadable: list[UnreadableValue] = []
@@ -110,15 +110,21 @@ def _rotate_table(
         ThreadPoolExecutor(1) as ahead,
     ):
         reader, writer = Batches(reading, table, primary), Batches(writing, table, primary)
+
+        def prepare(after: Row | None) -> tuple[Row | None, list[Change]]:
+            rows = reader.read(after)
+            return rows[-1] if rows else None, recrypt.rows(table, rows, unreadable)
+
         for _ in range(_PASSES):
-            changed, unreadable = 0, []
-            upcoming = ahead.submit(reader.read, None)
-            while rows := upcoming.result():
-                upcoming = ahead.submit(reader.read, rows[-1])
-                changes = recrypt.rows(table, rows, unreadable)
+            changed = 0
+            unreadable.clear()
+            last, changes = prepare(None)
+            while last is not None:
+                upcoming = ahead.submit(prepare, last)
                 changed += len(changes)
                 done += writer.replace(changes)
                 progress(min(done, due), due, "rows")
+                last, changes = upcoming.result()
             if not changed:
                 break
     return done, unreadable
