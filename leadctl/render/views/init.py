@@ -8,6 +8,7 @@ from leadctl.operations.init.files import WrittenFile
 from leadctl.operations.init.own import InitResult
 from leadctl.operations.init.prisma import PrismaState
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
+from leadctl.render.text import counted
 
 _PRISMA_STYLE: Mapping[PrismaState, Style] = {
     PrismaState.APPLIED: "good",
@@ -21,7 +22,7 @@ def init(result: InitResult) -> list[Block]:
     """What was found and written, what to look at, what to run next."""
     source = result.models or "the env.py"
     blocks: list[Block] = [
-        Line(f"{result.app}: {len(result.tables)} tables from {source}."),
+        Line(f"{result.app}: {counted(len(result.tables), 'table')} from {source}."),
         _files(result.files),
     ]
     return [*blocks, *_guesses(result)]
@@ -31,7 +32,7 @@ def from_database(result: DatabaseInit) -> list[Block]:
     """What was read and written, what the models cannot say, what to look at, what to run next."""
     blocks: list[Block] = [
         Line(
-            f"{result.app}: {len(result.tables)} tables of {result.database}, schema "
+            f"{result.app}: {counted(len(result.tables), 'table')} of {result.database}, schema "
             f"{result.schema}; {result.revision} is recorded as applied."
         ),
         _files(result.files),
