@@ -1,6 +1,12 @@
 """Leads and deliveries of every age and status, for tests of cleanup."""
 
+import time
+from collections.abc import Callable
+
 from tests.conftest import Prepared
+
+LEADS = 4000
+"""How many the fixture `filled` has."""
 
 
 def fill(database: Prepared, leads: int = 4000, deliveries: int = 2) -> None:
@@ -32,3 +38,33 @@ def fill(database: Prepared, leads: int = 4000, deliveries: int = 2) -> None:
 def ids(database: Prepared, table: str) -> set[str]:
     """Return the ids of a table's rows."""
     return {row[0] for row in database.query(f"SELECT id FROM {table}")}
+
+
+def due_leads(database: Prepared, days: int = 90) -> set[str]:
+    """Return the ids of the leads that are due."""
+    return {
+        row[0]
+        for row in database.query(
+            "SELECT id FROM leads WHERE status = 'ARCHIVED' AND created_at < now() - make_interval(days => %s)",
+            days,
+        )
+    }
+
+
+def slow(database: Prepared, seconds: float = 0.0005) -> None:
+    """Make each deletion of a lead slow, so that a run can be met at work."""
+    database.query(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN old; END $$"
+    )
+    database.query(
+        "CREATE TRIGGER slow BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION slow()"
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

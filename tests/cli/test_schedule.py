@@ -1,6 +1,8 @@
 """Lines and units: what cron and systemd would run really runs."""
 
 import configparser
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +66,22 @@ def test_units(cli: Cli, tmp_path: Path) -> None:
     written = cli("schedule", "systemd", "--write", str(tmp_path))
     assert written.code == 0
     assert (tmp_path / "leadctl-cleanup.timer").exists()
+
+
+def test_systemd_accepts_the_units(cli: Cli, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze here")
+    odd = tmp_path / "50% of a 'project'"
+    odd.mkdir()
+    os.chdir(odd)
+    for job in ("cleanup", "backup", "health-check"):
+        assert cli("schedule", "systemd", job, "--write", str(tmp_path)).code == 0
+    units = sorted([*tmp_path.glob("*.service"), *tmp_path.glob("*.timer")])
+    verified = subprocess.run(
+        [analyze, "verify", *units], capture_output=True, text=True, check=False
+    )
+    assert (len(units), verified.returncode, verified.stderr) == (6, 0, "")
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd"])

@@ -19,7 +19,11 @@ LEADS, DELIVERIES = 4000, 2
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+    decompressor = zstandard.ZstdDecompressor()
+    with (
+        path.open("rb") as file,
+        decompressor.stream_reader(file, read_across_frames=True) as reader,
+    ):
         return [json.loads(line) for line in reader.read().splitlines()]
 
 

@@ -70,6 +70,11 @@ def content(database: Prepared) -> list[object]:
     ]
 
 
+def decompressed(data: bytes) -> bytes:
+    decompressor = zstandard.ZstdDecompressor()
+    return bytes(decompressor.stream_reader(data, read_across_frames=True).read())
+
+
 def only_archive() -> Path:
     (folder,) = Path("archives").iterdir()
     return folder
@@ -106,6 +111,8 @@ def test_what_was_changed_on_disk_is_not_put_back(odd: Prepared, cli: Cli) -> No
         assert "hash" in outcome.err
     file.unlink()
     assert cli("cleanup", "unarchive", str(only_archive()), url=odd.url).code == 1
+    nothing = cli("cleanup", "unarchive", "archives/nothing", url=odd.url)
+    assert (nothing.code, "Errno" in nothing.err) == (1, False)
     assert odd.query('SELECT count(*) FROM "Odd Table"') == [(1,)]
 
 
@@ -127,11 +134,7 @@ def test_files_are_for_their_owner_alone_and_plain_tools_read_them(odd: Prepared
     assert folder.stat().st_mode & 0o777 == 0o700
     for path in folder.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
-    text = (
-        zstandard.ZstdDecompressor()
-        .decompressobj()
-        .decompress((folder / "000001.jsonl.zst").read_bytes())
-    )
+    text = decompressed((folder / "000001.jsonl.zst").read_bytes())
     rows = [json.loads(line) for line in text.splitlines()]
     assert {row["table"] for row in rows} == {'"Odd Table"', "odd_child"}
 
@@ -139,22 +142,25 @@ def test_files_are_for_their_owner_alone_and_plain_tools_read_them(odd: Prepared
 def test_encrypted_to_the_recipients(odd: Prepared, cli: Cli, tmp_path: Path) -> None:
     mine, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
     key, wrong = tmp_path / "key", tmp_path / "wrong"
-    key.write_text(f"# mine\n{mine}\n")
-    wrong.write_text(str(other))
+    for path, text in ((key, f"# mine\n{mine}\n"), (wrong, str(other))):
+        path.write_text(text)
+        path.chmod(0o600)
     before = content(odd)
     env = {"BACKUP_RECIPIENTS": str(mine.to_public())}
     assert cli("cleanup", "--rule", "everything", url=odd.url, env=env).code == 0
     file = only_archive() / "000001.jsonl.zst.age"
     assert b"young" not in file.read_bytes()
-    assert b"Odd" in zstandard.ZstdDecompressor().decompressobj().decompress(
-        pyrage.decrypt(file.read_bytes(), [mine])
-    )
+    assert b"Odd" in decompressed(pyrage.decrypt(file.read_bytes(), [mine]))
     unarchive = ("cleanup", "unarchive", str(file))
     for identity, code in ((None, 3), (wrong, 3), (key, 0)):
         chosen = {"BACKUP_IDENTITY_FILE": str(identity)} if identity else {}
         outcome = cli(*unarchive, url=odd.url, env=chosen)
         assert outcome.code == code, outcome.err
     assert content(odd) == before
+    # As a run that was killed leaves it.
+    partial = file.rename(file.with_name(f"{file.name}.7.partial"))
+    again = ("cleanup", "unarchive", str(partial))
+    assert cli(*again, url=odd.url, env={"BACKUP_IDENTITY_FILE": str(key)}).code == 0
     assert cli("cleanup", url=odd.url, env={"BACKUP_RECIPIENTS": "age1nothing"}).code == 3
 
 
@@ -174,7 +180,7 @@ def test_a_full_disk(odd: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     before = content(odd)
     real = __import__("os").open
     monkeypatch.setattr(
-        "leadctl.operations.cleanup.sealing.os.open",
+        "leadctl.operations.backup.stream.os.open",
         lambda path, flags, mode=0o777: (
             real(full, 1)
             if str(path).endswith(".partial") and "jsonl" in str(path)

@@ -116,17 +116,18 @@ def _delete(
     metrics_file: str | None,
     confirm: str | None,
 ) -> None:
+    from leadctl.operations.backup.age import read_recipients, split_recipients
     from leadctl.operations.cleanup.archive import ArchivePlace
     from leadctl.operations.cleanup.metrics import write_metrics
     from leadctl.operations.cleanup.run import Voice
     from leadctl.operations.cleanup.run import cleanup as operation
-    from leadctl.operations.cleanup.sealing import recipients_of
     from leadctl.operations.cleanup.stop import Limits
     from leadctl.operations.guard import Consent
     from leadctl.render.views.cleanup import cleanup as view
 
     target = run.target()
     folder = run.settings.project / (archive or run.settings.archive_dir)
+    recipients = tuple(read_recipients(split_recipients(run.settings.backup_recipients)))
     limits = Limits(max_seconds, max_rows)
     with _stopping(limits):
         result, error = operation(
@@ -135,13 +136,13 @@ def _delete(
             chosen,
             limits=limits,
             consent=Consent(confirm=confirm),
-            archive=ArchivePlace(folder, recipients_of(run.settings.backup_recipients)),
+            archive=ArchivePlace(folder, recipients),
             voice=Voice(run.narrate, run.console.progress),
         )
-    if metrics_file is not None:
-        write_metrics(target, result, Path(metrics_file))
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
         run.emit(result, view)
+    if metrics_file is not None:
+        write_metrics(target, result, Path(metrics_file))
     if error is not None:
         raise error
     if result.stopped is not None and result.stopped.value in _EXITS:
@@ -180,11 +181,11 @@ def unarchive(
 
     A row that is there is left as it is, so it can be run again.
     """
-    from leadctl.operations.cleanup.sealing import identities_of
+    from leadctl.operations.backup.configured import identities_of
     from leadctl.operations.cleanup.unarchive import unarchive as operation
     from leadctl.render.views.cleanup import unarchive as view
 
-    identities = identities_of(run.settings.backup_identity_file)
+    identities = identities_of(run.settings)
     result = operation(run.target(), run.app, Path(file), identities, run.console.progress)
     run.emit(result, view)
 

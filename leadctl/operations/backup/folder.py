@@ -18,6 +18,7 @@ from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
 from leadctl.operations.backup import manifest as manifests
 from leadctl.operations.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
 from leadctl.operations.backup.verification import Verification
+from leadctl.operations.files import sync_folder
 
 LATEST = "latest"
 _ID = re.compile(r"\d{8}T\d{6}-\d{3}Z")
@@ -167,9 +168,9 @@ class BackupFolder:
             raise self._unusable(error) from None
         try:
             yield partial
-            _sync(partial)
+            sync_folder(partial)
             partial.rename(self.path / name)
-            _sync(self.path)
+            sync_folder(self.path)
         except BaseException:
             _remove(partial)
             raise
@@ -186,7 +187,7 @@ class BackupFolder:
             if not free:
                 return False
             partial = backup.path.rename(backup.path.with_name(f"{backup.id}{_PARTIAL}"))
-            _sync(self.path)
+            sync_folder(self.path)
             return _remove(partial)
 
     def _clean(self) -> None:
@@ -242,14 +243,6 @@ def _lock(path: Path) -> int:
     handle = os.open(path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _remove(folder: Path) -> bool:

@@ -23,10 +23,17 @@ _THREADS = 2
 _CHUNK = 1024 * 1024
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+
+
 class Writable(Protocol):
     """What bytes are written to."""
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: bytes, /) -> object:
         """Take all of the data."""
 
 
@@ -49,7 +56,7 @@ class PackedFile:
 
 
 def pack(
-    source: IO[bytes],
+    source: Readable,
     folder: Path,
     label: Label,
     recipients: Sequence[Any],
@@ -88,19 +95,20 @@ def unpack(path: Path, identities: Sequence[Any], label: Label, sink: Writable) 
     """
     counted = _Guarded(sink)
     opened = _Opened(_decompressor(counted), label)
-    _read(path, identities, opened)
+    _read(path, identities, opened, encrypted=is_encrypted(path))
     if not opened.labelled:
         raise BackupDamaged(f"{path} ends before its label.")
     return counted.bytes
 
 
-def unpack_file(path: Path, identities: Sequence[Any], sink: Writable) -> None:
-    """Decrypt and decompress any file into `sink`, as far as its suffixes say that it is.
+def unpack_file(path: Path, name: Path, identities: Sequence[Any], sink: Writable) -> None:
+    """Decrypt and decompress any file into `sink`, as far as the suffixes of `name` say that it is.
 
     Raises as `unpack` does.
     """
-    compressed = ".zst" in path.suffixes[-2:]
-    _read(path, identities, _Guarded(_decompressor(sink) if compressed else sink))
+    compressed = ".zst" in name.suffixes[-2:]
+    guarded = _Guarded(_decompressor(sink) if compressed else sink)
+    _read(path, identities, guarded, encrypted=is_encrypted(name))
 
 
 def _decompressor(sink: Any) -> Any:
@@ -110,12 +118,12 @@ def _decompressor(sink: Any) -> Any:
     return zstandard.ZstdDecompressor().stream_writer(sink, write_size=_CHUNK, closefd=False)
 
 
-def _read(path: Path, identities: Sequence[Any], sink: "_Guarded") -> None:
+def _read(path: Path, identities: Sequence[Any], sink: "_Guarded", *, encrypted: bool) -> None:
     import zstandard
 
     try:
         with path.open("rb") as file:
-            if is_encrypted(path):
+            if encrypted:
                 _decrypt(file, sink, identities, path)
             else:
                 while chunk := file.read(_CHUNK):
@@ -214,7 +222,7 @@ class _Hashed(_Guarded):
 class _Counted:
     """A stream whose bytes are counted."""
 
-    def __init__(self, source: IO[bytes], tick: Callable[[int], None]) -> None:
+    def __init__(self, source: Readable, tick: Callable[[int], None]) -> None:
         self._source = source
         self._tick = tick
         self.bytes = 0

@@ -19,10 +19,11 @@ from psycopg import sql
 
 from leadctl.db.connect import Connection
 from leadctl.errors import ArchiveFailed, NoPrimaryKey
+from leadctl.operations.backup.stream import Label, pack, sha256_of
 from leadctl.operations.cleanup.catalog import Subject, query
 from leadctl.operations.cleanup.manifest import NAME, Manifest, Segment, read_manifest
-from leadctl.operations.cleanup.sealing import extension, seal, sync_folder
 from leadctl.operations.cleanup.statements import ROWS_BY_RELATION, Statements
+from leadctl.operations.files import sync_folder
 
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""
@@ -128,13 +129,16 @@ class Archive:
             self._manifest = self._new_manifest(cutoff)
         ((xid,),) = connection.execute("SELECT pg_current_xact_id()::text").fetchall()
         number = len(self._manifest.segments) + 1
-        file = f"{number:06d}.jsonl{extension(self._place.recipients)}"
+        file = f"{number:06d}.jsonl.zst{'.age' if self._place.recipients else ''}"
         path = self.folder / f"{file}.{xid}.partial"
         counted: Counter[int] = Counter()
         lines = _Lines(connection, selects, counted)
-        sealed = seal(lines, path, self._place.recipients)
+        label = Label(self.folder.name, path.name)
+        packed = pack(lines, self.folder, label, self._place.recipients, lambda _: None)
+        if sha256_of(path) != (packed.bytes, packed.sha256):
+            raise ArchiveFailed(f"{path} does not read as it was written.", hint="Check the disk.")
         by_name = {self._subject.tables[tab]: count for tab, count in counted.items()}
-        segment = Segment(file, sealed.bytes, sealed.sha256, by_name)
+        segment = Segment(file, packed.bytes, packed.sha256, by_name)
         self._manifest = self._manifest.with_segment(segment)
         self._manifest.write(self.folder)
         self._undecided = path

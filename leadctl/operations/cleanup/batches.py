@@ -9,11 +9,14 @@ from datetime import date, datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
+from leadctl.operations.cleanup.catalog import QUERIES
+from leadctl.operations.cleanup.plan import goes_by_age
 from leadctl.operations.cleanup.pressure import Pressure
-from leadctl.operations.cleanup.statements import COUNT_CASCADED, Statements
+from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
 
 TARGET_SECONDS = 0.1
@@ -61,23 +64,24 @@ class Batches:
         self._done = done
         self._on_batch = on_batch
         self._size = _FIRST
-        self._may_sweep = archive is None and statements.is_simple
+        self._has_skipped = False
         self._busy: list[str] = []
-        self._beyond: date | datetime | None = None
+        self._beyond: str | date | datetime | None = None
+        self._may_sweep = goes_by_age(connection, statements) and not limits.counts_rows
 
     def run(self, *, at_most: int | None, all_are_gone: Callable[[], bool]) -> None:
         """Delete until nothing is due or a bound is reached; `Deleted` has what happened.
 
         `at_most` are the rows that the rule may take.  Rows that others had locked are looked for
-        in another pass, unless `all_are_gone`.
+        in another pass, unless none was left out or `all_are_gone`.
         """
-        self._may_sweep = self._may_sweep and at_most is None and not self._limits.counts_rows
         for _ in range(_PASSES):
-            before = self._done.rows
-            self._beyond = None
-            if not self._pass(at_most) or self._done.rows == before or all_are_gone():
+            before, self._has_skipped, self._beyond = self._done.rows, False, None
+            if not self._pass(at_most) or not self._has_skipped or all_are_gone():
+                return
+            if self._done.rows == before:
                 break
-        if self._done.stopped is None and not all_are_gone() and self._is_something_left():
+        if self._is_something_left():
             self._done.stopped = Reason.ROWS_LOCKED
 
     def _pass(self, at_most: int | None) -> bool:
@@ -120,87 +124,100 @@ class Batches:
         self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
         return False
 
-    def _timed(self, take: Callable[[int], int | None]) -> bool | None:
-        """Take a batch, and make the next one as large as it should be.
-
-        Returns whether there were fewer rows than there may be, None where `take` cannot say.
-        """
+    def _timed(self, take: Callable[[int], bool | None]) -> bool | None:
+        """Take a batch, and make the next one as large as it should be; return what `take` says."""
         began, size = time.monotonic(), self._size
-        found = take(size)
-        if found is None:
+        is_end = take(size)
+        if is_end is None:
             return None
         target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
         factor = target / max(time.monotonic() - began, 0.001)
         grown = round(size * min(_GROWTH, max(1 / _GROWTH, factor)))
         self._size = max(_SMALLEST, min(_LARGEST, grown))
-        return found < size
+        return is_end
 
     def _is_something_left(self) -> bool:
         values = self._values(limit=1)
         ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
         return bool(left)
 
-    def _sweep(self, size: int) -> int | None:
-        """Delete what is due of the oldest rows in one statement, as fast as one can.
+    def _sweep(self, size: int) -> bool | None:
+        """Delete what is due of the oldest rows by their ages, as fast as one can.
 
-        It waits for rows that others have locked.  Returns how many rows were looked at; None where
-        all of them have one age, so that an age cannot part them.
+        It waits for rows that others have locked.  Returns whether it was the end of the pass; None
+        where all of them have one age, so that an age cannot part them.
         """
-        values = self._values(limit=size)
         beyond = self._beyond is not None
+        values = self._values(limit=size)
         span = self._statements.span(beyond=beyond)
-        ((count, oldest, newest),) = self._connection.execute(span, values).fetchall()
-        if count == size and oldest == newest:
+        following = self._connection.execute(span, values).fetchone()
+        until = values["cutoff"] if following is None else following[0]
+        if until == self._beyond:
             return None
-        until = newest if count == size else values["cutoff"]
-        sweep = self._statements.sweep(beyond=beyond)
-        deleted = self._connection.execute(sweep, {**values, "until": until}).rowcount
+        deleted, cascaded = self._delete(
+            self._statements.sweep(beyond=beyond), {**values, "until": until}
+        )
         self._beyond = until
-        self._count(deleted, {})
-        return int(count)
+        self._count(deleted, cascaded)
+        return following is None
 
-    def _take(self, size: int) -> int:
+    def _take(self, size: int) -> bool:
+        """Delete the oldest rows that are due and that nobody has locked.
+
+        Returns whether it was the end of the pass: there were fewer than there may be.
+        """
+        self._has_skipped = True
         with self._connection.transaction():
             count, newest, rows = self._lock(size)
             if not count:
-                return 0
+                return True
             values = {**self._statements.values, "rows": rows}
             if self._archive is None:
-                cascaded = self._count_cascaded(values)
-                deleted = self._connection.execute(self._statements.delete, values).rowcount
+                deleted, cascaded = self._delete(self._statements.delete, values)
             else:
                 deleted, cascaded = self._archive.take(self._connection, self._statements, values)
         if self._archive is not None:
             self._archive.commit()
         self._beyond = newest
         self._count(deleted, cascaded)
-        return int(count)
+        return bool(count < size)
 
     def _count(self, deleted: int, cascaded: Mapping[int, int]) -> None:
         self._done.rows += deleted
         self._done.cascaded.update(cascaded)
-        self._done.batches += 1
+        self._done.batches += bool(deleted)
         self._limits.took(deleted)
 
     def _values(self, **more: Any) -> dict[str, Any]:
         further = {} if self._beyond is None else {"beyond": self._beyond}
         return {**self._statements.values, **further, **more}
 
-    def _lock(self, size: int) -> tuple[int, Any, str]:
+    def _lock(self, size: int) -> tuple[int, str, str]:
         values = self._values(limit=size, busy=self._busy)
         lock = self._statements.lock(beyond=self._beyond is not None)
         ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
         return count, newest, rows
 
-    def _count_cascaded(self, values: Mapping[str, Any]) -> Mapping[int, int]:
+    def _delete(
+        self, statement: sql.Composed, values: Mapping[str, Any]
+    ) -> tuple[int, Mapping[int, int]]:
+        """Delete, in one trip to the server; return the rows, and by table what went along.
+
+        The server counts what a transaction deletes, and what cascades and triggers delete in it.
+        """
         subject = self._statements.subject
         if not subject.cascades:
-            return {}
-        closure = self._statements.closure(self._statements.still_due, COUNT_CASCADED)
-        counted = Counter(dict(self._connection.execute(closure, values).fetchall()))
-        ((own,),) = self._connection.execute(self._statements.count_still_due, values).fetchall()
-        counted[subject.oid] -= own
-        return +counted
+            return self._connection.execute(statement, values).rowcount, {}
+        deleted = QUERIES.get("deleted", self._connection.info.server_version)
+        oids = {"oids": list(subject.tables)}
+        with self._connection.pipeline(), self._connection.transaction():
+            before = self._connection.execute(deleted, oids)
+            own = self._connection.execute(statement, values)
+            after = self._connection.execute(deleted, oids)
+        along = Counter[int](dict(after.fetchall()))
+        along.subtract(dict(before.fetchall()))
+        along[subject.oid] -= own.rowcount
+        return own.rowcount, +along
 
     def _pass_over(self) -> None:
         """Leave the oldest row to a later run: others hold something that goes along with it."""

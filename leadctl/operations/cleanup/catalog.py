@@ -64,6 +64,7 @@ class Subject:
     partitioned: bool
     estimate: int
     """Rows that the table may have."""
+    pages: int
 
     @property
     def cascades(self) -> tuple[Reference, ...]:
@@ -109,6 +110,7 @@ def examine(connection: Connection, schema: str, rule: RunRule) -> Subject:
     oid = relation["oid"]
     leaves = tuple(Leaf(*row) for row in query(connection, "leaves", oid=oid))
     references = tuple(_references(connection, oid))
+    ((estimate, pages),) = query(connection, "rows", oid=oid)
     subject = Subject(
         rule=rule,
         oid=oid,
@@ -120,7 +122,8 @@ def examine(connection: Connection, schema: str, rule: RunRule) -> Subject:
         by_age=relation["strategy"] == _RANGE
         and relation["partition_key"] == [rule.rule.age_column],
         partitioned=relation["kind"] == "p",
-        estimate=query(connection, "rows", oid=oid)[0][0],
+        estimate=estimate,
+        pages=pages,
     )
     _refuse_unindexed(subject)
     return subject

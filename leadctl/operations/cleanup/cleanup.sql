@@ -80,10 +80,11 @@ WHERE c.relkind = 'r' AND (c.oid = %(oid)s::bigint::oid
 ORDER BY c.relname
 
 -- name: rows
--- what: How many rows may a table have?  As dense as it was when somebody looked last.
+-- what: How many rows may a table have, on how many pages?  As dense as when somebody looked last.
 -- versions: 15-
 SELECT coalesce(sum(CASE WHEN c.relpages > 0 THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / 8192)
-                ELSE pg_relation_size(c.oid) / 100 END), 0)::bigint
+                ELSE pg_relation_size(c.oid) / 100 END), 0)::bigint,
+       coalesce(sum(pg_relation_size(c.oid) / 8192), 0)::bigint
 FROM pg_class c
 WHERE c.oid = %(oid)s::bigint::oid
    OR c.oid IN (SELECT relid FROM pg_partition_tree(%(oid)s::bigint::oid::regclass) WHERE isleaf)
@@ -102,7 +103,7 @@ SELECT pg_advisory_unlock(hashtext('leadctl cleanup'), hashtext(%(name)s))
 -- what: How far are replicas behind, how many WAL segments wait for archiving, is the table vacuumed?
 -- versions: 15-
 SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replication
-        WHERE state = 'streaming') AS replica_lag,
+        WHERE state IN ('streaming', 'catchup')) AS replica_lag,
        (SELECT CASE WHEN current_setting('archive_mode') <> 'off'
                      AND length(last_archived_wal) = 24 AND last_archived_wal ~ '^[0-9A-F]{24}$'
                THEN ((pg_current_wal_lsn() - '0/0')
@@ -114,6 +115,51 @@ SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replicati
        EXISTS (SELECT FROM pg_stat_progress_vacuum v
                WHERE v.relid = ANY (%(oids)s::bigint[]::oid[])
                  AND v.datname = current_database()) AS vacuumed
+
+-- name: counts
+-- what: Does the server count what is written?
+-- versions: 15-
+SELECT current_setting('track_counts')::boolean
+
+-- name: deleted
+-- what: How many rows of each table has this session deleted, its transaction too?
+--       What cascades and triggers delete is in it.  The server forgets between transactions.
+-- versions: 15-
+SELECT t.oid, sum(pg_stat_get_xact_tuples_deleted(c.oid))::bigint
+FROM unnest(%(oids)s::bigint[]) AS t (oid)
+JOIN pg_class c ON c.relkind = 'r' AND (c.oid = t.oid::oid
+    OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid::oid::regclass) WHERE isleaf))
+GROUP BY t.oid
+
+-- name: flush
+-- what: Lets the server's statistics have what this session did, as soon as this has ended.
+-- versions: 15-
+SELECT pg_stat_force_next_flush()
+
+-- name: with_dead_rows
+-- what: Which tables, or partitions of tables, have dead rows, and will autovacuum come for them?
+--       It comes where there are more of them than a threshold, which a table may set for itself.
+-- versions: 15-
+SELECT c.oid::regclass::text,
+       now.dead > now.threshold AND current_setting('autovacuum')::boolean AND coalesce(own.enabled, true)
+FROM unnest(%(oids)s::bigint[]) AS t (oid)
+JOIN pg_class c ON c.relkind = 'r' AND (c.oid = t.oid::oid
+    OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid::oid::regclass) WHERE isleaf))
+CROSS JOIN LATERAL (
+    SELECT max(option_value) FILTER (WHERE option_name = 'autovacuum_enabled')::boolean,
+           max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_threshold')::float8,
+           max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_scale_factor')::float8,
+           max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_max_threshold')::float8
+    FROM pg_options_to_table(c.reloptions)) AS own (enabled, base, scale, most)
+CROSS JOIN LATERAL (
+    SELECT least(coalesce(own.base, current_setting('autovacuum_vacuum_threshold')::float8)
+                 + coalesce(own.scale, current_setting('autovacuum_vacuum_scale_factor')::float8)
+                   * greatest(c.reltuples, 0),
+                 -- From 18; -1 is none.
+                 nullif(coalesce(own.most, current_setting('autovacuum_vacuum_max_threshold', true)::float8), -1)),
+           pg_stat_get_dead_tuples(c.oid),
+           current_setting('track_counts')::boolean) AS now (threshold, dead, counted)
+WHERE now.dead > 0 OR NOT now.counted
 
 -- name: runs
 -- what: What did the last runs of cleanup do, the newest first?

@@ -16,6 +16,13 @@ _TIMES_USUAL = 10
 """How many times its usual rows a rule may take."""
 _DOUBT = 4
 """By which factor an estimate of a table's rows may be wrong."""
+_SAMPLE_PAGES = 1000
+_MARGIN = 0.1
+"""How far the share that is due in so many random pages may be from that in the table.
+
+By Hoeffding's inequality it is further away once in exp(2 * 1000 * 0.1 ** 2), half a billion times,
+however the rows that are due lie beside each other.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,34 +31,89 @@ class Due:
 
     rows: int
     exact: bool
+    """Whether they were counted to the end; else they are an estimate, or a part."""
     blown: str | None
     """Why the fuse has blown; None where it has not."""
 
 
-def count_due(
-    connection: Connection, subject: Subject, parts: Sequence[Statements], whole: int, past: Past
-) -> Due:
-    """Count what is due, no further than the fuse allows.
+@dataclass(frozen=True)
+class _Cap:
+    """What a rule may take of a table without consent."""
 
-    `whole` are the rows of partitions that go as such, which are not counted one by one.
+    share: float
+    table: int
+    """Rows that the table may have."""
+    usual: float
+    """Rows; infinite where nobody knows what is usual."""
+    floor: int
+    """Rows that it may take in any case."""
+
+    def rows(self, doubt: float) -> float:
+        """Return how many rows that is, where the table may have `doubt` times its rows."""
+        return max(self.floor, min(doubt * self.share * self.table, self.usual))
+
+    @property
+    def why(self) -> str:
+        """Say what the cap in rows stems from."""
+        if max(self.floor, self.usual) < _DOUBT * self.share * self.table:
+            return f"far more than its usual {self.usual / _TIMES_USUAL:,.0f}"
+        return self.why_share
+
+    @property
+    def why_share(self) -> str:
+        """Say that it is the share."""
+        return f"more than {self.share:.0%} of the table"
+
+
+def measure_due(
+    connection: Connection,
+    subject: Subject,
+    parts: Sequence[Statements],
+    whole: int,
+    past: Past,
+    *,
+    consented: bool = False,
+) -> Due:
+    """Find how many rows are due, at no greater cost than a sample or what the fuse allows.
+
+    `whole` are the rows of partitions that go as such, which are not counted one by one.  Of a
+    large table random pages are read, and its rows are counted only where these do not tell.
     """
     rule = subject.rule.rule
-    limit = max(rule.fuse_rows, round(_DOUBT * rule.fuse_share * subject.estimate))
-    why = f"more than {rule.fuse_share:.0%} of the table"
     usual = past.usual_rows(rule.name)
-    if usual is not None and max(rule.fuse_rows, _TIMES_USUAL * usual) < limit:
-        limit = max(rule.fuse_rows, round(_TIMES_USUAL * usual))
-        why = f"far more than its usual {usual:,.0f}"
+    most = math.inf if usual is None else _TIMES_USUAL * usual
+    cap = _Cap(rule.fuse_share, subject.estimate, most, rule.fuse_rows)
+    if subject.pages > 2 * _SAMPLE_PAGES:
+        share = _sampled_share(connection, subject, parts)
+        others = max(0, subject.estimate - whole)
+        if consented or whole + (share + _MARGIN) * others <= cap.rows(1):
+            return Due(whole + round(share * others), exact=False, blown=None)
+    return _counted(connection, parts, whole, cap)
+
+
+def _counted(connection: Connection, parts: Sequence[Statements], whole: int, cap: _Cap) -> Due:
+    """Count what is due, no further than the fuse allows."""
+    limit = round(cap.rows(_DOUBT))
     rows = whole + _count(connection, parts, lambda part: part.count, limit + 1 - whole)
     if rows > limit:
-        return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {why}")
-    if rows > rule.fuse_rows and rows * _DOUBT > rule.fuse_share * subject.estimate:
+        return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {cap.why}")
+    if rows > cap.floor and rows * _DOUBT > cap.share * cap.table:
         # An estimate does not tell: so many others must be there that the share is kept.
-        others = math.ceil(rows * (1 - rule.fuse_share) / rule.fuse_share)
+        others = math.ceil(rows * (1 - cap.share) / cap.share)
         if _count(connection, parts, lambda part: part.count_others, others) < others:
-            why = f"more than {rule.fuse_share:.0%} of the table"
-            return Due(rows, exact=True, blown=f"{rows:,} rows are due, {why}")
+            return Due(rows, exact=True, blown=f"{rows:,} rows are due, {cap.why_share}")
     return Due(rows, exact=True, blown=None)
+
+
+def _sampled_share(connection: Connection, subject: Subject, parts: Sequence[Statements]) -> float:
+    """Return which share of the rows of random pages is due."""
+    there = due = 0
+    percent = min(100.0, 100.0 * _SAMPLE_PAGES / subject.pages)
+    for part in parts:
+        values = {**part.values, "percent": percent}
+        ((seen, found),) = connection.execute(part.sample, values).fetchall()
+        there, due = there + seen, due + found
+    return due / there if there else 1.0
 
 
 def _count(

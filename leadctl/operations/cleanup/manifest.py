@@ -1,14 +1,14 @@
 """The manifest of an archive: which files it has, what is in them, and where it came from."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from leadctl.errors import ArchiveDamaged
-from leadctl.operations.cleanup.sealing import sync_folder
+from leadctl.operations.backup.folder import write_private
+from leadctl.operations.files import sync_folder
 
 NAME = "manifest.json"
 _FORMAT = "leadctl archive 1"
@@ -53,11 +53,7 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write it in place of the one that is there, so that there is always a whole one."""
         partial = folder / f"{NAME}.partial"
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(partial, json.dumps(asdict(self), indent=1, ensure_ascii=False))
         partial.replace(folder / NAME)
         sync_folder(folder)
 
@@ -69,6 +65,11 @@ def read_manifest(folder: Path) -> Manifest:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         segments = tuple(Segment(**segment) for segment in values.pop("segments"))
         found = Manifest(**values, segments=segments)
+    except FileNotFoundError:
+        raise ArchiveDamaged(
+            f"{folder} is no folder of an archive: it has no {NAME}.",
+            hint="Name the folder that cleanup said, its manifest or one of its files.",
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ArchiveDamaged(
             f"{path} is not the manifest of an archive: {error}.",

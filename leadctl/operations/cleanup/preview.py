@@ -12,8 +12,9 @@ from leadctl.apps.registry import App
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.operations.cleanup.catalog import Subject, check_condition, examine, query
-from leadctl.operations.cleanup.fuse import count_due
+from leadctl.operations.cleanup.fuse import measure_due
 from leadctl.operations.cleanup.past import read_past
+from leadctl.operations.cleanup.plan import goes_by_age, is_indexed
 from leadctl.operations.cleanup.rules import RunRule
 from leadctl.operations.cleanup.statements import COUNT_CASCADED, Statements
 
@@ -108,7 +109,7 @@ def preview(target: Target, app: App, rules: Sequence[RunRule]) -> Preview:
             statements = checked(connection, subject, now)
             due, oldest, newest = _summary(connection, statements)
             parts = parts_of(subject, statements.cutoff)
-            fuse = count_due(connection, subject, parts, 0, past)
+            fuse = measure_due(connection, subject, parts, 0, past)
             found.append(
                 RulePreview(
                     rule=rule.name,
@@ -159,7 +160,7 @@ def parts_of(subject: Subject, cutoff: datetime) -> list[Statements]:
 def warnings(connection: Connection, subject: Subject, statements: Statements) -> tuple[str, ...]:
     """Say what makes a rule slow, or may stop it."""
     found = []
-    if not _is_indexed(connection, statements):
+    if not is_indexed(connection, statements):
         found.append(
             f"No index serves the rule {subject.rule.name}: CREATE INDEX CONCURRENTLY ON "
             f"{subject.name} ({sql.Identifier(subject.rule.rule.age_column).as_string(connection)})"
@@ -168,32 +169,9 @@ def warnings(connection: Connection, subject: Subject, statements: Statements) -
         f"A row of {kept.parent_name} to which {kept.child_name} refers cannot go: {kept.name}"
         for kept in subject.keeps
     ]
+    if subject.cascades and not query(connection, "counts")[0][0]:
+        found.append("What goes along is not counted: the server's track_counts is off")
     return tuple(found)
-
-
-def _is_indexed(connection: Connection, statements: Statements) -> bool:
-    """Whether the planner finds the oldest rows without reading the table or sorting it."""
-    with connection.transaction():
-        connection.execute("SET LOCAL enable_seqscan = off")
-        connection.execute("SET LOCAL enable_sort = off")
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) {} LIMIT 1").format(statements.due_rows)
-        ((plan,),) = connection.execute(explain, statements.values).fetchall()
-    return not _reads_everything(plan[0]["Plan"], statements.subject)
-
-
-def _reads_everything(plan: Mapping[str, Any], subject: Subject) -> bool:
-    """Whether a plan sorts what it finds, or scans the rule's table; not its subqueries."""
-    if plan["Node Type"] == "Sort":
-        return True
-    names = {leaf.name.strip('"') for leaf in subject.leaves} | {subject.name.strip('"')}
-    if plan["Node Type"] == "Seq Scan" and plan.get("Relation Name") in names:
-        return True
-    inner = [
-        below
-        for below in plan.get("Plans", [])
-        if below.get("Parent Relationship") not in {"SubPlan", "InitPlan"}
-    ]
-    return any(_reads_everything(below, subject) for below in inner)
 
 
 def _summary(connection: Connection, statements: Statements) -> tuple[int, Any, Any]:
@@ -223,5 +201,11 @@ def _texts(connection: Connection, parts: Sequence[Statements]) -> tuple[str, ..
     return tuple(
         " ".join(statement.as_string(connection).replace("%%", "%").split())
         for statements in parts
-        for statement in (statements.lock(beyond=False), statements.delete)
+        for statement in _deleting(connection, statements)
     )
+
+
+def _deleting(connection: Connection, statements: Statements) -> tuple[sql.Composed, ...]:
+    if goes_by_age(connection, statements):
+        return statements.span(beyond=False), statements.sweep(beyond=False)
+    return statements.lock(beyond=False), statements.delete

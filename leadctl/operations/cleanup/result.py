@@ -41,7 +41,7 @@ class RuleResult:
     batches: int = 0
     seconds: float = 0.0
     backlog: int | None = None
-    """Rows that are still due; None where nobody counted them."""
+    """Rows that are still due, of a large table an estimate; None where nobody looked."""
     reason: Reason | None = None
     message: str = ""
     archive: Path | None = None
@@ -72,5 +72,7 @@ class CleanupResult:
     rows: int
     cascaded: int
     seconds: float
+    vacuum_seconds: float
+    """How many of these VACUUM took, after the rules."""
     stopped: Reason | None
     rules: tuple[RuleResult, ...]

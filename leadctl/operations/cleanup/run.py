@@ -20,7 +20,8 @@ from leadctl.operations.cleanup import partitions
 from leadctl.operations.cleanup.archive import Archive, ArchivePlace, require_keys, settle
 from leadctl.operations.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
 from leadctl.operations.cleanup.catalog import Subject, examine, query
-from leadctl.operations.cleanup.fuse import Due, count_due, refuse
+from leadctl.operations.cleanup.fuse import measure_due, refuse
+from leadctl.operations.cleanup.job import Job
 from leadctl.operations.cleanup.past import Past, read_past
 from leadctl.operations.cleanup.premake import premake
 from leadctl.operations.cleanup.pressure import Pressure
@@ -79,6 +80,7 @@ def cleanup(
             run = _Run(connection, target, app, limits, consent, archive, voice, entry)
             for plan in plans:
                 run.rule(plan)
+            run.vacuum()
         return run.result(), run.error
 
 
@@ -104,12 +106,14 @@ class _Run:
         self._entry = entry
         self._past: Past = read_past(connection, app.name, target.schema)
         self._results: list[RuleResult] = []
+        self._lost = Counter[int]()
+        self._vacuum_seconds = 0.0
         self.error: LeadctlError | None = None
 
     def rule(self, plan: Statements) -> None:
         """Run a rule; an error of it is kept, and ends nothing but the rule."""
         began, done = time.monotonic(), Deleted()
-        job = _Job(self._connection, plan, done, self._noting(plan.subject, done))
+        job = Job(self._connection, plan, done, self._noting(plan.subject, done))
         status, message = RuleStatus.DONE, ""
         try:
             with _lock(self._connection, f"{self._target.schema}.{plan.subject.rule.name}") as held:
@@ -136,9 +140,14 @@ class _Run:
             status = RuleStatus.STOPPED
         self._keep(job, status, message, began)
 
-    def _keep(self, job: "_Job", status: RuleStatus, message: str, began: float) -> None:
+    @property
+    def _is_consented(self) -> bool:
+        return self._consent.confirm is not None
+
+    def _keep(self, job: Job, status: RuleStatus, message: str, began: float) -> None:
         """Keep what a rule did, and journal it."""
         plan, done = job.plan, job.done
+        self._lost.update({plan.subject.oid: done.rows} | dict(done.cascaded))
         self._results.append(
             RuleResult(
                 rule=plan.subject.rule.name,
@@ -159,6 +168,16 @@ class _Run:
         )
         self._entry.note(rules={result.rule: result.noted() for result in self._results})
 
+    def vacuum(self) -> None:
+        """Vacuum what the rules have left full of dead rows, each table once."""
+        began = time.monotonic()
+        try:
+            vacuum(self._connection, self._lost, self._limits, self._voice.narrate)
+        except psycopg.Error as error:
+            self.error = self.error or translate(error)
+        self._vacuum_seconds = round(time.monotonic() - began, 3)
+        self._entry.note(vacuum_seconds=self._vacuum_seconds)
+
     def result(self) -> CleanupResult:
         """Return what the run did."""
         cascaded = [count for found in self._results for count in (found.cascaded or {}).values()]
@@ -171,11 +190,12 @@ class _Run:
             rows=sum(found.rows for found in self._results),
             cascaded=sum(cascaded),
             seconds=round(time.monotonic() - self._limits.began, 3),
+            vacuum_seconds=self._vacuum_seconds,
             stopped=next((found.reason for found in self._results if found.reason), None),
             rules=tuple(self._results),
         )
 
-    def _locked(self, job: "_Job") -> None:
+    def _locked(self, job: Job) -> None:
         subject, connection = job.plan.subject, self._connection
         if subject.rule.archive:
             self._settle(subject)
@@ -198,8 +218,10 @@ class _Run:
         ]
         estimated = sum(partition.rows for partition in whole)
         with self._limits.cancelling(connection):
-            job.due = count_due(connection, subject, parts, estimated, self._past)
-        if job.due.blown and self._consent.confirm is None:
+            job.due = measure_due(
+                connection, subject, parts, estimated, self._past, consented=self._is_consented
+            )
+        if job.due.blown and not self._is_consented:
             raise refuse(subject, job.due, connection.info.dbname)
         # What is lost with the server's memory is due again; an archive's rows must not be.
         # Rows are found by ctid or index; for many of them the planner would read the whole table.
@@ -208,13 +230,10 @@ class _Run:
             self._delete(job, whole, parts)
         if job.archive is not None:
             self._settle(subject)
-        if self._limits.reached is None:
-            vacuum(connection, subject, job.done, self._limits, self._voice.narrate)
 
-    def _delete(
-        self, job: "_Job", whole: list[partitions.Partition], parts: list[Statements]
-    ) -> None:
+    def _delete(self, job: Job, whole: list[partitions.Partition], parts: list[Statements]) -> None:
         subject = job.plan.subject
+        job.on_batch(job.done)
         partitions.drop(
             job.maintenance(self._target.schema, self._voice.narrate), whole, self._limits
         )
@@ -238,13 +257,13 @@ class _Run:
     def _settle(self, subject: Subject) -> None:
         settle(self._connection, self._target.schema, self._place, subject, self._voice.narrate)
 
-    def _noting(self, subject: Subject, done: Deleted) -> Callable[["_Job"], None]:
+    def _noting(self, subject: Subject, done: Deleted) -> Callable[[Job], None]:
         """Return what says and journals how far a rule is."""
         noted = time.monotonic()
 
-        def note(job: "_Job") -> None:
+        def note(job: Job) -> None:
             nonlocal noted
-            total = job.due.rows if job.due and job.due.exact else 0
+            total = max(job.due.rows, done.rows) if job.due else 0
             self._voice.progress(done.rows, total, f"rows of {subject.name}")
             if time.monotonic() - noted > _NOTE_EVERY:
                 noted = time.monotonic()
@@ -253,58 +272,6 @@ class _Run:
                 self._entry.note(rules=rules)
 
         return note
-
-
-class _Job:
-    """One rule at work: what is known of it so far."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        plan: Statements,
-        done: Deleted,
-        noting: Callable[["_Job"], None],
-    ) -> None:
-        self._connection = connection
-        self.plan = plan
-        self.done = done
-        self.due: Due | None = None
-        self.archive: Archive | None = None
-        self.partitions: list[str] = []
-        self.warnings: tuple[str, ...] = ()
-        self._noting = noting
-
-    def on_batch(self, _done: Deleted) -> None:
-        """Say how far it is."""
-        self._noting(self)
-
-    def all_are_gone(self) -> bool:
-        """Whether everything that was due at the beginning is gone."""
-        return self.due is not None and self.due.exact and self.done.rows >= self.due.rows
-
-    @property
-    def backlog(self) -> int | None:
-        """How many rows are still due, as far as the count at the beginning says."""
-        if self.due is None:
-            return None
-        if not self.done.rows:
-            return self.due.rows
-        if self.done.stopped is None:
-            return 0
-        return max(0, self.due.rows - self.done.rows) if self.due.exact else None
-
-    def maintenance(self, schema: str, narrate: Narrate) -> partitions.Maintenance:
-        """Return what the work on partitions needs."""
-        return partitions.Maintenance(
-            self._connection,
-            schema,
-            self.plan.subject,
-            self.plan.cutoff,
-            self.archive,
-            self.done,
-            self.partitions,
-            narrate,
-        )
 
 
 def _refuse_skew(server: datetime) -> None:

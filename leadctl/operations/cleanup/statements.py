@@ -82,19 +82,23 @@ class Statements:
 
     @property
     def summary(self) -> sql.Composed:
-        """How many rows are due, and how old the oldest and the newest are."""
-        return sql.SQL("SELECT count(*), min({age}), max({age}) FROM {source} WHERE {due}").format(
-            age=self.age, source=self.source, due=self.due
-        )
+        """How many rows are due, and how old the oldest and the newest are.
+
+        What is older than the year 1 is said to be of that year, which is as far as Python goes.
+        """
+        return sql.SQL(
+            "SELECT count(*), min(age), max(age)"
+            " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
+        ).format(age=self.age, source=self.source, due=self.due, first="0001-01-02")
 
     def lock(self, *, beyond: bool) -> sql.Composed:
         """Lock the oldest %(limit)s rows that nobody else has locked, and name them.
 
-        Returns how many, the age of the newest, and their ctids as a text.  `beyond` leaves out
-        rows that are older than %(beyond)s.
+        Returns how many, the age of the newest, and their ctids, both as texts.  `beyond` leaves
+        out rows that are older than %(beyond)s.
         """
         return sql.SQL(
-            "SELECT count(*), max(age), array_agg(tid)::text FROM ("
+            "SELECT count(*), max(age)::text, array_agg(tid)::text FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {further}"
             " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"
@@ -107,16 +111,26 @@ class Statements:
         )
 
     @property
+    def sample(self) -> sql.Composed:
+        """How many rows are there, and how many of them are due, in %(percent)s of the pages."""
+        return sql.SQL(
+            "SELECT count(*), count(*) FILTER (WHERE {})"
+            " FROM {} TABLESAMPLE SYSTEM (%(percent)s::float4)"
+        ).format(self.due, self.source)
+
+    @property
     def is_simple(self) -> bool:
-        """Whether a row alone says whether it is due, and nothing goes along with it."""
-        condition = self.subject.rule.rule.condition or ""
-        return not self.subject.cascades and "select" not in condition.lower()
+        """Whether a row alone says whether it is due."""
+        return "select" not in (self.subject.rule.rule.condition or "").lower()
 
     def span(self, *, beyond: bool) -> sql.Composed:
-        """How many of the oldest %(limit)s rows there are, due or not, and between which ages."""
+        """The age that follows those of the oldest %(limit)s rows, due or not; none at the end.
+
+        It is a text: PostgreSQL has ages that Python has not.
+        """
         return sql.SQL(
-            "SELECT count(*), min(age), max(age) FROM (SELECT {age} FROM {source}"
-            " WHERE {age} < %(cutoff)s {further} ORDER BY {age} LIMIT %(limit)s) AS oldest (age)"
+            "SELECT {age}::text FROM {source} WHERE {age} < %(cutoff)s {further}"
+            " ORDER BY {age} OFFSET %(limit)s LIMIT 1"
         ).format(age=self.age, source=self.source, further=self._further(beyond=beyond))
 
     def sweep(self, *, beyond: bool) -> sql.Composed:

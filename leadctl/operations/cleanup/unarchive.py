@@ -13,10 +13,10 @@ from leadctl.apps.registry import App
 from leadctl.db.connect import Connection, connect
 from leadctl.db.journal import journaled
 from leadctl.db.target import Target
-from leadctl.errors import ArchiveDamaged
+from leadctl.errors import ArchiveDamaged, InvalidIdentity
+from leadctl.operations.backup.stream import is_encrypted, sha256_of, unpack_file
 from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.manifest import Manifest, Segment, read_manifest
-from leadctl.operations.cleanup.sealing import hash_of, unseal
 from leadctl.operations.progress import Progress
 
 _LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
@@ -83,7 +83,12 @@ def _put_back(
     columns: Mapping[str, Mapping[str, str]],
     identities: Sequence[Any],
 ) -> Counter[str]:
-    path = _whole(folder, segment)
+    path, name = _whole(folder, segment), folder / segment.file
+    if is_encrypted(name) and not identities:
+        raise InvalidIdentity(
+            f"{path} is encrypted, and no private key is there to read it.",
+            hint="Set BACKUP_IDENTITY_FILE to the file of the private key.",
+        )
     inserted: Counter[str] = Counter()
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(
@@ -92,7 +97,7 @@ def _put_back(
         )
         copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(_LINES)
         with cursor.copy(copy_in) as copy:
-            unseal(path, identities, copy)
+            unpack_file(path, name, identities, copy)
         for table in segment.rows:
             cursor.execute(_insert(table, columns[table]))
             inserted[table] = cursor.rowcount
@@ -108,7 +113,7 @@ def _whole(folder: Path, segment: Segment) -> Path:
     path = next((candidate for candidate in candidates if candidate.exists()), None)
     if path is None:
         raise ArchiveDamaged(f"{folder / segment.file} is missing.", hint="Look for a copy of it.")
-    if hash_of(path) != segment.sha256:
+    if sha256_of(path) != (segment.bytes, segment.sha256):
         raise ArchiveDamaged(
             f"{path} is not what was written: its hash is another one than the manifest's.",
             hint="Look for a copy of it. Nothing of this file was put back.",

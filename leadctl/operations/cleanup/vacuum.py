@@ -1,42 +1,49 @@
 """VACUUM (ANALYZE) after large deletions, so that scans do not wade through what is gone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import psycopg
 from psycopg import sql
 
 from leadctl.db.connect import Connection
-from leadctl.operations.cleanup.batches import Deleted
-from leadctl.operations.cleanup.catalog import Subject
+from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.stop import Limits
 
 _ROWS = 10_000
-"""Deletions that autovacuum can be left alone with."""
+"""Deletions of a table that are not worth a VACUUM."""
 
 Narrate = Callable[[str], None]
 
 
 def vacuum(
-    connection: Connection, subject: Subject, done: Deleted, limits: Limits, narrate: Narrate
+    connection: Connection, lost: Mapping[int, int], limits: Limits, narrate: Narrate
 ) -> None:
-    """Vacuum the tables that lost many rows, within the time of the run.
+    """Vacuum the tables that lost many rows, by oid, within the time of the run.
 
-    The file is not truncated, which would need a lock that stops everybody.
+    Where so many are dead that autovacuum comes by itself, it is left to that, which is gentler to
+    others.  The file is not truncated, which would need a lock that stops everybody.
     """
-    lost = {subject.oid: done.rows} | dict(done.cascaded)
-    for oid, rows in lost.items():
-        if rows < _ROWS or limits.reached is not None:
-            continue
-        name = subject.tables[oid]
-        narrate(f"Vacuuming {name}")
-        statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false) {}")
-        seconds = limits.seconds_left
-        timeout = "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
-        try:
-            with limits.cancelling(connection):
-                connection.execute(statement.format(sql.SQL(name)))
-        except psycopg.errors.QueryCanceled:
-            narrate(f"Vacuuming {name} was left to autovacuum.")
-        finally:
-            connection.execute("SET statement_timeout = 0")
+    large = [oid for oid, rows in lost.items() if rows >= _ROWS]
+    if not large:
+        return
+    query(connection, "flush")
+    for name, is_autovacuum_due in query(connection, "with_dead_rows", oids=large):
+        if is_autovacuum_due:
+            narrate(f"Autovacuum is due for {name}: it is left to that.")
+        elif limits.reached is None:
+            _vacuum(connection, name, limits, narrate)
+
+
+def _vacuum(connection: Connection, name: str, limits: Limits, narrate: Narrate) -> None:
+    narrate(f"Vacuuming {name}")
+    seconds = limits.seconds_left
+    timeout = "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
+    try:
+        with limits.cancelling(connection):
+            statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false) {}")
+            connection.execute(statement.format(sql.SQL(name)))
+    except psycopg.errors.QueryCanceled:
+        narrate(f"Vacuuming {name} was left to autovacuum.")
+    finally:
+        connection.execute("SET statement_timeout = 0")

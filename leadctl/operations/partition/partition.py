@@ -14,7 +14,6 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.db.connect import connect
 from leadctl.db.target import Target
-from leadctl.errors import CannotPartition
 from leadctl.operations.cleanup.rules import RunRule
 from leadctl.operations.migrate.new import new_empty
 from leadctl.operations.partition.periods import Period
@@ -50,9 +49,9 @@ def partition(
     Without a column it is the one that the table's retention rule goes by.  Raises CannotPartition
     with the reason, and what writing a revision raises.
     """
-    column = column or _column_of_rule(table, rules)
     with connect(target, "partition", read_only=True) as connection:
-        source = read_source(connection, target.schema, table, column)
+        found = column or _column_of_rule(table, rules)
+        source = read_source(connection, target.schema, table, found)
     (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
     text = written.path.read_text(encoding="utf-8")
     text = text.replace(_BODY, _calls(_upgrade(source, period)), 1)
@@ -60,18 +59,13 @@ def partition(
     written.path.write_text(text, encoding="utf-8")
     key = _key(source)
     return PartitionResult(
-        app.name, table, column, period.unit, written.revision, written.path, tuple(key)
+        app.name, table, source.column, period.unit, written.revision, written.path, tuple(key)
     )
 
 
-def _column_of_rule(table: str, rules: tuple[RunRule, ...]) -> str:
+def _column_of_rule(table: str, rules: tuple[RunRule, ...]) -> str | None:
     columns = {rule.rule.age_column for rule in rules if rule.rule.table == table}
-    if len(columns) != 1:
-        raise CannotPartition(
-            f"{len(columns)} columns say how old a row of {table} is, by the retention rules.",
-            hint="Name the column: --column NAME",
-        )
-    return columns.pop()
+    return columns.pop() if len(columns) == 1 else None
 
 
 def _key(source: Source) -> list[str]:

@@ -39,22 +39,24 @@ class Source:
     """Definitions by name."""
 
 
-def read_source(connection: Connection, schema: str, table: str, column: str) -> Source:
-    """Read a table that can be partitioned by a column.  Raises CannotPartition with the reason."""
+def read_source(connection: Connection, schema: str, table: str, column: str | None) -> Source:
+    """Read a table that can be partitioned by a column.
+
+    Raises CannotPartition with every reason why it cannot; that nobody knows the column is one.
+    """
     name = sql.Identifier(schema, table).as_string(connection)
     found = _rows(connection, "table", table=name)
     if not found:
         raise _refusal(table, "it does not exist")
     facts = found[0]
-    columns = _rows(connection, "column", oid=facts["oid"], column=column)
     constraints = [Constraint(**row) for row in _rows(connection, "constraints", oid=facts["oid"])]
     indexes = _rows(connection, "indexes", oid=facts["oid"])
     reasons = [
         *_reasons_of_table(facts),
-        *_reasons_of_column(columns, column),
-        *_reasons_of_keys(facts, constraints, indexes, column),
+        *_reasons_of_column(connection, facts["oid"], column),
+        *_reasons_of_keys(facts, constraints, indexes, column or "the time"),
     ]
-    if reasons:
+    if reasons or column is None:
         raise _refusal(table, "; ".join(reasons))
     return Source(
         name=table,
@@ -82,7 +84,11 @@ def _reasons_of_table(facts: dict[str, Any]) -> Iterator[str]:
             yield f"{why}: {', '.join(facts[what])}"
 
 
-def _reasons_of_column(columns: list[dict[str, Any]], column: str) -> Iterator[str]:
+def _reasons_of_column(connection: Connection, oid: int, column: str | None) -> Iterator[str]:
+    if column is None:
+        yield "no retention rule says which column tells a row's age, nor does --column"
+        return
+    columns = _rows(connection, "column", oid=oid, column=column)
     if not columns:
         yield f"it has no column {column}"
     elif columns[0]["type"] not in _TYPES:

@@ -1,0 +1,116 @@
+"""cleanup: what the fuse holds back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, Prepared
+from tests.leads import LEADS, due_leads, ids
+
+
+def test_more_than_a_share_wants_consent(filled: Prepared, cli: Cli) -> None:
+    filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
+    before = ids(filled, "leads")
+    for consent, code in ((), 5), (("--confirm", "wrong"), 5), (("--confirm", filled.name), 0):
+        outcome = cli("cleanup", "--rule", "archived-leads", *consent, url=filled.url)
+        assert outcome.code == code, outcome.err
+        assert (ids(filled, "leads") == before) == (code == 5)
+
+
+def test_far_more_than_usual_wants_consent(filled: Prepared, cli: Cli) -> None:
+    filled.query("UPDATE leads SET status = 'NEW'")
+    rule = ("cleanup", "--rule", "archived-leads")
+    for number in range(3):
+        filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id = 'l' || (3900 + %s)", number)
+        assert cli(*rule, url=filled.url).code == 0
+    filled.query(
+        "UPDATE leads SET status = 'ARCHIVED' WHERE created_at < now() - interval '140 days'"
+    )
+    refused = cli(*rule, url=filled.url)
+    assert refused.code == 5
+    assert "usual" in refused.err
+
+
+def test_other_rules_go_on(filled: Prepared, cli: Cli) -> None:
+    filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
+    outcome = cli("cleanup", "-o", "json", url=filled.url)
+    assert outcome.code == 5
+    assert [rule["status"] for rule in outcome.json["rules"]] == ["refused", "done"]
+    assert json.loads(outcome.err)["code"] == "fuse_blown"
+
+
+def test_a_clock_that_is_wrong(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from leadctl.operations.cleanup import run as module
+
+    later = filled.query("SELECT now() + interval '1 year'")[0][0]
+    monkeypatch.setattr(
+        module, "datetime", type("Clock", (), {"now": staticmethod(lambda _: later)})
+    )
+    before = ids(filled, "leads")
+    outcome = cli("cleanup", url=filled.url)
+    assert (outcome.code, ids(filled, "leads")) == (5, before)
+    assert "clock" in outcome.err
+
+
+def test_an_age_of_nothing(filled: Prepared, cli: Cli) -> None:
+    for age in ("0d", "0", "90", "6m", ""):
+        Path("leadctl.toml").write_text(f'[retention.archived-leads]\nolder_than = "{age}"\n')
+        outcome = cli("cleanup", url=filled.url)
+        assert outcome.code == 3, (age, outcome.err)
+    assert len(ids(filled, "leads")) == LEADS
+
+
+def test_a_null_age_is_never_due(filled: Prepared, cli: Cli) -> None:
+    Path("leadctl.toml").write_text(
+        '[[apps.leadconnector.retention]]\nname = "processed"\ntable = "leads"\n'
+        'age_column = "processed_at"\nolder_than = "1 day"\n'
+    )
+    outcome = cli("cleanup", "--rule", "processed", "-o", "json", url=filled.url)
+    assert (outcome.code, outcome.json["rows"]) == (0, 0)
+    assert "No index serves" in outcome.json["rules"][0]["warnings"][0]
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of a hundred pages is a large one."""
+    monkeypatch.setattr("leadctl.operations.cleanup.fuse._SAMPLE_PAGES", 30)
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_sample_spares_the_count(
+    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.operations.cleanup.fuse._counted", None)
+    due = len(due_leads(filled))
+    flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    (rule,) = cli(*flags, "--max-rows", "10", url=filled.url).json["rules"]
+    assert rule["rows"] == 10
+    assert rule["backlog"] == pytest.approx(due - 10, abs=due)
+    assert cli(*flags, url=filled.url).json["rows"] == due - 10
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_sample_is_not_misled_by_old_statistics(filled: Prepared, cli: Cli) -> None:
+    """The planner still believes what was so before the update."""
+    filled.query("ALTER TABLE leads SET (autovacuum_enabled = off)")
+    filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
+    refused = cli("cleanup", "--rule", "archived-leads", url=filled.url)
+    assert refused.code == 5
+    assert len(ids(filled, "leads")) == LEADS
+
+
+@pytest.mark.usefixtures("sampled")
+def test_what_is_far_from_usual_is_found_however_small_its_share(
+    filled: Prepared, cli: Cli
+) -> None:
+    Path("leadctl.toml").write_text("[retention.archived-leads]\nfuse_rows = 5\n")
+    filled.query("UPDATE leads SET status = 'NEW'")
+    rule = ("cleanup", "--rule", "archived-leads")
+    for number in range(3):
+        filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id = 'l' || (3900 + %s)", number)
+        assert cli(*rule, url=filled.url).code == 0
+    filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id > 'l397' AND id < 'l399'")
+    refused = cli(*rule, url=filled.url)
+    assert refused.code == 5
+    assert "usual" in refused.err

@@ -1,0 +1,118 @@
+"""cleanup: what makes it give way.  The patience is cut short, since a test has none."""
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import Cli, Prepared
+from tests.leads import fill, wait_for
+from tests.postgres import RunningServer
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadctl.operations.cleanup.pressure._PATIENCE", 0.0)
+
+
+def test_a_vacuum_of_the_table(filled: Prepared, cli: Cli) -> None:
+    with filled.server.connect(filled.name) as other:
+        other.execute("SET vacuum_cost_delay = 100")
+        other.execute("SET vacuum_cost_limit = 1")
+        vacuum = threading.Thread(target=lambda: swallow(other, "VACUUM leads"))
+        vacuum.start()
+        try:
+            wait_for(
+                lambda: (
+                    filled.query(
+                        "SELECT 1 FROM pg_stat_progress_vacuum WHERE datname = current_database()"
+                    )
+                    != []
+                )
+            )
+            outcome = cli("cleanup", "--rule", "archived-leads", "-o", "json", url=filled.url)
+        finally:
+            other.cancel()
+            vacuum.join()
+    (rule,) = outcome.json["rules"]
+    assert (outcome.code, rule["rows"], rule["reason"]) == (0, 0, "vacuum")
+    assert "Waiting" in outcome.err
+
+
+def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
+    running = RunningServer(
+        int(os.environ.get("LEADCTL_TEST_POSTGRES", "18")),
+        archive_mode="on",
+        archive_command="test ! -e stop",
+    )
+    try:
+        server = running.info
+        name = server.create()
+        database = Prepared(name, server.url(name), server)
+        assert cli("migrate", url=database.url).code == 0
+        assert cli("seed", url=database.url).code == 0
+        fill(database, 200)
+        switch = "SELECT pg_switch_wal() FROM pg_logical_emit_message(true, '', 'x')"
+        database.query(switch)
+        wait_for(lambda: database.query("SELECT archived_count FROM pg_stat_archiver") > [(0,)])
+        stop = Path(server.socket) / "data" / "stop"
+        stop.touch()
+        for _ in range(50):
+            database.query(switch)
+        flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+        (rule,) = cli(*flags, url=database.url).json["rules"]
+        assert (rule["rows"], rule["reason"]) == (0, "wal_archiving")
+        stop.unlink()
+        database.query("SELECT pg_switch_wal()")
+        ready = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%%.ready'"
+        wait_for(lambda: database.query(ready) == [(0,)], 90)
+        (rule,) = cli(*flags, url=database.url).json["rules"]
+        assert (rule["rows"], rule["reason"]) == (22, None)
+    finally:
+        running.stop()
+
+
+def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leadctl.operations.cleanup.pressure._REPLICA_LAG", 1.0)
+    major = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+    primary = RunningServer(major, wal_level="replica", wal_receiver_status_interval="1s")
+    standby = None
+    try:
+        server = primary.info
+        name = server.create()
+        database = Prepared(name, server.url(name), server)
+        assert cli("migrate", url=database.url).code == 0
+        assert cli("seed", url=database.url).code == 0
+        fill(database, 200)
+        standby = RunningServer(major, standby_of=primary)
+        flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
+        lags = "SELECT 1 FROM pg_stat_replication WHERE replay_lag > interval '1 second'"
+        with standby.info.connect() as replica:
+            replica.execute("SELECT pg_wal_replay_pause()")
+            database.query("UPDATE leads SET form_name = 'Other'")
+            wait_for(lambda: database.query(lags) != [])
+            outcome = cli(*flags, url=database.url)
+            (rule,) = outcome.json["rules"]
+            assert (outcome.code, rule["rows"], rule["reason"]) == (0, 0, "replica_lag")
+            assert "Waiting: a replica" in outcome.err
+            monkeypatch.setattr("leadctl.operations.cleanup.pressure._PATIENCE", 60.0)
+            resume = threading.Timer(2, replica.execute, ("SELECT pg_wal_replay_resume()",))
+            resume.start()
+            outcome = cli(*flags, url=database.url)
+            resume.join()
+        (rule,) = outcome.json["rules"]
+        assert "Waiting: a replica" in outcome.err
+        assert (rule["rows"], rule["reason"]) == (22, None)
+    finally:
+        if standby is not None:
+            standby.stop()
+        primary.stop()
+
+
+def swallow(connection: Any, statement: str) -> None:
+    with suppress(psycopg.errors.QueryCanceled):
+        connection.execute(statement)

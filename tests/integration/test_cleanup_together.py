@@ -1,0 +1,179 @@
+"""cleanup while others are at work."""
+
+import json
+import random
+import threading
+import time
+
+import psycopg
+
+from tests.conftest import Prepared
+from tests.leads import due_leads, ids, slow, wait_for
+from tests.processes import run, start
+
+
+def test_two_runs(filled: Prepared) -> None:
+    due = due_leads(filled)
+    slow(filled, 0.02)
+    env = {"DATABASE_URL": filled.url}
+    rule = ("cleanup", "--rule", "archived-leads", "-o", "json")
+    first = start(*rule, env=env)
+    wait_for(
+        lambda: (
+            filled.query(
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            != []
+        )
+    )
+    second = run(*rule, env=env)
+    out, err = first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), err + second.stderr
+    (rule_of_second,) = json.loads(second.stdout)["rules"]
+    assert (rule_of_second["status"], rule_of_second["rows"]) == ("overlap", 0)
+    assert json.loads(out)["rows"] == len(due)
+
+
+def test_a_writer_that_makes_due_rows_not_due(filled: Prepared) -> None:
+    slow(filled)
+    saved: set[str] = set()
+    due = sorted(due_leads(filled))
+    stop = threading.Event()
+
+    def save() -> None:
+        with filled.server.connect(filled.name) as connection:
+            for number, key in enumerate(reversed(due)):
+                if stop.is_set():
+                    break
+                row = connection.execute(
+                    "UPDATE leads SET status = 'NEW' WHERE id = %s AND status = 'ARCHIVED'"
+                    " RETURNING id",
+                    (key,),
+                ).fetchone()
+                if row:
+                    saved.add(key)
+                if number % 3 == 0:
+                    time.sleep(0.001)
+
+    writer = threading.Thread(target=save)
+    writer.start()
+    try:
+        done = run(
+            "cleanup",
+            "-o",
+            "json",
+            "--rule",
+            "archived-leads",
+            env={"DATABASE_URL": filled.url},
+        )
+    finally:
+        stop.set()
+        writer.join()
+    assert done.returncode == 0, done.stderr
+    left = ids(filled, "leads")
+    assert saved <= left
+    assert {key for key in due if key not in left}.isdisjoint(saved)
+    assert saved
+
+
+def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared) -> None:
+    """They lock in another order than a deletion does; it is cleanup that gives way."""
+    due, stop = sorted(due_leads(filled)), threading.Event()
+    written, failed = [0, 0], list[Exception]()
+
+    def write(writer: int) -> None:
+        chance = random.Random(writer)
+        with filled.server.connect(filled.name) as connection:
+            connection.execute("SET deadlock_timeout = '300ms'")
+            while not stop.is_set():
+                chosen = sorted(chance.sample(due, 4))
+                try:
+                    with connection.transaction():
+                        for key in chosen:
+                            connection.execute(
+                                "UPDATE webhook_deliveries SET error = 'x' WHERE lead_id = %s",
+                                (key,),
+                            )
+                            connection.execute(
+                                "UPDATE leads SET form_name = 'x' WHERE id = %s", (key,)
+                            )
+                            time.sleep(0.002)
+                    written[writer] += 1
+                except psycopg.Error as error:
+                    failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in writers:
+        thread.start()
+    try:
+        wait_for(lambda: min(written) > 5)
+        env = {"DATABASE_URL": filled.url}
+        done = run("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
+    finally:
+        stop.set()
+        for thread in writers:
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    assert failed == []
+    (rule,) = json.loads(done.stdout)["rules"]
+    assert rule["rows"] == len(due) - len(due_leads(filled)) > 0
+    assert rule["cascaded"] == {"webhook_deliveries": 2 * rule["rows"]}
+
+
+def test_a_row_that_somebody_holds_is_left(filled: Prepared) -> None:
+    held = sorted(due_leads(filled))[0]
+    env = {"DATABASE_URL": filled.url}
+    with filled.server.connect(filled.name) as connection, connection.transaction():
+        connection.execute("SELECT FROM leads WHERE id = %s FOR UPDATE", (held,))
+        done = run("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
+        assert done.returncode == 0, done.stderr
+    assert due_leads(filled) == {held}
+    assert (
+        json.loads(run("cleanup", "-o", "json", "--rule", "archived-leads", env=env).stdout)["rows"]
+        == 1
+    )
+
+
+def test_a_child_that_somebody_holds_is_left(filled: Prepared) -> None:
+    held = sorted(due_leads(filled))[0]
+    with filled.server.connect(filled.name) as connection, connection.transaction():
+        connection.execute("SELECT FROM webhook_deliveries WHERE lead_id = %s FOR UPDATE", (held,))
+        done = run(
+            "cleanup", "-o", "json", "--rule", "archived-leads",
+            env={"DATABASE_URL": filled.url},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    (rule,) = json.loads(done.stdout)["rules"]
+    assert (rule["status"], rule["reason"]) == ("stopped", "rows_locked")
+    assert due_leads(filled) == {held}
+
+
+def test_beside_migrate(filled: Prepared) -> None:
+    filled.query("DELETE FROM alembic_version")
+    filled.query("INSERT INTO alembic_version VALUES ('leadconnector_0001')")
+    filled.query("DROP INDEX idx_leads_form_id, idx_leads_page_status")
+    slow(filled, 0.001)
+    due = due_leads(filled)
+    env = {"DATABASE_URL": filled.url}
+    process = start("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
+    migrated = run("migrate", env=env)
+    out, err = process.communicate(timeout=60)
+    assert migrated.returncode == 0, migrated.stderr
+    assert process.returncode == 0, err
+    assert json.loads(out)["rows"] == len(due)
+    assert not due_leads(filled)
+
+
+def test_a_table_that_is_locked_all_the_time(filled: Prepared) -> None:
+    before = ids(filled, "leads")
+    with filled.server.connect(filled.name) as connection, connection.transaction():
+        connection.execute("LOCK TABLE webhook_deliveries IN SHARE MODE")
+        done = run(
+            "cleanup", "-o", "json", "--rule", "archived-leads",
+            env={"DATABASE_URL": filled.url},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (rule,) = json.loads(done.stdout)["rules"]
+    assert (rule["status"], rule["reason"]) == ("stopped", "table_locked")
+    assert ids(filled, "leads") == before
