@@ -209,10 +209,10 @@ class Database:
         rule past its fuse does nothing without `confirm`, the database's name.  Raises
         UnknownRule, InvalidRule, UnindexedForeignKey, and the first error of a rule.
         """
+        from leadctl.operations.backup.age import read_recipients, split_recipients
         from leadctl.operations.cleanup.archive import ArchivePlace
         from leadctl.operations.cleanup.rules import rules_of
         from leadctl.operations.cleanup.run import Voice, cleanup
-        from leadctl.operations.cleanup.sealing import recipients_of
         from leadctl.operations.cleanup.stop import Limits
         from leadctl.operations.guard import Consent
 
@@ -221,13 +221,14 @@ class Database:
             self.app, settings, only=rules, days=days, archive_all=archive is not None
         )
         folder = archive or settings.project / settings.archive_dir
+        recipients = tuple(read_recipients(split_recipients(settings.backup_recipients)))
         result, error = cleanup(
             self.target,
             self.app,
             chosen,
             limits=Limits(max_seconds, max_rows),
             consent=Consent(confirm=confirm),
-            archive=ArchivePlace(folder, recipients_of(settings.backup_recipients)),
+            archive=ArchivePlace(folder, recipients),
             voice=Voice(self.narrate, _silent),
         )
         if error is not None:
