@@ -96,6 +96,18 @@ class ModelsNotImportable(ConfigurationError):
     """The models, seed or migrations that an app names cannot be loaded."""
 
 
+class ModelsNotFound(ConfigurationError):
+    """A project has no models that `init` could find, or several to choose from."""
+
+
+class UndeclaredSchema(ConfigurationError):
+    """Models name a schema that is neither the target's nor among the app's."""
+
+
+class AlreadyDeclared(Refused):
+    """The project is set up already, or a file that would be written is there."""
+
+
 class MissingExtra(ConfigurationError):
     """The command needs a package that only an extra installs."""
 

@@ -4,6 +4,7 @@ An app that a team declares is an entry like the built-in ones.  Nothing here im
 models are loaded when a command needs them.
 """
 
+import ast
 import contextlib
 import importlib
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from leadctl.apps import alembic_environment
@@ -48,6 +50,10 @@ class App:
     environment: Path | None = None
     """The env.py of a team's own Alembic environment."""
     version_table: str = DEFAULT_VERSION_TABLE
+    schemas: tuple[str, ...] = ()
+    """Schemas that the models name, beside the target's."""
+    seed_files: Path | None = None
+    """A folder of rows as files, brought in beside what `seed` names."""
 
 
 def find_app(settings: Settings) -> App:
@@ -75,23 +81,40 @@ def load_metadata(app: App) -> "MetaData":
     Raises ModelsNotImportable with the file and line that matter.
     """
     if app.models is None:
-        with _importable(app.root):
+        with importable(app.root):
             found: Any = alembic_environment.options(app).get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
     metadata = getattr(found, "metadata", found)
-    if not hasattr(metadata, "sorted_tables"):
+    if not hasattr(type(metadata), "sorted_tables"):
         raise ModelsNotImportable(
-            f"The models of {app.name}, {app.models or app.environment}, have no metadata.",
+            f"The models of {app.name}, {_place(app)}, have no metadata.",
             hint='Name the declarative base or the MetaData: models = "package.module:Base".',
         )
     if not metadata.tables:
         raise ModelsNotImportable(
-            f"The models of {app.name}, {app.models or app.environment}, have no tables.",
+            f"The models of {app.name}, {_place(app)}, have no tables.",
             hint="Import the modules that define them from the module that is named.",
         )
     result: MetaData = metadata
     return result
+
+
+def _place(app: App) -> str:
+    """Say where an app's models are: the object, and the file and line that define it."""
+    if app.models is None:
+        return str(app.environment)
+    module_name, _, attribute = app.models.partition(":")
+    module = sys.modules[module_name]
+    if module.__file__ is None:
+        return app.models
+    for node in ast.parse(Path(module.__file__).read_bytes()).body:
+        targets = getattr(node, "targets", [getattr(node, "target", node)])
+        if attribute in {
+            getattr(target, "id", getattr(target, "name", None)) for target in targets
+        }:
+            return f"{app.models} ({module.__file__}, line {node.lineno})"
+    return f"{app.models} ({module.__file__})"
 
 
 def load_reports(app: App) -> AppReports:
@@ -120,22 +143,30 @@ def load_object(app: App, name: str, what: str) -> Any:
             f"{what} of {app.name} is {name!r}, which names no object.",
             hint=f'Write it as {what} = "package.module:object".',
         )
+    module = load_module(app, module_name, what)
+    if not hasattr(module, attribute):
+        raise ModelsNotImportable(
+            f"The module {module_name} ({module.__file__}) has no {attribute!r}.",
+            hint=f"Correct {what} of {app.name} in leadctl.toml.",
+        )
+    return getattr(module, attribute)
+
+
+def load_module(app: App, name: str, what: str) -> ModuleType:
+    """Import a module from an app's folder; what it prints goes to standard error.
+
+    Raises ModelsNotImportable with the file and line that matter.
+    """
     try:
-        with contextlib.redirect_stdout(sys.stderr), _importable(app.root):
-            module = importlib.import_module(module_name)
-            return getattr(module, attribute)
-    except AttributeError as error:
-        if getattr(error, "name", None) == attribute:
-            raise ModelsNotImportable(
-                f"The module {module_name} has no {attribute!r}.",
-                hint=f"Correct {what} of {app.name} in leadctl.toml.",
-            ) from None
-        raise _not_importable(app, module_name, what, error) from None
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything
-        raise _not_importable(app, module_name, what, error) from None
+        with contextlib.redirect_stdout(sys.stderr), importable(app.root):
+            return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
+        raise _not_importable(app, name, what, error) from None
 
 
-def _not_importable(app: App, module: str, what: str, error: Exception) -> ModelsNotImportable:
+def _not_importable(
+    app: App, module: str, what: str, error: Exception | SystemExit
+) -> ModelsNotImportable:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -153,7 +184,8 @@ def _not_importable(app: App, module: str, what: str, error: Exception) -> Model
 
 
 @contextlib.contextmanager
-def _importable(root: Path) -> Iterator[None]:
+def importable(root: Path) -> Iterator[None]:
+    """Let modules be imported from a folder."""
     # Left in place: what a models module imports later, inside a function, must be found, too.
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
@@ -203,4 +235,6 @@ def _declared(settings: Settings, config: AppConfig) -> App:
         version_table=alembic_environment.version_table(environment)
         if environment
         else DEFAULT_VERSION_TABLE,
+        schemas=config.schemas,
+        seed_files=config.seed_files,
     )

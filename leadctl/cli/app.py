@@ -11,6 +11,7 @@ from leadctl.cli.commands import (
     db,
     health,
     history,
+    init,
     inspect,
     keys,
     migrate,
@@ -80,6 +81,7 @@ app.leaf("stats", _STATE)(stats.stats)
 app.leaf("health-check", _STATE)(health.health_check)
 app.leaf("inspect", _STATE)(inspect.inspect)
 app.leaf("history", _STATE)(history.history)
+app.leaf("init", _SETUP)(init.init)
 app.leaf("config", _SETUP)(config.config)
 app.add_typer(schedule.group, rich_help_panel=_SETUP)
 app.add_typer(db.group, rich_help_panel=_SETUP)

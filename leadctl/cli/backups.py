@@ -12,24 +12,16 @@ if TYPE_CHECKING:
 
 def backed_up(run: Run, target: "Target", *, role_passwords: bool = False) -> "CreatedBackup":
     """Make a backup as the settings say, with its hooks."""
-    from leadctl.operations.backup.age import split_recipients
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.create import BackupOptions
-    from leadctl.operations.backup.create import create as operation
-    from leadctl.operations.backup.hooks import Hooks
+    from leadctl.operations.backup.as_configured import create_as_configured
 
-    settings = run.settings
-    hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-    options = BackupOptions(
-        recipients=split_recipients(settings.backup_recipients),
-        lock_wait=settings.lock_wait,
-        version_table=run.app.version_table,
+    return create_as_configured(
+        run.settings,
+        run.app,
+        target,
+        run.narrate,
+        run.console.progress,
         role_passwords=role_passwords,
     )
-    with hooks.failure(target.database, run.narrate):
-        made = operation(target, folder_of(settings), options, run.narrate, run.console.progress)
-    hooks.success(made)
-    return made
 
 
 def backup_before(run: Run, target: "Target", *, wanted: bool) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.console import Console
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
@@ -23,14 +24,25 @@ if TYPE_CHECKING:
     from leadctl.render.blocks import Block
 
 
-def _text(flag: str, help_text: str, metavar: str = "NAME") -> Any:
-    option = typer.Option(*flag.split("/"), metavar=metavar, help=help_text, show_envvar=False)
+def _text(
+    flag: str,
+    help_text: str,
+    metavar: str = "NAME",
+    names: Callable[[typer.Context, str], list[str]] | None = None,
+) -> Any:
+    option = typer.Option(
+        *flag.split("/"),
+        metavar=metavar,
+        help=help_text,
+        show_envvar=False,
+        autocompletion=names,
+    )
     return Annotated[str | None, option]
 
 
 _COMMON: dict[str, Any] = {
-    "app": _text("--app", "The app to work on."),
-    "env": _text("--env", "An [env.NAME] of leadctl.toml."),
+    "app": _text("--app", "The app to work on.", names=complete.apps),
+    "env": _text("--env", "An [env.NAME] of leadctl.toml.", names=complete.environments),
     "url": _text("--url", "The database, instead of DATABASE_URL.", "URL"),
     "schema": _text("--schema", "The schema that the app lives in."),
 }

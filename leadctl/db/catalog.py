@@ -4,7 +4,7 @@ This alone decides what differs, whoever asks: check, drift, diff, new, push and
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -15,7 +15,9 @@ from leadctl.db.queries import beside
 from leadctl.db.state import VERSION_TABLE
 
 _QUERIES = beside(__file__, "catalog.sql")
-OWN_KINDS = ("table", "view", "enum", "domain", "type", "collation", "sequence", "function")
+OWN_KINDS = (
+    "schema", "table", "view", "enum", "domain", "type", "collation", "sequence", "function"
+)  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
 _PLACE = "position"
@@ -69,27 +71,43 @@ class Difference:
 
 
 def read_names(
-    connection: Connection, schema: str, ignore: Sequence[str] = (VERSION_TABLE,)
+    connection: Connection,
+    schema: str,
+    ignore: Sequence[str] = (VERSION_TABLE,),
+    also: Sequence[str] = (),
 ) -> set[str]:
-    """Return what stands for itself in a schema, as `kind name`: cheap at any size."""
-    rows = connection.execute(
-        _union(connection, OWN_KINDS, "q.name"), _parameters(connection, schema, ignore)
-    )
-    return {f"{kind} {name}" for kind, name in rows}
+    """Return what stands for itself in a schema, as `kind name`: cheap at any size.
+
+    `also` are further schemas, as `read_catalog` has them.
+    """
+    query = _union(connection, OWN_KINDS, "q.name")
+    return {
+        f"{kind} {name}"
+        for parameters in _parameters(connection, schema, ignore, also)
+        for kind, name in connection.execute(query, parameters)
+    }
 
 
 def read_catalog(
-    connection: Connection, schema: str, ignore: Sequence[str] = (VERSION_TABLE,)
+    connection: Connection,
+    schema: str,
+    ignore: Sequence[str] = (VERSION_TABLE,),
+    also: Sequence[str] = (),
 ) -> Catalog:
     """Read everything that defines a schema, in one round trip.
 
     The connection's search path must be exactly the schema: definitions are read unqualified.
+    Of further schemas, those in `also` that are there, the names are qualified.
     """
     kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
-    rows = connection.execute(
-        _union(connection, kinds, "q.name, q.attributes"), _parameters(connection, schema, ignore)
+    query = _union(connection, kinds, "q.name, q.attributes")
+    return Catalog(
+        {
+            f"{kind} {name}": attributes
+            for parameters in _parameters(connection, schema, ignore, also)
+            for kind, name, attributes in connection.execute(query, parameters)
+        }
     )
-    return Catalog({f"{kind} {name}": attributes for kind, name, attributes in rows})
 
 
 def _union(connection: Connection, kinds: Iterable[str], columns: LiteralString) -> sql.Composed:
@@ -102,8 +120,18 @@ def _union(connection: Connection, kinds: Iterable[str], columns: LiteralString)
     )
 
 
-def _parameters(connection: Connection, schema: str, ignore: Sequence[str]) -> dict[str, Any]:
-    return {"schema": sql.Identifier(schema).as_string(connection), "ignore": list(ignore)}
+def _parameters(
+    connection: Connection, schema: str, ignore: Sequence[str], also: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    quoted = sql.Identifier(schema).as_string(connection)
+    yield {"schema": quoted, "ignore": list(ignore), "prefix": ""}
+    if also:
+        existing = connection.execute(
+            "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1",
+            (list(also),),
+        ).fetchall()
+        for (name,) in existing:
+            yield {"schema": name, "ignore": [], "prefix": f"{name}."}
 
 
 def compare(before: Catalog, after: Catalog) -> list[Difference]:
@@ -150,8 +178,9 @@ def owner(key: str, attributes: Attributes) -> str | None:
 
 
 def split_name(name: str) -> list[str]:
-    """Return the parts of `table.column`, each quoted as it was."""
-    return _PART.findall(name)
+    """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
+    *place, own = _PART.findall(name)
+    return [".".join(place), own] if place else [own]
 
 
 def _change(old: Attributes | None, new: Attributes | None) -> str:

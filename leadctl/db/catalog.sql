@@ -1,11 +1,20 @@
 -- Every block returns (name, attributes): an object's name within its kind, and what defines it.
 -- Definitions are read with exactly the schema as search path, so that nothing in it is qualified.
 -- Objects of extensions, and the tables in %(ignore)s, are not the schema's own.
+-- %(prefix)s is how names of a schema begin that is not in the search path; else it is empty.
+
+-- name: schema
+-- what: Is this a schema that an app has beside its own?
+-- versions: 15-
+SELECT quote_ident(n.nspname) AS name, jsonb_strip_nulls(jsonb_build_object(
+    'comment', obj_description(n.oid, 'pg_namespace'))) AS attributes
+FROM pg_namespace n
+WHERE n.oid = %(schema)s::regnamespace AND %(prefix)s <> ''
 
 -- name: table
 -- what: Which tables are there, how are they stored and partitioned, is row security on?
 -- versions: 15-
-SELECT quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_build_object(
     'persistence', CASE c.relpersistence WHEN 'u' THEN 'unlogged' END,
     'foreign', (SELECT 'SERVER ' || quote_ident(s.srvname) || coalesce(' OPTIONS (' || (
                     SELECT string_agg(quote_ident(o.option_name) || ' ' || quote_literal(o.option_value), ', ')
@@ -31,7 +40,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 -- name: column
 -- what: Which columns do the tables have?  What a partition or child inherits is its parent's.
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
     'nullable', NOT a.attnotnull,
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
@@ -71,7 +80,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 -- what: Which primary keys, foreign keys, uniques, checks and exclusions do the tables have?
 --       NOT NULL is an attribute of its column; what a partition inherits is its parent's.
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_constraintdef(n.oid, true),
     'comment', obj_description(n.oid, 'pg_constraint')))
 FROM pg_constraint n
@@ -84,8 +93,8 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u',
 -- name: index
 -- what: Which indexes are there beside those of constraints, and which of them are invalid?
 -- versions: 15-
-SELECT quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
-    'table', quote_ident(c.relname),
+SELECT %(prefix)s || quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
+    'table', %(prefix)s || quote_ident(c.relname),
     'definition', pg_get_indexdef(i.oid, 0, true),
     'invalid', CASE WHEN NOT (x.indisvalid AND x.indisready) THEN true END,
     'options', to_jsonb(i.reloptions),
@@ -102,7 +111,7 @@ WHERE i.relnamespace = %(schema)s::regnamespace AND NOT i.relispartition
 -- name: enum
 -- what: Which enums are there, with their values in order?
 -- versions: 15-
-SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'values', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder)
                FROM pg_enum e WHERE e.enumtypid = t.oid),
     'comment', obj_description(t.oid, 'pg_type')))
@@ -114,7 +123,7 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'e'
 -- name: domain
 -- what: Which domains are there?
 -- versions: 15-
-SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(t.typbasetype, t.typtypmod),
     'nullable', NOT t.typnotnull,
     'default', t.typdefault,
@@ -129,7 +138,7 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'd'
 -- name: type
 -- what: Which composite types and ranges are there?
 -- versions: 15-
-SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'attributes', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
                                     || CASE WHEN a.attcollation <> b.typcollation
                                             THEN ' COLLATE ' || a.attcollation::regcollation::text ELSE '' END
@@ -142,10 +151,10 @@ SELECT quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
                                          THEN r.rngcollation::regcollation::text END,
                   'CANONICAL = ' || nullif(r.rngcanonical::oid, 0)::regproc::text,
                   'SUBTYPE_DIFF = ' || nullif(r.rngsubdiff::oid, 0)::regproc::text,
-                  'MULTIRANGE_TYPE_NAME = ' || quote_ident(m.typname))
+                  'MULTIRANGE_TYPE_NAME = ' || %(prefix)s || quote_ident(m.typname))
               FROM pg_range r JOIN pg_type b ON b.oid = r.rngsubtype JOIN pg_opclass o ON o.oid = r.rngsubopc
               WHERE r.rngtypid = t.oid),
-    'multirange', quote_ident(m.typname),
+    'multirange', %(prefix)s || quote_ident(m.typname),
     'comment', obj_description(t.oid, 'pg_type')))
 FROM pg_type t
 LEFT JOIN pg_class c ON c.oid = t.typrelid
@@ -158,7 +167,7 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND (t.typtype = 'r' OR c.relkin
 -- name: collation
 -- what: Which collations are there?
 -- versions: 15-
-SELECT quote_ident(l.collname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(l.collname), jsonb_strip_nulls(jsonb_build_object(
     'provider', CASE l.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END,
     'locale', coalesce(to_jsonb(l) ->> 'colllocale', to_jsonb(l) ->> 'colliculocale'),
     'lc_collate', l.collcollate,
@@ -174,7 +183,7 @@ WHERE l.collnamespace = %(schema)s::regnamespace
 -- name: sequence
 -- what: Which sequences are there beside those of identity columns?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(s.seqtypid, NULL), 'start', s.seqstart, 'increment', s.seqincrement,
     'min', s.seqmin, 'max', s.seqmax, 'cache', s.seqcache, 'cycle', s.seqcycle,
     'owned_by', (SELECT d.refobjid::regclass || '.' || quote_ident(a.attname)
@@ -191,7 +200,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace
 -- name: view
 -- what: Which views and materialized views are there?
 -- versions: 15-
-SELECT quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'materialized', CASE WHEN c.relkind = 'm' THEN true END,
     'columns', (SELECT jsonb_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod)
                                  ORDER BY a.attnum)
@@ -212,13 +221,13 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
 -- what: Which functions and procedures are there?  Their definition names them without a schema.
 --       Those that come with a range are its own.
 -- versions: 15-
-SELECT quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
   jsonb_strip_nulls(jsonb_build_object(
     'kind', CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN 'w' THEN 'window' END,
     'arguments', pg_get_function_arguments(p.oid),
     'returns', pg_get_function_result(p.oid),
     'definition', CASE WHEN p.prokind <> 'a' THEN overlay(
-        pg_get_functiondef(p.oid) PLACING quote_ident(p.proname)
+        pg_get_functiondef(p.oid) PLACING %(prefix)s || quote_ident(p.proname)
         FROM length('CREATE OR REPLACE ')
            + length(CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END) + 1
         FOR length(quote_ident(n.nspname) || '.' || quote_ident(p.proname))) END,
@@ -236,7 +245,7 @@ WHERE p.pronamespace = %(schema)s::regnamespace
 -- name: trigger
 -- what: Which triggers do the tables and views have?
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(t.tgname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(t.tgname), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_triggerdef(t.oid, true),
     'enabled', CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
     'comment', obj_description(t.oid, 'pg_trigger')))
@@ -248,7 +257,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND NOT t.tgisinternal AND t.tgp
 -- name: policy
 -- what: Which row security policies do the tables have?
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(p.polname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(p.polname), jsonb_strip_nulls(jsonb_build_object(
     'command', p.polcmd,
     'restrictive', CASE WHEN NOT p.polpermissive THEN true END,
     'roles', (SELECT jsonb_agg(CASE WHEN r = 0 THEN 'public' ELSE r::regrole::text END ORDER BY r)
@@ -263,9 +272,9 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s
 -- name: statistics
 -- what: Which extended statistics are there?
 -- versions: 15-
-SELECT quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_object(
     'table', s.stxrelid::regclass::text,
-    'definition', overlay(pg_get_statisticsobjdef(s.oid) PLACING quote_ident(s.stxname)
+    'definition', overlay(pg_get_statisticsobjdef(s.oid) PLACING %(prefix)s || quote_ident(s.stxname)
         FROM length('CREATE STATISTICS ') + 1
         FOR length(quote_ident(n.nspname) || '.' || quote_ident(s.stxname))),
     'comment', obj_description(s.oid, 'pg_statistic_ext')))
@@ -276,7 +285,7 @@ WHERE s.stxnamespace = %(schema)s::regnamespace
 -- name: rule
 -- what: Which rewrite rules do the tables and views have, beside what makes a view one?
 -- versions: 15-
-SELECT quote_ident(c.relname) || '.' || quote_ident(r.rulename), jsonb_strip_nulls(jsonb_build_object(
+SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(r.rulename), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_ruledef(r.oid, true),
     'enabled', CASE r.ev_enabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
     'comment', obj_description(r.oid, 'pg_rewrite')))
@@ -294,8 +303,8 @@ SELECT coalesce(o.of_column, o.of) || ' to ' || g.grantee, jsonb_build_object(
     'of', o.of, 'on', o.target, 'to', g.grantee, 'privileges', g.privileges, 'default', g.by_default)
 FROM (
     SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' WHEN c.relkind = 'S' THEN 'sequence '
-                ELSE 'table ' END || quote_ident(c.relname) AS of,
-        CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || quote_ident(c.relname) AS target,
+                ELSE 'table ' END || %(prefix)s || quote_ident(c.relname) AS of,
+        CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || %(prefix)s || quote_ident(c.relname) AS target,
         NULL AS of_column, '' AS part, c.relacl AS acl, NULL::aclitem[] AS by_default, c.relowner AS owner
     FROM pg_class c
     WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
@@ -303,10 +312,10 @@ FROM (
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid
                       AND (e.deptype = 'e' OR (e.deptype = 'i' AND c.relkind = 'S')))
     UNION ALL
-    SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' || quote_ident(c.relname)
-                ELSE 'column ' || quote_ident(c.relname) || '.' || quote_ident(a.attname) END,
-        'TABLE ' || quote_ident(c.relname),
-        'column ' || quote_ident(c.relname) || '.' || quote_ident(a.attname),
+    SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' || %(prefix)s || quote_ident(c.relname)
+                ELSE 'column ' || %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname) END,
+        'TABLE ' || %(prefix)s || quote_ident(c.relname),
+        'column ' || %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname),
         ' (' || quote_ident(a.attname) || ')', a.attacl, NULL, c.relowner
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = %(schema)s::regnamespace AND a.attacl IS NOT NULL AND NOT a.attisdropped
@@ -314,8 +323,8 @@ FROM (
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
     UNION ALL
-    SELECT 'function ' || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
-        'ROUTINE ' || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+    SELECT 'function ' || %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
+        'ROUTINE ' || %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
         NULL, '', p.proacl, acldefault('f', p.proowner), p.proowner
     FROM pg_proc p
     WHERE p.pronamespace = %(schema)s::regnamespace AND p.proacl IS NOT NULL
@@ -323,8 +332,8 @@ FROM (
                       AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
     UNION ALL
     SELECT CASE t.typtype WHEN 'e' THEN 'enum ' WHEN 'd' THEN 'domain ' ELSE 'type ' END
-        || quote_ident(t.typname),
-        'TYPE ' || quote_ident(t.typname), NULL, '', t.typacl, acldefault('T', t.typowner), t.typowner
+        || %(prefix)s || quote_ident(t.typname),
+        'TYPE ' || %(prefix)s || quote_ident(t.typname), NULL, '', t.typacl, acldefault('T', t.typowner), t.typowner
     FROM pg_type t
     LEFT JOIN pg_class c ON c.oid = t.typrelid
     WHERE t.typnamespace = %(schema)s::regnamespace AND t.typacl IS NOT NULL

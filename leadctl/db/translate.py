@@ -35,7 +35,7 @@ _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
     (
         r'database "[^"]*" does not exist',
         errors.UnknownDatabase,
-        "Create it, or check the database's name in the URL.",
+        "Make it with leadctl migrate, or check the database's name in the URL.",
     ),
     (r'role "[^"]*" does not exist', errors.AuthenticationFailed, "Check the user of the URL."),
     (

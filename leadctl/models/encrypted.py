@@ -82,7 +82,7 @@ class EncryptedJSON(_Encrypted):
 
 def encrypted_columns(metadata: MetaData) -> Iterator[tuple[Column[Any], str]]:
     """Yield the encrypted columns of some models, with their context."""
-    for table in metadata.sorted_tables:
+    for table in metadata.tables.values():
         for column in table.columns:
             if isinstance(column.type, _Encrypted):
                 yield column, column.type.context

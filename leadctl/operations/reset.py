@@ -22,9 +22,11 @@ from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.up import AppliedNow, apply_locked, refuse_other_apps
 from leadctl.operations.progress import Progress
 from leadctl.operations.seed import SeededTable, check_key, seed
+from leadctl.operations.seedfiles.load import forget_files
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
+    "schema": "SCHEMA",
     "view": "VIEW",
     "materialized": "MATERIALIZED VIEW",
     "enum": "TYPE",
@@ -150,6 +152,7 @@ def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> N
         _execute_in_any_order(connection, drops)
         if state.is_there(connection):
             state.forget_app(connection, app=app.name, schema=target.schema)
+            forget_files(connection, target, app)
 
 
 def _execute_in_any_order(connection: Connection, drops: list[sql.Composed]) -> None:

@@ -14,11 +14,15 @@ from sqlalchemy.orm import Session
 from leadctl.apps.fixtures import Fixture, Ref
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.crypto import Keyring, using
+from leadctl.db import state
+from leadctl.db.connect import connect
 from leadctl.db.engine import run_engine
 from leadctl.db.journal import journaled
 from leadctl.db.target import Target
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
+from leadctl.operations.seedfiles.load import SeededFile, load_files
+from leadctl.operations.seedfiles.sequences import advance_sequences
 
 Narrate = Callable[[str], None]
 
@@ -30,6 +34,8 @@ class SeededTable:
     table: str
     inserted: int
     unchanged: int
+    updated: int = 0
+    """Rows of seed files that were otherwise in the database."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class SeedResult:
     database: str
     schema: str
     tables: tuple[SeededTable, ...]
+    files: tuple[SeededFile, ...] = ()
 
     @property
     def inserted(self) -> int:
@@ -56,6 +63,10 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
     check_key(app, keyring)
     fixtures = _fixtures(app)
     tables: tuple[SeededTable, ...] = ()
+    files: tuple[SeededFile, ...] = ()
+    if app.seed_files:
+        with connect(target, "seed") as session:
+            state.ensure(session, target)
     with using(keyring), run_engine(target, "seed").connect() as connection:
         try:
             with connection.begin():
@@ -66,6 +77,13 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                         session.commit()
                 else:
                     tables = _insert_missing(connection, load_metadata(app), fixtures)
+                if app.seed_files:
+                    loaded = load_files(connection, target, app, load_metadata(app), narrate)
+                    files = loaded.files
+                    tables += tuple(
+                        SeededTable(name, each.inserted, each.unchanged, each.updated)
+                        for name, each in loaded.rows.counts.items()
+                    )
         except ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable):
                 raise
@@ -74,7 +92,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 f"{error.orig.diag.message_primary}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
-    return SeedResult(app.name, target.database, target.schema, tables)
+    return SeedResult(app.name, target.database, target.schema, tables, files)
 
 
 def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
@@ -88,7 +106,9 @@ def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate)
 
 def check_key(app: App, keyring: Keyring) -> None:
     """Raise MissingKey where seeding an app needs a key and there is none."""
-    if _fixtures(app) and any(True for _ in encrypted_columns(load_metadata(app))):
+    if (_fixtures(app) or app.seed_files) and any(
+        True for _ in encrypted_columns(load_metadata(app))
+    ):
         keyring.primary  # noqa: B018 - raises where there is none
 
 
@@ -104,6 +124,7 @@ def _insert_missing(
     for fixture in fixtures:
         counter = inserted if _insert(connection, metadata, fixture) else unchanged
         counter[fixture.table] += 1
+    advance_sequences(connection, [_table(metadata, name) for name in inserted])
     names = dict.fromkeys(fixture.table for fixture in fixtures)
     return tuple(SeededTable(name, inserted[name], unchanged[name]) for name in names)
 

@@ -153,8 +153,9 @@ def _apps(project: Project) -> dict[str, AppConfig]:
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
                 hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
-        if "migrations" in values:
-            values["migrations"] = project.root / values["migrations"]
+        for folder in {"migrations", "seed_files"} & values.keys():
+            values[folder] = project.root / values[folder]
+        values["schemas"] = tuple(map(str, values.get("schemas", ())))
         apps[name] = AppConfig(name=name, **values)
     return apps
 
@@ -176,8 +177,11 @@ _ENV_FIELDS: Mapping[str, type] = {
 }
 _HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
 _APP_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(("models", "migrations", "seed", "reports", "rules", "factory", "schema"), str),
+    **dict.fromkeys(
+        ("models", "migrations", "seed", "seed_files", "reports", "rules", "factory", "schema"), str
+    ),
     "retention": list,
+    "schemas": list,
 }
 _OVERRIDES: Mapping[str, type] = {
     "older_than": str,

@@ -94,6 +94,8 @@ class AppConfig:
     migrations: Path | None = None
     seed: str | None = None
     """`package.module:FIXTURES`, or a function that is handed a session."""
+    seed_files: Path | None = None
+    """A folder of YAML, JSON, CSV and SQL files."""
     reports: str | None = None
     """`package.module:REPORTS`."""
     rules: str | None = None
@@ -101,6 +103,8 @@ class AppConfig:
     factory: str | None = None
     """`package.module:FACTORY`, the shapes of synthetic rows."""
     schema: str | None = None
+    schemas: tuple[str, ...] = ()
+    """Schemas that the models name, beside that one."""
 
 
 @dataclass(frozen=True)

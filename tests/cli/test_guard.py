@@ -45,6 +45,7 @@ READS = {
     "studio",
 }
 ADDS = {
+    "init",
     "backup",
     "backup create",
     "backup pin",

@@ -26,6 +26,7 @@ def test_from_nothing_to_migrated_and_seeded(server: Server, cli: Cli) -> None:
             "table": "users",
             "inserted": 1,
             "unchanged": 0,
+            "updated": 0,
         }
         again = cli("migrate", url=url)
         assert (again.code, again.err) == (0, "")

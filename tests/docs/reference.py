@@ -29,6 +29,8 @@ from leadctl.operations.health.health import Health
 from leadctl.operations.health.selection import CheckList
 from leadctl.operations.history import RunHistory
 from leadctl.operations.identity import DatabaseIdentity
+from leadctl.operations.init.database import DatabaseInit
+from leadctl.operations.init.own import InitResult
 from leadctl.operations.inspect.registry import ReportList
 from leadctl.operations.inspect.run import Inspection
 from leadctl.operations.inspect.write import Written
@@ -60,6 +62,7 @@ from leadctl.operations.schema.definition import Schema
 from leadctl.operations.schema.dump import SchemaDump
 from leadctl.operations.schema.validate import Validation
 from leadctl.operations.seed import SeedResult
+from leadctl.operations.seedfiles.export import Exported
 from leadctl.operations.server import Destroyed, TargetUrl
 from leadctl.operations.stats.overview import Overview
 from leadctl.operations.stats.report import ReportResult
@@ -69,6 +72,8 @@ from leadctl.render.stream import OneRecord, Rows
 DOCS = Path(__file__).parents[2] / "docs"
 
 RESULTS: dict[str, type] = {
+    "init": InitResult,
+    "init --from-database": DatabaseInit,
     "migrate, migrate up": MigrateResult,
     "migrate --plan": Plan,
     "migrate --sql": Script,
@@ -85,6 +90,7 @@ RESULTS: dict[str, type] = {
     "migrate down --rehearse": Rehearsal,
     "migrate resolve --adopt-drift": Adopted,
     "seed": SeedResult,
+    "seed --export": Exported,
     "seed --bulk": BulkResult,
     "reset": ResetResult,
     "backup, backup create": CreatedBackup,

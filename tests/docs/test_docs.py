@@ -12,10 +12,13 @@ import pytest
 from leadctl.crypto import Key, Keyring, decrypt
 from tests.docs import reference
 from tests.golden.test_golden import stable
+from tests.postgres import Server
 from tests.processes import environment, run
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILE = re.compile(r"```\w+\n# ([\w./]*\.\w+)\n(.*?)```", re.DOTALL)
+"""A block that begins with a file's name is that file."""
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
@@ -42,6 +45,9 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     program.chmod(0o755)
     folder = tmp_path / "project"
     folder.mkdir()
+    for name, content in FILE.findall(document.read_text()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
     env = environment()
     env["PATH"] = f"{programs}:{env['PATH']}"
     try:
@@ -64,6 +70,27 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(("reachable", "code"), [(True, 0), (False, 4)])
+def test_the_entrypoint_waits_and_migrates(
+    reachable: bool, code: int, server: Server, database: str, tmp_path: Path
+) -> None:
+    (script,) = re.findall(
+        r"```bash\n(.*?)```", (ROOT / "docs" / "docker.md").read_text(), re.DOTALL
+    )
+    (tmp_path / "entrypoint.sh").write_text(script)
+    program = tmp_path / "leadctl"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m leadctl "$@"\n')
+    program.chmod(0o755)
+    url = server.url(database) if reachable else "postgresql://127.0.0.1:1/nowhere"
+    env = environment({"DATABASE_URL": url, "DATABASE_WAIT": "2"})
+    env["PATH"] = f"{tmp_path}:{env['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", tmp_path / "entrypoint.sh", "echo", "started"],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "started\n" if reachable else ""), done.stderr
 
 
 def test_the_test_vector() -> None:

@@ -17,6 +17,8 @@ BLOCKS = [(file, block) for file in FILES for block in Queries(file).blocks]
 PARAMETERS = {
     "schema": "public",
     "ignore": ["alembic_version"],
+    "prefix": "",
+    "schemas": [],
     "app": "leadconnector",
     "revision": "leadconnector_0001",
     "checksum": "x",
@@ -48,6 +50,7 @@ PARAMETERS = {
     "mark": "x",
     "names": ["users"],
     "session": 1,
+    "file": "plans.yaml",
     "tables": ["leads"],
     "state_version": 1,
     "identity": "00000000-0000-0000-0000-000000000000",
@@ -71,6 +74,8 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             return
         if block.needs and not _create_extension(connection, block.needs):
             return
+        if file.stem == "seedfiles":
+            connection.execute(Queries(file).get("create_seed_files", 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""
         connection.execute(explain + block.sql, PARAMETERS)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
@@ -30,7 +31,12 @@ RolePasswords = Annotated[
 ]
 Id = Annotated[
     str,
-    typer.Argument(metavar="ID", help='An id, its beginning, or "latest".', show_default=False),
+    typer.Argument(
+        metavar="ID",
+        help='An id, its beginning, or "latest".',
+        show_default=False,
+        autocompletion=complete.backups,
+    ),
 ]
 
 group = Tree(name="backup", cls=LeadctlGroup, invoke_without_command=True)

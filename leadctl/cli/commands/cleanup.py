@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup, Terminated
 from leadctl.cli.light import Tree
@@ -194,7 +195,9 @@ def unarchive(
 def undelete(
     run: Run,
     *,
-    table: Annotated[str, typer.Argument(metavar="TABLE", show_default=False)],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables)
+    ],
     key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)],
 ) -> None:
     """Bring a soft-deleted row back, as long as no rule has purged it."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
@@ -72,7 +73,10 @@ def migrate(
 def up(
     run: Run,
     *,
-    revision: Annotated[str | None, typer.Argument(metavar="REV", show_default=False)] = None,
+    revision: Annotated[
+        str | None,
+        typer.Argument(metavar="REV", show_default=False, autocompletion=complete.revisions),
+    ] = None,
     steps: Steps = None,
     plan: ShowPlan = False,
     sql: ShowSql = False,
@@ -116,7 +120,8 @@ def lint(
     run: Run,
     *,
     revisions: Annotated[
-        list[str] | None, typer.Argument(metavar="REV", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="REV", show_default=False, autocompletion=complete.revisions),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every revision of the folder.", show_envvar=False)

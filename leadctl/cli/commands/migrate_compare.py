@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.run import Run, command
 
@@ -42,8 +43,12 @@ def drift(run: Run) -> None:
 def diff(
     run: Run,
     *,
-    before: Annotated[str, typer.Argument(metavar="FROM", show_default=False)] = "database",
-    after: Annotated[str, typer.Argument(metavar="TO", show_default=False)] = "models",
+    before: Annotated[
+        str, typer.Argument(metavar="FROM", show_default=False, autocompletion=complete.revisions)
+    ] = "database",
+    after: Annotated[
+        str, typer.Argument(metavar="TO", show_default=False, autocompletion=complete.revisions)
+    ] = "models",
 ) -> None:
     r"""Show what turns one schema into another; exit 1 where they differ.
 

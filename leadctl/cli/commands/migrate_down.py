@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
@@ -14,7 +15,10 @@ from leadctl.errors import UsageError
 def down(
     run: Run,
     *,
-    revision: Annotated[str | None, typer.Argument(metavar="REV", show_default=False)] = None,
+    revision: Annotated[
+        str | None,
+        typer.Argument(metavar="REV", show_default=False, autocompletion=complete.revisions),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 from leadctl.errors import UnreadableFile, UsageError
 
@@ -51,7 +52,11 @@ def new(
     revert: Annotated[
         str | None,
         typer.Option(
-            "--revert", metavar="REV", help="Write one that undoes another.", show_envvar=False
+            "--revert",
+            metavar="REV",
+            help="Write one that undoes another.",
+            show_envvar=False,
+            autocompletion=complete.revisions,
         ),
     ] = None,
     merge: Annotated[
@@ -111,7 +116,7 @@ def _new(
     if sql is not None:
         return operations.new_sql(run.target(), run.app, message, _read(sql), run.narrate)
     return operations.new(
-        run.target(),
+        run.target(may_create=True),
         run.app,
         message,
         renames=renames,

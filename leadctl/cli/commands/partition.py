@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.run import Run, command
 
 
@@ -11,7 +12,9 @@ from leadctl.cli.run import Run, command
 def partition(
     run: Run,
     *,
-    table: Annotated[str, typer.Argument(metavar="TABLE", show_default=False)],
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables)
+    ],
     by: Annotated[
         str,
         typer.Option("--by", metavar="PERIOD", help="month, week or day.", show_envvar=False),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import BACKUP_FROM, BACKUP_IDENTITY, LOCK_TIMEOUT, LOCK_WAIT, Run, command
 from leadctl.errors import LeadctlError, UsageError
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="BACKUP", help='An id, its beginning, "latest", or a path.', show_default=False
+        metavar="BACKUP",
+        help='An id, its beginning, "latest", or a path.',
+        show_default=False,
+        autocompletion=complete.backups,
     ),
 ]
 
@@ -41,6 +45,7 @@ def restore(
             metavar="TABLE",
             help="Bring back only the rows of this table; may be given several times.",
             show_envvar=False,
+            autocompletion=complete.tables,
         ),
     ] = None,
     data_only: Annotated[

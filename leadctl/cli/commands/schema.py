@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import LeadctlGroup
 from leadctl.cli.light import Tree
@@ -24,7 +25,9 @@ FromModels = Annotated[
     bool,
     typer.Option("--models", help="Of the models, not of the database.", show_envvar=False),
 ]
-OneTable = Annotated[str | None, typer.Argument(metavar="TABLE", show_default=False)]
+OneTable = Annotated[
+    str | None, typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables)
+]
 
 
 @group.leaf("show")

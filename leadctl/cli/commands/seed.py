@@ -1,9 +1,11 @@
 """`leadctl seed`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, Run, command
 from leadctl.errors import UsageError
@@ -45,6 +47,34 @@ Span = Annotated[
         show_envvar=False,
     ),
 ]
+Export = Annotated[
+    str | None,
+    typer.Option(
+        "--export",
+        metavar="TABLE",
+        help="Write rows of a table as a seed file instead, secrets masked.",
+        show_envvar=False,
+        autocompletion=complete.tables,
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="SQL",
+        help="Only the rows that meet this condition.",
+        show_envvar=False,
+    ),
+]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="FILE",
+        help="The file, ending in .yaml, .json or .csv; else TABLE.yaml among the seed files.",
+        show_envvar=False,
+    ),
+]
 
 
 @command(LOCK_WAIT, LOCK_TIMEOUT)
@@ -55,14 +85,30 @@ def seed(
     random_seed: RandomSeed = None,
     scale: Scale = None,
     span: Span = None,
+    export: Export = None,
+    where: Where = None,
+    to: To = None,
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """Insert the app's fixtures where they are missing, or synthetic rows.
+    r"""Insert the app's fixtures and seed files, or synthetic rows.
 
-    A row that is there stays as it is, whatever was changed in it. Synthetic rows come all or
-    not at all; a protected database wants its name by --confirm for them.
+    A fixture's row that is there stays as it is; a seed file's is made as the file has it.
+    Synthetic rows come all or not at all; a protected database wants its name by --confirm.
+
+    \b
+    leadctl seed
+    leadctl seed --bulk 1000000
+    leadctl seed --export plans --where "price > 0"
     """
+    if export is not None:
+        _refuse_together(
+            bulk=bulk, random_seed=random_seed, scale=scale, span=span, yes=yes, confirm=confirm
+        )
+        _export(run, export, where, to)
+        return
+    if where or to:
+        raise UsageError("--where and --to go with --export.", hint="See: leadctl seed --help")
     from leadctl.crypto.sources import keyring_of
 
     if bulk is None:
@@ -102,3 +148,19 @@ def _refuse_without_bulk(**options: object) -> None:
                 f"--{name.replace('_', '-')} is for synthetic rows.",
                 hint="Give it with --bulk ROWS.",
             )
+
+
+def _refuse_together(**options: object) -> None:
+    """Refuse what means nothing beside --export."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"--{name.replace('_', '-')} does not go with --export.")
+
+
+def _export(run: Run, table: str, where: str | None, to: str | None) -> None:
+    from leadctl.operations.seedfiles.export import export as operation
+    from leadctl.render.views.seed import exported as view
+
+    folder = run.app.seed_files or run.settings.project / "seeds"
+    path = Path(to) if to else folder / f"{table}.yaml"
+    run.emit(operation(run.target(), run.app, table, where=where, path=path), view)

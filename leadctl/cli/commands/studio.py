@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli import complete
 from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
 from leadctl.errors import InvalidFlag, UsageError
@@ -34,7 +35,10 @@ def _option(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
 def studio(
     run: Run,
     *,
-    table: Annotated[str | None, typer.Argument(metavar="TABLE", show_default=False)] = None,
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables),
+    ] = None,
     row: Annotated[str | None, typer.Argument(metavar="ROW", show_default=False)] = None,
     columns: Annotated[
         str | None, _option("--columns", "A,B", "The columns to show, in this order.")

@@ -51,11 +51,19 @@ class BulkPlan:
 def make_plan(connection: Connection, app: App, schema: str, options: BulkOptions) -> BulkPlan:
     """Plan a run on what is there now.
 
-    Raises SeedFailed where a table does not exist, CannotInfer, and InvalidFlag.
+    Raises SeedFailed where a table does not exist or is in another schema, CannotInfer, and
+    InvalidFlag.
     """
     metadata = load_metadata(app)
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
     tables = _in_order(metadata)
+    elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
+    if elsewhere:
+        raise SeedFailed(
+            f"Synthetic rows go into the schema {schema} alone, and the models have "
+            f"{', '.join(elsewhere)}.",
+            hint="Write seed files or a seed function for them.",
+        )
     facts = read_facts(connection, schema, [table.name for table in tables])
     missing = [table.name for table in tables if table.name not in facts]
     if missing:

@@ -1,7 +1,7 @@
 """The checks, in the order in which they are shown."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.db import state
+from leadctl.db.catalog import owner, split_name
 from leadctl.db.connect import Connection
 from leadctl.operations.health import activity, objects
 from leadctl.operations.health import server as whole_server
@@ -140,7 +141,10 @@ def indexes(facts: Facts) -> CheckResult:
     if facts.fingerprint is None:
         return _skipped("indexes", "no fingerprint is recorded for this schema")
     recorded = _recorded_indexes(facts.fingerprint)
-    found = {name: (valid, being_built) for name, valid, being_built in facts.query("indexes")}
+    found = {
+        name: (valid, being_built)
+        for name, valid, being_built in facts.query("indexes", schemas=list(facts.app.schemas))
+    }
     missing = sorted(recorded - found.keys())
     invalid = sorted(name for name in recorded & found.keys() if found[name] == (False, False))
     if missing or invalid:
@@ -205,11 +209,12 @@ def _identity_is_protected(facts: Facts) -> bool:
 
 
 def missing_recorded(
-    connection: Connection, schema: str, fingerprint: Mapping[str, Any]
+    connection: Connection, schema: str, also: Sequence[str], fingerprint: Mapping[str, Any]
 ) -> list[str]:
     """Return the definitions of recorded indexes that are not there, but not of constraints'."""
     block = QUERIES.get("indexes", connection.info.server_version)
-    found = {row[0] for row in connection.execute(block, {"schema": schema})}
+    parameters = {"schema": schema, "schemas": list(also)}
+    found = {row[0] for row in connection.execute(block, parameters)}
     objects: Mapping[str, Mapping[str, Any]] = fingerprint.get("objects", {})
     own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
     return [
@@ -228,11 +233,11 @@ def _recorded_indexes(fingerprint: Mapping[str, Any]) -> set[str]:
     names = set()
     for key, attributes in objects.items():
         kind, _, name = key.partition(" ")
-        table, _, constraint = name.partition(".")
         if kind == "index" and attributes["table"] in own:
             names.add(name)
-        elif kind == "constraint" and table in own and _has_index(attributes):
-            names.add(constraint)
+        elif kind == "constraint" and owner(key, attributes) in own and _has_index(attributes):
+            *table, constraint = split_name(name)
+            names.add(".".join([*split_name(table[0])[:-1], constraint]))
     return names
 
 

@@ -34,7 +34,8 @@ def drift(facts: Facts) -> CheckResult:
 
 
 def _live(facts: Facts) -> Catalog:
-    return read_catalog(facts.connection, facts.target.schema, [facts.app.version_table])
+    app = facts.app
+    return read_catalog(facts.connection, facts.target.schema, [app.version_table], app.schemas)
 
 
 _WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}

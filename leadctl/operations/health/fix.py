@@ -122,7 +122,7 @@ def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> 
 
 def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Statements:
     recorded = state.fingerprint(connection, app.name, target.schema, app.version_table)
-    for definition in missing_recorded(connection, target.schema, recorded or {}):
+    for definition in missing_recorded(connection, target.schema, app.schemas, recorded or {}):
         yield sql.Composed([sql.SQL(_concurrently(definition))]), True
 
 

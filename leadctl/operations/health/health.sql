@@ -45,10 +45,12 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
        - current_setting('reserved_connections')::int
 
 -- name: indexes
--- what: Which indexes does the schema have, is each valid, is it being built now?
+-- what: Which indexes do the app's schemas have, is each valid, is it being built now?
 -- versions: 15-
-SELECT quote_ident(i.relname), x.indisvalid AND x.indisready,
+SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
+         || quote_ident(i.relname), x.indisvalid AND x.indisready,
        EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.oid)
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s))
+JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)

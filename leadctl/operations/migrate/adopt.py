@@ -76,7 +76,7 @@ def _record(target: Target, app: App, written: list[Written], made: list[str]) -
         connection.transaction(),
     ):
         state.write_current(connection, schema, [last], app.version_table)
-        own = sorted(set(made) & read_names(connection, schema, [app.version_table]))
+        own = sorted(set(made) & read_names(connection, schema, [app.version_table], app.schemas))
         for each in written:
             checksum = history.get(each.revision).checksum
             record = state.RevisionRecord(

@@ -29,7 +29,7 @@ def of_models(target: Target, app: App) -> Catalog:
     """
     from leadctl.operations.migrate.scratch import scratch  # loads SQLAlchemy
 
-    with scratch(target, "read models") as made:
+    with scratch(target, "read models", app.schemas) as made:
         made.create_models(app)
         return made.read().without("grant")
 
@@ -40,7 +40,7 @@ def of_history(target: Target, app: App, revision: str | None) -> Catalog:
 
     if revision is None:
         return Catalog({})
-    with scratch(target, "read history") as made:
+    with scratch(target, "read history", app.schemas) as made:
         made.run(app, read_history(app.migrations), revision)
         return made.read([app.version_table])
 
@@ -49,7 +49,7 @@ def of_database(connection: Connection, target: Target, app: App) -> Catalog:
     """Return what is there; a schema that does not exist has nothing."""
     if not _exists(connection, target.schema):
         return Catalog({})
-    return read_catalog(connection, target.schema, [app.version_table])
+    return read_catalog(connection, target.schema, [app.version_table], app.schemas)
 
 
 def recorded(connection: Connection, target: Target, app: App) -> Recorded | None:

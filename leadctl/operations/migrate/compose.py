@@ -13,6 +13,7 @@ from leadctl.operations.migrate import revision_file
 from leadctl.operations.migrate.revisions import History
 from leadctl.operations.migrate.scratch import Scratch, scratch
 from leadctl.operations.migrate.writer.changes import changes
+from leadctl.operations.migrate.writer.order import plain
 from leadctl.operations.migrate.writer.renames import Rename, implied
 from leadctl.operations.migrate.writer.script import losses
 from leadctl.operations.migrate.writer.step import Phase, Stage, Step
@@ -62,7 +63,7 @@ def compose(
     """
     _refuse_unwritable(before, after)
     after = after.without("other")
-    with scratch(target, "new") as made:
+    with scratch(target, "new", _schemas(before, after)) as made:
         made.create(before)
         renamed = list(_rename(made, renames))
         renamed += _rename(made, implied(made.read(), after))
@@ -93,11 +94,15 @@ def renamed(target: Target, before: Catalog, renames: Sequence[Rename]) -> Catal
     """Return a schema as it is after renames."""
     if not renames:
         return before
-    with scratch(target, "new") as made:
+    with scratch(target, "new", _schemas(before)) as made:
         made.create(before)
         made.execute(rename.sql for rename in renames)
         others = before.only("other").objects
         return Catalog({**made.read().objects, **others})
+
+
+def _schemas(*catalogs: Catalog) -> list[str]:
+    return sorted({plain(name) for each in catalogs for name in each.names("schema")})
 
 
 def _refuse_unwritable(before: Catalog, after: Catalog) -> None:

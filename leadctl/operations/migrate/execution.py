@@ -94,7 +94,7 @@ class Execution:
         record_fingerprint(self.driver, self._app, self._schema, revisions, self._facts)
 
     def _read_names(self) -> set[str]:
-        return read_names(self.driver, self._schema, [self._app.version_table])
+        return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
 
     @property
     def driver(self) -> Connection:
@@ -132,7 +132,7 @@ def record_fingerprint(
 
     `facts` are those of `recorded_facts`.
     """
-    objects = read_catalog(connection, schema, [app.version_table]).objects
+    objects = read_catalog(connection, schema, [app.version_table], app.schemas).objects
     own = own_objects(connection, app, schema)
     content = {"objects": objects, "own": own, **facts}
     for revision in revisions:
@@ -146,7 +146,7 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
 
     Where nothing was recorded, by an older history or another tool, it is what the models name.
     """
-    existing = read_names(connection, schema, [app.version_table])
+    existing = read_names(connection, schema, [app.version_table], app.schemas)
     made = state.made_by(connection, app.name, schema)
     if not made and state.current_revisions(connection, schema, app.version_table):
         made = named_by_models(app)
@@ -162,7 +162,7 @@ def named_by_models(app: App) -> set[str]:
         for column in table.columns
         if isinstance(column.type, Enum) and column.type.name
     }
-    return {f"table {table.name}" for table in tables} | {f"enum {name}" for name in enums}
+    return {f"table {table.fullname}" for table in tables} | {f"enum {name}" for name in enums}
 
 
 def recorded_facts(app: App) -> Mapping[str, Any]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from leadctl.apps.registry import App
 from leadctl.db import state
 from leadctl.db.catalog import Catalog, definition
-from leadctl.db.connect import connect
+from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
-from leadctl.errors import OperationFailed
+from leadctl.errors import OperationFailed, UnknownDatabase
+from leadctl.operations.database import ensure_database
 from leadctl.operations.migrate import catalogs, revision_file
 from leadctl.operations.migrate.check import migrated
 from leadctl.operations.migrate.compose import Draft, Written, compose, renamed, write_drafts
@@ -103,7 +104,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
             "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
             hint="Write a revision for each part.",
         )
-    with scratch(target, "new") as made:
+    with scratch(target, "new", app.schemas) as made:
         made.create(before)
         start = made.read()
         made.execute(statements)
@@ -172,7 +173,7 @@ def _migrations(
 
     Tells of drift, which a revision would not hold.
     """
-    with connect(target, "new", read_only=True) as connection:
+    with _connected(target, narrate) as connection:
         refuse_other_apps(connection, target, app)
         current = state.current_revisions(connection, target.schema, app.version_table) or []
         pending = history.pending(current)
@@ -187,6 +188,15 @@ def _migrations(
         record = catalogs.recorded(connection, target, app)
         own = record.own if record else frozenset()
         return migrated(connection, target, app, history), own
+
+
+def _connected(target: Target, narrate: Narrate) -> Connection:
+    """Connect; a database that is missing is made, since the first revision comes before it."""
+    try:
+        return connect(target, "new", read_only=True)
+    except UnknownDatabase:
+        ensure_database(target, narrate)
+        return connect(target, "new", read_only=True)
 
 
 def tell_drift(differences: Sequence[object], narrate: Narrate) -> None:

@@ -91,7 +91,7 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
     if len(revision.down) > 1:
         return _rehearse_join(app, history, revision)
     try:
-        with scratch(target, "rehearse") as made:
+        with scratch(target, "rehearse", app.schemas) as made:
 
             def run(goal: str, *, down: bool = False) -> Catalog:
                 made.run(app, history, goal, down=down)

@@ -94,14 +94,38 @@ def write(
 
     One that joins branches follows several.
     """
-    parents = [follows] if isinstance(follows, str) else list(follows or ())
+    path = history.folder / file_name(revision, message)
+    if path.exists():
+        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
+    try:
+        write_whole(path, text(revision, follows, message, upgrade, downgrade), _MODE)
+    except OSError as error:
+        raise MigrationsInvalid(
+            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
+        ) from None
+    return path
+
+
+def file_name(revision: str, message: str) -> str:
+    """Return what a revision's file is called."""
     slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40].rstrip("_")
     number = _NUMBERED.match(revision)
-    path = history.folder / f"{number['number'] if number else revision}_{slug}.py"
+    return f"{number['number'] if number else revision}_{slug}.py"
+
+
+def text(
+    revision: str,
+    follows: str | Sequence[str] | None,
+    message: str,
+    upgrade: str,
+    downgrade: str,
+) -> str:
+    """Return what a revision's file says."""
+    parents = [follows] if isinstance(follows, str) else list(follows or ())
     imports = "from alembic import op"
     if "fill(" in upgrade:
         imports += "\n\nfrom leadctl import fill"
-    text = _TEMPLATE.format(
+    return _TEMPLATE.format(
         message=message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
         revision=revision,
         follows=", ".join(parents) or "nothing",
@@ -111,15 +135,6 @@ def write(
         upgrade=upgrade,
         downgrade=downgrade,
     )
-    if path.exists():
-        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
-    try:
-        write_whole(path, text, _MODE)
-    except OSError as error:
-        raise MigrationsInvalid(
-            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
-        ) from None
-    return path
 
 
 def _down(parents: Sequence[str]) -> str:

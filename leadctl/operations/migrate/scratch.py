@@ -4,6 +4,7 @@ Nothing of it is ever seen by others, and no second database is needed.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from os import getpid
@@ -13,8 +14,8 @@ import psycopg
 from alembic.runtime.environment import EnvironmentContext
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db.catalog import Catalog, read_catalog
@@ -22,7 +23,7 @@ from leadctl.db.connect import Connection
 from leadctl.db.engine import run_engine
 from leadctl.db.target import Target
 from leadctl.db.translate import translate
-from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed
+from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.operations.migrate.revisions import History
 from leadctl.operations.migrate.script import downgrade_step, script_directory
 from leadctl.operations.migrate.writer.changes import changes
@@ -35,11 +36,13 @@ _LOCK_TIMEOUT = "3s"
 class Scratch:
     """An empty schema to try things in."""
 
-    def __init__(self, connection: SqlConnection, name: str, schema: str) -> None:
+    def __init__(
+        self, connection: SqlConnection, name: str, stands_for: str, also: Sequence[str]
+    ) -> None:
         self._connection = connection
         self._name = name
-        self._schema = schema
-        """The target's, for which it stands."""
+        self._stands_for = stands_for
+        self._also = also
 
     @property
     def _driver(self) -> Connection:
@@ -49,7 +52,7 @@ class Scratch:
 
     def read(self, ignore: Sequence[str] = ()) -> Catalog:
         """Read what is in it."""
-        return read_catalog(self._driver, self._name, ignore)
+        return read_catalog(self._driver, self._name, ignore, self._also)
 
     def execute(self, statements: Iterable[str]) -> None:
         """Execute statements; what says CONCURRENTLY does so without.
@@ -73,33 +76,35 @@ class Scratch:
         self.execute(step.sql for step in changes(Catalog({}), wanted))
 
     def create_models(self, app: App) -> None:
-        """Create what an app's models describe.
+        """Create what an app's models describe."""
+        self.create_tables(load_metadata(app), app.name)
 
-        Raises OperationFailed where they name another schema than the target's: what is there
-        would neither be compared nor be made.
+    def create_tables(self, metadata: MetaData, owner: str) -> None:
+        """Create what some models describe; `owner` is the name of their app.
+
+        Raises UndeclaredSchema for a schema that they name and the app does not.
         """
-        metadata = load_metadata(app)
-        elsewhere = sorted(
-            table.fullname
-            for table in metadata.tables.values()
-            if table.schema not in {None, self._schema}
+        named = {table.schema for table in metadata.tables.values() if table.schema}
+        for schema in sorted(named - {self._stands_for, *self._also}):
+            raise UndeclaredSchema(
+                f"The models of {owner} name the schema {schema}, which the app does not.",
+                hint=f'Add schemas = ["{schema}"] to [apps.{owner}] in leadctl.toml, and give no '
+                "other --schema than theirs.",
+            )
+        for schema in self._also:
+            self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        here = self._connection.execution_options(
+            schema_translate_map={self._stands_for: self._name}
         )
-        if elsewhere:
-            raise OperationFailed(
-                f"The models of {app.name} name tables outside of the schema {self._schema}: "
-                f"{', '.join(elsewhere)}.",
-                hint="An app is kept in one schema. Leave the name out and give --schema, or "
-                "declare an app for each schema.",
-            )
-        translate_map = {"schema_translate_map": {self._schema: self._name}}
         try:
-            metadata.create_all(
-                self._connection.execution_options(**translate_map), checkfirst=False
-            )
+            with warnings.catch_warnings():
+                # Tables that refer to each other are created all the same.
+                warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
+                metadata.create_all(here, checkfirst=False)
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
-                f"The models of {app.name} cannot be created: {error}"
+                f"The models of {owner} cannot be created: {error}"
             ) from error
 
     def run(self, app: App, history: History, revision: str, *, down: bool = False) -> None:
@@ -139,16 +144,18 @@ class Scratch:
 
 
 @contextmanager
-def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
+def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[Scratch]:
     """Make a scratch schema; everything done with it is rolled back.
 
-    Types and functions of extensions, and operators and the like that leadctl does not write, are
-    found where the target's schema holds some.  Raises InsufficientPrivilege where the role may
-    create no schema.
+    `also` are schemas that the app has beside the target's: they are renamed for as long, which
+    nobody else sees, so that what names them finds none.  Types and functions of extensions, and
+    operators and the like that leadctl does not write, are found where the target's schema holds
+    some.  Raises InsufficientPrivilege where the role may create no schema, or owns one of `also`
+    not.
     """
     name = f"leadctl_scratch_{getpid()}"
     with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
-        made = Scratch(connection, name, target.schema)
+        made = Scratch(connection, name, target.schema, also)
         driver = made._driver  # noqa: SLF001 - it is this module's own
         driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(name)
@@ -156,6 +163,7 @@ def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
             path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
         try:
             driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+            _set_aside(driver, also)
         except psycopg.Error as error:
             raise translate(error) or OperationFailed(str(error)) from error
         driver.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
@@ -163,6 +171,17 @@ def scratch(target: Target, purpose: str) -> Iterator[Scratch]:
             yield made
         finally:
             transaction.rollback()
+
+
+def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:
+    rows = connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", (list(schemas),)
+    ).fetchall()
+    for number, (schema,) in enumerate(rows):
+        aside = sql.Identifier(f"leadctl_aside_{getpid()}_{number}")
+        connection.execute(
+            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), aside)
+        )
 
 
 def in_transaction(statement: str) -> str:

@@ -20,7 +20,7 @@ from leadctl.operations.migrate.writer.tables import (
 )
 
 _BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
-_DEFINED = {"enum", "domain", "type", "collation", "sequence", "function"}
+_DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
 _LISTED = 6
 """So many tables have a line each."""

@@ -28,6 +28,8 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
     Raises OperationFailed for a kind that cannot be written.
     """
     match kind:
+        case "schema":
+            return f"CREATE SCHEMA IF NOT EXISTS {name}"
         case "enum" | "domain" | "type" | "collation":
             return types.create(kind, name, attributes)
         case "sequence":

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from leadctl.operations.migrate.sql.tokens import Kind, tokens
 from leadctl.operations.migrate.writer.step import Phase, Step
 
+_PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
+_NAME = re.compile(rf"(?:{_PART}\.)?(?P<own>{_PART})")
 _WORD = re.compile(r"[\w$]+")
 
 
@@ -25,10 +27,10 @@ def mentions(text: str, *, bodies: bool = False) -> set[str]:
 
 
 def plain(name: str) -> str:
-    """Return the name behind quotes and before a parameter list."""
-    if name.startswith('"'):
-        return name[1 : name.index('"', 1)] if '""' not in name else name[1:-1].replace('""', '"')
-    return name.partition("(")[0]
+    """Return the name behind a schema and quotes, and before a parameter list."""
+    found = _NAME.match(name)
+    own = found["own"] if found else name
+    return own[1:-1].replace('""', '"') if own.startswith('"') else own
 
 
 def in_order(steps: Sequence[Step], *, backwards: frozenset[Phase]) -> list[Step]:

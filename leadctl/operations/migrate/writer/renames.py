@@ -56,20 +56,34 @@ def refused(given: Sequence[str]) -> set[str]:
 def _named(old: str, new: str, before: Catalog) -> Rename:
     objects = before.objects
     if f"table {old}" in objects:
-        return _pair("ALTER TABLE {} RENAME TO {}", old, _identifier(new))
+        return _whole("TABLE", old, new)
     if f"enum {old}" in objects:
-        return _pair("ALTER TYPE {} RENAME TO {}", old, _identifier(new))
+        return _whole("TYPE", old, new)
     if f"column {old}" in objects:
         table, own = split_name(old)
         return _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, _identifier(new))
-    enum, _, value = old.partition(".")
-    if value in objects.get(f"enum {enum}", {}).get("values", ()):
+    for enum in before.names("enum"):
+        value = old.removeprefix(f"{enum}.")
+        if value not in objects[f"enum {enum}"]["values"]:
+            continue
         form = f"ALTER TYPE {enum} RENAME VALUE {{}} TO {{}}"
         return _pair(form, literal(value), literal(new))
     raise UsageError(
         f"--rename {old}:{new}: there is no {old}.",
         hint="Name a table, table.column, enum or enum.value as the database has it.",
     )
+
+
+def _whole(word: str, old: str, new: str) -> Rename:
+    schema, own = _place(old)
+    new = _identifier(new.removeprefix(schema))
+    return _pair(f"ALTER {word} {schema}{{}} RENAME TO {{}}", own, new)
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Return the schema that a name begins with, the dot included, and the rest."""
+    own = split_name(name)[-1]
+    return name.removesuffix(own), own
 
 
 def _pair(form: str, old: str, new: str) -> Rename:
@@ -88,8 +102,8 @@ def implied(before: Catalog, after: Catalog) -> Iterator[Rename]:
     """
     for kind, form in (
         ("constraint", "ALTER TABLE {table} RENAME CONSTRAINT {{}} TO {{}}"),
-        ("index", "ALTER INDEX {{}} RENAME TO {{}}"),
-        ("sequence", "ALTER SEQUENCE {{}} RENAME TO {{}}"),
+        ("index", "ALTER INDEX {schema}{{}} RENAME TO {{}}"),
+        ("sequence", "ALTER SEQUENCE {schema}{{}} RENAME TO {{}}"),
     ):
         going = _only(kind, before, after)
         coming = _only(kind, after, before)
@@ -103,7 +117,7 @@ def implied(before: Catalog, after: Catalog) -> Iterator[Rename]:
             del coming[new]
             table = owner(f"{kind} {old}", attributes)
             names = [split_name(each)[-1] for each in (old, new)]
-            pair = _pair(form.format(table=table), *names)
+            pair = _pair(form.format(table=table, schema=_place(old)[0]), *names)
             yield Rename(pair.sql, pair.back)
 
 
@@ -121,7 +135,7 @@ def _what(kind: str, name: str, attributes: Attributes) -> Any:
         return attributes.get("owned_by")
     text = attributes["definition"]
     if kind == "index":
-        text = text.replace(f"INDEX {name} ON", "INDEX ON", 1)
+        text = text.replace(f"INDEX {split_name(name)[-1]} ON", "INDEX ON", 1)
     return owner(f"{kind} {name}", attributes), text
 
 
@@ -131,7 +145,11 @@ def candidates(before: Catalog, after: Catalog) -> Iterator[Candidate]:
     for old in gone:
         for new in come:
             mine, other = _columns(before, old), _columns(after, new)
-            if mine and len(mine & other) / len(mine | other) >= _ALIKE:
+            if (
+                _place(old)[0] == _place(new)[0]
+                and mine
+                and len(mine & other) / len(mine | other) >= _ALIKE
+            ):
                 yield Candidate(old, new)
     lost, found = _only("column", before, after), _only("column", after, before)
     for old, attributes in lost.items():

@@ -55,7 +55,7 @@ def replace(key: str, keys: list[str], before: Catalog, after: Catalog) -> Itera
     old, new = before.objects[key], after.objects[key]
     own, what = plain(name), word(kind, new)
     yield Step(
-        f"ALTER {what} {name} RENAME TO {_former(name)}",
+        f"ALTER {what} {name} RENAME TO {split_name(_former(name))[-1]}",
         Phase.DEFINE,
         own,
         about=own,

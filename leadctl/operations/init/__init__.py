@@ -1,0 +1,1 @@
+"""Init: leadctl for a project's own models, or for a database that is there already."""

@@ -1,0 +1,140 @@
+"""Reading a database that init is to take over; nothing is changed."""
+
+import warnings
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import sql
+from sqlalchemy import MetaData
+from sqlalchemy.exc import SAWarning
+
+from leadctl.apps.leadconnector.from_prisma import is_from_prisma
+from leadctl.db import state
+from leadctl.db.catalog import Catalog, read_catalog, split_name
+from leadctl.db.connect import Connection, connect
+from leadctl.db.engine import run_engine
+from leadctl.db.queries import beside
+from leadctl.db.state import VERSION_TABLE
+from leadctl.db.target import Target
+from leadctl.errors import AlreadyDeclared, OperationFailed
+from leadctl.operations.init.content import ciphertext_columns
+from leadctl.operations.init.guesses import EncryptedGuess, secret_columns
+from leadctl.operations.init.histories import PRISMA, ForeignHistory, foreign_histories
+from leadctl.operations.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.operations.migrate.writer.order import plain
+
+_QUERIES = beside(__file__, "init.sql")
+
+Narrate = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read from a database, and nothing written yet."""
+
+    catalog: Catalog
+    extensions: tuple[str, ...]
+    """Those that are in the schema itself."""
+    metadata: MetaData
+    histories: tuple[ForeignHistory, ...]
+    prisma: tuple[PrismaMigration, ...]
+    ciphertext: tuple[EncryptedGuess, ...]
+    others: tuple[str, ...]
+    """Other schemas with tables."""
+    is_leadconnector: bool
+    """Whether these are the tables that Prisma made for the built-in app's product."""
+
+    @property
+    def ignored(self) -> list[str]:
+        """The tables that are no part of the app."""
+        return [VERSION_TABLE, *self.history_tables]
+
+    @property
+    def history_tables(self) -> list[str]:
+        """The tables of other tools' histories."""
+        return [name for each in self.histories for name in each.tables]
+
+    def guesses(self, encrypted: Collection[str]) -> list[EncryptedGuess]:
+        """Return the columns that may hold secrets, without those that are `encrypted`."""
+        found = {each.column: each for each in secret_columns(self.metadata)}
+        found |= {each.column: each for each in self.ciphertext}
+        return [found[name] for name in sorted(found) if name not in encrypted]
+
+
+def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
+    """Read a schema; changes nothing.
+
+    Raises AlreadyDeclared for a database that Alembic or leadctl migrate already.
+    """
+    schema = target.schema
+    with connect(target, "init", read_only=True) as connection:
+        if state.current_revisions(connection, schema) is not None:
+            raise AlreadyDeclared(
+                f"The schema {schema} of {target.database} has a history of Alembic's: "
+                f"{VERSION_TABLE}.",
+                hint="Run leadctl init in the project of its env.py: it is used in place.",
+            )
+        columns = _columns(read_catalog(connection, schema))
+        if not columns:
+            raise OperationFailed(
+                f"The schema {schema} of {target.database} has no tables.",
+                hint="Name the schema with --schema, or the database with --url.",
+            )
+        histories = tuple(foreign_histories(columns))
+        ignored = [name for each in histories for name in each.tables]
+        narrate(f"Reading {len(columns) - len(ignored)} tables of {target.database}.")
+        metadata = _reflect(target, ignored)
+        return Read(
+            catalog=_without(read_catalog(connection, schema, ignored), ignored),
+            extensions=tuple(_names(connection, "extensions", schema)),
+            metadata=metadata,
+            histories=histories,
+            prisma=tuple(
+                prisma_migrations(connection, schema, prisma) if PRISMA in ignored else ()
+            ),
+            ciphertext=tuple(
+                ciphertext_columns(connection, schema, list(metadata.tables.values()))
+            ),
+            others=tuple(_names(connection, "other_schemas", schema)),
+            is_leadconnector=is_from_prisma(columns),
+        )
+
+
+def _columns(catalog: Catalog) -> dict[str, list[str]]:
+    """Return the columns of each table, without SQL's quotes."""
+    columns: dict[str, list[str]] = {plain(name): [] for name in catalog.names("table")}
+    for name in catalog.names("column"):
+        table, column = split_name(name)
+        columns[plain(table)].append(plain(column))
+    return columns
+
+
+def _without(catalog: Catalog, tables: Collection[str]) -> Catalog:
+    """Return a catalog without the sequences of tables that are not in it."""
+    owners = {
+        key: plain(split_name(each["owned_by"])[0])
+        for key, each in catalog.objects.items()
+        if "owned_by" in each
+    }
+    return Catalog(
+        {key: each for key, each in catalog.objects.items() if owners.get(key) not in tables}
+    )
+
+
+def _names(connection: Connection, query: str, schema: str) -> list[str]:
+    parameters = {"schema": sql.Identifier(schema).as_string(connection)}
+    rows = connection.execute(_QUERIES.get(query, connection.info.server_version), parameters)
+    return [name for (name,) in rows]
+
+
+def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
+    metadata = MetaData()
+    with (
+        run_engine(target, "init").connect() as connection,
+        warnings.catch_warnings(),
+    ):
+        # A type that SQLAlchemy does not know is written under the server's name.
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        metadata.reflect(connection, only=lambda name, _: name not in ignored)
+    return metadata

@@ -1,0 +1,85 @@
+"""The views of init's results."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from leadctl.operations.init.database import DatabaseInit
+from leadctl.operations.init.files import WrittenFile
+from leadctl.operations.init.own import InitResult
+from leadctl.operations.init.prisma import PrismaState
+from leadctl.render.blocks import Block, Cell, Grid, Line, Style
+from leadctl.render.text import counted
+
+_PRISMA_STYLE: Mapping[PrismaState, Style] = {
+    PrismaState.APPLIED: "good",
+    PrismaState.UNCHECKED: "",
+    PrismaState.PENDING: "warn",
+    PrismaState.ROLLED_BACK: "warn",
+}
+
+
+def init(result: InitResult) -> list[Block]:
+    """What was found and written, what to look at, what to run next."""
+    source = result.models or "the env.py"
+    blocks: list[Block] = [
+        Line(f"{result.app}: {counted(len(result.tables), 'table')} from {source}."),
+        _files(result.files),
+    ]
+    return [*blocks, *_guesses(result)]
+
+
+def from_database(result: DatabaseInit) -> list[Block]:
+    """What was read and written, what the models cannot say, what to look at, what to run next."""
+    blocks: list[Block] = [
+        Line(
+            f"{result.app}: {counted(len(result.tables), 'table')} of {result.database}, schema "
+            f"{result.schema}; {result.revision} is recorded as applied."
+        ),
+        _files(result.files),
+    ]
+    if result.unrepresented:
+        blocks += [
+            Line("The baseline has these as they are; the models cannot say them:"),
+            Grid(
+                ["Object", "In the models"],
+                [(each.object, each.change) for each in result.unrepresented],
+            ),
+        ]
+    for history in result.histories:
+        kept = ", ".join(history.tables)
+        blocks.append(Line(f"{history.tool} keeps its history here: {kept} stays as it is."))
+    if result.prisma:
+        blocks.append(
+            Grid(
+                ["Prisma's migration", "State"],
+                [
+                    (each.name, Cell(each.state.value, _PRISMA_STYLE.get(each.state, "bad")))
+                    for each in result.prisma
+                ],
+            )
+        )
+    return [*blocks, *_guesses(result)]
+
+
+def _files(files: Sequence[WrittenFile]) -> Grid:
+    return Grid(
+        ["File", "", "What"], [(_shown(file.path), file.state, file.what) for file in files]
+    )
+
+
+def _guesses(result: InitResult | DatabaseInit) -> list[Block]:
+    blocks: list[Block] = []
+    if result.encrypted:
+        blocks += [
+            Line("These columns look as if they held secrets, and the models do not encrypt them:"),
+            Grid(["Column", "Because of"], [(each.column, each.why) for each in result.encrypted]),
+        ]
+    if result.retention:
+        named = ", ".join(each.table for each in result.retention)
+        blocks.append(Line(f"Rules suggested in leadctl.toml, as comments: {named}."))
+    blocks += [Line(note) for note in result.notes]
+    return [*blocks, Line("Next:"), *(Line(f"  {command}") for command in result.next)]
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,376 @@
+"""`leadctl init` in projects with models of their own, of every kind that SQLAlchemy has."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from leadctl.apps.registry import find_app, load_metadata
+from leadctl.db.catalog import compare, read_catalog
+from leadctl.db.connect import connect
+from leadctl.db.engine import run_engine
+from leadctl.db.target import resolve
+from leadctl.settings import load_settings
+from tests.conftest import Cli, Outcome
+from tests.postgres import Server
+from tests.processes import environment, run
+
+DECLARATIVE = """\
+import enum
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Color(enum.Enum):
+    red = "red"
+    blue = "blue"
+
+class Base(DeclarativeBase):
+    pass
+
+class Cat(Base):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    color: Mapped[Color]
+    favourite_id: Mapped[int | None] = mapped_column(ForeignKey("toys.id"))
+
+class Toy(Base):
+    __tablename__ = "toys"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    color: Mapped[Color]
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("cats.id"))
+"""
+DATACLASSES = """\
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+class Model(MappedAsDataclass, DeclarativeBase):
+    pass
+
+class Cat(Model):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    name: Mapped[str]
+"""
+IMPERATIVE = """\
+from dataclasses import dataclass
+from sqlalchemy import Column, Integer, Table, Text
+from sqlalchemy.orm import registry
+
+mapper = registry()
+cats = Table("cats", mapper.metadata, Column("id", Integer, primary_key=True), Column("name", Text))
+
+@dataclass
+class Cat:
+    name: str
+
+mapper.map_imperatively(Cat, cats)
+"""
+SQLMODEL = """\
+from sqlmodel import Field, SQLModel
+
+class Cat(SQLModel, table=True):
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(index=True)
+"""
+SCHEMAS = """\
+import enum
+from sqlalchemy import Enum, ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase):
+    pass
+
+class Cat(Base):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+class Payment(enum.Enum):
+    card = "card"
+    cash = "cash"
+
+class Invoice(Base):
+    __tablename__ = "invoices"
+    __table_args__ = {"schema": "billing"}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[str] = mapped_column(index=True, unique=True)
+    payment: Mapped[Payment] = mapped_column(Enum(Payment, schema="billing"))
+    cat_id: Mapped[int] = mapped_column(ForeignKey("cats.id"))
+"""
+ONE_SCHEMA = """\
+from sqlalchemy import MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="vet")
+
+class Cat(Base):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+KINDS = {
+    "declarative": (DECLARATIVE, "Base"),
+    "dataclasses": (DATACLASSES, "Model"),
+    "imperative": (IMPERATIVE, "mapper"),
+    "sqlmodel": (SQLMODEL, "SQLModel"),
+    "schemas": (SCHEMAS, "Base"),
+    "one schema": (ONE_SCHEMA, "Base"),
+}
+PLACES = {"schemas": {"schemas": ["billing"]}, "one schema": {"schema": "vet"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project; what its modules are called, no other test imports."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+def module(folder: Path, text: str) -> str:
+    """Write a models module under a name of its own; return the name."""
+    name = f"models_{folder.name}".replace("-", "_").replace("[", "_").replace("]", "_")
+    (folder / f"{name}.py").write_text(text)
+    return name
+
+
+def declared(folder: Path) -> dict[str, str]:
+    config = tomllib.loads((folder / "leadctl.toml").read_text())
+    (app,) = config["apps"].values()
+    return dict(app)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_project_from_nothing_to_a_migrated_database(
+    kind: str, folder: Path, server: Server, database: str, cli: Cli
+) -> None:
+    text, base = KINDS[kind]
+    name = module(folder, text)
+    url = server.url(database).replace("postgresql://", "postgresql+asyncpg://")
+    outcome = cli("init", "--app", "cats", url=url)
+    assert outcome.code == 0, outcome.err
+    assert declared(folder) == {
+        "models": f"{name}:{base}",
+        "migrations": "migrations",
+        **PLACES.get(kind, {}),
+    }
+    assert "leadctl migrate new" in outcome.out
+    assert cli("migrate", "new", "-m", "first tables", url=url).code == 0
+    done = cli("migrate", url=url)
+    assert done.code == 0, done.err
+    again = cli("migrate", "new", "-m", "again", url=url)
+    assert again.out.startswith("Nothing to write"), again.out
+    assert cli("migrate", "status", url=url).code == 0
+    settings = load_settings({"url": url})
+    target = resolve(settings, app="cats")
+    fresh = server.create()
+    try:
+        other = target.on(fresh)
+        with run_engine(other, "test").connect() as connection, connection.begin():
+            for schema in {"billing", "vet"}:
+                connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+            load_metadata(find_app(settings)).create_all(connection)
+        with connect(target) as ours, connect(other) as theirs:
+            for each in {target.schema, *find_app(settings).schemas}:
+                for connection in (ours, theirs):
+                    connection.execute(f"SET search_path = {each}")
+                assert compare(read_catalog(ours, each), read_catalog(theirs, each)) == []
+    finally:
+        server.drop(fresh)
+
+
+def test_several_schemas_are_one_app(folder: Path, database: str, server: Server, cli: Cli) -> None:
+    """The whole life of it: changed, compared, seen when it drifts, dropped and made again."""
+    name = module(folder, SCHEMAS)
+    url = server.url(database)
+    assert cli("init", "--app", "clinic", url=url).code == 0
+    assert cli("migrate", "dev", "-m", "first", url=url).code == 0
+    file = folder / f"{name}.py"
+    file.write_text(
+        file.read_text().replace(
+            "    number: Mapped[str] = mapped_column(index=True, unique=True)\n",
+            "    no: Mapped[str] = mapped_column(index=True, unique=True)\n"
+            "    note: Mapped[str | None] = mapped_column(index=True)\n",
+        )
+    )
+
+    def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(*arguments, env={"DATABASE_URL": url}, cwd=folder)
+
+    assert fresh("migrate", "check").returncode == 1
+    changed = fresh(
+        "migrate", "dev", "-m", "notes", "--rename", "billing.invoices.number:no", "-o", "json"
+    )
+    assert changed.returncode == 0, changed.stderr
+    assert "RENAME COLUMN number TO no" in changed.stderr
+    assert fresh("migrate", "check").returncode == 0
+    health = fresh("health-check", "--check", "indexes", "--check", "drift")
+    assert health.returncode == 0, health.stdout
+    bulk = fresh("seed", "--bulk", "10", "--yes")
+    assert (bulk.returncode, "billing.invoices" in bulk.stderr) == (1, True)
+    with server.connect(database) as connection:
+        connection.execute("ALTER TABLE billing.invoices ADD byhand int")
+    drift = fresh("migrate", "drift")
+    assert (drift.returncode, "billing.invoices.byhand" in drift.stdout) == (1, True)
+    with server.connect(database) as connection:
+        connection.execute("ALTER TABLE billing.invoices DROP byhand")
+    assert fresh("migrate", "down", "--yes").returncode == 0
+    again = fresh("reset", "--yes", "-o", "json")
+    assert again.returncode == 0, again.stderr
+    assert {"schema billing", "table billing.invoices", "enum billing.payment"} <= set(
+        json.loads(again.stdout)["dropped"]
+    )
+    assert fresh("migrate", "check").returncode == 0
+
+
+def test_a_schema_that_the_app_does_not_name(
+    folder: Path, database: str, server: Server, cli: Cli
+) -> None:
+    name = module(folder, SCHEMAS)
+    toml = f'app = "clinic"\n[apps.clinic]\nmodels = "{name}:Base"\n'
+    (folder / "leadctl.toml").write_text(toml)
+    refused = cli("migrate", "new", "-m", "first", url=server.url(database))
+    assert (refused.code, refused.out) == (3, "")
+    assert 'schemas = ["billing"]' in refused.err
+
+
+def test_models_in_several_modules_are_imported_together(folder: Path, cli: Cli) -> None:
+    package = folder / "zoo"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "db.py").write_text(
+        "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
+    )
+    for name in ("cat", "dog"):
+        (package / f"{name}s.py").write_text(
+            "from sqlalchemy.orm import Mapped, mapped_column\nfrom zoo.db import Base\n"
+            f"class {name.title()}(Base):\n"
+            f'    __tablename__ = "{name}s"\n'
+            "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+        )
+    outcome = cli("init", "-o", "json", "--app", "zoo_app")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats", "dogs"]
+    assert declared(folder)["models"] == "leadctl_models:Base"
+    tables = subprocess.run(
+        [sys.executable, "-c", "import leadctl_models as m; print(*m.Base.metadata.tables)"],
+        cwd=folder, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert tables.split() == ["cats", "dogs"]
+
+
+def test_nothing_is_overwritten(folder: Path, cli: Cli) -> None:
+    module(folder, DECLARATIVE)
+    (folder / ".env").write_text("DATABASE_URL=postgresql://localhost/cats")
+    (folder / "migrations").mkdir()
+    assert cli("init", "--app", "cats").code == 0
+    assert (folder / ".env").read_text().startswith("DATABASE_URL=postgresql://localhost/cats\n#")
+    assert not list((folder / "migrations").iterdir())
+    before = (folder / "leadctl.toml").read_bytes()
+    outcome = cli("init", "--app", "cats")
+    assert (outcome.code, outcome.out) == (5, "")
+    assert "overwrites nothing" in outcome.err
+    assert (folder / "leadctl.toml").read_bytes() == before
+
+
+def test_a_new_env_file_is_closed_to_others(folder: Path, cli: Cli) -> None:
+    module(folder, DECLARATIVE)
+    assert cli("init", "--app", "cats").code == 0
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+_TWICE = """\
+
+class Kitten(Base):
+    __tablename__ = "cats"
+    id: Mapped[int] = mapped_column(primary_key=True)
+"""
+BROKEN = {
+    "an import error": ("import nothing_of_this_name\n" + DECLARATIVE, 1, "nothing_of_this_name"),
+    "a syntax error": ("def broken(:\n", 1, "SyntaxError"),
+    "a table twice": (DECLARATIVE + _TWICE, DECLARATIVE.count("\n") + 2, "already defined"),
+    "an exit": ("raise SystemExit('bye')\n", 1, "SystemExit: bye"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_broken_models(fault: str, folder: Path, cli: Cli) -> None:
+    text, line, said = BROKEN[fault]
+    name = module(folder, text)
+    outcome = cli("init", "--app", "cats", "--models", f"{name}:Base")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert f"{name}.py, line {line}: " in outcome.err
+    assert said in outcome.err
+    assert not (folder / "leadctl.toml").exists()
+
+
+def test_models_without_tables_or_metadata(folder: Path, cli: Cli) -> None:
+    name = module(folder, "\nfrom sqlalchemy import MetaData\nempty = MetaData()\nother = 3\n")
+    outcome = cli("init", "--app", "cats", "--models", f"{name}:empty")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert f"{name}.py, line 3" in outcome.err
+    assert "no tables" in outcome.err
+    outcome = cli("init", "--app", "cats", "--models", f"{name}:other")
+    assert f"{name}.py, line 4" in outcome.err
+    assert "no metadata" in outcome.err
+    outcome = cli("init", "--app", "cats")
+    assert "stays empty" in outcome.err
+
+
+def test_what_models_print_is_no_result(folder: Path, cli: Cli) -> None:
+    module(folder, 'print("loading models")\n' + DECLARATIVE)
+    outcome: Outcome = cli("init", "--app", "cats", "-o", "json")
+    assert outcome.json["app"] == "cats"
+    assert "loading models" in outcome.err
+
+
+def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
+    second = DATACLASSES.replace("cats", "dogs")
+    name = module(folder, DECLARATIVE + second)
+    outcome = cli("init", "--app", "cats")
+    assert outcome.code == 3
+    assert f"{name}:Base (2 tables), {name}:Model (1 tables)" in outcome.err
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover - the child
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "leadctl", "init", "--app", "cats"],
+            environment({"TERM": "xterm"}),
+        )
+    shown = b""
+    while b"Number" not in shown:
+        shown += os.read(terminal, 4096)
+    os.write(terminal, b"2\n")
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, shown
+    os.close(terminal)
+    assert declared(folder)["models"] == f"{name}:Model"
+
+
+def test_a_name_that_is_taken(folder: Path, cli: Cli) -> None:
+    module(folder, DECLARATIVE)
+    outcome = cli("init", "--app", "whatsapp")
+    assert outcome.code == 5
+    assert "built-in" in outcome.err
+
+
+def test_an_alembic_project_is_used_in_place(folder: Path, cli: Cli) -> None:
+    name = module(folder, DECLARATIVE)
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "init", "db"], cwd=folder, check=True, capture_output=True
+    )
+    env = folder / "db" / "env.py"
+    before = env.read_text().replace(
+        "target_metadata = None", f"from {name} import Base\ntarget_metadata = Base.metadata"
+    )
+    env.write_text(before)
+    outcome = cli("init", "--app", "cats")
+    assert outcome.code == 0, outcome.err
+    assert declared(folder) == {"migrations": "db"}
+    assert env.read_text() == before

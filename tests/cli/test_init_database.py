@@ -1,0 +1,261 @@
+"""`leadctl init --from-database`: databases that others made."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, configure_mappers
+
+from leadctl.apps.registry import find_app, load_metadata, load_module
+from leadctl.crypto import using
+from leadctl.crypto.sources import keyring_of
+from leadctl.db.catalog import Difference, compare, read_catalog
+from leadctl.db.connect import connect
+from leadctl.db.engine import run_engine
+from leadctl.db.target import Target, resolve
+from leadctl.settings import load_settings
+from tests.conftest import Cli, Prepared
+from tests.postgres import Server
+
+DATA = Path(__file__).parents[1] / "data"
+NODE_KEY = "6b0c6f1d9f2e4a7785c3b1a0de55f00d3c2b1a0918f7e6d5c4b3a29181706f5e"
+NEW_KEY = "ab" * 32
+
+
+@pytest.fixture
+def load(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Prepared]]:
+    """Load a file of SQL into a database of its own; the current folder is an empty project."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    made: list[str] = []
+
+    def loaded(file: str) -> Prepared:
+        text = (DATA / file).read_text()
+        made.append(server.create())
+        with server.connect(made[-1]) as connection:
+            for extension in re.findall(r"CREATE EXTENSION (\w+)", text):
+                if not connection.execute(
+                    "SELECT 1 FROM pg_available_extensions WHERE name = %s", (extension,)
+                ).fetchone():
+                    pytest.skip(f"this server has no {extension}")
+            connection.execute(text)
+        return Prepared(made[-1], server.url(made[-1]), server)
+
+    yield loaded
+    for name in made:
+        server.drop(name)
+
+
+def target(url: str) -> Target:
+    settings = load_settings({"url": url})
+    return resolve(settings, app=settings.app)
+
+
+def differences(one: str, other: str) -> list[Difference]:
+    ignore = ["alembic_version", "_prisma_migrations"]
+    with connect(target(one)) as first, connect(target(other)) as second:
+        return compare(
+            read_catalog(first, "public", ignore), read_catalog(second, "public", ignore)
+        )
+
+
+@pytest.mark.parametrize(
+    ("file", "app"), [("chinook/chinook.sql", "music"), ("prisma/leadconnector.sql", "crm")]
+)
+def test_models_migrations_and_database_are_one(
+    file: str, app: str, load: Callable[[str], Prepared], database: str, server: Server, cli: Cli
+) -> None:
+    existing = load(file)
+    outcome = cli("init", "--from-database", "--app", app, "-o", "json", url=existing.url)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["unrepresented"] == []
+    status = cli("migrate", "status", url=existing.url)
+    assert status.code == 0, status.out
+    nothing = cli("migrate", "new", "-m", "x", url=existing.url)
+    assert nothing.out.startswith("Nothing to write"), nothing.out
+    # A new database gets from the migrations, and another from the models, what the old one has.
+    assert cli("migrate", url=server.url(database)).code == 0
+    assert differences(existing.url, server.url(database)) == []
+    models = server.create()
+    settings = load_settings()
+    with run_engine(target(server.url(models)), "t").connect() as connection, connection.begin():
+        load_metadata(find_app(settings)).create_all(connection)
+    assert differences(existing.url, server.url(models)) == []
+    server.drop(models)
+    assert cli("reset", "--yes", url=server.url(database)).code == 0
+    assert differences(existing.url, server.url(database)) == []
+
+
+def test_the_models_are_usable(load: Callable[[str], Prepared], cli: Cli) -> None:
+    existing = load("prisma/leadconnector.sql")
+    assert cli("init", "--from-database", "--app", "crm2", url=existing.url).code == 0
+    app = find_app(load_settings())
+    models = load_module(app, "crm2_models", "models")
+    configure_mappers()
+    with Session(run_engine(target(existing.url), "test")) as session:
+        page = session.query(models.Page).order_by(models.Page.facebook_page_id).first()
+        assert page.user.pages
+        assert page.created_at.microsecond % 1000 == 0
+        assert {lead.page for lead in page.leads} <= {page}
+
+
+def test_what_models_cannot_say_is_said_and_kept(
+    load: Callable[[str], Prepared], database: str, server: Server, cli: Cli
+) -> None:
+    existing = load("everything.sql")
+    outcome = cli("init", "--from-database", "--app", "whole", "-o", "json", url=existing.url)
+    assert outcome.code == 0, outcome.err
+    said = {each["object"] for each in outcome.json["unrepresented"]}
+    assert {"view totals", 'trigger "User Accounts".touch', "policy orders.own"} <= said
+    assert not {each for each in said if each.startswith("column")}
+    done = cli("migrate", url=server.url(database))
+    assert done.code == 0, done.err
+    assert differences(existing.url, server.url(database)) == []
+    configure_mappers()
+
+
+def test_columns_that_are_to_be_encrypted(load: Callable[[str], Prepared], cli: Cli) -> None:
+    existing = load("prisma/leadconnector.sql")
+    encrypt = ["--encrypt", "users.accessToken", "--encrypt", "users.refreshToken"]
+    wrong = cli("init", "--from-database", "--encrypt", "users.none", url=existing.url)
+    assert (wrong.code, wrong.out) == (2, "")
+    outcome = cli(
+        "init", "--from-database", "--app", "crm3", *encrypt, "-o", "json", url=existing.url
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["encrypted"] == [
+        {"column": "pages.accessToken", "why": "its values: Node's ciphertext"}
+    ]
+    env = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": f"new:{NEW_KEY},legacy/node:{NODE_KEY}"}
+    assert cli("keys", "rotate", url=existing.url, env=env).code == 0
+    models = load_module(find_app(load_settings()), "crm3_models", "models")
+    keys = keyring_of(load_settings(environ=env))
+    with Session(run_engine(target(existing.url), "test")) as session, using(keys):
+        tokens = {user.access_token for user in session.query(models.User)}
+    assert tokens == {"EAAG-user-token-ada", "EAAG-user-token-grace"}
+
+
+def test_prismas_history_is_checked(
+    load: Callable[[str], Prepared], tmp_path: Path, cli: Cli
+) -> None:
+    existing = load("prisma/leadconnector.sql")
+    insert = (
+        "INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, rolled_back_at)"
+        " VALUES (%s, 'x', %s, %s, %s)"
+    )
+    existing.query(insert, "2", "2_missing", "2026-01-01", None)
+    existing.query(insert, "3", "3_failed", None, None)
+    existing.query(insert, "4", "4_rolled_back", None, "2026-01-01")
+    existing.query(insert, "5", "5_edited", "2026-01-01", None)
+    folder = tmp_path / "prisma" / "migrations"
+    shutil.copytree(DATA / "prisma" / "migrations", folder)
+    (initial,) = folder.glob("*/migration.sql")
+    initial.write_bytes(initial.read_bytes().replace(b"\n", b"\r\n"))
+    for name in ("5_edited", "6_pending"):
+        (folder / name).mkdir()
+        (folder / name / "migration.sql").write_text("SELECT 1;\n")
+    outcome = cli("init", "--from-database", "--app", "crm4", "-o", "json", url=existing.url)
+    assert outcome.code == 0, outcome.err
+    states = {each["name"]: each["state"] for each in outcome.json["prisma"]}
+    assert states == {
+        "20261121013415_initial_schema": "applied",
+        "2_missing": "missing",
+        "3_failed": "failed",
+        "4_rolled_back": "rolled back",
+        "5_edited": "edited",
+        "6_pending": "pending",
+    }
+    assert existing.query("SELECT count(*) FROM _prisma_migrations") == [(5,)]
+
+
+def test_prismas_history_goes_where_that_is_said(load: Callable[[str], Prepared], cli: Cli) -> None:
+    existing = load("prisma/leadconnector.sql")
+    outcome = cli("init", "--from-database", "--app", "crm5", "--drop-history", url=existing.url)
+    assert outcome.code == 0, outcome.err
+    assert existing.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL") == [(True,)]
+    assert cli("migrate", url=existing.url).code == 0
+    assert existing.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL") == [(False,)]
+
+
+def test_leadconnector_takes_over_prismas_database(
+    load: Callable[[str], Prepared], leadconnector: Prepared, tmp_path: Path, cli: Cli
+) -> None:
+    existing = load("prisma/leadconnector.sql")
+    tables = ("users", "pages", "leads", "webhooks", "page_webhook_configs", "webhook_deliveries")
+    rows = {table: existing.query(f"SELECT count(*) FROM {table}") for table in tables}
+    time = existing.query("SELECT \"createdAt\" AT TIME ZONE 'UTC' FROM leads ORDER BY id")
+    env = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": f"new:{NEW_KEY},legacy/node:{NODE_KEY}"}
+    outcome = cli("init", "--from-database", "--take-over", url=existing.url, env=env)
+    assert outcome.code == 0, outcome.err
+    done = cli("migrate", url=existing.url, env=env)
+    assert done.code == 0, done.err
+    assert differences(existing.url, leadconnector.url) == []
+    assert {table: existing.query(f"SELECT count(*) FROM {table}") for table in tables} == rows
+    assert existing.query("SELECT created_at FROM leads ORDER BY id") == time
+    assert cli("keys", "rotate", url=existing.url, env=env).code == 0
+    assert cli("migrate", "new", "-m", "x", url=existing.url, env=env).out.startswith("Nothing")
+    # The built-in app goes on from there without the project's files.
+    shutil.rmtree(tmp_path / "migrations")
+    (tmp_path / "leadctl.toml").unlink()
+    for revision in ("leadconnector_0001", "leadconnector_0002"):
+        arguments = ("migrate", "resolve", "--accept-edit", revision)
+        assert cli(*arguments, url=existing.url, env=env).code == 0
+    assert cli("migrate", "status", url=existing.url, env=env).code == 0
+    new_key_only = {"ENCRYPTION_KEY": NEW_KEY}
+    assert cli("seed", url=existing.url, env=new_key_only).code == 0
+    assert cli("health-check", url=existing.url, env=new_key_only).code == 0
+
+
+def test_take_over_of_another_database(load: Callable[[str], Prepared], cli: Cli) -> None:
+    outcome = cli("init", "--from-database", "--take-over", url=load("chinook/chinook.sql").url)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert not list(Path.cwd().iterdir())
+
+
+HISTORIES = {
+    "Django": "CREATE TABLE django_migrations (id serial PRIMARY KEY, app text, name text, applied timestamptz)",
+    "Rails": "CREATE TABLE schema_migrations (version varchar PRIMARY KEY);"
+    "CREATE TABLE ar_internal_metadata (key varchar PRIMARY KEY, value varchar)",
+    "dbmate": "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)",
+    "Flyway": "CREATE TABLE flyway_schema_history (installed_rank int PRIMARY KEY, checksum int, success bool)",
+}
+
+
+@pytest.mark.parametrize("tool", HISTORIES)
+def test_histories_of_other_tools_are_named_and_left(
+    tool: str, server: Server, database: str, cli: Cli, tmp_path: Path
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE cats (id int PRIMARY KEY)")
+        connection.execute(HISTORIES[tool])
+    name = f"cats_{tool.lower()}"
+    outcome = cli("init", "--from-database", "--app", name, "-o", "json", url=server.url(database))
+    assert outcome.code == 0, outcome.err
+    assert [each["tool"] for each in outcome.json["histories"]] == [tool]
+    assert outcome.json["tables"] == ["cats"]
+    assert outcome.json["unrepresented"] == []
+    assert cli("migrate", "new", "-m", "x", url=server.url(database)).out.startswith("Nothing")
+
+
+def test_a_database_that_alembic_migrates_is_refused(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("init", "--from-database", "--app", "cats", url=leadconnector.url)
+    assert (outcome.code, outcome.out) == (5, "")
+    assert "alembic_version" in outcome.err
+    assert not list(Path.cwd().iterdir())
+
+
+def test_an_empty_database(server: Server, database: str, cli: Cli) -> None:
+    outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
+    assert (outcome.code, outcome.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--encrypt", "a.b"], ["--take-over"], ["--from-database", "--models", "a:b"]]
+)
+def test_options_that_mean_nothing_together(wrong: list[str], cli: Cli) -> None:
+    assert cli("init", *wrong, url="postgresql://localhost/x").code == 2

@@ -1,0 +1,48 @@
+"""A scratch for an app of several schemas: what it sets aside is there for everybody else."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from leadctl.db.connect import connect
+from leadctl.db.target import Target
+from leadctl.operations.migrate.scratch import scratch
+from tests.conftest import Prepared
+
+_TABLES = 'CREATE SCHEMA billing; CREATE TABLE billing.invoices (id int); CREATE SCHEMA "Odd one"'
+_SCHEMAS = ["billing", "Odd one", "missing"]
+
+
+def test_nobody_sees_or_waits_for_what_is_set_aside(leadconnector: Prepared) -> None:
+    leadconnector.query(_TABLES)
+    target: Target = leadconnector.target()
+    with scratch(target, "test", _SCHEMAS) as made, connect(target) as other:
+        assert not made.read().names("schema")
+        made.execute(["CREATE SCHEMA billing", "CREATE TABLE billing.invoices (no text)"])
+        assert "column billing.invoices.no" in made.read().objects
+        other.execute("SET lock_timeout = '1s'")
+        other.execute("INSERT INTO billing.invoices VALUES (1)")
+        other.execute('CREATE TABLE billing.payments (id int); CREATE TABLE "Odd one".t (id int)')
+    assert leadconnector.query("SELECT id FROM billing.invoices") == [(1,)]
+    assert leadconnector.query("SELECT to_regclass('\"Odd one\".t') IS NOT NULL") == [(True,)]
+
+
+def test_a_second_one_waits_for_the_first(leadconnector: Prepared) -> None:
+    leadconnector.query(_TABLES)
+    target = leadconnector.target()
+
+    def second() -> list[str]:
+        with scratch(target, "second", _SCHEMAS) as made:
+            return made.read().names("schema")
+
+    waits = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND application_name LIKE "
+        "'%%second%%' AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor() as pool:
+        with scratch(target, "first", _SCHEMAS) as made:
+            made.execute(["CREATE SCHEMA billing"])
+            waiting = pool.submit(second)
+            while not waiting.done() and leadconnector.query(waits, leadconnector.name) == [(0,)]:
+                time.sleep(0.02)
+        assert waiting.result() == []
+    assert leadconnector.query("SELECT count(*) FROM billing.invoices") == [(0,)]
