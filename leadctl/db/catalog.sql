@@ -43,6 +43,8 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
     'nullable', NOT a.attnotnull,
+    'unvalidated', (SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
+                    AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'virtual', CASE WHEN a.attgenerated = 'v' THEN true END,

@@ -244,6 +244,7 @@ class Pair:
         self.target = target
         self._connection = connection
         self._role = role
+        self.version = connection.info.server_version
 
     def make(self, schema: str, *scripts: str) -> Catalog:
         with self._connection.transaction():
@@ -331,6 +332,23 @@ def test_made_and_dropped(pair: Pair, kind: str, gently: bool) -> None:
 @pytest.mark.parametrize("kind", CHANGED)
 def test_changed(pair: Pair, kind: str, gently: bool) -> None:
     assert_both_ways(pair, *CHANGED[kind], gently=gently)
+
+
+REQUIRED = {
+    "not at all": "",
+    "of new rows": "ALTER TABLE people ADD NOT NULL age NOT VALID",
+    "of all": "ALTER TABLE people ALTER age SET NOT NULL",
+    "in a new column": "ALTER TABLE people ADD note text; ALTER TABLE people ADD NOT NULL note NOT VALID",
+}
+
+
+@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@pytest.mark.parametrize("before", REQUIRED)
+@pytest.mark.parametrize("after", REQUIRED)
+def test_not_null_of_new_rows(pair: Pair, before: str, after: str, gently: bool) -> None:
+    if pair.version < 180_000:
+        pytest.skip("PostgreSQL 18 brought it")
+    assert_both_ways(pair, REQUIRED[before], REQUIRED[after], gently=gently)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,9 @@ from leadctl.operations.migrate.writer.tables import (
     alter_table,
     column,
     create_table,
+    is_required,
     must_be_added_anew,
+    require_of_new_rows,
     row_security,
     within_tables,
 )
@@ -275,6 +277,9 @@ class _Changes:
             ]
             statement = create_table(name, new, columns, constraints)
             yield Step(statement, Phase.DEFINE, plain(name))
+            for own, attributes in columns:
+                if "unvalidated" in attributes:
+                    yield Step(require_of_new_rows(name, own, attributes), Phase.KEY)
         else:
             for statement in alter_table(name, old, new):
                 unlogged = statement.endswith("SET UNLOGGED")
@@ -340,16 +345,19 @@ class _Changes:
             yield from safe.add_column(table, own, new)
         else:
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
+        if "unvalidated" in new:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
 
     def _alter_column(
         self, table: str, own: str, old: Attributes, new: Attributes
     ) -> Iterator[Step]:
-        becomes_required = old["nullable"] and not new["nullable"]
+        becomes_required = old["nullable"] and is_required(new)
+        for_new_rows = "unvalidated" in new and "unvalidated" not in old
         if becomes_required and not (self._gently and self._exists(table)):
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
         on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
         actions = alter_column(old, new, own, on)
-        if not old["nullable"] and new["nullable"]:
+        if not old["nullable"] and (new["nullable"] or for_new_rows):
             actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
         if actions:
             retyped = old["type"] != new["type"]
@@ -363,6 +371,10 @@ class _Changes:
                 if retyped and self._gently
                 else "",
             )
+        if "unvalidated" in old and is_required(new):
+            yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)
+        if for_new_rows:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
         if "identity" in new and "identity" not in old:
             yield counting.behind_rows(table, own, new)
         if becomes_required and self._gently and self._exists(table):

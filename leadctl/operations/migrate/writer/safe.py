@@ -10,7 +10,7 @@ from leadctl.db.catalog import Attributes, split_name
 from leadctl.operations.migrate.sql.effects import VOLATILE
 from leadctl.operations.migrate.writer.order import plain
 from leadctl.operations.migrate.writer.step import Fill, Phase, Stage, Step
-from leadctl.operations.migrate.writer.tables import column
+from leadctl.operations.migrate.writer.tables import column, is_required
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."
 _NOT_VALID = "The rows are held against it in the next revision, while others write."
@@ -104,7 +104,7 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
             why=f"{table} is written anew, and locked meanwhile." if not new.get("virtual") else "",
         )
         return
-    if (default and not volatile) or (new["nullable"] and not default):
+    if (default and not volatile) or (not is_required(new) and not default):
         yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
         return
     empty = {key: value for key, value in new.items() if key != "default"} | {"nullable": True}
@@ -121,7 +121,7 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
             stage=Stage.FILL,
             fill=Fill(table, f"{own} = {default}", f"{own} IS NULL"),
         )
-    if not new["nullable"]:
+    if is_required(new):
         for step in set_not_null(table, own, Stage.CONSTRAINT):
             yield step if default else _filled_first(step, table, own)
 

@@ -132,9 +132,20 @@ def column(name: str, attributes: Attributes) -> str:
         parts.append(_identity(attributes))
     if "default" in attributes:
         parts.append(f"DEFAULT {attributes['default']}")
-    if not attributes["nullable"] and "identity" not in attributes:
+    if is_required(attributes) and "identity" not in attributes:
         parts.append("NOT NULL")
     return " ".join(parts)
+
+
+def is_required(attributes: Attributes) -> bool:
+    """Whether no row has a NULL: what is not validated (PostgreSQL 18) speaks of new ones only."""
+    return not attributes["nullable"] and "unvalidated" not in attributes
+
+
+def require_of_new_rows(table: str, name: str, attributes: Attributes) -> str:
+    """Return what keeps NULL out of new rows, and says nothing of those that are there."""
+    constraint = attributes["unvalidated"]
+    return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} NOT NULL {name} NOT VALID"
 
 
 def _identity(attributes: Attributes) -> str:
