@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import MetaData
 
-from leadctl.apps.leadconnector import from_prisma
+from leadctl.apps.prisma import from_prisma
 from leadctl.apps.registry import App, find_app
 from leadctl.db import state
 from leadctl.db.catalog import read_names
@@ -36,11 +36,10 @@ from leadctl.settings import Settings, load_settings
 
 Narrate = Callable[[str], None]
 
-_BUILTIN = "leadconnector"
 _MIGRATIONS = "migrations"
 _NO_WAY_BACK = revision_file.refusal("This cannot be undone by a revision.")
 _OFFER = (
-    "These are the tables of LeadConnector as Prisma made them. In an empty folder, "
+    "These are the tables of {} as Prisma made them. In an empty folder, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
     "the built-in app, which then works with these rows and tokens."
 )
@@ -127,7 +126,7 @@ def init_from_database(
     if drop_history and read.history_tables:
         revisions.append(Revision("Drop the history of another tool", _drops(read)))
     written = _write(settings, files, name, toml, revisions, needs_key=bool(encrypt))
-    offer = (_OFFER,) if read.is_leadconnector else ()
+    offer = (_OFFER.format(read.builtin),) if read.builtin else ()
     return DatabaseInit(
         app=name,
         database=target.database,
@@ -151,20 +150,21 @@ def init_from_database(
 def take_over(
     settings: Settings, target: Target, *, drop_history: bool, prisma: Path | None, narrate: Narrate
 ) -> DatabaseInit:
-    """Write the history that takes a database of Prisma's to the built-in app leadconnector.
+    """Write the history that takes a database of Prisma's to its product's built-in app.
 
     Its first revision, the baseline, is recorded as applied; the second renames and is pending.
     Raises as `init_from_database` does, and OperationFailed where the tables are others.
     """
     refuse_declared(settings)
     read = read_database(target, prisma, narrate)
-    if not read.is_leadconnector:
+    name = read.builtin
+    if name is None:
         raise OperationFailed(
-            f"{target.database} does not have the tables that Prisma made for {_BUILTIN}.",
+            f"{target.database} does not have the tables that Prisma made for a built-in app.",
             hint="Leave --take-over out: its tables become models of your own.",
         )
     baseline = proven_baseline(target, read, narrate)
-    package = f"leadctl.apps.{_BUILTIN}"
+    package, prismas = f"leadctl.apps.{name}", from_prisma(name)
     entries = {
         "models": f"{package}.models:Base",
         "migrations": _MIGRATIONS,
@@ -172,22 +172,22 @@ def take_over(
         "reports": f"{package}.reports:REPORTS",
         "rules": f"{package}.retention:RULES",
     }
-    toml = join([f'app = "{_BUILTIN}"', "", *app_table(_BUILTIN, entries)])
+    toml = join([f'app = "{name}"', "", *app_table(name, entries)])
     # It ends where the built-in history ends, under the same name: that may go on from there.
-    changes = [Step(each, Phase.DEFINE) for each in from_prisma.statements()]
+    changes = [Step(each, Phase.DEFINE) for each in prismas.statements()]
     changes += _drops(read) if drop_history else []
     revisions = [
         Revision("Baseline", baseline),
         Revision("Names and types of the built-in app", changes),
     ]
-    written = _write(settings, Files(settings.project), _BUILTIN, toml, revisions, needs_key=False)
+    written = _write(settings, Files(settings.project), name, toml, revisions, needs_key=False)
     return DatabaseInit(
-        app=_BUILTIN,
+        app=name,
         database=target.database,
         schema=target.schema,
-        revision=_record(settings, target, _BUILTIN, read, narrate),
+        revision=_record(settings, target, name, read, narrate),
         models=entries["models"],
-        tables=tuple(sorted(from_prisma.TABLES)),
+        tables=tuple(sorted(prismas.TABLES)),
         files=tuple(written),
         unrepresented=(),
         encrypted=(),

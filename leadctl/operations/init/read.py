@@ -9,7 +9,7 @@ from psycopg import sql
 from sqlalchemy import MetaData
 from sqlalchemy.exc import SAWarning
 
-from leadctl.apps.leadconnector.from_prisma import is_from_prisma
+from leadctl.apps.prisma import app_of
 from leadctl.db import state
 from leadctl.db.catalog import Catalog, read_catalog, split_name
 from leadctl.db.connect import Connection, connect
@@ -42,8 +42,8 @@ class Read:
     ciphertext: tuple[EncryptedGuess, ...]
     others: tuple[str, ...]
     """Other schemas with tables."""
-    is_leadconnector: bool
-    """Whether these are the tables that Prisma made for the built-in app's product."""
+    builtin: str | None
+    """The built-in app whose product Prisma made these tables for."""
 
     @property
     def ignored(self) -> list[str]:
@@ -97,7 +97,7 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
                 ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
             others=tuple(_names(connection, "other_schemas", schema)),
-            is_leadconnector=is_from_prisma(columns),
+            builtin=app_of(columns),
         )
 
 
