@@ -15,7 +15,9 @@ _SIZES = (100_000, 1_000_000, 3_000_000)
 def _sides(bench: Bench, name: str, arguments: Sequence[str], statements: Sequence[str]) -> Sides:
     script = bench.scratch("sql") / "stats.sql"
     text = ";\n".join(statements) + ";\n"
-    for parameter, value in (("%(schema)s", "'public'"), ("%(user)s", "NULL"), ("%%", "%")):
+    for parameter, value in (
+        ("%(schema)s", "'public'"), ("%(user)s", "NULL"), ("%(since)s", "NULL"), ("%%", "%"),
+    ):  # fmt: skip
         text = text.replace(parameter, value)
     script.write_text(text)
     return Sides(lambda: bench.leadctl(name, *arguments), lambda: bench.psql(name, "-f", script))

@@ -87,19 +87,23 @@ def _column(table: str, name: str, kinds: Counter[str], keyring: Keyring) -> Col
     )
 
 
+def sample(percent: float | None) -> sql.Composed:
+    """Compose what stands behind a table to read only a share of its pages; None is all."""
+    if percent is None:
+        return sql.Composed([])
+    return sql.SQL("TABLESAMPLE SYSTEM ({})").format(percent)
+
+
 def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
     values = sql.SQL(", ").join(
         sql.SQL("({}, {})").format(column, _kind(sql.Identifier("t", column)))
         for column in table.contexts
     )
-    sample: sql.Composable = sql.SQL("")
-    if percent is not None:
-        sample = sql.SQL("TABLESAMPLE SYSTEM ({})").format(percent)
     return sql.SQL(
         "SELECT v.name, v.kind, count(*) FROM {table} AS t {sample}"
         " CROSS JOIN LATERAL (VALUES {values}) AS v (name, kind)"
         " WHERE v.kind IS NOT NULL GROUP BY 1, 2"
-    ).format(table=table.identifier, sample=sample, values=values)
+    ).format(table=table.identifier, sample=sample(percent), values=values)
 
 
 def _kind(column: sql.Identifier) -> sql.Composed:
