@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from leadctl.crypto import Keyring
-from leadctl.crypto.cipher import FORM, NODE_FORM, VERSION
+from leadctl.crypto.cipher import NODE_FORM, VERSION
 from leadctl.db.connect import Connection
 
 PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
 """What a value may be beside one under a key, which is told by the key's fingerprint."""
+
+# Together they say what cipher.FORM does: PostgreSQL takes six times as long over its counts.
+_PLACES = f"{VERSION}.{'_' * 16}.{'_' * 16}.{'_' * 22}%"
+_LETTERS = rf"^{VERSION}\.[0-9a-f]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +113,14 @@ def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
 def _kind(column: sql.Identifier) -> sql.Composed:
     """Compose what a value is: its key's fingerprint or one of the others; NULL for NULL."""
     return sql.SQL(
-        "CASE WHEN {c} IS NULL THEN NULL WHEN {c} ~ {form} THEN substr({c}, {start}, 16)"
+        "CASE WHEN {c} IS NULL THEN NULL"
+        " WHEN {c} LIKE {places} AND {c} ~ {letters} THEN substr({c}, {start}, 16)"
         " WHEN {c} LIKE {version} THEN {malformed} WHEN {c} ~ {node} THEN {legacy}"
         " ELSE {plaintext} END"
     ).format(
         c=column,
-        form=FORM,
+        places=_PLACES,
+        letters=_LETTERS,
         start=len(VERSION) + 2,
         version=f"{VERSION}.%",
         malformed=MALFORMED,
