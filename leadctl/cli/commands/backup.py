@@ -45,7 +45,7 @@ group = Tree(name="backup", cls=LeadctlGroup, invoke_without_command=True)
 @group.callback()
 @command(BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
 def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
-    """Back up the whole database; the subcommands list, verify and prune.
+    r"""Back up the whole database; the subcommands list, verify and prune.
 
     Through pg_dump, from one snapshot: compressed and encrypted as it streams, to age public
     keys, so that this machine needs no private one. Without a key the backup is plain.
@@ -53,7 +53,7 @@ def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
     \b
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
     leadctl backup verify latest --restore
-    """  # noqa: D301 - Click reads the character itself
+    """
     _create(run, role_passwords=role_passwords)
 
 

@@ -79,7 +79,7 @@ def restore(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """Restore a backup: into a new database, compared, then put in the old one's place.
+    r"""Restore a backup: into a new database, compared, then put in the old one's place.
 
     Until that last moment the database is as it was; then it is kept under another name. A
     protected database wants its name by --confirm. What pg_dump made restores, too: a script, an
@@ -89,7 +89,7 @@ def restore(
     leadctl restore latest --into shop_yesterday
     leadctl restore --table orders --table order_items
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
-    """  # noqa: D301 - Click reads the character itself
+    """
     from leadctl.operations.restore.foreign import is_foreign
     from leadctl.operations.restore.restore import plan, preflight
     from leadctl.operations.restore.restore import restore as operation
