@@ -2,8 +2,9 @@
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from leadctl.db.binaries import Binaries
@@ -18,21 +19,28 @@ class Nothing:
         return len(data)
 
 
-@contextmanager
-def reading_to_its_end(programs: Binaries) -> Iterator[IO[bytes]]:
+def reading_to_its_end(programs: Binaries) -> AbstractContextManager[IO[bytes]]:
     """Yield where an archive is written to, for pg_restore to read all of it.
 
     `pg_restore -l` would not do: it accepts an archive that was cut short.  Raises BackupDamaged
     with the block's end where pg_restore cannot read it.
     """
-    arguments = [str(programs.path("pg_restore")), "--file=/dev/null"]
+    return feeding([programs.path("pg_restore"), "--file=/dev/null"], "it", subprocess.DEVNULL)
+
+
+@contextmanager
+def feeding(
+    command: Sequence[str | Path], what: str, output: int | IO[bytes]
+) -> Iterator[IO[bytes]]:
+    """Run pg_restore on what the block writes to it; `output` is where its own goes.
+
+    Raises BackupDamaged with the block's end where pg_restore cannot read `what`.
+    """
     with tempfile.TemporaryFile() as messages:
-        process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=messages)
         assert process.stdin is not None
         try:
-            with suppress(BrokenPipeError):  # pg_restore ended early, and says why
+            with suppress(BrokenPipeError):  # it ended early, and says why, or has what it needs
                 yield process.stdin
                 process.stdin.close()
             code = process.wait()
@@ -44,4 +52,4 @@ def reading_to_its_end(programs: Binaries) -> Iterator[IO[bytes]]:
         if code != 0:
             messages.seek(0)
             first = messages.read(400).decode(errors="replace").partition("\n")[0]
-            raise BackupDamaged(f"pg_restore cannot read it: {first or f'exit code {code}'}")
+            raise BackupDamaged(f"pg_restore cannot read {what}: {first or f'exit code {code}'}")

@@ -1,7 +1,6 @@
 """Restoring what anyone's pg_dump made: an archive, a folder or a script; packed or not."""
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,6 +14,7 @@ from leadctl.db.binaries import dump_programs
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import BackupDamaged, OptionNotForScripts
+from leadctl.operations.backup.archive import feeding
 from leadctl.operations.backup.snapshot import count_tables, not_valid
 from leadctl.operations.backup.verify import VerifyCheck
 from leadctl.operations.restore.entries import extensions_of, owners_of, parse_entries
@@ -161,29 +161,11 @@ class Dump:
         """Return the table of contents; of a packed file no more is unpacked than that."""
         program = dump_programs(1, _NEWEST).path("pg_restore")
         is_folder = self.packed.path.is_dir()
-        with tempfile.TemporaryFile() as listing, tempfile.TemporaryFile() as messages:
-            process = subprocess.Popen(
-                [program, "--list", *([str(self.packed.path)] if is_folder else [])],
-                stdin=subprocess.PIPE,
-                stdout=listing,
-                stderr=messages,
-            )
-            assert process.stdin is not None
-            try:
-                with suppress(BrokenPipeError):  # it has read what it needs
-                    if not is_folder:
-                        self.packed.unpack(process.stdin)
-                    process.stdin.close()
-                code = process.wait()
-            finally:
-                process.kill()
-                process.wait()
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-            if code != 0:
-                messages.seek(0)
-                first = messages.read(400).decode(errors="replace").partition("\n")[0]
-                raise BackupDamaged(f"pg_restore cannot read {self.packed.path}: {first}")
+        folder = [self.packed.path] if is_folder else []
+        with tempfile.TemporaryFile() as listing:
+            with feeding([program, "--list", *folder], str(self.packed.path), listing) as sink:
+                if not is_folder:
+                    self.packed.unpack(sink)
             listing.seek(0)
             return listing.read().decode(errors="replace")
 
