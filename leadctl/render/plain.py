@@ -24,9 +24,6 @@ def render(blocks: Sequence[Block]) -> str:
             lines += value_text(block.text).splitlines() or [""]
         elif isinstance(block, Grid | Sheet):
             lines += _grid(block)
-        elif isinstance(block, Sheet):
-            columns = [Column(column.title, numbers=column.numbers) for column in block.columns]
-            lines += _grid(Grid(columns, block.rows))
         else:
             lines += _pairs(block)
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from textwrap import fill
 from typing import TextIO
 
 from leadctl.render import plain
 from leadctl.render.blocks import Block, Line
-from leadctl.render.text import value_text
+from leadctl.render.text import folded, value_text
 
 _UNBOUNDED = 10_000
 """Columns; wide enough that nothing is wrapped in a pipe."""
@@ -19,7 +18,7 @@ def write(blocks: Sequence[Block], stream: TextIO) -> None:
     width = _width(stream)
     lines = [block for block in blocks if isinstance(block, Line)]
     if not stream.isatty() and len(lines) == len(blocks):
-        stream.writelines(f"{fill(value_text(line.text), width)}\n" for line in lines)
+        stream.writelines(f"{folded(value_text(line.text), width)}\n" for line in lines)
         return
     if not stream.isatty() and width == _UNBOUNDED:
         stream.write(dumps(blocks))

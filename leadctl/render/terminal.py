@@ -11,7 +11,7 @@ from rich.text import Text
 
 from leadctl.render import sheet
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Style, Value
-from leadctl.render.text import value_text
+from leadctl.render.text import folded, value_text
 
 _STYLES: dict[Style, str] = {
     "": "",
@@ -40,7 +40,8 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if number and not (isinstance(block, Line) and isinstance(blocks[number - 1], Line)):
             console.print()
         if isinstance(block, Line):
-            console.print(Text(value_text(block.text), _STYLES[block.style]))
+            text = folded(value_text(block.text), width)
+            console.print(Text(text, _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
             console.print(_grid(block, width))
         elif isinstance(block, Sheet):

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from textwrap import fill
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _AGES = ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600), (86400 * 60, "d", 86400))
@@ -50,6 +51,18 @@ def value_text(value: object) -> str:
     if isinstance(value, datetime):
         return ago(value)
     return plain(str(value))
+
+
+def folded(text: str, width: int) -> str:
+    """Return a text in lines of at most `width` columns; a word is never broken.
+
+    So a URL, a key or a path can be copied, and read by a program, at any width.
+    """
+    lines = [
+        fill(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    ]
+    return "\n".join(lines)
 
 
 def counted(count: int, noun: str) -> str:

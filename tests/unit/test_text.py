@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from leadctl.render.text import ago
+from leadctl.render.text import ago, folded
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -25,3 +25,11 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 )
 def test_ago(before: timedelta, expected: str) -> None:
     assert ago(NOW - before, NOW) == expected
+
+
+def test_a_word_is_never_broken() -> None:
+    key, url = "ab" * 32, "postgresql://me@db-1.example.com/shop?host=/var/lib"
+    assert folded(key, 20) == key
+    assert folded(url, 20) == url
+    assert folded("one two three", 8) == "one two\nthree"
+    assert folded("one\n\n  two", 8) == "one\n\n  two"
