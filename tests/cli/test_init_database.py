@@ -211,6 +211,33 @@ def test_leadconnector_takes_over_prismas_database(
     assert cli("health-check", url=existing.url, env=new_key_only).code == 0
 
 
+def test_init_may_begin_anew(
+    load: Callable[[str], Prepared],
+    tmp_path_factory: pytest.TempPathFactory,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    existing = load("prisma/leadconnector.sql")
+    first = cli("init", "--from-database", "--app", "crm6", url=existing.url)
+    assert "leadctl init --from-database --take-over" in " ".join(first.out.split())
+    again = cli("init", "--from-database", "--app", "crm6", url=existing.url)
+    assert (again.code, again.out) == (5, "")
+    assert "to begin anew, remove" in again.err
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    second = cli("init", "--from-database", "--take-over", "-o", "json", url=existing.url)
+    assert second.code == 0, second.err
+    assert any("crm6_0001 of crm6" in note for note in second.json["notes"])
+    recorded = existing.query("SELECT app, revision FROM leadctl.migration")
+    assert recorded == [("leadconnector", "leadconnector_0001")]
+    assert cli("migrate", url=existing.url).code == 0
+    # What was applied is more than a record.
+    monkeypatch.chdir(tmp_path_factory.mktemp("other"))
+    third = cli("init", "--from-database", "--app", "crm6", url=existing.url)
+    assert (third.code, third.out) == (5, "")
+    assert "migrated by leadctl already: the app leadconnector is at" in third.err
+    assert not list(Path.cwd().iterdir())
+
+
 def test_take_over_of_another_database(load: Callable[[str], Prepared], cli: Cli) -> None:
     outcome = cli("init", "--from-database", "--take-over", url=load("chinook/chinook.sql").url)
     assert (outcome.code, outcome.out) == (1, "")
@@ -242,8 +269,13 @@ def test_histories_of_other_tools_are_named_and_left(
     assert cli("migrate", "new", "-m", "x", url=server.url(database)).out.startswith("Nothing")
 
 
-def test_a_database_that_alembic_migrates_is_refused(leadconnector: Prepared, cli: Cli) -> None:
-    outcome = cli("init", "--from-database", "--app", "cats", url=leadconnector.url)
+def test_a_database_that_alembic_migrates_is_refused(
+    server: Server, database: str, cli: Cli, tmp_path: Path
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE cats (id int PRIMARY KEY)")
+        connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
     assert (outcome.code, outcome.out) == (5, "")
     assert "alembic_version" in outcome.err
     assert not list(Path.cwd().iterdir())

@@ -26,7 +26,7 @@ from leadctl.operations.init.histories import ForeignHistory
 from leadctl.operations.init.own import app_name, notes, refuse_declared
 from leadctl.operations.init.prisma import PrismaMigration
 from leadctl.operations.init.proof import models_differ, proven_baseline
-from leadctl.operations.init.read import Read, read_database
+from leadctl.operations.init.read import Read, earlier_baseline, read_database
 from leadctl.operations.init.source import Source
 from leadctl.operations.migrate import revision_file
 from leadctl.operations.migrate.execution import record_fingerprint, recorded_facts
@@ -39,7 +39,7 @@ Narrate = Callable[[str], None]
 _MIGRATIONS = "migrations"
 _NO_WAY_BACK = revision_file.refusal("This cannot be undone by a revision.")
 _OFFER = (
-    "These are the tables of {} as Prisma made them. In an empty folder, "
+    "These are the tables of {} as Prisma made them. In an empty folder elsewhere, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
     "the built-in app, which then works with these rows and tokens."
 )
@@ -140,7 +140,7 @@ def init_from_database(
         retention=guessed,
         histories=read.histories,
         prisma=read.prisma,
-        notes=(*notes(settings.project), *_others(read), *offer),
+        notes=(*notes(settings.project), *_replaced(read), *_others(read), *offer),
         next=("leadctl migrate --plan", "leadctl migrate")
         if len(revisions) > 1
         else ("leadctl migrate status",),
@@ -194,7 +194,7 @@ def take_over(
         retention=(),
         histories=read.histories,
         prisma=read.prisma,
-        notes=(*notes(settings.project), _LEGACY),
+        notes=(*notes(settings.project), *_replaced(read), *_others(read), _LEGACY),
         next=("leadctl migrate --plan", "leadctl migrate", "leadctl keys rotate"),
     )
 
@@ -238,7 +238,8 @@ def record_baseline(
 ) -> None:
     """Record an app's first revision as applied: all that is there is what it made.
 
-    `lock_wait` is in seconds.  Raises LockHeld.
+    It takes the place of an earlier init's baseline.  `lock_wait` is in seconds.  Raises LockHeld,
+    and AlreadyDeclared where something was applied meanwhile.
     """
     revision = read_history(app.migrations).revisions[0]
     schema = target.schema
@@ -248,6 +249,9 @@ def record_baseline(
         connect(target, "init") as connection,
         connection.transaction(),
     ):
+        replaced = earlier_baseline(connection, target)
+        if replaced:
+            state.forget_app(connection, app=replaced.app, schema=schema)
         made = sorted(read_names(connection, schema, ignored))
         state.write_current(connection, schema, [revision.id], app.version_table)
         record = state.RevisionRecord(revision.id, revision.checksum, "", 0, made)
@@ -287,6 +291,13 @@ def _check_columns(encrypt: Collection[str], read: Read) -> None:
             raise UsageError(
                 f"--encrypt {column}: there is no such column.", hint="Name it as TABLE.COLUMN."
             )
+
+
+def _replaced(read: Read) -> list[str]:
+    if not read.replaces:
+        return []
+    old = read.replaces
+    return [f"This takes the place of {old.revision} of {old.app}, which init recorded before."]
 
 
 def _others(read: Read) -> list[str]:

@@ -19,3 +19,9 @@ WHERE n.oid <> %(schema)s::regnamespace
                   AND e.objid = c.oid AND e.deptype = 'e')
 GROUP BY 1
 ORDER BY 1
+
+-- name: is_baseline
+-- what: Did init record this revision, rather than migrate apply it?
+-- versions: 15-
+SELECT 1 FROM leadctl.run
+WHERE command = 'init' AND app = %(app)s AND summary ->> 'baseline' = %(revision)s

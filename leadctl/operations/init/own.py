@@ -101,7 +101,8 @@ def refuse_declared(settings: Settings) -> None:
     if settings.config_file is not None:
         raise AlreadyDeclared(
             f"{settings.config_file} is there, and init overwrites nothing.",
-            hint='Add a table [apps.NAME] with models = "package.module:Base" to it.',
+            hint='Add a table [apps.NAME] with models = "package.module:Base" to it; '
+            "to begin anew, remove it first, with what init wrote.",
         )
 
 

@@ -15,7 +15,7 @@ from leadctl.db.catalog import Catalog, read_catalog, split_name
 from leadctl.db.connect import Connection, connect
 from leadctl.db.engine import run_engine
 from leadctl.db.queries import beside
-from leadctl.db.state import VERSION_TABLE
+from leadctl.db.state import VERSION_TABLE, AppliedRevision
 from leadctl.db.target import Target
 from leadctl.errors import AlreadyDeclared, OperationFailed
 from leadctl.operations.init.content import ciphertext_columns
@@ -44,6 +44,8 @@ class Read:
     """Other schemas with tables."""
     builtin: str | None
     """The built-in app whose product Prisma made these tables for."""
+    replaces: AppliedRevision | None
+    """The baseline of an earlier init, which this one takes the place of."""
 
     @property
     def ignored(self) -> list[str]:
@@ -65,16 +67,11 @@ class Read:
 def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
     """Read a schema; changes nothing.
 
-    Raises AlreadyDeclared for a database that Alembic or leadctl migrate already.
+    Raises AlreadyDeclared for a database that Alembic or leadctl migrates already.
     """
     schema = target.schema
     with connect(target, "init", read_only=True) as connection:
-        if state.current_revisions(connection, schema) is not None:
-            raise AlreadyDeclared(
-                f"The schema {schema} of {target.database} has a history of Alembic's: "
-                f"{VERSION_TABLE}.",
-                hint="Run leadctl init in the project of its env.py: it is used in place.",
-            )
+        replaces = earlier_baseline(connection, target)
         columns = _columns(read_catalog(connection, schema))
         if not columns:
             raise OperationFailed(
@@ -82,8 +79,8 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
                 hint="Name the schema with --schema, or the database with --url.",
             )
         histories = tuple(foreign_histories(columns))
-        ignored = [name for each in histories for name in each.tables]
-        narrate(f"Reading {len(columns) - len(ignored)} tables of {target.database}.")
+        ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
+        narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
         metadata = _reflect(target, ignored)
         return Read(
             catalog=_without(read_catalog(connection, schema, ignored), ignored),
@@ -98,7 +95,40 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
             ),
             others=tuple(_names(connection, "other_schemas", schema)),
             builtin=app_of(columns),
+            replaces=replaces,
         )
+
+
+def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision | None:
+    """Return the baseline that an earlier init recorded, if nothing was applied since.
+
+    It is a record and nothing else, so that init may begin anew.  Raises AlreadyDeclared where
+    there is any other history of Alembic's or leadctl's.
+    """
+    current = state.current_revisions(connection, target.schema)
+    if current is None:
+        return None
+    recorded = state.applied_revisions(connection, target.schema)
+    if not recorded:
+        raise AlreadyDeclared(
+            f"The schema {target.schema} of {target.database} has a history of Alembic's: "
+            f"{VERSION_TABLE}.",
+            hint="Run leadctl init in the project of its env.py: it is used in place.",
+        )
+    last = recorded[-1]
+    if len(recorded) > 1 or current != [last.revision] or not _is_baseline(connection, last):
+        raise AlreadyDeclared(
+            f"The schema {target.schema} of {target.database} is migrated by leadctl already: "
+            f"the app {last.app} is at {', '.join(current) or 'no revision'}.",
+            hint=f"Work in the project of {last.app}, where its leadctl.toml is.",
+        )
+    return last
+
+
+def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
+    query = _QUERIES.get("is_baseline", connection.info.server_version)
+    parameters = {"app": revision.app, "revision": revision.revision}
+    return connection.execute(query, parameters).fetchone() is not None
 
 
 def _columns(catalog: Catalog) -> dict[str, list[str]]:
