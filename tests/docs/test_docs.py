@@ -12,7 +12,6 @@ import pytest
 from leadctl.crypto import Key, Keyring, decrypt
 from tests.docs import reference
 from tests.golden.test_golden import stable
-from tests.postgres import Server
 from tests.processes import environment, run
 
 ROOT = Path(__file__).parents[2]
@@ -70,27 +69,6 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
-
-
-@pytest.mark.parametrize(("reachable", "code"), [(True, 0), (False, 4)])
-def test_the_entrypoint_waits_and_migrates(
-    reachable: bool, code: int, server: Server, database: str, tmp_path: Path
-) -> None:
-    (script,) = re.findall(
-        r"```bash\n(.*?)```", (ROOT / "docs" / "docker.md").read_text(), re.DOTALL
-    )
-    (tmp_path / "entrypoint.sh").write_text(script)
-    program = tmp_path / "leadctl"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m leadctl "$@"\n')
-    program.chmod(0o755)
-    url = server.url(database) if reachable else "postgresql://127.0.0.1:1/nowhere"
-    env = environment({"DATABASE_URL": url, "DATABASE_WAIT": "2"})
-    env["PATH"] = f"{tmp_path}:{env['PATH']}"
-    done = subprocess.run(
-        ["/bin/sh", tmp_path / "entrypoint.sh", "echo", "started"],
-        cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (code, "started\n" if reachable else ""), done.stderr
 
 
 def test_the_test_vector() -> None:
