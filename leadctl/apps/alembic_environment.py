@@ -3,11 +3,11 @@
 import ast
 import contextlib
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from leadctl.apps.output import to_stderr
 from leadctl.errors import MigrationsInvalid, ModelsNotImportable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def options(app: "App") -> Mapping[str, Any]:
     try:
         os.chdir(app.root)  # where the alembic command would be run
         with (
-            contextlib.redirect_stdout(sys.stderr),
+            to_stderr(),
             contextlib.suppress(_Configured),
             _logging_as_it_is(),
             environment,

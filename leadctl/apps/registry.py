@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadctl.apps import alembic_environment
 from leadctl.apps.alembic_environment import DEFAULT_VERSION_TABLE
+from leadctl.apps.output import to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
@@ -158,7 +159,7 @@ def load_module(app: App, name: str, what: str) -> ModuleType:
     Raises ModelsNotImportable with the file and line that matter.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), importable(app.root):
+        with to_stderr(), importable(app.root):
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise _not_importable(app, name, what, error) from None

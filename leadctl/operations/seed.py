@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from leadctl.apps.fixtures import Fixture, Ref
+from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.crypto import Keyring, using
 from leadctl.db import state
@@ -73,7 +74,8 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 if callable(fixtures):
                     narrate(f"Running {app.seed}")
                     with Session(connection, join_transaction_mode="create_savepoint") as session:
-                        fixtures(session)
+                        with to_stderr():
+                            fixtures(session)
                         session.commit()
                 else:
                     tables = _insert_missing(connection, load_metadata(app), fixtures)

@@ -17,12 +17,13 @@ from leadctl.operations.init.scan import Module, scan
 _PROBE_SECONDS = 60
 _PROBES_MAX = 6
 _PROBE = """\
-import contextlib, importlib, json, sys
-with contextlib.redirect_stdout(sys.stderr):
-    sys.path.insert(0, sys.argv[1])
-    found = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])
-    tables = list(getattr(found, "metadata", found).tables)
-print(json.dumps(tables))
+import importlib, json, os, sys
+result = os.dup(1)
+os.dup2(2, 1)
+sys.path.insert(0, sys.argv[1])
+found = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])
+tables = list(getattr(found, "metadata", found).tables)
+os.write(result, json.dumps(tables).encode())
 """
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import MetaData, inspect
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps import alembic_environment
+from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db import state
 from leadctl.db.engine import run_engine
@@ -184,7 +185,7 @@ class _Runner:
                 on_version_apply=self._execution.on_version_apply,
                 version_table=self._version_table,
             )
-            with environment.begin_transaction():
+            with environment.begin_transaction(), to_stderr():
                 environment.run_migrations()
 
 

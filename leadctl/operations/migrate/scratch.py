@@ -17,6 +17,7 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
 from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
+from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, load_metadata
 from leadctl.db.catalog import Catalog, read_catalog
 from leadctl.db.connect import Connection
@@ -123,7 +124,7 @@ class Scratch:
 
         event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
         try:
-            with EnvironmentContext(config, script, fn=steps) as environment:
+            with EnvironmentContext(config, script, fn=steps) as environment, to_stderr():
                 environment.configure(
                     connection=self._connection,
                     version_table=app.version_table,

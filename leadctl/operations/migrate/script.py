@@ -10,6 +10,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
 from alembic.script import ScriptDirectory
 
+from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import builtin_migrations
 from leadctl.errors import RevisionUnplannable
 from leadctl.operations.migrate.revisions import History, Revision
@@ -99,7 +100,7 @@ class Scripts:
                     output_buffer=collector,
                     version_table=self._version_table,
                 )
-                with environment.begin_transaction():
+                with environment.begin_transaction(), to_stderr():
                     environment.run_migrations()
         except Exception as error:
             # A revision is code, which may raise anything where there is no connection to ask.
