@@ -281,6 +281,49 @@ def test_a_database_that_alembic_migrates_is_refused(
     assert not list(Path.cwd().iterdir())
 
 
+ELSEWHERE = """
+CREATE SCHEMA billing;
+CREATE TYPE billing.kind AS ENUM ('a', 'b');
+CREATE TABLE billing.invoices (id int PRIMARY KEY);
+CREATE TABLE cats (id int PRIMARY KEY);
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            "ALTER TABLE cats ADD CONSTRAINT last FOREIGN KEY (id) REFERENCES billing.invoices",
+            "foreign key cats.last (billing.invoices)",
+        ),
+        ("ALTER TABLE cats ADD kind billing.kind", "type of column cats.kind (billing.kind)"),
+        ("ALTER TABLE cats ADD kinds billing.kind[]", "cats.kinds (billing.kind)"),
+    ],
+)
+def test_tables_that_need_another_schema(
+    made: str, said: str, server: Server, database: str, cli: Cli
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute(ELSEWHERE + made)
+    outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert said in outcome.err
+    assert not list(Path.cwd().iterdir())
+
+
+def test_what_was_not_read_is_said(server: Server, database: str, cli: Cli) -> None:
+    with server.connect(database) as connection:
+        connection.execute(ELSEWHERE + "CREATE VIEW owed AS SELECT * FROM billing.invoices")
+    url = server.url(database)
+    outcome = cli("init", "--from-database", "--app", "cats2", "-o", "json", url=url)
+    assert outcome.code == 0, outcome.err
+    read, views = outcome.json["notes"]
+    assert read.endswith("were not read: billing.")
+    assert views.endswith(": owed.")
+    assert outcome.json["tables"] == ["cats"]
+    assert cli("migrate", "check", url=url).code == 0
+
+
 def test_an_empty_database(server: Server, database: str, cli: Cli) -> None:
     outcome = cli("init", "--from-database", "--app", "cats", url=server.url(database))
     assert (outcome.code, outcome.out) == (1, "")

@@ -301,6 +301,12 @@ def _replaced(read: Read) -> list[str]:
 
 
 def _others(read: Read) -> list[str]:
-    if not read.others:
-        return []
-    return [f"Other schemas have tables, too, and were not read: {', '.join(read.others)}."]
+    said = []
+    if read.others:
+        said.append(f"Other schemas have tables, too, and were not read: {', '.join(read.others)}.")
+    if read.elsewhere:
+        said.append(
+            f"These views read other schemas, which a new database must have before the baseline: "
+            f"{', '.join(read.elsewhere)}."
+        )
+    return said

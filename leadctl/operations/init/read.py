@@ -42,6 +42,8 @@ class Read:
     ciphertext: tuple[EncryptedGuess, ...]
     others: tuple[str, ...]
     """Other schemas with tables."""
+    elsewhere: tuple[str, ...]
+    """Views that read what is in other schemas."""
     builtin: str | None
     """The built-in app whose product Prisma made these tables for."""
     replaces: AppliedRevision | None
@@ -67,7 +69,8 @@ class Read:
 def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
     """Read a schema; changes nothing.
 
-    Raises AlreadyDeclared for a database that Alembic or leadctl migrates already.
+    Raises AlreadyDeclared for a database that Alembic or leadctl migrates already, and
+    OperationFailed for tables that cannot be described without another schema's.
     """
     schema = target.schema
     with connect(target, "init", read_only=True) as connection:
@@ -78,6 +81,7 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
                 f"The schema {schema} of {target.database} has no tables.",
                 hint="Name the schema with --schema, or the database with --url.",
             )
+        elsewhere = _elsewhere(connection, target)
         histories = tuple(foreign_histories(columns))
         ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
         narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
@@ -94,6 +98,7 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
                 ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
             others=tuple(_names(connection, "other_schemas", schema)),
+            elsewhere=tuple(elsewhere),
             builtin=app_of(columns),
             replaces=replaces,
         )
@@ -131,6 +136,25 @@ def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
     return connection.execute(query, parameters).fetchone() is not None
 
 
+def _elsewhere(connection: Connection, target: Target) -> list[str]:
+    """Return the views that read other schemas; refuse tables that refer to one."""
+    query = _QUERIES.get("references_elsewhere", connection.info.server_version)
+    found = connection.execute(query, _quoted(connection, target.schema)).fetchall()
+    tables = [f"{kind} {name} ({referred})" for kind, name, referred in found if kind != "view"]
+    if tables:
+        raise OperationFailed(
+            f"init reads one schema, and the tables of {target.schema} refer to others: "
+            f"{', '.join(tables)}.",
+            hint='Write models of both schemas, and schemas = ["…"] in leadctl.toml: '
+            "leadctl migrate new says what they still lack.",
+        )
+    return list(dict.fromkeys(name for _, name, _ in found))
+
+
+def _quoted(connection: Connection, schema: str) -> dict[str, str]:
+    return {"schema": sql.Identifier(schema).as_string(connection)}
+
+
 def _columns(catalog: Catalog) -> dict[str, list[str]]:
     """Return the columns of each table, without SQL's quotes."""
     columns: dict[str, list[str]] = {plain(name): [] for name in catalog.names("table")}
@@ -153,8 +177,8 @@ def _without(catalog: Catalog, tables: Collection[str]) -> Catalog:
 
 
 def _names(connection: Connection, query: str, schema: str) -> list[str]:
-    parameters = {"schema": sql.Identifier(schema).as_string(connection)}
-    rows = connection.execute(_QUERIES.get(query, connection.info.server_version), parameters)
+    block = _QUERIES.get(query, connection.info.server_version)
+    rows = connection.execute(block, _quoted(connection, schema))
     return [name for (name,) in rows]
 
 
