@@ -314,7 +314,7 @@ def database(
     app: str | None = None,
     env: str | None = None,
     schema: str | None = None,
-    project: Path | None = None,
+    project: str | Path | None = None,
     narrate: Narrate = lambda _: None,
 ) -> Database:
     """Return the database that the arguments name; what they leave out, settings say.
@@ -324,7 +324,7 @@ def database(
     Raises ConfigurationError.
     """
     flags = {"url": url, "app": app, "env": env, "schema": schema}
-    settings = load_settings(flags, cwd=project)
+    settings = load_settings(flags, cwd=Path(project) if project else None)
     found = find_app(settings)
     return Database(settings, found, resolve(settings, app=found.name, narrate=narrate), narrate)
 

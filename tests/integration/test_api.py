@@ -37,6 +37,7 @@ def test_from_an_empty_database_to_a_healthy_one(
     assert any("Applying leadconnector_0001" in sentence for sentence in said)
     with pytest.raises(UnknownReport):
         db.report("nothing")
+    assert leadctl.database(server.url(database), project=str(tmp_path)).status().ok
     assert db.reset(confirm=database).applied
     assert capfd.readouterr() == ("", "")
 
