@@ -246,6 +246,10 @@ class RevisionMixed(OperationFailed):
     """A revision does a part in a transaction and a part outside."""
 
 
+class RotationFailed(OperationFailed):
+    """Values could not be re-encrypted to the end."""
+
+
 class NoPrimaryKey(OperationFailed):
     """A table has no primary key, so its rows cannot be told apart."""
 
