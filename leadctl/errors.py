@@ -350,6 +350,10 @@ class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 
 
+class NoSpace(OperationFailed):
+    """A disk has less space left than an operation needs."""
+
+
 class OlderServer(OperationFailed):
     """A backup is of a newer PostgreSQL than the server that it was to be restored on."""
 
@@ -372,6 +376,10 @@ class DatabaseInUse(OperationFailed):
 
 class DatabaseExists(Refused):
     """A database that is to be made is there already."""
+
+
+class SchemaExists(Refused):
+    """A schema that is to be made is there already."""
 
 
 class HookFailed(OperationFailed):
