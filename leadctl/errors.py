@@ -246,6 +246,10 @@ class RevisionMixed(OperationFailed):
     """A revision does a part in a transaction and a part outside."""
 
 
+class RotationFailed(OperationFailed):
+    """Values could not be re-encrypted to the end."""
+
+
 class NoPrimaryKey(OperationFailed):
     """A table has no primary key, so its rows cannot be told apart."""
 
@@ -346,6 +350,10 @@ class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 
 
+class NoSpace(OperationFailed):
+    """A disk has less space left than an operation needs."""
+
+
 class OlderServer(OperationFailed):
     """A backup is of a newer PostgreSQL than the server that it was to be restored on."""
 
@@ -368,6 +376,10 @@ class DatabaseInUse(OperationFailed):
 
 class DatabaseExists(Refused):
     """A database that is to be made is there already."""
+
+
+class SchemaExists(Refused):
+    """A schema that is to be made is there already."""
 
 
 class HookFailed(OperationFailed):

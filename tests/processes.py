@@ -1,6 +1,7 @@
 """Running leadctl as processes of its own, as cron and people do."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -44,3 +45,14 @@ def run(
         process.communicate()
         raise
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def kill_one_worker(process: subprocess.Popen[str]) -> None:
+    """Kill one of the Python processes that a command has started beside itself."""
+    children: list[int] = []
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        children += map(int, (task / "children").read_text().split())
+    workers = [
+        child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    os.kill(workers[0], signal.SIGKILL)

@@ -56,6 +56,9 @@ class Key:
 
         return AESGCM(self.secret)
 
+    def __reduce__(self) -> tuple[type["Key"], tuple[str, bytes, bool]]:
+        return Key, (self.label, self.secret, self.legacy)  # what it has made ready stays here
+
     def __repr__(self) -> str:
         return f"Key({self.label!r}, {self.fingerprint})"
 

@@ -1,6 +1,7 @@
 """`leadctl restore`: over a database, beside it, and single tables; nothing is lost on the way."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -200,14 +201,14 @@ def test_rows_of_tables_come_back(leadctl: Restore, leadconnector: Prepared) -> 
         "INSERT INTO leads SELECT 'newer', 'newer', page_id, form_id, form_name, NULL, NULL, NULL,"
         " NULL, NULL, NULL, lead_data FROM leads LIMIT 1"
     )
-    planned = leadctl("restore", "--table", "leads", "--dry-run", "-o", "json").json
+    planned = leadctl("restore", "--data-only", "--table", "leads", "--dry-run", "-o", "json").json
     gone = changed = 1111
     assert [(t["rows"], t["inserted"], t["updated"]) for t in planned["tables"]] == [
         (5000, gone, changed)
     ]
     assert leadconnector.query(rows) != before
-    assert leadctl("restore", "--table", "leads").code == 5
-    outcome = leadctl("restore", "--table", "leads", "--yes", "-o", "json")
+    assert leadctl("restore", "--data-only", "--table", "leads").code == 5
+    outcome = leadctl("restore", "--data-only", "--table", "leads", "--yes", "-o", "json")
     assert outcome.code == 0, outcome.err
     assert outcome.json["tables"] == planned["tables"]
     assert leadconnector.query(rows) == before
@@ -217,10 +218,91 @@ def test_rows_of_tables_come_back(leadctl: Restore, leadconnector: Prepared) -> 
 def test_tables_that_refer_to_each_other(leadctl: Restore, leadconnector: Prepared) -> None:
     leadctl("backup")
     leadconnector.query("DELETE FROM users")  # and with it all the rest
-    outcome = leadctl("restore", "--table", "pages", "--yes")
+    outcome = leadctl("restore", "--data-only", "--table", "pages", "--yes")
     assert (outcome.code, "name that table" in outcome.err) == (1, True)
-    outcome = leadctl("restore", "--table", "pages", "--table", "users", "--yes", "-o", "json")
+    outcome = leadctl(
+        "restore", "--data-only", "--table", "pages", "--table", "users", "--yes", "-o", "json"
+    )
     assert [t["inserted"] for t in outcome.json["tables"]] == [1, 1]
+
+
+def test_a_table_beside_the_live_one(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    whole = "SELECT md5(string_agg({0}::text, ',' ORDER BY id)) FROM {0}"
+    before = [leadconnector.query(whole.format(table)) for table in ("users", "pages")]
+    leadconnector.query("DELETE FROM users")  # and with it all the rest
+    planned = leadctl("restore", "--table", "pages", "--table", "users", "--dry-run", "-o", "json")
+    assert [(t["table"], t["rows"]) for t in planned.json["tables"]] == [
+        ("public.pages", 1),
+        ("public.users", 1),
+    ]
+    schemas = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'restored%%'"
+    assert leadconnector.query(schemas) == []
+    outcome = leadctl("restore", "--table", "pages", "--table", "users", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert leadconnector.query(schemas) == [(outcome.json["schema"],)]
+    assert leadconnector.query("SELECT count(*) FROM users") == [(0,)]
+    again = leadctl("restore", "--table", "users")
+    assert (again.code, "DROP SCHEMA" in again.err) == (5, True)
+    for line in outcome.json["lines"]:  # users first, though pages were named first
+        leadconnector.query(line)
+    assert [leadconnector.query(whole.format(table)) for table in ("users", "pages")] == before
+    assert leadconnector.query(schemas) == []
+    assert leadctl("restore", "--table", "nothing").code == 1
+
+
+def test_a_column_and_a_table_that_are_gone(leadctl: Restore, leadconnector: Prepared) -> None:
+    leadctl("backup")
+    email = leadconnector.query("SELECT email FROM users")
+    leadconnector.query("ALTER TABLE users DROP COLUMN email; DROP TABLE leads CASCADE")
+    outcome = leadctl("restore", "--table", "users", "--table", "leads", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    users, leads = (table["scratch"] for table in outcome.json["tables"])
+    assert leadconnector.query(f"SELECT email FROM {users}") == email
+    assert leadconnector.query(f"SELECT count(*) FROM {leads}") == [(0,)]
+
+
+def test_everything_beside(server: Server, cli: Cli, env: dict[str, str]) -> None:
+    name = create(server, "by_side", EVERYTHING)
+    try:
+        url = server.url(name)
+        made = cli("backup", "-o", "json", url=url, env=env)
+        manifest = json.loads((Path(made.json["path"]) / "manifest.json").read_text())
+        tables = [table["name"] for table in manifest["tables"] if "child" not in table["name"]]
+        options = [option for table in tables for option in ("--table", table)]
+        before = [line for line in plain_dump(server, name) if "Schema" not in line]
+        outcome = cli("restore", *options, "-o", "json", url=url, env=env)
+        assert outcome.code == 0, outcome.err
+        with server.connect(name) as connection:
+            for table in outcome.json["tables"]:
+                for place in (table["table"], table["scratch"]):
+                    count = f"SELECT count(*) FROM ONLY {place}"
+                    assert connection.execute(sql.SQL(count)).fetchone() == (table["rows"],)
+            connection.execute(sql.SQL(outcome.json["lines"][-1]))
+        inherits = cli("restore", "--table", "child", url=url, env=env)
+        assert (inherits.code, "--into" in inherits.err) == (1, True)
+        assert [line for line in plain_dump(server, name) if "Schema" not in line] == before
+    finally:
+        server.drop(name)
+
+
+def test_a_disk_that_is_too_small(
+    leadctl: Restore,
+    leadconnector: Prepared,
+    cli: Cli,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leadctl("backup")
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=5 * 2**20))
+    # What a disk has left is known where the server is on this machine.
+    info = leadconnector.server
+    url = f"postgresql:///{leadconnector.name}?host={info.socket}&port={info.port}&user=postgres"
+    for arguments in (["--dry-run"], ["--yes"]):
+        outcome = cli("restore", *arguments, url=url, env=env)
+        assert (outcome.code, "has 5 MiB left" in outcome.err) == (1, True), outcome.err
+    assert left_by_restores(leadconnector) == []
 
 
 def test_triggers_rest_and_wake_again(
@@ -234,7 +316,9 @@ def test_triggers_rest_and_wake_again(
     assert cli("backup", "--app", "cleack", url=cleack.url, env=env).code == 0
     cleack.query("SET session_replication_role = replica; DELETE FROM draws")
     outcome = cli(
-        "restore", "--app", "cleack", "--table", "draws", "--yes", url=cleack.url, env=env
+        *("restore", "--app", "cleack", "--data-only", "--table", "draws", "--yes"),
+        url=cleack.url,
+        env=env,
     )
     assert outcome.code == 0, outcome.err
     assert (cleack.query(history), cleack.query(states)) == (before, enabled)
@@ -249,14 +333,14 @@ def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> N
         with server.connect(name) as connection:
             connection.execute('DELETE FROM "odd Schema"."Tä""ble"; UPDATE people SET name = name')
         for table in ("people", '"odd Schema"."Tä""ble"'):
-            outcome = cli("restore", "--table", table, "--yes", url=url, env=env)
+            outcome = cli("restore", "--data-only", "--table", table, "--yes", url=url, env=env)
             assert outcome.code == 0, outcome.err
         with server.connect(name) as connection:
             connection.execute("DROP SCHEMA leadctl CASCADE")
         after = [line for line in plain_dump(server, name) if "Schema" not in line]
         assert after == before
         for table in ("events", "late", "nothing"):  # without a key, or not there
-            outcome = cli("restore", "--table", table, "--yes", url=url, env=env)
+            outcome = cli("restore", "--data-only", "--table", table, "--yes", url=url, env=env)
             assert outcome.code == 1, outcome.err
             assert "Hint" in outcome.err
     finally:
@@ -346,7 +430,7 @@ def test_flags_that_exclude_each_other(leadctl: Restore) -> None:
     leadctl("backup")
     for arguments in (
         ["--table", "users", "--into", "x"],
-        ["--table", "users", "--data-only"],
+        ["--table", "users", "--schema-only"],
         ["--data-only", "--schema-only"],
         ["--data-only", "--no-owner"],
         ["--jobs", "0"],

@@ -56,6 +56,7 @@ from leadctl.operations.migrate.up import MigrateResult
 from leadctl.operations.partition.partition import PartitionResult
 from leadctl.operations.reset import ResetResult
 from leadctl.operations.restore.restore import RestorePlan, RestoreResult
+from leadctl.operations.restore.scratch_schema import ScratchTables
 from leadctl.operations.restore.tables import RestoredTables
 from leadctl.operations.schedule import Schedule
 from leadctl.operations.schema.definition import Schema
@@ -100,7 +101,8 @@ RESULTS: dict[str, type] = {
     "backup prune": PruneResult,
     "restore": RestoreResult,
     "restore --dry-run": RestorePlan,
-    "restore --table": RestoredTables,
+    "restore --table": ScratchTables,
+    "restore --data-only": RestoredTables,
     "stats": Overview,
     "stats REPORT": ReportResult,
     "studio": TableList,

@@ -97,6 +97,8 @@ def test_rows_were_deleted(shell: Shell, leadconnector: Prepared) -> None:
     leadconnector.query("DELETE FROM users")
     shell(lines(section))
     assert users(leadconnector) == 1
+    shell(lines(section, 1))
+    assert users(leadconnector) == 1
 
 
 def test_a_table_was_dropped(shell: Shell, leadconnector: Prepared) -> None:
@@ -108,7 +110,7 @@ def test_a_table_was_dropped(shell: Shell, leadconnector: Prepared) -> None:
     leadconnector.query("DROP TABLE leads CASCADE")
     url = leadconnector.url.replace(leadconnector.name, rescue)
     try:
-        shell(lines(section, 1).replace("rescue\n", f"{rescue}\n"), RESCUE_URL=url)
+        shell(lines(section, 2).replace("rescue\n", f"{rescue}\n"), RESCUE_URL=url)
     finally:
         leadconnector.server.drop(rescue)
     assert leadconnector.query("SELECT count(*) FROM leads") == before

@@ -8,7 +8,7 @@ import pytest
 from leadctl.db.catalog import compare
 from tests.conftest import KEY, Prepared
 from tests.integration.test_bulk import catalog, contents
-from tests.processes import run, start
+from tests.processes import kill_one_worker, run, start
 
 COMMAND = ("seed", "--bulk", "60000", "--span", "2025-01-01..2025-12-31")
 
@@ -94,14 +94,9 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) 
 
 
 def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
-    import os
-    import signal
-    from pathlib import Path
-
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     rows = contents(leadconnector)
     process = start("seed", "--bulk", "2000000", env=env)
-    children: list[int] = []
     deadline = time.monotonic() + 60
     while not leadconnector.query(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
@@ -109,14 +104,7 @@ def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
     ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        children += map(int, (task / "children").read_text().split())
-    makers = [
-        child for child in children
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]  # fmt: skip
-    assert makers
-    os.kill(makers[0], signal.SIGKILL)
+    kill_one_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "ended early" in err

@@ -176,7 +176,8 @@ def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str]) -> No
 OPTIONS = [
     ["--yes"],
     ["--into", "never_made"],
-    ["--table", "users", "--yes"],
+    ["--table", "users"],
+    ["--data-only", "--table", "users", "--yes"],
     ["--data-only", "--yes"],
     ["--schema-only", "--yes"],
     ["--no-owner", "--yes"],

@@ -8,13 +8,15 @@ import pytest
 
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from tests.conftest import KEY, Prepared
-from tests.processes import run, start
+from tests.processes import kill_one_worker, run, start
 
 NEW = "ab" * 32
 OLD_KEY, NEW_KEY = Key.from_hex("old", KEY), Key.from_hex("new", NEW)
 CONTEXT = "leadconnector.users.access_token"
 ENV = {"ENCRYPTION_KEYS": f"new:{NEW},old:{KEY}"}
-USERS, WRITERS = 3000, 4
+BACK = {"ENCRYPTION_KEYS": f"old:{KEY},new:{NEW}"}
+USERS, WRITERS = 45_000, 4
+"""Users enough for more than one process."""
 
 
 class Writer(threading.Thread):
@@ -58,15 +60,15 @@ def fill(database: Prepared) -> dict[str, str]:
 @pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
 def test_kills_and_writers(leadconnector: Prepared, kills: int) -> None:
     expected = fill(leadconnector)
-    env = {"DATABASE_URL": leadconnector.url, **ENV}
+    url = {"DATABASE_URL": leadconnector.url}
     writers = [Writer(leadconnector, number) for number in range(WRITERS)]
     for writer in writers:
         writer.start()
     rng = random.Random(kills)
     try:
-        for _ in range(kills):
-            process = start("keys", "rotate", env=env)
-            time.sleep(rng.uniform(0.3, 1.2))
+        for number in range(kills):  # there and back again, so that there is always work
+            process = start("keys", "rotate", env=url | (BACK if number % 2 else ENV))
+            time.sleep(rng.uniform(0.3, 3))
             process.kill()
             process.communicate()
     finally:
@@ -76,9 +78,29 @@ def test_kills_and_writers(leadconnector: Prepared, kills: int) -> None:
             writer.join()
     for writer in writers:
         expected |= writer.last
-    done = run("keys", "rotate", env=env)
+    done = run("keys", "rotate", env=url | ENV)
     assert done.returncode == 0, done.stderr
     ring = Keyring([NEW_KEY])
     rows = leadconnector.query("SELECT id, access_token FROM users WHERE id LIKE 'u%'")
+    found = {key: decrypt(value, ring, CONTEXT) for key, value in rows if key in expected}
+    assert found == expected
+
+
+def test_a_process_that_is_killed(leadconnector: Prepared) -> None:
+    expected = fill(leadconnector)
+    url = {"DATABASE_URL": leadconnector.url}
+    process = start("keys", "rotate", env=url | ENV)
+    sessions = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'UPDATE%%'"
+    )
+    while leadconnector.query(sessions) == [(0,)]:
+        assert process.poll() is None
+    kill_one_worker(process)
+    _, said = process.communicate()
+    assert (process.returncode, "run it again" in said) == (1, True), said
+    assert run("keys", "rotate", env=url | ENV).returncode == 0
+    rows = leadconnector.query("SELECT id, access_token FROM users WHERE id LIKE 'u%'")
+    ring = Keyring([NEW_KEY])
     found = {key: decrypt(value, ring, CONTEXT) for key, value in rows if key in expected}
     assert found == expected

@@ -43,7 +43,7 @@ def restore(
         typer.Option(
             "--table",
             metavar="TABLE",
-            help="Bring back only the rows of this table; may be given several times.",
+            help="Restore only this table, beside the live one; may be given several times.",
             show_envvar=False,
             autocompletion=complete.tables,
         ),
@@ -52,7 +52,7 @@ def restore(
         bool,
         typer.Option(
             "--data-only",
-            help="Bring back the rows of all tables, into the tables that are there.",
+            help="Bring rows back into the tables that are there: of all, or of --table.",
             show_envvar=False,
         ),
     ] = False,
@@ -85,9 +85,13 @@ def restore(
     protected database wants its name by --confirm. What pg_dump made restores, too: a script, an
     archive, a folder, compressed or not.
 
+    --table makes a schema beside the live tables, and prints the lines that copy rows over. With
+    --data-only rows go into the live tables at once.
+
     \b
     leadctl restore latest --into shop_yesterday
     leadctl restore --table orders --table order_items
+    leadctl restore --table orders --data-only --dry-run
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """
     from leadctl.operations.restore.foreign import is_foreign
@@ -100,17 +104,20 @@ def restore(
     target = run.target()
     consent = run.consent(yes=yes, confirm=confirm)
     if table or data_only:
-        if into or no_owner or schema_only or (table and data_only):
+        if into or no_owner or schema_only:
             raise UsageError(
-                "--table and --data-only bring rows back into the tables that are there.",
-                hint="Leave out --into, --no-owner and --schema-only, and give one of the two.",
+                "--table and --data-only restore rows into the database that is there.",
+                hint="Leave out --into, --no-owner and --schema-only.",
             )
         if is_foreign(Path(backup)):
             raise UsageError(
                 "Single tables come back from backups of leadctl's own.",
                 hint="Restore the file beside the database with --into, and copy what is needed.",
             )
-        _tables(run, target, backup, table or [], consent, dry_run=dry_run)
+        if data_only:
+            _merge(run, target, backup, table or [], consent, dry_run=dry_run)
+        else:
+            _beside(run, target, backup, table or [], dry_run=dry_run)
         return
     target = target.on(into) if into else target
     source = _source(run, backup, target.schema)
@@ -174,7 +181,17 @@ def _stored(run: Run, backup: str) -> "Loaded":
     return Loaded(folder_of(run.settings).find(backup), identities_of(run.settings))
 
 
-def _tables(
+def _beside(run: Run, target: "Target", backup: str, tables: list[str], *, dry_run: bool) -> None:
+    from leadctl.operations.restore.scratch_schema import restore_beside
+    from leadctl.render.views.restore import beside as view
+
+    result = restore_beside(
+        target, _stored(run, backup), tables, dry_run=dry_run, narrate=run.narrate
+    )
+    run.emit(result, view)
+
+
+def _merge(
     run: Run,
     target: "Target",
     backup: str,
@@ -184,7 +201,7 @@ def _tables(
     dry_run: bool,
 ) -> None:
     from leadctl.operations.restore.tables import restore_tables
-    from leadctl.render.views.restore import tables as view
+    from leadctl.render.views.restore import merged as view
 
     result = restore_tables(
         target,

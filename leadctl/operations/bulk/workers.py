@@ -4,21 +4,19 @@ Each process makes every n-th chunk and may be some megabytes ahead, no more: me
 """
 
 import gc
-import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from multiprocessing.process import BaseProcess
 
 from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World
 from leadctl.apps.synthetic.copytext import chunk_text
 from leadctl.crypto import Key
 from leadctl.errors import SeedFailed
+from leadctl.operations.processes import started
 
 _WORTH_A_PROCESS = 50_000
 """Rows that take about as long as it takes to start one."""
@@ -55,9 +53,7 @@ def rows_of(world: World, key: Key | None) -> Iterator[Blocks]:
     if not count:
         yield lambda table: (chunk_text(world, table, i, key) for i in range(_chunks(table)))
         return
-    fresh = None if key is None else replace(key)  # what a key has made for itself stays here
-    jobs = [Job(world, fresh, first, count) for first in range(count)]
-    with _started(jobs) as pipes:
+    with started(_work, [Job(world, key, first, count) for first in range(count)]) as pipes:
         source = _received(pipes)
         yield lambda table: (next(source) for _ in range(_chunks(table)))
 
@@ -77,33 +73,6 @@ def _received(pipes: Sequence[Pipe]) -> Iterator[bytes]:
                     f"A row could not be made: {block[1:].decode()}", hint="Look at the factory."
                 )
             yield block
-
-
-@contextmanager
-def _started(jobs: Sequence[Job]) -> Iterator[list[Pipe]]:
-    context = multiprocessing.get_context("spawn")
-    processes: list[BaseProcess] = []
-    pipes: list[Pipe] = []
-    # Ctrl-C reaches all processes of a terminal: only this one is to answer.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for job in jobs:
-            reader, writer = context.Pipe(duplex=False)
-            process: BaseProcess = context.Process(target=_work, args=(job, writer), daemon=True)
-            process.start()
-            writer.close()
-            processes.append(process)
-            pipes.append(reader)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    try:
-        yield pipes
-    finally:
-        for pipe in pipes:
-            pipe.close()
-        for process in processes:
-            process.terminate()
-            process.join()
 
 
 def _work(job: Job, pipe: Pipe) -> None:

@@ -1,6 +1,6 @@
 """Reading the rows of a table that are due, and replacing their values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import psycopg
 from psycopg import sql
@@ -8,7 +8,7 @@ from psycopg import sql
 from leadctl.crypto.cipher import VERSION
 from leadctl.db.connect import Connection
 from leadctl.operations.keys.kinds import EncryptedTable
-from leadctl.operations.keys.recrypt import Change, Row
+from leadctl.operations.keys.recrypt import Row
 
 _BATCH = 5000
 """Rows."""
@@ -22,7 +22,8 @@ class Batches:
     def __init__(self, connection: Connection, table: EncryptedTable, primary: str) -> None:
         self._connection = connection
         self._table = table
-        self._key = sql.SQL(", ").join(sql.Identifier(column) for column in table.key)
+        self._keys = [sql.Identifier("t", column) for column in table.key]
+        self._version = sql.Identifier("t", "xmin")
         self._columns = [sql.Identifier(column) for column in table.contexts]
         self._due = sql.SQL(" OR ").join(
             sql.SQL("{} NOT LIKE {}").format(column, f"{VERSION}.{primary}.%")
@@ -39,27 +40,27 @@ class Batches:
 
     def read(self, after: Row | None) -> list[Row]:
         """Return the next rows that are due, in the order of the primary key."""
+        comma = sql.SQL(", ")
         beyond: sql.Composable = sql.SQL("true")
         if after is not None:
-            types = self._table.key.values()
-            values = sql.SQL(", ").join(
-                sql.SQL("{}::{}").format(str(value), sql.SQL(kind))
-                for value, kind in zip(after, types, strict=False)
-            )
-            beyond = sql.SQL("({}) > ({})").format(self._key, values)
-        query = sql.SQL("SELECT {}, {} FROM {} WHERE ({}) AND {} ORDER BY {} LIMIT {}").format(
-            self._key,
-            sql.SQL(", ").join(self._columns),
+            values = [
+                sql.SQL("{}::{}").format(value, sql.SQL(kind))
+                for value, kind in zip(after, self._table.key.values(), strict=False)
+            ]
+            beyond = sql.SQL("({}) > ({})").format(comma.join(self._keys), comma.join(values))
+        read = [sql.SQL("{}::text").format(name) for name in (*self._keys, self._version)]
+        query = sql.SQL("SELECT {} FROM {} AS t WHERE ({}) AND {} ORDER BY {} LIMIT {}").format(
+            comma.join([*read, *self._columns]),
             self._table.identifier,
             self._due,
             beyond,
-            self._key,
+            comma.join(self._keys),
             _BATCH,
         )
         return self._connection.execute(query).fetchall()
 
-    def replace(self, changes: Sequence[Change]) -> int:
-        """Write new values where the old ones are still there; return how many rows it were.
+    def replace(self, changes: Sequence[Row]) -> int:
+        """Write new values where the rows are as they were read; return how many it were.
 
         Where a row is locked by others the batch is split: what is free is written, the rest is
         left for the next pass.
@@ -67,7 +68,8 @@ class Batches:
         if not changes:
             return 0
         try:
-            return self._connection.execute(self._update(), self._arrays(changes)).rowcount
+            arrays = [_array(column) for column in zip(*changes, strict=True)]
+            return self._connection.execute(self._update(), arrays).rowcount
         except psycopg.errors.LockNotAvailable:
             if len(changes) == 1:
                 return 0
@@ -75,42 +77,36 @@ class Batches:
             return self.replace(changes[:middle]) + self.replace(changes[middle:])
 
     def _update(self) -> sql.Composed:
-        """Compose the compare-and-set of a batch: arrays in, one statement, one transaction."""
-        keys = list(self._table.key.items())
-        width = len(self._columns)
-        # Binary: as text, writing the arrays takes longer than encrypting their values.
-        arrays = [sql.SQL("%b::{}[]").format(sql.SQL(kind)) for _, kind in keys]
-        arrays += [sql.SQL("%b::text[]").format()] * (2 * width)
-        names = [sql.Identifier(f"k{i}") for i in range(len(keys))]
-        names += [sql.Identifier(f"o{i}") for i in range(width)]
-        names += [sql.Identifier(f"n{i}") for i in range(width)]
-        sets = [
-            sql.SQL("{} = v.{}").format(column, sql.Identifier(f"n{i}"))
-            for i, column in enumerate(self._columns)
-        ]
-        same = [
-            sql.SQL("t.{} = v.{}").format(sql.Identifier(column), sql.Identifier(f"k{i}"))
-            for i, (column, _) in enumerate(keys)
-        ]
-        same += [
-            sql.SQL("t.{} IS NOT DISTINCT FROM v.{}").format(column, sql.Identifier(f"o{i}"))
-            for i, column in enumerate(self._columns)
-        ]
+        """Compose the compare-and-set of a batch: arrays in, one statement, one transaction.
+
+        A row that anybody has written since has another xmin, whatever its values are:
+        https://www.postgresql.org/docs/current/ddl-system-columns.html
+        """
+        types = [*map(sql.SQL, self._table.key.values()), sql.SQL("xid")]
+        types += [sql.SQL("text")] * len(self._columns)
+        names = [*self._keys, self._version, *self._columns]
+        given = [sql.Identifier("v", f"v{i}") for i in range(len(names))]
+        same = len(self._keys) + 1
+        equal = [sql.SQL("{} = {}").format(*pair) for pair in zip(names, given, strict=True)]
         comma = sql.SQL(", ")
         return sql.SQL("UPDATE {} AS t SET {} FROM unnest({}) AS v ({}) WHERE {}").format(
             self._table.identifier,
-            comma.join(sets),
-            comma.join(arrays),
-            comma.join(names),
-            sql.SQL(" AND ").join(same),
+            comma.join(equal[same:]),
+            comma.join(sql.SQL("%s::{}[]").format(each) for each in types),
+            comma.join(sql.Identifier(f"v{i}") for i in range(len(names))),
+            sql.SQL(" AND ").join(equal[:same]),
         )
 
-    def _arrays(self, changes: Sequence[Change]) -> list[list[str | None]]:
-        columns: list[list[str | None]] = []
-        for index in range(len(self._table.key)):
-            columns.append([str(change.key[index]) for change in changes])
-        for index in range(len(self._columns)):
-            columns.append([change.old[index] for change in changes])
-        for index in range(len(self._columns)):
-            columns.append([change.new[index] for change in changes])
-        return columns
+
+def _array(values: Iterable[str | None]) -> str:
+    """Write an array as PostgreSQL reads one.
+
+    psycopg's own way takes longer than encrypting the values:
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+    """
+    items = ["NULL" if value is None else f'"{_escaped(value)}"' for value in values]
+    return "{" + ",".join(items) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -2,24 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import DecryptionFailed, LeadctlError, NotEncrypted
 from leadctl.operations.keys.kinds import EncryptedTable
 
-Row = Sequence[Any]
-"""The columns of the primary key, then the encrypted columns."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row's key, the values that it was read with, and those that it gets."""
-
-    key: tuple[Any, ...]
-    old: tuple[str | None, ...]
-    new: tuple[str | None, ...]
+Row = tuple[str | None, ...]
+"""The columns of the primary key and xmin as texts, then the encrypted columns."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +33,26 @@ class Recrypt:
 
     def rows(
         self, table: EncryptedTable, rows: Sequence[Row], unreadable: list[UnreadableValue]
-    ) -> list[Change]:
-        """Return what is to be changed in some rows; add to `unreadable` what cannot be read."""
-        changes = []
-        width = len(table.key)
+    ) -> list[Row]:
+        """Return the rows to be changed, with new values; add to `unreadable` what has none."""
+        changed = []
+        same = len(table.key) + 1
+        columns = list(enumerate(table.contexts, same))
         for row in rows:
-            key, old = tuple(row[:width]), tuple(row[width:])
-            new = tuple(
-                self._value(table, column, key, value, unreadable)
-                for column, value in zip(table.contexts, old, strict=True)
-            )
-            if new != old:
-                changes.append(Change(key, old, new))
-        return changes
+            new = tuple([self._value(table, column, row, i, unreadable) for i, column in columns])
+            if new != row[same:]:
+                changed.append(row[:same] + new)
+        return changed
 
     def _value(
         self,
         table: EncryptedTable,
         column: str,
-        key: tuple[Any, ...],
-        value: str | None,
+        row: Row,
+        index: int,
         unreadable: list[UnreadableValue],
     ) -> str | None:
+        value = row[index]
         if value is None or value.startswith(self._done):
             return value
         context = table.contexts[column]
@@ -72,8 +60,8 @@ class Recrypt:
             return self._encrypt(self._read(value, context), context)
         except LeadctlError as error:
             if not isinstance(error, NotEncrypted):
-                shown = ", ".join(map(str, key))
-                unreadable.append(UnreadableValue(table.name, column, shown, error.code))
+                key = ", ".join(map(str, row[: len(table.key)]))
+                unreadable.append(UnreadableValue(table.name, column, key, error.code))
             return value
 
     def _read(self, value: str, context: str) -> str:

@@ -1,13 +1,12 @@
 """Rotation: every value re-encrypted under the primary key, beside a running application.
 
-A table is passed over in batches by primary key.  A row is written only if its values are still
-the ones that were read (compare-and-set), so nothing that an application writes meanwhile is lost;
-what it writes under an old key is found by the next pass.  A value that is done is not due any
+A table is passed over in batches by primary key.  A row is written only if it is still the version
+that was read (compare-and-set), so nothing that an application writes meanwhile is lost; what it
+writes under an old key is found by the next pass.  A value that is done is not due any
 more, so a run that was killed is continued by running it again.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
@@ -18,14 +17,13 @@ from leadctl.db.lock import schema_lock
 from leadctl.db.target import Target
 from leadctl.operations.keys.batches import Batches
 from leadctl.operations.keys.columns import encrypted_tables, require_key
-from leadctl.operations.keys.kinds import EncryptedTable
-from leadctl.operations.keys.recrypt import Change, Recrypt, Row, UnreadableValue
+from leadctl.operations.keys.recrypt import UnreadableValue
 from leadctl.operations.keys.status import KeysStatus, keys_status
+from leadctl.operations.keys.workers import EXAMPLES, Done, Job, passes
 from leadctl.operations.progress import Progress
 
 _PASSES = 5
 """How often values are gone after that an application wrote under an old key meanwhile."""
-_EXAMPLES = 10
 
 Narrate = Callable[[str], None]
 
@@ -61,15 +59,15 @@ def rotate(
     """Re-encrypt every value that is not under the primary key.
 
     Plaintext is left as it is unless `encrypt_plaintext`.  `lock_wait` is in seconds.  Raises
-    MissingKey before anything is written, NoPrimaryKey, and LockHeld.
+    MissingKey before anything is written, NoPrimaryKey, LockHeld, and RotationFailed.
     """
     primary = keyring.primary.fingerprint
-    recrypt = Recrypt(keyring, plaintext=encrypt_plaintext)
     with connect(target, "keys rotate") as connection:
         tables = encrypted_tables(connection, app, target.schema)
         for table in tables:
             require_key(table)
-        due = {table: Batches(connection, table, primary).count() for table in tables}
+    jobs = [Job(target, table, keyring, encrypt_plaintext) for table in tables]
+    due = {job: _due(job) for job in jobs}
     if dry_run:
         status = keys_status(target, app, keyring)
         return RotateResult(app.name, primary, True, sum(due.values()), 0, (), status)
@@ -79,52 +77,34 @@ def rotate(
         schema_lock(target, "keys rotate", lock_wait, narrate),
         journaled(target, "keys rotate", app.name) as entry,
     ):
-        for table in (table for table in tables if due[table]):
-            narrate(f"{table.name}: {due[table]:,} rows to look at")
-            done, left = _rotate_table(target, table, recrypt, primary, due[table], progress)
+        for job in (job for job in jobs if due[job]):
+            narrate(f"{job.table.name}: {due[job]:,} rows to look at")
+            done, last = _rotate_table(job, due[job], progress)
             rows += done
-            unreadable += len(left)
-            examples += left[: _EXAMPLES - len(examples)]
+            unreadable += sum(batch.unreadable for batch in last)
+            examples += [example for batch in last for example in batch.examples]
         entry.note(rows=rows, unreadable=unreadable, primary=primary)
     status = keys_status(target, app, keyring)
-    return RotateResult(app.name, primary, False, rows, unreadable, tuple(examples), status)
+    return RotateResult(
+        app.name, primary, False, rows, unreadable, tuple(examples[:EXAMPLES]), status
+    )
 
 
-def _rotate_table(
-    target: Target,
-    table: EncryptedTable,
-    recrypt: Recrypt,
-    primary: str,
-    due: int,
-    progress: Progress,
-) -> tuple[int, list[UnreadableValue]]:
-    """Pass over a table until a pass finds nothing to do; return rows done, and what is left.
-
-    While a batch is written, the next one is read and re-encrypted.
-    """
+def _rotate_table(job: Job, due: int, progress: Progress) -> tuple[int, list[Done]]:
+    """Pass over a table until a pass finds nothing to do; return rows done, and the last pass."""
     done = 0
-    unreadable: list[UnreadableValue] = []
-    with (
-        connect(target, "keys rotate") as reading,
-        connect(target, "keys rotate") as writing,
-        ThreadPoolExecutor(1) as ahead,
-    ):
-        reader, writer = Batches(reading, table, primary), Batches(writing, table, primary)
-
-        def prepare(after: Row | None) -> tuple[Row | None, list[Change]]:
-            rows = reader.read(after)
-            return rows[-1] if rows else None, recrypt.rows(table, rows, unreadable)
-
+    with passes(job, due) as batches:
         for _ in range(_PASSES):
-            changed = 0
-            unreadable.clear()
-            last, changes = prepare(None)
-            while last is not None:
-                upcoming = ahead.submit(prepare, last)
-                changed += len(changes)
-                done += writer.replace(changes)
+            last = []
+            for batch in batches():
+                last.append(batch)
+                done += batch.written
                 progress(min(done, due), due, "rows")
-                last, changes = upcoming.result()
-            if not changed:
+            if not any(batch.due for batch in last) or not _due(job):
                 break
-    return done, unreadable
+    return done, last
+
+
+def _due(job: Job) -> int:
+    with connect(job.target, "keys rotate") as connection:
+        return Batches(connection, job.table, job.keyring.primary.fingerprint).count()

@@ -9,7 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from psycopg import sql
+
 from leadctl.db.binaries import dump_programs
+from leadctl.db.connect import Connection
 from leadctl.errors import RestoreFailed
 from leadctl.operations.backup.manifest import ARCHIVE
 
@@ -31,6 +34,16 @@ class TableRows:
     table: str
     columns: str
     chunks: Iterator[bytes]
+
+    def copy_into(self, connection: Connection, table: sql.Composable) -> int:
+        """Copy the rows into a table that has the columns; return how many they are."""
+        # The columns are as pg_dump quoted them.
+        query = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(self.columns))
+        with connection.cursor() as cursor:
+            with cursor.copy(query) as copy:
+                for chunk in self.chunks:
+                    copy.write(chunk)
+            return cursor.rowcount
 
 
 def rows_of(source: "Source", tables: Sequence[str]) -> Iterator[TableRows]:

@@ -163,13 +163,7 @@ def _copy_records(source: Source, target: Target) -> None:
         return
     with connect(target, "restore") as connection:
         for rows in rows_of(source, found):
-            # Both are as pg_dump quoted them.
-            query = sql.SQL("COPY {} ({}) FROM STDIN").format(
-                sql.SQL(rows.table), sql.SQL(rows.columns)
-            )
-            with connection.cursor().copy(query) as copy:
-                for chunk in rows.chunks:
-                    copy.write(chunk)
+            rows.copy_into(connection, sql.SQL(rows.table))
 
 
 def _program(source: Source, target: Target, *, owners: bool) -> PgRestore:

@@ -1,5 +1,6 @@
 """Restoring a backup into a new database, which takes the place of the old one when it is good."""
 
+import shutil
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from leadctl.errors import (
     InsufficientPrivilege,
     MissingExtension,
     MissingRole,
+    NoSpace,
     OlderServer,
     RestoreFailed,
     UnknownDatabase,
@@ -65,6 +67,8 @@ class RestorePlan:
     missing_roles: tuple[str, ...]
     missing_privilege: str | None
     """What this role may not do and must."""
+    free_bytes: int | None
+    """On the disk of the server; None where the server is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
         missing_extensions=_missing(connection, "missing_extensions", origin.extensions),
         missing_roles=_missing(connection, "missing_roles", origin.roles),
         missing_privilege=_missing_privilege(connection, target.database),
+        free_bytes=_free_bytes(connection),
     )
 
 
@@ -194,7 +199,7 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
     """Raise for what would stop the restore later: before anything is made.
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
-    MissingRole, InsufficientPrivilege.
+    MissingRole, InsufficientPrivilege, NoSpace.
     """
     source.check()
     if found.made_on is not None and found.made_on > found.server:
@@ -202,6 +207,12 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
             f"{found.backup} is of PostgreSQL {found.made_on}, and this server is "
             f"PostgreSQL {found.server}: what is newer cannot be loaded into what is older.",
             hint=f"Restore on a server of PostgreSQL {found.made_on} or newer, with --url.",
+        )
+    if found.free_bytes is not None and found.free_bytes < found.bytes:
+        raise NoSpace(
+            f"The restored database takes about {_mebibytes(found.bytes)}, and the disk of the "
+            f"server has {_mebibytes(found.free_bytes)} left.",
+            hint="Drop what earlier restores kept, or restore on another server with --url.",
         )
     if found.missing_privilege:
         raise InsufficientPrivilege(
@@ -273,6 +284,21 @@ def _missing_privilege(connection: Connection, database: str) -> str | None:
     if not may_create:
         return "may not create databases"
     return None if may_rename else f"does not own {database}"
+
+
+def _free_bytes(connection: Connection) -> int | None:
+    """Return what the server's disk has left, where its folder is on this machine."""
+    if not connection.info.host.startswith("/"):  # a socket is of this machine
+        return None
+    row = connection.execute(_sql(connection, "data_directory")).fetchone()
+    try:
+        return shutil.disk_usage(row[0]).free if row else None
+    except OSError:  # not there, or not for us to see
+        return None
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB"
 
 
 def _missing(connection: Connection, query: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ SELECT r.rolsuper OR r.rolcreatedb,
               FROM pg_database d WHERE d.datname = %(name)s), true)
 FROM pg_roles r WHERE r.rolname = current_user
 
+-- name: data_directory
+-- what: Where are the server's files? No row for a role that may not know.
+-- versions: 15-
+SELECT setting FROM pg_settings WHERE name = 'data_directory'
+
 -- name: kept
 -- what: Which databases did earlier restores of this one replace and keep?
 -- versions: 15-
@@ -73,6 +78,14 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = coalesce(to_regclass(%(name)s), to_regclass(quote_ident(%(name)s)))
   AND c.relkind = 'r'
+
+-- name: references
+-- what: Which of these tables refers to which other one of them?
+-- versions: 15-
+WITH wanted AS (SELECT name, to_regclass(name) AS oid FROM unnest(%(names)s::text[]) AS name)
+SELECT child.name, parent.name FROM pg_constraint k
+JOIN wanted child ON child.oid = k.conrelid JOIN wanted parent ON parent.oid = k.confrelid
+WHERE k.contype = 'f' AND child.oid <> parent.oid
 
 -- name: primary_key
 -- what: Which columns are the primary key of a table, in its order?

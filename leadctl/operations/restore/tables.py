@@ -160,13 +160,9 @@ def _stage(
                 f"{table.name} lacks a column of the backup: {error.diag.message_primary}.",
                 hint="Restore the backup beside it with --into, and copy what is needed.",
             ) from None
-        copy_in = sql.SQL("COPY {} ({}) FROM STDIN").format(table.staging, columns)
-        with connection.cursor() as cursor:
-            with cursor.copy(copy_in) as copy:
-                for chunk in rows.chunks:
-                    copy.write(chunk)
-            cursor.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.staging))
-            found[table.name] = [column.name for column in cursor.description or ()]
+        rows.copy_into(connection, table.staging)
+        staged = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.staging))
+        found[table.name] = [column.name for column in staged.description or ()]
     return found
 
 

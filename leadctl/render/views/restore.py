@@ -1,6 +1,7 @@
 """Views of a restore: what it would do, and what it did."""
 
 from leadctl.operations.restore.restore import RestorePlan, RestoreResult
+from leadctl.operations.restore.scratch_schema import ScratchTables
 from leadctl.operations.restore.tables import RestoredTables
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
 from leadctl.render.text import size
@@ -18,6 +19,7 @@ def plan(result: RestorePlan) -> list[Block]:
         ("Of", f"{result.source_database or 'unknown'}, {result.revision or 'no revision'}"),
         ("Rows", "unknown until it is loaded" if result.rows is None else result.rows),
         ("Takes about", size(result.bytes)),
+        ("Free", "not known here" if result.free_bytes is None else size(result.free_bytes)),
         ("Made on", f"PostgreSQL {result.made_on or 'unknown'}; here is {result.server}"),
         ("Database", result.database),
         ("It is", what),
@@ -55,7 +57,20 @@ def restored(result: RestoreResult) -> list[Block]:
     return blocks
 
 
-def tables(result: RestoredTables) -> list[Block]:
+def beside(result: ScratchTables) -> list[Block]:
+    """Where the rows are, and the lines that copy them over."""
+    columns: list[Column | str] = ["Table", "Its rows are in", Column("Rows", numbers=True)]
+    grid = Grid(columns, [(t.table, t.scratch, t.rows) for t in result.tables])
+    if result.dry_run:
+        return [grid, Line("Nothing was changed.", "warn")]
+    return [
+        grid,
+        Line("The live tables are as they were. What is gone from them comes back by:", "good"),
+        *(Line(line) for line in result.lines),
+    ]
+
+
+def merged(result: RestoredTables) -> list[Block]:
     """How many rows came back to each table."""
     columns: list[Column | str] = [
         "Table",

@@ -1,0 +1,214 @@
+"""The rows of single tables in a schema of their own, with the lines that copy them over.
+
+Nothing that is there is touched: the rows can be looked at, compared and copied by whoever knows
+which of them are wanted.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from graphlib import CycleError, TopologicalSorter
+
+import psycopg
+from psycopg import sql
+
+from leadctl.db.binaries import dump_programs
+from leadctl.db.connect import Connection, connect
+from leadctl.db.queries import beside
+from leadctl.db.target import Target
+from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.operations.backup.manifest import SCHEMA, TableFacts
+from leadctl.operations.migrate.sql.tokens import split
+from leadctl.operations.restore.extract import TableRows, rows_of
+from leadctl.operations.restore.load import Source
+from leadctl.operations.restore.source import Narrate
+
+_QUERIES = beside(__file__, "restore.sql")
+
+
+@dataclass(frozen=True)
+class ScratchTable:
+    """A table of the backup, quoted, and where its rows are now."""
+
+    table: str
+    scratch: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class ScratchTables:
+    """What is in the scratch schema; in a dry run, what would be."""
+
+    backup: str
+    database: str
+    dry_run: bool
+    schema: str
+    tables: tuple[ScratchTable, ...]
+    lines: tuple[str, ...]
+    """SQL that copies what is gone from the live tables, and drops the scratch schema."""
+
+
+def restore_beside(
+    target: Target, source: Source, names: Sequence[str], *, dry_run: bool, narrate: Narrate
+) -> ScratchTables:
+    """Load tables of a backup into a new schema of the target's database, in one transaction.
+
+    They have their columns and checks, but no keys, indexes and triggers.  A dry run changes
+    nothing.  Raises TableNotInBackup, SchemaExists, RestoreFailed, BackupDamaged, InvalidIdentity,
+    and what connecting raises.
+    """
+    schema = f"restored_{source.backup.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
+    with source.held(), connect(target, "restore") as connection:
+        source.check()
+        if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
+            raise SchemaExists(
+                f"The schema {schema} of {target.database} is there already, from before.",
+                hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
+            )
+        facts = _facts(connection, source, target.schema, names)
+        tables = {table.name: _placed(connection, table, schema) for table in facts}
+        columns: dict[str, str] = {}
+        if not dry_run:
+            narrate("Reading the rows from the backup.")
+            with connection.transaction():
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+                for table in tables.values():
+                    _create(connection, source, table)
+                for rows in rows_of(source, list(tables)):
+                    _load(connection, tables[rows.table], rows)
+                    columns[rows.table] = rows.columns
+        lines = [
+            _copying(connection, tables[name], columns[name])
+            for name in _referenced_first(connection, list(tables))
+            if name in columns
+        ]
+    return ScratchTables(
+        backup=source.backup.id,
+        database=target.database,
+        dry_run=dry_run,
+        schema=schema,
+        tables=tuple(tables.values()),
+        lines=(*lines, f"DROP SCHEMA {schema} CASCADE;") if lines else (),
+    )
+
+
+def _facts(
+    connection: Connection, source: Source, schema: str, names: Sequence[str]
+) -> list[TableFacts]:
+    """Return the tables that are named; those that hold the rows of a partitioned one."""
+    in_backup = {table.name: table for table in source.backup.manifest.tables}
+    found: dict[str, TableFacts] = {}
+    for name in names:
+        live = connection.execute(_sql(connection, "leaves"), {"name": name}).fetchall()
+        # What is not there any more is named as it was.
+        asked = [leaf for (leaf,) in live] or [name, f"{schema}.{name}"]
+        tables = [in_backup[each] for each in asked if each in in_backup]
+        if not tables:
+            raise TableNotInBackup(
+                f"There is no table {name} in the backup {source.backup.id}.",
+                hint="leadctl backup show lists the tables.",
+            )
+        found |= {table.name: table for table in tables}
+    return list(found.values())
+
+
+def _placed(connection: Connection, table: TableFacts, schema: str) -> ScratchTable:
+    _, bare = _parts(connection, table.name)
+    scratch = sql.Identifier(schema, bare).as_string(connection)
+    return ScratchTable(table.name, scratch, table.rows)
+
+
+def _create(connection: Connection, source: Source, table: ScratchTable) -> None:
+    """Make a table as the backup has it, under its other name."""
+    script = _definition(connection, source, table.table)
+    begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
+    for statement in split(script):
+        if found := begin.search(statement):
+            query = f"CREATE TABLE {table.scratch} {statement[found.end() :]}"
+            break
+    else:
+        raise RestoreFailed(f"The backup {source.backup.id} does not say what {table.table} is.")
+    hint = "Restore the backup beside the database with --into, and copy what is needed."
+    if re.search(r"^\)\s*INHERITS \(", query, re.MULTILINE):
+        raise RestoreFailed(f"{table.table} inherits from another table.", hint=hint)
+    try:
+        connection.execute(sql.SQL(query))
+    except (
+        psycopg.errors.UndefinedObject,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.InvalidSchemaName,
+    ) as error:
+        raise RestoreFailed(
+            f"{table.table} needs what {connection.info.dbname} does not have: "
+            f"{error.diag.message_primary}.",
+            hint=hint,
+        ) from None
+
+
+def _definition(connection: Connection, source: Source, table: str) -> str:
+    """Return the script that makes a table, as pg_restore writes it."""
+    schema, bare = _parts(connection, table)
+    major = source.backup.client_major
+    program = dump_programs(major, major).path("pg_restore")
+    wanted = [f"--schema={schema}", f"--table={bare}", "--section=pre-data"]
+    with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as script:
+        source.unpack(SCHEMA, archive)
+        archive.seek(0)
+        done = subprocess.run(
+            [program, "--no-owner", "--no-privileges", "--file=-", *wanted],
+            stdin=archive,
+            stdout=script,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode != 0:
+            first = done.stderr.decode(errors="replace").partition("\n")[0]
+            raise RestoreFailed(f"pg_restore cannot read the backup: {first}")
+        script.seek(0)
+        return script.read().decode()
+
+
+def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
+    found = rows.copy_into(connection, sql.SQL(table.scratch))
+    if found != table.rows:
+        raise RestoreFailed(
+            f"{table.table} has {found:,} rows in the backup, and its manifest says "
+            f"{table.rows:,}.",
+            hint="Try: leadctl backup verify ID --restore",
+        )
+
+
+def _copying(connection: Connection, table: ScratchTable, columns: str) -> str:
+    # All are as pg_dump or the server quoted them.
+    query = sql.SQL(
+        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
+        " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
+    ).format(sql.SQL(table.table), sql.SQL(table.scratch), columns=sql.SQL(columns))
+    return query.as_string(connection)
+
+
+def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Return tables in the order in which rows can be inserted; as they are where there is none."""
+    needs: dict[str, set[str]] = {name: set() for name in tables}
+    found = connection.execute(_sql(connection, "references"), {"names": list(tables)})
+    for name, needed in found:
+        needs[name].add(needed)
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError:
+        return list(tables)
+
+
+def _parts(connection: Connection, table: str) -> tuple[str, str]:
+    """Return a quoted name's schema and table, without quotes."""
+    row = connection.execute("SELECT parse_ident(%s)", (table,)).fetchone()
+    assert row is not None
+    schema, name = row[0]
+    return schema, name
+
+
+def _sql(connection: Connection, name: str) -> str:
+    return _QUERIES.get(name, connection.info.server_version)
