@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from psycopg import sql
 from typer.testing import CliRunner
@@ -30,6 +31,12 @@ PROJECTS = Path(__file__).parent / "projects"
 _OURS = ("DATABASE_", "DIRECT_URL", "ENCRYPTION_", "LEADCTL_", "PG", "BACKUP_")
 
 _running: list[RunningServer] = []
+
+# No test depends on a time that was measured: a busy machine makes examples slowly.
+hypothesis.settings.register_profile(
+    "leadctl", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("leadctl")
 
 
 def pytest_configure(config: pytest.Config) -> None:
