@@ -94,18 +94,25 @@ class RootGroup(LeadctlGroup):
                 signal.signal(signal.SIGTERM, previous)
 
     def _run(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
+        # Around the reporting of errors, too: a signal may come while one is written.
+        try:
+            return self._reporting(arguments, console, extra)
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted.\n")
+            return ExitCode.INTERRUPTED
+        except Terminated:
+            sys.stderr.write("Terminated.\n")
+            return ExitCode.TERMINATED
+
+    def _reporting(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
         try:
             code = super().main(args=arguments, standalone_mode=False, **extra)
             sys.stdout.flush()
             if code == ExitCode.INTERRUPTED:  # Typer has caught the KeyboardInterrupt
                 raise KeyboardInterrupt
             return code if isinstance(code, int) else ExitCode.DONE
-        except (KeyboardInterrupt, typer.Abort):
-            sys.stderr.write("Interrupted.\n")
-            return ExitCode.INTERRUPTED
-        except Terminated:
-            sys.stderr.write("Terminated.\n")
-            return ExitCode.TERMINATED
+        except typer.Abort:
+            raise KeyboardInterrupt from None
         except BrokenPipeError:
             # The reader has gone, as `head` does; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
