@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from leadctl.cli.console import Console
+from leadctl.cli.group import Terminated
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server
 from tests.processes import environment, run
@@ -161,3 +163,12 @@ def test_log_lines_carry_a_time(server: Server, database: str) -> None:
     assert all(line[:2] == "20" and line[19] == "Z" for line in done.stderr.splitlines())
     quiet = run("migrate", "-q", env={"DATABASE_URL": server.url(database)})
     assert quiet.stderr == ""
+
+
+def test_sigterm_while_an_error_is_written(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def error(*_: object) -> None:
+        raise Terminated  # as the handler of the signal does
+
+    monkeypatch.setattr(Console, "error", error)
+    outcome = cli("stats", "--app", "nothing")
+    assert (outcome.code, outcome.err) == (143, "Terminated.\n")
