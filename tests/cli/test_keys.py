@@ -125,6 +125,38 @@ def test_plaintext_legacy_and_malformed_values(leadconnector: Prepared, cli: Cli
     assert cli("keys", "status", url=leadconnector.url, env=env).code == 0
 
 
+def test_what_node_wrote_is_no_plaintext(leadconnector: Prepared, cli: Cli) -> None:
+    """Without its key it is left, not encrypted once more."""
+    leadconnector.query("UPDATE users SET access_token = %s", NODE_VALUE)
+    command = ("keys", "rotate", "--encrypt-plaintext", "-o", "json")
+    rotated = cli(*command, url=leadconnector.url)
+    assert rotated.code == 1
+    examples = rotated.json["examples"]
+    assert [example["reason"] for example in examples] == ["unknown_key"]
+    assert leadconnector.query("SELECT access_token FROM users") == [(NODE_VALUE,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("overlay(access_token PLACING 'g' FROM 8)", "malformed"),  # the fingerprint
+        ("overlay(access_token PLACING '.' FROM 30)", "malformed"),  # the nonce
+        ("overlay(access_token PLACING '.' FROM 50)", "malformed"),
+        ("overlay(access_token PLACING '/' FROM 50)", "malformed"),
+        ("access_token || '.'", "malformed"),
+        ("left(access_token, 59)", "malformed"),
+        ("overlay(access_token PLACING '0000000000000000' FROM 5)", "unknown"),
+        ("' ' || access_token", "plaintext"),
+        ("''", "plaintext"),
+    ],
+)
+def test_what_a_value_counts_as(leadconnector: Prepared, cli: Cli, change: str, kind: str) -> None:
+    leadconnector.query(f"UPDATE users SET access_token = {change}")
+    columns = cli("keys", "status", "-o", "json", url=leadconnector.url).json["columns"]
+    (column,) = [c for c in columns if (c["table"], c["column"]) == ("users", "access_token")]
+    assert {k: column[k] for k in ("malformed", "unknown", "plaintext") if column[k]} == {kind: 1}
+
+
 def test_a_row_is_written_only_if_it_is_what_was_read(leadconnector: Prepared) -> None:
     from leadctl.db.connect import connect
     from leadctl.operations.keys.batches import Batches

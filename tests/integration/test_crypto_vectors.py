@@ -4,7 +4,7 @@ import pytest
 
 from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.crypto.cipher import seal, unseal
-from leadctl.errors import DecryptionFailed, NotEncrypted
+from leadctl.errors import DecryptionFailed, UnknownKey
 
 # Test cases 13 to 18 (256-bit keys) of "The Galois/Counter Mode of Operation", the submission to
 # NIST that SP 800-38D standardises: key, nonce, text, associated data, ciphertext, tag.
@@ -95,7 +95,7 @@ def test_what_node_wrote(value: str) -> None:
     ours = Key.from_hex("ours", "ab" * 32)
     node = Key.from_hex("node", NODE_KEY, legacy=True)
     assert decrypt(value, Keyring([ours, node]), "any.context") == NODE_VALUES[value]
-    with pytest.raises(NotEncrypted):  # a key that is not entered as legacy does not count
+    with pytest.raises(UnknownKey):  # a key that is not entered as legacy does not count
         decrypt(value, Keyring([Key.from_hex("node", NODE_KEY)]), "any.context")
     wrong = Key.from_hex("node", "cd" * 32, legacy=True)
     with pytest.raises(DecryptionFailed):

@@ -15,6 +15,12 @@ _BATCH = 5000
 _LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
 
+# Commits that a crash of the server takes back leave values under their old key, for the next run;
+# the journal's entry, which comes after them, is waited for, and they with it.
+_SETTINGS = (
+    "SELECT set_config('lock_timeout', %s, false), set_config('synchronous_commit', 'off', false)"
+)
+
 
 class Batches:
     """The rows of one table that have a value under another key than the primary one."""
@@ -29,7 +35,7 @@ class Batches:
             sql.SQL("{} NOT LIKE {}").format(column, f"{VERSION}.{primary}.%")
             for column in self._columns
         )
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+        connection.execute(_SETTINGS, (_LOCK_TIMEOUT,))
 
     def count(self) -> int:
         """Return how many rows are due; plaintext and unreadable values count, too."""
@@ -104,9 +110,11 @@ def _array(values: Iterable[str | None]) -> str:
     psycopg's own way takes longer than encrypting the values:
     https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
     """
-    items = ["NULL" if value is None else f'"{_escaped(value)}"' for value in values]
+    items = ["NULL" if value is None else _quoted(value) for value in values]
     return "{" + ",".join(items) + "}"
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(value: str) -> str:
+    if '"' in value or "\\" in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leadctl.crypto import Key, Keyring, decrypt, encrypt
-from leadctl.crypto.cipher import VERSION
-from leadctl.errors import DecryptionFailed, LeadctlError, NotEncrypted
+from leadctl.crypto import Key, Keyring, decrypt
+from leadctl.crypto.cipher import VERSION, encrypt_and_verify
+from leadctl.errors import LeadctlError, NotEncrypted
 from leadctl.operations.keys.kinds import EncryptedTable
 
 Row = tuple[str | None, ...]
@@ -37,44 +37,27 @@ class Recrypt:
         """Return the rows to be changed, with new values; add to `unreadable` what has none."""
         changed = []
         same = len(table.key) + 1
-        columns = list(enumerate(table.contexts, same))
+        columns = [(i, *column) for i, column in enumerate(table.contexts.items(), same)]
         for row in rows:
-            new = tuple([self._value(table, column, row, i, unreadable) for i, column in columns])
-            if new != row[same:]:
-                changed.append(row[:same] + new)
+            new = []
+            for i, column, context in columns:
+                value = row[i]
+                if value is not None and not value.startswith(self._done):
+                    try:
+                        value = self._value(value, context)
+                    except LeadctlError as error:
+                        key = ", ".join(map(str, row[: same - 1]))
+                        unreadable.append(UnreadableValue(table.name, column, key, error.code))
+                new.append(value)
+            if (*new,) != row[same:]:
+                changed.append((*row[:same], *new))
         return changed
 
-    def _value(
-        self,
-        table: EncryptedTable,
-        column: str,
-        row: Row,
-        index: int,
-        unreadable: list[UnreadableValue],
-    ) -> str | None:
-        value = row[index]
-        if value is None or value.startswith(self._done):
-            return value
-        context = table.contexts[column]
+    def _value(self, value: str, context: str) -> str:
         try:
-            return self._encrypt(self._read(value, context), context)
-        except LeadctlError as error:
-            if not isinstance(error, NotEncrypted):
-                key = ", ".join(map(str, row[: len(table.key)]))
-                unreadable.append(UnreadableValue(table.name, column, key, error.code))
-            return value
-
-    def _read(self, value: str, context: str) -> str:
-        try:
-            return decrypt(value, self._keyring, context)
+            text = decrypt(value, self._keyring, context)
         except NotEncrypted:
             if not self._plaintext:
-                raise
-            return value
-
-    def _encrypt(self, text: str, context: str) -> str:
-        """Encrypt, and make sure that what will be stored reads as what it was."""
-        value = encrypt(text, self._primary, context)
-        if decrypt(value, self._keyring, context) != text:
-            raise DecryptionFailed("A value does not read back as what was encrypted.")
-        return value
+                return value
+            text = value
+        return encrypt_and_verify(text, self._primary, context)
