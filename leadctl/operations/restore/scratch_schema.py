@@ -5,9 +5,8 @@ which of them are wanted.
 """
 
 import re
-import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from graphlib import CycleError, TopologicalSorter
@@ -20,11 +19,12 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.operations.backup.archive import feeding
 from leadctl.operations.backup.manifest import SCHEMA, TableFacts
 from leadctl.operations.migrate.sql.tokens import split
 from leadctl.operations.restore.extract import TableRows, rows_of
 from leadctl.operations.restore.load import Source
-from leadctl.operations.restore.source import Narrate
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "restore.sql")
 
@@ -75,8 +75,8 @@ def restore_beside(
             narrate("Reading the rows from the backup.")
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-                for table in tables.values():
-                    _create(connection, source, table)
+                for table, definition in _definitions(connection, source, tables.values()):
+                    _create(connection, table, definition)
                 for rows in rows_of(source, list(tables)):
                     _load(connection, tables[rows.table], rows)
                     columns[rows.table] = rows.columns
@@ -121,16 +121,9 @@ def _placed(connection: Connection, table: TableFacts, schema: str) -> ScratchTa
     return ScratchTable(table.name, scratch, table.rows)
 
 
-def _create(connection: Connection, source: Source, table: ScratchTable) -> None:
+def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
     """Make a table as the backup has it, under its other name."""
-    script = _definition(connection, source, table.table)
-    begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
-    for statement in split(script):
-        if found := begin.search(statement):
-            query = f"CREATE TABLE {table.scratch} {statement[found.end() :]}"
-            break
-    else:
-        raise RestoreFailed(f"The backup {source.backup.id} does not say what {table.table} is.")
+    query = f"CREATE TABLE {table.scratch} {definition}"
     hint = "Restore the backup beside the database with --into, and copy what is needed."
     if re.search(r"^\)\s*INHERITS \(", query, re.MULTILINE):
         raise RestoreFailed(f"{table.table} inherits from another table.", hint=hint)
@@ -148,25 +141,35 @@ def _create(connection: Connection, source: Source, table: ScratchTable) -> None
         ) from None
 
 
-def _definition(connection: Connection, source: Source, table: str) -> str:
-    """Return the script that makes a table, as pg_restore writes it."""
-    schema, bare = _parts(connection, table)
+def _definitions(
+    connection: Connection, source: Source, tables: Collection[ScratchTable]
+) -> Iterator[tuple[ScratchTable, str]]:
+    """Return what follows the tables' names where the backup makes them."""
+    statements = list(split(_script(connection, source, tables)))
+    for table in tables:
+        begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
+        for statement in statements:
+            if found := begin.search(statement):
+                yield table, statement[found.end() :]
+                break
+        else:
+            raise RestoreFailed(
+                f"The backup {source.backup.id} does not say what {table.table} is."
+            )
+
+
+def _script(connection: Connection, source: Source, tables: Collection[ScratchTable]) -> str:
+    """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
+    names = [_parts(connection, table.table) for table in tables]
     major = source.backup.client_major
     program = dump_programs(major, major).path("pg_restore")
-    wanted = [f"--schema={schema}", f"--table={bare}", "--section=pre-data"]
-    with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as script:
-        source.unpack(SCHEMA, archive)
-        archive.seek(0)
-        done = subprocess.run(
-            [program, "--no-owner", "--no-privileges", "--file=-", *wanted],
-            stdin=archive,
-            stdout=script,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-        if done.returncode != 0:
-            first = done.stderr.decode(errors="replace").partition("\n")[0]
-            raise RestoreFailed(f"pg_restore cannot read the backup: {first}")
+    wanted = [f"--schema={schema}" for schema, _ in names] + [
+        f"--table={bare}" for _, bare in names
+    ]
+    options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
+    with tempfile.TemporaryFile() as script:
+        with feeding([program, *options, *wanted], "the backup", script) as archive:
+            source.unpack(SCHEMA, archive)
         script.seek(0)
         return script.read().decode()
 
