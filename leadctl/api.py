@@ -4,13 +4,14 @@ They are the functions that the command line calls, with the same results and th
 nothing is printed and nothing exits.  What a method needs is imported when it is called.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leadctl.apps.registry import App, find_app
 from leadctl.db.target import Target, resolve
+from leadctl.progress import Narrate
 from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from leadctl.operations.seedfiles.export import Exported
     from leadctl.operations.stats.overview import Overview
     from leadctl.operations.stats.report import ReportResult
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

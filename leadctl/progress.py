@@ -1,6 +1,10 @@
-"""How operations report progress: to a callback that they are handed."""
+"""How what runs tells of itself: to callbacks that it is handed."""
 
+from collections.abc import Callable
 from typing import Protocol
+
+Narrate = Callable[[str], None]
+"""Called with a sentence for whoever watches."""
 
 
 class Progress(Protocol):

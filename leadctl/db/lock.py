@@ -3,18 +3,17 @@
 import random
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import LockHeld
+from leadctl.progress import Narrate
 
 _CLASS = zlib.crc32(b"leadctl") & 0x7FFFFFFF
 _POLL_SECONDS = 0.1
 _POLL_SECONDS_MAX = 1.0
-
-Narrate = Callable[[str], None]
 
 
 @contextmanager

@@ -1,16 +1,14 @@
 """Reading from a target's replica, where leadctl.toml names one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from leadctl.db.connect import connect
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import NotAReplica
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "replica.sql")
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from leadctl.db.embedded import SUPERUSER, Home, start
 from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
+from leadctl.progress import Narrate
 from leadctl.redact import Secret
 from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
 from leadctl.settings.sources import DEFAULT, ENVIRONMENT
@@ -16,8 +17,6 @@ DEFAULT_SCHEMA = "public"
 _URL_COMMAND_SECONDS = 60
 _ORDER = ("flag", ENVIRONMENT, ".env.local", ".env")
 """The sources of variables, the strongest first."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
 """Making the database and the schema of a target where they are missing."""
 
-from collections.abc import Callable
-
 import psycopg
 from psycopg import sql
 
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
+from leadctl.progress import Narrate
 
 _MAINTENANCE = ("postgres", "template1")
 """Databases that a server has from the start; CREATE DATABASE is issued in one of them."""
-
-Narrate = Callable[[str], None]
 
 
 def ensure_database(target: Target, narrate: Narrate) -> None:

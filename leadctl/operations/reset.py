@@ -20,9 +20,9 @@ from leadctl.operations.migrate.execution import own_objects
 from leadctl.operations.migrate.limits import Limits, limit_statements
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.up import AppliedNow, apply_locked, refuse_other_apps
-from leadctl.operations.progress import Progress
 from leadctl.operations.seed import SeededTable, check_key, seed
 from leadctl.operations.seedfiles.load import forget_files
+from leadctl.progress import Narrate, Progress
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
@@ -36,8 +36,6 @@ _DROPS = {
     "sequence": "SEQUENCE",
     "function": "ROUTINE",
 }
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

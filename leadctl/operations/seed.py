@@ -1,7 +1,7 @@
 """Seeding: making sure that an app's fixtures are there, and changing nothing that is."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,7 @@ from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.operations.seedfiles.load import SeededFile, load_files
 from leadctl.operations.seedfiles.sequences import advance_sequences
-
-Narrate = Callable[[str], None]
+from leadctl.progress import Narrate
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The embedded server's verbs, and the ways to reach any target with other tools."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,8 @@ from leadctl.db.embedded import Home, ServerStatus
 from leadctl.db.target import DEFAULT_SCHEMA, Target
 from leadctl.errors import LeadctlError
 from leadctl.operations.guard import Consent, decide
+from leadctl.progress import Narrate
 from leadctl.settings.url import DatabaseUrl
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 from leadctl.db.binaries import Binaries, server_binaries
 from leadctl.db.embedded.home import Home
 from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
+from leadctl.progress import Narrate
 
 SUPERUSER = "postgres"
 _PORT = 5432
@@ -23,8 +24,6 @@ _LOCK_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _STILL_IN_USE = "is still in use"
 """A killed server's processes may need a moment to go; PostgreSQL then refuses with these words."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from leadctl.apps.registry import App
 from leadctl.db.target import Target
 from leadctl.operations.backup.age import split_recipients
 from leadctl.operations.backup.configured import folder_of
-from leadctl.operations.backup.create import BackupOptions, CreatedBackup, Narrate, create
+from leadctl.operations.backup.create import BackupOptions, CreatedBackup, create
 from leadctl.operations.backup.hooks import Hooks
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 from leadctl.settings import Settings
 
 

@@ -1,7 +1,7 @@
 """Making a backup: one snapshot, dumped, compressed and encrypted as it streams."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,9 +20,7 @@ from leadctl.operations.backup.folder import BackupFolder, write_private
 from leadctl.operations.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
 from leadctl.operations.backup.snapshot import Snapshot, exported
 from leadctl.operations.backup.stream import Label, PackedFile, pack
-from leadctl.operations.progress import Progress
-
-Narrate = Callable[[str], None]
+from leadctl.progress import Narrate, Progress
 
 
 @dataclass(frozen=True)

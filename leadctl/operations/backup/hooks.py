@@ -2,19 +2,18 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from leadctl.errors import HookFailed
 from leadctl.operations.backup.create import CreatedBackup
+from leadctl.progress import Narrate
 from leadctl.redact import scrub
 
 _SECONDS = 3600
 _STDERR = 2
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

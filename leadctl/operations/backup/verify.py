@@ -1,6 +1,6 @@
 """Verifying a backup: its bytes, its content, and on request by restoring it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +14,7 @@ from leadctl.operations.backup.folder import StoredBackup, reading
 from leadctl.operations.backup.manifest import ARCHIVE, NAME, SCHEMA
 from leadctl.operations.backup.stream import Label, is_encrypted, sha256_of, unpack
 from leadctl.operations.backup.verification import Verification
-from leadctl.operations.progress import Progress
-
-Narrate = Callable[[str], None]
+from leadctl.progress import Narrate, Progress
 
 
 @dataclass(frozen=True)

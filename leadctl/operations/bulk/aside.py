@@ -4,7 +4,7 @@ All of it is one transaction, with the rows: whatever ends the run early, kill -
 included, the server itself rolls back to the tables as they were.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -13,11 +13,10 @@ from leadctl.db.catalog import Catalog, compare, read_catalog
 from leadctl.db.connect import Connection
 from leadctl.errors import SeedFailed
 from leadctl.operations.bulk.facts import Definition, TableFacts, has_rows, read_definitions
+from leadctl.progress import Narrate
 
 _SHARE_THERE = 10
 """A table that has more than one row for so many new ones keeps its indexes."""
-
-Narrate = Callable[[str], None]
 
 
 class Aside:

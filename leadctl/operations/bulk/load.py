@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,14 +23,12 @@ from leadctl.operations.bulk.plan import BulkOptions, BulkPlan, make_plan, reser
 from leadctl.operations.bulk.workers import Blocks, rows_of
 from leadctl.operations.guard import Consent, permit, protection
 from leadctl.operations.migrate.limits import Limits, limit_statements
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 
 _WORTH_SETTING_ASIDE = 20_000
 """Rows from which building indexes afterwards is quicker."""
 _FEW = 1000
 """Rows of a table that are fixtures, and not somebody's data."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

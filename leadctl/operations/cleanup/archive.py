@@ -6,7 +6,7 @@ a file is either finished or removed: no row is lost, and none is in an archive 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,13 +24,12 @@ from leadctl.operations.cleanup.catalog import Subject, query
 from leadctl.operations.cleanup.manifest import NAME, Manifest, Segment, read_manifest
 from leadctl.operations.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.operations.files import sync_folder
+from leadctl.progress import Narrate
 
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""
 _LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
 """Lines as they are: JSON has no raw control characters, so nothing is ever quoted."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A partition that was detached is marked by a comment, so that the next run finds
 left: a detach without its end, or a table that nobody dropped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from leadctl.operations.cleanup.archive import Archive
 from leadctl.operations.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
 from leadctl.operations.cleanup.catalog import Subject, query
 from leadctl.operations.cleanup.stop import Limits, Reason
+from leadctl.progress import Narrate
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 
@@ -23,8 +24,6 @@ _PATIENT = "10s"
 _DETACH = sql.SQL("ALTER TABLE {} DETACH PARTITION {}")
 _DETACH_CONCURRENTLY = sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY")
 _FINALIZE = sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE")
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Giving way: replicas that lag, WAL that waits to be archived, a vacuum of the same table."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.stop import Limits, Reason
+from leadctl.progress import Narrate
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks."""
@@ -15,8 +16,6 @@ _UNARCHIVED = 42
 """WAL segments; check_postgres warns from there."""
 _PATIENCE = 120.0
 """Seconds that a rule waits in all, before it is left to the next run."""
-
-Narrate = Callable[[str], None]
 
 
 class Pressure:

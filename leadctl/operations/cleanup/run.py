@@ -32,13 +32,11 @@ from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits
 from leadctl.operations.cleanup.vacuum import vacuum
 from leadctl.operations.guard import Consent, decide, protection
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 
 _SKEW_SECONDS = 300.0
 _NOTE_EVERY = 5.0
 """Seconds between two notes in the journal, so that a killed run shows what it did."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

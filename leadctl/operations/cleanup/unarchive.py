@@ -17,7 +17,7 @@ from leadctl.errors import ArchiveDamaged, InvalidIdentity
 from leadctl.operations.backup.stream import is_encrypted, sha256_of, unpack_file
 from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.manifest import Manifest, Segment, read_manifest
-from leadctl.operations.progress import Progress
+from leadctl.progress import Progress
 
 _LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
 _PARTIAL = re.compile(r"(?P<file>.+)\.\d+\.partial")

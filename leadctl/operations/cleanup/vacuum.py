@@ -1,6 +1,6 @@
 """VACUUM (ANALYZE) after large deletions, so that scans do not wade through what is gone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
@@ -8,11 +8,10 @@ from psycopg import sql
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.catalog import query
 from leadctl.operations.cleanup.stop import Limits
+from leadctl.progress import Narrate
 
 _ROWS = 10_000
 """Deletions of a table that are not worth a VACUUM."""
-
-Narrate = Callable[[str], None]
 
 
 def vacuum(

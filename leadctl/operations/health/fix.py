@@ -24,8 +24,7 @@ from leadctl.operations.health.check import FixResult
 from leadctl.operations.health.checks import missing_recorded
 from leadctl.operations.inspect.registry import find
 from leadctl.operations.inspect.run import ask
-
-Narrate = Callable[[str], None]
+from leadctl.progress import Narrate
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from leadctl.operations.health.check import (
 )
 from leadctl.operations.health.facts import Facts
 from leadctl.operations.health.selection import Selection
+from leadctl.progress import Narrate
 
 _STATEMENT_SECONDS = 5.0
 _SHARE = 0.25
@@ -34,8 +35,6 @@ _LEAST_SECONDS = 0.1
 _NEARLY = 0.8
 """A limit that is this share of the one before is worth telling the server."""
 _RETRY_SECONDS = 0.5
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

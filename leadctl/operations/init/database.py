@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -32,9 +32,8 @@ from leadctl.operations.migrate import revision_file
 from leadctl.operations.migrate.execution import record_fingerprint, recorded_facts
 from leadctl.operations.migrate.revisions import read_history
 from leadctl.operations.migrate.writer.step import Phase, Step
+from leadctl.progress import Narrate
 from leadctl.settings import Settings, load_settings
-
-Narrate = Callable[[str], None]
 
 _MIGRATIONS = "migrations"
 _NO_WAY_BACK = revision_file.refusal("This cannot be undone by a revision.")

@@ -1,7 +1,7 @@
 """Reading a database that init is to take over; nothing is changed."""
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,9 @@ from leadctl.operations.init.guesses import EncryptedGuess, secret_columns
 from leadctl.operations.init.histories import PRISMA, ForeignHistory, foreign_histories
 from leadctl.operations.init.prisma import PrismaMigration, prisma_migrations
 from leadctl.operations.migrate.writer.order import plain
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "init.sql")
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

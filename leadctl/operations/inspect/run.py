@@ -1,6 +1,6 @@
 """Running reports: each by itself, read-only, within a time limit; what cannot run says why."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,11 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.replica import Reading, reading
 from leadctl.db.target import Target
 from leadctl.operations.inspect.registry import COUNTERS, OF_SESSIONS, Report, block_of
+from leadctl.progress import Narrate
 from leadctl.redact import scrub
 
 STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 2.0
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

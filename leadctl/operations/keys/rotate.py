@@ -6,7 +6,6 @@ writes under an old key is found by the next pass.  A value that is done is not 
 more, so a run that was killed is continued by running it again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
@@ -20,12 +19,10 @@ from leadctl.operations.keys.columns import encrypted_tables, require_key
 from leadctl.operations.keys.recrypt import UnreadableValue
 from leadctl.operations.keys.status import KeysStatus, keys_status
 from leadctl.operations.keys.workers import EXAMPLES, Done, Job, passes
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 
 _PASSES = 5
 """How often values are gone after that an application wrote under an old key meanwhile."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,12 @@ from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.revisions import History, Revision
 from leadctl.operations.migrate.script import downgrade_step, script_directory
 from leadctl.operations.migrate.up import AppliedNow
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 5.0
 _LOCK_NOT_AVAILABLE = "55P03"
-
-Narrate = Callable[[str], None]
 
 
 def apply(

@@ -15,7 +15,7 @@ from leadctl.db import state
 from leadctl.db.connect import Connection
 from leadctl.db.queries import beside
 from leadctl.errors import NoPrimaryKey
-from leadctl.operations.progress import Progress
+from leadctl.progress import Progress
 
 _QUERIES = beside(__file__, "backfill.sql")
 _BIND = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")

@@ -12,7 +12,7 @@ from leadctl.operations.migrate.compose import Written
 from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.new import Ask, new
 from leadctl.operations.migrate.up import MigrateResult, up
-from leadctl.operations.progress import Progress
+from leadctl.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from leadctl.operations.migrate.reversible import is_reversible
 from leadctl.operations.migrate.revisions import History, Revision, read_history
 from leadctl.operations.migrate.tables import Loss
 from leadctl.operations.migrate.up import AppliedNow, refuse_other_apps
-from leadctl.operations.progress import Progress
+from leadctl.progress import Progress
 
 BASE = "base"
 """The name of the beginning: nothing is applied."""

@@ -8,7 +8,7 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
 from leadctl.errors import LeadctlError
-from leadctl.operations.progress import Progress
+from leadctl.progress import Progress
 
 _QUERIES = beside(__file__, "tables.sql")
 _POLL_SECONDS = 1.0

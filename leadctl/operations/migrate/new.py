@@ -22,8 +22,8 @@ from leadctl.operations.migrate.up import refuse_other_apps
 from leadctl.operations.migrate.writer.changes import changes
 from leadctl.operations.migrate.writer.renames import Rename, candidates, named, refused
 from leadctl.operations.migrate.writer.step import Phase, Stage, Step
+from leadctl.progress import Narrate
 
-Narrate = Callable[[str], None]
 Ask = Callable[[str], bool]
 
 

@@ -19,9 +19,7 @@ from leadctl.operations.guard import Consent
 from leadctl.operations.migrate.limits import Limits
 from leadctl.operations.migrate.permit import permit_revisions
 from leadctl.operations.migrate.revisions import History, Revision, read_history
-from leadctl.operations.progress import Progress
-
-Narrate = Callable[[str], None]
+from leadctl.progress import Narrate, Progress
 
 
 @dataclass(frozen=True)

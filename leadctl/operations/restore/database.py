@@ -1,6 +1,6 @@
 """New databases for a restore: made as the original was, and dropped again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -10,6 +10,7 @@ from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege, LeadctlError
 from leadctl.operations.backup.manifest import DatabaseFacts
+from leadctl.progress import Narrate
 
 _LISTS = frozenset(
     {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
@@ -17,8 +18,6 @@ _LISTS = frozenset(
 """Settings whose value is a list of names."""
 _MAINTENANCE = ("postgres", "template1")
 _PATIENCE_MILLISECONDS = "5000"
-
-Narrate = Callable[[str], None]
 
 
 @contextmanager

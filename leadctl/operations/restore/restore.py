@@ -34,8 +34,9 @@ from leadctl.operations.restore.database import (
     maintenance,
     scratch_database,
 )
-from leadctl.operations.restore.source import Comparison, Loading, Narrate, Origin, Restorable
+from leadctl.operations.restore.source import Comparison, Loading, Origin, Restorable
 from leadctl.operations.restore.swap import restore_lock, swap
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "restore.sql")
 

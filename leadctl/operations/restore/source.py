@@ -1,6 +1,5 @@
 """What can be restored: a backup of leadctl's own, or an archive or script of anyone's pg_dump."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +9,10 @@ from leadctl.db.connect import Connection
 from leadctl.db.target import Target
 from leadctl.operations.backup.manifest import DatabaseFacts
 from leadctl.operations.backup.verify import VerifyCheck
-from leadctl.operations.progress import Progress
+from leadctl.progress import Narrate, Progress
 
 JOBS = 2
 """Connections that load and make indexes, where nothing else is said."""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ than the backup stay.  The tables' own triggers rest meanwhile: they would write
 a second time.  Foreign keys hold.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,12 +20,11 @@ from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.operations.guard import Consent, permit
 from leadctl.operations.restore.extract import rows_of
 from leadctl.operations.restore.load import Source
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "restore.sql")
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
-
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Seeding from files: what changed since it was last brought in, in one transaction."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ from leadctl.errors import SeedFailed
 from leadctl.operations.seedfiles.files import SeedFile, seed_files
 from leadctl.operations.seedfiles.sequences import advance_sequences
 from leadctl.operations.seedfiles.upsert import Rows
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "seedfiles.sql")
-Narrate = Callable[[str], None]
 
 
 @dataclass(frozen=True)

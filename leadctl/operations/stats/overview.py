@@ -12,10 +12,11 @@ from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import Report
 from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
-from leadctl.db.replica import Narrate, reading
+from leadctl.db.replica import reading
 from leadctl.db.target import Target
 from leadctl.operations.stats.charts import charts
 from leadctl.operations.stats.report import ReportResult
+from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "stats.sql")
 _EXACT_BYTES = 1024 * 1024

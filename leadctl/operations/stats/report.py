@@ -10,9 +10,10 @@ import psycopg
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.db.connect import Connection, connect
-from leadctl.db.replica import Narrate, reading
+from leadctl.db.replica import reading
 from leadctl.db.target import Target
 from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
+from leadctl.progress import Narrate
 
 
 @dataclass(frozen=True)

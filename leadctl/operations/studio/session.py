@@ -10,13 +10,14 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.db.connect import Connection, connect
 from leadctl.db.journal import journaled
-from leadctl.db.replica import Narrate, reading
+from leadctl.db.replica import reading
 from leadctl.db.target import Target
 from leadctl.errors import StatementFailed
 from leadctl.operations.guard import Consent, decide, protection
 from leadctl.operations.studio.masking import masking_of
 from leadctl.operations.studio.projection import Secrets
 from leadctl.operations.studio.shape import Shape, read_shape
+from leadctl.progress import Narrate
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""
