@@ -3,17 +3,23 @@
 import os
 import re
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from leadctl.db.target import resolve
+from leadctl.errors import BackupDamaged
 from leadctl.operations.backup.age import read_identities
 from leadctl.operations.backup.create import BackupOptions
 from leadctl.operations.backup.create import create as back_up
 from leadctl.operations.backup.folder import BackupFolder
+from leadctl.operations.backup.manifest import ARCHIVE
+from leadctl.operations.restore.entries import parse_entries
 from leadctl.operations.restore.load import Source, load
+from leadctl.operations.restore.rows import _shares
 from leadctl.operations.restore.source import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
@@ -24,6 +30,13 @@ from tests.processes import run
 CHINOOK = Path(__file__).parents[1] / "data" / "chinook" / "chinook.sql"
 
 MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+
+
+@pytest.fixture(autouse=True)
+def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load over two connections, and make indexes meanwhile, as with tables that are large."""
+    monkeypatch.setattr("leadctl.operations.restore.rows._WORTH_A_CONNECTION", 1)
+    monkeypatch.setattr("leadctl.operations.restore.indexes._WORTH_A_RUN", 1)
 
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
@@ -101,3 +114,59 @@ def test_every_app_comes_back(
     filled = run("seed", "--app", app, "--bulk", "20000", env=env)
     assert filled.returncode == 0, filled.stderr
     there_and_back(database.server, database.name, tmp_path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_connection_that_fails_ends_the_other(
+    leadconnector: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    assert run("seed", "--bulk", "20000", env=env).returncode == 0
+    recipient, identity = key_pair(tmp_path)
+    store = BackupFolder(tmp_path / "backups")
+    quiet = lambda *_: None  # noqa: E731
+    of = target(leadconnector.server, leadconnector.name)
+    back_up(of, store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
+    source = Source(store.find("latest"), read_identities(identity))
+    begun = count()
+
+    def unpack(self: Source, stem: str, sink: Any) -> None:
+        if stem == ARCHIVE and next(begun) == 2 + which:  # after making the tables, and the list
+            raise BackupDamaged("It is.")
+        original(self, stem, sink)
+
+    original = Source.unpack
+    monkeypatch.setattr(Source, "unpack", unpack)
+    copy = leadconnector.server.create()
+    try:
+        with pytest.raises(BackupDamaged, match=r"^It is\.$"):
+            load(source, target(leadconnector.server, copy), Loading(quiet, quiet))
+        with leadconnector.server.connect("postgres") as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+            assert connection.execute(query, (copy,)).fetchall() == [(0,)]
+    finally:
+        leadconnector.server.drop(copy)
+
+
+@pytest.mark.parametrize(
+    ("worth", "shares"),
+    [
+        (1, [["4", "6", "7"], ["5"], ["3", "8"]]),
+        (6, [["4", "6", "7", "5"], ["3", "8"]]),
+        (10, [["3", "4", "5", "6", "7", "8"]]),
+    ],
+)
+def test_tables_are_divided_by_their_bytes(
+    monkeypatch: pytest.MonkeyPatch, worth: int, shares: list[list[str]]
+) -> None:
+    monkeypatch.setattr("leadctl.operations.restore.rows._WORTH_A_CONNECTION", worth)
+    entries = parse_entries("""
+3; 0 1 TABLE DATA public small owner
+4; 0 2 TABLE DATA public largest owner
+5; 0 3 TABLE DATA public large owner
+6; 0 0 SEQUENCE SET public large_id_seq owner
+7; 0 4 TABLE DATA public with space owner
+8; 0 5 TABLE DATA public middle owner
+""")
+    sizes = {"public.small": 3, "public.largest": 9, "public.large": 5, "public.middle": 3}
+    assert [sorted(share) for share in _shares(entries, sizes, 3)] == [sorted(s) for s in shares]

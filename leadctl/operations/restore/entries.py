@@ -1,16 +1,18 @@
 """The entries of an archive of pg_dump, as pg_restore lists them."""
 
 import re
-import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from leadctl.errors import BackupDamaged
+from leadctl.operations.backup.archive import feeding
 
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DEPENDS = ";\tdepends on:"
 _TABLE = re.compile(r"TABLE (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
+_ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _EXTENSION = re.compile(r"EXTENSION - (\S+) ")
 _INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
 """An index, or a constraint that is one; where a name has a space, it is not taken for one."""
@@ -25,21 +27,21 @@ class Entry:
     needs: frozenset[str]
 
 
-def list_entries(program: Path, archive: Path | str, keep: Sequence[int] = ()) -> str:
-    """Return what pg_restore says of an archive; `keep` are open files that it reads.
+def list_archive(
+    program: Path, what: str, write: Callable[[IO[bytes]], object] | None = None
+) -> str:
+    """Return pg_restore's list of what `write` writes; without it `what` is a folder.
 
-    Raises BackupDamaged.
+    No more is written than the table of contents, which is at the beginning.  Raises
+    BackupDamaged, and what `write` raises.
     """
-    done = subprocess.run(
-        [program, "--list", "--verbose", archive],
-        capture_output=True,
-        check=False,
-        pass_fds=keep,
-    )
-    if done.returncode != 0:
-        first = done.stderr.decode(errors="replace").partition("\n")[0]
-        raise BackupDamaged(f"pg_restore cannot read {archive}: {first}")
-    return done.stdout.decode(errors="replace")
+    with tempfile.TemporaryFile() as listing:
+        folder = [] if write else [what]
+        with feeding([program, "--list", "--verbose", *folder], what, listing) as sink:
+            if write:
+                write(sink)
+        listing.seek(0)
+        return listing.read().decode(errors="replace")
 
 
 def parse_entries(listing: str) -> list[Entry]:
@@ -60,6 +62,15 @@ def indexes_of_tables(entries: Sequence[Entry]) -> dict[str, list[str]]:
         if entry.id in indexes and len(needed) == 1 and not entry.needs & indexes:
             result.setdefault(f"{needed[0]['schema']}.{needed[0]['name']}", []).append(entry.id)
     return result
+
+
+def rows_of_tables(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the entries that are the rows of a table, with its `schema.table`.
+
+    Tables whose names have a space are not among them.
+    """
+    found = {entry.id: _ROWS.fullmatch(entry.what) for entry in entries}
+    return {entry: f"{rows['schema']}.{rows['name']}" for entry, rows in found.items() if rows}
 
 
 def extensions_of(entries: Sequence[Entry]) -> tuple[str, ...]:

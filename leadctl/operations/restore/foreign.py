@@ -1,7 +1,6 @@
 """Restoring what anyone's pg_dump made: an archive, a folder or a script; packed or not."""
 
 import re
-import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,10 +13,14 @@ from leadctl.db.binaries import dump_programs
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import BackupDamaged, OptionNotForScripts
-from leadctl.operations.backup.archive import feeding
 from leadctl.operations.backup.snapshot import count_tables, not_valid
 from leadctl.operations.backup.verify import VerifyCheck
-from leadctl.operations.restore.entries import extensions_of, owners_of, parse_entries
+from leadctl.operations.restore.entries import (
+    extensions_of,
+    list_archive,
+    owners_of,
+    parse_entries,
+)
 from leadctl.operations.restore.packed import Packed
 from leadctl.operations.restore.pg_restore import PgRestore, Pipe
 from leadctl.operations.restore.script import load_script
@@ -158,16 +161,9 @@ class Dump:
         return _counted(connection, self.schema)
 
     def _listing(self) -> str:
-        """Return the table of contents; of a packed file no more is unpacked than that."""
         program = dump_programs(1, _NEWEST).path("pg_restore")
-        is_folder = self.packed.path.is_dir()
-        folder = [self.packed.path] if is_folder else []
-        with tempfile.TemporaryFile() as listing:
-            with feeding([program, "--list", *folder], str(self.packed.path), listing) as sink:
-                if not is_folder:
-                    self.packed.unpack(sink)
-            listing.seek(0)
-            return listing.read().decode(errors="replace")
+        write = None if self.packed.path.is_dir() else self.packed.unpack
+        return list_archive(program, str(self.packed.path), write)
 
 
 def _origin(

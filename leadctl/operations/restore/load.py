@@ -5,33 +5,32 @@ schema-only archive: those of a table as soon as it has its rows, on other conne
 keys, triggers and the rest follow when all rows are there, in parallel.
 """
 
-import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 from psycopg import errors, sql
 
 from leadctl.db.binaries import dump_programs
-from leadctl.db.client import ClientProgram
 from leadctl.db.connect import Connection, connect
 from leadctl.db.target import Target
 from leadctl.errors import BackupDamaged, InvalidIdentity, RestoreFailed
 from leadctl.operations.backup.archive import Nothing
 from leadctl.operations.backup.folder import StoredBackup, reading
-from leadctl.operations.backup.manifest import ARCHIVE, SCHEMA
+from leadctl.operations.backup.manifest import SCHEMA
 from leadctl.operations.backup.stream import Label, is_encrypted, unpack
 from leadctl.operations.backup.verify import check_bytes
 from leadctl.operations.restore.compare import compare
-from leadctl.operations.restore.entries import Entry, list_entries, parse_entries
+from leadctl.operations.restore.connections import Connections
+from leadctl.operations.restore.entries import list_archive, parse_entries
 from leadctl.operations.restore.extract import rows_of
 from leadctl.operations.restore.indexes import IndexBuilder
-from leadctl.operations.restore.pg_restore import SHARES_OPEN_FILES, PgRestore, Pipe
+from leadctl.operations.restore.pg_restore import SHARES_OPEN_FILES, PgRestore
+from leadctl.operations.restore.rows import Watch, load_tables
 from leadctl.operations.restore.source import Comparison, Loading, Origin
-
-_TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,13 @@ def _load_rows(
     restore: PgRestore, source: Source, schema: IO[bytes], loading: Loading, jobs: int
 ) -> list[str]:
     """Load tables and rows, and make indexes meanwhile; return the entries that are left."""
-    with IndexBuilder(restore, schema, _entries(restore, schema), jobs - 1) as builder:
+    program = restore.programs.path("pg_restore")
+    listing = list_archive(program, "the backup", partial(source.unpack, SCHEMA))
+    sizes = {table.name: table.bytes for table in source.backup.manifest.tables}
+    with Connections(jobs) as connections:
+        builder = IndexBuilder(restore, schema, parse_entries(listing), sizes, connections)
         loading.narrate("Loading the rows.")
-        _stream(restore, source, builder, loading)
+        load_tables(restore, source, connections, Watch(loading.megabytes, builder.table_loaded))
         return builder.finish()
 
 
@@ -172,46 +175,6 @@ def _program(source: Source, target: Target, *, owners: bool) -> PgRestore:
     # An archive is read by the version that wrote it and by newer ones.
     made_by = source.backup.client_major
     return PgRestore(target, dump_programs(made_by, max(made_by, major)), major, owners)
-
-
-def _entries(restore: PgRestore, schema: IO[bytes]) -> list[Entry]:
-    schema.seek(0)
-    handle = schema.fileno()
-    program = restore.programs.path("pg_restore")
-    return parse_entries(list_entries(program, f"/dev/fd/{handle}", keep=[handle]))
-
-
-def _stream(restore: PgRestore, source: Source, builder: IndexBuilder, loading: Loading) -> None:
-    """Load tables and rows from the archive.  Raises RestoreFailed, or why it is unreadable."""
-    sections = ("--section=pre-data", "--section=data", "--verbose")
-    with restore.reading(*sections) as program:
-        with suppress(BrokenPipeError):  # pg_restore ended early, and says why
-            loaded = _LoadedTables(program)
-
-            def tick(done: int) -> None:
-                loading.megabytes(done)
-                for table in loaded.new():
-                    builder.table_loaded(table)
-
-            source.unpack(ARCHIVE, Pipe(program.stdin, tick))
-            program.stdin.close()
-        restore.check(program)
-
-
-class _LoadedTables:
-    """Reads from pg_restore's messages which tables have all their rows."""
-
-    def __init__(self, program: ClientProgram) -> None:
-        self._program = program
-        self._current: str | None = None
-
-    def new(self) -> Iterator[str]:
-        """Return those since the last call; any message ends the table before it."""
-        for message in self._program.new_messages():
-            if self._current:
-                yield self._current
-            found = _TABLE_BEGINS.search(message)
-            self._current = found[1] if found else None
 
 
 def _refresh(connection: Connection, views: Sequence[str]) -> None:

@@ -32,21 +32,22 @@ class PgRestore:
     """Whether owners and grants are set as they were."""
 
     @contextmanager
-    def reading(self, *arguments: str) -> Iterator[ClientProgram]:
-        """Run it on an archive that is written to its standard input."""
-        with running(self.target, self._path, self._arguments(*arguments), stdin=True) as program:
-            yield program
+    def reading(self, *arguments: str, entries: Sequence[str] = ()) -> Iterator[ClientProgram]:
+        """Run it on an archive that is written to its standard input.
+
+        `entries` are the ids of those that are wanted, in the archive's order; all by default.
+        """
+        with _listed(entries) as (wanted, keep):
+            every = self._arguments(*arguments, *wanted)
+            with running(self.target, self._path, every, stdin=True, keep=keep) as program:
+                yield program
 
     @contextmanager
     def on_file(
         self, archive: IO[bytes] | Path, *arguments: str, entries: Sequence[str] = ()
     ) -> Iterator[ClientProgram]:
         """Run it on a file or folder; `entries` are the ids of those that are wanted."""
-        with tempfile.TemporaryFile() as listed:
-            listed.writelines(f"{entry};\n".encode() for entry in entries)
-            listed.seek(0)
-            wanted = [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else []
-            keep = [listed.fileno()]
+        with _listed(entries) as (wanted, keep):
             if isinstance(archive, Path):
                 name = str(archive)
             else:
@@ -78,6 +79,15 @@ class PgRestore:
     def _tolerates(self) -> bool:
         newer = self.programs.major >= _TRANSACTION_TIMEOUT_SINCE
         return newer and self.server_major < _TRANSACTION_TIMEOUT_SINCE
+
+
+@contextmanager
+def _listed(entries: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield the argument that picks entries, and the open file that it names."""
+    with tempfile.TemporaryFile() as listed:
+        listed.writelines(f"{entry};\n".encode() for entry in entries)
+        listed.seek(0)
+        yield [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else [], [listed.fileno()]
 
 
 class Pipe:

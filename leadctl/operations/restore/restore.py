@@ -27,6 +27,7 @@ from leadctl.errors import (
 from leadctl.operations.backup.snapshot import read_database
 from leadctl.operations.backup.verify import VerifyCheck
 from leadctl.operations.guard import Consent, permit, protection
+from leadctl.operations.restore.analyze import analyze
 from leadctl.operations.restore.carry_over import carry_over
 from leadctl.operations.restore.database import (
     configure_database,
@@ -161,6 +162,7 @@ def restore(
             loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
             source.load(loaded, loading)
             compared = _checked(loaded, source, rows=loading.rows)
+            analyze(loaded, loading.jobs)
             if exists:
                 carry_over(target, loaded)
             if loading.owners and settings:
@@ -243,7 +245,6 @@ def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
                 f"What was restored is not what was backed up: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
             )
-        connection.execute("ANALYZE")
     return compared
 
 
