@@ -12,6 +12,14 @@ from leadctl.progress import Narrate
 
 _ROWS = 10_000
 """Deletions of a table that are not worth a VACUUM."""
+_PACE = """
+SELECT set_config('vacuum_cost_delay', '2ms', false),
+       set_config('vacuum_cost_limit', '1000', false), set_config('statement_timeout', %s, false)
+"""
+"""Five times as fast as autovacuum by default: at full speed, and with parallel workers, its WAL is
+what commits of others wait for.
+https://www.postgresql.org/docs/current/runtime-config-vacuum.html#RUNTIME-CONFIG-RESOURCE-VACUUM-COST
+"""
 
 
 def vacuum(
@@ -37,10 +45,10 @@ def _vacuum(connection: Connection, name: str, limits: Limits, narrate: Narrate)
     narrate(f"Vacuuming {name}")
     seconds = limits.seconds_left
     timeout = "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
-    connection.execute("SELECT set_config('statement_timeout', %s, false)", (timeout,))
+    connection.execute(_PACE, (timeout,))
     try:
         with limits.cancelling(connection):
-            statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false) {}")
+            statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}")
             connection.execute(statement.format(sql.SQL(name)))
     except psycopg.errors.QueryCanceled:
         narrate(f"Vacuuming {name} was left to autovacuum.")
