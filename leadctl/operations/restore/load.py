@@ -29,7 +29,7 @@ from leadctl.operations.restore.entries import list_archive, parse_entries
 from leadctl.operations.restore.extract import rows_of
 from leadctl.operations.restore.indexes import IndexBuilder
 from leadctl.operations.restore.pg_restore import SHARES_OPEN_FILES, PgRestore
-from leadctl.operations.restore.rows import Watch, load_tables
+from leadctl.operations.restore.rows import TableLoader
 from leadctl.operations.restore.source import Comparison, Loading, Origin
 
 
@@ -149,7 +149,8 @@ def _load_rows(
     with Connections(jobs) as connections:
         builder = IndexBuilder(restore, schema, parse_entries(listing), sizes, connections)
         loading.narrate("Loading the rows.")
-        load_tables(restore, source, connections, Watch(loading.megabytes, builder.table_loaded))
+        tables = TableLoader(restore, source, connections, loading.megabytes, builder.table_loaded)
+        tables.load()
         return builder.finish()
 
 

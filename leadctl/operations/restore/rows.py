@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,65 +27,52 @@ _TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
 _TABLES, _ROWS = "--section=pre-data", "--section=data"
 
 
-class Watch:
-    """Who is told how far the connections are: bytes read, on average, and each loaded table."""
+@dataclass(frozen=True)
+class TableLoader:
+    """Makes the tables of a backup, and loads their rows."""
 
-    def __init__(self, read: Callable[[int], None], table_loaded: Callable[[str], None]) -> None:
-        self.table_loaded = table_loaded
-        self._tell = read
-        self._read: dict[int, int] = {}
+    restore: PgRestore
+    source: "Source"
+    connections: Connections
+    read: Callable[[int], None]
+    """Told of the bytes that were read, on average over the connections."""
+    table_loaded: Callable[[str], None]
+    """Told of each table that has its rows, as `schema.table` without quotes."""
+    _read: dict[int, int] = field(default_factory=dict)
 
-    def read(self, connection: int, done: int) -> None:
-        """Take how far a connection is."""
-        self._read[connection] = done
-        self._tell(sum(self._read.values()) // len(self._read))
+    def load(self) -> None:
+        """Load everything.  Raises RestoreFailed, or why the backup cannot be read."""
+        sizes = {table.name: table.bytes for table in self.source.backup.manifest.tables}
+        submit = self.connections.submit
+        if self.connections.number == 1 or sum(sizes.values()) < 2 * _WORTH_A_CONNECTION:
+            loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
+        else:
+            submit(self._load, 0, [], [_TABLES]).result()
+            program = self.restore.programs.path("pg_restore")
+            listing = list_archive(program, "the backup", partial(self.source.unpack, ARCHIVE))
+            shares = _shares(parse_entries(listing), sizes, self.connections.number)
+            self._read.update(dict.fromkeys(range(len(shares)), 0))
+            loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
+        for future in as_completed(loading):
+            future.result()
 
+    def _load(self, number: int, entries: Sequence[str], sections: Sequence[str]) -> None:
+        with (
+            self.restore.reading(*sections, "--verbose", entries=entries) as program,
+            self.connections.running(program),
+        ):
+            loaded = _LoadedTables(program)
 
-def load_tables(
-    restore: PgRestore, source: "Source", connections: Connections, watch: Watch
-) -> None:
-    """Make the tables of a backup and load their rows.
+            def tick(done: int) -> None:
+                self._read[number] = done
+                self.read(sum(self._read.values()) // len(self._read))
+                for table in loaded.new():
+                    self.table_loaded(table)
 
-    Raises RestoreFailed, or why the backup cannot be read.
-    """
-    load = partial(_load, restore, source, connections, watch)
-    sizes = {table.name: table.bytes for table in source.backup.manifest.tables}
-    if connections.number == 1 or sum(sizes.values()) < 2 * _WORTH_A_CONNECTION:
-        loading = [connections.submit(load, 0, [], [_TABLES, _ROWS])]
-    else:
-        connections.submit(load, 0, [], [_TABLES]).result()
-        program = restore.programs.path("pg_restore")
-        listing = list_archive(program, "the backup", partial(source.unpack, ARCHIVE))
-        shares = _shares(parse_entries(listing), sizes, connections.number)
-        loading = [connections.submit(load, *share, [_ROWS]) for share in enumerate(shares)]
-    for future in as_completed(loading):
-        future.result()
-
-
-def _load(
-    restore: PgRestore,
-    source: "Source",
-    connections: Connections,
-    watch: Watch,
-    number: int,
-    entries: Sequence[str],
-    sections: Sequence[str],
-) -> None:
-    with (
-        restore.reading(*sections, "--verbose", entries=entries) as program,
-        connections.running(program),
-    ):
-        loaded = _LoadedTables(program)
-
-        def tick(done: int) -> None:
-            watch.read(number, done)
-            for table in loaded.new():
-                watch.table_loaded(table)
-
-        with suppress(BrokenPipeError):  # pg_restore has what it wants, or says why it ended
-            source.unpack(ARCHIVE, Pipe(program.stdin, tick))
-            program.stdin.close()
-        restore.check(program)
+            with suppress(BrokenPipeError):  # pg_restore has what it wants, or says why it ended
+                self.source.unpack(ARCHIVE, Pipe(program.stdin, tick))
+                program.stdin.close()
+            self.restore.check(program)
 
 
 def _shares(entries: Sequence[Entry], sizes: Mapping[str, int], number: int) -> list[list[str]]:
