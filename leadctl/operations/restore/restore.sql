@@ -41,7 +41,7 @@ FROM pg_roles r WHERE r.rolname = current_user
 -- name: analyzed
 -- what: Which tables does ANALYZE take, the largest first?  A partitioned one stands for its parts.
 -- versions: 15-
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
 ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
