@@ -52,8 +52,8 @@ def encrypt(text: str, key: Key, context: str) -> str:
 def encrypt_and_verify(text: str, key: Key, context: str) -> str:
     """Encrypt, and make sure that the value reads as what it was.
 
-    For values that replace the only other form of their text.  Its key and its form are known, so
-    it takes half as long as decrypting.  Raises DecryptionFailed.
+    For values that replace the only other form of their text.  Its key and its form are known and
+    not looked for again.  Raises DecryptionFailed.
     """
     value = encrypt(text, key, context)
     try:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
+from leadctl.db.binaries import Binaries, dump_programs
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
 from leadctl.operations.backup import manifest as manifests
 from leadctl.operations.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
@@ -66,6 +67,10 @@ class StoredBackup:
     def client_major(self) -> int:
         """The major version of the pg_dump that made the backup."""
         return int(self.manifest.client_version.partition(".")[0])
+
+    def programs(self) -> Binaries:
+        """Return the client programs that read its archives.  Raises MissingClient."""
+        return dump_programs(self.client_major, self.client_major)
 
     @property
     def damage(self) -> str | None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from leadctl.db.binaries import dump_programs
 from leadctl.db.target import Target
 from leadctl.errors import BackupDamaged, MissingClient
 from leadctl.operations.backup.archive import Nothing, reading_to_its_end
@@ -128,7 +127,7 @@ def _read(backup: StoredBackup, name: str, identities: Sequence[Any]) -> int:
     path, label = backup.path / name, Label(backup.id, name)
     if not name.startswith((ARCHIVE, SCHEMA)):
         return unpack(path, identities, label, Nothing())
-    with reading_to_its_end(dump_programs(backup.client_major, backup.client_major)) as sink:
+    with reading_to_its_end(backup.programs()) as sink:
         return unpack(path, identities, label, sink)
 
 

@@ -17,8 +17,8 @@ from leadctl.db.connect import Connection
 PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
 """What a value may be beside one under a key, which is told by the key's fingerprint."""
 
-# Together they say what cipher.FORM does, over whose counts PostgreSQL takes ten times as long:
-# where the dots are, that there are no more, which letters there are; and of the fingerprint's.
+# Together they say what cipher.FORM does, over whose counts PostgreSQL takes many times as long:
+# where the dots are, that there are no more, which letters there are, and those of a fingerprint.
 _PLACES = f"{VERSION}.{'_' * 16}.{'_' * 16}.{'_' * 22}%"
 _MORE_DOTS = "%.%.%.%.%"
 _OTHER_LETTERS = "[^A-Za-z0-9_.-]"

@@ -11,7 +11,6 @@ from typing import IO, TYPE_CHECKING
 
 from psycopg import sql
 
-from leadctl.db.binaries import dump_programs
 from leadctl.db.connect import Connection
 from leadctl.errors import RestoreFailed
 from leadctl.operations.backup.manifest import ARCHIVE
@@ -51,8 +50,7 @@ def rows_of(source: "Source", tables: Sequence[str]) -> Iterator[TableRows]:
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
     """
-    major = source.backup.client_major
-    program = dump_programs(major, major).path("pg_restore")
+    program = source.backup.programs().path("pg_restore")
     # By the bare name; which schema it is, the COPY says.
     names = {_bare(table) for table in tables}
     arguments = [f"--table={name}" for name in sorted(names)]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,7 +22,7 @@ from leadctl.operations.restore.entries import (
     parse_entries,
 )
 from leadctl.operations.restore.packed import Packed
-from leadctl.operations.restore.pg_restore import PgRestore, Pipe
+from leadctl.operations.restore.pg_restore import PgRestore
 from leadctl.operations.restore.script import load_script
 from leadctl.operations.restore.source import Comparison, Loading, Origin
 
@@ -151,10 +151,7 @@ class Dump:
                 restore.check(program)
             return
         with restore.reading(*schema_only) as program:
-            with suppress(BrokenPipeError):  # pg_restore ended early, and says why
-                self.packed.unpack(Pipe(program.stdin, loading.megabytes))
-                program.stdin.close()
-            restore.check(program)
+            restore.feed(program, self.packed.unpack, loading.megabytes)
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:  # noqa: ARG002
         """Count what is there: an archive does not say how much it holds."""

@@ -92,7 +92,7 @@ class Source:
                     f"The backup {self.backup.id} is damaged: {check.what}: {check.message}.",
                     hint="Take another: leadctl backup list",
                 )
-        dump_programs(self.backup.client_major, self.backup.client_major)
+        self.backup.programs()
         self.unpack(SCHEMA, Nothing())
 
     def load(self, target: Target, loading: Loading) -> None:
@@ -149,7 +149,9 @@ def _load_rows(
     with Connections(jobs) as connections:
         builder = IndexBuilder(restore, schema, parse_entries(listing), sizes, connections)
         loading.narrate("Loading the rows.")
-        tables = TableLoader(restore, source, connections, loading.megabytes, builder.table_loaded)
+        tables = TableLoader(
+            restore, source, sizes, connections, loading.megabytes, builder.table_loaded
+        )
         tables.load()
         return builder.finish()
 

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -58,6 +58,18 @@ class PgRestore:
             with running(self.target, self._path, every, keep=keep) as program:
                 yield program
 
+    def feed(
+        self, program: ClientProgram, unpack: Callable[[Any], object], tick: Callable[[int], None]
+    ) -> None:
+        """Let `unpack` write the archive to a program of `reading`, and check its end.
+
+        `tick` is called with the bytes that it took so far.  Raises as `unpack` and `check` do.
+        """
+        with suppress(BrokenPipeError):  # it has what it wants, or says why it ended
+            unpack(_Pipe(program.stdin, tick))
+            program.stdin.close()
+        self.check(program)
+
     def check(self, program: ClientProgram) -> None:
         """Wait for the program's end.  Raises RestoreFailed, or what the connection failed of."""
         if program.wait() == 0:
@@ -90,8 +102,8 @@ def _listed(entries: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
         yield [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else [], [listed.fileno()]
 
 
-class Pipe:
-    """The standard input of pg_restore; `tick` is called with the bytes that it took so far."""
+class _Pipe:
+    """The standard input of pg_restore, whose bytes are counted."""
 
     def __init__(self, pipe: Any, tick: Callable[[int], None]) -> None:
         self._pipe = pipe

@@ -7,7 +7,6 @@ Reading costs far less than what the server does with the rows.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from leadctl.db.client import ClientProgram
 from leadctl.operations.backup.manifest import ARCHIVE
 from leadctl.operations.restore.connections import Connections
 from leadctl.operations.restore.entries import Entry, list_archive, parse_entries, rows_of_tables
-from leadctl.operations.restore.pg_restore import PgRestore, Pipe
+from leadctl.operations.restore.pg_restore import PgRestore
 
 if TYPE_CHECKING:
     from leadctl.operations.restore.load import Source
@@ -33,6 +32,8 @@ class TableLoader:
 
     restore: PgRestore
     source: "Source"
+    sizes: Mapping[str, int]
+    """Bytes of each table, by its name."""
     connections: Connections
     read: Callable[[int], None]
     """Told of the bytes that were read, on average over the connections."""
@@ -42,15 +43,14 @@ class TableLoader:
 
     def load(self) -> None:
         """Load everything.  Raises RestoreFailed, or why the backup cannot be read."""
-        sizes = {table.name: table.bytes for table in self.source.backup.manifest.tables}
         submit = self.connections.submit
-        if self.connections.number == 1 or sum(sizes.values()) < 2 * _WORTH_A_CONNECTION:
+        if self.connections.number == 1 or sum(self.sizes.values()) < 2 * _WORTH_A_CONNECTION:
             loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
             program = self.restore.programs.path("pg_restore")
             listing = list_archive(program, "the backup", partial(self.source.unpack, ARCHIVE))
-            shares = _shares(parse_entries(listing), sizes, self.connections.number)
+            shares = _shares(parse_entries(listing), self.sizes, self.connections.number)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
         for future in as_completed(loading):
@@ -69,10 +69,7 @@ class TableLoader:
                 for table in loaded.new():
                     self.table_loaded(table)
 
-            with suppress(BrokenPipeError):  # pg_restore has what it wants, or says why it ended
-                self.source.unpack(ARCHIVE, Pipe(program.stdin, tick))
-                program.stdin.close()
-            self.restore.check(program)
+            self.restore.feed(program, partial(self.source.unpack, ARCHIVE), tick)
 
 
 def _shares(entries: Sequence[Entry], sizes: Mapping[str, int], number: int) -> list[list[str]]:

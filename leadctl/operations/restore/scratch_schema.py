@@ -14,7 +14,6 @@ from graphlib import CycleError, TopologicalSorter
 import psycopg
 from psycopg import sql
 
-from leadctl.db.binaries import dump_programs
 from leadctl.db.connect import Connection, connect
 from leadctl.db.queries import beside
 from leadctl.db.target import Target
@@ -161,8 +160,7 @@ def _definitions(
 def _script(connection: Connection, source: Source, tables: Collection[ScratchTable]) -> str:
     """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
     names = [_parts(connection, table.table) for table in tables]
-    major = source.backup.client_major
-    program = dump_programs(major, major).path("pg_restore")
+    program = source.backup.programs().path("pg_restore")
     wanted = [f"--schema={schema}" for schema, _ in names] + [
         f"--table={bare}" for _, bare in names
     ]
