@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.retention import Rule
-from leadctl.operations.cleanup import batches
+from leadctl.operations.cleanup import pace
 from leadctl.operations.cleanup import run as module
 from leadctl.operations.cleanup.archive import ArchivePlace
 from leadctl.operations.cleanup.rules import RunRule
@@ -147,8 +147,8 @@ def test_what_goes_is_what_the_model_says(
     rule = Rule("things", "things", "at", "1d", condition, archive=archived)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "server_time", lambda _: clock)
-        for name in ("_FIRST", "_SMALLEST", "_LARGEST"):
-            patch.setattr(batches, name, size)
+        for name in ("_FIRST", "_FEWEST", "_MOST"):
+            patch.setattr(pace, name, size)
         patch.setattr(module, "_refuse_skew", lambda _: None)
         result, error = module.cleanup(
             empty.target(),

@@ -5,6 +5,7 @@ own name after that has committed.  After a crash the server says what became of
 a file is either finished or removed: no row is lost, and none is in an archive and in the table.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from leadctl.db.connect import Connection
 from leadctl.errors import ArchiveFailed, NoPrimaryKey
 from leadctl.operations.backup.stream import Label, pack, sha256_of
 from leadctl.operations.cleanup.catalog import Subject, query
+from leadctl.operations.cleanup.deletion import Gone
 from leadctl.operations.cleanup.manifest import NAME, Manifest, Segment, read_manifest
 from leadctl.operations.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.operations.files import sync_folder
@@ -63,15 +65,15 @@ class Archive:
 
     def take(
         self, connection: Connection, statements: Statements, values: Mapping[str, Any]
-    ) -> tuple[int, Counter[int]]:
+    ) -> Gone:
         """Archive and delete, in the caller's transaction, what of the rows is due now.
 
-        Returns how many of the rule's own rows went, and the cascaded ones by table.  `commit` is
-        called after the transaction has committed.
+        `commit` is called after the transaction has committed.
         """
+        began = time.monotonic()
         expected = self._count(connection, statements, values)
         if not expected:
-            return 0, Counter()
+            return Gone()
         rows = _sources(connection, statements, values)
         selects = [self._select(tab, name, tids) for tab, name, tids in rows]
         counted = self._write(connection, statements.cutoff, selects)
@@ -83,7 +85,7 @@ class Archive:
                 hint="Run it again; the condition looks at something that changes all the time.",
             )
         counted[self._subject.oid] -= deleted
-        return deleted, +counted
+        return Gone(deleted, +counted, time.monotonic() - began)
 
     def take_table(
         self, connection: Connection, cutoff: datetime, name: str, columns_of: int

@@ -2,36 +2,35 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
-from leadctl.operations.cleanup.catalog import QUERIES
+from leadctl.operations.cleanup.deletion import Deleter, Gone
+from leadctl.operations.cleanup.pace import Pace
 from leadctl.operations.cleanup.plan import goes_by_age
 from leadctl.operations.cleanup.pressure import Pressure
 from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
 
-TARGET_SECONDS = 0.02
-"""How long a batch should take: what it locks is locked that long, and a commit beside it waits for
-its WAL to be written.  Shorter ones are trips to the server more than work."""
-_ARCHIVE_SECONDS = 0.5
-_FIRST, _SMALLEST, _LARGEST = 2000, 50, 50_000
-"""Rows of a batch."""
-_GROWTH = 2.0
+_SECONDS = (0.003, 0.1)
+"""What a batch locks is locked that long, and a commit beside it waits for the WAL of that time."""
+_ARCHIVE_SECONDS = (0.5, 0.5)
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+_Age = str | date | datetime
 
 
 @dataclass
@@ -64,10 +63,19 @@ class Batches:
         self._archive = archive
         self._done = done
         self._on_batch = on_batch
-        self._size = _FIRST
+        self._pace = Pace(*(_SECONDS if archive is None else _ARCHIVE_SECONDS))
         self._has_skipped = False
         self._busy: list[str] = []
-        self._beyond: str | date | datetime | None = None
+        self._beyond: _Age | None = None
+        self._until: _Age | None = None
+        self._deleter = Deleter(connection, statements.subject)
+        self._spans, self._sweeps, self._locks = (
+            (
+                compose(beyond=False).as_string(connection),
+                compose(beyond=True).as_string(connection),
+            )
+            for compose in (statements.span, statements.sweep, statements.lock)
+        )
         self._may_sweep = goes_by_age(connection, statements) and not limits.counts_rows
 
     def run(self, *, at_most: int | None, all_are_gone: Callable[[], bool]) -> None:
@@ -77,7 +85,8 @@ class Batches:
         in another pass, unless none was left out or `all_are_gone`.
         """
         for _ in range(_PASSES):
-            before, self._has_skipped, self._beyond = self._done.rows, False, None
+            before, self._has_skipped = self._done.rows, False
+            self._beyond = self._until = None
             if not self._pass(at_most) or not self._has_skipped or all_are_gone():
                 return
             if self._done.rows == before:
@@ -95,7 +104,8 @@ class Batches:
             else:
                 self._done.stopped = self._limits.reached or self._pressure.give_way()
             if self._done.stopped is None:
-                self._size = self._limits.at_most(min(self._size, left or self._size))
+                rows = self._pace.rows
+                self._pace.rows = self._limits.at_most(min(rows, left or rows))
                 is_end = self._batch()
                 self._on_batch(self._done)
             if self._done.stopped is not None:
@@ -117,24 +127,25 @@ class Batches:
                 return bool(self._timed(self._take))
             if self._limits.reached is not None:
                 break
-            if self._size > 1:
-                self._size = max(1, self._size // 10)
+            if self._pace.rows > 1:
+                self._pace.rows = max(1, self._pace.rows // 10)
             else:
                 self._pass_over()
             time.sleep(_RETRY_SECONDS)
         self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
         return False
 
-    def _timed(self, take: Callable[[int], bool | None]) -> bool | None:
-        """Take a batch, and make the next one as large as it should be; return what `take` says."""
-        began, size = time.monotonic(), self._size
-        is_end = take(size)
-        if is_end is None:
+    def _timed(self, take: Callable[[int], tuple[bool, float] | None]) -> bool | None:
+        """Take a batch, and let the pace learn from it; return whether it was the last of the pass.
+
+        `take` returns that, and the seconds of work, or None where it could not.
+        """
+        began = time.monotonic()
+        taken = take(self._pace.rows)
+        if taken is None:
             return None
-        target = _ARCHIVE_SECONDS if self._archive else TARGET_SECONDS
-        factor = target / max(time.monotonic() - began, 0.001)
-        grown = round(size * min(_GROWTH, max(1 / _GROWTH, factor)))
-        self._size = max(_SMALLEST, min(_LARGEST, grown))
+        is_end, worked = taken
+        self._pace.took(time.monotonic() - began, worked)
         return is_end
 
     def _is_something_left(self) -> bool:
@@ -142,87 +153,80 @@ class Batches:
         ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
         return bool(left)
 
-    def _sweep(self, size: int) -> bool | None:
+    def _sweep(self, size: int) -> tuple[bool, float] | None:
         """Delete what is due of the oldest rows by their ages, as fast as one can.
 
-        It waits for rows that others have locked.  Returns whether it was the end of the pass; None
-        where all of them have one age, so that an age cannot part them.
+        It waits for rows that others have locked.  Returns whether it was the end of the pass, and
+        the seconds of work; None where all of the rows have one age, so that an age cannot part
+        them.  Where the next batch ends is asked on the same trip.
         """
-        beyond = self._beyond is not None
-        values = self._values(limit=size)
-        span = self._statements.span(beyond=beyond)
-        following = self._connection.execute(span, values).fetchone()
-        until = values["cutoff"] if following is None else following[0]
+        until = self._until or self._end_of(self._span(self._beyond, size))
         if until == self._beyond:
             return None
-        deleted, cascaded = self._delete(
-            self._statements.sweep(beyond=beyond), {**values, "until": until}
-        )
-        self._beyond = until
-        self._count(deleted, cascaded)
-        return following is None
+        with self._connection.pipeline():  # which is a transaction
+            sweep = self._sweeps[self._beyond is not None]
+            deletion = self._deleter.send(sweep, self._values(until=until))
+            following = self._span(until, size)
+        self._beyond, self._until = until, self._end_of(following)
+        gone = deletion.result()
+        self._count(gone)
+        return until == self._cutoff, gone.seconds
 
-    def _take(self, size: int) -> bool:
+    def _span(self, beyond: _Age | None, size: int) -> psycopg.Cursor[Any]:
+        values = {**self._statements.values, "beyond": beyond, "limit": size}
+        return self._connection.execute(self._spans[beyond is not None], values)
+
+    def _end_of(self, span: psycopg.Cursor[Any]) -> _Age:
+        following = span.fetchone()
+        return self._cutoff if following is None else following[0]
+
+    def _take(self, size: int) -> tuple[bool, float]:
         """Delete the oldest rows that are due and that nobody has locked.
 
-        Returns whether it was the end of the pass: there were fewer than there may be.
+        Returns whether it was the end of the pass, as there were fewer than there may be, and the
+        seconds of work.
         """
-        self._has_skipped = True
+        self._has_skipped, self._until = True, None
         with self._connection.transaction():
-            count, newest, rows = self._lock(size)
+            count, newest, rows, seconds = self._lock(size)
             if not count:
-                return True
+                return True, seconds
             values = {**self._statements.values, "rows": rows}
-            if self._archive is None:
-                deleted, cascaded = self._delete(self._statements.delete, values)
+            if self._archive is not None:
+                gone = self._archive.take(self._connection, self._statements, values)
             else:
-                deleted, cascaded = self._archive.take(self._connection, self._statements, values)
+                with self._connection.pipeline():
+                    deletion = self._deleter.send(self._statements.delete, values)
+                gone = deletion.result()
         if self._archive is not None:
             self._archive.commit()
         self._beyond = newest
-        self._count(deleted, cascaded)
-        return bool(count < size)
+        self._count(gone)
+        return count < size, seconds + gone.seconds
 
-    def _count(self, deleted: int, cascaded: Mapping[int, int]) -> None:
-        self._done.rows += deleted
-        self._done.cascaded.update(cascaded)
-        self._done.batches += bool(deleted)
-        self._limits.took(deleted)
+    def _count(self, gone: Gone) -> None:
+        self._done.rows += gone.rows
+        self._done.cascaded.update(gone.cascaded)
+        self._done.batches += bool(gone.rows)
+        self._limits.took(gone.rows)
+
+    @property
+    def _cutoff(self) -> _Age:
+        return self._statements.subject.cutoff_value(self._statements.cutoff)
 
     def _values(self, **more: Any) -> dict[str, Any]:
         further = {} if self._beyond is None else {"beyond": self._beyond}
         return {**self._statements.values, **further, **more}
 
-    def _lock(self, size: int) -> tuple[int, str, str]:
+    def _lock(self, size: int) -> tuple[int, str, str, float]:
         values = self._values(limit=size, busy=self._busy)
-        lock = self._statements.lock(beyond=self._beyond is not None)
-        ((count, newest, rows),) = self._connection.execute(lock, values).fetchall()
-        return count, newest, rows
-
-    def _delete(
-        self, statement: sql.Composed, values: Mapping[str, Any]
-    ) -> tuple[int, Mapping[int, int]]:
-        """Delete, in one trip to the server; return the rows, and by table what went along.
-
-        The server counts what a transaction deletes, and what cascades and triggers delete in it.
-        """
-        subject = self._statements.subject
-        if not subject.cascades:
-            return self._connection.execute(statement, values).rowcount, {}
-        deleted = QUERIES.get("deleted", self._connection.info.server_version)
-        oids = {"oids": list(subject.tables)}
-        with self._connection.pipeline(), self._connection.transaction():
-            before = self._connection.execute(deleted, oids)
-            own = self._connection.execute(statement, values)
-            after = self._connection.execute(deleted, oids)
-        along = Counter[int](dict(after.fetchall()))
-        along.subtract(dict(before.fetchall()))
-        along[subject.oid] -= own.rowcount
-        return own.rowcount, +along
+        lock = self._locks[self._beyond is not None]
+        ((count, newest, rows, seconds),) = self._connection.execute(lock, values).fetchall()
+        return count, newest, rows, seconds
 
     def _pass_over(self) -> None:
         """Leave the oldest row to a later run: others hold something that goes along with it."""
         with suppress(*LOCKED), self._connection.transaction():
-            count, _, rows = self._lock(1)
+            count, _, rows, _ = self._lock(1)
             if count:
                 self._busy.append(rows.strip('{}"'))

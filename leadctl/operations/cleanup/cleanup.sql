@@ -121,15 +121,20 @@ SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replicati
 -- versions: 15-
 SELECT current_setting('track_counts')::boolean
 
--- name: deleted
--- what: How many rows of each table has this session deleted, its transaction too?
---       What cascades and triggers delete is in it.  The server forgets between transactions.
+-- name: holders
+-- what: Which relations hold the rows of tables: they themselves, or their partitions?
 -- versions: 15-
-SELECT t.oid, sum(pg_stat_get_xact_tuples_deleted(c.oid))::bigint
+SELECT c.oid::bigint, t.oid
 FROM unnest(%(oids)s::bigint[]) AS t (oid)
 JOIN pg_class c ON c.relkind = 'r' AND (c.oid = t.oid::oid
     OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid::oid::regclass) WHERE isleaf))
-GROUP BY t.oid
+
+-- name: deleted
+-- what: How many rows of each relation has this session deleted, its transaction too; and when?
+--       What cascades and triggers delete is in it.  The server forgets between transactions.
+-- versions: 15-
+SELECT oid, pg_stat_get_xact_tuples_deleted(oid::oid), clock_timestamp()
+FROM unnest(%(oids)s::bigint[]) AS t (oid)
 
 -- name: flush
 -- what: Lets the server's statistics have what this session did, as soon as this has ended.

@@ -221,10 +221,10 @@ class _Run:
             )
         if job.due.blown and not self._is_consented:
             raise refuse(subject, job.due, connection.info.dbname)
-        # What is lost with the server's memory is due again; an archive's rows must not be.
-        # Rows are found by ctid or index; for many of them the planner would read the whole table.
-        durable = "on" if job.archive else "off"
-        with _settings(connection, synchronous_commit=durable, enable_seqscan="off"):
+        # Each batch waits for its WAL to be written: what heaps up, the next commit of somebody
+        # else would wait for.  Rows are found by ctid or index; for many of them the planner would
+        # read the whole table.
+        with _settings(connection, synchronous_commit="on", enable_seqscan="off"):
             self._delete(job, whole, parts)
         if job.archive is not None:
             self._settle(subject)

@@ -94,11 +94,12 @@ class Statements:
     def lock(self, *, beyond: bool) -> sql.Composed:
         """Lock the oldest %(limit)s rows that nobody else has locked, and name them.
 
-        Returns how many, the age of the newest, and their ctids, both as texts.  `beyond` leaves
-        out rows that are older than %(beyond)s.
+        Returns how many, the age of the newest, and their ctids, both as texts, and the seconds
+        that it took.  `beyond` leaves out rows that are older than %(beyond)s.
         """
         return sql.SQL(
-            "SELECT count(*), max(age)::text, array_agg(tid)::text FROM ("
+            "SELECT count(*), max(age)::text, array_agg(tid)::text,"
+            " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {further}"
             " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"

@@ -13,8 +13,8 @@ from leadctl.progress import Narrate
 _ROWS = 10_000
 """Deletions of a table that are not worth a VACUUM."""
 _PACE = """
-SELECT set_config('vacuum_cost_delay', '2ms', false),
-       set_config('vacuum_cost_limit', '1000', false), set_config('statement_timeout', %s, false)
+SELECT set_config('vacuum_cost_delay', '0.2ms', false),
+       set_config('vacuum_cost_limit', '100', false), set_config('statement_timeout', %s, false)
 """
 """Five times as fast as autovacuum by default: at full speed, and with parallel workers, its WAL is
 what commits of others wait for.
