@@ -16,8 +16,8 @@ _PACE = """
 SELECT set_config('vacuum_cost_delay', '0.2ms', false),
        set_config('vacuum_cost_limit', '100', false), set_config('statement_timeout', %s, false)
 """
-"""Five times as fast as autovacuum by default: at full speed, and with parallel workers, its WAL is
-what commits of others wait for.
+"""Five times as fast as autovacuum by default: at full speed, with parallel workers or in longer
+steps its WAL is what commits of others wait for.
 https://www.postgresql.org/docs/current/runtime-config-vacuum.html#RUNTIME-CONFIG-RESOURCE-VACUUM-COST
 """
 
