@@ -20,7 +20,8 @@ from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
 
 _SECONDS = (0.003, 0.1)
-"""What a batch locks is locked that long, and a commit beside it waits for the WAL of that time."""
+"""The shortest and the longest work of a batch: what it locks is locked that long, and a commit
+beside it waits for the WAL of that time."""
 _ARCHIVE_SECONDS = (0.5, 0.5)
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
@@ -28,7 +29,6 @@ _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-
 
 _Age = str | date | datetime
 
