@@ -1,40 +1,88 @@
 """How many rows cleanup's batches take."""
 
+from itertools import count
+
 import pytest
 
-from leadctl.operations.cleanup.pace import Pace
+from leadctl.operations.cleanup.pace import Aim, Pace
+
+AIM = Aim(beside_others=0.003, alone=0.03, longest=0.1)
+A_ROW = 0.00001
 
 
-def settled(way: float, a_row: float, batches: int = 30) -> int:
-    """Rows of a batch in the end, where the way to the server and each row take so many seconds."""
-    pace = Pace(0.003, 0.1)
-    for _ in range(batches):
-        worked = pace.rows * a_row
-        pace.took(worked + way, worked)
-    return pace.rows
+def run(
+    pace: Pace,
+    seconds: float,
+    *,
+    others: int = 0,
+    way: float = 0.0,
+    a_row: float = A_ROW,
+    transactions: "count[int] | None" = None,
+) -> int:
+    """Return the rows of a batch after so many seconds, with so many writes beside each batch.
+
+    As in a run, a batch's size is settled while the one before it is not yet known.
+    """
+    transactions = transactions or count(7)
+    rows = pace.rows
+    while seconds > 0:
+        following = pace.rows
+        worked = rows * a_row
+        own = [next(transactions) for _ in range(others + 1)][-1]
+        pace.took(rows, worked + way, worked, own)
+        rows = following
+        seconds -= worked + way
+    return rows
+
+
+@pytest.mark.parametrize(("others", "rows"), [(0, 3000), (1, 300), (50, 300)])
+def test_work_is_short_while_others_write(others: int, rows: int) -> None:
+    assert run(Pace(AIM), 5, others=others) == rows
+
+
+def test_a_run_begins_as_if_others_wrote() -> None:
+    assert run(Pace(AIM), 0.4) == 300
+
+
+def test_who_comes_and_goes_is_seen() -> None:
+    pace, transactions = Pace(AIM), count(7)
+    assert run(pace, 5, transactions=transactions) == 3000
+    next(transactions)
+    assert run(pace, 0.07, transactions=transactions) == 300  # two batches that were large already
+    assert run(pace, 5, transactions=transactions) == 3000
+
+
+def test_batches_that_write_nothing_do_not_hide_others() -> None:
+    pace = Pace(AIM)
+    for transaction in [7, *[None] * 1000, 8]:
+        pace.took(pace.rows, pace.rows * A_ROW, pace.rows * A_ROW, transaction)
+    assert pace.rows == 3000
+    for transaction in [None, 10]:
+        pace.took(3000, 0.03, 0.03, transaction)
+    assert pace.rows == 300
 
 
 @pytest.mark.parametrize(
     ("way", "rows"),
     [
-        (0.0, 300),
         (0.002, 300),
         (0.050, 5000),  # half of the run goes to the way, not nearly all of it
         (9.0, 10_000),
     ],
 )
-def test_work_is_short_but_not_for_the_way_to_the_server(way: float, rows: int) -> None:
-    assert settled(way, a_row=0.00001) == pytest.approx(rows, rel=0.02)
+def test_work_is_not_short_for_the_way_to_the_server(way: float, rows: int) -> None:
+    settled = run(Pace(AIM), 100 * way + 1, others=1, way=way)
+    assert settled == pytest.approx(rows, rel=0.02)
 
 
 def test_a_commit_that_grows_with_the_batch_does_not_let_it_grow() -> None:
-    pace = Pace(0.003, 0.1)
-    for _ in range(30):
-        worked = pace.rows * 0.00001
-        pace.took(3 * worked, worked)
+    pace = Pace(AIM)
+    for transaction in range(0, 60, 2):
+        worked = pace.rows * A_ROW
+        pace.took(pace.rows, 3 * worked, worked, transaction)
     assert pace.rows < 1000
 
 
 def test_rows_have_bounds() -> None:
-    assert settled(0.0, a_row=1.0) == 50
-    assert settled(0.0, a_row=0.0) == 50_000
+    assert run(Pace(AIM), 1000, others=1, a_row=1.0) == 50
+    assert run(Pace(AIM), 1, way=0.01, a_row=0.0) == 50_000

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -13,16 +13,15 @@ import psycopg
 from leadctl.db.connect import Connection
 from leadctl.operations.cleanup.archive import Archive
 from leadctl.operations.cleanup.deletion import Deleter, Gone
-from leadctl.operations.cleanup.pace import Pace
+from leadctl.operations.cleanup.pace import Aim, Pace
 from leadctl.operations.cleanup.plan import goes_by_age
 from leadctl.operations.cleanup.pressure import Pressure
 from leadctl.operations.cleanup.statements import Statements
 from leadctl.operations.cleanup.stop import Limits, Reason
 
-_SECONDS = (0.003, 0.1)
-"""The shortest and the longest work of a batch: what it locks is locked that long, and a commit
-beside it waits for the WAL of that time."""
-_ARCHIVE_SECONDS = (0.5, 0.5)
+_AIM = Aim(beside_others=0.003, alone=0.02, longest=0.1)
+"""What a batch locks is locked that long, and a commit beside it waits for the WAL of that time."""
+_ARCHIVE_AIM = Aim(beside_others=0.5, alone=0.5, longest=0.5)
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
 _TRIES = 20
@@ -41,6 +40,15 @@ class Deleted:
     cascaded: Counter[int] = field(default_factory=Counter)
     batches: int = 0
     stopped: Reason | None = None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    size: int
+    """How many rows it was to look at."""
+    gone: Gone
+    is_last: bool
+    """Of its pass."""
 
 
 class Batches:
@@ -63,11 +71,12 @@ class Batches:
         self._archive = archive
         self._done = done
         self._on_batch = on_batch
-        self._pace = Pace(*(_SECONDS if archive is None else _ARCHIVE_SECONDS))
+        self._pace = Pace(_AIM if archive is None else _ARCHIVE_AIM)
         self._has_skipped = False
         self._busy: list[str] = []
         self._beyond: _Age | None = None
-        self._until: _Age | None = None
+        self._following: tuple[_Age, int] | None = None
+        """Where the next batch ends, and how many rows it was to be until there."""
         self._deleter = Deleter(connection, statements.subject)
         self._spans, self._sweeps, self._locks = (
             (
@@ -86,7 +95,7 @@ class Batches:
         """
         for _ in range(_PASSES):
             before, self._has_skipped = self._done.rows, False
-            self._beyond = self._until = None
+            self._beyond = self._following = None
             if not self._pass(at_most) or not self._has_skipped or all_are_gone():
                 return
             if self._done.rows == before:
@@ -96,8 +105,8 @@ class Batches:
 
     def _pass(self, at_most: int | None) -> bool:
         """Go once through the table; return whether its end was reached."""
-        is_end = False
-        while not is_end:
+        is_last = False
+        while not is_last:
             left = None if at_most is None else at_most - self._done.rows
             if left == 0:
                 self._done.stopped = Reason.MAX_ROWS
@@ -106,7 +115,7 @@ class Batches:
             if self._done.stopped is None:
                 rows = self._pace.rows
                 self._pace.rows = self._limits.at_most(min(rows, left or rows))
-                is_end = self._batch()
+                is_last = self._batch()
                 self._on_batch(self._done)
             if self._done.stopped is not None:
                 return False
@@ -119,9 +128,9 @@ class Batches:
         """
         if self._may_sweep:
             with suppress(*LOCKED):
-                is_end = self._timed(self._sweep)
-                if is_end is not None:
-                    return is_end
+                is_last = self._timed(self._sweep)
+                if is_last is not None:
+                    return is_last
         for _ in range(_TRIES):
             with suppress(*LOCKED):
                 return bool(self._timed(self._take))
@@ -135,42 +144,41 @@ class Batches:
         self._done.stopped = self._limits.reached or Reason.TABLE_LOCKED
         return False
 
-    def _timed(self, take: Callable[[int], tuple[bool, float] | None]) -> bool | None:
+    def _timed(self, take: Callable[[int], _Batch | None]) -> bool | None:
         """Take a batch, and let the pace learn from it; return whether it was the last of the pass.
 
-        `take` returns that, and the seconds of work, or None where it could not.
+        None where `take` could not.
         """
         began = time.monotonic()
-        taken = take(self._pace.rows)
-        if taken is None:
+        batch = take(self._pace.rows)
+        if batch is None:
             return None
-        is_end, worked = taken
-        self._pace.took(time.monotonic() - began, worked)
-        return is_end
+        elapsed, gone = time.monotonic() - began, batch.gone
+        self._pace.took(batch.size, elapsed, gone.seconds, gone.transaction)
+        return batch.is_last
 
     def _is_something_left(self) -> bool:
         values = self._values(limit=1)
         ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
         return bool(left)
 
-    def _sweep(self, size: int) -> tuple[bool, float] | None:
+    def _sweep(self, size: int) -> _Batch | None:
         """Delete what is due of the oldest rows by their ages, as fast as one can.
 
-        It waits for rows that others have locked.  Returns whether it was the end of the pass, and
-        the seconds of work; None where all of the rows have one age, so that an age cannot part
-        them.  Where the next batch ends is asked on the same trip.
+        It waits for rows that others have locked.  Where the next batch ends is asked on the same
+        trip.  Returns None where all of the rows have one age, so that an age cannot part them.
         """
-        until = self._until or self._end_of(self._span(self._beyond, size))
+        until, asked = self._following or (self._end_of(self._span(self._beyond, size)), size)
         if until == self._beyond:
             return None
         with self._connection.pipeline():  # which is a transaction
             sweep = self._sweeps[self._beyond is not None]
             deletion = self._deleter.send(sweep, self._values(until=until))
             following = self._span(until, size)
-        self._beyond, self._until = until, self._end_of(following)
+        self._beyond, self._following = until, (self._end_of(following), size)
         gone = deletion.result()
         self._count(gone)
-        return until == self._cutoff, gone.seconds
+        return _Batch(asked, gone, is_last=until == self._cutoff)
 
     def _span(self, beyond: _Age | None, size: int) -> psycopg.Cursor[Any]:
         values = {**self._statements.values, "beyond": beyond, "limit": size}
@@ -180,17 +188,16 @@ class Batches:
         following = span.fetchone()
         return self._cutoff if following is None else following[0]
 
-    def _take(self, size: int) -> tuple[bool, float]:
+    def _take(self, size: int) -> _Batch:
         """Delete the oldest rows that are due and that nobody has locked.
 
-        Returns whether it was the end of the pass, as there were fewer than there may be, and the
-        seconds of work.
+        It is the last batch of the pass where there were fewer than there may be.
         """
-        self._has_skipped, self._until = True, None
+        self._has_skipped, self._following = True, None
         with self._connection.transaction():
             count, newest, rows, seconds = self._lock(size)
             if not count:
-                return True, seconds
+                return _Batch(size, Gone(seconds=seconds), is_last=True)
             values = {**self._statements.values, "rows": rows}
             if self._archive is not None:
                 gone = self._archive.take(self._connection, self._statements, values)
@@ -202,7 +209,8 @@ class Batches:
             self._archive.commit()
         self._beyond = newest
         self._count(gone)
-        return count < size, seconds + gone.seconds
+        gone = replace(gone, seconds=seconds + gone.seconds)
+        return _Batch(size, gone, is_last=count < size)
 
     def _count(self, gone: Gone) -> None:
         self._done.rows += gone.rows

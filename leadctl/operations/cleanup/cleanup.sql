@@ -130,10 +130,12 @@ JOIN pg_class c ON c.relkind = 'r' AND (c.oid = t.oid::oid
     OR c.oid IN (SELECT relid FROM pg_partition_tree(t.oid::oid::regclass) WHERE isleaf))
 
 -- name: deleted
--- what: How many rows of each relation has this session deleted, its transaction too; and when?
---       What cascades and triggers delete is in it.  The server forgets between transactions.
+-- what: How many rows of each relation has this session deleted, its transaction too; when, and by
+--       which transaction?  What cascades and triggers delete is in it.  The server forgets between
+--       transactions.
 -- versions: 15-
-SELECT oid, pg_stat_get_xact_tuples_deleted(oid::oid), clock_timestamp()
+SELECT oid, pg_stat_get_xact_tuples_deleted(oid::oid), clock_timestamp(),
+       pg_current_xact_id_if_assigned()::text::bigint
 FROM unnest(%(oids)s::bigint[]) AS t (oid)
 
 -- name: flush

@@ -19,6 +19,8 @@ class Gone:
     cascaded: Mapping[int, int] = field(default_factory=dict)
     seconds: float = 0.0
     """How long the work took; the way to the server and the commit are not in it."""
+    transaction: int | None = None
+    """Its id, where the transaction has written and the id was asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,13 @@ class Deletion:
         """Return what it took; the pipeline that it was sent through has ended."""
         before, after = self.before.fetchall(), self.after.fetchall()
         cascaded = Counter[int]()
-        for holder, rows, _ in after:
+        for holder, rows, _, _ in after:
             cascaded[self.table_of[holder]] += rows
-        for holder, rows, _ in before:
+        for holder, rows, _, _ in before:
             cascaded[self.table_of[holder]] -= rows
         cascaded[self.subject.oid] -= self.own.rowcount
         seconds = (after[0][2] - before[0][2]).total_seconds()
-        return Gone(self.own.rowcount, +cascaded, seconds)
+        return Gone(self.own.rowcount, +cascaded, seconds, after[0][3])
 
 
 class Deleter:

@@ -1,27 +1,65 @@
 """How many rows a batch takes: as many as the server works on for a short time."""
 
+from dataclasses import dataclass
+
 _FIRST, _FEWEST, _MOST = 200, 50, 50_000
-_GROWTH = 2.0
+_CHANGE = 2.0
+_QUIET = 0.5
+"""Seconds after which nobody is taken to write any more."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How many seconds of work a batch is to be."""
+
+    beside_others: float
+    """While other sessions write."""
+    alone: float
+    """While none does."""
+    longest: float
+    """Where the way to the server takes long."""
 
 
 class Pace:
-    """Aims at batches of `shortest` seconds of work.
+    """Aims at batches that are shorter while other sessions write than while none does.
 
-    Where the way to the server and the commit take longer than that, the work is to take as long as
-    they do, so that they are half of a run at most; up to `longest` seconds.
+    Others are seen by the ids that the server gives to transactions that write, one after another:
+    what is missing between two batches was theirs.
+
+    Where the way to the server and the commit take longer than what is aimed at, the work is to
+    take as long as they do, so that they are half of a run at most.
     """
 
-    def __init__(self, shortest: float, longest: float) -> None:
-        self._shortest = shortest
-        self._longest = longest
+    def __init__(self, aim: Aim) -> None:
+        self._aim = aim
         # The shortest that was seen: a large batch's commit takes long because the batch is large.
-        self._way = longest
+        self._way = aim.longest
+        self._transaction: int | None = None
+        self._quiet = 0.0
         self.rows = _FIRST
         """What the next batch takes."""
 
-    def took(self, elapsed: float, worked: float) -> None:
-        """Learn from a batch: how many seconds it took in all, and the work on it."""
+    def took(self, rows: int, elapsed: float, worked: float, transaction: int | None) -> None:
+        """Learn from a batch: its rows, its seconds in all and of work, and its transaction's id.
+
+        A transaction that has written nothing has no id.
+        """
         self._way = min(self._way, elapsed - worked)
-        factor = max(self._shortest, self._way) / max(worked, 0.0001)
-        grown = round(self.rows * min(_GROWTH, max(1 / _GROWTH, factor)))
-        self.rows = max(_FEWEST, min(_MOST, grown))
+        was_alone = self._is_alone
+        self._quiet = 0.0 if self._others_until(transaction) else self._quiet + elapsed
+        aimed = max(self._aim.alone if self._is_alone else self._aim.beside_others, self._way)
+        wanted = round(rows * aimed / max(worked, 0.0001))
+        # One batch that was slow by chance does not make the next ones small.
+        fewest = 0 if was_alone and not self._is_alone else round(self.rows / _CHANGE)
+        wanted = max(fewest, min(round(self.rows * _CHANGE), wanted))
+        self.rows = max(_FEWEST, min(_MOST, wanted))
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._quiet >= _QUIET
+
+    def _others_until(self, transaction: int | None) -> bool:
+        if transaction is None:
+            return False
+        last, self._transaction = self._transaction, transaction
+        return last is not None and transaction > last + 1

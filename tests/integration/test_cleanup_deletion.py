@@ -1,0 +1,42 @@
+"""What a batch's deletion says of itself."""
+
+from psycopg import sql
+
+from leadctl.apps.registry import find_app
+from leadctl.db.connect import Connection, connect
+from leadctl.operations.cleanup.catalog import examine
+from leadctl.operations.cleanup.deletion import Deleter, Gone
+from leadctl.operations.cleanup.rules import rules_of
+from tests.conftest import Prepared
+from tests.leads import due_leads, ids
+
+
+def delete(connection: Connection, deleter: Deleter, keys: list[str]) -> Gone:
+    with connection.pipeline():
+        deletion = deleter.send(
+            sql.SQL("DELETE FROM leads WHERE id = ANY (%(keys)s)").format(), {"keys": keys}
+        )
+    return deletion.result()
+
+
+def test_it_counts_and_shows_that_others_write(filled: Prepared) -> None:
+    settings = filled.settings()
+    (rule,) = rules_of(find_app(settings), settings, only=["archived-leads"])
+    keys = sorted(due_leads(filled))
+    deliveries = len(ids(filled, "webhook_deliveries"))
+    with connect(filled.target(), "cleanup") as connection:
+        subject = examine(connection, "public", rule)
+        deleter = Deleter(connection, subject)
+        nothing = delete(connection, deleter, [])
+        first = delete(connection, deleter, keys[:10])
+        filled.query("CREATE TABLE others_write ()")
+        second = delete(connection, deleter, keys[10:])
+    assert (nothing.rows, nothing.cascaded, nothing.transaction) == (0, {}, None)
+    assert (first.rows, second.rows) == (10, len(keys) - 10)
+    (child,) = set(subject.tables) - {subject.oid}
+    cascaded = first.cascaded.get(child, 0) + second.cascaded.get(child, 0)
+    assert cascaded == deliveries - len(ids(filled, "webhook_deliveries")) > 0
+    assert first.seconds > 0
+    assert first.transaction is not None
+    assert second.transaction is not None
+    assert second.transaction > first.transaction + 1
