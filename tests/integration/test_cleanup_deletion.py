@@ -1,13 +1,17 @@
-"""What a batch's deletion says of itself."""
+"""What a batch's deletion says of itself, and how it is committed."""
 
+from pathlib import Path
+
+import pytest
 from psycopg import sql
 
 from leadctl.apps.registry import find_app
 from leadctl.db.connect import Connection, connect
 from leadctl.operations.cleanup.catalog import examine
 from leadctl.operations.cleanup.deletion import Deleter, Gone
+from leadctl.operations.cleanup.pace import Pace
 from leadctl.operations.cleanup.rules import rules_of
-from tests.conftest import Prepared
+from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids
 
 
@@ -40,3 +44,30 @@ def test_it_counts_and_shows_that_others_write(filled: Prepared) -> None:
     assert first.transaction is not None
     assert second.transaction is not None
     assert second.transaction > first.transaction + 1
+
+
+@pytest.mark.parametrize(
+    ("is_alone", "archived", "waits"),
+    [(False, False, "on"), (True, False, "off"), (False, True, "on"), (True, True, "on")],
+)
+def test_an_archived_batch_waits_for_its_wal_and_one_beside_writers(
+    filled: Prepared,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_alone: bool,
+    archived: bool,
+    waits: str,
+) -> None:
+    filled.query(f"ALTER DATABASE {filled.name} SET synchronous_commit = off")
+    filled.query("CREATE TABLE seen (setting text)")
+    filled.query(
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN old; END $$"
+    )
+    filled.query("CREATE TRIGGER see BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION see()")
+    monkeypatch.setattr(Pace, "is_alone", is_alone)
+    options = ["--archive", str(tmp_path)] if archived else []
+    done = cli("cleanup", "--rule", "archived-leads", *options, url=filled.url)
+    assert done.code == 0, done.err
+    assert filled.query("SELECT DISTINCT setting FROM seen") == [(waits,)]

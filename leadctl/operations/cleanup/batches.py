@@ -72,6 +72,7 @@ class Batches:
         self._done = done
         self._on_batch = on_batch
         self._pace = Pace(_AIM if archive is None else _ARCHIVE_AIM)
+        self._waits_for_wal: bool | None = None
         self._has_skipped = False
         self._busy: list[str] = []
         self._beyond: _Age | None = None
@@ -115,11 +116,23 @@ class Batches:
             if self._done.stopped is None:
                 rows = self._pace.rows
                 self._pace.rows = self._limits.at_most(min(rows, left or rows))
+                self._wait_for_wal(self._archive is not None or not self._pace.is_alone)
                 is_last = self._batch()
                 self._on_batch(self._done)
             if self._done.stopped is not None:
                 return False
         return True
+
+    def _wait_for_wal(self, waits: bool) -> None:
+        """Have batches wait until their WAL is written, or not.
+
+        What heaps up, the next commit of somebody else waits for.  A crash of the server may take
+        back what did not wait: rows that are due still, unless they have gone to an archive.
+        """
+        if waits is not self._waits_for_wal:
+            value = "on" if waits else "off"
+            self._connection.execute("SELECT set_config('synchronous_commit', %s, false)", (value,))
+            self._waits_for_wal = waits
 
     def _batch(self) -> bool:
         """Take one batch; return whether it was the last one of the pass.

@@ -45,17 +45,18 @@ class Pace:
         A transaction that has written nothing has no id.
         """
         self._way = min(self._way, elapsed - worked)
-        was_alone = self._is_alone
+        was_alone = self.is_alone
         self._quiet = 0.0 if self._others_until(transaction) else self._quiet + elapsed
-        aimed = max(self._aim.alone if self._is_alone else self._aim.beside_others, self._way)
+        aimed = max(self._aim.alone if self.is_alone else self._aim.beside_others, self._way)
         wanted = round(rows * aimed / max(worked, 0.0001))
         # One batch that was slow by chance does not make the next ones small.
-        fewest = 0 if was_alone and not self._is_alone else round(self.rows / _CHANGE)
+        fewest = 0 if was_alone and not self.is_alone else round(self.rows / _CHANGE)
         wanted = max(fewest, min(round(self.rows * _CHANGE), wanted))
         self.rows = max(_FEWEST, min(_MOST, wanted))
 
     @property
-    def _is_alone(self) -> bool:
+    def is_alone(self) -> bool:
+        """Whether no other session has written for a while."""
         return self._quiet >= _QUIET
 
     def _others_until(self, transaction: int | None) -> bool:

@@ -221,9 +221,8 @@ class _Run:
             )
         if job.due.blown and not self._is_consented:
             raise refuse(subject, job.due, connection.info.dbname)
-        # Each batch waits for its WAL to be written: what heaps up, the next commit of somebody
-        # else would wait for.  Rows are found by ctid or index; for many of them the planner would
-        # read the whole table.
+        # What is in an archive is to stay deleted, whatever the role's default.  Rows are found by
+        # ctid or index; for many of them the planner would read the whole table.
         with _settings(connection, synchronous_commit="on", enable_seqscan="off"):
             self._delete(job, whole, parts)
         if job.archive is not None:
