@@ -40,8 +40,10 @@ def test_work_is_short_while_others_write(others: int, rows: int) -> None:
     assert run(Pace(AIM), 5, others=others) == rows
 
 
-def test_a_run_begins_as_if_others_wrote() -> None:
-    assert run(Pace(AIM), 0.4) == 300
+def test_the_first_batches_are_small_and_see_others() -> None:
+    pace = Pace(AIM)
+    assert pace.rows <= 200
+    assert run(pace, 0.02, others=1) == 300
 
 
 def test_who_comes_and_goes_is_seen() -> None:

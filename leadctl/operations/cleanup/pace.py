@@ -35,7 +35,7 @@ class Pace:
         # The shortest that was seen: a large batch's commit takes long because the batch is large.
         self._way = aim.longest
         self._transaction: int | None = None
-        self._quiet = 0.0
+        self._quiet = _QUIET  # others are seen while batches grow from the first, which is small
         self.rows = _FIRST
         """What the next batch takes."""
 
