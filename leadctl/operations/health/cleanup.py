@@ -11,7 +11,7 @@ _STALE = timedelta(days=2)
 
 
 def cleanup(facts: Facts) -> CheckResult:
-    """Every rule of the newest run succeeded lately; shows how many rows are still due.
+    """Every rule of the newest run succeeded lately; shows how many due rows they left.
 
     Raises Skip where cleanup never ran: nobody expects it there.
     """
@@ -28,7 +28,7 @@ def cleanup(facts: Facts) -> CheckResult:
     ]
     latest = max((at for at in successes.values() if at), default=None)
     when = "never" if latest is None else f"{latest.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    message = f"last success {when}, {backlog:,} rows are due"
+    message = f"last success {when}, {backlog:,} due rows were left"
     if late:
         return CheckResult(
             "cleanup",
