@@ -62,7 +62,11 @@ class ClientProgram:
         self._messages.seek(0)
         # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows.
         name = re.escape(self.name)
-        error = re.compile(rf"{name}:(?:<stdin>:\d+:)? (?:error|fatal):\s+(.*)", re.IGNORECASE)
+        # Workers of one program that fail at once mix the beginnings of their lines.
+        error = re.compile(
+            rf"(?:{name}:(?:<stdin>:\d+:)?\s*)+(?:error|fatal):\s+(?:{name}:\s*|error:\s+)*(.*)",
+            re.IGNORECASE,
+        )
         lines = (line.decode(errors="replace") for line in self._messages)
         return [scrub(found[1].strip()) for line in lines if (found := error.match(line))]
 

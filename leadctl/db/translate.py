@@ -66,6 +66,9 @@ _LOST = (
     r"|connection is closed|SSL SYSCALL|Broken pipe|Connection reset|consuming input failed"
 )
 
+_FULL = r"No space left on device|could not extend file .*: wrote only"
+"""The server says the second where half a page went in."""
+
 
 @contextmanager
 def connecting(target: "Target") -> Iterator[None]:
@@ -87,9 +90,11 @@ def connection_error(error: Exception, target: "Target") -> errors.ConnectionFai
     )
 
 
-def client_error(text: str, target: "Target") -> errors.ConnectionFailed | None:
-    """Return the ConnectionFailed that a client program's message tells of; None for others."""
+def client_error(text: str, target: "Target") -> errors.LeadctlError | None:
+    """Return what a client program says of the connection or a full disk; None for others."""
     text = _one_line(text)
+    if re.search(_FULL, text):
+        return _no_space(text)
     # A snapshot is gone when the session that exported it is.
     if re.search(rf'{_LOST}|snapshot "[^"]*" does not exist', text):
         return _lost(text)
@@ -109,6 +114,10 @@ def _lost(text: str) -> errors.ConnectionLost:
         f"The connection to the server was lost: {text}",
         hint="Nothing half done was committed. Look at the server's log, then run it again.",
     )
+
+
+def _no_space(text: str) -> errors.NoSpace:
+    return errors.NoSpace(f"A disk is full: {text}", hint="Free space there, then run it again.")
 
 
 def translate(error: BaseException) -> errors.LeadctlError | None:
@@ -138,6 +147,8 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         return errors.TooManyConnections(
             f"The server has no connection left: {text}", hint="End idle sessions, or use a pooler."
         )
+    if state == "53100":
+        return _no_space(text)
     if state == "57014":
         return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")
     if isinstance(error, psycopg.OperationalError) and not state:

@@ -96,7 +96,7 @@ def test_a_full_disk(project: Project, small_disk: Path, tmp_path: Path) -> None
         failed = run("migrate", env=env, cwd=tmp_path)
         assert failed.returncode == 1, failed.stderr
         assert "own_0002" in failed.stderr
-        assert "No space left" in failed.stderr
+        assert "A disk is full" in failed.stderr
         status = run("migrate", "status", env=env, cwd=tmp_path)
         assert status.returncode == 1
         assert "failed" in status.stdout

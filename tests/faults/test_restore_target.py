@@ -91,7 +91,7 @@ def test_a_full_disk(
         for arguments in (["--yes"], ["--into", "other"]):
             failed = run("restore", *arguments, env=tight)
             assert failed.returncode == 1, failed.stderr
-            assert "No space left" in failed.stderr
+            assert "A disk is full" in failed.stderr
             assert databases(server.info) == before
         with server.info.connect("tight") as connection:
             assert connection.execute("SELECT count(*) FROM precious").fetchone() == (100,)
