@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.measure import Sample, Side, command
-from leadctl.db.binaries import client_program
+from leadctl.postgres.binaries import client_program
 from tests.postgres import PASSWORD, Server
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ Errors are subclasses of `leadctl.LeadctlError`, in `leadctl.errors`.  docs/pyth
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadctl.api import Database as Database
-    from leadctl.api import database as database
+    from leadctl.api.database import Database as Database
+    from leadctl.api.database import database as database
     from leadctl.errors import LeadctlError as LeadctlError
 
     __version__: str
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return version(__name__)
     if name in {"Database", "database"}:
-        from leadctl import api
+        from leadctl.api.database import database as api
 
         return getattr(api, name)
     if name == "LeadctlError":
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 
         return LeadctlError
     if name == "fill":
-        from leadctl.operations.migrate.backfill import fill
+        from leadctl.migrate.backfill import fill
 
         return fill
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

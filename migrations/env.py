@@ -6,6 +6,6 @@ alembic -c migrations/leadconnector/alembic.ini upgrade head
 
 from alembic import context
 
-from leadctl.operations.migrate.environment import run
+from leadctl.migrate.environment import run
 
 run(context)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyrage
 from psycopg import sql
 
-from leadctl.db.binaries import dump_programs
+from leadctl.postgres.binaries import dump_programs
 from tests.conftest import Prepared
 from tests.postgres import Server
 

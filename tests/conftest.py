@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 from leadctl.apps.registry import find_app
 from leadctl.cli.app import app as cli_app
 from leadctl.crypto import Key, Keyring, keyring
-from leadctl.db.target import Target, resolve
-from leadctl.operations.guard import Consent
-from leadctl.operations.migrate.limits import Limits
-from leadctl.operations.migrate.up import up
-from leadctl.operations.seed import seed
+from leadctl.journal.guard import Consent
+from leadctl.migrate.limits import Limits
+from leadctl.migrate.up import up
+from leadctl.postgres.target import Target, resolve
+from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
 from tests.history import Project
 from tests.postgres import RunningServer, Server

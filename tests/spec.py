@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from leadctl.db.catalog import Catalog
+from leadctl.catalog.definitions import Catalog
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from benchmarks.bench import ROOT, Bench, Row, Sides
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine
-from leadctl.apps.leadconnector.models import Base
+from leadctl.products.leadconnector.models import Base
 import os
 url = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
 with create_engine(url).connect() as connection:

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from benchmarks.bench import Bench, Row, Sides
 from benchmarks.rows.b_seed import TABLES
-from leadctl.apps.leadconnector.reports import LEADS_BY_DAY
-from leadctl.db.queries import beside
-from leadctl.operations.stats import overview
+from leadctl.postgres.queries import beside
+from leadctl.products.leadconnector.reports import LEADS_BY_DAY
+from leadctl.stats import overview
 
 _SIZES = (100_000, 1_000_000, 3_000_000)
 

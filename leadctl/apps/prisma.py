@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
-_PACKAGE = Path(__file__).parent
+_PRODUCTS = Path(__file__).parent.parent / "products"
 
 
 class FromPrisma(Protocol):
@@ -26,11 +26,11 @@ class FromPrisma(Protocol):
 
 def app_of(columns: Mapping[str, Collection[str]]) -> str | None:
     """Return the built-in app whose product Prisma made these tables for."""
-    names = sorted(file.parent.name for file in _PACKAGE.glob("*/from_prisma.py"))
+    names = sorted(file.parent.name for file in _PRODUCTS.glob("*/from_prisma.py"))
     return next((name for name in names if from_prisma(name).is_from_prisma(columns)), None)
 
 
 def from_prisma(app: str) -> FromPrisma:
     """Return an app's module."""
-    module = importlib.import_module(f"{__package__}.{app}.from_prisma")
+    module = importlib.import_module(f"leadctl.products.{app}.from_prisma")
     return cast("FromPrisma", module)

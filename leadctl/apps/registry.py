@@ -27,7 +27,7 @@ from leadctl.settings import AppConfig, Settings
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ def importable(root: Path) -> Iterator[None]:
 
 
 def _builtin_apps() -> Iterator[App]:
-    for folder in sorted(_PACKAGE.iterdir()):
+    for folder in sorted((_PACKAGE / "products").iterdir()):
         if (folder / "models.py").exists():
-            package = f"{__package__}.{folder.name}"
+            package = f"leadctl.products.{folder.name}"
             doc = importlib.import_module(package).__doc__ or ""
             yield App(
                 name=folder.name,
@@ -208,14 +208,14 @@ def _builtin_apps() -> Iterator[App]:
                 retention=f"{package}.retention:RULES",
                 factory=f"{package}.factory:FACTORY",
                 builtin=True,
-                root=_PACKAGE.parent.parent,
+                root=_PACKAGE.parent,
             )
 
 
 def builtin_migrations() -> Path:
     """Return the folder of the built-in apps' migrations, in the wheel or in the checkout."""
-    installed = _PACKAGE.parent / "_migrations"
-    return installed if installed.exists() else _PACKAGE.parent.parent / "migrations"
+    installed = _PACKAGE / "_migrations"
+    return installed if installed.exists() else _PACKAGE.parent / "migrations"
 
 
 def _declared(settings: Settings, config: AppConfig) -> App:

@@ -27,8 +27,8 @@ from leadctl.cli.commands import (
     stats,
     studio,
 )
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import RootGroup
-from leadctl.cli.light import Tree
 
 app = Tree(
     name="leadctl",

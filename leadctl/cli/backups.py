@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from leadctl.cli.run import Run
 
 if TYPE_CHECKING:
-    from leadctl.db.target import Target
-    from leadctl.operations.backup.create import CreatedBackup
+    from leadctl.backup.create import CreatedBackup
+    from leadctl.postgres.target import Target
 
 
 def backed_up(run: Run, target: "Target", *, role_passwords: bool = False) -> "CreatedBackup":
     """Make a backup as the settings say, with its hooks."""
-    from leadctl.operations.backup.as_configured import create_as_configured
+    from leadctl.backup.as_configured import create_as_configured
 
     return create_as_configured(
         run.settings,

@@ -8,13 +8,13 @@ _SETTINGS = ("app", "env", "url", "schema", "backup_dir")
 
 
 def names_of(kind: str) -> Callable[[typer.Context, str], list[str]]:
-    """Return what completes the names of a kind that `leadctl.operations.names` knows.
+    """Return what completes the names of a kind that `leadctl.cli.completion_names` knows.
 
     It looks where the command line up to there says, and is silent where it finds nothing.
     """
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        from leadctl.operations.names import NAMES
+        from leadctl.cli.completion_names import NAMES
         from leadctl.settings import load_settings
 
         try:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
-from leadctl.cli.light import lighten
+from leadctl.cli.fast_typer import lighten
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
 from leadctl.redact import scrub
 
@@ -162,7 +162,7 @@ def _known(error: Exception) -> LeadctlError:
     """Return leadctl's own error for another; what none can be made of is a fault of leadctl."""
     if isinstance(error, typer.TyperException):
         return _usage(error)
-    from leadctl.db.translate import translate
+    from leadctl.postgres.translate import translate
 
     translated = translate(error)
     if translated is not None:

@@ -18,9 +18,9 @@ from leadctl.settings.sources import DEFAULT
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
-    from leadctl.db.target import Target
-    from leadctl.operations.guard import Consent
-    from leadctl.operations.migrate.limits import Limits
+    from leadctl.journal.guard import Consent
+    from leadctl.migrate.limits import Limits
+    from leadctl.postgres.target import Target
     from leadctl.render.blocks import Block
 
 
@@ -113,7 +113,7 @@ class Run:
 
     def target(self, *, may_create: bool = False) -> "Target":
         """The target that was named; `may_create` lets an embedded server be made for it."""
-        from leadctl.db.target import resolve
+        from leadctl.postgres.target import resolve
 
         return resolve(
             self.settings, app=self.app.name, may_create=may_create, narrate=self.narrate
@@ -122,7 +122,7 @@ class Run:
     @property
     def limits(self) -> "Limits":
         """How long it may wait, and its statements."""
-        from leadctl.operations.migrate.limits import Limits
+        from leadctl.migrate.limits import Limits
 
         settings = self.settings
         return Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
@@ -133,7 +133,7 @@ class Run:
 
     def consent(self, *, yes: bool, confirm: str | None = None) -> "Consent":
         """What the user said beforehand; where somebody is there, a way to ask for the rest."""
-        from leadctl.operations.guard import Consent
+        from leadctl.journal.guard import Consent
 
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return Consent(yes, confirm)

@@ -3,7 +3,7 @@
 import re
 
 from leadctl.render.blocks import Cell
-from leadctl.render.text import plain
+from leadctl.text import plain
 
 _BREAKS = re.compile(r"\r\n|[\n\r\v\f\u2028\u2029]")
 _TIME = re.compile(r"(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?(?:\+00)?\Z")

@@ -3,9 +3,9 @@
 https://nagios-plugins.org/doc/guidelines.html
 """
 
-from leadctl.operations.health.check import CheckResult, CheckStatus
-from leadctl.operations.health.health import Health
-from leadctl.render.text import plain
+from leadctl.health.check import CheckResult, CheckStatus
+from leadctl.health.health import Health
+from leadctl.text import plain
 
 _WORDS = {"ok": "OK", "warning": "WARNING", "critical": "CRITICAL", "unknown": "UNKNOWN"}
 

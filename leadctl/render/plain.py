@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from unicodedata import combining, east_asian_width
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Value
-from leadctl.render.text import value_text
+from leadctl.text import value_text
 
 _BETWEEN = " " * 3
 _BETWEEN_PAIRS = " " * 2

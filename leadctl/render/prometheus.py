@@ -5,8 +5,8 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from collections.abc import Iterable, Mapping
 
-from leadctl.operations.health.check import CheckResult, CheckStatus
-from leadctl.operations.health.health import Health
+from leadctl.health.check import CheckResult, CheckStatus
+from leadctl.health.health import Health
 
 _NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
 

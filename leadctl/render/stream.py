@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from leadctl.operations.studio.record import Record, Relation
-from leadctl.operations.studio.rows import Head, Row, Stream
 from leadctl.render.json import to_jsonable
-from leadctl.render.text import plain
+from leadctl.studio.record import Record, Relation
+from leadctl.studio.rows import Head, Row, Stream
+from leadctl.text import plain
 
 _ACTING = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')

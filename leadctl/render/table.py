@@ -6,7 +6,7 @@ from typing import TextIO
 
 from leadctl.render import plain
 from leadctl.render.blocks import Block, Line
-from leadctl.render.text import folded, value_text
+from leadctl.text import folded, value_text
 
 _UNBOUNDED = 10_000
 """Columns; wide enough that nothing is wrapped in a pipe."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from leadctl.render import sheet
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Style, Value
-from leadctl.render.text import folded, value_text
+from leadctl.text import folded, value_text
 
 _STYLES: dict[Style, str] = {
     "": "",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.operations.backup import manifest as manifests
-from leadctl.operations.backup.folder import BackupFolder, StoredBackup
-from leadctl.operations.backup.prune import Retention, decide
+from leadctl.backup import manifest as manifests
+from leadctl.backup.folder import BackupFolder, StoredBackup
+from leadctl.backup.prune import Retention, decide
 from tests.backups import key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
 from tests.processes import environment
@@ -290,7 +290,7 @@ def test_wrong_numbers(backup: Backup) -> None:
 
 
 def test_a_backup_that_is_read_is_not_pruned(backup: Backup, years: BackupFolder) -> None:
-    from leadctl.operations.backup.folder import reading
+    from leadctl.backup.folder import reading
 
     with reading(years.backups()[-1]):
         outcome = backup("prune", "--yes", "-o", "json")

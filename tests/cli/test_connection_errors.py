@@ -165,9 +165,9 @@ def test_a_server_that_goes_away_in_the_middle(
 
 
 def test_an_old_server_is_refused_by_name(server: Server) -> None:
-    from leadctl.db import connect as module
-    from leadctl.db.target import resolve
     from leadctl.errors import UnsupportedServer
+    from leadctl.postgres import connect as module
+    from leadctl.postgres.target import resolve
     from leadctl.settings import load_settings
 
     target = resolve(

@@ -191,7 +191,7 @@ def test_a_copy_is_as_protected(verb: str, how: str, protected: Prepared, cli: C
 
 
 def _client_folder() -> Path:
-    from leadctl.db.binaries import client_program
+    from leadctl.postgres.binaries import client_program
 
     return client_program("pg_dump").parent
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from leadctl.operations.health import checks
-from leadctl.operations.health.check import name_of
+from leadctl.health import checks
+from leadctl.health.check import name_of
 from tests.conftest import Cli, Prepared
 from tests.postgres import RunningServer, Server
 from tests.processes import start
@@ -329,7 +329,7 @@ def test_time_is_bounded_when_the_server_hangs(
     leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's process is stopped in the middle: it neither answers nor goes away."""
-    from leadctl.operations.health import selection
+    from leadctl.health import selection
 
     stopped: list[int] = []
 

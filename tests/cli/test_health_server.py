@@ -92,7 +92,7 @@ def test_prepared_transactions(primary: RunningServer, cli: Cli) -> None:
 
 @pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pg_stat_statements")
 def test_slow_queries(primary: RunningServer, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from leadctl.operations.health import activity
+    from leadctl.health import activity
 
     monkeypatch.setattr(activity, "_COUNTED_MS", 1000)  # a test does not run for a minute
     url = primary.info.url("postgres")

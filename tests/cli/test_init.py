@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import find_app, load_metadata
-from leadctl.db.catalog import compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
-from leadctl.db.target import resolve
+from leadctl.catalog.definitions import compare, read_catalog
+from leadctl.postgres.connect import connect
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Outcome
 from tests.postgres import Server

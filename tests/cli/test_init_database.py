@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy.orm import Session, configure_mappers
 
 from leadctl.apps.registry import find_app, load_metadata, load_module
+from leadctl.catalog.definitions import Difference, compare, read_catalog
 from leadctl.crypto import using
 from leadctl.crypto.sources import keyring_of
-from leadctl.db.catalog import Difference, compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
-from leadctl.db.target import Target, resolve
+from leadctl.postgres.connect import connect
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server

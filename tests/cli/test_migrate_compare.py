@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.operations.migrate.sql.tokens import split
+from leadctl.sql.lexer import split
 from tests.conftest import Cli, Prepared
 from tests.history import Project
 from tests.postgres import Server

@@ -10,7 +10,7 @@ import pyrage
 import pytest
 import zstandard
 
-from leadctl.db.binaries import dump_programs
+from leadctl.postgres.binaries import dump_programs
 from tests.backups import EVERYTHING, create, key_pair, left_by_restores, plain_dump
 from tests.conftest import Cli, Outcome, Prepared
 from tests.postgres import Server

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.operations.studio.masking import looks_secret
-from leadctl.operations.studio.shape import ColumnShape, Type
+from leadctl.studio.masking import looks_secret
+from leadctl.studio.shape import ColumnShape, Type
 from tests.conftest import KEY, Cli, Prepared
 from tests.postgres import Server
 from tests.processes import environment, start

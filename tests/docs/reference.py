@@ -12,63 +12,63 @@ from typing import Any
 from typer.main import get_command
 
 from leadctl import errors
+from leadctl.backup.create import CreatedBackup
+from leadctl.backup.listing import BackupDetails, BackupList
+from leadctl.backup.prune import PruneResult
+from leadctl.backup.verify import VerifyResult
+from leadctl.cleanup.preview import Preview, RuleList
+from leadctl.cleanup.result import CleanupResult
+from leadctl.cleanup.unarchive import UnarchiveResult
+from leadctl.cleanup.undelete import UndeleteResult
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
-from leadctl.db.embedded import ServerStatus
-from leadctl.operations.backup.create import CreatedBackup
-from leadctl.operations.backup.listing import BackupDetails, BackupList
-from leadctl.operations.backup.prune import PruneResult
-from leadctl.operations.backup.verify import VerifyResult
-from leadctl.operations.bulk.load import BulkResult
-from leadctl.operations.cleanup.preview import Preview, RuleList
-from leadctl.operations.cleanup.result import CleanupResult
-from leadctl.operations.cleanup.unarchive import UnarchiveResult
-from leadctl.operations.cleanup.undelete import UndeleteResult
-from leadctl.operations.config import EffectiveConfig
-from leadctl.operations.health.health import Health
-from leadctl.operations.health.selection import CheckList
-from leadctl.operations.history import RunHistory
-from leadctl.operations.identity import DatabaseIdentity
-from leadctl.operations.init.database import DatabaseInit
-from leadctl.operations.init.own import InitResult
-from leadctl.operations.inspect.registry import ReportList
-from leadctl.operations.inspect.run import Inspection
-from leadctl.operations.inspect.write import Written
-from leadctl.operations.keys.generate import NewKey
-from leadctl.operations.keys.rotate import RotateResult
-from leadctl.operations.keys.status import KeysStatus
-from leadctl.operations.migrate.adopt import Adopted
-from leadctl.operations.migrate.check import Check
-from leadctl.operations.migrate.dev import Dev
-from leadctl.operations.migrate.diff import Diff
-from leadctl.operations.migrate.down import DownResult
-from leadctl.operations.migrate.drift import Drift
-from leadctl.operations.migrate.history import MigrationHistory
-from leadctl.operations.migrate.lint.lint import LintResult
-from leadctl.operations.migrate.new import NewRevisions
-from leadctl.operations.migrate.plan import Script
-from leadctl.operations.migrate.planned import Plan
-from leadctl.operations.migrate.push import Push
-from leadctl.operations.migrate.rehearse import Rehearsal
-from leadctl.operations.migrate.resolve import Resolved
-from leadctl.operations.migrate.status import MigrationStatus
-from leadctl.operations.migrate.up import MigrateResult
-from leadctl.operations.partition.partition import PartitionResult
-from leadctl.operations.reset import ResetResult
-from leadctl.operations.restore.restore import RestorePlan, RestoreResult
-from leadctl.operations.restore.scratch_schema import ScratchTables
-from leadctl.operations.restore.tables import RestoredTables
-from leadctl.operations.schedule import Schedule
-from leadctl.operations.schema.definition import Schema
-from leadctl.operations.schema.dump import SchemaDump
-from leadctl.operations.schema.validate import Validation
-from leadctl.operations.seed import SeedResult
-from leadctl.operations.seedfiles.export import Exported
-from leadctl.operations.server import Destroyed, TargetUrl
-from leadctl.operations.stats.overview import Overview
-from leadctl.operations.stats.report import ReportResult
-from leadctl.operations.studio.tables import TableList
+from leadctl.config import EffectiveConfig
+from leadctl.db import Destroyed, TargetUrl
+from leadctl.health.health import Health
+from leadctl.health.selection import CheckList
+from leadctl.history import RunHistory
+from leadctl.init.database import DatabaseInit
+from leadctl.init.existing_models import InitResult
+from leadctl.inspect.registry import ReportList
+from leadctl.inspect.run import Inspection
+from leadctl.inspect.write import Written
+from leadctl.journal.identity import DatabaseIdentity
+from leadctl.keys.generate import NewKey
+from leadctl.keys.rotate import RotateResult
+from leadctl.keys.status import KeysStatus
+from leadctl.migrate.adopt import Adopted
+from leadctl.migrate.check import Check
+from leadctl.migrate.dev import Dev
+from leadctl.migrate.diff import Diff
+from leadctl.migrate.down import DownResult
+from leadctl.migrate.drift import Drift
+from leadctl.migrate.history import MigrationHistory
+from leadctl.migrate.lint.lint import LintResult
+from leadctl.migrate.new import NewRevisions
+from leadctl.migrate.plan import Script
+from leadctl.migrate.planned import Plan
+from leadctl.migrate.push import Push
+from leadctl.migrate.rehearse import Rehearsal
+from leadctl.migrate.resolve import Resolved
+from leadctl.migrate.status import MigrationStatus
+from leadctl.migrate.up import MigrateResult
+from leadctl.partition.partition import PartitionResult
+from leadctl.postgres.embedded import ServerStatus
 from leadctl.render.stream import OneRecord, Rows
+from leadctl.reset import ResetResult
+from leadctl.restore.restore import RestorePlan, RestoreResult
+from leadctl.restore.scratch_schema import ScratchTables
+from leadctl.restore.tables import RestoredTables
+from leadctl.schedule import Schedule
+from leadctl.schema.definition import Schema
+from leadctl.schema.dump import SchemaDump
+from leadctl.schema.validate import Validation
+from leadctl.seed.bulk.load import BulkResult
+from leadctl.seed.files.export import Exported
+from leadctl.seed.seed import SeedResult
+from leadctl.stats.overview import Overview
+from leadctl.stats.report import ReportResult
+from leadctl.studio.tables import TableList
 
 DOCS = Path(__file__).parents[2] / "docs"
 

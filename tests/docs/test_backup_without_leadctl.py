@@ -25,7 +25,7 @@ PATH = f"{os.environ['PATH']}:{DEBIAN}"
 def test_the_lines_of_the_document(
     leadconnector: Prepared, tmp_path: Path, encrypted: bool
 ) -> None:
-    from leadctl.db.binaries import dump_programs
+    from leadctl.postgres.binaries import dump_programs
 
     recipient, identity = key_pair(tmp_path)
     env = {

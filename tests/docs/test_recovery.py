@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.db.binaries import client_program, dump_programs
+from leadctl.postgres.binaries import client_program, dump_programs
 from tests.backups import key_pair, left_by_restores
 from tests.conftest import KEY, Prepared
 from tests.postgres import RunningServer

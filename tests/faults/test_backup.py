@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from leadctl.backup.age import read_identities
+from leadctl.backup.folder import BackupFolder, StoredBackup
+from leadctl.backup.stream import Label, unpack
+from leadctl.backup.verify import verify
 from leadctl.errors import BackupDamaged
-from leadctl.operations.backup.age import read_identities
-from leadctl.operations.backup.folder import BackupFolder, StoredBackup
-from leadctl.operations.backup.stream import Label, unpack
-from leadctl.operations.backup.verify import verify
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
 from tests.postgres import PASSWORD

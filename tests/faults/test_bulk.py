@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from leadctl.db.catalog import compare
+from leadctl.catalog.definitions import compare
 from tests.conftest import KEY, Prepared
 from tests.integration.test_bulk import catalog, contents
 from tests.processes import kill_one_worker, run, start

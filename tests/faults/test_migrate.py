@@ -47,8 +47,8 @@ def test_twenty_at_once_apply_each_revision_once(server: Server) -> None:
 
 
 def test_the_holder_of_the_lock_is_named(server: Server, database: str) -> None:
-    from leadctl.db.lock import schema_lock
-    from leadctl.db.target import resolve
+    from leadctl.journal.lock import schema_lock
+    from leadctl.postgres.target import resolve
     from leadctl.settings import load_settings
 
     settings = load_settings(environ={"DATABASE_URL": server.url(database)})

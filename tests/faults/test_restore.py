@@ -100,7 +100,7 @@ def test_an_application_that_connects_again_and_again(
 
 
 def test_a_migration_keeps_its_lock(leadconnector: Prepared, env: dict[str, str]) -> None:
-    from leadctl.db.lock import schema_lock
+    from leadctl.journal.lock import schema_lock
 
     before = leads(leadconnector)
     with schema_lock(leadconnector.target(), "migrate", 5, lambda _: None):

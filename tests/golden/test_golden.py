@@ -100,7 +100,7 @@ def test_output(
 ) -> None:
     if command.startswith("help") and variant != "table":
         return  # the test runner gives help its own width
-    monkeypatch.setattr("leadctl.render.text.ago", lambda _: "1 s ago")  # its length moves columns
+    monkeypatch.setattr("leadctl.text.ago", lambda _: "1 s ago")  # its length moves columns
     monkeypatch.setattr("leadctl.settings.load.Path.cwd", lambda: Path("/project"))
     flags, env = VARIANTS[variant]
     outcome = cli(*COMMANDS[command], *flags, url=leadconnector.url, env=env)

@@ -75,7 +75,7 @@ def url(
 ) -> str:
     """A database with the first models migrated."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("leadctl.render.text.ago", lambda _: "1 s ago")
+    monkeypatch.setattr("leadctl.text.ago", lambda _: "1 s ago")
     (tmp_path / "leadctl.toml").write_text(
         'app = "own"\n[apps.own]\nmodels = "own_models:metadata"\n'
     )

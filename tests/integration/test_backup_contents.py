@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 import pytest
 
-from leadctl.db.target import resolve
+from leadctl.backup.age import read_identities
+from leadctl.backup.create import BackupOptions
+from leadctl.backup.create import create as back_up
+from leadctl.backup.folder import BackupFolder
+from leadctl.backup.manifest import ARCHIVE
 from leadctl.errors import BackupDamaged
-from leadctl.operations.backup.age import read_identities
-from leadctl.operations.backup.create import BackupOptions
-from leadctl.operations.backup.create import create as back_up
-from leadctl.operations.backup.folder import BackupFolder
-from leadctl.operations.backup.manifest import ARCHIVE
-from leadctl.operations.restore.entries import parse_entries
-from leadctl.operations.restore.load import Source, load
-from leadctl.operations.restore.rows import _shares
-from leadctl.operations.restore.source import Loading
+from leadctl.postgres.target import resolve
+from leadctl.restore.entries import parse_entries
+from leadctl.restore.load import Source, load
+from leadctl.restore.rows import _shares
+from leadctl.restore.source import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepared
@@ -35,8 +35,8 @@ MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 @pytest.fixture(autouse=True)
 def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load over two connections, and make indexes meanwhile, as with tables that are large."""
-    monkeypatch.setattr("leadctl.operations.restore.rows._WORTH_A_CONNECTION", 1)
-    monkeypatch.setattr("leadctl.operations.restore.indexes._WORTH_A_RUN", 1)
+    monkeypatch.setattr("leadctl.restore.rows._WORTH_A_CONNECTION", 1)
+    monkeypatch.setattr("leadctl.restore.indexes._WORTH_A_RUN", 1)
 
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
@@ -159,7 +159,7 @@ def test_a_connection_that_fails_ends_the_other(
 def test_tables_are_divided_by_their_bytes(
     monkeypatch: pytest.MonkeyPatch, worth: int, shares: list[list[str]]
 ) -> None:
-    monkeypatch.setattr("leadctl.operations.restore.rows._WORTH_A_CONNECTION", worth)
+    monkeypatch.setattr("leadctl.restore.rows._WORTH_A_CONNECTION", worth)
     entries = parse_entries("""
 3; 0 1 TABLE DATA public small owner
 4; 0 2 TABLE DATA public largest owner

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.db import binaries
-from leadctl.db.binaries import Binaries, dump_programs
 from leadctl.errors import MissingClient
+from leadctl.postgres import binaries
+from leadctl.postgres.binaries import Binaries, dump_programs
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
 from tests.faults.test_backup import fill

@@ -9,16 +9,16 @@ import pytest
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.synthetic.calendar import Calendar
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt
-from leadctl.db.catalog import Catalog, compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.target import resolve
 from leadctl.errors import MissingKey, Protected, SeedFailed
-from leadctl.operations.bulk import load, workers
-from leadctl.operations.bulk.load import BulkResult, bulk_seed
-from leadctl.operations.bulk.plan import BulkOptions
-from leadctl.operations.guard import Consent
-from leadctl.operations.migrate.limits import Limits
+from leadctl.journal.guard import Consent
+from leadctl.migrate.limits import Limits
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import resolve
+from leadctl.seed.bulk import load, workers
+from leadctl.seed.bulk.load import BulkResult, bulk_seed
+from leadctl.seed.bulk.plan import BulkOptions
 from tests.conftest import KEY, Cli, Prepared
 from tests.postgres import Server
 

@@ -11,12 +11,12 @@ from sqlalchemy import create_engine
 from leadctl.apps.registry import App, load_metadata
 from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.crypto import Key, Keyring
-from leadctl.db.target import resolve
 from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
-from leadctl.operations.bulk.load import BulkResult, bulk_seed
-from leadctl.operations.bulk.plan import BulkOptions
-from leadctl.operations.guard import Consent
-from leadctl.operations.migrate.limits import Limits
+from leadctl.journal.guard import Consent
+from leadctl.migrate.limits import Limits
+from leadctl.postgres.target import resolve
+from leadctl.seed.bulk.load import BulkResult, bulk_seed
+from leadctl.seed.bulk.plan import BulkOptions
 from leadctl.settings import load_settings
 from tests.conftest import KEY
 from tests.postgres import Server

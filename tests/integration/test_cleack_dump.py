@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg.errors import RestrictViolation
 
-from leadctl.db.catalog import compare, read_catalog
+from leadctl.catalog.definitions import compare, read_catalog
 from tests.conftest import Cli, Prepared
 from tests.postgres import PASSWORD, Server, find_binaries
 

@@ -12,15 +12,15 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from leadctl.apps.cleack.models import Credit, TransactionType, User
-from leadctl.apps.cleack.queries import (
+from leadctl.models import with_retry
+from leadctl.postgres.engine import run_engine
+from leadctl.products.cleack.models import Credit, TransactionType, User
+from leadctl.products.cleack.queries import (
     NotEnoughCredits,
     add_credits,
     current_balance,
     spend_credits,
 )
-from leadctl.db.engine import run_engine
-from leadctl.models import with_retry
 from tests.conftest import Prepared
 
 HASH = "$2b$12$" + "a" * 53

@@ -13,9 +13,12 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
-from leadctl.apps.cleack import queries
-from leadctl.apps.cleack.certificate import certificate_hash
-from leadctl.apps.cleack.models import (
+from leadctl.crypto import Key, Keyring, using
+from leadctl.models import paginate
+from leadctl.postgres.engine import run_engine
+from leadctl.products.cleack import queries
+from leadctl.products.cleack.certificate import certificate_hash
+from leadctl.products.cleack.models import (
     BlacklistEntry,
     BlacklistPlatform,
     Credit,
@@ -28,10 +31,7 @@ from leadctl.apps.cleack.models import (
     TransactionType,
     User,
 )
-from leadctl.apps.cleack.plans import Terms
-from leadctl.crypto import Key, Keyring, using
-from leadctl.db.engine import run_engine
-from leadctl.models import paginate
+from leadctl.products.cleack.plans import Terms
 from tests.conftest import KEY, Prepared
 
 CONFIG: dict[str, Any] = {"filters": {}, "rules": {}, "winners_count": 1}

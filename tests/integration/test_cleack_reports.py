@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from leadctl.apps.cleack.reports import REPORTS
+from leadctl.products.cleack.reports import REPORTS
 from tests.conftest import Cli, Prepared
 
 PLATFORMS = ["instagram", "facebook", "tiktok", "twitter"]

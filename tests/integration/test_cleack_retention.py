@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from leadctl.apps.cleack.retention import RULES
 from leadctl.apps.retention import Rule
+from leadctl.products.cleack.retention import RULES
 from leadctl.settings.duration import parse_seconds
 from tests.conftest import Prepared
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from psycopg.errors import UniqueViolation
 
-from leadctl.apps.cleack.models import Base
 from leadctl.apps.registry import builtin_migrations
-from leadctl.db.catalog import compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
+from leadctl.catalog.definitions import compare, read_catalog
+from leadctl.postgres.connect import connect
+from leadctl.postgres.engine import run_engine
+from leadctl.products.cleack.models import Base
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server
 from tests.processes import environment

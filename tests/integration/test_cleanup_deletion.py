@@ -6,11 +6,11 @@ import pytest
 from psycopg import sql
 
 from leadctl.apps.registry import find_app
-from leadctl.db.connect import Connection, connect
-from leadctl.operations.cleanup.catalog import examine
-from leadctl.operations.cleanup.deletion import Deleter, Gone
-from leadctl.operations.cleanup.pace import Pace
-from leadctl.operations.cleanup.rules import rules_of
+from leadctl.cleanup.batch_size import Pace
+from leadctl.cleanup.catalog import examine
+from leadctl.cleanup.deletion import Deleter, Gone
+from leadctl.cleanup.rules import rules_of
+from leadctl.postgres.connect import Connection, connect
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids
 

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from leadctl.apps.leadconnector.models import User
 from leadctl.crypto import Key, Keyring, decrypt, encrypt, using
-from leadctl.db.engine import run_engine
 from leadctl.errors import DecryptionFailed, InvalidKey, MissingKey, NotEncrypted, UnknownKey
+from leadctl.postgres.engine import run_engine
+from leadctl.products.leadconnector.models import User
 from tests.conftest import KEY, Prepared
 
 OURS = Key.from_hex("ours", KEY)

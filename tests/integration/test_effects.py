@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from leadctl.operations.migrate.sql.effects import Effect, Facts, Lock, effects
+from leadctl.sql.effects import Effect, Facts, Lock, effects
 from tests.postgres import Server
 
 SETUP = """
@@ -170,7 +170,7 @@ def _lock(mode: str) -> Lock:
 
 
 def facts(connection: psycopg.Connection) -> Facts:
-    from leadctl.operations.migrate.catalog_facts import live_facts
+    from leadctl.migrate.catalog_facts import live_facts
 
     return live_facts(connection, "public")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from leadctl.db.embedded import Home, destroy, start, status, stop
 from leadctl.errors import EmbeddedServerUnusable
+from leadctl.postgres.embedded import Home, destroy, start, status, stop
 from tests.processes import run
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from leadctl.db.engine import engine
+from leadctl.postgres.engine import engine
 from leadctl.settings import Settings, load_settings
 from tests.conftest import Prepared
 
@@ -20,7 +20,7 @@ def settings(url: str, **variables: str) -> Settings:
 def test_one_engine_per_process_and_app(
     leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadctl.db.engine._engines", {})
+    monkeypatch.setattr("leadctl.postgres.engine._engines", {})
     found = settings(leadconnector.url)
     first = engine(found)
     assert engine(found) is first
@@ -35,7 +35,7 @@ def test_one_engine_per_process_and_app(
 def test_the_pool_has_the_size_that_was_set(
     leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadctl.db.engine._engines", {})
+    monkeypatch.setattr("leadctl.postgres.engine._engines", {})
     url = f"{leadconnector.url}?pool_timeout=0.2"
     made = engine(settings(url, DATABASE_POOL_MIN="1", DATABASE_POOL_MAX="2"))
     assert isinstance(made.pool, QueuePool)
@@ -48,7 +48,7 @@ def test_the_pool_has_the_size_that_was_set(
 def test_the_connection_limit_of_the_url_wins(
     leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadctl.db.engine._engines", {})
+    monkeypatch.setattr("leadctl.postgres.engine._engines", {})
     made = engine(settings(f"{leadconnector.url}?connection_limit=1&pool_timeout=0.1"))
     with made.connect(), pytest.raises(PoolTimeout):
         made.connect()
@@ -63,7 +63,7 @@ def _in_child(url: str, queue: "multiprocessing.Queue[int]") -> None:
 def test_a_forked_process_has_connections_of_its_own(
     leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadctl.db.engine._engines", {})
+    monkeypatch.setattr("leadctl.postgres.engine._engines", {})
     made = engine(settings(leadconnector.url))
     with made.connect() as connection:
         ours = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()

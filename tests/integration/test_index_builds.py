@@ -4,10 +4,10 @@ import threading
 import time
 
 from leadctl.apps.registry import find_app
-from leadctl.db.target import resolve
-from leadctl.operations.guard import Consent
-from leadctl.operations.migrate.limits import Limits
-from leadctl.operations.migrate.up import up
+from leadctl.journal.guard import Consent
+from leadctl.migrate.limits import Limits
+from leadctl.migrate.up import up
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.history import Project
 from tests.postgres import Server

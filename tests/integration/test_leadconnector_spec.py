@@ -2,8 +2,8 @@
 
 import pytest
 
-from leadctl.db.catalog import read_catalog
-from leadctl.db.connect import connect
+from leadctl.catalog.definitions import read_catalog
+from leadctl.postgres.connect import connect
 from tests.conftest import Prepared
 from tests.spec import Table, missing
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import all_apps, load_metadata
-from leadctl.db.catalog import Catalog, compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.engine import run_engine
-from leadctl.db.target import Target
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.postgres.connect import connect
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.target import Target
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
 
@@ -45,7 +45,7 @@ def test_the_shop_is_what_its_migrations_make(
     url = server.url(database)  # type: ignore[attr-defined]
     assert cli("migrate", url=url).code == 0
     settings = load_settings(environ={"DATABASE_URL": url})
-    from leadctl.db.target import resolve
+    from leadctl.postgres.target import resolve
 
     target = resolve(settings, app="shop")
     with connect(target) as connection:

@@ -13,7 +13,7 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from leadctl.db.engine import run_engine
+from leadctl.postgres.engine import run_engine
 from tests.conftest import Cli, Prepared
 from tests.faults.test_cleanup import archived
 from tests.processes import ROOT, run, start
@@ -28,8 +28,8 @@ def events(
     """Whatsapp as a team's own app: its revisions in a folder that can be written to."""
     shutil.copytree(ROOT / "migrations" / "whatsapp", tmp_path / "revisions")
     (tmp_path / "leadctl.toml").write_text(
-        '[apps.events]\nmodels = "leadctl.apps.whatsapp.models:Base"\nmigrations = "revisions"\n'
-        'rules = "leadctl.apps.whatsapp.retention:RULES"\n'
+        '[apps.events]\nmodels = "leadctl.products.whatsapp.models:Base"\nmigrations = "revisions"\n'
+        'rules = "leadctl.products.whatsapp.retention:RULES"\n'
         "[retention.webhook-events]\narchive = false\n"
     )
     database = prepared("whatsapp")

@@ -5,9 +5,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from leadctl.db import state
-from leadctl.db.connect import connect
-from leadctl.db.queries import Queries, Query
+from leadctl.journal import state
+from leadctl.postgres.connect import connect
+from leadctl.postgres.queries import Queries, Query
 from tests.conftest import Prepared
 
 PACKAGE = Path(__file__).parents[2] / "leadctl"
@@ -112,7 +112,7 @@ def test_versions_of_a_block_do_not_overlap_and_leave_no_gap() -> None:
 
 
 def test_app_reports_run(leadconnector: Prepared) -> None:
-    from leadctl.apps.leadconnector.reports import REPORTS
+    from leadctl.products.leadconnector.reports import REPORTS
 
     with connect(leadconnector.target(), read_only=True) as connection:
         for report in REPORTS.reports:

@@ -11,9 +11,11 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from sqlalchemy.orm import Session, sessionmaker
 
-from leadctl.apps.salesagent import queries
-from leadctl.apps.salesagent.audit import snapshot, write_audit_log
-from leadctl.apps.salesagent.enums import (
+from leadctl.models import verify_password, with_retry
+from leadctl.postgres.engine import run_engine
+from leadctl.products.salesagent import queries
+from leadctl.products.salesagent.audit import snapshot, write_audit_log
+from leadctl.products.salesagent.enums import (
     ActivityType,
     AuditAction,
     InsightType,
@@ -26,7 +28,7 @@ from leadctl.apps.salesagent.enums import (
     UserRole,
     UserStatus,
 )
-from leadctl.apps.salesagent.models import (
+from leadctl.products.salesagent.models import (
     Activity,
     AiInsight,
     AuditLog,
@@ -37,8 +39,6 @@ from leadctl.apps.salesagent.models import (
     Subscription,
     User,
 )
-from leadctl.db.engine import run_engine
-from leadctl.models import verify_password, with_retry
 from tests.conftest import Prepared
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -11,10 +11,10 @@ from psycopg.rows import dict_row
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.reports import Report
-from leadctl.apps.salesagent.reports import REPORTS
-from leadctl.apps.salesagent.retention import RULES
-from leadctl.operations.stats.report import run_report
+from leadctl.products.salesagent.reports import REPORTS
+from leadctl.products.salesagent.retention import RULES
 from leadctl.settings.duration import parse_seconds
+from leadctl.stats.report import run_report
 from tests.conftest import Cli, Prepared
 
 STAGES = ["NEW", "CONTACTED", "ENGAGED", "QUALIFIED", "MEETING", "WON", "LOST"]

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from leadctl.db.catalog import Catalog, read_catalog
-from leadctl.db.connect import connect
+from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.models import verify_password
+from leadctl.postgres.connect import connect
 from tests.conftest import Cli, Prepared
 from tests.spec import Table, missing
 

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
-from leadctl.db.binaries import client_program
-from leadctl.db.catalog import compare, read_catalog
-from leadctl.db.connect import connect
-from leadctl.db.target import resolve
-from leadctl.operations.schema.definition import (
+from leadctl.catalog.definitions import compare, read_catalog
+from leadctl.postgres.binaries import client_program
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import resolve
+from leadctl.render.diagram.layout import Layout, lay_out, text_width
+from leadctl.render.diagram.svg import diagram as draw
+from leadctl.schema.definition import (
     Column,
     Constraint,
     ForeignKey,
@@ -24,10 +26,8 @@ from leadctl.operations.schema.definition import (
     Schema,
     Table,
 )
-from leadctl.operations.schema.read import Models, read
-from leadctl.operations.schema.validate import validate
-from leadctl.render.diagram.layout import Layout, lay_out, text_width
-from leadctl.render.diagram.svg import diagram as draw
+from leadctl.schema.read import Models, read
+from leadctl.schema.validate import validate
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server

@@ -3,9 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from leadctl.db.connect import connect
-from leadctl.db.target import Target
-from leadctl.operations.migrate.scratch import scratch
+from leadctl.migrate.scratch import scratch
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import Target
 from tests.conftest import Prepared
 
 _TABLES = 'CREATE SCHEMA billing; CREATE TABLE billing.invoices (id int); CREATE SCHEMA "Odd one"'

@@ -13,13 +13,13 @@ from psycopg import sql
 
 from leadctl.apps.registry import find_app
 from leadctl.crypto import Keyring
-from leadctl.db.target import resolve
 from leadctl.errors import UsageError
-from leadctl.operations.studio import conditions
-from leadctl.operations.studio.filters import Condition, join_list, parse, split_list
-from leadctl.operations.studio.fragment import build
-from leadctl.operations.studio.session import Access, Session, looking
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
+from leadctl.sql.fragment import build
+from leadctl.studio import conditions
+from leadctl.studio.filters import Condition, join_list, parse, split_list
+from leadctl.studio.session import Access, Session, looking
 from tests.postgres import Server
 
 SETUP = """

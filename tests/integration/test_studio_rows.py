@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
 from leadctl.crypto import Keyring
-from leadctl.db.target import resolve
-from leadctl.operations.studio import keyset
-from leadctl.operations.studio.fragment import build
-from leadctl.operations.studio.rows import Selection, page_of, read_page
-from leadctl.operations.studio.session import Access, looking
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
+from leadctl.sql.fragment import build
+from leadctl.studio import keyset
+from leadctl.studio.rows import Selection, page_of, read_page
+from leadctl.studio.session import Access, looking
 from tests.conftest import Cli
 from tests.postgres import Server
 from tests.processes import environment

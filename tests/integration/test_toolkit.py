@@ -8,10 +8,7 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from leadctl.apps.leadconnector import queries
-from leadctl.apps.leadconnector.models import Lead, Page, User, WebhookDelivery
 from leadctl.crypto import Key, Keyring, using
-from leadctl.db.engine import run_engine
 from leadctl.models import (
     TYPES,
     SoftDelete,
@@ -22,6 +19,9 @@ from leadctl.models import (
     paginate,
     with_retry,
 )
+from leadctl.postgres.engine import run_engine
+from leadctl.products.leadconnector import queries
+from leadctl.products.leadconnector.models import Lead, Page, User, WebhookDelivery
 from tests.conftest import KEY, Prepared
 
 

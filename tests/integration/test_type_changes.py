@@ -6,10 +6,10 @@ from itertools import permutations
 import psycopg
 import pytest
 
-from leadctl.db.catalog import read_catalog
-from leadctl.db.connect import Connection, connect
-from leadctl.db.target import resolve
-from leadctl.operations.migrate.writer.changes import changes
+from leadctl.catalog.definitions import read_catalog
+from leadctl.migrate.writer.changes import changes
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.postgres import Server
 

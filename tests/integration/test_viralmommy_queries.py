@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
-from leadctl.apps.viralmommy import queries
-from leadctl.apps.viralmommy.models import (
+from leadctl.crypto import Key, Keyring, using
+from leadctl.postgres.engine import run_engine
+from leadctl.products.viralmommy import queries
+from leadctl.products.viralmommy.models import (
     ConnectionStatus,
     JobStatus,
     Platform,
@@ -24,8 +26,6 @@ from leadctl.apps.viralmommy.models import (
     VideoStatus,
     YouTubeQuota,
 )
-from leadctl.crypto import Key, Keyring, using
-from leadctl.db.engine import run_engine
 from tests.conftest import KEY, Prepared
 
 DAY = date(2026, 1, 31)

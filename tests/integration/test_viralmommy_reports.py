@@ -11,10 +11,10 @@ from psycopg.rows import dict_row
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.reports import Report
-from leadctl.apps.viralmommy.reports import REPORTS
-from leadctl.apps.viralmommy.retention import RULES
-from leadctl.operations.stats.report import run_report
+from leadctl.products.viralmommy.reports import REPORTS
+from leadctl.products.viralmommy.retention import RULES
 from leadctl.settings.duration import parse_seconds
+from leadctl.stats.report import run_report
 from tests.conftest import Cli, Prepared
 
 PLATFORMS = ["TIKTOK", "INSTAGRAM", "YOUTUBE"]

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from leadctl.apps.viralmommy import seed
+from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt
-from leadctl.db.catalog import Catalog, read_catalog
-from leadctl.db.connect import connect
+from leadctl.postgres.connect import connect
+from leadctl.products.viralmommy import seed
 from tests.conftest import KEY, Cli, Prepared
 from tests.spec import Table, missing
 

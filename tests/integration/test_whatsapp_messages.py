@@ -13,15 +13,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from leadctl.apps.whatsapp.models import Message, MessageStatus
-from leadctl.apps.whatsapp.queries import (
+from leadctl.models import with_retry
+from leadctl.postgres.engine import run_engine
+from leadctl.products.whatsapp.models import Message, MessageStatus
+from leadctl.products.whatsapp.queries import (
     record_failed,
     record_sent,
     retry_failed_messages,
     update_message_status,
 )
-from leadctl.db.engine import run_engine
-from leadctl.models import with_retry
 from tests.conftest import Prepared
 
 QUEUED, SENT, DELIVERED, READ, FAILED = MessageStatus

@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from leadctl.apps.whatsapp.models import CampaignStatus
-from leadctl.apps.whatsapp.queries import (
+from leadctl.models import paginate
+from leadctl.postgres.engine import run_engine
+from leadctl.products.whatsapp.models import CampaignStatus
+from leadctl.products.whatsapp.queries import (
     claim_due_campaigns,
     claim_webhook_events,
     delete_old_events,
@@ -21,8 +23,6 @@ from leadctl.apps.whatsapp.queries import (
     reprocess_failed_events,
     retry_failed_messages,
 )
-from leadctl.db.engine import run_engine
-from leadctl.models import paginate
 from tests.conftest import Prepared
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from leadctl.apps.whatsapp.reports import REPORTS
-from leadctl.apps.whatsapp.retention import RULES
+from leadctl.products.whatsapp.reports import REPORTS
+from leadctl.products.whatsapp.retention import RULES
 from tests.conftest import Cli, Prepared
 
 OTHER = uuid.UUID("22222222-2222-4222-8222-222222222222")

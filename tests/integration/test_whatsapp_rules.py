@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leadctl.db.catalog import read_catalog
-from leadctl.db.connect import connect
+from leadctl.catalog.definitions import read_catalog
 from leadctl.errors import InvalidPhoneNumber
 from leadctl.models import PhoneNumber
+from leadctl.postgres.connect import connect
 from tests.conftest import Prepared
 
 TABLES = ("users", "contacts", "templates", "campaigns", "messages", "webhook_events")

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from leadctl.db.catalog import Catalog, read_catalog
-from leadctl.db.connect import connect
+from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.postgres.connect import connect
 from tests.conftest import Prepared
 from tests.spec import Table, missing
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from leadctl.db.catalog import Catalog, compare, read_catalog
-from leadctl.db.connect import Connection, connect
-from leadctl.db.target import Target
-from leadctl.operations.migrate.sql.tokens import split
-from leadctl.operations.migrate.writer.changes import changes
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.migrate.writer.changes import changes
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.sql.lexer import split
 from tests.postgres import Server
 
 BASE = """
@@ -280,7 +280,7 @@ class Pair:
 
 @pytest.fixture
 def pair(server: Server, database: str) -> Iterator[Pair]:
-    from leadctl.db.target import resolve
+    from leadctl.postgres.target import resolve
     from leadctl.settings import load_settings
 
     settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})

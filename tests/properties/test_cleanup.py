@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.retention import Rule
-from leadctl.operations.cleanup import pace
-from leadctl.operations.cleanup import run as module
-from leadctl.operations.cleanup.archive import ArchivePlace
-from leadctl.operations.cleanup.rules import RunRule
-from leadctl.operations.cleanup.stop import Limits
-from leadctl.operations.guard import Consent
+from leadctl.cleanup import batch_size as pace
+from leadctl.cleanup import run as module
+from leadctl.cleanup.archive import ArchivePlace
+from leadctl.cleanup.bounds import Limits
+from leadctl.cleanup.rules import RunRule
+from leadctl.journal.guard import Consent
 from leadctl.settings.interval import Interval
 from tests.conftest import Prepared
 

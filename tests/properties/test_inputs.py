@@ -10,9 +10,9 @@ from psycopg.conninfo import conninfo_to_dict
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from leadctl.errors import InvalidUrl, LeadctlError
 from leadctl.redact import Secret
-from leadctl.render.text import plain
 from leadctl.settings.duration import parse_seconds
 from leadctl.settings.url import DatabaseUrl, parse_url
+from leadctl.text import plain
 
 KEY = Key.from_hex("test", "ab" * 32)
 names = st.text(

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import errors
 
-from leadctl.db.catalog import Catalog, compare, read_catalog
-from leadctl.db.connect import Connection, connect
-from leadctl.db.target import resolve
-from leadctl.operations.migrate.writer.changes import changes
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.migrate.writer.changes import changes
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.postgres import Server
 

@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from leadctl.operations.cleanup.pace import Aim, Pace
+from leadctl.cleanup.batch_size import Aim, Pace
 
 AIM = Aim(beside_others=0.003, alone=0.03, longest=0.1)
 A_ROW = 0.00001

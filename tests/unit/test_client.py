@@ -7,9 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from leadctl.db.client import ClientProgram
-from leadctl.db.target import Target
 from leadctl.errors import NoSpace, RestoreFailed
+from leadctl.postgres.client import ClientProgram
+from leadctl.postgres.target import Target
 
 FULL = 'could not write to file "base/pgsql_tmp/1.0": No space left on device'
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.db.target import Target, resolve
 from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
+from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 
 

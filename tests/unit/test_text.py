@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from leadctl.render.text import ago, folded
+from leadctl.text import ago, folded
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ import typer
 
 from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.options import Yes
 from leadctl.cli.run import (
     BACKUP_FROM,
@@ -21,7 +21,7 @@ from leadctl.cli.run import (
 )
 
 if TYPE_CHECKING:
-    from leadctl.operations.backup.verify import Rehearsal
+    from leadctl.backup.verify import Rehearsal
 
 RolePasswords = Annotated[
     bool,
@@ -68,8 +68,8 @@ def create(run: Run, *, role_passwords: RolePasswords = False) -> None:
 @command(BACKUP_FROM)
 def list_(run: Run) -> None:
     """List the backups: age, size, revision, and whether they were verified."""
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.listing import list_backups
+    from leadctl.backup.configured import folder_of
+    from leadctl.backup.listing import list_backups
     from leadctl.render.views.backup import listing as view
 
     run.emit(list_backups(folder_of(run.settings)), view)
@@ -79,8 +79,8 @@ def list_(run: Run) -> None:
 @command(BACKUP_FROM)
 def show(run: Run, *, backup_id: Id) -> None:
     """Show what is in a backup, and where it comes from."""
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.listing import show as operation
+    from leadctl.backup.configured import folder_of
+    from leadctl.backup.listing import show as operation
     from leadctl.render.views.backup import show as view
 
     run.emit(operation(folder_of(run.settings).find(backup_id)), view)
@@ -114,8 +114,8 @@ def verify(
     With the private key it is decrypted and read to its end; without, it says what could not be
     checked. --restore compares rows, constraints and revision, too. The outcome is kept with it.
     """
-    from leadctl.operations.backup.configured import folder_of, identities_of
-    from leadctl.operations.backup.verify import verify as operation
+    from leadctl.backup.configured import folder_of, identities_of
+    from leadctl.backup.verify import verify as operation
     from leadctl.render.views.backup import verify as view
 
     found = folder_of(run.settings).find(backup_id)
@@ -137,8 +137,8 @@ def pin(
     ] = False,
 ) -> None:
     """Keep a backup from prune, whatever its age."""
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.listing import show as operation
+    from leadctl.backup.configured import folder_of
+    from leadctl.backup.listing import show as operation
     from leadctl.render.views.backup import show as view
 
     found = folder_of(run.settings).find(backup_id)
@@ -153,9 +153,9 @@ def prune(run: Run, *, yes: Yes = False) -> None:
 
     The newest of so many days, weeks and months stay, the newest few always, and pinned ones.
     """
-    from leadctl.operations.backup.configured import folder_of
-    from leadctl.operations.backup.prune import Retention
-    from leadctl.operations.backup.prune import prune as operation
+    from leadctl.backup.configured import folder_of
+    from leadctl.backup.prune import Retention
+    from leadctl.backup.prune import prune as operation
     from leadctl.render.views.backup import prune as view
 
     settings = run.settings
@@ -179,8 +179,8 @@ def _create(run: Run, *, role_passwords: bool) -> None:
 
 
 def _rehearsal(run: Run, *, embedded: bool) -> "Rehearsal":
-    from leadctl.operations.backup.verify import Rehearsal
-    from leadctl.operations.server import embedded_target
+    from leadctl.backup.verify import Rehearsal
+    from leadctl.db import embedded_target
 
     target = embedded_target(run.settings.project, run.narrate) if embedded else run.target()
     return Rehearsal(target, run.narrate, run.console.progress)

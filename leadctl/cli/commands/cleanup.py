@@ -11,14 +11,14 @@ import typer
 
 from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup, Terminated
-from leadctl.cli.light import Tree
 from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
 
 if TYPE_CHECKING:
-    from leadctl.operations.cleanup.rules import RunRule
-    from leadctl.operations.cleanup.stop import Limits
+    from leadctl.cleanup.bounds import Limits
+    from leadctl.cleanup.rules import RunRule
 
 group = Tree(name="cleanup", cls=LeadctlGroup, invoke_without_command=True)
 
@@ -90,7 +90,7 @@ def cleanup(
     leadctl cleanup --dry-run --days 90
     leadctl cleanup -q --max-seconds 600 --metrics-file /var/lib/node_exporter/leadctl.prom
     """
-    from leadctl.operations.cleanup import preview, rules
+    from leadctl.cleanup import preview, rules
     from leadctl.render.views import cleanup as views
 
     if list_rules and dry_run:
@@ -116,13 +116,13 @@ def _delete(
     metrics_file: str | None,
     confirm: str | None,
 ) -> None:
-    from leadctl.operations.backup.age import read_recipients, split_recipients
-    from leadctl.operations.cleanup.archive import ArchivePlace
-    from leadctl.operations.cleanup.metrics import write_metrics
-    from leadctl.operations.cleanup.run import Voice
-    from leadctl.operations.cleanup.run import cleanup as operation
-    from leadctl.operations.cleanup.stop import Limits
-    from leadctl.operations.guard import Consent
+    from leadctl.backup.age import read_recipients, split_recipients
+    from leadctl.cleanup.archive import ArchivePlace
+    from leadctl.cleanup.bounds import Limits
+    from leadctl.cleanup.metrics import write_metrics
+    from leadctl.cleanup.run import Voice
+    from leadctl.cleanup.run import cleanup as operation
+    from leadctl.journal.guard import Consent
     from leadctl.render.views.cleanup import cleanup as view
 
     target = run.target()
@@ -155,7 +155,7 @@ _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED
 @contextmanager
 def _stopping(limits: "Limits") -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
-    from leadctl.operations.cleanup.stop import Reason
+    from leadctl.cleanup.bounds import Reason
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if limits.requested is not None:
@@ -181,8 +181,8 @@ def unarchive(
 
     A row that is there is left as it is, so it can be run again.
     """
-    from leadctl.operations.backup.configured import identities_of
-    from leadctl.operations.cleanup.unarchive import unarchive as operation
+    from leadctl.backup.configured import identities_of
+    from leadctl.cleanup.unarchive import unarchive as operation
     from leadctl.render.views.cleanup import unarchive as view
 
     identities = identities_of(run.settings)
@@ -201,7 +201,7 @@ def undelete(
     key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)],
 ) -> None:
     """Bring a soft-deleted row back, as long as no rule has purged it."""
-    from leadctl.operations.cleanup.undelete import undelete as operation
+    from leadctl.cleanup.undelete import undelete as operation
     from leadctl.render.views.cleanup import undelete as view
 
     run.emit(operation(run.target(), run.app, table, key), view)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.options import Confirm, Yes
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 
@@ -19,7 +19,7 @@ group = Tree(
 @command()
 def start(run: Run) -> None:
     """Start the embedded server of this project; makes it where it is missing."""
-    from leadctl.operations import server
+    from leadctl import db as server
     from leadctl.render.views.server import server as view
 
     run.emit(server.start(run.settings.project, run.narrate), view)
@@ -29,7 +29,7 @@ def start(run: Run) -> None:
 @command()
 def stop(run: Run) -> None:
     """Stop the embedded server; its data stays."""
-    from leadctl.operations import server
+    from leadctl import db as server
     from leadctl.render.views.server import server as view
 
     run.emit(server.stop(run.settings.project), view)
@@ -39,7 +39,7 @@ def stop(run: Run) -> None:
 @command()
 def status(run: Run) -> None:
     """Show whether the embedded server runs, and where it lives; exit 1 where it does not run."""
-    from leadctl.operations import server
+    from leadctl import db as server
     from leadctl.render.views.server import server as view
 
     result = server.status(run.settings.project)
@@ -52,7 +52,7 @@ def status(run: Run) -> None:
 @command()
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server with all of its data and its encryption key."""
-    from leadctl.operations import server
+    from leadctl import db as server
     from leadctl.render.views.server import destroyed as view
 
     consent = run.consent(yes=yes, confirm=confirm)
@@ -79,7 +79,7 @@ def environment(
     \b
     leadctl db environment production --protect
     """
-    from leadctl.operations import identity
+    from leadctl.journal import identity
     from leadctl.render.views.history import identity as view
 
     target = run.target(may_create=True)
@@ -97,7 +97,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 
     For trying things out: a protected or remote database is refused, and what loses rows asks.
     """
-    from leadctl.operations.migrate.push import push as operation
+    from leadctl.migrate.push import push as operation
     from leadctl.render.views.writing import push as view
 
     result = operation(
@@ -114,7 +114,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 @command()
 def url(run: Run) -> None:
     """Print the target's URL for other tools; a password is left out."""
-    from leadctl.operations import server
+    from leadctl import db as server
     from leadctl.render.views.server import url as view
 
     result = server.url(run.target(may_create=True))
@@ -133,7 +133,7 @@ def shell(
     ] = None,
 ) -> None:
     """Open psql on the target; what stands after -- goes to psql."""
-    from leadctl.operations import server
+    from leadctl import db as server
 
     started = server.shell(run.target(may_create=True))
     command_line = [str(started.program), *started.arguments, *(arguments or [])]

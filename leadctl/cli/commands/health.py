@@ -14,8 +14,8 @@ from leadctl.cli.run import Run, command
 from leadctl.settings.duration import parse_seconds
 
 if TYPE_CHECKING:
-    from leadctl.operations.health.health import Health
-    from leadctl.operations.health.selection import Selection
+    from leadctl.health.health import Health
+    from leadctl.health.selection import Selection
 
 _READABLE = 0o644
 """The collector that reads the metrics is another user."""
@@ -70,11 +70,11 @@ def health_check(
     Exit 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios has it; wrong flags and settings are
     unknown, a server that cannot be reached is critical.
     """
+    from leadctl.backup.configured import known_folder
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.backup.configured import known_folder
-    from leadctl.operations.files import write_whole
-    from leadctl.operations.health.health import Timing, health
-    from leadctl.operations.health.selection import listing, select
+    from leadctl.files import write_whole
+    from leadctl.health.health import Timing, health
+    from leadctl.health.selection import listing, select
     from leadctl.render import nagios, prometheus
     from leadctl.render.views import health as views
 
@@ -114,9 +114,9 @@ def _fixed(
     run: Run, selection: "Selection", *, yes: bool, check_all: Callable[[], "Health"]
 ) -> "Health":
     """Mend what can be mended, then check."""
-    from leadctl.operations.health.check import name_of
-    from leadctl.operations.health.fix import Patience
-    from leadctl.operations.health.fix import fix as operation
+    from leadctl.health.check import name_of
+    from leadctl.health.fix import Patience
+    from leadctl.health.fix import fix as operation
 
     names = [name_of(check) for check in selection.checks]
     patience = Patience(run.settings.lock_wait, run.settings.lock_timeout)

@@ -16,7 +16,7 @@ def history(
     ] = 20,
 ) -> None:
     """Show what changed the database: when, by whom, how it ended."""
-    from leadctl.operations.history import history as operation
+    from leadctl.history import history as operation
     from leadctl.render.views.history import history as view
 
     run.emit(operation(run.target(), limit), view)

@@ -105,7 +105,7 @@ def init(
         return
     options = {"encrypt": encrypt, "prisma": prisma, "drop_history": drop_history}
     _refuse("without --from-database", take_over=take_over, **options)
-    from leadctl.operations.init.own import init_own
+    from leadctl.init.existing_models import init_own
     from leadctl.render.views.init import init as view
 
     folder = Path(migrations) if migrations else None
@@ -117,8 +117,8 @@ def init(
 def _from_database(
     run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool, take_over: bool
 ) -> None:
-    from leadctl.db.target import resolve
-    from leadctl.operations.init import database
+    from leadctl.init import database
+    from leadctl.postgres.target import resolve
     from leadctl.render.views.init import from_database as view
 
     settings = run.settings

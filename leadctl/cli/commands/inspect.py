@@ -30,9 +30,9 @@ def inspect(
     leadctl inspect blocking
     leadctl inspect all --to ticket-4711
     """
-    from leadctl.operations.inspect import registry
-    from leadctl.operations.inspect.run import inspect as operation
-    from leadctl.operations.inspect.write import SUFFIXES, write
+    from leadctl.inspect import registry
+    from leadctl.inspect.run import inspect as operation
+    from leadctl.inspect.write import SUFFIXES, write
     from leadctl.render import csv
     from leadctl.render.views import inspect as views
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.run import LOCK_WAIT, Run, command
 
 group = Tree(
@@ -18,7 +18,7 @@ group = Tree(
 @command()
 def generate(run: Run) -> None:
     """Print a new key, and say how to install it; it is kept nowhere."""
-    from leadctl.operations.keys.generate import generate as operation
+    from leadctl.keys.generate import generate as operation
     from leadctl.render.views.keys import generate as view
 
     result = operation()
@@ -38,7 +38,7 @@ def status(run: Run) -> None:
     Each table is read once and nothing is decrypted, so it works without the keys, too.
     """
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.keys.status import keys_status
+    from leadctl.keys.status import keys_status
     from leadctl.render.views.keys import status as view
 
     target = run.target()
@@ -69,7 +69,7 @@ def rotate(
     every value is ciphertext that a key reads.
     """
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.keys.rotate import rotate as operation
+    from leadctl.keys.rotate import rotate as operation
     from leadctl.render.views.keys import rotate as view
 
     target = run.target()

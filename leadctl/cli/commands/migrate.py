@@ -6,8 +6,8 @@ import typer
 
 from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.options import Backup, Confirm
 from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
 from leadctl.errors import NoTarget, UsageError
@@ -95,7 +95,7 @@ def status(run: Run) -> None:
 
     It is applied, pending, edited, missing or unknown; exit 1 unless all are applied.
     """
-    from leadctl.operations.migrate.status import status as operation
+    from leadctl.migrate.status import status as operation
     from leadctl.render.views.migrate import status as view
 
     result = operation(run.target(), run.app)
@@ -108,7 +108,7 @@ def status(run: Run) -> None:
 @command()
 def history(run: Run) -> None:
     """Show what was applied: when, by whom, how long it took."""
-    from leadctl.operations.migrate.history import history as operation
+    from leadctl.migrate.history import history as operation
     from leadctl.render.views.migrate import history as view
 
     run.emit(operation(run.target(), run.app), view)
@@ -133,7 +133,7 @@ def lint(
     With revisions or --all it reads those, as if the database had not been migrated further. No
     database is needed; where there is one, its tables' sizes count.
     """
-    from leadctl.operations.migrate.lint.lint import lint as operation
+    from leadctl.migrate.lint.lint import lint as operation
     from leadctl.render.views.plan import lint as view
 
     try:
@@ -204,8 +204,8 @@ def resolve(
             raise UsageError("--adopt-drift stands alone.", hint="Give the others afterwards.")
         _adopt(run, message)
         return
-    from leadctl.operations.migrate.resolve import Resolution
-    from leadctl.operations.migrate.resolve import resolve as operation
+    from leadctl.migrate.resolve import Resolution
+    from leadctl.migrate.resolve import resolve as operation
     from leadctl.render.views.plan import resolve as view
 
     given = {
@@ -233,7 +233,7 @@ def resolve(
 
 
 def _adopt(run: Run, message: str | None) -> None:
-    from leadctl.operations.migrate.adopt import adopt as operation
+    from leadctl.migrate.adopt import adopt as operation
     from leadctl.render.views.writing import adopt as view
 
     if message is None:
@@ -265,7 +265,7 @@ def _up(
         _sql(run, to, steps)
     else:
         from leadctl.cli.backups import backup_before
-        from leadctl.operations.migrate.up import up as operation
+        from leadctl.migrate.up import up as operation
         from leadctl.render.views.migrate import migrate as view
 
         target = run.target(may_create=True)
@@ -285,7 +285,7 @@ def _up(
 
 
 def _plan(run: Run, to: str | None, steps: int | None, allow: list[str]) -> None:
-    from leadctl.operations.migrate.plan import plan as operation
+    from leadctl.migrate.plan import plan as operation
     from leadctl.render.views.plan import plan as view
 
     result = operation(run.target(), run.app, to=to, steps=steps, allow=allow)
@@ -295,7 +295,7 @@ def _plan(run: Run, to: str | None, steps: int | None, allow: list[str]) -> None
 
 
 def _sql(run: Run, to: str | None, steps: int | None) -> None:
-    from leadctl.operations.migrate.plan import script as operation
+    from leadctl.migrate.plan import script as operation
 
     result = operation(run.target(), run.app, to=to, steps=steps, limits=run.limits)
     run.emit(result, lambda _: [], table=lambda result: result.sql.rstrip())

@@ -9,7 +9,7 @@ from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.run import Run, command
 
 if TYPE_CHECKING:
-    from leadctl.db.target import Target
+    from leadctl.postgres.target import Target
 
 
 @command()
@@ -18,7 +18,7 @@ def check(run: Run) -> None:
 
     While revisions are pending the history is run in a scratch schema, which is rolled back.
     """
-    from leadctl.operations.migrate.check import check as operation
+    from leadctl.migrate.check import check as operation
     from leadctl.render.views.compare import check as view
 
     result = operation(run.target(), run.app, run.narrate)
@@ -30,7 +30,7 @@ def check(run: Run) -> None:
 @command()
 def drift(run: Run) -> None:
     """Show what was changed by hand since the last revision was applied; exit 1 for anything."""
-    from leadctl.operations.migrate.drift import drift as operation
+    from leadctl.migrate.drift import drift as operation
     from leadctl.render.views.compare import drift as view
 
     result = operation(run.target(), run.app, run.narrate)
@@ -60,8 +60,8 @@ def diff(
     leadctl migrate diff leadconnector_0001 leadconnector_0002
     leadctl migrate diff --env staging database production
     """
-    from leadctl.operations.migrate.diff import as_sql
-    from leadctl.operations.migrate.diff import sides as operation
+    from leadctl.migrate.diff import as_sql
+    from leadctl.migrate.diff import sides as operation
     from leadctl.render.views.compare import diff as view
 
     result = operation(run.target(), run.app, before, after, lambda name: _other(run, name))
@@ -72,7 +72,7 @@ def diff(
 
 def _other(run: Run, name: str) -> "Target":
     """Return the target that a URL or the name of an environment means."""
-    from leadctl.db.target import resolve
+    from leadctl.postgres.target import resolve
     from leadctl.settings import load_settings
 
     app = run.app.name

@@ -51,8 +51,8 @@ def down(
     if rehearse:
         _rehearse(run, revision, steps or 1)
         return
-    from leadctl.operations.migrate.down import down as operation
-    from leadctl.operations.migrate.down import plan
+    from leadctl.migrate.down import down as operation
+    from leadctl.migrate.down import plan
     from leadctl.render.views.down import down as view
     from leadctl.render.views.down import plan as plan_view
 
@@ -73,7 +73,7 @@ def down(
 
 
 def _rehearse(run: Run, revision: str | None, steps: int) -> None:
-    from leadctl.operations.migrate.rehearse import rehearse as operation
+    from leadctl.migrate.rehearse import rehearse as operation
     from leadctl.render.views.down import rehearse as view
 
     result = operation(run.target(), run.app, revision, steps, run.narrate)

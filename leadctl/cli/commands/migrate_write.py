@@ -11,7 +11,7 @@ from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, com
 from leadctl.errors import UnreadableFile, UsageError
 
 if TYPE_CHECKING:
-    from leadctl.operations.migrate.new import NewRevisions
+    from leadctl.migrate.new import NewRevisions
 
 Message = Annotated[
     str, typer.Option("-m", "--message", help="What the revision does.", show_envvar=False)
@@ -90,7 +90,7 @@ def new(
     if message is None and revert is None and not merge:
         raise UsageError("The revision has no name.", hint="Say what it does with -m.")
     if merge:
-        from leadctl.operations.migrate.new import new_merge
+        from leadctl.migrate.new import new_merge
 
         run.emit(new_merge(run.app, message), view)
         return
@@ -106,7 +106,7 @@ def _new(
     sql: str | None,
     revert: str | None,
 ) -> "NewRevisions":
-    from leadctl.operations.migrate import new as operations
+    from leadctl.migrate import new as operations
 
     if revert is not None:
         return operations.new_revert(run.target(), run.app, message, revert, run.narrate)
@@ -134,7 +134,7 @@ def dev(run: Run, *, message: Message, renames: Renames = None) -> None:
     \b
     leadctl migrate dev -m "Phone numbers"
     """
-    from leadctl.operations.migrate.dev import dev as operation
+    from leadctl.migrate.dev import dev as operation
     from leadctl.render.views.writing import dev as view
 
     result = operation(

@@ -13,10 +13,10 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup
     """
     from leadctl.cli.backups import backup_before
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.reset import plan
-    from leadctl.operations.reset import reset as operation
     from leadctl.render.views.reset import plan as plan_view
     from leadctl.render.views.reset import reset as view
+    from leadctl.reset import plan
+    from leadctl.reset import reset as operation
 
     target = run.target(may_create=True)
     run.show(plan(target, run.app), plan_view)

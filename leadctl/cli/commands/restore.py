@@ -11,10 +11,10 @@ from leadctl.cli.run import BACKUP_FROM, BACKUP_IDENTITY, LOCK_TIMEOUT, LOCK_WAI
 from leadctl.errors import LeadctlError, UsageError
 
 if TYPE_CHECKING:
-    from leadctl.db.target import Target
-    from leadctl.operations.guard import Consent
-    from leadctl.operations.restore.load import Source as Loaded
-    from leadctl.operations.restore.source import Restorable
+    from leadctl.journal.guard import Consent
+    from leadctl.postgres.target import Target
+    from leadctl.restore.load import Source as Loaded
+    from leadctl.restore.source import Restorable
 
 Source = Annotated[
     str,
@@ -94,12 +94,12 @@ def restore(
     leadctl restore --table orders --data-only --dry-run
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """
-    from leadctl.operations.restore.foreign import is_foreign
-    from leadctl.operations.restore.restore import plan, preflight
-    from leadctl.operations.restore.restore import restore as operation
-    from leadctl.operations.restore.source import Loading
     from leadctl.render.views.restore import plan as plan_view
     from leadctl.render.views.restore import restored as view
+    from leadctl.restore.foreign import is_foreign
+    from leadctl.restore.restore import plan, preflight
+    from leadctl.restore.restore import restore as operation
+    from leadctl.restore.source import Loading
 
     target = run.target()
     consent = run.consent(yes=yes, confirm=confirm)
@@ -151,7 +151,7 @@ def restore(
 
 def _say_migrations(run: Run, target: "Target") -> None:
     """Say how the restored schema stands to the revisions that are here."""
-    from leadctl.operations.migrate.status import RevisionState, status
+    from leadctl.migrate.status import RevisionState, status
 
     try:
         found = status(target, run.app)
@@ -165,8 +165,8 @@ def _say_migrations(run: Run, target: "Target") -> None:
 
 def _source(run: Run, backup: str, schema: str) -> "Restorable":
     """Return what is to be restored: a file or folder where there is one, else a backup."""
-    from leadctl.operations.backup.configured import identities_of
-    from leadctl.operations.restore.foreign import is_foreign, open_foreign
+    from leadctl.backup.configured import identities_of
+    from leadctl.restore.foreign import is_foreign, open_foreign
 
     path = Path(backup).expanduser()
     if backup != "latest" and is_foreign(path):
@@ -175,15 +175,15 @@ def _source(run: Run, backup: str, schema: str) -> "Restorable":
 
 
 def _stored(run: Run, backup: str) -> "Loaded":
-    from leadctl.operations.backup.configured import folder_of, identities_of
-    from leadctl.operations.restore.load import Source as Loaded
+    from leadctl.backup.configured import folder_of, identities_of
+    from leadctl.restore.load import Source as Loaded
 
     return Loaded(folder_of(run.settings).find(backup), identities_of(run.settings))
 
 
 def _beside(run: Run, target: "Target", backup: str, tables: list[str], *, dry_run: bool) -> None:
-    from leadctl.operations.restore.scratch_schema import restore_beside
     from leadctl.render.views.restore import beside as view
+    from leadctl.restore.scratch_schema import restore_beside
 
     result = restore_beside(
         target, _stored(run, backup), tables, dry_run=dry_run, narrate=run.narrate
@@ -200,8 +200,8 @@ def _merge(
     *,
     dry_run: bool,
 ) -> None:
-    from leadctl.operations.restore.tables import restore_tables
     from leadctl.render.views.restore import merged as view
+    from leadctl.restore.tables import restore_tables
 
     result = restore_tables(
         target,

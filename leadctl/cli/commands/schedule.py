@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.run import Run, command
 
 if TYPE_CHECKING:
-    from leadctl.operations.schedule import Schedule
+    from leadctl.schedule import Schedule
 
 group = Tree(
     name="schedule",
@@ -27,7 +27,7 @@ What = Annotated[str, typer.Argument(metavar="COMMAND", show_default=False)]
 @command()
 def cron(run: Run, *, what: What = "cleanup") -> None:
     """Print a line for a crontab: cleanup, backup or health-check."""
-    from leadctl.operations.schedule import cron as operation
+    from leadctl.schedule import cron as operation
 
     _show(run, operation(run.settings, what))
 
@@ -44,8 +44,8 @@ def systemd(
     ] = None,
 ) -> None:
     """Print a service and its timer: cleanup, backup or health-check."""
-    from leadctl.operations.schedule import systemd as operation
-    from leadctl.operations.schedule import write as write_files
+    from leadctl.schedule import systemd as operation
+    from leadctl.schedule import write as write_files
 
     result = operation(run.settings, what)
     if write is not None:

@@ -6,13 +6,13 @@ import typer
 
 from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.light import Tree
 from leadctl.cli.run import Run, command
 
 if TYPE_CHECKING:
-    from leadctl.db.target import Target
-    from leadctl.operations.schema.read import Models
+    from leadctl.postgres.target import Target
+    from leadctl.schema.read import Models
 
 group = Tree(
     name="schema",
@@ -40,8 +40,8 @@ def show(run: Run, *, table: OneTable = None, models: FromModels = False) -> Non
     leadctl schema show leads
     leadctl schema show --models --app salesagent
     """
-    from leadctl.operations.schema.read import only, read
     from leadctl.render.views import schema as views
+    from leadctl.schema.read import only, read
 
     found = read(_source(run, models=models))
     if table is None:
@@ -59,9 +59,9 @@ def diagram(run: Run, *, models: FromModels = False) -> None:
     leadctl schema diagram
     leadctl schema diagram --models -o svg > diagram.svg
     """
-    from leadctl.operations.schema.read import read
     from leadctl.render.diagram import mermaid, svg
     from leadctl.render.views import schema as views
+    from leadctl.schema.read import read
 
     found = read(_source(run, models=models))
     run.emit(found, views.schema, mermaid=mermaid.diagram, svg=svg.diagram)
@@ -81,9 +81,9 @@ def validate(
 
     Models that cannot be imported are exit 3, with the file and line.
     """
-    from leadctl.operations.schema.read import read
-    from leadctl.operations.schema.validate import validate as operation
     from leadctl.render.views.schema import validation as view
+    from leadctl.schema.read import read
+    from leadctl.schema.validate import validate as operation
 
     result = operation(read(_source(run, models=not database)))
     run.emit(result, view)
@@ -98,8 +98,8 @@ def dump(run: Run, *, models: FromModels = False) -> None:
 
     Of a database it is made by pg_dump, of models by SQLAlchemy.
     """
-    from leadctl.operations.schema.dump import dump as operation
     from leadctl.render.views.schema import dump as view
+    from leadctl.schema.dump import dump as operation
 
     run.emit(operation(_source(run, models=models)), view, sql=lambda result: result.sql)
 
@@ -107,7 +107,7 @@ def dump(run: Run, *, models: FromModels = False) -> None:
 def _source(run: Run, *, models: bool) -> "Target | Models":
     if not models:
         return run.target()
-    from leadctl.db.target import schema_of
-    from leadctl.operations.schema.read import Models
+    from leadctl.postgres.target import schema_of
+    from leadctl.schema.read import Models
 
     return Models(run.app, schema_of(run.settings, run.app.name, None))

@@ -115,16 +115,16 @@ def seed(
         _refuse_without_bulk(
             random_seed=random_seed, scale=scale, span=span, yes=yes, confirm=confirm
         )
-        from leadctl.operations.seed import journaled_seed as operation
         from leadctl.render.views.seed import seed as view
+        from leadctl.seed.seed import journaled_seed as operation
 
         target = run.target(may_create=True)
         run.emit(operation(target, run.app, keyring_of(run.settings), run.narrate), view)
         return
 
-    from leadctl.operations.bulk.load import bulk_seed
-    from leadctl.operations.bulk.options import bulk_options
     from leadctl.render.views.seed import bulk as bulk_view
+    from leadctl.seed.bulk.load import bulk_seed
+    from leadctl.seed.bulk.options import bulk_options
 
     options = bulk_options(bulk, random_seed, scale or (), span)
     result = bulk_seed(
@@ -158,8 +158,8 @@ def _refuse_together(**options: object) -> None:
 
 
 def _export(run: Run, table: str, where: str | None, to: str | None) -> None:
-    from leadctl.operations.seedfiles.export import export as operation
     from leadctl.render.views.seed import exported as view
+    from leadctl.seed.files.export import export as operation
 
     folder = run.app.seed_files or run.settings.project / "seeds"
     path = Path(to) if to else folder / f"{table}.yaml"

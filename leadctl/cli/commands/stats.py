@@ -39,10 +39,10 @@ def stats(
     leadctl stats
     leadctl stats leads --user test@example.com --since 7d
     """
-    from leadctl.operations.stats.overview import overview
-    from leadctl.operations.stats.report import run_report
     from leadctl.render import csv
     from leadctl.render.views import stats as views
+    from leadctl.stats.overview import overview
+    from leadctl.stats.report import run_report
 
     if report is None:
         for flag, value in (("--user", user), ("--since", since)):

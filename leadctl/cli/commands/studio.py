@@ -16,9 +16,9 @@ from leadctl.cli.run import Run, command
 from leadctl.errors import InvalidFlag, UsageError
 
 if TYPE_CHECKING:
-    from leadctl.operations.guard import Consent
-    from leadctl.operations.studio.rows import Selection, Stream
-    from leadctl.operations.studio.session import Access
+    from leadctl.journal.guard import Consent
+    from leadctl.studio.rows import Selection, Stream
+    from leadctl.studio.session import Access
 
 _ROWS_A_PAGE = 20
 _MOST = 1_000_000
@@ -99,7 +99,7 @@ def studio(
     leadctl studio leads ID --follow page
     leadctl studio leads -o csv > leads.csv
     """
-    from leadctl.operations.studio.rows import Selection
+    from leadctl.studio.rows import Selection
 
     selection = Selection(columns, tuple(where or ()), sort, limit, page, after, count)
     _refuse_what_does_not_go_together(table, row, follow, selection)
@@ -116,7 +116,7 @@ def studio(
 def _refuse_what_does_not_go_together(
     table: str | None, row: str | None, follow: str | None, selection: "Selection"
 ) -> None:
-    from leadctl.operations.studio.rows import Selection
+    from leadctl.studio.rows import Selection
 
     if table is None and selection != Selection():
         raise UsageError("These options want a table.", hint="As: leadctl studio leads --limit 5")
@@ -136,8 +136,8 @@ def _refuse_what_does_not_go_together(
 
 def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
     from leadctl.crypto.sources import keyring_of
-    from leadctl.operations.studio.session import Access
     from leadctl.settings.duration import ALLOWED, parse_seconds
+    from leadctl.studio.session import Access
 
     try:
         seconds = parse_seconds(timeout)
@@ -148,8 +148,8 @@ def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
 
 
 def _tables(run: Run, access: "Access") -> None:
-    from leadctl.operations.studio.tables import list_tables
     from leadctl.render.views.studio import tables as view
+    from leadctl.studio.tables import list_tables
 
     if run.settings.output in {"csv", "jsonl"}:
         raise UsageError(
@@ -159,8 +159,8 @@ def _tables(run: Run, access: "Access") -> None:
 
 
 def _rows(run: Run, access: "Access", table: str, selection: "Selection", words: list[str]) -> None:
-    from leadctl.operations.studio.rows import read_page, streamed
     from leadctl.render.views.studio import page as view
+    from leadctl.studio.rows import read_page, streamed
 
     if run.settings.output == "table":
         selection = _by_the_page(selection)
@@ -182,9 +182,9 @@ def _record(
     selection: "Selection",
     words: list[str],
 ) -> None:
-    from leadctl.operations.studio.record import finding
     from leadctl.render.stream import record_document
     from leadctl.render.views import studio as views
+    from leadctl.studio.record import finding
 
     output = run.settings.output
     selection = _by_the_page(selection) if output == "table" else selection

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from leadctl.operations.schema.definition import ForeignKey, Schema, Table
 from leadctl.render.data import short_type
 from leadctl.render.diagram.graph import (
     Bend,
@@ -20,6 +19,7 @@ from leadctl.render.diagram.graph import (
     node,
     ordered,
 )
+from leadctl.schema.definition import ForeignKey, Schema, Table
 
 ROW = 20.0
 HEADER = 26.0

@@ -6,7 +6,7 @@ https://mermaid.js.org/syntax/entityRelationshipDiagram.html
 import re
 from collections.abc import Iterator
 
-from leadctl.operations.schema.definition import Column, ForeignKey, Schema, Table
+from leadctl.schema.definition import Column, ForeignKey, Schema, Table
 
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]+")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from html import escape
 
-from leadctl.operations.schema.definition import Schema
 from leadctl.render.diagram.layout import (
     HEADER,
     MARK,
@@ -15,7 +14,8 @@ from leadctl.render.diagram.layout import (
     cut,
     lay_out,
 )
-from leadctl.render.text import plain
+from leadctl.schema.definition import Schema
+from leadctl.text import plain
 
 _COLORS = ("#2563a8", "#a8452b", "#2e7d4f", "#7b3f98", "#97701a", "#1d7f8c", "#a3366b", "#5a6472")
 _CORNER = 5.0

@@ -1,12 +1,12 @@
 """Views of backups: one that was made, the list, one in full, what verify and prune found."""
 
-from leadctl.operations.backup.create import CreatedBackup
-from leadctl.operations.backup.listing import BackupDetails, BackupList, BackupSummary
-from leadctl.operations.backup.prune import PruneResult
-from leadctl.operations.backup.verification import Verification
-from leadctl.operations.backup.verify import VerifyResult
+from leadctl.backup.create import CreatedBackup
+from leadctl.backup.listing import BackupDetails, BackupList, BackupSummary
+from leadctl.backup.prune import PruneResult
+from leadctl.backup.verification import Verification
+from leadctl.backup.verify import VerifyResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
-from leadctl.render.text import ago, size
+from leadctl.text import ago, size
 
 
 def created(result: CreatedBackup) -> list[Block]:

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from leadctl.operations.cleanup.preview import Preview, RuleList, RulePreview
-from leadctl.operations.cleanup.result import CleanupResult, RuleResult, RuleStatus
-from leadctl.operations.cleanup.unarchive import UnarchiveResult
-from leadctl.operations.cleanup.undelete import UndeleteResult
+from leadctl.cleanup.preview import Preview, RuleList, RulePreview
+from leadctl.cleanup.result import CleanupResult, RuleResult, RuleStatus
+from leadctl.cleanup.unarchive import UnarchiveResult
+from leadctl.cleanup.undelete import UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
 
 _STYLES: dict[RuleStatus, Style] = {

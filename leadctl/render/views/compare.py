@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from leadctl.db.catalog import Difference
-from leadctl.operations.migrate.check import Check
-from leadctl.operations.migrate.diff import Diff
-from leadctl.operations.migrate.drift import Drift
+from leadctl.catalog.definitions import Difference
+from leadctl.migrate.check import Check
+from leadctl.migrate.diff import Diff
+from leadctl.migrate.drift import Drift
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
-from leadctl.render.text import ago
+from leadctl.text import ago
 
 _LONGEST = 60
 _CONTEXT = 20

@@ -1,6 +1,6 @@
 """The view of the effective settings."""
 
-from leadctl.operations.config import EffectiveConfig
+from leadctl.config import EffectiveConfig
 from leadctl.render.blocks import Block, Cell, Grid, Pairs
 
 

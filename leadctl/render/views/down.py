@@ -1,7 +1,7 @@
 """Views of going down: what goes, what was undone, what a rehearsal found."""
 
-from leadctl.operations.migrate.down import DownPlan, DownResult, TableLoss
-from leadctl.operations.migrate.rehearse import Rehearsal, Verdict
+from leadctl.migrate.down import DownPlan, DownResult, TableLoss
+from leadctl.migrate.rehearse import Rehearsal, Verdict
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 _STYLES: dict[Verdict, Style] = {

@@ -1,10 +1,10 @@
 """Views of a health check."""
 
-from leadctl.operations.health.check import CheckStatus, FixResult
-from leadctl.operations.health.health import Health
-from leadctl.operations.health.selection import CheckEntry, CheckList
+from leadctl.health.check import CheckStatus, FixResult
+from leadctl.health.health import Health
+from leadctl.health.selection import CheckEntry, CheckList
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
-from leadctl.render.text import size
+from leadctl.text import size
 
 _STYLES: dict[str, Style] = {
     "ok": "good",

@@ -1,8 +1,8 @@
 """Views of the journal and of a database's identity."""
 
-from leadctl.db.journal import JournaledRun
-from leadctl.operations.history import RunHistory
-from leadctl.operations.identity import DatabaseIdentity
+from leadctl.history import RunHistory
+from leadctl.journal.identity import DatabaseIdentity
+from leadctl.journal.runs import JournaledRun
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style
 
 _STYLES: dict[str, Style] = {"done": "good", "running": "warn"}

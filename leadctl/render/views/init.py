@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from leadctl.operations.init.database import DatabaseInit
-from leadctl.operations.init.files import WrittenFile
-from leadctl.operations.init.own import InitResult
-from leadctl.operations.init.prisma import PrismaState
+from leadctl.init.database import DatabaseInit
+from leadctl.init.existing_models import InitResult
+from leadctl.init.files import WrittenFile
+from leadctl.init.prisma import PrismaState
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
-from leadctl.render.text import counted
+from leadctl.text import counted
 
 _PRISMA_STYLE: Mapping[PrismaState, Style] = {
     PrismaState.APPLIED: "good",

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leadctl.operations.inspect.registry import ReportList
-from leadctl.operations.inspect.run import Inspection, InspectReport
-from leadctl.operations.inspect.write import Written
+from leadctl.inspect.registry import ReportList
+from leadctl.inspect.run import Inspection, InspectReport
+from leadctl.inspect.write import Written
 from leadctl.render import csv, json, table
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
-from leadctl.render.text import size, span
+from leadctl.text import size, span
 
 _LONG = frozenset({"definition", "remedy", "query", "last_query"})
 """Columns that a narrow terminal does without."""

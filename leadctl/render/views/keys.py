@@ -1,9 +1,9 @@
 """Views of keys: a new one, the count, a rotation."""
 
-from leadctl.operations.keys.generate import NewKey
-from leadctl.operations.keys.kinds import ColumnKeys
-from leadctl.operations.keys.rotate import RotateResult
-from leadctl.operations.keys.status import KeysStatus
+from leadctl.keys.generate import NewKey
+from leadctl.keys.kinds import ColumnKeys
+from leadctl.keys.rotate import RotateResult
+from leadctl.keys.status import KeysStatus
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 
 

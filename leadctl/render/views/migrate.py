@@ -1,8 +1,8 @@
 """Views of migrate's results."""
 
-from leadctl.operations.migrate.history import MigrationHistory
-from leadctl.operations.migrate.status import MigrationStatus, RevisionState
-from leadctl.operations.migrate.up import MigrateResult
+from leadctl.migrate.history import MigrationHistory
+from leadctl.migrate.status import MigrationStatus, RevisionState
+from leadctl.migrate.up import MigrateResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 _STYLES: dict[RevisionState, Style] = {

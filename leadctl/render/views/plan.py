@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from leadctl.operations.migrate.lint.findings import Finding
-from leadctl.operations.migrate.lint.lint import LintResult
-from leadctl.operations.migrate.planned import (
+from leadctl.migrate.lint.findings import Finding
+from leadctl.migrate.lint.lint import LintResult
+from leadctl.migrate.planned import (
     Plan,
     PlannedRevision,
     PlannedStatement,
     TableEffect,
 )
-from leadctl.operations.migrate.resolve import Resolution, Resolved
+from leadctl.migrate.resolve import Resolution, Resolved
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
-from leadctl.render.text import counted, size
+from leadctl.text import counted, size
 
 _STATEMENT_LENGTH = 60
 

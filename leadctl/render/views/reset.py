@@ -1,8 +1,8 @@
 """Views of what a reset drops and did."""
 
-from leadctl.operations.reset import ResetPlan, ResetResult
 from leadctl.render.blocks import Block, Column, Grid, Line
-from leadctl.render.text import counted
+from leadctl.reset import ResetPlan, ResetResult
+from leadctl.text import counted
 
 
 def plan(result: ResetPlan) -> list[Block]:

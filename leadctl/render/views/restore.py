@@ -1,10 +1,10 @@
 """Views of a restore: what it would do, and what it did."""
 
-from leadctl.operations.restore.restore import RestorePlan, RestoreResult
-from leadctl.operations.restore.scratch_schema import ScratchTables
-from leadctl.operations.restore.tables import RestoredTables
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
-from leadctl.render.text import size
+from leadctl.restore.restore import RestorePlan, RestoreResult
+from leadctl.restore.scratch_schema import ScratchTables
+from leadctl.restore.tables import RestoredTables
+from leadctl.text import size
 
 
 def plan(result: RestorePlan) -> list[Block]:

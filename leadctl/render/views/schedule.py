@@ -1,6 +1,6 @@
 """The view of a schedule: the files as they are, to be redirected."""
 
-from leadctl.operations.schedule import Schedule
+from leadctl.schedule import Schedule
 
 
 def schedule(result: Schedule) -> str:

@@ -1,12 +1,12 @@
 """Views of schemas: all tables, one table, what validation found."""
 
-from leadctl.operations.schema.definition import Column as Definition
-from leadctl.operations.schema.definition import Index, Schema, Table
-from leadctl.operations.schema.dump import SchemaDump
-from leadctl.operations.schema.validate import Validation
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 from leadctl.render.data import one_line, short_type
-from leadctl.render.text import counted
+from leadctl.schema.definition import Column as Definition
+from leadctl.schema.definition import Index, Schema, Table
+from leadctl.schema.dump import SchemaDump
+from leadctl.schema.validate import Validation
+from leadctl.text import counted
 
 
 def schema(result: Schema) -> list[Block]:

@@ -1,9 +1,9 @@
 """The views of seed's results."""
 
-from leadctl.operations.bulk.load import BulkResult
-from leadctl.operations.seed import SeedResult
-from leadctl.operations.seedfiles.export import Exported
 from leadctl.render.blocks import Block, Column, Grid, Line, Value
+from leadctl.seed.bulk.load import BulkResult
+from leadctl.seed.files.export import Exported
+from leadctl.seed.seed import SeedResult
 
 
 def seed(result: SeedResult) -> list[Block]:

@@ -1,7 +1,7 @@
 """Views of the embedded server and of a target's URL."""
 
-from leadctl.db.embedded import ServerStatus
-from leadctl.operations.server import Destroyed, TargetUrl
+from leadctl.db import Destroyed, TargetUrl
+from leadctl.postgres.embedded import ServerStatus
 from leadctl.render.blocks import Block, Cell, Line, Pairs
 
 

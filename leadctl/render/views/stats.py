@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from leadctl.operations.stats.overview import Overview, TableStats
-from leadctl.operations.stats.report import ReportResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs
 from leadctl.render.chart import bar, sparkline
-from leadctl.render.text import size, value_text
+from leadctl.stats.overview import Overview, TableStats
+from leadctl.stats.report import ReportResult
+from leadctl.text import size, value_text
 
 _BARS = 10
 """Rows of a chart on the first screen."""

@@ -2,12 +2,12 @@
 
 import shlex
 
-from leadctl.operations.studio.record import Record, Relation
-from leadctl.operations.studio.rows import Head, Page
-from leadctl.operations.studio.tables import TableEntry, TableList
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, SheetColumn
 from leadctl.render.data import many_lines, one_line
-from leadctl.render.text import counted
+from leadctl.studio.record import Record, Relation
+from leadctl.studio.rows import Head, Page
+from leadctl.studio.tables import TableEntry, TableList
+from leadctl.text import counted
 
 
 def tables(result: TableList) -> list[Block]:

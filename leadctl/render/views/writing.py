@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from leadctl.operations.migrate.adopt import Adopted
-from leadctl.operations.migrate.compose import Written
-from leadctl.operations.migrate.dev import Dev
-from leadctl.operations.migrate.new import NewRevisions
-from leadctl.operations.migrate.push import Push
+from leadctl.migrate.adopt import Adopted
+from leadctl.migrate.compose import Written
+from leadctl.migrate.dev import Dev
+from leadctl.migrate.new import NewRevisions
+from leadctl.migrate.push import Push
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 from leadctl.render.views.migrate import migrate
 

@@ -1,0 +1,1 @@
+"""The composition roots: settings taken apart once, and a method for every verb."""

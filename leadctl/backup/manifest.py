@@ -1,0 +1,160 @@
+"""The manifest of a backup: what is in it, from where, and the hash of every file."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from leadctl.backup.stream import PackedFile
+from leadctl.errors import BackupDamaged
+
+FORMAT = 1
+NAME = "manifest.json"
+ARCHIVE, SCHEMA, GLOBALS = "archive.dump", "schema.dump", "globals.sql"
+"""The files of a backup, without the suffixes that say how they are packed."""
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """A table as of the snapshot; `bytes` with its indexes and TOAST, when the backup was made."""
+
+    name: str
+    """Schema and name, quoted where that is needed."""
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ExtensionFacts:
+    """An extension of the database."""
+
+    name: str
+    version: str
+    schema: str
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """What a dump does not hold of the database itself."""
+
+    owner: str
+    encoding: str
+    locale_provider: str
+    collate: str
+    ctype: str
+    locale: str | None
+    settings: tuple[str, ...]
+    """`name=value`, of ALTER DATABASE SET."""
+    role_settings: tuple[str, ...]
+    """`role: name=value`, of ALTER ROLE IN DATABASE SET."""
+    grants: tuple[str, ...]
+    """`privilege: role` of others than the owner; none where nobody ever granted or revoked."""
+    comment: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a backup holds, and where it comes from."""
+
+    format: int
+    id: str
+    app: str | None
+    """The app that the schema was migrated with; None where it was not."""
+    schema: str
+    version_table: str
+    revision: str | None
+    database: str
+    identity: str | None
+    environment: str | None
+    system_identifier: str | None
+    server_version: str
+    client_version: str
+    leadctl_version: str
+    snapshot_at: datetime
+    lsn: str | None
+    duration_ms: int
+    database_bytes: int
+    tables: tuple[TableFacts, ...]
+    materialized_views: tuple[str, ...]
+    """Those that had rows."""
+    large_objects: int
+    not_valid: tuple[str, ...]
+    """Constraints that were not validated and indexes that were not valid."""
+    extensions: tuple[ExtensionFacts, ...]
+    roles: tuple[str, ...]
+    """The roles that own something or were granted something."""
+    keys: tuple[str, ...]
+    """Fingerprints of the keys that encrypted columns need."""
+    settings: DatabaseFacts
+    recipients: tuple[str, ...]
+    """Fingerprints of the public keys; none where the backup is plain."""
+    globals_left_out: str | None
+    """Why roles and tablespaces are not in the backup; None where they are."""
+    files: tuple[PackedFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(table.rows for table in self.tables)
+
+    def file(self, stem: str) -> PackedFile | None:
+        """Return a file by its name without suffixes; None where the backup lacks it."""
+        return next((file for file in self.files if file.name.startswith(f"{stem}.")), None)
+
+
+def render(manifest: Manifest) -> str:
+    """Return the manifest's text, whose last key is the hash of all the others."""
+    document = asdict(manifest)
+    document["snapshot_at"] = manifest.snapshot_at.astimezone(UTC).isoformat()
+    return _text(json.loads(json.dumps(document)))
+
+
+def parse(text: str) -> Manifest:
+    """Read a manifest.  Raises BackupDamaged where anything in it was changed."""
+    try:
+        document = json.loads(text)
+        claimed = document.pop("sha256")
+        known = document["format"] == FORMAT
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise BackupDamaged("the manifest cannot be read") from None
+    if _hash(document) != claimed or _text(document) != text:
+        raise BackupDamaged("the manifest was changed: its own hash does not fit")
+    if not known:
+        raise BackupDamaged(
+            f"the manifest has format {document['format']}, of another version of leadctl"
+        )
+    return _from_document(document)
+
+
+def _from_document(document: Mapping[str, Any]) -> Manifest:
+    values = _with_tuples(document)
+    values |= {
+        "snapshot_at": datetime.fromisoformat(document["snapshot_at"]),
+        "tables": tuple(TableFacts(**table) for table in document["tables"]),
+        "extensions": tuple(ExtensionFacts(**found) for found in document["extensions"]),
+        "files": tuple(PackedFile(**file) for file in document["files"]),
+        "settings": DatabaseFacts(**_with_tuples(document["settings"])),
+    }
+    return Manifest(**values)
+
+
+def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    whole = {**document, "sha256": _hash(document)}
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _hash(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, ensure_ascii=False).encode()).hexdigest()

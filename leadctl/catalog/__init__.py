@@ -1,0 +1,1 @@
+"""What a database has: its relations, and the definitions that are compared."""

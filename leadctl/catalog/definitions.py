@@ -1,0 +1,197 @@
+"""Reading a schema's definition from the catalog, and saying how two definitions differ.
+
+This alone decides what differs, whoever asks: check, drift, diff, new, push and the tests.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from leadctl.journal.state import VERSION_TABLE
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+
+_QUERIES = beside(__file__, "definitions.sql")
+OWN_KINDS = (
+    "schema", "table", "view", "enum", "domain", "type", "collation", "sequence", "function"
+)  # fmt: skip
+"""Kinds that stand for themselves; indexes, constraints and the like go with their table."""
+
+_PLACE = "position"
+"""Where a column stands: what a table is written by, but nothing that tables differ in."""
+_PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
+
+Attributes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What a schema consists of: `objects["table users"]` is what defines the table users."""
+
+    objects: Mapping[str, Attributes]
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the objects of one kind, in order."""
+        prefix = f"{kind} "
+        return sorted(key.removeprefix(prefix) for key in self.objects if key.startswith(prefix))
+
+    def without(self, kind: str) -> "Catalog":
+        """Return the catalog without the objects of one kind."""
+        prefix = f"{kind} "
+        return Catalog({k: v for k, v in self.objects.items() if not k.startswith(prefix)})
+
+    def only(self, kind: str) -> "Catalog":
+        """Return the objects of one kind."""
+        prefix = f"{kind} "
+        return Catalog({k: v for k, v in self.objects.items() if k.startswith(prefix)})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference between two catalogs: an object that is missing, extra or defined otherwise.
+
+    `change` is "missing" (only the first has it), "extra" (only the second has it) or "changed".
+    """
+
+    object: str
+    change: str
+    before: Attributes | None = None
+    after: Attributes | None = None
+
+    @property
+    def attributes(self) -> list[str]:
+        """What a changed object differs in."""
+        old, new = definition(self.before) or {}, definition(self.after) or {}
+        if self.change != "changed":
+            return []
+        return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def read_names(
+    connection: Connection,
+    schema: str,
+    ignore: Sequence[str] = (VERSION_TABLE,),
+    also: Sequence[str] = (),
+) -> set[str]:
+    """Return what stands for itself in a schema, as `kind name`: cheap at any size.
+
+    `also` are further schemas, as `read_catalog` has them.
+    """
+    query = _union(connection, OWN_KINDS, "q.name")
+    return {
+        f"{kind} {name}"
+        for parameters in _parameters(connection, schema, ignore, also)
+        for kind, name in connection.execute(query, parameters)
+    }
+
+
+def read_catalog(
+    connection: Connection,
+    schema: str,
+    ignore: Sequence[str] = (VERSION_TABLE,),
+    also: Sequence[str] = (),
+) -> Catalog:
+    """Read everything that defines a schema, in one round trip.
+
+    The connection's search path must be exactly the schema: definitions are read unqualified.
+    Of further schemas, those in `also` that are there, the names are qualified.
+    """
+    kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
+    query = _union(connection, kinds, "q.name, q.attributes")
+    return Catalog(
+        {
+            f"{kind} {name}": attributes
+            for parameters in _parameters(connection, schema, ignore, also)
+            for kind, name, attributes in connection.execute(query, parameters)
+        }
+    )
+
+
+def _union(connection: Connection, kinds: Iterable[str], columns: LiteralString) -> sql.Composed:
+    version = connection.info.server_version
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {}, {} FROM ({}) AS q (name, attributes)").format(
+            kind, sql.SQL(columns), sql.SQL(_QUERIES.get(kind, version))
+        )
+        for kind in kinds
+    )
+
+
+def _parameters(
+    connection: Connection, schema: str, ignore: Sequence[str], also: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    quoted = sql.Identifier(schema).as_string(connection)
+    yield {"schema": quoted, "ignore": list(ignore), "prefix": ""}
+    if also:
+        existing = connection.execute(
+            "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1",
+            (list(also),),
+        ).fetchall()
+        for (name,) in existing:
+            yield {"schema": name, "ignore": [], "prefix": f"{name}."}
+
+
+def compare(before: Catalog, after: Catalog) -> list[Difference]:
+    """Return what differs, by object, in a stable order; empty where the catalogs are equal.
+
+    The parts of a table that is missing or extra as a whole are not listed one by one.
+    """
+    keys = sorted(before.objects.keys() | after.objects.keys())
+    differences = [
+        Difference(key, _change(old, new), old, new)
+        for key in keys
+        if definition(old := before.objects.get(key)) != definition(new := after.objects.get(key))
+    ]
+    whole = {d.object.removeprefix("table ") for d in differences if _is_whole_table(d)}
+    return [d for d in differences if not (_table_of(d) in whole and not _is_whole_table(d))]
+
+
+def beside_grants(differences: Iterable[Difference]) -> list[Difference]:
+    """Return differences without those of privileges.
+
+    The server may grant some by itself on what is new (ALTER DEFAULT PRIVILEGES), so that between
+    something that was just made and what it was made of they tell nothing.
+    """
+    return [each for each in differences if not each.object.startswith("grant ")]
+
+
+def definition(attributes: Attributes | None) -> Attributes | None:
+    """Return what defines an object, without what two equal ones may differ in."""
+    if attributes is None:
+        return None
+    return {name: value for name, value in attributes.items() if name != _PLACE}
+
+
+def owner(key: str, attributes: Attributes) -> str | None:
+    """Return the table or view that an object is a part of, as the server quotes its name."""
+    kind, _, name = key.partition(" ")
+    if kind == "grant":
+        kind, _, name = str(attributes["of"]).partition(" ")
+        if kind in {"table", "view"}:
+            return name
+    if kind in {"column", "constraint", "trigger", "policy", "rule"}:
+        return split_name(name)[0]
+    return str(attributes["table"]) if kind in {"index", "statistics"} else None
+
+
+def split_name(name: str) -> list[str]:
+    """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
+    *place, own = _PART.findall(name)
+    return [".".join(place), own] if place else [own]
+
+
+def _change(old: Attributes | None, new: Attributes | None) -> str:
+    if new is None:
+        return "missing"
+    return "extra" if old is None else "changed"
+
+
+def _is_whole_table(difference: Difference) -> bool:
+    return difference.object.startswith("table ") and difference.change != "changed"
+
+
+def _table_of(difference: Difference) -> str | None:
+    return owner(difference.object, difference.before or difference.after or {})

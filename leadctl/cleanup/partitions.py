@@ -1,0 +1,131 @@
+"""Partitions that are due as a whole: detached and dropped, whatever their size.
+
+A partition that was detached is marked by a comment, so that the next run finds what a killed one
+left: a detach without its end, or a table that nobody dropped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from leadctl.cleanup.archive import Archive
+from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
+from leadctl.cleanup.bounds import Limits, Reason
+from leadctl.cleanup.catalog import Subject, query
+from leadctl.postgres.connect import Connection
+from leadctl.progress import Narrate
+
+_MARK = "leadctl cleanup: to be dropped by the rule "
+
+_PATIENT = "10s"
+_DETACH = sql.SQL("ALTER TABLE {} DETACH PARTITION {}")
+_DETACH_CONCURRENTLY = sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY")
+_FINALIZE = sql.SQL("ALTER TABLE {} DETACH PARTITION {} FINALIZE")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of a table that is partitioned by its age column."""
+
+    oid: int
+    name: str
+    rows: int
+    """An estimate."""
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """What the work on a rule's partitions needs."""
+
+    connection: Connection
+    schema: str
+    subject: Subject
+    cutoff: datetime
+    archive: Archive | None
+    done: Deleted
+    dropped: list[str]
+    narrate: Narrate
+
+
+def due(connection: Connection, subject: Subject, cutoff: datetime) -> list[Partition]:
+    """Return the partitions in which every row is due, the oldest first.
+
+    None where a condition may keep some, or where a foreign key refers to the table.
+    """
+    if not subject.by_age or subject.rule.rule.condition or subject.references:
+        return []
+    value = str(subject.cutoff_value(cutoff))
+    return [Partition(*row) for row in query(connection, "whole", oid=subject.oid, cutoff=value)]
+
+
+def finish(work: Maintenance) -> None:
+    """Finish what an earlier run began: a pending detach, and tables that wait to be dropped."""
+    subject = work.subject
+    if not subject.by_age:
+        return
+    for (name,) in query(work.connection, "pending_detach", oid=subject.oid):
+        work.narrate(f"Finishing the detach of {name}")
+        _alter(work, _FINALIZE, name)
+    mark = f"{_MARK}{subject.rule.name}"
+    for (name,) in query(work.connection, "marked", oid=subject.oid, mark=mark):
+        work.connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.SQL(name)))
+    for name, rows in query(work.connection, "left_over", schema=work.schema, mark=mark):
+        _drop(work, Partition(0, name, rows))
+
+
+def drop(work: Maintenance, partitions: Sequence[Partition], limits: Limits) -> None:
+    """Detach and drop partitions; stops at a bound of the run."""
+    for partition in partitions:
+        if limits.reached is not None:
+            work.done.stopped = limits.reached
+            return
+        try:
+            mark = sql.SQL("COMMENT ON TABLE {} IS {}").format(
+                sql.SQL(partition.name), f"{_MARK}{work.subject.rule.name}"
+            )
+            work.connection.execute(mark)
+            _detach(work, partition.name)
+            _drop(work, partition)
+        except LOCKED:
+            work.done.stopped = Reason.TABLE_LOCKED
+            return
+        limits.took(min(partition.rows, limits.at_most(partition.rows)))
+
+
+def _detach(work: Maintenance, name: str) -> None:
+    try:
+        _alter(work, _DETACH_CONCURRENTLY, name)
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        # A DEFAULT partition forbids it; the plain way locks the table for a moment.
+        _alter(work, _DETACH, name)
+
+
+def _alter(work: Maintenance, statement: sql.SQL, name: str) -> None:
+    patient = statement is not _DETACH
+    # Waiting for the end of others' transactions blocks nobody, where it is done concurrently.
+    work.connection.execute(
+        "SELECT set_config('lock_timeout', %s, false)", (_PATIENT if patient else LOCK_TIMEOUT,)
+    )
+    try:
+        work.connection.execute(statement.format(sql.SQL(work.subject.name), sql.SQL(name)))
+    finally:
+        work.connection.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
+
+
+def _drop(work: Maintenance, partition: Partition) -> None:
+    rows = partition.rows
+    with work.connection.transaction():
+        table = sql.SQL(partition.name)
+        work.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
+        if work.archive is not None:
+            rows = work.archive.take_table(
+                work.connection, work.cutoff, partition.name, work.subject.oid
+            )
+        work.connection.execute(sql.SQL("DROP TABLE {}").format(table))
+    if work.archive is not None:
+        work.archive.commit()
+    work.done.rows += rows
+    work.dropped.append(partition.name)

@@ -1,0 +1,151 @@
+"""Putting archived rows back."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
+from leadctl.cleanup.catalog import query
+from leadctl.cleanup.manifest import Manifest, Segment, read_manifest
+from leadctl.errors import ArchiveDamaged, InvalidIdentity
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Progress
+
+_LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
+_PARTIAL = re.compile(r"(?P<file>.+)\.\d+\.partial")
+
+
+@dataclass(frozen=True)
+class UnarchiveResult:
+    """How many rows of an archive were put back, and how many were there already, by table."""
+
+    archive: Path
+    database: str
+    schema: str
+    restored: Mapping[str, int]
+    there: Mapping[str, int]
+
+
+def unarchive(
+    target: Target, app: App, path: Path, identities: Sequence[Any], progress: Progress
+) -> UnarchiveResult:
+    """Put the rows of an archive back: of all of it, or of the one file of it that `path` is.
+
+    A row that is there is left as it is.  A file is put back as a whole or not at all.  Raises
+    ArchiveDamaged, InvalidIdentity, and StatementFailed where a row does not fit any more.
+    """
+    folder = path if path.is_dir() else path.parent
+    manifest = read_manifest(folder)
+    segments = _segments(manifest, path)
+    total = sum(sum(segment.rows.values()) for segment in segments)
+    restored, there, done = Counter[str](), Counter[str](), 0
+    with connect(target, "cleanup unarchive") as connection:
+        columns = {table: _writable(connection, manifest, table) for table in manifest.columns}
+        with journaled(target, "cleanup unarchive", app.name) as entry:
+            for segment in segments:
+                inserted = _put_back(connection, folder, segment, columns, identities)
+                for table, rows in segment.rows.items():
+                    restored[table] += inserted[table]
+                    there[table] += rows - inserted[table]
+                    done += rows
+                progress(done, total, "rows")
+            entry.note(archive=str(folder), rows=restored.total())
+    return UnarchiveResult(folder, target.database, target.schema, restored, there)
+
+
+def _segments(manifest: Manifest, path: Path) -> tuple[Segment, ...]:
+    """Return the files that are meant: all, or the one that was named."""
+    if path.is_dir() or path.suffix == ".json":
+        return manifest.segments
+    found = _PARTIAL.fullmatch(path.name)
+    name = found["file"] if found else path.name
+    named = tuple(segment for segment in manifest.segments if segment.file == name)
+    if not named:
+        raise ArchiveDamaged(
+            f"The manifest beside {path} does not list it.",
+            hint="Name a file of the archive, its manifest or its folder.",
+        )
+    return named
+
+
+def _put_back(
+    connection: Connection,
+    folder: Path,
+    segment: Segment,
+    columns: Mapping[str, Mapping[str, str]],
+    identities: Sequence[Any],
+) -> Counter[str]:
+    path, name = _whole(folder, segment), folder / segment.file
+    if is_encrypted(name) and not identities:
+        raise InvalidIdentity(
+            f"{path} is encrypted, and no private key is there to read it.",
+            hint="Set BACKUP_IDENTITY_FILE to the file of the private key.",
+        )
+    inserted: Counter[str] = Counter()
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE leadctl_lines (n bigint GENERATED ALWAYS AS IDENTITY, line json)"
+            " ON COMMIT DROP"
+        )
+        copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(_LINES)
+        with cursor.copy(copy_in) as copy:
+            unpack_file(path, name, identities, copy)
+        for table in segment.rows:
+            cursor.execute(_insert(table, columns[table]))
+            inserted[table] = cursor.rowcount
+    return inserted
+
+
+def _whole(folder: Path, segment: Segment) -> Path:
+    """Return a segment's file, whose content is what the manifest says.
+
+    Where a run was killed before it gave the file its name, it has the name of its transaction.
+    """
+    candidates = [folder / segment.file, *folder.glob(f"{segment.file}.*.partial")]
+    path = next((candidate for candidate in candidates if candidate.exists()), None)
+    if path is None:
+        raise ArchiveDamaged(f"{folder / segment.file} is missing.", hint="Look for a copy of it.")
+    if sha256_of(path) != (segment.bytes, segment.sha256):
+        raise ArchiveDamaged(
+            f"{path} is not what was written: its hash is another one than the manifest's.",
+            hint="Look for a copy of it. Nothing of this file was put back.",
+        )
+    return path
+
+
+def _writable(connection: Connection, manifest: Manifest, table: str) -> dict[str, str]:
+    """Return the archived columns that can be written, with the types they have now."""
+    ((oid,),) = connection.execute("SELECT to_regclass(%s)::oid::bigint", (table,)).fetchall()
+    if oid is None:
+        raise ArchiveDamaged(
+            f"The archive has rows of {table}, which the schema does not have.",
+            hint="Name the schema by --schema, or apply the migrations first.",
+        )
+    found = {name: (kind, made) for name, kind, made in query(connection, "columns", oid=oid)}
+    missing = [name for name in manifest.columns[table] if name not in found]
+    if missing:
+        raise ArchiveDamaged(
+            f"The archive has columns that {table} does not have any more: {', '.join(missing)}.",
+            hint="Put them back into a database at an older revision, and move them from there.",
+        )
+    return {name: found[name][0] for name in manifest.columns[table] if not found[name][1]}
+
+
+def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+    values = sql.SQL(", ").join(
+        sql.SQL("(line -> 'row' ->> {})::{}").format(name, sql.SQL(kind))
+        for name, kind in columns.items()
+    )
+    return sql.SQL(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
+        " WHERE line ->> 'table' = {} ORDER BY n ON CONFLICT DO NOTHING"
+    ).format(sql.SQL(table), names, values, table)

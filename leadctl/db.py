@@ -1,0 +1,130 @@
+"""The embedded server's verbs, and the ways to reach any target with other tools."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from leadctl.errors import LeadctlError
+from leadctl.journal import state
+from leadctl.journal.guard import Consent, decide
+from leadctl.postgres import embedded
+from leadctl.postgres.binaries import client_program
+from leadctl.postgres.connect import connect
+from leadctl.postgres.embedded import Home, ServerStatus
+from leadctl.postgres.target import DEFAULT_SCHEMA, Target
+from leadctl.progress import Narrate
+from leadctl.settings.url import DatabaseUrl
+
+
+@dataclass(frozen=True)
+class TargetUrl:
+    """A target's URL for other tools, without the password."""
+
+    url: str
+    database: str
+    schema: str
+    password_left_out: bool
+
+
+@dataclass(frozen=True)
+class ShellCommand:
+    """How psql is started for a target: the password is in the environment, never an argument."""
+
+    program: Path
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def start(project: Path, narrate: Narrate) -> ServerStatus:
+    """Start the project's embedded server, making it where it is missing."""
+    return embedded.start(Home.of(project), narrate)
+
+
+def stop(project: Path) -> ServerStatus:
+    """Stop the project's embedded server."""
+    return embedded.stop(Home.of(project))
+
+
+def status(project: Path) -> ServerStatus:
+    """Say whether the project's embedded server exists and runs."""
+    return embedded.status(Home.of(project))
+
+
+@dataclass(frozen=True)
+class Destroyed:
+    """What was removed."""
+
+    folder: Path
+    removed: bool
+    """False where there was no embedded server."""
+
+
+def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
+    """Remove the project's embedded server with all of its data.
+
+    The server is started to see whether a database in it is protected.  Raises Protected or
+    NotConfirmed.
+    """
+    home = Home.of(project)
+    existed = home.exists
+    if existed:
+        protected = _protected_databases(home, narrate)
+        reason = f"protected: {', '.join(protected)}" if protected else None
+        name = ",".join(protected) or project.resolve().name
+        decide(name, reason, f"destroy of the embedded server in {project}", consent)
+    embedded.destroy(home)
+    return Destroyed(project.resolve(), existed)
+
+
+def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
+    try:
+        running = embedded.start(home, narrate)
+    except LeadctlError as error:
+        narrate(f"Whether a database in it is protected cannot be seen: {error.message}")
+        return []
+    maintenance = _maintenance(running)
+    with connect(maintenance, "destroy") as connection:
+        names = connection.execute(
+            "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+        ).fetchall()
+    return [name for (name,) in names if _is_protected(maintenance.on(name))]
+
+
+def _is_protected(target: Target) -> bool:
+    with connect(target, "destroy") as connection:
+        identity = state.read_identity(connection)
+    return identity is not None and identity.protected
+
+
+def embedded_target(project: Path, narrate: Narrate) -> Target:
+    """Start the project's embedded server, making it where it is missing; return a target on it."""
+    return _maintenance(embedded.start(Home.of(project), narrate))
+
+
+def _maintenance(running: ServerStatus) -> Target:
+    socket = {"host": str(running.socket), "user": embedded.SUPERUSER}
+    return Target(
+        url=DatabaseUrl(params={**socket, "dbname": "postgres"}),
+        schema=DEFAULT_SCHEMA,
+        source="embedded server",
+        connect_timeout=10,
+        embedded=True,
+    )
+
+
+def url(target: Target) -> TargetUrl:
+    """Return the target's URL without the password."""
+    return TargetUrl(
+        url=target.url.without_password(),
+        database=target.database,
+        schema=target.schema,
+        password_left_out=target.url.password is not None,
+    )
+
+
+def shell(target: Target) -> ShellCommand:
+    """Return how to start psql on the target.  Raises MissingExtra where there is no psql."""
+    environment = {"PGOPTIONS": f"-c search_path={target.schema}", "PGAPPNAME": "leadctl shell"}
+    if target.url.password:
+        environment["PGPASSWORD"] = target.url.password.reveal()
+    return ShellCommand(client_program("psql"), (target.url.without_password(),), environment)

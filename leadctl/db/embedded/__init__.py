@@ -1,6 +1,0 @@
-"""The embedded server: the PostgreSQL that leadctl runs itself when no URL is set."""
-
-from leadctl.db.embedded.home import Home
-from leadctl.db.embedded.server import SUPERUSER, ServerStatus, destroy, start, status, stop
-
-__all__ = ["SUPERUSER", "Home", "ServerStatus", "destroy", "start", "status", "stop"]

@@ -1,0 +1,105 @@
+"""Checks of what goes on now: sessions, locks, queries."""
+
+from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
+from leadctl.health.facts import Facts, Row
+
+_SLOW_MS = 20.0
+_CALLS = 100
+_COUNTED_MS = 60_000.0
+"""A statement counts as slow from this mean on, after so many calls; below a minute in all,
+shares of the time say nothing.
+"""
+
+
+@asks("blocking")
+def blocking(facts: Facts) -> CheckResult:
+    """Nobody waits long for a lock."""
+    rows = facts.rows("blocking")
+    waiting = [row for row in rows if row["blocked_by"] is not None]
+    longest = max((row["waiting_seconds"] or 0.0 for row in waiting), default=0.0)
+    holders = [row["session"] for row in rows if row["blocked_by"] is None]
+    return facts.graded(
+        "blocking",
+        round(longest, 1),
+        f"{_many(waiting)} for {', '.join(holders)}, {longest:.0f} s"
+        if waiting
+        else "nobody waits",
+        f"See: leadctl inspect blocking; end the holder: SELECT pg_terminate_backend({holders[0]})"
+        if holders
+        else "",
+    )
+
+
+@asks("idle-in-transaction")
+def idle_in_transaction(facts: Facts) -> CheckResult:
+    """No session holds a transaction open and does nothing in it."""
+    return _longest(facts, "idle-in-transaction", "idle_seconds", "is idle in a transaction")
+
+
+@asks("long-queries")
+def long_queries(facts: Facts) -> CheckResult:
+    """No statement runs long."""
+    return _longest(facts, "long-queries", "seconds", "runs a statement")
+
+
+@asks("prepared-transactions")
+def prepared_transactions(facts: Facts) -> CheckResult:
+    """No prepared transaction waits for its second phase."""
+    rows = facts.rows("prepared-transactions")
+    if not rows:
+        return facts.graded("prepared-transactions", 0, "none is prepared")
+    oldest = rows[0]
+    return facts.graded(
+        "prepared-transactions",
+        round(oldest["seconds"], 1),
+        f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s",
+        f"Run COMMIT PREPARED or ROLLBACK PREPARED '{oldest['gid']}'.",
+    )
+
+
+def slow_queries(facts: Facts) -> CheckResult:
+    """No slow statement takes a large share of the server's time."""
+    rows = facts.rows("slow-queries")
+    total = sum(row["total_ms"] for row in rows)
+    if total < _COUNTED_MS:
+        raise Skip("pg_stat_statements has counted less than a minute of statements")
+    slow = [row for row in rows if row["mean_ms"] >= _SLOW_MS and row["calls"] >= _CALLS]
+    if not slow:
+        return facts.graded(
+            "slow-queries", 0, f"no statement is called often and takes {_SLOW_MS:g} ms"
+        )
+    worst = slow[0]
+    return facts.graded(
+        "slow-queries",
+        worst["time_percent"],
+        f"one takes {worst['time_percent']:g} % of all time, {worst['mean_ms']:g} ms a call",
+        "See which: leadctl inspect slow-queries",
+    )
+
+
+def _longest(facts: Facts, report: str, column: str, does: str) -> CheckResult:
+    """Grade the session that a report has first; skip where others' sessions cannot be seen."""
+    rows = [row for row in facts.rows(report) if row[column] is not None]
+    longest = max(rows, key=lambda row: row[column], default=None)
+    seconds = max(0.0, longest[column]) if longest else 0.0
+    result = facts.graded(
+        report,
+        round(seconds, 1),
+        f"{longest['application'] or 'a session'} (pid {longest['pid']}, {longest['user']}) {does} "
+        f"for {seconds:.0f} s"
+        if longest
+        else "none",
+        f"See: leadctl inspect {report}; end it: SELECT pg_terminate_backend({longest['pid']})"
+        if longest
+        else "",
+    )
+    if result.status is CheckStatus.OK and not facts.powers.sees_sessions:
+        raise Skip(
+            "of other roles' sessions nothing is seen; it takes "
+            f"GRANT pg_read_all_stats TO {facts.powers.role}"
+        )
+    return result
+
+
+def _many(rows: list[Row]) -> str:
+    return f"{len(rows)} {'session waits' if len(rows) == 1 else 'sessions wait'}"

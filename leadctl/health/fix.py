@@ -1,0 +1,160 @@
+"""`health-check --fix`: what can be mended without losing anything, each step by its name.
+
+INVALID indexes are dropped, missing indexes that were recorded are built, constraints are
+validated, tables without statistics are analysed; all of it beside running queries.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.errors import NotConfirmed
+from leadctl.health.check import FixResult
+from leadctl.health.checks import missing_recorded
+from leadctl.inspect.registry import find
+from leadctl.inspect.run import ask
+from leadctl.journal import state
+from leadctl.journal.guard import Consent
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One statement that mends what `check` found."""
+
+    check: str
+    statement: str
+    waits: bool = False
+    """Whether it may wait for locks as long as it takes, as a concurrent index build must."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds to wait for another run of leadctl, and for a lock on a table."""
+
+    lock_wait: float
+    lock_timeout: float
+
+
+def fix(
+    target: Target,
+    app: App,
+    checks: Sequence[str],
+    consent: Consent,
+    patience: Patience,
+    narrate: Narrate,
+) -> tuple[FixResult, ...]:
+    """Mend what the named checks find and what can safely be mended, each after consent.
+
+    Raises NotConfirmed where nobody can be asked, LockHeld, and ConnectionFailed.
+    """
+    with connect(target, "fix") as connection, ExitStack() as stack:
+        if not any(True for _ in _fixes(connection, target, app, checks)):
+            narrate("There is nothing that --fix mends.")
+            return ()
+        if not consent.yes and consent.ask is None:
+            raise NotConfirmed(
+                "--fix asks before each step, and nobody is there to be asked.",
+                hint="Say yes beforehand with --yes.",
+            )
+        stack.enter_context(schema_lock(target, "fix", patience.lock_wait, narrate))
+        entry = None
+        if state.is_there(connection):
+            entry = stack.enter_context(journaled(target, "health-check --fix", app.name))
+        results: list[FixResult] = []
+        for step in _fixes(connection, target, app, checks):
+            if consent.yes:
+                narrate(step.statement)
+            results.append(_apply(connection, step, consent, patience))
+            if entry:
+                done = [each.statement for each in results if each.outcome == "done"]
+                entry.note(fixed=done)
+        return tuple(results)
+
+
+def _fixes(
+    connection: Connection, target: Target, app: App, checks: Sequence[str]
+) -> Iterator[Fix]:
+    """Find what to mend, each kind when the one before is done: a dropped index is missing then."""
+    for make, check in _MAKERS:
+        if check in checks:
+            for statement, waits in make(connection, target, app):
+                yield Fix(check, statement.as_string(connection), waits)
+
+
+def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patience) -> FixResult:
+    if not consent.yes and not (consent.ask and consent.ask(f"{step.statement}?")):
+        return FixResult(step.check, step.statement, "declined")
+    timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{timeout}ms",))
+    try:
+        connection.execute(sql.SQL(step.statement))
+    except psycopg.OperationalError as error:
+        if connection.broken:
+            raise
+        return _failed(step, error)
+    except psycopg.Error as error:
+        return _failed(step, error)
+    return FixResult(step.check, step.statement, "done")
+
+
+def _failed(step: Fix, error: psycopg.Error) -> FixResult:
+    return FixResult(step.check, step.statement, "failed", error.diag.message_primary or str(error))
+
+
+Statements = Iterator[tuple[sql.Composed, bool]]
+
+
+def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Statements:
+    for row in _rows(connection, target, "invalid-indexes"):
+        yield _statement("DROP INDEX CONCURRENTLY {}", target, row["index"]), False
+
+
+def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Statements:
+    recorded = state.fingerprint(connection, app.name, target.schema, app.version_table)
+    for definition in missing_recorded(connection, target.schema, app.schemas, recorded or {}):
+        yield sql.Composed([sql.SQL(_concurrently(definition))]), True
+
+
+def _validate_constraints(connection: Connection, target: Target, _app: App) -> Statements:
+    for row in _rows(connection, target, "unvalidated-constraints"):
+        name = sql.SQL(row["constraint"])
+        yield _statement("ALTER TABLE {} VALIDATE CONSTRAINT ", target, row["table"]) + name, False
+
+
+def _analyse(connection: Connection, target: Target, _app: App) -> Statements:
+    for row in _rows(connection, target, "vacuum"):
+        if not row["analysed"] and row["live_rows"]:
+            yield _statement("ANALYZE {}", target, row["table"]), False
+
+
+_MAKERS: tuple[tuple[Callable[[Connection, Target, App], Statements], str], ...] = (
+    (_drop_invalid_indexes, "invalid-indexes"),
+    (_build_recorded_indexes, "indexes"),
+    (_validate_constraints, "unvalidated-constraints"),
+    (_analyse, "statistics"),
+)
+
+
+def _rows(connection: Connection, target: Target, report: str) -> list[dict[str, Any]]:
+    return ask(connection, find(report), target.schema, None)
+
+
+def _statement(text: Any, target: Target, quoted: str) -> sql.Composed:
+    """Compose a statement on an object of the schema; its name was quoted by the server."""
+    name = sql.Composed([sql.Identifier(target.schema), sql.SQL("."), sql.SQL(quoted)])
+    return sql.SQL(text).format(name)
+
+
+def _concurrently(definition: str) -> Any:
+    """Return a definition of an index, as the server writes it, for a concurrent build."""
+    return definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)

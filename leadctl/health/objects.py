@@ -1,0 +1,189 @@
+"""Checks of the schema's tables, indexes, constraints and sequences."""
+
+from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
+from leadctl.health.facts import Facts, Row
+
+_SHOWN = 3
+_BLOAT_BYTES = 150 * 1024 * 1024
+"""Less wasted space than this is not worth a word, whatever its share."""
+_DEAD_ROWS = 10_000
+"""Fewer dead rows come and go between two rounds of autovacuum."""
+_BLOCKS = 100_000
+_SCANS = 100
+_ROWS = 10_000
+"""Fewer blocks or scans, or a smaller table, say nothing."""
+
+
+@asks("invalid-indexes")
+def invalid_indexes(facts: Facts) -> CheckResult:
+    """No index is invalid, as a cancelled concurrent build leaves one."""
+    rows = facts.rows_of_schema("invalid-indexes")
+    return facts.graded(
+        "invalid-indexes",
+        len(rows),
+        _listed(rows, "index") or "none is invalid",
+        "Drop them with: leadctl health-check --fix",
+    )
+
+
+@asks("duplicate-indexes")
+def duplicate_indexes(facts: Facts) -> CheckResult:
+    """No index is exactly like another one."""
+    rows = facts.rows_of_schema("duplicate-indexes")
+    pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
+    return facts.graded(
+        "duplicate-indexes",
+        len(rows),
+        _joined(pairs) or "no two are alike",
+        f"Drop one of each in a revision: DROP INDEX CONCURRENTLY {rows[0]['index']}"
+        if rows
+        else "",
+    )
+
+
+@asks("missing-indexes")
+def missing_indexes(facts: Facts) -> CheckResult:
+    """Every foreign key has an index on its columns."""
+    rows = facts.rows_of_schema("missing-indexes")
+    names = [f"{row['table']}.{row['constraint']}" for row in rows]
+    return facts.graded(
+        "missing-indexes",
+        len(rows),
+        _joined(names) or "every foreign key has one",
+        f"Write a revision with: {rows[0]['remedy']}" if rows else "",
+    )
+
+
+@asks("unvalidated-constraints")
+def unvalidated_constraints(facts: Facts) -> CheckResult:
+    """Every constraint was checked against all rows."""
+    rows = facts.rows_of_schema("unvalidated-constraints")
+    names = [f"{row['table']}.{row['constraint']}" for row in rows]
+    return facts.graded(
+        "unvalidated-constraints",
+        len(rows),
+        _joined(names) or "all are validated",
+        "Validate them with: leadctl health-check --fix",
+    )
+
+
+@asks("sequences")
+def sequences(facts: Facts) -> CheckResult:
+    """No sequence is near the end of what its column can hold."""
+    rows = facts.rows_of_schema("sequences")
+    if not rows:
+        raise Skip("the schema has no sequences")
+    fullest = max(rows, key=lambda row: row["used_percent"] or 0)
+    used = fullest["used_percent"] or 0.0
+    unreadable = sum(not row["readable"] for row in rows)
+    result = facts.graded(
+        "sequences",
+        used,
+        f"{fullest['sequence']} has used {used:g} % of {fullest['last_possible']:,}",
+        f"Make {fullest['column'] or 'the columns that it fills'} and the sequence a bigint.",
+    )
+    if unreadable and result.status is CheckStatus.OK:
+        raise Skip(f"{facts.powers.role} may not read {unreadable} of {len(rows)} sequences")
+    return result
+
+
+@asks("vacuum")
+def vacuum(facts: Facts) -> CheckResult:
+    """Autovacuum keeps up: no table has far more dead rows than start it."""
+    rows = facts.rows_of_schema("vacuum")
+    many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
+    if not many:
+        return facts.graded("vacuum", 0, f"no table has {_DEAD_ROWS:,} dead rows")
+    worst = max(many, key=lambda row: row["threshold_percent"])
+    return facts.graded(
+        "vacuum",
+        worst["threshold_percent"],
+        f"{worst['table']} has {worst['dead_rows']:,} dead rows, autovacuum starts at "
+        f"{worst['threshold_rows']:,}",
+        f"Run: VACUUM (ANALYZE) {worst['table']}; then see: leadctl inspect vacuum",
+    )
+
+
+@asks("vacuum")
+def statistics(facts: Facts) -> CheckResult:
+    """The planner has statistics of every table of size."""
+    rows = facts.rows_of_schema("vacuum")
+    never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
+    return facts.graded(
+        "statistics",
+        len(never),
+        f"never analysed: {_listed(never, 'table')}" if never else "every large table was analysed",
+        "Analyse them with: leadctl health-check --fix",
+    )
+
+
+def bloat(facts: Facts) -> CheckResult:
+    """No table or index of size is mostly empty space, by estimate."""
+    if not facts.tables:
+        raise Skip(f"the schema {facts.target.schema} has no tables")
+    if facts.query("largest")[0][0] < _BLOAT_BYTES:
+        return facts.graded("bloat", 0, "nothing is large enough to waste 150 MB")
+    rows = facts.rows("bloat")
+    unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]
+    large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
+    if not large:
+        if unknown:
+            raise Skip(f"no statistics, or none that may be read, of {_listed(unknown, 'name')}")
+        return facts.graded("bloat", 0, "nothing wastes 150 MB")
+    worst = max(large, key=lambda row: row["wasted_percent"])
+    return facts.graded(
+        "bloat",
+        worst["wasted_percent"],
+        f"{worst['kind']} {worst['name']}: about {worst['wasted_bytes'] // 2**20:,} MB of "
+        f"{worst['bytes'] // 2**20:,} MB are empty",
+        f"Run: REINDEX INDEX CONCURRENTLY {worst['name']}"
+        if worst["kind"] == "index"
+        else f"Rewrite {worst['name']} with pg_repack, or VACUUM FULL where a lock is no matter.",
+    )
+
+
+@asks("cache-hit")
+def cache_hit(facts: Facts) -> CheckResult:
+    """Nearly all blocks that are read are in memory already."""
+    rows = facts.rows_of_schema("cache-hit")
+    hits, reads = sum(row["hits"] for row in rows), sum(row["reads"] for row in rows)
+    if hits + reads < _BLOCKS:
+        raise Skip(f"fewer than {_BLOCKS:,} blocks were read {facts.counted}")
+    percent = round(100 * hits / (hits + reads), 2)
+    return facts.graded(
+        "cache-hit",
+        percent,
+        f"{percent:g} % of {hits + reads:,} blocks {facts.counted}",
+        "See which tables are read from disk: leadctl inspect cache-hit",
+    )
+
+
+@asks("index-usage")
+def index_usage(facts: Facts) -> CheckResult:
+    """Large tables are read through indexes."""
+    percents = {
+        row["table"]: round(
+            100 * row["index_scans"] / (row["index_scans"] + row["sequential_scans"]), 1
+        )
+        for row in facts.rows_of_schema("index-usage")
+        if row["rows"] >= _ROWS and row["index_scans"] + row["sequential_scans"] >= _SCANS
+    }
+    if not percents:
+        raise Skip(f"no table of {_ROWS:,} rows was read {_SCANS} times {facts.counted}")
+    table = min(percents, key=lambda name: percents[name])
+    return facts.graded(
+        "index-usage",
+        percents[table],
+        f"{table} is read through an index {percents[table]:g} % of the time {facts.counted}",
+        "See: leadctl inspect index-usage, leadctl inspect slow-queries",
+    )
+
+
+def _listed(rows: list[Row], column: str) -> str:
+    return _joined([row[column] for row in rows])
+
+
+def _joined(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
+    )

@@ -1,0 +1,237 @@
+"""Columns as Python: the expression of a reflected type, default and foreign key."""
+
+import enum
+import keyword
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    DefaultClause,
+    Double,
+    Enum,
+    ForeignKeyConstraint,
+    Identity,
+    Integer,
+    LargeBinary,
+    Numeric,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import NullType, TypeEngine
+
+from leadctl.init.guesses import snake_case
+from leadctl.migrate.backfill import escape
+
+LINE_MAX = 100
+_NAME_MAX = 63
+_RESERVED = frozenset({"metadata", "registry"})
+_PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
+    (BigInteger, "BigInteger"),
+    (SmallInteger, "SmallInteger"),
+    (Integer, "Integer"),
+    (Boolean, "Boolean"),
+    (Date, "Date"),
+    (LargeBinary, "LargeBinary"),
+    (Uuid, "Uuid"),
+)
+
+
+@dataclass
+class Names:
+    """What a models file uses: imports, the enums it defines, its own types."""
+
+    sqlalchemy: set[str] = field(default_factory=set)
+    dialect: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+    enums: dict[str, str] = field(default_factory=dict)
+    """The expression of each enum, by the constant that it gets."""
+    named_types: bool = False
+    """Whether a type is needed that SQLAlchemy does not know."""
+    encrypted: bool = False
+
+    def use(self, name: str) -> str:
+        """Import a name of SQLAlchemy and return it."""
+        self.sqlalchemy.add(name)
+        return name
+
+
+def literal(value: Any) -> str:
+    """Return a value as Python, a text in double quotes where that needs no escapes."""
+    text = repr(value)
+    plain = isinstance(value, str) and text[0] == "'" and not {'"', "\\"} & set(text)
+    return f'"{value}"' if plain else text
+
+
+def call(before: str, arguments: Iterable[str], indent: str) -> Iterator[str]:
+    """Yield a call's lines: one where it fits, else an argument a line."""
+    given = list(arguments)
+    line = f"{indent}{before}({', '.join(given)})"
+    if len(line) <= LINE_MAX:
+        yield line
+        return
+    yield f"{indent}{before}("
+    yield from (f"{indent}    {argument}," for argument in given)
+    yield f"{indent})"
+
+
+def attribute_name(column: str, taken: Collection[str]) -> str:
+    """Return the attribute of a column: its name in snake_case, where Python allows it."""
+    name = snake_case(column) or "column"
+    if name[0].isdigit():
+        name = f"n{name}"
+    while keyword.iskeyword(name) or name in _RESERVED or name in taken:
+        name += "_"
+    return name
+
+
+def type_expression(type_: TypeEngine[Any], sql_type: str, names: Names) -> str:
+    """Return a type as Python; `sql_type` is what the server calls it."""
+    if isinstance(type_, NullType):
+        names.named_types = True
+        return f"SqlType({literal(sql_type)})"
+    if isinstance(type_, postgresql.DOMAIN):
+        names.named_types = True
+        return f"SqlType({literal(sql_type)})"
+    if isinstance(type_, Enum):
+        constant = re.sub(r"\W", "_", snake_case(type_.name or "enum")).upper()
+        values = ", ".join(literal(value) for value in type_.enums)
+        names.enums[constant] = f"{names.use('Enum')}({values}, name={literal(type_.name)})"
+        return constant
+    if isinstance(type_, ARRAY):
+        item = type_expression(type_.item_type, sql_type.removesuffix("[]"), names)
+        names.dialect.add("ARRAY")
+        return f"ARRAY({item})"
+    simple = _simple(type_, names)
+    if simple is not None:
+        return simple
+    expression = repr(type_)
+    if type(type_).__module__.startswith("sqlalchemy.dialects.postgresql"):
+        names.dialect.add(type(type_).__name__)
+        if isinstance(type_, postgresql.JSONB | postgresql.JSON):
+            return f"{type(type_).__name__}"
+        return expression
+    names.use(type(type_).__name__)
+    return expression
+
+
+def _simple(type_: TypeEngine[Any], names: Names) -> str | None:
+    """Return a type as people write it; None for one that has no short form."""
+    if isinstance(type_, String):
+        if type_.collation or type(type_).__name__ not in {"VARCHAR", "TEXT", "String", "Text"}:
+            return None
+        if isinstance(type_, Text):
+            return names.use("Text")
+        return names.use("String") + (f"({type_.length})" if type_.length else "")
+    if isinstance(type_, DateTime) and not getattr(type_, "precision", None):
+        return names.use("DateTime") + ("(timezone=True)" if type_.timezone else "")
+    if isinstance(type_, Double):
+        return names.use("Double")
+    if isinstance(type_, Numeric) and type(type_).__name__ in {"NUMERIC", "Numeric"}:
+        digits = [str(n) for n in (type_.precision, type_.scale) if n is not None]
+        return names.use("Numeric") + (f"({', '.join(digits)})" if digits else "")
+    return next((names.use(name) for plain, name in _PLAIN if isinstance(type_, plain)), None)
+
+
+def annotation(type_: TypeEngine[Any], names: Names) -> str:
+    """Return what a column's values are in Python."""
+    try:
+        found = type_.python_type
+    except NotImplementedError:
+        found = object
+    if isinstance(type_, Enum) or issubclass(found, enum.Enum):
+        return "str"
+    if found.__module__ == "builtins" and found in {str, int, float, bool, bytes}:
+        return found.__name__
+    if found.__module__ in {"datetime", "decimal", "uuid"}:
+        names.modules.add(found.__module__)
+        return f"{found.__module__}.{found.__name__}"
+    names.modules.add("typing")
+    return "Any"
+
+
+def default_arguments(column: Column[Any], names: Names) -> Iterator[str]:
+    """Yield the arguments for what the server fills a column with."""
+    default = column.server_default
+    if isinstance(default, Identity):
+        yield f"{names.use('Identity')}({', '.join(_identity_options(default))})"
+    elif isinstance(default, Computed):
+        stored = "" if default.persisted is False else ", persisted=True"
+        stored = ", persisted=False" if default.persisted is False else stored
+        yield f"{names.use('Computed')}({literal(escape(str(default.sqltext)))}{stored})"
+    elif isinstance(default, DefaultClause) and not is_serial(column):
+        yield f"server_default={names.use('text')}({literal(escape(default_text(column)))})"
+    plain = not is_serial(column) and not isinstance(default, Identity)
+    if column.primary_key and plain and isinstance(column.type, Integer):
+        yield "autoincrement=False"
+    if column.comment:
+        yield f"comment={literal(column.comment)}"
+
+
+def _identity_options(identity: Identity) -> Iterator[str]:
+    if identity.always:
+        yield "always=True"
+    for option, usual in (("start", 1), ("increment", 1), ("cache", 1), ("cycle", False)):
+        value = getattr(identity, option)
+        if value is not None and value != usual:
+            yield f"{option}={value}"
+
+
+def default_text(column: Column[Any]) -> str:
+    """Return the SQL of a column's default; "" where it has none."""
+    default = column.server_default
+    if not isinstance(default, DefaultClause):
+        return ""
+    return str(getattr(default.arg, "text", default.arg))
+
+
+def sequence_name(table: str, column: str) -> str:
+    """Return what PostgreSQL calls the sequence of a `serial`: the longer part is cut to fit.
+
+    As makeObjectName() in src/backend/commands/indexcmds.c does, for names of ASCII.
+    """
+    one, other = len(table), len(column)
+    while one + other > _NAME_MAX - len("__seq"):
+        one, other = (one - 1, other) if one > other else (one, other - 1)
+    return f"{table[:one]}_{column[:other]}_seq"
+
+
+def is_serial(column: Column[Any]) -> bool:
+    """Whether a column is what SQLAlchemy makes of an integer key: a `serial`."""
+    table = column.table
+    name = sequence_name(table.name, column.name)
+    alone = list(table.primary_key.columns) == [column]
+    quoted = {f"nextval('{name}'::regclass)", f"nextval('\"{name}\"'::regclass)"}
+    return alone and isinstance(column.type, Integer) and default_text(column) in quoted
+
+
+def foreign_key_options(constraint: ForeignKeyConstraint, shared: Collection[str]) -> Iterator[str]:
+    """Yield the arguments of a foreign key, beside its columns.
+
+    Its name is among them where the server would take another: `shared` names are taken twice.
+    """
+    default = "_".join([constraint.table.name, *constraint.column_keys, "fkey"])
+    if constraint.name and (constraint.name != default or default in shared):
+        yield f"name={literal(constraint.name)}"
+    for option in ("ondelete", "onupdate", "deferrable", "initially", "match"):
+        value = getattr(constraint, option)
+        if value:
+            yield f"{option}={literal(value)}"
+
+
+def check_arguments(constraint: CheckConstraint) -> list[str]:
+    """Return the arguments of a check."""
+    text = escape(str(constraint.sqltext))
+    return [literal(text), f"name={literal(constraint.name)}"]

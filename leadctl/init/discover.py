@@ -1,0 +1,138 @@
+"""Finding a project's declarative base: which object holds the tables, and all of them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, Table
+
+from leadctl.apps.registry import App, load_module
+from leadctl.errors import ModelsNotFound
+from leadctl.init.scan import Module, scan
+
+_PROBE_SECONDS = 60
+_PROBES_MAX = 6
+_PROBE = """\
+import importlib, json, os, sys
+result = os.dup(1)
+os.dup2(2, 1)
+sys.path.insert(0, sys.argv[1])
+found = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])
+tables = list(getattr(found, "metadata", found).tables)
+os.write(result, json.dumps(tables).encode())
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object that holds a project's tables."""
+
+    models: str
+    """`package.module:object`."""
+    tables: tuple[str, ...]
+    modules: tuple[str, ...] = ()
+    """The modules that must be imported for all tables to be there; none where `models` does."""
+
+
+def discover(app: App) -> list[Found]:
+    """Return what holds tables in an app's folder, the most tables first.
+
+    The modules that define tables are imported.  Raises ModelsNotImportable with the file and
+    line that matter, and ModelsNotFound where there are none.
+    """
+    modules = scan(app.root)
+    loaded = {module.name: load_module(app, module.name, "models") for module in modules}
+    holders: dict[int, list[tuple[str, Any]]] = {}
+    for name, module in loaded.items():
+        for attribute, value in vars(module).items():
+            metadata = _metadata(value)
+            if metadata is not None and metadata.tables and not attribute.startswith("__"):
+                holders.setdefault(id(metadata), []).append((f"{name}:{attribute}", value))
+    if not holders:
+        raise _nothing(app, modules)
+    found = [_best(app, modules, candidates) for candidates in holders.values()]
+    return sorted(found, key=lambda each: (-len(each.tables), each.models))
+
+
+def _metadata(value: Any) -> MetaData | None:
+    """Return the metadata of a base, a registry or a Flask-SQLAlchemy object, or a MetaData."""
+    if isinstance(value, MetaData):
+        return value
+    if isinstance(value, Table) or hasattr(value, "__table__"):
+        return None  # they have it from their base, and are no name for it
+    if not hasattr(type(value), "metadata") and "metadata" not in getattr(value, "__dict__", {}):
+        return None
+    found = getattr(value, "metadata", None)
+    return found if isinstance(found, MetaData) else None
+
+
+def _best(app: App, modules: Sequence[Module], candidates: list[tuple[str, Any]]) -> Found:
+    """Return the name whose import alone brings all tables, else what must be imported with it."""
+    metadata = _metadata(candidates[0][1])
+    assert metadata is not None
+    tables = tuple(sorted(metadata.tables))
+    ordered = sorted(candidates, key=lambda candidate: _rank(*candidate))
+    names = list(dict.fromkeys(name for name, _ in ordered))
+    for name in names[:_PROBES_MAX]:
+        if _tables_alone(app.root, name) >= set(tables):
+            return Found(name, tables)
+    defining = [module.name for module in modules if module.has_tables]
+    return Found(names[0], tables, tuple(defining))
+
+
+def _rank(name: str, value: Any) -> tuple[int, int, str]:
+    """Order names as people would: the base before the metadata, where it is at home first."""
+    module, _, attribute = name.partition(":")
+    kind = 0 if isinstance(value, type) else 1 if isinstance(value, MetaData) else 2
+    if attribute.startswith("_"):
+        kind += 3
+    at_home = getattr(value, "__module__", module) == module
+    return kind, 0 if at_home else 1, name
+
+
+def _tables_alone(root: Path, name: str) -> set[str]:
+    """Return the tables that importing one module brings, in a process of its own."""
+    module, _, attribute = name.partition(":")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE, str(root), module, attribute],
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            cwd=root,
+            check=False,
+        )
+        return set(json.loads(done.stdout)) if done.returncode == 0 else set()
+    except (subprocess.TimeoutExpired, ValueError):
+        return set()
+
+
+def _nothing(app: App, modules: Sequence[Module]) -> ModelsNotFound:
+    looked = ", ".join(module.name for module in modules)
+    return ModelsNotFound(
+        f"No tables were found in {app.root}"
+        + (f": {looked} make metadata that stays empty." if looked else "."),
+        hint="Name the declarative base or the MetaData with --models package.module:Base, "
+        "or read a database into models with --from-database.",
+    )
+
+
+def with_models(app: App, models: str) -> App:
+    """Return the app with other models."""
+    return replace(app, models=models)
+
+
+def imports(found: Found) -> Iterator[str]:
+    """Yield the lines of a module that imports all of a project's models."""
+    module, _, attribute = found.models.partition(":")
+    yield '"""All models of the project, for leadctl: what must be imported for all tables."""'
+    yield ""
+    for name in found.modules:
+        yield f"import {name}  # noqa: F401"
+    yield f"from {module} import {attribute}"
+    yield ""
+    yield f'__all__ = ["{attribute}"]'

@@ -1,0 +1,226 @@
+"""Init for a project that has models: what leadctl.toml must say is found out and written."""
+
+import configparser
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import MetaData
+
+from leadctl.apps import alembic_environment
+from leadctl.apps.registry import App, all_apps, importable, load_metadata
+from leadctl.errors import AlreadyDeclared, ModelsNotFound
+from leadctl.init.config import env_lines, leadctl_toml
+from leadctl.init.discover import Found, discover, imports
+from leadctl.init.files import Files, WrittenFile, join
+from leadctl.init.guesses import EncryptedGuess, RetentionGuess, old_rows, secret_columns
+from leadctl.models.encrypted import encrypted_columns
+from leadctl.settings import Settings
+
+Choose = Callable[[str, Sequence[str]], str]
+"""Asks a person to choose one of several; there is none where nobody can be asked."""
+
+MODELS_MODULE = "leadctl_models"
+"""The module that is written where no single one of the project's imports all tables."""
+
+
+@dataclass(frozen=True)
+class InitResult:
+    """What init found and wrote."""
+
+    app: str
+    models: str | None
+    migrations: Path
+    tables: tuple[str, ...]
+    files: tuple[WrittenFile, ...]
+    encrypted: tuple[EncryptedGuess, ...]
+    """Columns that may hold secrets, for people to confirm."""
+    retention: tuple[RetentionGuess, ...]
+    """Suggested rules, written as comments."""
+    notes: tuple[str, ...]
+    next: tuple[str, ...]
+    """The commands to run next."""
+
+
+def init_own(
+    settings: Settings, *, models: str | None, migrations: Path | None, choose: Choose | None
+) -> InitResult:
+    """Declare a project's own models in leadctl.toml.
+
+    Raises ModelsNotImportable with the file and line that matter, ModelsNotFound where there are
+    none, or several and nobody to `choose`, and AlreadyDeclared; then nothing was written.
+    """
+    root = settings.project
+    refuse_declared(settings)
+    name = app_name(settings)
+    folder = migrations or _alembic_folder(root) or root / "migrations"
+    app = _app(name, root, folder, models)
+    files = Files(root)
+    entries: dict[str, object] = {}
+    if app.environment and not models and _environment_knows(app):
+        found = Found("", tuple(sorted(load_metadata(app).tables)))
+    else:
+        found = _found(app, models, choose)
+        entries["models"] = _models_of(app, found, files)
+    metadata = load_metadata(_app(name, root, folder, found.models or None))
+    entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
+    entries["migrations"] = relative(folder, root)
+    if folder.exists():
+        files.keep(folder, "revisions, used in place")
+    else:
+        files.new(folder / ".gitkeep", "", "the folder of revisions")
+    tables = list(metadata.tables.values())
+    guessed = tuple(old_rows(tables))
+    files.new(root / "leadctl.toml", join(leadctl_toml(name, entries, guessed)), "the app")
+    encrypted = any(True for _ in encrypted_columns(metadata))
+    lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=encrypted)
+    files.extend(root / ".env", lines, "variables")
+    return InitResult(
+        app=name,
+        models=str(entries["models"]) if "models" in entries else None,
+        migrations=folder,
+        tables=tuple(sorted(metadata.tables)),
+        files=tuple(files.write()),
+        encrypted=tuple(secret_columns(metadata)),
+        retention=guessed,
+        notes=tuple(notes(root)),
+        next=_next(folder, has_url=bool(settings.url)),
+    )
+
+
+def _next(folder: Path, *, has_url: bool) -> tuple[str, ...]:
+    if (folder / ".gitkeep").exists():
+        return ('leadctl migrate new -m "first tables"', "leadctl migrate")
+    return ("leadctl migrate status", "leadctl migrate") if has_url else ("leadctl migrate",)
+
+
+def refuse_declared(settings: Settings) -> None:
+    """Refuse a project that has apps of its own.  Raises AlreadyDeclared."""
+    if settings.config_file is not None:
+        raise AlreadyDeclared(
+            f"{settings.config_file} is there, and init overwrites nothing.",
+            hint='Add a table [apps.NAME] with models = "package.module:Base" to it; '
+            "to begin anew, remove it first, with what init wrote.",
+        )
+
+
+def app_name(settings: Settings) -> str:
+    """Return the new app's name: what was given, else the project's or its folder's.
+
+    Raises AlreadyDeclared for the name of a built-in app.
+    """
+    given = settings.app if settings.source("app") != "default" else None
+    name = given or _slug(_project_name(settings.project) or settings.project.resolve().name)
+    if name in all_apps(settings) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise AlreadyDeclared(
+            f"{name!r} is a built-in app's name, or none that an app can have.",
+            hint="Give another one with --app: small letters, digits and _.",
+        )
+    return name
+
+
+def notes(root: Path) -> list[str]:
+    """Return what a person should look after."""
+    ignored = root / ".gitignore"
+    if (root / ".git").exists() and not (
+        ignored.exists() and ".env" in ignored.read_text(encoding="utf-8")
+    ):
+        return ["Add .env and .leadctl/ to .gitignore: they hold secrets and data."]
+    return []
+
+
+def relative(path: Path, root: Path) -> str:
+    """Return a path as leadctl.toml has it: relative to its folder where it is below."""
+    path = path.resolve()
+    base = root.resolve()
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"\W+", "_", name.lower()).strip("_")
+    return slug if slug[:1].isalpha() else f"app_{slug}"
+
+
+def _project_name(root: Path) -> str | None:
+    try:
+        content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = content.get("project", {}).get("name")
+    return found if isinstance(found, str) else None
+
+
+def _alembic_folder(root: Path) -> Path | None:
+    """Return the script location that an alembic.ini names."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(root / "alembic.ini", encoding="utf-8")
+        location = parser.get("alembic", "script_location")
+    except (configparser.Error, UnicodeDecodeError):
+        return None
+    folder = root / location.replace("%(here)s/", "").replace("%(here)s", ".")
+    return folder if (folder / "env.py").is_file() else None
+
+
+def _app(name: str, root: Path, migrations: Path, models: str | None) -> App:
+    environment = alembic_environment.environment_file(migrations)
+    return App(
+        name=name,
+        description="",
+        models=models,
+        migrations=migrations,
+        seed=None,
+        reports=None,
+        retention=None,
+        factory=None,
+        builtin=False,
+        root=root,
+        environment=environment,
+    )
+
+
+def _environment_knows(app: App) -> bool:
+    """Whether the env.py says what the models are."""
+    with importable(app.root):
+        found = alembic_environment.options(app).get("target_metadata")
+    return bool(getattr(getattr(found, "metadata", found), "tables", None))
+
+
+def _found(app: App, models: str | None, choose: Choose | None) -> Found:
+    if models is not None:
+        return Found(
+            models, tuple(load_metadata(_app(app.name, app.root, app.migrations, models)).tables)
+        )
+    candidates = discover(app)
+    if len(candidates) == 1:
+        return candidates[0]
+    described = {f"{each.models} ({len(each.tables)} tables)": each for each in candidates}
+    if choose is None:
+        raise ModelsNotFound(
+            f"There are {len(candidates)} bases in {app.root}: {', '.join(described)}.",
+            hint=f"Choose one, as: leadctl init --models {candidates[0].models}",
+        )
+    return described[choose("Which one is the app's?", list(described))]
+
+
+def _schemas(metadata: MetaData, default: str | None, *, alone: bool) -> Mapping[str, object]:
+    """Return what leadctl.toml says of schemas.
+
+    Where all tables are in one, and Alembic's own is not elsewhere yet, it is the app's.
+    """
+    schemas = {table.schema for table in metadata.tables.values()}
+    (first, *others) = sorted(schema or "" for schema in schemas)
+    if alone and first and not others:
+        return {"schema": first}
+    named = sorted({schema for schema in schemas if schema} - {default or "public"})
+    return {"schemas": named} if named else {}
+
+
+def _models_of(app: App, found: Found, files: Files) -> str:
+    if not found.modules:
+        return found.models
+    path = app.root / f"{MODELS_MODULE}.py"
+    files.new(path, join(imports(found)), "imports all models")
+    return f"{MODELS_MODULE}:{found.models.partition(':')[2]}"

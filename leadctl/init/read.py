@@ -1,0 +1,193 @@
+"""Reading a database that init is to take over; nothing is changed."""
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import sql
+from sqlalchemy import MetaData
+from sqlalchemy.exc import SAWarning
+
+from leadctl.apps.prisma import app_of
+from leadctl.catalog.definitions import Catalog, read_catalog, split_name
+from leadctl.errors import AlreadyDeclared, OperationFailed
+from leadctl.init.ciphertext_scan import ciphertext_columns
+from leadctl.init.guesses import EncryptedGuess, secret_columns
+from leadctl.init.histories import PRISMA, ForeignHistory, foreign_histories
+from leadctl.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.journal import state
+from leadctl.journal.state import VERSION_TABLE, AppliedRevision
+from leadctl.migrate.writer.order import plain
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+
+_QUERIES = beside(__file__, "init.sql")
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read from a database, and nothing written yet."""
+
+    catalog: Catalog
+    extensions: tuple[str, ...]
+    """Those that are in the schema itself."""
+    metadata: MetaData
+    histories: tuple[ForeignHistory, ...]
+    prisma: tuple[PrismaMigration, ...]
+    ciphertext: tuple[EncryptedGuess, ...]
+    others: tuple[str, ...]
+    """Other schemas with tables."""
+    elsewhere: tuple[str, ...]
+    """Views that read what is in other schemas."""
+    builtin: str | None
+    """The built-in app whose product Prisma made these tables for."""
+    replaces: AppliedRevision | None
+    """The baseline of an earlier init, which this one takes the place of."""
+
+    @property
+    def ignored(self) -> list[str]:
+        """The tables that are no part of the app."""
+        return [VERSION_TABLE, *self.history_tables]
+
+    @property
+    def history_tables(self) -> list[str]:
+        """The tables of other tools' histories."""
+        return [name for each in self.histories for name in each.tables]
+
+    def guesses(self, encrypted: Collection[str]) -> list[EncryptedGuess]:
+        """Return the columns that may hold secrets, without those that are `encrypted`."""
+        found = {each.column: each for each in secret_columns(self.metadata)}
+        found |= {each.column: each for each in self.ciphertext}
+        return [found[name] for name in sorted(found) if name not in encrypted]
+
+
+def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
+    """Read a schema; changes nothing.
+
+    Raises AlreadyDeclared for a database that Alembic or leadctl migrates already, and
+    OperationFailed for tables that cannot be described without another schema's.
+    """
+    schema = target.schema
+    with connect(target, "init", read_only=True) as connection:
+        replaces = earlier_baseline(connection, target)
+        columns = _columns(read_catalog(connection, schema))
+        if not columns:
+            raise OperationFailed(
+                f"The schema {schema} of {target.database} has no tables.",
+                hint="Name the schema with --schema, or the database with --url.",
+            )
+        elsewhere = _elsewhere(connection, target)
+        histories = tuple(foreign_histories(columns))
+        ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
+        narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
+        metadata = _reflect(target, ignored)
+        return Read(
+            catalog=_without(read_catalog(connection, schema, ignored), ignored),
+            extensions=tuple(_names(connection, "extensions", schema)),
+            metadata=metadata,
+            histories=histories,
+            prisma=tuple(
+                prisma_migrations(connection, schema, prisma) if PRISMA in ignored else ()
+            ),
+            ciphertext=tuple(
+                ciphertext_columns(connection, schema, list(metadata.tables.values()))
+            ),
+            others=tuple(_names(connection, "other_schemas", schema)),
+            elsewhere=tuple(elsewhere),
+            builtin=app_of(columns),
+            replaces=replaces,
+        )
+
+
+def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision | None:
+    """Return the baseline that an earlier init recorded, if nothing was applied since.
+
+    It is a record and nothing else, so that init may begin anew.  Raises AlreadyDeclared where
+    there is any other history of Alembic's or leadctl's.
+    """
+    current = state.current_revisions(connection, target.schema)
+    if current is None:
+        return None
+    recorded = state.applied_revisions(connection, target.schema)
+    if not recorded:
+        raise AlreadyDeclared(
+            f"The schema {target.schema} of {target.database} has a history of Alembic's: "
+            f"{VERSION_TABLE}.",
+            hint="Run leadctl init in the project of its env.py: it is used in place.",
+        )
+    last = recorded[-1]
+    if len(recorded) > 1 or current != [last.revision] or not _is_baseline(connection, last):
+        raise AlreadyDeclared(
+            f"The schema {target.schema} of {target.database} is migrated by leadctl already: "
+            f"the app {last.app} is at {', '.join(current) or 'no revision'}.",
+            hint=f"Work in the project of {last.app}, where its leadctl.toml is.",
+        )
+    return last
+
+
+def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
+    query = _QUERIES.get("is_baseline", connection.info.server_version)
+    parameters = {"app": revision.app, "revision": revision.revision}
+    return connection.execute(query, parameters).fetchone() is not None
+
+
+def _elsewhere(connection: Connection, target: Target) -> list[str]:
+    """Return the views that read other schemas; refuse tables that refer to one."""
+    query = _QUERIES.get("references_elsewhere", connection.info.server_version)
+    found = connection.execute(query, _quoted(connection, target.schema)).fetchall()
+    tables = [f"{kind} {name} ({referred})" for kind, name, referred in found if kind != "view"]
+    if tables:
+        raise OperationFailed(
+            f"init reads one schema, and the tables of {target.schema} refer to others: "
+            f"{', '.join(tables)}.",
+            hint='Write models of both schemas, and schemas = ["…"] in leadctl.toml: '
+            "leadctl migrate new says what they still lack.",
+        )
+    return list(dict.fromkeys(name for _, name, _ in found))
+
+
+def _quoted(connection: Connection, schema: str) -> dict[str, str]:
+    return {"schema": sql.Identifier(schema).as_string(connection)}
+
+
+def _columns(catalog: Catalog) -> dict[str, list[str]]:
+    """Return the columns of each table, without SQL's quotes."""
+    columns: dict[str, list[str]] = {plain(name): [] for name in catalog.names("table")}
+    for name in catalog.names("column"):
+        table, column = split_name(name)
+        columns[plain(table)].append(plain(column))
+    return columns
+
+
+def _without(catalog: Catalog, tables: Collection[str]) -> Catalog:
+    """Return a catalog without the sequences of tables that are not in it."""
+    owners = {
+        key: plain(split_name(each["owned_by"])[0])
+        for key, each in catalog.objects.items()
+        if "owned_by" in each
+    }
+    return Catalog(
+        {key: each for key, each in catalog.objects.items() if owners.get(key) not in tables}
+    )
+
+
+def _names(connection: Connection, query: str, schema: str) -> list[str]:
+    block = _QUERIES.get(query, connection.info.server_version)
+    rows = connection.execute(block, _quoted(connection, schema))
+    return [name for (name,) in rows]
+
+
+def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
+    metadata = MetaData()
+    with (
+        run_engine(target, "init").connect() as connection,
+        warnings.catch_warnings(),
+    ):
+        # A type that SQLAlchemy does not know is written under the server's name.
+        warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        metadata.reflect(connection, only=lambda name, _: name not in ignored)
+    return metadata

@@ -1,0 +1,333 @@
+"""The models file: a mapped class for each table of a database, as a person would write it."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ClauseElement,
+    Column,
+    Dialect,
+    Index,
+    MetaData,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql
+
+from leadctl.catalog.definitions import Catalog, split_name
+from leadctl.init.columns import (
+    LINE_MAX,
+    Names,
+    annotation,
+    attribute_name,
+    call,
+    check_arguments,
+    default_arguments,
+    foreign_key_options,
+    is_serial,
+    literal,
+    sequence_name,
+    type_expression,
+)
+from leadctl.init.relations import Relation, class_name, relations, sorted_keys
+from leadctl.migrate.backfill import escape
+from leadctl.migrate.writer.order import plain
+
+_FILLED = frozenset({"default", "generated", "identity"})
+_INDENT = "    "
+_NAMED = re.compile(r"\w+=")
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+_INDEX_OPTIONS = ("include", "nulls_not_distinct", "ops", "using", "where", "with")
+_SQL_TYPE = '''\
+class SqlType(UserDefinedType[Any]):
+    """A type that SQLAlchemy has no class for, under the server's own name."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name'''
+
+
+class Source:
+    """Writes the models of one app."""
+
+    def __init__(
+        self,
+        app: str,
+        metadata: MetaData,
+        catalog: Catalog,
+        *,
+        encrypt: Collection[str],
+    ) -> None:
+        """`encrypt` are columns, as `table.column`, that become EncryptedText."""
+        self._app = app
+        self._catalog = catalog
+        self._encrypt = encrypt
+        self._columns = {
+            tuple(plain(part) for part in split_name(key.removeprefix("column "))): each
+            for key, each in catalog.objects.items()
+            if key.startswith("column ")
+        }
+        self._partitions = {
+            plain(name): catalog.objects[f"table {name}"]["partition_key"]
+            for name in catalog.names("table")
+            if catalog.objects[f"table {name}"].get("partition_key")
+        }
+        self._constraints = {
+            tuple(plain(part) for part in split_name(name)) for name in catalog.names("constraint")
+        }
+        times = Counter(name for _, name in self._constraints)
+        self._shared = {name for name in times if times[name] > 1}
+        apart = {
+            plain(name)
+            for name in catalog.names("table")
+            if {"partition_of", "foreign", "inherits"} & catalog.objects[f"table {name}"].keys()
+        }
+        self.tables = [
+            table
+            for table in sorted(metadata.tables.values(), key=lambda each: each.name)
+            if table.schema is None and table.name not in apart
+        ]
+        for table in self.tables:
+            for column in table.columns:
+                if not _FILLED & self._columns[table.name, column.name].keys():
+                    column.server_default = None  # what a domain fills in is the domain's
+        mapped = [each for each in self.tables if each.primary_key.columns]
+        self._classes = _class_names(mapped)
+        self._attributes = {table.name: _attributes(table) for table in mapped}
+        self._relations = relations(self.tables, self._classes, self._attributes)
+        self._names = Names()
+
+    def text(self) -> str:
+        """Return the file."""
+        body = [
+            "\n".join(self._class(table) if table.name in self._classes else self._table(table))
+            for table in self.tables
+        ]
+        names = self._names
+        sequences = [
+            f"{names.use('Sequence')}({literal(name)}, metadata=Base.metadata)"
+            for name in needed_sequences(self.tables, self._catalog)
+        ]
+        head = [f'"""The models of {self._app}, read from its database."""\n']
+        head += [f"import {module}" for module in sorted(names.modules - {"typing"})]
+        if names.named_types or "typing" in names.modules:
+            head.append("from typing import Any")
+        head += ["", *_import("sqlalchemy", names.sqlalchemy)]
+        if names.dialect:
+            head += _import("sqlalchemy.dialects.postgresql", names.dialect)
+        orm = ["DeclarativeBase"]
+        if self._classes:
+            orm += ["Mapped", "mapped_column"]
+        if any(self._relations.values()):
+            orm.append("relationship")
+        head += _import("sqlalchemy.orm", orm)
+        if names.named_types:
+            head.append("from sqlalchemy.types import UserDefinedType")
+        if names.encrypted:
+            head += ["", "from leadctl.models import EncryptedText"]
+        base = f'class Base(DeclarativeBase):\n    """The base of {self._app}\'s models."""'
+        parts = ["\n".join(head), *([_SQL_TYPE] if names.named_types else []), base]
+        if names.enums:
+            parts.append("\n".join(f"{name} = {text}" for name, text in names.enums.items()))
+        if sequences:
+            parts.append("\n".join(sequences))
+        return "\n\n\n".join([*parts, *body]) + "\n"
+
+    def _class(self, table: Table) -> Iterator[str]:
+        yield f"class {self._classes[table.name]}(Base):"
+        yield f"    __tablename__ = {literal(table.name)}"
+        arguments = list(self._table_arguments(table))
+        options = list(self._options(table, as_dict=True))
+        if arguments or options:
+            yield "    __table_args__ = ("
+            for callee, each in arguments:
+                yield from self._argument(callee, each, 2 * _INDENT)
+            yield from (f"        {option}," for option in options)
+            yield "    )"
+        yield ""
+        for column in table.columns:
+            attribute = self._attributes[table.name][column.name]
+            python = annotation(column.type, self._names)
+            if self._is_encrypted(column):
+                python = "str"
+            optional = " | None" if column.nullable else ""
+            first = [] if attribute == column.name else [literal(column.name)]
+            given = [*first, *self._column_arguments(column)]
+            mapped = f"{attribute}: Mapped[{python}{optional}] = mapped_column"
+            yield from call(mapped, given, _INDENT)
+        related = self._relations[table.name]
+        if related:
+            yield ""
+        for relation in related:
+            yield from _relationship(relation)
+
+    def _table(self, table: Table) -> Iterator[str]:
+        constant = attribute_name(table.name, self._classes.values()).upper()
+        yield f"{constant} = {self._names.use('Table')}("
+        yield f"    {literal(table.name)},"
+        yield "    Base.metadata,"
+        for column in table.columns:
+            arguments = [literal(column.name), *self._column_arguments(column)]
+            nullable = [] if column.primary_key else [f"nullable={column.nullable}"]
+            yield from self._argument("Column", [*arguments, *nullable], _INDENT)
+        for callee, given in self._table_arguments(table):
+            yield from self._argument(callee, given, _INDENT)
+        yield from (f"    {option}," for option in self._options(table, as_dict=False))
+        yield ")"
+
+    def _argument(self, callee: str, arguments: Sequence[str], indent: str) -> Iterator[str]:
+        *lines, last = call(self._names.use(callee), arguments, indent)
+        yield from [*lines, f"{last},"]
+
+    def _column_arguments(self, column: Column[Any]) -> list[str]:
+        """Return a column's arguments: those without a name first, as Python wants them."""
+        return sorted(self._unsorted_arguments(column), key=lambda each: bool(_NAMED.match(each)))
+
+    def _unsorted_arguments(self, column: Column[Any]) -> Iterator[str]:
+        if self._is_encrypted(column):
+            self._names.encrypted = True
+            context = f"{self._app}.{column.table.name}.{column.name}"
+            yield f"EncryptedText(context={literal(context)})"
+        else:
+            sql_type = self._columns[column.table.name, column.name]["type"]
+            yield type_expression(column.type, sql_type, self._names)
+        for key in sorted_keys(column.table):
+            if list(key.columns) == [column] and self._is_here(key.referred_table):
+                target = key.elements[0].column
+                options = [literal(f"{target.table.name}.{target.name}")]
+                options += foreign_key_options(key, self._shared)
+                yield f"{self._names.use('ForeignKey')}({', '.join(options)})"
+        if column.primary_key:
+            yield "primary_key=True"
+        yield from default_arguments(column, self._names)
+
+    def _table_arguments(self, table: Table) -> Iterator[tuple[str, list[str]]]:
+        """Yield what a table has beside columns, each as a callee and its arguments."""
+        key = table.primary_key
+        if key.columns and key.name not in {None, f"{table.name}_pkey"}:
+            columns = [literal(column.name) for column in key.columns]
+            yield "PrimaryKeyConstraint", [*columns, f"name={literal(key.name)}"]
+        for each in sorted_keys(table):
+            if len(each.columns) > 1 and self._is_here(each.referred_table):
+                own = [column.name for column in each.columns]
+                targets = [f"{e.column.table.name}.{e.column.name}" for e in each.elements]
+                options = foreign_key_options(each, self._shared)
+                yield "ForeignKeyConstraint", [_listed(own), _listed(targets), *options]
+        for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
+            if isinstance(constraint, CheckConstraint):
+                yield "CheckConstraint", check_arguments(constraint)
+            elif isinstance(constraint, UniqueConstraint):
+                yield "UniqueConstraint", self._unique(table, constraint)
+        for index in sorted(table.indexes, key=lambda each: str(each.name)):
+            if (table.name, index.name) not in self._constraints:
+                yield "Index", self._index(index)
+
+    def _unique(self, table: Table, constraint: UniqueConstraint) -> list[str]:
+        arguments = [literal(column.name) for column in constraint.columns]
+        default = "_".join([table.name, *(each.name for each in constraint.columns), "key"])
+        if constraint.name != default or default in self._shared:
+            arguments.append(f"name={literal(constraint.name)}")
+        for option in ("deferrable", "initially"):
+            if getattr(constraint, option):
+                arguments.append(f"{option}={literal(getattr(constraint, option))}")
+        return [*arguments, *_dialect_options(constraint.dialect_kwargs, self._names)]
+
+    def _index(self, index: Index) -> list[str]:
+        arguments = [literal(index.name)]
+        for expression in index.expressions:
+            if isinstance(expression, Column):
+                arguments.append(literal(expression.name))
+            elif isinstance(expression, ClauseElement):
+                plain = {"include_table": False}
+                text = str(expression.compile(dialect=_DIALECT, compile_kwargs=plain))
+                arguments.append(f"{self._names.use('text')}({literal(escape(text))})")
+        if index.unique:
+            arguments.append("unique=True")
+        return [*arguments, *_dialect_options(index.dialect_kwargs, self._names)]
+
+    def _options(self, table: Table, *, as_dict: bool) -> Iterator[str]:
+        options = {"comment": table.comment} if table.comment else {}
+        if table.name in self._partitions:
+            options["postgresql_partition_by"] = self._partitions[table.name]
+        if as_dict and options:
+            yield "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in options.items()) + "}"
+        elif options:
+            yield from (f"{name}={literal(value)}" for name, value in options.items())
+
+    def _is_here(self, table: Table) -> bool:
+        return table in self.tables
+
+    def _is_encrypted(self, column: Column[Any]) -> bool:
+        return f"{column.table.name}.{column.name}" in self._encrypt
+
+
+def needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
+    """Return the sequences that no model makes by itself."""
+    made = {
+        sequence_name(table.name, column.name)
+        for table in tables
+        for column in table.columns
+        if is_serial(column)
+    }
+    return [plain(name) for name in catalog.names("sequence") if plain(name) not in made]
+
+
+def _import(module: str, names: Collection[str]) -> list[str]:
+    line = f"from {module} import {', '.join(sorted(names))}"
+    return (
+        [line] if len(line) <= LINE_MAX else list(call(f"from {module} import ", sorted(names), ""))
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, names))}]"
+
+
+def _relationship(relation: Relation) -> Iterator[str]:
+    other = f'"{relation.other_class}"'
+    if relation.many:
+        python = f"list[{other}]"
+    elif relation.optional:
+        python = f'"{relation.other_class} | None"'
+    else:
+        python = other
+    options = [f'back_populates="{relation.back}"', f'foreign_keys="{relation.foreign_key}"']
+    if relation.remote:
+        options.append(f'remote_side="{relation.remote}"')
+    if relation.cascades:
+        options.append("passive_deletes=True")
+    yield from call(f"{relation.attribute}: Mapped[{python}] = relationship", options, _INDENT)
+
+
+def _dialect_options(given: Mapping[str, Any], names: Names) -> Iterator[str]:
+    for option in _INDEX_OPTIONS:
+        value = given.get(f"postgresql_{option}")
+        if option == "where" and value is not None:
+            text = escape(str(getattr(value, "text", value)))
+            yield f"postgresql_where={names.use('text')}({literal(text)})"
+        elif value and not (option == "using" and value == "btree"):
+            yield f"postgresql_{option}={literal(value)}"
+
+
+def _class_names(tables: Sequence[Table]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for table in tables:
+        name = class_name(table.name)
+        while name in names.values() or name in {"Base", "SqlType", "Table", "Column", "Index"}:
+            name += "_"
+        names[table.name] = name
+    return names
+
+
+def _attributes(table: Table) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for column in table.columns:
+        names[column.name] = attribute_name(column.name, names.values())
+    return names

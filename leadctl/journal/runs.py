@@ -1,0 +1,119 @@
+"""The journal: what ran on a database, when, by whom, and how it ended."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from leadctl.errors import LeadctlError
+from leadctl.journal import state
+from leadctl.postgres.connect import Connection, connect, whoami
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+from leadctl.redact import scrub
+
+_QUERIES = beside(__file__, "state.sql")
+
+
+@dataclass(frozen=True)
+class JournaledRun:
+    """One run as the journal has it.
+
+    `outcome` is done, failed, interrupted, terminated, running or killed: a run without an end
+    whose session is gone.
+    """
+
+    id: int
+    command: str
+    app: str | None
+    schema: str | None
+    run_by: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    summary: Mapping[str, Any]
+
+
+class Entry:
+    """The entry of the run that goes on."""
+
+    def __init__(self, session: Connection, run: int) -> None:
+        self._session = session
+        self._run = run
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the summary, at once: a killed run shows them, too.  None takes one away."""
+        self._execute("run_note", facts=Jsonb(facts))
+
+    def commit_with(self, connection: Connection, **facts: Any) -> None:
+        """Add facts as the last statement of another session's transaction: they stand if it does.
+
+        A run that is killed after its commit is told by them from one that is killed before.
+        """
+        parameters = {"id": self._run, "facts": Jsonb(facts)}
+        connection.execute(_sql(connection, "run_note"), parameters)
+
+    def end(self, outcome: str) -> None:
+        """Write how the run ended."""
+        self._execute("run_end", outcome=outcome)
+
+    def _execute(self, name: str, **parameters: Any) -> None:
+        # Where the server is gone the run shows as killed, and its own error says why.
+        with suppress(psycopg.OperationalError):
+            self._session.execute(_sql(self._session, name), {"id": self._run, **parameters})
+
+
+@contextmanager
+def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
+    """Journal a run: its beginning at once, its end and summary afterwards.
+
+    The session stays open in between: a run whose session is gone without an end was killed.
+    Raises what `state.ensure` raises where the journal cannot be kept.
+    """
+    with connect(target, command) as session:
+        session.execute("SET idle_session_timeout = 0")
+        state.ensure(session, target)
+        parameters = {"command": command, "app": app, "schema": target.schema, "who": whoami()}
+        row = session.execute(_sql(session, "run_begin"), parameters).fetchone()
+        assert row is not None
+        entry, outcome = Entry(session, row[0]), "terminated"
+        try:
+            yield entry
+            outcome = "done"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        except Exception as error:
+            outcome = "failed"
+            code = error.code if isinstance(error, LeadctlError) else "error"
+            entry.note(error=code, message=scrub(str(error)))
+            raise
+        finally:
+            entry.end(outcome)
+
+
+def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
+    """Return the newest runs; none where leadctl never wrote here."""
+    if not state.is_there(connection):
+        return []
+    with connection.cursor(row_factory=class_row(JournaledRun)) as cursor:
+        return cursor.execute(_sql(connection, "runs"), {"limit": limit}).fetchall()
+
+
+def last_attempt(connection: Connection, app: str, schema: str) -> str | None:
+    """Return the revision that the newest run was applying when it failed or was killed."""
+    if not state.is_there(connection):
+        return None
+    row = connection.execute(
+        _sql(connection, "last_attempt"), {"app": app, "schema": schema}
+    ).fetchone()
+    return row[0] if row else None
+
+
+def _sql(connection: Connection, name: str) -> str:
+    return _QUERIES.get(name, connection.info.server_version)

@@ -1,0 +1,253 @@
+"""The schema `leadctl` in a target: identity, recorded migrations and the journal of runs.
+
+It is read and written through named SQL blocks, not SQLAlchemy: `health-check` and a `migrate`
+with nothing to do read it, and may import no SQLAlchemy.  Reading never creates it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from leadctl.errors import InsufficientPrivilege, NewerState
+from leadctl.postgres.connect import Connection, whoami
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+
+VERSION_TABLE = "alembic_version"
+"""Alembic's table in the schema: the truth of what is applied."""
+STATE_VERSION = 1
+_QUERIES = beside(__file__, "state.sql")
+_CREATE_LOCK = "leadctl: creating the schema leadctl"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a database says about itself."""
+
+    id: UUID
+    environment: str | None
+    protected: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class AppliedRevision:
+    """A revision as it was recorded when it was applied."""
+
+    app: str
+    revision: str
+    checksum: str
+    applied_at: datetime
+    applied_by: str
+    duration_ms: int
+
+
+def ensure(connection: Connection, target: Target) -> None:
+    """Create the schema `leadctl` where it is missing, in a transaction of its own.
+
+    A new one takes over the environment and the protection that leadctl.toml gives the target.
+
+    Raises InsufficientPrivilege where that is not allowed, NewerState where a newer leadctl
+    made it.
+    """
+    if is_there(connection):
+        check_version(connection)
+        return
+    try:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
+            if not is_there(connection):
+                identity = {"environment": target.environment, "protected": target.protected}
+                _execute_all(connection, "create", identity)
+    except psycopg.errors.InsufficientPrivilege:
+        raise InsufficientPrivilege(
+            f"The role {connection.info.user} may not create the schema leadctl in the database "
+            f"{connection.info.dbname}, where leadctl records what it does.",
+            hint=f'Let an owner run: GRANT CREATE ON DATABASE "{connection.info.dbname}" '
+            f'TO "{connection.info.user}"',
+        ) from None
+
+
+def is_there(connection: Connection) -> bool:
+    """Whether the database has the schema `leadctl`."""
+    row = connection.execute("SELECT to_regclass('leadctl.identity') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def check_version(connection: Connection) -> None:
+    """Refuse a schema `leadctl` that a newer leadctl made.  Raises NewerState."""
+    row = connection.execute(_sql(connection, "state_version")).fetchone()
+    if row and row[0] > STATE_VERSION:
+        raise NewerState(
+            f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "
+            f"(state version {row[0]}; this one knows {STATE_VERSION}).",
+            hint="Update leadctl: pip install --upgrade leadctl",
+        )
+
+
+def read_identity(connection: Connection) -> Identity | None:
+    """Return the database's identity; None where leadctl never wrote one."""
+    if not is_there(connection):
+        return None
+    check_version(connection)
+    with connection.cursor(row_factory=class_row(Identity)) as cursor:
+        return cursor.execute(_sql(connection, "identity")).fetchone()
+
+
+def write_identity(connection: Connection, environment: str | None, *, protected: bool) -> None:
+    """Set the environment and the protection; the schema `leadctl` must be there."""
+    connection.execute(
+        _sql(connection, "set_identity"), {"environment": environment, "protected": protected}
+    )
+
+
+def current_revisions(
+    connection: Connection, schema: str, version_table: str = VERSION_TABLE
+) -> list[str] | None:
+    """Return what Alembic's table says is applied; None where the table does not exist."""
+    table = psycopg.sql.Identifier(schema, version_table)
+    name = table.as_string(connection)
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    if not (row and row[0]):
+        return None
+    query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)
+    return [revision for (revision,) in connection.execute(query)]
+
+
+def write_current(
+    connection: Connection, schema: str, revisions: Sequence[str], version_table: str
+) -> None:
+    """Make Alembic's table say what is applied, within the caller's transaction.
+
+    The table is made as Alembic makes it, where it is missing.
+    """
+    table = psycopg.sql.Identifier(schema, version_table)
+    connection.execute(
+        psycopg.sql.SQL(
+            "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
+            " CONSTRAINT {} PRIMARY KEY (version_num))"
+        ).format(table, psycopg.sql.Identifier(f"{version_table}_pkc"))
+    )
+    connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            psycopg.sql.SQL("INSERT INTO {} VALUES (%s)").format(table),
+            [(revision,) for revision in revisions],
+        )
+
+
+def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevision]:
+    """Return what was recorded as applied to a schema, by any app, in the order of applying."""
+    if not is_there(connection):
+        return []
+    check_version(connection)
+    with connection.cursor(row_factory=class_row(AppliedRevision)) as cursor:
+        return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a schema should look like, and after which revision that was recorded."""
+
+    content: Mapping[str, Any]
+    revision: str
+    applied_at: datetime
+
+
+def read_fingerprint(
+    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+) -> Fingerprint | None:
+    """Return what was recorded after the revision that the schema is at.
+
+    None where nothing was recorded for that revision: a run was killed before its last one.
+    """
+    revisions = current_revisions(connection, schema, version_table)
+    if not revisions or not is_there(connection):
+        return None
+    row = connection.execute(
+        _sql(connection, "fingerprint"), {"app": app, "schema": schema, "revisions": revisions}
+    ).fetchone()
+    return Fingerprint(*row) if row else None
+
+
+def fingerprint(
+    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+) -> Mapping[str, Any] | None:
+    """Return what the schema should look like; None as `read_fingerprint` does."""
+    found = read_fingerprint(connection, app, schema, version_table)
+    return found.content if found else None
+
+
+def made_by(connection: Connection, app: str, schema: str) -> set[str]:
+    """Return what an app's revisions made in a schema, as `kind name`, there or not."""
+    if not is_there(connection):
+        return set()
+    rows = connection.execute(_sql(connection, "made"), {"app": app, "schema": schema})
+    return {name for (name,) in rows}
+
+
+@dataclass(frozen=True)
+class RevisionRecord:
+    """What is recorded of a revision when it is applied."""
+
+    revision: str
+    checksum: str
+    sql: str
+    duration_ms: int
+    made: Sequence[str]
+
+
+def record_migration(
+    connection: Connection, *, app: str, schema: str, record: RevisionRecord
+) -> None:
+    """Record an applied revision, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "record_migration"),
+        {"app": app, "schema": schema, "who": whoami(), **asdict(record)},
+    )
+
+
+def forget_migration(connection: Connection, *, app: str, schema: str, revision: str) -> None:
+    """Record that a revision is no longer applied, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
+    )
+
+
+def accept_edit(
+    connection: Connection, *, app: str, schema: str, revision: str, checksum: str
+) -> bool:
+    """Record a revision's file as it is now; say whether it was recorded otherwise."""
+    place = {"app": app, "schema": schema, "revision": revision, "checksum": checksum}
+    return connection.execute(_sql(connection, "accept_edit"), place).rowcount > 0
+
+
+def forget_app(connection: Connection, *, app: str, schema: str) -> None:
+    """Record that nothing of an app is applied to a schema, within the caller's transaction."""
+    connection.execute(_sql(connection, "forget_app"), {"app": app, "schema": schema})
+
+
+def record_fingerprint(
+    connection: Connection, *, app: str, schema: str, revision: str, content: Mapping[str, Any]
+) -> None:
+    """Record what the schema looks like after a revision, within the caller's transaction."""
+    connection.execute(
+        _sql(connection, "record_fingerprint"),
+        {"app": app, "schema": schema, "revision": revision, "fingerprint": Jsonb(content)},
+    )
+
+
+def _sql(connection: Connection, name: str) -> Any:
+    return _QUERIES.get(name, connection.info.server_version)
+
+
+def _execute_all(connection: Connection, name: str, params: Mapping[str, Any]) -> None:
+    """Execute a block of several statements: the server takes parameters for one at a time."""
+    for statement in _sql(connection, name).split(";\n"):
+        connection.execute(statement, params)

@@ -1,0 +1,120 @@
+"""Reading the rows of a table that are due, and replacing their values."""
+
+from collections.abc import Iterable, Sequence
+
+import psycopg
+from psycopg import sql
+
+from leadctl.crypto.cipher import VERSION
+from leadctl.keys.kinds import EncryptedTable
+from leadctl.keys.recrypt import Row
+from leadctl.postgres.connect import Connection
+
+_BATCH = 5000
+"""Rows."""
+_LOCK_TIMEOUT = "200ms"
+"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
+
+# Commits that a crash of the server takes back leave values under their old key, for the next run;
+# the journal's entry, which comes after them, is waited for, and they with it.
+_SETTINGS = (
+    "SELECT set_config('lock_timeout', %s, false), set_config('synchronous_commit', 'off', false)"
+)
+
+
+class Batches:
+    """The rows of one table that have a value under another key than the primary one."""
+
+    def __init__(self, connection: Connection, table: EncryptedTable, primary: str) -> None:
+        self._connection = connection
+        self._table = table
+        self._keys = [sql.Identifier("t", column) for column in table.key]
+        self._version = sql.Identifier("t", "xmin")
+        self._columns = [sql.Identifier(column) for column in table.contexts]
+        self._due = sql.SQL(" OR ").join(
+            sql.SQL("{} NOT LIKE {}").format(column, f"{VERSION}.{primary}.%")
+            for column in self._columns
+        )
+        connection.execute(_SETTINGS, (_LOCK_TIMEOUT,))
+
+    def count(self) -> int:
+        """Return how many rows are due; plaintext and unreadable values count, too."""
+        counting = sql.SQL("SELECT count(*) FROM {} WHERE {}")
+        query = counting.format(self._table.identifier, self._due)
+        row = self._connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+    def read(self, after: Row | None) -> list[Row]:
+        """Return the next rows that are due, in the order of the primary key."""
+        comma = sql.SQL(", ")
+        beyond: sql.Composable = sql.SQL("true")
+        if after is not None:
+            values = [
+                sql.SQL("{}::{}").format(value, sql.SQL(kind))
+                for value, kind in zip(after, self._table.key.values(), strict=False)
+            ]
+            beyond = sql.SQL("({}) > ({})").format(comma.join(self._keys), comma.join(values))
+        read = [sql.SQL("{}::text").format(name) for name in (*self._keys, self._version)]
+        query = sql.SQL("SELECT {} FROM {} AS t WHERE ({}) AND {} ORDER BY {} LIMIT {}").format(
+            comma.join([*read, *self._columns]),
+            self._table.identifier,
+            self._due,
+            beyond,
+            comma.join(self._keys),
+            _BATCH,
+        )
+        return self._connection.execute(query).fetchall()
+
+    def replace(self, changes: Sequence[Row]) -> int:
+        """Write new values where the rows are as they were read; return how many it were.
+
+        Where a row is locked by others the batch is split: what is free is written, the rest is
+        left for the next pass.
+        """
+        if not changes:
+            return 0
+        try:
+            arrays = [_array(column) for column in zip(*changes, strict=True)]
+            return self._connection.execute(self._update(), arrays).rowcount
+        except psycopg.errors.LockNotAvailable:
+            if len(changes) == 1:
+                return 0
+            middle = len(changes) // 2
+            return self.replace(changes[:middle]) + self.replace(changes[middle:])
+
+    def _update(self) -> sql.Composed:
+        """Compose the compare-and-set of a batch: arrays in, one statement, one transaction.
+
+        A row that anybody has written since has another xmin, whatever its values are:
+        https://www.postgresql.org/docs/current/ddl-system-columns.html
+        """
+        types = [*map(sql.SQL, self._table.key.values()), sql.SQL("xid")]
+        types += [sql.SQL("text")] * len(self._columns)
+        names = [*self._keys, self._version, *self._columns]
+        given = [sql.Identifier("v", f"v{i}") for i in range(len(names))]
+        same = len(self._keys) + 1
+        equal = [sql.SQL("{} = {}").format(*pair) for pair in zip(names, given, strict=True)]
+        comma = sql.SQL(", ")
+        return sql.SQL("UPDATE {} AS t SET {} FROM unnest({}) AS v ({}) WHERE {}").format(
+            self._table.identifier,
+            comma.join(equal[same:]),
+            comma.join(sql.SQL("%s::{}[]").format(each) for each in types),
+            comma.join(sql.Identifier(f"v{i}") for i in range(len(names))),
+            sql.SQL(" AND ").join(equal[:same]),
+        )
+
+
+def _array(values: Iterable[str | None]) -> str:
+    """Write an array as PostgreSQL reads one.
+
+    psycopg's own way takes longer than encrypting the values:
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+    """
+    items = ["NULL" if value is None else _quoted(value) for value in values]
+    return "{" + ",".join(items) + "}"
+
+
+def _quoted(value: str) -> str:
+    if '"' in value or "\\" in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'

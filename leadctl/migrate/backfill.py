@@ -1,0 +1,173 @@
+"""Filling rows from a revision: in batches that commit, that can be stopped and go on.
+
+A revision that fills does nothing else, since each batch is a transaction of its own.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from psycopg import sql
+
+from leadctl.errors import NoPrimaryKey
+from leadctl.journal import state
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+from leadctl.progress import Progress
+
+_QUERIES = beside(__file__, "backfill.sql")
+_BIND = re.compile(r"(?<![:\w\\]):(?=\w+(?!:))")
+"""What SQLAlchemy's text() takes for a parameter."""
+_BATCH = 1000
+_BATCH_SECONDS = 0.5
+"""What a batch should take; the number of rows follows it."""
+_LARGEST = 20_000
+_IN_BATCHES = "/* in batches, by leadctl.fill */"
+"""Marks the one statement that a script for psql has instead."""
+
+progress_of_run: ContextVar[Progress | None] = ContextVar("progress_of_run", default=None)
+"""Who is told how far it is; set by whoever runs revisions."""
+
+
+def fill(op: Any, table: str, assignment: str, where: str, *, load: float = 0.5) -> int:
+    """Set `assignment` in the rows where `where` holds, in batches; return how many it were.
+
+    `op` is Alembic's; the texts are SQL, and `where` must no longer hold for a row that is done.
+    `load` is the share of the time that it works; the rest it leaves to others.  A run that was
+    stopped goes on where it was.  Raises NoPrimaryKey, and what the server raises.
+    """
+    context = op.get_context()
+    if context.as_sql:
+        statement = f"UPDATE {table} SET {assignment} WHERE {where} {_IN_BATCHES}"  # noqa: S608
+        op.execute(escape(statement))
+        return 0
+    with context.autocommit_block():
+        connection: Connection = context.connection.connection.driver_connection
+        return _Fill(connection, table, assignment, where).run(load)
+
+
+def escape(statement: str) -> str:
+    """Return a statement as SQLAlchemy's text() takes it: its colons are no parameters."""
+    return _BIND.sub(r"\\:", statement.replace("\\:", "\\\\:"))
+
+
+def is_batched(statement: str) -> bool:
+    """Whether a statement stands for a fill."""
+    return statement.rstrip().endswith(_IN_BATCHES)
+
+
+class _Fill:
+    def __init__(self, connection: Connection, table: str, assignment: str, where: str) -> None:
+        self._connection = connection
+        self._table = table
+        self._work = f"{table}: {assignment} where {where}"
+        self._key = self._rows("key", table=table)
+        if not self._key:
+            raise NoPrimaryKey(
+                f"{table} has no primary key, so its rows cannot be filled in batches.",
+                hint="Give it one, or write an UPDATE of your own.",
+            )
+        self._batch_query = self._compose(assignment, where)
+        self._keeps_checkpoints = state.is_there(connection)
+        if self._keeps_checkpoints:
+            connection.execute(self._sql("create"))
+
+    def run(self, load: float) -> int:
+        total = int(self._rows("estimate", table=self._table)[0][0])
+        after, rows = self._checkpoint()
+        size, tell = _BATCH, progress_of_run.get()
+        while True:
+            started = time.monotonic()
+            with self._connection.transaction():
+                last, changed, looked_at = self._batch(after, size)
+                rows += changed
+                if last is not None:
+                    after = last
+                    self._keep(after, rows)
+            elapsed = time.monotonic() - started
+            if tell is not None:
+                tell(rows, max(total, rows), "rows")
+            if looked_at < size:
+                break
+            size = _next_size(size, elapsed)
+            time.sleep(elapsed * (1 - load) / load)
+        self._forget()
+        return rows
+
+    def _compose(self, assignment: str, where: str) -> sql.Composed:
+        """Compose one batch: the next rows by key, changed, and the last key of them."""
+        names = [name for name, _ in self._key]
+        due = [f"leadctl_key_{place}" for place in range(len(names))]  # no column of the table
+        return sql.SQL(
+            "WITH due ({due}) AS (SELECT {key} FROM {table} WHERE ({where})"
+            " AND (%s OR ({key}) > ({beyond})) ORDER BY {key} LIMIT %s),"
+            " done AS (UPDATE {table} AS t SET {assignment} FROM due WHERE {same} RETURNING 1)"
+            " SELECT (SELECT ARRAY[{text}] FROM due ORDER BY {backwards} LIMIT 1),"
+            " (SELECT count(*) FROM done), (SELECT count(*) FROM due)"
+        ).format(
+            table=sql.SQL(self._table),
+            # These are a revision's own texts, as the statements of any other revision are.
+            where=sql.SQL(where.replace("%", "%%")),
+            assignment=sql.SQL(assignment.replace("%", "%%")),
+            key=_listed(names),
+            beyond=_listed(f"%s::{kind}" for _, kind in self._key),
+            due=_listed(due),
+            same=sql.SQL(" AND ").join(
+                sql.SQL(f"t.{name} = due.{own}") for name, own in zip(names, due, strict=True)
+            ),
+            text=_listed(f"{own}::text" for own in due),
+            backwards=_listed(f"{own} DESC" for own in due),
+        )
+
+    def _batch(
+        self, after: Sequence[str] | None, size: int
+    ) -> tuple[Sequence[str] | None, int, int]:
+        keys: Sequence[str | None] = after or [None] * len(self._key)
+        row = self._connection.execute(self._batch_query, (after is None, *keys, size)).fetchone()
+        assert row is not None
+        return row[0], row[1], row[2]
+
+    def _checkpoint(self) -> tuple[Sequence[str] | None, int]:
+        if not self._keeps_checkpoints:
+            return None, 0
+        row = self._connection.execute(
+            "SELECT after_key, rows FROM leadctl.backfill"
+            " WHERE schema = current_schema() AND work = %s",
+            (self._work,),
+        ).fetchone()
+        return (row[0], row[1]) if row else (None, 0)
+
+    def _keep(self, after: Sequence[str], rows: int) -> None:
+        if self._keeps_checkpoints:
+            self._connection.execute(
+                "INSERT INTO leadctl.backfill (schema, work, after_key, rows)"
+                " VALUES (current_schema(), %s, %s, %s) ON CONFLICT (schema, work) DO UPDATE SET"
+                " after_key = excluded.after_key, rows = excluded.rows,"
+                " updated_at = clock_timestamp()",
+                (self._work, list(after), rows),
+            )
+
+    def _forget(self) -> None:
+        if self._keeps_checkpoints:
+            self._connection.execute(
+                "DELETE FROM leadctl.backfill WHERE schema = current_schema() AND work = %s",
+                (self._work,),
+            )
+
+    def _rows(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return self._connection.execute(self._sql(name), parameters).fetchall()
+
+    def _sql(self, name: str) -> str:
+        return _QUERIES.get(name, self._connection.info.server_version)
+
+
+def _listed(texts: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(text) for text in texts)
+
+
+def _next_size(size: int, elapsed: float) -> int:
+    """Return how many rows the next batch has, so that it takes about as long as it should."""
+    wanted = round(size * _BATCH_SECONDS / max(elapsed, 0.001))
+    return max(100, min(wanted, size * 2, _LARGEST))

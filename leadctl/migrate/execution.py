@@ -1,0 +1,210 @@
+"""Executing one revision: what is recorded of it, and what CONCURRENTLY needs.
+
+The same code runs under `leadctl migrate` and under plain Alembic with leadctl's env.py.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from psycopg import sql
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import Enum, event
+
+from leadctl.apps.fixtures import Fixture, key_as_json
+from leadctl.apps.registry import App, load_metadata, load_object
+from leadctl.catalog.definitions import read_catalog, read_names
+from leadctl.journal import state
+from leadctl.migrate.limits import Limits, lift_limits, limit_statements
+from leadctl.migrate.revisions import History
+from leadctl.postgres.connect import Connection
+
+_POLL_SECONDS = 0.2
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+_CREATE_INDEX = re.compile(
+    r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?"
+    r'(?P<name>"(?:[^"]|"")+"|[\w$]+)',
+    re.IGNORECASE,
+)
+
+
+class Execution:
+    """Watches the statements of revisions on a connection, and records each applied revision.
+
+    The record (checksum, SQL, duration, what it made) is written in the revision's transaction;
+    the last one of a run has the fingerprint with it.
+    """
+
+    def __init__(
+        self,
+        connection: SqlConnection,
+        app: App,
+        history: History,
+        schema: str,
+        limits: Limits,
+    ) -> None:
+        self._connection = connection
+        self._app = app
+        self._history = history
+        self._schema = schema
+        self._limits = limits
+        self._statements: list[str] = []
+        self._started = time.perf_counter()
+        self._names: set[str] = set()
+        self._is_last = True
+        self._facts = recorded_facts(app)
+        event.listen(connection, "before_cursor_execute", self._before)
+        event.listen(connection, "after_cursor_execute", self._after)
+
+    @property
+    def session(self) -> int:
+        """The process id of the session on the server."""
+        return self.driver.info.backend_pid
+
+    def begin(self, *, last: bool = True) -> None:
+        """Forget what was executed until now: a revision begins, the last of the run or not."""
+        limit_statements(self.driver, self._limits)
+        self._is_last = last
+        self._names = self._read_names()
+        self._statements.clear()
+        self._started = time.perf_counter()
+
+    def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
+        """Record a revision; Alembic calls this after each, within its transaction."""
+        place = {"app": self._app.name, "schema": self._schema}
+        if step.is_upgrade:
+            revision = self._history.get(step.up_revision_id)
+            record = state.RevisionRecord(
+                revision=revision.id,
+                checksum=revision.checksum,
+                sql=";\n".join(self._statements),
+                duration_ms=round((time.perf_counter() - self._started) * 1000),
+                made=sorted(self._read_names() - self._names),
+            )
+            state.record_migration(self.driver, **place, record=record)
+        else:
+            state.forget_migration(self.driver, **place, revision=step.up_revision_id)
+        if self._is_last:
+            self.record_fingerprint(step.destination_revision_ids)
+        self.begin(last=self._is_last)
+
+    def record_fingerprint(self, revisions: Iterable[str]) -> None:
+        """Record what the schema consists of now, at these revisions."""
+        record_fingerprint(self.driver, self._app, self._schema, revisions, self._facts)
+
+    def _read_names(self) -> set[str]:
+        return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
+
+    @property
+    def driver(self) -> Connection:
+        """The driver's connection."""
+        connection: Connection | None = self._connection.connection.driver_connection
+        assert connection is not None
+        return connection
+
+    def _before(
+        self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
+    ) -> None:
+        if self._app.version_table not in statement:
+            self._statements.append(statement.strip())
+        if _CONCURRENTLY.search(statement):
+            lift_limits(self.driver)
+            created = _CREATE_INDEX.match(statement)
+            if created:
+                _drop_invalid_index(self.driver, created["name"])
+
+    def _after(
+        self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
+    ) -> None:
+        if _CONCURRENTLY.search(statement):
+            limit_statements(self.driver, self._limits)
+
+
+def record_fingerprint(
+    connection: Connection,
+    app: App,
+    schema: str,
+    revisions: Iterable[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Record what a schema consists of now as what it should be at these revisions.
+
+    `facts` are those of `recorded_facts`.
+    """
+    objects = read_catalog(connection, schema, [app.version_table], app.schemas).objects
+    own = own_objects(connection, app, schema)
+    content = {"objects": objects, "own": own, **facts}
+    for revision in revisions:
+        state.record_fingerprint(
+            connection, app=app.name, schema=schema, revision=revision, content=content
+        )
+
+
+def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
+    """Return what an app has in a schema: what its revisions made, as it was recorded.
+
+    Where nothing was recorded, by an older history or another tool, it is what the models name.
+    """
+    existing = read_names(connection, schema, [app.version_table], app.schemas)
+    made = state.made_by(connection, app.name, schema)
+    if not made and state.current_revisions(connection, schema, app.version_table):
+        made = named_by_models(app)
+    return sorted(made & existing)
+
+
+def named_by_models(app: App) -> set[str]:
+    """Return the tables and enums that an app's models name, as `kind name`."""
+    tables = load_metadata(app).tables.values()
+    enums = {
+        column.type.name
+        for table in tables
+        for column in table.columns
+        if isinstance(column.type, Enum) and column.type.name
+    }
+    return {f"table {table.fullname}" for table in tables} | {f"enum {name}" for name in enums}
+
+
+def recorded_facts(app: App) -> Mapping[str, Any]:
+    """Return what the fingerprint has beside the schema's objects, read from the app's code.
+
+    `encrypted` is the context of each encrypted column, `fixtures` what finds each fixture's row.
+    """
+    from leadctl.models.encrypted import encrypted_columns
+
+    metadata = load_metadata(app)
+    fixtures = load_object(app, app.seed, "seed") if app.seed else ()
+    return {
+        "encrypted": {
+            f"{column.table.name}.{column.name}": context
+            for column, context in encrypted_columns(metadata)
+        },
+        "fixtures": [
+            key_as_json(fixture)
+            for fixture in (() if callable(fixtures) else fixtures)
+            if isinstance(fixture, Fixture)
+        ],
+    }
+
+
+def _drop_invalid_index(connection: Connection, name: str) -> None:
+    """Remove what an interrupted CREATE INDEX CONCURRENTLY left: an index that nothing uses.
+
+    One that is being built now, by a run that was killed or by somebody else, is waited for.
+    """
+    while (found := _invalid_index(connection, name)) is not None:
+        index, being_built = found
+        if being_built:
+            time.sleep(_POLL_SECONDS)
+        else:
+            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+
+
+def _invalid_index(connection: Connection, name: str) -> tuple[sql.SQL, bool] | None:
+    row = connection.execute(
+        "SELECT x.indexrelid::regclass::text, EXISTS (SELECT FROM pg_stat_progress_create_index p"
+        "                                             WHERE p.index_relid = x.indexrelid)"
+        " FROM pg_index x WHERE x.indexrelid = to_regclass(%s) AND NOT x.indisvalid",
+        (name,),
+    ).fetchone()
+    return None if row is None else (sql.SQL(row[0]), row[1])

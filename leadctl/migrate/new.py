@@ -1,0 +1,249 @@
+"""Writing revisions: what the models say and the migrations lack, SQL by hand, or a way back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from leadctl.apps.registry import App
+from leadctl.catalog.definitions import Catalog, definition
+from leadctl.errors import OperationFailed, UnknownDatabase
+from leadctl.journal import state
+from leadctl.migrate import catalogs, revision_file
+from leadctl.migrate.check import migrated
+from leadctl.migrate.compose import Draft, Written, compose, renamed, write_drafts
+from leadctl.migrate.desired_schema import goal
+from leadctl.migrate.drift import compared
+from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.scratch import scratch
+from leadctl.migrate.up import refuse_other_apps
+from leadctl.migrate.writer.changes import changes
+from leadctl.migrate.writer.renames import Rename, candidates, named, refused
+from leadctl.migrate.writer.step import Phase, Stage, Step
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.provision import ensure_database
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.sql.lexer import split
+
+Ask = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class NewRevisions:
+    """The revisions that were written; none where there was nothing to write."""
+
+    app: str
+    follows: str | None
+    revisions: tuple[Written, ...]
+
+
+def new(
+    target: Target,
+    app: App,
+    message: str,
+    *,
+    renames: Sequence[str] = (),
+    ask: Ask | None = None,
+    narrate: Narrate,
+) -> NewRevisions:
+    """Write the revisions that take the migrations to the models.
+
+    What goes while something alike comes is asked about, or must be among `renames` ("old:new";
+    "old:" for what really goes).  Raises OperationFailed where revisions are pending, where a
+    rename is left open, and for what cannot be written.
+    """
+    history = _open(app)
+    before, own = _migrations(target, app, history, narrate)
+    models = catalogs.of_models(target, app)
+    found = _renames(before, goal(app, models, before, own), renames, ask)
+    after = goal(app, models, renamed(target, before, found), own)
+    drafts = compose(target, before, after, found)
+    return _write(app, history, message, drafts, narrate)
+
+
+def new_empty(app: App, message: str) -> NewRevisions:
+    """Write a revision without operations."""
+    history = _open(app)
+    written = _write_one(app, history, message, "    pass", "    pass")
+    return NewRevisions(app.name, history.head, (written,))
+
+
+def new_merge(app: App, message: str | None) -> NewRevisions:
+    """Write a revision that joins the heads of a history, and does nothing else.
+
+    Raises OperationFailed where there are no two.
+    """
+    history = _open(app)
+    heads = history.heads
+    if len(heads) < 2:
+        raise OperationFailed(
+            f"The history in {history.folder} has one end, so there is nothing to join.",
+            hint="See: leadctl migrate history",
+        )
+    said = message or f"Merge {' and '.join(heads)}"
+    revision = revision_file.next_id(app, max(heads))
+    undo = "    return  # the branches part again"
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, heads, said, "    pass", undo)
+    written = Written(revision, said, path, ())
+    return NewRevisions(app.name, ", ".join(heads), (written,))
+
+
+def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
+    """Write a revision of SQL statements; the way back is read off what they change.
+
+    They are tried in a scratch schema.  Raises OperationFailed where the server rejects them.
+    """
+    history = _open(app)
+    before, _ = _migrations(target, app, history, narrate)
+    statements = [statement.strip() for statement in split(text)]
+    outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
+    if not statements:
+        raise OperationFailed("There is no statement.", hint="Give some, or --empty.")
+    if outside and len(outside) < len(statements):
+        raise OperationFailed(
+            "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
+            hint="Write a revision for each part.",
+        )
+    with scratch(target, "new", app.schemas) as made:
+        made.create(before)
+        start = made.read()
+        made.execute(statements)
+        end = made.read()
+        stage = Stage.INDEX if outside else Stage.MAIN
+        down = changes(end, start, gently=bool(outside))
+    steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
+    lost = [step.loses for step in changes(start, end) if step.loses]
+    steps[0] = replace(steps[0], loses="; ".join(lost))
+    if not down:
+        narrate("It changes no definition, so its way back is empty: write it where there is one.")
+    return _write(app, history, message, [Draft(stage, steps, down)], narrate)
+
+
+def new_revert(
+    target: Target, app: App, message: str | None, name: str, narrate: Narrate
+) -> NewRevisions:
+    """Write a revision that undoes another: its definitions, not what it did to rows.
+
+    Raises OperationFailed where a later revision changed the same object again.
+    """
+    history = _open(app)
+    revision = history.get(name)
+    if len(revision.down) > 1:
+        raise OperationFailed(
+            f"{revision.id} joins two branches, and there is nothing to undo in it.",
+            hint="Revert the revisions of a branch one by one.",
+        )
+    before = catalogs.of_history(target, app, revision.down[0] if revision.down else None)
+    after = catalogs.of_history(target, app, revision.id)
+    now, _ = _migrations(target, app, history, narrate)
+    wanted = _undone(revision.id, before, after, now)
+    drafts = compose(target, now, wanted)
+    narrate(f"What {revision.id} did to rows, if anything, is not undone.")
+    return _write(app, history, message or f"Revert {revision.message}", drafts, narrate)
+
+
+def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Catalog:
+    wanted = dict(now.objects)
+    for key in before.objects.keys() | after.objects.keys():
+        old, new = definition(before.objects.get(key)), definition(after.objects.get(key))
+        if old == new:
+            continue
+        if definition(now.objects.get(key)) != new:
+            raise OperationFailed(
+                f"{key} was changed again since {revision}.",
+                hint="Revert what changed it first, or write the way back: "
+                "leadctl migrate new --empty -m NAME",
+            )
+        wanted.pop(key, None)
+        if key in before.objects:
+            wanted[key] = before.objects[key]
+    return Catalog(wanted)
+
+
+def _open(app: App) -> History:
+    revision_file.check_writable(app)
+    app.migrations.mkdir(parents=True, exist_ok=True)
+    return read_history(app.migrations)
+
+
+def _migrations(
+    target: Target, app: App, history: History, narrate: Narrate
+) -> tuple[Catalog, frozenset[str]]:
+    """Return what the whole history makes, and what of it is the app's own, where it is known.
+
+    Tells of drift, which a revision would not hold.
+    """
+    with _connected(target, narrate) as connection:
+        refuse_other_apps(connection, target, app)
+        current = state.current_revisions(connection, target.schema, app.version_table) or []
+        pending = history.pending(current)
+        if pending:
+            raise OperationFailed(
+                f"{target.database} is not what the new revision would follow: pending are "
+                f"{', '.join(revision.id for revision in pending)}.",
+                hint="Apply them first with: leadctl migrate",
+            )
+        if current:
+            tell_drift(compared(connection, target, app, narrate).drift.differences, narrate)
+        record = catalogs.recorded(connection, target, app)
+        own = record.own if record else frozenset()
+        return migrated(connection, target, app, history), own
+
+
+def _connected(target: Target, narrate: Narrate) -> Connection:
+    """Connect; a database that is missing is made, since the first revision comes before it."""
+    try:
+        return connect(target, "new", read_only=True)
+    except UnknownDatabase:
+        ensure_database(target, narrate)
+        return connect(target, "new", read_only=True)
+
+
+def tell_drift(differences: Sequence[object], narrate: Narrate) -> None:
+    """Say that the database was changed by hand, where it was."""
+    if differences:
+        narrate(
+            f"The database was changed by hand in {len(differences)} places, which no revision "
+            "says: leadctl migrate drift shows them, resolve --adopt-drift makes one of them."
+        )
+
+
+def _renames(
+    before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | None
+) -> list[Rename]:
+    """Return the renames that were named or that the user says yes to."""
+    texts = list(given)
+    named(texts, before)
+    known = {text.rpartition(":")[0] for text in given} | refused(given)
+    taken = {text.rpartition(":")[2] for text in given}
+    for candidate in candidates(before, after):
+        if candidate.old in known or candidate.new in taken:
+            continue
+        if ask is None:
+            raise OperationFailed(
+                f"{candidate.old} goes and {candidate.new} comes: is it renamed?",
+                hint=f"Say so with --rename {candidate.old}:{candidate.new}, or that it goes with "
+                f"--rename {candidate.old}:",
+            )
+        if ask(f"Is {candidate.old} renamed to {candidate.new}?"):
+            texts.append(f"{candidate.old}:{candidate.new}")
+            known.add(candidate.old)
+            taken.add(candidate.new)
+    return named(texts, before)
+
+
+def _write(
+    app: App, history: History, message: str, drafts: Sequence[Draft], narrate: Narrate
+) -> NewRevisions:
+    written = write_drafts(app, history, message, drafts) if drafts else []
+    for each in written:
+        for lost in each.loses:
+            narrate(f"{each.revision} loses {lost}.")
+    return NewRevisions(app.name, history.head, tuple(written))
+
+
+def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
+    revision = revision_file.next_id(app, history.head)
+    with revision_file.writing(history):
+        path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
+    return Written(revision, message, path, ())

@@ -1,0 +1,208 @@
+"""A scratch schema, in a transaction that is rolled back, to try models, histories and SQL in.
+
+Nothing of it is ever seen by others, and no second database is needed.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from os import getpid
+from typing import Any
+
+import psycopg
+from alembic.runtime.environment import EnvironmentContext
+from psycopg import sql
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import SAWarning, SQLAlchemyError
+
+from leadctl.apps.output import to_stderr
+from leadctl.apps.registry import App, load_metadata
+from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
+from leadctl.migrate.revisions import History
+from leadctl.migrate.script import downgrade_step, script_directory
+from leadctl.migrate.writer.changes import changes
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
+
+_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
+_LOCK_TIMEOUT = "3s"
+"""What a revision names with its schema is the real thing: it is waited for no longer."""
+
+
+class Scratch:
+    """An empty schema to try things in."""
+
+    def __init__(
+        self, connection: SqlConnection, name: str, stands_for: str, also: Sequence[str]
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._stands_for = stands_for
+        self._also = also
+
+    @property
+    def _driver(self) -> Connection:
+        connection: Connection | None = self._connection.connection.driver_connection
+        assert connection is not None
+        return connection
+
+    def read(self, ignore: Sequence[str] = ()) -> Catalog:
+        """Read what is in it."""
+        return read_catalog(self._driver, self._name, ignore, self._also)
+
+    def execute(self, statements: Iterable[str]) -> None:
+        """Execute statements; what says CONCURRENTLY does so without.
+
+        Raises OperationFailed with the statement that the server rejects.
+        """
+        for statement in statements:
+            try:
+                self._driver.execute(in_transaction(statement).encode())
+            except psycopg.Error as error:
+                reason = (error.diag.message_primary or str(error)).strip()
+                detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+                raise OperationFailed(
+                    f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",
+                    hint="Nothing was changed; it was tried in a scratch schema.",
+                ) from None
+
+    def create(self, catalog: Catalog) -> None:
+        """Create what a catalog has; what leadctl does not write is used where it is."""
+        wanted = catalog.without("other")
+        self.execute(step.sql for step in changes(Catalog({}), wanted))
+
+    def create_models(self, app: App) -> None:
+        """Create what an app's models describe."""
+        self.create_tables(load_metadata(app), app.name)
+
+    def create_tables(self, metadata: MetaData, owner: str) -> None:
+        """Create what some models describe; `owner` is the name of their app.
+
+        Raises UndeclaredSchema for a schema that they name and the app does not.
+        """
+        named = {table.schema for table in metadata.tables.values() if table.schema}
+        for schema in sorted(named - {self._stands_for, *self._also}):
+            raise UndeclaredSchema(
+                f"The models of {owner} name the schema {schema}, which the app does not.",
+                hint=f'Add schemas = ["{schema}"] to [apps.{owner}] in leadctl.toml, and give no '
+                "other --schema than theirs.",
+            )
+        for schema in self._also:
+            self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        here = self._connection.execution_options(
+            schema_translate_map={self._stands_for: self._name}
+        )
+        try:
+            with warnings.catch_warnings():
+                # Tables that refer to each other are created all the same.
+                warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
+                metadata.create_all(here, checkfirst=False)
+        except SQLAlchemyError as error:
+            translated = translate(error)
+            raise translated or OperationFailed(
+                f"The models of {owner} cannot be created: {error}"
+            ) from error
+
+    def run(self, app: App, history: History, revision: str, *, down: bool = False) -> None:
+        """Run a history up to a revision; `down` undoes that revision, which must be the last.
+
+        Raises RevisionFailed.
+        """
+        config, script = script_directory(history)
+
+        def steps(heads: Any, context: Any) -> Iterable[Any]:
+            context.autocommit_block = nullcontext
+            if down:
+                return [downgrade_step(script, revision)]
+            # As Alembic's own commands do.
+            return script._upgrade_revs(revision, heads)  # noqa: SLF001
+
+        event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
+        try:
+            with EnvironmentContext(config, script, fn=steps) as environment, to_stderr():
+                environment.configure(
+                    connection=self._connection,
+                    version_table=app.version_table,
+                )
+                environment.run_migrations()  # in the scratch's own transaction
+        except Exception as error:
+            if isinstance(error, LeadctlError):
+                raise
+            translated = translate(error)
+            reason = translated.message if translated else f"{type(error).__name__}: {error}"
+            raise RevisionFailed(
+                f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
+                f"{revision} in a scratch schema: {reason}",
+                hint="It was tried without rows, and rolled back: nothing was changed.",
+            ) from error
+        finally:
+            event.remove(self._connection, "before_cursor_execute", _without_concurrently)
+
+
+@contextmanager
+def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[Scratch]:
+    """Make a scratch schema; everything done with it is rolled back.
+
+    `also` are schemas that the app has beside the target's: they are renamed for as long, which
+    nobody else sees, so that what names them finds none.  Types and functions of extensions, and
+    operators and the like that leadctl does not write, are found where the target's schema holds
+    some.  Raises InsufficientPrivilege where the role may create no schema, or owns one of `also`
+    not.
+    """
+    name = f"leadctl_scratch_{getpid()}"
+    with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
+        made = Scratch(connection, name, target.schema, also)
+        driver = made._driver  # noqa: SLF001 - it is this module's own
+        driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+        path: sql.Composable = sql.Identifier(name)
+        if _holds_what_is_not_written(driver, target.schema):
+            path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
+        try:
+            driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+            _set_aside(driver, also)
+        except psycopg.Error as error:
+            raise translate(error) or OperationFailed(str(error)) from error
+        driver.execute(sql.SQL("SET LOCAL search_path TO {}").format(path))
+        try:
+            yield made
+        finally:
+            transaction.rollback()
+
+
+def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:
+    rows = connection.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", (list(schemas),)
+    ).fetchall()
+    for number, (schema,) in enumerate(rows):
+        aside = sql.Identifier(f"leadctl_aside_{getpid()}_{number}")
+        connection.execute(
+            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), aside)
+        )
+
+
+def in_transaction(statement: str) -> str:
+    """Return a statement as it may run in a transaction."""
+    return _CONCURRENTLY.sub("", statement) if _CONCURRENTLY.search(statement) else statement
+
+
+def _without_concurrently(
+    _conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+) -> tuple[str, Any]:
+    return in_transaction(statement), parameters
+
+
+def _holds_what_is_not_written(connection: Connection, schema: str) -> bool:
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = %s AND n.oid IN ("
+        "SELECT extnamespace FROM pg_extension UNION ALL SELECT oprnamespace FROM pg_operator"
+        " UNION ALL SELECT opcnamespace FROM pg_opclass"
+        " UNION ALL SELECT cfgnamespace FROM pg_ts_config"
+        " UNION ALL SELECT dictnamespace FROM pg_ts_dict))",
+        (schema,),
+    ).fetchone()
+    return bool(row and row[0])

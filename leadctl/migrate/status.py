@@ -1,0 +1,134 @@
+"""What the folder has, what the database has, and how they fit together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from leadctl.apps.registry import App
+from leadctl.errors import UnknownDatabase
+from leadctl.journal import state
+from leadctl.journal.runs import last_attempt
+from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.up import refuse_other_apps
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import Target
+
+
+class RevisionState(Enum):
+    """How a revision stands in the database."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    FAILED = "failed"
+    """Pending, and the last run stopped in it; what it did outside a transaction is there."""
+    EDITED = "edited"
+    """Applied, but the file has been changed since."""
+    MISSING = "missing"
+    """Applied, but the file is no longer in the folder."""
+    UNKNOWN = "unknown"
+    """The database is at it, and neither folder nor record know it."""
+
+
+@dataclass(frozen=True)
+class RevisionStatus:
+    """One revision in the folder, the database, or both."""
+
+    revision: str
+    message: str
+    state: RevisionState
+    applied_at: datetime | None = None
+    applied_by: str | None = None
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class MigrationStatus:
+    """The history of an app in a schema."""
+
+    app: str
+    database: str
+    schema: str
+    current: str | None
+    ok: bool
+    """Whether all is applied and nothing was edited, is missing or unknown."""
+    revisions: tuple[RevisionStatus, ...]
+
+    def count(self, wanted: RevisionState) -> int:
+        """Return how many revisions are in a state."""
+        return sum(revision.state is wanted for revision in self.revisions)
+
+
+def status(target: Target, app: App) -> MigrationStatus:
+    """Compare the folder with the database; changes nothing.
+
+    A database that does not exist yet has everything pending.  Raises SchemaTaken, and what
+    connecting raises.
+    """
+    history = read_history(app.migrations)
+    current, recorded, stopped_in = _applied(target, app)
+    revisions = _merge(history, current, recorded, stopped_in)
+    return MigrationStatus(
+        app=app.name,
+        database=target.database,
+        schema=target.schema,
+        current=", ".join(current) or None,
+        ok=all(revision.state is RevisionState.APPLIED for revision in revisions),
+        revisions=tuple(revisions),
+    )
+
+
+def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRevision], str | None]:
+    try:
+        with connect(target, "status", read_only=True) as connection:
+            refuse_other_apps(connection, target, app)
+            return (
+                state.current_revisions(connection, target.schema, app.version_table) or [],
+                state.applied_revisions(connection, target.schema),
+                last_attempt(connection, app.name, target.schema),
+            )
+    except UnknownDatabase:
+        return [], [], None
+
+
+def _merge(
+    history: History,
+    current: Sequence[str],
+    recorded: Sequence[state.AppliedRevision],
+    stopped_in: str | None,
+) -> list[RevisionStatus]:
+    records = {record.revision: record for record in recorded}
+    known_heads = [revision for revision in current if revision in history]
+    applied = history.ancestors(known_heads)
+    if len(known_heads) < len(current):
+        applied |= records.keys()  # what an unknown revision follows cannot be read from the folder
+    merged = []
+    for revision in history.revisions:
+        record = records.get(revision.id)
+        if revision.id not in applied:
+            failed = revision.id == stopped_in
+            found = RevisionState.FAILED if failed else RevisionState.PENDING
+        elif record and record.checksum != revision.checksum:
+            found = RevisionState.EDITED
+        else:
+            found = RevisionState.APPLIED
+        merged.append(_status(revision.id, revision.message, found, record))
+    for record in recorded:
+        if record.revision not in history:
+            merged.append(_status(record.revision, "", RevisionState.MISSING, record))
+    merged += [
+        RevisionStatus(revision, "", RevisionState.UNKNOWN)
+        for revision in current
+        if revision not in history and revision not in records
+    ]
+    return merged
+
+
+def _status(
+    revision: str, message: str, found: RevisionState, record: state.AppliedRevision | None
+) -> RevisionStatus:
+    if record is None or found in {RevisionState.PENDING, RevisionState.FAILED}:
+        return RevisionStatus(revision, message, found)
+    return RevisionStatus(
+        revision, message, found, record.applied_at, record.applied_by, record.duration_ms
+    )

@@ -1,0 +1,393 @@
+"""From two catalogs to the steps that turn one into the other."""
+
+from collections.abc import Iterator
+
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.migrate.writer import casts, counting, definitions, grants, safe, values
+from leadctl.migrate.writer.order import in_order, mentions, plain
+from leadctl.migrate.writer.rebuilt import rebuilt
+from leadctl.migrate.writer.replaced import replace, replaced
+from leadctl.migrate.writer.serial import as_serial, serials
+from leadctl.migrate.writer.step import Phase, Stage, Step
+from leadctl.migrate.writer.tables import (
+    alter_column,
+    alter_table,
+    column,
+    create_table,
+    is_required,
+    must_be_added_anew,
+    require_of_new_rows,
+    row_security,
+    within_tables,
+)
+
+_BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
+_DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
+"""Kinds that tables rest on."""
+_LISTED = 6
+"""So many tables have a line each."""
+_NEW_LINE = ",\n    "
+
+
+def changes(before: Catalog, after: Catalog, *, gently: bool = False) -> list[Step]:
+    """Return the steps that turn one schema into another, in order.
+
+    `gently` takes forms that do not block the writers of a big table; they have stages of their
+    own.  Raises OperationFailed for what cannot be written.
+    """
+    return _Changes(before, after, gently=gently).steps()
+
+
+class _Changes:
+    def __init__(self, before: Catalog, after: Catalog, *, gently: bool) -> None:
+        self._before = before
+        self._after = after
+        self._gently = gently
+        self._replaced = replaced(before, after)
+        self._rebuilt = rebuilt(before, after, self._replaced)
+        self._serials = serials(before, after)
+        self._within = within_tables(before, after)
+        self._dropped = {
+            name
+            for kind in ("table", "view")
+            for name in before.names(kind)
+            if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self._rebuilt
+        }
+
+    def steps(self) -> list[Step]:
+        found: list[Step] = []
+        for key in sorted(self._before.objects.keys() | self._after.objects.keys()):
+            kind, _, name = key.partition(" ")
+            old, new = self._before.objects.get(key), self._after.objects.get(key)
+            if kind == "sequence" and name in self._serials.values():
+                continue  # it comes with its column
+            anew = key in self._rebuilt or key in self._replaced
+            if definition(old) == definition(new) and not anew:
+                continue
+            if kind == "grant":
+                found += self._grant(old, new, anew=anew)
+                continue
+            found += self._object(key, old, new)
+            if new is not None:
+                found += self._comment(kind, name, None if anew else old, new)
+        found += self._drop_tables()
+        return values.staged(in_order(found, backwards=_BACKWARDS))
+
+    def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        kind, _, name = key.partition(" ")
+        if kind in {"table", "column"}:
+            yield from (self._table if kind == "table" else self._column)(name, old, new)
+        elif key in self._replaced:
+            yield from replace(key, self._replaced, self._before, self._after)
+        elif old is None or new is None or key in self._rebuilt:
+            if old is not None:
+                yield from self._drop(kind, name, old)
+            if new is not None:
+                yield from self._create(kind, name, new)
+        else:
+            yield from self._alter(kind, name, old, new)
+
+    def _exists(self, table: str) -> bool:
+        """Whether a table was there, is still, and has rows of its own to be careful with."""
+        key = f"table {table}"
+        return (
+            key in self._before.objects
+            and key in self._after.objects
+            and "partition_key" not in self._after.objects[key]
+        )
+
+    # --- What stands for itself, and the parts of tables ------------------------------------
+
+    def _drop(self, kind: str, name: str, old: Attributes) -> Iterator[Step]:
+        if self._goes_with_its_table(kind, name, old):
+            return
+        phase = self._drop_phase(kind, name, old)
+        if self._gently and kind == "index" and self._may_go_later(name, old):
+            yield safe.drop_index(name)
+            return
+        yield Step(
+            definitions.drop(kind, name, old),
+            phase,
+            plain(_last(kind, name)),
+            about=definitions.create(kind, name, old),
+        )
+
+    def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
+        if kind == "sequence" and "owned_by" in old:
+            return f"column {old['owned_by']}" not in self._after.objects
+        if owner(f"{kind} {name}", old) not in self._dropped or kind == "statistics":
+            return False
+        words = mentions(str(old.get("definition", "")).partition("REFERENCES")[2])
+        # A foreign key to a table that stays would hold the key there.
+        return not words or bool(words & {plain(each) for each in self._dropped})
+
+    def _may_go_later(self, index: str, old: Attributes) -> bool:
+        """Whether nothing that goes in the main stage needs the index to be gone."""
+        going = {
+            plain(key.partition(" ")[2])
+            for key in self._before.objects
+            if key.partition(" ")[0] in _DEFINED
+            and (key not in self._after.objects or key in self._rebuilt or key in self._replaced)
+        }
+        return (
+            self._exists(str(old["table"]))
+            and f"index {index}" not in self._rebuilt
+            and not mentions(old["definition"]) & (going - {plain(index)})
+        )
+
+    def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:
+        if kind == "function":
+            words = mentions(definitions.create(kind, name, old))
+            if words & {plain(each) for each in self._before.names("view")}:
+                return Phase.DROP_DEPENDENT
+            anew = f"function {name}" in self._after.objects
+            rests_on_dropped = words & {plain(each) for each in self._dropped}
+            return Phase.DROP_KEY if anew or rests_on_dropped else Phase.DROP_DEFINITION
+        if kind in _DEFINED:
+            anew = f"{kind} {name}" in self._rebuilt
+            return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
+        is_key = kind == "index" or (kind == "constraint" and "REFERENCES" not in old["definition"])
+        return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT
+
+    def _create(self, kind: str, name: str, new: Attributes) -> Iterator[Step]:
+        statement = definitions.create(kind, name, new)
+        table = owner(f"{kind} {name}", new)
+        if kind == "index":
+            if self._gently and self._exists(str(table)):
+                yield safe.create_index(statement)
+            else:
+                of_view = f"view {table}" in self._after.objects
+                yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
+        elif kind == "constraint":
+            if f"constraint {name}" not in self._within:  # else it comes with its table
+                yield from self._constraint(name, new, statement)
+        elif kind in _DEFINED:
+            views = {plain(each) for each in self._after.names("view")}
+            on_view = kind == "function" and bool(mentions(statement) & views)
+            phase = Phase.DEPENDENT if on_view else Phase.DEFINE
+            too = plain(str(new.get("multirange", "")))
+            yield Step(statement, phase, plain(name), provides_too=too)
+            if "owned_by" in new:
+                yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+                if f"column {new['owned_by']}" in self._before.objects:
+                    of_table, column_name = split_name(new["owned_by"])
+                    yield counting.behind_rows(of_table, column_name, new, name)
+        else:
+            provides = plain(name) if kind == "view" else ""
+            yield Step(statement, Phase.DEPENDENT, provides)
+            if "enabled" in new:
+                yield Step(definitions.enabled(kind, name, new), Phase.COMMENT)
+
+    def _constraint(self, name: str, new: Attributes, statement: str) -> Iterator[Step]:
+        table = split_name(name)[0]
+        is_key = new["definition"].startswith(("PRIMARY KEY", "UNIQUE"))
+        if self._gently and self._exists(table):
+            if is_key:
+                yield from safe.add_key(name, new["definition"])
+                return
+            if new["definition"].startswith(("CHECK", "FOREIGN KEY")):
+                yield from safe.add_constraint(statement, self._stage(new))
+                return
+        is_key = is_key or new["definition"].startswith("EXCLUDE")
+        yield Step(statement, Phase.KEY if is_key else Phase.CONSTRAINT, stage=self._stage(new))
+
+    def _stage(self, constraint: Attributes) -> Stage:
+        """Return where a foreign key can stand: behind the key that it refers to."""
+        if not self._gently or "REFERENCES" not in constraint["definition"]:
+            return Stage.MAIN
+        words = mentions(constraint["definition"].partition("REFERENCES")[2])
+        late = any(
+            plain(owner(key, each) or "") in words and self._exists(str(owner(key, each)))
+            for key, each in self._after.objects.items()
+            if key.startswith(("constraint ", "index "))
+            and each["definition"].startswith(("PRIMARY", "UNIQUE", "CREATE UNIQUE"))
+            and (
+                definition(each) != definition(self._before.objects.get(key))
+                or key in self._rebuilt
+            )
+        )
+        return Stage.CONSTRAINT if late else Stage.MAIN
+
+    def _alter(self, kind: str, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
+        if kind == "enum":
+            yield from self._enum(name, old, new)
+            return
+        phase = Phase.DEFINE if kind in _DEFINED else Phase.DEPENDENT
+        if kind == "trigger" and old["definition"] == new["definition"]:
+            if old.get("enabled") != new.get("enabled"):
+                yield Step(definitions.enabled(kind, name, new), Phase.DEPENDENT)
+            return
+        if kind == "constraint":
+            phase = Phase.CONSTRAINT
+        for statement in definitions.alter(kind, name, old, new) or ():
+            stage = Stage.VALIDATE if self._gently and kind == "constraint" else Stage.MAIN
+            provides = plain(name) if phase is Phase.DEFINE else ""
+            dropped = "DROP ATTRIBUTE" in statement
+            loses = f"what rows have in attributes of {name}" if dropped else ""
+            yield Step(statement, phase, provides, stage=stage, loses=loses)
+        if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
+            yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+
+    def _enum(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
+        for _, statement in values.added(name, old["values"], new["values"]) or ():
+            yield Step(statement, Phase.DEFINE, plain(name))
+
+    def _grant(
+        self, old: Attributes | None, new: Attributes | None, *, anew: bool
+    ) -> Iterator[Step]:
+        """Yield what changes privileges; those on what is dropped go with it."""
+        if new is None:
+            assert old is not None
+            if old["of"] not in self._after.objects or old["of"] in self._rebuilt:
+                return
+        goes = anew or (old is not None and old["of"] not in self._before.objects)
+        for statement in grants.privileges({} if goes else old or {}, new or {}):
+            yield Step(statement, Phase.COMMENT)
+
+    def _comment(
+        self, kind: str, name: str, old: Attributes | None, new: Attributes
+    ) -> Iterator[Step]:
+        if (old or {}).get("comment") != new.get("comment"):
+            stage = Stage.MAIN
+            if self._gently and old is None and kind in {"index", "constraint"}:
+                stage = (
+                    Stage.CONSTRAINT
+                    if self._exists(str(owner(f"{kind} {name}", new)))
+                    else (Stage.MAIN)
+                )
+            yield Step(definitions.comment(kind, name, new), Phase.COMMENT, stage=stage)
+        for statement in definitions.column_comments(name, old or {}, new):
+            yield Step(statement, Phase.COMMENT)
+
+    # --- Tables and columns -----------------------------------------------------------------
+
+    def _table(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        if new is None:
+            return
+        if old is None:
+            columns = [
+                (split_name(key.removeprefix("column "))[1], self._as_written(key, attributes))
+                for key, attributes in self._after.objects.items()
+                if key.startswith("column ") and owner(key, attributes) == name
+            ]
+            constraints = [
+                (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
+                for key in self._within
+                if owner(key, {}) == name
+            ]
+            statement = create_table(name, new, columns, constraints)
+            yield Step(statement, Phase.DEFINE, plain(name))
+            for own, attributes in columns:
+                if "unvalidated" in attributes:
+                    yield Step(require_of_new_rows(name, own, attributes), Phase.KEY)
+        else:
+            for statement in alter_table(name, old, new):
+                unlogged = statement.endswith("SET UNLOGGED")
+                why = f"After a crash of the server {name} is empty." if unlogged else ""
+                yield Step(statement, Phase.DEFINE, why=why)
+        for statement in row_security(name, old or {}, new):
+            yield Step(statement, Phase.DEPENDENT)
+
+    def _drop_tables(self) -> Iterator[Step]:
+        gone = [name for name in self._before.names("table") if name in self._dropped]
+        whole = [
+            name
+            for name in gone
+            if self._before.objects[f"table {name}"].get("partition_of") not in gone
+            and not self._is_foreign(name)
+        ]
+        foreign = [name for name in gone if self._is_foreign(name)]
+        if foreign:  # their rows are elsewhere, and stay
+            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
+        if whole:  # one statement: those that refer to each other go together
+            yield Step(
+                f"DROP TABLE {(', ' if len(whole) < _LISTED else _NEW_LINE).join(whole)}",
+                Phase.DROP,
+                loses=f"the {'table' if len(gone) == 1 else 'tables'} {', '.join(gone)} "
+                "with all rows",
+            )
+
+    def _is_foreign(self, table: str) -> bool:
+        return "foreign" in self._before.objects[f"table {table}"]
+
+    def _column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        table, own = split_name(name)
+        if f"table {table}" not in self._after.objects or table in self._dropped:
+            return
+        if f"table {table}" not in self._before.objects:
+            return  # it comes with its table
+        if new is None:
+            assert old is not None
+            yield self._drop_column(table, own, old)
+        elif old is None:
+            yield from self._add_column(table, own, self._as_written(f"column {name}", new))
+        elif must_be_added_anew(old, new) or f"column {name}" in self._rebuilt:
+            yield Step(
+                f"ALTER TABLE {table} DROP COLUMN {own}",
+                Phase.DROP_KEY,
+                plain(own),
+                loses="" if "generated" in old else f"the values of {own} of {table}",
+                why=f"The rule of a generated column cannot be changed: {table} is written anew.",
+            )
+            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
+        else:
+            yield from self._alter_column(table, own, old, new)
+
+    def _as_written(self, key: str, attributes: Attributes) -> Attributes:
+        return as_serial(attributes) if key in self._serials else attributes
+
+    def _drop_column(self, table: str, own: str, old: Attributes) -> Step:
+        loses = "" if "generated" in old else f"the column {own} of {table}"
+        return Step(f"ALTER TABLE {table} DROP COLUMN {own}", Phase.DROP, loses=loses)
+
+    def _add_column(self, table: str, own: str, new: Attributes) -> Iterator[Step]:
+        if self._gently and self._exists(table):
+            yield from safe.add_column(table, own, new)
+        else:
+            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
+        if "unvalidated" in new:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
+
+    def _alter_column(
+        self, table: str, own: str, old: Attributes, new: Attributes
+    ) -> Iterator[Step]:
+        becomes_required = old["nullable"] and is_required(new)
+        for_new_rows = "unvalidated" in new and "unvalidated" not in old
+        if becomes_required and not (self._gently and self._exists(table)):
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
+        on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
+        actions = alter_column(old, new, own, on)
+        if not old["nullable"] and (new["nullable"] or for_new_rows):
+            actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
+        if actions:
+            retyped = old["type"] != new["type"]
+            loses = retyped and casts.loses(*on)
+            yield Step(
+                f"ALTER TABLE {table} {', '.join(actions)}",
+                Phase.DEFINE,
+                loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
+                why=f"Unless the types are alike on disk, {table} is written anew, and locked "
+                "meanwhile."
+                if retyped and self._gently
+                else "",
+            )
+        if "unvalidated" in old and is_required(new):
+            yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)
+        if for_new_rows:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
+        if "identity" in new and "identity" not in old:
+            yield counting.behind_rows(table, own, new)
+        if becomes_required and self._gently and self._exists(table):
+            yield from safe.set_not_null(table, own)
+
+
+def _base_type(catalog: Catalog, kind: str) -> str:
+    """Return a column's type, or the one that its domain is on."""
+    while (domain := catalog.objects.get(f"domain {kind}")) is not None:
+        kind = str(domain["type"])
+    return kind
+
+
+def _last(kind: str, name: str) -> str:
+    """Return an object's own name, without its table's."""
+    return split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name

@@ -1,0 +1,137 @@
+"""The forms that let others write to a big table meanwhile, each in the revision that it needs.
+
+https://www.postgresql.org/docs/current/sql-altertable.html, "Notes"
+"""
+
+import re
+from collections.abc import Iterator
+
+from leadctl.catalog.definitions import Attributes, split_name
+from leadctl.migrate.writer.order import plain
+from leadctl.migrate.writer.step import Fill, Phase, Stage, Step
+from leadctl.migrate.writer.tables import column, is_required
+from leadctl.sql.effects import VOLATILE
+
+_CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."
+_NOT_VALID = "The rows are held against it in the next revision, while others write."
+_CHECKED = "The CHECK spares NOT NULL the scan."
+
+
+def create_index(statement: str) -> Step:
+    """Return the step that builds an index while others write."""
+    gentle = re.sub(r" INDEX ", " INDEX CONCURRENTLY IF NOT EXISTS ", statement, count=1)
+    return Step(gentle, Phase.INDEX, why=_CONCURRENTLY, stage=Stage.INDEX)
+
+
+def drop_index(name: str) -> Step:
+    """Return the step that drops an index while others read and write."""
+    return Step(
+        f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
+        Phase.DROP_DEPENDENT,
+        why="Dropped while others use the table, so outside a transaction.",
+        stage=Stage.INDEX,
+    )
+
+
+def add_key(name: str, definition: str) -> Iterator[Step]:
+    """Yield a unique index that is built while others write, and the key that takes it over."""
+    table, own = split_name(name)
+    kind, columns, rest = _key(definition)
+    nulls = " NULLS NOT DISTINCT" if "NULLS NOT DISTINCT" in definition else ""
+    include = re.search(r"INCLUDE \(.*?\)", rest)
+    index = f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {own} ON {table} {columns}" + (
+        f" {include[0]}" if include else ""
+    )
+    yield Step(index + nulls, Phase.INDEX, why=_CONCURRENTLY, stage=Stage.INDEX)
+    behind = f" {rest.replace(include[0], '').strip()}" if include else f" {rest}"
+    yield Step(
+        f"ALTER TABLE {table} ADD CONSTRAINT {own} {kind} USING INDEX {own}{behind.rstrip()}",
+        Phase.KEY,
+        stage=Stage.CONSTRAINT,
+    )
+
+
+def _key(definition: str) -> tuple[str, str, str]:
+    """Return the kind of a key, its columns in parentheses, and what follows them."""
+    start = definition.index("(")
+    end = definition.index(")", start) + 1
+    kind = "PRIMARY KEY" if definition.startswith("PRIMARY") else "UNIQUE"
+    return kind, definition[start:end], definition[end:].strip()
+
+
+def add_constraint(statement: str, stage: Stage) -> Iterator[Step]:
+    """Yield a constraint that is NOT VALID at first, and its validation."""
+    if statement.endswith("NOT VALID"):
+        yield Step(statement, Phase.CONSTRAINT, stage=stage)
+        return
+    yield Step(f"{statement} NOT VALID", Phase.CONSTRAINT, why=_NOT_VALID, stage=stage)
+    head, _, rest = statement.partition(" ADD CONSTRAINT ")
+    own = rest[: rest.index('" ', 1) + 1] if rest.startswith('"') else rest.split()[0]
+    yield Step(f"{head} VALIDATE CONSTRAINT {own}", Phase.CONSTRAINT, stage=Stage.VALIDATE)
+
+
+def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[Step]:
+    """Yield NOT NULL by a CHECK that is validated while others write."""
+    check = _quoted(f"{plain(table)[:24]}_{plain(own)[:24]}_not_null")
+    yield Step(
+        f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({own} IS NOT NULL) NOT VALID",
+        Phase.CONSTRAINT,
+        why=_NOT_VALID,
+        stage=stage,
+    )
+    yield Step(
+        f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}", Phase.CONSTRAINT, stage=Stage.VALIDATE
+    )
+    yield Step(
+        f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL, DROP CONSTRAINT {check}",
+        Phase.CONSTRAINT,
+        why=_CHECKED,
+        stage=Stage.NOT_NULL,
+    )
+
+
+def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
+    """Yield a column that old writers can leave out, and that writes no table anew.
+
+    A default that is another at each row is set for new rows; the old ones are filled in batches.
+    """
+    default = str(new.get("default", ""))
+    volatile = any(f"{name}(" in default for name in VOLATILE)
+    if "generated" in new or "identity" in new or new["type"].endswith("serial"):
+        yield Step(
+            f"ALTER TABLE {table} ADD COLUMN {column(own, new)}",
+            Phase.DEFINE,
+            why=f"{table} is written anew, and locked meanwhile." if not new.get("virtual") else "",
+        )
+        return
+    if (default and not volatile) or (not is_required(new) and not default):
+        yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
+        return
+    empty = {key: value for key, value in new.items() if key != "default"} | {"nullable": True}
+    yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, empty)}", Phase.DEFINE)
+    if default:
+        yield Step(
+            f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {default}",
+            Phase.DROP,
+            why="For new rows; those that are there are filled in the next revision.",
+        )
+        yield Step(
+            "",
+            Phase.DEPENDENT,
+            stage=Stage.FILL,
+            fill=Fill(table, f"{own} = {default}", f"{own} IS NULL"),
+        )
+    if is_required(new):
+        for step in set_not_null(table, own, Stage.CONSTRAINT):
+            yield step if default else _filled_first(step, table, own)
+
+
+def _filled_first(step: Step, table: str, own: str) -> Step:
+    if step.stage is not Stage.CONSTRAINT:
+        return step
+    why = f"Every row of {table} needs a value of {own} before the next revision: see fill()."
+    return Step(step.sql, step.phase, why=why, stage=step.stage)
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'

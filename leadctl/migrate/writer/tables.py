@@ -1,0 +1,223 @@
+"""The statements that create and change tables and columns."""
+
+from collections.abc import Iterator, Sequence
+
+from leadctl.catalog.definitions import Attributes, Catalog, split_name
+from leadctl.errors import OperationFailed
+from leadctl.migrate.writer.casts import using
+from leadctl.migrate.writer.order import mentions, plain
+
+Columns = Sequence[tuple[str, Attributes]]
+
+
+def create_table(
+    name: str, attributes: Attributes, columns: Columns, constraints: Columns = ()
+) -> str:
+    """Return the statement that creates a table with its columns and some of its constraints."""
+    kind = {"unlogged": "UNLOGGED "}.get(attributes.get("persistence", ""), "")
+    kind = "FOREIGN " if "foreign" in attributes else kind
+    ordered = sorted(columns, key=lambda column: column[1].get("position", 0))
+    parts = [column(own, each) for own, each in ordered]
+    parts += [f"CONSTRAINT {own} {each['definition']}" for own, each in constraints]
+    lines = ",\n".join(f"    {part}" for part in parts)
+    parts = [f"CREATE {kind}TABLE {name}"]
+    if "partition_of" in attributes:
+        parts.append(f"PARTITION OF {attributes['partition_of']} {attributes['partition_bound']}")
+    else:
+        parts.append(f"(\n{lines}\n)" if lines else "()")
+    if "inherits" in attributes:
+        parts.append(f"INHERITS ({', '.join(attributes['inherits'])})")
+    if "partition_key" in attributes:
+        parts.append(f"PARTITION BY {attributes['partition_key']}")
+    if "options" in attributes:
+        parts.append(f"WITH ({', '.join(attributes['options'])})")
+    if "foreign" in attributes:
+        parts.append(attributes["foreign"])
+    return " ".join(parts)
+
+
+def within_tables(before: Catalog, after: Catalog) -> list[str]:
+    """Return the keys of the constraints that can be written within CREATE TABLE.
+
+    Not foreign keys, which may go in a circle, nor what calls functions, which may need the table,
+    nor a second key of the same columns, which CREATE TABLE drops without a word.
+    """
+    functions = {plain(name) for name in after.names("function")}
+    found: dict[tuple[str, str], str] = {}
+    by_kind = sorted(after.names("constraint"), key=lambda name: _place(after, name))
+    for name in by_kind:
+        text = after.objects[f"constraint {name}"]["definition"]
+        table = split_name(name)[0]
+        if (
+            f"table {table}" not in before.objects
+            and "partition_of" not in after.objects[f"table {table}"]
+            and not text.startswith("FOREIGN KEY")
+            and not text.endswith("NOT VALID")
+            and not mentions(text) & functions
+        ):
+            same = text.removeprefix("PRIMARY KEY").removeprefix("UNIQUE")
+            found.setdefault((table, same), f"constraint {name}")
+    return list(found.values())
+
+
+def _place(catalog: Catalog, constraint: str) -> int:
+    """Return where a constraint stands among those of its table."""
+    text = catalog.objects[f"constraint {constraint}"]["definition"]
+    kinds = ("PRIMARY KEY", "UNIQUE", "CHECK")
+    return next((index for index, kind in enumerate(kinds) if text.startswith(kind)), len(kinds))
+
+
+def row_security(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
+    """Yield what turns row security on or off."""
+    old, new = before.get("row_security"), after.get("row_security")
+    if old == new:
+        return
+    if bool(old) != bool(new):
+        yield f"ALTER TABLE {name} {'ENABLE' if new else 'DISABLE'} ROW LEVEL SECURITY"
+    if (old == "forced") != (new == "forced"):
+        yield f"ALTER TABLE {name} {'' if new == 'forced' else 'NO '}FORCE ROW LEVEL SECURITY"
+
+
+def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
+    """Yield what changes a table as such, its columns and row security left out.
+
+    Raises OperationFailed for what PostgreSQL cannot change in place.
+    """
+    if before.get("partition_key") != after.get("partition_key"):
+        raise OperationFailed(
+            f"The table {name} cannot become partitioned, or cease to be, in place.",
+            hint="Make a new table beside it, move the rows, and rename both.",
+        )
+    if before.get("foreign") != after.get("foreign"):
+        raise OperationFailed(
+            f"The foreign table {name} cannot be given another server or options here.",
+            hint="Write it by hand: leadctl migrate new --empty -m NAME",
+        )
+    if before.get("persistence") != after.get("persistence"):
+        yield f"ALTER TABLE {name} SET {'UNLOGGED' if after.get('persistence') else 'LOGGED'}"
+    place = ("partition_of", "partition_bound")
+    if [before.get(each) for each in place] != [after.get(each) for each in place]:
+        if "partition_of" in before:
+            yield f"ALTER TABLE {before['partition_of']} DETACH PARTITION {name}"
+        if "partition_of" in after:
+            yield (
+                f"ALTER TABLE {after['partition_of']} ATTACH PARTITION {name} "
+                f"{after['partition_bound']}"
+            )
+    old, new = before.get("inherits", []), after.get("inherits", [])
+    yield from (f"ALTER TABLE {name} NO INHERIT {parent}" for parent in old if parent not in new)
+    yield from (f"ALTER TABLE {name} INHERIT {parent}" for parent in new if parent not in old)
+    yield from _options(name, before.get("options", []), after.get("options", []))
+
+
+def _options(name: str, old: list[str], new: list[str]) -> Iterator[str]:
+    names = {option.partition("=")[0] for option in new}
+    gone = [own for option in old if (own := option.partition("=")[0]) not in names]
+    added = [option for option in new if option not in old]
+    if gone:
+        yield f"ALTER TABLE {name} RESET ({', '.join(gone)})"
+    if added:
+        yield f"ALTER TABLE {name} SET ({', '.join(added)})"
+
+
+def column(name: str, attributes: Attributes) -> str:
+    """Return a column as CREATE TABLE and ADD COLUMN have it."""
+    parts = [name, attributes["type"]]
+    if "collation" in attributes:
+        parts.append(f"COLLATE {attributes['collation']}")
+    if "generated" in attributes:
+        kind = "VIRTUAL" if attributes.get("virtual") else "STORED"
+        parts.append(f"GENERATED ALWAYS AS ({attributes['generated']}) {kind}")
+    if "identity" in attributes:
+        parts.append(_identity(attributes))
+    if "default" in attributes:
+        parts.append(f"DEFAULT {attributes['default']}")
+    if is_required(attributes) and "identity" not in attributes:
+        parts.append("NOT NULL")
+    return " ".join(parts)
+
+
+def is_required(attributes: Attributes) -> bool:
+    """Whether no row has a NULL: what is not validated (PostgreSQL 18) speaks of new ones only."""
+    return not attributes["nullable"] and "unvalidated" not in attributes
+
+
+def require_of_new_rows(table: str, name: str, attributes: Attributes) -> str:
+    """Return what keeps NULL out of new rows, and says nothing of those that are there."""
+    constraint = attributes["unvalidated"]
+    return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} NOT NULL {name} NOT VALID"
+
+
+def _identity(attributes: Attributes) -> str:
+    options = attributes.get("identity_options")
+    return f"GENERATED {attributes['identity'].upper()} AS IDENTITY" + (
+        f" ({options})" if options else ""
+    )
+
+
+def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
+    """Whether a column can only be dropped and added: it becomes generated, or by other rules."""
+    if "generated" not in after:
+        return bool(before.get("virtual"))
+    keys = ("generated", "virtual", "type", "collation")
+    return any(before.get(key) != after.get(key) for key in keys)
+
+
+def alter_column(
+    before: Attributes, after: Attributes, name: str, on: tuple[str, str]
+) -> list[str]:
+    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out.
+
+    `on` are its types, or those that its domains are on.
+    """
+    head = f"ALTER COLUMN {name}"
+    actions: list[str] = []
+    typed = [before.get(key) != after.get(key) for key in ("type", "collation")]
+    old_default, new_default = before.get("default"), after.get("default")
+    if "generated" in before and "generated" not in after:
+        actions.append(f"{head} DROP EXPRESSION")
+    if "identity" in before and "identity" not in after:
+        actions.append(f"{head} DROP IDENTITY")
+    if old_default is not None and (any(typed) or new_default is None):
+        actions.append(f"{head} DROP DEFAULT")
+        old_default = None
+    if any(typed):
+        collation = f" COLLATE {after['collation']}" if "collation" in after else ""
+        cast = using(name, *on, into=after["type"]) if typed[0] else ""
+        actions.append(f"{head} TYPE {after['type']}{collation}{cast}")
+    if new_default != old_default and new_default is not None:
+        actions.append(f"{head} SET DEFAULT {new_default}")
+    if "identity" in after:
+        actions += _alter_identity(head, before, after)
+    return actions
+
+
+def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[str]:
+    if "identity" not in before:
+        return [f"{head} ADD {_identity(after)}"]
+    actions = []
+    if before["identity"] != after["identity"]:
+        actions.append(f"{head} SET GENERATED {after['identity'].upper()}")
+    if before.get("identity_options") != after.get("identity_options"):
+        options = {
+            "START": "START WITH 1",
+            "INCREMENT": "INCREMENT BY 1",
+            "MINVALUE": "NO MINVALUE",
+            "MAXVALUE": "NO MAXVALUE",
+            "CACHE": "CACHE 1",
+        }
+        given = after.get("identity_options") or ""
+        wanted = [text for key, text in options.items() if key not in given]
+        wanted += [f"{key} {value}" for key, value in _pairs(given)]
+        wanted.append("CYCLE" if given.endswith("CYCLE") else "NO CYCLE")
+        actions.append(f"{head} {' '.join(f'SET {each}' for each in wanted)}")
+    return actions
+
+
+def _pairs(options: str) -> Iterator[tuple[str, str]]:
+    words = options.replace("CYCLE", "").split()
+    for index, word in enumerate(words):
+        if word in {"WITH", "BY"}:
+            yield f"{words[index - 1]} {word}", words[index + 1]
+        elif word in {"CACHE", "MINVALUE", "MAXVALUE"}:
+            yield word, words[index + 1]

@@ -1,0 +1,209 @@
+"""Writing the revision that partitions a table by time.
+
+The table that is there becomes the first partition, so no row is copied.  Where that one ends is
+decided when the revision is applied: after every row that is there, and after now.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, LiteralString
+
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.cleanup.rules import RunRule
+from leadctl.migrate.new import new_empty
+from leadctl.partition.periods import Period
+from leadctl.partition.source import Constraint, Source, read_source
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import Target
+
+_BODY = "    pass"
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """The revision that was written."""
+
+    app: str
+    table: str
+    column: str
+    by: str
+    revision: str
+    path: Path
+    primary_key: tuple[str, ...]
+    """The columns of the new primary key, which the model must have, too."""
+
+
+def partition(
+    target: Target,
+    app: App,
+    table: str,
+    period: Period,
+    column: str | None,
+    rules: tuple[RunRule, ...],
+) -> PartitionResult:
+    """Write the revision that partitions a table by a period of `column`.
+
+    Without a column it is the one that the table's retention rule goes by.  Raises CannotPartition
+    with the reason, and what writing a revision raises.
+    """
+    with connect(target, "partition", read_only=True) as connection:
+        found = column or _column_of_rule(table, rules)
+        source = read_source(connection, target.schema, table, found)
+    (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
+    text = written.path.read_text(encoding="utf-8")
+    text = text.replace(_BODY, _calls(_upgrade(source, period)), 1)
+    text = text.replace(_BODY, _calls(_downgrade(source)), 1)
+    written.path.write_text(text, encoding="utf-8")
+    key = _key(source)
+    return PartitionResult(
+        app.name, table, source.column, period.unit, written.revision, written.path, tuple(key)
+    )
+
+
+def _column_of_rule(table: str, rules: tuple[RunRule, ...]) -> str | None:
+    columns = {rule.rule.age_column for rule in rules if rule.rule.table == table}
+    return columns.pop() if len(columns) == 1 else None
+
+
+def _key(source: Source) -> list[str]:
+    if source.key is None:
+        return []
+    has_it = source.column in source.key.columns
+    return source.key.columns if has_it else [*source.key.columns, source.column]
+
+
+def _upgrade(source: Source, period: Period) -> list[str]:
+    names = _names(source)
+    statements = [_sql("ALTER TABLE {table} RENAME TO {first}", **names)]
+    statements += [
+        _sql("ALTER INDEX {} RENAME TO {}", sql.Identifier(name), sql.Identifier(f"{name}_first"))
+        for name in source.indexes
+    ]
+    if source.key is not None:
+        statements += [
+            _sql("ALTER TABLE {first} DROP CONSTRAINT {key}", **names),
+            _sql("ALTER TABLE {first} ADD CONSTRAINT {key_first} PRIMARY KEY ({columns})", **names),
+        ]
+    statements.append(
+        _sql(
+            "CREATE TABLE {table} (LIKE {first} INCLUDING ALL EXCLUDING INDEXES)"
+            " PARTITION BY RANGE ({column})",
+            **names,
+        )
+    )
+    if source.key is not None:
+        statements.append(
+            _sql("ALTER TABLE {table} ADD CONSTRAINT {key} PRIMARY KEY ({columns})", **names)
+        )
+    statements += [*source.indexes.values(), *_foreign_keys(source)]
+    statements.append(_sql(_GRANTS, old=f"{source.name}_first", new=source.name))
+    statements.append(_sql(_PARTITIONS, **names, **_period(source, period)))
+    return statements
+
+
+def _downgrade(source: Source) -> list[str]:
+    names = {**_names(source), "parts": sql.Identifier(f"{source.name}_partitioned")}
+    names["all"] = _list(source.columns)
+    statements = [
+        _sql("ALTER TABLE {table} RENAME TO {parts}", **names),
+        _sql("CREATE TABLE {table} (LIKE {parts} INCLUDING ALL EXCLUDING INDEXES)", **names),
+        _sql("INSERT INTO {table} ({all}) SELECT {all} FROM {parts}", **names),
+        _sql(_GRANTS, old=f"{source.name}_partitioned", new=source.name),
+        _sql("DROP TABLE {parts}", **names),
+    ]
+    if source.key is not None:
+        statements.append(_constraint(source, source.key))
+    return [*statements, *source.indexes.values(), *_foreign_keys(source)]
+
+
+def _names(source: Source) -> dict[str, sql.Composable]:
+    key = source.key.name if source.key else ""
+    return {
+        "table": sql.Identifier(source.name),
+        "first": sql.Identifier(f"{source.name}_first"),
+        "column": sql.Identifier(source.column),
+        "key": sql.Identifier(key),
+        "key_first": sql.Identifier(f"{key}_first"),
+        "columns": _list(_key(source)),
+    }
+
+
+def _period(source: Source, period: Period) -> dict[str, str]:
+    return {
+        "table_name": source.name,
+        "first_name": f"{source.name}_first",
+        "unit": period.unit,
+        "step": f"1 {period.unit}",
+        "pattern": f"_{period.pattern}",
+        "ahead": str(period.ahead),
+    }
+
+
+def _foreign_keys(source: Source) -> list[str]:
+    return [_constraint(source, found) for found in source.foreign_keys]
+
+
+def _constraint(source: Source, found: Constraint) -> str:
+    return _sql(
+        "ALTER TABLE {} ADD CONSTRAINT {} {}",
+        sql.Identifier(source.name),
+        sql.Identifier(found.name),
+        sql.SQL(found.definition),
+    )
+
+
+_GRANTS = """DO $$
+DECLARE
+    held record;
+BEGIN
+    FOR held IN
+        SELECT acl.privilege_type AS privilege, acl.is_grantable AS grantable,
+               CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END AS role
+        FROM pg_class, aclexplode(relacl) AS acl
+        WHERE pg_class.oid = quote_ident({old})::regclass AND acl.grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT %s ON %I TO %s', held.privilege, {new}, held.role)
+            || CASE WHEN held.grantable THEN ' WITH GRANT OPTION' ELSE '' END;
+    END LOOP;
+END $$"""
+"""Gives the new table the privileges that the old one has."""
+
+_PARTITIONS = """DO $$
+DECLARE
+    begins timestamptz := date_trunc({unit}, greatest(now(), (
+        SELECT max({column}) FROM {first})), 'UTC') + interval {step};
+    ends timestamptz;
+BEGIN
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (MINVALUE) TO (%L)',
+        {table_name}, {first_name}, begins);
+    FOR n IN 1..{ahead}::int LOOP
+        ends := begins + interval {step};
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+            {table_name} || to_char(begins AT TIME ZONE 'UTC', {pattern}),
+            {table_name}, begins, ends);
+        begins := ends;
+    END LOOP;
+END $$"""
+"""Makes the old table the first partition, and the next ones behind it."""
+
+
+def _sql(template: LiteralString, *parts: Any, **named: Any) -> str:
+    return sql.SQL(template).format(*parts, **named).as_string()
+
+
+def _list(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
+
+
+def _calls(statements: Sequence[str]) -> str:
+    return "\n".join(f"    op.execute({_python(statement)})" for statement in statements)
+
+
+def _python(statement: str) -> str:
+    """Return a statement as Python writes it."""
+    if "\n" in statement and '"""' not in statement:
+        return f'"""\n{statement}\n"""'
+    return repr(statement)

@@ -1,0 +1,149 @@
+"""Running PostgreSQL's own client programs on a target: no secret in their arguments."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from psycopg.conninfo import make_conninfo
+
+from leadctl.errors import LeadctlError
+from leadctl.postgres.target import Target
+from leadctl.postgres.translate import client_error
+from leadctl.redact import scrub
+
+_NOT_FOR_CLIENTS = ("ENCRYPTION_", "DATABASE_URL", "DIRECT_URL", "BACKUP_", "LEADCTL_")
+_PIPE_BYTES = 1024 * 1024
+_ERRORS_SHOWN = 3
+_STOP_SECONDS = 5.0
+
+
+class ClientProgram:
+    """A client program that runs, with what it writes to standard error."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", messages: IO[bytes]) -> None:
+        self._process = process
+        self._messages = messages
+        self._seen = 0
+        self.name = Path(str(process.args[0])).name  # type: ignore[index]
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """The program's standard input, where one was asked for."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The program's standard output, where one was asked for."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def wait(self) -> int:
+        """Wait for the program's end and return its exit code."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End the program, whatever it does; nothing where it has ended."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def errors(self) -> list[str]:
+        """Return the errors that the program reported, without the rows that they may quote."""
+        self._messages.seek(0)
+        # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows.
+        name = re.escape(self.name)
+        # Workers of one program that fail at once mix the beginnings of their lines.
+        error = re.compile(
+            rf"(?:{name}:(?:<stdin>:\d+:)?\s*)+(?:error|fatal):\s+(?:{name}:\s*|error:\s+)*(.*)",
+            re.IGNORECASE,
+        )
+        lines = (line.decode(errors="replace") for line in self._messages)
+        return [scrub(found[1].strip()) for line in lines if (found := error.match(line))]
+
+    def new_messages(self) -> list[str]:
+        """Return the whole lines that the program wrote to standard error since the last call."""
+        size = os.fstat(self._messages.fileno()).st_size
+        found = os.pread(self._messages.fileno(), size - self._seen, self._seen)
+        whole = found[: found.rfind(b"\n") + 1]
+        self._seen += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def failure(
+        self, target: Target, otherwise: type[LeadctlError], errors: Sequence[str] | None = None
+    ) -> LeadctlError:
+        """Return the error that says why the program failed: the connection's, or `otherwise`.
+
+        `errors` are those that matter, where not all do.
+        """
+        text = "; ".join((self.errors() if errors is None else errors)[:_ERRORS_SHOWN])
+        return client_error(text, target) or otherwise(
+            f"{self.name} on {target.describe()} failed: "
+            f"{text or f'it ended with exit code {self._process.returncode}'}"
+        )
+
+
+@contextmanager
+def running(
+    target: Target,
+    program: Path,
+    arguments: Sequence[str],
+    *,
+    stdin: bool = False,
+    stdout: bool = False,
+    keep: Sequence[int] = (),
+) -> Iterator[ClientProgram]:
+    """Run a client program on the target, and end it with the block.
+
+    `stdin` and `stdout` ask for pipes; `keep` are open files that the program reads, too.
+    """
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(
+            [program, f"--dbname={_conninfo(target)}", "--no-password", *arguments],
+            env=_environment(target),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=messages,
+            pass_fds=keep,
+            pipesize=_PIPE_BYTES if stdin or stdout else -1,
+        )
+        client = ClientProgram(process, messages)
+        try:
+            yield client
+        finally:
+            client.stop()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    _close(pipe)
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with suppress(BrokenPipeError):  # what was still buffered for a program that has ended
+        pipe.close()
+
+
+def _conninfo(target: Target) -> str:
+    hidden = {"sslpassword", "password"}
+    params = {name: value for name, value in target.url.params.items() if name not in hidden}
+    return make_conninfo(**{**params, "dbname": target.database})
+
+
+def _environment(target: Target) -> dict[str, str]:
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(_NOT_FOR_CLIENTS)}
+    kept |= {
+        "LC_ALL": "C",  # messages are read
+        "PGAPPNAME": "leadctl",
+        "PGCONNECT_TIMEOUT": str(max(2, round(target.connect_timeout))),
+    }
+    if target.url.password:
+        kept["PGPASSWORD"] = target.url.password.reveal()
+    return kept

@@ -1,0 +1,120 @@
+"""The only place that opens connections."""
+
+import getpass
+import os
+import socket
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from leadctl.errors import UnsupportedServer
+from leadctl.postgres.log import LoggingCursor
+from leadctl.postgres.pooler import refuse_transaction_mode
+from leadctl.postgres.target import Target
+from leadctl.postgres.translate import connecting
+
+Connection = psycopg.Connection[Any]
+
+OLDEST_MAJOR = 15
+_PREPARE_AFTER = 5
+"""Executions after which psycopg prepares a statement; its own default."""
+_NAME_MAX = 63
+"""Bytes of an application_name; PostgreSQL cuts the rest."""
+
+
+def connect(
+    target: Target,
+    purpose: str = "",
+    *,
+    autocommit: bool = True,
+    read_only: bool = False,
+    statement_timeout: float | None = None,
+    prepare: bool = False,
+    through_pooler: bool = False,
+) -> Connection:
+    """Open a connection to the target, with exactly its schema as search path.
+
+    `purpose` is shown in pg_stat_activity, so that others see who holds what.
+    `statement_timeout` is in seconds.  `prepare` lets statements that come again be prepared,
+    which a pooler in transaction mode does not bear; `through_pooler` lets there be one.  Raises
+    ConnectionFailed and PoolerInTransactionMode.
+    """
+    with connecting(target):
+        parameters = _parameters(target, purpose)
+        connection = psycopg.connect(
+            **parameters,
+            autocommit=True,
+            prepare_threshold=_PREPARE_AFTER if prepare else None,
+            cursor_factory=LoggingCursor if target.log_sql else psycopg.Cursor,
+        )
+        try:
+            _check_server(connection, target)
+            if not through_pooler:
+                refuse_transaction_mode(connection, target, parameters)
+            _configure(connection, target, statement_timeout, read_only=read_only)
+            connection.autocommit = autocommit
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def whoami() -> str:
+    """Return who runs this process: user, host and process id, as the journal records it."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's numeric user without an entry in passwd
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}"
+
+
+def _parameters(target: Target, purpose: str) -> dict[str, Any]:
+    name = f"leadctl {purpose} {whoami()}".replace("  ", " ")
+    defaults = {
+        "connect_timeout": str(max(2, round(target.connect_timeout))),
+        "client_encoding": "UTF8",
+        # A server that vanished without a word is noticed within about a minute.
+        "keepalives_idle": "30",
+        "keepalives_interval": "10",
+        "keepalives_count": "3",
+    }
+    parameters = {**defaults, **target.url.params}
+    parameters["application_name"] = name.encode()[:_NAME_MAX].decode(errors="ignore")
+    if target.url.password:
+        parameters["password"] = target.url.password.reveal()
+    return parameters
+
+
+def _check_server(connection: Connection, target: Target) -> None:
+    major = connection.info.server_version // 10000
+    cockroach = connection.info.parameter_status("crdb_version")
+    if cockroach or major < OLDEST_MAJOR:
+        what = cockroach or f"PostgreSQL {major}"
+        raise UnsupportedServer(
+            f"The server of {target.describe()} is {what}.",
+            hint=f"leadctl supports PostgreSQL {OLDEST_MAJOR} and newer.",
+        )
+
+
+def _configure(
+    connection: Connection, target: Target, statement_timeout: float | None, *, read_only: bool
+) -> None:
+    if target.role:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
+    settings = {
+        "search_path": sql.Identifier(target.schema).as_string(connection),
+        "TimeZone": "UTC",
+        "client_min_messages": "warning",
+        # A statement of a killed run ends soon, instead of going on for nobody.
+        "client_connection_check_interval": "1s",
+    }
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
+    if statement_timeout is not None:
+        settings["statement_timeout"] = f"{round(statement_timeout * 1000)}ms"
+    calls = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.set_config({}, {}, false)").format(name, value)
+        for name, value in settings.items()
+    )
+    connection.execute(sql.SQL("SELECT {}").format(calls))

@@ -1,0 +1,69 @@
+"""Making the database and the schema of a target where they are missing."""
+
+import psycopg
+from psycopg import sql
+
+from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+
+_MAINTENANCE = ("postgres", "template1")
+"""Databases that a server has from the start; CREATE DATABASE is issued in one of them."""
+
+
+def ensure_database(target: Target, narrate: Narrate) -> None:
+    """Create the target's database.  Safe where another run creates it at the same time.
+
+    Raises UnknownDatabase where this role may not create it.
+    """
+    name = target.database
+    with _maintenance(target) as connection:
+        try:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            return  # another run was faster
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise UnknownDatabase(
+                f"The database {name} does not exist, and the role {connection.info.user} "
+                f"may not create it: {error.diag.message_primary}.",
+                hint=f'Let an owner run: CREATE DATABASE "{name}" OWNER "{connection.info.user}"',
+            ) from None
+    narrate(f"Created the database {name}.")
+
+
+def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> None:
+    """Create the target's schema where it is missing; the caller holds the target's lock.
+
+    Raises InsufficientPrivilege.
+    """
+    schema = sql.Identifier(target.schema)
+    if connection.execute(
+        "SELECT to_regnamespace(%s) IS NOT NULL", (schema.as_string(connection),)
+    ).fetchone() == (True,):
+        return
+    try:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+    except psycopg.errors.InsufficientPrivilege:
+        raise InsufficientPrivilege(
+            f"The schema {target.schema} does not exist, and the role {connection.info.user} "
+            "may not create it.",
+            hint=f'Let an owner run: CREATE SCHEMA "{target.schema}" '
+            f'AUTHORIZATION "{connection.info.user}"',
+        ) from None
+    narrate(f"Created the schema {target.schema}.")
+
+
+def _maintenance(target: Target) -> Connection:
+    failure: ConnectionFailed | None = None
+    for name in _MAINTENANCE:
+        try:
+            return connect(target.on(name), "create database")
+        except ConnectionFailed as error:
+            failure = failure or error
+    assert failure is not None
+    raise UnknownDatabase(
+        f"The database {target.database} does not exist, and it cannot be created: "
+        f"{failure.message}",
+        hint=f"Create the database {target.database} by hand.",
+    )

@@ -1,0 +1,273 @@
+"""The target: the database that a command acts on."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
+from leadctl.postgres.embedded import SUPERUSER, Home, start
+from leadctl.progress import Narrate
+from leadctl.redact import Secret
+from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
+from leadctl.settings.sources import DEFAULT, ENVIRONMENT
+from leadctl.settings.url import DatabaseUrl, parse_url
+
+DEFAULT_SCHEMA = "public"
+_URL_COMMAND_SECONDS = 60
+_ORDER = ("flag", ENVIRONMENT, ".env.local", ".env")
+"""The sources of variables, the strongest first."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database, the schema in it, and how leadctl behaves there."""
+
+    url: DatabaseUrl
+    """Where leadctl connects: the direct URL where there is one."""
+    schema: str
+    source: str
+    """Where the URL came from, in the user's words."""
+    connect_timeout: float
+    """Seconds."""
+    environment: str | None = None
+    protected: bool = False
+    """Whether leadctl.toml protects it; the database's own identity may do so, too."""
+    role: str | None = None
+    embedded: bool = False
+    log_sql: bool = False
+    replica: DatabaseUrl | None = None
+    """A standby of the database, for commands that only read."""
+
+    @property
+    def database(self) -> str:
+        """The database's name: of the URL, else what libpq takes for one."""
+        named = self.url.params.get("dbname")
+        return named or _libpq_database(self.url.params)
+
+    def on(self, database: str) -> "Target":
+        """Return the same target, on another database of the server."""
+        return replace(self, url=replace(self.url, params={**self.url.params, "dbname": database}))
+
+    def describe(self) -> str:
+        """Return a name for people, without a password."""
+        if self.embedded:
+            return f"{self.database} on the embedded server"
+        return self.url.redacted()
+
+
+def resolve(
+    settings: Settings, *, app: str, may_create: bool = False, narrate: Narrate = lambda _: None
+) -> Target:
+    """Find the target that the settings name, and start the embedded server where it is the one.
+
+    `may_create` allows an embedded server that does not exist yet to be made.  Raises
+    ConfigurationError for what cannot be resolved, and what `embedded.start` raises.
+    """
+    environment = settings.environment
+    url, source = _url(settings, environment)
+    if url is None:
+        return _embedded(settings, app, may_create, narrate)
+    direct = _direct_url(settings, environment, narrate)
+    for note in url.notes:
+        narrate(note)
+    return Target(
+        url=direct or url,
+        schema=schema_of(settings, app, url),
+        source=settings.source("direct_url") if direct else source,
+        connect_timeout=settings.connect_timeout,
+        environment=environment.name if environment else None,
+        protected=environment.protected if environment else False,
+        role=environment.role if environment else None,
+        log_sql=settings.log_sql,
+        replica=_replica(settings, environment),
+    )
+
+
+def pooled(settings: Settings, *, app: str) -> Target:
+    """Return the target as a host application connects to it: DATABASE_URL, pooler and all."""
+    target = resolve(settings, app=app)
+    url, _ = _url(settings, settings.environment)
+    return replace(target, url=url) if url is not None else target
+
+
+def schema_of(settings: Settings, app: str, url: DatabaseUrl | None) -> str:
+    """Return the schema: the strongest source that names one wins, then the URL's own.
+
+    At equal strength LEADCTL_SCHEMA wins over the URL, since it says nothing else.
+    """
+    if settings.schema and not (
+        url and url.schema and _strength(settings, "url") < _strength(settings, "schema")
+    ):
+        return settings.schema
+    environment = settings.environment
+    declared = settings.apps.get(app)
+    return (
+        (url.schema if url else None)
+        or (environment.schema if environment else None)
+        or (declared.schema if declared else None)
+        or DEFAULT_SCHEMA
+    )
+
+
+def _strength(settings: Settings, name: str) -> int:
+    source = settings.source(name)
+    return next((i for i, prefix in enumerate(_ORDER) if source.startswith(prefix)), len(_ORDER))
+
+
+def _url(
+    settings: Settings, environment: EnvironmentConfig | None
+) -> tuple[DatabaseUrl | None, str]:
+    given_by_flag = settings.source("url").startswith("flag")
+    if environment and not given_by_flag and (environment.url or environment.url_command):
+        return _environment_url(settings, environment), f"[env.{environment.name}]"
+    if settings.url:
+        return _parse(settings.url, settings.source("url")), settings.source("url")
+    if settings.embedded:
+        return None, DEFAULT
+    if LIBPQ_TARGET & settings.libpq.keys():
+        return _with_libpq(DatabaseUrl(), settings), ", ".join(LIBPQ_TARGET & settings.libpq.keys())
+    raise NoTarget(
+        f"The environment {settings.env} has no url, and DATABASE_URL is not set.",
+        hint=f'Add url = "postgresql://…" or url_command = "…" to [env.{settings.env}].',
+    )
+
+
+def _environment_url(settings: Settings, environment: EnvironmentConfig) -> DatabaseUrl:
+    place = f"[env.{environment.name}]"
+    if environment.url_command is None:
+        assert environment.url is not None
+        return _parse(environment.url, place)
+    printed = _run_url_command(environment.url_command, place, settings)
+    if "://" in printed.reveal():
+        return _parse(printed, f"url_command of {place}")
+    if environment.url is None:
+        raise CommandOfUrlFailed(
+            f"The url_command of {place} printed no URL.",
+            hint="Where it prints a password or token, give the rest of the URL as url.",
+        )
+    return replace(_parse(environment.url, place), password=printed)
+
+
+def _replica(settings: Settings, environment: EnvironmentConfig | None) -> DatabaseUrl | None:
+    if (
+        environment is None
+        or environment.replica is None
+        or settings.source("url").startswith("flag")
+    ):
+        return None
+    return _parse(environment.replica, f"replica of [env.{environment.name}]")
+
+
+def _run_url_command(command: str, place: str, settings: Settings) -> Secret:
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            capture_output=True,
+            text=True,
+            timeout=_URL_COMMAND_SECONDS,
+            cwd=settings.project,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandOfUrlFailed(
+            f"The url_command of {place} did not end within {_URL_COMMAND_SECONDS} s.",
+            hint="Run it by hand to see what it waits for.",
+        ) from None
+    printed = done.stdout.strip()
+    if done.returncode or not printed:
+        raise CommandOfUrlFailed(
+            f"The url_command of {place} "
+            + (
+                f"failed with exit code {done.returncode}."
+                if done.returncode
+                else "printed nothing."
+            ),
+            hint="Run it by hand; it must print the URL, or the password, and nothing else.",
+        )
+    return Secret(printed)
+
+
+def _direct_url(
+    settings: Settings, environment: EnvironmentConfig | None, narrate: Narrate
+) -> DatabaseUrl | None:
+    """Return DIRECT_URL, unless the URL itself came from a stronger place.
+
+    A `DATABASE_URL=… leadctl migrate` with a DIRECT_URL in `.env` must not reach the database
+    that the file names.
+    """
+    if settings.direct_url is None or environment is not None:
+        return None
+    if _strength(settings, "direct_url") > _strength(settings, "url"):
+        narrate(
+            f"DIRECT_URL (from {settings.source('direct_url')}) is not used: the URL comes from "
+            f"{settings.source('url')}."
+        )
+        return None
+    return _parse(settings.direct_url, settings.source("direct_url"), "DIRECT_URL")
+
+
+def _parse(text: Secret, source: str, name: str = "DATABASE_URL") -> DatabaseUrl:
+    try:
+        return parse_url(text.reveal())
+    except InvalidUrl as error:
+        where = source if source.startswith(("flag", "[", "url_command")) else f"{name} in {source}"
+        raise InvalidUrl(f"{where}: {error.message}", hint=error.hint) from None
+
+
+def _with_libpq(url: DatabaseUrl, settings: Settings) -> DatabaseUrl:
+    """Add libpq's own variables that only a `.env` file has: libpq does not read it."""
+    from psycopg import pq
+
+    params, password = dict(url.params), url.password
+    for option in pq.Conninfo.get_defaults():
+        variable = option.envvar.decode() if option.envvar else ""
+        if variable not in settings.libpq:
+            continue
+        if option.keyword == b"password":
+            password = password or Secret(settings.libpq[variable])
+        else:
+            params.setdefault(option.keyword.decode(), settings.libpq[variable])
+    return replace(url, params=params, password=password)
+
+
+def _libpq_database(params: Mapping[str, str]) -> str:
+    """Return the database that libpq takes where the URL names none.
+
+    It is PGDATABASE, that of the service in pg_service.conf, or the user's name.
+    https://www.postgresql.org/docs/current/libpq-connect.html
+    """
+    from psycopg import pq
+
+    before = os.environ.get("PGSERVICE")
+    if "service" in params:
+        os.environ["PGSERVICE"] = params["service"]
+    try:
+        defaults = {option.keyword: option.val for option in pq.Conninfo.get_defaults()}
+    finally:
+        if before is not None:
+            os.environ["PGSERVICE"] = before
+        elif "service" in params:
+            del os.environ["PGSERVICE"]
+    user = params.get("user") or (defaults.get(b"user") or b"").decode()
+    return (defaults.get(b"dbname") or b"").decode() or user
+
+
+def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) -> Target:
+    home = Home.of(settings.project)
+    if not may_create and not home.exists:
+        raise NoTarget(
+            f"There is no database here: DATABASE_URL is not set and {home.folder} does not exist.",
+            hint="Set DATABASE_URL, or make the embedded database with: leadctl migrate",
+        )
+    server = start(home, narrate)
+    params = {"host": str(server.socket), "user": SUPERUSER, "dbname": app}
+    return Target(
+        url=DatabaseUrl(params=params),
+        schema=schema_of(settings, app, None),
+        source="embedded server",
+        connect_timeout=settings.connect_timeout,
+        environment="development",
+        embedded=True,
+        log_sql=settings.log_sql,
+    )

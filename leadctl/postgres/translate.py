@@ -1,0 +1,165 @@
+"""The one translator of driver errors into leadctl's own."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from leadctl import errors
+from leadctl.redact import scrub
+
+if TYPE_CHECKING:
+    from leadctl.postgres.target import Target
+
+_BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
+    (
+        r"failed to resolve host|could not translate host name",
+        errors.UnknownHost,
+        "Check the spelling of the host, and whether this machine can resolve it.",
+    ),
+    (
+        r"timeout expired|[Cc]onnection timed out",
+        errors.ConnectionTimeout,
+        "Check host, port and firewall; LEADCTL_CONNECT_TIMEOUT is how long leadctl waits.",
+    ),
+    (
+        r"Connection refused|No such file or directory|Network is unreachable|No route to host",
+        errors.ConnectionRefused,
+        "Check that the server runs and listens there: host and port of the URL.",
+    ),
+    (
+        r"password authentication failed|no password supplied|authentication failed|pg_hba\.conf",
+        errors.AuthenticationFailed,
+        "Check user and password of the URL, PGPASSWORD or ~/.pgpass.",
+    ),
+    (
+        r'database "[^"]*" does not exist',
+        errors.UnknownDatabase,
+        "Make it with leadctl migrate, or check the database's name in the URL.",
+    ),
+    (r'role "[^"]*" does not exist', errors.AuthenticationFailed, "Check the user of the URL."),
+    (
+        r"starting up|shutting down|in recovery mode|not yet accepting",
+        errors.ServerNotReady,
+        "Try again in a moment.",
+    ),
+    (
+        r"too many (clients|connections)|remaining connection slots",
+        errors.TooManyConnections,
+        "End idle sessions, use a pooler, or raise max_connections.",
+    ),
+    (
+        r"SSL|TLS|certificate",
+        errors.TlsFailed,
+        "Check sslmode and sslrootcert of the URL, and whether the server speaks TLS.",
+    ),
+    (
+        r"permission denied",
+        errors.InsufficientPrivilege,
+        "Ask the database's owner for the privilege, or connect as another role.",
+    ),
+)
+"""libpq reports a failed connection as text only, so the text must be read."""
+
+_LOST = (
+    r"server closed the connection|terminating connection|connection (?:was )?lost"
+    r"|connection is closed|SSL SYSCALL|Broken pipe|Connection reset|consuming input failed"
+)
+
+_FULL = r"No space left on device|could not extend file .*: wrote only"
+"""The server says the second where half a page went in."""
+
+
+@contextmanager
+def connecting(target: "Target") -> Iterator[None]:
+    """Turn psycopg's errors of a connection attempt into a ConnectionFailed with a hint."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise connection_error(error, target) from None
+
+
+def connection_error(error: Exception, target: "Target") -> errors.ConnectionFailed:
+    """Return the ConnectionFailed that says why the target cannot be reached."""
+    text = _one_line(str(error))
+    return _by_message(text, target) or errors.ConnectionFailed(
+        f"Cannot connect to {target.describe()}: {text}",
+        hint="Check the URL with: leadctl config",
+    )
+
+
+def client_error(text: str, target: "Target") -> errors.LeadctlError | None:
+    """Return what a client program says of the connection or a full disk; None for others."""
+    text = _one_line(text)
+    if re.search(_FULL, text):
+        return _no_space(text)
+    # A snapshot is gone when the session that exported it is.
+    if re.search(rf'{_LOST}|snapshot "[^"]*" does not exist', text):
+        return _lost(text)
+    denied = "permission denied" in text or "row-level security" in text
+    return _by_message(text, target) if denied or "connection to server" in text else None
+
+
+def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:
+    for pattern, kind, hint in _BY_MESSAGE:
+        if re.search(pattern, text):
+            return kind(f"Cannot connect to {target.describe()}: {text}", hint=hint)
+    return None
+
+
+def _lost(text: str) -> errors.ConnectionLost:
+    return errors.ConnectionLost(
+        f"The connection to the server was lost: {text}",
+        hint="Nothing half done was committed. Look at the server's log, then run it again.",
+    )
+
+
+def _no_space(text: str) -> errors.NoSpace:
+    return errors.NoSpace(f"A disk is full: {text}", hint="Free space there, then run it again.")
+
+
+def translate(error: BaseException) -> errors.LeadctlError | None:
+    """Return leadctl's error for a driver's, a SQLAlchemy or an Alembic error; None for others."""
+    original = getattr(error, "orig", None) or error
+    module = type(original).__module__.partition(".")[0]
+    if module in {"psycopg", "psycopg_binary"}:
+        return _from_psycopg(original)
+    if module in {"sqlalchemy", "alembic"}:
+        return errors.OperationFailed(scrub(_one_line(str(original))))
+    return None
+
+
+def _from_psycopg(error: BaseException) -> errors.LeadctlError:
+    import psycopg
+
+    state = getattr(error, "sqlstate", None) or ""
+    text = _one_line(str(error))
+    if state == "42501":
+        return errors.InsufficientPrivilege(
+            f"The server does not allow it: {text}",
+            hint="Ask the database's owner for the privilege, or connect as another role.",
+        )
+    if state.startswith(("08", "57P")) or re.search(_LOST, text):
+        return _lost(text)
+    if state == "53300":
+        return errors.TooManyConnections(
+            f"The server has no connection left: {text}", hint="End idle sessions, or use a pooler."
+        )
+    if state == "53100":
+        return _no_space(text)
+    if state == "57014":
+        return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")
+    if isinstance(error, psycopg.OperationalError) and not state:
+        return errors.ConnectionFailed(text, hint="Check the server and the network between.")
+    return errors.StatementFailed(
+        f"The server rejected a statement: {text}" + (f" (SQLSTATE {state})" if state else "")
+    )
+
+
+def _one_line(text: str) -> str:
+    """Return a driver's message without its prefixes, line breaks and secrets."""
+    text = re.sub(r"^(?:connection (?:failed|is bad): )+", "", text.strip())
+    text = re.sub(r"\s*\n\s*", " ", text)
+    return scrub(text)

@@ -1,0 +1,208 @@
+"""Reset: drop what an app has in its schema, migrate, seed.  Others in the schema stay."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.crypto import Keyring
+from leadctl.errors import DependentObjects, UnknownDatabase
+from leadctl.journal import state
+from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.migrate.execution import own_objects
+from leadctl.migrate.limits import Limits, limit_statements
+from leadctl.migrate.revisions import read_history
+from leadctl.migrate.up import AppliedNow, apply_locked, refuse_other_apps
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.provision import ensure_database, ensure_schema
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate, Progress
+from leadctl.seed.files.load import forget_files
+from leadctl.seed.seed import SeededTable, check_key, seed
+
+_COUNT_SECONDS = 10.0
+_DROPS = {
+    "schema": "SCHEMA",
+    "view": "VIEW",
+    "materialized": "MATERIALIZED VIEW",
+    "enum": "TYPE",
+    "domain": "DOMAIN",
+    "type": "TYPE",
+    "collation": "COLLATION",
+    "sequence": "SEQUENCE",
+    "function": "ROUTINE",
+}
+
+
+@dataclass(frozen=True)
+class TableLoss:
+    """A table that goes, with its rows; None where counting took too long."""
+
+    table: str
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class ResetPlan:
+    """What a reset would drop."""
+
+    app: str
+    database: str
+    schema: str
+    protected: str | None
+    """Why the database is protected, where it is."""
+    tables: tuple[TableLoss, ...]
+    others: tuple[str, ...]
+    """Views, enums, functions and the like, as `kind name`."""
+
+
+@dataclass(frozen=True)
+class ResetResult:
+    """What a reset did."""
+
+    app: str
+    database: str
+    schema: str
+    dropped: tuple[str, ...]
+    applied: tuple[AppliedNow, ...]
+    seeded: tuple[SeededTable, ...]
+
+
+def plan(target: Target, app: App) -> ResetPlan:
+    """Say what a reset would drop; changes nothing.  A database that is missing has nothing."""
+    try:
+        connection = connect(target, "reset", statement_timeout=_COUNT_SECONDS)
+    except UnknownDatabase:
+        return ResetPlan(app.name, target.database, target.schema, None, (), ())
+    with connection:
+        refuse_other_apps(connection, target, app)
+        own = own_objects(connection, app, target.schema)
+        tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
+        return ResetPlan(
+            app=app.name,
+            database=target.database,
+            schema=target.schema,
+            protected=protection(connection, target),
+            tables=tuple(TableLoss(table, _count(connection, table)) for table in tables),
+            others=tuple(key for key in own if not key.startswith("table ")),
+        )
+
+
+def reset(
+    target: Target,
+    app: App,
+    keyring: Keyring,
+    consent: Consent,
+    *,
+    limits: Limits,
+    narrate: Narrate,
+    progress: Progress,
+    before: Callable[[], None] = lambda: None,
+) -> ResetResult:
+    """Drop the app's own objects, apply its whole history, insert its fixtures.
+
+    `before` is called when the user has consented, before anything is dropped.
+    The drop is one transaction.  Raises Protected or NotConfirmed before anything is changed,
+    DependentObjects where something else needs what would go, and what migrate and seed raise.
+    """
+    check_key(app, keyring)
+    history = read_history(app.migrations)
+    history.head  # noqa: B018 - raises where the history could not be applied afterwards
+    try:
+        connect(target, "reset").close()
+    except UnknownDatabase:
+        ensure_database(target, narrate)
+    with schema_lock(target, "reset", limits.lock_wait, narrate):
+        with connect(target, "reset") as connection:
+            permit(connection, target, "reset", consent)
+            ensure_schema(connection, target, narrate)
+        before()
+        with journaled(target, "reset", app.name) as entry:
+            with connect(target, "reset") as connection:
+                limit_statements(connection, limits)
+                dropped = own_objects(connection, app, target.schema)
+                _drop(connection, target, app, dropped)
+            narrate(f"Dropped {len(dropped)} objects.")
+            revisions = history.revisions
+            applied = apply_locked(
+                target, app, history, revisions, limits, narrate, progress, entry
+            )
+            seeded = seed(target, app, keyring, narrate).tables
+            entry.note(dropped=len(dropped), inserted=sum(table.inserted for table in seeded))
+    return ResetResult(
+        app.name, target.database, target.schema, tuple(dropped), tuple(applied), seeded
+    )
+
+
+def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
+    """Drop objects in one transaction, without CASCADE: what others need stops it."""
+    tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
+    if state.current_revisions(connection, target.schema, app.version_table) is not None:
+        tables.append(app.version_table)
+    with connection.transaction():
+        # One statement for all tables: those that refer to each other go together.
+        drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
+        drops += [_drop_one(connection, key) for key in own if not key.startswith("table ")]
+        _execute_in_any_order(connection, drops)
+        if state.is_there(connection):
+            state.forget_app(connection, app=app.name, schema=target.schema)
+            forget_files(connection, target, app)
+
+
+def _execute_in_any_order(connection: Connection, drops: list[sql.Composed]) -> None:
+    """Execute drops of what may need each other: while one succeeds, the rest is tried again."""
+    waiting = drops
+    while waiting:
+        failed: list[tuple[sql.Composed, DependentObjects]] = []
+        for drop in waiting:
+            try:
+                with connection.transaction():
+                    _execute(connection, drop)
+            except DependentObjects as error:
+                failed.append((drop, error))
+        if len(failed) == len(waiting):
+            raise failed[0][1]
+        waiting = [drop for drop, _ in failed]
+
+
+def _drop_one(connection: Connection, key: str) -> sql.Composed:
+    kind, _, name = key.partition(" ")
+    if kind == "view" and _is_materialized(connection, name):
+        kind = "materialized"
+    return sql.SQL("DROP {} IF EXISTS {}").format(sql.SQL(_DROPS[kind]), _listed([name]))
+
+
+def _listed(names: list[str]) -> sql.Composed:
+    """Compose names as the server quoted them when the catalog was read."""
+    return sql.SQL(", ").join(sql.SQL(name) for name in names)
+
+
+def _is_materialized(connection: Connection, name: str) -> bool:
+    row = connection.execute(
+        "SELECT relkind = 'm' FROM pg_class WHERE oid = to_regclass(%s)", (name,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _execute(connection: Connection, statement: sql.Composed) -> None:
+    try:
+        connection.execute(statement)
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = (error.diag.message_detail or "").replace("\n", "; ")
+        raise DependentObjects(
+            f"What is not the app's own depends on what would be dropped: {detail}.",
+            hint="Drop or change it first; nothing was changed.",
+        ) from None
+
+
+def _count(connection: Connection, table: str) -> int | None:
+    try:
+        query = sql.SQL("SELECT count(*) FROM {}").format(_listed([table]))
+        row = connection.execute(query).fetchone()
+    except psycopg.errors.QueryCanceled:
+        return None
+    return int(row[0]) if row else None

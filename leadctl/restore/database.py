@@ -1,0 +1,186 @@
+"""New databases for a restore: made as the original was, and dropped again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+from psycopg import sql
+
+from leadctl.backup.manifest import DatabaseFacts
+from leadctl.errors import ConnectionFailed, InsufficientPrivilege, LeadctlError
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+
+_LISTS = frozenset(
+    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
+)
+"""Settings whose value is a list of names."""
+_MAINTENANCE = ("postgres", "template1")
+_PATIENCE_MILLISECONDS = "5000"
+
+
+@contextmanager
+def maintenance(target: Target) -> Iterator[Connection]:
+    """Connect to a database of the server that is not the target's.  Raises ConnectionFailed."""
+    failure: ConnectionFailed | None = None
+    for name in _MAINTENANCE:
+        try:
+            connection = connect(target.on(name), "restore")
+            break
+        except ConnectionFailed as error:
+            failure = failure or error
+    else:
+        assert failure is not None
+        raise failure
+    with connection:
+        yield connection
+
+
+@contextmanager
+def scratch_database(
+    target: Target, name: str, facts: DatabaseFacts | None, narrate: Narrate
+) -> Iterator[Connection]:
+    """Make an empty database on the target's server; drop it again where the block fails.
+
+    One that a killed run left is dropped first.  Yields the connection that it was made by.
+    """
+    with maintenance(target) as connection:
+        if drop_database(connection, name):
+            narrate(f"Removed the database {name}, which a run that was ended had left.")
+        try:
+            create_database(connection, name, facts, narrate)
+            yield connection
+        except BaseException:
+            _drop_soon(target, name)
+            raise
+
+
+def _drop_soon(target: Target, name: str) -> None:
+    """Drop a database after a failure or a signal; what does not go now, the next run drops.
+
+    On a connection of its own, since another may be amidst a statement.  A connection that was
+    being opened when the signal came can keep the server from dropping anything for a minute.
+    """
+    with suppress(LeadctlError, psycopg.Error), maintenance(target) as connection:
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, false)", (_PATIENCE_MILLISECONDS,)
+        )
+        drop_database(connection, name)
+
+
+def create_database(
+    connection: Connection, name: str, facts: DatabaseFacts | None, narrate: Narrate
+) -> None:
+    """Create an empty database with the encoding and locale of the original.
+
+    Where nothing is known of that, or the server does not have the locale, the server's own is
+    taken; the latter is said.  Raises InsufficientPrivilege.
+    """
+    plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
+    identifier = sql.Identifier(name)
+    if facts is None:
+        creation = plain.format(identifier, sql.Literal("UTF8"))
+    else:
+        creation = _creation(name, facts)
+    try:
+        connection.execute(creation)
+    except psycopg.errors.InsufficientPrivilege:
+        raise InsufficientPrivilege(
+            f"The role {connection.info.user} may not create the database {name}.",
+            hint=f'Let an owner run: ALTER ROLE "{connection.info.user}" CREATEDB',
+        ) from None
+    except (
+        psycopg.errors.InvalidParameterValue,
+        psycopg.errors.WrongObjectType,
+        psycopg.errors.FeatureNotSupported,
+    ) as error:
+        if facts is None:
+            raise
+        narrate(
+            f"This server does not have the locale {facts.locale or facts.collate} "
+            f"({error.diag.message_primary}); its own is taken."
+        )
+        connection.execute(plain.format(identifier, sql.Literal(facts.encoding)))
+
+
+def configure_database(
+    connection: Connection, name: str, facts: DatabaseFacts, narrate: Narrate
+) -> None:
+    """Give a database the owner, settings, grants and comment of the original.
+
+    What this role may not do, or names a role that is missing, is left out, and said.
+    """
+    for statement in _configuration(name, facts):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.Error as error:
+            text = statement.as_string(connection)
+            narrate(f"Left out: {text} ({error.diag.message_primary})")
+
+
+def drop_database(connection: Connection, name: str) -> bool:
+    """Drop a database, whoever is connected; return whether it was there."""
+    try:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    except psycopg.errors.InvalidCatalogName:
+        return False
+    return True
+
+
+def _creation(name: str, facts: DatabaseFacts) -> sql.Composed:
+    options = {
+        "TEMPLATE": sql.Identifier("template0"),
+        "ENCODING": sql.Literal(facts.encoding),
+        "LOCALE_PROVIDER": sql.Identifier(facts.locale_provider),
+        "LC_COLLATE": sql.Literal(facts.collate),
+        "LC_CTYPE": sql.Literal(facts.ctype),
+    }
+    if facts.locale is not None:
+        kind = "ICU_LOCALE" if facts.locale_provider == "icu" else "BUILTIN_LOCALE"
+        options[kind] = sql.Literal(facts.locale)
+    return sql.SQL("CREATE DATABASE {} {}").format(
+        sql.Identifier(name),
+        sql.SQL(" ").join(
+            sql.SQL("{} {}").format(sql.SQL(key), value) for key, value in options.items()
+        ),
+    )
+
+
+def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
+    database = sql.Identifier(name)
+    statements = [
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner))
+    ]
+    for setting in facts.settings:
+        statements.append(sql.SQL("ALTER DATABASE {} SET {}").format(database, _assigned(setting)))
+    for setting in facts.role_settings:
+        role, _, rest = setting.partition(": ")
+        statements.append(
+            sql.SQL("ALTER ROLE {} IN DATABASE {} SET {}").format(
+                sql.Identifier(role), database, _assigned(rest)
+            )
+        )
+    if facts.grants:
+        statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    for grant in facts.grants:
+        privilege, _, role = grant.partition(": ")
+        grantee = sql.SQL(role) if role == "PUBLIC" else sql.Identifier(role)
+        statements.append(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(privilege), database, grantee)
+        )
+    if facts.comment:
+        statements.append(
+            sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
+        )
+    return statements
+
+
+def _assigned(setting: str) -> sql.Composed:
+    """Compose `name TO value`; a list keeps its elements apart, as pg_dump has it."""
+    name, _, value = setting.partition("=")
+    parts = value.split(", ") if name in _LISTS else [value]
+    values = sql.SQL(", ").join(sql.Literal(part.strip('"')) for part in parts)
+    # Names of extensions have a dot, which is no part of an identifier.
+    identifier = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+    return sql.SQL("{} TO {}").format(identifier, values)

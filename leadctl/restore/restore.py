@@ -1,0 +1,312 @@
+"""Restoring a backup into a new database, which takes the place of the old one when it is good."""
+
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from leadctl.backup.snapshot import read_database
+from leadctl.backup.verify import VerifyCheck
+from leadctl.errors import (
+    DatabaseExists,
+    InsufficientPrivilege,
+    MissingExtension,
+    MissingRole,
+    NoSpace,
+    OlderServer,
+    RestoreFailed,
+    UnknownDatabase,
+)
+from leadctl.journal import state
+from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.analyze import analyze
+from leadctl.restore.carry_over import carry_over
+from leadctl.restore.database import (
+    configure_database,
+    drop_database,
+    maintenance,
+    scratch_database,
+)
+from leadctl.restore.source import Comparison, Loading, Origin, Restorable
+from leadctl.restore.swap import restore_lock, swap
+
+_QUERIES = beside(__file__, "restore.sql")
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """What a restore would do."""
+
+    backup: str
+    """Its id, or the path of a file."""
+    made_at: datetime
+    source_database: str | None
+    revision: str | None
+    rows: int | None
+    """None where the file does not say it before it is loaded."""
+    bytes: int
+    """Of the database when it was backed up: about what the restored one will take."""
+    database: str
+    """The database that is made or replaced."""
+    replaces: bool
+    """Whether there is one of that name, with tables in it."""
+    protected: str | None
+    """Why that one is protected, where it is."""
+    made_on: int | None
+    """The major version of the server that was backed up; None where the file does not say it."""
+    server: int
+    """The major version of this server."""
+    missing_extensions: tuple[str, ...]
+    missing_roles: tuple[str, ...]
+    missing_privilege: str | None
+    """What this role may not do and must."""
+    free_bytes: int | None
+    """On the disk of the server; None where the server is not on this machine."""
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    """What a restore did."""
+
+    backup: str
+    made_at: datetime
+    database: str
+    previous: str | None
+    """The name under which the replaced database is kept; None where there was none."""
+    revision: str | None
+    rows: int
+    tables: int
+    checks: tuple[VerifyCheck, ...]
+    duration_ms: int
+
+
+def plan(target: Target, source: Restorable) -> RestorePlan:
+    """Say what a restore over the target's database would do; changes nothing.
+
+    Raises BackupDamaged, and what connecting raises.
+    """
+    with maintenance(target) as connection:
+        return _plan(target, source.origin(), connection)
+
+
+def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
+    protected, replaces = _existing(target)
+    return RestorePlan(
+        backup=origin.name,
+        made_at=origin.made_at,
+        source_database=origin.database,
+        revision=origin.revision,
+        rows=origin.rows,
+        bytes=origin.bytes,
+        database=target.database,
+        replaces=replaces,
+        protected=protected,
+        made_on=origin.server_major,
+        server=connection.info.server_version // 10000,
+        missing_extensions=_missing(connection, "missing_extensions", origin.extensions),
+        missing_roles=_missing(connection, "missing_roles", origin.roles),
+        missing_privilege=_missing_privilege(connection, target.database),
+        free_bytes=_free_bytes(connection),
+    )
+
+
+def restore(
+    target: Target,
+    source: Restorable,
+    consent: Consent,
+    loading: Loading,
+    *,
+    app: str,
+    new: bool,
+    drop_old: bool,
+    lock_wait: float,
+) -> RestoreResult:
+    """Restore a backup as the target's database; an existing one is kept under another name.
+
+    It is loaded into a database of its own, compared with the manifest, and takes its place in one
+    transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
+    that is there; `drop_old` drops the one that was replaced.  Raises Protected or NotConfirmed,
+    LockHeld, DatabaseInUse, RestoreFailed, and what `preflight` and connecting raise.
+    """
+    began = time.monotonic()
+    name = target.database
+    with source.held(), maintenance(target) as connection, restore_lock(connection, name):
+        origin = source.origin()
+        exists = _exists(connection, name)
+        preflight(source, _plan(target, origin, connection), owners=loading.owners)
+        if exists and new:
+            raise DatabaseExists(
+                f"The database {name} is there already.", hint="Choose another name for --into."
+            )
+        settings = origin.settings
+        if exists:
+            with connect(target, "restore") as existing:
+                if _has_tables(existing):
+                    permit(existing, target, "restore", consent)
+                settings = settings or read_database(existing)
+        # One name per target, so that the next restore removes what a killed one left.
+        scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
+        with (
+            _migrations_held(target, lock_wait, loading.narrate, exists=exists),
+            scratch_database(target, scratch, settings, loading.narrate),
+        ):
+            loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
+            source.load(loaded, loading)
+            compared = _checked(loaded, source, rows=loading.rows)
+            analyze(loaded, loading.jobs)
+            if exists:
+                carry_over(target, loaded)
+            if loading.owners and settings:
+                configure_database(connection, scratch, settings, loading.narrate)
+        kept = [kept for (kept,) in connection.execute(_sql(connection, "kept"), {"name": name})]
+        if kept:
+            loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
+        previous = swap(connection, scratch, name, replace=exists)
+        if drop_old and previous and drop_database(connection, previous):
+            loading.narrate(f"Dropped {previous}, the old database.")
+            previous = None
+    result = RestoreResult(
+        backup=origin.name,
+        made_at=origin.made_at,
+        database=name,
+        previous=previous,
+        revision=compared.revision,
+        rows=compared.rows,
+        tables=compared.tables,
+        checks=compared.checks,
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
+    _journal(target, app, result)
+    return result
+
+
+def _existing(target: Target) -> tuple[str | None, bool]:
+    """Return why the target's database is protected, and whether it has tables."""
+    try:
+        with connect(target, "restore", read_only=True) as connection:
+            return protection(connection, target), _has_tables(connection)
+    except UnknownDatabase:
+        return None, False
+
+
+def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
+    """Raise for what would stop the restore later: before anything is made.
+
+    Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
+    MissingRole, InsufficientPrivilege, NoSpace.
+    """
+    source.check()
+    if found.made_on is not None and found.made_on > found.server:
+        raise OlderServer(
+            f"{found.backup} is of PostgreSQL {found.made_on}, and this server is "
+            f"PostgreSQL {found.server}: what is newer cannot be loaded into what is older.",
+            hint=f"Restore on a server of PostgreSQL {found.made_on} or newer, with --url.",
+        )
+    if found.free_bytes is not None and found.free_bytes < found.bytes:
+        raise NoSpace(
+            f"The restored database takes about {_mebibytes(found.bytes)}, and the disk of the "
+            f"server has {_mebibytes(found.free_bytes)} left.",
+            hint="Drop what earlier restores kept, or restore on another server with --url.",
+        )
+    if found.missing_privilege:
+        raise InsufficientPrivilege(
+            f"A restore makes a database and renames it, and this role {found.missing_privilege}.",
+            hint="Connect as the owner of the database, with CREATEDB.",
+        )
+    if found.missing_extensions:
+        raise MissingExtension(
+            f"The server does not have what the backup needs: extension "
+            f"{', '.join(found.missing_extensions)}.",
+            hint="Install it on the server, or restore on another one with --url.",
+        )
+    if owners and found.missing_roles:
+        raise MissingRole(
+            f"The server does not have the roles that own what is in the backup: "
+            f"{', '.join(found.missing_roles)}.",
+            hint="Make them (the backup's globals.sql does), or restore with --no-owner.",
+        )
+
+
+def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
+    with connect(loaded, "restore") as connection:
+        compared = source.compare(connection, rows=rows)
+        wrong = [f"{check.what}: {check.message}" for check in compared.checks if check.ok is False]
+        if wrong:
+            raise RestoreFailed(
+                f"What was restored is not what was backed up: {'; '.join(wrong)}.",
+                hint="The target was not changed. Try: leadctl backup verify ID --restore",
+            )
+    return compared
+
+
+@contextmanager
+def _migrations_held(
+    target: Target, wait: float, narrate: Narrate, *, exists: bool
+) -> Iterator[None]:
+    """Keep migrations from the database that is going to be replaced."""
+    if not exists:
+        yield
+        return
+    with schema_lock(target, "restore", wait, narrate):
+        yield
+
+
+def _journal(target: Target, app: str, result: RestoreResult) -> None:
+    """Journal the restore in the restored database, where leadctl keeps a journal."""
+    with connect(target, "restore") as connection:
+        if not state.is_there(connection):
+            return
+    with journaled(target, "restore", app) as entry:
+        entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    row = connection.execute(_sql(connection, "databases"), {"names": [name]}).fetchone()
+    return row is not None
+
+
+def _has_tables(connection: Connection) -> bool:
+    row = connection.execute(_sql(connection, "own_tables")).fetchone()
+    return bool(row and row[0])
+
+
+def _missing_privilege(connection: Connection, database: str) -> str | None:
+    row = connection.execute(_sql(connection, "privileges"), {"name": database}).fetchone()
+    assert row is not None
+    may_create, may_rename = row
+    if not may_create:
+        return "may not create databases"
+    return None if may_rename else f"does not own {database}"
+
+
+def _free_bytes(connection: Connection) -> int | None:
+    """Return what the server's disk has left, where its folder is on this machine."""
+    if not connection.info.host.startswith("/"):  # a socket is of this machine
+        return None
+    row = connection.execute(_sql(connection, "data_directory")).fetchone()
+    try:
+        return shutil.disk_usage(row[0]).free if row else None
+    except OSError:  # not there, or not for us to see
+        return None
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB"
+
+
+def _missing(connection: Connection, query: str, names: Sequence[str]) -> tuple[str, ...]:
+    rows = connection.execute(_sql(connection, query), {"names": list(names)})
+    return tuple(name for (name,) in rows)
+
+
+def _sql(connection: Connection, name: str) -> str:
+    return _QUERIES.get(name, connection.info.server_version)

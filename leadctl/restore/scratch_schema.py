@@ -1,0 +1,215 @@
+"""The rows of single tables in a schema of their own, with the lines that copy them over.
+
+Nothing that is there is touched: the rows can be looked at, compared and copied by whoever knows
+which of them are wanted.
+"""
+
+import re
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from graphlib import CycleError, TopologicalSorter
+
+import psycopg
+from psycopg import sql
+
+from leadctl.backup.archive import feeding
+from leadctl.backup.manifest import SCHEMA, TableFacts
+from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.extract import TableRows, rows_of
+from leadctl.restore.load import Source
+from leadctl.sql.lexer import split
+
+_QUERIES = beside(__file__, "restore.sql")
+
+
+@dataclass(frozen=True)
+class ScratchTable:
+    """A table of the backup, quoted, and where its rows are now."""
+
+    table: str
+    scratch: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class ScratchTables:
+    """What is in the scratch schema; in a dry run, what would be."""
+
+    backup: str
+    database: str
+    dry_run: bool
+    schema: str
+    tables: tuple[ScratchTable, ...]
+    lines: tuple[str, ...]
+    """SQL that copies what is gone from the live tables, and drops the scratch schema."""
+
+
+def restore_beside(
+    target: Target, source: Source, names: Sequence[str], *, dry_run: bool, narrate: Narrate
+) -> ScratchTables:
+    """Load tables of a backup into a new schema of the target's database, in one transaction.
+
+    They have their columns and checks, but no keys, indexes and triggers.  A dry run changes
+    nothing.  Raises TableNotInBackup, SchemaExists, RestoreFailed, BackupDamaged, InvalidIdentity,
+    and what connecting raises.
+    """
+    schema = f"restored_{source.backup.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
+    with source.held(), connect(target, "restore") as connection:
+        source.check()
+        if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
+            raise SchemaExists(
+                f"The schema {schema} of {target.database} is there already, from before.",
+                hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
+            )
+        facts = _facts(connection, source, target.schema, names)
+        tables = {table.name: _placed(connection, table, schema) for table in facts}
+        columns: dict[str, str] = {}
+        if not dry_run:
+            narrate("Reading the rows from the backup.")
+            with connection.transaction():
+                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+                for table, definition in _definitions(connection, source, tables.values()):
+                    _create(connection, table, definition)
+                for rows in rows_of(source, list(tables)):
+                    _load(connection, tables[rows.table], rows)
+                    columns[rows.table] = rows.columns
+        lines = [
+            _copying(connection, tables[name], columns[name])
+            for name in _referenced_first(connection, list(tables))
+            if name in columns
+        ]
+    return ScratchTables(
+        backup=source.backup.id,
+        database=target.database,
+        dry_run=dry_run,
+        schema=schema,
+        tables=tuple(tables.values()),
+        lines=(*lines, f"DROP SCHEMA {schema} CASCADE;") if lines else (),
+    )
+
+
+def _facts(
+    connection: Connection, source: Source, schema: str, names: Sequence[str]
+) -> list[TableFacts]:
+    """Return the tables that are named; those that hold the rows of a partitioned one."""
+    in_backup = {table.name: table for table in source.backup.manifest.tables}
+    found: dict[str, TableFacts] = {}
+    for name in names:
+        live = connection.execute(_sql(connection, "leaves"), {"name": name}).fetchall()
+        # What is not there any more is named as it was.
+        asked = [leaf for (leaf,) in live] or [name, f"{schema}.{name}"]
+        tables = [in_backup[each] for each in asked if each in in_backup]
+        if not tables:
+            raise TableNotInBackup(
+                f"There is no table {name} in the backup {source.backup.id}.",
+                hint="leadctl backup show lists the tables.",
+            )
+        found |= {table.name: table for table in tables}
+    return list(found.values())
+
+
+def _placed(connection: Connection, table: TableFacts, schema: str) -> ScratchTable:
+    _, bare = _parts(connection, table.name)
+    scratch = sql.Identifier(schema, bare).as_string(connection)
+    return ScratchTable(table.name, scratch, table.rows)
+
+
+def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
+    """Make a table as the backup has it, under its other name."""
+    query = f"CREATE TABLE {table.scratch} {definition}"
+    hint = "Restore the backup beside the database with --into, and copy what is needed."
+    if re.search(r"^\)\s*INHERITS \(", query, re.MULTILINE):
+        raise RestoreFailed(f"{table.table} inherits from another table.", hint=hint)
+    try:
+        connection.execute(sql.SQL(query))
+    except (
+        psycopg.errors.UndefinedObject,
+        psycopg.errors.UndefinedFunction,
+        psycopg.errors.InvalidSchemaName,
+    ) as error:
+        raise RestoreFailed(
+            f"{table.table} needs what {connection.info.dbname} does not have: "
+            f"{error.diag.message_primary}.",
+            hint=hint,
+        ) from None
+
+
+def _definitions(
+    connection: Connection, source: Source, tables: Collection[ScratchTable]
+) -> Iterator[tuple[ScratchTable, str]]:
+    """Return what follows the tables' names where the backup makes them."""
+    statements = list(split(_script(connection, source, tables)))
+    for table in tables:
+        begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
+        for statement in statements:
+            if found := begin.search(statement):
+                yield table, statement[found.end() :]
+                break
+        else:
+            raise RestoreFailed(
+                f"The backup {source.backup.id} does not say what {table.table} is."
+            )
+
+
+def _script(connection: Connection, source: Source, tables: Collection[ScratchTable]) -> str:
+    """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
+    names = [_parts(connection, table.table) for table in tables]
+    program = source.backup.programs().path("pg_restore")
+    wanted = [f"--schema={schema}" for schema, _ in names] + [
+        f"--table={bare}" for _, bare in names
+    ]
+    options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
+    with tempfile.TemporaryFile() as script:
+        with feeding([program, *options, *wanted], "the backup", script) as archive:
+            source.unpack(SCHEMA, archive)
+        script.seek(0)
+        return script.read().decode()
+
+
+def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
+    found = rows.copy_into(connection, sql.SQL(table.scratch))
+    if found != table.rows:
+        raise RestoreFailed(
+            f"{table.table} has {found:,} rows in the backup, and its manifest says "
+            f"{table.rows:,}.",
+            hint="Try: leadctl backup verify ID --restore",
+        )
+
+
+def _copying(connection: Connection, table: ScratchTable, columns: str) -> str:
+    # All are as pg_dump or the server quoted them.
+    query = sql.SQL(
+        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
+        " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
+    ).format(sql.SQL(table.table), sql.SQL(table.scratch), columns=sql.SQL(columns))
+    return query.as_string(connection)
+
+
+def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Return tables in the order in which rows can be inserted; as they are where there is none."""
+    needs: dict[str, set[str]] = {name: set() for name in tables}
+    found = connection.execute(_sql(connection, "references"), {"names": list(tables)})
+    for name, needed in found:
+        needs[name].add(needed)
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError:
+        return list(tables)
+
+
+def _parts(connection: Connection, table: str) -> tuple[str, str]:
+    """Return a quoted name's schema and table, without quotes."""
+    row = connection.execute("SELECT parse_ident(%s)", (table,)).fetchone()
+    assert row is not None
+    schema, name = row[0]
+    return schema, name
+
+
+def _sql(connection: Connection, name: str) -> str:
+    return _QUERIES.get(name, connection.info.server_version)

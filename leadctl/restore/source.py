@@ -1,0 +1,84 @@
+"""What can be restored: a backup of leadctl's own, or an archive or script of anyone's pg_dump."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from leadctl.backup.manifest import DatabaseFacts
+from leadctl.backup.verify import VerifyCheck
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate, Progress
+
+JOBS = 2
+"""Connections that load and make indexes, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a source before it is loaded; None is what it does not say."""
+
+    name: str
+    """The id of a backup, the path of a file."""
+    made_at: datetime
+    database: str | None
+    schema: str | None
+    revision: str | None
+    server_major: int | None
+    rows: int | None
+    bytes: int
+    """About what it takes on the server; of a file that does not say it, its size."""
+    extensions: tuple[str, ...]
+    roles: tuple[str, ...]
+    settings: DatabaseFacts | None
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a source is loaded."""
+
+    narrate: Narrate
+    progress: Progress
+    owners: bool = True
+    """Whether owners and grants are set as they were; their roles must exist."""
+    rows: bool = True
+    """Whether rows are loaded, or the schema alone."""
+    jobs: int = JOBS
+    """Connections that load and make indexes."""
+
+    def megabytes(self, done: int) -> None:
+        """Report progress in bytes."""
+        self.progress(done // 2**20, 0, "MiB")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was loaded, and what comparing it with its source found."""
+
+    rows: int
+    tables: int
+    revision: str | None
+    checks: tuple[VerifyCheck, ...]
+
+
+class Restorable(Protocol):
+    """A source that a new database can be made from."""
+
+    def origin(self) -> Origin:
+        """Say what it is.  Raises BackupDamaged."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep others from removing it within the block."""
+
+    def check(self) -> None:
+        """Look at its bytes before anything is made.  Raises BackupDamaged."""
+
+    def load(self, target: Target, loading: Loading) -> None:
+        """Load it into an empty database.  Raises RestoreFailed and BackupDamaged."""
+
+    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
+        """Compare a database that it was loaded into with what it says of itself.
+
+        Without `rows` only the schema was loaded.
+        """

@@ -1,0 +1,1 @@
+"""Bringing rows in: fixtures, files of rows, synthetic rows."""

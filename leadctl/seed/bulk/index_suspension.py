@@ -1,0 +1,149 @@
+"""Setting indexes and constraints aside while tables are loaded: building them once is quicker.
+
+All of it is one transaction, with the rows: whatever ends the run early, kill -9 and a power cut
+included, the server itself rolls back to the tables as they were.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import psycopg
+from psycopg import sql
+
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.errors import SeedFailed
+from leadctl.postgres.connect import Connection
+from leadctl.progress import Narrate
+from leadctl.seed.bulk.facts import Definition, TableFacts, has_rows, read_definitions
+
+_SHARE_THERE = 10
+"""A table that has more than one row for so many new ones keeps its indexes."""
+
+
+class Aside:
+    """What was set aside of some tables, within the caller's transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        schema: str,
+        tables: Collection[str],
+        narrate: Narrate,
+    ) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._narrate = narrate
+        self._before: Catalog | None = None
+        self._definitions: Mapping[str, list[Definition]] = {}
+        self._foreign_keys: list[Definition] = []
+        self._dropped: dict[str, list[Definition]] = {}
+        self.tables = frozenset(tables)
+        if tables:
+            self._begin(sorted(tables))
+
+    def _begin(self, tables: Sequence[str]) -> None:
+        names = sql.SQL(", ").join(map(sql.Identifier, tables))
+        self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+        self._before = read_catalog(self._connection, self._schema)
+        self._definitions = read_definitions(self._connection, self._schema, tables)
+        self._foreign_keys = [
+            item
+            for items in self._definitions.values()
+            for item in items
+            if item.kind == "f" and self._drop(item)
+        ]
+
+    def drop(self, table: str) -> bool:
+        """Drop what can be made again of a table; say whether it was emptied of old space, too."""
+        if table not in self.tables:
+            return False
+        self._dropped[table] = [
+            item
+            for item in self._definitions.get(self._quoted(table), ())
+            if item.kind != "f" and self._drop(item)
+        ]
+        return not has_rows(self._connection, table, 0) and self._truncate(table)
+
+    def restore(self, table: str) -> None:
+        """Make again what `drop` dropped of a table."""
+        items = self._dropped.pop(table, [])
+        if items:
+            self._narrate(f"{table}: building {len(items)} indexes")
+        for item in items:
+            self._make(item)
+
+    def finish(self) -> None:
+        """Make the foreign keys again, and make sure that everything is as it was.
+
+        Raises SeedFailed where it is not, which rolls back.
+        """
+        if self._before is None:
+            return
+        if self._foreign_keys:
+            self._narrate(f"Checking {len(self._foreign_keys)} foreign keys")
+        for item in self._foreign_keys:
+            self._make(item)
+        differences = compare(self._before, read_catalog(self._connection, self._schema))
+        if differences:
+            raise SeedFailed(
+                f"After loading, {differences[0].object} would not be what it was. "
+                "Nothing was changed.",
+                hint="Please report this, with the table's definition.",
+            )
+
+    def _drop(self, item: Definition) -> bool:
+        what = (
+            "DROP INDEX {name}"
+            if item.kind == "i"
+            else "ALTER TABLE {table} DROP CONSTRAINT {name}"
+        )
+        try:
+            with self._connection.transaction():
+                self._connection.execute(_statement(what, item))
+        except psycopg.errors.DependentObjectsStillExist:
+            return False  # a view that groups by the key, say
+        return True
+
+    def _make(self, item: Definition) -> None:
+        if item.kind == "i":
+            self._connection.execute(sql.SQL(item.definition))
+        else:
+            what = "ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+            self._connection.execute(_statement(what, item))
+
+    def _truncate(self, table: str) -> bool:
+        """Empty an empty table: a run that was killed leaves space behind."""
+        try:
+            with self._connection.transaction():
+                self._connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
+        except psycopg.errors.FeatureNotSupported:
+            return False  # a table that is not loaded refers to it
+        return True
+
+    def _quoted(self, table: str) -> str:
+        return sql.Identifier(table).as_string(self._connection)
+
+
+def may_be_set_aside(
+    connection: Connection, facts: Mapping[str, TableFacts], counts: Mapping[str, int]
+) -> list[str]:
+    """Return the tables whose indexes are better built after loading.
+
+    Not those with triggers of their own, which may look for rows, and not those that have so many
+    rows already that their indexes cost more to build than to keep.
+    """
+    return [
+        name
+        for name, rows in counts.items()
+        if facts[name].plain
+        and not facts[name].triggers
+        and not has_rows(connection, name, rows // _SHARE_THERE)
+    ]
+
+
+def _statement(text: str, item: Definition) -> sql.Composed:
+    # The server wrote definition and table name itself, quoted.
+    return sql.SQL(text).format(
+        table=sql.SQL(item.table_name),
+        name=sql.Identifier(item.name),
+        definition=sql.SQL(item.definition),
+    )

@@ -1,0 +1,220 @@
+"""Bulk seed: synthetic rows for an app's tables, in one transaction."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan
+from leadctl.crypto import Keyring
+from leadctl.errors import SeedFailed
+from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import Entry, journaled
+from leadctl.migrate.limits import Limits, limit_statements
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate, Progress
+from leadctl.seed.bulk.facts import has_rows
+from leadctl.seed.bulk.index_suspension import Aside, may_be_set_aside
+from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
+from leadctl.seed.bulk.workers import Blocks, rows_of
+
+_WORTH_SETTING_ASIDE = 20_000
+"""Rows from which building indexes afterwards is quicker."""
+_FEW = 1000
+"""Rows of a table that are fixtures, and not somebody's data."""
+
+
+@dataclass(frozen=True)
+class FilledTable:
+    """One table: rows that were added, and how long that took with its indexes."""
+
+    table: str
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """What a bulk seed added."""
+
+    app: str
+    database: str
+    schema: str
+    rows: int
+    random_seed: int
+    series: int
+    """How many runs filled these tables before; the same seed makes other rows in each."""
+    seconds: float
+    rows_per_second: int
+    tables: tuple[FilledTable, ...]
+
+
+def bulk_seed(
+    target: Target,
+    app: App,
+    keyring: Keyring,
+    options: BulkOptions,
+    consent: Consent,
+    *,
+    limits: Limits,
+    narrate: Narrate,
+    progress: Progress,
+) -> BulkResult:
+    """Add synthetic rows to an app's tables; all of them, or none where it ends early.
+
+    Raises Protected or NotConfirmed, LockHeld,
+    MissingKey, CannotInfer, InvalidFlag, and SeedFailed where the server refuses a row.
+    """
+    began = time.monotonic()
+    with (
+        schema_lock(target, "seed --bulk", limits.lock_wait, narrate),
+        connect(target, "seed --bulk") as connection,
+    ):
+        # What is added loses nothing, so only a protected database needs more than the command.
+        protected = protection(connection, target)
+        permit(connection, target, "bulk seed", consent if protected or consent.confirm else _YES)
+        with journaled(target, "seed --bulk", app.name) as entry:
+            plan = make_plan(connection, app, target.schema, options)
+            if not protected:
+                _ask(connection, target, plan, consent)
+            key = keyring.primary if plan.encrypted else None
+            entry.note(rows=options.rows, random_seed=options.seed)
+            with rows_of(plan.world, key) as blocks, _explained(app):
+                load = _Load(connection, target, plan, blocks, narrate, progress)
+                tables = load.run(limits, entry)
+            narrate("Gathering the planner's statistics")
+            for table in plan.tables:
+                connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
+    seconds, rows = time.monotonic() - began, sum(table.rows for table in tables)
+    return BulkResult(
+        app=app.name,
+        database=target.database,
+        schema=target.schema,
+        rows=rows,
+        random_seed=options.seed,
+        series=plan.world.series,
+        seconds=round(seconds, 3),
+        rows_per_second=round(rows / seconds),
+        tables=tuple(tables),
+    )
+
+
+_YES = Consent(yes=True)
+
+
+def _ask(connection: Connection, target: Target, plan: BulkPlan, consent: Consent) -> None:
+    """Where somebody is there, ask before synthetic rows are mixed with others."""
+    if consent.ask is not None and any(
+        has_rows(connection, table.name, _FEW) for table in plan.tables
+    ):
+        permit(connection, target, "bulk seed into tables that have rows", consent)
+
+
+class _Load:
+    """The transaction of a run."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        target: Target,
+        plan: BulkPlan,
+        blocks: Blocks,
+        narrate: Narrate,
+        progress: Progress,
+    ) -> None:
+        self._connection = connection
+        self._target = target
+        self._plan = plan
+        self._blocks = blocks
+        self._narrate = narrate
+        self._progress = progress
+        self._total = sum(table.rows for table in plan.tables)
+        self._done = 0
+
+    def run(self, limits: Limits, entry: Entry) -> list[FilledTable]:
+        """Load all tables and return what was done."""
+        connection = self._connection
+        with connection.transaction():
+            limit_statements(connection, limits)
+            for setting, value in _SETTINGS.items():
+                connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
+            aside = Aside(connection, self._target.schema, self._to_set_aside(), self._narrate)
+            reserve_numbers(connection, self._plan)
+            self._progress(0, self._total, "rows")
+            filled = [self._fill(table, aside) for table in self._plan.tables]
+            aside.finish()
+            entry.commit_with(connection, added=self._total)
+        return filled
+
+    def _to_set_aside(self) -> list[str]:
+        if self._total < _WORTH_SETTING_ASIDE:
+            return []
+        counts = {table.name: table.rows for table in self._plan.tables}
+        return may_be_set_aside(self._connection, self._plan.facts, counts)
+
+    def _fill(self, table: TablePlan, aside: Aside) -> FilledTable:
+        began = time.monotonic()
+        emptied = aside.drop(table.name)
+        self._copy(table, frozen=emptied)
+        aside.restore(table.name)
+        return FilledTable(table.name, table.rows, round(time.monotonic() - began, 3))
+
+    def _copy(self, table: TablePlan, *, frozen: bool) -> None:
+        """Copy a table's rows; those of a table that this transaction emptied need no vacuum."""
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(table.name),
+            sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
+        ) + sql.SQL(" WITH (FREEZE)" if frozen else "")
+        left = table.rows
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for block in self._blocks(table):
+                copy.write(block)
+                count = min(left, CHUNK_ROWS)
+                left -= count
+                self._done += count
+                self._progress(self._done, self._total, "rows")
+
+
+_SETTINGS: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "maintenance_work_mem": "256MB",
+}
+
+
+@contextmanager
+def _explained(app: App) -> Iterator[None]:
+    """Say what the server's refusal of a row means here."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise SeedFailed(
+            f"A table of {app.name} is in use. Nothing was changed.",
+            hint="Wait longer with --lock-timeout, or look who holds it: leadctl inspect locks",
+        ) from None
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
+        where = _place(error.diag)
+        name = error.diag.constraint_name
+        raise SeedFailed(
+            f"The server refuses a row of {where}: {error.diag.message_primary}. "
+            "Nothing was changed.",
+            hint=(
+                f"Declare columns in a factory so that they meet {name}."
+                if name
+                else "Declare the column in a factory."
+            ),
+        ) from None
+
+
+def _place(diagnostic: psycopg.errors.Diagnostic) -> str:
+    """Return the table, and the column where it is known, that the server speaks of."""
+    told = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
+    names = told.groups() if told else (diagnostic.table_name, diagnostic.column_name)
+    return ".".join(filter(None, names)) or "a table"

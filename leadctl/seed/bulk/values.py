@@ -1,0 +1,183 @@
+"""A maker for a column, from its type, its name and what its checks say."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from leadctl.apps.synthetic.chunk import Maker
+from leadctl.apps.synthetic.makers import (
+    After,
+    Cut,
+    Email,
+    Fraction,
+    Json,
+    Made,
+    Phrase,
+    Pick,
+    Unique,
+    Whole,
+    choice,
+)
+from leadctl.models.phone import PhoneNumber
+from leadctl.seed.bulk.checks import Rules
+
+_NULLS = 0.15
+"""The share of NULL in a column that may have it."""
+_SMALL, _LARGE = 32_767, 1_000_000
+_SENTENCE = "{verb} the {adjective} {noun} and {verb} your {noun} in {city}."
+_PHRASES = (
+    (("first_name", "given_name", "firstname"), "{first}"),
+    (("last_name", "family_name", "surname", "lastname"), "{last}"),
+    (("company", "business", "organisation", "organization", "brand"), "{adjective} {trade}"),
+    (("city", "town"), "{city}"),
+    (("country",), "{country}"),
+    (("url", "link", "website", "image", "avatar", "photo"), "https://www.example.com/{noun}/{number}"),
+    (("ip_address", "ip"), "203.0.113.7"),
+    (("domain", "host"), "{noun}-{number}.example"),
+    (("slug", "username", "handle", "login", "nickname"), "{noun}-{number}"),
+    (("title", "subject", "headline", "topic"), "{verb} {noun} {number}"),
+    (("description", "body", "content", "text", "message", "comment", "note", "bio", "summary",
+      "reason", "error"), _SENTENCE),
+    (("currency",), "EUR"),
+    (("language", "locale", "lang"), "en"),
+    (("code", "sku", "number", "reference", "ref"), "{number}"),
+    (("category", "type", "kind", "tag"), "{noun}"),
+    (("name",), "{first} {last}"),
+)  # fmt: skip
+_AHEAD = ("expire", "expiry", "due", "until", "scheduled", "end", "renew", "next")
+_SELDOM = ("delete", "archive", "revoke", "cancel", "fail", "ban", "block", "suspend")
+_MOSTLY_NULL = 0.97
+_RARE: dict[str, Maker] = {
+    "INET": choice("203.0.113.7", "198.51.100.23", "192.0.2.44", "2001:db8::7"),
+    "CIDR": choice("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/25"),
+    "MACADDR": choice("00:00:5e:00:53:01", "00:00:5e:00:53:7f"),
+    "MACADDR8": choice("00:00:5e:ef:10:00:00:01", "00:00:5e:ef:10:00:00:7f"),
+    "TSVECTOR": Phrase("{noun} {verb} {adjective}"),
+    "HSTORE": Phrase('"{noun}"=>"{number}"'),
+    "INTERVAL": choice("00:05:00", "01:00:00", "1 day", "7 days"),
+    "TIME": choice("08:30:00", "12:15:00", "17:45:00"),
+    "MONEY": Fraction(1, 1000),
+}
+
+
+def json_default(*, array: bool) -> Json:
+    """Return a maker of plausible JSON."""
+    one = {"source": "{noun}", "label": "{adjective} {noun}", "city": "{city}"}
+    return Json(([{"name": "{noun}", "value": "{number}"}],) if array else (one,))
+
+
+def value_maker(column: sa.Column[Any], rules: Rules, made: str | None) -> Maker | None:
+    """Return a maker for a column that refers to nothing and need not be unique.
+
+    `made` is the column that says when a row was made.  None where the type is not known.
+    """
+    null = _NULLS if column.nullable else 0.0
+    if column.name in rules.values:
+        return choice(*rules.values[column.name], null=null, name=column.name)
+    if column.name in rules.phones or isinstance(column.type, PhoneNumber):
+        return Unique("phone", null=null)
+    return _of_type(column, plain_type(column.type), rules, made, null)
+
+
+def plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return the type below decorators; Interval is one over a time, which PostgreSQL ignores."""
+    while isinstance(kind, TypeDecorator) and not isinstance(kind, sa.Interval):
+        kind = kind.impl_instance
+    return kind
+
+
+def is_time(kind: TypeEngine[Any]) -> bool:
+    """Whether it is a type of times, or of days."""
+    return isinstance(kind, sa.DateTime | sa.Date)
+
+
+def _of_type(
+    column: sa.Column[Any], kind: TypeEngine[Any], rules: Rules, made: str | None, null: float
+) -> Maker | None:
+    name = column.name
+    if isinstance(kind, sa.Enum):
+        # The first values are the usual ones.
+        weights: dict[Any, float] = {value: 0.6**i for i, value in enumerate(kind.enums)}
+        return Pick(weights | ({None: null} if null else {}), name)
+    if isinstance(kind, sa.Boolean):
+        usual = 0.2 if name.startswith(("not_", "no_")) or "delete" in name else 0.8
+        return Pick({"t": usual, "f": 1 - usual} | ({None: null} if null else {}), name)
+    if isinstance(kind, sa.Numeric | sa.Float | sa.Integer):
+        return _number(kind, name, rules, null)
+    if is_time(kind):
+        return _time(name, rules, made, null)
+    if isinstance(kind, sa.String):
+        return _text(name, kind, rules, null)
+    if isinstance(kind, sa.JSON):
+        return Json(json_default(array=name in rules.arrays).forms, null)
+    return _of_other_type(kind, null)
+
+
+def _of_other_type(kind: TypeEngine[Any], null: float) -> Maker | None:
+    name = type(kind).__name__.upper()
+    if isinstance(kind, sa.Uuid):
+        return Unique("uuid", null=null)
+    if isinstance(kind, sa.ARRAY):
+        return _array(kind)
+    if isinstance(kind, sa.LargeBinary):
+        return Unique("hex", "\\\\x{}", null)
+    if "RANGE" in name:
+        return choice("empty")
+    if name == "BIT":
+        return choice("1" * (getattr(kind, "length", None) or 1))
+    generic = "TIME" if isinstance(kind, sa.Time) else "INTERVAL"
+    return _RARE.get(generic if isinstance(kind, sa.Time | sa.Interval) else name)
+
+
+def _number(kind: TypeEngine[Any], name: str, rules: Rules, null: float) -> Maker:
+    low = rules.least.get(name, 0.0)
+    if isinstance(kind, sa.Integer):
+        limit = _SMALL if isinstance(kind, sa.SmallInteger) else max(_LARGE, int(low) * 2)
+        most = rules.most.get(name, min(limit, int(low) + 1000))
+        return Whole(int(low), int(most), 1 if name in rules.most else 3, null, name)
+    places, widest = 2, 1e12
+    if isinstance(kind, sa.Numeric) and kind.precision is not None:
+        places = kind.scale or 0
+        widest = 10.0 ** (kind.precision - places)
+    high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-places)
+    return Fraction(low, high, places, null, name)
+
+
+def _time(name: str, rules: Rules, made: str | None, null: float) -> Maker:
+    if made is None or name == made:
+        return Made()
+    ahead = any(word in name for word in _AHEAD)
+    if null and any(word in name for word in _SELDOM):
+        null = _MOSTLY_NULL
+    before = rules.after.get(name, made)
+    return After(before, 3600, 90 * 86_400 if ahead else 7 * 86_400, null=null, ahead=ahead)
+
+
+def _array(kind: sa.ARRAY[Any]) -> Maker | None:
+    item = plain_type(kind.item_type)
+    if isinstance(item, sa.Enum):
+        return choice(*(f"{{{value}}}" for value in item.enums))
+    if isinstance(item, sa.Integer | sa.Numeric | sa.Float):
+        return choice("{}", "{1}", "{2,3}", "{5,8,13}")
+    if isinstance(item, sa.String):
+        return Pick(dict.fromkeys(("{}", "{new}", "{vip}", "{new,vip}", "{old,trial}"), 1.0))
+    return choice("{}")
+
+
+def _text(name: str, kind: sa.String, rules: Rules, null: float) -> Maker:
+    longest = min(
+        kind.length or _LARGE, rules.longest.get(name, _LARGE), int(rules.most.get(name, _LARGE))
+    )
+    words = set(name.lower().split("_"))
+    if "email" in words and longest >= 60:
+        return Email()
+    if words & {"phone", "mobile", "telephone", "msisdn"} and longest >= 15:
+        return Unique("phone", null=null)
+    if words & {"token", "secret", "key", "hash"}:
+        return Cut(Unique("hex", null=null), longest) if longest < 64 else Unique("hex", null=null)
+    for names, form in _PHRASES:
+        if name.lower() in names or words & set(names):
+            return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)
+    form = "{adjective} {noun}"
+    return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)

@@ -1,0 +1,268 @@
+"""Bringing the rows of seed files into the database: inserted, or changed where they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import sqlalchemy.exc
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Enum,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    cast,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.types import TypeDecorator
+
+from leadctl.errors import SeedFailed
+from leadctl.models.encrypted import encrypted_columns
+from leadctl.postgres.translate import translate
+from leadctl.seed.files.files import SeedRow
+
+_REFERENCE = "@"
+
+
+@dataclass
+class Counts:
+    """What became of the rows of one table."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass
+class Rows:
+    """The rows of several files, brought in together: they may refer to each other."""
+
+    connection: Connection
+    metadata: MetaData
+    counts: dict[str, Counts] = field(default_factory=dict)
+    _named: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """The columns of the rows that have names, by table and name."""
+
+    _elsewhere: dict[tuple[str, str], SeedRow] = field(default_factory=dict)
+    """Named rows that are in the database already."""
+
+    def bring_in(self, rows: Sequence[SeedRow], there: Sequence[SeedRow] = ()) -> None:
+        """Insert or update rows, those first that others refer to; `there` are rows of before.
+
+        A foreign key column may hold `@name`, a named row of the table that it refers to, or a
+        mapping of columns to values by which that row is found.  Raises SeedFailed.
+        """
+        self._elsewhere |= {(row.table, row.name): row for row in there if row.name is not None}
+        by_table: dict[str, list[SeedRow]] = {}
+        for row in rows:
+            by_table.setdefault(row.table, []).append(row)
+        for name in self._order(by_table):
+            waiting = by_table[name]
+            for row in sorted(waiting, key=lambda each: self._refers_to_itself(each)):
+                self._bring_in(row)
+
+    def _order(self, tables: Mapping[str, Sequence[SeedRow]]) -> list[str]:
+        graph = {
+            name: {
+                key.column.table.fullname
+                for key in self._table(name, rows[0].file).foreign_keys
+                if key.column.table.fullname in tables and key.column.table.fullname != name
+            }
+            for name, rows in tables.items()
+        }
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError:
+            return list(tables)  # as the files have them: a reference that comes too early says so
+
+    def _refers_to_itself(self, row: SeedRow) -> bool:
+        table = self.metadata.tables[row.table]
+        return any(
+            row.values.get(key.parent.name) is not None
+            for key in table.foreign_keys
+            if key.column.table is table
+        )
+
+    def _bring_in(self, row: SeedRow) -> None:
+        table = self._table(row.table, row.file)
+        values = {name: self._value(table, row, name, row.values[name]) for name in row.values}
+        key = natural_key(table, values)
+        if key is None:
+            raise SeedFailed(
+                f"{row.file}: a row of {row.table} has no key to find it by: it has "
+                f"{', '.join(values) or 'nothing'}.",
+                hint="Give all columns of a unique constraint, or of the primary key.",
+            )
+        try:
+            outcome, found = self._upsert(table, values, key)
+        except sqlalchemy.exc.DBAPIError as error:
+            known = translate(error)
+            raise SeedFailed(
+                f"{row.file}: a row of {row.table} cannot be brought in: "
+                f"{known.message if known else error.orig}",
+                hint="Correct the file.",
+            ) from None
+        except (sqlalchemy.exc.StatementError, sqlalchemy.exc.CompileError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise SeedFailed(
+                f"{row.file}: a row of {row.table} cannot be brought in: {reason}",
+                hint="Correct the file.",
+            ) from None
+        counts = self.counts.setdefault(row.table, Counts())
+        setattr(counts, outcome, getattr(counts, outcome) + 1)
+        if row.name is not None:
+            self._named[row.table, row.name] = found
+
+    def _upsert(
+        self, table: Table, values: Mapping[str, Any], key: Sequence[str]
+    ) -> tuple[str, Mapping[str, Any]]:
+        others = [name for name in values if name not in key]
+        statement = insert(table).values(values)
+        if others:
+            changed = [
+                table.columns[name].is_distinct_from(statement.excluded[name])
+                for name in others
+                if table.columns[name] not in self._encrypted
+            ]
+            secret = [name for name in others if table.columns[name] in self._encrypted]
+            statement = statement.on_conflict_do_update(
+                index_elements=list(key),
+                set_={name: statement.excluded[name] for name in others},
+                # The same text never encrypts to the same value, so it cannot be compared.
+                where=None if secret else or_(*changed),
+            )
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=list(key))
+        # A row version that this statement inserted was never locked by another.
+        inserted: ColumnElement[bool] = literal_column("xmax = 0")
+        plain = [column for column in table.columns if column not in self._encrypted]
+        row = (
+            self.connection.execute(statement.returning(inserted.label("leadctl_inserted"), *plain))
+            .mappings()
+            .first()
+        )
+        if row is not None:
+            found = {str(name): row[name] for name in row}
+            return ("inserted" if row["leadctl_inserted"] else "updated"), found
+        return "unchanged", self._find(table, values, key) or {}
+
+    def _find(
+        self, table: Table, values: Mapping[str, Any], key: Sequence[str]
+    ) -> Mapping[str, Any] | None:
+        plain = [column for column in table.columns if column not in self._encrypted]
+        where = and_(*(table.columns[name] == values[name] for name in key))
+        found = self.connection.execute(select(*plain).where(where)).mappings().first()
+        return None if found is None else {str(name): found[name] for name in found}
+
+    def _find_named(self, table_name: str, name: str) -> Mapping[str, Any] | None:
+        """Return a named row: one that was brought in now, or one of before."""
+        place = (table_name, name)
+        if place not in self._named and place in self._elsewhere:
+            row = self._elsewhere[place]
+            table = self._table(row.table, row.file)
+            values = {each: self._value(table, row, each, row.values[each]) for each in row.values}
+            found = self._find(table, values, natural_key(table, values) or ())
+            if found is not None:
+                self._named[place] = found
+        return self._named.get(place)
+
+    @property
+    def _encrypted(self) -> set[Column[Any]]:
+        return {column for column, _ in encrypted_columns(self.metadata)}
+
+    def _value(self, table: Table, row: SeedRow, name: str, value: Any) -> Any:
+        column = table.columns.get(name)
+        if column is None:
+            raise SeedFailed(
+                f"{row.file}: {row.table} has no column {name}.",
+                hint=f"There are: {', '.join(table.columns.keys())}.",
+            )
+        referred = next((key.column for key in column.foreign_keys), None)
+        if referred is not None and isinstance(value, Mapping):
+            return self._found_by(row, referred, value)
+        if referred is not None and isinstance(value, str) and value.startswith(_REFERENCE):
+            named = self._find_named(referred.table.fullname, value.removeprefix(_REFERENCE))
+            if named is None:
+                raise SeedFailed(
+                    f"{row.file}: {row.table}.{name} refers to {value}, and no row of "
+                    f"{referred.table.fullname} of this name was brought in before.",
+                    hint="Name that row with _name, or correct the reference.",
+                )
+            return named[referred.name]
+        return _typed(column, value)
+
+    def _found_by(self, row: SeedRow, referred: Column[Any], key: Mapping[str, Any]) -> Any:
+        table = referred.table
+        unknown = [name for name in key if name not in table.columns]
+        if unknown:
+            raise SeedFailed(
+                f"{row.file}: {table.name} has no column {unknown[0]}.", hint="Correct it."
+            )
+        where = and_(
+            *(table.columns[name] == _typed(table.columns[name], key[name]) for name in key)
+        )
+        found = self.connection.execute(select(referred).where(where).limit(2)).fetchall()
+        if len(found) != 1:
+            raise SeedFailed(
+                f"{row.file}: a row of {row.table} refers to {table.name} with {dict(key)}, of "
+                f"which there {'is none' if not found else 'are several'}.",
+                hint="Correct the reference.",
+            )
+        return found[0][0]
+
+    def _table(self, name: str, file: str) -> Table:
+        table = self.metadata.tables.get(name)
+        if table is None:
+            raise SeedFailed(
+                f"{file} has rows for {name}, a table that the models do not have.",
+                hint=f"There are: {', '.join(sorted(self.metadata.tables))}.",
+            )
+        return table
+
+
+def natural_key(table: Table, given: Mapping[str, Any]) -> list[str] | None:
+    """Return the columns that tell a row of these values from others.
+
+    That is a unique constraint or index over columns that are all given, the shortest first; else
+    the primary key.
+    """
+    unique = [
+        [column.name for column in each.columns]
+        for each in table.constraints
+        if isinstance(each, UniqueConstraint) and not each.deferrable
+    ]
+    unique += [_columns(index) for index in table.indexes if _is_plain(index)]
+    keys = [*sorted(unique, key=lambda key: (len(key), key)), table.primary_key.columns.keys()]
+    usable = (key for key in keys if key and all(given.get(name) is not None for name in key))
+    return next(usable, None)
+
+
+def _is_plain(index: Index) -> bool:
+    where = index.dialect_kwargs.get("postgresql_where")
+    return bool(index.unique and where is None and len(_columns(index)) == len(index.expressions))
+
+
+def _columns(index: Index) -> list[str]:
+    return [each.name for each in index.expressions if isinstance(each, Column)]
+
+
+def _typed(column: Column[Any], value: Any) -> Any:
+    """Return a value for a column; a text is read by the server, as it reads a literal.
+
+    A type that wraps another has its own way with texts.
+    """
+    plain = isinstance(column.type, String) and not isinstance(column.type, Enum)
+    if not isinstance(value, str) or plain or isinstance(column.type, TypeDecorator):
+        return value
+    return cast(literal(value, Text()), column.type)

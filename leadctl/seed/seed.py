@@ -1,0 +1,196 @@
+"""Seeding: making sure that an app's fixtures are there, and changing nothing that is."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import Column, ColumnElement, Connection, MetaData, Select, Table, and_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
+
+from leadctl.apps.fixtures import Fixture, Ref
+from leadctl.apps.output import to_stderr
+from leadctl.apps.registry import App, load_metadata, load_object
+from leadctl.crypto import Keyring, using
+from leadctl.errors import SeedFailed
+from leadctl.journal import state
+from leadctl.journal.runs import journaled
+from leadctl.models.encrypted import encrypted_columns
+from leadctl.postgres.connect import connect
+from leadctl.postgres.engine import run_engine
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.seed.files.load import SeededFile, load_files
+from leadctl.seed.files.sequences import advance_sequences
+
+
+@dataclass(frozen=True)
+class SeededTable:
+    """What seeding did to one table, in rows."""
+
+    table: str
+    inserted: int
+    unchanged: int
+    updated: int = 0
+    """Rows of seed files that were otherwise in the database."""
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What seeding did; a seed function of one's own is not counted."""
+
+    app: str
+    database: str
+    schema: str
+    tables: tuple[SeededTable, ...]
+    files: tuple[SeededFile, ...] = ()
+
+    @property
+    def inserted(self) -> int:
+        """The rows that were inserted, in all."""
+        return sum(table.inserted for table in self.tables)
+
+
+def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
+    """Insert the fixtures that are missing, in one transaction; other rows stay as they are.
+
+    Raises MissingKey before anything is written where a column is encrypted and there is no key,
+    and SeedFailed.
+    """
+    check_key(app, keyring)
+    fixtures = _fixtures(app)
+    tables: tuple[SeededTable, ...] = ()
+    files: tuple[SeededFile, ...] = ()
+    if app.seed_files:
+        with connect(target, "seed") as session:
+            state.ensure(session, target)
+    with using(keyring), run_engine(target, "seed").connect() as connection:
+        try:
+            with connection.begin():
+                if callable(fixtures):
+                    narrate(f"Running {app.seed}")
+                    with Session(connection, join_transaction_mode="create_savepoint") as session:
+                        with to_stderr():
+                            fixtures(session)
+                        session.commit()
+                else:
+                    tables = _insert_missing(connection, load_metadata(app), fixtures)
+                if app.seed_files:
+                    loaded = load_files(connection, target, app, load_metadata(app), narrate)
+                    files = loaded.files
+                    tables += tuple(
+                        SeededTable(name, each.inserted, each.unchanged, each.updated)
+                        for name, each in loaded.rows.counts.items()
+                    )
+        except ProgrammingError as error:
+            if not isinstance(error.orig, psycopg.errors.UndefinedTable):
+                raise
+            raise SeedFailed(
+                f"{target.database} lacks a table that the fixtures of {app.name} need: "
+                f"{error.orig.diag.message_primary}.",
+                hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
+            ) from None
+    return SeedResult(app.name, target.database, target.schema, tables, files)
+
+
+def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:
+    """Seed as a run of its own, with an entry in the journal."""
+    check_key(app, keyring)
+    with journaled(target, "seed", app.name) as entry:
+        result = seed(target, app, keyring, narrate)
+        entry.note(inserted=result.inserted)
+    return result
+
+
+def check_key(app: App, keyring: Keyring) -> None:
+    """Raise MissingKey where seeding an app needs a key and there is none."""
+    if (_fixtures(app) or app.seed_files) and any(
+        True for _ in encrypted_columns(load_metadata(app))
+    ):
+        keyring.primary  # noqa: B018 - raises where there is none
+
+
+def _fixtures(app: App) -> Any:
+    return load_object(app, app.seed, "seed") if app.seed else ()
+
+
+def _insert_missing(
+    connection: Connection, metadata: MetaData, fixtures: tuple[Fixture, ...]
+) -> tuple[SeededTable, ...]:
+    inserted: Counter[str] = Counter()
+    unchanged: Counter[str] = Counter()
+    for fixture in fixtures:
+        counter = inserted if _insert(connection, metadata, fixture) else unchanged
+        counter[fixture.table] += 1
+    advance_sequences(connection, [_table(metadata, name) for name in inserted])
+    names = dict.fromkeys(fixture.table for fixture in fixtures)
+    return tuple(SeededTable(name, inserted[name], unchanged[name]) for name in names)
+
+
+def _insert(connection: Connection, metadata: MetaData, fixture: Fixture) -> bool:
+    """Insert a fixture's row unless it is there; say whether it was inserted."""
+    table = _table(metadata, fixture.table)
+    column = next(iter(table.columns))
+    if _find(connection, metadata, fixture.table, fixture.key, column):
+        return False
+    values = {
+        name: _value(connection, metadata, value)
+        for name, value in {**fixture.values, **fixture.key}.items()
+    }
+    # DO NOTHING, since another seed may insert the same row between our look and this.
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(column)
+    if connection.execute(statement).first():
+        return True
+    if not _find(connection, metadata, fixture.table, fixture.key, column):
+        raise SeedFailed(
+            f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
+            "unique values.",
+            hint=f"Look for it with: leadctl studio {fixture.table}",
+        )
+    return False
+
+
+def _value(connection: Connection, metadata: MetaData, value: Any) -> Any:
+    if isinstance(value, Ref):
+        column = _table(metadata, value.table).columns[value.column]
+        found = _find(connection, metadata, value.table, value.key, column)
+        if found is None:
+            raise SeedFailed(
+                f"A fixture refers to {value.table} with {dict(value.key)}, which is not there.",
+                hint="List the fixture that it refers to before it.",
+            )
+        return found[0]
+    return value() if callable(value) else value
+
+
+def _find(
+    connection: Connection,
+    metadata: MetaData,
+    table_name: str,
+    key: Mapping[str, Any],
+    column: Column[Any],
+) -> Any:
+    table = _table(metadata, table_name)
+    conditions: list[ColumnElement[bool]] = [
+        table.columns[name] == _value(connection, metadata, value) for name, value in key.items()
+    ]
+    query: Select[Any] = select(column).where(and_(*conditions))
+    return connection.execute(query).first()
+
+
+def _table(metadata: MetaData, name: str) -> Table:
+    try:
+        return metadata.tables[name]
+    except KeyError:
+        raise SeedFailed(
+            f"A fixture is for the table {name}, which the models do not have.",
+            hint=f"There are: {', '.join(sorted(metadata.tables))}.",
+        ) from None
+
+
+def _describe(fixture: Fixture) -> str:
+    plain = {name: value for name, value in fixture.key.items() if not isinstance(value, Ref)}
+    return f"{fixture.table} {plain}" if plain else fixture.table

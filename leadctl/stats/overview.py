@@ -1,0 +1,136 @@
+"""The database, its tables and its app's reports at a glance."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
+from psycopg.rows import dict_row
+
+from leadctl.apps.registry import App, load_reports
+from leadctl.apps.reports import Report
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside
+from leadctl.postgres.replica import reading
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.stats.charts import charts
+from leadctl.stats.report import ReportResult
+
+_QUERIES = beside(__file__, "stats.sql")
+_EXACT_BYTES = 1024 * 1024
+"""A table up to this size is counted instead of estimated: that takes a few milliseconds."""
+_STATEMENT_SECONDS = 30.0
+_LOCK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class DatabaseStats:
+    """One database: sizes in bytes, `cache_hit` as a share of 1."""
+
+    name: str
+    server_version: str
+    standby: bool
+    size_bytes: int
+    connections: int
+    max_connections: int
+    started_at: datetime
+    cache_hit: float | None
+
+
+@dataclass(frozen=True)
+class TableStats:
+    """One table; `exact` says whether `rows` was counted or is the server's estimate.
+
+    `rows` is None where nothing is known: never analysed, and too large to be counted in passing,
+    locked, or not readable for this role.  `dead_rows` is the server's estimate.
+    """
+
+    name: str
+    rows: int | None
+    exact: bool
+    table_bytes: int
+    index_bytes: int
+    dead_rows: int
+    last_vacuum: datetime | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The database, the tables of the schema, and the app's reports.
+
+    `charts` are the reports that are looked at rather than read, `left_out` those of them that
+    would read too much in passing.  `replica_lag_seconds` where a replica was read instead.
+    """
+
+    schema: str
+    replica_lag_seconds: float | None
+    database: DatabaseStats
+    tables: tuple[TableStats, ...]
+    reports: tuple[str, ...]
+    charts: tuple[ReportResult, ...]
+    left_out: tuple[str, ...]
+
+
+def overview(
+    target: Target, app: App, *, exact: bool = False, narrate: Narrate = lambda _: None
+) -> Overview:
+    """Read sizes, row counts and charts: `exact` counts every row, in one snapshot.
+
+    Works on any database, with a role that may read nothing but the catalog.
+    """
+    found = reading(target, narrate)
+    limit = None if exact else _STATEMENT_SECONDS
+    with (
+        connect(found.target, "stats", read_only=True, statement_timeout=limit) as connection,
+        connection.transaction(),
+    ):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
+        version = connection.info.server_version
+        with connection.cursor(row_factory=dict_row) as cursor:
+            database = cursor.execute(_QUERIES.get("database", version)).fetchone()
+            assert database is not None
+            rows = cursor.execute(
+                _QUERIES.get("tables", version), {"schema": target.schema}
+            ).fetchall()
+        tables = tuple(_table(connection, row, exact=exact) for row in rows)
+        reports = _reports(connection, target, app)
+        drawn, left_out = charts(connection, reports)
+    return Overview(
+        schema=target.schema,
+        replica_lag_seconds=found.lag_seconds,
+        database=DatabaseStats(**database),
+        tables=tables,
+        reports=tuple(report.name for report in reports),
+        charts=drawn,
+        left_out=left_out,
+    )
+
+
+def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
+    """Return the app's reports, unless the app never lived in this schema."""
+    name = sql.Identifier(target.schema, app.version_table).as_string(connection)
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    return load_reports(app).reports if row == (True,) else ()
+
+
+def _table(connection: Connection, row: dict[str, Any], *, exact: bool) -> TableStats:
+    rows, unknown, locked = row.pop("rows"), row.pop("unknown"), row.pop("locked")
+    small = row.pop("heap_bytes") <= _EXACT_BYTES
+    counted = _count(connection, row["name"]) if (exact or small) and not locked else None
+    if counted is not None:
+        return TableStats(**row, rows=counted, exact=True)
+    return TableStats(**row, rows=None if unknown else rows, exact=False)
+
+
+def _count(connection: Connection, table: str) -> int | None:
+    """Count a table's rows; None where this role may not read it, or it takes too long."""
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.SQL(table))  # quoted by the server
+    try:
+        with connection.transaction():
+            row = connection.execute(query).fetchone()
+    except (InsufficientPrivilege, QueryCanceled, LockNotAvailable):
+        return None
+    return int(row[0]) if row else None

@@ -1,0 +1,105 @@
+"""A look at one table: a read-only transaction, and consent and journal where secrets are shown."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from leadctl.apps.registry import App
+from leadctl.crypto import Keyring
+from leadctl.errors import StatementFailed
+from leadctl.journal.guard import Consent, decide, protection
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.replica import reading
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.studio.masking import masking_of
+from leadctl.studio.projection import Secrets
+from leadctl.studio.shape import Shape, read_shape
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds that a statement may take."""
+_REVEAL = "studio --reveal"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a database is looked at; `consent` is there where secrets are to be revealed."""
+
+    target: Target
+    app: App
+    keyring: Keyring
+    timeout: float = DEFAULT_TIMEOUT
+    consent: Consent | None = None
+    narrate: Narrate = lambda _: None
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open look at a database."""
+
+    connection: Connection
+    access: Access
+
+    def shape(self, table: str, schema: str | None = None) -> Shape:
+        """Read the shape of a table.  Raises UnknownTable."""
+        return read_shape(self.connection, schema or self.access.target.schema, table)
+
+    def secrets(self, shape: Shape) -> Secrets:
+        """Say how a table's secrets are read."""
+        masking = masking_of(self.connection, self.access.app, shape, self.access.keyring)
+        return Secrets(masking, self.access.keyring, revealed=self.access.consent is not None)
+
+
+@contextmanager
+def looking(access: Access, **facts: object) -> Iterator[Session]:
+    """Open a read-only transaction with one snapshot and a statement timeout.
+
+    It reads from the target's replica where it has one; a journal is the primary's.
+
+    Where secrets are revealed it is journaled first, with `facts`.  Raises Protected where that
+    needs consent, and StatementFailed where a statement takes too long.
+    """
+    with ExitStack() as stack:
+        if access.consent is not None:
+            stack.enter_context(_revealing(access, access.consent, facts))
+        found = reading(access.target, access.narrate)
+        connection = stack.enter_context(
+            connect(found.target, "studio", read_only=True, statement_timeout=access.timeout)
+        )
+        stack.enter_context(_patience(access.timeout))
+        stack.enter_context(connection.transaction())
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        _write_values_one_way(connection)
+        yield Session(connection, access)
+
+
+@contextmanager
+def _revealing(access: Access, consent: Consent, facts: dict[str, object]) -> Iterator[None]:
+    with connect(access.target, "studio") as connection:
+        protected = protection(connection, access.target)
+        if protected or consent.confirm is not None:
+            decide(connection.info.dbname, protected, _REVEAL, consent)
+    with journaled(access.target, _REVEAL, access.app.name) as entry:
+        entry.note(**facts)
+        yield
+
+
+@contextmanager
+def _patience(timeout: float) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        raise StatementFailed(
+            f"It took longer than {timeout:g} s and was stopped.",
+            hint="Filter or sort by a column that has an index, or allow more with --timeout.",
+        ) from None
+
+
+def _write_values_one_way(connection: Connection) -> None:
+    """Let no setting of a role or database change how values are written."""
+    settings = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "extra_float_digits": "1"}
+    for name, text in settings.items():
+        connection.execute("SELECT set_config(%s, %s, true)", (name, text))

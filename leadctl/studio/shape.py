@@ -1,0 +1,213 @@
+"""The shape of a table: its columns with their types, its key, its relations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
+
+from leadctl.errors import UnknownColumn, UnknownTable
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+from leadctl.sql.fragment import Fragment, build, name
+
+QUERIES = beside(__file__, "studio.sql")
+
+_ROW = "r"
+_SYMBOLS = {symbol: place for place, symbol in enumerate(("<", "<=", "=", ">=", ">"))}
+
+
+@dataclass(frozen=True)
+class Type:
+    """A type without its domain: what values are compared as.
+
+    `category` is PostgreSQL's: B boolean, N number, D time, S text, A array, R range, E enum, …
+    https://www.postgresql.org/docs/current/catalog-pg-type.html
+    """
+
+    schema: str
+    name: str
+    category: str
+    ordering: tuple[str, ...]
+    equality: str | None
+    labels: tuple[str, ...] = ()
+    element: "Type | None" = None
+    """What an array consists of."""
+    subtype: "Type | None" = None
+    """What a range is a range of."""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether it is json or jsonb."""
+        return self.schema == "pg_catalog" and self.name in {"json", "jsonb"}
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it is bytea."""
+        return (self.schema, self.name) == ("pg_catalog", "bytea")
+
+    @property
+    def sortable(self) -> bool:
+        """Whether its values have an order."""
+        if self.element is not None:
+            return bool(self.ordering) and self.element.sortable
+        return len(self.ordering) == len(_SYMBOLS)
+
+    @property
+    def equal(self) -> str | None:
+        """The operator by which two values are equal; None where the type has none."""
+        if self.element is not None and self.element.equal is None:
+            return None
+        return self.order("=") if self.sortable else self.equality
+
+    def order(self, symbol: str) -> str:
+        """Return the type's own operator for <, <=, =, >= or >."""
+        return self.ordering[_SYMBOLS[symbol]]
+
+    @property
+    def identifier(self) -> Fragment:
+        """The type's qualified name, without a length or precision that would cut values."""
+        return name(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class ColumnShape:
+    """A column; `type` is as people write it."""
+
+    name: str
+    type: str
+    base: Type
+    not_null: bool
+
+    @property
+    def identifier(self) -> Fragment:
+        """The column of the row that is looked at.
+
+        It is qualified: alone, a name in ORDER BY would mean what is selected, which is a text.
+        """
+        return name(_ROW, self.name)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key: of the table (`outgoing`), or one that refers to it from `table`."""
+
+    name: str
+    outgoing: bool
+    schema: str
+    table: str
+    referring: tuple[str, ...]
+    referred: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A table or view as the catalog has it; `key` is empty where rows cannot be told apart."""
+
+    schema: str
+    name: str
+    columns: tuple[ColumnShape, ...]
+    key: tuple[str, ...]
+    references: tuple[Reference, ...]
+
+    @property
+    def identifier(self) -> Fragment:
+        """The table's qualified name, as FROM has it."""
+        return build("{} AS {}", name(self.schema, self.name), name(_ROW))
+
+    def column(self, wanted: str) -> ColumnShape:
+        """Find a column: by its exact name, else by the only one that differs in case.
+
+        Raises UnknownColumn.
+        """
+        names = [column.name for column in self.columns]
+        found = _pick(wanted, names)
+        if found is None:
+            raise UnknownColumn(
+                f"{self.name} has no column {wanted!r}.", hint=_hint(wanted, names, "columns")
+            )
+        return self.columns[names.index(found)]
+
+
+def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
+    """Read the shape of the table or view that somebody named.  Raises UnknownTable."""
+    names = [row[0] for row in connection.execute(_sql(connection, "names"), {"schema": schema})]
+    found = _pick(wanted, names)
+    if found is None:
+        raise UnknownTable(
+            f"There is no table {wanted!r} in the schema {schema}.",
+            hint=_hint(wanted, names, "tables")
+            if names
+            else "The schema has no tables; name another with --schema, or run: leadctl migrate",
+        )
+    return _read(connection, schema, found)
+
+
+def _read(connection: Connection, schema: str, table: str) -> Shape:
+    parameters = {"table": sql.Identifier(schema, table).as_string(connection)}
+    types = _types(connection, parameters)
+    columns = connection.execute(_sql(connection, "columns"), parameters).fetchall()
+    key = connection.execute(_sql(connection, "row_key"), parameters).fetchone()
+    with connection.cursor(row_factory=class_row(Reference)) as cursor:
+        references = cursor.execute(_sql(connection, "references"), parameters).fetchall()
+    return Shape(
+        schema=schema,
+        name=table,
+        columns=tuple(
+            ColumnShape(column, kind, types[oid], not_null)
+            for column, kind, oid, not_null in columns
+        ),
+        key=tuple(key[0]) if key else (),
+        references=tuple(references),
+    )
+
+
+def _types(connection: Connection, parameters: Mapping[str, Any]) -> dict[int, Type]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = {
+            row["oid"]: row
+            for row in cursor.execute(_sql(connection, "types"), parameters).fetchall()
+        }
+
+    def make(oid: int | None) -> Type | None:
+        if oid is None:
+            return None
+        row = rows[oid]
+        if row["base"]:
+            return make(row["base"])
+        return Type(
+            schema=row["schema"],
+            name=row["name"],
+            category=row["category"],
+            ordering=tuple(row["ordering"]),
+            equality=row["equality"],
+            labels=tuple(row["labels"]),
+            element=make(row["element"]),
+            subtype=make(row["subtype"]),
+        )
+
+    return {oid: made for oid in rows if (made := make(oid)) is not None}
+
+
+def _pick(wanted: str, names: Sequence[str]) -> str | None:
+    if wanted in names:
+        return wanted
+    folded = [each for each in names if each.casefold() == wanted.casefold()]
+    return folded[0] if len(folded) == 1 else None
+
+
+def _hint(wanted: str, names: Sequence[str], what: str) -> str:
+    close = get_close_matches(wanted, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    shown = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+    return f"Its {what}: {shown}." if what == "columns" else f"There are: {shown}."
+
+
+_LISTED = 20
+
+
+def _sql(connection: Connection, block: str) -> str:
+    return QUERIES.get(block, connection.info.server_version)
