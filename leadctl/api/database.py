@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from leadctl.backup.create import CreatedBackup
-    from leadctl.backup.listing import BackupList
+    from leadctl.backup.inventory import BackupList
     from leadctl.backup.verify import VerifyResult
     from leadctl.cleanup.preview import Preview
     from leadctl.cleanup.result import CleanupResult
@@ -208,11 +208,11 @@ class Database:
         rule past its fuse does nothing without `confirm`, the database's name.  Raises
         UnknownRule, InvalidRule, UnindexedForeignKey, and the first error of a rule.
         """
-        from leadctl.backup.age import read_recipients, split_recipients
         from leadctl.cleanup.archive import ArchivePlace
         from leadctl.cleanup.bounds import Limits
         from leadctl.cleanup.rules import rules_of
         from leadctl.cleanup.run import Voice, cleanup
+        from leadctl.crypto.age import read_recipients, split_recipients
         from leadctl.journal.guard import Consent
 
         settings = self.settings
@@ -246,7 +246,7 @@ class Database:
     def backups(self) -> "BackupList":
         """Return the backups in the folder that settings say, the newest first."""
         from leadctl.backup.configured import folder_of
-        from leadctl.backup.listing import list_backups
+        from leadctl.backup.inventory import list_backups
 
         return list_backups(folder_of(self.settings))
 
@@ -272,8 +272,8 @@ class Database:
         from leadctl.backup.configured import folder_of, identities_of
         from leadctl.journal.guard import Consent
         from leadctl.restore.load import Source
+        from leadctl.restore.restorable import Loading
         from leadctl.restore.restore import restore
-        from leadctl.restore.source import Loading
 
         found = folder_of(self.settings).find(backup)
         return restore(

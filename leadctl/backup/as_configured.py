@@ -1,10 +1,10 @@
 """Making a backup as the settings say: its folder, its recipients, its hooks."""
 
 from leadctl.apps.registry import App
-from leadctl.backup.age import split_recipients
 from leadctl.backup.configured import folder_of
 from leadctl.backup.create import BackupOptions, CreatedBackup, create
 from leadctl.backup.hooks import Hooks
+from leadctl.crypto.age import split_recipients
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.settings import Settings

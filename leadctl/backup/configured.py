@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from leadctl.backup.folder import BackupFolder
+from leadctl.backup.storage import BackupFolder
 from leadctl.settings import Settings
 from leadctl.settings.sources import DEFAULT, ENVIRONMENT
 
@@ -28,7 +28,7 @@ def identities_of(settings: Settings) -> Sequence[Any]:
     """
     if settings.backup_identity_file is None:
         return ()
-    from leadctl.backup.age import read_identities
+    from leadctl.crypto.age import read_identities
 
     return read_identities(_path(settings, "backup_identity_file"))
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from leadctl import __version__
 from leadctl.backup import manifest as manifests
-from leadctl.backup.age import fingerprint, read_recipients
-from leadctl.backup.folder import BackupFolder, write_private
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
 from leadctl.backup.snapshot import Snapshot, exported
+from leadctl.backup.storage import BackupFolder, write_private
 from leadctl.backup.stream import Label, PackedFile, pack
+from leadctl.crypto.age import fingerprint, read_recipients
 from leadctl.errors import BackupFailed, LeadctlError
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import Binaries, dump_programs

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from leadctl.backup.folder import BackupFolder, StoredBackup
+from leadctl.backup.storage import BackupFolder, StoredBackup
 
 
 @dataclass(frozen=True)

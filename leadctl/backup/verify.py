@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.backup.archive import Nothing, reading_to_its_end
-from leadctl.backup.folder import StoredBackup, reading
 from leadctl.backup.manifest import ARCHIVE, NAME, SCHEMA
+from leadctl.backup.storage import StoredBackup, reading
 from leadctl.backup.stream import Label, is_encrypted, sha256_of, unpack
 from leadctl.backup.verification import Verification
 from leadctl.errors import BackupDamaged, MissingClient

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from leadctl.backup.folder import write_private
+from leadctl.backup.storage import write_private
 from leadctl.errors import ArchiveDamaged
 from leadctl.files import sync_folder
 

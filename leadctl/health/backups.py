@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
-from leadctl.backup.folder import StoredBackup
+from leadctl.backup.storage import StoredBackup
 from leadctl.health.check import CheckResult, CheckStatus
 from leadctl.health.facts import Facts
 from leadctl.journal import state

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App
-from leadctl.backup.folder import BackupFolder
+from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
 from leadctl.health.check import CheckResult, CheckStatus, Skip
 from leadctl.health.thresholds import Limits

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.backup.folder import BackupFolder
+from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
 from leadctl.errors import ConnectionFailed, LeadctlError, UnknownDatabase
 from leadctl.health.check import (

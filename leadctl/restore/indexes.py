@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import IO
 
+from leadctl.restore.archive import Entry, indexes_of_tables
 from leadctl.restore.connections import Connections
-from leadctl.restore.entries import Entry, indexes_of_tables
 from leadctl.restore.pg_restore import PgRestore
 
 _WORTH_A_RUN = 32 * 2**20

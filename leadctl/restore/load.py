@@ -15,22 +15,22 @@ from typing import IO, Any
 from psycopg import errors, sql
 
 from leadctl.backup.archive import Nothing
-from leadctl.backup.folder import StoredBackup, reading
 from leadctl.backup.manifest import SCHEMA
+from leadctl.backup.storage import StoredBackup, reading
 from leadctl.backup.stream import Label, is_encrypted, unpack
 from leadctl.backup.verify import check_bytes
 from leadctl.errors import BackupDamaged, InvalidIdentity, RestoreFailed
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.compare import compare
+from leadctl.restore.archive import list_archive, parse_entries
+from leadctl.restore.backups import compare
 from leadctl.restore.connections import Connections
-from leadctl.restore.entries import list_archive, parse_entries
 from leadctl.restore.extract import rows_of
 from leadctl.restore.indexes import IndexBuilder
 from leadctl.restore.pg_restore import SHARES_OPEN_FILES, PgRestore
+from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.rows import TableLoader
-from leadctl.restore.source import Comparison, Loading, Origin
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from leadctl.backup.folder import StoredBackup
+from leadctl.backup.storage import StoredBackup
 from leadctl.backup.verify import Rehearsal, VerifyCheck
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import connect
-from leadctl.restore.compare import check_indexes, compare
+from leadctl.restore.backups import check_indexes, compare
 from leadctl.restore.database import drop_database, scratch_database
 from leadctl.restore.load import Source, load
-from leadctl.restore.source import Loading
+from leadctl.restore.restorable import Loading
 
 
 def rehearse(

@@ -36,7 +36,7 @@ from leadctl.restore.database import (
     maintenance,
     scratch_database,
 )
-from leadctl.restore.source import Comparison, Loading, Origin, Restorable
+from leadctl.restore.restorable import Comparison, Loading, Origin, Restorable
 from leadctl.restore.swap import restore_lock, swap
 
 _QUERIES = beside(__file__, "restore.sql")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.postgres.client import ClientProgram
+from leadctl.restore.archive import Entry, list_archive, parse_entries, rows_of_tables
 from leadctl.restore.connections import Connections
-from leadctl.restore.entries import Entry, list_archive, parse_entries, rows_of_tables
 from leadctl.restore.pg_restore import PgRestore
 
 if TYPE_CHECKING:

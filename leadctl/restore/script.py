@@ -13,7 +13,7 @@ from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.restore.dump_file import Packed
-from leadctl.restore.source import Loading
+from leadctl.restore.restorable import Loading
 
 _HELD_BACK = 8 * 1024
 """Bytes at either end of a script in which pg_dump's own lines are looked for."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.folder import BackupFolder, StoredBackup
 from leadctl.backup.prune import Retention, decide
+from leadctl.backup.storage import BackupFolder, StoredBackup
 from tests.backups import key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
 from tests.processes import environment
@@ -290,7 +290,7 @@ def test_wrong_numbers(backup: Backup) -> None:
 
 
 def test_a_backup_that_is_read_is_not_pruned(backup: Backup, years: BackupFolder) -> None:
-    from leadctl.backup.folder import reading
+    from leadctl.backup.storage import reading
 
     with reading(years.backups()[-1]):
         outcome = backup("prune", "--yes", "-o", "json")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from leadctl.backup.folder import BackupFolder, write_private
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
+from leadctl.backup.storage import BackupFolder, write_private
 from tests.backups import key_pair, left_by_restores, plain_dump
 from tests.conftest import KEY, Prepared
 from tests.faults.test_backup import fill

@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 import pytest
 
-from leadctl.backup.age import read_identities
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
-from leadctl.backup.folder import BackupFolder
 from leadctl.backup.manifest import ARCHIVE
+from leadctl.backup.storage import BackupFolder
+from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
-from leadctl.restore.entries import parse_entries
+from leadctl.restore.archive import parse_entries
 from leadctl.restore.load import Source, load
+from leadctl.restore.restorable import Loading
 from leadctl.restore.rows import _shares
-from leadctl.restore.source import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepared

@@ -69,7 +69,7 @@ def create(run: Run, *, role_passwords: RolePasswords = False) -> None:
 def list_(run: Run) -> None:
     """List the backups: age, size, revision, and whether they were verified."""
     from leadctl.backup.configured import folder_of
-    from leadctl.backup.listing import list_backups
+    from leadctl.backup.inventory import list_backups
     from leadctl.render.views.backup import listing as view
 
     run.emit(list_backups(folder_of(run.settings)), view)
@@ -80,7 +80,7 @@ def list_(run: Run) -> None:
 def show(run: Run, *, backup_id: Id) -> None:
     """Show what is in a backup, and where it comes from."""
     from leadctl.backup.configured import folder_of
-    from leadctl.backup.listing import show as operation
+    from leadctl.backup.inventory import show as operation
     from leadctl.render.views.backup import show as view
 
     run.emit(operation(folder_of(run.settings).find(backup_id)), view)
@@ -138,7 +138,7 @@ def pin(
 ) -> None:
     """Keep a backup from prune, whatever its age."""
     from leadctl.backup.configured import folder_of
-    from leadctl.backup.listing import show as operation
+    from leadctl.backup.inventory import show as operation
     from leadctl.render.views.backup import show as view
 
     found = folder_of(run.settings).find(backup_id)

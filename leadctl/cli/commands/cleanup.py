@@ -116,12 +116,12 @@ def _delete(
     metrics_file: str | None,
     confirm: str | None,
 ) -> None:
-    from leadctl.backup.age import read_recipients, split_recipients
     from leadctl.cleanup.archive import ArchivePlace
     from leadctl.cleanup.bounds import Limits
     from leadctl.cleanup.metrics import write_metrics
     from leadctl.cleanup.run import Voice
     from leadctl.cleanup.run import cleanup as operation
+    from leadctl.crypto.age import read_recipients, split_recipients
     from leadctl.journal.guard import Consent
     from leadctl.render.views.cleanup import cleanup as view
 

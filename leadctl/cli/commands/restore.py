@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from leadctl.journal.guard import Consent
     from leadctl.postgres.target import Target
     from leadctl.restore.load import Source as Loaded
-    from leadctl.restore.source import Restorable
+    from leadctl.restore.restorable import Restorable
 
 Source = Annotated[
     str,
@@ -96,10 +96,10 @@ def restore(
     """
     from leadctl.render.views.restore import plan as plan_view
     from leadctl.render.views.restore import restored as view
-    from leadctl.restore.foreign import is_foreign
+    from leadctl.restore.dumps import is_foreign
+    from leadctl.restore.restorable import Loading
     from leadctl.restore.restore import plan, preflight
     from leadctl.restore.restore import restore as operation
-    from leadctl.restore.source import Loading
 
     target = run.target()
     consent = run.consent(yes=yes, confirm=confirm)
@@ -166,7 +166,7 @@ def _say_migrations(run: Run, target: "Target") -> None:
 def _source(run: Run, backup: str, schema: str) -> "Restorable":
     """Return what is to be restored: a file or folder where there is one, else a backup."""
     from leadctl.backup.configured import identities_of
-    from leadctl.restore.foreign import is_foreign, open_foreign
+    from leadctl.restore.dumps import is_foreign, open_foreign
 
     path = Path(backup).expanduser()
     if backup != "latest" and is_foreign(path):

@@ -1,7 +1,7 @@
 """Views of backups: one that was made, the list, one in full, what verify and prune found."""
 
 from leadctl.backup.create import CreatedBackup
-from leadctl.backup.listing import BackupDetails, BackupList, BackupSummary
+from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary
 from leadctl.backup.prune import PruneResult
 from leadctl.backup.verification import Verification
 from leadctl.backup.verify import VerifyResult

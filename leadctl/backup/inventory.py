@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from leadctl.backup.folder import BackupFolder, StoredBackup
 from leadctl.backup.manifest import Manifest
+from leadctl.backup.storage import BackupFolder, StoredBackup
 from leadctl.backup.verification import Verification
 
 

@@ -15,16 +15,16 @@ from leadctl.journal import state
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.dump_file import Packed
-from leadctl.restore.entries import (
+from leadctl.restore.archive import (
     extensions_of,
     list_archive,
     owners_of,
     parse_entries,
 )
+from leadctl.restore.dump_file import Packed
 from leadctl.restore.pg_restore import PgRestore
+from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.script import load_script
-from leadctl.restore.source import Comparison, Loading, Origin
 
 _TABLE_OF_CONTENTS = "toc.dat"
 _HEAD = 512
