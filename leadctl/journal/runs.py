@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from leadctl.errors import LeadctlError
@@ -55,8 +54,7 @@ class Entry:
 
         A run that is killed after its commit is told by them from one that is killed before.
         """
-        parameters = {"id": self._run, "facts": Jsonb(facts)}
-        connection.execute(_sql(connection, "run_note"), parameters)
+        _QUERIES.run(connection, "run_note", id=self._run, facts=Jsonb(facts))
 
     def end(self, outcome: str) -> None:
         """Write how the run ended."""
@@ -65,7 +63,7 @@ class Entry:
     def _execute(self, name: str, **parameters: Any) -> None:
         # Where the server is gone the run shows as killed, and its own error says why.
         with suppress(psycopg.OperationalError):
-            self._session.execute(_sql(self._session, name), {"id": self._run, **parameters})
+            _QUERIES.run(self._session, name, id=self._run, **parameters)
 
 
 @contextmanager
@@ -78,10 +76,10 @@ def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
     with connect(target, command) as session:
         session.execute("SET idle_session_timeout = 0")
         state.ensure(session, target)
-        parameters = {"command": command, "app": app, "schema": target.schema, "who": whoami()}
-        row = session.execute(_sql(session, "run_begin"), parameters).fetchone()
-        assert row is not None
-        entry, outcome = Entry(session, row[0]), "terminated"
+        run = _QUERIES.value(
+            session, "run_begin", command=command, app=app, schema=target.schema, who=whoami()
+        )
+        entry, outcome = Entry(session, run), "terminated"
         try:
             yield entry
             outcome = "done"
@@ -101,19 +99,12 @@ def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:
     """Return the newest runs; none where leadctl never wrote here."""
     if not state.is_there(connection):
         return []
-    with connection.cursor(row_factory=class_row(JournaledRun)) as cursor:
-        return cursor.execute(_sql(connection, "runs"), {"limit": limit}).fetchall()
+    return _QUERIES.rows(connection, "runs", JournaledRun, limit=limit)
 
 
 def last_attempt(connection: Connection, app: str, schema: str) -> str | None:
     """Return the revision that the newest run was applying when it failed or was killed."""
     if not state.is_there(connection):
         return None
-    row = connection.execute(
-        _sql(connection, "last_attempt"), {"app": app, "schema": schema}
-    ).fetchone()
-    return row[0] if row else None
-
-
-def _sql(connection: Connection, name: str) -> str:
-    return _QUERIES.get(name, connection.info.server_version)
+    found: str | None = _QUERIES.value(connection, "last_attempt", app=app, schema=schema)
+    return found

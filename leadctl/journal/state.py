@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from leadctl.errors import InsufficientPrivilege, NewerState
@@ -82,11 +81,11 @@ def is_there(connection: Connection) -> bool:
 
 def check_version(connection: Connection) -> None:
     """Refuse a schema `leadctl` that a newer leadctl made.  Raises NewerState."""
-    row = connection.execute(_sql(connection, "state_version")).fetchone()
-    if row and row[0] > STATE_VERSION:
+    version = _QUERIES.value(connection, "state_version")
+    if version is not None and version > STATE_VERSION:
         raise NewerState(
             f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "
-            f"(state version {row[0]}; this one knows {STATE_VERSION}).",
+            f"(state version {version}; this one knows {STATE_VERSION}).",
             hint="Update leadctl: pip install --upgrade leadctl",
         )
 
@@ -96,15 +95,12 @@ def read_identity(connection: Connection) -> Identity | None:
     if not is_there(connection):
         return None
     check_version(connection)
-    with connection.cursor(row_factory=class_row(Identity)) as cursor:
-        return cursor.execute(_sql(connection, "identity")).fetchone()
+    return _QUERIES.one(connection, "identity", Identity)
 
 
 def write_identity(connection: Connection, environment: str | None, *, protected: bool) -> None:
     """Set the environment and the protection; the schema `leadctl` must be there."""
-    connection.execute(
-        _sql(connection, "set_identity"), {"environment": environment, "protected": protected}
-    )
+    _QUERIES.run(connection, "set_identity", environment=environment, protected=protected)
 
 
 def current_revisions(
@@ -147,8 +143,7 @@ def applied_revisions(connection: Connection, schema: str) -> list[AppliedRevisi
     if not is_there(connection):
         return []
     check_version(connection)
-    with connection.cursor(row_factory=class_row(AppliedRevision)) as cursor:
-        return cursor.execute(_sql(connection, "migrations"), {"schema": schema}).fetchall()
+    return _QUERIES.rows(connection, "migrations", AppliedRevision, schema=schema)
 
 
 @dataclass(frozen=True)
@@ -170,9 +165,7 @@ def read_fingerprint(
     revisions = current_revisions(connection, schema, version_table)
     if not revisions or not is_there(connection):
         return None
-    row = connection.execute(
-        _sql(connection, "fingerprint"), {"app": app, "schema": schema, "revisions": revisions}
-    ).fetchone()
+    row = _QUERIES.one(connection, "fingerprint", app=app, schema=schema, revisions=revisions)
     return Fingerprint(*row) if row else None
 
 
@@ -188,8 +181,7 @@ def made_by(connection: Connection, app: str, schema: str) -> set[str]:
     """Return what an app's revisions made in a schema, as `kind name`, there or not."""
     if not is_there(connection):
         return set()
-    rows = connection.execute(_sql(connection, "made"), {"app": app, "schema": schema})
-    return {name for (name,) in rows}
+    return set(_QUERIES.column(connection, "made", app=app, schema=schema))
 
 
 @dataclass(frozen=True)
@@ -207,47 +199,38 @@ def record_migration(
     connection: Connection, *, app: str, schema: str, record: RevisionRecord
 ) -> None:
     """Record an applied revision, within the caller's transaction."""
-    connection.execute(
-        _sql(connection, "record_migration"),
-        {"app": app, "schema": schema, "who": whoami(), **asdict(record)},
+    _QUERIES.run(
+        connection, "record_migration", app=app, schema=schema, who=whoami(), **asdict(record)
     )
 
 
 def forget_migration(connection: Connection, *, app: str, schema: str, revision: str) -> None:
     """Record that a revision is no longer applied, within the caller's transaction."""
-    connection.execute(
-        _sql(connection, "forget_migration"), {"app": app, "schema": schema, "revision": revision}
-    )
+    _QUERIES.run(connection, "forget_migration", app=app, schema=schema, revision=revision)
 
 
 def accept_edit(
     connection: Connection, *, app: str, schema: str, revision: str, checksum: str
 ) -> bool:
     """Record a revision's file as it is now; say whether it was recorded otherwise."""
-    place = {"app": app, "schema": schema, "revision": revision, "checksum": checksum}
-    return connection.execute(_sql(connection, "accept_edit"), place).rowcount > 0
+    place = {"app": app, "schema": schema, "revision": revision}
+    return _QUERIES.run(connection, "accept_edit", **place, checksum=checksum).rowcount > 0
 
 
 def forget_app(connection: Connection, *, app: str, schema: str) -> None:
     """Record that nothing of an app is applied to a schema, within the caller's transaction."""
-    connection.execute(_sql(connection, "forget_app"), {"app": app, "schema": schema})
+    _QUERIES.run(connection, "forget_app", app=app, schema=schema)
 
 
 def record_fingerprint(
     connection: Connection, *, app: str, schema: str, revision: str, content: Mapping[str, Any]
 ) -> None:
     """Record what the schema looks like after a revision, within the caller's transaction."""
-    connection.execute(
-        _sql(connection, "record_fingerprint"),
-        {"app": app, "schema": schema, "revision": revision, "fingerprint": Jsonb(content)},
-    )
-
-
-def _sql(connection: Connection, name: str) -> Any:
-    return _QUERIES.get(name, connection.info.server_version)
+    place = {"app": app, "schema": schema, "revision": revision}
+    _QUERIES.run(connection, "record_fingerprint", **place, fingerprint=Jsonb(content))
 
 
 def _execute_all(connection: Connection, name: str, params: Mapping[str, Any]) -> None:
     """Execute a block of several statements: the server takes parameters for one at a time."""
-    for statement in _sql(connection, name).split(";\n"):
+    for statement in _QUERIES.get(name, connection.info.server_version).split(";\n"):
         connection.execute(statement, params)

@@ -10,6 +10,14 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from leadctl.postgres.connect import Connection
+
+_T = TypeVar("_T")
 
 _HEADER = re.compile(
     r"^-- name: (?P<name>\w+)\n"
@@ -48,6 +56,64 @@ class Queries:
             _query(header, text[header.end() : end])
             for header, end in zip(headers, ends, strict=True)
         )
+
+    def run(
+        self, connection: "Connection", name: str, /, **values: Any
+    ) -> "psycopg.Cursor[tuple[Any, ...]]":
+        """Run a block on a connection, the values by the names that it has them under."""
+        statement = self.get(name, connection.info.server_version)
+        return connection.execute(statement, values or None)
+
+    @overload
+    def rows(
+        self, connection: "Connection", name: str, /, **values: Any
+    ) -> list[tuple[Any, ...]]: ...
+
+    @overload
+    def rows(
+        self, connection: "Connection", name: str, kind: type[_T], /, **values: Any
+    ) -> list[_T]: ...
+
+    def rows(
+        self, connection: "Connection", name: str, kind: type[Any] | None = None, /, **values: Any
+    ) -> list[Any]:
+        """Return a block's rows: as tuples, or as objects of a class, such as a dataclass or dict.
+
+        The class is given the columns by their names.
+        """
+        if kind is None:
+            return self.run(connection, name, **values).fetchall()
+        from psycopg.rows import class_row
+
+        statement = self.get(name, connection.info.server_version)
+        with connection.cursor(row_factory=class_row(kind)) as cursor:
+            return cursor.execute(statement, values or None).fetchall()
+
+    @overload
+    def one(
+        self, connection: "Connection", name: str, /, **values: Any
+    ) -> tuple[Any, ...] | None: ...
+
+    @overload
+    def one(
+        self, connection: "Connection", name: str, kind: type[_T], /, **values: Any
+    ) -> _T | None: ...
+
+    def one(
+        self, connection: "Connection", name: str, kind: type[Any] | None = None, /, **values: Any
+    ) -> Any:
+        """Return a block's first row, as `rows` has it; None where there is none."""
+        found = self.rows(connection, name, *(() if kind is None else (kind,)), **values)
+        return found[0] if found else None
+
+    def column(self, connection: "Connection", name: str, /, **values: Any) -> list[Any]:
+        """Return the first column of a block's rows."""
+        return [row[0] for row in self.run(connection, name, **values)]
+
+    def value(self, connection: "Connection", name: str, /, **values: Any) -> Any:
+        """Return the first column of a block's first row; None where there is no row."""
+        row = self.run(connection, name, **values).fetchone()
+        return row[0] if row else None
 
     def get(self, name: str, server_version: int) -> str:
         """Return the SQL of a block for a server; `server_version` is libpq's, such as 180006."""

@@ -28,7 +28,7 @@ def reading(target: Target, narrate: Narrate) -> Reading:
         return Reading(target, None)
     standby = replace(target, url=target.replica, replica=None)
     with connect(standby, "replica", read_only=True) as connection:
-        row = connection.execute(_QUERIES.get("lag", connection.info.server_version)).fetchone()
+        row = _QUERIES.one(connection, "lag")
     if row is None:
         raise NotAReplica(
             f"The replica of [env.{target.environment}], {standby.describe()}, is not a standby.",

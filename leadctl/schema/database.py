@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from psycopg.rows import dict_row
-
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -24,15 +22,11 @@ _STATEMENT_SECONDS = 30.0
 
 def read_database(target: Target) -> Schema:
     """Read the target's schema in two queries, whatever its size."""
-    with (
-        connect(
-            target, "schema", read_only=True, statement_timeout=_STATEMENT_SECONDS
-        ) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        version, parameters = connection.info.server_version, {"schema": target.schema}
-        tables = cursor.execute(_QUERIES.get("tables", version), parameters).fetchall()
-        enums = cursor.execute(_QUERIES.get("enums", version), parameters).fetchall()
+    with connect(
+        target, "schema", read_only=True, statement_timeout=_STATEMENT_SECONDS
+    ) as connection:
+        tables = _QUERIES.rows(connection, "tables", dict, schema=target.schema)
+        enums = _QUERIES.rows(connection, "enums", dict, schema=target.schema)
         return Schema(
             source=f"database {connection.info.dbname}",
             name=target.schema,

@@ -6,7 +6,6 @@ from typing import Any
 
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
-from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import Report
@@ -88,20 +87,15 @@ def overview(
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
-        version = connection.info.server_version
-        with connection.cursor(row_factory=dict_row) as cursor:
-            database = cursor.execute(_QUERIES.get("database", version)).fetchone()
-            assert database is not None
-            rows = cursor.execute(
-                _QUERIES.get("tables", version), {"schema": target.schema}
-            ).fetchall()
+        (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
+        rows = _QUERIES.rows(connection, "tables", dict, schema=target.schema)
         tables = tuple(_table(connection, row, exact=exact) for row in rows)
         reports = _reports(connection, target, app)
         drawn, left_out = charts(connection, reports)
     return Overview(
         schema=target.schema,
         replica_lag_seconds=found.lag_seconds,
-        database=DatabaseStats(**database),
+        database=database,
         tables=tables,
         reports=tuple(report.name for report in reports),
         charts=drawn,

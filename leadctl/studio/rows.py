@@ -213,9 +213,8 @@ class _Reading:
     def estimate(self) -> int | None:
         """Return how many rows the server estimates the table to have; None for unknown."""
         table = sql.Identifier(self.shape.schema, self.shape.name).as_string(self._connection)
-        statement = QUERIES.get("estimate", self._connection.info.server_version)
-        row = self._connection.execute(statement, {"table": table}).fetchone()
-        return row[0] if row else None
+        rows: int | None = QUERIES.value(self._connection, "estimate", table=table)
+        return rows
 
     def _parts(self) -> list[keyset.Segment]:
         if self.selection.after is not None:

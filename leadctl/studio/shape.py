@@ -1,12 +1,10 @@
 """The shape of a table: its columns with their types, its key, its relations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 from psycopg import sql
-from psycopg.rows import class_row, dict_row
 
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
@@ -133,7 +131,7 @@ class Shape:
 
 def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
     """Read the shape of the table or view that somebody named.  Raises UnknownTable."""
-    names = [row[0] for row in connection.execute(_sql(connection, "names"), {"schema": schema})]
+    names = QUERIES.column(connection, "names", schema=schema)
     found = _pick(wanted, names)
     if found is None:
         raise UnknownTable(
@@ -146,30 +144,22 @@ def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
 
 
 def _read(connection: Connection, schema: str, table: str) -> Shape:
-    parameters = {"table": sql.Identifier(schema, table).as_string(connection)}
-    types = _types(connection, parameters)
-    columns = connection.execute(_sql(connection, "columns"), parameters).fetchall()
-    key = connection.execute(_sql(connection, "row_key"), parameters).fetchone()
-    with connection.cursor(row_factory=class_row(Reference)) as cursor:
-        references = cursor.execute(_sql(connection, "references"), parameters).fetchall()
+    quoted = sql.Identifier(schema, table).as_string(connection)
+    types = _types(connection, quoted)
     return Shape(
         schema=schema,
         name=table,
         columns=tuple(
             ColumnShape(column, kind, types[oid], not_null)
-            for column, kind, oid, not_null in columns
+            for column, kind, oid, not_null in QUERIES.rows(connection, "columns", table=quoted)
         ),
-        key=tuple(key[0]) if key else (),
-        references=tuple(references),
+        key=tuple(QUERIES.value(connection, "row_key", table=quoted) or ()),
+        references=tuple(QUERIES.rows(connection, "references", Reference, table=quoted)),
     )
 
 
-def _types(connection: Connection, parameters: Mapping[str, Any]) -> dict[int, Type]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = {
-            row["oid"]: row
-            for row in cursor.execute(_sql(connection, "types"), parameters).fetchall()
-        }
+def _types(connection: Connection, table: str) -> dict[int, Type]:
+    rows = {row["oid"]: row for row in QUERIES.rows(connection, "types", dict, table=table)}
 
     def make(oid: int | None) -> Type | None:
         if oid is None:
@@ -207,7 +197,3 @@ def _hint(wanted: str, names: Sequence[str], what: str) -> str:
 
 
 _LISTED = 20
-
-
-def _sql(connection: Connection, block: str) -> str:
-    return QUERIES.get(block, connection.info.server_version)

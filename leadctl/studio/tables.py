@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import psycopg
-from psycopg.rows import class_row
 
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import build, name
@@ -57,9 +56,7 @@ def list_tables(access: Access) -> TableList:
     schema = access.target.schema
     with looking(access) as session:
         connection = session.connection
-        with connection.cursor(row_factory=class_row(_Found)) as cursor:
-            statement = QUERIES.get("relations", connection.info.server_version)
-            found = cursor.execute(statement, {"schema": schema}).fetchall()
+        found = QUERIES.rows(connection, "relations", _Found, schema=schema)
         entries = [_entry(each) for each in found]
         if len(entries) <= _COUNTED_TABLES:
             entries = [_counted(connection, schema, entry) for entry in entries]
