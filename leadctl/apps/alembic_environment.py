@@ -5,13 +5,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leadctl.apps.output import to_stderr
 from leadctl.errors import MigrationsInvalid, ModelsNotImportable
-
-if TYPE_CHECKING:
-    from leadctl.apps.registry import App
 
 DEFAULT_VERSION_TABLE = "alembic_version"
 
@@ -53,12 +50,12 @@ def environment_file(migrations: Path) -> Path | None:
     return None
 
 
-def version_table(environment: Path) -> str:
+def version_table(environment: Path | None) -> str:
     """Return the name of Alembic's table that an env.py gives, read from its text.
 
     Raises MigrationsInvalid where the name is not written out.
     """
-    for keyword in _configured(environment):
+    for keyword in _configured(environment) if environment else ():
         if keyword.arg != "version_table":
             continue
         if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
@@ -70,25 +67,24 @@ def version_table(environment: Path) -> str:
     return DEFAULT_VERSION_TABLE
 
 
-def options(app: "App") -> Mapping[str, Any]:
-    """Return what an app's env.py hands to `context.configure`, up to which it is run.
+def options(env_py: Path, root: Path) -> Mapping[str, Any]:
+    """Return what an env.py hands to `context.configure`, up to which it is run.
 
-    It is run as for offline mode: it connects to nothing.  Raises ModelsNotImportable where it
-    fails before it configures anything.
+    It is run in the folder `root` as for offline mode: it connects to nothing.  Raises
+    ModelsNotImportable where it fails before it configures anything.
     """
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
-    assert app.environment is not None
-    folder = app.environment.parent
+    folder = env_py.parent
     found: dict[str, Any] = {}
 
     def configure(*_args: Any, **given: Any) -> None:
         found.update(given)
         raise _Configured
 
-    config = Config(_ini(app))
+    config = Config(_ini(env_py, root))
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     script = ScriptDirectory(str(folder), messaging_opts={"quiet": True})
     environment = EnvironmentContext(config, script, as_sql=True)
@@ -96,7 +92,7 @@ def options(app: "App") -> Mapping[str, Any]:
     environment.__dict__["configure"] = configure
     before = Path.cwd()
     try:
-        os.chdir(app.root)  # where the alembic command would be run
+        os.chdir(root)  # where the alembic command would be run
         with (
             to_stderr(),
             contextlib.suppress(_Configured),
@@ -106,7 +102,7 @@ def options(app: "App") -> Mapping[str, Any]:
             script.run_env()
     except Exception as error:  # noqa: BLE001 - a team's env.py may raise anything
         raise ModelsNotImportable(
-            f"Cannot run {app.environment}: {type(error).__name__}: {error}",
+            f"Cannot run {env_py}: {type(error).__name__}: {error}",
             hint="leadctl runs it for what it hands to context.configure(), in offline mode.",
         ) from None
     finally:
@@ -153,9 +149,8 @@ def _configured(environment: Path) -> list[ast.keyword]:
     ]
 
 
-def _ini(app: "App") -> str | None:
-    assert app.environment is not None
-    for folder in (app.root, app.environment.parent.parent, app.environment.parent):
+def _ini(env_py: Path, root: Path) -> str | None:
+    for folder in (root, env_py.parent.parent, env_py.parent):
         if (folder / "alembic.ini").is_file():
             return str(folder / "alembic.ini")
     return None

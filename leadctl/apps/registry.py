@@ -1,60 +1,56 @@
-"""The registry of apps: the built-in folders beside this file, and those of leadctl.toml.
+"""The registry of apps: those of the package's own table of apps, and those of leadctl.toml.
 
-An app that a team declares is an entry like the built-in ones.  Nothing here imports SQLAlchemy:
-models are loaded when a command needs them.
+Both are declared alike.  Nothing here imports SQLAlchemy: models are loaded when a command needs
+them.
 """
 
 import ast
 import contextlib
 import importlib
+import re
 import sys
+import tomllib
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from leadctl.apps import alembic_environment
-from leadctl.apps.alembic_environment import DEFAULT_VERSION_TABLE
 from leadctl.apps.output import to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
 from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
+from leadctl.settings.load import declared_apps
+from leadctl.settings.sources import Project
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
 _PACKAGE = Path(__file__).parent.parent
+_BUILT_IN = _PACKAGE / "products" / "products.toml"
 
 
 @dataclass(frozen=True)
-class App:
+class App(AppConfig):
     """A named set of models with its migrations, fixtures, reports and retention rules."""
 
-    name: str
-    description: str
-    models: str | None
-    """`package.module:object`, the object being metadata or something that has it; None where
-    the app's env.py says what they are."""
-    migrations: Path
-    seed: str | None
-    reports: str | None
-    retention: str | None
-    factory: str | None
-    """`package.module:FACTORY`: the shapes of synthetic rows, where there are any."""
-    builtin: bool
-    root: Path
-    """The folder that the modules are imported from."""
-    environment: Path | None = None
-    """The env.py of a team's own Alembic environment."""
-    version_table: str = DEFAULT_VERSION_TABLE
-    schemas: tuple[str, ...] = ()
-    """Schemas that the models name, beside the target's."""
-    seed_files: Path | None = None
-    """A folder of rows as files, brought in beside what `seed` names."""
+    @cached_property
+    def environment(self) -> Path | None:
+        """The env.py of a team's own Alembic environment."""
+        return alembic_environment.environment_file(self.migrations)
+
+    @cached_property
+    def version_table(self) -> str:
+        """The table of Alembic that says which revision is applied.
+
+        Raises MigrationsInvalid where the app's env.py does not write its name out.
+        """
+        return alembic_environment.version_table(self.environment)
 
 
 def find_app(settings: Settings) -> App:
@@ -71,9 +67,17 @@ def find_app(settings: Settings) -> App:
 
 def all_apps(settings: Settings) -> dict[str, App]:
     """Return every app by name: the built-in ones, then the declared ones."""
-    apps = {app.name: app for app in _builtin_apps()}
-    apps |= {name: _declared(settings, config) for name, config in settings.apps.items()}
-    return apps
+    built_in = _built_in()
+    # Version 0.1.0 had the built-in ones in this package: its leadctl.toml names them there.
+    former = re.compile(rf"leadctl\.apps\.(?=(?:{'|'.join(built_in)})\.)")
+
+    def now(value: Any) -> Any:
+        return former.sub("leadctl.products.", value) if isinstance(value, str) else value
+
+    return {
+        name: App(**{key: now(value) for key, value in vars(config).items()})
+        for name, config in {**built_in, **settings.apps}.items()
+    }
 
 
 def load_metadata(app: App) -> "MetaData":
@@ -82,8 +86,10 @@ def load_metadata(app: App) -> "MetaData":
     Raises ModelsNotImportable with the file and line that matter.
     """
     if app.models is None:
+        assert app.environment is not None
         with importable(app.root):
-            found: Any = alembic_environment.options(app).get("target_metadata")
+            options = alembic_environment.options(app.environment, app.root)
+            found: Any = options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
     metadata = getattr(found, "metadata", found)
@@ -128,9 +134,9 @@ def load_reports(app: App) -> AppReports:
 
 def load_rules(app: App) -> tuple[Rule, ...]:
     """Import an app's own retention rules; an app that has none has an empty tuple."""
-    if app.retention is None:
+    if app.rules is None:
         return ()
-    return tuple(load_object(app, app.retention, "rules"))
+    return tuple(load_object(app, app.rules, "rules"))
 
 
 def load_object(app: App, name: str, what: str) -> Any:
@@ -193,49 +199,17 @@ def importable(root: Path) -> Iterator[None]:
     yield
 
 
-def _builtin_apps() -> Iterator[App]:
-    for folder in sorted((_PACKAGE / "products").iterdir()):
-        if (folder / "models.py").exists():
-            package = f"leadctl.products.{folder.name}"
-            doc = importlib.import_module(package).__doc__ or ""
-            yield App(
-                name=folder.name,
-                description=doc.strip().partition("\n")[0],
-                models=f"{package}.models:Base",
-                migrations=builtin_migrations() / folder.name,
-                seed=f"{package}.seed:FIXTURES",
-                reports=f"{package}.reports:REPORTS",
-                retention=f"{package}.retention:RULES",
-                factory=f"{package}.factory:FACTORY",
-                builtin=True,
-                root=_PACKAGE.parent,
-            )
+def _built_in() -> dict[str, AppConfig]:
+    """Return the apps of the package's own table, each with its folder of the migrations."""
+    with _BUILT_IN.open("rb") as file:
+        project = Project(_PACKAGE.parent, _BUILT_IN, tomllib.load(file))
+    return {
+        name: replace(config, migrations=builtin_migrations() / name)
+        for name, config in declared_apps(project).items()
+    }
 
 
 def builtin_migrations() -> Path:
     """Return the folder of the built-in apps' migrations, in the wheel or in the checkout."""
     installed = _PACKAGE / "_migrations"
     return installed if installed.exists() else _PACKAGE.parent / "migrations"
-
-
-def _declared(settings: Settings, config: AppConfig) -> App:
-    migrations = config.migrations or settings.project / "migrations"
-    environment = alembic_environment.environment_file(migrations)
-    return App(
-        name=config.name,
-        description=f"declared in {settings.config_file.name if settings.config_file else 'code'}",
-        models=config.models,
-        migrations=migrations,
-        seed=config.seed,
-        reports=config.reports,
-        retention=config.rules,
-        factory=config.factory,
-        builtin=False,
-        root=settings.project,
-        environment=environment,
-        version_table=alembic_environment.version_table(environment)
-        if environment
-        else DEFAULT_VERSION_TABLE,
-        schemas=config.schemas,
-        seed_files=config.seed_files,
-    )

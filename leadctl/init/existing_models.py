@@ -4,7 +4,7 @@ import configparser
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import MetaData
@@ -56,15 +56,15 @@ def init_own(
     refuse_declared(settings)
     name = app_name(settings)
     folder = migrations or _alembic_folder(root) or root / "migrations"
-    app = _app(name, root, folder, models)
+    app = App(name, root, folder, models)
     files = Files(root)
     entries: dict[str, object] = {}
-    if app.environment and not models and _environment_knows(app):
+    if app.environment and not models and _environment_knows(app.environment, root):
         found = Found("", tuple(sorted(load_metadata(app).tables)))
     else:
         found = _found(app, models, choose)
         entries["models"] = _models_of(app, found, files)
-    metadata = load_metadata(_app(name, root, folder, found.models or None))
+    metadata = load_metadata(App(name, root, folder, found.models or None))
     entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
     entries["migrations"] = relative(folder, root)
     if folder.exists():
@@ -164,35 +164,16 @@ def _alembic_folder(root: Path) -> Path | None:
     return folder if (folder / "env.py").is_file() else None
 
 
-def _app(name: str, root: Path, migrations: Path, models: str | None) -> App:
-    environment = alembic_environment.environment_file(migrations)
-    return App(
-        name=name,
-        description="",
-        models=models,
-        migrations=migrations,
-        seed=None,
-        reports=None,
-        retention=None,
-        factory=None,
-        builtin=False,
-        root=root,
-        environment=environment,
-    )
-
-
-def _environment_knows(app: App) -> bool:
-    """Whether the env.py says what the models are."""
-    with importable(app.root):
-        found = alembic_environment.options(app).get("target_metadata")
+def _environment_knows(environment: Path, root: Path) -> bool:
+    """Whether an env.py says what the models are."""
+    with importable(root):
+        found = alembic_environment.options(environment, root).get("target_metadata")
     return bool(getattr(getattr(found, "metadata", found), "tables", None))
 
 
 def _found(app: App, models: str | None, choose: Choose | None) -> Found:
     if models is not None:
-        return Found(
-            models, tuple(load_metadata(_app(app.name, app.root, app.migrations, models)).tables)
-        )
+        return Found(models, tuple(load_metadata(replace(app, models=models)).tables))
     candidates = discover(app)
     if len(candidates) == 1:
         return candidates[0]

@@ -188,7 +188,9 @@ class _Runner:
 
 
 def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
-    left_out = alembic_environment.not_honoured(alembic_environment.options(app))
+    assert app.environment is not None
+    given = alembic_environment.options(app.environment, app.root)
+    left_out = alembic_environment.not_honoured(given)
     narrate(
         f"{app.environment}: leadctl takes the metadata and version_table from it, and connects "
         f"itself.{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"

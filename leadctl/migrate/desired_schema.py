@@ -80,7 +80,8 @@ def _excluded(app: App, models: Catalog, found: Catalog) -> set[str]:
     from sqlalchemy import Column, MetaData, Table
     from sqlalchemy.types import NullType
 
-    options = alembic_environment.options(app)
+    assert app.environment is not None
+    options = alembic_environment.options(app.environment, app.root)
     by_name, by_object = options.get("include_name"), options.get("include_object")
     metadata = load_metadata(app)
     excluded = set()

@@ -49,9 +49,7 @@ def check_writable(app: App) -> None:
     if not os.access(app.migrations if app.migrations.exists() else app.migrations.parent, os.W_OK):
         raise MigrationsInvalid(
             f"The folder {app.migrations} cannot be written to.",
-            hint="Declare an app of your own in leadctl.toml for models of your own."
-            if app.builtin
-            else "Make it writable.",
+            hint="Make it writable, or declare an app of your own in leadctl.toml.",
         )
 
 

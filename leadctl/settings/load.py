@@ -41,7 +41,7 @@ def load_settings(
             text, source = found
             values[declared.name] = _parse(declared, text, source)
             sources[declared.name] = source
-    apps = _apps(project)
+    apps = declared_apps(project)
     if "app" not in values and len(apps) == 1:
         values["app"], sources["app"] = next(iter(apps)), _file_name(project)
     settings = Settings(
@@ -140,10 +140,13 @@ def _environments(project: Project) -> dict[str, EnvironmentConfig]:
     }
 
 
-def _apps(project: Project) -> dict[str, AppConfig]:
-    tables = _table(project, "apps")
+def declared_apps(project: Project) -> dict[str, AppConfig]:
+    """Return the apps that a configuration file declares as [apps.NAME], by name.
+
+    Raises a ConfigurationError that names the table and what is wrong with it.
+    """
     apps = {}
-    for name, table in tables.items():
+    for name, table in _table(project, "apps").items():
         if isinstance(table, Mapping) and table.keys() == {"retention"}:
             continue  # rules for an app that is declared elsewhere
         values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
@@ -153,10 +156,12 @@ def _apps(project: Project) -> dict[str, AppConfig]:
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
                 hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
-        for folder in {"migrations", "seed_files"} & values.keys():
-            values[folder] = project.root / values[folder]
+        values.setdefault("migrations", "migrations")
+        for declared in fields(AppConfig):
+            if declared.name in values and declared.type in {Path, Path | None}:
+                values[declared.name] = project.root / values[declared.name]
         values["schemas"] = tuple(map(str, values.get("schemas", ())))
-        apps[name] = AppConfig(name=name, **values)
+        apps[name] = AppConfig(name=name, root=project.root, **values)
     return apps
 
 
@@ -177,12 +182,10 @@ _ENV_FIELDS: Mapping[str, type] = {
 }
 _HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
 _APP_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(
-        ("models", "migrations", "seed", "seed_files", "reports", "rules", "factory", "schema"), str
-    ),
-    "retention": list,
-    "schemas": list,
-}
+    field.name: list if field.name == "schemas" else str
+    for field in fields(AppConfig)
+    if field.name not in {"name", "root"}
+} | {"retention": list}
 _OVERRIDES: Mapping[str, type] = {
     "older_than": str,
     "condition": str,

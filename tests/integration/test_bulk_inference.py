@@ -110,15 +110,10 @@ def fill(
         monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         app = App(
             name="own",
-            description="",
-            models=f"{module}:metadata",
-            migrations=tmp_path,
-            seed=None,
-            reports=None,
-            retention=None,
-            factory=factory and f"{module}:{factory}",
-            builtin=False,
             root=tmp_path,
+            migrations=tmp_path,
+            models=f"{module}:metadata",
+            factory=factory and f"{module}:{factory}",
         )
         engine = create_engine(server.url(database).replace("postgresql", "postgresql+psycopg"))
         load_metadata(app).create_all(engine)
