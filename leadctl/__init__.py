@@ -8,34 +8,31 @@
 Errors are subclasses of `leadctl.LeadctlError`, in `leadctl.errors`.  docs/python.md has it all.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from leadctl.version import __version__
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database as Database
     from leadctl.api.database import database as database
     from leadctl.errors import LeadctlError as LeadctlError
+    from leadctl.migrate.backfill import fill as fill
+else:
+    # Hidden from type checkers: to them, this function would be a type for any misspelt name.
+    _HOMES = {
+        "Database": "leadctl.api.database",
+        "LeadctlError": "leadctl.errors",
+        "database": "leadctl.api.database",
+        "fill": "leadctl.migrate.backfill",
+    }
 
-    __version__: str
+    def __getattr__(name: str) -> object:
+        """Return a name of the public interface, loaded when it is first asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-__all__ = ["Database", "LeadctlError", "__version__", "database"]
+        return getattr(import_module(_HOMES[name]), name)
 
 
-def __getattr__(name: str) -> Any:
-    """Return a name of the public interface, loaded when it is asked for."""
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version(__name__)
-    if name in {"Database", "database"}:
-        from leadctl.api.database import database as api
-
-        return getattr(api, name)
-    if name == "LeadctlError":
-        from leadctl.errors import LeadctlError
-
-        return LeadctlError
-    if name == "fill":
-        from leadctl.migrate.backfill import fill
-
-        return fill
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["Database", "LeadctlError", "__version__", "database", "fill"]

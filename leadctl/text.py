@@ -1,6 +1,7 @@
 """Values as people read them: numbers, times, and data that must not reach the terminal raw."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from textwrap import fill
 
@@ -78,3 +79,13 @@ def size(count: int) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a hint at the known name that a word resembles; else `otherwise`, or all names."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    if close := get_close_matches(word, names, n=1):
+        return f"Did you mean {close[0]}?"
+    return otherwise or f"There are: {', '.join(names) or 'none'}."

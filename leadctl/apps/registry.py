@@ -13,7 +13,6 @@ import tomllib
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +26,7 @@ from leadctl.errors import ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
 from leadctl.settings.sources import Project
+from leadctl.text import did_you_mean
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -58,10 +58,9 @@ def find_app(settings: Settings) -> App:
     apps = all_apps(settings)
     if settings.app in apps:
         return apps[settings.app]
-    close = get_close_matches(settings.app, apps, n=1)
     raise UnknownApp(
         f"There is no app {settings.app!r} (from {settings.source('app')}).",
-        hint=f"Did you mean {close[0]}?" if close else f"There are: {', '.join(sorted(apps))}.",
+        hint=did_you_mean(settings.app, sorted(apps)),
     )
 
 

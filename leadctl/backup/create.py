@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadctl import __version__
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
 from leadctl.backup.snapshot import Snapshot, exported
@@ -21,6 +20,7 @@ from leadctl.postgres.binaries import Binaries, dump_programs
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
+from leadctl.version import __version__
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from leadctl.apps.registry import App, load_rules
@@ -10,6 +9,7 @@ from leadctl.apps.retention import Rule
 from leadctl.errors import InvalidRule, UnknownRule, UsageError
 from leadctl.settings import Settings
 from leadctl.settings.interval import ALLOWED, Interval, parse_interval
+from leadctl.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _refuse_unknown_overrides(app: App, settings: Settings, rules: Sequence[Rule
     for name in settings.retention.keys() - set(names):
         raise InvalidRule(
             f"[retention.{name}] overrides a rule that {app.name} does not have.",
-            hint=_suggestion(name, names),
+            hint=did_you_mean(name, names),
         )
 
 
@@ -86,7 +86,7 @@ def _chosen(app: App, rules: list[Rule], only: Sequence[str]) -> list[Rule]:
     for name in only:
         if name not in names:
             raise UnknownRule(
-                f"{app.name} has no retention rule {name!r}.", hint=_suggestion(name, names)
+                f"{app.name} has no retention rule {name!r}.", hint=did_you_mean(name, names)
             )
     return [rule for rule in rules if not only or rule.name in only]
 
@@ -121,10 +121,3 @@ def _checked(rule: Rule, archive_all: bool) -> RunRule:
             hint="fuse_share is above 0 and at most 1, fuse_rows at least 0, max_rows at least 1.",
         )
     return RunRule(rule, age, rule.archive or archive_all)
-
-
-def _suggestion(name: str, names: Sequence[str]) -> str:
-    close = get_close_matches(name, names, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are: {', '.join(names) or 'none'}."

@@ -43,7 +43,7 @@ app = Tree(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from leadctl import __version__
+        from leadctl.version import __version__
 
         typer.echo(f"leadctl {__version__}")
         raise typer.Exit

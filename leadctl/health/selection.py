@@ -7,8 +7,8 @@ from leadctl.errors import UnknownCheck
 from leadctl.health.check import Check, name_of
 from leadctl.health.checks import CHECKS
 from leadctl.health.thresholds import Limits, effective
-from leadctl.inspect.registry import suggestion
 from leadctl.settings import Settings
+from leadctl.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def select(settings: Settings, only: Sequence[str] = (), without: Sequence[str] 
     by_name = {name_of(check): check for check in CHECKS}
     for name in (*only, *without):
         if name not in by_name:
-            raise UnknownCheck(f"There is no check {name!r}.", hint=suggestion(name, list(by_name)))
+            raise UnknownCheck(f"There is no check {name!r}.", hint=did_you_mean(name, by_name))
     chosen = [
         by_name[name] for name in by_name if name in (only or by_name) and name not in without
     ]

@@ -1,12 +1,11 @@
 """The registry of reports: every block of the `.sql` files beside this module is one."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 
 from leadctl.errors import UnknownReport
 from leadctl.postgres.queries import Queries, Query, beside
+from leadctl.text import did_you_mean
 
 _FILES: tuple[tuple[str, Queries], ...] = tuple(
     (group, beside(__file__, f"{group}.sql"))
@@ -80,14 +79,10 @@ def find(name: str) -> Report:
     """Return a report by its name.  Raises UnknownReport with what was probably meant."""
     known = reports()
     if name not in known:
-        raise UnknownReport(f"There is no report {name!r}.", hint=suggestion(name, [*known, "all"]))
+        raise UnknownReport(
+            f"There is no report {name!r}.", hint=did_you_mean(name, [*known, "all"])
+        )
     return known[name]
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Return what to try instead of an unknown name."""
-    close = get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
 
 
 def _versions(block: Query) -> str:

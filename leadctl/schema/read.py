@@ -1,13 +1,13 @@
 """Reading a schema from where it was asked for."""
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from leadctl.apps.registry import App
 from leadctl.errors import UnknownTable
 from leadctl.postgres.target import Target
 from leadctl.schema.database import read_database
 from leadctl.schema.definition import Schema
+from leadctl.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ def only(schema: Schema, name: str) -> Schema:
     table = schema.table(name)
     if table is None:
         names = [each.name for each in schema.tables]
-        close = get_close_matches(name, names, n=1)
         raise UnknownTable(
             f"There is no table {name!r} in the {schema.source}, schema {schema.name}.",
-            hint=f"Did you mean {close[0]}?" if close else "See: leadctl schema show",
+            hint=did_you_mean(name, names, "See: leadctl schema show"),
         )
     types = {column.type for column in table.columns}
     enums = tuple(each for each in schema.enums if {each.name, f"{each.name}[]"} & types)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import Field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, Unkn
 from leadctl.redact import Secret
 from leadctl.settings.model import AppConfig, EnvironmentConfig, HealthConfig, Settings
 from leadctl.settings.sources import Layer, Project, find_project, variable_layers
+from leadctl.text import did_you_mean
 
 FLAG = "flag"
 
@@ -288,6 +288,5 @@ def _file_name(project: Project) -> str:
 
 
 def _suggest(word: str, known: Any, otherwise: str) -> str:
-    close = get_close_matches(word, list(known), n=1)
     names = ", ".join(sorted(known)) or "none"
-    return f"Did you mean {close[0]}?" if close else f"{otherwise}; known: {names}."
+    return did_you_mean(word, known, f"{otherwise}; known: {names}.")

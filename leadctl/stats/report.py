@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import Any
 
 import psycopg
@@ -14,6 +13,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,7 @@ def run_report(
 def _find(app: App, available: AppReports, name: str) -> Report:
     by_name = {report.name: report for report in available.reports}
     if name not in by_name:
-        close = get_close_matches(name, by_name, n=1)
-        raise UnknownReport(
-            f"{app.name} has no report {name!r}.",
-            hint=f"Did you mean {close[0]}?"
-            if close
-            else f"There are: {', '.join(by_name) or 'none'}.",
-        )
+        raise UnknownReport(f"{app.name} has no report {name!r}.", hint=did_you_mean(name, by_name))
     return by_name[name]
 
 

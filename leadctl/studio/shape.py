@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from psycopg import sql
 
@@ -10,6 +9,7 @@ from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.sql.fragment import Fragment, build, name
+from leadctl.text import did_you_mean
 
 QUERIES = beside(__file__, "studio.sql")
 
@@ -189,11 +189,9 @@ def _pick(wanted: str, names: Sequence[str]) -> str | None:
 
 
 def _hint(wanted: str, names: Sequence[str], what: str) -> str:
-    close = get_close_matches(wanted, names, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
     shown = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
-    return f"Its {what}: {shown}." if what == "columns" else f"There are: {shown}."
+    introduced = f"Its {what}" if what == "columns" else "There are"
+    return did_you_mean(wanted, names, f"{introduced}: {shown}.")
 
 
 _LISTED = 20
