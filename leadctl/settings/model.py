@@ -15,7 +15,7 @@ Parse = Callable[[str], Any]
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
 """The variables of libpq that name a database as a URL does."""
-OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "svg", "sql")
+OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "sql")
 
 
 def _text(value: str) -> str:

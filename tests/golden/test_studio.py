@@ -64,7 +64,6 @@ FORMATS = {
     "tables.json": ["studio", "-o", "json"],
     "schema.json": ["schema", "show", "-o", "json"],
     "diagram.mermaid": ["schema", "diagram"],
-    "diagram.svg": ["schema", "diagram", "-o", "svg"],
     "dump.sql": ["schema", "dump"],
 }
 

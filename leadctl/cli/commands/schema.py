@@ -51,20 +51,20 @@ def show(run: Run, *, table: OneTable = None, models: FromModels = False) -> Non
 
 
 @group.leaf("diagram")
-@command(outputs=("mermaid", "svg", "json"))
+@command(outputs=("mermaid", "json"))
 def diagram(run: Run, *, models: FromModels = False) -> None:
-    r"""Draw the tables and their foreign keys, as Mermaid or as an SVG picture.
+    r"""Draw the tables and their foreign keys, as Mermaid.
 
     \b
     leadctl schema diagram
-    leadctl schema diagram --models -o svg > diagram.svg
+    leadctl schema diagram --models > diagram.mmd
     """
-    from leadctl.render.diagram import mermaid, svg
+    from leadctl.render import mermaid
     from leadctl.render.views import schema as views
     from leadctl.schema.read import read
 
     found = read(_source(run, models=models))
-    run.emit(found, views.schema, mermaid=mermaid.diagram, svg=svg.diagram)
+    run.emit(found, views.schema, mermaid=mermaid.diagram)
 
 
 @group.leaf("validate")

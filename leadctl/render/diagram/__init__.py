@@ -1,1 +1,0 @@
-"""Diagrams of schemas: Mermaid, and SVG with a layout of its own."""
