@@ -20,7 +20,7 @@ group = Tree(
 def start(run: Run) -> None:
     """Start the embedded server of this project; makes it where it is missing."""
     from leadctl import db as server
-    from leadctl.render.views.server import server as view
+    from leadctl.render.views.db import server as view
 
     run.emit(server.start(run.settings.project, run.narrate), view)
 
@@ -30,7 +30,7 @@ def start(run: Run) -> None:
 def stop(run: Run) -> None:
     """Stop the embedded server; its data stays."""
     from leadctl import db as server
-    from leadctl.render.views.server import server as view
+    from leadctl.render.views.db import server as view
 
     run.emit(server.stop(run.settings.project), view)
 
@@ -40,7 +40,7 @@ def stop(run: Run) -> None:
 def status(run: Run) -> None:
     """Show whether the embedded server runs, and where it lives; exit 1 where it does not run."""
     from leadctl import db as server
-    from leadctl.render.views.server import server as view
+    from leadctl.render.views.db import server as view
 
     result = server.status(run.settings.project)
     run.emit(result, view)
@@ -53,7 +53,7 @@ def status(run: Run) -> None:
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server with all of its data and its encryption key."""
     from leadctl import db as server
-    from leadctl.render.views.server import destroyed as view
+    from leadctl.render.views.db import destroyed as view
 
     consent = run.consent(yes=yes, confirm=confirm)
     run.emit(server.destroy(run.settings.project, consent, run.narrate), view)
@@ -98,7 +98,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     For trying things out: a protected or remote database is refused, and what loses rows asks.
     """
     from leadctl.migrate.push import push as operation
-    from leadctl.render.views.writing import push as view
+    from leadctl.render.views.migrate_write import push as view
 
     result = operation(
         run.target(may_create=True),
@@ -115,7 +115,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 def url(run: Run) -> None:
     """Print the target's URL for other tools; a password is left out."""
     from leadctl import db as server
-    from leadctl.render.views.server import url as view
+    from leadctl.render.views.db import url as view
 
     result = server.url(run.target(may_create=True))
     run.emit(result, view)

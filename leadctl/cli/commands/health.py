@@ -76,7 +76,7 @@ def health_check(
     from leadctl.health.health import Timing, health
     from leadctl.health.selection import listing, select
     from leadctl.render import nagios, prometheus
-    from leadctl.render.views import health as views
+    from leadctl.render.views import health_check as views
 
     if to is not None and run.settings.output != "prometheus":
         raise typer.BadParameter("it goes with -o prometheus", param_hint="--to")

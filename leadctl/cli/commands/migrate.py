@@ -234,7 +234,7 @@ def resolve(
 
 def _adopt(run: Run, message: str | None) -> None:
     from leadctl.migrate.adopt import adopt as operation
-    from leadctl.render.views.writing import adopt as view
+    from leadctl.render.views.migrate_write import adopt as view
 
     if message is None:
         raise UsageError("The revision has no name.", hint="Say what it does with -m.")

@@ -19,7 +19,7 @@ def check(run: Run) -> None:
     While revisions are pending the history is run in a scratch schema, which is rolled back.
     """
     from leadctl.migrate.check import check as operation
-    from leadctl.render.views.compare import check as view
+    from leadctl.render.views.migrate_compare import check as view
 
     result = operation(run.target(), run.app, run.narrate)
     run.emit(result, view)
@@ -31,7 +31,7 @@ def check(run: Run) -> None:
 def drift(run: Run) -> None:
     """Show what was changed by hand since the last revision was applied; exit 1 for anything."""
     from leadctl.migrate.drift import drift as operation
-    from leadctl.render.views.compare import drift as view
+    from leadctl.render.views.migrate_compare import drift as view
 
     result = operation(run.target(), run.app, run.narrate)
     run.emit(result, view)
@@ -62,7 +62,7 @@ def diff(
     """
     from leadctl.migrate.diff import as_sql
     from leadctl.migrate.diff import sides as operation
-    from leadctl.render.views.compare import diff as view
+    from leadctl.render.views.migrate_compare import diff as view
 
     result = operation(run.target(), run.app, before, after, lambda name: _other(run, name))
     run.emit(result.diff, view, sql=lambda _: as_sql(result))

@@ -53,8 +53,8 @@ def down(
         return
     from leadctl.migrate.down import down as operation
     from leadctl.migrate.down import plan
-    from leadctl.render.views.down import down as view
-    from leadctl.render.views.down import plan as plan_view
+    from leadctl.render.views.migrate_down import down as view
+    from leadctl.render.views.migrate_down import plan as plan_view
 
     target = run.target()
     planned = plan(target, run.app, revision, steps or 1)
@@ -74,7 +74,7 @@ def down(
 
 def _rehearse(run: Run, revision: str | None, steps: int) -> None:
     from leadctl.migrate.rehearse import rehearse as operation
-    from leadctl.render.views.down import rehearse as view
+    from leadctl.render.views.migrate_down import rehearse as view
 
     result = operation(run.target(), run.app, revision, steps, run.narrate)
     run.emit(result, view)

@@ -76,7 +76,7 @@ def new(
     leadctl migrate new --revert leadconnector_0002
     leadctl migrate new --merge
     """
-    from leadctl.render.views.writing import new as view
+    from leadctl.render.views.migrate_write import new as view
 
     given = (empty, sql is not None, revert is not None, merge)
     if sum(given) > 1:
@@ -135,7 +135,7 @@ def dev(run: Run, *, message: Message, renames: Renames = None) -> None:
     leadctl migrate dev -m "Phone numbers"
     """
     from leadctl.migrate.dev import dev as operation
-    from leadctl.render.views.writing import dev as view
+    from leadctl.render.views.migrate_write import dev as view
 
     result = operation(
         run.target(may_create=True),

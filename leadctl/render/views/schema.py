@@ -1,7 +1,7 @@
 """Views of schemas: all tables, one table, what validation found."""
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
-from leadctl.render.data import one_line, short_type
+from leadctl.render.cells import one_line, short_type
 from leadctl.schema.definition import Column as Definition
 from leadctl.schema.definition import Index, Schema, Table
 from leadctl.schema.dump import SchemaDump

@@ -3,7 +3,7 @@
 import shlex
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, SheetColumn
-from leadctl.render.data import many_lines, one_line
+from leadctl.render.cells import many_lines, one_line
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page
 from leadctl.studio.tables import TableEntry, TableList
