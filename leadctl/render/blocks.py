@@ -52,8 +52,8 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class SheetColumn:
-    """A column of a sheet; one that is part of the key is not cut."""
+class DataColumn:
+    """A column of data; one that is part of the key is not cut."""
 
     title: str
     numbers: bool = False
@@ -61,11 +61,11 @@ class SheetColumn:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class DataGrid:
     """Rows of data, one line each: what does not fit the terminal is cut, or left out and named."""
 
-    columns: Sequence[SheetColumn]
+    columns: Sequence[DataColumn]
     rows: Sequence[Sequence[Cell]]
 
 
-Block = Line | Grid | Pairs | Sheet
+Block = Line | Grid | Pairs | DataGrid

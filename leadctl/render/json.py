@@ -1,12 +1,22 @@
-"""The JSON writer: one document, the result's own field names as keys."""
+"""The JSON writers: a document whose keys are the result's field names, and rows one by one.
+
+The rows of a stream hold each value as JSON already, as the server wrote it.
+"""
 
 import json
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leadctl.studio.record import Record
+    from leadctl.studio.rows import Head, Row, Stream
+
+_ACTING = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def to_jsonable(value: Any) -> Any:
@@ -44,3 +54,58 @@ def dumps(value: Any) -> str:
 def dumps_line(value: Any) -> str:
     """Return a value as JSON on one line."""
     return json.dumps(to_jsonable(value), ensure_ascii=False)
+
+
+def lines(stream: "Stream") -> Iterator[str]:
+    """Yield an object a line."""
+    for row in stream:
+        yield f"{_object(stream.columns, row)}\n"
+
+
+def rows_document(stream: "Stream") -> Iterator[str]:
+    """Yield the document of rows, one row a line."""
+    yield "{\n"
+    yield _member("database", stream.database)
+    yield _member("schema", stream.schema)
+    yield _member("table", stream.table)
+    yield _member("columns", stream.columns)
+    yield '  "rows": ['
+    separator = "\n"
+    for row in stream:
+        yield f"{separator}    {_object(stream.columns, row)}"
+        separator = ",\n"
+    yield "\n  ],\n" if separator != "\n" else "],\n"
+    yield _member("total", stream.total)
+    yield _member("more", stream.more)
+    yield _member("after", stream.after).rstrip(",\n") + "\n}\n"
+
+
+def record_document(record: "Record") -> Iterator[str]:
+    """Yield the document of one record."""
+    yield "{\n"
+    for name in ("database", "schema", "table", "key"):
+        yield _member(name, getattr(record, name))
+    values = [f"    {_text(field.name)}: {_safe(field.value or 'null')}" for field in record.fields]
+    yield '  "record": {\n' + ",\n".join(values) + "\n  },\n"
+    yield _member("relations", record.relations).rstrip(",\n") + "\n}\n"
+
+
+def _object(columns: Iterable["Head"], row: "Row") -> str:
+    members = (
+        f"{_text(head.name)}: {_safe(value or 'null')}"
+        for head, value in zip(columns, row, strict=True)
+    )
+    return "{" + ", ".join(members) + "}"
+
+
+def _member(name: str, value: Any) -> str:
+    return f"  {_text(name)}: {_safe(dumps_line(value))},\n"
+
+
+def _text(text: str) -> str:
+    return _safe(json.dumps(text, ensure_ascii=False))
+
+
+def _safe(document: str) -> str:
+    """Escape what could act on a terminal and JSON allows in a text as it is."""
+    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)

@@ -1,4 +1,4 @@
-"""Blocks through Rich."""
+"""Blocks for a terminal, through Rich: coloured, and within its width."""
 
 import io
 from collections.abc import Sequence
@@ -9,8 +9,18 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from leadctl.render import sheet
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, Style, Value
+from leadctl.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    DataColumn,
+    DataGrid,
+    Grid,
+    Line,
+    Pairs,
+    Style,
+    Value,
+)
 from leadctl.text import folded, value_text
 
 _STYLES: dict[Style, str] = {
@@ -21,6 +31,12 @@ _STYLES: dict[Style, str] = {
     "dim": "dim",
     "strong": "bold",
 }
+
+_PADDING = 3
+"""Columns of the terminal between two columns of a table."""
+_NARROWEST = 16
+_WHOLE = 36
+"""A key up to this width is never cut: it is what one copies."""
 
 
 def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
@@ -44,8 +60,8 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
             console.print(Text(text, _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
             console.print(_grid(block, width))
-        elif isinstance(block, Sheet):
-            _print_sheet(console, block, width)
+        elif isinstance(block, DataGrid):
+            _print_data(console, block, width)
         else:
             console.print(_pairs(block))
     return buffer.getvalue()
@@ -65,11 +81,11 @@ def _grid(grid: Grid, width: int) -> Table:
     return table
 
 
-def _print_sheet(console: Console, block: Sheet, width: int) -> None:
+def _print_data(console: Console, block: DataGrid, width: int) -> None:
     rows = [[_cell(value) for value in row] for row in block.rows]
-    given = sheet.widths(block, rows, width)
-    console.print(sheet.table(block, rows, given))
-    left_out = sheet.left_out(block, given)
+    given = _widths(block, rows, width)
+    console.print(_data_table(block, rows, given))
+    left_out = _left_out(block, given)
     if left_out:
         console.print()
         console.print(Text(value_text(left_out), _STYLES["dim"]))
@@ -83,7 +99,7 @@ def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: 
     ]
     kept = list(range(len(columns)))
     for index in reversed(range(len(columns))):
-        if sum(widths[i] + sheet.PADDING for i in kept) - sheet.PADDING <= width:
+        if sum(widths[i] + _PADDING for i in kept) - _PADDING <= width:
             break
         if columns[index].optional:
             kept.remove(index)
@@ -103,3 +119,60 @@ def _cell(value: Value) -> Text:
     if isinstance(value, Cell):
         return Text(value_text(value.text), _STYLES[value.style])
     return Text(value_text(value))
+
+
+def _widths(grid: DataGrid, rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """Return the widths of the columns that fit, from the first one on."""
+    natural = [
+        max([cell_len(column.title), 1, *(row[index].cell_len for row in rows)])
+        for index, column in enumerate(grid.columns)
+    ]
+    given: list[int] = []
+    for column, wide in zip(grid.columns, natural, strict=True):
+        least = _least(column, wide)
+        if given and sum(given) + len(given) * _PADDING + least > width:
+            break
+        given.append(min(least, width))
+    _share(given, natural, width - sum(given) - (len(given) - 1) * _PADDING)
+    return given
+
+
+def _data_table(grid: DataGrid, rows: Sequence[Sequence[Text]], given: Sequence[int]) -> Table:
+    """Return the table of the columns that were given a width."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for column, wide in zip(grid.columns, given, strict=False):
+        made.add_column(
+            Text(column.title),
+            justify="right" if column.numbers else "left",
+            width=wide,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        made.add_row(*row[: len(given)])
+    return made
+
+
+def _left_out(grid: DataGrid, given: Sequence[int]) -> str:
+    """Say which columns did not fit; empty where all did."""
+    names = [column.title for column in grid.columns[len(given) :]]
+    if not names:
+        return ""
+    return f"{len(names)} of {len(grid.columns)} columns are left out: {', '.join(names)}."
+
+
+def _least(column: DataColumn, natural: int) -> int:
+    if column.key or column.numbers:
+        return min(natural, _WHOLE)
+    return min(natural, _NARROWEST)
+
+
+def _share(given: list[int], natural: Sequence[int], spare: int) -> None:
+    """Share out what is left of the width, the narrowest first, until all have what they need."""
+    while spare > 0:
+        needy = [i for i in range(len(given)) if given[i] < natural[i]]
+        if not needy:
+            return
+        narrowest = min(needy, key=lambda i: given[i])
+        given[narrowest] += 1
+        spare -= 1

@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -54,7 +54,6 @@ from leadctl.migrate.status import MigrationStatus
 from leadctl.migrate.up import MigrateResult
 from leadctl.partition.partition import PartitionResult
 from leadctl.postgres.embedded import ServerStatus
-from leadctl.render.stream import OneRecord, Rows
 from leadctl.reset import ResetResult
 from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import ScratchTables
@@ -68,9 +67,38 @@ from leadctl.seed.files.export import Exported
 from leadctl.seed.seed import SeedResult
 from leadctl.stats.overview import Overview
 from leadctl.stats.report import ReportResult
+from leadctl.studio.record import Relation
+from leadctl.studio.rows import Head
 from leadctl.studio.tables import TableList
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows are written as they come: each is an object of values by column."""
+
+    database: str
+    schema: str
+    table: str
+    columns: tuple[Head, ...]
+    rows: tuple[dict[str, Any], ...]
+    total: int | None
+    more: bool
+    after: str | None
+
+
+@dataclass(frozen=True)
+class OneRecord:
+    """A record is an object of values by column."""
+
+    database: str
+    schema: str
+    table: str
+    key: str
+    record: dict[str, Any]
+    relations: tuple[Relation, ...]
+
 
 RESULTS: dict[str, type] = {
     "init": InitResult,

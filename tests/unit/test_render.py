@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadctl.render import csv as csv_writer
-from leadctl.render import plain, terminal
+from leadctl.render import table, terminal
 from leadctl.render.blocks import Cell, Column, Grid, Line, Pairs
-from leadctl.render.chart import bar, sparkline
+from leadctl.render.views.stats import bar, sparkline
 
 TEXT = st.text(st.characters(codec="latin-1", min_codepoint=32), max_size=12).map(str.strip)
 TITLE = st.text("abc ä", min_size=1, max_size=12).map(str.strip).filter(bool)
@@ -35,13 +35,13 @@ BLOCKS = st.lists(
 def test_plain_is_what_a_wide_terminal_shows(blocks: list[object]) -> None:
     rich = terminal.render(blocks, width=10_000, color=False)  # type: ignore[arg-type]
     wide = "".join(f"{line.rstrip()}\n" for line in rich.split("\n")[:-1])
-    assert plain.render(blocks) == wide  # type: ignore[arg-type]
+    assert table.dumps(blocks) == wide  # type: ignore[arg-type]
 
 
 def test_plain_knows_wide_characters_and_lines() -> None:
     grid = Grid(["a", Column("n", numbers=True)], [("日本", 1), ("two\nlines", 22)])
     rich = terminal.render([grid], width=100, color=False)
-    assert plain.render([grid]) == "".join(f"{x.rstrip()}\n" for x in rich.splitlines())
+    assert table.dumps([grid]) == "".join(f"{x.rstrip()}\n" for x in rich.splitlines())
 
 
 def test_bars() -> None:

@@ -80,7 +80,7 @@ def environment(
     leadctl db environment production --protect
     """
     from leadctl.journal import identity
-    from leadctl.render.views.history import identity as view
+    from leadctl.render.views.db import identity as view
 
     target = run.target(may_create=True)
     if name is None and protect is None:

@@ -134,7 +134,7 @@ def lint(
     database is needed; where there is one, its tables' sizes count.
     """
     from leadctl.migrate.lint.lint import lint as operation
-    from leadctl.render.views.plan import lint as view
+    from leadctl.render.views.migrate_plan import lint as view
 
     try:
         target = run.target()
@@ -206,7 +206,7 @@ def resolve(
         return
     from leadctl.migrate.resolve import Resolution
     from leadctl.migrate.resolve import resolve as operation
-    from leadctl.render.views.plan import resolve as view
+    from leadctl.render.views.migrate_plan import resolve as view
 
     given = {
         Resolution.ACCEPT_EDIT: accept_edit,
@@ -286,7 +286,7 @@ def _up(
 
 def _plan(run: Run, to: str | None, steps: int | None, allow: list[str]) -> None:
     from leadctl.migrate.plan import plan as operation
-    from leadctl.render.views.plan import plan as view
+    from leadctl.render.views.migrate_plan import plan as view
 
     result = operation(run.target(), run.app, to=to, steps=steps, allow=allow)
     run.emit(result, view)

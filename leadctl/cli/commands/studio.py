@@ -182,7 +182,7 @@ def _record(
     selection: "Selection",
     words: list[str],
 ) -> None:
-    from leadctl.render.stream import record_document
+    from leadctl.render.json import record_document
     from leadctl.render.views import studio as views
     from leadctl.studio.record import finding
 
@@ -209,13 +209,11 @@ def _by_the_page(selection: "Selection") -> "Selection":
 
 
 def _lines(run: Run, stream: "Stream") -> Iterable[str]:
-    from leadctl.render import stream as writers
+    from leadctl.render import csv, json
 
     if run.settings.output == "csv":
-        return writers.csv(stream, for_terminal=sys.stdout.isatty())
-    return (
-        writers.jsonl(stream) if run.settings.output == "jsonl" else writers.rows_document(stream)
-    )
+        return csv.lines(stream, for_terminal=sys.stdout.isatty())
+    return json.lines(stream) if run.settings.output == "jsonl" else json.rows_document(stream)
 
 
 def _write(lines: Iterable[str]) -> None:

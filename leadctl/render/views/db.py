@@ -1,6 +1,7 @@
-"""Views of the embedded server and of a target's URL."""
+"""Views of db: the embedded server, the identity and URL of a database."""
 
 from leadctl.db import Destroyed, TargetUrl
+from leadctl.journal.identity import DatabaseIdentity
 from leadctl.postgres.embedded import ServerStatus
 from leadctl.render.blocks import Block, Cell, Line, Pairs
 
@@ -31,3 +32,18 @@ def destroyed(result: Destroyed) -> list[Block]:
 def url(result: TargetUrl) -> list[Block]:
     """The URL, alone on its line."""
     return [Line(result.url)]
+
+
+def identity(result: DatabaseIdentity) -> list[Block]:
+    """What the database says of itself."""
+    protected = Cell("yes", "good") if result.protected else Cell("no", "warn")
+    return [
+        Pairs(
+            [
+                ("Database", result.database),
+                ("Id", str(result.id) if result.id else "none: leadctl never wrote to it"),
+                ("Environment", result.environment or "unnamed"),
+                ("Protected", protected),
+            ]
+        )
+    ]

@@ -1,9 +1,8 @@
-"""Views of the journal and of a database's identity."""
+"""The view of the journal."""
 
 from leadctl.history import RunHistory
-from leadctl.journal.identity import DatabaseIdentity
 from leadctl.journal.runs import JournaledRun
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 _STYLES: dict[str, Style] = {"done": "good", "running": "warn"}
 
@@ -36,21 +35,6 @@ def history(result: RunHistory) -> list[Block]:
                 Column("By", optional=True),
             ],
             rows,
-        )
-    ]
-
-
-def identity(result: DatabaseIdentity) -> list[Block]:
-    """What the database says of itself."""
-    protected = Cell("yes", "good") if result.protected else Cell("no", "warn")
-    return [
-        Pairs(
-            [
-                ("Database", result.database),
-                ("Id", str(result.id) if result.id else "none: leadctl never wrote to it"),
-                ("Environment", result.environment or "unnamed"),
-                ("Protected", protected),
-            ]
         )
     ]
 

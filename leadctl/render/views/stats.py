@@ -1,14 +1,18 @@
-"""Views of statistics."""
+"""Views of statistics, with bars and sparklines of block characters."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs
-from leadctl.render.chart import bar, sparkline
 from leadctl.stats.overview import Overview, TableStats
 from leadctl.stats.report import ReportResult
 from leadctl.text import size, value_text
 
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+_WIDEST = 60
+"""Columns of a sparkline; a longer series is summed up in as many parts."""
 _BARS = 10
 """Rows of a chart on the first screen."""
 
@@ -167,3 +171,29 @@ def _rows(table: TableStats) -> str:
     if table.rows is None:
         return "?"
     return f"{table.rows:,}" if table.exact else f"~{table.rows:,}"
+
+
+def bar(value: float, most: float, width: int = 20) -> str:
+    """Return a bar of `width` columns for the value `most`, in steps of an eighth of a column."""
+    if value <= 0 or most <= 0:
+        return ""
+    eighths = max(1, round(8 * width * min(value / most, 1)))
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (_EIGHTHS[rest] if rest else "")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a line of one character a value, its height the share of the highest value."""
+    values = _summed(values)
+    most = max(values, default=0)
+    if most <= 0:
+        return _HEIGHTS[0] * len(values)
+    return "".join(_HEIGHTS[round(max(value, 0) / most * (len(_HEIGHTS) - 1))] for value in values)
+
+
+def _summed(values: Sequence[float]) -> Sequence[float]:
+    count = len(values)
+    if count <= _WIDEST:
+        return values
+    edges = [part * count // _WIDEST for part in range(_WIDEST + 1)]
+    return [sum(values[start:end]) for start, end in pairwise(edges)]

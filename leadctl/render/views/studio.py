@@ -2,7 +2,7 @@
 
 import shlex
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Sheet, SheetColumn
+from leadctl.render.blocks import Block, Cell, Column, DataColumn, DataGrid, Grid, Line, Pairs
 from leadctl.render.cells import many_lines, one_line
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page
@@ -41,7 +41,7 @@ def tables(result: TableList) -> list[Block]:
 
 def page(result: Page, *, command: str) -> list[Block]:
     """A page of rows; `command` is what was typed, to which an option can be added."""
-    titles = Sheet(
+    titles = DataGrid(
         [_column(head) for head in result.columns],
         [
             [
@@ -84,8 +84,8 @@ def record(result: Record, *, command: str) -> list[Block]:
     return blocks
 
 
-def _column(head: Head) -> SheetColumn:
-    return SheetColumn(one_line(head.name).text, numbers=head.category == "N", key=head.key)
+def _column(head: Head) -> DataColumn:
+    return DataColumn(one_line(head.name).text, numbers=head.category == "N", key=head.key)
 
 
 def _count(result: Page) -> str:

@@ -1,4 +1,7 @@
-"""Views of what a migrate would do, of lint, and of corrections."""
+"""Views of what a migrate would do, of lint, and of corrections.
+
+Apart from `migrate`, which has nothing to do most of the time and then imports no Alembic.
+"""
 
 from collections.abc import Iterator
 
