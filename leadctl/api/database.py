@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from leadctl.backup.inventory import BackupList
     from leadctl.backup.verify import VerifyResult
     from leadctl.cleanup.preview import Preview
-    from leadctl.cleanup.result import CleanupResult
+    from leadctl.cleanup.results import CleanupResult
     from leadctl.health.health import Health
     from leadctl.history import RunHistory
     from leadctl.keys.rotate import RotateResult

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from leadctl.backup.manifest import DatabaseFacts, ExtensionFacts, TableFacts
 from leadctl.crypto import Keyring
 from leadctl.journal import state
-from leadctl.keys.kinds import EncryptedTable, count_values
+from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target

@@ -19,10 +19,10 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.stream import Label, pack, sha256_of
-from leadctl.cleanup.catalog import Subject, query
 from leadctl.cleanup.deletion import Gone
 from leadctl.cleanup.manifest import NAME, Manifest, Segment, read_manifest
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
+from leadctl.cleanup.tables import Subject, query
 from leadctl.errors import ArchiveFailed, NoPrimaryKey
 from leadctl.files import sync_folder
 from leadctl.postgres.connect import Connection

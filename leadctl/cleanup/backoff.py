@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from leadctl.cleanup.bounds import Limits, Reason
-from leadctl.cleanup.catalog import query
+from leadctl.cleanup.tables import query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
 

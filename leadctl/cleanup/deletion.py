@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import Cursor, sql
 
-from leadctl.cleanup.catalog import QUERIES, Subject, query
+from leadctl.cleanup.tables import QUERIES, Subject, query
 from leadctl.postgres.connect import Connection
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from leadctl.cleanup.catalog import Subject
-from leadctl.cleanup.earlier_runs import Past
+from leadctl.cleanup.results import Past
 from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.tables import Subject
 from leadctl.errors import FuseBlown
 from leadctl.postgres.connect import Connection
 

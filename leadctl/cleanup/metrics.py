@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from leadctl.cleanup.earlier_runs import Past, read_past
-from leadctl.cleanup.result import CleanupResult, RuleResult, RuleStatus
+from leadctl.cleanup.results import CleanupResult, Past, RuleResult, RuleStatus, read_past
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 

@@ -6,7 +6,7 @@ left: a detach without its end, or a table that nobody dropped.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg import sql
@@ -14,9 +14,46 @@ from psycopg import sql
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
 from leadctl.cleanup.bounds import Limits, Reason
-from leadctl.cleanup.catalog import Subject, query
+from leadctl.cleanup.tables import Subject, query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
+
+
+@dataclass(frozen=True)
+class Period:
+    """A unit of time; `pattern` names a partition after its beginning, as to_char has it."""
+
+    unit: str
+    pattern: str
+    strftime: str
+    ahead: int
+    """Partitions that are kept ready for times to come."""
+
+    def after(self, begin: datetime) -> datetime:
+        """Return where a period that begins there ends."""
+        if self.unit == "month":
+            return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
+        return begin + timedelta(days=7 if self.unit == "week" else 1)
+
+    def name(self, table: str, begin: datetime) -> str:
+        """Return the name of the partition that begins there."""
+        return f"{table}_{begin.strftime(self.strftime)}"
+
+
+PERIODS = {
+    period.unit: period
+    for period in (
+        Period("month", "YYYY_MM", "%Y_%m", 4),
+        Period("week", "YYYY_MM_DD", "%Y_%m_%d", 8),
+        Period("day", "YYYY_MM_DD", "%Y_%m_%d", 14),
+    )
+}
+
+
+def period_of(begin: datetime, end: datetime) -> Period | None:
+    """Return the period that a partition covers; None where it is none of ours."""
+    return next((period for period in PERIODS.values() if period.after(begin) == end), None)
+
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 
@@ -129,3 +166,49 @@ def _drop(work: Maintenance, partition: Partition) -> None:
         work.archive.commit()
     work.done.rows += rows
     work.dropped.append(partition.name)
+
+
+def premake(work: Maintenance, now: datetime) -> None:
+    """Make the partitions of the next periods, of the length that the newest one has."""
+    if not work.subject.by_age:
+        return
+    rows = query(work.connection, "bounds", oid=work.subject.oid)
+    bounds = [(_moment(begin), _moment(end)) for _, _, begin, end in rows if begin and end]
+    if not bounds:
+        return
+    begin, end = max(bounds)
+    period = period_of(begin, end)
+    if period is None:
+        return
+    wanted = now
+    for _ in range(period.ahead):
+        wanted = period.after(wanted)
+    while end < wanted:
+        if not _make(work, period, end):
+            return
+        end = period.after(end)
+
+
+def _make(work: Maintenance, period: Period, begin: datetime) -> bool:
+    """Make one partition; attached afterwards, so that the table stays open to everybody."""
+    table = work.subject.rule.rule.table
+    name = sql.Identifier(work.schema, period.name(table, begin))
+    parent = sql.SQL(work.subject.name)
+    values = sql.SQL("FOR VALUES FROM ({}) TO ({})").format(
+        begin.isoformat(), period.after(begin).isoformat()
+    )
+    like = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}")
+    try:
+        with work.connection.transaction():
+            work.connection.execute(like.format(name, parent))
+            work.connection.execute(attach.format(parent, name, values))
+    except (*LOCKED, psycopg.errors.CheckViolation, psycopg.errors.DuplicateTable) as error:
+        work.narrate(f"No partition was made for {begin:%Y-%m-%d}: {error.diag.message_primary}")
+        return False
+    return True
+
+
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -5,8 +5,8 @@ from typing import Any
 
 from psycopg import sql
 
-from leadctl.cleanup.catalog import Subject
 from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.tables import Subject
 from leadctl.postgres.connect import Connection
 
 

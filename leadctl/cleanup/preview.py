@@ -9,12 +9,12 @@ from typing import Any
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.cleanup.catalog import Subject, check_condition, examine, query
-from leadctl.cleanup.earlier_runs import read_past
 from leadctl.cleanup.fuse import measure_due
 from leadctl.cleanup.plan import goes_by_age, is_indexed
+from leadctl.cleanup.results import read_past
 from leadctl.cleanup.rules import RunRule
 from leadctl.cleanup.statements import COUNT_CASCADED, Statements
+from leadctl.cleanup.tables import Subject, check_condition, examine, query
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 

@@ -16,15 +16,14 @@ from leadctl.cleanup.archive import Archive, ArchivePlace, require_keys, settle
 from leadctl.cleanup.backoff import Pressure
 from leadctl.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
 from leadctl.cleanup.bounds import Limits
-from leadctl.cleanup.catalog import Subject, examine, query
-from leadctl.cleanup.earlier_runs import Past, read_past
 from leadctl.cleanup.fuse import measure_due, refuse
-from leadctl.cleanup.premake import premake
+from leadctl.cleanup.partitions import premake
 from leadctl.cleanup.preview import checked, parts_of, server_time, warnings
-from leadctl.cleanup.result import CleanupResult, RuleResult, RuleStatus
+from leadctl.cleanup.results import CleanupResult, Past, RuleResult, RuleStatus, read_past
 from leadctl.cleanup.rule_run import Job
 from leadctl.cleanup.rules import RunRule
 from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.tables import Subject, examine, query
 from leadctl.cleanup.vacuum import vacuum
 from leadctl.errors import ArchiveFailed, ClockSkew, ConnectionFailed, FuseBlown, LeadctlError
 from leadctl.journal.guard import Consent, decide, protection

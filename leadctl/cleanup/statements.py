@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import sql
 
-from leadctl.cleanup.catalog import Leaf, Reference, Subject
+from leadctl.cleanup.tables import Leaf, Reference, Subject
 
 
 @dataclass(frozen=True)

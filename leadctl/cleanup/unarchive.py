@@ -11,8 +11,8 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
-from leadctl.cleanup.catalog import query
 from leadctl.cleanup.manifest import Manifest, Segment, read_manifest
+from leadctl.cleanup.tables import query
 from leadctl.errors import ArchiveDamaged, InvalidIdentity
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect

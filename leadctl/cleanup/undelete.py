@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.cleanup.catalog import query
+from leadctl.cleanup.tables import query
 from leadctl.errors import NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import connect

@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.cleanup.bounds import Limits
-from leadctl.cleanup.catalog import query
+from leadctl.cleanup.tables import query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from leadctl.cleanup.earlier_runs import read_past
+from leadctl.cleanup.results import read_past
 from leadctl.health.check import CheckResult, CheckStatus, Skip
 from leadctl.health.facts import Facts
 

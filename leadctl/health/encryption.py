@@ -9,7 +9,7 @@ from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
 from leadctl.health.check import CheckResult, CheckStatus
 from leadctl.health.facts import Facts
-from leadctl.keys.kinds import ColumnKeys, EncryptedTable, count_values, sample
+from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.

@@ -12,10 +12,8 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.keys.batches import Batches
-from leadctl.keys.columns import encrypted_tables, require_key
-from leadctl.keys.recrypt import UnreadableValue
-from leadctl.keys.status import KeysStatus, keys_status
+from leadctl.keys.batches import Batches, UnreadableValue
+from leadctl.keys.status import KeysStatus, encrypted_tables, keys_status, require_key
 from leadctl.keys.workers import EXAMPLES, Done, Job, passes
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target

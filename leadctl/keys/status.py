@@ -1,13 +1,61 @@
 """Counting what each key encrypts, without decrypting anything."""
 
+import secrets
 from dataclasses import dataclass
 
-from leadctl.apps.registry import App
+from psycopg import sql
+
+from leadctl.apps.registry import App, load_metadata
 from leadctl.crypto import Keyring
-from leadctl.keys.columns import encrypted_tables
-from leadctl.keys.kinds import ColumnKeys, count_values
-from leadctl.postgres.connect import connect
+from leadctl.crypto.keyring import KEY_BYTES, Key
+from leadctl.errors import NoPrimaryKey
+from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values
+from leadctl.models.encrypted import encrypted_columns
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+
+
+def encrypted_tables(connection: Connection, app: App, schema: str) -> list[EncryptedTable]:
+    """Return the tables of an app's models that have encrypted columns and exist here.
+
+    A model that names a schema of its own is looked for there.
+    """
+    contexts: dict[tuple[str, str], dict[str, str]] = {}
+    for column, context in encrypted_columns(load_metadata(app)):
+        place = (column.table.schema or schema, column.table.name)
+        contexts.setdefault(place, {})[column.name] = context
+    return [
+        EncryptedTable(*place, contexts=found, key=_primary_key(connection, *place))
+        for place, found in contexts.items()
+        if _exists(connection, *place)
+    ]
+
+
+def require_key(table: EncryptedTable) -> None:
+    """Raise NoPrimaryKey where a table's rows cannot be told apart."""
+    if not table.key:
+        raise NoPrimaryKey(
+            f"The table {table.schema}.{table.name} has encrypted columns and no primary key.",
+            hint="Give it one: without it a row cannot be changed without changing its equals.",
+        )
+
+
+def _exists(connection: Connection, schema: str, name: str) -> bool:
+    row = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL", (sql.Identifier(schema, name).as_string(connection),)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _primary_key(connection: Connection, schema: str, name: str) -> dict[str, str]:
+    rows = connection.execute(
+        "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_index i"
+        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+        " WHERE i.indrelid = to_regclass(%s) AND i.indisprimary"
+        " ORDER BY array_position(i.indkey::int2[], a.attnum)",
+        (sql.Identifier(schema, name).as_string(connection),),
+    )
+    return dict(rows.fetchall())
 
 
 @dataclass(frozen=True)
@@ -57,3 +105,18 @@ def _infos(keyring: Keyring) -> list[KeyInfo]:
         KeyInfo(key.label, key.fingerprint, number == 0 and not key.legacy, key.legacy)
         for number, key in enumerate([*keyring.keys, *keyring.legacy])
     ]
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was made just now; it is kept nowhere."""
+
+    key: str
+    """64 hexadecimal digits."""
+    fingerprint: str
+
+
+def generate() -> NewKey:
+    """Make a random key."""
+    digits = secrets.token_hex(KEY_BYTES)
+    return NewKey(digits, Key.from_hex("new", digits).fingerprint)

@@ -14,9 +14,8 @@ from multiprocessing.connection import wait
 
 from leadctl.crypto import Keyring
 from leadctl.errors import RotationFailed
-from leadctl.keys.batches import Batches
-from leadctl.keys.kinds import EncryptedTable
-from leadctl.keys.recrypt import Recrypt, Row, UnreadableValue
+from leadctl.keys.batches import Batches, Recrypt, Row, UnreadableValue
+from leadctl.keys.encrypted_values import EncryptedTable
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.processes import started

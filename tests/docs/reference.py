@@ -17,7 +17,7 @@ from leadctl.backup.inventory import BackupDetails, BackupList
 from leadctl.backup.prune import PruneResult
 from leadctl.backup.verify import VerifyResult
 from leadctl.cleanup.preview import Preview, RuleList
-from leadctl.cleanup.result import CleanupResult
+from leadctl.cleanup.results import CleanupResult
 from leadctl.cleanup.unarchive import UnarchiveResult
 from leadctl.cleanup.undelete import UndeleteResult
 from leadctl.cli.app import app
@@ -33,9 +33,8 @@ from leadctl.inspect.registry import ReportList
 from leadctl.inspect.run import Inspection
 from leadctl.inspect.write import Written
 from leadctl.journal.identity import DatabaseIdentity
-from leadctl.keys.generate import NewKey
 from leadctl.keys.rotate import RotateResult
-from leadctl.keys.status import KeysStatus
+from leadctl.keys.status import KeysStatus, NewKey
 from leadctl.migrate.adopt import Adopted
 from leadctl.migrate.check import Check
 from leadctl.migrate.dev import Dev
@@ -52,7 +51,7 @@ from leadctl.migrate.rehearse import Rehearsal
 from leadctl.migrate.resolve import Resolved
 from leadctl.migrate.status import MigrationStatus
 from leadctl.migrate.up import MigrateResult
-from leadctl.partition.partition import PartitionResult
+from leadctl.partition import PartitionResult
 from leadctl.postgres.embedded import ServerStatus
 from leadctl.reset import ResetResult
 from leadctl.restore.restore import RestorePlan, RestoreResult

@@ -7,9 +7,9 @@ from psycopg import sql
 
 from leadctl.apps.registry import find_app
 from leadctl.cleanup.batch_size import Pace
-from leadctl.cleanup.catalog import examine
 from leadctl.cleanup.deletion import Deleter, Gone
 from leadctl.cleanup.rules import rules_of
+from leadctl.cleanup.tables import examine
 from leadctl.postgres.connect import Connection, connect
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids

@@ -18,7 +18,7 @@ group = Tree(
 @command()
 def generate(run: Run) -> None:
     """Print a new key, and say how to install it; it is kept nowhere."""
-    from leadctl.keys.generate import generate as operation
+    from leadctl.keys.status import generate as operation
     from leadctl.render.views.keys import generate as view
 
     result = operation()

@@ -32,9 +32,9 @@ def partition(
     partitions and makes the next ones ahead. A table whose keys do not allow it is refused, with
     the reason.
     """
+    from leadctl.cleanup.partitions import PERIODS
     from leadctl.cleanup.rules import rules_of
-    from leadctl.partition.partition import partition as operation
-    from leadctl.partition.periods import PERIODS
+    from leadctl.partition import partition as operation
     from leadctl.render.views.partition import partition as view
 
     if by not in PERIODS:

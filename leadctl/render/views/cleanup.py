@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from leadctl.cleanup.preview import Preview, RuleList, RulePreview
-from leadctl.cleanup.result import CleanupResult, RuleResult, RuleStatus
+from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
 from leadctl.cleanup.unarchive import UnarchiveResult
 from leadctl.cleanup.undelete import UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value

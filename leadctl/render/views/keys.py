@@ -1,9 +1,8 @@
 """Views of keys: a new one, the count, a rotation."""
 
-from leadctl.keys.generate import NewKey
-from leadctl.keys.kinds import ColumnKeys
+from leadctl.keys.encrypted_values import ColumnKeys
 from leadctl.keys.rotate import RotateResult
-from leadctl.keys.status import KeysStatus
+from leadctl.keys.status import KeysStatus, NewKey
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 
 

@@ -1,6 +1,6 @@
 """The view of a revision that partitions a table."""
 
-from leadctl.partition.partition import PartitionResult
+from leadctl.partition import PartitionResult
 from leadctl.render.blocks import Block, Line
 
 

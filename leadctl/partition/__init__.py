@@ -1,1 +1,0 @@
-"""Partitioning a table by time, as a revision."""
