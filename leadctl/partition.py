@@ -23,10 +23,25 @@ from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "partition.sql")
 _TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
+_BODY = "    pass"
 
 
 @dataclass(frozen=True)
-class Constraint:
+class PartitionResult:
+    """The revision that was written."""
+
+    app: str
+    table: str
+    column: str
+    by: str
+    revision: str
+    path: Path
+    primary_key: tuple[str, ...]
+    """The columns of the new primary key, which the model must have, too."""
+
+
+@dataclass(frozen=True)
+class TableConstraint:
     """A key or foreign key: its definition as ALTER TABLE has it."""
 
     name: str
@@ -36,20 +51,49 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A table as it is, without partitions."""
+class PartitionableTable:
+    """A table that can be partitioned, as it is."""
 
     name: str
     column: str
     columns: list[str]
     """Those that can be written."""
-    key: Constraint | None
-    foreign_keys: tuple[Constraint, ...]
+    key: TableConstraint | None
+    foreign_keys: tuple[TableConstraint, ...]
     indexes: dict[str, str]
     """Definitions by name."""
 
 
-def read_source(connection: Connection, schema: str, table: str, column: str | None) -> Source:
+def partition(
+    target: Target,
+    app: App,
+    table: str,
+    period: Period,
+    column: str | None,
+    rules: tuple[RunRule, ...],
+) -> PartitionResult:
+    """Write the revision that partitions a table by a period of `column`.
+
+    Without a column it is the one that the table's retention rule goes by.  Raises CannotPartition
+    with the reason, and what writing a revision raises.
+    """
+    with connect(target, "partition", read_only=True) as connection:
+        age_column = column or _column_of_rule(table, rules)
+        found = read_partitionable(connection, target.schema, table, age_column)
+    (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
+    text = written.path.read_text(encoding="utf-8")
+    text = text.replace(_BODY, _calls(_upgrade(found, period)), 1)
+    text = text.replace(_BODY, _calls(_downgrade(found)), 1)
+    written.path.write_text(text, encoding="utf-8")
+    key = _key(found)
+    return PartitionResult(
+        app.name, table, found.column, period.unit, written.revision, written.path, tuple(key)
+    )
+
+
+def read_partitionable(
+    connection: Connection, schema: str, table: str, column: str | None
+) -> PartitionableTable:
     """Read a table that can be partitioned by a column.
 
     Raises CannotPartition with every reason why it cannot; that nobody knows the column is one.
@@ -59,7 +103,9 @@ def read_source(connection: Connection, schema: str, table: str, column: str | N
     if not found:
         raise _refusal(table, "it does not exist")
     facts = found[0]
-    constraints = [Constraint(**row) for row in _rows(connection, "constraints", oid=facts["oid"])]
+    constraints = [
+        TableConstraint(**row) for row in _rows(connection, "constraints", oid=facts["oid"])
+    ]
     indexes = _rows(connection, "indexes", oid=facts["oid"])
     reasons = [
         *_reasons_of_table(facts),
@@ -68,7 +114,7 @@ def read_source(connection: Connection, schema: str, table: str, column: str | N
     ]
     if reasons or column is None:
         raise _refusal(table, "; ".join(reasons))
-    return Source(
+    return PartitionableTable(
         name=table,
         column=column,
         columns=facts["columns"],
@@ -109,7 +155,7 @@ def _reasons_of_column(connection: Connection, oid: int, column: str | None) -> 
 
 def _reasons_of_keys(
     facts: dict[str, Any],
-    constraints: list[Constraint],
+    constraints: list[TableConstraint],
     indexes: list[dict[str, Any]],
     column: str,
 ) -> Iterator[str]:
@@ -142,70 +188,26 @@ def _rows(connection: Connection, block: str, **parameters: Any) -> list[dict[st
         return cursor.execute(statement, parameters).fetchall()
 
 
-_BODY = "    pass"
-
-
-@dataclass(frozen=True)
-class PartitionResult:
-    """The revision that was written."""
-
-    app: str
-    table: str
-    column: str
-    by: str
-    revision: str
-    path: Path
-    primary_key: tuple[str, ...]
-    """The columns of the new primary key, which the model must have, too."""
-
-
-def partition(
-    target: Target,
-    app: App,
-    table: str,
-    period: Period,
-    column: str | None,
-    rules: tuple[RunRule, ...],
-) -> PartitionResult:
-    """Write the revision that partitions a table by a period of `column`.
-
-    Without a column it is the one that the table's retention rule goes by.  Raises CannotPartition
-    with the reason, and what writing a revision raises.
-    """
-    with connect(target, "partition", read_only=True) as connection:
-        found = column or _column_of_rule(table, rules)
-        source = read_source(connection, target.schema, table, found)
-    (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
-    text = written.path.read_text(encoding="utf-8")
-    text = text.replace(_BODY, _calls(_upgrade(source, period)), 1)
-    text = text.replace(_BODY, _calls(_downgrade(source)), 1)
-    written.path.write_text(text, encoding="utf-8")
-    key = _key(source)
-    return PartitionResult(
-        app.name, table, source.column, period.unit, written.revision, written.path, tuple(key)
-    )
-
-
 def _column_of_rule(table: str, rules: tuple[RunRule, ...]) -> str | None:
     columns = {rule.rule.age_column for rule in rules if rule.rule.table == table}
     return columns.pop() if len(columns) == 1 else None
 
 
-def _key(source: Source) -> list[str]:
-    if source.key is None:
+def _key(table: PartitionableTable) -> list[str]:
+    if table.key is None:
         return []
-    has_it = source.column in source.key.columns
-    return source.key.columns if has_it else [*source.key.columns, source.column]
+    has_it = table.column in table.key.columns
+    return table.key.columns if has_it else [*table.key.columns, table.column]
 
 
-def _upgrade(source: Source, period: Period) -> list[str]:
-    names = _names(source)
+def _upgrade(table: PartitionableTable, period: Period) -> list[str]:
+    names = _names(table)
     statements = [_sql("ALTER TABLE {table} RENAME TO {first}", **names)]
     statements += [
         _sql("ALTER INDEX {} RENAME TO {}", sql.Identifier(name), sql.Identifier(f"{name}_first"))
-        for name in source.indexes
+        for name in table.indexes
     ]
-    if source.key is not None:
+    if table.key is not None:
         statements += [
             _sql("ALTER TABLE {first} DROP CONSTRAINT {key}", **names),
             _sql("ALTER TABLE {first} ADD CONSTRAINT {key_first} PRIMARY KEY ({columns})", **names),
@@ -217,47 +219,47 @@ def _upgrade(source: Source, period: Period) -> list[str]:
             **names,
         )
     )
-    if source.key is not None:
+    if table.key is not None:
         statements.append(
             _sql("ALTER TABLE {table} ADD CONSTRAINT {key} PRIMARY KEY ({columns})", **names)
         )
-    statements += [*source.indexes.values(), *_foreign_keys(source)]
-    statements.append(_sql(_GRANTS, old=f"{source.name}_first", new=source.name))
-    statements.append(_sql(_PARTITIONS, **names, **_period(source, period)))
+    statements += [*table.indexes.values(), *_foreign_keys(table)]
+    statements.append(_sql(_GRANTS, old=f"{table.name}_first", new=table.name))
+    statements.append(_sql(_PARTITIONS, **names, **_period(table, period)))
     return statements
 
 
-def _downgrade(source: Source) -> list[str]:
-    names = {**_names(source), "parts": sql.Identifier(f"{source.name}_partitioned")}
-    names["all"] = _list(source.columns)
+def _downgrade(table: PartitionableTable) -> list[str]:
+    names = {**_names(table), "parts": sql.Identifier(f"{table.name}_partitioned")}
+    names["all"] = _list(table.columns)
     statements = [
         _sql("ALTER TABLE {table} RENAME TO {parts}", **names),
         _sql("CREATE TABLE {table} (LIKE {parts} INCLUDING ALL EXCLUDING INDEXES)", **names),
         _sql("INSERT INTO {table} ({all}) SELECT {all} FROM {parts}", **names),
-        _sql(_GRANTS, old=f"{source.name}_partitioned", new=source.name),
+        _sql(_GRANTS, old=f"{table.name}_partitioned", new=table.name),
         _sql("DROP TABLE {parts}", **names),
     ]
-    if source.key is not None:
-        statements.append(_constraint(source, source.key))
-    return [*statements, *source.indexes.values(), *_foreign_keys(source)]
+    if table.key is not None:
+        statements.append(_constraint(table, table.key))
+    return [*statements, *table.indexes.values(), *_foreign_keys(table)]
 
 
-def _names(source: Source) -> dict[str, sql.Composable]:
-    key = source.key.name if source.key else ""
+def _names(table: PartitionableTable) -> dict[str, sql.Composable]:
+    key = table.key.name if table.key else ""
     return {
-        "table": sql.Identifier(source.name),
-        "first": sql.Identifier(f"{source.name}_first"),
-        "column": sql.Identifier(source.column),
+        "table": sql.Identifier(table.name),
+        "first": sql.Identifier(f"{table.name}_first"),
+        "column": sql.Identifier(table.column),
         "key": sql.Identifier(key),
         "key_first": sql.Identifier(f"{key}_first"),
-        "columns": _list(_key(source)),
+        "columns": _list(_key(table)),
     }
 
 
-def _period(source: Source, period: Period) -> dict[str, str]:
+def _period(table: PartitionableTable, period: Period) -> dict[str, str]:
     return {
-        "table_name": source.name,
-        "first_name": f"{source.name}_first",
+        "table_name": table.name,
+        "first_name": f"{table.name}_first",
         "unit": period.unit,
         "step": f"1 {period.unit}",
         "pattern": f"_{period.pattern}",
@@ -265,14 +267,14 @@ def _period(source: Source, period: Period) -> dict[str, str]:
     }
 
 
-def _foreign_keys(source: Source) -> list[str]:
-    return [_constraint(source, found) for found in source.foreign_keys]
+def _foreign_keys(table: PartitionableTable) -> list[str]:
+    return [_constraint(table, found) for found in table.foreign_keys]
 
 
-def _constraint(source: Source, found: Constraint) -> str:
+def _constraint(table: PartitionableTable, found: TableConstraint) -> str:
     return _sql(
         "ALTER TABLE {} ADD CONSTRAINT {} {}",
-        sql.Identifier(source.name),
+        sql.Identifier(table.name),
         sql.Identifier(found.name),
         sql.SQL(found.definition),
     )

@@ -1,4 +1,4 @@
-"""Partitions that are due as a whole: detached and dropped, whatever their size.
+"""Partitions by time: those that are due as a whole are dropped, the next ones are made ahead.
 
 A partition that was detached is marked by a comment, so that the next run finds what a killed one
 left: a detach without its end, or a table that nobody dropped.
@@ -18,45 +18,7 @@ from leadctl.cleanup.tables import Subject, query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
 
-
-@dataclass(frozen=True)
-class Period:
-    """A unit of time; `pattern` names a partition after its beginning, as to_char has it."""
-
-    unit: str
-    pattern: str
-    strftime: str
-    ahead: int
-    """Partitions that are kept ready for times to come."""
-
-    def after(self, begin: datetime) -> datetime:
-        """Return where a period that begins there ends."""
-        if self.unit == "month":
-            return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
-        return begin + timedelta(days=7 if self.unit == "week" else 1)
-
-    def name(self, table: str, begin: datetime) -> str:
-        """Return the name of the partition that begins there."""
-        return f"{table}_{begin.strftime(self.strftime)}"
-
-
-PERIODS = {
-    period.unit: period
-    for period in (
-        Period("month", "YYYY_MM", "%Y_%m", 4),
-        Period("week", "YYYY_MM_DD", "%Y_%m_%d", 8),
-        Period("day", "YYYY_MM_DD", "%Y_%m_%d", 14),
-    )
-}
-
-
-def period_of(begin: datetime, end: datetime) -> Period | None:
-    """Return the period that a partition covers; None where it is none of ours."""
-    return next((period for period in PERIODS.values() if period.after(begin) == end), None)
-
-
 _MARK = "leadctl cleanup: to be dropped by the rule "
-
 _PATIENT = "10s"
 _DETACH = sql.SQL("ALTER TABLE {} DETACH PARTITION {}")
 _DETACH_CONCURRENTLY = sql.SQL("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY")
@@ -168,6 +130,37 @@ def _drop(work: Maintenance, partition: Partition) -> None:
     work.dropped.append(partition.name)
 
 
+@dataclass(frozen=True)
+class Period:
+    """A unit of time; `pattern` names a partition after its beginning, as to_char has it."""
+
+    unit: str
+    pattern: str
+    strftime: str
+    ahead: int
+    """Partitions that are kept ready for times to come."""
+
+    def after(self, begin: datetime) -> datetime:
+        """Return where a period that begins there ends."""
+        if self.unit == "month":
+            return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
+        return begin + timedelta(days=7 if self.unit == "week" else 1)
+
+    def name(self, table: str, begin: datetime) -> str:
+        """Return the name of the partition that begins there."""
+        return f"{table}_{begin.strftime(self.strftime)}"
+
+
+PERIODS = {
+    period.unit: period
+    for period in (
+        Period("month", "YYYY_MM", "%Y_%m", 4),
+        Period("week", "YYYY_MM_DD", "%Y_%m_%d", 8),
+        Period("day", "YYYY_MM_DD", "%Y_%m_%d", 14),
+    )
+}
+
+
 def premake(work: Maintenance, now: datetime) -> None:
     """Make the partitions of the next periods, of the length that the newest one has."""
     if not work.subject.by_age:
@@ -212,3 +205,8 @@ def _make(work: Maintenance, period: Period, begin: datetime) -> bool:
 def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def period_of(begin: datetime, end: datetime) -> Period | None:
+    """Return the period that a partition covers; None where it is none of ours."""
+    return next((period for period in PERIODS.values() if period.after(begin) == end), None)

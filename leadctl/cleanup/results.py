@@ -1,4 +1,4 @@
-"""What a run of cleanup did, rule by rule."""
+"""What a run of cleanup did, rule by rule; and what earlier runs did, as the journal has it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

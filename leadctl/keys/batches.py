@@ -1,4 +1,4 @@
-"""Reading the rows of a table that are due, and replacing their values."""
+"""The batches of a rotation: rows that are due are read, re-encrypted and replaced."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,10 @@ from leadctl.postgres.connect import Connection
 
 Row = tuple[str | None, ...]
 """The columns of the primary key and xmin as texts, then the encrypted columns."""
+_BATCH = 5000
+"""Rows."""
+_LOCK_TIMEOUT = "200ms"
+"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,6 @@ class Recrypt:
             text = value
         return encrypt_and_verify(text, self._primary, context)
 
-
-_BATCH = 5000
-"""Rows."""
-_LOCK_TIMEOUT = "200ms"
-"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
 
 # Commits that a crash of the server takes back leave values under their old key, for the next run;
 # the journal's entry, which comes after them, is waited for, and they with it.
