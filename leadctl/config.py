@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from leadctl.crypto.sources import keyring_of
+from leadctl.crypto.keyring import keyring_of
 from leadctl.errors import LeadctlError
 from leadctl.redact import HIDDEN, Secret
 from leadctl.settings import Settings
@@ -46,7 +46,7 @@ def effective_config(settings: Settings, apps: tuple[str, ...]) -> EffectiveConf
             EffectiveSetting(
                 name=declared.name,
                 variable=declared.metadata["variable"],
-                value=_shown(declared.name, getattr(settings, declared.name)),
+                value=_shown(settings, declared.name),
                 source=settings.source(declared.name),
                 help=declared.metadata["help"],
             )
@@ -56,7 +56,8 @@ def effective_config(settings: Settings, apps: tuple[str, ...]) -> EffectiveConf
     )
 
 
-def _shown(name: str, value: object) -> str | int | float | bool | None:
+def _shown(settings: Settings, name: str) -> str | int | float | bool | None:
+    value = getattr(settings, name)
     if isinstance(value, Secret):
         if name not in {"url", "direct_url"}:
             return HIDDEN
@@ -66,4 +67,6 @@ def _shown(name: str, value: object) -> str | int | float | bool | None:
             return f"invalid: {error.message}"
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, Path) and value.is_relative_to(settings.project):
+        return str(value.relative_to(settings.project))
     return str(value)

@@ -1,7 +1,40 @@
-"""Files that appear whole or not at all, and stay."""
+"""Paths as people give them, files that appear whole or not at all, and files of secrets."""
 
 import os
+import stat
 from pathlib import Path
+
+from leadctl.errors import LeadctlError
+
+
+def absolute(path: str | Path, folder: Path | None = None) -> Path:
+    """Return a path from a folder, else from the current one; `~` is a home.
+
+    Raises ValueError for the home of a user that does not exist.
+    """
+    try:
+        return (folder or Path.cwd()) / Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def read_private(path: Path, error: type[LeadctlError], *, name: str, hint: str) -> str:
+    """Return the text of a file that only its owner may read.
+
+    `name` is what the file is called in messages, `hint` what it is to be.  Raises `error` where
+    it cannot be read, or where others could have read it.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise error(
+                f"The {name} {path} may be read by others (mode {mode:04o}).",
+                hint=f"Run chmod 600 {path} and replace its keys: treat them as compromised.",
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = getattr(failure, "strerror", None) or "it is not valid UTF-8"
+        raise error(f"Cannot read the {name} {path}: {reason}.", hint=hint) from None
 
 
 def write_whole(path: Path, text: str, mode: int) -> None:

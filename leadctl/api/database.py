@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leadctl.apps.registry import App, find_app
+from leadctl.files import absolute
 from leadctl.postgres.target import Target, resolve
 from leadctl.progress import Narrate
 from leadctl.settings import Settings, load_settings
@@ -98,7 +99,7 @@ class Database:
 
     def seed(self) -> "SeedResult":
         """Bring in fixtures and seed files.  Raises MissingKey and SeedFailed."""
-        from leadctl.crypto.sources import keyring_of
+        from leadctl.crypto.keyring import keyring_of
         from leadctl.seed.seed import journaled_seed
 
         return journaled_seed(self.target, self.app, keyring_of(self.settings), self.narrate)
@@ -114,7 +115,7 @@ class Database:
 
         Raises Protected, NotConfirmed and DependentObjects before anything is changed.
         """
-        from leadctl.crypto.sources import keyring_of
+        from leadctl.crypto.keyring import keyring_of
         from leadctl.journal.guard import Consent
         from leadctl.reset import reset
 
@@ -143,7 +144,7 @@ class Database:
     def health(self, *, wait: float = 0) -> "Health":
         """Check the database; `wait` is how many seconds to try to reach it."""
         from leadctl.backup.configured import known_folder
-        from leadctl.crypto.sources import keyring_of
+        from leadctl.crypto.keyring import keyring_of
         from leadctl.health.health import Timing, health
         from leadctl.health.selection import select
 
@@ -160,7 +161,7 @@ class Database:
 
     def keys(self) -> "KeysStatus":
         """Count values per encrypted column and key."""
-        from leadctl.crypto.sources import keyring_of
+        from leadctl.crypto.keyring import keyring_of
         from leadctl.keys.status import keys_status
 
         return keys_status(self.target, self.app, keyring_of(self.settings))
@@ -170,7 +171,7 @@ class Database:
 
         What a killed call left is done by the next one.  Raises MissingKey and LockHeld.
         """
-        from leadctl.crypto.sources import keyring_of
+        from leadctl.crypto.keyring import keyring_of
         from leadctl.keys.rotate import rotate
 
         return rotate(
@@ -219,7 +220,7 @@ class Database:
         chosen = rules_of(
             self.app, settings, only=rules, days=days, archive_all=archive is not None
         )
-        folder = archive or settings.project / settings.archive_dir
+        folder = absolute(archive) if archive else settings.archive_dir
         recipients = tuple(read_recipients(split_recipients(settings.backup_recipients)))
         result, error = cleanup(
             self.target,

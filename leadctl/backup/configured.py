@@ -1,17 +1,16 @@
 """What the settings say of backups."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from leadctl.backup.storage import BackupFolder
 from leadctl.settings import Settings
-from leadctl.settings.sources import DEFAULT, ENVIRONMENT
+from leadctl.settings.sources import DEFAULT
 
 
 def folder_of(settings: Settings) -> BackupFolder:
-    """Return the backup folder; a path in a file of the project is relative to the project."""
-    return BackupFolder(_path(settings, "backup_dir"))
+    """Return the backup folder."""
+    return BackupFolder(settings.backup_dir)
 
 
 def known_folder(settings: Settings) -> BackupFolder | None:
@@ -30,10 +29,4 @@ def identities_of(settings: Settings) -> Sequence[Any]:
         return ()
     from leadctl.crypto.age import read_identities
 
-    return read_identities(_path(settings, "backup_identity_file"))
-
-
-def _path(settings: Settings, name: str) -> Path:
-    path = Path(getattr(settings, name)).expanduser()
-    given_here = settings.source(name).startswith(("flag", ENVIRONMENT))
-    return (Path.cwd() if given_here else settings.project) / path
+    return read_identities(settings.backup_identity_file)

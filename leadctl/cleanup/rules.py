@@ -1,14 +1,13 @@
 """The rules of a run: the app's own, those of leadctl.toml, and what overrides them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
 from leadctl.errors import InvalidRule, UnknownRule, UsageError
 from leadctl.settings import Settings
-from leadctl.settings.interval import ALLOWED, Interval, parse_interval
+from leadctl.settings.durations import INTERVAL, Interval, parse_interval
 from leadctl.text import did_you_mean
 
 
@@ -39,19 +38,15 @@ def rules_of(
     `only` names the rules to take; `days` takes the place of their age.  Raises UnknownRule,
     InvalidRule, and UsageError where `days` would make rules equal that differ on purpose.
     """
-    declared = [*load_rules(app), *_of_settings(app, settings)]
+    declared = [*load_rules(app), *settings.app_rules.get(app.name, ())]
     _refuse_twins(app, declared)
-    rules = [_overridden(rule, settings.retention.get(rule.name, {})) for rule in declared]
+    rules = [replace(rule, **settings.retention.get(rule.name, {})) for rule in declared]
     _refuse_unknown_overrides(app, settings, rules)
     chosen = _chosen(app, [rule for rule in rules if rule.enabled], only)
     if days is not None:
         _refuse_levelling(chosen, only)
         chosen = [replace(rule, older_than=f"{days}d") for rule in chosen]
     return tuple(_checked(rule, archive_all) for rule in chosen)
-
-
-def _of_settings(app: App, settings: Settings) -> list[Rule]:
-    return [Rule(**values) for values in settings.app_rules.get(app.name, ())]
 
 
 def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:
@@ -62,11 +57,6 @@ def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:
                 f"{app.name} has two retention rules that are named {name}.",
                 hint=f"To change the rule, write [retention.{name}]; else name the new one anew.",
             )
-
-
-def _overridden(rule: Rule, values: Mapping[str, Any]) -> Rule:
-    changed = {field.name: values[field.name] for field in fields(Rule) if field.name in values}
-    return replace(rule, **changed)
 
 
 def _refuse_unknown_overrides(app: App, settings: Settings, rules: Sequence[Rule]) -> None:
@@ -107,7 +97,7 @@ def _checked(rule: Rule, archive_all: bool) -> RunRule:
     except ValueError:
         raise InvalidRule(
             f"The rule {rule.name} has older_than = {rule.older_than!r}.",
-            hint=f"Allowed is {ALLOWED}.",
+            hint=f"Allowed is {INTERVAL}.",
         ) from None
     if age.is_zero and not rule.expiry:
         raise InvalidRule(

@@ -2,12 +2,12 @@
 
 import hashlib
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from leadctl.errors import InvalidIdentity, InvalidRecipient
+from leadctl.files import read_private
 from leadctl.redact import remember
 
 _FINGERPRINT_DIGITS = 16
@@ -54,7 +54,8 @@ def read_identities(path: Path) -> list[Any]:
     """
     import pyrage
 
-    text = _read_private(path)
+    hint = "BACKUP_IDENTITY_FILE names the file of the private key."
+    text = read_private(path, InvalidIdentity, name="identity file", hint=hint)
     remember(text.strip())
     try:
         if text.startswith("-----BEGIN"):
@@ -74,20 +75,3 @@ def read_identities(path: Path) -> list[Any]:
             f"The identity file {path} has no key in it.", hint="age-keygen makes one."
         )
     return identities
-
-
-def _read_private(path: Path) -> str:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise InvalidIdentity(
-                f"The identity file {path} may be read by others (mode {mode:04o}).",
-                hint=f"Close it with: chmod 600 {path}; and think of its key as known.",
-            )
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise InvalidIdentity(
-            f"Cannot read the identity file {path}: {reason}.",
-            hint="BACKUP_IDENTITY_FILE names the file of the private key.",
-        ) from None

@@ -1,21 +1,33 @@
-"""The keyring: the key that encrypts, and all that decrypt."""
+"""The keyring: the key that encrypts, all that decrypt, and where they come from.
+
+Variables, a file that only its owner may read and a command have keys in the same form:
+`label:hex` or just the digits, separated by commas or lines, `#` begins a comment.
+`legacy/label:hex` is a key that the older Node helper used.
+"""
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leadctl.errors import InvalidKey, MissingKey, UnknownKey
+from leadctl.errors import InvalidKey, KeyCommandFailed, MissingKey, UnknownKey
+from leadctl.files import read_private
 from leadctl.redact import remember
+from leadctl.settings import Settings, load_settings
+from leadctl.shell import printed_secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 _FINGERPRINT_DIGITS = 16
+_EMBEDDED_KEY = Path(".leadctl") / "encryption.key"
+_LEGACY = "legacy/"
 _HINT = "Make one with: leadctl keys generate (it goes into ENCRYPTION_KEY)."
 
 
@@ -97,6 +109,59 @@ class Keyring:
             raise MissingKey(f"{why}, and no encryption key is set.", hint=_HINT)
 
 
+def keyring_of(settings: Settings) -> Keyring:
+    """Read the keyring of the settings; the first key found encrypts.
+
+    The order is ENCRYPTION_KEYS, ENCRYPTION_KEY, ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_COMMAND; the
+    embedded server's own key serves where none of them is set.  Raises InvalidKey and
+    KeyCommandFailed, which never show a key.
+    """
+    found = [key for text, unnamed in _texts(settings) for key in parse_keys(text, unnamed)]
+    keys = {(key.fingerprint, key.legacy): key for key in reversed(found)}
+    return Keyring(list(reversed(keys.values())))
+
+
+def parse_keys(text: str, unnamed: str) -> list[Key]:
+    """Read keys in their common form; a key without a label is called `unnamed`."""
+    without_comments = re.sub(r"#.*", "", text)
+    entries = [entry.strip() for entry in re.split(r"[,\n]", without_comments)]
+    return [_parse(entry, unnamed) for entry in entries if entry]
+
+
+def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Return each text that has keys, and what a key in it is called that has no label."""
+    command = settings.encryption_key_command
+    file = settings.encryption_key_file
+    if settings.encryption_keys:
+        yield settings.encryption_keys.reveal(), "ENCRYPTION_KEYS"
+    if settings.encryption_key:
+        yield settings.encryption_key.reveal(), "ENCRYPTION_KEY"
+    if file:
+        yield _file(file), file.name
+    if command:
+        name, prints = "ENCRYPTION_KEY_COMMAND", "keys, one a line"
+        folder = settings.project
+        printed = printed_secret(command, folder, KeyCommandFailed, name=name, prints=prints)
+        yield printed.reveal(), name
+    nothing_set = not (settings.encryption_keys or settings.encryption_key or file or command)
+    embedded = settings.project / _EMBEDDED_KEY
+    if nothing_set and settings.embedded and embedded.exists():
+        yield _file(embedded), "embedded"
+
+
+def _file(path: Path) -> str:
+    hint = "ENCRYPTION_KEY_FILE names a file of keys, one a line."
+    return read_private(path, InvalidKey, name="key file", hint=hint)
+
+
+def _parse(entry: str, unnamed: str) -> Key:
+    legacy = entry.startswith(_LEGACY)
+    label, colon, digits = entry.removeprefix(_LEGACY).partition(":")
+    if not colon:
+        label, digits = unnamed, label
+    return Key.from_hex(label.strip() or unnamed, digits, legacy=legacy)
+
+
 _current: ContextVar[Keyring | None] = ContextVar("leadctl_keyring", default=None)
 _of_process: list[Keyring] = []
 
@@ -110,9 +175,6 @@ def current() -> Keyring:
     if chosen is not None:
         return chosen
     if not _of_process:
-        from leadctl.crypto.sources import keyring_of
-        from leadctl.settings import load_settings
-
         _of_process.append(keyring_of(load_settings()))
     return _of_process[0]
 

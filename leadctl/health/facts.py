@@ -56,7 +56,7 @@ class Facts:
     app_was_named: bool
     """Whether somebody named the app, rather than its being the default."""
     keyring: Callable[[], Keyring]
-    """Reads the keyring; raises what `crypto.sources.keyring_of` raises."""
+    """Reads the keyring; raises what `crypto.keyring.keyring_of` raises."""
     limits: Mapping[str, Limits]
     interval: float = 0.0
     """Seconds between two looks at counters; 0 for one look at what they counted so far."""

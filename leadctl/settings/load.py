@@ -1,23 +1,39 @@
 """Loading: the sources are laid over each other and every value is checked."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import Field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin
 
 from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
+from leadctl.files import absolute
 from leadctl.redact import Secret
-from leadctl.settings.model import AppConfig, EnvironmentConfig, HealthConfig, Settings
-from leadctl.settings.sources import Layer, Project, find_project, variable_layers
+from leadctl.settings.model import (
+    RULE_IDENTITY,
+    AppConfig,
+    EnvironmentConfig,
+    HealthConfig,
+    Rule,
+    Settings,
+)
+from leadctl.settings.sources import (
+    ENVIRONMENT,
+    Layer,
+    Project,
+    find_project,
+    variable_layers,
+)
 from leadctl.text import did_you_mean
 
 FLAG = "flag"
+Named = TypeVar("Named", EnvironmentConfig, HealthConfig)
 
-_SCALARS = {"app", "schema", "connect_timeout", "lock_wait", "lock_timeout", "statement_timeout"}
-"""The settings that leadctl.toml may hold at its top."""
 _BACKUP = "backup"
 """The table of leadctl.toml whose keys are the settings that begin with its name."""
+_DECLARED = tuple(declared for declared in fields(Settings) if "variable" in declared.metadata)
+_AT_THE_TOP = frozenset(declared.name for declared in _DECLARED if declared.metadata["toml"])
+_TABLES = frozenset({"env", "apps", "retention", "health", _BACKUP})
 
 
 def load_settings(
@@ -35,12 +51,13 @@ def load_settings(
     layers = variable_layers(project.root, environ)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for declared in _declared():
+    for declared in _DECLARED:
         found = _find(declared, flags or {}, layers, project)
         if found is not None:
-            text, source = found
-            values[declared.name] = _parse(declared, text, source)
-            sources[declared.name] = source
+            values[declared.name] = _parse(declared, *found, project)
+            sources[declared.name] = found[1]
+        elif isinstance(declared.default, Path):
+            values[declared.name] = absolute(declared.default, project.root)
     apps = declared_apps(project)
     if "app" not in values and len(apps) == 1:
         values["app"], sources["app"] = next(iter(apps)), _file_name(project)
@@ -48,19 +65,19 @@ def load_settings(
         **values,
         project=project.root,
         config_file=project.config_file,
-        environments=_environments(project),
+        environments=_named(project, "env", EnvironmentConfig),
         apps=apps,
-        health=_health(project),
+        health=_named(project, "health", HealthConfig),
         app_rules=_app_rules(project),
-        retention=_retention(project),
+        retention={
+            name: _fields(project, f"retention.{name}", table, Rule, without=RULE_IDENTITY)
+            for name, table in _table(project, "retention").items()
+        },
         libpq=_libpq(layers),
         sources=sources,
     )
-    return _settle(settings)
-
-
-def _declared() -> list[Field[Any]]:
-    return [declared for declared in fields(Settings) if "variable" in declared.metadata]
+    _refuse_contradictions(settings)
+    return settings
 
 
 def _find(
@@ -72,7 +89,7 @@ def _find(
     for layer in layers:
         if layer.values.get(declared.metadata["variable"]):
             return layer.values[declared.metadata["variable"]], layer.name
-    if declared.name in _SCALARS and declared.name in project.config:
+    if declared.name in _AT_THE_TOP and declared.name in project.config:
         return str(project.config[declared.name]), _file_name(project)
     table, _, key = declared.name.partition("_")
     if table == _BACKUP and key in _backup(project):
@@ -82,40 +99,34 @@ def _find(
 
 def _backup(project: Project) -> dict[str, str]:
     """Return the table `[backup]`, its values as the texts that variables have."""
+    names = [declared.name.partition("_") for declared in _DECLARED]
     table = _table(project, _BACKUP)
-    names = [field.name.partition("_") for field in _declared()]
     allowed = [key for prefix, _, key in names if prefix == _BACKUP]
-    for key in table:
-        if key not in allowed:
-            raise UnknownSetting(
-                f"[{_BACKUP}] in {_file_name(project)} has a key that leadctl does not know: {key}",
-                hint=_suggest(key, allowed, "Remove it"),
-            )
+    _refuse_unknown(project, f"[{_BACKUP}] in ", table, allowed)
     return {
         key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in table.items()
     }
 
 
-def _parse(declared: Field[Any], text: str, source: str) -> Any:
+def _parse(declared: Field[Any], text: str, source: str, project: Project) -> Any:
+    parse = declared.metadata["parse"]
     try:
-        return declared.metadata["parse"](text)
+        if parse is Path:
+            here = source.startswith((FLAG, ENVIRONMENT))
+            return absolute(text, None if here else project.root)
+        return parse(text)
     except ValueError:
-        shown = "" if declared.metadata["parse"] is Secret else f" is {text!r}, which"
-        name = declared.metadata["variable"]
+        shown = "" if parse is Secret else f" is {text!r}, which"
+        what = f"{shown} is not a value that it can have."
         hint = f"Allowed is {declared.metadata['allowed']}."
         if source.startswith(FLAG):
-            flag = source.removeprefix(f"{FLAG} ")
-            raise InvalidFlag(
-                f"{flag}{shown} is not a value that it can have.", hint=hint
-            ) from None
-        raise InvalidSetting(
-            f"{name} (from {source}){shown} is not a value that it can have.", hint=hint
-        ) from None
+            raise InvalidFlag(f"{source.removeprefix(f'{FLAG} ')}{what}", hint=hint) from None
+        name = declared.metadata["variable"]
+        raise InvalidSetting(f"{name} (from {source}){what}", hint=hint) from None
 
 
-def _settle(settings: Settings) -> Settings:
-    """Resolve what depends on more than one setting."""
+def _refuse_contradictions(settings: Settings) -> None:
     if settings.pool_min > settings.pool_max:
         raise InvalidSetting(
             f"DATABASE_POOL_MIN is {settings.pool_min} (from {settings.source('pool_min')}), more "
@@ -129,14 +140,14 @@ def _settle(settings: Settings) -> Settings:
                 settings.env, settings.environments, "Declare it as [env.NAME] in leadctl.toml"
             ),
         )
-    return settings
 
 
-def _environments(project: Project) -> dict[str, EnvironmentConfig]:
-    tables = _table(project, "env")
+def _named(project: Project, table: str, kind: type[Named]) -> dict[str, Named]:
+    """Return the tables `[TABLE.NAME]` by name, each as the dataclass that it fills."""
+    name_field = {fields(kind)[0].name}
     return {
-        name: EnvironmentConfig(name=name, **_fields(project, f"env.{name}", table, _ENV_FIELDS))
-        for name, table in tables.items()
+        name: kind(name, **_fields(project, f"{table}.{name}", values, kind, without=name_field))
+        for name, values in _table(project, table).items()
     }
 
 
@@ -149,131 +160,124 @@ def declared_apps(project: Project) -> dict[str, AppConfig]:
     for name, table in _table(project, "apps").items():
         if isinstance(table, Mapping) and table.keys() == {"retention"}:
             continue  # rules for an app that is declared elsewhere
-        values = _fields(project, f"apps.{name}", table, _APP_FIELDS)
-        values.pop("retention", None)
+        place, without = f"apps.{name}", ("name", "root")
+        values = _fields(project, place, table, AppConfig, without=without, beside=("retention",))
         if not {"models", "migrations"} & values.keys():
             raise InvalidSetting(
                 f"[apps.{name}] in {_file_name(project)} does not say where its models are.",
                 hint='Add models = "package.module:Base", or migrations = "folder of env.py".',
             )
-        values.setdefault("migrations", "migrations")
-        for declared in fields(AppConfig):
-            if declared.name in values and declared.type in {Path, Path | None}:
-                values[declared.name] = project.root / values[declared.name]
-        values["schemas"] = tuple(map(str, values.get("schemas", ())))
-        apps[name] = AppConfig(name=name, root=project.root, **values)
+        values.setdefault("migrations", project.root / "migrations")
+        apps[name] = AppConfig(name, project.root, **values)
     return apps
 
 
-def _health(project: Project) -> dict[str, HealthConfig]:
-    return {
-        name: HealthConfig(check=name, **_fields(project, f"health.{name}", table, _HEALTH_FIELDS))
-        for name, table in _table(project, "health").items()
-    }
-
-
-_ENV_FIELDS: Mapping[str, type] = {
-    "url": Secret,
-    "url_command": str,
-    "protected": bool,
-    "role": str,
-    "schema": str,
-    "replica": Secret,
-}
-_HEALTH_FIELDS: Mapping[str, type] = {"warning": float, "critical": float}
-_APP_FIELDS: Mapping[str, type] = {
-    field.name: list if field.name == "schemas" else str
-    for field in fields(AppConfig)
-    if field.name not in {"name", "root"}
-} | {"retention": list}
-_OVERRIDES: Mapping[str, type] = {
-    "older_than": str,
-    "condition": str,
-    "archive": bool,
-    "max_rows": int,
-    "fuse_share": float,
-    "fuse_rows": int,
-    "enabled": bool,
-}
-_RULE_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(("name", "table", "age_column", "description"), str),
-    "expiry": bool,
-    **_OVERRIDES,
-}
-_RULE_NEEDS = ("name", "table", "age_column", "older_than")
-_KINDS: Mapping[type, tuple[type | tuple[type, ...], str]] = {
-    str: (str, "a text"),
-    bool: (bool, "true or false"),
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    list: (list, "a list"),
-}
-
-
-def _app_rules(project: Project) -> dict[str, tuple[Mapping[str, Any], ...]]:
+def _app_rules(project: Project) -> dict[str, tuple[Rule, ...]]:
     """Return the rules of `[[apps.NAME.retention]]`, by app."""
-    found: dict[str, tuple[Mapping[str, Any], ...]] = {}
+    needs = [field.name for field in fields(Rule) if field.default is MISSING]
+    found: dict[str, tuple[Rule, ...]] = {}
     for name, table in _table(project, "apps").items():
         place = f"apps.{name}.retention"
-        rules = [_fields(project, place, rule, _RULE_FIELDS) for rule in table.get("retention", [])]
-        for rule in rules:
-            missing = [field for field in _RULE_NEEDS if field not in rule]
+        tables = table.get("retention", [])
+        if not isinstance(tables, list):
+            raise InvalidSetting(
+                f"retention of [apps.{name}] in {_file_name(project)} is not a list.",
+                hint=f"Write each rule as [[{place}]].",
+            )
+        rules = [_fields(project, place, each, Rule, without=()) for each in tables]
+        for missing in ([need for need in needs if need not in rule] for rule in rules):
             if missing:
                 raise InvalidSetting(
                     f"A rule of [[{place}]] in {_file_name(project)} lacks: {', '.join(missing)}.",
-                    hint=f"A rule needs: {', '.join(_RULE_NEEDS)}.",
+                    hint=f"A rule needs: {', '.join(needs)}.",
                 )
-        found[name] = tuple(rules)
+        found[name] = tuple(Rule(**rule) for rule in rules)
     return found
 
 
-def _retention(project: Project) -> dict[str, Mapping[str, Any]]:
-    """Return what `[retention.RULE]` overrides, by rule."""
-    return {
-        name: _fields(project, f"retention.{name}", table, _OVERRIDES)
-        for name, table in _table(project, "retention").items()
-    }
-
-
 def _fields(
-    project: Project, place: str, table: Any, allowed: Mapping[str, type]
+    project: Project,
+    place: str,
+    table: Any,
+    kind: type[Any],
+    *,
+    without: Collection[str],
+    beside: Collection[str] = (),
 ) -> dict[str, Any]:
+    """Return the values of a table by the fields of the dataclass that it fills.
+
+    `without` are fields that it does not have, `beside` are keys that somebody else reads.
+    """
     if not isinstance(table, Mapping):
         raise InvalidSetting(
             f"{place} in {_file_name(project)} is not a table.", hint=f"Write it as [{place}]."
         )
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in allowed:
-            raise UnknownSetting(
-                f"[{place}] in {_file_name(project)} has a key that leadctl does not know: {key}",
-                hint=_suggest(key, allowed, "Remove it"),
-            )
-        plain = str if allowed[key] is Secret else allowed[key]
-        accepted, kind = _KINDS[plain]
-        if not isinstance(value, accepted) or (isinstance(value, bool) and plain is not bool):
-            raise InvalidSetting(
-                f"{key} of [{place}] in {_file_name(project)} is not {kind}.",
-                hint=f"Allowed is {kind}.",
-            )
-        values[key] = Secret(str(value)) if allowed[key] is Secret else value
-    return values
+    types = {field.name: field.type for field in fields(kind) if field.name not in without}
+    _refuse_unknown(project, f"[{place}] in ", table, {*types, *beside})
+    return {
+        key: _value(project, f"{key} of [{place}]", value, types[key])
+        for key, value in table.items()
+        if key in types
+    }
+
+
+_KINDS: Mapping[Any, tuple[type | tuple[type, ...], str]] = {
+    str: (str, "a text"),
+    Secret: (str, "a text"),
+    Path: (str, "a text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    tuple: (list, "a list"),
+}
+
+
+def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
+    """Return a value as a field of this type has it."""
+    plain = get_origin(declared) or declared
+    if plain not in _KINDS:  # str | None
+        plain = get_args(declared)[0]
+    accepted, kind = _KINDS[plain]
+    if not isinstance(given, accepted) or (isinstance(given, bool) and plain is not bool):
+        raise InvalidSetting(
+            f"{what} in {_file_name(project)} is not {kind}.", hint=f"Allowed is {kind}."
+        )
+    value: Any = given
+    if plain is Path:
+        return _folder(project, what, value)
+    if plain is tuple:
+        return tuple(map(str, value))
+    return Secret(value) if plain is Secret else value
+
+
+def _folder(project: Project, what: str, path: str) -> Path:
+    try:
+        return absolute(path, project.root)
+    except ValueError as error:
+        raise InvalidSetting(
+            f"{what} in {_file_name(project)} is {path!r}: {error}", hint="Write the path in full."
+        ) from None
 
 
 def _table(project: Project, name: str) -> Mapping[str, Any]:
-    known = _SCALARS | {"env", "apps", "retention", "health", _BACKUP}
-    for key in project.config:
-        if key not in known:
-            raise UnknownSetting(
-                f"{_file_name(project)} has a key that leadctl does not know: {key}",
-                hint=_suggest(key, known, "Remove it"),
-            )
+    _refuse_unknown(project, "", project.config, _AT_THE_TOP | _TABLES)
     table = project.config.get(name, {})
     if not isinstance(table, Mapping):
         raise InvalidSetting(
             f"{name} in {_file_name(project)} is not a table.", hint=f"Write it as [{name}.NAME]."
         )
     return table
+
+
+def _refuse_unknown(
+    project: Project, place: str, table: Mapping[str, Any], known: Collection[str]
+) -> None:
+    for key in table:
+        if key not in known:
+            raise UnknownSetting(
+                f"{place}{_file_name(project)} has a key that leadctl does not know: {key}",
+                hint=_suggest(key, known, "Remove it"),
+            )
 
 
 def _libpq(layers: list[Layer]) -> dict[str, str]:
@@ -287,6 +291,6 @@ def _file_name(project: Project) -> str:
     return os.path.relpath(project.config_file or "leadctl.toml")
 
 
-def _suggest(word: str, known: Any, otherwise: str) -> str:
+def _suggest(word: str, known: Collection[str], otherwise: str) -> str:
     names = ", ".join(sorted(known)) or "none"
     return did_you_mean(word, known, f"{otherwise}; known: {names}.")

@@ -1,4 +1,8 @@
-"""One frozen `Settings`: every value typed, checked, and with the place it came from."""
+"""One frozen `Settings`: every value typed, checked, and with the place it came from.
+
+The dataclasses here are also the tables of leadctl.toml: a table's keys are the fields of its
+class, and a field's type is what its value may be.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.redact import Secret
-from leadctl.settings.duration import ALLOWED as DURATION
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import DURATION, parse_seconds
 from leadctl.settings.sources import DEFAULT
-
-Parse = Callable[[str], Any]
 
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
 """The variables of libpq that name a database as a URL does."""
 OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "sql")
-
-
-def _text(value: str) -> str:
-    return value
 
 
 def _flag(value: str) -> bool:
@@ -31,18 +28,14 @@ def _flag(value: str) -> bool:
     raise ValueError
 
 
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError
-    return number
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if number < least:
+            raise ValueError
+        return number
 
-
-def _number(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError
-    return number
+    return parse
 
 
 def _output(value: str) -> str:
@@ -51,12 +44,33 @@ def _output(value: str) -> str:
     return value
 
 
+Kind = tuple[Callable[[str], Any], str]
+"""How a setting's text is read, and what is allowed.
+
+A `Path` is resolved when settings are loaded: one of a flag or the environment from the current
+folder, one of a file or a default from the project's; `~` is a home.
+"""
+_TEXT: Kind = (str, "text")
+_URL: Kind = (Secret, "a PostgreSQL URL")
+_FOLDER: Kind = (Path, "a folder's path")
+_FILE: Kind = (Path, "a file's path")
+_COMMAND: Kind = (str, "a shell command")
+_SECONDS: Kind = (parse_seconds, DURATION)
+_COUNT: Kind = (_at_least(1), "a whole number from 1 up")
+_NUMBER: Kind = (_at_least(0), "a whole number from 0 up")
+_FLAG: Kind = (_flag, "1 or 0")
+
+
 def setting(
-    variable: str, parse: Parse, *, help: str, default: Any = None, allowed: str = "text"
+    variable: str, kind: Kind, help: str, *, default: Any = None, toml: bool = False
 ) -> Any:
-    """Declare a setting: its variable, how its text is read, what is allowed, what it is for."""
+    """Declare a setting: its variable, its kind and what it is for.
+
+    `toml` lets leadctl.toml have it at its top, by the field's name.
+    """
+    parse, allowed = kind
     metadata = {"variable": variable, "parse": parse, "help": help, "allowed": allowed}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={**metadata, "toml": toml})
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,40 @@ class HealthConfig:
     check: str
     warning: float | None = None
     critical: float | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Rows of `table` that are older than `older_than`, by `age_column`, and meet `condition`.
+
+    A row whose age column is NULL is never due.  `[[apps.NAME.retention]]` of leadctl.toml has the
+    same fields.
+    """
+
+    name: str
+    table: str
+    age_column: str
+    older_than: str
+    """How old: "90d", "6 months" or ISO 8601."""
+    condition: str | None = None
+    """An SQL condition on the table's own columns.  A subquery in it may name the table itself:
+    cleanup gives the table no other name."""
+    archive: bool = False
+    """Whether rows are written to an archive before they are deleted."""
+    description: str = ""
+    expiry: bool = False
+    """Whether the age column says when a row ends, so that an `older_than` of zero is meant."""
+    max_rows: int | None = None
+    """How many rows a run takes at most."""
+    fuse_share: float = 0.5
+    """The share of the table that a run may take without consent."""
+    fuse_rows: int = 1000
+    """So many rows may go without consent, whatever share they are."""
+    enabled: bool = True
+
+
+RULE_IDENTITY = frozenset({"name", "table", "age_column", "description", "expiry"})
+"""The fields of a rule that `[retention.RULE]` cannot override: with others it is another rule."""
 
 
 @dataclass(frozen=True)
@@ -118,179 +166,138 @@ class Settings:
 
     app: str = setting(
         "LEADCTL_APP",
-        _text,
+        (str, "an app's name"),
+        "The app whose models, migrations and fixtures are used.",
         default=DEFAULT_APP,
-        allowed="an app's name",
-        help="The app whose models, migrations and fixtures are used.",
+        toml=True,
     )
     env: str | None = setting(
         "LEADCTL_ENV",
-        _text,
-        allowed="the name of an [env.NAME] in leadctl.toml",
-        help="The environment of leadctl.toml to act on.",
+        (str, "the name of an [env.NAME] in leadctl.toml"),
+        "The environment of leadctl.toml to act on.",
     )
     url: Secret | None = setting(
         "DATABASE_URL",
-        Secret,
-        allowed="a PostgreSQL URL",
-        help="The database: a libpq, SQLAlchemy or Prisma URL. Unset: the embedded server.",
+        _URL,
+        "The database: a libpq, SQLAlchemy or Prisma URL. Unset: the embedded server.",
     )
     direct_url: Secret | None = setting(
         "DIRECT_URL",
-        Secret,
-        allowed="a PostgreSQL URL",
-        help="The same database without a pooler in between; leadctl itself uses it where set.",
+        _URL,
+        "The same database without a pooler in between; leadctl itself uses it where set.",
     )
     schema: str | None = setting(
         "LEADCTL_SCHEMA",
-        _text,
-        allowed="a schema's name",
-        help='The schema that the app lives in. Unset: the URL\'s schema=, else "public".',
+        (str, "a schema's name"),
+        'The schema that the app lives in. Unset: the URL\'s schema=, else "public".',
+        toml=True,
     )
     pool_min: int = setting(
         "DATABASE_POOL_MIN",
-        _count,
+        _COUNT,
+        "Connections that a host application's engine keeps open.",
         default=2,
-        allowed="a whole number from 1 up",
-        help="Connections that a host application's engine keeps open.",
     )
     pool_max: int = setting(
         "DATABASE_POOL_MAX",
-        _count,
+        _COUNT,
+        "Connections that a host application's engine opens at most.",
         default=10,
-        allowed="a whole number from 1 up",
-        help="Connections that a host application's engine opens at most.",
     )
     connect_timeout: float = setting(
         "LEADCTL_CONNECT_TIMEOUT",
-        parse_seconds,
+        _SECONDS,
+        "How long to wait for the server when connecting.",
         default=10.0,
-        allowed=DURATION,
-        help="How long to wait for the server when connecting.",
+        toml=True,
     )
     lock_wait: float = setting(
         "LEADCTL_LOCK_WAIT",
-        parse_seconds,
+        _SECONDS,
+        "How long to wait for another run that holds the lock on the target.",
         default=60.0,
-        allowed=DURATION,
-        help="How long to wait for another run that holds the lock on the target.",
+        toml=True,
     )
     lock_timeout: float = setting(
         "LEADCTL_LOCK_TIMEOUT",
-        parse_seconds,
+        _SECONDS,
+        "How long one statement of a revision may wait for a lock on a table.",
         default=3.0,
-        allowed=DURATION,
-        help="How long one statement of a revision may wait for a lock on a table.",
+        toml=True,
     )
     statement_timeout: float | None = setting(
         "LEADCTL_STATEMENT_TIMEOUT",
-        parse_seconds,
-        allowed=DURATION,
-        help="How long one statement of a revision may take. Unset: as long as it takes.",
+        _SECONDS,
+        "How long one statement of a revision may take. Unset: as long as it takes.",
+        toml=True,
     )
     encryption_key: Secret | None = setting(
         "ENCRYPTION_KEY",
-        Secret,
-        allowed="64 hexadecimal digits",
-        help="The key of encrypted columns: 32 bytes as hexadecimal digits.",
+        (Secret, "64 hexadecimal digits"),
+        "The key of encrypted columns: 32 bytes as hexadecimal digits.",
     )
     encryption_keys: Secret | None = setting(
         "ENCRYPTION_KEYS",
-        Secret,
-        allowed="label:hex,label:hex,…",
-        help="Several keys, label:hex,label:hex; the first encrypts, all decrypt.",
+        (Secret, "label:hex,label:hex,…"),
+        "Several keys, label:hex,label:hex; the first encrypts, all decrypt.",
     )
-    encryption_key_file: str | None = setting(
+    encryption_key_file: Path | None = setting(
         "ENCRYPTION_KEY_FILE",
-        _text,
-        allowed="a file's path",
-        help="A file of keys, label:hex one a line, that only its owner may read.",
+        _FILE,
+        "A file of keys, label:hex one a line, that only its owner may read.",
     )
     encryption_key_command: str | None = setting(
         "ENCRYPTION_KEY_COMMAND",
-        _text,
-        allowed="a shell command",
-        help="A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
+        _COMMAND,
+        "A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
     )
-    archive_dir: str = setting(
+    archive_dir: Path = setting(
         "LEADCTL_ARCHIVE_DIR",
-        _text,
-        default="archives",
-        allowed="a folder's path",
-        help="The folder that cleanup archives to where a rule asks for it.",
+        _FOLDER,
+        "The folder that cleanup archives to where a rule asks for it.",
+        default=Path("archives"),
     )
-    backup_dir: str = setting(
-        "BACKUP_DIR",
-        _text,
-        default="backups",
-        allowed="a folder's path",
-        help="The folder of backups.",
+    backup_dir: Path = setting(
+        "BACKUP_DIR", _FOLDER, "The folder of backups.", default=Path("backups")
     )
     backup_recipients: str | None = setting(
         "BACKUP_RECIPIENTS",
-        _text,
-        allowed="age or SSH public keys, separated by commas",
-        help="The public keys that backups are encrypted to. Unset: backups are plain.",
+        (str, "age or SSH public keys, separated by commas"),
+        "The public keys that backups are encrypted to. Unset: backups are plain.",
     )
-    backup_identity_file: str | None = setting(
-        "BACKUP_IDENTITY_FILE",
-        _text,
-        allowed="a file's path",
-        help="The file of the private key that reads encrypted backups.",
+    backup_identity_file: Path | None = setting(
+        "BACKUP_IDENTITY_FILE", _FILE, "The file of the private key that reads encrypted backups."
     )
     backup_keep_daily: int = setting(
-        "BACKUP_KEEP_DAILY",
-        _number,
-        default=7,
-        allowed="a whole number from 0 up",
-        help="Days of which prune keeps the newest backup.",
+        "BACKUP_KEEP_DAILY", _NUMBER, "Days of which prune keeps the newest backup.", default=7
     )
     backup_keep_weekly: int = setting(
-        "BACKUP_KEEP_WEEKLY",
-        _number,
-        default=4,
-        allowed="a whole number from 0 up",
-        help="Weeks of which prune keeps the newest backup.",
+        "BACKUP_KEEP_WEEKLY", _NUMBER, "Weeks of which prune keeps the newest backup.", default=4
     )
     backup_keep_monthly: int = setting(
-        "BACKUP_KEEP_MONTHLY",
-        _number,
-        default=12,
-        allowed="a whole number from 0 up",
-        help="Months of which prune keeps the newest backup.",
+        "BACKUP_KEEP_MONTHLY", _NUMBER, "Months of which prune keeps the newest backup.", default=12
     )
     backup_keep_minimum: int = setting(
-        "BACKUP_KEEP_MINIMUM",
-        _count,
-        default=3,
-        allowed="a whole number from 1 up",
-        help="The newest backups that prune always keeps.",
+        "BACKUP_KEEP_MINIMUM", _COUNT, "The newest backups that prune always keeps.", default=3
     )
     backup_on_success: str | None = setting(
         "BACKUP_ON_SUCCESS",
-        _text,
-        allowed="a shell command",
-        help="A command that runs after a backup, with the facts in LEADCTL_BACKUP_… variables.",
+        _COMMAND,
+        "A command that runs after a backup, with the facts in LEADCTL_BACKUP_… variables.",
     )
     backup_on_failure: str | None = setting(
         "BACKUP_ON_FAILURE",
-        _text,
-        allowed="a shell command",
-        help="A command that runs when a backup failed, with the reason in LEADCTL_BACKUP_ERROR.",
+        _COMMAND,
+        "A command that runs when a backup failed, with the reason in LEADCTL_BACKUP_ERROR.",
     )
     output: str = setting(
-        "LEADCTL_OUTPUT",
-        _output,
-        default="table",
-        allowed=", ".join(OUTPUTS),
-        help="The format of results.",
+        "LEADCTL_OUTPUT", (_output, ", ".join(OUTPUTS)), "The format of results.", default="table"
     )
     log_sql: bool = setting(
         "LEADCTL_LOG_SQL",
-        _flag,
+        _FLAG,
+        "Log every statement with its time to standard error; parameters stay hidden.",
         default=False,
-        allowed="1 or 0",
-        help="Log every statement with its time to standard error; parameters stay hidden.",
     )
     project: Path = field(default_factory=Path.cwd)
     """The folder of leadctl.toml, else the current one."""
@@ -298,7 +305,7 @@ class Settings:
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
     health: Mapping[str, HealthConfig] = field(default_factory=dict)
-    app_rules: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    app_rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
     retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`[retention.RULE]` by rule: what is otherwise than the rule says."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, configure_mappers
 from leadctl.apps.registry import find_app, load_metadata, load_module
 from leadctl.catalog.definitions import Difference, compare, read_catalog
 from leadctl.crypto import using
-from leadctl.crypto.sources import keyring_of
+from leadctl.crypto.keyring import keyring_of
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve

@@ -6,7 +6,7 @@ import pytest
 
 from leadctl.apps.retention import Rule
 from leadctl.products.cleack.retention import RULES
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 from tests.conftest import Prepared
 
 BY_NAME = {rule.name: rule for rule in RULES}

@@ -13,7 +13,7 @@ from leadctl.apps.registry import find_app
 from leadctl.apps.reports import Report
 from leadctl.products.salesagent.reports import REPORTS
 from leadctl.products.salesagent.retention import RULES
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 from leadctl.stats.report import run_report
 from tests.conftest import Cli, Prepared
 

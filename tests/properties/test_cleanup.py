@@ -18,7 +18,7 @@ from leadctl.cleanup.archive import ArchivePlace
 from leadctl.cleanup.bounds import Limits
 from leadctl.cleanup.rules import RunRule
 from leadctl.journal.guard import Consent
-from leadctl.settings.interval import Interval
+from leadctl.settings.durations import Interval
 from tests.conftest import Prepared
 
 TYPES = ("timestamptz", "timestamp", "date")

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from leadctl.errors import InvalidUrl, LeadctlError
 from leadctl.redact import Secret
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 from leadctl.settings.url import DatabaseUrl, parse_url
 from leadctl.text import plain
 

@@ -1,6 +1,6 @@
 import pytest
 
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 
 
 @pytest.mark.parametrize(

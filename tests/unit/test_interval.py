@@ -1,6 +1,6 @@
 import pytest
 
-from leadctl.settings.interval import Interval, parse_interval
+from leadctl.settings.durations import Interval, parse_interval
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.crypto.sources import keyring_of, parse_keys
+from leadctl.crypto.keyring import keyring_of, parse_keys
 from leadctl.errors import InvalidKey, KeyCommandFailed
 from leadctl.settings import load_settings
 
@@ -34,6 +34,22 @@ def test_the_first_key_encrypts(tmp_path: Path) -> None:
         ENCRYPTION_KEY_FILE=file,
         ENCRYPTION_KEY_COMMAND=f"echo cmd:{D}",
     ) == ["new", "ENCRYPTION_KEY", "file", "keys", "legacy node"]
+
+
+def test_a_file_is_found_from_where_its_path_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("project/deep", "home"):
+        (tmp_path / folder).mkdir(parents=True)
+        private(tmp_path / folder / "keys", f"{folder}:{A}")
+    private(tmp_path / "project" / "keys", f"project:{B}")
+    (tmp_path / "project" / "leadctl.toml").write_text("")
+    (tmp_path / "project" / ".env").write_text("ENCRYPTION_KEY_FILE=keys\n")
+    monkeypatch.chdir(tmp_path / "project" / "deep")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert labels() == ["project"]
+    assert labels(ENCRYPTION_KEY_FILE="keys") == ["project/deep"]
+    assert labels(ENCRYPTION_KEY_FILE="~/keys") == ["home"]
 
 
 def test_the_same_key_under_two_labels_is_one() -> None:

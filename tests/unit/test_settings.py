@@ -124,3 +124,42 @@ def test_secrets_are_hidden_in_repr() -> None:
     )
     assert "hunter22" not in repr(settings)
     assert "abab" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["backup_dir", "archive_dir", "backup_identity_file"])
+def test_a_path_is_resolved_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """One of a flag or the environment from the current folder, one of a file from the project."""
+    variables = {"archive_dir": "LEADCTL_ARCHIVE_DIR"}
+    variable = variables.get(name, name.upper())
+    below = tmp_path / "pkg" / "deep"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def found(flags: dict[str, str | None], **environ: str) -> Path:
+        path: Path = getattr(load_settings(flags, environ=environ), name)
+        return path
+
+    write(tmp_path, toml='schema = "app"')
+    assert found({name: "out"}) == below / "out"
+    assert found({}, **{variable: "out"}) == below / "out"
+    assert found({name: "~/out"}) == found({}, **{variable: "~/out"}) == tmp_path / "home" / "out"
+    write(tmp_path, env=f"{variable}=out")
+    assert found({}) == tmp_path / "out"
+    write(tmp_path, env=f"{variable}=~/out")
+    assert found({}) == tmp_path / "home" / "out"
+    with pytest.raises(InvalidSetting, match=variable):
+        found({}, **{variable: "~nobody-of-that-name/out"})
+
+
+def test_a_default_folder_is_the_project_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, toml='[backup]\ndir = "kept"\n[apps.shop]\nmodels = "s:B"\nseed_files = "~/s"')
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    settings = load_settings(environ={})
+    assert (settings.archive_dir, settings.backup_dir) == (tmp_path / "archives", tmp_path / "kept")
+    assert settings.apps["shop"].seed_files == tmp_path / "home" / "s"
+    assert settings.apps["shop"].migrations == tmp_path / "migrations"

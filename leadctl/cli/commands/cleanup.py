@@ -15,6 +15,7 @@ from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup, Terminated
 from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
+from leadctl.files import absolute
 
 if TYPE_CHECKING:
     from leadctl.cleanup.bounds import Limits
@@ -126,7 +127,7 @@ def _delete(
     from leadctl.render.views.cleanup import cleanup as view
 
     target = run.target()
-    folder = run.settings.project / (archive or run.settings.archive_dir)
+    folder = absolute(archive) if archive else run.settings.archive_dir
     recipients = tuple(read_recipients(split_recipients(run.settings.backup_recipients)))
     limits = Limits(max_seconds, max_rows)
     with _stopping(limits):

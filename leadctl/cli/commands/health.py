@@ -11,7 +11,7 @@ import typer
 from leadctl.cli.exit_codes import NAGIOS
 from leadctl.cli.options import Yes
 from leadctl.cli.run import Run, command
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 
 if TYPE_CHECKING:
     from leadctl.health.health import Health
@@ -71,7 +71,7 @@ def health_check(
     unknown, a server that cannot be reached is critical.
     """
     from leadctl.backup.configured import known_folder
-    from leadctl.crypto.sources import keyring_of
+    from leadctl.crypto.keyring import keyring_of
     from leadctl.files import write_whole
     from leadctl.health.health import Timing, health
     from leadctl.health.selection import listing, select

@@ -37,7 +37,7 @@ def status(run: Run) -> None:
 
     Each table is read once and nothing is decrypted, so it works without the keys, too.
     """
-    from leadctl.crypto.sources import keyring_of
+    from leadctl.crypto.keyring import keyring_of
     from leadctl.keys.status import keys_status
     from leadctl.render.views.keys import status as view
 
@@ -68,7 +68,7 @@ def rotate(
     A killed run is continued by running it again. Ends with the count per key; exit 1 unless
     every value is ciphertext that a key reads.
     """
-    from leadctl.crypto.sources import keyring_of
+    from leadctl.crypto.keyring import keyring_of
     from leadctl.keys.rotate import rotate as operation
     from leadctl.render.views.keys import rotate as view
 

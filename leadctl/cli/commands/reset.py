@@ -12,7 +12,7 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup
     name by --confirm.
     """
     from leadctl.cli.backups import backup_before
-    from leadctl.crypto.sources import keyring_of
+    from leadctl.crypto.keyring import keyring_of
     from leadctl.render.views.reset import plan as plan_view
     from leadctl.render.views.reset import reset as view
     from leadctl.reset import plan

@@ -109,7 +109,7 @@ def seed(
         return
     if where or to:
         raise UsageError("--where and --to go with --export.", hint="See: leadctl seed --help")
-    from leadctl.crypto.sources import keyring_of
+    from leadctl.crypto.keyring import keyring_of
 
     if bulk is None:
         _refuse_without_bulk(

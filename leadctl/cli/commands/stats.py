@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from leadctl.cli.run import Run, command
-from leadctl.settings.duration import parse_seconds
+from leadctl.settings.durations import parse_seconds
 
 
 @command(outputs=("table", "json", "csv"))

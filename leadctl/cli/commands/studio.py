@@ -135,14 +135,14 @@ def _refuse_what_does_not_go_together(
 
 
 def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
-    from leadctl.crypto.sources import keyring_of
-    from leadctl.settings.duration import ALLOWED, parse_seconds
+    from leadctl.crypto.keyring import keyring_of
+    from leadctl.settings.durations import DURATION, parse_seconds
     from leadctl.studio.session import Access
 
     try:
         seconds = parse_seconds(timeout)
     except ValueError:
-        raise InvalidFlag(f"--timeout is {timeout!r}.", hint=f"It is {ALLOWED}.") from None
+        raise InvalidFlag(f"--timeout is {timeout!r}.", hint=f"It is {DURATION}.") from None
     target = run.target(may_create=True)
     return Access(target, run.app, keyring_of(run.settings), seconds, consent, run.narrate)
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.errors import InvalidFlag
 from leadctl.seed.bulk.plan import BulkOptions
-from leadctl.settings.duration import ALLOWED, parse_seconds
+from leadctl.settings.durations import DURATION, parse_seconds
 
 _DAYS = 365
 _DAY = 86_400
@@ -59,7 +59,7 @@ def _calendar(span: str | None, today: date) -> Calendar:
     except (ValueError, OverflowError):
         raise InvalidFlag(
             f"--span {span!r} is no span of days.",
-            hint=f"Give {ALLOWED}, of at least a day, or two dates as 2025-01-01..2025-12-31.",
+            hint=f"Give {DURATION}, of at least a day, or two dates as 2025-01-01..2025-12-31.",
         ) from None
     if not 1 <= days <= _MOST_DAYS:
         raise InvalidFlag(
