@@ -6,10 +6,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 XDIST ?= 2
-ON_SERVERS ?= tests/integration/test_queries.py tests/integration/test_effects.py \
-	tests/integration/test_models.py tests/integration/test_pooler.py \
-	tests/integration/test_backup_contents.py tests/cli/test_migrate.py \
-	tests/cli/test_health.py tests/cli/test_reset.py tests/cli/test_stats.py
+ON_SERVERS ?= tests/postgres/test_queries.py tests/sql/test_effects.py \
+	tests/catalog/test_models.py tests/postgres/test_pooler.py \
+	tests/backup/test_contents.py tests/migrate/test_migrate.py \
+	tests/health/test_health.py tests/test_reset.py tests/stats/test_stats.py
 
 .PHONY: help
 help: ## Show this help

@@ -7,7 +7,7 @@ import pytest
 
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from tests.conftest import KEY, Cli, Prepared
-from tests.integration.test_crypto_vectors import NODE_KEY, NODE_VALUES
+from tests.crypto.test_vectors import NODE_KEY, NODE_VALUES
 from tests.postgres import Server
 from tests.processes import run
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.backup.test_backup_faults import fill
 from tests.backups import left_by_restores
 from tests.conftest import KEY, Prepared
-from tests.faults.test_backup import fill
 from tests.processes import run, start
 
 ROWS = 60_000

@@ -24,7 +24,7 @@ from psycopg import sql
 
 PASSWORD = "correct horse battery"
 _PR_SET_PDEATHSIG = 1
-CACHE = Path(__file__).parent.parent / ".cache"
+CACHE = Path(__file__).parents[2] / ".cache"
 
 
 @dataclass(frozen=True)

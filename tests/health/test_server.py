@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.cli.test_health_facts import eventually, status, thresholds
 from tests.conftest import Cli
+from tests.health.test_facts import eventually, status, thresholds
 from tests.postgres import RunningServer
 
 MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))

@@ -7,8 +7,8 @@ import pytest
 
 from leadctl.catalog.definitions import compare
 from tests.conftest import KEY, Prepared
-from tests.integration.test_bulk import catalog, contents
 from tests.processes import kill_one_worker, run, start
+from tests.seed.test_bulk import catalog, contents
 
 COMMAND = ("seed", "--bulk", "60000", "--span", "2025-01-01..2025-12-31")
 

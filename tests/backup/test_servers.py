@@ -10,9 +10,9 @@ import pytest
 from leadctl.errors import MissingClient
 from leadctl.postgres import binaries
 from leadctl.postgres.binaries import Binaries, dump_programs
+from tests.backup.test_backup_faults import fill
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
-from tests.faults.test_backup import fill
 from tests.postgres import PASSWORD, RunningServer
 from tests.processes import run, start
 

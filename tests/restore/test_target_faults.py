@@ -14,12 +14,12 @@ from psycopg import sql
 
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
+from tests.backup.test_backup_faults import fill
 from tests.backups import key_pair, left_by_restores, plain_dump
 from tests.conftest import KEY, Prepared
-from tests.faults.test_backup import fill
-from tests.faults.test_restore import half_made
 from tests.postgres import PASSWORD, RunningServer, Server, server_account
 from tests.processes import run, start
+from tests.restore.test_restore_faults import half_made
 
 MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 ROWS = 100_000

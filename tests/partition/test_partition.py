@@ -14,8 +14,8 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
 from leadctl.postgres.engine import run_engine
+from tests.cleanup.test_cleanup_faults import archived
 from tests.conftest import Cli, Prepared
-from tests.faults.test_cleanup import archived
 from tests.processes import ROOT, run, start
 
 MONTHS = 8

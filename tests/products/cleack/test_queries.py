@@ -92,7 +92,7 @@ def test_a_draw_from_beginning_to_end(session: Session, user: str) -> None:
 
 
 def test_the_documents_example_pays_and_starts_or_neither(session: Session, user: str) -> None:
-    document = Path(__file__).parents[2] / "docs" / "apps" / "cleack.md"
+    document = Path(__file__).parents[3] / "docs" / "apps" / "cleack.md"
     (example,) = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
     names: dict[str, Any] = {}
     exec(example, names)
