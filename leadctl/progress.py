@@ -11,4 +11,7 @@ class Progress(Protocol):
     """Called now and then with how far an operation is."""
 
     def __call__(self, done: int, total: int, unit: str) -> None:
-        """`done` of `total`, in a unit such as "rows"; total is 0 where it is not known."""
+        """`done` of `total`, in a unit such as "rows", or "B" for bytes.
+
+        Total is 0 where it is not known.
+        """

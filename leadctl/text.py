@@ -71,14 +71,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def size(count: int) -> str:
-    """Return a number of bytes in the unit that PostgreSQL's own tools would show."""
-    value, unit = float(count), "B"
+def size(count: float) -> str:
+    """Return a number of bytes in the unit that fits: kB, MB, GB and TB are powers of 1000."""
+    value = float(count)
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1024 or unit == "TB":
+        if value < 999.5 or unit == "TB":
             break
-        value /= 1024
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.0f} {unit}" if value >= 9.95 or unit == "B" else f"{value:.1f} {unit}"
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -1,10 +1,10 @@
-"""Times as people read them."""
+"""Times, sizes and texts as people read them."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from leadctl.text import ago, folded
+from leadctl.text import ago, folded, size
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -25,6 +25,24 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 )
 def test_ago(before: timedelta, expected: str) -> None:
     assert ago(NOW - before, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9_960, "10 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (12_345_678, "12 MB"),
+        (5 * 10**9, "5.0 GB"),
+        (2_345 * 10**12, "2,345 TB"),
+    ],
+)
+def test_size(count: int, expected: str) -> None:
+    assert size(count) == expected
 
 
 def test_a_word_is_never_broken() -> None:

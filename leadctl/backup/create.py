@@ -143,7 +143,7 @@ class _Dump:
         return packed
 
     def _progress(self, done: int) -> None:
-        self.progress(done // 2**20, 0, "MiB")
+        self.progress(done, 0, "B")
 
 
 def _dumped(dump: _Dump, began: float) -> Manifest:

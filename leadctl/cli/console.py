@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from leadctl.errors import LeadctlError
 from leadctl.redact import scrub
+from leadctl.text import size
 
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
@@ -76,8 +77,12 @@ class Console:
 
 
 def _progress_text(done: int, total: int, unit: str, seconds: float) -> str:
+    def shown(count: float) -> str:
+        return size(count) if unit == "B" else f"{count:,.0f}"
+
     rate = done / seconds if seconds > 0 else 0.0
-    text = f"{done:,}" + (f" of {total:,}" if total else "") + f" {unit}, {rate:,.0f} a second"
+    text = shown(done) + (f" of {shown(total)}" if total else "")
+    text += f"{'' if unit == 'B' else f' {unit}'}, {shown(rate)} a second"
     if total > done and rate:
         left = int((total - done) / rate)
         text += f", {left // 60}:{left % 60:02d} left"

@@ -2,9 +2,10 @@
 
 from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
 from leadctl.health.facts import Facts, Row
+from leadctl.text import size
 
 _SHOWN = 3
-_BLOAT_BYTES = 150 * 1024 * 1024
+_BLOAT_BYTES = 150 * 10**6
 """Less wasted space than this is not worth a word, whatever its share."""
 _DEAD_ROWS = 10_000
 """Fewer dead rows come and go between two rounds of autovacuum."""
@@ -122,20 +123,20 @@ def bloat(facts: Facts) -> CheckResult:
     if not facts.tables:
         raise Skip(f"the schema {facts.target.schema} has no tables")
     if facts.query("largest")[0][0] < _BLOAT_BYTES:
-        return facts.graded("bloat", 0, "nothing is large enough to waste 150 MB")
+        return facts.graded("bloat", 0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
     rows = facts.rows("bloat")
     unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]
     large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
     if not large:
         if unknown:
             raise Skip(f"no statistics, or none that may be read, of {_listed(unknown, 'name')}")
-        return facts.graded("bloat", 0, "nothing wastes 150 MB")
+        return facts.graded("bloat", 0, f"nothing wastes {size(_BLOAT_BYTES)}")
     worst = max(large, key=lambda row: row["wasted_percent"])
     return facts.graded(
         "bloat",
         worst["wasted_percent"],
-        f"{worst['kind']} {worst['name']}: about {worst['wasted_bytes'] // 2**20:,} MB of "
-        f"{worst['bytes'] // 2**20:,} MB are empty",
+        f"{worst['kind']} {worst['name']}: about {size(worst['wasted_bytes'])} of "
+        f"{size(worst['bytes'])} are empty",
         f"Run: REINDEX INDEX CONCURRENTLY {worst['name']}"
         if worst["kind"] == "index"
         else f"Rewrite {worst['name']} with pg_repack, or VACUUM FULL where a lock is no matter.",

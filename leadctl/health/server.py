@@ -2,9 +2,9 @@
 
 from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
 from leadctl.health.facts import Facts, Row
+from leadctl.text import size
 
 _MILLION = 1_000_000
-_GB = 2**30
 
 
 @asks("wraparound")
@@ -96,7 +96,7 @@ def replication_slots(facts: Facts) -> CheckResult:
             hint,
         )
     state = "active" if worst["active"] else "not active"
-    message = f"{len(rows)}, {worst['slot']} ({state}) keeps {retained / _GB:.1f} GB"
+    message = f"{len(rows)}, {worst['slot']} ({state}) keeps {size(retained)}"
     return facts.graded("replication-slots", retained, message, hint)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from leadctl.errors import InvalidSetting, UnknownSetting
 from leadctl.settings.model import HealthConfig
 
-_GIB = 2**30
+_GB = 10**9
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ DEFAULTS: Mapping[str, Limits] = {
     "prepared-transactions": Limits(1, None, "s"),
     "slow-queries": Limits(33, None, "%"),
     "deadlocks": Limits(1, None, "an hour"),
-    "temporary-files": Limits(10 * _GIB, None, "B an hour"),
+    "temporary-files": Limits(10 * _GB, None, "B an hour"),
     "checksums": Limits(None, 1, "failures"),
     "replication": Limits(30, 300, "s"),
-    "replication-slots": Limits(5 * _GIB, 50 * _GIB, "B"),
+    "replication-slots": Limits(5 * _GB, 50 * _GB, "B"),
     "archiving": Limits(42, None, "segments"),
 }
 """Most are those of check_postgres and pghero; docs/health.md says what each is about."""

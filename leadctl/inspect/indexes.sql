@@ -33,7 +33,7 @@ JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
 WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND NOT x.indisunique
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
-  AND i.relpages * current_setting('block_size')::bigint >= 1024 * 1024 AND s.idx_scan <= 20
+  AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
 
 -- name: unused_indexes
@@ -49,7 +49,7 @@ JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
 WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND NOT x.indisunique
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
-  AND i.relpages * current_setting('block_size')::bigint >= 1024 * 1024 AND s.idx_scan <= 20
+  AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
 
 -- name: duplicate_indexes

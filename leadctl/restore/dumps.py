@@ -151,7 +151,7 @@ class Dump:
                 restore.check(program)
             return
         with restore.reading(*schema_only) as program:
-            restore.feed(program, self.packed.unpack, loading.megabytes)
+            restore.feed(program, self.packed.unpack, loading.loaded)
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:  # noqa: ARG002
         """Count what is there: an archive does not say how much it holds."""

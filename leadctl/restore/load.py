@@ -150,7 +150,7 @@ def _load_rows(
         builder = IndexBuilder(restore, schema, parse_entries(listing), sizes, connections)
         loading.narrate("Loading the rows.")
         tables = TableLoader(
-            restore, source, sizes, connections, loading.megabytes, builder.table_loaded
+            restore, source, sizes, connections, loading.loaded, builder.table_loaded
         )
         tables.load()
         return builder.finish()

@@ -47,9 +47,9 @@ class Loading:
     jobs: int = JOBS
     """Connections that load and make indexes."""
 
-    def megabytes(self, done: int) -> None:
+    def loaded(self, done: int) -> None:
         """Report progress in bytes."""
-        self.progress(done // 2**20, 0, "MiB")
+        self.progress(done, 0, "B")
 
 
 @dataclass(frozen=True)

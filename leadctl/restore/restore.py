@@ -38,6 +38,7 @@ from leadctl.restore.database import (
 )
 from leadctl.restore.restorable import Comparison, Loading, Origin, Restorable
 from leadctl.restore.swap import restore_lock, swap
+from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")
 
@@ -213,8 +214,8 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
         )
     if found.free_bytes is not None and found.free_bytes < found.bytes:
         raise NoSpace(
-            f"The restored database takes about {_mebibytes(found.bytes)}, and the disk of the "
-            f"server has {_mebibytes(found.free_bytes)} left.",
+            f"The restored database takes about {size(found.bytes)}, and the disk of the "
+            f"server has {size(found.free_bytes)} left.",
             hint="Drop what earlier restores kept, or restore on another server with --url.",
         )
     if found.missing_privilege:
@@ -297,10 +298,6 @@ def _free_bytes(connection: Connection) -> int | None:
         return shutil.disk_usage(row[0]).free if row else None
     except OSError:  # not there, or not for us to see
         return None
-
-
-def _mebibytes(number: int) -> str:
-    return f"{number / 2**20:,.0f} MiB"
 
 
 def _missing(connection: Connection, query: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ class _Ends:
     def write(self, data: bytes) -> int:
         """Take a piece of the script."""
         self._bytes += len(data)
-        self._loading.megabytes(self._bytes)
+        self._loading.loaded(self._bytes)
         if self._head is not None:
             self._head += data
             if len(self._head) < _HELD_BACK:

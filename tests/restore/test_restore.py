@@ -301,7 +301,7 @@ def test_a_disk_that_is_too_small(
     url = f"postgresql:///{leadconnector.name}?host={info.socket}&port={info.port}&user=postgres"
     for arguments in (["--dry-run"], ["--yes"]):
         outcome = cli("restore", *arguments, url=url, env=env)
-        assert (outcome.code, "has 5 MiB left" in outcome.err) == (1, True), outcome.err
+        assert (outcome.code, "has 5.2 MB left" in outcome.err) == (1, True), outcome.err
     assert left_by_restores(leadconnector) == []
 
 

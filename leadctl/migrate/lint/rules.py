@@ -11,7 +11,7 @@ from leadctl.migrate.lint.findings import Finding
 from leadctl.migrate.planned import PlannedStatement, TableEffect
 from leadctl.sql.statements import Reader
 
-_SMALL_BYTES = 10 * 1024 * 1024
+_SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or written anew in some tens of milliseconds."""
 _OPAQUE = ("DO", "CALL", "SELECT", "WITH", "EXECUTE")
 _COUNTS = re.compile(r"SELECT setval\(")
