@@ -13,8 +13,8 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.execution import own_objects
 from leadctl.migrate.limits import Limits, limit_statements
+from leadctl.migrate.recorder import own_objects
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import AppliedNow, apply_locked, refuse_other_apps
 from leadctl.postgres.connect import Connection, connect

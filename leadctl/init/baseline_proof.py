@@ -7,9 +7,9 @@ from sqlalchemy import MetaData
 from leadctl.catalog.definitions import Catalog, Difference, compare
 from leadctl.errors import OperationFailed
 from leadctl.init.read import Read
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.scratch import scratch
-from leadctl.migrate.writer.changes import changes
-from leadctl.migrate.writer.step import Phase, Step
 from leadctl.postgres.target import Target
 
 

@@ -26,17 +26,17 @@ from leadctl.init.source import Source
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate import revision_file
-from leadctl.migrate.execution import record_fingerprint, recorded_facts
+from leadctl.migrate import writer
+from leadctl.migrate.ddl.steps import Phase, Step
+from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.writer.step import Phase, Step
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.settings import Settings, load_settings
 
 _MIGRATIONS = "migrations"
-_NO_WAY_BACK = revision_file.refusal("This cannot be undone by a revision.")
+_NO_WAY_BACK = writer.refusal("This cannot be undone by a revision.")
 _OFFER = (
     "These are the tables of {} as Prisma made them. In an empty folder elsewhere, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
@@ -214,9 +214,9 @@ def _write(
     follows: str | None = None
     for number, each in enumerate(revisions, 1):
         revision = f"{name}_{number:04d}"
-        path = settings.project / _MIGRATIONS / revision_file.file_name(revision, each.message)
-        upgrade = revision_file.body(each.steps, transactional=True)
-        text = revision_file.text(revision, follows, each.message, upgrade, _NO_WAY_BACK)
+        path = settings.project / _MIGRATIONS / writer.file_name(revision, each.message)
+        upgrade = writer.body(each.steps, transactional=True)
+        text = writer.text(revision, follows, each.message, upgrade, _NO_WAY_BACK)
         files.new(path, text, "pending" if follows else "recorded as applied")
         follows = revision
     root = settings.project

@@ -11,10 +11,10 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.compose import Written, compose, write_drafts
 from leadctl.migrate.drift import compared
-from leadctl.migrate.execution import record_fingerprint, recorded_facts
-from leadctl.migrate.revision_file import check_writable
+from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import refuse_other_apps
+from leadctl.migrate.writer import check_writable
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, Difference, compare
 from leadctl.journal import state
-from leadctl.migrate import catalogs
+from leadctl.migrate import schema_sources
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.drift import compared
 from leadctl.migrate.revisions import History, read_history
@@ -48,9 +48,9 @@ def check(target: Target, app: App, narrate: Callable[[str], None]) -> Check:
         pending = history.pending(current)
         drift = compared(connection, target, app, narrate) if current else None
         made = migrated(connection, target, app, history)
-        record = catalogs.recorded(connection, target, app)
+        record = schema_sources.recorded(connection, target, app)
     own = record.own if record and not pending else ()
-    wanted = goal(app, catalogs.of_models(target, app), made, own)
+    wanted = goal(app, schema_sources.of_models(target, app), made, own)
     return Check(
         app.name,
         target.database,
@@ -65,5 +65,5 @@ def check(target: Target, app: App, narrate: Callable[[str], None]) -> Check:
 def migrated(connection: Connection, target: Target, app: App, history: History) -> Catalog:
     """Return what the whole history makes: as recorded where it is applied, else by running it."""
     current = state.current_revisions(connection, target.schema, app.version_table) or []
-    record = None if history.pending(current) else catalogs.recorded(connection, target, app)
-    return record.catalog if record else catalogs.of_history(target, app, history.head)
+    record = None if history.pending(current) else schema_sources.recorded(connection, target, app)
+    return record.catalog if record else schema_sources.of_history(target, app, history.head)

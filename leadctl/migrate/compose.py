@@ -8,14 +8,14 @@ from pathlib import Path
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, beside_grants, compare
 from leadctl.errors import OperationFailed
-from leadctl.migrate import revision_file
+from leadctl.migrate import writer
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.order import plain
+from leadctl.migrate.ddl.renames import Rename, implied
+from leadctl.migrate.ddl.script import losses
+from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.revisions import History
 from leadctl.migrate.scratch import Scratch, scratch
-from leadctl.migrate.writer.changes import changes
-from leadctl.migrate.writer.order import plain
-from leadctl.migrate.writer.renames import Rename, implied
-from leadctl.migrate.writer.script import losses
-from leadctl.migrate.writer.step import Phase, Stage, Step
 from leadctl.postgres.target import Target
 
 _SUFFIXES = {
@@ -132,7 +132,7 @@ def write_drafts(
     follows = history.head
     main = Stage.MAIN if any(each.stage is Stage.MAIN for each in drafts) else drafts[0].stage
     written = []
-    with revision_file.writing(history):
+    with writer.writing(history):
         for draft in drafts:
             written.append(_write(app, history, follows, message, draft, main))
             follows = written[-1].revision
@@ -142,13 +142,13 @@ def write_drafts(
 def _write(
     app: App, history: History, follows: str | None, message: str, draft: Draft, main: Stage
 ) -> Written:
-    revision = revision_file.next_id(app, follows)
+    revision = writer.next_id(app, follows)
     said = message if draft.stage is main else f"{message}: {_SUFFIXES[draft.stage]}"
     transactional = draft.stage.transactional
     if draft.down:
-        downgrade = revision_file.body(draft.down, transactional=transactional)
+        downgrade = writer.body(draft.down, transactional=transactional)
     else:
         downgrade = "    return  # the rows may stay as they are"
-    upgrade = revision_file.body(draft.up, transactional=transactional)
-    path = revision_file.write(history, revision, follows, said, upgrade, downgrade)
+    upgrade = writer.body(draft.up, transactional=transactional)
+    path = writer.write(history, revision, follows, said, upgrade, downgrade)
     return Written(revision, said, path, tuple(losses(draft.up)))

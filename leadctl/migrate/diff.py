@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, Difference, compare
 from leadctl.errors import UsageError
-from leadctl.migrate import catalogs
+from leadctl.migrate import schema_sources
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.script import script
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.writer.changes import changes
-from leadctl.migrate.writer.script import script
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.redact import scrub
@@ -78,12 +78,12 @@ def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target])
     if name == BASE:
         return Catalog({})
     if name == MODELS:
-        return catalogs.of_models(target, app)
+        return schema_sources.of_models(target, app)
     if name in {DATABASE, RECORD}:
         with connect(target, "diff", read_only=True) as connection:
             if name == DATABASE:
-                return catalogs.of_database(connection, target, app)
-            record = catalogs.recorded(connection, target, app)
+                return schema_sources.of_database(connection, target, app)
+            record = schema_sources.recorded(connection, target, app)
         if record is None:
             raise UsageError(
                 f"Nothing was recorded in {target.database} for {app.name}.",
@@ -92,7 +92,7 @@ def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target])
         return record.catalog
     history = read_history(app.migrations)
     if "://" not in name and any(each.id.startswith(name) for each in history.revisions):
-        return catalogs.of_history(target, app, history.get(name).id)
+        return schema_sources.of_history(target, app, history.get(name).id)
     other = find(name)
     with connect(replace(other, log_sql=target.log_sql), "diff", read_only=True) as connection:
-        return catalogs.of_database(connection, other, app)
+        return schema_sources.of_database(connection, other, app)

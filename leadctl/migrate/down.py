@@ -9,14 +9,14 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.apply import undo
+from leadctl.migrate.executor import undo
 from leadctl.migrate.limits import Limits
+from leadctl.migrate.live_tables import Loss
 from leadctl.migrate.plan import LOOK_SECONDS
 from leadctl.migrate.planned import PlannedRevision
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.reversible import is_reversible
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.tables import Loss
 from leadctl.migrate.up import AppliedNow, refuse_other_apps
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target

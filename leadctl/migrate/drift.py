@@ -8,7 +8,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, Difference, beside_grants, compare
 from leadctl.errors import OperationFailed
 from leadctl.journal import state
-from leadctl.migrate import catalogs
+from leadctl.migrate import schema_sources
 from leadctl.migrate.up import refuse_other_apps
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
@@ -64,14 +64,14 @@ def compared(
             f"Nothing of {app.name} was applied to {target.database}, schema {target.schema}.",
             hint="Apply its revisions with: leadctl migrate",
         )
-    found = catalogs.of_database(connection, target, app)
-    record = catalogs.recorded(connection, target, app)
+    found = schema_sources.of_database(connection, target, app)
+    record = schema_sources.recorded(connection, target, app)
     if record is not None:
         should = record.catalog
         differences = compare(should, found)
     elif len(current) == 1:
         narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
-        should = catalogs.of_history(target, app, current[0])
+        should = schema_sources.of_history(target, app, current[0])
         differences = beside_grants(compare(should, found))
     else:
         raise OperationFailed(

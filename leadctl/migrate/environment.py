@@ -6,8 +6,8 @@ from typing import Any
 from leadctl.apps.registry import find_app, load_metadata
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
-from leadctl.migrate.execution import Execution
 from leadctl.migrate.limits import Limits
+from leadctl.migrate.recorder import Execution
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import refuse_other_apps
 from leadctl.postgres.connect import connect

@@ -10,7 +10,7 @@ from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
-_QUERIES = beside(__file__, "tables.sql")
+_QUERIES = beside(__file__, "live_tables.sql")
 _POLL_SECONDS = 1.0
 
 

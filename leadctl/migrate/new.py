@@ -7,17 +7,17 @@ from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import OperationFailed, UnknownDatabase
 from leadctl.journal import state
-from leadctl.migrate import catalogs, revision_file
+from leadctl.migrate import schema_sources, writer
 from leadctl.migrate.check import migrated
 from leadctl.migrate.compose import Draft, Written, compose, renamed, write_drafts
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.renames import Rename, candidates, named, refused
+from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.drift import compared
 from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.up import refuse_other_apps
-from leadctl.migrate.writer.changes import changes
-from leadctl.migrate.writer.renames import Rename, candidates, named, refused
-from leadctl.migrate.writer.step import Phase, Stage, Step
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import ensure_database
 from leadctl.postgres.target import Target
@@ -53,7 +53,7 @@ def new(
     """
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
-    models = catalogs.of_models(target, app)
+    models = schema_sources.of_models(target, app)
     found = _renames(before, goal(app, models, before, own), renames, ask)
     after = goal(app, models, renamed(target, before, found), own)
     drafts = compose(target, before, after, found)
@@ -80,10 +80,10 @@ def new_merge(app: App, message: str | None) -> NewRevisions:
             hint="See: leadctl migrate history",
         )
     said = message or f"Merge {' and '.join(heads)}"
-    revision = revision_file.next_id(app, max(heads))
+    revision = writer.next_id(app, max(heads))
     undo = "    return  # the branches part again"
-    with revision_file.writing(history):
-        path = revision_file.write(history, revision, heads, said, "    pass", undo)
+    with writer.writing(history):
+        path = writer.write(history, revision, heads, said, "    pass", undo)
     written = Written(revision, said, path, ())
     return NewRevisions(app.name, ", ".join(heads), (written,))
 
@@ -133,8 +133,8 @@ def new_revert(
             f"{revision.id} joins two branches, and there is nothing to undo in it.",
             hint="Revert the revisions of a branch one by one.",
         )
-    before = catalogs.of_history(target, app, revision.down[0] if revision.down else None)
-    after = catalogs.of_history(target, app, revision.id)
+    before = schema_sources.of_history(target, app, revision.down[0] if revision.down else None)
+    after = schema_sources.of_history(target, app, revision.id)
     now, _ = _migrations(target, app, history, narrate)
     wanted = _undone(revision.id, before, after, now)
     drafts = compose(target, now, wanted)
@@ -161,7 +161,7 @@ def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Cat
 
 
 def _open(app: App) -> History:
-    revision_file.check_writable(app)
+    writer.check_writable(app)
     app.migrations.mkdir(parents=True, exist_ok=True)
     return read_history(app.migrations)
 
@@ -185,7 +185,7 @@ def _migrations(
             )
         if current:
             tell_drift(compared(connection, target, app, narrate).drift.differences, narrate)
-        record = catalogs.recorded(connection, target, app)
+        record = schema_sources.recorded(connection, target, app)
         own = record.own if record else frozenset()
         return migrated(connection, target, app, history), own
 
@@ -243,7 +243,7 @@ def _write(
 
 
 def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
-    revision = revision_file.next_id(app, history.head)
-    with revision_file.writing(history):
-        path = revision_file.write(history, revision, history.head, message, upgrade, downgrade)
+    revision = writer.next_id(app, history.head)
+    with writer.writing(history):
+        path = writer.write(history, revision, history.head, message, upgrade, downgrade)
     return Written(revision, message, path, ())

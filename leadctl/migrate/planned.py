@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from leadctl.migrate.lint.findings import Finding
-from leadctl.migrate.tables import Loss
+from leadctl.migrate.live_tables import Loss
 
 
 @dataclass(frozen=True)

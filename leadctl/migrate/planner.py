@@ -8,11 +8,11 @@ from leadctl.migrate.catalog_facts import live_facts
 from leadctl.migrate.lint import rules
 from leadctl.migrate.lint.findings import Finding, allowances
 from leadctl.migrate.lint.squawk import find_squawk, squawk
+from leadctl.migrate.live_tables import Holder, Loss, Tables
 from leadctl.migrate.planned import PlannedRevision, PlannedStatement, TableEffect
 from leadctl.migrate.reversible import is_reversible
 from leadctl.migrate.revisions import History, Revision
 from leadctl.migrate.script import Scripts, Statement
-from leadctl.migrate.tables import Holder, Loss, Tables
 from leadctl.postgres.connect import Connection
 from leadctl.sql.effects import Effect, Facts, Lock, effects, made_by
 from leadctl.sql.statements import Reader

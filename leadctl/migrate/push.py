@@ -12,13 +12,13 @@ from leadctl.errors import OperationFailed, Protected, UnknownDatabase
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate import catalogs
+from leadctl.migrate import schema_sources
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.script import losses
+from leadctl.migrate.ddl.steps import Step
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.limits import Limits, limit_statements
 from leadctl.migrate.up import refuse_other_apps
-from leadctl.migrate.writer.changes import changes
-from leadctl.migrate.writer.script import losses
-from leadctl.migrate.writer.step import Step
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import ensure_database, ensure_schema
 from leadctl.postgres.target import Target
@@ -63,9 +63,11 @@ def push(
             _refuse_protected(connection, target)
             refuse_other_apps(connection, target, app)
             ensure_schema(connection, target, narrate)
-            found = catalogs.of_database(connection, target, app)
-            record = catalogs.recorded(connection, target, app)
-        wanted = goal(app, catalogs.of_models(target, app), found, record.own if record else ())
+            found = schema_sources.of_database(connection, target, app)
+            record = schema_sources.recorded(connection, target, app)
+        wanted = goal(
+            app, schema_sources.of_models(target, app), found, record.own if record else ()
+        )
         steps = changes(found, wanted)
         lost = losses(steps)
         for each in lost:
@@ -82,7 +84,7 @@ def push(
             limit_statements(connection, limits)
             _execute(connection, steps)
             entry.note(statements=len(steps))
-            _check(catalogs.of_database(connection, target, app), wanted)
+            _check(schema_sources.of_database(connection, target, app), wanted)
     statements = tuple(step.sql for step in steps)
     return Push(app.name, target.database, target.schema, statements, tuple(lost))
 

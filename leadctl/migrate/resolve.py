@@ -10,11 +10,7 @@ from leadctl.errors import OperationFailed
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.execution import (
-    named_by_models,
-    record_fingerprint,
-    recorded_facts,
-)
+from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.up import refuse_other_apps
 from leadctl.postgres.connect import Connection, connect

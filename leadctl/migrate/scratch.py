@@ -21,9 +21,9 @@ from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, load_metadata
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
+from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.revisions import History
 from leadctl.migrate.script import downgrade_step, script_directory
-from leadctl.migrate.writer.changes import changes
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target

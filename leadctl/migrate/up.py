@@ -119,7 +119,7 @@ def apply_locked(
 
     The journal's entry says which one is being applied, so that a killed run shows it.
     """
-    from leadctl.migrate.apply import apply  # loads SQLAlchemy and Alembic
+    from leadctl.migrate.executor import apply  # loads SQLAlchemy and Alembic
 
     applied = apply(
         target,

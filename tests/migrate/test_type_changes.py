@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from leadctl.catalog.definitions import read_catalog
-from leadctl.migrate.writer.changes import changes
+from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings

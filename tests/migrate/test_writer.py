@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from leadctl.catalog.definitions import Catalog, compare, read_catalog
-from leadctl.migrate.writer.changes import changes
+from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import split

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from psycopg import errors
 
 from leadctl.catalog.definitions import Catalog, compare, read_catalog
-from leadctl.migrate.writer.changes import changes
+from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings

@@ -8,12 +8,12 @@ not among them, since its functions cannot be replaced: where something uses it 
 from collections.abc import Iterator, Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
-from leadctl.migrate.writer import values
-from leadctl.migrate.writer.casts import loses, using
-from leadctl.migrate.writer.definitions import create, word
-from leadctl.migrate.writer.order import mentions, plain
-from leadctl.migrate.writer.step import Phase, Step
-from leadctl.migrate.writer.types import attribute
+from leadctl.migrate.ddl import values
+from leadctl.migrate.ddl.casts import loses, using
+from leadctl.migrate.ddl.objects import create, word
+from leadctl.migrate.ddl.order import mentions, plain
+from leadctl.migrate.ddl.steps import Phase, Step
+from leadctl.migrate.ddl.types import attribute
 
 KINDS = ("enum", "domain", "type")
 _Columns = list[tuple[str, Attributes, Attributes]]

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.writer import casts, counting, definitions, grants, safe, values
-from leadctl.migrate.writer.order import in_order, mentions, plain
-from leadctl.migrate.writer.rebuilt import rebuilt
-from leadctl.migrate.writer.replaced import replace, replaced
-from leadctl.migrate.writer.serial import as_serial, serials
-from leadctl.migrate.writer.step import Phase, Stage, Step
-from leadctl.migrate.writer.tables import (
+from leadctl.migrate.ddl import casts, counting, grants, objects, online, values
+from leadctl.migrate.ddl.order import in_order, mentions, plain
+from leadctl.migrate.ddl.rebuilds import rebuilt
+from leadctl.migrate.ddl.replaced import replace, replaced
+from leadctl.migrate.ddl.serial import as_serial, serials
+from leadctl.migrate.ddl.steps import Phase, Stage, Step
+from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
     column,
@@ -103,13 +103,13 @@ class _Changes:
             return
         phase = self._drop_phase(kind, name, old)
         if self._gently and kind == "index" and self._may_go_later(name, old):
-            yield safe.drop_index(name)
+            yield online.drop_index(name)
             return
         yield Step(
-            definitions.drop(kind, name, old),
+            objects.drop(kind, name, old),
             phase,
             plain(_last(kind, name)),
-            about=definitions.create(kind, name, old),
+            about=objects.create(kind, name, old),
         )
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
@@ -137,7 +137,7 @@ class _Changes:
 
     def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:
         if kind == "function":
-            words = mentions(definitions.create(kind, name, old))
+            words = mentions(objects.create(kind, name, old))
             if words & {plain(each) for each in self._before.names("view")}:
                 return Phase.DROP_DEPENDENT
             anew = f"function {name}" in self._after.objects
@@ -150,11 +150,11 @@ class _Changes:
         return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT
 
     def _create(self, kind: str, name: str, new: Attributes) -> Iterator[Step]:
-        statement = definitions.create(kind, name, new)
+        statement = objects.create(kind, name, new)
         table = owner(f"{kind} {name}", new)
         if kind == "index":
             if self._gently and self._exists(str(table)):
-                yield safe.create_index(statement)
+                yield online.create_index(statement)
             else:
                 of_view = f"view {table}" in self._after.objects
                 yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
@@ -168,7 +168,7 @@ class _Changes:
             too = plain(str(new.get("multirange", "")))
             yield Step(statement, phase, plain(name), provides_too=too)
             if "owned_by" in new:
-                yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+                yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
                 if f"column {new['owned_by']}" in self._before.objects:
                     of_table, column_name = split_name(new["owned_by"])
                     yield counting.behind_rows(of_table, column_name, new, name)
@@ -176,17 +176,17 @@ class _Changes:
             provides = plain(name) if kind == "view" else ""
             yield Step(statement, Phase.DEPENDENT, provides)
             if "enabled" in new:
-                yield Step(definitions.enabled(kind, name, new), Phase.COMMENT)
+                yield Step(objects.enabled(kind, name, new), Phase.COMMENT)
 
     def _constraint(self, name: str, new: Attributes, statement: str) -> Iterator[Step]:
         table = split_name(name)[0]
         is_key = new["definition"].startswith(("PRIMARY KEY", "UNIQUE"))
         if self._gently and self._exists(table):
             if is_key:
-                yield from safe.add_key(name, new["definition"])
+                yield from online.add_key(name, new["definition"])
                 return
             if new["definition"].startswith(("CHECK", "FOREIGN KEY")):
-                yield from safe.add_constraint(statement, self._stage(new))
+                yield from online.add_constraint(statement, self._stage(new))
                 return
         is_key = is_key or new["definition"].startswith("EXCLUDE")
         yield Step(statement, Phase.KEY if is_key else Phase.CONSTRAINT, stage=self._stage(new))
@@ -215,18 +215,18 @@ class _Changes:
         phase = Phase.DEFINE if kind in _DEFINED else Phase.DEPENDENT
         if kind == "trigger" and old["definition"] == new["definition"]:
             if old.get("enabled") != new.get("enabled"):
-                yield Step(definitions.enabled(kind, name, new), Phase.DEPENDENT)
+                yield Step(objects.enabled(kind, name, new), Phase.DEPENDENT)
             return
         if kind == "constraint":
             phase = Phase.CONSTRAINT
-        for statement in definitions.alter(kind, name, old, new) or ():
+        for statement in objects.alter(kind, name, old, new) or ():
             stage = Stage.VALIDATE if self._gently and kind == "constraint" else Stage.MAIN
             provides = plain(name) if phase is Phase.DEFINE else ""
             dropped = "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""
             yield Step(statement, phase, provides, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
-            yield Step(definitions.owned_by(name, new), Phase.DEPENDENT)
+            yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
 
     def _enum(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
         for _, statement in values.added(name, old["values"], new["values"]) or ():
@@ -255,8 +255,8 @@ class _Changes:
                     if self._exists(str(owner(f"{kind} {name}", new)))
                     else (Stage.MAIN)
                 )
-            yield Step(definitions.comment(kind, name, new), Phase.COMMENT, stage=stage)
-        for statement in definitions.column_comments(name, old or {}, new):
+            yield Step(objects.comment(kind, name, new), Phase.COMMENT, stage=stage)
+        for statement in objects.column_comments(name, old or {}, new):
             yield Step(statement, Phase.COMMENT)
 
     # --- Tables and columns -----------------------------------------------------------------
@@ -342,7 +342,7 @@ class _Changes:
 
     def _add_column(self, table: str, own: str, new: Attributes) -> Iterator[Step]:
         if self._gently and self._exists(table):
-            yield from safe.add_column(table, own, new)
+            yield from online.add_column(table, own, new)
         else:
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
         if "unvalidated" in new:
@@ -378,7 +378,7 @@ class _Changes:
         if "identity" in new and "identity" not in old:
             yield counting.behind_rows(table, own, new)
         if becomes_required and self._gently and self._exists(table):
-            yield from safe.set_not_null(table, own)
+            yield from online.set_not_null(table, own)
 
 
 def _base_type(catalog: Catalog, kind: str) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.writer.definitions import alter, create
-from leadctl.migrate.writer.order import mentions, plain
-from leadctl.migrate.writer.replaced import KINDS, of_replaced
-from leadctl.migrate.writer.tables import must_be_added_anew
+from leadctl.migrate.ddl.objects import alter, create
+from leadctl.migrate.ddl.order import mentions, plain
+from leadctl.migrate.ddl.replaced import KINDS, of_replaced
+from leadctl.migrate.ddl.tables import must_be_added_anew
 
 _RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function"}
 

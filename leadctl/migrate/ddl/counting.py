@@ -3,9 +3,9 @@
 import re
 
 from leadctl.catalog.definitions import Attributes
-from leadctl.migrate.writer.literals import literal
-from leadctl.migrate.writer.order import plain
-from leadctl.migrate.writer.step import Phase, Step
+from leadctl.migrate.ddl.literals import literal
+from leadctl.migrate.ddl.order import plain
+from leadctl.migrate.ddl.steps import Phase, Step
 
 _START = re.compile(r"START WITH (-?\d+)")
 

@@ -19,9 +19,9 @@ from leadctl.apps.registry import App, load_metadata
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
 from leadctl.journal import state
 from leadctl.migrate.backfill import progress_of_run
-from leadctl.migrate.execution import Execution
 from leadctl.migrate.index_builds import IndexBuilds
 from leadctl.migrate.limits import Limits
+from leadctl.migrate.recorder import Execution
 from leadctl.migrate.revisions import History, Revision
 from leadctl.migrate.script import downgrade_step, script_directory
 from leadctl.migrate.up import AppliedNow

@@ -10,7 +10,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.sql.effects import Lock
 
-_QUERIES = beside(__file__, "tables.sql")
+_QUERIES = beside(__file__, "live_tables.sql")
 _COUNT_BELOW_BYTES = 256 * 1024 * 1024
 """A table up to this size is counted; of a bigger one the statistics say how many rows it has."""
 

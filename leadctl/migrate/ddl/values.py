@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from leadctl.migrate.writer.literals import literal
-from leadctl.migrate.writer.step import Phase, Stage, Step
+from leadctl.migrate.ddl.literals import literal
+from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.sql.lexer import Kind, tokens
 
 _ADDED = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")

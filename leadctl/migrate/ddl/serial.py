@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, split_name
-from leadctl.migrate.writer.definitions import LARGEST
-from leadctl.migrate.writer.order import plain
+from leadctl.migrate.ddl.objects import LARGEST
+from leadctl.migrate.ddl.order import plain
 
 _SERIALS = {"smallint": "smallserial", "integer": "serial", "bigint": "bigserial"}
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from leadctl.migrate.writer.step import Phase, Step
+from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.sql.lexer import Kind, tokens
 
 _PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from leadctl.catalog.definitions import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.writer.casts import using
-from leadctl.migrate.writer.order import mentions, plain
+from leadctl.migrate.ddl.casts import using
+from leadctl.migrate.ddl.order import mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
 

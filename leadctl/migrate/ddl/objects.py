@@ -5,9 +5,9 @@ from typing import Any
 
 from leadctl.catalog.definitions import Attributes, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.writer import types
-from leadctl.migrate.writer.grants import privileges
-from leadctl.migrate.writer.literals import literal
+from leadctl.migrate.ddl import types
+from leadctl.migrate.ddl.grants import privileges
+from leadctl.migrate.ddl.literals import literal
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}

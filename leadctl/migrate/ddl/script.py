@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from leadctl.migrate.writer.step import Step
+from leadctl.migrate.ddl.steps import Step
 
 
 def script(steps: Sequence[Step]) -> str:

@@ -14,8 +14,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import MigrationsInvalid
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
+from leadctl.migrate.ddl.steps import Step
 from leadctl.migrate.revisions import History, read_history
-from leadctl.migrate.writer.step import Step
 from leadctl.sql.lexer import tokens
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from leadctl.catalog.definitions import Attributes
-from leadctl.migrate.writer.literals import literal
+from leadctl.migrate.ddl.literals import literal
 
 
 def create(kind: str, name: str, attributes: Attributes) -> str:
