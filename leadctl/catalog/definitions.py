@@ -38,6 +38,12 @@ class Catalog:
         prefix = f"{kind} "
         return sorted(key.removeprefix(prefix) for key in self.objects if key.startswith(prefix))
 
+    def columns(self, table: str) -> dict[str, Attributes]:
+        """Return the columns of a table or view by their names, as the server quotes both."""
+        prefix = f"column {table}."
+        parts = {key: split_name(key[7:]) for key in self.objects if key.startswith(prefix)}
+        return {own: self.objects[key] for key, (of, own) in parts.items() if of == table}
+
     def without(self, kind: str) -> "Catalog":
         """Return the catalog without the objects of one kind."""
         prefix = f"{kind} "

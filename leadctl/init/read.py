@@ -18,7 +18,7 @@ from leadctl.init.histories import PRISMA, ForeignHistory, foreign_histories
 from leadctl.init.prisma import PrismaMigration, prisma_migrations
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, AppliedRevision
-from leadctl.migrate.ddl.order import plain
+from leadctl.migrate.ddl.steps import plain
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.queries import beside

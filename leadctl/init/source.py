@@ -34,7 +34,7 @@ from leadctl.init.columns import (
 )
 from leadctl.init.relations import Relation, class_name, relations, sorted_keys
 from leadctl.migrate.backfill import escape
-from leadctl.migrate.ddl.order import plain
+from leadctl.migrate.ddl.steps import plain
 
 _FILLED = frozenset({"default", "generated", "identity"})
 _INDENT = "    "

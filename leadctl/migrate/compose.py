@@ -10,10 +10,8 @@ from leadctl.catalog.definitions import Catalog, beside_grants, compare
 from leadctl.errors import OperationFailed
 from leadctl.migrate import writer
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.order import plain
 from leadctl.migrate.ddl.renames import Rename, implied
-from leadctl.migrate.ddl.script import losses
-from leadctl.migrate.ddl.steps import Phase, Stage, Step
+from leadctl.migrate.ddl.steps import Phase, Stage, Step, losses, plain
 from leadctl.migrate.revisions import History
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
@@ -54,7 +52,7 @@ def compose(
     after: Catalog,
     renames: Sequence[Rename] = (),
     *,
-    gently: bool = True,
+    online: bool = True,
 ) -> list[Draft]:
     """Return the revisions that turn one schema into another, in order.
 
@@ -68,7 +66,7 @@ def compose(
         renamed = list(_rename(made, renames))
         renamed += _rename(made, implied(made.read(), after))
         start = made.read()
-        steps = changes(start, after, gently=gently)
+        steps = changes(start, after, online=online)
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in renamed), *steps]
         drafts = []
@@ -76,7 +74,7 @@ def compose(
             up = list(group)
             made.execute(step.sql for step in up if step.phase is not Phase.RENAME and step.sql)
             end = made.read()
-            down = changes(end, start, gently=stage is Stage.INDEX)
+            down = changes(end, start, online=stage is Stage.INDEX)
             down += [step.back for step in reversed(up) if step.back]
             drafts.append(Draft(stage, up, down))
             start = end

@@ -8,7 +8,7 @@ from leadctl.catalog.definitions import Catalog, Difference, compare
 from leadctl.errors import UsageError
 from leadctl.migrate import schema_sources
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.script import script
+from leadctl.migrate.ddl.steps import as_script
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import connect
@@ -39,7 +39,7 @@ def as_sql(sides: "Sides") -> str:
 
     It says what it loses.  Raises OperationFailed for what cannot be written.
     """
-    return script(changes(sides.before, sides.after)) or "-- Nothing differs."
+    return as_script(changes(sides.before, sides.after)) or "-- Nothing differs."
 
 
 @dataclass(frozen=True)

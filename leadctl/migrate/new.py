@@ -110,7 +110,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
         made.execute(statements)
         end = made.read()
         stage = Stage.INDEX if outside else Stage.MAIN
-        down = changes(end, start, gently=bool(outside))
+        down = changes(end, start, online=bool(outside))
     steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
     lost = [step.loses for step in changes(start, end) if step.loses]
     steps[0] = replace(steps[0], loses="; ".join(lost))

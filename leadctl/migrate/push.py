@@ -14,8 +14,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate import schema_sources
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.script import losses
-from leadctl.migrate.ddl.steps import Step
+from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.limits import Limits, limit_statements
 from leadctl.migrate.up import refuse_other_apps

@@ -265,9 +265,9 @@ class Pair:
     def read(self, schema: str) -> Catalog:
         return read_catalog(self._on(schema), schema)
 
-    def apply(self, schema: str, before: Catalog, after: Catalog, *, gently: bool) -> None:
+    def apply(self, schema: str, before: Catalog, after: Catalog, *, online: bool) -> None:
         connection = self._on(schema)
-        for step in changes(before, after, gently=gently):
+        for step in changes(before, after, online=online):
             if step.fill is None:
                 connection.execute(step.sql.encode())
             else:
@@ -306,7 +306,7 @@ def pair(server: Server, database: str) -> Iterator[Pair]:
 )
 def test_who_begins_to_count_begins_behind_the_rows(pair: Pair, change: str) -> None:
     before, after = pair.make("a", BASE), pair.make("b", BASE, change)
-    pair.apply("a", before, after, gently=True)
+    pair.apply("a", before, after, online=True)
     pair.execute(
         "a", "INSERT INTO people (name) VALUES ('x'); INSERT INTO people (name) VALUES ('y')"
     )
@@ -314,24 +314,24 @@ def test_who_begins_to_count_begins_behind_the_rows(pair: Pair, change: str) -> 
     assert compare(pair.read("a"), after) == []
 
 
-def assert_both_ways(pair: Pair, old: str, new: str, *, gently: bool) -> None:
+def assert_both_ways(pair: Pair, old: str, new: str, *, online: bool) -> None:
     before, after = pair.make("a", BASE, old), pair.make("b", BASE, new)
-    pair.apply("a", before, after, gently=gently)
+    pair.apply("a", before, after, online=online)
     assert compare(pair.read("a"), after) == []
-    pair.apply("b", after, before, gently=gently)
+    pair.apply("b", after, before, online=online)
     assert compare(pair.read("b"), before) == []
 
 
-@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_made_and_dropped(pair: Pair, kind: str, gently: bool) -> None:
-    assert_both_ways(pair, "", KINDS[kind], gently=gently)
+def test_made_and_dropped(pair: Pair, kind: str, online: bool) -> None:
+    assert_both_ways(pair, "", KINDS[kind], online=online)
 
 
-@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
 @pytest.mark.parametrize("kind", CHANGED)
-def test_changed(pair: Pair, kind: str, gently: bool) -> None:
-    assert_both_ways(pair, *CHANGED[kind], gently=gently)
+def test_changed(pair: Pair, kind: str, online: bool) -> None:
+    assert_both_ways(pair, *CHANGED[kind], online=online)
 
 
 REQUIRED = {
@@ -342,20 +342,20 @@ REQUIRED = {
 }
 
 
-@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
 @pytest.mark.parametrize("before", REQUIRED)
 @pytest.mark.parametrize("after", REQUIRED)
-def test_not_null_of_new_rows(pair: Pair, before: str, after: str, gently: bool) -> None:
+def test_not_null_of_new_rows(pair: Pair, before: str, after: str, online: bool) -> None:
     if pair.version < 180_000:
         pytest.skip("PostgreSQL 18 brought it")
-    assert_both_ways(pair, REQUIRED[before], REQUIRED[after], gently=gently)
+    assert_both_ways(pair, REQUIRED[before], REQUIRED[after], online=online)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_nothing(pair: Pair, kind: str) -> None:
     after = pair.make("b", BASE, KINDS[kind])
     pair.make("a")
-    pair.apply("a", Catalog({}), after, gently=False)
+    pair.apply("a", Catalog({}), after, online=False)
     assert compare(pair.read("a"), after) == []
-    pair.apply("a", after, Catalog({}), gently=False)
+    pair.apply("a", after, Catalog({}), online=False)
     assert pair.read("a").objects == {}

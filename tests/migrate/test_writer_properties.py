@@ -178,15 +178,15 @@ def columns_of(catalog: Catalog) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gently", [False, True], ids=["at once", "gently"])
+@pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(old=schemas(), new=schemas())
 def test_any_schema_becomes_any_other(
-    connection: Connection, gently: bool, old: list[str], new: list[str]
+    connection: Connection, online: bool, old: list[str], new: list[str]
 ) -> None:
     after = make(connection, "after", new)
     before = make(connection, "before", old)
-    steps = changes(before, after, gently=gently)
+    steps = changes(before, after, online=online)
     for step in steps:
         connection.execute(step.sql.encode())
     assert compare(read_catalog(connection, "before"), after) == []

@@ -3,25 +3,22 @@
 from collections.abc import Iterator
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.ddl import casts, counting, grants, objects, online, values
-from leadctl.migrate.ddl.order import in_order, mentions, plain
-from leadctl.migrate.ddl.rebuilds import rebuilt
-from leadctl.migrate.ddl.replaced import replace, replaced
-from leadctl.migrate.ddl.serial import as_serial, serials
-from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.ddl.tables import (
+from leadctl.migrate.ddl import objects, online
+from leadctl.migrate.ddl.columns import (
     alter_column,
-    alter_table,
+    as_serial,
+    cast_loses,
     column,
-    create_table,
+    count_on,
     is_required,
     must_be_added_anew,
     require_of_new_rows,
-    row_security,
-    within_tables,
+    serials,
 )
+from leadctl.migrate.ddl.rebuilds import rebuilt, replace_type, replaced_types
+from leadctl.migrate.ddl.steps import Phase, Stage, Step, in_order, mentions, plain
+from leadctl.migrate.ddl.tables import alter_table, create_table, row_security, within_tables
 
-_BACKWARDS = frozenset({Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION})
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
 _LISTED = 6
@@ -29,21 +26,21 @@ _LISTED = 6
 _NEW_LINE = ",\n    "
 
 
-def changes(before: Catalog, after: Catalog, *, gently: bool = False) -> list[Step]:
+def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[Step]:
     """Return the steps that turn one schema into another, in order.
 
-    `gently` takes forms that do not block the writers of a big table; they have stages of their
+    `online` takes forms that do not block the writers of a big table; they have stages of their
     own.  Raises OperationFailed for what cannot be written.
     """
-    return _Changes(before, after, gently=gently).steps()
+    return _Changes(before, after, online=online).steps()
 
 
 class _Changes:
-    def __init__(self, before: Catalog, after: Catalog, *, gently: bool) -> None:
+    def __init__(self, before: Catalog, after: Catalog, *, online: bool) -> None:
         self._before = before
         self._after = after
-        self._gently = gently
-        self._replaced = replaced(before, after)
+        self._online = online
+        self._replaced = replaced_types(before, after)
         self._rebuilt = rebuilt(before, after, self._replaced)
         self._serials = serials(before, after)
         self._within = within_tables(before, after)
@@ -71,14 +68,14 @@ class _Changes:
             if new is not None:
                 found += self._comment(kind, name, None if anew else old, new)
         found += self._drop_tables()
-        return values.staged(in_order(found, backwards=_BACKWARDS))
+        return in_order(found)
 
     def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
         if kind in {"table", "column"}:
             yield from (self._table if kind == "table" else self._column)(name, old, new)
         elif key in self._replaced:
-            yield from replace(key, self._replaced, self._before, self._after)
+            yield from replace_type(key, self._replaced, self._before, self._after)
         elif old is None or new is None or key in self._rebuilt:
             if old is not None:
                 yield from self._drop(kind, name, old)
@@ -101,14 +98,14 @@ class _Changes:
     def _drop(self, kind: str, name: str, old: Attributes) -> Iterator[Step]:
         if self._goes_with_its_table(kind, name, old):
             return
-        phase = self._drop_phase(kind, name, old)
-        if self._gently and kind == "index" and self._may_go_later(name, old):
+        if self._online and kind == "index" and self._may_go_later(name, old):
             yield online.drop_index(name)
             return
+        own = split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name
         yield Step(
             objects.drop(kind, name, old),
-            phase,
-            plain(_last(kind, name)),
+            self._drop_phase(kind, name, old),
+            plain(own),
             about=objects.create(kind, name, old),
         )
 
@@ -153,7 +150,7 @@ class _Changes:
         statement = objects.create(kind, name, new)
         table = owner(f"{kind} {name}", new)
         if kind == "index":
-            if self._gently and self._exists(str(table)):
+            if self._online and self._exists(str(table)):
                 yield online.create_index(statement)
             else:
                 of_view = f"view {table}" in self._after.objects
@@ -171,7 +168,7 @@ class _Changes:
                 yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
                 if f"column {new['owned_by']}" in self._before.objects:
                     of_table, column_name = split_name(new["owned_by"])
-                    yield counting.behind_rows(of_table, column_name, new, name)
+                    yield count_on(of_table, column_name, new, name)
         else:
             provides = plain(name) if kind == "view" else ""
             yield Step(statement, Phase.DEPENDENT, provides)
@@ -181,7 +178,7 @@ class _Changes:
     def _constraint(self, name: str, new: Attributes, statement: str) -> Iterator[Step]:
         table = split_name(name)[0]
         is_key = new["definition"].startswith(("PRIMARY KEY", "UNIQUE"))
-        if self._gently and self._exists(table):
+        if self._online and self._exists(table):
             if is_key:
                 yield from online.add_key(name, new["definition"])
                 return
@@ -193,7 +190,7 @@ class _Changes:
 
     def _stage(self, constraint: Attributes) -> Stage:
         """Return where a foreign key can stand: behind the key that it refers to."""
-        if not self._gently or "REFERENCES" not in constraint["definition"]:
+        if not self._online or "REFERENCES" not in constraint["definition"]:
             return Stage.MAIN
         words = mentions(constraint["definition"].partition("REFERENCES")[2])
         late = any(
@@ -209,28 +206,16 @@ class _Changes:
         return Stage.CONSTRAINT if late else Stage.MAIN
 
     def _alter(self, kind: str, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
-        if kind == "enum":
-            yield from self._enum(name, old, new)
-            return
         phase = Phase.DEFINE if kind in _DEFINED else Phase.DEPENDENT
-        if kind == "trigger" and old["definition"] == new["definition"]:
-            if old.get("enabled") != new.get("enabled"):
-                yield Step(objects.enabled(kind, name, new), Phase.DEPENDENT)
-            return
-        if kind == "constraint":
-            phase = Phase.CONSTRAINT
+        phase = Phase.CONSTRAINT if kind == "constraint" else phase
+        stage = Stage.VALIDATE if self._online and kind == "constraint" else Stage.MAIN
+        provides = plain(name) if kind in _DEFINED else ""
         for statement in objects.alter(kind, name, old, new) or ():
-            stage = Stage.VALIDATE if self._gently and kind == "constraint" else Stage.MAIN
-            provides = plain(name) if phase is Phase.DEFINE else ""
-            dropped = "DROP ATTRIBUTE" in statement
+            dropped = kind == "type" and "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""
             yield Step(statement, phase, provides, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
             yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
-
-    def _enum(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
-        for _, statement in values.added(name, old["values"], new["values"]) or ():
-            yield Step(statement, Phase.DEFINE, plain(name))
 
     def _grant(
         self, old: Attributes | None, new: Attributes | None, *, anew: bool
@@ -241,20 +226,16 @@ class _Changes:
             if old["of"] not in self._after.objects or old["of"] in self._rebuilt:
                 return
         goes = anew or (old is not None and old["of"] not in self._before.objects)
-        for statement in grants.privileges({} if goes else old or {}, new or {}):
+        for statement in objects.privileges({} if goes else old or {}, new or {}):
             yield Step(statement, Phase.COMMENT)
 
     def _comment(
         self, kind: str, name: str, old: Attributes | None, new: Attributes
     ) -> Iterator[Step]:
         if (old or {}).get("comment") != new.get("comment"):
-            stage = Stage.MAIN
-            if self._gently and old is None and kind in {"index", "constraint"}:
-                stage = (
-                    Stage.CONSTRAINT
-                    if self._exists(str(owner(f"{kind} {name}", new)))
-                    else (Stage.MAIN)
-                )
+            late = self._online and old is None and kind in {"index", "constraint"}
+            late = late and self._exists(str(owner(f"{kind} {name}", new)))
+            stage = Stage.CONSTRAINT if late else Stage.MAIN
             yield Step(objects.comment(kind, name, new), Phase.COMMENT, stage=stage)
         for statement in objects.column_comments(name, old or {}, new):
             yield Step(statement, Phase.COMMENT)
@@ -266,9 +247,8 @@ class _Changes:
             return
         if old is None:
             columns = [
-                (split_name(key.removeprefix("column "))[1], self._as_written(key, attributes))
-                for key, attributes in self._after.objects.items()
-                if key.startswith("column ") and owner(key, attributes) == name
+                (own, self._as_written(f"column {name}.{own}", attributes))
+                for own, attributes in self._after.columns(name).items()
             ]
             constraints = [
                 (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
@@ -290,13 +270,13 @@ class _Changes:
 
     def _drop_tables(self) -> Iterator[Step]:
         gone = [name for name in self._before.names("table") if name in self._dropped]
+        defined = {name: self._before.objects[f"table {name}"] for name in gone}
+        foreign = [name for name in gone if "foreign" in defined[name]]
         whole = [
             name
             for name in gone
-            if self._before.objects[f"table {name}"].get("partition_of") not in gone
-            and not self._is_foreign(name)
+            if defined[name].get("partition_of") not in gone and name not in foreign
         ]
-        foreign = [name for name in gone if self._is_foreign(name)]
         if foreign:  # their rows are elsewhere, and stay
             yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
         if whole:  # one statement: those that refer to each other go together
@@ -307,9 +287,6 @@ class _Changes:
                 "with all rows",
             )
 
-    def _is_foreign(self, table: str) -> bool:
-        return "foreign" in self._before.objects[f"table {table}"]
-
     def _column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         table, own = split_name(name)
         if f"table {table}" not in self._after.objects or table in self._dropped:
@@ -318,7 +295,8 @@ class _Changes:
             return  # it comes with its table
         if new is None:
             assert old is not None
-            yield self._drop_column(table, own, old)
+            loses = "" if "generated" in old else f"the column {own} of {table}"
+            yield Step(f"ALTER TABLE {table} DROP COLUMN {own}", Phase.DROP, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
         elif must_be_added_anew(old, new) or f"column {name}" in self._rebuilt:
@@ -336,12 +314,8 @@ class _Changes:
     def _as_written(self, key: str, attributes: Attributes) -> Attributes:
         return as_serial(attributes) if key in self._serials else attributes
 
-    def _drop_column(self, table: str, own: str, old: Attributes) -> Step:
-        loses = "" if "generated" in old else f"the column {own} of {table}"
-        return Step(f"ALTER TABLE {table} DROP COLUMN {own}", Phase.DROP, loses=loses)
-
     def _add_column(self, table: str, own: str, new: Attributes) -> Iterator[Step]:
-        if self._gently and self._exists(table):
+        if self._online and self._exists(table):
             yield from online.add_column(table, own, new)
         else:
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
@@ -353,7 +327,7 @@ class _Changes:
     ) -> Iterator[Step]:
         becomes_required = old["nullable"] and is_required(new)
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
-        if becomes_required and not (self._gently and self._exists(table)):
+        if becomes_required and not (self._online and self._exists(table)):
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
         on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
         actions = alter_column(old, new, own, on)
@@ -361,14 +335,14 @@ class _Changes:
             actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
         if actions:
             retyped = old["type"] != new["type"]
-            loses = retyped and casts.loses(*on)
+            loses = retyped and cast_loses(*on)
             yield Step(
                 f"ALTER TABLE {table} {', '.join(actions)}",
                 Phase.DEFINE,
                 loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
                 why=f"Unless the types are alike on disk, {table} is written anew, and locked "
                 "meanwhile."
-                if retyped and self._gently
+                if retyped and self._online
                 else "",
             )
         if "unvalidated" in old and is_required(new):
@@ -376,8 +350,8 @@ class _Changes:
         if for_new_rows:
             yield Step(require_of_new_rows(table, own, new), Phase.KEY)
         if "identity" in new and "identity" not in old:
-            yield counting.behind_rows(table, own, new)
-        if becomes_required and self._gently and self._exists(table):
+            yield count_on(table, own, new)
+        if becomes_required and self._online and self._exists(table):
             yield from online.set_not_null(table, own)
 
 
@@ -386,8 +360,3 @@ def _base_type(catalog: Catalog, kind: str) -> str:
     while (domain := catalog.objects.get(f"domain {kind}")) is not None:
         kind = str(domain["type"])
     return kind
-
-
-def _last(kind: str, name: str) -> str:
-    """Return an object's own name, without its table's."""
-    return split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name

@@ -1,16 +1,15 @@
-"""The statements that create, change and drop what stands for itself, but tables."""
+"""The statements that create, change and drop objects: all kinds but tables and columns."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from leadctl.catalog.definitions import Attributes, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl import types
-from leadctl.migrate.ddl.grants import privileges
-from leadctl.migrate.ddl.literals import literal
+from leadctl.migrate.ddl.steps import literal
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
+_GRANTABLE = " WITH GRANT OPTION"
 LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 """The largest value of each type that a sequence may be of."""
 _SEQUENCE = {
@@ -30,26 +29,20 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
     match kind:
         case "schema":
             return f"CREATE SCHEMA IF NOT EXISTS {name}"
-        case "enum" | "domain" | "type" | "collation":
-            return types.create(kind, name, attributes)
-        case "sequence":
-            return _new_sequence(name, attributes)
-        case "view":
-            return _view(name, attributes, replace=False)
-        case "function":
-            return _function(name, attributes)
-        case "trigger" | "statistics" | "index" | "rule":
+        case "trigger" | "statistics" | "rule":
+            return str(attributes["definition"]).rstrip(";")
+        case "index":
             # A partitioned table's index is read as ON ONLY, which would leave the parts out.
-            text = str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1).rstrip(";")
-            return text.replace(" USING btree ", " ", 1) if kind == "index" else text
-        case "policy":
-            return _policy(name, attributes)
+            text = str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1)
+            return text.replace(" USING btree ", " ", 1)
         case "constraint":
             table, constraint = split_name(name)
             text = attributes["definition"]
             space = "\n    " if text.startswith("FOREIGN KEY") else " "
             return f"ALTER TABLE {table} ADD CONSTRAINT {constraint}{space}{text}"
-    raise OperationFailed(f"{kind} {name} cannot be written as SQL.")
+    if kind not in _CREATE:
+        raise OperationFailed(f"{kind} {name} cannot be written as SQL.")
+    return _CREATE[kind](name, attributes)
 
 
 def drop(kind: str, name: str, attributes: Attributes) -> str:
@@ -58,13 +51,9 @@ def drop(kind: str, name: str, attributes: Attributes) -> str:
         case "constraint":
             table, constraint = split_name(name)
             return f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"
-        case "trigger" | "policy" | "rule":
-            table, own = split_name(name)
-            return f"DROP {kind.upper()} {own} ON {table}"
         case "sequence":
             return f"DROP SEQUENCE IF EXISTS {name}"  # a column may have taken it along
-        case _:
-            return f"DROP {word(kind, attributes)} {name}"
+    return f"DROP {_reference(kind, name, attributes)}"
 
 
 def word(kind: str, attributes: Attributes) -> str:
@@ -85,10 +74,14 @@ def comment(kind: str, name: str, attributes: Attributes) -> str:
     """Return the statement that sets or removes an object's comment."""
     text = attributes.get("comment")
     value = "NULL" if text is None else literal(text)
+    return f"COMMENT ON {_reference(kind, name, attributes)} IS {value}"
+
+
+def _reference(kind: str, name: str, attributes: Attributes) -> str:
     if kind in {"constraint", "trigger", "policy", "rule"}:
         table, own = split_name(name)
-        return f"COMMENT ON {kind.upper()} {own} ON {table} IS {value}"
-    return f"COMMENT ON {word(kind, attributes)} {name} IS {value}"
+        return f"{kind.upper()} {own} ON {table}"
+    return f"{word(kind, attributes)} {name}"
 
 
 def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[str] | None:
@@ -96,7 +89,7 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     changed -= {"comment", "column_comments"}
     match kind:
-        case "rule" if changed == {"enabled"}:
+        case "rule" | "trigger" if changed == {"enabled"}:
             return [enabled(kind, name, after)]
         case "function" if not changed & {"kind", "arguments", "returns", "aggregate"}:
             return [_function(name, after)] if changed else []
@@ -105,10 +98,12 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
         case "sequence":
             changes = changed - {"owned_by"}
             return [f"ALTER SEQUENCE {name} {_sequence(after)}"] if changes else []
+        case "enum":
+            return added_values(name, before["values"], after["values"])
         case "domain":
-            return list(types.alter_domain(name, before, after))
+            return list(_alter_domain(name, before, after))
         case "type" if not changed & {"range", "multirange"}:
-            return types.alter_type(name, before.get("attributes", []), after.get("attributes", []))
+            return _alter_type(name, before.get("attributes", []), after.get("attributes", []))
         case "grant":
             return list(privileges(before, after))
         case "constraint" if f"{after['definition']} NOT VALID" == before["definition"]:
@@ -129,8 +124,7 @@ def column_comments(name: str, before: Attributes, after: Attributes) -> Iterato
     old, new = before.get("column_comments") or {}, after.get("column_comments") or {}
     for column in sorted(old.keys() | new.keys()):
         if old.get(column) != new.get(column):
-            text = literal(new[column]) if column in new else "NULL"
-            yield f"COMMENT ON COLUMN {name}.{column} IS {text}"
+            yield comment("column", f"{name}.{column}", {"comment": new.get(column)})
 
 
 def owned_by(name: str, attributes: Attributes) -> str:
@@ -159,7 +153,7 @@ def _new_sequence(name: str, attributes: Attributes) -> str:
     return " ".join([*parts, *(["CYCLE"] if attributes["cycle"] else [])])
 
 
-def _view(name: str, attributes: Attributes, *, replace: bool) -> str:
+def _view(name: str, attributes: Attributes, *, replace: bool = False) -> str:
     verb = "CREATE OR REPLACE" if replace else "CREATE"
     options = f" WITH ({', '.join(attributes['options'])})" if "options" in attributes else ""
     query = attributes["definition"].strip().rstrip(";")
@@ -200,3 +194,114 @@ def _policy(name: str, attributes: Attributes) -> str:
     if "check" in attributes:
         parts.append(f"WITH CHECK ({attributes['check']})")
     return " ".join(parts)
+
+
+def _type(name: str, attributes: Attributes) -> str:
+    made_of = f"({', '.join(attributes.get('attributes', ()))})"
+    if "values" in attributes:
+        made_of = f"ENUM ({', '.join(map(literal, attributes['values']))})"
+    elif "range" in attributes:
+        made_of = f"RANGE ({attributes['range']})"
+    return f"CREATE TYPE {name} AS {made_of}"
+
+
+def _domain(name: str, attributes: Attributes) -> str:
+    parts = [f"CREATE DOMAIN {name} AS {attributes['type']}"]
+    if "default" in attributes:
+        parts.append(f"DEFAULT {attributes['default']}")
+    if not attributes["nullable"]:
+        parts.append("NOT NULL")
+    checks = attributes.get("checks") or {}
+    parts += [f"CONSTRAINT {own} {check}" for own, check in sorted(checks.items())]
+    return " ".join(parts)
+
+
+def _alter_domain(name: str, before: Attributes, after: Attributes) -> Iterator[str]:
+    head = f"ALTER DOMAIN {name}"
+    if before.get("default") != after.get("default"):
+        default = f"SET DEFAULT {after['default']}" if "default" in after else "DROP DEFAULT"
+        yield f"{head} {default}"
+    if before["nullable"] != after["nullable"]:
+        yield f"{head} {'DROP' if after['nullable'] else 'SET'} NOT NULL"
+    old, new = before.get("checks") or {}, after.get("checks") or {}
+    for own in sorted(old):
+        if old[own] != new.get(own):
+            yield f"{head} DROP CONSTRAINT {own}"
+    for own in sorted(new):
+        if new[own] != old.get(own):
+            yield f"{head} ADD CONSTRAINT {own} {new[own]}"
+
+
+def _alter_type(name: str, before: list[str], after: list[str]) -> list[str]:
+    old, new = (dict(map(attribute, side)) for side in (before, after))
+    changes = [f"DROP ATTRIBUTE {own}" for own in old if own not in new]
+    changes += [
+        f"ALTER ATTRIBUTE {own} TYPE {kind}"
+        for own, kind in new.items()
+        if own in old and old[own] != kind
+    ]
+    changes += [f"ADD ATTRIBUTE {own} {kind}" for own, kind in new.items() if own not in old]
+    return [f"ALTER TYPE {name} {', '.join(changes)}"] if changes else []
+
+
+def attribute(text: str) -> tuple[str, str]:
+    """Return the name and the type of `name type`, where the name may be quoted."""
+    end = text.index('" ', 1) + 1 if text.startswith('"') else text.index(" ")
+    return text[:end], text[end + 1 :]
+
+
+def _collation(name: str, attributes: Attributes) -> str:
+    parts = [f"PROVIDER = {attributes['provider']}"]
+    parts += [
+        f"{key.upper()} = {literal(attributes[key])}"
+        for key in ("locale", "lc_collate", "lc_ctype", "rules")
+        if key in attributes
+    ]
+    if "deterministic" in attributes:
+        parts.append("DETERMINISTIC = false")
+    return f"CREATE COLLATION {name} ({', '.join(parts)})"
+
+
+def added_values(name: str, before: Sequence[str], after: Sequence[str]) -> list[str] | None:
+    """Return the statements that add an enum's new values; None if others go or move."""
+    if [value for value in after if value in before] != list(before):
+        return None
+    statements = []
+    for index, value in enumerate(after):
+        if value not in before:
+            following = [each for each in after[index:] if each in before]
+            place = f" BEFORE {literal(following[0])}" if following else ""
+            statements.append(f"ALTER TYPE {name} ADD VALUE {literal(value)}{place}")
+    return statements
+
+
+def privileges(before: Attributes, after: Attributes) -> Iterator[str]:
+    """Yield what takes from a role what it had on an object, and gives it what it should have.
+
+    PostgreSQL's own default is what it has where nothing is recorded.
+    """
+    known = after or before
+    old = set(before.get("privileges", known["default"]))
+    new = set(after.get("privileges", known["default"]))
+    if old - new:
+        taken = sorted(each.removesuffix(_GRANTABLE) for each in old - new)
+        yield f"REVOKE {', '.join(taken)} ON {known['on']} FROM {known['to']}"
+    plainly = sorted(each for each in new - old if not each.endswith(_GRANTABLE))
+    further = sorted(each for each in new - old if each.endswith(_GRANTABLE))
+    if plainly:
+        yield f"GRANT {', '.join(plainly)} ON {known['on']} TO {known['to']}"
+    if further:
+        names = ", ".join(each.removesuffix(_GRANTABLE) for each in further)
+        yield f"GRANT {names} ON {known['on']} TO {known['to']}{_GRANTABLE}"
+
+
+_CREATE: Mapping[str, Callable[[str, Attributes], str]] = {
+    "collation": _collation,
+    "domain": _domain,
+    "enum": _type,
+    "function": _function,
+    "policy": _policy,
+    "sequence": _new_sequence,
+    "type": _type,
+    "view": _view,
+}

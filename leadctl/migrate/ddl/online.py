@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 
 from leadctl.catalog.definitions import Attributes, split_name
-from leadctl.migrate.ddl.order import plain
-from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step
-from leadctl.migrate.ddl.tables import column, is_required
+from leadctl.migrate.ddl.columns import column, is_required
+from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, plain
 from leadctl.sql.effects import VOLATILE
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."

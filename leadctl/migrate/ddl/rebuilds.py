@@ -1,13 +1,21 @@
-"""What must be dropped and made again although it stays as it is: it rests on what changes."""
+"""What cannot be changed in place: types are replaced, what rests on a change is made again.
 
-from collections.abc import Mapping
+PostgreSQL cannot change an enum of which values go or move, a domain on another type, a composite
+type with attributes of another type, or what is made of them: one of the same name replaces it,
+and columns move from the old type to the new one.  A range is not among them, since its functions
+cannot be replaced: where something uses it the server refuses.
+"""
+
+from collections.abc import Iterator, Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.ddl.objects import alter, create
-from leadctl.migrate.ddl.order import mentions, plain
-from leadctl.migrate.ddl.replaced import KINDS, of_replaced
-from leadctl.migrate.ddl.tables import must_be_added_anew
+from leadctl.migrate.ddl.columns import cast_loses, must_be_added_anew, using_clause
+from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
+from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
 
+_Columns = list[tuple[str, Attributes, Attributes]]
+"""Columns of a table, each as it was and as it will be."""
+_TYPES = ("enum", "domain", "type")
 _RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function"}
 
 
@@ -37,25 +45,23 @@ class _Rebuilt:
     def find(self) -> set[str]:
         self._found = {key for key in self._both if self._changes_as_a_whole(key)}
         self._found |= set(self._replaced)
-        names = {plain(key.partition(" ")[2]) for key in self._found if _is_named(key)}
-        columns = self._touched_columns()
-        unseen = True
-        while unseen:
-            resting = {
-                key
-                for key in self._words.keys() - self._found
-                if self._rests_on(key, names, columns)
-            }
-            unseen = bool(resting)
+        while resting := self._resting():
             self._found |= resting
-            names |= {plain(key.partition(" ")[2]) for key in resting if _is_named(key)}
-            columns = self._touched_columns()
         granted = {
             key
             for key, each in self._both.items()
             if key.startswith("grant ") and each["of"] in self._found
         }
         return (self._found | granted) - set(self._replaced)
+
+    def _resting(self) -> set[str]:
+        """Return what rests on what was found, and was not found itself."""
+        named = {"view", "function", *_TYPES}
+        keys = (key.partition(" ") for key in self._found)
+        names = {plain(name) for kind, _, name in keys if kind in named}
+        columns = self._touched_columns()
+        waiting = self._words.keys() - self._found
+        return {key for key in waiting if self._rests_on(key, names, columns)}
 
     def _changes_as_a_whole(self, key: str) -> bool:
         kind, _, name = key.partition(" ")
@@ -107,7 +113,8 @@ class _Rebuilt:
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
         """Whether a foreign key rests on a key that is dropped or made anew."""
-        table, columns = _referenced(attributes["definition"])
+        name, _, rest = attributes["definition"].partition("REFERENCES ")[2].partition("(")
+        table, columns = plain(name.strip()), mentions(rest.partition(")")[0])
         for key, each in self._before.objects.items():
             is_key = key.startswith(("constraint ", "index ")) and each["definition"].startswith(
                 ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
@@ -119,19 +126,139 @@ class _Rebuilt:
         return False
 
 
-def _referenced(foreign_key: str) -> tuple[str, set[str]]:
-    """Return the table and the columns that a foreign key refers to."""
-    name, _, rest = foreign_key.partition("REFERENCES ")[2].partition("(")
-    return plain(name.strip()), mentions(rest.partition(")")[0])
-
-
-def _is_named(key: str) -> bool:
-    return key.partition(" ")[0] in {"view", "function", *KINDS}
-
-
 def _words(key: str, attributes: Attributes) -> set[str]:
     """Return what a definition names."""
     kind, _, name = key.partition(" ")
     if kind == "column":
         return mentions(attributes["generated"])
     return mentions(create(kind, name, attributes))
+
+
+def replaced_types(before: Catalog, after: Catalog) -> list[str]:
+    """Return the keys of the types that must be replaced, each behind those it is made of."""
+    both = {
+        key: attributes
+        for key, attributes in before.objects.items()
+        if key.partition(" ")[0] in _TYPES and key in after.objects and "range" not in attributes
+    }
+    found = [key for key in both if _is_another(key, before, after)]
+    for key in found:  # grows meanwhile
+        name = plain(key.partition(" ")[2])
+        found += [other for other in both if other not in found and name in _parts(both[other])]
+    made_of = {key: _parts(after.objects[key]) for key in found}
+    ordered: list[str] = []
+    while found:
+        names = {key: plain(key.partition(" ")[2]) for key in found}
+        free = next(
+            (key for key in found if not made_of[key] & (set(names.values()) - {names[key]})),
+            found[0],
+        )
+        found.remove(free)
+        ordered.append(free)
+    return ordered
+
+
+def of_replaced(kind: str, keys: list[str]) -> bool:
+    """Whether a column's type is one of those that are replaced, or an array of it."""
+    return any(f"{each} {kind.removesuffix('[]')}" in keys for each in _TYPES)
+
+
+def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> Iterator[Step]:
+    """Yield what replaces the type `key`, one of `keys`, and moves the columns to it."""
+    kind, _, name = key.partition(" ")
+    old, new = before.objects[key], after.objects[key]
+    own, what = plain(name), word(kind, new)
+    yield Step(
+        f"ALTER {what} {name} RENAME TO {split_name(_former(name))[-1]}",
+        Phase.DEFINE,
+        own,
+        about=own,
+        why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is made anew: its "
+        "tables are written anew, and locked meanwhile.",
+    )
+    yield Step(create(kind, name, new), Phase.DEFINE, own)
+    for table, columns in _columns_of(name, before, after).items():
+        yield _move(table, columns, old, new, keys, own)
+    names = [each.partition(" ")[2] for each in keys]
+    rests_on = [each for each in names if plain(each) in _parts(old)]
+    yield Step(
+        f"DROP {what} {_former(name)}",
+        Phase.DROP_DEFINITION,
+        plain(_former(name)),
+        about=" ".join([_former(name), *map(_former, rests_on)]),
+    )
+
+
+def _move(
+    table: str, columns: _Columns, old: Attributes, new: Attributes, keys: list[str], provides: str
+) -> Step:
+    """Return what moves the columns of a table from a type to the one that replaces it."""
+    was_on, is_on = str(old.get("type", "")), str(new.get("type", ""))
+    by_text = not is_on or of_replaced(was_on, keys)
+    actions = []
+    for column, was, will in columns:
+        kind = str(will["type"])
+        array = "[]" if kind.endswith("[]") else ""
+        cast = f" USING {column}::text{array}::{kind}"
+        if not by_text:
+            cast = using_clause(column, was_on, is_on, into=kind)
+        if "default" in was:
+            actions.append(f"ALTER COLUMN {column} DROP DEFAULT")
+        actions.append(f"ALTER COLUMN {column} TYPE {kind}{cast}")
+        if "default" in will:
+            actions.append(f"ALTER COLUMN {column} SET DEFAULT {will['default']}")
+    lost = ""
+    if is_on and cast_loses(was_on, is_on):
+        places = ", ".join(f"{table}.{column}" for column, _, _ in columns)
+        lost = f"what {is_on} cannot hold of {places}"
+    statement = f"ALTER TABLE {table} {', '.join(actions)}"
+    return Step(statement, Phase.DEFINE, provides, loses=lost)
+
+
+def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
+    kind, _, name = key.partition(" ")
+    old, new = before.objects[key], after.objects[key]
+    if definition(old) == definition(new):
+        return False
+    if kind == "enum":
+        return added_values(name, old["values"], new["values"]) is None
+    if kind == "domain":
+        return bool(old["type"] != new["type"])
+    was, will = (list(map(attribute, each.get("attributes", ()))) for each in (old, new))
+    same_names = [own for own, _ in was] == [own for own, _ in will]
+    in_use = any(
+        each.startswith("column ") and attributes["type"] in {name, f"{name}[]"}
+        for each, attributes in before.objects.items()
+    )
+    return was != will and same_names and in_use
+
+
+def _parts(attributes: Attributes) -> set[str]:
+    """Return the names of what a type is made of, and of its attributes."""
+    return mentions(" ".join([attributes.get("type", ""), *attributes.get("attributes", ())]))
+
+
+def _in_the_way(old: Attributes, new: Attributes) -> str:
+    gone = [value for value in old.get("values", ()) if value not in new.get("values", ())]
+    return f"Rows with {', '.join(gone)} make it stop: change them first. " if gone else ""
+
+
+def _former(name: str) -> str:
+    """Return the name that the replaced type has until it is dropped."""
+    return f'{name[:-1]}__old"' if name.endswith('"') else f"{name}__old"
+
+
+def _columns_of(name: str, before: Catalog, after: Catalog) -> Mapping[str, _Columns]:
+    """Return the columns that are and remain of a type, or an array of it, by table."""
+    found: dict[str, _Columns] = {}
+    for key, old in before.objects.items():
+        new = after.objects.get(key, {})
+        if (
+            key.startswith("column ")
+            and old["type"] == new.get("type")
+            and old["type"] in {name, f"{name}[]"}
+            and "generated" not in new
+        ):
+            table, column = split_name(key.removeprefix("column "))
+            found.setdefault(table, []).append((column, old, new))
+    return found

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.errors import UsageError
-from leadctl.migrate.ddl.literals import literal
+from leadctl.migrate.ddl.steps import literal
 
 _WHY = "Code that knows the old name stops working: let it be deployed with this, or before."
 _ALIKE = 0.6

@@ -1,7 +1,18 @@
-"""One statement of a change: when it comes, what it loses, and which revision it belongs in."""
+"""The statements of a change, in order: when each comes, what it loses, in which revision."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import IntEnum
+
+from psycopg import sql
+
+from leadctl.sql.lexer import Kind, tokens
+
+_PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
+_NAME = re.compile(rf"(?:{_PART}\.)?(?P<own>{_PART})")
+_WORD = re.compile(r"[\w$]+")
+_ADDED_VALUE = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 
 
 class Phase(IntEnum):
@@ -81,3 +92,100 @@ class Step:
     """Instead of a statement: rows to be filled by the helper for that."""
     back: "Step | None" = None
     """The way back of a rename, which no comparison could tell."""
+
+    @property
+    def comments(self) -> list[str]:
+        """What people should read before they run it."""
+        return [*([f"Loses {self.loses}."] if self.loses else []), *filter(None, [self.why])]
+
+
+_BACKWARDS = {Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION}
+"""Phases that drop: what names others goes first."""
+
+
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """Sort steps by stage and phase, and within a phase by what they mention."""
+    ordered: list[Step] = []
+    for phase in Phase:
+        found = _by_mention([step for step in steps if step.phase is phase])
+        ordered += reversed(found) if phase in _BACKWARDS else found
+    return sorted(_values_first(ordered), key=lambda step: step.stage)
+
+
+def _by_mention(steps: list[Step]) -> list[Step]:
+    providers: dict[str, set[int]] = {}
+    for index, step in enumerate(steps):
+        for name in filter(None, (step.provides, step.provides_too)):
+            providers.setdefault(name, set()).add(index)
+    needs = [
+        {
+            provider
+            for name in mentions(step.about or step.sql) - {step.provides}
+            for provider in providers.get(name, set()) - {index}
+        }
+        for index, step in enumerate(steps)
+    ]
+    done: list[int] = []
+    waiting = list(range(len(steps)))
+    while waiting:
+        # In a circle the first one goes first: the name meant something else.
+        free = next((i for i in waiting if not needs[i] - set(done)), waiting[0])
+        waiting.remove(free)
+        done.append(free)
+    return [steps[index] for index in done]
+
+
+def _values_first(steps: list[Step]) -> Iterator[Step]:
+    """Put an enum's new values into the first stage if another step may use one of them."""
+    for step in steps:
+        added = _ADDED_VALUE.match(step.sql)
+        if added and any(_uses_value(each, added["value"]) for each in steps):
+            why = "A value that was just added cannot be used in the same transaction."
+            step = replace(step, why=why, stage=Stage.VALUES)
+        yield step
+
+
+def _uses_value(step: Step, value: str) -> bool:
+    """Whether a statement has a value in one of its texts: alone, in an array or in a body."""
+    if step.phase is Phase.COMMENT or _ADDED_VALUE.match(step.sql):
+        return False
+    whole = re.compile(rf"(?<!\w){re.escape(value)}(?!\w)")
+    return any(token.kind is Kind.STRING and whole.search(token.text) for token in tokens(step.sql))
+
+
+def as_script(steps: Sequence[Step]) -> str:
+    """Return steps as statements with comments, for psql: each commits by itself."""
+    return "\n".join(
+        "".join(f"-- {line}\n" for line in step.comments) + f"{step.sql};" for step in steps
+    )
+
+
+def losses(steps: Sequence[Step]) -> list[str]:
+    """Return what the steps lose, in words."""
+    return [step.loses for step in steps if step.loses]
+
+
+def mentions(text: str) -> set[str]:
+    """Return the identifiers that a text has, inside its string literals, too.
+
+    Not those in dollar quotes: a function's body is looked at only when it runs.
+    """
+    found: set[str] = set()
+    for token in tokens(text):
+        if token.kind is Kind.STRING and not token.text.startswith("$"):
+            found.update(_WORD.findall(token.text))
+        elif token.name is not None:
+            found.add(token.name)
+    return found
+
+
+def plain(name: str) -> str:
+    """Return the name behind a schema and quotes, and before a parameter list."""
+    found = _NAME.match(name)
+    own = found["own"] if found else name
+    return own[1:-1].replace('""', '"') if own.startswith('"') else own
+
+
+def literal(value: str) -> str:
+    """Return a text as an SQL literal."""
+    return sql.Literal(value).as_string(None).strip()

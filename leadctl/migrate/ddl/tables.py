@@ -1,11 +1,11 @@
-"""The statements that create and change tables and columns."""
+"""The statements that create and change tables, their columns left out."""
 
 from collections.abc import Iterator, Sequence
 
 from leadctl.catalog.definitions import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl.casts import using
-from leadctl.migrate.ddl.order import mentions, plain
+from leadctl.migrate.ddl.columns import column
+from leadctl.migrate.ddl.steps import mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
 
@@ -118,106 +118,3 @@ def _options(name: str, old: list[str], new: list[str]) -> Iterator[str]:
         yield f"ALTER TABLE {name} RESET ({', '.join(gone)})"
     if added:
         yield f"ALTER TABLE {name} SET ({', '.join(added)})"
-
-
-def column(name: str, attributes: Attributes) -> str:
-    """Return a column as CREATE TABLE and ADD COLUMN have it."""
-    parts = [name, attributes["type"]]
-    if "collation" in attributes:
-        parts.append(f"COLLATE {attributes['collation']}")
-    if "generated" in attributes:
-        kind = "VIRTUAL" if attributes.get("virtual") else "STORED"
-        parts.append(f"GENERATED ALWAYS AS ({attributes['generated']}) {kind}")
-    if "identity" in attributes:
-        parts.append(_identity(attributes))
-    if "default" in attributes:
-        parts.append(f"DEFAULT {attributes['default']}")
-    if is_required(attributes) and "identity" not in attributes:
-        parts.append("NOT NULL")
-    return " ".join(parts)
-
-
-def is_required(attributes: Attributes) -> bool:
-    """Whether no row has a NULL: what is not validated (PostgreSQL 18) speaks of new ones only."""
-    return not attributes["nullable"] and "unvalidated" not in attributes
-
-
-def require_of_new_rows(table: str, name: str, attributes: Attributes) -> str:
-    """Return what keeps NULL out of new rows, and says nothing of those that are there."""
-    constraint = attributes["unvalidated"]
-    return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} NOT NULL {name} NOT VALID"
-
-
-def _identity(attributes: Attributes) -> str:
-    options = attributes.get("identity_options")
-    return f"GENERATED {attributes['identity'].upper()} AS IDENTITY" + (
-        f" ({options})" if options else ""
-    )
-
-
-def must_be_added_anew(before: Attributes, after: Attributes) -> bool:
-    """Whether a column can only be dropped and added: it becomes generated, or by other rules."""
-    if "generated" not in after:
-        return bool(before.get("virtual"))
-    keys = ("generated", "virtual", "type", "collation")
-    return any(before.get(key) != after.get(key) for key in keys)
-
-
-def alter_column(
-    before: Attributes, after: Attributes, name: str, on: tuple[str, str]
-) -> list[str]:
-    """Return the actions of ALTER TABLE that change a column, NOT NULL and comment left out.
-
-    `on` are its types, or those that its domains are on.
-    """
-    head = f"ALTER COLUMN {name}"
-    actions: list[str] = []
-    typed = [before.get(key) != after.get(key) for key in ("type", "collation")]
-    old_default, new_default = before.get("default"), after.get("default")
-    if "generated" in before and "generated" not in after:
-        actions.append(f"{head} DROP EXPRESSION")
-    if "identity" in before and "identity" not in after:
-        actions.append(f"{head} DROP IDENTITY")
-    if old_default is not None and (any(typed) or new_default is None):
-        actions.append(f"{head} DROP DEFAULT")
-        old_default = None
-    if any(typed):
-        collation = f" COLLATE {after['collation']}" if "collation" in after else ""
-        cast = using(name, *on, into=after["type"]) if typed[0] else ""
-        actions.append(f"{head} TYPE {after['type']}{collation}{cast}")
-    if new_default != old_default and new_default is not None:
-        actions.append(f"{head} SET DEFAULT {new_default}")
-    if "identity" in after:
-        actions += _alter_identity(head, before, after)
-    return actions
-
-
-def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[str]:
-    if "identity" not in before:
-        return [f"{head} ADD {_identity(after)}"]
-    actions = []
-    if before["identity"] != after["identity"]:
-        actions.append(f"{head} SET GENERATED {after['identity'].upper()}")
-    if before.get("identity_options") != after.get("identity_options"):
-        options = {
-            "START": "START WITH 1",
-            "INCREMENT": "INCREMENT BY 1",
-            "MINVALUE": "NO MINVALUE",
-            "MAXVALUE": "NO MAXVALUE",
-            "CACHE": "CACHE 1",
-        }
-        given = after.get("identity_options") or ""
-        wanted = [text for key, text in options.items() if key not in given]
-        wanted += [f"{key} {value}" for key, value in _pairs(given)]
-        wanted.append("CYCLE" if given.endswith("CYCLE") else "NO CYCLE")
-        actions.append(f"{head} {' '.join(f'SET {each}' for each in wanted)}")
-    return actions
-
-
-def _pairs(options: str) -> Iterator[tuple[str, str]]:
-    words = options.replace("CYCLE", "").split()
-    for index, word in enumerate(words):
-        if word in {"WITH", "BY"}:
-            yield f"{words[index - 1]} {word}", words[index + 1]
-        elif word in {"CACHE", "MINVALUE", "MAXVALUE"}:
-            yield word, words[index + 1]
