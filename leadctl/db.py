@@ -124,6 +124,7 @@ def url(target: Target) -> TargetUrl:
 
 def shell(target: Target) -> ShellCommand:
     """Return how to start psql on the target.  Raises MissingExtra where there is no psql."""
+    target = target.fresh()
     environment = {"PGOPTIONS": f"-c search_path={target.schema}", "PGAPPNAME": "leadctl shell"}
     if target.url.password:
         environment["PGPASSWORD"] = target.url.password.reveal()

@@ -295,10 +295,10 @@ class Database:
         return history(self.target, limit)
 
     def engine(self) -> "Engine":
-        """Return this process's SQLAlchemy engine for the app, made once and thread-safe."""
-        from leadctl.postgres.engine import engine
+        """Return this process's SQLAlchemy engine for this database, made once and thread-safe."""
+        from leadctl.postgres.engine import application_engine
 
-        return engine(self.settings, app=self.app.name)
+        return application_engine(self.target, self.settings)
 
     @property
     def _limits(self) -> "Limits":

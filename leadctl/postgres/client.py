@@ -106,6 +106,7 @@ def running(
 
     `stdin` and `stdout` ask for pipes; `keep` are open files that the program reads, too.
     """
+    target = target.fresh()
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             [program, f"--dbname={_conninfo(target)}", "--no-password", *arguments],

@@ -3,12 +3,14 @@
 import getpass
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from leadctl.errors import UnsupportedServer
+from leadctl.errors import AuthenticationFailed, UnsupportedServer
 from leadctl.postgres.log import LoggingCursor
 from leadctl.postgres.pooler import refuse_transaction_mode
 from leadctl.postgres.target import Target
@@ -40,24 +42,44 @@ def connect(
     which a pooler in transaction mode does not bear; `through_pooler` lets there be one.  Raises
     ConnectionFailed and PoolerInTransactionMode.
     """
+    target = target.fresh()
+    try:
+        connection = _opened(target, purpose, prepare=prepare, through_pooler=through_pooler)
+    except AuthenticationFailed:
+        renewed = target.fresh(refused=True)
+        if renewed == target:
+            raise
+        connection = _opened(renewed, purpose, prepare=prepare, through_pooler=through_pooler)
+    with connecting(target), _closed_on_error(connection):
+        _configure(connection, target, statement_timeout, read_only=read_only)
+        connection.autocommit = autocommit
+    return connection
+
+
+def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool) -> Connection:
+    """Open a connection in autocommit mode to a server that leadctl supports."""
+    parameters = _parameters(target, purpose)
     with connecting(target):
-        parameters = _parameters(target, purpose)
         connection = psycopg.connect(
             **parameters,
             autocommit=True,
             prepare_threshold=_PREPARE_AFTER if prepare else None,
             cursor_factory=LoggingCursor if target.log_sql else psycopg.Cursor,
         )
-        try:
+        with _closed_on_error(connection):
             _check_server(connection, target)
             if not through_pooler:
                 refuse_transaction_mode(connection, target, parameters)
-            _configure(connection, target, statement_timeout, read_only=read_only)
-            connection.autocommit = autocommit
-        except BaseException:
-            connection.close()
-            raise
     return connection
+
+
+@contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def whoami() -> str:

@@ -2,35 +2,41 @@
 
 import os
 import threading
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from leadctl.postgres.connect import connect
-from leadctl.postgres.target import Target, pooled
-from leadctl.settings import Settings, load_settings
+from leadctl.postgres.target import Target
+from leadctl.settings import Settings
+from leadctl.settings.url import DatabaseUrl
 
 _URL = URL.create("postgresql+psycopg")
 _DEFAULT_POOL_TIMEOUT = 10.0
 """Seconds; Prisma's default, too."""
 
-_engines: dict[tuple[int, str], Engine] = {}
+_engines: dict[object, Engine] = {}
 _guard = threading.Lock()
 
 
-def engine(settings: Settings | None = None, *, app: str | None = None) -> Engine:
-    """Return this process's engine for an app: made once, sized by the settings, thread-safe.
+def application_engine(target: Target, settings: Settings) -> Engine:
+    """Return this process's engine for a target: made once, sized by the settings, thread-safe.
 
+    It connects as an application does: to DATABASE_URL, through a pooler perhaps.
     DATABASE_POOL_MIN connections stay open, DATABASE_POOL_MAX (or the URL's connection_limit)
     are opened at most; a caller waits for one as long as the URL's pool_timeout says.  A forked
-    process gets an engine of its own.  Raises what resolving the target raises.
+    process gets an engine of its own.
     """
-    settings = settings or load_settings()
-    key = (os.getpid(), app or settings.app)
+    target = replace(target, url=target.application_url or target.url)
+    # The URL of a url_command changes with each token; what prints it says which database it is.
+    named = replace(target, url=DatabaseUrl()) if target.url_command else target
+    size = (settings.pool_min, settings.pool_max)
+    key = (os.getpid(), settings.app, named, size, frozenset(settings.libpq.items()))
     with _guard:
         if key not in _engines:
-            _engines[key] = _pooled_engine(settings, key[1])
+            _engines[key] = _pooled_engine(target, *size)
         return _engines[key]
 
 
@@ -41,10 +47,9 @@ def run_engine(target: Target, purpose: str) -> Engine:
     )
 
 
-def _pooled_engine(settings: Settings, app: str) -> Engine:
-    target = pooled(settings, app=app)
-    limit = target.url.connection_limit or settings.pool_max
-    size = min(settings.pool_min, limit)
+def _pooled_engine(target: Target, pool_min: int, pool_max: int) -> Engine:
+    limit = target.url.connection_limit or pool_max
+    size = min(pool_min, limit)
     wait = target.url.pool_timeout
     options: dict[str, Any] = {
         "pool_size": size,

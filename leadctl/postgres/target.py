@@ -1,9 +1,11 @@
 """The target: the database that a command acts on."""
 
 import os
-import subprocess
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
 from leadctl.postgres.embedded import SUPERUSER, Home, start
@@ -12,11 +14,62 @@ from leadctl.redact import Secret
 from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
 from leadctl.settings.sources import DEFAULT, ENVIRONMENT
 from leadctl.settings.url import DatabaseUrl, parse_url
+from leadctl.shell import printed_secret
 
 DEFAULT_SCHEMA = "public"
-_URL_COMMAND_SECONDS = 60
+_FRESH_SECONDS = 300.0
+"""How long what a url_command printed is used; tokens of cloud logins last 15 minutes or more."""
 _ORDER = ("flag", ENVIRONMENT, ".env.local", ".env")
 """The sources of variables, the strongest first."""
+
+
+@dataclass(frozen=True)
+class UrlCommand:
+    """The `url_command` of an [env.NAME]: what it prints expires, so it is run again in time."""
+
+    command: str
+    place: str
+    """The environment, in the user's words."""
+    folder: Path
+    base: Secret | None
+    """The `url` of the environment: the command may print its password only."""
+
+    def url(self, known: DatabaseUrl | None = None, *, refused: bool = False) -> DatabaseUrl:
+        """Return the URL by what was printed lately: in another process, that is `known`.
+
+        The server may have `refused` it.  Raises CommandOfUrlFailed and InvalidUrl.
+        """
+        with _guard:
+            at, url = _printed.get(self) or (time.monotonic(), known)
+            old = time.monotonic() - at > _FRESH_SECONDS
+            if url is None or old or (refused and known and _login(url) == _login(known)):
+                at, url = time.monotonic(), self._run()
+            _printed[self] = (at, url)
+            return url
+
+    def _run(self) -> DatabaseUrl:
+        name = f"The url_command of {self.place}"
+        prints = "the URL, or the password"
+        printed = printed_secret(
+            self.command, self.folder, CommandOfUrlFailed, name=name, prints=prints
+        )
+        if "://" in printed.reveal():
+            return _parse(printed, f"url_command of {self.place}")
+        if self.base is None:
+            raise CommandOfUrlFailed(
+                f"{name} printed no URL.",
+                hint="Where it prints a password or token, give the rest of the URL as url.",
+            )
+        return replace(_parse(self.base, self.place), password=printed)
+
+
+_printed: dict[UrlCommand, tuple[float, DatabaseUrl]] = {}
+"""What each command printed last, and when by the monotonic clock."""
+_guard = threading.Lock()
+
+
+def _login(url: DatabaseUrl) -> tuple[str | None, Secret | None]:
+    return url.params.get("user"), url.password
 
 
 @dataclass(frozen=True)
@@ -26,7 +79,7 @@ class Target:
     url: DatabaseUrl
     """Where leadctl connects: the direct URL where there is one."""
     schema: str
-    source: str
+    source: str = field(compare=False)
     """Where the URL came from, in the user's words."""
     connect_timeout: float
     """Seconds."""
@@ -38,6 +91,22 @@ class Target:
     log_sql: bool = False
     replica: DatabaseUrl | None = None
     """A standby of the database, for commands that only read."""
+    application_url: DatabaseUrl | None = None
+    """Where a host application connects instead, through a pooler perhaps."""
+    url_command: UrlCommand | None = None
+    """What printed the URL, if a command did."""
+
+    def fresh(self, *, refused: bool = False) -> "Target":
+        """Return the target with a URL that has not expired, nor is `refused` by the server.
+
+        Only the target of a url_command ever changes, and never its database and schema.  Raises
+        CommandOfUrlFailed and InvalidUrl.
+        """
+        if self.url_command is None:
+            return self
+        url = self.url_command.url(self.url, refused=refused)
+        named = {key: self.url.params[key] for key in ("dbname",) if key in self.url.params}
+        return replace(self, url=replace(url, params={**url.params, **named}))
 
     @property
     def database(self) -> str:
@@ -65,7 +134,8 @@ def resolve(
     ConfigurationError for what cannot be resolved, and what `embedded.start` raises.
     """
     environment = settings.environment
-    url, source = _url(settings, environment)
+    command = _url_command(settings, environment)
+    url, source = (command.url(), command.place) if command else _url(settings, environment)
     if url is None:
         return _embedded(settings, app, may_create, narrate)
     direct = _direct_url(settings, environment, narrate)
@@ -81,14 +151,9 @@ def resolve(
         role=environment.role if environment else None,
         log_sql=settings.log_sql,
         replica=_replica(settings, environment),
+        application_url=url if direct else None,
+        url_command=command,
     )
-
-
-def pooled(settings: Settings, *, app: str) -> Target:
-    """Return the target as a host application connects to it: DATABASE_URL, pooler and all."""
-    target = resolve(settings, app=app)
-    url, _ = _url(settings, settings.environment)
-    return replace(target, url=url) if url is not None else target
 
 
 def schema_of(settings: Settings, app: str, url: DatabaseUrl | None) -> str:
@@ -119,8 +184,9 @@ def _url(
     settings: Settings, environment: EnvironmentConfig | None
 ) -> tuple[DatabaseUrl | None, str]:
     given_by_flag = settings.source("url").startswith("flag")
-    if environment and not given_by_flag and (environment.url or environment.url_command):
-        return _environment_url(settings, environment), f"[env.{environment.name}]"
+    if environment and environment.url and not given_by_flag:
+        place = f"[env.{environment.name}]"
+        return _parse(environment.url, place), place
     if settings.url:
         return _parse(settings.url, settings.source("url")), settings.source("url")
     if settings.embedded:
@@ -133,20 +199,15 @@ def _url(
     )
 
 
-def _environment_url(settings: Settings, environment: EnvironmentConfig) -> DatabaseUrl:
+def _url_command(settings: Settings, environment: EnvironmentConfig | None) -> UrlCommand | None:
+    if (
+        environment is None
+        or environment.url_command is None
+        or settings.source("url").startswith("flag")
+    ):
+        return None
     place = f"[env.{environment.name}]"
-    if environment.url_command is None:
-        assert environment.url is not None
-        return _parse(environment.url, place)
-    printed = _run_url_command(environment.url_command, place, settings)
-    if "://" in printed.reveal():
-        return _parse(printed, f"url_command of {place}")
-    if environment.url is None:
-        raise CommandOfUrlFailed(
-            f"The url_command of {place} printed no URL.",
-            hint="Where it prints a password or token, give the rest of the URL as url.",
-        )
-    return replace(_parse(environment.url, place), password=printed)
+    return UrlCommand(environment.url_command, place, settings.project, environment.url)
 
 
 def _replica(settings: Settings, environment: EnvironmentConfig | None) -> DatabaseUrl | None:
@@ -157,35 +218,6 @@ def _replica(settings: Settings, environment: EnvironmentConfig | None) -> Datab
     ):
         return None
     return _parse(environment.replica, f"replica of [env.{environment.name}]")
-
-
-def _run_url_command(command: str, place: str, settings: Settings) -> Secret:
-    try:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            capture_output=True,
-            text=True,
-            timeout=_URL_COMMAND_SECONDS,
-            cwd=settings.project,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CommandOfUrlFailed(
-            f"The url_command of {place} did not end within {_URL_COMMAND_SECONDS} s.",
-            hint="Run it by hand to see what it waits for.",
-        ) from None
-    printed = done.stdout.strip()
-    if done.returncode or not printed:
-        raise CommandOfUrlFailed(
-            f"The url_command of {place} "
-            + (
-                f"failed with exit code {done.returncode}."
-                if done.returncode
-                else "printed nothing."
-            ),
-            hint="Run it by hand; it must print the URL, or the password, and nothing else.",
-        )
-    return Secret(printed)
 
 
 def _direct_url(

@@ -47,6 +47,7 @@ def dump(source: Target | Models) -> SchemaDump:
 
 
 def _pg_dump(target: Target) -> str:
+    target = target.fresh()
     environment = dict(os.environ)
     if target.url.password:
         environment["PGPASSWORD"] = target.url.password.reveal()

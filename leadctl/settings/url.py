@@ -54,6 +54,9 @@ class DatabaseUrl:
     notes: tuple[str, ...] = ()
     """What was understood and ignored, for the user to know."""
 
+    def __hash__(self) -> int:
+        return hash((frozenset(self.params.items()), self.password, self.schema))
+
     def redacted(self) -> str:
         """Return the URL for people: without a password."""
         return self._render(HIDDEN if self.password else "")
