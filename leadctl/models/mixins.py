@@ -3,17 +3,18 @@
 import uuid
 from datetime import UTC, datetime
 
-from cuid2 import create_id
 from sqlalchemy import func, text
 from sqlalchemy.orm import Mapped, mapped_column
+
+from leadctl.models.extras import imported
 
 _FIRST, _LAST = -100, 100
 """Where a mixin's column stands among a model's own."""
 
 
 def new_cuid() -> str:
-    """Return a new CUID2."""
-    return create_id()
+    """Return a new CUID2.  Raises MissingExtra where the package cuid2 is missing."""
+    return str(imported("cuid2", "Making a CUID2").create_id())
 
 
 class CuidId:

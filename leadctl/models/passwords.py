@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from leadctl.errors import MissingExtra
+from leadctl.models.extras import imported
 
 COST = 12
 """2 to the power of it is the number of rounds; the documents ask for 10 or more."""
@@ -30,11 +30,4 @@ def hashed(password: str) -> Callable[[], str]:
 
 
 def _bcrypt() -> Any:
-    try:
-        import bcrypt
-    except ImportError:
-        raise MissingExtra(
-            "Hashing passwords needs the package bcrypt.",
-            hint="Install it with: pip install 'leadctl[apps]'",
-        ) from None
-    return bcrypt
+    return imported("bcrypt", "Hashing passwords")

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Text
 from sqlalchemy.types import TypeDecorator
 
-from leadctl.errors import InvalidPhoneNumber, MissingExtra
+from leadctl.errors import InvalidPhoneNumber
+from leadctl.models.extras import imported
 
 E164 = r"^\+[1-9][0-9]{6,14}$"
 """https://www.itu.int/rec/T-REC-E.164; no assigned number has fewer than seven digits."""
@@ -38,13 +39,7 @@ def to_e164(text: str, region: str | None = None) -> str:
 
     Raises InvalidPhoneNumber, and MissingExtra where the package phonenumbers is missing.
     """
-    try:
-        import phonenumbers
-    except ImportError:
-        raise MissingExtra(
-            "Converting phone numbers needs the package phonenumbers.",
-            hint="Install it with: pip install 'leadctl[apps]'",
-        ) from None
+    phonenumbers = imported("phonenumbers", "Converting phone numbers")
     try:
         number = phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:

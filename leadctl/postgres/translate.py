@@ -123,6 +123,8 @@ def _no_space(text: str) -> errors.NoSpace:
 def translate(error: BaseException) -> errors.LeadctlError | None:
     """Return leadctl's error for a driver's, a SQLAlchemy or an Alembic error; None for others."""
     original = getattr(error, "orig", None) or error
+    if isinstance(original, errors.LeadctlError):
+        return original  # what a column's type or default raised
     module = type(original).__module__.partition(".")[0]
     if module in {"psycopg", "psycopg_binary"}:
         return _from_psycopg(original)

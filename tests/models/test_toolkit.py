@@ -1,5 +1,6 @@
 """The models toolkit: ids, pages, soft delete, retried transactions, relations."""
 
+import sys
 import threading
 from datetime import UTC, datetime
 
@@ -22,7 +23,8 @@ from leadctl.models import (
 from leadctl.postgres.engine import run_engine
 from leadctl.products.leadconnector import queries
 from leadctl.products.leadconnector.models import Lead, Page, User, WebhookDelivery
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Cli, Prepared
+from tests.postgres import Server
 
 
 class Base(DeclarativeBase):
@@ -192,3 +194,22 @@ def test_deleting_a_user_takes_everything_along(engine: Engine, leadconnector: P
         "SELECT (SELECT count(*) FROM pages) + (SELECT count(*) FROM webhooks)"
         " + (SELECT count(*) FROM page_webhook_configs)"
     ) == [(0,)]
+
+
+@pytest.mark.parametrize(("app", "package"), [("leadconnector", "cuid2"), ("cleack", "bcrypt")])
+def test_a_missing_package_is_named_with_what_installs_it(
+    app: str,
+    package: str,
+    server: Server,
+    database: str,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    place = {"url": server.url(database), "env": {"LEADCTL_APP": app}}
+    assert cli("migrate", **place).code == 0
+    assert cli("keys", "status", **place).code == 0
+    outcome = cli("seed", **place)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert f"needs the package {package}" in outcome.err
+    assert "pip install 'leadctl[apps]'" in outcome.err

@@ -24,7 +24,9 @@ def test_an_installed_wheel_migrates(server: Server, database: str, tmp_path: Pa
     (wheel,) = (tmp_path / "dist").glob("leadctl-*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", wheel], check=True, env=environment)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", f"{wheel}[apps]"], check=True, env=environment
+    )
     away = tmp_path / "away"
     away.mkdir()
 
