@@ -1,0 +1,460 @@
+"""A table as PostgreSQL has it: its columns, keys, references both ways, partitions and size.
+
+Relations are read together, one statement for any number of them.  A facet, such as the columns,
+is read when one is first asked for it, for all relations that were read together; a facet that is
+named when they are read comes in the same statement.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from psycopg import sql
+
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+
+Facet = Literal[
+    "columns",
+    "sequences",
+    "indexes",
+    "constraints",
+    "references",
+    "expressions",
+    "descendants",
+    "triggers",
+    "sizes",
+]
+QUERIES = beside(__file__, "relations.sql")
+_OIDS, _SELECTED = "%(oids)s", "ARRAY(SELECT oid FROM selected)"
+_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
+_DEFAULT = "DEFAULT"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `type` is as SQL has it, `base` the type beneath a domain, without a length."""
+
+    name: str
+    type: str
+    type_oid: int
+    base: str
+    domain: bool
+    not_null: bool
+    has_expression: bool
+    """Whether it has a default or, if generated, an expression: `Relation.expression`."""
+    generated: str | None
+    """s for stored, v for virtual."""
+    identity: str | None
+    """a for always, d for by default."""
+    comment: str | None
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it is an identity column."""
+        return self.identity is not None
+
+    @property
+    def written(self) -> bool:
+        """Whether an INSERT may give it a value."""
+        return self.generated is None
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index; `columns` has None for an expression.  `constraint` is the key that it is for."""
+
+    name: str
+    method: str
+    columns: tuple[str | None, ...]
+    unique: bool
+    primary: bool
+    immediate: bool
+    valid: bool
+    partial: bool
+    constraint: str | None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint; `kind` is p, u, c (check), x (exclusion) or f, as pg_constraint has it."""
+
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+    validated: bool
+    deferrable: bool
+    deferred: bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key from `child` to `parent`; `outgoing` is whether the relation is the child.
+
+    `on_delete` is a (no action), r (restrict), c (cascade), n (set NULL) or d (set default).
+    """
+
+    name: str
+    outgoing: bool
+    child: int
+    child_schema: str
+    child_table: str
+    child_quoted: str
+    parent: int
+    parent_schema: str
+    parent_table: str
+    parent_quoted: str
+    columns: tuple[str, ...]
+    referred: tuple[str, ...]
+    on_delete: str
+    validated: bool
+    deferrable: bool
+    deferred: bool
+
+
+@dataclass(frozen=True)
+class Descendant:
+    """A partition, or a table that inherits, on any level below a relation."""
+
+    oid: int
+    parent: int
+    quoted: str
+    qualified: str
+    kind: str
+    is_partition: bool
+    detaching: bool
+    bound: str | None
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is a default partition."""
+        return self.bound == _DEFAULT
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A table that holds rows: a relation itself, or a partition of it."""
+
+    oid: int
+    quoted: str
+    qualified: str
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A trigger; `enabled` is O, A, R or D, as pg_trigger has it."""
+
+    name: str
+    enabled: str
+    on_insert: bool
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes and estimated rows of a relation with its partitions.
+
+    `known_rows` are those of the parts that were ever analysed, `dense_rows` as many as the pages
+    of now may hold; `unknown` is whether a part was never analysed.  A table that is `locked` has
+    the sizes of its last VACUUM.
+    """
+
+    locked: bool
+    heap_bytes: int
+    table_bytes: int
+    index_bytes: int
+    pages: int
+    known_rows: int
+    unknown: bool
+    dense_rows: int
+    dead_rows: int
+    last_vacuum: datetime | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the table with its indexes."""
+        return self.table_bytes + self.index_bytes
+
+    @property
+    def rows(self) -> int | None:
+        """The estimated rows; None where a part was never analysed."""
+        return None if self.unknown else self.known_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """A table, view or the like.
+
+    `quoted` is its name as SQL has it where the search path is the session's, `qualified` with its
+    schema in any case.  `kind` is r, p, v, m or f, as pg_class has it.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    quoted: str
+    qualified: str
+    kind: str
+    owner: str
+    owned: bool
+    """Whether this role has the owner's privileges."""
+    row_security: bool
+    is_partition: bool
+    strategy: str | None
+    """How it is partitioned: r, l or h."""
+    partition_key: tuple[str | None, ...]
+    """The columns that it is partitioned by; None for an expression."""
+    parents: tuple[int, ...]
+    """What it is a partition of, or inherits from."""
+    comment: str | None
+    _facets: "_Facets" = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """What people call its kind."""
+        return _KINDS.get(self.kind, "table")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is an ordinary or a partitioned table."""
+        return self.kind in {"r", "p"}
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its qualified name."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns, in order."""
+        return self._facet("columns", Column)
+
+    def column(self, name: str) -> Column | None:
+        """Find a column."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def sequences(self) -> Mapping[str, str]:
+        """The sequences, as SQL names them, by the columns that they number."""
+        return dict(reversed(self._facet("sequences", tuple)))
+
+    @property
+    def indexes(self) -> tuple[Index, ...]:
+        """The indexes, by name."""
+        return self._facet("indexes", Index)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns of the primary key, in its order; empty where there is none."""
+        found = (index.columns for index in self.indexes if index.primary)
+        return tuple(name for name in next(found, ()) if name is not None)
+
+    def is_served(self, columns: Sequence[str]) -> bool:
+        """Whether an index finds rows by columns, in any order of them.
+
+        One of only the rows in which a single column is not NULL does, too.
+        """
+        return any(self._serves(index, columns) for index in self.indexes)
+
+    def _serves(self, index: Index, columns: Sequence[str]) -> bool:
+        if not index.valid or set(index.columns[: len(columns)]) != set(columns):
+            return False
+        wanted = f"{self.key_of(index)[0]} IS NOT NULL" if index.partial else None
+        return not index.partial or (len(columns) == 1 and self.predicate(index) == wanted)
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints, by name."""
+        return self._facet("constraints", Constraint)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The foreign keys, by table and name."""
+        return tuple(each for each in self._facet("references", Reference) if each.outgoing)
+
+    @property
+    def referrers(self) -> tuple[Reference, ...]:
+        """The foreign keys that refer to it, by table and name."""
+        return tuple(each for each in self._facet("references", Reference) if not each.outgoing)
+
+    def expression(self, column: Column) -> str | None:
+        """Return a column's default or generation expression as SQL."""
+        return self._expressions.get(("column", column.name, 0))
+
+    def definition(self, constraint: Constraint) -> str:
+        """Return a constraint as ALTER TABLE has it."""
+        return self._expressions["constraint", constraint.name, 0]
+
+    def predicate(self, index: Index) -> str | None:
+        """Return the condition of a partial index as SQL."""
+        return self._expressions.get(("predicate", index.name, 0))
+
+    def key_of(self, index: Index) -> list[str]:
+        """Return the columns and expressions of an index as SQL."""
+        return [
+            self._expressions["key", index.name, place]
+            for place in range(1, len(index.columns) + 1)
+        ]
+
+    @property
+    def _expressions(self) -> Mapping[tuple[str, str, int], str]:
+        return dict(self._facet("expressions", tuple))
+
+    @property
+    def descendants(self) -> tuple[Descendant, ...]:
+        """The tables below it, partitions and those that inherit, by name."""
+        return self._facet("descendants", Descendant)
+
+    @property
+    def partitions(self) -> tuple[Descendant, ...]:
+        """Its own partitions; those below them are not among them."""
+        return tuple(
+            each for each in self.descendants if each.is_partition and each.parent == self.oid
+        )
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The tables that hold its rows, as far as they are PostgreSQL's own, by name.
+
+        That is itself, or its partitions but for those that are being detached.
+        """
+        if self.kind == "r":
+            return (Leaf(self.oid, self.quoted, self.qualified),)
+        return tuple(
+            Leaf(each.oid, each.quoted, each.qualified)
+            for each in self.descendants
+            if each.is_partition and each.kind == "r" and not each.detaching
+        )
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Its own triggers, by name."""
+        return self._facet("triggers", Trigger)
+
+    @property
+    def size(self) -> Size:
+        """Bytes and estimated rows."""
+        (size,) = self._facet("sizes", Size)
+        return size
+
+    def _facet(self, facet: Facet, _kind: type[_T]) -> tuple[_T, ...]:
+        return self._facets.of(facet, self.oid)
+
+
+def relation_names(connection: Connection, schema: str) -> list[str]:
+    """Return the names of the tables and views of a schema, partitions among them."""
+    return QUERIES.column(connection, "names", schema=schema)
+
+
+def read_schema(connection: Connection, schema: str, *facets: Facet) -> list[Relation]:
+    """Read the tables and views of a schema, by name; no partitions, and no extension's."""
+    return list(_read(connection, "in_schema", facets, schema=schema)[0].values())
+
+
+def read_numbered(
+    connection: Connection, oids: Iterable[int], *facets: Facet
+) -> dict[int, Relation]:
+    """Read relations by their oids; what does not exist is missing."""
+    return _read(connection, "numbered", facets, oids=list(oids))[0]
+
+
+def read_named(connection: Connection, names: Iterable[str], *facets: Facet) -> dict[str, Relation]:
+    """Read relations by name, as SQL has it or as it is; what does not exist is missing.
+
+    A name without a schema is looked for in the search path.
+    """
+    found, asked = _read(connection, "named", facets, names=list(names))
+    return {name: found[oid] for name, oid in asked if oid in found}
+
+
+def read_tables(
+    connection: Connection, schema: str, names: Iterable[str], *facets: Facet
+) -> dict[str, Relation]:
+    """Read relations of a schema by their plain names; what does not exist is missing."""
+    quoted = [sql.Identifier(schema, name).as_string(connection) for name in names]
+    return {each.name: each for each in read_named(connection, quoted, *facets).values()}
+
+
+def read_table(connection: Connection, schema: str, name: str, *facets: Facet) -> Relation | None:
+    """Read one relation of a schema by its plain name; None where it does not exist."""
+    return read_tables(connection, schema, [name], *facets).get(name)
+
+
+class _Facets:
+    """What was read of some relations that were read together, by facet and oid."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.oids: list[int] = []
+        self._connection = connection
+        self._read: dict[str, Mapping[int, tuple[Any, ...]]] = {}
+
+    def of(self, facet: Facet, oid: int) -> tuple[Any, ...]:
+        if facet not in self._read:
+            rows = QUERIES.rows(self._connection, facet, dict, oids=self.oids)
+            self.keep(facet, rows)
+        return self._read[facet].get(oid, ())
+
+    def keep(self, facet: str, rows: Iterable[dict[str, Any]]) -> None:
+        found = defaultdict(list)
+        for row in rows:
+            found[row.pop("oid")].append(_MAKE[facet](**_with_tuples(row)))
+        self._read[facet] = {oid: tuple(parts) for oid, parts in found.items()}
+
+
+def _read(
+    connection: Connection, selection: str, facets: Sequence[Facet], **values: Any
+) -> tuple[dict[int, Relation], list[tuple[str, int]]]:
+    """Read what a block selects; return relations by oid, and the oids of the names asked for."""
+    version = connection.info.server_version
+    # Every block begins with oids; here they are those of the selection, in the same statement.
+    parts = [
+        sql.SQL("SELECT {}, pg_catalog.to_jsonb(q) FROM ({}) AS q").format(
+            block, sql.SQL(QUERIES.get(block, version).replace(_OIDS, _SELECTED))
+        )
+        for block in ("relations", *facets)
+    ]
+    statement = sql.SQL(
+        "WITH selected AS MATERIALIZED ({}) SELECT 'selected', pg_catalog.to_jsonb(s)"
+        " FROM selected AS s UNION ALL {}"
+    ).format(sql.SQL(QUERIES.get(selection, version)), sql.SQL(" UNION ALL ").join(parts))
+    rows = defaultdict(list)
+    for part, row in connection.execute(statement, values):
+        rows[part].append(row)
+    found = _Facets(connection)
+    relations = {
+        row["oid"]: Relation(**_with_tuples(row), _facets=found) for row in rows["relations"]
+    }
+    found.oids = list(relations)
+    for facet in facets:
+        found.keep(facet, rows[facet])
+    return relations, [(row["asked"], row["oid"]) for row in rows["selected"]]
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in row.items()}
+
+
+def _size(last_vacuum: datetime | str | None, **size: Any) -> Size:
+    if isinstance(last_vacuum, str):  # as JSON has it
+        last_vacuum = datetime.fromisoformat(last_vacuum)
+    return Size(last_vacuum=last_vacuum, **size)
+
+
+def _descendant(child: int, **row: Any) -> Descendant:
+    return Descendant(oid=child, **row)
+
+
+_MAKE: Mapping[str, Callable[..., Any]] = {
+    "columns": Column,
+    "sequences": lambda column, name: (column, name),
+    "indexes": Index,
+    "constraints": Constraint,
+    "references": Reference,
+    "expressions": lambda of, name, place, sql: ((of, name, place), sql),
+    "descendants": _descendant,
+    "triggers": Trigger,
+    "sizes": _size,
+}
+"""What makes a part of a relation from a row of each facet's block."""
