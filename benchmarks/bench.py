@@ -16,6 +16,8 @@ from leadctl.postgres.binaries import client_program
 from tests.postgres import PASSWORD, Server
 
 ROOT = Path(__file__).parents[1]
+SIZES = (100_000, 1_000_000, 3_000_000)
+"""Rows in the databases of most rows of the table."""
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 
@@ -37,8 +39,8 @@ class Row:
     name: str
     peer: str
     goal: float
-    """The ratio of times that is to be reached; DESIGN's."""
-    prepare: Callable[["Bench", int], AbstractContextManager[Sides]]
+    """The ratio of times that is to be reached."""
+    prepare: "Prepare"
     sizes: tuple[int, ...] = (0,)
     """Rows in the database for a full measurement; several show how the cost grows."""
     quick: int = 0
@@ -144,3 +146,6 @@ class Bench:
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
         return name
+
+
+Prepare = Callable[[Bench, int], AbstractContextManager[Sides]]

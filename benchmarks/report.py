@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Summary
+from leadctl.text import size
 
-_MEGABYTE = 1024 * 1024
 _HEADER_LINES = 2
 _MINUTE, _HOUR = 60, 3600
 _BILLION = 1e9
@@ -74,8 +74,10 @@ class Results:
 
 def store(path: Path, machine: Machine, new: Iterable[Measurement]) -> None:
     """Write measurements to a file; those of other rows that are in it stay."""
-    found = {(m.name, m.rows): m for m in (load(path).measurements if path.exists() else ())}
-    found |= {(m.name, m.rows): m for m in new}
+    found = {
+        (m.name, m.peer, m.rows): m for m in (load(path).measurements if path.exists() else ())
+    }
+    found |= {(m.name, m.peer, m.rows): m for m in new}
     document = {
         "machine": asdict(machine),
         "measurements": [
@@ -116,7 +118,7 @@ def growth(results: Results) -> str:
         "| leadctl | rows | ours | exponent | peer's exponent | a billion rows, along it |",
         "|---|---|---|---|---|---|",
     ]
-    for name, group in groupby(results.measurements, key=lambda m: m.name):
+    for (name, _), group in groupby(results.measurements, key=lambda m: (m.name, m.peer)):
         sized = [m for m in group if m.rows]
         if len(sized) > 1:
             first, last = sized[0], sized[-1]
@@ -140,7 +142,7 @@ def document(results: Results) -> str:
     return text.format(
         table=table(results),
         growth=growth(results),
-        machine=f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, "
+        machine=f"{machine.cores} cores, {size(machine.memory_bytes)} of memory, "
         f"{machine.system}, PostgreSQL {machine.server}, Python {machine.python}, "
         f"{machine.measured}, a {'quick' if machine.quick else 'full'} run; "
         f"load average of the machine when it began: {machine.load:.1f}",
@@ -159,7 +161,7 @@ def _cells(m: Measurement) -> list[str]:
         ratio,
         goal,
         "reached" if m.reached else "missed",
-        f"{m.ours.peak_bytes / _MEGABYTE:.0f} MB",
+        size(m.ours.peak_bytes),
     ]
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pyrage
 
-from benchmarks.bench import Bench, Row, Sides
+from benchmarks.bench import SIZES, Bench, Row, Sides
 from benchmarks.measure import Sample
 
 
@@ -71,17 +71,15 @@ def restore(bench: Bench, rows: int) -> Iterator[Sides]:
     bench.drop(copy, name)
 
 
-_SIZES = (100_000, 1_000_000, 3_000_000)
-
 ROWS = (
     Row(
         "backup, encrypted",
         "pg_dump -Fc",
         0.6,
         backup,
-        sizes=_SIZES,
+        sizes=SIZES,
         quick=50_000,
         size_goal=1.0,
     ),
-    Row("restore", "pg_restore -j2 of -Fd", 1.1, restore, sizes=_SIZES, quick=50_000),
+    Row("restore", "pg_restore -j2 of -Fd", 1.1, restore, sizes=SIZES, quick=50_000),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from benchmarks.bench import Bench, Row, Sides
+from benchmarks.bench import SIZES, Bench, Row, Sides
 from benchmarks.measure import Sample
 
 TABLES = ("users", "pages", "webhooks", "leads", "page_webhook_configs", "webhook_deliveries")
@@ -53,7 +53,7 @@ ROWS = (
         "psql \\copy of the same rows",
         1.0,
         seed,
-        sizes=(100_000, 1_000_000, 3_000_000),
+        sizes=SIZES,
         quick=100_000,
     ),
 )

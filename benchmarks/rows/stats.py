@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benchmarks.bench import Bench, Row, Sides
-from benchmarks.rows.b_seed import TABLES
+from benchmarks.bench import SIZES, Bench, Row, Sides
+from benchmarks.rows.seed import TABLES
 from leadctl.postgres.queries import beside
 from leadctl.products.leadconnector.reports import LEADS_BY_DAY
 from leadctl.stats import overview
-
-_SIZES = (100_000, 1_000_000, 3_000_000)
 
 
 def _sides(bench: Bench, name: str, arguments: Sequence[str], statements: Sequence[str]) -> Sides:
@@ -40,6 +38,6 @@ def report(bench: Bench, rows: int) -> Iterator[Sides]:
 
 
 ROWS = (
-    Row("stats --exact", "its SQL in psql", 1.5, stats, sizes=_SIZES, quick=100_000, runs=5),
-    Row("stats leads-by-day", "its SQL in psql", 1.5, report, sizes=_SIZES, quick=100_000, runs=5),
+    Row("stats --exact", "its SQL in psql", 1.5, stats, sizes=SIZES, quick=100_000, runs=5),
+    Row("stats leads-by-day", "its SQL in psql", 1.5, report, sizes=SIZES, quick=100_000, runs=5),
 )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.bench import Bench, Row, Sides
+from benchmarks.bench import SIZES, Bench, Row, Sides
 
 _DEPTH = 0.9
 """The share of the table's rows that come before the page."""
@@ -32,7 +32,7 @@ ROWS = (
         "its first page",
         1.5,
         page,
-        sizes=(100_000, 1_000_000, 3_000_000),
+        sizes=SIZES,
         runs=5,
     ),
 )
