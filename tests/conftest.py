@@ -1,5 +1,6 @@
 """One server a test run; a template database built once; a copy of it for every test."""
 
+import functools
 import json
 import os
 import shutil
@@ -147,9 +148,10 @@ def template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
     return make
 
 
-@pytest.fixture
-def prepared(server: Server, template: Callable[[str], str]) -> Iterator[Callable[[str], Prepared]]:
-    """Return a database of one's own with an app migrated and seeded."""
+Prepare = Callable[[str], Prepared]
+
+
+def _copies(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
     made: list[str] = []
 
     def prepare(app: str) -> Prepared:
@@ -162,7 +164,20 @@ def prepared(server: Server, template: Callable[[str], str]) -> Iterator[Callabl
 
 
 @pytest.fixture
-def leadconnector(prepared: Callable[[str], Prepared]) -> Prepared:
+def prepared(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
+    """Return a database of one's own with an app migrated and seeded."""
+    yield from _copies(server, template)
+
+
+@pytest.fixture(scope="module")
+def prepared_once(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
+    """Return one database an app, migrated and seeded, for the tests of a file that only read."""
+    for prepare in _copies(server, template):
+        yield functools.cache(prepare)
+
+
+@pytest.fixture
+def leadconnector(prepared: Prepare) -> Prepared:
     """A database with leadconnector, migrated and seeded."""
     return prepared("leadconnector")
 

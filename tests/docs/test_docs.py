@@ -11,7 +11,7 @@ import pytest
 
 from leadctl.crypto import Key, Keyring, decrypt
 from tests.docs import reference
-from tests.golden.test_golden import stable
+from tests.golden.snapshots import stable
 from tests.processes import environment, run
 
 ROOT = Path(__file__).parents[2]

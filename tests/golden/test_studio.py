@@ -1,20 +1,14 @@
-"""What studio and schema look like at three widths, to the letter, with wide characters and emoji.
+"""What studio and schema look like at three widths, to the letter, with wide characters and emoji."""
 
-UPDATE_GOLDEN=1 writes the files anew; read the difference before it is committed.
-"""
-
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from tests.conftest import Cli
+from tests.golden.snapshots import assert_complete, assert_snapshot
 from tests.postgres import Server
-
-EXPECTED = Path(__file__).parent / "expected" / "studio"
 
 SETUP = """
 CREATE TYPE status AS ENUM ('NEW', 'FAILED');
@@ -57,15 +51,16 @@ COMMANDS = {
     "validate": ["schema", "validate", "--database"],
 }
 FORMATS = {
-    "rows.json": ["studio", "customers", "-o", "json"],
-    "rows.jsonl": ["studio", "customers", "-o", "jsonl"],
-    "rows.csv": ["studio", "customers", "-o", "csv"],
-    "record.json": ["studio", "customers", "1", "-o", "json"],
-    "tables.json": ["studio", "-o", "json"],
-    "schema.json": ["schema", "show", "-o", "json"],
-    "diagram.mermaid": ["schema", "diagram"],
-    "dump.sql": ["schema", "dump"],
+    ("rows", "json"): ["studio", "customers", "-o", "json"],
+    ("rows", "jsonl"): ["studio", "customers", "-o", "jsonl"],
+    ("rows", "csv"): ["studio", "customers", "-o", "csv"],
+    ("record", "json"): ["studio", "customers", "1", "-o", "json"],
+    ("tables", "json"): ["studio", "-o", "json"],
+    ("schema", "json"): ["schema", "show", "-o", "json"],
+    ("diagram", "mermaid"): ["schema", "diagram"],
+    ("dump", "sql"): ["schema", "dump"],
 }
+WIDTHS = [60, 80, 200]
 
 
 @pytest.fixture(scope="module")
@@ -77,27 +72,29 @@ def url(server: Server) -> Iterator[str]:
     server.drop(name)
 
 
-def check(name: str, shown: str) -> None:
-    shown = re.sub("t_[0-9a-f]{12}", "t_of_this_run_", shown)
-    file = EXPECTED / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(shown)
-    assert shown == file.read_text()
+def check(name: str, section: str, shown: str) -> None:
+    assert_snapshot(f"studio/{name}", section, re.sub("t_[0-9a-f]{12}", "t_of_this_run_", shown))
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_output(url: str, cli: Cli, command: str, width: int) -> None:
     outcome = cli(*COMMANDS[command], url=url, env={"COLUMNS": str(width)})
     shown = outcome.out + outcome.err
     assert max(map(cell_len, outcome.out.splitlines() or [""])) <= width
     assert "\x1b" not in shown
-    check(f"{command}.{width}.txt", shown)
+    check(command, f"{width} columns", shown)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_formats(url: str, cli: Cli, name: str) -> None:
-    outcome = cli(*FORMATS[name], url=url)
+@pytest.mark.parametrize(("name", "section"), FORMATS)
+def test_formats(url: str, cli: Cli, name: str, section: str) -> None:
+    outcome = cli(*FORMATS[name, section], url=url)
     assert outcome.code == 0, outcome.err
-    check(name, outcome.out)
+    check(name, section, outcome.out)
+
+
+def test_nothing_else_is_expected() -> None:
+    tested = {(command, f"{width} columns") for command in COMMANDS for width in WIDTHS}
+    assert_complete(
+        "studio", {(f"studio/{name}", section) for name, section in tested | FORMATS.keys()}
+    )

@@ -1,9 +1,5 @@
-"""What the writing half of migrate prints and writes, to the letter, per format and width.
+"""What the writing half of migrate prints and writes, to the letter, per format and width."""
 
-UPDATE_GOLDEN=1 writes the files anew; read the difference before it is committed.
-"""
-
-import os
 import re
 import sys
 from pathlib import Path
@@ -11,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from tests.golden.test_golden import VARIANTS, stable
+from tests.golden.snapshots import VARIANTS, assert_complete, assert_snapshot, sections, stable
 from tests.postgres import Server
-
-EXPECTED = Path(__file__).parent / "expected" / "writing"
 
 FIRST = """\
 from sqlalchemy import *
@@ -93,18 +87,15 @@ def models(folder: Path, text: str) -> None:
     (folder / "own_models.py").write_text(text)
 
 
-def assert_golden(name: str, shown: str) -> None:
-    file = EXPECTED / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(shown)
-    assert shown == file.read_text()
+def check(name: str, section: str, shown: str) -> None:
+    shown = re.sub(r"Created: [\d: -]+", "Created: TIME", shown)
+    assert_snapshot(f"writing/{name}", section, shown)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("section", VARIANTS)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_output(
-    url: str, server: Server, database: str, cli: Cli, tmp_path: Path, name: str, variant: str
+    url: str, server: Server, database: str, cli: Cli, tmp_path: Path, name: str, section: str
 ) -> None:
     if name in CHANGED:
         models(tmp_path, SECOND)
@@ -112,23 +103,30 @@ def test_output(
         with server.connect(database) as connection:
             for statement in BY_HAND:
                 connection.execute(statement)
-    flags, env = VARIANTS[variant]
+    flags, env = VARIANTS[section]
     outcome = cli(*SCENARIOS[name], *flags, url=url, env=env)
-    if variant == "table_60":
+    if section == "60 columns":
         # A path is one word, which is never broken.
         assert all(len(line) <= 60 or " " not in line for line in outcome.out.splitlines())
     shown = stable(f"{outcome.out}--- exit {int(outcome.code)}\n{outcome.err}")
-    assert_golden(f"{name}.{variant}.txt", re.sub(r"Created: [\d: -]+", "Created: TIME", shown))
+    check(name, section, shown)
 
 
 def test_the_files_that_are_written(url: str, cli: Cli, tmp_path: Path) -> None:
     models(tmp_path, SECOND)
     assert cli(*NEXT, url=url).code == 0
-    for path in sorted((tmp_path / "migrations").glob("*.py")):
-        text = re.sub(r"Created: [\d: -]+", "Created: TIME", path.read_text())
-        assert_golden(f"revisions/{path.name}.txt", text)
+    written = sorted((tmp_path / "migrations").glob("*.py"))
+    for path in written:
+        check("revisions", path.name, path.read_text())
+    assert [path.name for path in written] == sorted(sections("writing/revisions"))
 
 
 def test_sql_that_turns_one_into_the_other(url: str, cli: Cli, tmp_path: Path) -> None:
     models(tmp_path, SECOND)
-    assert_golden("diff.sql", cli("migrate", "diff", "-o", "sql", url=url).out)
+    check("diff", "sql", cli("migrate", "diff", "-o", "sql", url=url).out)
+
+
+def test_nothing_else_is_expected() -> None:
+    tested = {(name, section) for name in SCENARIOS for section in VARIANTS}
+    tested |= {("diff", "sql"), *(("revisions", name) for name in sections("writing/revisions"))}
+    assert_complete("writing", {(f"writing/{name}", section) for name, section in tested})
