@@ -3,11 +3,11 @@
 from psycopg import sql
 
 from leadctl.postgres.connect import Connection
-from leadctl.sql.effects import Facts
+from leadctl.sql.locks import CatalogFacts
 from leadctl.sql.statements import Reader
 
 
-def live_facts(connection: Connection, schema: str) -> Facts:
+def live_facts(connection: Connection, schema: str) -> CatalogFacts:
     """Return facts that are looked up in the catalog when they are needed."""
 
     def one(query: str, *parameters: object) -> object:
@@ -61,7 +61,9 @@ def live_facts(connection: Connection, schema: str) -> Facts:
         )
         return [name for (name,) in rows]
 
-    return Facts(is_volatile, type_change_rewrites, has_not_null_check, table_of_index, referencing)
+    return CatalogFacts(
+        is_volatile, type_change_rewrites, has_not_null_check, table_of_index, referencing
+    )
 
 
 def _same_on_disk(current: str, new: str) -> bool:

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
-from leadctl.sql.effects import Lock
+from leadctl.sql.locks import Lock
 
 _QUERIES = beside(__file__, "live_tables.sql")
 _COUNT_BELOW_BYTES = 256 * 1024 * 1024

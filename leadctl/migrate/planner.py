@@ -14,7 +14,8 @@ from leadctl.migrate.reversible import is_reversible
 from leadctl.migrate.revisions import History, Revision
 from leadctl.migrate.script import Scripts, Statement
 from leadctl.postgres.connect import Connection
-from leadctl.sql.effects import Effect, Facts, Lock, effects, made_by
+from leadctl.sql.effects import effects, made_by
+from leadctl.sql.locks import CatalogFacts, Effect, Lock
 from leadctl.sql.statements import Reader
 
 
@@ -35,7 +36,7 @@ class Planner:
         self._scripts = Scripts(history, app.version_table)
         self._connection = connection
         self._tables = Tables(connection, schema) if connection else None
-        self._facts = live_facts(connection, schema) if connection else Facts()
+        self._facts = live_facts(connection, schema) if connection else CatalogFacts()
         self._allow = allow
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""

@@ -16,7 +16,8 @@ from leadctl.migrate.script import Scripts
 from leadctl.migrate.up import refuse_other_apps
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
-from leadctl.sql.effects import Facts, effects, made_by
+from leadctl.sql.effects import effects, made_by
+from leadctl.sql.locks import CatalogFacts
 
 
 class Verdict(Enum):
@@ -137,7 +138,7 @@ def _losses(app: App, history: History, revision: Revision) -> tuple[str, ...]:
         except RevisionUnplannable:
             return (*lost, "what it loses cannot be told without running it")
         for statement in statements:
-            for effect in effects(statement.sql, Facts()):
+            for effect in effects(statement.sql, CatalogFacts()):
                 if effect.drops and (down or effect.table not in made):
                     what = effect.drops.partition(", ")[0]
                     whole = what == "table"

@@ -1,114 +1,21 @@
-"""What a statement does: which lock on which table, does it rewrite or scan, what does it lose.
+"""Which lock a statement takes on which table, whether it rewrites or scans it, what it loses.
 
 The locks are those of https://www.postgresql.org/docs/current/explicit-locking.html and of the
 commands' own pages; a test holds them against what real servers take.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import IntEnum
 
+from leadctl.sql.locks import CatalogFacts, Effect, Lock
 from leadctl.sql.statements import Reader
 
-
-class Lock(IntEnum):
-    """Table-level lock modes, the weakest first."""
-
-    NONE = 0
-    ACCESS_SHARE = 1
-    ROW_SHARE = 2
-    ROW_EXCLUSIVE = 3
-    SHARE_UPDATE_EXCLUSIVE = 4
-    SHARE = 5
-    SHARE_ROW_EXCLUSIVE = 6
-    EXCLUSIVE = 7
-    ACCESS_EXCLUSIVE = 8
-
-    @property
-    def words(self) -> str:
-        """The mode as PostgreSQL's manual writes it."""
-        return self.name.replace("_", " ")
-
-    @property
-    def blocks(self) -> str:
-        """What others cannot do on the table meanwhile."""
-        if self is Lock.ACCESS_EXCLUSIVE:
-            return "reads and writes"
-        return "writes" if self >= Lock.SHARE else ""
-
-    def conflicts(self, other: "Lock") -> bool:
-        """Whether it waits for another session's lock; table 13.2 of the manual's page."""
-        if self is other is Lock.SHARE:
-            return False
-        return other >= _WEAKEST_IN_CONFLICT[self]
+_SERIAL = {"SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2"}
 
 
-_WEAKEST_IN_CONFLICT = {
-    Lock.NONE: 9,
-    Lock.ACCESS_SHARE: Lock.ACCESS_EXCLUSIVE,
-    Lock.ROW_SHARE: Lock.EXCLUSIVE,
-    Lock.ROW_EXCLUSIVE: Lock.SHARE,
-    Lock.SHARE_UPDATE_EXCLUSIVE: Lock.SHARE_UPDATE_EXCLUSIVE,
-    Lock.SHARE: Lock.ROW_EXCLUSIVE,
-    Lock.SHARE_ROW_EXCLUSIVE: Lock.ROW_EXCLUSIVE,
-    Lock.EXCLUSIVE: Lock.ROW_SHARE,
-    Lock.ACCESS_EXCLUSIVE: Lock.ACCESS_SHARE,
-}
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What a statement does to one table."""
-
-    table: str
-    lock: Lock
-    rewrites: bool = False
-    scans: bool = False
-    """Whether it reads the whole table while it holds the lock."""
-    drops: str = ""
-    """What of the table is lost: "table", "rows", or "column NAME"."""
-
-
-VOLATILE = frozenset(
-    {
-        "clock_timestamp",
-        "gen_random_uuid",
-        "nextval",
-        "random",
-        "timeofday",
-        "uuid_generate_v1",
-        "uuid_generate_v4",
-        "uuidv4",
-        "uuidv7",
-    }
-)
-"""Functions whose result may differ at each call, for where no catalog can be asked."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the live catalog knows, for what the text alone does not say.
-
-    The defaults are what one must assume without a catalog.
-    """
-
-    is_volatile: Callable[[str], bool] = lambda name: name.rpartition(".")[2] in VOLATILE
-    """Whether a function may return something else at each call."""
-    type_change_rewrites: Callable[[str, str, str], bool] = lambda _table, _column, _type: True
-    """Whether a change of (table, column, new type) writes every row anew."""
-    has_not_null_check: Callable[[str, str], bool] = lambda _table, _column: False
-    """Whether a validated CHECK (column IS NOT NULL) spares SET NOT NULL the scan."""
-    table_of_index: Callable[[str], str | None] = lambda _index: None
-    referencing: Callable[[str], list[str]] = lambda _table: []
-    """The tables that a table's foreign keys refer to: dropping it locks them, too."""
-
-
-def effects(sql: str, facts: Facts | None = None) -> list[Effect]:
+def effects(sql: str, facts: CatalogFacts | None = None) -> list[Effect]:
     """Return what one statement does to existing tables; nothing for what touches none."""
-    reader = Reader(sql)
-    found = list(_dispatch(reader, facts or Facts()))
     merged: dict[str, Effect] = {}
-    for effect in found:
+    for effect in _Statement(Reader(sql), facts or CatalogFacts()).effects():
         other = merged.get(effect.table)
         merged[effect.table] = effect if other is None else _both(other, effect)
     return [effect for effect in merged.values() if effect.table]
@@ -118,13 +25,13 @@ def made_by(sql: str) -> tuple[str, str | None] | None:
     """Return the table that a statement makes, and the one that it was before, if it was one."""
     reader = Reader(sql)
     if reader.accept("ALTER", "TABLE"):
-        _skip_if_exists(reader)
+        reader.skip_if_exists()
         reader.accept("ONLY")
         before = reader.name()
         return (reader.name(), before) if reader.accept("RENAME", "TO") else None
     for words in (("TABLE",), ("UNLOGGED", "TABLE"), ("MATERIALIZED", "VIEW")):
         if reader.accept("CREATE", *words):
-            _skip_if_exists(reader)
+            reader.skip_if_exists()
             return reader.name(), None
     return None
 
@@ -139,191 +46,295 @@ def _both(one: Effect, other: Effect) -> Effect:
     )
 
 
-def _dispatch(reader: Reader, facts: Facts) -> Iterator[Effect]:
-    for words, read in _STATEMENTS:
-        if reader.accept(*words):
-            yield from read(reader, facts)
+class _Statement:
+    """Reads one statement, or one action of an ALTER TABLE on `table`, from left to right."""
+
+    def __init__(self, reader: Reader, facts: CatalogFacts, table: str = "") -> None:
+        self.reader = reader
+        self.facts = facts
+        self.table = table
+
+    def effects(self) -> Iterator[Effect]:
+        for words, read in _STATEMENTS:
+            if self.reader.accept(*words):
+                yield from read(self)
+                return
+
+    def _name(self) -> str:
+        self.reader.accept("TABLE")
+        self.reader.accept("ONLY")
+        return self.reader.name()
+
+    def _listed(self) -> Iterator[str]:
+        while not self.reader.done:
+            yield self.reader.until_comma().name()
+
+    def create_table(self) -> Iterator[Effect]:
+        self.reader.skip_if_exists()
+        name = self.reader.name()
+        if self.reader.accept("PARTITION", "OF"):
+            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE)
             return
-
-
-def _skip_if_exists(reader: Reader) -> None:
-    reader.accept("IF", "NOT", "EXISTS") or reader.accept("IF", "EXISTS")
-
-
-def _create_table(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    _skip_if_exists(reader)
-    name = reader.name()
-    if reader.accept("PARTITION", "OF"):
-        yield Effect(reader.name(), Lock.ACCESS_EXCLUSIVE)
-        return
-    body = reader.parenthesised()
-    while body is not None and not body.done:
-        part = body.until_comma()
-        if part.accept("LIKE"):
-            yield Effect(part.name(), Lock.ACCESS_SHARE)
-        elif part.skip_to("REFERENCES"):
-            referenced = part.name()
-            if referenced != name:
+        body = self.reader.parenthesised()
+        while body is not None and not body.done:
+            part = body.until_comma()
+            if part.accept("LIKE"):
+                yield Effect(part.name(), Lock.ACCESS_SHARE)
+            elif part.skip_to("REFERENCES") and (referenced := part.name()) != name:
                 yield Effect(referenced, Lock.SHARE_ROW_EXCLUSIVE)
-    if reader.accept("INHERITS") and (parents := reader.parenthesised()):
-        while not parents.done:
-            yield Effect(parents.until_comma().name(), Lock.SHARE_UPDATE_EXCLUSIVE)
+        if self.reader.accept("INHERITS") and (parents := self.reader.parenthesised()):
+            while not parents.done:
+                yield Effect(parents.until_comma().name(), Lock.SHARE_UPDATE_EXCLUSIVE)
+
+    def drop_table(self) -> Iterator[Effect]:
+        self.reader.skip_if_exists()
+        for table in self._listed():
+            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops="table")
+            for other in self.facts.referencing(table):
+                yield Effect(other, Lock.ACCESS_EXCLUSIVE)
+
+    def truncate(self) -> Iterator[Effect]:
+        self.reader.accept("TABLE")
+        self.reader.accept("ONLY")
+        for table in self._listed():
+            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops="rows")
+
+    def create_index(self) -> Iterator[Effect]:
+        concurrently = self.reader.accept("CONCURRENTLY")
+        if self.reader.skip_to("ON"):
+            lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.SHARE
+            yield Effect(self._name(), lock, scans=True)
+
+    def drop_index(self) -> Iterator[Effect]:
+        concurrently = self.reader.accept("CONCURRENTLY")
+        self.reader.skip_if_exists()
+        for index in self._listed():
+            table = self.facts.table_of_index(index)
+            if table:
+                lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
+                yield Effect(table, lock)
+
+    def reindex(self) -> Iterator[Effect]:
+        kind = self.reader.take().word
+        lock = Lock.SHARE
+        if self.reader.accept("CONCURRENTLY"):
+            lock = Lock.SHARE_UPDATE_EXCLUSIVE
+        name = self.reader.name()
+        table = name if kind == "TABLE" else self.facts.table_of_index(name)
+        if table and kind in {"TABLE", "INDEX"}:
+            yield Effect(table, lock, scans=True)
+
+    def write(self) -> Iterator[Effect]:
+        yield Effect(self._name(), Lock.ROW_EXCLUSIVE)
+
+    def update(self) -> Iterator[Effect]:
+        table = self._name()
+        yield Effect(table, Lock.ROW_EXCLUSIVE, scans=not self.reader.has("WHERE"))
+
+    def delete(self) -> Iterator[Effect]:
+        yield Effect(self._name(), Lock.ROW_EXCLUSIVE, drops="rows")
+
+    def lock(self) -> Iterator[Effect]:
+        table, mode = self._name(), Lock.ACCESS_EXCLUSIVE
+        if self.reader.accept("IN"):
+            words = self.reader.words()
+            named = "_".join(word for word in words if word not in {"MODE", "NOWAIT"})
+            mode = Lock[named] if named in Lock.__members__ else mode
+        yield Effect(table, mode)
+
+    def comment(self) -> Iterator[Effect]:
+        if self.reader.accept("TABLE"):
+            yield Effect(self.reader.name(), Lock.SHARE_UPDATE_EXCLUSIVE)
+        elif self.reader.accept("COLUMN"):
+            table = self.reader.name().rpartition(".")[0]
+            yield Effect(table, Lock.SHARE_UPDATE_EXCLUSIVE)
+        elif (
+            self.reader.accept("CONSTRAINT")
+            and self.reader.skip_to("ON")
+            and not self.reader.accept("DOMAIN")
+        ):
+            yield Effect(self.reader.name(), Lock.ACCESS_SHARE)
+
+    def refresh(self) -> Iterator[Effect]:
+        concurrently = self.reader.accept("CONCURRENTLY")
+        lock = Lock.EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
+        yield Effect(self.reader.name(), lock, rewrites=True)
+
+    def vacuum(self) -> Iterator[Effect]:
+        full = self.reader.has("FULL")
+        self.reader.parenthesised()
+        while self.reader.peek().word in {"FULL", "FREEZE", "VERBOSE", "ANALYZE"}:
+            self.reader.take()
+        if not self.reader.done:
+            lock = Lock.ACCESS_EXCLUSIVE if full else Lock.SHARE_UPDATE_EXCLUSIVE
+            analyzes = self.reader.text.upper().startswith("ANALYZE")
+            yield Effect(self.reader.name(), lock, rewrites=full, scans=not analyzes)
+
+    def cluster(self) -> Iterator[Effect]:
+        self.reader.accept("VERBOSE")
+        if not self.reader.done:
+            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE, rewrites=True)
+
+    # ALTER TABLE: https://www.postgresql.org/docs/current/sql-altertable.html
+
+    def alter_table(self) -> Iterator[Effect]:
+        self.reader.skip_if_exists()
+        self.table = self._name()
+        if self.reader.accept("ATTACH", "PARTITION"):
+            yield self.altered(Lock.SHARE_UPDATE_EXCLUSIVE)
+            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE, scans=True)
+        elif self.reader.accept("DETACH", "PARTITION"):
+            part = self.reader.name()
+            concurrently = self.reader.has("CONCURRENTLY")
+            lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
+            yield self.altered(lock)
+            yield Effect(part, Lock.ACCESS_EXCLUSIVE)
+        else:
+            while not self.reader.done:
+                part_of = _Statement(self.reader.until_comma(), self.facts, self.table)
+                yield from part_of.action()
+
+    def action(self) -> Iterator[Effect]:
+        for words, read in _ACTIONS:
+            if self.reader.accept(*words):
+                yield from read(self)
+                return
+        yield self.altered(Lock.ACCESS_EXCLUSIVE)
+
+    def altered(
+        self, lock: Lock, *, rewrites: bool = False, scans: bool = False, drops: str = ""
+    ) -> Effect:
+        return Effect(self.table, lock, rewrites, scans, drops)
+
+    def add(self) -> Iterator[Effect]:
+        kinds = {"CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE", "CHECK", "EXCLUDE"}
+        constraint = self.reader.peek().word in kinds
+        yield from self.add_constraint() if constraint else self.add_column()
+
+    def add_constraint(self) -> Iterator[Effect]:
+        if self.reader.accept("CONSTRAINT"):
+            self.reader.name()
+        scans = not self.reader.has("NOT", "VALID")
+        if self.reader.accept("FOREIGN", "KEY"):
+            yield self.altered(Lock.SHARE_ROW_EXCLUSIVE, scans=scans)
+            yield from self._referenced()
+            return
+        if not (self.reader.accept("CHECK") or self.reader.accept("NOT", "NULL")):
+            # PRIMARY KEY, UNIQUE, EXCLUDE: an index is built, unless one is taken over.
+            scans = not self.reader.has("USING", "INDEX")
+        yield self.altered(Lock.ACCESS_EXCLUSIVE, scans=scans)
+
+    def _referenced(self) -> Iterator[Effect]:
+        if self.reader.skip_to("REFERENCES"):
+            yield Effect(self.reader.name(), Lock.SHARE_ROW_EXCLUSIVE)
+
+    def add_column(self) -> Iterator[Effect]:
+        self.reader.skip_if_exists()
+        self.reader.name()
+        words, has = set(self.reader.words()), self.reader.has
+        volatile = any(self.facts.is_volatile(name) for name in self.reader.called())
+        generated = has("GENERATED") and not has("VIRTUAL")
+        filled = has("STORED") or has("AS", "IDENTITY") or bool(words & _SERIAL)
+        yield self.altered(
+            Lock.ACCESS_EXCLUSIVE,
+            rewrites=filled or (volatile and not generated),
+            scans=bool(words & {"PRIMARY", "UNIQUE", "CHECK"}),
+        )
+        yield from self._referenced()
+
+    def drop_column(self) -> Iterator[Effect]:
+        self.reader.skip_if_exists()
+        yield self.altered(Lock.ACCESS_EXCLUSIVE, drops=f"column {self.reader.name()}")
+
+    def alter_column(self) -> Iterator[Effect]:
+        reader, column = self.reader, self.reader.name()
+        if reader.accept("SET", "NOT", "NULL"):
+            scans = not self.facts.has_not_null_check(self.table, column)
+            yield self.altered(Lock.ACCESS_EXCLUSIVE, scans=scans)
+        elif reader.accept("SET", "STATISTICS") or reader.peek(1).text == "(":
+            yield self.altered(Lock.SHARE_UPDATE_EXCLUSIVE)
+        elif reader.accept("TYPE") or reader.accept("SET", "DATA", "TYPE"):
+            rewrites = reader.has("USING") or self.facts.type_change_rewrites(
+                self.table, column, reader.rest()
+            )
+            yield self.altered(Lock.ACCESS_EXCLUSIVE, rewrites=rewrites)
+        else:
+            yield self.altered(Lock.ACCESS_EXCLUSIVE)
+
+    def set(self) -> Iterator[Effect]:
+        if self.reader.peek().text == "(" or self.reader.accept("WITHOUT", "CLUSTER"):
+            yield self.altered(Lock.SHARE_UPDATE_EXCLUSIVE)
+            return
+        copies = self.reader.peek().word in {"LOGGED", "UNLOGGED", "ACCESS", "TABLESPACE"}
+        yield self.altered(Lock.ACCESS_EXCLUSIVE, rewrites=copies)
 
 
-def _drop_table(reader: Reader, facts: Facts) -> Iterator[Effect]:
-    _skip_if_exists(reader)
-    while not reader.done:
-        table = reader.until_comma().name()
-        yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops="table")
-        for other in facts.referencing(table):
-            yield Effect(other, Lock.ACCESS_EXCLUSIVE)
+_Read = Callable[[_Statement], Iterator[Effect]]
 
 
-def _truncate(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("TABLE")
-    reader.accept("ONLY")
-    while not reader.done:
-        yield Effect(reader.until_comma().name(), Lock.ACCESS_EXCLUSIVE, drops="rows")
+def _behind(word: str, lock: Lock) -> _Read:
+    """Return the reader of a statement that names its table behind a word."""
 
-
-def _create_index(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    concurrently = reader.accept("CONCURRENTLY")
-    if reader.skip_to("ON"):
-        reader.accept("ONLY")
-        lock = Lock.SHARE_UPDATE_EXCLUSIVE if concurrently else Lock.SHARE
-        yield Effect(reader.name(), lock, scans=True)
-
-
-def _drop_index(reader: Reader, facts: Facts) -> Iterator[Effect]:
-    lock = Lock.SHARE_UPDATE_EXCLUSIVE if reader.accept("CONCURRENTLY") else Lock.ACCESS_EXCLUSIVE
-    _skip_if_exists(reader)
-    while not reader.done:
-        table = facts.table_of_index(reader.until_comma().name())
-        if table:
-            yield Effect(table, lock)
-
-
-def _reindex(reader: Reader, facts: Facts) -> Iterator[Effect]:
-    kind = reader.take().word
-    lock = Lock.SHARE_UPDATE_EXCLUSIVE if reader.accept("CONCURRENTLY") else Lock.SHARE
-    name = reader.name()
-    table = name if kind == "TABLE" else facts.table_of_index(name)
-    if table and kind in {"TABLE", "INDEX"}:
-        yield Effect(table, lock, scans=True)
-
-
-def _write(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("ONLY")
-    yield Effect(reader.name(), Lock.ROW_EXCLUSIVE)
-
-
-def _update(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("ONLY")
-    table = reader.name()
-    yield Effect(table, Lock.ROW_EXCLUSIVE, scans=not reader.has("WHERE"))
-
-
-def _delete(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("ONLY")
-    yield Effect(reader.name(), Lock.ROW_EXCLUSIVE, drops="rows")
-
-
-def _lock(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("TABLE")
-    reader.accept("ONLY")
-    table = reader.name()
-    mode = Lock.ACCESS_EXCLUSIVE
-    if reader.accept("IN"):
-        named = "_".join(word for word in reader.words() if word not in {"MODE", "NOWAIT"})
-        mode = Lock[named] if named in Lock.__members__ else mode
-    yield Effect(table, mode)
-
-
-def _comment(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    if reader.accept("TABLE"):
-        yield Effect(reader.name(), Lock.SHARE_UPDATE_EXCLUSIVE)
-    elif reader.accept("COLUMN"):
-        table = reader.name().rpartition(".")[0]
-        yield Effect(table, Lock.SHARE_UPDATE_EXCLUSIVE)
-    elif reader.accept("CONSTRAINT") and reader.skip_to("ON") and not reader.accept("DOMAIN"):
-        yield Effect(reader.name(), Lock.ACCESS_SHARE)
-
-
-def _on_table(lock: Lock) -> Callable[[Reader, Facts], Iterator[Effect]]:
-    """Return the reader of a statement that names its table behind ON."""
-
-    def read(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-        if reader.skip_to("ON"):
-            yield Effect(reader.name(), lock)
+    def read(statement: _Statement) -> Iterator[Effect]:
+        if statement.reader.skip_to(word):
+            yield Effect(statement.reader.name(), lock)
 
     return read
 
 
-def _refresh(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    lock = Lock.EXCLUSIVE if reader.accept("CONCURRENTLY") else Lock.ACCESS_EXCLUSIVE
-    yield Effect(reader.name(), lock, rewrites=True)
+def _lock(lock: Lock, *, scans: bool = False) -> _Read:
+    """Return the reader of an action that takes a lock, whatever follows."""
+    return lambda action: iter([action.altered(lock, scans=scans)])
 
 
-def _vacuum(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    full, analyzes = reader.has("FULL"), reader.text.upper().startswith("ANALYZE")
-    if reader.peek().text == "(":
-        reader.parenthesised()
-    while reader.peek().word in {"FULL", "FREEZE", "VERBOSE", "ANALYZE"}:
-        reader.take()
-    if not reader.done:
-        lock = Lock.ACCESS_EXCLUSIVE if full else Lock.SHARE_UPDATE_EXCLUSIVE
-        yield Effect(reader.name(), lock, rewrites=full, scans=not analyzes)
-
-
-def _create_statistics(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    if reader.skip_to("FROM"):
-        yield Effect(reader.name(), Lock.SHARE_UPDATE_EXCLUSIVE)
-
-
-def _cluster(reader: Reader, facts: Facts) -> Iterator[Effect]:  # noqa: ARG001
-    reader.accept("VERBOSE")
-    if not reader.done:
-        yield Effect(reader.name(), Lock.ACCESS_EXCLUSIVE, rewrites=True)
-
-
-def _alter_table(reader: Reader, facts: Facts) -> Iterator[Effect]:
-    from leadctl.sql.alter import alter_table
-
-    _skip_if_exists(reader)
-    reader.accept("ONLY")
-    table = reader.name()
-    for effect in alter_table(reader, table, facts):
-        yield replace(effect, table=effect.table or table)
-
-
-_STATEMENTS: tuple[tuple[tuple[str, ...], Callable[[Reader, Facts], Iterator[Effect]]], ...] = (
-    (("CREATE", "TABLE"), _create_table),
-    (("CREATE", "UNLOGGED", "TABLE"), _create_table),
-    (("DROP", "TABLE"), _drop_table),
-    (("DROP", "MATERIALIZED", "VIEW"), _drop_table),
-    (("TRUNCATE",), _truncate),
-    (("CREATE", "INDEX"), _create_index),
-    (("CREATE", "UNIQUE", "INDEX"), _create_index),
-    (("DROP", "INDEX"), _drop_index),
-    (("REINDEX",), _reindex),
-    (("INSERT", "INTO"), _write),
-    (("COPY",), _write),
-    (("MERGE", "INTO"), _write),
-    (("UPDATE",), _update),
-    (("DELETE", "FROM"), _delete),
-    (("LOCK",), _lock),
-    (("COMMENT", "ON"), _comment),
-    (("CREATE", "TRIGGER"), _on_table(Lock.SHARE_ROW_EXCLUSIVE)),
-    (("CREATE", "OR", "REPLACE", "TRIGGER"), _on_table(Lock.SHARE_ROW_EXCLUSIVE)),
-    (("CREATE", "CONSTRAINT", "TRIGGER"), _on_table(Lock.SHARE_ROW_EXCLUSIVE)),
-    (("DROP", "TRIGGER"), _on_table(Lock.ACCESS_EXCLUSIVE)),
-    (("CREATE", "POLICY"), _on_table(Lock.ACCESS_EXCLUSIVE)),
-    (("ALTER", "POLICY"), _on_table(Lock.ACCESS_EXCLUSIVE)),
-    (("DROP", "POLICY"), _on_table(Lock.ACCESS_EXCLUSIVE)),
-    (("CREATE", "STATISTICS"), _create_statistics),
-    (("REFRESH", "MATERIALIZED", "VIEW"), _refresh),
-    (("CLUSTER",), _cluster),
-    (("VACUUM",), _vacuum),
-    (("ANALYZE",), _vacuum),
-    (("ALTER", "TABLE"), _alter_table),
+_STATEMENTS: tuple[tuple[tuple[str, ...], _Read], ...] = (
+    (("CREATE", "TABLE"), _Statement.create_table),
+    (("CREATE", "UNLOGGED", "TABLE"), _Statement.create_table),
+    (("DROP", "TABLE"), _Statement.drop_table),
+    (("DROP", "MATERIALIZED", "VIEW"), _Statement.drop_table),
+    (("TRUNCATE",), _Statement.truncate),
+    (("CREATE", "INDEX"), _Statement.create_index),
+    (("CREATE", "UNIQUE", "INDEX"), _Statement.create_index),
+    (("DROP", "INDEX"), _Statement.drop_index),
+    (("REINDEX",), _Statement.reindex),
+    (("INSERT", "INTO"), _Statement.write),
+    (("COPY",), _Statement.write),
+    (("MERGE", "INTO"), _Statement.write),
+    (("UPDATE",), _Statement.update),
+    (("DELETE", "FROM"), _Statement.delete),
+    (("LOCK",), _Statement.lock),
+    (("COMMENT", "ON"), _Statement.comment),
+    (("CREATE", "TRIGGER"), _behind("ON", Lock.SHARE_ROW_EXCLUSIVE)),
+    (("CREATE", "OR", "REPLACE", "TRIGGER"), _behind("ON", Lock.SHARE_ROW_EXCLUSIVE)),
+    (("CREATE", "CONSTRAINT", "TRIGGER"), _behind("ON", Lock.SHARE_ROW_EXCLUSIVE)),
+    (("DROP", "TRIGGER"), _behind("ON", Lock.ACCESS_EXCLUSIVE)),
+    (("CREATE", "POLICY"), _behind("ON", Lock.ACCESS_EXCLUSIVE)),
+    (("ALTER", "POLICY"), _behind("ON", Lock.ACCESS_EXCLUSIVE)),
+    (("DROP", "POLICY"), _behind("ON", Lock.ACCESS_EXCLUSIVE)),
+    (("CREATE", "STATISTICS"), _behind("FROM", Lock.SHARE_UPDATE_EXCLUSIVE)),
+    (("REFRESH", "MATERIALIZED", "VIEW"), _Statement.refresh),
+    (("CLUSTER",), _Statement.cluster),
+    (("VACUUM",), _Statement.vacuum),
+    (("ANALYZE",), _Statement.vacuum),
+    (("ALTER", "TABLE"), _Statement.alter_table),
+)
+_ACTIONS: tuple[tuple[tuple[str, ...], _Read], ...] = (
+    (("ADD", "COLUMN"), _Statement.add_column),
+    (("ADD",), _Statement.add),
+    (("DROP", "CONSTRAINT"), _lock(Lock.ACCESS_EXCLUSIVE)),
+    (("DROP", "COLUMN"), _Statement.drop_column),
+    (("DROP",), _Statement.drop_column),
+    (("ALTER", "CONSTRAINT"), _lock(Lock.SHARE_ROW_EXCLUSIVE)),
+    (("ALTER", "COLUMN"), _Statement.alter_column),
+    (("ALTER",), _Statement.alter_column),
+    (("VALIDATE", "CONSTRAINT"), _lock(Lock.SHARE_UPDATE_EXCLUSIVE, scans=True)),
+    (("ENABLE", "ROW"), _lock(Lock.ACCESS_EXCLUSIVE)),
+    (("DISABLE", "ROW"), _lock(Lock.ACCESS_EXCLUSIVE)),
+    (("ENABLE", "RULE"), _lock(Lock.ACCESS_EXCLUSIVE)),
+    (("DISABLE", "RULE"), _lock(Lock.ACCESS_EXCLUSIVE)),
+    (("ENABLE",), _lock(Lock.SHARE_ROW_EXCLUSIVE)),
+    (("DISABLE",), _lock(Lock.SHARE_ROW_EXCLUSIVE)),
+    (("CLUSTER", "ON"), _lock(Lock.SHARE_UPDATE_EXCLUSIVE)),
+    (("RESET",), _lock(Lock.SHARE_UPDATE_EXCLUSIVE)),
+    (("SET",), _Statement.set),
 )

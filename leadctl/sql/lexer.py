@@ -47,10 +47,14 @@ class Token:
         return self.start + len(self.text)
 
 
+_COMMENT = r"--[^\n\r]*"
+_CONTINUED = rf"(?:[^\S\n\r]|{_COMMENT})*[\n\r](?:\s|{_COMMENT}[\n\r])*'"
+"""Between the parts of a string: white space with a line break, and what stands in a comment."""
+_ESCAPED, _PLAIN = r"(?:[^'\\]|\\.|'')*'", r"(?:[^']|'')*'"
 _PATTERNS = (
-    (None, r"\s+|--[^\n]*"),
-    (Kind.STRING, r"[eE]'(?:[^'\\]|\\.|'')*'"),
-    (Kind.STRING, r"(?:[bBxXnN]|[uU]&)?'(?:[^']|'')*'"),
+    (None, rf"\s+|{_COMMENT}"),
+    (Kind.STRING, rf"[eE]'{_ESCAPED}(?:{_CONTINUED}{_ESCAPED})*"),
+    (Kind.STRING, rf"(?:[bBxXnN]|[uU]&)?'{_PLAIN}(?:{_CONTINUED}{_PLAIN})*"),
     (Kind.QUOTED, r'"(?:[^"]|"")*"'),
     (Kind.NUMBER, r"\d[\d_]*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+"),
     (Kind.WORD, r"[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*"),
@@ -88,27 +92,26 @@ def tokens(text: str) -> Iterator[Token]:
 
 def split(text: str) -> Iterator[str]:
     """Yield the statements of a text, without the semicolons between them."""
-    start, depth, atomic = 0, 0, 0
-    begun = False
+    start, depth = 0, 0
+    begun = in_body = False
     previous = ""
     for token in tokens(text):
-        if token.text == "(":
+        word = "" if previous == "." else token.word  # behind a dot stands a name
+        if token.text in {"(", "["}:
             depth += 1
-        elif token.text == ")":
+        elif token.text in {")", "]"}:
             depth -= 1
-        elif token.word == "ATOMIC" and previous == "BEGIN":
-            atomic += 1  # the body of an SQL function: its semicolons are its own
-        elif atomic and token.word == "CASE":
-            atomic += 1
-        elif atomic and token.word == "END":
-            atomic -= 1
-        elif token.text == ";" and depth <= 0 and not atomic:
+        elif word == "ATOMIC" and previous == "BEGIN":
+            in_body = True  # of an SQL function: its semicolons are its own
+        elif word == "END" and previous in {";", "ATOMIC"}:
+            in_body = False  # any other END is that of a CASE, or a column's name
+        elif token.text == ";" and depth <= 0 and not in_body:
             if begun:
                 yield text[start : token.start].strip()
-            start, begun = token.end, False
+            start, begun, previous = token.end, False, ""
             continue
         begun = True
-        previous = token.word
+        previous = word or token.text
     if begun:
         yield text[start:].strip()
 

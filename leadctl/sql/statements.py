@@ -40,6 +40,10 @@ class Reader:
             return True
         return False
 
+    def skip_if_exists(self) -> None:
+        """Go behind IF EXISTS or IF NOT EXISTS."""
+        self.accept("IF", "NOT", "EXISTS") or self.accept("IF", "EXISTS")
+
     def skip_to(self, *words: str) -> bool:
         """Go behind the next of these words outside parentheses; stay where there is none."""
         depth = 0

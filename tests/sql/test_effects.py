@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from leadctl.sql.effects import Effect, Facts, Lock, effects
+from leadctl.sql.effects import effects
+from leadctl.sql.locks import CatalogFacts, Effect, Lock
 from tests.postgres import Server
 
 SETUP = """
@@ -169,7 +170,7 @@ def _lock(mode: str) -> Lock:
     return names[mode.lower()]
 
 
-def facts(connection: psycopg.Connection) -> Facts:
+def facts(connection: psycopg.Connection) -> CatalogFacts:
     from leadctl.migrate.catalog_facts import live_facts
 
     return live_facts(connection, "public")
