@@ -21,8 +21,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import ensure_database, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.seed.files.load import forget_files
-from leadctl.seed.seed import SeededTable, check_key, seed
+from leadctl.seed.seed import SeededTable, check_key, forget_files, seed
 
 _COUNT_SECONDS = 10.0
 _DROPS = {

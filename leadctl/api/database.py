@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from leadctl.migrate.up import MigrateResult
     from leadctl.reset import ResetResult
     from leadctl.restore.restore import RestoreResult
-    from leadctl.seed.files.export import Exported
+    from leadctl.seed.export import Exported
     from leadctl.seed.seed import SeedResult
     from leadctl.stats.overview import Overview
     from leadctl.stats.report import ReportResult
@@ -106,7 +106,7 @@ class Database:
 
     def export(self, table: str, path: Path, *, where: str | None = None) -> "Exported":
         """Write rows of a table as a seed file, secrets masked."""
-        from leadctl.seed.files.export import export
+        from leadctl.seed.export import export
 
         return export(self.target, self.app, table, where=where, path=path)
 

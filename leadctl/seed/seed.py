@@ -1,4 +1,4 @@
-"""Seeding: making sure that an app's fixtures are there, and changing nothing that is."""
+"""Seeding: the rows that an app needs, from its fixtures and its seed files."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,12 +19,14 @@ from leadctl.errors import SeedFailed
 from leadctl.journal import state
 from leadctl.journal.runs import journaled
 from leadctl.models.encrypted import encrypted_columns
+from leadctl.postgres.connect import Connection as DriverConnection
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.seed.files.load import SeededFile, load_files
-from leadctl.seed.files.sequences import advance_sequences
+from leadctl.seed.files import SeedFile, seed_files
+from leadctl.seed.upsert import Upsert, advance_sequences, driver_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class SeededTable:
     unchanged: int
     updated: int = 0
     """Rows of seed files that were otherwise in the database."""
+
+
+@dataclass(frozen=True)
+class SeededFile:
+    """What became of one file."""
+
+    file: str
+    state: str
+    """ "seeded", or "unchanged": it is what was brought in before."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +90,11 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 else:
                     tables = _insert_missing(connection, load_metadata(app), fixtures)
                 if app.seed_files:
-                    loaded = load_files(connection, target, app, load_metadata(app), narrate)
-                    files = loaded.files
+                    upsert = Upsert(connection, load_metadata(app))
+                    files = _load_files(upsert, target, app, narrate)
                     tables += tuple(
                         SeededTable(name, each.inserted, each.unchanged, each.updated)
-                        for name, each in loaded.rows.counts.items()
+                        for name, each in upsert.counts.items()
                     )
         except ProgrammingError as error:
             if not isinstance(error.orig, psycopg.errors.UndefinedTable):
@@ -194,3 +205,71 @@ def _table(metadata: MetaData, name: str) -> Table:
 def _describe(fixture: Fixture) -> str:
     plain = {name: value for name, value in fixture.key.items() if not isinstance(value, Ref)}
     return f"{fixture.table} {plain}" if plain else fixture.table
+
+
+_QUERIES = beside(__file__, "seed_files.sql")
+
+
+def _load_files(
+    upsert: Upsert, target: Target, app: App, narrate: Narrate
+) -> tuple[SeededFile, ...]:
+    """Bring in the seed files that changed, each recorded with its checksum beside its rows."""
+    assert app.seed_files is not None
+    files = seed_files(app.seed_files, target.environment)
+    connection = driver_of(upsert.connection)
+    known = _recorded(connection, target, app)
+    changed = [file for file in files if known.get(file.name) != file.checksum]
+    tables = [file for file in changed if not file.is_sql]
+    if tables:
+        narrate(f"Bringing in {', '.join(file.name for file in tables)}")
+        # The others are read, too: the changed ones may refer to names in them.
+        others = [file for file in files if not (file.is_sql or file in changed)]
+        upsert.bring_in(
+            [row for file in tables for row in file.rows()],
+            [row for file in others for row in file.rows()],
+        )
+    for file in changed:
+        if file.is_sql:
+            narrate(f"Running {file.name}")
+            _run(connection, file)
+        _record(connection, target, app, file)
+    return tuple(
+        SeededFile(file.name, "seeded" if file in changed else "unchanged") for file in files
+    )
+
+
+def forget_files(connection: DriverConnection, target: Target, app: App) -> None:
+    """Forget what was brought in: the tables are empty again."""
+    row = connection.execute(_sql(connection, "is_recorded")).fetchone()
+    if row and row[0]:
+        connection.execute(
+            _sql(connection, "forget_seed_files"), {"app": app.name, "schema": target.schema}
+        )
+
+
+def _recorded(connection: DriverConnection, target: Target, app: App) -> dict[str, str]:
+    connection.execute(_sql(connection, "create_seed_files"))
+    place = {"app": app.name, "schema": target.schema}
+    return dict(connection.execute(_sql(connection, "seed_files"), place).fetchall())
+
+
+def _record(connection: DriverConnection, target: Target, app: App, file: SeedFile) -> None:
+    place = {"app": app.name, "schema": target.schema}
+    record = {**place, "file": file.name, "checksum": file.checksum}
+    connection.execute(_sql(connection, "record_seed_file"), record)
+
+
+def _run(connection: DriverConnection, file: SeedFile) -> None:
+    try:
+        connection.execute(file.text.encode())
+    except psycopg.Error as error:
+        position = int(error.diag.statement_position or 1)
+        line = file.text.count("\n", 0, position - 1) + 1
+        raise SeedFailed(
+            f"{file.name}, line {line}: {error.diag.message_primary or error}",
+            hint="Nothing was changed. Correct the file.",
+        ) from None
+
+
+def _sql(connection: DriverConnection, name: str) -> Any:
+    return _QUERIES.get(name, connection.info.server_version)

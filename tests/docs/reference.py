@@ -62,7 +62,7 @@ from leadctl.schema.definition import Schema
 from leadctl.schema.dump import SchemaDump
 from leadctl.schema.validate import Validation
 from leadctl.seed.bulk.load import BulkResult
-from leadctl.seed.files.export import Exported
+from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
 from leadctl.stats.overview import Overview
 from leadctl.stats.report import ReportResult

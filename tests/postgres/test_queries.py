@@ -74,7 +74,7 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             return
         if block.needs and not _create_extension(connection, block.needs):
             return
-        if file.stem == "seedfiles":
+        if file.stem == "seed_files":
             connection.execute(Queries(file).get("create_seed_files", 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""

@@ -159,7 +159,7 @@ def _refuse_together(**options: object) -> None:
 
 def _export(run: Run, table: str, where: str | None, to: str | None) -> None:
     from leadctl.render.views.seed import exported as view
-    from leadctl.seed.files.export import export as operation
+    from leadctl.seed.export import export as operation
 
     folder = run.app.seed_files or run.settings.project / "seeds"
     path = Path(to) if to else folder / f"{table}.yaml"

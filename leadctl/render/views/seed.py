@@ -2,7 +2,7 @@
 
 from leadctl.render.blocks import Block, Column, Grid, Line, Value
 from leadctl.seed.bulk.load import BulkResult
-from leadctl.seed.files.export import Exported
+from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
 
 

@@ -1,11 +1,12 @@
 """Bringing the rows of seed files into the database: inserted, or changed where they differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import sqlalchemy.exc
+from psycopg import sql
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -29,8 +30,9 @@ from sqlalchemy.types import TypeDecorator
 
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
+from leadctl.postgres.connect import Connection as DriverConnection
 from leadctl.postgres.translate import translate
-from leadctl.seed.files.files import SeedRow
+from leadctl.seed.files import SeedRow
 
 _REFERENCE = "@"
 
@@ -45,7 +47,7 @@ class Counts:
 
 
 @dataclass
-class Rows:
+class Upsert:
     """The rows of several files, brought in together: they may refer to each other."""
 
     connection: Connection
@@ -69,8 +71,9 @@ class Rows:
             by_table.setdefault(row.table, []).append(row)
         for name in self._order(by_table):
             waiting = by_table[name]
-            for row in sorted(waiting, key=lambda each: self._refers_to_itself(each)):
+            for row in sorted(waiting, key=self._refers_to_itself):
                 self._bring_in(row)
+        advance_sequences(self.connection, [self.metadata.tables[name] for name in by_table])
 
     def _order(self, tables: Mapping[str, Sequence[SeedRow]]) -> list[str]:
         graph = {
@@ -266,3 +269,29 @@ def _typed(column: Column[Any], value: Any) -> Any:
     if not isinstance(value, str) or plain or isinstance(column.type, TypeDecorator):
         return value
     return cast(literal(value, Text()), column.type)
+
+
+def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
+    """Let the generated keys of tables go on behind the largest that is there."""
+    driver = driver_of(connection)
+    for table in tables:
+        column = table.autoincrement_column
+        if column is None:
+            continue
+        place = sql.Identifier(*filter(None, (table.schema, table.name)))
+        driver.execute(
+            sql.SQL(
+                "SELECT setval(sequence::regclass, largest)"
+                " FROM pg_get_serial_sequence(%s, %s) AS sequence,"
+                " (SELECT max({}) FROM {}) AS there (largest)"
+                " WHERE largest > coalesce(pg_sequence_last_value(sequence::regclass), 0)"
+            ).format(sql.Identifier(column.name), place),
+            (place.as_string(driver), column.name),
+        )
+
+
+def driver_of(connection: Connection) -> DriverConnection:
+    """Return the driver's connection below SQLAlchemy's."""
+    driver: DriverConnection | None = connection.connection.driver_connection
+    assert driver is not None
+    return driver

@@ -24,7 +24,7 @@ from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
-from leadctl.seed.files.upsert import natural_key
+from leadctl.seed.upsert import natural_key
 
 MASK = "masked"
 FORMATS = ("yaml", "json", "csv")
