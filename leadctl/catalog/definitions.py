@@ -1,7 +1,4 @@
-"""Reading a schema's definition from the catalog, and saying how two definitions differ.
-
-This alone decides what differs, whoever asks: check, drift, diff, new, push and the tests.
-"""
+"""What defines a schema, as the server writes it: read from the catalog in one round trip."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,8 +17,6 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-_PLACE = "position"
-"""Where a column stands: what a table is written by, but nothing that tables differ in."""
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 
 Attributes = Mapping[str, Any]
@@ -41,7 +36,11 @@ class Catalog:
     def columns(self, table: str) -> dict[str, Attributes]:
         """Return the columns of a table or view by their names, as the server quotes both."""
         prefix = f"column {table}."
-        parts = {key: split_name(key[7:]) for key in self.objects if key.startswith(prefix)}
+        parts = {
+            key: split_name(key.removeprefix("column "))
+            for key in self.objects
+            if key.startswith(prefix)
+        }
         return {own: self.objects[key] for key, (of, own) in parts.items() if of == table}
 
     def without(self, kind: str) -> "Catalog":
@@ -53,27 +52,6 @@ class Catalog:
         """Return the objects of one kind."""
         prefix = f"{kind} "
         return Catalog({k: v for k, v in self.objects.items() if k.startswith(prefix)})
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One difference between two catalogs: an object that is missing, extra or defined otherwise.
-
-    `change` is "missing" (only the first has it), "extra" (only the second has it) or "changed".
-    """
-
-    object: str
-    change: str
-    before: Attributes | None = None
-    after: Attributes | None = None
-
-    @property
-    def attributes(self) -> list[str]:
-        """What a changed object differs in."""
-        old, new = definition(self.before) or {}, definition(self.after) or {}
-        if self.change != "changed":
-            return []
-        return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
 def read_names(
@@ -140,37 +118,6 @@ def _parameters(
             yield {"schema": name, "ignore": [], "prefix": f"{name}."}
 
 
-def compare(before: Catalog, after: Catalog) -> list[Difference]:
-    """Return what differs, by object, in a stable order; empty where the catalogs are equal.
-
-    The parts of a table that is missing or extra as a whole are not listed one by one.
-    """
-    keys = sorted(before.objects.keys() | after.objects.keys())
-    differences = [
-        Difference(key, _change(old, new), old, new)
-        for key in keys
-        if definition(old := before.objects.get(key)) != definition(new := after.objects.get(key))
-    ]
-    whole = {d.object.removeprefix("table ") for d in differences if _is_whole_table(d)}
-    return [d for d in differences if not (_table_of(d) in whole and not _is_whole_table(d))]
-
-
-def beside_grants(differences: Iterable[Difference]) -> list[Difference]:
-    """Return differences without those of privileges.
-
-    The server may grant some by itself on what is new (ALTER DEFAULT PRIVILEGES), so that between
-    something that was just made and what it was made of they tell nothing.
-    """
-    return [each for each in differences if not each.object.startswith("grant ")]
-
-
-def definition(attributes: Attributes | None) -> Attributes | None:
-    """Return what defines an object, without what two equal ones may differ in."""
-    if attributes is None:
-        return None
-    return {name: value for name, value in attributes.items() if name != _PLACE}
-
-
 def owner(key: str, attributes: Attributes) -> str | None:
     """Return the table or view that an object is a part of, as the server quotes its name."""
     kind, _, name = key.partition(" ")
@@ -187,17 +134,3 @@ def split_name(name: str) -> list[str]:
     """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
     *place, own = _PART.findall(name)
     return [".".join(place), own] if place else [own]
-
-
-def _change(old: Attributes | None, new: Attributes | None) -> str:
-    if new is None:
-        return "missing"
-    return "extra" if old is None else "changed"
-
-
-def _is_whole_table(difference: Difference) -> bool:
-    return difference.object.startswith("table ") and difference.change != "changed"
-
-
-def _table_of(difference: Difference) -> str | None:
-    return owner(difference.object, difference.before or difference.after or {})

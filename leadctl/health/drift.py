@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from leadctl.catalog.definitions import Catalog, Difference, compare, owner, read_catalog
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog, owner, read_catalog
 from leadctl.health.check import CheckResult, CheckStatus, Skip
 from leadctl.health.facts import Facts
 

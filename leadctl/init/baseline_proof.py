@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from sqlalchemy import MetaData
 
-from leadctl.catalog.definitions import Catalog, Difference, compare
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
 from leadctl.init.read import Read
 from leadctl.migrate.ddl.autodetector import changes

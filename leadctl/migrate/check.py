@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, Difference, compare
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog
 from leadctl.journal import state
 from leadctl.migrate import schema_sources
 from leadctl.migrate.desired_schema import goal

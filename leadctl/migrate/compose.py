@@ -6,7 +6,8 @@ from itertools import groupby
 from pathlib import Path
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, beside_grants, compare
+from leadctl.catalog.compare import compare, without_grants
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
 from leadctl.migrate import writer
 from leadctl.migrate.ddl.autodetector import changes
@@ -78,7 +79,7 @@ def compose(
             down += [step.back for step in reversed(up) if step.back]
             drafts.append(Draft(stage, up, down))
             start = end
-        left = beside_grants(compare(made.read(), after))
+        left = without_grants(compare(made.read(), after))
     if left:
         raise OperationFailed(
             "What would be written does not lead there; left would be: "

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, Difference, compare
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import UsageError
 from leadctl.migrate import schema_sources
 from leadctl.migrate.ddl.autodetector import changes

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, Difference, beside_grants, compare
+from leadctl.catalog.compare import Difference, compare, without_grants
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
 from leadctl.journal import state
 from leadctl.migrate import schema_sources
@@ -72,7 +73,7 @@ def compared(
     elif len(current) == 1:
         narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
         should = schema_sources.of_history(target, app, current[0])
-        differences = beside_grants(compare(should, found))
+        differences = without_grants(compare(should, found))
     else:
         raise OperationFailed(
             f"The database is at {len(current)} revisions, and nothing was recorded after them.",

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, definition
+from leadctl.catalog.compare import definition
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed, UnknownDatabase
 from leadctl.journal import state
 from leadctl.migrate import schema_sources, writer

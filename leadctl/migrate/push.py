@@ -7,7 +7,8 @@ from itertools import groupby
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, beside_grants, compare
+from leadctl.catalog.compare import compare, without_grants
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed, Protected, UnknownDatabase
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
@@ -122,7 +123,7 @@ def _execute(connection: Connection, steps: Sequence[Step]) -> None:
 
 
 def _check(found: Catalog, wanted: Catalog) -> None:
-    left = beside_grants(compare(found, wanted))
+    left = without_grants(compare(found, wanted))
     if left:
         raise OperationFailed(
             "Left over is what cannot be changed in place: "

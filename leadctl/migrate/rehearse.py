@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, Difference, compare
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog
 from leadctl.errors import LeadctlError, RevisionUnplannable
 from leadctl.journal import state
 from leadctl.migrate.down import BASE

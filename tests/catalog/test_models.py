@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import all_apps, load_metadata
-from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target

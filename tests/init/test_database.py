@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.orm import Session, configure_mappers
 
 from leadctl.apps.registry import find_app, load_metadata, load_module
-from leadctl.catalog.definitions import Difference, compare, read_catalog
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import read_catalog
 from leadctl.crypto import using
 from leadctl.crypto.keyring import keyring_of
 from leadctl.postgres.connect import connect

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import find_app, load_metadata
-from leadctl.catalog.definitions import compare, read_catalog
+from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import resolve

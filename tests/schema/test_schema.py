@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
-from leadctl.catalog.definitions import compare, read_catalog
+from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import read_catalog
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve

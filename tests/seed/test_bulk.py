@@ -9,7 +9,8 @@ import pytest
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.synthetic.calendar import Calendar
-from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.errors import MissingKey, Protected, SeedFailed
 from leadctl.journal.guard import Consent

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.catalog.compare import definition
+from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.columns import (
     alter_column,

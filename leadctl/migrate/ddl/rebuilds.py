@@ -8,7 +8,8 @@ cannot be replaced: where something uses it the server refuses.
 
 from collections.abc import Iterator, Mapping
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.catalog.compare import definition
+from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl.columns import cast_loses, must_be_added_anew, using_clause
 from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
 from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain

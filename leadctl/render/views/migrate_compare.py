@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from leadctl.catalog.definitions import Difference
+from leadctl.catalog.compare import Difference
 from leadctl.migrate.check import Check
 from leadctl.migrate.diff import Diff
 from leadctl.migrate.drift import Drift

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.definitions import Catalog, compare, read_catalog
+from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import SeedFailed
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
