@@ -13,11 +13,10 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.limits import Limits, limit_statements
 from leadctl.migrate.recorder import own_objects
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import AppliedNow, apply_locked, refuse_other_apps
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import ensure_database, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -97,7 +96,7 @@ def reset(
     keyring: Keyring,
     consent: Consent,
     *,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
     before: Callable[[], None] = lambda: None,
@@ -115,20 +114,20 @@ def reset(
         connect(target, "reset").close()
     except UnknownDatabase:
         ensure_database(target, narrate)
-    with schema_lock(target, "reset", limits.lock_wait, narrate):
+    with schema_lock(target, "reset", timeouts.lock_wait, narrate):
         with connect(target, "reset") as connection:
             permit(connection, target, "reset", consent)
             ensure_schema(connection, target, narrate)
         before()
         with journaled(target, "reset", app.name) as entry:
             with connect(target, "reset") as connection:
-                limit_statements(connection, limits)
+                set_timeouts(connection, timeouts)
                 dropped = own_objects(connection, app, target.schema)
                 _drop(connection, target, app, dropped)
             narrate(f"Dropped {len(dropped)} objects.")
             revisions = history.revisions
             applied = apply_locked(
-                target, app, history, revisions, limits, narrate, progress, entry
+                target, app, history, revisions, timeouts, narrate, progress, entry
             )
             seeded = seed(target, app, keyring, narrate).tables
             entry.note(dropped=len(dropped), inserted=sum(table.inserted for table in seeded))

@@ -19,8 +19,8 @@ from leadctl.apps.registry import find_app
 from leadctl.cli.app import app as cli_app
 from leadctl.crypto import Key, Keyring, keyring
 from leadctl.journal.guard import Consent
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.up import up
+from leadctl.postgres.connect import Timeouts
 from leadctl.postgres.target import Target, resolve
 from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
@@ -133,7 +133,7 @@ def template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
                 target,
                 found,
                 consent=Consent(),
-                limits=Limits(lock_wait=60, lock_timeout=10),
+                timeouts=Timeouts(lock_wait=60, lock_timeout=10),
                 narrate=lambda _: None,
                 progress=lambda *_: None,
             )

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from leadctl.keys.status import KeysStatus
     from leadctl.migrate.check import Check
     from leadctl.migrate.drift import Drift
-    from leadctl.migrate.limits import Limits
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
+    from leadctl.postgres.connect import Timeouts
     from leadctl.reset import ResetResult
     from leadctl.restore.restore import RestoreResult
     from leadctl.seed.export import Exported
@@ -74,7 +74,7 @@ class Database:
             steps=steps,
             allow=allow,
             consent=Consent(confirm=confirm),
-            limits=self._limits,
+            timeouts=self._timeouts,
             narrate=self.narrate,
             progress=_silent,
         )
@@ -124,7 +124,7 @@ class Database:
             self.app,
             keyring_of(self.settings),
             Consent(confirm=confirm),
-            limits=self._limits,
+            timeouts=self._timeouts,
             narrate=self.narrate,
             progress=_silent,
         )
@@ -301,11 +301,11 @@ class Database:
         return application_engine(self.target, self.settings)
 
     @property
-    def _limits(self) -> "Limits":
-        from leadctl.migrate.limits import Limits
+    def _timeouts(self) -> "Timeouts":
+        from leadctl.postgres.connect import Timeouts
 
         settings = self.settings
-        return Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
+        return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
 
 def database(

@@ -19,7 +19,7 @@ from leadctl.settings.sources import DEFAULT
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.journal.guard import Consent
-    from leadctl.migrate.limits import Limits
+    from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.render.blocks import Block
 
@@ -120,12 +120,12 @@ class Run:
         )
 
     @property
-    def limits(self) -> "Limits":
+    def timeouts(self) -> "Timeouts":
         """How long it may wait, and its statements."""
-        from leadctl.migrate.limits import Limits
+        from leadctl.postgres.connect import Timeouts
 
         settings = self.settings
-        return Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
+        return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
     def narrate(self, message: str) -> None:
         """Say something beside the result."""

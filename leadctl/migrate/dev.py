@@ -7,10 +7,9 @@ from leadctl.apps.registry import App
 from leadctl.errors import Protected, UnknownDatabase
 from leadctl.journal.guard import Consent, protection
 from leadctl.migrate.compose import Written
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.up import MigrateResult, up
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
@@ -30,7 +29,7 @@ def dev(
     *,
     renames: Sequence[str] = (),
     ask: Ask | None = None,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Callable[[str], None],
     progress: Progress,
 ) -> Dev:
@@ -41,7 +40,9 @@ def dev(
     """
 
     def apply() -> MigrateResult:
-        return up(target, app, consent=Consent(), limits=limits, narrate=narrate, progress=progress)
+        return up(
+            target, app, consent=Consent(), timeouts=timeouts, narrate=narrate, progress=progress
+        )
 
     reason = _protection(target)
     if reason:

@@ -10,7 +10,6 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import undo
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.live_tables import Loss
 from leadctl.migrate.plan import LOOK_SECONDS
 from leadctl.migrate.planned import PlannedRevision
@@ -18,7 +17,7 @@ from leadctl.migrate.planner import Planner
 from leadctl.migrate.reversible import is_reversible
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.up import AppliedNow, refuse_other_apps
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
@@ -91,7 +90,7 @@ def down(
     steps: int,
     *,
     consent: Consent,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Callable[[str], None],
     progress: Progress,
 ) -> DownResult:
@@ -101,7 +100,7 @@ def down(
     RevisionFailed; then what was undone before stays undone.
     """
     history = read_history(app.migrations)
-    with schema_lock(target, "down", limits.lock_wait, narrate):
+    with schema_lock(target, "down", timeouts.lock_wait, narrate):
         with connect(target, "down") as connection:
             refuse_other_apps(connection, target, app)
             chosen = _chosen(connection, target, app, history, to, steps)
@@ -115,7 +114,7 @@ def down(
                     app,
                     history,
                     chosen,
-                    limits=limits,
+                    timeouts=timeouts,
                     narrate=narrate,
                     note=lambda revision: entry.note(undoing=revision),
                     progress=progress,

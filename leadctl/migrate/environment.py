@@ -6,11 +6,10 @@ from typing import Any
 from leadctl.apps.registry import find_app, load_metadata
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.recorder import Execution
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import refuse_other_apps
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.provision import ensure_schema
 from leadctl.postgres.target import resolve
@@ -45,7 +44,7 @@ def run(context: Any) -> None:
                 app,
                 read_history(app.migrations),
                 target.schema,
-                Limits(settings.lock_wait, settings.lock_timeout, settings.statement_timeout),
+                Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout),
             )
             execution.begin()
             context.configure(

@@ -20,11 +20,11 @@ from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, Schem
 from leadctl.journal import state
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.index_builds import IndexBuilds
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.recorder import Execution
 from leadctl.migrate.revisions import History, Revision
 from leadctl.migrate.script import downgrade_step, script_directory
 from leadctl.migrate.up import AppliedNow
+from leadctl.postgres.connect import Timeouts
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
@@ -42,14 +42,14 @@ def apply(
     history: History,
     revisions: list[Revision],
     *,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     note: Callable[[str], None],
     progress: Progress,
 ) -> list[AppliedNow]:
     """Apply revisions in order.  The caller holds the target's lock.
 
-    A statement that waits longer for a table's lock than `limits` allow ends its
+    A statement that waits longer for a table's lock than `timeouts` allow ends its
     revision, which is tried again a few times.  `note` is told of each revision before it begins.
     Raises RevisionFailed; then nothing of the failed revision is there, but what it did outside a
     transaction.
@@ -62,7 +62,7 @@ def apply(
         if any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, metadata, app, target)
 
-    work = _Work(target, app, history, limits, narrate, note, progress)
+    work = _Work(target, app, history, timeouts, narrate, note, progress)
     return work.run(revisions, check, down=False)
 
 
@@ -72,7 +72,7 @@ def undo(
     history: History,
     revisions: list[Revision],
     *,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     note: Callable[[str], None],
     progress: Progress,
@@ -81,7 +81,7 @@ def undo(
 
     As `apply` does, in all but the direction.
     """
-    work = _Work(target, app, history, limits, narrate, note, progress)
+    work = _Work(target, app, history, timeouts, narrate, note, progress)
     return work.run(revisions, lambda _: None, down=True)
 
 
@@ -92,7 +92,7 @@ class _Work:
     target: Target
     app: App
     history: History
-    limits: Limits
+    timeouts: Timeouts
     narrate: Narrate
     note: Callable[[str], None]
     progress: Progress
@@ -105,7 +105,7 @@ class _Work:
         with run_engine(self.target, "migrate").connect() as connection:
             check(connection)
             execution = Execution(
-                connection, self.app, self.history, self.target.schema, self.limits
+                connection, self.app, self.history, self.target.schema, self.timeouts
             )
             runner = _Runner(
                 connection, self.history, execution, self.app.version_table, self.narrate

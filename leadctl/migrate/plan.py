@@ -8,13 +8,12 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import UnknownDatabase
 from leadctl.journal import state
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.planned import Plan
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.up import refuse_other_apps, wanted_revisions
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import Target
 
 LOOK_SECONDS = 5.0
@@ -75,7 +74,7 @@ class Script:
 
 
 def script(
-    target: Target, app: App, *, to: str | None = None, steps: int | None = None, limits: Limits
+    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
 ) -> Script:
     """Return the SQL of what `up` with the same arguments would apply; changes nothing.
 
@@ -88,7 +87,7 @@ def script(
     head = [
         r"\set ON_ERROR_STOP on",
         f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
-        f"SET lock_timeout TO '{round(limits.lock_timeout * 1000)}ms';",
+        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
     ]
     texts = [
         f"\n-- {revision.id}: {revision.message}\n{scripts.text(revision)}" for revision in pending

@@ -17,9 +17,8 @@ from leadctl.migrate import schema_sources
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.desired_schema import goal
-from leadctl.migrate.limits import Limits, limit_statements
 from leadctl.migrate.up import refuse_other_apps
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import ensure_database, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
@@ -44,7 +43,7 @@ def push(
     app: App,
     *,
     consent: Consent,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Callable[[str], None],
 ) -> Push:
     """Make the schema what the models say.
@@ -58,7 +57,7 @@ def push(
         connect(target, "push").close()
     except UnknownDatabase:
         ensure_database(target, narrate)
-    with schema_lock(target, "db push", limits.lock_wait, narrate):
+    with schema_lock(target, "db push", timeouts.lock_wait, narrate):
         with connect(target, "push") as connection:
             _refuse_protected(connection, target)
             refuse_other_apps(connection, target, app)
@@ -81,7 +80,7 @@ def push(
             journaled(target, "push", app.name) as entry,
             connect(target, "push", autocommit=True) as connection,
         ):
-            limit_statements(connection, limits)
+            set_timeouts(connection, timeouts)
             _execute(connection, steps)
             entry.note(statements=len(steps))
             _check(schema_sources.of_database(connection, target, app), wanted)

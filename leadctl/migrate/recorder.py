@@ -16,9 +16,8 @@ from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.catalog.definitions import read_catalog, read_names
 from leadctl.journal import state
-from leadctl.migrate.limits import Limits, lift_limits, limit_statements
 from leadctl.migrate.revisions import History
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
 
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
@@ -42,13 +41,13 @@ class Execution:
         app: App,
         history: History,
         schema: str,
-        limits: Limits,
+        timeouts: Timeouts,
     ) -> None:
         self._connection = connection
         self._app = app
         self._history = history
         self._schema = schema
-        self._limits = limits
+        self._timeouts = timeouts
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._names: set[str] = set()
@@ -64,7 +63,7 @@ class Execution:
 
     def begin(self, *, last: bool = True) -> None:
         """Forget what was executed until now: a revision begins, the last of the run or not."""
-        limit_statements(self.driver, self._limits)
+        set_timeouts(self.driver, self._timeouts)
         self._is_last = last
         self._names = self._read_names()
         self._statements.clear()
@@ -109,7 +108,7 @@ class Execution:
         if self._app.version_table not in statement:
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
-            lift_limits(self.driver)
+            lift_timeouts(self.driver)
             created = _CREATE_INDEX.match(statement)
             if created:
                 _drop_invalid_index(self.driver, created["name"])
@@ -118,7 +117,7 @@ class Execution:
         self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
     ) -> None:
         if _CONCURRENTLY.search(statement):
-            limit_statements(self.driver, self._limits)
+            set_timeouts(self.driver, self._timeouts)
 
 
 def record_fingerprint(

@@ -13,10 +13,9 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.permit import permit_revisions
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import ensure_database, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -53,7 +52,7 @@ def up(
     steps: int | None = None,
     allow: Collection[str] = (),
     consent: Consent,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
     before: Callable[[], None] = lambda: None,
@@ -71,7 +70,7 @@ def up(
     current = _current(target, app, narrate)
     applied: list[AppliedNow] = []
     if _pending(history, current, wanted):
-        with schema_lock(target, "migrate", limits.lock_wait, narrate):
+        with schema_lock(target, "migrate", timeouts.lock_wait, narrate):
             current = _current(target, app, narrate)
             pending = _pending(history, current, wanted)[:steps]
             if pending:  # else the run that held the lock did it
@@ -83,7 +82,7 @@ def up(
                 before()
                 with journaled(target, "migrate", app.name) as entry:
                     applied = apply_locked(
-                        target, app, history, pending, limits, narrate, progress, entry
+                        target, app, history, pending, timeouts, narrate, progress, entry
                     )
                 current = _current(target, app, narrate)
     return MigrateResult(
@@ -110,7 +109,7 @@ def apply_locked(
     app: App,
     history: History,
     pending: list[Revision],
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
     entry: Entry,
@@ -126,7 +125,7 @@ def apply_locked(
         app,
         history,
         pending,
-        limits=limits,
+        timeouts=timeouts,
         narrate=narrate,
         note=lambda revision: entry.note(applying=revision),
         progress=progress,

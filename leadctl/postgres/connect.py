@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -23,6 +24,18 @@ _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
 """Bytes of an application_name; PostgreSQL cuts the rest."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long a run may wait, and its statements, in seconds."""
+
+    lock_wait: float
+    """For another run that holds the lock on the target."""
+    lock_timeout: float
+    """For a lock on a table, each statement."""
+    statement_timeout: float | None = None
+    """For a statement in all; None for no limit."""
 
 
 def connect(
@@ -80,6 +93,26 @@ def _closed_on_error(connection: Connection) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
+
+
+def set_timeouts(connection: Connection, timeouts: Timeouts) -> None:
+    """Bound how long each statement of the session waits for a table's lock, and takes in all."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+        (
+            f"{round(timeouts.lock_timeout * 1000)}ms",
+            f"{round((timeouts.statement_timeout or 0) * 1000)}ms",
+        ),
+    )
+
+
+def lift_timeouts(connection: Connection) -> None:
+    """Let statements take as long as they take.
+
+    What works CONCURRENTLY waits for older transactions without blocking anybody: no timeout is
+    due, and one would leave an invalid index behind.
+    """
+    set_timeouts(connection, Timeouts(lock_wait=0, lock_timeout=0))
 
 
 def whoami() -> str:

@@ -5,8 +5,8 @@ import time
 
 from leadctl.apps.registry import find_app
 from leadctl.journal.guard import Consent
-from leadctl.migrate.limits import Limits
 from leadctl.migrate.up import up
+from leadctl.postgres.connect import Timeouts
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.history import Project
@@ -26,7 +26,7 @@ def test_it_is_reported_while_it_waits(project: Project, server: Server, databas
             app,
             to=to,
             consent=Consent(),
-            limits=Limits(60, 10),
+            timeouts=Timeouts(60, 10),
             narrate=lambda _: None,
             progress=lambda *facts: seen.append(facts),
         )

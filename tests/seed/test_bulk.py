@@ -14,8 +14,7 @@ from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.errors import MissingKey, Protected, SeedFailed
 from leadctl.journal.guard import Consent
-from leadctl.migrate.limits import Limits
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import resolve
 from leadctl.seed.bulk import load, workers
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
@@ -56,7 +55,7 @@ def fill(
         keyring,
         BulkOptions(rows, seed, scale, CALENDAR),
         consent or Consent(),
-        limits=Limits(5, 5),
+        timeouts=Timeouts(5, 5),
         narrate=quiet,
         progress=quiet,
     )

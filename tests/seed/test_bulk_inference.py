@@ -13,7 +13,7 @@ from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.crypto import Key, Keyring
 from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
 from leadctl.journal.guard import Consent
-from leadctl.migrate.limits import Limits
+from leadctl.postgres.connect import Timeouts
 from leadctl.postgres.target import resolve
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
@@ -125,7 +125,7 @@ def fill(
             Keyring([Key.from_hex("test", KEY)]),
             BulkOptions(rows, 0, {}, Calendar(date(2026, 1, 1), 90)),
             Consent(),
-            limits=Limits(5, 5),
+            timeouts=Timeouts(5, 5),
             narrate=lambda _: None,
             progress=lambda *_: None,
         )

@@ -104,7 +104,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
         run.target(may_create=True),
         run.app,
         consent=run.consent(yes=yes, confirm=confirm),
-        limits=run.limits,
+        timeouts=run.timeouts,
         narrate=run.narrate,
     )
     run.emit(result, view)

@@ -276,7 +276,7 @@ def _up(
             steps=steps,
             allow=allow,
             consent=run.consent(yes=False, confirm=confirm),
-            limits=run.limits,
+            timeouts=run.timeouts,
             narrate=run.narrate,
             progress=run.console.progress,
             before=backup_before(run, target, wanted=backup),
@@ -297,5 +297,5 @@ def _plan(run: Run, to: str | None, steps: int | None, allow: list[str]) -> None
 def _sql(run: Run, to: str | None, steps: int | None) -> None:
     from leadctl.migrate.plan import script as operation
 
-    result = operation(run.target(), run.app, to=to, steps=steps, limits=run.limits)
+    result = operation(run.target(), run.app, to=to, steps=steps, timeouts=run.timeouts)
     run.emit(result, lambda _: [], table=lambda result: result.sql.rstrip())

@@ -65,7 +65,7 @@ def down(
         revision,
         steps or 1,
         consent=run.consent(yes=yes, confirm=confirm),
-        limits=run.limits,
+        timeouts=run.timeouts,
         narrate=run.narrate,
         progress=run.console.progress,
     )

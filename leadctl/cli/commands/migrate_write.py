@@ -143,7 +143,7 @@ def dev(run: Run, *, message: Message, renames: Renames = None) -> None:
         message,
         renames=renames or [],
         ask=run.consent(yes=False).ask,
-        limits=run.limits,
+        timeouts=run.timeouts,
         narrate=run.narrate,
         progress=run.console.progress,
     )

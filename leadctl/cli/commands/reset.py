@@ -25,7 +25,7 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup
         run.app,
         keyring_of(run.settings),
         run.consent(yes=yes, confirm=confirm),
-        limits=run.limits,
+        timeouts=run.timeouts,
         narrate=run.narrate,
         progress=run.console.progress,
         before=backup_before(run, target, wanted=backup),

@@ -133,7 +133,7 @@ def seed(
         keyring_of(run.settings),
         options,
         run.consent(yes=yes, confirm=confirm),
-        limits=run.limits,
+        timeouts=run.timeouts,
         narrate=run.narrate,
         progress=run.console.progress,
     )

@@ -16,8 +16,7 @@ from leadctl.errors import SeedFailed
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
-from leadctl.migrate.limits import Limits, limit_statements
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.bulk.facts import has_rows
@@ -63,7 +62,7 @@ def bulk_seed(
     options: BulkOptions,
     consent: Consent,
     *,
-    limits: Limits,
+    timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
 ) -> BulkResult:
@@ -74,7 +73,7 @@ def bulk_seed(
     """
     began = time.monotonic()
     with (
-        schema_lock(target, "seed --bulk", limits.lock_wait, narrate),
+        schema_lock(target, "seed --bulk", timeouts.lock_wait, narrate),
         connect(target, "seed --bulk") as connection,
     ):
         # What is added loses nothing, so only a protected database needs more than the command.
@@ -88,7 +87,7 @@ def bulk_seed(
             entry.note(rows=options.rows, random_seed=options.seed)
             with rows_of(plan.world, key) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
-                tables = load.run(limits, entry)
+                tables = load.run(timeouts, entry)
             narrate("Gathering the planner's statistics")
             for table in plan.tables:
                 connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
@@ -138,11 +137,11 @@ class _Load:
         self._total = sum(table.rows for table in plan.tables)
         self._done = 0
 
-    def run(self, limits: Limits, entry: Entry) -> list[FilledTable]:
+    def run(self, timeouts: Timeouts, entry: Entry) -> list[FilledTable]:
         """Load all tables and return what was done."""
         connection = self._connection
         with connection.transaction():
-            limit_statements(connection, limits)
+            set_timeouts(connection, timeouts)
             for setting, value in _SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
             aside = Aside(connection, self._target.schema, self._to_set_aside(), self._narrate)
