@@ -71,6 +71,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def estimated(count: int | None, *, exact: bool) -> str:
+    """Return a number of rows, after a tilde where it is an estimate; ? where nothing is known."""
+    if count is None:
+        return "?"
+    return f"{count:,}" if exact else f"~{count:,}"
+
+
 def size(count: float) -> str:
     """Return a number of bytes in the unit that fits: kB, MB, GB and TB are powers of 1000."""
     value = float(count)

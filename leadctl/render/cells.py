@@ -1,6 +1,8 @@
 """Values of a database as people read them, whatever is in them."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from leadctl.render.blocks import Cell
 from leadctl.text import plain
@@ -47,3 +49,9 @@ def short_type(name: str) -> str:
     for long, short in _SHORT:
         name = name.replace(long, short)
     return name
+
+
+def holds_numbers(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a column's values are numbers, by the first that is not NULL."""
+    first = next((row[name] for row in rows if row[name] is not None), None)
+    return isinstance(first, int | float) and not isinstance(first, bool)

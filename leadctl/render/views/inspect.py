@@ -8,6 +8,7 @@ from leadctl.inspect.run import Inspection, InspectReport
 from leadctl.inspect.write import Written
 from leadctl.render import csv, json, table
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.cells import holds_numbers
 from leadctl.text import size, span
 
 _LONG = frozenset({"definition", "remedy", "query", "last_query"})
@@ -82,9 +83,7 @@ def _title(name: str) -> str:
 
 
 def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
-    first = next((row[name] for row in rows if row[name] is not None), None)
-    numbers = isinstance(first, int | float) and not isinstance(first, bool)
-    return Column(_title(name), numbers=numbers, optional=name in _LONG)
+    return Column(_title(name), numbers=holds_numbers(name, rows), optional=name in _LONG)
 
 
 def _value(name: str, value: Any) -> Value:

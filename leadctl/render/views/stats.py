@@ -5,9 +5,10 @@ from itertools import pairwise
 from typing import Any
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs
+from leadctl.render.cells import holds_numbers
 from leadctl.stats.overview import Overview, TableStats
 from leadctl.stats.report import ReportResult
-from leadctl.text import size, value_text
+from leadctl.text import estimated, size, value_text
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
@@ -88,7 +89,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
     rows = [
         (
             table.name,
-            _rows(table),
+            estimated(table.rows, exact=table.exact),
             size(table.table_bytes),
             size(table.index_bytes),
             f"{table.dead_rows:,}",
@@ -163,14 +164,7 @@ def _bars(result: ReportResult) -> list[str]:
 
 
 def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
-    value = next((row[name] for row in rows if row[name] is not None), None)
-    return Column(name, numbers=isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _rows(table: TableStats) -> str:
-    if table.rows is None:
-        return "?"
-    return f"{table.rows:,}" if table.exact else f"~{table.rows:,}"
+    return Column(name, numbers=holds_numbers(name, rows))
 
 
 def bar(value: float, most: float, width: int = 20) -> str:

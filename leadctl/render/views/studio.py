@@ -7,7 +7,7 @@ from leadctl.render.cells import many_lines, one_line
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page
 from leadctl.studio.tables import TableEntry, TableList
-from leadctl.text import counted
+from leadctl.text import counted, estimated
 
 
 def tables(result: TableList) -> list[Block]:
@@ -93,16 +93,14 @@ def _count(result: Page) -> str:
     if result.total is not None:
         return f"{shown} of {result.total:,}"
     if result.more and result.estimate is not None:
-        return f"{shown} of ~{result.estimate:,}"
+        return f"{shown} of {estimated(result.estimate, exact=False)}"
     return f"{shown}, and there are more" if result.more else shown
 
 
 def _rows(table: TableEntry) -> Cell | str:
     if table.kind == "view":
         return Cell("view", "dim")
-    if table.rows is None:
-        return "?"
-    return f"{table.rows:,}" if table.exact else f"~{table.rows:,}"
+    return estimated(table.rows, exact=table.exact)
 
 
 def _by(relation: Relation) -> Cell:
