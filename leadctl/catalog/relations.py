@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from psycopg import sql
@@ -298,7 +299,7 @@ class Relation:
             for place in range(1, len(index.columns) + 1)
         ]
 
-    @property
+    @cached_property
     def _expressions(self) -> Mapping[tuple[str, str, int], str]:
         return dict(self._facet("expressions", tuple))
 

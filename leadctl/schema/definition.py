@@ -1,6 +1,16 @@
-"""What a schema consists of, wherever it was read from."""
+"""What a schema consists of, wherever it was read from, and the rules that keep it workable.
 
+A finding is an error where PostgreSQL will do something wrong or slowly, a warning where somebody
+may have meant it.
+"""
+
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+_LONGEST = 63
+"""Bytes of a name; PostgreSQL cuts the rest."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +99,141 @@ class Schema:
     def table(self, name: str) -> Table | None:
         """Find a table."""
         return next((table for table in self.tables if table.name == name), None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that is broken somewhere."""
+
+    severity: str
+    """`error` or `warning`."""
+    rule: str
+    object: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was found; `ok` is whether there are no errors."""
+
+    source: str
+    schema: str
+    tables: int
+    ok: bool
+    findings: tuple[Finding, ...]
+
+
+def validate(schema: Schema) -> Validation:
+    """Check a schema against every rule."""
+    tables = [table for table in schema.tables if table.kind == "table"]
+    found = [finding for table in tables for finding in _check(schema, table)]
+    found.sort(key=lambda finding: (finding.severity, finding.rule, finding.object))
+    ok = all(finding.severity != "error" for finding in found)
+    return Validation(schema.source, schema.name, len(tables), ok, tuple(found))
+
+
+def _check(schema: Schema, table: Table) -> Iterator[Finding]:
+    yield from _keys(table)
+    yield from _names(table)
+    yield from _foreign_keys(schema, table)
+    yield from _types(table)
+    yield from _duplicates(table)
+
+
+def _keys(table: Table) -> Iterator[Finding]:
+    if not table.primary_key:
+        yield Finding(
+            "error", "primary-key", table.name, "It has none: its rows cannot be told apart."
+        )
+
+
+def _names(table: Table) -> Iterator[Finding]:
+    parts = [(table.name, "table"), *((column.name, "column") for column in table.columns)]
+    for name, what in parts:
+        place = table.name if what == "table" else f"{table.name}.{name}"
+        if not _PLAIN.match(name):
+            yield Finding(
+                "warning", "names", place, "It must be quoted in every query; use snake_case."
+            )
+    names = [each.name for each in (*table.uniques, *table.checks)]
+    names += [key.name for key in table.foreign_keys]
+    names += [index.name for index in table.indexes]
+    for name in [*names, *(name for name, _ in parts)]:
+        if len(name.encode()) > _LONGEST:
+            yield Finding(
+                "error", "names", f"{table.name}.{name}", f"PostgreSQL cuts it to {_LONGEST} bytes."
+            )
+
+
+def _foreign_keys(schema: Schema, table: Table) -> Iterator[Finding]:
+    for key in table.foreign_keys:
+        place = f"{table.name}.{', '.join(key.columns)}"
+        if not any(_serves(prefix, key.columns) for prefix in _prefixes(table)):
+            yield Finding(
+                "error",
+                "fk-index",
+                place,
+                f"No index begins with it: a delete in {key.table} reads all of {table.name}.",
+            )
+        other = schema.table(key.table)
+        for name, referred in zip(key.columns, key.referred, strict=False):
+            here, there = table.column(name), other.column(referred) if other else None
+            if here and there and here.type != there.type:
+                yield Finding(
+                    "error",
+                    "fk-type",
+                    place,
+                    f"It is {here.type}, and {key.table}.{referred} is {there.type}.",
+                )
+
+
+def _types(table: Table) -> Iterator[Finding]:
+    for column in table.columns:
+        place = f"{table.name}.{column.name}"
+        if re.match(r"timestamp(?!.*with time zone)", column.type):
+            yield Finding(
+                "error", "time-zone", place, "It has no time zone; use timestamp with time zone."
+            )
+        elif column.type == "json":
+            yield Finding("warning", "json", place, "jsonb can be compared and indexed; json not.")
+        elif re.match(r"(char|character|bpchar)(?!.*varying)(\(|\Z)", column.type):
+            yield Finding("warning", "char", place, "It is padded with blanks; use text.")
+
+
+def _duplicates(table: Table) -> Iterator[Finding]:
+    """Find indexes that another one serves for: it begins with the same columns."""
+    for index in table.indexes:
+        if index.unique or index.where or index.method != "btree":
+            continue
+        others = [
+            (other.name, other.columns)
+            for other in table.indexes
+            if other != index and _may_replace(index, other)
+        ]
+        others += [(each.name, each.columns) for each in table.uniques]
+        others += [("the primary key", table.primary_key)]
+        for name, columns in others:
+            if columns[: len(index.columns)] == index.columns:
+                yield Finding(
+                    "warning",
+                    "duplicate-index",
+                    f"{table.name}.{index.name}",
+                    f"{name} begins with the same columns.",
+                )
+                break
+
+
+def _may_replace(index: Index, other: Index) -> bool:
+    if other.where or other.method != "btree":
+        return False
+    return other.columns != index.columns or other.unique or other.name < index.name
+
+
+def _prefixes(table: Table) -> Iterator[tuple[str, ...]]:
+    yield table.primary_key
+    yield from (each.columns for each in table.uniques)
+    yield from (each.columns for each in table.indexes if each.where is None)
+
+
+def _serves(prefix: tuple[str, ...], columns: tuple[str, ...]) -> bool:
+    return set(prefix[: len(columns)]) == set(columns)

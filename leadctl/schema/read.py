@@ -1,13 +1,43 @@
-"""Reading a schema from where it was asked for."""
+"""Reading a schema from a live database or from models, and writing it as SQL."""
 
+import os
+import re
+import subprocess
 from dataclasses import dataclass, replace
 
+from psycopg import sql
+
 from leadctl.apps.registry import App
-from leadctl.errors import UnknownTable
+from leadctl.catalog import relations
+from leadctl.catalog.relations import Reference, Relation, read_schema
+from leadctl.errors import OperationFailed, UnknownTable
+from leadctl.journal.state import VERSION_TABLE
+from leadctl.postgres.binaries import client_program
+from leadctl.postgres.connect import connect
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
-from leadctl.schema.database import read_database
-from leadctl.schema.definition import Schema
+from leadctl.redact import scrub
+from leadctl.schema.definition import (
+    Column,
+    Constraint,
+    Enumeration,
+    ForeignKey,
+    Index,
+    Schema,
+    Table,
+)
 from leadctl.text import did_you_mean
+
+_QUERIES = beside(__file__, "schema.sql")
+_STATEMENT_SECONDS = 30.0
+_IDENTITY = {"a": "always as identity", "d": "by default as identity"}
+_ON_DELETE = {"a": "", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+_DUMP = ("--schema-only", "--no-owner", "--no-privileges", "--no-security-labels")
+_FIRST = "--\n-- Name: "
+_END = "--\n-- PostgreSQL database dump complete"
+_SESSION = re.compile(r"^SET default_(?:tablespace|table_access_method) = .*;\n+", re.MULTILINE)
+_PREFACE = "SET check_function_bodies = false;\n\n"
+"""A function may speak of what is made after it."""
 
 
 @dataclass(frozen=True)
@@ -39,3 +69,143 @@ def only(schema: Schema, name: str) -> Schema:
     types = {column.type for column in table.columns}
     enums = tuple(each for each in schema.enums if {each.name, f"{each.name}[]"} & types)
     return replace(schema, tables=(table,), enums=enums)
+
+
+def read_database(target: Target) -> Schema:
+    """Read the target's schema in two queries, whatever its size."""
+    with connect(
+        target, "schema", read_only=True, statement_timeout=_STATEMENT_SECONDS
+    ) as connection:
+        found = read_schema(
+            connection,
+            target.schema,
+            "columns",
+            "indexes",
+            "constraints",
+            "references",
+            "expressions",
+        )
+        enums = _QUERIES.rows(connection, "enums", schema=target.schema)
+        return Schema(
+            source=f"database {connection.info.dbname}",
+            name=target.schema,
+            tables=tuple(_table(each) for each in found if each.name != VERSION_TABLE),
+            enums=tuple(Enumeration(name, tuple(values)) for name, values in enums),
+        )
+
+
+def _table(relation: Relation) -> Table:
+    constraints = relation.constraints
+    return Table(
+        name=relation.name,
+        kind=relation.label,
+        columns=tuple(_column(relation, column) for column in relation.columns),
+        primary_key=relation.primary_key,
+        uniques=tuple(
+            Constraint(each.name, each.columns) for each in constraints if each.kind == "u"
+        ),
+        checks=tuple(
+            Constraint(each.name, definition=relation.definition(each))
+            for each in constraints
+            if each.kind in {"c", "x"}
+        ),
+        foreign_keys=tuple(
+            sorted(map(_foreign_key, relation.references), key=lambda key: key.name)
+        ),
+        indexes=tuple(_index(relation, each) for each in relation.indexes if not each.constraint),
+        comment=relation.comment,
+    )
+
+
+def _column(relation: Relation, column: relations.Column) -> Column:
+    expression = relation.expression(column)
+    return Column(
+        name=column.name,
+        type=column.type,
+        nullable=not column.not_null,
+        default=None if column.generated else expression,
+        generated=expression if column.generated else _IDENTITY.get(column.identity or ""),
+        comment=column.comment,
+    )
+
+
+def _foreign_key(key: Reference) -> ForeignKey:
+    return ForeignKey(
+        name=key.name,
+        columns=key.columns,
+        table=key.parent_table if key.parent_schema == key.child_schema else key.parent_quoted,
+        referred=key.referred,
+        on_delete=_ON_DELETE[key.on_delete],
+    )
+
+
+def _index(relation: Relation, index: relations.Index) -> Index:
+    keys = zip(index.columns, relation.key_of(index), strict=True)
+    return Index(
+        name=index.name,
+        columns=tuple(column or written for column, written in keys),
+        unique=index.unique,
+        method=index.method,
+        where=relation.predicate(index),
+    )
+
+
+@dataclass(frozen=True)
+class SchemaDump:
+    """A schema as SQL."""
+
+    source: str
+    schema: str
+    sql: str
+
+
+def dump(source: Target | Models) -> SchemaDump:
+    """Return a schema as SQL: of a live database by pg_dump, of models by SQLAlchemy.
+
+    Raises MissingExtra where there is no pg_dump, OperationFailed where it fails.
+    """
+    if isinstance(source, Models):
+        from leadctl.schema.models import create_statements
+
+        text = "".join(f"{statement};\n\n" for statement in create_statements(source.app))
+        return SchemaDump(f"models of {source.app.name}", source.schema, text.rstrip())
+    connect(source, "schema").close()
+    return SchemaDump(f"database {source.database}", source.schema, _tidy(_pg_dump(source)))
+
+
+def _pg_dump(target: Target) -> str:
+    target = target.fresh()
+    environment = dict(os.environ)
+    if target.url.password:
+        environment["PGPASSWORD"] = target.url.password.reveal()
+    schema, versions = sql.Identifier(target.schema), sql.Identifier(target.schema, VERSION_TABLE)
+    arguments = [
+        *_DUMP,
+        f"--schema={schema.as_string()}",
+        f"--exclude-table={versions.as_string()}",
+        *([f"--role={target.role}"] if target.role else []),
+        f"--dbname={target.url.without_password()}",
+    ]
+    done = subprocess.run(
+        [client_program("pg_dump"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise OperationFailed(
+            f"pg_dump failed: {scrub(' '.join(done.stderr.split()))}",
+            hint="It must be as new as the server; leadctl db shell shows whether it connects.",
+        )
+    return done.stdout
+
+
+def _tidy(text: str) -> str:
+    """Leave away what is of this run and not of the schema: versions, settings, keys of psql."""
+    begin = text.find(_FIRST)
+    if begin < 0:
+        return ""
+    body = _SESSION.sub("", text[begin : text.rindex(_END)])
+    body = re.sub("^CREATE SCHEMA ", "CREATE SCHEMA IF NOT EXISTS ", body, count=1, flags=re.M)
+    return _PREFACE + re.sub(r"\n{3,}", "\n\n", body).rstrip()

@@ -58,9 +58,8 @@ from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import ScratchTables
 from leadctl.restore.tables import RestoredTables
 from leadctl.schedule import Schedule
-from leadctl.schema.definition import Schema
-from leadctl.schema.dump import SchemaDump
-from leadctl.schema.validate import Validation
+from leadctl.schema.definition import Schema, Validation
+from leadctl.schema.read import SchemaDump
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult

@@ -23,9 +23,9 @@ from leadctl.schema.definition import (
     Index,
     Schema,
     Table,
+    validate,
 )
 from leadctl.schema.read import Models, read
-from leadctl.schema.validate import validate
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server

@@ -82,8 +82,8 @@ def validate(
     Models that cannot be imported are exit 3, with the file and line.
     """
     from leadctl.render.views.schema import validation as view
+    from leadctl.schema.definition import validate as operation
     from leadctl.schema.read import read
-    from leadctl.schema.validate import validate as operation
 
     result = operation(read(_source(run, models=not database)))
     run.emit(result, view)
@@ -99,7 +99,7 @@ def dump(run: Run, *, models: FromModels = False) -> None:
     Of a database it is made by pg_dump, of models by SQLAlchemy.
     """
     from leadctl.render.views.schema import dump as view
-    from leadctl.schema.dump import dump as operation
+    from leadctl.schema.read import dump as operation
 
     run.emit(operation(_source(run, models=models)), view, sql=lambda result: result.sql)
 

@@ -3,9 +3,8 @@
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 from leadctl.render.cells import one_line, short_type
 from leadctl.schema.definition import Column as Definition
-from leadctl.schema.definition import Index, Schema, Table
-from leadctl.schema.dump import SchemaDump
-from leadctl.schema.validate import Validation
+from leadctl.schema.definition import Index, Schema, Table, Validation
+from leadctl.schema.read import SchemaDump
 from leadctl.text import counted
 
 
