@@ -12,7 +12,7 @@ from tests.conftest import Prepared
 from tests.postgres import Server
 
 WEIRD = 'we"ird näme'
-EVERYTHING = (Path(__file__).parent / "everything.sql").read_text()
+EVERYTHING = (Path(__file__).parent / "data" / "everything.sql").read_text()
 NOISE = ("-- Dumped", "\\restrict", "\\unrestrict")
 
 

@@ -30,9 +30,10 @@ from leadctl.postgres.binaries import client_program, dump_programs
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
+from tests.backups import EVERYTHING
 from tests.postgres import Server
 
-TESTS = Path(__file__).parents[1]
+DATA = Path(__file__).parents[1] / "data"
 MORE = """
 CREATE TABLE readings (at timestamptz NOT NULL, place int NOT NULL, v int, PRIMARY KEY (at, place))
     PARTITION BY RANGE (at);
@@ -57,9 +58,9 @@ INSERT INTO leaves SELECT n FROM generate_series(1, 3000) AS n;
 ANALYZE;
 """
 SOURCES = {
-    "backup": (TESTS / "everything.sql").read_text() + MORE,
-    "init": (TESTS / "data" / "everything.sql").read_text(),
-    "chinook": (TESTS / "data" / "chinook" / "chinook.sql").read_text(),
+    "everything": EVERYTHING + MORE,
+    "extensions": (DATA / "extensions.sql").read_text(),
+    "chinook": (DATA / "chinook" / "chinook.sql").read_text(),
 }
 ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 YES = {True: "YES", False: "NO"}
@@ -133,7 +134,7 @@ def witness(request: pytest.FixtureRequest, server: Server) -> Iterator[Witness]
 @pytest.fixture
 def backup(server: Server, database: str) -> Witness:
     with server.connect(database) as connection:
-        connection.execute(SOURCES["backup"])
+        connection.execute(SOURCES["everything"])
     return Witness(server, database)
 
 

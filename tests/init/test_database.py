@@ -29,14 +29,14 @@ NEW_KEY = "ab" * 32
 @pytest.fixture
 def load(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str], Prepared]]:
+) -> Iterator[Callable[..., Prepared]]:
     """Load a file of SQL into a database of its own; the current folder is an empty project."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
     made: list[str] = []
 
-    def loaded(file: str) -> Prepared:
-        text = (DATA / file).read_text()
+    def loaded(*files: str) -> Prepared:
+        text = "".join((DATA / file).read_text() for file in files)
         made.append(server.create())
         with server.connect(made[-1]) as connection:
             for extension in re.findall(r"CREATE EXTENSION (\w+)", text):
@@ -69,7 +69,7 @@ def differences(one: str, other: str) -> list[Difference]:
     ("file", "app"), [("chinook/chinook.sql", "music"), ("prisma/leadconnector.sql", "crm")]
 )
 def test_models_migrations_and_database_are_one(
-    file: str, app: str, load: Callable[[str], Prepared], database: str, server: Server, cli: Cli
+    file: str, app: str, load: Callable[..., Prepared], database: str, server: Server, cli: Cli
 ) -> None:
     existing = load(file)
     outcome = cli("init", "--from-database", "--app", app, "-o", "json", url=existing.url)
@@ -92,7 +92,7 @@ def test_models_migrations_and_database_are_one(
     assert differences(existing.url, server.url(database)) == []
 
 
-def test_the_models_are_usable(load: Callable[[str], Prepared], cli: Cli) -> None:
+def test_the_models_are_usable(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     assert cli("init", "--from-database", "--app", "crm2", url=existing.url).code == 0
     app = find_app(load_settings())
@@ -106,9 +106,9 @@ def test_the_models_are_usable(load: Callable[[str], Prepared], cli: Cli) -> Non
 
 
 def test_what_models_cannot_say_is_said_and_kept(
-    load: Callable[[str], Prepared], database: str, server: Server, cli: Cli
+    load: Callable[..., Prepared], database: str, server: Server, cli: Cli
 ) -> None:
-    existing = load("everything.sql")
+    existing = load("everything.sql", "extensions.sql")
     outcome = cli("init", "--from-database", "--app", "whole", "-o", "json", url=existing.url)
     assert outcome.code == 0, outcome.err
     said = {each["object"] for each in outcome.json["unrepresented"]}
@@ -120,7 +120,7 @@ def test_what_models_cannot_say_is_said_and_kept(
     configure_mappers()
 
 
-def test_columns_that_are_to_be_encrypted(load: Callable[[str], Prepared], cli: Cli) -> None:
+def test_columns_that_are_to_be_encrypted(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     encrypt = ["--encrypt", "users.accessToken", "--encrypt", "users.refreshToken"]
     wrong = cli("init", "--from-database", "--encrypt", "users.none", url=existing.url)
@@ -142,7 +142,7 @@ def test_columns_that_are_to_be_encrypted(load: Callable[[str], Prepared], cli: 
 
 
 def test_prismas_history_is_checked(
-    load: Callable[[str], Prepared], tmp_path: Path, cli: Cli
+    load: Callable[..., Prepared], tmp_path: Path, cli: Cli
 ) -> None:
     existing = load("prisma/leadconnector.sql")
     insert = (
@@ -174,7 +174,7 @@ def test_prismas_history_is_checked(
     assert existing.query("SELECT count(*) FROM _prisma_migrations") == [(5,)]
 
 
-def test_prismas_history_goes_where_that_is_said(load: Callable[[str], Prepared], cli: Cli) -> None:
+def test_prismas_history_goes_where_that_is_said(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     outcome = cli("init", "--from-database", "--app", "crm5", "--drop-history", url=existing.url)
     assert outcome.code == 0, outcome.err
@@ -184,7 +184,7 @@ def test_prismas_history_goes_where_that_is_said(load: Callable[[str], Prepared]
 
 
 def test_leadconnector_takes_over_prismas_database(
-    load: Callable[[str], Prepared], leadconnector: Prepared, tmp_path: Path, cli: Cli
+    load: Callable[..., Prepared], leadconnector: Prepared, tmp_path: Path, cli: Cli
 ) -> None:
     existing = load("prisma/leadconnector.sql")
     tables = ("users", "pages", "leads", "webhooks", "page_webhook_configs", "webhook_deliveries")
@@ -213,7 +213,7 @@ def test_leadconnector_takes_over_prismas_database(
 
 
 def test_init_may_begin_anew(
-    load: Callable[[str], Prepared],
+    load: Callable[..., Prepared],
     tmp_path_factory: pytest.TempPathFactory,
     cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
@@ -239,7 +239,7 @@ def test_init_may_begin_anew(
     assert not list(Path.cwd().iterdir())
 
 
-def test_take_over_of_another_database(load: Callable[[str], Prepared], cli: Cli) -> None:
+def test_take_over_of_another_database(load: Callable[..., Prepared], cli: Cli) -> None:
     outcome = cli("init", "--from-database", "--take-over", url=load("chinook/chinook.sql").url)
     assert (outcome.code, outcome.out) == (1, "")
     assert not list(Path.cwd().iterdir())
