@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from leadctl.crypto.keyring import keyring_of
+from leadctl.crypto.keyring import Keyring
 from leadctl.errors import LeadctlError
 from leadctl.redact import HIDDEN, Secret
 from leadctl.settings import Settings
@@ -34,14 +34,16 @@ class EffectiveConfig:
     settings: tuple[EffectiveSetting, ...]
 
 
-def effective_config(settings: Settings, apps: tuple[str, ...]) -> EffectiveConfig:
-    """Describe the settings.  Raises InvalidKey for a key that cannot be one."""
+def effective_config(
+    settings: Settings, apps: tuple[str, ...], keyring: Keyring
+) -> EffectiveConfig:
+    """Describe the settings."""
     return EffectiveConfig(
         project=settings.project,
         config_file=settings.config_file,
         environments=tuple(settings.environments),
         apps=apps,
-        keys=tuple(f"{key.label} {key.fingerprint}" for key in keyring_of(settings).keys),
+        keys=tuple(f"{key.label} {key.fingerprint}" for key in keyring.keys),
         settings=tuple(
             EffectiveSetting(
                 name=declared.name,

@@ -15,3 +15,11 @@ class Progress(Protocol):
 
         Total is 0 where it is not known.
         """
+
+
+def unheard(sentence: str) -> None:
+    """Narrate to nobody."""
+
+
+def silent(done: int, total: int, unit: str) -> None:
+    """Progress that nobody looks at."""

@@ -112,7 +112,7 @@ WantedBy=timers.target"""
     return Schedule("systemd", found.name, files, install)
 
 
-def write(schedule: Schedule, folder: Path) -> None:
+def write_files(schedule: Schedule, folder: Path) -> None:
     """Write the files of a schedule into a folder."""
     for name, text in schedule.files.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
@@ -134,10 +134,10 @@ def _command(settings: Settings, job: Job) -> list[str]:
     flags = [
         part
         for name in ("app", "env", "schema")
-        if settings.source(name).startswith("flag")
+        if settings.is_flag(name)
         for part in (f"--{name}", str(getattr(settings, name)))
     ]
-    if settings.source("url").startswith("flag"):
+    if settings.is_flag("url"):
         raise UsageError(
             "A URL does not belong into a crontab or a unit, where everybody can read it.",
             hint="Set DATABASE_URL in the project's .env, or name an environment by --env.",

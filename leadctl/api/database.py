@@ -1,304 +1,97 @@
-"""The operations for host applications: `leadctl.database()`, and a method for each verb.
+"""`Database`: an app on a target, with a method for each verb of the command line.
 
-They are the functions that the command line calls, with the same results and the same errors;
-nothing is printed and nothing exits.  What a method needs is imported when it is called.
+The command line calls the same methods, with the same results and the same errors; nothing is
+printed and nothing exits.  What a method needs is imported when it is called.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from leadctl.apps.registry import App, find_app
+from leadctl.api.project import Names, Project, consent_of, names, settings_of
+from leadctl.errors import NoTarget
 from leadctl.files import absolute
-from leadctl.postgres.target import Target, resolve
-from leadctl.progress import Narrate
-from leadctl.settings import Settings, load_settings
+from leadctl.progress import Narrate, Progress, silent, unheard
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from leadctl.api.studio import Studio
     from leadctl.backup.create import CreatedBackup
-    from leadctl.backup.inventory import BackupList
-    from leadctl.backup.verify import VerifyResult
-    from leadctl.cleanup.preview import Preview
+    from leadctl.backup.verify import Rehearsal, VerifyResult
+    from leadctl.cleanup.archive import ArchivePlace
+    from leadctl.cleanup.bounds import Limits as CleanupLimits
+    from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult
+    from leadctl.cleanup.rules import RunRule
+    from leadctl.cleanup.unarchive import UnarchiveResult
+    from leadctl.cleanup.undelete import UndeleteResult
+    from leadctl.db import ShellCommand, TargetUrl
+    from leadctl.health.check import FixResult
     from leadctl.health.health import Health
     from leadctl.history import RunHistory
+    from leadctl.init.database import DatabaseInit
+    from leadctl.inspect.run import Inspection
+    from leadctl.journal.guard import Consent
+    from leadctl.journal.identity import DatabaseIdentity
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
+    from leadctl.migrate.adopt import Adopted
     from leadctl.migrate.check import Check
+    from leadctl.migrate.dev import Dev
+    from leadctl.migrate.diff import Sides
+    from leadctl.migrate.down import DownPlan, DownResult
     from leadctl.migrate.drift import Drift
+    from leadctl.migrate.history import MigrationHistory
+    from leadctl.migrate.lint.lint import LintResult
+    from leadctl.migrate.new import NewRevisions
+    from leadctl.migrate.plan import Script
+    from leadctl.migrate.planned import Plan
+    from leadctl.migrate.push import Push
+    from leadctl.migrate.rehearse import Rehearsal as MigrateRehearsal
+    from leadctl.migrate.resolve import Resolved
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
+    from leadctl.partition import PartitionResult
     from leadctl.postgres.connect import Timeouts
-    from leadctl.reset import ResetResult
-    from leadctl.restore.restore import RestoreResult
+    from leadctl.postgres.target import Target
+    from leadctl.reset import ResetPlan, ResetResult
+    from leadctl.restore.load import Source
+    from leadctl.restore.restorable import Restorable
+    from leadctl.restore.restore import RestorePlan, RestoreResult
+    from leadctl.restore.scratch_schema import ScratchTables
+    from leadctl.restore.tables import RestoredTables
+    from leadctl.schema.definition import Schema
+    from leadctl.schema.dump import SchemaDump
+    from leadctl.schema.validate import Validation
+    from leadctl.seed.bulk.load import BulkResult
     from leadctl.seed.export import Exported
     from leadctl.seed.seed import SeedResult
     from leadctl.stats.overview import Overview
     from leadctl.stats.report import ReportResult
 
 
-@dataclass(frozen=True)
-class Database:
-    """An app on a target; made by `database`.  Each method connects for itself, and closes."""
+@dataclass(frozen=True, eq=False)
+class Database(Project):
+    """A project's app on a target; made by `database`.
 
-    settings: Settings
-    app: App
-    target: Target
-    narrate: Narrate
-    """Is told what is being done, a sentence at a time."""
+    Each method connects for itself, and closes.  Where a verb is guarded, `confirm` is the
+    database's name, or a Consent.
+    """
 
-    def migrate(
-        self,
-        to: str | None = None,
-        *,
-        steps: int | None = None,
-        allow: Collection[str] = (),
-        confirm: str | None = None,
-    ) -> "MigrateResult":
-        """Apply what is pending, up to a revision where one is given.
+    may_create: bool = False
+    """Whether the embedded server is made where there is none."""
 
-        On a protected database a plan with findings wants their rules in `allow`, or the
-        database's name as `confirm`.  Raises LockHeld, RevisionFailed, Protected and what
-        connecting raises.
-        """
-        from leadctl.journal.guard import Consent
-        from leadctl.migrate.up import up
+    @cached_property
+    def target(self) -> "Target":
+        """The database; an embedded server that exists is started.  Raises ConfigurationError."""
+        from leadctl.postgres.target import resolve
 
-        return up(
-            self.target,
-            self.app,
-            to=to,
-            steps=steps,
-            allow=allow,
-            consent=Consent(confirm=confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=_silent,
-        )
-
-    def status(self) -> "MigrationStatus":
-        """Return the state of each revision.  Raises what connecting raises."""
-        from leadctl.migrate.status import status
-
-        return status(self.target, self.app)
-
-    def check(self) -> "Check":
-        """Compare models, migrations and database; changes nothing."""
-        from leadctl.migrate.check import check
-
-        return check(self.target, self.app, self.narrate)
-
-    def drift(self) -> "Drift":
-        """Say what was changed by hand.  Raises OperationFailed where nothing was applied yet."""
-        from leadctl.migrate.drift import drift
-
-        return drift(self.target, self.app, self.narrate)
-
-    def seed(self) -> "SeedResult":
-        """Bring in fixtures and seed files.  Raises MissingKey and SeedFailed."""
-        from leadctl.crypto.keyring import keyring_of
-        from leadctl.seed.seed import journaled_seed
-
-        return journaled_seed(self.target, self.app, keyring_of(self.settings), self.narrate)
-
-    def export(self, table: str, path: Path, *, where: str | None = None) -> "Exported":
-        """Write rows of a table as a seed file, secrets masked."""
-        from leadctl.seed.export import export
-
-        return export(self.target, self.app, table, where=where, path=path)
-
-    def reset(self, *, confirm: str) -> "ResetResult":
-        """Drop the app's objects, migrate and seed; `confirm` is the database's name.
-
-        Raises Protected, NotConfirmed and DependentObjects before anything is changed.
-        """
-        from leadctl.crypto.keyring import keyring_of
-        from leadctl.journal.guard import Consent
-        from leadctl.reset import reset
-
-        return reset(
-            self.target,
-            self.app,
-            keyring_of(self.settings),
-            Consent(confirm=confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=_silent,
-        )
-
-    def stats(self, *, exact: bool = False) -> "Overview":
-        """Return sizes and rows; estimated ones unless `exact`."""
-        from leadctl.stats.overview import overview
-
-        return overview(self.target, self.app, exact=exact)
-
-    def report(self, name: str, *, user: str | None = None) -> "ReportResult":
-        """Return one of the app's reports.  Raises UnknownReport and UnknownUser."""
-        from leadctl.stats.report import run_report
-
-        return run_report(self.target, self.app, name, user=user)
-
-    def health(self, *, wait: float = 0) -> "Health":
-        """Check the database; `wait` is how many seconds to try to reach it."""
-        from leadctl.backup.configured import known_folder
-        from leadctl.crypto.keyring import keyring_of
-        from leadctl.health.health import Timing, health
-        from leadctl.health.selection import select
-
-        return health(
-            self.target,
-            self.app,
-            lambda: keyring_of(self.settings),
-            select(self.settings, (), ()),
-            Timing(wait=wait),
-            app_was_named=self.settings.source("app") != "default",
-            narrate=self.narrate,
-            backups=known_folder(self.settings),
-        )
-
-    def keys(self) -> "KeysStatus":
-        """Count values per encrypted column and key."""
-        from leadctl.crypto.keyring import keyring_of
-        from leadctl.keys.status import keys_status
-
-        return keys_status(self.target, self.app, keyring_of(self.settings))
-
-    def rotate_keys(self, *, encrypt_plaintext: bool = False) -> "RotateResult":
-        """Re-encrypt to the primary key what is not under it; plaintext only where told.
-
-        What a killed call left is done by the next one.  Raises MissingKey and LockHeld.
-        """
-        from leadctl.crypto.keyring import keyring_of
-        from leadctl.keys.rotate import rotate
-
-        return rotate(
-            self.target,
-            self.app,
-            keyring_of(self.settings),
-            encrypt_plaintext=encrypt_plaintext,
-            dry_run=False,
-            lock_wait=self.settings.lock_wait,
-            narrate=self.narrate,
-            progress=_silent,
-        )
-
-    def cleanup_preview(self, rules: Sequence[str] = (), *, days: int | None = None) -> "Preview":
-        """Say what `cleanup` would delete; changes nothing.  Raises UnknownRule."""
-        from leadctl.cleanup.preview import preview
-        from leadctl.cleanup.rules import rules_of
-
-        chosen = rules_of(self.app, self.settings, only=rules, days=days)
-        return preview(self.target, self.app, chosen)
-
-    def cleanup(
-        self,
-        rules: Sequence[str] = (),
-        *,
-        days: int | None = None,
-        max_seconds: int | None = None,
-        max_rows: int | None = None,
-        archive: Path | None = None,
-        confirm: str | None = None,
-    ) -> "CleanupResult":
-        """Delete what is due by all retention rules, or by the named ones.
-
-        `days` takes the place of their age; `archive` is a folder where every row goes first.  A
-        rule past its fuse does nothing without `confirm`, the database's name.  Raises
-        UnknownRule, InvalidRule, UnindexedForeignKey, and the first error of a rule.
-        """
-        from leadctl.cleanup.archive import ArchivePlace
-        from leadctl.cleanup.bounds import Limits
-        from leadctl.cleanup.rules import rules_of
-        from leadctl.cleanup.run import Voice, cleanup
-        from leadctl.crypto.age import read_recipients, split_recipients
-        from leadctl.journal.guard import Consent
-
-        settings = self.settings
-        chosen = rules_of(
-            self.app, settings, only=rules, days=days, archive_all=archive is not None
-        )
-        folder = absolute(archive) if archive else settings.archive_dir
-        recipients = tuple(read_recipients(split_recipients(settings.backup_recipients)))
-        result, error = cleanup(
-            self.target,
-            self.app,
-            chosen,
-            limits=Limits(max_seconds, max_rows),
-            consent=Consent(confirm=confirm),
-            archive=ArchivePlace(folder, recipients),
-            voice=Voice(self.narrate, _silent),
-        )
-        if error is not None:
-            raise error
-        return result
-
-    def backup(self) -> "CreatedBackup":
-        """Back up the whole database to the folder that settings say.
-
-        Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
-        """
-        from leadctl.backup.as_configured import create_as_configured
-
-        return create_as_configured(self.settings, self.app, self.target, self.narrate, _silent)
-
-    def backups(self) -> "BackupList":
-        """Return the backups in the folder that settings say, the newest first."""
-        from leadctl.backup.configured import folder_of
-        from leadctl.backup.inventory import list_backups
-
-        return list_backups(folder_of(self.settings))
-
-    def verify_backup(self, backup: str = "latest") -> "VerifyResult":
-        """Compare every byte of a backup with its hash, and read what a key is there for.
-
-        `backup` is an id, its beginning, or "latest".  Raises InvalidIdentity and UnknownBackup.
-        """
-        from leadctl.backup.configured import folder_of, identities_of
-        from leadctl.backup.verify import verify
-
-        found = folder_of(self.settings).find(backup)
-        return verify(found, identities_of(self.settings), rehearsal=None)
-
-    def restore(
-        self, backup: str = "latest", *, into: str | None = None, confirm: str | None = None
-    ) -> "RestoreResult":
-        """Restore a backup as a new database `into`, or in the place of this one.
-
-        In this one's place it wants `confirm`, the database's name; the old one is kept under
-        another name.  Raises Protected, NotConfirmed, LockHeld, BackupDamaged and RestoreFailed.
-        """
-        from leadctl.backup.configured import folder_of, identities_of
-        from leadctl.journal.guard import Consent
-        from leadctl.restore.load import Source
-        from leadctl.restore.restorable import Loading
-        from leadctl.restore.restore import restore
-
-        found = folder_of(self.settings).find(backup)
-        return restore(
-            self.target.on(into) if into else self.target,
-            Source(found, identities_of(self.settings)),
-            Consent(confirm=confirm),
-            Loading(self.narrate, _silent),
-            app=self.app.name,
-            new=into is not None,
-            drop_old=False,
-            lock_wait=self.settings.lock_wait,
-        )
-
-    def history(self, limit: int = 20) -> "RunHistory":
-        """Return the newest runs of the journal."""
-        from leadctl.history import history
-
-        return history(self.target, limit)
-
-    def engine(self) -> "Engine":
-        """Return this process's SQLAlchemy engine for this database, made once and thread-safe."""
-        from leadctl.postgres.engine import application_engine
-
-        return application_engine(self.target, self.settings)
+        app = self.app.name
+        return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
 
     @property
     def _timeouts(self) -> "Timeouts":
@@ -306,6 +99,763 @@ class Database:
 
         settings = self.settings
         return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
+
+    # --- migrate ----------------------------------------------------------------------------
+
+    def migrate(
+        self,
+        to: str | None = None,
+        *,
+        steps: int | None = None,
+        allow: Names = (),
+        confirm: "str | Consent | None" = None,
+        backup: bool = False,
+    ) -> "MigrateResult":
+        """Apply what is pending, up to a revision where one is given, as `leadctl migrate`.
+
+        On a protected database a plan with findings wants their rules in `allow`, or `confirm`;
+        `backup` makes a backup first.  Raises LockHeld, RevisionFailed, Protected and what
+        connecting raises.
+        """
+        from leadctl.migrate.up import up
+
+        return up(
+            self.target,
+            self.app,
+            to=to,
+            steps=steps,
+            allow=names(allow),
+            consent=consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+            progress=self.progress,
+            before=self._backup_before(wanted=backup),
+        )
+
+    def plan(self, to: str | None = None, *, steps: int | None = None, allow: Names = ()) -> "Plan":
+        """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`."""
+        from leadctl.migrate.plan import plan
+
+        return plan(self.target, self.app, to=to, steps=steps, allow=names(allow))
+
+    def script(self, to: str | None = None, *, steps: int | None = None) -> "Script":
+        """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
+        from leadctl.migrate.plan import script
+
+        return script(self.target, self.app, to=to, steps=steps, timeouts=self._timeouts)
+
+    def status(self) -> "MigrationStatus":
+        """Return the state of each revision, as `leadctl migrate status`."""
+        from leadctl.migrate.status import status
+
+        return status(self.target, self.app)
+
+    def migration_history(self) -> "MigrationHistory":
+        """Return what was applied, when and by whom, as `leadctl migrate history`."""
+        from leadctl.migrate.history import history
+
+        return history(self.target, self.app)
+
+    def check(self) -> "Check":
+        """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
+        from leadctl.migrate.check import check
+
+        return check(self.target, self.app, self.narrate)
+
+    def drift(self) -> "Drift":
+        """Say what was changed by hand, as `leadctl migrate drift`.
+
+        Raises OperationFailed where nothing was applied yet.
+        """
+        from leadctl.migrate.drift import drift
+
+        return drift(self.target, self.app, self.narrate)
+
+    def diff(self, before: str = "database", after: str = "models") -> "Sides":
+        """Compare two schemas, as `leadctl migrate diff`.
+
+        Each is a revision, base, models, database, record, a URL or an [env.NAME].
+        """
+        from leadctl.migrate.diff import sides
+
+        return sides(self.target, self.app, before, after, self._other)
+
+    def _other(self, name: str) -> "Target":
+        """Return the target that a URL or the name of an environment means."""
+        settings = self.settings
+        schema = settings.schema if settings.is_flag("schema") else None
+        place = "url" if "://" in name else "env"
+        flags = {"app": self.app.name, "schema": schema, place: name}
+        return Database(settings_of(settings.project, flags), self.narrate).target
+
+    def lint(
+        self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
+    ) -> "LintResult":
+        """Say what is dangerous in revisions or what is pending, as `leadctl migrate lint`.
+
+        Where there is a database, its tables' sizes count.  `allow` are rules whose findings pass.
+        """
+        try:
+            target = self.target
+        except NoTarget:
+            return super().lint(revisions, everything=everything, allow=allow)
+        return self._lint(target, revisions, everything=everything, allow=allow)
+
+    def new(
+        self,
+        message: str,
+        *,
+        renames: Names = (),
+        ask: Callable[[str], bool] | None = None,
+    ) -> "NewRevisions":
+        """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
+
+        `renames` are OLD:NEW; `ask` is asked about what may be one.
+        """
+        from leadctl.migrate.new import new
+
+        given = names(renames)
+        return new(self.target, self.app, message, renames=given, ask=ask, narrate=self.narrate)
+
+    def new_sql(self, message: str, text: str) -> "NewRevisions":
+        """Write a revision of SQL statements, as `leadctl migrate new --sql`."""
+        from leadctl.migrate.new import new_sql
+
+        return new_sql(self.target, self.app, message, text, self.narrate)
+
+    def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":
+        """Write a revision that undoes another, as `leadctl migrate new --revert`."""
+        from leadctl.migrate.new import new_revert
+
+        return new_revert(self.target, self.app, message, revision, self.narrate)
+
+    def dev(
+        self,
+        message: str,
+        *,
+        renames: Names = (),
+        ask: Callable[[str], bool] | None = None,
+    ) -> "Dev":
+        """Apply what is pending, write what the models say and apply it, as `leadctl migrate dev`.
+
+        Raises Protected on a protected database.
+        """
+        from leadctl.migrate.dev import dev
+
+        return dev(
+            self.target,
+            self.app,
+            message,
+            renames=names(renames),
+            ask=ask,
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+            progress=self.progress,
+        )
+
+    def push(self, confirm: "str | Consent | None" = None) -> "Push":
+        """Make a local database what the models say, without a revision, as `leadctl db push`."""
+        from leadctl.migrate.push import push
+
+        return push(
+            self.target,
+            self.app,
+            consent=consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+        )
+
+    def down_plan(self, to: str | None = None, *, steps: int = 1) -> "DownPlan":
+        """Say what `down` would undo and lose; changes nothing."""
+        from leadctl.migrate.down import plan
+
+        return plan(self.target, self.app, to, steps)
+
+    def down(
+        self,
+        to: str | None = None,
+        *,
+        steps: int = 1,
+        confirm: "str | Consent | None" = None,
+    ) -> "DownResult":
+        """Undo the last revisions, or all behind one, as `leadctl migrate down`.
+
+        Raises Protected, NotConfirmed, Irreversible and LockHeld before anything is changed.
+        """
+        from leadctl.migrate.down import down
+
+        return down(
+            self.target,
+            self.app,
+            to,
+            steps,
+            consent=consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+            progress=self.progress,
+        )
+
+    def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
+        """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
+        from leadctl.migrate.rehearse import rehearse
+
+        return rehearse(self.target, self.app, to, steps, self.narrate)
+
+    def resolve(self, resolution: str, revision: str) -> "Resolved":
+        """Correct the record of what is applied, as `leadctl migrate resolve`.
+
+        `resolution` is "accept_edit", "applied" or "rolled_back".  Raises LockHeld.
+        """
+        from leadctl.migrate.resolve import Resolution, resolve
+
+        chosen = Resolution[resolution.upper()]
+        wait, narrate = self.settings.lock_wait, self.narrate
+        return resolve(self.target, self.app, chosen, revision, lock_wait=wait, narrate=narrate)
+
+    def adopt_drift(self, message: str) -> "Adopted":
+        """Write what was changed by hand, as `leadctl migrate resolve --adopt-drift`."""
+        from leadctl.migrate.adopt import adopt
+
+        wait, narrate = self.settings.lock_wait, self.narrate
+        return adopt(self.target, self.app, message, lock_wait=wait, narrate=narrate)
+
+    def init_from_database(
+        self,
+        *,
+        encrypt: Names = (),
+        drop_history: bool = False,
+        prisma: str | Path | None = None,
+    ) -> "DatabaseInit":
+        """Read the database into models and a baseline, as `leadctl init --from-database`.
+
+        `encrypt` are columns, TABLE.COLUMN; `prisma` is the folder of Prisma's migrations.
+        """
+        from leadctl.init.database import init_from_database
+
+        return init_from_database(
+            self.settings,
+            self._undeclared,
+            encrypt=names(encrypt),
+            drop_history=drop_history,
+            prisma=absolute(prisma) if prisma else None,
+            narrate=self.narrate,
+        )
+
+    def take_over(
+        self, *, drop_history: bool = False, prisma: str | Path | None = None
+    ) -> "DatabaseInit":
+        """Write the revision from Prisma's LeadConnector, as `leadctl init --take-over`."""
+        from leadctl.init.database import take_over
+
+        return take_over(
+            self.settings,
+            self._undeclared,
+            drop_history=drop_history,
+            prisma=absolute(prisma) if prisma else None,
+            narrate=self.narrate,
+        )
+
+    @property
+    def _undeclared(self) -> "Target":
+        """The target of an app that is not declared yet."""
+        from leadctl.postgres.target import resolve
+
+        return resolve(self.settings, app=self.settings.app, narrate=self.narrate)
+
+    # --- rows -------------------------------------------------------------------------------
+
+    def seed(self) -> "SeedResult":
+        """Bring in fixtures and seed files, as `leadctl seed`.  Raises MissingKey, SeedFailed."""
+        from leadctl.seed.seed import journaled_seed
+
+        return journaled_seed(self.target, self.app, self.keyring, self.narrate)
+
+    def bulk_seed(
+        self,
+        rows: int,
+        *,
+        random_seed: int | None = None,
+        scale: Names = (),
+        span: str | None = None,
+        confirm: "str | Consent | None" = None,
+    ) -> "BulkResult":
+        """Add synthetic rows, so many in all, as `leadctl seed --bulk`; all or none.
+
+        `scale` gives tables their rows, TABLE=N; `span` is the days that rows are made in: "365d",
+        or "2025-01-01..2025-12-31".
+        """
+        from leadctl.seed.bulk.load import bulk_seed
+        from leadctl.seed.bulk.options import bulk_options
+
+        return bulk_seed(
+            self.target,
+            self.app,
+            self.keyring,
+            bulk_options(rows, random_seed, names(scale), span),
+            consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+            progress=self.progress,
+        )
+
+    def export(
+        self, table: str, path: str | Path | None = None, *, where: str | None = None
+    ) -> "Exported":
+        """Write rows of a table as a seed file, secrets masked, as `leadctl seed --export`.
+
+        The file is TABLE.yaml among the seed files where none is given.
+        """
+        from leadctl.seed.export import export
+
+        folder = self.app.seed_files or self.settings.project / "seeds"
+        file = absolute(path) if path else folder / f"{table}.yaml"
+        return export(self.target, self.app, table, where=where, path=file)
+
+    def reset_plan(self) -> "ResetPlan":
+        """Say what `reset` would drop; changes nothing."""
+        from leadctl.reset import plan
+
+        return plan(self.target, self.app)
+
+    def reset(
+        self, *, confirm: "str | Consent | None" = None, backup: bool = False
+    ) -> "ResetResult":
+        """Drop the app's objects, migrate and seed, as `leadctl reset`.
+
+        Raises Protected, NotConfirmed and DependentObjects before anything is changed.
+        """
+        from leadctl.reset import reset
+
+        return reset(
+            self.target,
+            self.app,
+            self.keyring,
+            consent_of(confirm),
+            timeouts=self._timeouts,
+            narrate=self.narrate,
+            progress=self.progress,
+            before=self._backup_before(wanted=backup),
+        )
+
+    def keys(self) -> "KeysStatus":
+        """Count values per encrypted column and key, as `leadctl keys status`."""
+        from leadctl.keys.status import keys_status
+
+        return keys_status(self.target, self.app, self.keyring)
+
+    def rotate_keys(
+        self, *, encrypt_plaintext: bool = False, dry_run: bool = False
+    ) -> "RotateResult":
+        """Re-encrypt to the primary key what is not under it, as `leadctl keys rotate`.
+
+        What a killed call left is done by the next one.  Raises MissingKey and LockHeld.
+        """
+        from leadctl.keys.rotate import rotate
+
+        return rotate(
+            self.target,
+            self.app,
+            self.keyring,
+            encrypt_plaintext=encrypt_plaintext,
+            dry_run=dry_run,
+            lock_wait=self.settings.lock_wait,
+            narrate=self.narrate,
+            progress=self.progress,
+        )
+
+    def partition(
+        self, table: str, *, by: str = "month", column: str | None = None
+    ) -> "PartitionResult":
+        """Write the revision that partitions a table by time, as `leadctl partition`.
+
+        `by` is "month", "week" or "day".  Raises CannotPartition.
+        """
+        from leadctl.cleanup.partitions import period_named
+        from leadctl.partition import partition
+
+        period = period_named(by)
+        return partition(self.target, self.app, table, period, column, self._rules())
+
+    # --- cleanup ----------------------------------------------------------------------------
+
+    def _rules(
+        self, only: Names = (), *, days: int | None = None, archive: bool = False
+    ) -> "tuple[RunRule, ...]":
+        from leadctl.cleanup.rules import rules_of
+
+        only = names(only)
+        return rules_of(self.app, self.settings, only=only, days=days, archive_all=archive)
+
+    def cleanup_rules(self, rules: Names = (), *, days: int | None = None) -> "RuleList":
+        """Return the retention rules and what each would take, as `leadctl cleanup --list`."""
+        from leadctl.cleanup.preview import list_rules
+
+        return list_rules(self.target, self.app, self._rules(rules, days=days))
+
+    def cleanup_preview(self, rules: Names = (), *, days: int | None = None) -> "Preview":
+        """Say what `cleanup` would delete, as `leadctl cleanup --dry-run`.  Raises UnknownRule."""
+        from leadctl.cleanup.preview import preview
+
+        return preview(self.target, self.app, self._rules(rules, days=days))
+
+    def cleanup(
+        self,
+        rules: Names = (),
+        *,
+        days: int | None = None,
+        max_seconds: float | None = None,
+        max_rows: int | None = None,
+        archive: str | Path | None = None,
+        confirm: "str | Consent | None" = None,
+        limits: "CleanupLimits | None" = None,
+    ) -> "CleanupResult":
+        """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
+
+        `days` takes the place of their age; `archive` is a folder where every row goes first.  A
+        rule past its fuse does nothing without `confirm`.  `limits`, in the place of the two
+        bounds, can be asked to stop.  What one rule fails with is the result's `error`.  Raises
+        UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
+        """
+        from leadctl.cleanup.bounds import Limits
+        from leadctl.cleanup.run import Voice, cleanup
+
+        return cleanup(
+            self.target,
+            self.app,
+            self._rules(rules, days=days, archive=archive is not None),
+            limits=limits or Limits(max_seconds, max_rows),
+            consent=consent_of(confirm),
+            archive=self._archive_place(archive),
+            voice=Voice(self.narrate, self.progress),
+        )
+
+    def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
+        from leadctl.cleanup.archive import ArchivePlace
+        from leadctl.crypto.age import read_recipients
+
+        place = absolute(folder) if folder else self.settings.archive_dir
+        return ArchivePlace(place, tuple(read_recipients(self._recipients)))
+
+    @property
+    def _recipients(self) -> list[str]:
+        """The public keys that backups and archives are encrypted to."""
+        from leadctl.crypto.age import split_recipients
+
+        return split_recipients(self.settings.backup_recipients)
+
+    def write_metrics(self, result: "CleanupResult", path: str | Path) -> None:
+        """Write a cleanup's metrics for Prometheus, as `leadctl cleanup --metrics-file`."""
+        from leadctl.cleanup.metrics import write_metrics
+
+        write_metrics(self.target, result, absolute(path))
+
+    def unarchive(self, path: str | Path) -> "UnarchiveResult":
+        """Put the rows of an archive back, as `leadctl cleanup unarchive`.
+
+        `path` is its folder, its manifest or one of its files.
+        """
+        from leadctl.cleanup.unarchive import unarchive
+
+        return unarchive(self.target, self.app, absolute(path), self.identities, self.progress)
+
+    def undelete(self, table: str, key: str) -> "UndeleteResult":
+        """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""
+        from leadctl.cleanup.undelete import undelete
+
+        return undelete(self.target, self.app, table, key)
+
+    # --- backups ----------------------------------------------------------------------------
+
+    def backup(self, *, role_passwords: bool = False) -> "CreatedBackup":
+        """Back up the whole database to the folder that settings say, as `leadctl backup`.
+
+        Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
+        """
+        from leadctl.backup.create import BackupOptions, create
+        from leadctl.backup.hooks import Hooks
+
+        settings, table = self.settings, self.app.version_table
+        hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
+        options = BackupOptions(self._recipients, settings.lock_wait, table, role_passwords)
+        with hooks.failure(self.target.database, self.narrate):
+            made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
+        hooks.success(made)
+        return made
+
+    def _backup_before(self, *, wanted: bool) -> Callable[[], None]:
+        """Return what makes a backup before a change, if it is wanted, and says how to go back."""
+
+        def make() -> None:
+            made = self.backup()
+            environment = f" --env {self.settings.env}" if self.settings.env else ""
+            self.narrate(
+                f"Backup {made.id} in {made.path.parent}. "
+                f"To undo what follows: leadctl restore {made.id}{environment}"
+            )
+
+        return make if wanted else lambda: None
+
+    def verify_backup(
+        self, backup: str = "latest", *, restore: bool = False, embedded: bool = False
+    ) -> "VerifyResult":
+        """Compare every byte of a backup with its hash, as `leadctl backup verify`.
+
+        What a private key is there for is read; `restore` restores it, too, on the target's server
+        or the `embedded` one.  Raises InvalidIdentity and UnknownBackup.
+        """
+        from leadctl.backup.verify import verify
+
+        rehearsal = self._rehearsal(embedded=embedded) if restore or embedded else None
+        return verify(self.backup_folder.find(backup), self.identities, rehearsal)
+
+    def _rehearsal(self, *, embedded: bool) -> "Rehearsal":
+        from leadctl.backup.verify import Rehearsal
+        from leadctl.db import embedded_target
+
+        project = self.settings.project
+        target = embedded_target(project, self.narrate) if embedded else self.target
+        return Rehearsal(target, self.narrate, self.progress)
+
+    # --- restore ----------------------------------------------------------------------------
+
+    def restore_plan(
+        self, backup: str | Path = "latest", *, into: str | None = None
+    ) -> "RestorePlan":
+        """Say what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
+        from leadctl.restore.restore import plan
+
+        return plan(self._restored(into), self._restorable(backup))
+
+    def restore_preflight(
+        self, plan: "RestorePlan", backup: str | Path = "latest", *, owners: bool = True
+    ) -> None:
+        """Raise for what would stop the restore that `restore_plan` planned; changes nothing."""
+        from leadctl.restore.restore import preflight
+
+        preflight(self._restorable(backup), plan, owners=owners)
+
+    def restore(
+        self,
+        backup: str | Path = "latest",
+        *,
+        into: str | None = None,
+        owners: bool = True,
+        rows: bool = True,
+        jobs: int | None = None,
+        drop_old: bool = False,
+        confirm: "str | Consent | None" = None,
+    ) -> "RestoreResult":
+        """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
+
+        It becomes a new database `into`, or takes the place of this one, which wants `confirm`; the
+        old one is kept under another name.  Raises Protected, NotConfirmed, LockHeld,
+        BackupDamaged and RestoreFailed.
+        """
+        from leadctl.restore.restorable import JOBS, Loading
+        from leadctl.restore.restore import restore
+
+        loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
+        return restore(
+            self._restored(into),
+            self._restorable(backup),
+            consent_of(confirm),
+            loading,
+            app=self.app.name,
+            new=into is not None,
+            drop_old=drop_old,
+            lock_wait=self.settings.lock_wait,
+        )
+
+    def _restored(self, into: str | None) -> "Target":
+        return self.target.on(into) if into else self.target
+
+    def _restorable(self, backup: str | Path) -> "Restorable":
+        """Return what is to be restored: a file or folder where there is one, else a backup."""
+        from leadctl.restore.dumps import is_foreign, open_foreign
+
+        path = absolute(backup)
+        if backup != "latest" and is_foreign(path):
+            return open_foreign(path, self.identities, self.target.schema)
+        return self._stored(str(backup))
+
+    def _stored(self, backup: str) -> "Source":
+        from leadctl.restore.load import Source
+
+        return Source(self.backup_folder.find(backup), self.identities)
+
+    def restore_beside(
+        self, tables: Names, backup: str = "latest", *, dry_run: bool = False
+    ) -> "ScratchTables":
+        """Restore tables into a schema beside the live ones, as `leadctl restore --table`."""
+        from leadctl.restore.scratch_schema import restore_beside
+
+        source, found = self._stored(backup), names(tables)
+        return restore_beside(self.target, source, found, dry_run=dry_run, narrate=self.narrate)
+
+    def restore_rows(
+        self,
+        tables: Names = (),
+        backup: str = "latest",
+        *,
+        dry_run: bool = False,
+        confirm: "str | Consent | None" = None,
+    ) -> "RestoredTables":
+        """Bring rows back into tables, or into all, as `leadctl restore --data-only`."""
+        from leadctl.restore.tables import restore_tables
+
+        return restore_tables(
+            self.target,
+            self._stored(backup),
+            names(tables),
+            consent_of(confirm),
+            app=self.app.name,
+            dry_run=dry_run,
+            lock_timeout=self.settings.lock_timeout,
+            narrate=self.narrate,
+        )
+
+    # --- looking ----------------------------------------------------------------------------
+
+    def stats(self, *, exact: bool = False) -> "Overview":
+        """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
+        from leadctl.stats.overview import overview
+
+        return overview(self.target, self.app, exact=exact, narrate=self.narrate)
+
+    def report(
+        self, name: str, *, user: str | None = None, since: datetime | None = None
+    ) -> "ReportResult":
+        """Return one of the app's reports, as `leadctl stats REPORT`.
+
+        `user` is an id or an email address.  Raises UnknownReport and UnknownUser.
+        """
+        from leadctl.stats.report import run_report
+
+        narrate = self.narrate
+        return run_report(self.target, self.app, name, user=user, since=since, narrate=narrate)
+
+    def health(
+        self,
+        only: Names = (),
+        *,
+        skip: Names = (),
+        wait: float = 0,
+        timeout: float = 20,
+        interval: float = 0,
+    ) -> "Health":
+        """Check the database, as `leadctl health-check`; does not raise for what is wrong with it.
+
+        Seconds: `wait` to try to reach it, `timeout` for all checks in all, `interval` between two
+        looks at counters.
+        """
+        from leadctl.health.health import Timing, health
+        from leadctl.health.selection import select
+
+        return health(
+            self.target,
+            self.app,
+            lambda: self.keyring,
+            select(self.settings, names(only), names(skip)),
+            Timing(timeout, interval, wait),
+            app_was_named=self.settings.is_set("app"),
+            narrate=self.narrate,
+            backups=self.known_backup_folder,
+        )
+
+    def fix(
+        self, only: Names = (), *, skip: Names = (), confirm: "str | Consent | None" = None
+    ) -> "tuple[FixResult, ...]":
+        """Fix what checks find and what loses nothing, as `leadctl health-check --fix`.
+
+        Each step is asked for: it wants a Consent that says yes, or asks.  Raises NotConfirmed.
+        """
+        from leadctl.health.fix import Patience, fix
+
+        chosen = [check.name for check in self.checks(only, skip=skip).checks]
+        patience = Patience(self.settings.lock_wait, self.settings.lock_timeout)
+        consent = consent_of(confirm)
+        return fix(self.target, self.app, chosen, consent, patience, self.narrate)
+
+    def inspect(self, *reports: str) -> "Inspection":
+        """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""
+        from leadctl.inspect.registry import find, in_all
+        from leadctl.inspect.run import inspect
+
+        wanted = [find(report) for report in reports] if reports else in_all()
+        return inspect(self.target, wanted, self.narrate)
+
+    def studio(self, *, timeout: float = 30, reveal: "str | Consent | None" = None) -> "Studio":
+        """Return a look at tables and rows, as `leadctl studio`.
+
+        `timeout` is how many seconds a statement may take; secrets are masked unless `reveal` is
+        there, the database's name or a Consent, and that is journaled.
+        """
+        from leadctl.api.studio import Studio
+        from leadctl.studio.session import Access
+
+        consent = None if reveal is None else consent_of(reveal)
+        return Studio(Access(self.target, self.app, self.keyring, timeout, consent, self.narrate))
+
+    def schema(self, table: str | None = None) -> "Schema":
+        """Return the tables of the database, or one, as `leadctl schema show`."""
+        from leadctl.schema.read import only, read
+
+        found = read(self.target)
+        return only(found, table) if table else found
+
+    def validate_schema(self) -> "Validation":
+        """Check names, keys, indexes and times, as `leadctl schema validate --database`."""
+        from leadctl.schema.validate import validate
+
+        return validate(self.schema())
+
+    def dump_schema(self) -> "SchemaDump":
+        """Return the schema as SQL by pg_dump, as `leadctl schema dump`."""
+        from leadctl.schema.dump import dump
+
+        return dump(self.target)
+
+    def history(self, limit: int = 20) -> "RunHistory":
+        """Return the newest runs of the journal, as `leadctl history`."""
+        from leadctl.history import history
+
+        return history(self.target, limit)
+
+    def identity(self) -> "DatabaseIdentity":
+        """Return what the database says it is, as `leadctl db environment`."""
+        from leadctl.journal.identity import show
+
+        return show(self.target)
+
+    def set_identity(
+        self,
+        environment: str | None = None,
+        *,
+        protected: bool | None = None,
+        confirm: "str | Consent | None" = None,
+    ) -> "DatabaseIdentity":
+        """Set the environment or the protection; None stays.  Raises Protected."""
+        from leadctl.journal.identity import change
+
+        return change(self.target, environment, protected=protected, consent=consent_of(confirm))
+
+    def url(self) -> "TargetUrl":
+        """Return the URL for other tools, without the password, as `leadctl db url`."""
+        from leadctl.db import url
+
+        return url(self.target)
+
+    def shell(self) -> "ShellCommand":
+        """Return how to start psql on the database, as `leadctl db shell`."""
+        from leadctl.db import shell
+
+        return shell(self.target)
+
+    def engine(self) -> "Engine":
+        """Return this process's SQLAlchemy engine for this database, made once and thread-safe."""
+        from leadctl.postgres.engine import application_engine
+
+        return application_engine(self.target, self.settings)
 
 
 def database(
@@ -315,19 +865,13 @@ def database(
     env: str | None = None,
     schema: str | None = None,
     project: str | Path | None = None,
-    narrate: Narrate = lambda _: None,
+    narrate: Narrate = unheard,
+    progress: Progress = silent,
 ) -> Database:
     """Return the database that the arguments name; what they leave out, settings say.
 
     `env` is an [env.NAME] of leadctl.toml, `project` the folder to look for it from.  Nothing is
-    connected to yet, but an embedded server is started where there is no URL and it exists.
-    Raises ConfigurationError.
+    connected to yet, nor is an embedded server started.  Raises ConfigurationError.
     """
     flags = {"url": url, "app": app, "env": env, "schema": schema}
-    settings = load_settings(flags, cwd=Path(project) if project else None)
-    found = find_app(settings)
-    return Database(settings, found, resolve(settings, app=found.name, narrate=narrate), narrate)
-
-
-def _silent(done: int, total: int, unit: str) -> None:
-    """Progress that nobody looks at."""
+    return Database(settings_of(project, flags), narrate, progress)

@@ -5,7 +5,6 @@ from typing import Any
 
 from leadctl.backup.storage import BackupFolder
 from leadctl.settings import Settings
-from leadctl.settings.sources import DEFAULT
 
 
 def folder_of(settings: Settings) -> BackupFolder:
@@ -16,7 +15,7 @@ def folder_of(settings: Settings) -> BackupFolder:
 def known_folder(settings: Settings) -> BackupFolder | None:
     """Return the backup folder where one is set or there; None where nobody spoke of backups."""
     folder = folder_of(settings)
-    configured = settings.source("backup_dir") != DEFAULT
+    configured = settings.is_set("backup_dir")
     return folder if configured or folder.path.exists() else None
 
 

@@ -15,6 +15,7 @@ from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
 from leadctl.cleanup.bounds import Limits, Reason
 from leadctl.cleanup.tables import Subject, query
+from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
 
@@ -159,6 +160,13 @@ PERIODS = {
         Period("day", "YYYY_MM_DD", "%Y_%m_%d", 14),
     )
 }
+
+
+def period_named(unit: str) -> Period:
+    """Return the period of a unit of time.  Raises InvalidFlag."""
+    if unit not in PERIODS:
+        raise InvalidFlag(f"--by is {unit!r}.", hint=f"It is one of: {', '.join(PERIODS)}.")
+    return PERIODS[unit]
 
 
 def premake(work: Maintenance, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """What a run of cleanup did, rule by rule; and what earlier runs did, as the journal has it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from leadctl.cleanup.bounds import Reason
 from leadctl.cleanup.tables import query
+from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 
@@ -80,6 +81,8 @@ class CleanupResult:
     """How many of these VACUUM took, after the rules."""
     stopped: Reason | None
     rules: tuple[RuleResult, ...]
+    error: LeadctlError | None = field(default=None, compare=False, metadata={"json": False})
+    """The first error of a rule, where one was refused or failed; the others ran all the same."""
 
 
 _RUNS = 50

@@ -55,8 +55,8 @@ def cleanup(
     consent: Consent,
     archive: ArchivePlace,
     voice: Voice,
-) -> tuple[CleanupResult, LeadctlError | None]:
-    """Delete what the rules say is due; return what happened, and the first error of a rule.
+) -> CleanupResult:
+    """Delete what the rules say is due; return what happened, with the first error of a rule.
 
     All rules are checked before the first one runs: raises InvalidRule, UnindexedForeignKey,
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
@@ -78,7 +78,7 @@ def cleanup(
             for plan in plans:
                 run.rule(plan)
             run.vacuum()
-        return run.result(), run.error
+        return run.result()
 
 
 class _Run:
@@ -105,7 +105,7 @@ class _Run:
         self._results: list[RuleResult] = []
         self._lost = Counter[int]()
         self._vacuum_seconds = 0.0
-        self.error: LeadctlError | None = None
+        self._error: LeadctlError | None = None
 
     def rule(self, plan: Statements) -> None:
         """Run a rule; an error of it is kept, and ends nothing but the rule."""
@@ -120,7 +120,7 @@ class _Run:
                     status, message = RuleStatus.OVERLAP, "another run is at this rule"
         except FuseBlown as error:
             status, message = RuleStatus.REFUSED, error.message
-            self.error = self.error or error
+            self._error = self._error or error
         except (LeadctlError, psycopg.Error, OSError) as error:
             if self._limits.requested is not None and isinstance(
                 error, psycopg.errors.QueryCanceled
@@ -132,7 +132,7 @@ class _Run:
             if self._connection.broken or isinstance(known, ConnectionFailed):
                 raise known from None
             status, message = RuleStatus.FAILED, known.message
-            self.error = self.error or known
+            self._error = self._error or known
         if status is RuleStatus.DONE and done.stopped is not None:
             status = RuleStatus.STOPPED
         self._keep(job, status, message, began)
@@ -171,7 +171,7 @@ class _Run:
         try:
             vacuum(self._connection, self._lost, self._limits, self._voice.narrate)
         except psycopg.Error as error:
-            self.error = self.error or translate(error)
+            self._error = self._error or translate(error)
         self._vacuum_seconds = round(time.monotonic() - began, 3)
         self._entry.note(vacuum_seconds=self._vacuum_seconds)
 
@@ -190,6 +190,7 @@ class _Run:
             vacuum_seconds=self._vacuum_seconds,
             stopped=next((found.reason for found in self._results if found.reason), None),
             rules=tuple(self._results),
+            error=self._error,
         )
 
     def _locked(self, job: Job) -> None:

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,9 +14,10 @@ from leadctl.cli import complete
 from leadctl.cli.console import Console
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
-from leadctl.settings.sources import DEFAULT
 
 if TYPE_CHECKING:
+    from leadctl.api.database import Database
+    from leadctl.api.project import Project
     from leadctl.apps.registry import App
     from leadctl.journal.guard import Consent
     from leadctl.postgres.connect import Timeouts
@@ -103,6 +104,7 @@ class Run:
 
     settings: Settings
     console: Console
+    _databases: "dict[bool, Database]" = field(default_factory=dict, init=False, repr=False)
 
     @functools.cached_property
     def app(self) -> "App":
@@ -110,6 +112,21 @@ class Run:
         from leadctl.apps.registry import find_app
 
         return find_app(self.settings)
+
+    def project(self) -> "Project":
+        """The project: its settings and app."""
+        return self.database()
+
+    def database(self, *, may_create: bool = False) -> "Database":
+        """The database that was named, found once; `may_create` lets an embedded server be made."""
+        from leadctl.api.database import Database
+
+        if may_create not in self._databases:
+            progress = self.console.progress
+            self._databases[may_create] = Database(
+                self.settings, self.narrate, progress, may_create
+            )
+        return self._databases[may_create]
 
     def target(self, *, may_create: bool = False) -> "Target":
         """The target that was named; `may_create` lets an embedded server be made for it."""
@@ -237,7 +254,7 @@ def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose:
     if given["url"] and given["env"]:
         raise UsageError("--url and --env name two databases.", hint="Give one of them.")
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
-    if settings.source("output") == DEFAULT:
+    if not settings.is_set("output"):
         settings = replace(settings, output=outputs[0])
     if settings.output not in outputs:
         raise UsageError(

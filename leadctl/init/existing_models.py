@@ -111,7 +111,7 @@ def app_name(settings: Settings) -> str:
 
     Raises AlreadyDeclared for the name of a built-in app.
     """
-    given = settings.app if settings.source("app") != "default" else None
+    given = settings.app if settings.is_set("app") else None
     name = given or _slug(_project_name(settings.project) or settings.project.resolve().name)
     if name in all_apps(settings) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise AlreadyDeclared(

@@ -183,7 +183,7 @@ def _strength(settings: Settings, name: str) -> int:
 def _url(
     settings: Settings, environment: EnvironmentConfig | None
 ) -> tuple[DatabaseUrl | None, str]:
-    given_by_flag = settings.source("url").startswith("flag")
+    given_by_flag = settings.is_flag("url")
     if environment and environment.url and not given_by_flag:
         place = f"[env.{environment.name}]"
         return _parse(environment.url, place), place
@@ -200,22 +200,14 @@ def _url(
 
 
 def _url_command(settings: Settings, environment: EnvironmentConfig | None) -> UrlCommand | None:
-    if (
-        environment is None
-        or environment.url_command is None
-        or settings.source("url").startswith("flag")
-    ):
+    if environment is None or environment.url_command is None or settings.is_flag("url"):
         return None
     place = f"[env.{environment.name}]"
     return UrlCommand(environment.url_command, place, settings.project, environment.url)
 
 
 def _replica(settings: Settings, environment: EnvironmentConfig | None) -> DatabaseUrl | None:
-    if (
-        environment is None
-        or environment.replica is None
-        or settings.source("url").startswith("flag")
-    ):
+    if environment is None or environment.replica is None or settings.is_flag("url"):
         return None
     return _parse(environment.replica, f"replica of [env.{environment.name}]")
 

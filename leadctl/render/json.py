@@ -22,7 +22,8 @@ _ACTING = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 def to_jsonable(value: Any) -> Any:
     """Return a result as JSON has it: fields as keys, times in UTC, what JSON lacks as text."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_jsonable(getattr(value, field.name)) for field in fields(value)}
+        shown = (field.name for field in fields(value) if field.metadata.get("json", True))
+        return {name: to_jsonable(getattr(value, name)) for name in shown}
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple | Set):

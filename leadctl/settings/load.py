@@ -19,6 +19,7 @@ from leadctl.settings.model import (
 )
 from leadctl.settings.sources import (
     ENVIRONMENT,
+    FLAG,
     Layer,
     Project,
     find_project,
@@ -26,7 +27,6 @@ from leadctl.settings.sources import (
 )
 from leadctl.text import did_you_mean
 
-FLAG = "flag"
 Named = TypeVar("Named", EnvironmentConfig, HealthConfig)
 
 _BACKUP = "backup"

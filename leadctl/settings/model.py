@@ -11,7 +11,7 @@ from typing import Any
 
 from leadctl.redact import Secret
 from leadctl.settings.durations import DURATION, parse_seconds
-from leadctl.settings.sources import DEFAULT
+from leadctl.settings.sources import DEFAULT, FLAG
 
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
@@ -316,6 +316,14 @@ class Settings:
     def source(self, name: str) -> str:
         """Say where the value of a setting came from."""
         return self.sources.get(name, DEFAULT)
+
+    def is_set(self, name: str) -> bool:
+        """Whether anything but the default says what a setting is."""
+        return name in self.sources
+
+    def is_flag(self, name: str) -> bool:
+        """Whether a setting was given for this run, which is stronger than all else."""
+        return self.source(name).startswith(FLAG)
 
     @property
     def embedded(self) -> bool:

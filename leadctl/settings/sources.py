@@ -9,6 +9,7 @@ from typing import Any
 
 from leadctl.errors import UnreadableFile
 
+FLAG = "flag"
 ENVIRONMENT = "environment"
 DEFAULT = "default"
 DOTENV_FILES = (".env.local", ".env")

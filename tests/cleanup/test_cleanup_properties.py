@@ -150,7 +150,7 @@ def test_what_goes_is_what_the_model_says(
         for name in ("_FIRST", "_FEWEST", "_MOST"):
             patch.setattr(pace, name, size)
         patch.setattr(module, "_refuse_skew", lambda _: None)
-        result, error = module.cleanup(
+        result = module.cleanup(
             empty.target(),
             find_app(empty.settings()),
             [RunRule(rule, interval, archived)],
@@ -159,7 +159,7 @@ def test_what_goes_is_what_the_model_says(
             archive=ArchivePlace(Path(tmp_path_factory.mktemp("archive")), ()),
             voice=module.Voice(lambda _: None, lambda *_: None),
         )
-    assert error is None
+    assert result.error is None
     assert result.rules[0].cutoff == cutoff
     left = {row[0] for row in empty.query("SELECT id FROM things")}
     assert left == there - due

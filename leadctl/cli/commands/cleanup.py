@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +14,9 @@ from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup, Terminated
 from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
-from leadctl.files import absolute
 
 if TYPE_CHECKING:
     from leadctl.cleanup.bounds import Limits
-    from leadctl.cleanup.rules import RunRule
 
 group = Tree(name="cleanup", cls=LeadctlGroup, invoke_without_command=True)
 
@@ -91,61 +88,27 @@ def cleanup(
     leadctl cleanup --dry-run --days 90
     leadctl cleanup -q --max-seconds 600 --metrics-file /var/lib/node_exporter/leadctl.prom
     """
-    from leadctl.cleanup import preview, rules
+    from leadctl.cleanup.bounds import Limits
     from leadctl.render.views import cleanup as views
 
     if list_rules and dry_run:
         raise typer.BadParameter("--list and --dry-run are two different questions.")
-    target = run.target()
-    chosen = rules.rules_of(
-        run.app, run.settings, only=rule or (), days=days, archive_all=archive is not None
-    )
+    database, rules = run.database(), rule or ()
     if list_rules:
-        run.emit(preview.list_rules(target, run.app, chosen), views.rules)
-    elif dry_run:
-        run.emit(preview.preview(target, run.app, chosen), views.preview)
-    else:
-        _delete(run, chosen, max_seconds, max_rows, archive, metrics_file, confirm)
-
-
-def _delete(
-    run: Run,
-    chosen: "tuple[RunRule, ...]",
-    max_seconds: int | None,
-    max_rows: int | None,
-    archive: str | None,
-    metrics_file: str | None,
-    confirm: str | None,
-) -> None:
-    from leadctl.cleanup.archive import ArchivePlace
-    from leadctl.cleanup.bounds import Limits
-    from leadctl.cleanup.metrics import write_metrics
-    from leadctl.cleanup.run import Voice
-    from leadctl.cleanup.run import cleanup as operation
-    from leadctl.crypto.age import read_recipients, split_recipients
-    from leadctl.journal.guard import Consent
-    from leadctl.render.views.cleanup import cleanup as view
-
-    target = run.target()
-    folder = absolute(archive) if archive else run.settings.archive_dir
-    recipients = tuple(read_recipients(split_recipients(run.settings.backup_recipients)))
+        run.emit(database.cleanup_rules(rules, days=days), views.rules)
+        return
+    if dry_run:
+        run.emit(database.cleanup_preview(rules, days=days), views.preview)
+        return
     limits = Limits(max_seconds, max_rows)
     with _stopping(limits):
-        result, error = operation(
-            target,
-            run.app,
-            chosen,
-            limits=limits,
-            consent=Consent(confirm=confirm),
-            archive=ArchivePlace(folder, recipients),
-            voice=Voice(run.narrate, run.console.progress),
-        )
+        result = database.cleanup(rules, days=days, archive=archive, confirm=confirm, limits=limits)
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
-        run.emit(result, view)
+        run.emit(result, views.cleanup)
     if metrics_file is not None:
-        write_metrics(target, result, Path(metrics_file))
-    if error is not None:
-        raise error
+        database.write_metrics(result, metrics_file)
+    if result.error is not None:
+        raise result.error
     if result.stopped is not None and result.stopped.value in _EXITS:
         raise typer.Exit(_EXITS[result.stopped.value])
 
@@ -182,13 +145,9 @@ def unarchive(
 
     A row that is there is left as it is, so it can be run again.
     """
-    from leadctl.backup.configured import identities_of
-    from leadctl.cleanup.unarchive import unarchive as operation
     from leadctl.render.views.cleanup import unarchive as view
 
-    identities = identities_of(run.settings)
-    result = operation(run.target(), run.app, Path(file), identities, run.console.progress)
-    run.emit(result, view)
+    run.emit(run.database().unarchive(file), view)
 
 
 @group.leaf("undelete")
@@ -202,7 +161,6 @@ def undelete(
     key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)],
 ) -> None:
     """Bring a soft-deleted row back, as long as no rule has purged it."""
-    from leadctl.cleanup.undelete import undelete as operation
     from leadctl.render.views.cleanup import undelete as view
 
-    run.emit(operation(run.target(), run.app, table, key), view)
+    run.emit(run.database().undelete(table, key), view)

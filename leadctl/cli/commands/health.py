@@ -98,7 +98,7 @@ def health_check(
         lambda: keyring_of(run.settings),
         selection,
         timing,
-        app_was_named=run.settings.source("app") != "default",
+        app_was_named=run.settings.is_set("app"),
         narrate=run.narrate,
         backups=known_folder(run.settings),
     )

@@ -76,7 +76,7 @@ def _other(run: Run, name: str) -> "Target":
     from leadctl.settings import load_settings
 
     app = run.app.name
-    schema = run.settings.schema if run.settings.source("schema").startswith("flag") else None
+    schema = run.settings.schema if run.settings.is_flag("schema") else None
     settings = load_settings(
         {"app": app, "schema": schema, ("url" if "://" in name else "env"): name}
     )

@@ -32,13 +32,6 @@ def partition(
     partitions and makes the next ones ahead. A table whose keys do not allow it is refused, with
     the reason.
     """
-    from leadctl.cleanup.partitions import PERIODS
-    from leadctl.cleanup.rules import rules_of
-    from leadctl.partition import partition as operation
     from leadctl.render.views.partition import partition as view
 
-    if by not in PERIODS:
-        raise typer.BadParameter(f"it is one of: {', '.join(PERIODS)}", param_hint="--by")
-    rules = rules_of(run.app, run.settings)
-    result = operation(run.target(), run.app, table, PERIODS[by], column, rules)
-    run.emit(result, view)
+    run.emit(run.database().partition(table, by=by, column=column), view)

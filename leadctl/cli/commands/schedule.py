@@ -1,7 +1,6 @@
 """`leadctl schedule`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,9 +26,7 @@ What = Annotated[str, typer.Argument(metavar="COMMAND", show_default=False)]
 @command()
 def cron(run: Run, *, what: What = "cleanup") -> None:
     """Print a line for a crontab: cleanup, backup or health-check."""
-    from leadctl.schedule import cron as operation
-
-    _show(run, operation(run.settings, what))
+    _show(run, run.project().cron(what))
 
 
 @group.leaf("systemd")
@@ -44,13 +41,7 @@ def systemd(
     ] = None,
 ) -> None:
     """Print a service and its timer: cleanup, backup or health-check."""
-    from leadctl.schedule import systemd as operation
-    from leadctl.schedule import write as write_files
-
-    result = operation(run.settings, what)
-    if write is not None:
-        write_files(result, Path(write))
-    _show(run, result)
+    _show(run, run.project().systemd(what, write=write))
 
 
 def _show(run: Run, result: "Schedule") -> None:

@@ -230,7 +230,7 @@ def _repeated(run: Run) -> list[str]:
     return [
         word
         for name in ("app", "env", "schema")
-        if run.settings.source(name).startswith("flag")
+        if run.settings.is_flag(name)
         for word in (f"--{name}", str(getattr(run.settings, name)))
     ]
 

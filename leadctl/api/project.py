@@ -1,0 +1,287 @@
+"""`Project`: what can be done with a project's settings and app, without its database."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leadctl.files import absolute
+from leadctl.progress import Narrate, Progress, silent, unheard
+from leadctl.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.backup.inventory import BackupDetails, BackupList
+    from leadctl.backup.prune import PruneResult
+    from leadctl.backup.storage import BackupFolder
+    from leadctl.config import EffectiveConfig
+    from leadctl.crypto import Keyring
+    from leadctl.db import Destroyed
+    from leadctl.health.selection import CheckList
+    from leadctl.init.existing_models import InitResult
+    from leadctl.inspect.registry import ReportList
+    from leadctl.journal.guard import Consent
+    from leadctl.keys.status import NewKey
+    from leadctl.migrate.lint.lint import LintResult
+    from leadctl.migrate.new import NewRevisions
+    from leadctl.postgres.embedded import ServerStatus
+    from leadctl.schedule import Schedule
+    from leadctl.schema.definition import Schema
+    from leadctl.schema.dump import SchemaDump
+    from leadctl.schema.read import Models
+    from leadctl.schema.validate import Validation
+
+Names = str | Sequence[str]
+"""One name, or several."""
+
+
+def names(given: Names) -> tuple[str, ...]:
+    """Return one name, or several, as several: a text is never taken letter by letter."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def consent_of(confirm: "str | Consent | None") -> "Consent":
+    """Return the consent that is given: the database's name is one, None is none."""
+    from leadctl.journal.guard import Consent
+
+    return confirm if isinstance(confirm, Consent) else Consent(confirm=confirm)
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """A project's settings and its app; made by `project`.  Nothing is connected to."""
+
+    settings: Settings
+    narrate: Narrate = unheard
+    """Is told what is being done, a sentence at a time."""
+    progress: Progress = silent
+    """Is told how far it is."""
+
+    @cached_property
+    def app(self) -> "App":
+        """The app that the settings name.  Raises UnknownApp."""
+        from leadctl.apps.registry import find_app
+
+        return find_app(self.settings)
+
+    @cached_property
+    def keyring(self) -> "Keyring":
+        """The keys of encrypted columns.  Raises InvalidKey and KeyCommandFailed."""
+        from leadctl.crypto.keyring import keyring_of
+
+        return keyring_of(self.settings)
+
+    @cached_property
+    def backup_folder(self) -> "BackupFolder":
+        """The folder of backups, whether it is there or not."""
+        from leadctl.backup.storage import BackupFolder
+
+        return BackupFolder(self.settings.backup_dir)
+
+    @property
+    def known_backup_folder(self) -> "BackupFolder | None":
+        """The folder of backups where one is set or there; None where nobody backs up."""
+        known = self.settings.is_set("backup_dir") or self.settings.backup_dir.exists()
+        return self.backup_folder if known else None
+
+    @cached_property
+    def identities(self) -> Sequence[Any]:
+        """The private keys that read backups, if a file is set.  Raises InvalidIdentity."""
+        if self.settings.backup_identity_file is None:
+            return ()
+        from leadctl.crypto.age import read_identities
+
+        return read_identities(self.settings.backup_identity_file)
+
+    def config(self) -> "EffectiveConfig":
+        """Return each setting with its source, secrets hidden, as `leadctl config`."""
+        from leadctl.apps.registry import all_apps
+        from leadctl.config import effective_config
+
+        return effective_config(self.settings, tuple(all_apps(self.settings)), self.keyring)
+
+    def init(
+        self,
+        *,
+        models: str | None = None,
+        migrations: str | Path | None = None,
+        choose: Callable[[str, Sequence[str]], str] | None = None,
+    ) -> "InitResult":
+        """Set the project up for its own models, as `leadctl init`; overwrites nothing.
+
+        `models` is `package.module:Base`; where it is not given and several are found, `choose` is
+        asked.
+        """
+        from leadctl.init.existing_models import init_own
+
+        folder = absolute(migrations) if migrations else None
+        return init_own(self.settings, models=models, migrations=folder, choose=choose)
+
+    def generate_key(self) -> "NewKey":
+        """Return a new key for encrypted columns, as `leadctl keys generate`; kept nowhere."""
+        from leadctl.keys.status import generate
+
+        return generate()
+
+    def new_empty(self, message: str) -> "NewRevisions":
+        """Write a revision without operations."""
+        from leadctl.migrate.new import new_empty
+
+        return new_empty(self.app, message)
+
+    def new_merge(self, message: str | None = None) -> "NewRevisions":
+        """Write a revision that joins the branches of the history."""
+        from leadctl.migrate.new import new_merge
+
+        return new_merge(self.app, message)
+
+    def lint(
+        self, revisions: Names = (), *, everything: bool = False, allow: Names = ()
+    ) -> "LintResult":
+        """Say what is dangerous in revisions, as `leadctl migrate lint`; every table counts as big.
+
+        `allow` are rules whose findings pass.
+        """
+        return self._lint(None, revisions, everything=everything, allow=allow)
+
+    def _lint(
+        self, target: Any, revisions: Names, *, everything: bool, allow: Names
+    ) -> "LintResult":
+        from leadctl.migrate.lint.lint import lint
+
+        return lint(
+            target,
+            self.app,
+            names(revisions),
+            everything=everything,
+            allow=names(allow),
+            narrate=self.narrate,
+        )
+
+    def model_schema(self, table: str | None = None) -> "Schema":
+        """Return the tables of the models, or one, as `leadctl schema show --models`."""
+        from leadctl.schema.read import only, read
+
+        found = read(self._models)
+        return only(found, table) if table else found
+
+    def validate_models(self) -> "Validation":
+        """Check names, keys, indexes and times of the models, as `leadctl schema validate`."""
+        from leadctl.schema.validate import validate
+
+        return validate(self.model_schema())
+
+    def dump_models(self) -> "SchemaDump":
+        """Return the models as SQL, as `leadctl schema dump --models`."""
+        from leadctl.schema.dump import dump
+
+        return dump(self._models)
+
+    @property
+    def _models(self) -> "Models":
+        from leadctl.postgres.target import schema_of
+        from leadctl.schema.read import Models
+
+        return Models(self.app, schema_of(self.settings, self.app.name, None))
+
+    def checks(self, only: Names = (), *, skip: Names = ()) -> "CheckList":
+        """Return the health checks and their thresholds, as `leadctl health-check --list`."""
+        from leadctl.health.selection import listing, select
+
+        return listing(select(self.settings, names(only), names(skip)))
+
+    def inspect_reports(self) -> "ReportList":
+        """Return the reports that there are, as `leadctl inspect`."""
+        from leadctl.inspect.registry import listing
+
+        return listing()
+
+    def backups(self) -> "BackupList":
+        """Return the backups of the folder, the newest first, as `leadctl backup list`."""
+        from leadctl.backup.inventory import list_backups
+
+        return list_backups(self.backup_folder)
+
+    def show_backup(self, backup: str = "latest") -> "BackupDetails":
+        """Return what is in a backup, as `leadctl backup show`.
+
+        `backup` is an id, its beginning, or "latest".  Raises UnknownBackup and BackupDamaged.
+        """
+        from leadctl.backup.inventory import show
+
+        return show(self.backup_folder.find(backup))
+
+    def pin_backup(self, backup: str, *, pinned: bool = True) -> "BackupDetails":
+        """Keep a backup from prune, or no longer, as `leadctl backup pin`."""
+        self.backup_folder.find(backup).pin(pinned=pinned)
+        return self.show_backup(backup)
+
+    def prune_backups(self, *, confirmed: bool = False) -> "PruneResult":
+        """Say which backups are old, and remove them if `confirmed`, as `leadctl backup prune`."""
+        from leadctl.backup.prune import Retention, prune
+
+        settings = self.settings
+        retention = Retention(
+            settings.backup_keep_daily,
+            settings.backup_keep_weekly,
+            settings.backup_keep_monthly,
+            settings.backup_keep_minimum,
+        )
+        return prune(self.backup_folder, retention, confirmed=confirmed)
+
+    def cron(self, job: str = "cleanup") -> "Schedule":
+        """Return a crontab's line for a job, as `leadctl schedule cron`.  Raises UsageError."""
+        from leadctl.schedule import cron
+
+        return cron(self.settings, job)
+
+    def systemd(self, job: str = "cleanup", *, write: str | Path | None = None) -> "Schedule":
+        """Return a service and its timer, as `leadctl schedule systemd`; may write them."""
+        from leadctl.schedule import systemd, write_files
+
+        found = systemd(self.settings, job)
+        if write is not None:
+            write_files(found, absolute(write))
+        return found
+
+    def start_server(self) -> "ServerStatus":
+        """Start the embedded server, making it where it is missing, as `leadctl db start`."""
+        from leadctl.db import start
+
+        return start(self.settings.project, self.narrate)
+
+    def stop_server(self) -> "ServerStatus":
+        """Stop the embedded server, as `leadctl db stop`; its data stays."""
+        from leadctl.db import stop
+
+        return stop(self.settings.project)
+
+    def server_status(self) -> "ServerStatus":
+        """Say whether the embedded server exists and runs, as `leadctl db status`."""
+        from leadctl.db import status
+
+        return status(self.settings.project)
+
+    def destroy_server(self, confirm: "str | Consent | None" = None) -> "Destroyed":
+        """Remove the embedded server with all of its data, as `leadctl db destroy`."""
+        from leadctl.db import destroy
+
+        return destroy(self.settings.project, consent_of(confirm), self.narrate)
+
+
+def settings_of(project: str | Path | None, flags: dict[str, str | None]) -> Settings:
+    """Load settings as flags give them, from a folder or the current one."""
+    return load_settings(flags, cwd=absolute(project) if project else None)
+
+
+def project(
+    folder: str | Path | None = None,
+    *,
+    app: str | None = None,
+    env: str | None = None,
+    narrate: Narrate = unheard,
+    progress: Progress = silent,
+) -> Project:
+    """Return the project of a folder, or of the current one.  Raises ConfigurationError."""
+    return Project(settings_of(folder, {"app": app, "env": env}), narrate, progress)

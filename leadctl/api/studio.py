@@ -1,0 +1,42 @@
+"""`Studio`: a database's tables and rows as people look at them, read-only."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from leadctl.api.project import names
+from leadctl.studio.record import Found, finding
+from leadctl.studio.rows import Page, Selection, Stream, read_page, streamed
+from leadctl.studio.session import Access
+from leadctl.studio.tables import TableList, list_tables
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A look at a database; made by `Database.studio`."""
+
+    access: Access
+
+    def tables(self) -> TableList:
+        """Return the tables and views, as `leadctl studio`."""
+        return list_tables(self.access)
+
+    def page(self, table: str, selection: Selection | None = None) -> Page:
+        """Return rows of a table, as `leadctl studio TABLE`.  Raises UnknownTable."""
+        return read_page(self.access, table, _whole(selection))
+
+    def stream(
+        self, table: str, selection: Selection | None = None, *, as_json_text: bool = False
+    ) -> AbstractContextManager[Stream]:
+        """Open the rows of a table one after another, in memory that does not grow."""
+        return streamed(self.access, table, _whole(selection), as_json_text=as_json_text)
+
+    def find(
+        self, table: str, row: str, *, follow: str | None = None, selection: Selection | None = None
+    ) -> AbstractContextManager[Found]:
+        """Open a record by its key, or what `follow` leads to from it."""
+        return finding(self.access, table, row, follow, _whole(selection))
+
+
+def _whole(selection: Selection | None) -> Selection:
+    found = selection or Selection()
+    return replace(found, where=names(found.where))
