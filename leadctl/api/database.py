@@ -64,9 +64,8 @@ if TYPE_CHECKING:
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import ScratchTables
     from leadctl.restore.tables import RestoredTables
-    from leadctl.schema.definition import Schema
-    from leadctl.schema.dump import SchemaDump
-    from leadctl.schema.validate import Validation
+    from leadctl.schema.definition import Schema, Validation
+    from leadctl.schema.read import SchemaDump
     from leadctl.seed.bulk.load import BulkResult
     from leadctl.seed.export import Exported
     from leadctl.seed.seed import SeedResult
@@ -805,13 +804,13 @@ class Database(Project):
 
     def validate_schema(self) -> "Validation":
         """Check names, keys, indexes and times, as `leadctl schema validate --database`."""
-        from leadctl.schema.validate import validate
+        from leadctl.schema.definition import validate
 
         return validate(self.schema())
 
     def dump_schema(self) -> "SchemaDump":
         """Return the schema as SQL by pg_dump, as `leadctl schema dump`."""
-        from leadctl.schema.dump import dump
+        from leadctl.schema.read import dump
 
         return dump(self.target)
 

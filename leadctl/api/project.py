@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from leadctl.migrate.new import NewRevisions
     from leadctl.postgres.embedded import ServerStatus
     from leadctl.schedule import Schedule
-    from leadctl.schema.definition import Schema
-    from leadctl.schema.dump import SchemaDump
-    from leadctl.schema.read import Models
-    from leadctl.schema.validate import Validation
+    from leadctl.schema.definition import Schema, Validation
+    from leadctl.schema.read import Models, SchemaDump
 
 Names = str | Sequence[str]
 """One name, or several."""
@@ -168,13 +166,13 @@ class Project:
 
     def validate_models(self) -> "Validation":
         """Check names, keys, indexes and times of the models, as `leadctl schema validate`."""
-        from leadctl.schema.validate import validate
+        from leadctl.schema.definition import validate
 
         return validate(self.model_schema())
 
     def dump_models(self) -> "SchemaDump":
         """Return the models as SQL, as `leadctl schema dump --models`."""
-        from leadctl.schema.dump import dump
+        from leadctl.schema.read import dump
 
         return dump(self._models)
 
