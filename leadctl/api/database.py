@@ -384,7 +384,7 @@ class Database(Project):
         or "2025-01-01..2025-12-31".
         """
         from leadctl.seed.bulk.load import bulk_seed
-        from leadctl.seed.bulk.options import bulk_options
+        from leadctl.seed.bulk.plan import bulk_options
 
         return bulk_seed(
             self.target,

@@ -217,7 +217,9 @@ def _load_files(
     assert app.seed_files is not None
     files = seed_files(app.seed_files, target.environment)
     connection = driver_of(upsert.connection)
-    known = _recorded(connection, target, app)
+    place = {"app": app.name, "schema": target.schema}
+    _QUERIES.run(connection, "create_seed_files")
+    known = dict(_QUERIES.rows(connection, "seed_files", **place))
     changed = [file for file in files if known.get(file.name) != file.checksum]
     tables = [file for file in changed if not file.is_sql]
     if tables:
@@ -232,7 +234,8 @@ def _load_files(
         if file.is_sql:
             narrate(f"Running {file.name}")
             _run(connection, file)
-        _record(connection, target, app, file)
+        record = {"file": file.name, "checksum": file.checksum}
+        _QUERIES.run(connection, "record_seed_file", **place, **record)
     return tuple(
         SeededFile(file.name, "seeded" if file in changed else "unchanged") for file in files
     )
@@ -240,23 +243,8 @@ def _load_files(
 
 def forget_files(connection: DriverConnection, target: Target, app: App) -> None:
     """Forget what was brought in: the tables are empty again."""
-    row = connection.execute(_sql(connection, "is_recorded")).fetchone()
-    if row and row[0]:
-        connection.execute(
-            _sql(connection, "forget_seed_files"), {"app": app.name, "schema": target.schema}
-        )
-
-
-def _recorded(connection: DriverConnection, target: Target, app: App) -> dict[str, str]:
-    connection.execute(_sql(connection, "create_seed_files"))
-    place = {"app": app.name, "schema": target.schema}
-    return dict(connection.execute(_sql(connection, "seed_files"), place).fetchall())
-
-
-def _record(connection: DriverConnection, target: Target, app: App, file: SeedFile) -> None:
-    place = {"app": app.name, "schema": target.schema}
-    record = {**place, "file": file.name, "checksum": file.checksum}
-    connection.execute(_sql(connection, "record_seed_file"), record)
+    if _QUERIES.value(connection, "is_recorded"):
+        _QUERIES.run(connection, "forget_seed_files", app=app.name, schema=target.schema)
 
 
 def _run(connection: DriverConnection, file: SeedFile) -> None:
@@ -269,7 +257,3 @@ def _run(connection: DriverConnection, file: SeedFile) -> None:
             f"{file.name}, line {line}: {error.diag.message_primary or error}",
             hint="Nothing was changed. Correct the file.",
         ) from None
-
-
-def _sql(connection: DriverConnection, name: str) -> Any:
-    return _QUERIES.get(name, connection.info.server_version)

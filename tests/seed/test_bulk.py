@@ -108,7 +108,7 @@ def bare(prepared: Callable[[str], Prepared]) -> Callable[[str], Prepared]:
 
 @pytest.fixture
 def set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_WORTH_SETTING_ASIDE", 1)
+    monkeypatch.setattr(load, "_WORTH_SUSPENDING", 1)
 
 
 @pytest.mark.parametrize("app", APPS)
@@ -134,7 +134,7 @@ def test_the_same_seed_makes_the_same_rows_in_any_way(
     plain, quick, other = bare(app), bare(app), bare(app)
     fill(plain, app=app)
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_WORTH_SETTING_ASIDE", 1)
+        patch.setattr(load, "_WORTH_SUSPENDING", 1)
         patch.setattr(workers, "_WORTH_A_PROCESS", 2000)
         patch.setattr(os, "cpu_count", lambda: 4)
         fill(quick, app=app)

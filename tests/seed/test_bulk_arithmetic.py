@@ -15,8 +15,8 @@ from leadctl.apps.synthetic.makers import Json, Pick
 from leadctl.apps.synthetic.pools import documents, phrases
 from leadctl.errors import InvalidFlag
 from leadctl.models.phone import E164
-from leadctl.seed.bulk.checks import read_checks
-from leadctl.seed.bulk.options import bulk_options
+from leadctl.seed.bulk.plan import bulk_options
+from leadctl.seed.bulk.values import read_checks
 
 COUNTS = st.integers(1, 400)
 

@@ -124,7 +124,7 @@ def seed(
 
     from leadctl.render.views.seed import bulk as bulk_view
     from leadctl.seed.bulk.load import bulk_seed
-    from leadctl.seed.bulk.options import bulk_options
+    from leadctl.seed.bulk.plan import bulk_options
 
     options = bulk_options(bulk, random_seed, scale or (), span)
     result = bulk_seed(

@@ -1,4 +1,4 @@
--- What loading rows needs to know of the tables, and what is set aside while they are loaded.
+-- What loading rows needs to know of the tables, and what is dropped while they are loaded.
 
 -- name: tables
 -- what: Which tables are there, may indexes of them be rebuilt, and do rows set off triggers?

@@ -1,10 +1,11 @@
-"""Setting indexes and constraints aside while tables are loaded: building them once is quicker.
+"""Dropping indexes and constraints while tables are loaded: building them once is quicker.
 
 All of it is one transaction, with the rows: whatever ends the run early, kill -9 and a power cut
 included, the server itself rolls back to the tables as they were.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -14,14 +15,24 @@ from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import SeedFailed
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
-from leadctl.seed.bulk.facts import Definition, TableFacts, has_rows, read_definitions
+from leadctl.seed.bulk.facts import QUERIES, TableFacts
 
 _SHARE_THERE = 10
 """A table that has more than one row for so many new ones keeps its indexes."""
 
 
-class Aside:
-    """What was set aside of some tables, within the caller's transaction."""
+@dataclass(frozen=True)
+class Definition:
+    """An index or constraint, as it can be made again; `kind` is f, p, u, x (constraints) or i."""
+
+    table_name: str
+    name: str
+    kind: str
+    definition: str
+
+
+class IndexSuspension:
+    """The indexes and constraints of some tables, dropped within the caller's transaction."""
 
     def __init__(
         self,
@@ -34,7 +45,8 @@ class Aside:
         self._schema = schema
         self._narrate = narrate
         self._before: Catalog | None = None
-        self._definitions: Mapping[str, list[Definition]] = {}
+        self._definitions: dict[str, list[Definition]] = {}
+        """By table, as SQL names it."""
         self._foreign_keys: list[Definition] = []
         self._dropped: dict[str, list[Definition]] = {}
         self.tables = frozenset(tables)
@@ -45,7 +57,10 @@ class Aside:
         names = sql.SQL(", ").join(map(sql.Identifier, tables))
         self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         self._before = read_catalog(self._connection, self._schema)
-        self._definitions = read_definitions(self._connection, self._schema, tables)
+        place = {"schema": self._quoted(self._schema), "tables": list(tables)}
+        for name in ("constraints", "indexes"):
+            for item in QUERIES.rows(self._connection, name, Definition, **place):
+                self._definitions.setdefault(item.table_name, []).append(item)
         self._foreign_keys = [
             item
             for items in self._definitions.values()
@@ -120,11 +135,11 @@ class Aside:
             return False  # a table that is not loaded refers to it
         return True
 
-    def _quoted(self, table: str) -> str:
-        return sql.Identifier(table).as_string(self._connection)
+    def _quoted(self, name: str) -> str:
+        return sql.Identifier(name).as_string(self._connection)
 
 
-def may_be_set_aside(
+def suspendable(
     connection: Connection, facts: Mapping[str, TableFacts], counts: Mapping[str, int]
 ) -> list[str]:
     """Return the tables whose indexes are better built after loading.
@@ -139,6 +154,15 @@ def may_be_set_aside(
         and not facts[name].triggers
         and not has_rows(connection, name, rows // _SHARE_THERE)
     ]
+
+
+def has_rows(connection: Connection, table: str, more_than: int) -> bool:
+    """Whether a table has more rows than so many; reads no more than that."""
+    query = sql.SQL("SELECT count(*) > {} FROM (SELECT FROM {} LIMIT {}) AS first").format(
+        sql.Literal(more_than), sql.Identifier(table), sql.Literal(more_than + 1)
+    )
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
 
 
 def _statement(text: str, item: Definition) -> sql.Composed:

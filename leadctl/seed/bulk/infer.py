@@ -27,9 +27,15 @@ from leadctl.apps.synthetic.makers import (
 from leadctl.apps.synthetic.shapes import Factory, Shape
 from leadctl.errors import CannotInfer
 from leadctl.models.encrypted import EncryptedJSON, EncryptedText
-from leadctl.seed.bulk.checks import Rules, read_checks
 from leadctl.seed.bulk.facts import ColumnFacts, TableFacts
-from leadctl.seed.bulk.values import is_time, json_default, plain_type, value_maker
+from leadctl.seed.bulk.values import (
+    CheckRules,
+    is_time,
+    json_default,
+    plain_type,
+    read_checks,
+    value_maker,
+)
 
 _NULLS = 0.15
 _TOKEN = 10
@@ -41,13 +47,13 @@ _MADE = ("created", "inserted", "made", "placed", "received", "occurred", "publi
 
 
 @dataclass
-class Table:
+class PlannedTable:
     """A table that is being planned."""
 
     name: str
     table: sa.Table
     facts: TableFacts
-    rules: Rules
+    rules: CheckRules
     shape: Shape
     made: str | None = None
     """The column that says when a row was made."""
@@ -68,17 +74,17 @@ def infer(
     facts: Mapping[str, TableFacts],
     factory: Factory,
     first_numbers: Mapping[tuple[str, str], int],
-) -> dict[str, Table]:
+) -> dict[str, PlannedTable]:
     """Return the tables to fill, each after those that it refers to.
 
     Raises CannotInfer for a column that needs a factory.
     """
-    planned: dict[str, Table] = {}
+    planned: dict[str, PlannedTable] = {}
     for table in tables:
         shape = factory.shape(table.name)
         if shape is not None and not shape.share:
             continue
-        found = Table(
+        found = PlannedTable(
             table.name,
             table,
             facts[table.name],
@@ -101,7 +107,7 @@ def infer(
     return planned
 
 
-def column_plans(found: Table) -> tuple[ColumnPlan, ...]:
+def column_plans(found: PlannedTable) -> tuple[ColumnPlan, ...]:
     """Return the columns of a table, as another process can be told."""
     return tuple(
         ColumnPlan(name, maker, _kind(found, name), _context(found.table.columns[name]))
@@ -112,7 +118,7 @@ def column_plans(found: Table) -> tuple[ColumnPlan, ...]:
 # --- Whom rows belong to --------------------------------------------------------------------
 
 
-def _placed(table: sa.Table, shape: Shape | None, planned: Mapping[str, Table]) -> Shape:
+def _placed(table: sa.Table, shape: Shape | None, planned: Mapping[str, PlannedTable]) -> Shape:
     """Return a table's shape with an owner, where there can be one."""
     owner = shape.owner if shape else None
     if owner is None:
@@ -138,7 +144,7 @@ def _foreign_keys(table: sa.Table) -> list[sa.ForeignKeyConstraint]:
     )
 
 
-def _refer(found: Table, planned: Mapping[str, Table]) -> None:
+def _refer(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> None:
     keys = _foreign_keys(found.table)
     keys.sort(key=lambda key: key.referred_table.name != found.owner)
     for key in keys:
@@ -156,7 +162,9 @@ def _refer(found: Table, planned: Mapping[str, Table]) -> None:
             found.makers[element.parent.name] = Reference(link, element.column.name)
 
 
-def _link(found: Table, key: sa.ForeignKeyConstraint, planned: Mapping[str, Table]) -> Link | None:
+def _link(
+    found: PlannedTable, key: sa.ForeignKeyConstraint, planned: Mapping[str, PlannedTable]
+) -> Link | None:
     name = key.referred_table.name
     if name not in planned:
         return None
@@ -173,7 +181,7 @@ def _link(found: Table, key: sa.ForeignKeyConstraint, planned: Mapping[str, Tabl
     return Link(name, null=null)
 
 
-def _chain(found: Table, planned: Mapping[str, Table]) -> list[str]:
+def _chain(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> list[str]:
     chain, owner = [], found.owner
     while owner is not None:
         chain.append(owner)
@@ -181,7 +189,7 @@ def _chain(found: Table, planned: Mapping[str, Table]) -> list[str]:
     return chain
 
 
-def _leave_empty(found: Table, columns: Sequence[sa.Column[Any]]) -> None:
+def _leave_empty(found: PlannedTable, columns: Sequence[sa.Column[Any]]) -> None:
     """Leave a reference empty whose table is filled later, or not at all."""
     required = [column.name for column in columns if not column.nullable]
     if required:
@@ -195,7 +203,7 @@ def _leave_empty(found: Table, columns: Sequence[sa.Column[Any]]) -> None:
 # --- What must differ -----------------------------------------------------------------------
 
 
-def _differ(found: Table) -> None:
+def _differ(found: PlannedTable) -> None:
     """Give makers of different values to the columns of unique sets, the smallest set first."""
     sets = [_columns_of(found, expressions) for expressions in found.facts.unique_sets]
     for columns in sorted(filter(None, sets), key=len):
@@ -203,13 +211,13 @@ def _differ(found: Table) -> None:
             _make_differ(found, columns)
 
 
-def _columns_of(found: Table, expressions: Sequence[str]) -> list[str]:
+def _columns_of(found: PlannedTable, expressions: Sequence[str]) -> list[str]:
     """Return the columns in the expressions of an index, in the order of the expressions."""
     names = [re.findall(r"\w+", expression) for expression in expressions]
     return [name for words in names for name in words if name in found.table.columns]
 
 
-def _differs(found: Table, column: str) -> bool:
+def _differs(found: PlannedTable, column: str) -> bool:
     maker = found.makers.get(column)
     if column in found.shape.columns:
         return True  # the factory's word is taken
@@ -218,7 +226,7 @@ def _differs(found: Table, column: str) -> bool:
     return isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
 
 
-def _make_differ(found: Table, columns: Sequence[str]) -> None:
+def _make_differ(found: PlannedTable, columns: Sequence[str]) -> None:
     owned = any(_is_owner(found, column) for column in columns)
     free = [column for column in columns if column not in found.makers]
     for column in free:
@@ -249,18 +257,18 @@ def _make_differ(found: Table, columns: Sequence[str]) -> None:
     )
 
 
-def _is_owner(found: Table, column: str) -> bool:
+def _is_owner(found: PlannedTable, column: str) -> bool:
     maker = found.makers.get(column)
     return isinstance(maker, Reference) and maker.link.table == found.owner
 
 
-def _limit(found: Table, rows: int | None) -> None:
+def _limit(found: PlannedTable, rows: int | None) -> None:
     found.even = True
     if rows is not None:
         found.at_most = min(rows, found.at_most or rows)
 
 
-def _unique_maker(found: Table, column: sa.Column[Any], *, owned: bool) -> Maker | None:
+def _unique_maker(found: PlannedTable, column: sa.Column[Any], *, owned: bool) -> Maker | None:
     kind, name = plain_type(column.type), column.name
     if isinstance(kind, sa.Enum) or name in found.rules.values:
         return None
@@ -278,7 +286,7 @@ def _unique_maker(found: Table, column: sa.Column[Any], *, owned: bool) -> Maker
     return _unique_text(found, column, kind) if isinstance(kind, sa.String) else None
 
 
-def _unique_text(found: Table, column: sa.Column[Any], kind: sa.String) -> Maker:
+def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -> Maker:
     name = column.name
     longest = min(kind.length or 1 << 20, found.rules.longest.get(name, 1 << 20))
     if name in found.rules.phones or "phone" in name:
@@ -292,7 +300,7 @@ def _unique_text(found: Table, column: sa.Column[Any], kind: sa.String) -> Maker
     return Unique("token", name=name) if longest >= _TOKEN else Short(longest)
 
 
-def _few_values(found: Table, column: str) -> list[Any]:
+def _few_values(found: PlannedTable, column: str) -> list[Any]:
     kind = plain_type(found.table.columns[column].type)
     if column in found.rules.values:
         return found.rules.values[column]
@@ -304,7 +312,7 @@ def _few_values(found: Table, column: str) -> list[Any]:
 # --- The rest -------------------------------------------------------------------------------
 
 
-def _fill(found: Table) -> None:
+def _fill(found: PlannedTable) -> None:
     for column in found.table.columns:
         facts = found.facts.columns.get(column.name)
         if facts is None or facts.generated or column.name in found.shape.columns:
@@ -328,7 +336,7 @@ def _fill(found: Table) -> None:
             )
 
 
-def _maker(found: Table, column: sa.Column[Any]) -> Maker | None:
+def _maker(found: PlannedTable, column: sa.Column[Any]) -> Maker | None:
     if column.foreign_keys:
         return None
     if column.name in found.first_numbers:
@@ -350,7 +358,7 @@ def _made_column(table: sa.Table) -> str | None:
     return next(iter(required or times), None)
 
 
-def _kind(found: Table, name: str) -> str:
+def _kind(found: PlannedTable, name: str) -> str:
     column = found.table.columns[name]
     if isinstance(found.makers[name], Reference) or _context(column):
         return "text"

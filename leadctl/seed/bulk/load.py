@@ -19,12 +19,11 @@ from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.seed.bulk.facts import has_rows
-from leadctl.seed.bulk.index_suspension import Aside, may_be_set_aside
+from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspendable
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.seed.bulk.workers import Blocks, rows_of
 
-_WORTH_SETTING_ASIDE = 20_000
+_WORTH_SUSPENDING = 20_000
 """Rows from which building indexes afterwards is quicker."""
 _FEW = 1000
 """Rows of a table that are fixtures, and not somebody's data."""
@@ -144,25 +143,27 @@ class _Load:
             set_timeouts(connection, timeouts)
             for setting, value in _SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
-            aside = Aside(connection, self._target.schema, self._to_set_aside(), self._narrate)
+            indexes = IndexSuspension(
+                connection, self._target.schema, self._suspended(), self._narrate
+            )
             reserve_numbers(connection, self._plan)
             self._progress(0, self._total, "rows")
-            filled = [self._fill(table, aside) for table in self._plan.tables]
-            aside.finish()
+            filled = [self._fill(table, indexes) for table in self._plan.tables]
+            indexes.finish()
             entry.commit_with(connection, added=self._total)
         return filled
 
-    def _to_set_aside(self) -> list[str]:
-        if self._total < _WORTH_SETTING_ASIDE:
+    def _suspended(self) -> list[str]:
+        if self._total < _WORTH_SUSPENDING:
             return []
         counts = {table.name: table.rows for table in self._plan.tables}
-        return may_be_set_aside(self._connection, self._plan.facts, counts)
+        return suspendable(self._connection, self._plan.facts, counts)
 
-    def _fill(self, table: TablePlan, aside: Aside) -> FilledTable:
+    def _fill(self, table: TablePlan, indexes: IndexSuspension) -> FilledTable:
         began = time.monotonic()
-        emptied = aside.drop(table.name)
+        emptied = indexes.drop(table.name)
         self._copy(table, frozen=emptied)
-        aside.restore(table.name)
+        indexes.restore(table.name)
         return FilledTable(table.name, table.rows, round(time.monotonic() - began, 3))
 
     def _copy(self, table: TablePlan, *, frozen: bool) -> None:

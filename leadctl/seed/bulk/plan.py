@@ -1,7 +1,8 @@
 """What a bulk seed is going to make: the tables in order, their columns, rows and layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -12,11 +13,11 @@ from leadctl.apps.synthetic.chunk import TablePlan, World
 from leadctl.apps.synthetic.layout import Layout, Placement
 from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
-from leadctl.errors import SeedFailed
+from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
-from leadctl.seed.bulk.counts import allocate
-from leadctl.seed.bulk.facts import TableFacts, read_facts, read_series
-from leadctl.seed.bulk.infer import column_plans, infer, numbered
+from leadctl.seed.bulk.facts import QUERIES, TableFacts, read_facts
+from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
+from leadctl.settings.durations import DURATION, parse_seconds
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     """
     metadata = load_metadata(app)
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
-    tables = _in_order(metadata)
+    tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
     elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
     if elsewhere:
         raise SeedFailed(
@@ -82,7 +83,8 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     plans = {
         name: TablePlan(name, counts[name], column_plans(table)) for name, table in planned.items()
     }
-    series = read_series(connection, app.name, schema)
+    # How many runs have filled these tables before.
+    series = QUERIES.value(connection, "series", app=app.name, schema=schema)
     world = World(options.seed, series, layout, options.calendar, plans)
     return BulkPlan(world, {name: facts[name] for name in plans})
 
@@ -95,10 +97,6 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
             if sequence and isinstance(column.maker, Serial):
                 last = column.maker.first + table.rows - 1
                 connection.execute("SELECT setval(%s, %s)", (sequence, last))
-
-
-def _in_order(metadata: sa.MetaData) -> list[sa.Table]:
-    return [table for table in metadata.sorted_tables if not table.info.get("is_view")]
 
 
 def _first_numbers(
@@ -116,3 +114,121 @@ def _first_numbers(
             assert row is not None
             found[table.name, column.name] = row[0]
     return found
+
+
+def allocate(
+    tables: Mapping[str, PlannedTable], rows: int, scale: Mapping[str, int]
+) -> dict[str, int]:
+    """Divide `rows` among tables by their shares; `scale` gives some of them a number.
+
+    Every table gets a row where there are enough, so that others can refer to it; one that may
+    have only so many rows for each of its owner's has no more, and the others share the rest.
+    Raises InvalidFlag where `scale` names no table, or more rows than there are.
+    """
+    for name in scale:
+        if name not in tables:
+            raise InvalidFlag(
+                f"--scale names {name}, which is not a table that is filled.",
+                hint=f"There are: {', '.join(tables)}.",
+            )
+    rest = rows - sum(scale.values())
+    free = {name: table for name, table in tables.items() if name not in scale}
+    if rest < len(free):
+        raise InvalidFlag(
+            f"{rows:,} rows in all are too few: --scale takes {sum(scale.values()):,}, and each of "
+            f"{len(free)} more tables needs one.",
+            hint="Give --bulk the number of rows of all tables together.",
+        )
+    counts = dict(scale)
+    while free:
+        counts |= _divide({name: table.shape.share for name, table in free.items()}, rest)
+        capped = _over(free, counts)
+        if not capped:
+            break
+        for name, most in capped.items():
+            counts[name] = most
+            rest -= most
+            del free[name]
+    return {name: counts[name] for name in tables}
+
+
+def _divide(shares: Mapping[str, float], rows: int) -> dict[str, int]:
+    """Divide rows by shares, at least one each; what rounding leaves goes to the largest."""
+    total = sum(shares.values())
+    spare = rows - len(shares)
+    counts = {name: 1 + int(spare * share / total) for name, share in shares.items()}
+    largest = max(shares, key=lambda name: shares[name])
+    counts[largest] += rows - sum(counts.values())
+    return counts
+
+
+def _over(free: Mapping[str, PlannedTable], counts: Mapping[str, int]) -> dict[str, int]:
+    """Return what has more rows than it may, with what it may have."""
+    found = {}
+    for name, table in free.items():
+        if table.at_most is not None:
+            owners = counts[table.owner] if table.owner else 1
+            most = max(1, int(table.at_most * owners))
+            if counts[name] > most:
+                found[name] = most
+    return found
+
+
+_DAYS = 365
+_DAY = 86_400
+_MOST_DAYS = 36_525
+_SEED_MAX = 2**63
+
+
+def bulk_options(
+    rows: int,
+    random_seed: int | None,
+    scale: Iterable[str] = (),
+    span: str | None = None,
+    today: date | None = None,
+) -> BulkOptions:
+    """Return the options of a run; times end with the midnight (UTC) that began today.
+
+    `span` is a duration of whole days, or two dates with `..` between them, the last included.
+    Raises InvalidFlag.
+    """
+    if random_seed is not None and not -_SEED_MAX <= random_seed < _SEED_MAX:
+        raise InvalidFlag("--random-seed does not fit into 64 bits.", hint="Give a smaller one.")
+    end = today or datetime.now(UTC).date()
+    return BulkOptions(rows, random_seed or 0, _scales(scale), _calendar(span, end))
+
+
+def _scales(texts: Iterable[str]) -> dict[str, int]:
+    scales: dict[str, int] = {}
+    for text in texts:
+        table, equals, number = text.partition("=")
+        if not (table and equals and number.isascii() and number.isdecimal() and int(number)):
+            raise InvalidFlag(
+                f"--scale {text!r} is not a table and a number of rows.",
+                hint="Write it as --scale leads=500000",
+            )
+        if table in scales:
+            raise InvalidFlag(f"--scale names {table} twice.", hint="Give it once.")
+        scales[table] = int(number)
+    return scales
+
+
+def _calendar(span: str | None, today: date) -> Calendar:
+    if span is None:
+        return Calendar(today, _DAYS)
+    try:
+        if ".." in span:
+            first, last = map(date.fromisoformat, span.split("..", 1))
+            end, days = last + timedelta(days=1), (last - first).days + 1
+        else:
+            end, days = today, int(parse_seconds(span) // _DAY)
+    except (ValueError, OverflowError):
+        raise InvalidFlag(
+            f"--span {span!r} is no span of days.",
+            hint=f"Give {DURATION}, of at least a day, or two dates as 2025-01-01..2025-12-31.",
+        ) from None
+    if not 1 <= days <= _MOST_DAYS:
+        raise InvalidFlag(
+            f"--span {span!r} is {max(days, 0)} days.", hint="Allowed are a day to a hundred years."
+        )
+    return Calendar(end, days)

@@ -1,5 +1,8 @@
-"""A maker for a column, from its type, its name and what its checks say."""
+"""What may be in a column: from its type, its name and the CHECK constraints of its table."""
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +22,93 @@ from leadctl.apps.synthetic.makers import (
     Whole,
     choice,
 )
-from leadctl.models.phone import PhoneNumber
-from leadctl.seed.bulk.checks import Rules
+from leadctl.models.phone import E164, PhoneNumber
+
+_CAST = re.compile(r"::(?:[a-z_]+(?: varying| precision)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?")
+_BOUND = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) '?(-?\d+(?:\.\d+)?)'?$")
+_ORDER = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) \"?([a-z_]\w*)\"?$")
+_LIST = re.compile(r"^\"?(\w+)\"? = ANY \(ARRAY\[(.*)\]\)$")
+_EQUAL = re.compile(r"^\"?(\w+)\"? = '((?:[^']|'')*)'$")
+_LENGTH = re.compile(r"^(?:char_|character_)?length\(\"?(\w+)\"?\) (>=|>|<=|<|=) (\d+)$")
+_TYPE = re.compile(r"^jsonb?_typeof\(\"?(\w+)\"?\) = '(object|array)'$")
+_MATCH = re.compile(r"^\"?(\w+)\"? ~ '(.*)'$")
+_TEXT = re.compile(r"'((?:[^']|'')*)'")
+
+
+@dataclass
+class CheckRules:
+    """What a table's checks say of its columns."""
+
+    least: dict[str, float] = field(default_factory=dict)
+    """Inclusive; a strict bound of a whole number is moved by one, of another by a hundredth."""
+    most: dict[str, float] = field(default_factory=dict)
+    values: dict[str, list[str]] = field(default_factory=dict)
+    longest: dict[str, int] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    """A column that must not lie before another one."""
+    arrays: set[str] = field(default_factory=set)
+    """JSON columns that hold lists."""
+    phones: set[str] = field(default_factory=set)
+
+
+def read_checks(definitions: Iterable[str]) -> CheckRules:
+    """Read what can be read of CHECK constraints, as `pg_get_constraintdef` writes them."""
+    rules = CheckRules()
+    for definition in definitions:
+        body = _CAST.sub("", definition.removeprefix("CHECK ").removesuffix(" NOT VALID"))
+        body = _unwrapped(body)
+        if " OR " in body and " IS NULL OR " not in body:
+            continue
+        for part in re.split(r" AND | IS NULL OR ", body):
+            _read(_unwrapped(part), rules)
+    return rules
+
+
+def _read(part: str, rules: CheckRules) -> None:
+    if found := _BOUND.match(part):
+        _bound(rules, found[1], found[2], found[3])
+    elif found := _LIST.match(part):
+        texts = _TEXT.findall(found[2]) or [text.strip() for text in found[2].split(",")]
+        rules.values[found[1]] = [text.replace("''", "'") for text in texts]
+    elif found := _EQUAL.match(part):
+        rules.values[found[1]] = [found[2].replace("''", "'")]
+    elif (found := _LENGTH.match(part)) and found[2].startswith(("<", "=")):
+        rules.longest[found[1]] = int(found[3]) - (found[2] == "<")
+    elif found := _TYPE.match(part):
+        if found[2] == "array":
+            rules.arrays.add(found[1])
+    elif found := _MATCH.match(part):
+        if found[2] == E164:
+            rules.phones.add(found[1])
+    elif found := _ORDER.match(part):
+        later, earlier = (found[1], found[3]) if ">" in found[2] else (found[3], found[1])
+        rules.after[later] = earlier
+
+
+def _bound(rules: CheckRules, column: str, operator: str, number: str) -> None:
+    step = 0.0 if "=" in operator else 1.0 if "." not in number else 0.01
+    if ">" in operator:
+        rules.least[column] = max(float(number) + step, rules.least.get(column, float("-inf")))
+    else:
+        rules.most[column] = min(float(number) - step, rules.most.get(column, float("inf")))
+
+
+def _unwrapped(text: str) -> str:
+    """Return a condition without the parentheses around it and around its operands."""
+    text = text.strip()
+    while text.startswith("(") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    return re.sub(r"(?<![\w])\((-?[\w.\"']+)\)", r"\1", text)
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for index, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return index == len(text) - 1
+    return False
+
 
 _NULLS = 0.15
 """The share of NULL in a column that may have it."""
@@ -67,7 +155,7 @@ def json_default(*, array: bool) -> Json:
     return Json(([{"name": "{noun}", "value": "{number}"}],) if array else (one,))
 
 
-def value_maker(column: sa.Column[Any], rules: Rules, made: str | None) -> Maker | None:
+def value_maker(column: sa.Column[Any], rules: CheckRules, made: str | None) -> Maker | None:
     """Return a maker for a column that refers to nothing and need not be unique.
 
     `made` is the column that says when a row was made.  None where the type is not known.
@@ -93,7 +181,7 @@ def is_time(kind: TypeEngine[Any]) -> bool:
 
 
 def _of_type(
-    column: sa.Column[Any], kind: TypeEngine[Any], rules: Rules, made: str | None, null: float
+    column: sa.Column[Any], kind: TypeEngine[Any], rules: CheckRules, made: str | None, null: float
 ) -> Maker | None:
     name = column.name
     if isinstance(kind, sa.Enum):
@@ -130,7 +218,7 @@ def _of_other_type(kind: TypeEngine[Any], null: float) -> Maker | None:
     return _RARE.get(generic if isinstance(kind, sa.Time | sa.Interval) else name)
 
 
-def _number(kind: TypeEngine[Any], name: str, rules: Rules, null: float) -> Maker:
+def _number(kind: TypeEngine[Any], name: str, rules: CheckRules, null: float) -> Maker:
     low = rules.least.get(name, 0.0)
     if isinstance(kind, sa.Integer):
         limit = _SMALL if isinstance(kind, sa.SmallInteger) else max(_LARGE, int(low) * 2)
@@ -144,7 +232,7 @@ def _number(kind: TypeEngine[Any], name: str, rules: Rules, null: float) -> Make
     return Fraction(low, high, places, null, name)
 
 
-def _time(name: str, rules: Rules, made: str | None, null: float) -> Maker:
+def _time(name: str, rules: CheckRules, made: str | None, null: float) -> Maker:
     if made is None or name == made:
         return Made()
     ahead = any(word in name for word in _AHEAD)
@@ -165,7 +253,7 @@ def _array(kind: sa.ARRAY[Any]) -> Maker | None:
     return choice("{}")
 
 
-def _text(name: str, kind: sa.String, rules: Rules, null: float) -> Maker:
+def _text(name: str, kind: sa.String, rules: CheckRules, null: float) -> Maker:
     longest = min(
         kind.length or _LARGE, rules.longest.get(name, _LARGE), int(rules.most.get(name, _LARGE))
     )
