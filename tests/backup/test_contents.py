@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from leadctl.restore.restorable import Loading
 from leadctl.restore.rows import _shares
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Prepare, Prepared
 from tests.postgres import RunningServer, Server
 from tests.processes import run
 
@@ -106,9 +105,7 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
 
 
 @pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
-def test_every_app_comes_back(
-    app: str, prepared: Callable[[str], Prepared], tmp_path: Path
-) -> None:
+def test_every_app_comes_back(app: str, prepared: Prepare, tmp_path: Path) -> None:
     database = prepared(app)
     env = {"DATABASE_URL": database.url, "ENCRYPTION_KEY": KEY}
     filled = run("seed", "--app", app, "--bulk", "20000", env=env)

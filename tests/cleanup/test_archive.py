@@ -1,14 +1,13 @@
 """Archives: every value comes back as it was; what is not whole is not put back."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyrage
 import pytest
 import zstandard
 
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.leads import fill, ids
 
 RULE = """
@@ -201,7 +200,7 @@ def test_a_table_without_a_primary_key_cannot_be_archived(odd: Prepared, cli: Cl
 
 
 def test_a_copy_leaves_the_files_of_the_original_alone(
-    prepared: Callable[[str], Prepared], cli: Cli, tmp_path: Path
+    prepared: Prepare, cli: Cli, tmp_path: Path
 ) -> None:
     """A transaction id means something in its own database only."""
     database = prepared("leadconnector")

@@ -1,12 +1,11 @@
 """cleanup: what goes, what stays, what a dry run says."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.leads import LEADS, due_leads, ids, slow
 
 
@@ -44,9 +43,7 @@ def test_days_and_rule(filled: Prepared, cli: Cli) -> None:
     assert cli("cleanup", "--rule", "archived-lead", url=filled.url).code == 2
 
 
-def test_days_does_not_level_rules_that_differ(
-    prepared: Callable[[str], Prepared], cli: Cli
-) -> None:
+def test_days_does_not_level_rules_that_differ(prepared: Prepare, cli: Cli) -> None:
     database = prepared("viralmommy")
     outcome = cli("cleanup", "--days", "5", "--app", "viralmommy", url=database.url)
     assert outcome.code == 2
@@ -55,7 +52,7 @@ def test_days_does_not_level_rules_that_differ(
 
 @pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
 def test_the_rules_of_every_app_fit_its_schema(
-    app: str, prepared: Callable[[str], Prepared], cli: Cli, tmp_path: Path
+    app: str, prepared: Prepare, cli: Cli, tmp_path: Path
 ) -> None:
     database = prepared(app)
     preview = cli("cleanup", "--dry-run", "-o", "json", "--app", app, url=database.url)

@@ -3,13 +3,12 @@
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.leads import LEADS, ids, slow, wait_for
 from tests.processes import run, start
 
@@ -103,7 +102,7 @@ class TestHealth:
         assert (check()["status"], check()["value"]) == ("ok", 0)
 
 
-def test_undelete(prepared: Callable[[str], Prepared], cli: Cli) -> None:
+def test_undelete(prepared: Prepare, cli: Cli) -> None:
     database = prepared("viralmommy")
     ((key,),) = database.query("SELECT id FROM videos LIMIT 1")
     database.query("UPDATE videos SET deleted_at = now() WHERE id = %s", key)

@@ -2,14 +2,13 @@
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import sql
 
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.postgres import Server
 
 
@@ -205,7 +204,7 @@ def test_sixty_columns(leadconnector: Prepared, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("app", ["whatsapp", "cleack"])
-def test_other_apps(app: str, prepared: Callable[[str], Prepared], cli: Cli) -> None:
+def test_other_apps(app: str, prepared: Prepare, cli: Cli) -> None:
     database = prepared(app)
     outcome = cli("inspect", "all", "--app", app, "-o", "json", url=database.url)
     assert outcome.code == 0

@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,14 @@ from alembic.operations import Operations
 
 from leadctl.postgres.engine import run_engine
 from tests.cleanup.test_cleanup_faults import archived
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.processes import ROOT, run, start
 
 MONTHS = 8
 
 
 @pytest.fixture
-def events(
-    prepared: Callable[[str], Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Prepared:
+def events(prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
     """Whatsapp as a team's own app: its revisions in a folder that can be written to."""
     shutil.copytree(ROOT / "migrations" / "whatsapp", tmp_path / "revisions")
     (tmp_path / "leadctl.toml").write_text(

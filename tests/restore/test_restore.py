@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, left_by_restores, plain_dump
-from tests.conftest import KEY, Cli, Outcome, Prepared
+from tests.conftest import KEY, Cli, Outcome, Prepare, Prepared
 from tests.postgres import Server
 
 Restore = Callable[..., Outcome]
@@ -305,9 +305,7 @@ def test_a_disk_that_is_too_small(
     assert left_by_restores(leadconnector) == []
 
 
-def test_triggers_rest_and_wake_again(
-    prepared: Callable[[str], Prepared], cli: Cli, env: dict[str, str]
-) -> None:
+def test_triggers_rest_and_wake_again(prepared: Prepare, cli: Cli, env: dict[str, str]) -> None:
     cleack = prepared("cleack")
     history = "SELECT count(*) FROM draw_history"
     states = "SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
@@ -347,9 +345,7 @@ def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> N
         server.drop(name)
 
 
-def test_all_rows_into_a_fresh_schema(
-    prepared: Callable[[str], Prepared], cli: Cli, env: dict[str, str]
-) -> None:
+def test_all_rows_into_a_fresh_schema(prepared: Prepare, cli: Cli, env: dict[str, str]) -> None:
     app = prepared("viralmommy")
     cli("seed", "--app", "viralmommy", "--bulk", "2000", "--yes", url=app.url, env=env)
     app.query("CREATE TABLE numbered (id serial PRIMARY KEY, self int REFERENCES numbered)")

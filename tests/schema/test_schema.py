@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ from leadctl.schema.definition import (
 )
 from leadctl.schema.read import Models, read
 from leadctl.settings import load_settings
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.postgres import Server
 
 APPS = ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"]
@@ -39,9 +38,7 @@ def models(app: str) -> Schema:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_models_and_database_describe_the_same(
-    app: str, prepared: Callable[[str], Prepared]
-) -> None:
+def test_models_and_database_describe_the_same(app: str, prepared: Prepare) -> None:
     described, live = models(app), read(prepared(app).target(app=app))
     assert [table.name for table in described.tables] == [table.name for table in live.tables]
     for one, other in zip(described.tables, live.tables, strict=True):
@@ -61,7 +58,7 @@ def _plain(name: str) -> str:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_the_apps_are_valid(app: str, prepared: Callable[[str], Prepared]) -> None:
+def test_the_apps_are_valid(app: str, prepared: Prepare) -> None:
     assert validate(models(app)).ok
     assert validate(read(prepared(app).target(app=app))).ok
 
@@ -161,7 +158,7 @@ def load(server: Server, database: str, text: str) -> None:
 def test_a_dump_makes_the_schema_again(
     app: str,
     source: str,
-    prepared: Callable[[str], Prepared],
+    prepared: Prepare,
     server: Server,
     database: str,
     cli: Cli,

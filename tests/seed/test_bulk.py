@@ -19,7 +19,7 @@ from leadctl.postgres.target import resolve
 from leadctl.seed.bulk import load, workers
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
-from tests.conftest import KEY, Cli, Prepared
+from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.postgres import Server
 
 APPS = ("leadconnector", "viralmommy", "whatsapp", "cleack", "salesagent")
@@ -91,7 +91,7 @@ def catalog(database: Prepared) -> Catalog:
 
 
 @pytest.fixture
-def bare(prepared: Callable[[str], Prepared]) -> Callable[[str], Prepared]:
+def bare(prepared: Prepare) -> Callable[[str], Prepared]:
     """A database with an app's tables and no rows."""
 
     def make(app: str) -> Prepared:
@@ -112,7 +112,7 @@ def set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_the_rows_of_an_app(app: str, prepared: Callable[[str], Prepared], set_aside: None) -> None:
+def test_the_rows_of_an_app(app: str, prepared: Prepare, set_aside: None) -> None:
     database = prepared(app)
     before = catalog(database)
     result = fill(database, app=app)
@@ -144,7 +144,7 @@ def test_the_same_seed_makes_the_same_rows_in_any_way(
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_a_second_run_adds_as_many(app: str, prepared: Callable[[str], Prepared]) -> None:
+def test_a_second_run_adds_as_many(app: str, prepared: Prepare) -> None:
     database = prepared(app)
     assert fill(database, 2000, app=app).series == 0
     again = fill(database, 2000, app=app)
@@ -189,7 +189,7 @@ def test_rows_belong_together(leadconnector: Prepared) -> None:
     assert (strangers, early) == ([(0,)], [(0,)])
 
 
-def test_credits_are_the_ledger_of_the_server(prepared: Callable[[str], Prepared]) -> None:
+def test_credits_are_the_ledger_of_the_server(prepared: Prepare) -> None:
     database = prepared("cleack")
     fill(database, app="cleack")
     wrong = database.query(
@@ -205,7 +205,7 @@ def test_credits_are_the_ledger_of_the_server(prepared: Callable[[str], Prepared
 
 
 def test_messages_of_salesagent_stay_within_an_organisation(
-    prepared: Callable[[str], Prepared],
+    prepared: Prepare,
 ) -> None:
     database = prepared("salesagent")
     fill(database, app="salesagent")

@@ -6,14 +6,13 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from leadctl.studio.masking import looks_secret
 from leadctl.studio.shape import ColumnShape, Type
-from tests.conftest import KEY, Cli, Prepared
+from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.postgres import Server
 from tests.processes import environment, start
 
@@ -116,7 +115,7 @@ def test_ciphertext_that_nobody_declared_is_masked(leadconnector: Prepared, cli:
         assert "lc1." not in out
 
 
-def test_hashes_are_masked_by_rule(prepared: Callable[[str], Prepared], cli: Cli) -> None:
+def test_hashes_are_masked_by_rule(prepared: Prepare, cli: Cli) -> None:
     database = prepared("salesagent")
     out = cli("studio", "users", "--app", "salesagent", "-o", "json", url=database.url)
     assert [row["password_hash"] for row in out.json["rows"]] == ["••••", "••••"]

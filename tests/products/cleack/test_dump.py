@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from psycopg.errors import RestrictViolation
 
 from leadctl.catalog.compare import compare
 from leadctl.catalog.definitions import read_catalog
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 from tests.postgres import PASSWORD, Server, find_binaries
 
 TABLES = [
@@ -27,7 +26,7 @@ TABLES = [
 
 
 @pytest.fixture
-def lived_in(prepared: Callable[[str], Prepared]) -> Prepared:
+def lived_in(prepared: Prepare) -> Prepared:
     """A database whose ledger does not lie on disk in the order in which it was written."""
     database = prepared("cleack")
     database.query(

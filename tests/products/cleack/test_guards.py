@@ -1,7 +1,5 @@
 """What the server itself keeps right for cleack: rows, the ledger, the status flow, the history."""
 
-from collections.abc import Callable
-
 import pytest
 from psycopg.errors import (
     CheckViolation,
@@ -11,12 +9,6 @@ from psycopg.errors import (
 )
 
 from tests.conftest import Prepared
-
-
-@pytest.fixture
-def cleack(prepared: Callable[[str], Prepared]) -> Prepared:
-    """A database with cleack, migrated and seeded."""
-    return prepared("cleack")
 
 
 def refused(cleack: Prepared, statement: str, *params: object) -> str:

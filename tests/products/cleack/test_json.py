@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Prepared
+from tests.conftest import Prepare
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 """What JSONB can hold: no zero character, no half of a surrogate pair."""
@@ -61,7 +61,7 @@ ONE_SERVER = settings(
 
 
 @pytest.fixture
-def stored(prepared: Callable[[str], Prepared]) -> Iterator[Check]:
+def stored(prepared: Prepare) -> Iterator[Check]:
     database = prepared("cleack")
     with database.server.connect(database.name) as connection:
         row = connection.execute("SELECT id FROM users").fetchone()

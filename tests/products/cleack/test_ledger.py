@@ -21,14 +21,14 @@ from leadctl.products.cleack.queries import (
     current_balance,
     spend_credits,
 )
-from tests.conftest import Prepared
+from tests.conftest import Prepare
 
 HASH = "$2b$12$" + "a" * 53
 GIVEN = [TransactionType.PURCHASE, TransactionType.REFUND, TransactionType.BONUS]
 
 
 @pytest.fixture
-def engine(prepared: Callable[[str], Prepared]) -> Engine:
+def engine(prepared: Prepare) -> Engine:
     return run_engine(prepared("cleack").target(app="cleack"), "test")
 
 

@@ -32,7 +32,7 @@ from leadctl.products.cleack.models import (
     User,
 )
 from leadctl.products.cleack.plans import Terms
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Prepare
 
 CONFIG: dict[str, Any] = {"filters": {}, "rules": {}, "winners_count": 1}
 HASH = "$2b$12$" + "a" * 53
@@ -40,7 +40,7 @@ WINNER = {"username": "w", "user_id": "1", "selected_at": "2025-01-05T12:00:00Z"
 
 
 @pytest.fixture
-def engine(prepared: Callable[[str], Prepared]) -> Engine:
+def engine(prepared: Prepare) -> Engine:
     return run_engine(prepared("cleack").target(app="cleack"), "test")
 
 

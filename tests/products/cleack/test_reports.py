@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from statistics import mean
 from typing import Any
@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from leadctl.products.cleack.reports import REPORTS
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare
 
 PLATFORMS = ["instagram", "facebook", "tiktok", "twitter"]
 STATUSES = ["pending", "processing", "completed", "failed", "cancelled"]
@@ -163,7 +163,7 @@ class World:
 
 
 @pytest.fixture(params=[1, 2, 3])
-def world(prepared: Callable[[str], Prepared], request: pytest.FixtureRequest) -> Iterator[World]:
+def world(prepared: Prepare, request: pytest.FixtureRequest) -> Iterator[World]:
     database = prepared("cleack")
     with database.server.connect(database.name) as connection, connection.transaction():
         connection.execute("SET LOCAL TimeZone = 'UTC'")
@@ -334,7 +334,7 @@ def test_metrics_by_day(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_through_the_command_line(prepared: Callable[[str], Prepared], cli: Cli, name: str) -> None:
+def test_through_the_command_line(prepared: Prepare, cli: Cli, name: str) -> None:
     database = prepared("cleack")
     rows = cli("stats", name, "--app", "cleack", "-o", "json", url=database.url).json["rows"]
     assert rows

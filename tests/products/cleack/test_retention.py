@@ -1,7 +1,5 @@
 """Cleack's retention rules: which rows are due."""
 
-from collections.abc import Callable
-
 import pytest
 
 from leadctl.apps.retention import Rule
@@ -10,12 +8,6 @@ from leadctl.settings.durations import parse_seconds
 from tests.conftest import Prepared
 
 BY_NAME = {rule.name: rule for rule in RULES}
-
-
-@pytest.fixture
-def cleack(prepared: Callable[[str], Prepared]) -> Prepared:
-    """A database with cleack, migrated and seeded."""
-    return prepared("cleack")
 
 
 def due(cleack: Prepared, rule: Rule) -> list[str]:

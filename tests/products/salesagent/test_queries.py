@@ -46,11 +46,6 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def salesagent(prepared: Callable[[str], Prepared]) -> Prepared:
-    return prepared("salesagent")
-
-
-@pytest.fixture
 def engine(salesagent: Prepared) -> Engine:
     return run_engine(salesagent.target(app="salesagent"), "test")
 

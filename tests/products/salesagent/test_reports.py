@@ -1,7 +1,6 @@
 """The reports of salesagent against a naive computation; its retention rules pick what they say."""
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from statistics import mean
 from typing import Any
@@ -15,7 +14,7 @@ from leadctl.products.salesagent.reports import REPORTS
 from leadctl.products.salesagent.retention import RULES
 from leadctl.settings.durations import parse_seconds
 from leadctl.stats.report import run_report
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 
 STAGES = ["NEW", "CONTACTED", "ENGAGED", "QUALIFIED", "MEETING", "WON", "LOST"]
 INSIGHT_TYPES = ["QUALIFICATION", "NEXT_ACTION", "TIMING", "MESSAGING", "RISK"]
@@ -62,7 +61,7 @@ WHERE c.id = %(campaign)s ORDER BY p.id LIMIT 1
 
 
 @pytest.fixture
-def filled(prepared: Callable[[str], Prepared]) -> Prepared:
+def filled(prepared: Prepare) -> Prepared:
     """A database with rows of six organisations, the same in every run, and those of the seed."""
     database = prepared("salesagent")
     database.query(START)

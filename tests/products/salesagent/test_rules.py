@@ -1,7 +1,6 @@
 """What the database of salesagent refuses, keeps apart by organisation, and deletes along."""
 
 import json
-from collections.abc import Callable
 from string import ascii_letters, digits
 from typing import Any
 
@@ -11,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from tests.conftest import Prepared
+from tests.conftest import Prepare, Prepared
 
 HASH = f"$2b$10${'x' * 53}"
 # Two organisations, the first with a row in every table.
@@ -134,7 +133,7 @@ PROPERTY = settings(
 
 
 @pytest.fixture
-def salesagent(prepared: Callable[[str], Prepared]) -> Prepared:
+def salesagent(prepared: Prepare) -> Prepared:
     database = prepared("salesagent")
     database.query("DELETE FROM organisations")
     database.query(ROWS)

@@ -34,11 +34,6 @@ FAR_AHEAD = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def viralmommy(prepared: Callable[[str], Prepared]) -> Prepared:
-    return prepared("viralmommy")
-
-
-@pytest.fixture
 def engine(viralmommy: Prepared) -> Engine:
     return run_engine(viralmommy.target(app="viralmommy"), "test")
 

@@ -1,7 +1,6 @@
 """The reports of viralmommy against a naive computation; its retention rules pick what they say."""
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from statistics import mean, median
 from typing import Any
@@ -15,7 +14,7 @@ from leadctl.products.viralmommy.reports import REPORTS
 from leadctl.products.viralmommy.retention import RULES
 from leadctl.settings.durations import parse_seconds
 from leadctl.stats.report import run_report
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 
 PLATFORMS = ["TIKTOK", "INSTAGRAM", "YOUTUBE"]
 CONNECTION_STATES = ["ACTIVE", "EXPIRED", "REVOKED"]
@@ -64,7 +63,7 @@ VALUES (%(id)s, %(id)s, 'u' || %(u)s, 'v', %(platform)s, 'c', %(status)s::job_st
 
 
 @pytest.fixture
-def filled(prepared: Callable[[str], Prepared]) -> Prepared:
+def filled(prepared: Prepare) -> Prepared:
     """A database with rows of nine users, the same in every run, and those of the seed."""
     database = prepared("viralmommy")
     chance = random.Random(20260131)

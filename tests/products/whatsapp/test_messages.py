@@ -22,7 +22,7 @@ from leadctl.products.whatsapp.queries import (
     retry_failed_messages,
     update_message_status,
 )
-from tests.conftest import Prepared
+from tests.conftest import Prepare, Prepared
 
 QUEUED, SENT, DELIVERED, READ, FAILED = MessageStatus
 REPORTED = (SENT, DELIVERED, READ, FAILED)
@@ -41,7 +41,7 @@ INSERT INTO messages (user_id, contact_id, campaign_id, whatsapp_message_id, dir
 
 
 @pytest.fixture
-def whatsapp(prepared: Callable[[str], Prepared]) -> Prepared:
+def whatsapp(prepared: Prepare) -> Prepared:
     """Whatsapp with one campaign of a hundred queued messages, m1 to m100."""
     database = prepared("whatsapp")
     database.query(MAKE)

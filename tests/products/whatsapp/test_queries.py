@@ -23,14 +23,14 @@ from leadctl.products.whatsapp.queries import (
     reprocess_failed_events,
     retry_failed_messages,
 )
-from tests.conftest import Prepared
+from tests.conftest import Prepare, Prepared
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OTHER = uuid.UUID("22222222-2222-4222-8222-222222222222")
 
 
 @pytest.fixture
-def whatsapp(prepared: Callable[[str], Prepared]) -> Prepared:
+def whatsapp(prepared: Prepare) -> Prepared:
     """Whatsapp with a second user, OTHER, that has nothing yet."""
     database = prepared("whatsapp")
     database.query(

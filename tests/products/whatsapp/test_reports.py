@@ -11,7 +11,7 @@ import pytest
 
 from leadctl.products.whatsapp.reports import REPORTS
 from leadctl.products.whatsapp.retention import RULES
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
 
 OTHER = uuid.UUID("22222222-2222-4222-8222-222222222222")
 SOURCES = ["manual", "csv", "api", "webhook"]
@@ -26,7 +26,7 @@ AGES = {
 
 
 @pytest.fixture
-def whatsapp(prepared: Callable[[str], Prepared]) -> Prepared:
+def whatsapp(prepared: Prepare) -> Prepared:
     """Whatsapp with rows of every kind, for the seeded user and another."""
     database = prepared("whatsapp")
     database.query(

@@ -1,7 +1,6 @@
 """What whatsapp's database refuses and lets pass, and what goes and stays when a row is deleted."""
 
 import contextlib
-from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -15,11 +14,6 @@ from leadctl.postgres.connect import connect
 from tests.conftest import Prepared
 
 TABLES = ("users", "contacts", "templates", "campaigns", "messages", "webhook_events")
-
-
-@pytest.fixture
-def whatsapp(prepared: Callable[[str], Prepared]) -> Prepared:
-    return prepared("whatsapp")
 
 
 USER = "(SELECT id FROM users WHERE email = 'test@example.com')"
