@@ -1,6 +1,6 @@
 """Every error a user can meet: what happened, to which object, and what to do next.
 
-The six families below are the exit codes of DESIGN; a subclass is one cause.
+The six families below are exit codes; a subclass is one cause.
 This module uses the standard library only, so that it can be imported from anywhere.
 """
 

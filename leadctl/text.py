@@ -29,6 +29,11 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d}"
 
 
+def utc(moment: datetime) -> str:
+    """Return a moment to the second, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
 def span(seconds: float) -> str:
     """Return a length of time in the unit that people would say it in."""
     if abs(seconds) < 1:

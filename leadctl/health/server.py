@@ -2,7 +2,7 @@
 
 from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
 from leadctl.health.facts import Facts, Row
-from leadctl.text import size
+from leadctl.text import size, utc
 
 _MILLION = 1_000_000
 
@@ -115,7 +115,7 @@ def archiving(facts: Facts) -> CheckResult:
             row["waiting_segments"],
             "segments",
             f"archiving {row['last_failed_wal']} failed {row['failed']} times, last at "
-            f"{row['last_failed_time']:%Y-%m-%d %H:%M:%S}Z",
+            f"{utc(row['last_failed_time'])}",
             "Run archive_command by hand as the server's user; see the server's log.",
         )
     if row["waiting_segments"] is None:
@@ -124,7 +124,7 @@ def archiving(facts: Facts) -> CheckResult:
         "archiving",
         row["waiting_segments"],
         f"{row['waiting_segments']} segments wait, the last was archived at "
-        f"{row['last_archived_time']:%Y-%m-%d %H:%M:%S}Z",
+        f"{utc(row['last_archived_time'])}",
         "See: leadctl inspect archiving; look at the archive's speed and free space.",
     )
 

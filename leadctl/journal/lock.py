@@ -10,6 +10,7 @@ from leadctl.errors import LockHeld
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.text import utc
 
 _CLASS = zlib.crc32(b"leadctl") & 0x7FFFFFFF
 _POLL_SECONDS = 0.1
@@ -60,5 +61,5 @@ def _holder(session: Connection, key: int) -> str:
     if row is None:
         return "a run that has just ended"
     pid, name, user, since = row
-    started = f", since {since:%Y-%m-%d %H:%M:%S}Z" if since else ""
+    started = f", since {utc(since)}" if since else ""
     return f"{name or 'a session'} (server process {pid}, role {user}{started})"
