@@ -1,10 +1,15 @@
-"""Paths as people give them, files that appear whole or not at all, and files of secrets."""
+"""Paths as people give them, files that appear whole or not at all, and private files."""
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from leadctl.errors import LeadctlError
+
+_BUFFER = 1024 * 1024
 
 
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
@@ -45,6 +50,25 @@ def write_whole(path: Path, text: str, mode: int) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     partial.replace(path)
+
+
+@contextmanager
+def private_file(path: Path, flag: int = os.O_EXCL) -> Iterator[IO[bytes]]:
+    """Open a new file that only its owner may read, and sync it to disk at the block's end.
+
+    With `flag` O_TRUNC one that is there is overwritten.  Raises OSError.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600)
+    with os.fdopen(handle, "wb", buffering=_BUFFER) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, and sync it to disk.  Raises OSError."""
+    with private_file(path, os.O_TRUNC) as file:
+        file.write(text.encode())
 
 
 def sync_folder(folder: Path) -> None:

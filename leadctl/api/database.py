@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from leadctl.api.studio import Studio
     from leadctl.backup.create import CreatedBackup
-    from leadctl.backup.verify import Rehearsal, VerifyResult
+    from leadctl.backup.verify import Rehearse, VerifyResult
     from leadctl.cleanup.archive import ArchivePlace
     from leadctl.cleanup.bounds import Limits as CleanupLimits
     from leadctl.cleanup.preview import Preview, RuleList
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
-    from leadctl.restore.load import Source
+    from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.restorable import Restorable
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import ScratchTables
@@ -570,8 +570,7 @@ class Database(Project):
 
         Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
         """
-        from leadctl.backup.create import BackupOptions, create
-        from leadctl.backup.hooks import Hooks
+        from leadctl.backup.create import BackupOptions, Hooks, create
 
         settings, table = self.settings, self.app.version_table
         hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
@@ -602,18 +601,21 @@ class Database(Project):
         What a private key is there for is read; `restore` restores it, too, on the target's server
         or the `embedded` one.  Raises InvalidIdentity and UnknownBackup.
         """
+        from leadctl.backup.reader import BackupReader
         from leadctl.backup.verify import verify
 
-        rehearsal = self._rehearsal(embedded=embedded) if restore or embedded else None
-        return verify(self.backup_folder.find(backup), self.identities, rehearsal)
+        reader = BackupReader(self.backup_folder.find(backup), self.identities)
+        return verify(reader, self._rehearse(embedded=embedded) if restore or embedded else None)
 
-    def _rehearsal(self, *, embedded: bool) -> "Rehearsal":
-        from leadctl.backup.verify import Rehearsal
+    def _rehearse(self, *, embedded: bool) -> "Rehearse":
+        from functools import partial
+
         from leadctl.db import embedded_target
+        from leadctl.restore.backups import rehearse
 
         project = self.settings.project
         target = embedded_target(project, self.narrate) if embedded else self.target
-        return Rehearsal(target, self.narrate, self.progress)
+        return partial(rehearse, target=target, narrate=self.narrate, progress=self.progress)
 
     # --- restore ----------------------------------------------------------------------------
 
@@ -670,17 +672,17 @@ class Database(Project):
 
     def _restorable(self, backup: str | Path) -> "Restorable":
         """Return what is to be restored: a file or folder where there is one, else a backup."""
-        from leadctl.restore.dumps import is_foreign, open_foreign
+        from leadctl.restore.dumps import is_dump, open_dump
 
         path = absolute(backup)
-        if backup != "latest" and is_foreign(path):
-            return open_foreign(path, self.identities, self.target.schema)
+        if backup != "latest" and is_dump(path):
+            return open_dump(path, self.identities, self.target.schema)
         return self._stored(str(backup))
 
-    def _stored(self, backup: str) -> "Source":
-        from leadctl.restore.load import Source
+    def _stored(self, backup: str) -> "RestorableBackup":
+        from leadctl.restore.backups import RestorableBackup
 
-        return Source(self.backup_folder.find(backup), self.identities)
+        return RestorableBackup(self.backup_folder.find(backup), self.identities)
 
     def restore_beside(
         self, tables: Names, backup: str = "latest", *, dry_run: bool = False

@@ -12,8 +12,7 @@ from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
-    from leadctl.backup.inventory import BackupDetails, BackupList
-    from leadctl.backup.prune import PruneResult
+    from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
     from leadctl.backup.storage import BackupFolder
     from leadctl.config import EffectiveConfig
     from leadctl.crypto import Keyring
@@ -217,7 +216,7 @@ class Project:
 
     def prune_backups(self, *, confirmed: bool = False) -> "PruneResult":
         """Say which backups are old, and remove them if `confirmed`, as `leadctl backup prune`."""
-        from leadctl.backup.prune import Retention, prune
+        from leadctl.backup.inventory import Retention, prune
 
         settings = self.settings
         retention = Retention(

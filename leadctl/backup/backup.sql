@@ -10,7 +10,7 @@ WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout',
 -- name: snapshot
 -- what: Which snapshot is this, when was it taken, and where is the WAL?
 -- versions: 15-
-SELECT pg_export_snapshot() AS snapshot, now() AS snapshot_at,
+SELECT pg_export_snapshot() AS name, now() AS taken_at,
     (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
           ELSE pg_current_wal_lsn() END)::text AS lsn,
     pg_is_in_recovery() AS standby,

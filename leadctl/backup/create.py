@@ -1,26 +1,35 @@
-"""Making a backup: one snapshot, dumped, compressed and encrypted as it streams."""
+"""Making a backup: one snapshot, dumped, compressed and encrypted as it streams; then its hooks."""
 
+import os
+import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leadctl.apps.registry import App
 from leadctl.backup import manifest as manifests
+from leadctl.backup.configured import folder_of
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
 from leadctl.backup.snapshot import Snapshot, exported
-from leadctl.backup.storage import BackupFolder, write_private
+from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
-from leadctl.crypto.age import fingerprint, read_recipients
-from leadctl.errors import BackupFailed, LeadctlError
+from leadctl.crypto.age import fingerprint, read_recipients, split_recipients
+from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import Binaries, dump_programs
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
+from leadctl.redact import scrub
+from leadctl.settings import Settings
 from leadctl.version import __version__
+
+_HOOK_SECONDS = 3600
+_STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,29 @@ class CreatedBackup:
     duration_ms: int
 
 
+def create_as_configured(
+    settings: Settings,
+    app: App,
+    target: Target,
+    narrate: Narrate,
+    progress: Progress,
+    *,
+    role_passwords: bool = False,
+) -> CreatedBackup:
+    """Make a backup, and call the hook of its success or failure.  Raises as `create` does."""
+    hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
+    options = BackupOptions(
+        recipients=split_recipients(settings.backup_recipients),
+        lock_wait=settings.lock_wait,
+        version_table=app.version_table,
+        role_passwords=role_passwords,
+    )
+    with hooks.failure(target.database, narrate):
+        made = create(target, folder_of(settings), options, narrate, progress)
+    hooks.success(made)
+    return made
+
+
 def create(
     target: Target,
     folder: BackupFolder,
@@ -76,10 +108,11 @@ def create(
         )
     with exported(target, options.lock_wait) as snapshot:
         programs = dump_programs(snapshot.server_major, snapshot.server_major)
-        with folder.begin() as partial:
-            dump = _Dump(target, programs, snapshot, partial, recipients, options, progress)
+        with folder.begin() as new:
+            dump = _Dump(target, programs, snapshot, new, recipients, options, progress)
             manifest = _dumped(dump, began)
-            write_private(partial / NAME, manifests.render(manifest))
+            with new.create(NAME) as file:
+                file.write(manifests.render(manifest).encode())
     archive = manifest.file(ARCHIVE)
     assert archive is not None
     return CreatedBackup(
@@ -104,18 +137,47 @@ class _Dump:
     target: Target
     programs: Binaries
     snapshot: Snapshot
-    partial: Path
+    new: NewBackup
     recipients: Sequence[Any]
     options: BackupOptions
     progress: Progress
 
-    @property
-    def id(self) -> str:
-        """The backup's id."""
-        return self.partial.stem
+    def pg_dump(self, stem: str, *more: str) -> PackedFile:
+        """Dump into a file of the backup.  Raises BackupFailed."""
+        with self.running("pg_dump", *self._arguments(), *more) as program:
+            return self.pack(program, stem)
 
-    def arguments(self, *more: str) -> list[str]:
-        """Return the arguments of pg_dump."""
+    @contextmanager
+    def in_background(self, stem: str) -> Iterator[Future[PackedFile]]:
+        """Dump in a thread; the program is ended with the block, so that the thread ends."""
+        with (
+            ThreadPoolExecutor(1) as thread,
+            self.running("pg_dump", *self._arguments()) as program,
+        ):
+            yield thread.submit(self.pack, program, stem)
+
+    def running(self, name: str, *arguments: str) -> AbstractContextManager[ClientProgram]:
+        """Run a program, whose output is packed."""
+        return running(self.target, self.programs.path(name), arguments, stdout=True)
+
+    def pack(self, program: ClientProgram, stem: str) -> PackedFile:
+        """Pack a program's output into a file of the backup.  Raises BackupFailed."""
+        tick = self._tick if stem == ARCHIVE else lambda _: None
+        label = self.label(stem)
+        with self.new.create(label.file) as file:
+            packed = pack(program.stdout, file, label, self.recipients, tick)
+        if program.wait() != 0:
+            raise program.failure(self.target, BackupFailed)
+        return packed
+
+    def _tick(self, done: int) -> None:
+        self.progress(done, 0, "B")
+
+    def label(self, stem: str) -> Label:
+        """Return what a file says of itself; its suffixes say how it is packed."""
+        return Label(self.new.id, f"{stem}.zst.age" if self.recipients else f"{stem}.zst")
+
+    def _arguments(self) -> list[str]:
         wait = round(self.options.lock_wait * 1000)
         role = [f"--role={self.target.role}"] if self.target.role else []
         # Tables that are not logged cannot be read on a standby.
@@ -127,62 +189,22 @@ class _Dump:
             f"--lock-wait-timeout={wait}",
             *role,
             *unlogged,
-            *more,
         ]
-
-    def label(self, stem: str) -> Label:
-        """Return what a file says of itself; its suffixes say how it is packed."""
-        return Label(self.id, f"{stem}.zst.age" if self.recipients else f"{stem}.zst")
-
-    def pack(self, program: ClientProgram, stem: str) -> PackedFile:
-        """Pack a program's output into a file of the backup.  Raises BackupFailed."""
-        tick = self._progress if stem == ARCHIVE else lambda _: None
-        packed = pack(program.stdout, self.partial, self.label(stem), self.recipients, tick)
-        if program.wait() != 0:
-            raise program.failure(self.target, BackupFailed)
-        return packed
-
-    def _progress(self, done: int) -> None:
-        self.progress(done, 0, "B")
 
 
 def _dumped(dump: _Dump, began: float) -> Manifest:
     """Dump everything while this thread counts rows; return what the manifest says of it."""
-    snapshot = dump.snapshot
-    with _in_background(dump, ARCHIVE, dump.arguments()) as archive:
-        app = snapshot.applied_app()
-        identity = snapshot.identity()
-        schema = _pg_dump(dump, SCHEMA, dump.arguments("--schema-only"))
+    with dump.in_background(ARCHIVE) as archive:
+        schema = dump.pg_dump(SCHEMA, "--schema-only")
         globals_file, left_out = _globals(dump)
-        facts: dict[str, Any] = {
-            "tables": snapshot.tables(),
-            "materialized_views": snapshot.materialized_views(),
-            "large_objects": snapshot.large_objects(),
-            "not_valid": snapshot.not_valid(),
-            "extensions": snapshot.extensions(),
-            "roles": snapshot.roles(),
-            "keys": snapshot.keys(app),
-            "settings": snapshot.database(),
-            "system_identifier": snapshot.system_identifier(),
-        }
+        facts = dump.snapshot.facts(dump.target.schema, dump.options.version_table)
         files = [archive.result(), schema, *([globals_file] if globals_file else [])]
     return Manifest(
         format=manifests.FORMAT,
-        id=dump.id,
-        app=app,
-        schema=dump.target.schema,
-        version_table=dump.options.version_table,
-        revision=snapshot.revision(dump.options.version_table),
-        database=snapshot.connection.info.dbname,
-        identity=str(identity.id) if identity else None,
-        environment=identity.environment if identity else None,
-        server_version=snapshot.server_version,
+        id=dump.new.id,
         client_version=f"{dump.programs.major}.{dump.programs.minor}",
         leadctl_version=__version__,
-        snapshot_at=snapshot.taken_at,
-        lsn=snapshot.lsn,
         duration_ms=round((time.monotonic() - began) * 1000),
-        database_bytes=snapshot.database_bytes,
         recipients=tuple(fingerprint(key) for key in dump.options.recipients),
         globals_left_out=left_out,
         files=tuple(files),
@@ -190,37 +212,76 @@ def _dumped(dump: _Dump, began: float) -> Manifest:
     )
 
 
-@contextmanager
-def _in_background(dump: _Dump, stem: str, arguments: list[str]) -> Iterator[Future[PackedFile]]:
-    """Pack pg_dump's output in a thread; the program is ended with the block, so that it ends."""
-    with ExitStack() as stack:
-        thread = stack.enter_context(ThreadPoolExecutor(1))
-        program = stack.enter_context(
-            running(dump.target, dump.programs.path("pg_dump"), arguments, stdout=True)
-        )
-        yield thread.submit(dump.pack, program, stem)
-
-
-def _pg_dump(dump: _Dump, stem: str, arguments: list[str]) -> PackedFile:
-    path = dump.programs.path("pg_dump")
-    with running(dump.target, path, arguments, stdout=True) as program:
-        return dump.pack(program, stem)
-
-
 def _globals(dump: _Dump) -> tuple[PackedFile | None, str | None]:
     """Dump roles and tablespaces where this role may; else return why not."""
-    path = dump.programs.path("pg_dumpall")
-    if not path.exists():
+    if not dump.programs.path("pg_dumpall").exists():
         return None, f"there is no pg_dumpall in {dump.programs.folder}"
     passwords = [] if dump.options.role_passwords else ["--no-role-passwords"]
-    arguments = [
-        "--globals-only",
-        f"--database={dump.target.database}",
-        *passwords,
-    ]
+    arguments = ["--globals-only", f"--database={dump.target.database}", *passwords]
     try:
-        with running(dump.target, path, arguments, stdout=True) as program:
+        with dump.running("pg_dumpall", *arguments) as program:
             return dump.pack(program, GLOBALS), None
     except LeadctlError as error:
-        (dump.partial / dump.label(GLOBALS).file).unlink(missing_ok=True)
+        dump.new.discard(dump.label(GLOBALS).file)
         return None, error.message
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Shell commands, and the folder that they run in."""
+
+    on_success: str | None
+    on_failure: str | None
+    folder: Path
+
+    @contextmanager
+    def failure(self, database: str, narrate: Narrate) -> Iterator[None]:
+        """Run `on_failure` where the block ends with an error or a signal, which goes on."""
+        try:
+            yield
+        except BaseException as error:
+            if self.on_failure:
+                reason = scrub(str(error)) or type(error).__name__
+                facts = {"DATABASE": database, "OUTCOME": "failed", "ERROR": reason}
+                code = self._run(self.on_failure, facts)
+                if code:
+                    narrate(f"The hook on_failure failed with exit code {code}.")
+            raise
+
+    def success(self, made: CreatedBackup) -> None:
+        """Run `on_success`.  Raises HookFailed."""
+        if self.on_success is None:
+            return
+        facts = {
+            "ID": made.id,
+            "PATH": str(made.path),
+            "DATABASE": made.database,
+            "OUTCOME": "done",
+            "BYTES": str(made.bytes),
+            "ROWS": str(made.rows),
+            "ENCRYPTED": "1" if made.encrypted else "0",
+            "SECONDS": f"{made.duration_ms / 1000:.1f}",
+        }
+        code = self._run(self.on_success, facts)
+        if code:
+            raise HookFailed(
+                f"The backup {made.id} is whole, but the hook on_success failed with exit code "
+                f"{code}.",
+                hint="Run what it does by hand; the backup need not be made again.",
+            )
+
+    def _run(self, command: str, facts: Mapping[str, str]) -> int:
+        """Run a hook; what it prints goes to standard error.  Returns its exit code."""
+        variables = {f"LEADCTL_BACKUP_{name}": value for name, value in facts.items()}
+        try:
+            return subprocess.run(
+                ["/bin/sh", "-c", command],
+                env={**os.environ, **variables},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=_STDERR,
+                timeout=_HOOK_SECONDS,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return 124  # as timeout(1) has it

@@ -1,24 +1,26 @@
-"""The backup folder: one folder a backup, which gets its name when the backup is whole.
+"""The backup folder, which nothing else opens: one folder a backup, named when it is whole.
 
 A backup is written into `ID.partial`, locked as long as its run lives; the manifest comes last,
 then the rename.  What a killed run left is known by its name and removed by the next one.
 """
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
-from leadctl.backup.verification import Verification
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
-from leadctl.files import sync_folder
+from leadctl.files import private_file, sync_folder, write_private
 from leadctl.postgres.binaries import Binaries, dump_programs
 
 LATEST = "latest"
@@ -31,6 +33,32 @@ _OWN = re.compile(
     rf"|{re.escape(NAME)}|{re.escape(_VERIFIED)}(\.partial)?|{_PINNED}"
 )
 """The files that leadctl makes in the folder of a backup; others it leaves alone."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of `backup verify`.
+
+    `depth` is how far it looked: "bytes" (every byte against its hash), "content" (decrypted and
+    read to the archive's end) or "restored" (loaded into a database and compared).
+    """
+
+    at: datetime
+    ok: bool
+    depth: str
+    problems: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """Return the text that is kept."""
+        return json.dumps({**asdict(self), "at": self.at.astimezone(UTC).isoformat()}) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Verification":
+        """Read what was kept.  Raises ValueError, TypeError or KeyError for anything else."""
+        document = json.loads(text)
+        document["at"] = datetime.fromisoformat(document["at"])
+        document["problems"] = tuple(document["problems"])
+        return cls(**document)
 
 
 @dataclass(frozen=True)
@@ -63,6 +91,10 @@ class StoredBackup:
             raise self._damaged(f"the manifest is that of the backup {found.id}")
         return found
 
+    def open(self, name: str) -> BufferedReader:
+        """Open a file of the backup for reading.  Raises OSError."""
+        return (self.path / name).open("rb")
+
     @property
     def client_major(self) -> int:
         """The major version of the pg_dump that made the backup."""
@@ -94,6 +126,10 @@ class StoredBackup:
         """Whether prune keeps the backup whatever its age."""
         return (self.path / _PINNED).exists()
 
+    def held(self) -> AbstractContextManager[bool]:
+        """Keep prune from the backup within the block, while it is read."""
+        return _locked(self.path, fcntl.LOCK_SH)
+
     def record(self, verification: Verification) -> None:
         """Keep how the backup was verified."""
         partial = self.path / f"{_VERIFIED}{_PARTIAL}"
@@ -111,6 +147,22 @@ class StoredBackup:
         return BackupDamaged(
             f"The backup {self.id} is damaged: {what}.", hint="Take another: leadctl backup list"
         )
+
+
+@dataclass(frozen=True)
+class NewBackup:
+    """A backup that is being written, under a name that is not final."""
+
+    id: str
+    path: Path
+
+    def create(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a new file of the backup, which is synced to disk at the block's end."""
+        return private_file(self.path / name)
+
+    def discard(self, name: str) -> None:
+        """Remove a file again, where it was begun."""
+        (self.path / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -153,34 +205,33 @@ class BackupFolder:
         return found[0]
 
     @contextmanager
-    def begin(self) -> Iterator[Path]:
-        """Yield the folder of a new backup; it gets its final name when the block ends well.
+    def begin(self) -> Iterator[NewBackup]:
+        """Yield a new backup; it gets its final name when the block ends well.
 
         Else it is removed.  What killed runs left is removed before.  Raises
         BackupFolderUnusable.
         """
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
         partial = self.path / f"{name}{_PARTIAL}"
-        try:
-            if not self.path.exists():
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                (self.path / ".gitignore").write_text("*\n")
-            with _locked(self.path, wait=True):
-                self._clean()
-                partial.mkdir(mode=0o700)
-                lock = _lock(partial)
-        except OSError as error:
-            raise self._unusable(error) from None
-        try:
-            yield partial
-            sync_folder(partial)
-            partial.rename(self.path / name)
-            sync_folder(self.path)
-        except BaseException:
-            _remove(partial)
-            raise
-        finally:
-            os.close(lock)
+        with ExitStack() as stack:
+            try:
+                if not self.path.exists():
+                    self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    (self.path / ".gitignore").write_text("*\n")
+                with _locked(self.path, fcntl.LOCK_EX):
+                    self._clean()
+                    partial.mkdir(mode=0o700)
+                    stack.enter_context(_locked(partial, fcntl.LOCK_EX))
+            except OSError as error:
+                raise self._unusable(error) from None
+            try:
+                yield NewBackup(name, partial)
+                sync_folder(partial)
+                partial.rename(self.path / name)
+                sync_folder(self.path)
+            except BaseException:
+                _remove(partial)
+                raise
 
     def remove(self, backup: StoredBackup) -> bool:
         """Remove a backup, all of it or, killed in between, by the next run.
@@ -188,7 +239,7 @@ class BackupFolder:
         Files that are not leadctl's are left, with the folder.  Returns whether it is gone; it is
         not where it is being read.
         """
-        with _locked(backup.path, wait=False) as free:
+        with _locked(backup.path, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
             if not free:
                 return False
             partial = backup.path.rename(backup.path.with_name(f"{backup.id}{_PARTIAL}"))
@@ -198,7 +249,7 @@ class BackupFolder:
     def _clean(self) -> None:
         for partial in self.path.glob(f"*{_PARTIAL}"):
             if _ID.fullmatch(partial.name.removesuffix(_PARTIAL)):
-                with _locked(partial, wait=False) as free:
+                with _locked(partial, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
                     if free:
                         _remove(partial)
 
@@ -210,31 +261,11 @@ class BackupFolder:
 
 
 @contextmanager
-def reading(backup: StoredBackup) -> Iterator[None]:
-    """Keep prune from a backup while it is read."""
-    handle = os.open(backup.path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(handle)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, and sync it to disk."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with the process; yields whether it was free."""
+def _locked(path: Path, how: int) -> Iterator[bool]:
+    """Hold a folder's lock, which ends with the process; yields whether it could be had."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, how)
         free = True
     except BlockingIOError:
         free = False
@@ -242,12 +273,6 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
         yield free
     finally:
         os.close(handle)
-
-
-def _lock(path: Path) -> int:
-    handle = os.open(path, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
 
 
 def _remove(folder: Path) -> bool:

@@ -6,11 +6,11 @@ which backup and which file this is, inside the encryption.
 
 import hashlib
 import json
-import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -40,6 +40,14 @@ class Writable(Protocol):
         """Take all of the data."""
 
 
+class Nothing:
+    """Takes bytes, and keeps none."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take the data."""
+        return len(data)
+
+
 @dataclass(frozen=True)
 class Label:
     """What a file says of itself, inside the encryption."""
@@ -60,12 +68,12 @@ class PackedFile:
 
 def pack(
     source: Readable,
-    folder: Path,
+    file: IO[bytes],
     label: Label,
     recipients: Sequence[Any],
     tick: Callable[[int], None],
 ) -> PackedFile:
-    """Compress and encrypt a stream into the new file `label.file`, which is synced to disk.
+    """Compress and encrypt a stream into a new file.
 
     Without recipients it is only compressed.  Memory does not grow with the stream.  `tick` is
     called with the bytes that were read so far.  Raises what reading and writing raise.
@@ -74,22 +82,18 @@ def pack(
 
     counted: Any = _Counted(source, tick)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, threads=_THREADS, write_checksum=True)
-    handle = os.open(folder / label.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb", buffering=_CHUNK) as file:
-        sink = _Hashed(file)
-        with compressor.stream_reader(counted, read_size=_CHUNK, closefd=False) as compressed:
-            packed = _Prefixed(_frame(label), compressed)
-            if recipients:
-                _encrypt(packed, sink, recipients)
-            else:
-                while chunk := packed.read(_CHUNK):
-                    sink.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
+    sink = _Hashed(file)
+    with compressor.stream_reader(counted, read_size=_CHUNK, closefd=False) as compressed:
+        packed = _Prefixed(_frame(label), compressed)
+        if recipients:
+            _encrypt(packed, sink, recipients)
+        else:
+            while chunk := packed.read(_CHUNK):
+                sink.write(chunk)
     return PackedFile(label.file, sink.bytes, counted.bytes, sink.digest.hexdigest())
 
 
-def unpack(path: Path, identities: Sequence[Any], label: Label, sink: Writable) -> int:
+def unpack(file: IO[bytes], identities: Sequence[Any], label: Label, sink: Writable) -> int:
     """Decrypt and decompress a file of a backup into `sink`; return how many bytes that were.
 
     Every byte that reaches the sink was authenticated, where the file is encrypted.  Raises
@@ -98,23 +102,24 @@ def unpack(path: Path, identities: Sequence[Any], label: Label, sink: Writable) 
     """
     counted = _Guarded(sink)
     opened = _Opened(_decompressor(counted), label)
-    _read(path, identities, opened, encrypted=is_encrypted(path))
+    _read(file, identities, opened, encrypted=is_encrypted(label.file))
     if not opened.labelled:
-        raise BackupDamaged(f"{path} ends before its label.")
+        raise BackupDamaged(f"{file.name} ends before its label.")
     return counted.bytes
 
 
-def unpack_file(path: Path, name: Path, identities: Sequence[Any], sink: Writable) -> None:
+def unpack_file(path: Path, name: str, identities: Sequence[Any], sink: Writable) -> None:
     """Decrypt and decompress any file into `sink`, as far as the suffixes of `name` say that it is.
 
     Raises as `unpack` does.
     """
-    suffixes = name.suffixes[-2:]
+    suffixes = Path(name).suffixes[-2:]
     if ".zst" in suffixes:
         sink = _Members(sink, _zstd_member)
     elif ".gz" in suffixes:
         sink = _Members(sink, _gzip_member)
-    _read(path, identities, _Guarded(sink), encrypted=is_encrypted(name))
+    with path.open("rb") as file:
+        _read(file, identities, _Guarded(sink), encrypted=is_encrypted(name))
     if isinstance(sink, _Members) and not sink.ended:
         raise BackupDamaged(f"{path} is cut short: what is compressed in it does not end.")
 
@@ -126,33 +131,28 @@ def _decompressor(sink: Any) -> Any:
     return zstandard.ZstdDecompressor().stream_writer(sink, write_size=_CHUNK, closefd=False)
 
 
-def _read(path: Path, identities: Sequence[Any], sink: "_Guarded", *, encrypted: bool) -> None:
+def _read(file: IO[bytes], identities: Sequence[Any], sink: "_Guarded", *, encrypted: bool) -> None:
     import zstandard
 
     try:
-        with path.open("rb") as file:
-            if encrypted:
-                _decrypt(file, sink, identities, path)
-            else:
-                while chunk := file.read(_CHUNK):
-                    sink.write(chunk)
+        if encrypted:
+            _decrypt(file, sink, identities)
+        else:
+            while chunk := file.read(_CHUNK):
+                sink.write(chunk)
     except (zstandard.ZstdError, zlib.error) as error:
-        raise BackupDamaged(f"{path} cannot be decompressed: {error}") from None
+        raise BackupDamaged(f"{file.name} cannot be decompressed: {error}") from None
 
 
-def is_encrypted(path: Path) -> bool:
-    """Whether a file of a backup is encrypted; its name says so."""
-    return path.suffix == ".age"
+def is_encrypted(name: str) -> bool:
+    """Whether a file of a backup or archive is encrypted; its name says so."""
+    return name.endswith(".age")
 
 
-def sha256_of(path: Path) -> tuple[int, str]:
-    """Return a file's size and hash."""
-    digest, total = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            total += len(chunk)
-    return total, digest.hexdigest()
+def sha256_of(file: BufferedReader) -> tuple[int, str]:
+    """Return the size and the hash of a file that is open at its beginning."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return file.tell(), digest
 
 
 def _encrypt(source: "_Prefixed", sink: "_Hashed", recipients: Sequence[Any]) -> None:
@@ -165,7 +165,7 @@ def _encrypt(source: "_Prefixed", sink: "_Hashed", recipients: Sequence[Any]) ->
         raise source.error or sink.error or BackupFailed(f"Encryption failed: {error}") from None
 
 
-def _decrypt(file: IO[bytes], sink: "_Guarded", identities: Sequence[Any], path: Path) -> None:
+def _decrypt(file: IO[bytes], sink: "_Guarded", identities: Sequence[Any]) -> None:
     import pyrage
 
     try:
@@ -175,10 +175,10 @@ def _decrypt(file: IO[bytes], sink: "_Guarded", identities: Sequence[Any], path:
             raise sink.error from None
         if "No matching keys" in str(error):
             raise InvalidIdentity(
-                f"{path} is not encrypted to the key of the identity file.",
+                f"{file.name} is not encrypted to the key of the identity file.",
                 hint="leadctl backup show ID lists the recipients.",
             ) from None
-        raise BackupDamaged(f"{path} is not what was encrypted: {error}") from None
+        raise BackupDamaged(f"{file.name} is not what was encrypted: {error}") from None
 
 
 def _frame(label: Label) -> bytes:

@@ -24,7 +24,7 @@ from leadctl.cleanup.manifest import NAME, Manifest, Segment, read_manifest
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.cleanup.tables import Subject, query
 from leadctl.errors import ArchiveFailed, NoPrimaryKey
-from leadctl.files import sync_folder
+from leadctl.files import private_file, sync_folder
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate
 
@@ -135,8 +135,11 @@ class Archive:
         counted: Counter[int] = Counter()
         lines = _Lines(connection, selects, counted)
         label = Label(self.folder.name, path.name)
-        packed = pack(lines, self.folder, label, self._place.recipients, lambda _: None)
-        if sha256_of(path) != (packed.bytes, packed.sha256):
+        with private_file(path) as written:
+            packed = pack(lines, written, label, self._place.recipients, lambda _: None)
+        with path.open("rb") as back:
+            whole = sha256_of(back) == (packed.bytes, packed.sha256)
+        if not whole:
             raise ArchiveFailed(f"{path} does not read as it was written.", hint="Check the disk.")
         by_name = {self._subject.tables[tab]: count for tab, count in counted.items()}
         segment = Segment(file, packed.bytes, packed.sha256, by_name)

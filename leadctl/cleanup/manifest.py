@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from leadctl.backup.storage import write_private
 from leadctl.errors import ArchiveDamaged
-from leadctl.files import sync_folder
+from leadctl.files import sync_folder, write_private
 
 NAME = "manifest.json"
 _FORMAT = "leadctl archive 1"

@@ -83,8 +83,8 @@ def _put_back(
     columns: Mapping[str, Mapping[str, str]],
     identities: Sequence[Any],
 ) -> Counter[str]:
-    path, name = _whole(folder, segment), folder / segment.file
-    if is_encrypted(name) and not identities:
+    path = _whole(folder, segment)
+    if is_encrypted(segment.file) and not identities:
         raise InvalidIdentity(
             f"{path} is encrypted, and no private key is there to read it.",
             hint="Set BACKUP_IDENTITY_FILE to the file of the private key.",
@@ -97,7 +97,7 @@ def _put_back(
         )
         copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(_LINES)
         with cursor.copy(copy_in) as copy:
-            unpack_file(path, name, identities, copy)
+            unpack_file(path, segment.file, identities, copy)
         for table in segment.rows:
             cursor.execute(_insert(table, columns[table]))
             inserted[table] = cursor.rowcount
@@ -113,7 +113,9 @@ def _whole(folder: Path, segment: Segment) -> Path:
     path = next((candidate for candidate in candidates if candidate.exists()), None)
     if path is None:
         raise ArchiveDamaged(f"{folder / segment.file} is missing.", hint="Look for a copy of it.")
-    if sha256_of(path) != (segment.bytes, segment.sha256):
+    with path.open("rb") as file:
+        found = sha256_of(file)
+    if found != (segment.bytes, segment.sha256):
         raise ArchiveDamaged(
             f"{path} is not what was written: its hash is another one than the manifest's.",
             hint="Look for a copy of it. Nothing of this file was put back.",

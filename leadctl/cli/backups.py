@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def backed_up(run: Run, target: "Target", *, role_passwords: bool = False) -> "CreatedBackup":
     """Make a backup as the settings say, with its hooks."""
-    from leadctl.backup.as_configured import create_as_configured
+    from leadctl.backup.create import create_as_configured
 
     return create_as_configured(
         run.settings,

@@ -1,4 +1,4 @@
-"""Running PostgreSQL's own client programs on a target: no secret in their arguments."""
+"""Running PostgreSQL's own client programs: no secret in their arguments."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from typing import IO
 
 from psycopg.conninfo import make_conninfo
 
-from leadctl.errors import LeadctlError
+from leadctl.errors import BackupDamaged, LeadctlError
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import scrub
@@ -19,6 +19,7 @@ from leadctl.redact import scrub
 _NOT_FOR_CLIENTS = ("ENCRYPTION_", "DATABASE_URL", "DIRECT_URL", "BACKUP_", "LEADCTL_")
 _PIPE_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 3
+_LINE_MAX = 400
 _STOP_SECONDS = 5.0
 
 
@@ -70,6 +71,12 @@ class ClientProgram:
         lines = (line.decode(errors="replace") for line in self._messages)
         return [scrub(found[1].strip()) for line in lines if (found := error.match(line))]
 
+    def first_message(self) -> str:
+        """Return the first line that the program wrote to standard error, else its exit code."""
+        self._messages.seek(0)
+        first = self._messages.readline(_LINE_MAX).decode(errors="replace").rstrip("\n")
+        return first or f"exit code {self.wait()}"
+
     def new_messages(self) -> list[str]:
         """Return the whole lines that the program wrote to standard error since the last call."""
         size = os.fstat(self._messages.fileno()).st_size
@@ -94,25 +101,28 @@ class ClientProgram:
 
 @contextmanager
 def running(
-    target: Target,
+    target: Target | None,
     program: Path,
     arguments: Sequence[str],
     *,
     stdin: bool = False,
-    stdout: bool = False,
+    stdout: bool | IO[bytes] = False,
     keep: Sequence[int] = (),
 ) -> Iterator[ClientProgram]:
-    """Run a client program on the target, and end it with the block.
+    """Run a client program, on the target where one is given, and end it with the block.
 
-    `stdin` and `stdout` ask for pipes; `keep` are open files that the program reads, too.
+    `stdin` and `stdout` ask for pipes; `stdout` may be a file that is written to; `keep` are open
+    files that the program reads, too.
     """
-    target = target.fresh()
+    target = target.fresh() if target else None
+    on_target = [f"--dbname={_conninfo(target)}", "--no-password"] if target else []
+    pipes = {True: subprocess.PIPE, False: subprocess.DEVNULL}
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
-            [program, f"--dbname={_conninfo(target)}", "--no-password", *arguments],
+            [program, *on_target, *arguments],
             env=_environment(target),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stdin=pipes[stdin],
+            stdout=pipes[stdout] if isinstance(stdout, bool) else stdout,
             stderr=messages,
             pass_fds=keep,
             pipesize=_PIPE_BYTES if stdin or stdout else -1,
@@ -127,6 +137,23 @@ def running(
                     _close(pipe)
 
 
+@contextmanager
+def feeding(
+    pg_restore: Path, arguments: Sequence[str], what: str, output: IO[bytes] | None = None
+) -> Iterator[IO[bytes]]:
+    """Run pg_restore, on no database, on the archive that the block writes to what is yielded.
+
+    `output` is where its own goes.  Raises BackupDamaged with the block's end where pg_restore
+    cannot read the archive, which messages call `what`.
+    """
+    with running(None, pg_restore, arguments, stdin=True, stdout=output or False) as program:
+        with suppress(BrokenPipeError):  # it ended early, and says why, or has what it needs
+            yield program.stdin
+            program.stdin.close()
+        if program.wait() != 0:
+            raise BackupDamaged(f"pg_restore cannot read {what}: {program.first_message()}")
+
+
 def _close(pipe: IO[bytes]) -> None:
     with suppress(BrokenPipeError):  # what was still buffered for a program that has ended
         pipe.close()
@@ -138,13 +165,11 @@ def _conninfo(target: Target) -> str:
     return make_conninfo(**{**params, "dbname": target.database})
 
 
-def _environment(target: Target) -> dict[str, str]:
+def _environment(target: Target | None) -> dict[str, str]:
     kept = {name: v for name, v in os.environ.items() if not name.startswith(_NOT_FOR_CLIENTS)}
-    kept |= {
-        "LC_ALL": "C",  # messages are read
-        "PGAPPNAME": "leadctl",
-        "PGCONNECT_TIMEOUT": str(max(2, round(target.connect_timeout))),
-    }
-    if target.url.password:
-        kept["PGPASSWORD"] = target.url.password.reveal()
+    kept |= {"LC_ALL": "C", "PGAPPNAME": "leadctl"}  # messages are read
+    if target:
+        kept["PGCONNECT_TIMEOUT"] = str(max(2, round(target.connect_timeout)))
+        if target.url.password:
+            kept["PGPASSWORD"] = target.url.password.reveal()
     return kept

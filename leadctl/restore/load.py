@@ -1,183 +1,204 @@
 """Loading a backup into an empty database, with no plaintext of its rows on disk.
 
-Tables and their rows come first, streamed from the archive.  Indexes are made from the small
-schema-only archive: those of a table as soon as it has its rows, on other connections.  Foreign
-keys, triggers and the rest follow when all rows are there, in parallel.
+Tables and their rows come first, streamed from the archive.  Where there is much, several
+connections load: each reads the whole archive, for tables of its own, since reading costs far less
+than what the server does with the rows.  Indexes are made from the small schema-only archive: those
+of a table as soon as it has its rows, on connections that loading has left.  Foreign keys, triggers
+and the rest follow when all rows are there, in parallel.
 """
 
+import re
 import tempfile
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, as_completed
 from functools import partial
-from typing import IO, Any
+from typing import IO
 
 from psycopg import errors, sql
 
-from leadctl.backup.archive import Nothing
-from leadctl.backup.manifest import SCHEMA
-from leadctl.backup.storage import StoredBackup, reading
-from leadctl.backup.stream import Label, is_encrypted, unpack
-from leadctl.backup.verify import check_bytes
-from leadctl.errors import BackupDamaged, InvalidIdentity, RestoreFailed
+from leadctl.backup.manifest import ARCHIVE, SCHEMA
+from leadctl.backup.reader import BackupReader
+from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import dump_programs
+from leadctl.postgres.client import ClientProgram
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import list_archive, parse_entries
-from leadctl.restore.backups import compare
-from leadctl.restore.connections import Connections
-from leadctl.restore.extract import rows_of
-from leadctl.restore.indexes import IndexBuilder
-from leadctl.restore.pg_restore import SHARES_OPEN_FILES, PgRestore
-from leadctl.restore.restorable import Comparison, Loading, Origin
-from leadctl.restore.rows import TableLoader
+from leadctl.restore.archive import (
+    Entry,
+    indexes_of_tables,
+    list_archive,
+    parse_entries,
+    rows_of,
+    rows_of_tables,
+)
+from leadctl.restore.pg_restore import SHARES_OPEN_FILES, Connections, PgRestore, major_of
+from leadctl.restore.restorable import Loading
+
+_TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
+_TABLES, _ROWS = "--section=pre-data", "--section=data"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A backup of leadctl's, and the private keys that read it."""
-
-    backup: StoredBackup
-    identities: Sequence[Any]
-
-    def unpack(self, stem: str, sink: Any) -> None:
-        """Write a file of the backup, decrypted and decompressed, to a sink.
-
-        Raises BackupDamaged and InvalidIdentity.
-        """
-        file = self.backup.manifest.file(stem)
-        if file is None:
-            raise BackupDamaged(f"The backup {self.backup.id} has no {stem}.")
-        path = self.backup.path / file.name
-        if is_encrypted(path) and not self.identities:
-            raise InvalidIdentity(
-                f"The backup {self.backup.id} is encrypted, and no private key is set here.",
-                hint="Set BACKUP_IDENTITY_FILE or --identity to the file of the private key.",
-            )
-        found = unpack(path, self.identities, Label(self.backup.id, file.name), sink)
-        if found != file.raw_bytes:
-            raise BackupDamaged(
-                f"{path} holds {found:,} bytes, and the manifest says {file.raw_bytes:,}."
-            )
-
-    def origin(self) -> Origin:
-        """Return what the manifest says.  Raises BackupDamaged."""
-        manifest = self.backup.manifest
-        return Origin(
-            name=manifest.id,
-            made_at=manifest.snapshot_at,
-            database=manifest.database,
-            schema=manifest.schema,
-            revision=manifest.revision,
-            server_major=int(manifest.server_version.partition(".")[0]),
-            rows=manifest.rows,
-            bytes=manifest.database_bytes,
-            extensions=tuple(extension.name for extension in manifest.extensions),
-            roles=(manifest.settings.owner, *manifest.roles),
-            settings=manifest.settings,
-        )
-
-    def held(self) -> AbstractContextManager[None]:
-        """Keep prune from the backup."""
-        return reading(self.backup)
-
-    def check(self) -> None:
-        """Compare every byte with its hash, and look for the key and the program that read it.
-
-        Raises BackupDamaged, InvalidIdentity, MissingClient.
-        """
-        for check in check_bytes(self.backup):
-            if not check.ok:
-                raise BackupDamaged(
-                    f"The backup {self.backup.id} is damaged: {check.what}: {check.message}.",
-                    hint="Take another: leadctl backup list",
-                )
-        self.backup.programs()
-        self.unpack(SCHEMA, Nothing())
-
-    def load(self, target: Target, loading: Loading) -> None:
-        """Load the backup into the target's database, which is empty."""
-        load(self, target, loading)
-
-    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
-        """Compare rows, large objects, validity and revision with the manifest."""
-        manifest = self.backup.manifest
-        checks = tuple(compare(connection, manifest, rows=rows))
-        return Comparison(
-            rows=manifest.rows if rows else 0,
-            tables=len(manifest.tables),
-            revision=manifest.revision,
-            checks=checks,
-        )
-
-
-def load(source: Source, target: Target, loading: Loading) -> None:
+def load(reader: BackupReader, target: Target, loading: Loading) -> None:
     """Load a backup into the target's database, which is empty.
 
     Raises RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and what connecting
     raises.
     """
     jobs = loading.jobs if SHARES_OPEN_FILES else 1
+    # An archive is read by the version that wrote it and by newer ones.
+    made_by, major = reader.backup.client_major, major_of(target)
+    programs = dump_programs(made_by, max(made_by, major))
+    restore = PgRestore(target, programs, major, loading.owners)
     # Without a name from the start, so that a killed run leaves nothing.
     with tempfile.TemporaryFile() as schema:
-        source.unpack(SCHEMA, schema)
+        reader.unpack(SCHEMA, schema)
         schema.flush()
-        restore = _program(source, target, owners=loading.owners)
+        left: list[str] = []
         if loading.rows:
-            left = _load_rows(restore, source, schema, loading, jobs)
+            with Connections(jobs) as connections:
+                left = _RowLoader(reader, restore, schema, loading, connections).load()
         else:
-            left = []
-            with restore.on_file(schema, "--section=pre-data") as program:
-                restore.check(program)
-            _copy_records(source, target)
+            restore.run(schema, _TABLES)
+            _copy_records(reader, target)
         loading.narrate("Making indexes, constraints and triggers.")
-        arguments = ("--section=post-data", f"--jobs={jobs}")
-        with restore.on_file(schema, *arguments, entries=left) as program:
-            restore.check(program)
+        restore.run(schema, "--section=post-data", f"--jobs={jobs}", entries=left)
     if loading.rows:
         with connect(target, "restore") as connection:
-            _refresh(connection, source.backup.manifest.materialized_views)
+            _refresh(connection, reader.manifest.materialized_views)
 
 
-def _load_rows(
-    restore: PgRestore, source: Source, schema: IO[bytes], loading: Loading, jobs: int
-) -> list[str]:
-    """Load tables and rows, and make indexes meanwhile; return the entries that are left."""
-    program = restore.programs.path("pg_restore")
-    listing = list_archive(program, "the backup", partial(source.unpack, SCHEMA))
-    sizes = {table.name: table.bytes for table in source.backup.manifest.tables}
-    with Connections(jobs) as connections:
-        builder = IndexBuilder(restore, schema, parse_entries(listing), sizes, connections)
-        loading.narrate("Loading the rows.")
-        tables = TableLoader(
-            restore, source, sizes, connections, loading.loaded, builder.table_loaded
+class _RowLoader:
+    """Makes the tables of a backup and loads their rows; makes indexes of large ones meanwhile."""
+
+    def __init__(
+        self,
+        reader: BackupReader,
+        restore: PgRestore,
+        schema: IO[bytes],
+        loading: Loading,
+        connections: Connections,
+    ) -> None:
+        """`schema` is the schema-only archive, which the indexes are made from."""
+        self._reader = reader
+        self._restore = restore
+        self._schema = schema
+        self._loading = loading
+        self._connections = connections
+        self._sizes = {table.name: table.bytes for table in reader.manifest.tables}
+        self._entries = self._listed(SCHEMA)
+        found = indexes_of_tables(self._entries) if connections.number > 1 else {}
+        self._waiting = {
+            table: indexes
+            for table, indexes in found.items()
+            if self._sizes.get(table, 0) >= loading.worth_a_run
+        }
+        self._begun: dict[str, Future[None]] = {}
+        self._read: dict[int, int] = {}
+
+    def load(self) -> list[str]:
+        """Load all; return the entries after the rows that are not made yet, in order.
+
+        Raises RestoreFailed, or why the backup cannot be read.
+        """
+        self._loading.narrate("Loading the rows.")
+        submit, number = self._connections.submit, self._connections.number
+        worth = self._loading.worth_a_connection
+        if number == 1 or sum(self._sizes.values()) < 2 * worth:
+            loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
+        else:
+            submit(self._load, 0, [], [_TABLES]).result()
+            shares = divide(self._listed(ARCHIVE), self._sizes, number, worth)
+            self._read.update(dict.fromkeys(range(len(shares)), 0))
+            loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
+        for future in as_completed(loading):
+            future.result()
+        self._connections.finish()
+        made = {entry for entry, future in self._begun.items() if not future.cancelled()}
+        for entry in made:
+            self._begun[entry].result()
+        return [entry.id for entry in self._entries if entry.id not in made]
+
+    def _listed(self, stem: str) -> list[Entry]:
+        program = self._restore.programs.path("pg_restore")
+        return parse_entries(
+            list_archive(program, "the backup", partial(self._reader.unpack, stem))
         )
-        tables.load()
-        return builder.finish()
+
+    def _load(self, number: int, entries: Sequence[str], sections: Sequence[str]) -> None:
+        """Load one share; begin with the indexes of each table that has its rows."""
+        with (
+            self._restore.running(None, *sections, "--verbose", entries=entries) as program,
+            self._connections.running(program),
+        ):
+            loaded = _LoadedTables(program)
+
+            def tick(done: int) -> None:
+                self._read[number] = done
+                self._loading.loaded(sum(self._read.values()) // len(self._read))
+                for table in loaded.new():
+                    for entry in self._waiting.pop(table, []):
+                        self._begun[entry] = self._connections.submit(self._make_index, entry)
+
+            self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick)
+
+    def _make_index(self, entry: str) -> None:
+        with (
+            self._restore.running(self._schema, entries=[entry]) as program,
+            self._connections.running(program),
+        ):
+            self._restore.check(program)
 
 
-def _copy_records(source: Source, target: Target) -> None:
+class _LoadedTables:
+    """Reads from pg_restore's messages which tables have all their rows."""
+
+    def __init__(self, program: ClientProgram) -> None:
+        self._program = program
+        self._current: str | None = None
+
+    def new(self) -> Iterator[str]:
+        """Return those since the last call, as `schema.table` without quotes.
+
+        Any message ends the table before it.
+        """
+        for message in self._program.new_messages():
+            if self._current:
+                yield self._current
+            found = _TABLE_BEGINS.search(message)
+            self._current = found[1] if found else None
+
+
+def divide(
+    entries: Sequence[Entry], sizes: Mapping[str, int], number: int, worth: int
+) -> list[list[str]]:
+    """Divide an archive's entries, so that the shares have about as many bytes of tables.
+
+    `sizes` are the bytes of each table by its name; a share has at least `worth` bytes.  What is no
+    rows, or of a table whose name is quoted, is in the first share.
+    """
+    tables = {entry: sizes.get(name, 0) for entry, name in rows_of_tables(entries).items()}
+    loads = [0] * number
+    share_of: dict[str, int] = {}
+    for rows in sorted(tables, key=tables.__getitem__, reverse=True):
+        share_of[rows] = loads.index(min(loads))
+        loads[share_of[rows]] += tables[rows]
+    shares: list[list[str]] = [[] for _ in loads]
+    for entry in entries:
+        share = share_of.get(entry.id, 0)
+        shares[share if loads[share] >= worth else 0].append(entry.id)
+    return [share for share in shares if share]
+
+
+def _copy_records(reader: BackupReader, target: Target) -> None:
     """Copy what leadctl and Alembic record of the schema: it goes with the schema."""
-    manifest = source.backup.manifest
-    records = {"leadctl.identity", "leadctl.migration"}
-    found = [
-        table.name
-        for table in manifest.tables
-        if table.name in records or table.name == f"{manifest.schema}.{manifest.version_table}"
-    ]
-    if not found:
-        return
-    with connect(target, "restore") as connection:
-        for rows in rows_of(source, found):
-            rows.copy_into(connection, sql.SQL(rows.table))
-
-
-def _program(source: Source, target: Target, *, owners: bool) -> PgRestore:
-    with connect(target, "restore") as connection:
-        major = connection.info.server_version // 10000
-    # An archive is read by the version that wrote it and by newer ones.
-    made_by = source.backup.client_major
-    return PgRestore(target, dump_programs(made_by, max(made_by, major)), major, owners)
+    manifest = reader.manifest
+    version_table = f"{manifest.schema}.{manifest.version_table}"
+    records = {"leadctl.identity", "leadctl.migration", version_table}
+    found = [table.name for table in manifest.tables if table.name in records]
+    if found:
+        with connect(target, "restore") as connection:
+            for rows in rows_of(reader, found):
+                rows.copy_into(connection, sql.SQL(rows.table))
 
 
 def _refresh(connection: Connection, views: Sequence[str]) -> None:

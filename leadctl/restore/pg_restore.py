@@ -1,8 +1,9 @@
-"""pg_restore on one database."""
+"""pg_restore on one database: one run, or several at the same time."""
 
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,21 @@ from typing import IO, Any
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
+from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 
 SHARES_OPEN_FILES = sys.platform == "linux"
 """Whether several programs can read an open file without a name: each needs a position of its own,
 and elsewhere /dev/fd hands out the same one."""
-_TRANSACTION_TIMEOUT_SINCE = 17
+TRANSACTION_TIMEOUT_SINCE = 17
 _HARMLESS = 'unrecognized configuration parameter "transaction_timeout"'
 """What a pg_restore of 17 or newer sets, and an older server does not know."""
+
+
+def major_of(target: Target) -> int:
+    """Return the major version of a target's server.  Raises what connecting raises."""
+    with connect(target, "restore") as connection:
+        return connection.info.server_version // 10000
 
 
 @dataclass(frozen=True)
@@ -32,36 +40,38 @@ class PgRestore:
     """Whether owners and grants are set as they were."""
 
     @contextmanager
-    def reading(self, *arguments: str, entries: Sequence[str] = ()) -> Iterator[ClientProgram]:
-        """Run it on an archive that is written to its standard input.
+    def running(
+        self, archive: IO[bytes] | Path | None, *arguments: str, entries: Sequence[str] = ()
+    ) -> Iterator[ClientProgram]:
+        """Run it on a file or folder, or, with None, on what is written to its standard input.
 
         `entries` are the ids of those that are wanted, in the archive's order; all by default.
         """
-        with _listed(entries) as (wanted, keep):
-            every = self._arguments(*arguments, *wanted)
-            with running(self.target, self._path, every, stdin=True, keep=keep) as program:
+        with tempfile.TemporaryFile() as listed:
+            listed.writelines(f"{entry};\n".encode() for entry in entries)
+            listed.seek(0)
+            keep, read = [listed.fileno()], []
+            if isinstance(archive, Path):
+                read.append(str(archive))
+            elif archive is not None:
+                archive.seek(0)
+                keep.append(archive.fileno())
+                read.append(f"/dev/fd/{archive.fileno()}")
+            wanted = [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else []
+            every = [*self._arguments(), *arguments, *wanted, *read]
+            path = self.programs.path("pg_restore")
+            with running(self.target, path, every, stdin=archive is None, keep=keep) as program:
                 yield program
 
-    @contextmanager
-    def on_file(
-        self, archive: IO[bytes] | Path, *arguments: str, entries: Sequence[str] = ()
-    ) -> Iterator[ClientProgram]:
-        """Run it on a file or folder; `entries` are the ids of those that are wanted."""
-        with _listed(entries) as (wanted, keep):
-            if isinstance(archive, Path):
-                name = str(archive)
-            else:
-                name = f"/dev/fd/{archive.fileno()}"
-                keep.append(archive.fileno())
-                archive.seek(0)
-            every = self._arguments(*arguments, *wanted, name)
-            with running(self.target, self._path, every, keep=keep) as program:
-                yield program
+    def run(self, archive: IO[bytes] | Path, *arguments: str, entries: Sequence[str] = ()) -> None:
+        """Run it on a file or folder to its end.  Raises as `check` does."""
+        with self.running(archive, *arguments, entries=entries) as program:
+            self.check(program)
 
     def feed(
         self, program: ClientProgram, unpack: Callable[[Any], object], tick: Callable[[int], None]
     ) -> None:
-        """Let `unpack` write the archive to a program of `reading`, and check its end.
+        """Let `unpack` write the archive to a program's standard input, and check its end.
 
         `tick` is called with the bytes that it took so far.  Raises as `unpack` and `check` do.
         """
@@ -78,28 +88,15 @@ class PgRestore:
         if errors or not self._tolerates:
             raise program.failure(self.target, RestoreFailed, errors)
 
-    def _arguments(self, *more: str) -> list[str]:
+    def _arguments(self) -> list[str]:
         owners = [] if self.owners else ["--no-owner", "--no-privileges"]
         role = [f"--role={self.target.role}"] if self.target.role else []
-        return [*owners, *role, *([] if self._tolerates else ["--exit-on-error"]), *more]
-
-    @property
-    def _path(self) -> Path:
-        return self.programs.path("pg_restore")
+        return [*owners, *role, *([] if self._tolerates else ["--exit-on-error"])]
 
     @property
     def _tolerates(self) -> bool:
-        newer = self.programs.major >= _TRANSACTION_TIMEOUT_SINCE
-        return newer and self.server_major < _TRANSACTION_TIMEOUT_SINCE
-
-
-@contextmanager
-def _listed(entries: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
-    """Yield the argument that picks entries, and the open file that it names."""
-    with tempfile.TemporaryFile() as listed:
-        listed.writelines(f"{entry};\n".encode() for entry in entries)
-        listed.seek(0)
-        yield [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else [], [listed.fileno()]
+        newer = self.programs.major >= TRANSACTION_TIMEOUT_SINCE
+        return newer and self.server_major < TRANSACTION_TIMEOUT_SINCE
 
 
 class _Pipe:
@@ -116,3 +113,45 @@ class _Pipe:
         self._bytes += len(data)
         self._tick(self._bytes)
         return len(data)
+
+
+class Connections:
+    """So many threads at most, each of which runs a program at a time.
+
+    Used as a context: with its block what runs is ended, and what waits is not begun.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._threads = ThreadPoolExecutor(number)
+        self._running: set[ClientProgram] = set()
+        self._ended = False
+
+    def __enter__(self) -> "Connections":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for program in list(self._running):
+            program.stop()
+        self._threads.shutdown(wait=True)
+
+    def submit(self, work: Callable[..., None], *arguments: object) -> Future[None]:
+        """Let a thread do the work when one is free: the first in the line first."""
+        return self._threads.submit(work, *arguments)
+
+    def finish(self) -> None:
+        """Wait for what runs; what waits is not begun any more."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    @contextmanager
+    def running(self, program: ClientProgram) -> Iterator[None]:
+        """Let the program be ended with the others while the block is at work with it."""
+        self._running.add(program)
+        try:
+            if self._ended:
+                program.stop()
+            yield
+        finally:
+            self._running.discard(program)

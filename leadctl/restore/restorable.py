@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from leadctl.backup.manifest import DatabaseFacts
-from leadctl.backup.verify import VerifyCheck
+from leadctl.backup.reader import VerifyCheck
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -22,16 +22,16 @@ class Origin:
     name: str
     """The id of a backup, the path of a file."""
     made_at: datetime
-    database: str | None
-    schema: str | None
-    revision: str | None
-    server_major: int | None
-    rows: int | None
     bytes: int
     """About what it takes on the server; of a file that does not say it, its size."""
-    extensions: tuple[str, ...]
-    roles: tuple[str, ...]
-    settings: DatabaseFacts | None
+    database: str | None = None
+    schema: str | None = None
+    revision: str | None = None
+    server_major: int | None = None
+    rows: int | None = None
+    extensions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    settings: DatabaseFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Loading:
     """Whether rows are loaded, or the schema alone."""
     jobs: int = JOBS
     """Connections that load and make indexes."""
+    worth_a_connection: int = 64 * 2**20
+    """Bytes of tables that take longer to load than an archive takes to be read once more."""
+    worth_a_run: int = 32 * 2**20
+    """Bytes of a table whose index takes longer to make than a program takes to start."""
 
     def loaded(self, done: int) -> None:
         """Report progress in bytes."""
@@ -68,7 +72,7 @@ class Restorable(Protocol):
     def origin(self) -> Origin:
         """Say what it is.  Raises BackupDamaged."""
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self) -> AbstractContextManager[object]:
         """Keep others from removing it within the block."""
 
     def check(self) -> None:

@@ -3,13 +3,13 @@
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from leadctl.backup.reader import VerifyCheck
 from leadctl.backup.snapshot import read_database
-from leadctl.backup.verify import VerifyCheck
 from leadctl.errors import (
     DatabaseExists,
     InsufficientPrivilege,
@@ -28,8 +28,6 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.analyze import analyze
-from leadctl.restore.carry_over import carry_over
 from leadctl.restore.database import (
     configure_database,
     drop_database,
@@ -37,7 +35,7 @@ from leadctl.restore.database import (
     scratch_database,
 )
 from leadctl.restore.restorable import Comparison, Loading, Origin, Restorable
-from leadctl.restore.swap import restore_lock, swap
+from leadctl.restore.swap import analyze, carry_over, restore_lock, swap
 from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -113,8 +111,10 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
         protected=protected,
         made_on=origin.server_major,
         server=connection.info.server_version // 10000,
-        missing_extensions=_missing(connection, "missing_extensions", origin.extensions),
-        missing_roles=_missing(connection, "missing_roles", origin.roles),
+        missing_extensions=tuple(
+            _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
+        ),
+        missing_roles=tuple(_QUERIES.column(connection, "missing_roles", names=list(origin.roles))),
         missing_privilege=_missing_privilege(connection, target.database),
         free_bytes=_free_bytes(connection),
     )
@@ -142,7 +142,7 @@ def restore(
     name = target.database
     with source.held(), maintenance(target) as connection, restore_lock(connection, name):
         origin = source.origin()
-        exists = _exists(connection, name)
+        exists = _QUERIES.value(connection, "databases", names=[name]) is not None
         preflight(source, _plan(target, origin, connection), owners=loading.owners)
         if exists and new:
             raise DatabaseExists(
@@ -151,7 +151,7 @@ def restore(
         settings = origin.settings
         if exists:
             with connect(target, "restore") as existing:
-                if _has_tables(existing):
+                if _QUERIES.value(existing, "own_tables"):
                     permit(existing, target, "restore", consent)
                 settings = settings or read_database(existing)
         # One name per target, so that the next restore removes what a killed one left.
@@ -168,8 +168,7 @@ def restore(
                 carry_over(target, loaded)
             if loading.owners and settings:
                 configure_database(connection, scratch, settings, loading.narrate)
-        kept = [kept for (kept,) in connection.execute(_sql(connection, "kept"), {"name": name})]
-        if kept:
+        if kept := _QUERIES.column(connection, "kept", name=name):
             loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
         previous = swap(connection, scratch, name, replace=exists)
         if drop_old and previous and drop_database(connection, previous):
@@ -194,7 +193,7 @@ def _existing(target: Target) -> tuple[str | None, bool]:
     """Return why the target's database is protected, and whether it has tables."""
     try:
         with connect(target, "restore", read_only=True) as connection:
-            return protection(connection, target), _has_tables(connection)
+            return protection(connection, target), _QUERIES.value(connection, "own_tables")
     except UnknownDatabase:
         return None, False
 
@@ -270,20 +269,8 @@ def _journal(target: Target, app: str, result: RestoreResult) -> None:
         entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
 
 
-def _exists(connection: Connection, name: str) -> bool:
-    row = connection.execute(_sql(connection, "databases"), {"names": [name]}).fetchone()
-    return row is not None
-
-
-def _has_tables(connection: Connection) -> bool:
-    row = connection.execute(_sql(connection, "own_tables")).fetchone()
-    return bool(row and row[0])
-
-
 def _missing_privilege(connection: Connection, database: str) -> str | None:
-    row = connection.execute(_sql(connection, "privileges"), {"name": database}).fetchone()
-    assert row is not None
-    may_create, may_rename = row
+    ((may_create, may_rename),) = _QUERIES.rows(connection, "privileges", name=database)
     if not may_create:
         return "may not create databases"
     return None if may_rename else f"does not own {database}"
@@ -293,17 +280,8 @@ def _free_bytes(connection: Connection) -> int | None:
     """Return what the server's disk has left, where its folder is on this machine."""
     if not connection.info.host.startswith("/"):  # a socket is of this machine
         return None
-    row = connection.execute(_sql(connection, "data_directory")).fetchone()
+    folder = _QUERIES.value(connection, "data_directory")
     try:
-        return shutil.disk_usage(row[0]).free if row else None
+        return shutil.disk_usage(folder).free if folder else None
     except OSError:  # not there, or not for us to see
         return None
-
-
-def _missing(connection: Connection, query: str, names: Sequence[str]) -> tuple[str, ...]:
-    rows = connection.execute(_sql(connection, query), {"names": list(names)})
-    return tuple(name for (name,) in rows)
-
-
-def _sql(connection: Connection, name: str) -> str:
-    return _QUERIES.get(name, connection.info.server_version)

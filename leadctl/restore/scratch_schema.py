@@ -5,24 +5,23 @@ which of them are wanted.
 """
 
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.archive import feeding
 from leadctl.backup.manifest import SCHEMA, TableFacts
+from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.extract import TableRows, rows_of
-from leadctl.restore.load import Source
+from leadctl.restore.archive import TableRows, printed, rows_of
 from leadctl.sql.lexer import split
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -51,7 +50,7 @@ class ScratchTables:
 
 
 def restore_beside(
-    target: Target, source: Source, names: Sequence[str], *, dry_run: bool, narrate: Narrate
+    target: Target, reader: BackupReader, names: Sequence[str], *, dry_run: bool, narrate: Narrate
 ) -> ScratchTables:
     """Load tables of a backup into a new schema of the target's database, in one transaction.
 
@@ -59,24 +58,24 @@ def restore_beside(
     nothing.  Raises TableNotInBackup, SchemaExists, RestoreFailed, BackupDamaged, InvalidIdentity,
     and what connecting raises.
     """
-    schema = f"restored_{source.backup.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
-    with source.held(), connect(target, "restore") as connection:
-        source.check()
+    schema = f"restored_{reader.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
+    with reader.held(), connect(target, "restore") as connection:
+        reader.check()
         if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
             raise SchemaExists(
                 f"The schema {schema} of {target.database} is there already, from before.",
                 hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
             )
-        facts = _facts(connection, source, target.schema, names)
+        facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
         columns: dict[str, str] = {}
         if not dry_run:
             narrate("Reading the rows from the backup.")
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-                for table, definition in _definitions(connection, source, tables.values()):
+                for table, definition in _definitions(connection, reader, tables.values()):
                     _create(connection, table, definition)
-                for rows in rows_of(source, list(tables)):
+                for rows in rows_of(reader, list(tables)):
                     _load(connection, tables[rows.table], rows)
                     columns[rows.table] = rows.columns
         lines = [
@@ -85,7 +84,7 @@ def restore_beside(
             if name in columns
         ]
     return ScratchTables(
-        backup=source.backup.id,
+        backup=reader.backup.id,
         database=target.database,
         dry_run=dry_run,
         schema=schema,
@@ -95,19 +94,18 @@ def restore_beside(
 
 
 def _facts(
-    connection: Connection, source: Source, schema: str, names: Sequence[str]
+    connection: Connection, reader: BackupReader, schema: str, names: Sequence[str]
 ) -> list[TableFacts]:
     """Return the tables that are named; those that hold the rows of a partitioned one."""
-    in_backup = {table.name: table for table in source.backup.manifest.tables}
+    in_backup = {table.name: table for table in reader.manifest.tables}
     found: dict[str, TableFacts] = {}
     for name in names:
-        live = connection.execute(_sql(connection, "leaves"), {"name": name}).fetchall()
         # What is not there any more is named as it was.
-        asked = [leaf for (leaf,) in live] or [name, f"{schema}.{name}"]
+        asked = _QUERIES.column(connection, "leaves", name=name) or [name, f"{schema}.{name}"]
         tables = [in_backup[each] for each in asked if each in in_backup]
         if not tables:
             raise TableNotInBackup(
-                f"There is no table {name} in the backup {source.backup.id}.",
+                f"There is no table {name} in the backup {reader.backup.id}.",
                 hint="leadctl backup show lists the tables.",
             )
         found |= {table.name: table for table in tables}
@@ -141,10 +139,10 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
 
 
 def _definitions(
-    connection: Connection, source: Source, tables: Collection[ScratchTable]
+    connection: Connection, reader: BackupReader, tables: Collection[ScratchTable]
 ) -> Iterator[tuple[ScratchTable, str]]:
     """Return what follows the tables' names where the backup makes them."""
-    statements = list(split(_script(connection, source, tables)))
+    statements = list(split(_script(connection, reader, tables)))
     for table in tables:
         begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
         for statement in statements:
@@ -153,23 +151,19 @@ def _definitions(
                 break
         else:
             raise RestoreFailed(
-                f"The backup {source.backup.id} does not say what {table.table} is."
+                f"The backup {reader.backup.id} does not say what {table.table} is."
             )
 
 
-def _script(connection: Connection, source: Source, tables: Collection[ScratchTable]) -> str:
+def _script(connection: Connection, reader: BackupReader, tables: Collection[ScratchTable]) -> str:
     """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
     names = [_parts(connection, table.table) for table in tables]
-    program = source.backup.programs().path("pg_restore")
+    program = reader.backup.programs().path("pg_restore")
     wanted = [f"--schema={schema}" for schema, _ in names] + [
         f"--table={bare}" for _, bare in names
     ]
     options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
-    with tempfile.TemporaryFile() as script:
-        with feeding([program, *options, *wanted], "the backup", script) as archive:
-            source.unpack(SCHEMA, archive)
-        script.seek(0)
-        return script.read().decode()
+    return printed(program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA))
 
 
 def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
@@ -194,8 +188,7 @@ def _copying(connection: Connection, table: ScratchTable, columns: str) -> str:
 def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
     """Return tables in the order in which rows can be inserted; as they are where there is none."""
     needs: dict[str, set[str]] = {name: set() for name in tables}
-    found = connection.execute(_sql(connection, "references"), {"names": list(tables)})
-    for name, needed in found:
+    for name, needed in _QUERIES.rows(connection, "references", names=list(tables)):
         needs[name].add(needed)
     try:
         return list(TopologicalSorter(needs).static_order())
@@ -209,7 +202,3 @@ def _parts(connection: Connection, table: str) -> tuple[str, str]:
     assert row is not None
     schema, name = row[0]
     return schema, name
-
-
-def _sql(connection: Connection, name: str) -> str:
-    return _QUERIES.get(name, connection.info.server_version)

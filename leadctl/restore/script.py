@@ -2,17 +2,18 @@
 
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 from psycopg import sql
 
 from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFailed
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
-from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
-from leadctl.restore.dump_file import Packed
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, major_of
 from leadctl.restore.restorable import Loading
 
 _HELD_BACK = 8 * 1024
@@ -22,32 +23,39 @@ _ENDS = b"-- PostgreSQL database dump complete\n"
 _RESTRICT = re.compile(rb"^\\restrict [0-9A-Za-z]+$", re.MULTILINE)
 _UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+$", re.MULTILINE)
 _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;$", re.MULTILINE)
-_TRANSACTION_TIMEOUT_SINCE = 17
 
 
-def load_script(target: Target, script: Packed, loading: Loading) -> None:
-    """Run a script on the target's database, which is empty, up to the first error.
+def load_script(
+    target: Target, path: Path, unpack: Callable[[Any], None], loading: Loading
+) -> None:
+    """Run the script that `unpack` writes on the target's database, which is empty.
 
+    It runs up to the first error; `path` is the file, for messages.
     psql's own commands are refused in it: they could act on another database, or on this machine.
     Raises RestoreFailed, BackupDamaged where its end is missing, and MissingClient.
     """
     try:
-        _run(target, script, loading, ["--single-transaction"])
+        _run(target, path, unpack, loading, ["--single-transaction"])
     except _NeedsNoTransactionError as error:
         # Nothing of it was committed, so it can run again.
         loading.narrate(f"It cannot run in one transaction ({error}); running it without.")
-        _run(target, script, loading, [])
+        _run(target, path, unpack, loading, [])
 
 
 class _NeedsNoTransactionError(Exception):
     """A statement of the script cannot run inside a transaction."""
 
 
-def _run(target: Target, script: Packed, loading: Loading, transaction: list[str]) -> None:
-    with connect(target, "restore") as connection:
-        major = connection.info.server_version // 10000
-        role = sql.SQL("SET ROLE {}").format(sql.Identifier(target.role or ""))
-        as_role = [f"--command={role.as_string(connection)}"] if target.role else []
+def _run(
+    target: Target,
+    path: Path,
+    unpack: Callable[[Any], None],
+    loading: Loading,
+    transaction: list[str],
+) -> None:
+    role = sql.SQL("SET ROLE {}").format(sql.Identifier(target.role or "")).as_string(None)
+    as_role = [f"--command={role}"] if target.role else []
+    older = major_of(target) < TRANSACTION_TIMEOUT_SINCE
     arguments = [
         "--no-psqlrc",
         "--quiet",
@@ -61,11 +69,11 @@ def _run(target: Target, script: Packed, loading: Loading, transaction: list[str
     loading.narrate("Running the script.")
     with running(target, client_program("psql"), arguments, stdin=True) as program:
         with suppress(BrokenPipeError):  # psql ended early, and says why
-            sink = _Ends(program.stdin, loading, older=major < _TRANSACTION_TIMEOUT_SINCE)
-            script.unpack(sink)
+            sink = _Ends(program.stdin, loading, older=older)
+            unpack(sink)
             # Before its input ends: then psql would commit what is half.
             if not sink.close():
-                raise BackupDamaged(f"{script.path} is cut short: pg_dump's last line is missing.")
+                raise BackupDamaged(f"{path} is cut short: pg_dump's last line is missing.")
             program.stdin.close()
         if program.wait() != 0:
             raise _failure(program, target)
@@ -96,7 +104,7 @@ class _Ends:
 
     def __init__(self, pipe: IO[bytes], loading: Loading, *, older: bool) -> None:
         self._pipe = pipe
-        self._loading = loading
+        self._report = loading.loaded
         self._older = older
         self._head: bytes | None = b""
         self._tail = b""
@@ -106,15 +114,13 @@ class _Ends:
     def write(self, data: bytes) -> int:
         """Take a piece of the script."""
         self._bytes += len(data)
-        self._loading.loaded(self._bytes)
+        self._report(self._bytes)
+        whole = self._tail + data
         if self._head is not None:
             self._head += data
             if len(self._head) < _HELD_BACK:
                 return len(data)
-            data_on = self._without_preamble()
-        else:
-            data_on = data
-        whole = self._tail + data_on
+            whole = self._without_preamble()
         self._tail = whole[-_HELD_BACK:]
         self._pipe.write(whole[:-_HELD_BACK])
         return len(data)

@@ -1,16 +1,24 @@
-"""Putting a restored database in the place of another: two renames, in one transaction."""
+"""Putting a restored database in the place of another, once it is ready for it.
+
+It is analyzed, takes over the identity and the journal of the other, and is renamed: two renames,
+in one transaction.
+"""
 
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
 
 from leadctl.errors import DatabaseInUse, InsufficientPrivilege, LockHeld
-from leadctl.postgres.connect import Connection
+from leadctl.journal import state
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "restore.sql")
 _NAME_MAX = 63
@@ -26,13 +34,61 @@ def restore_lock(connection: Connection, database: str) -> Iterator[None]:
     Raises LockHeld at once where another restore of it goes on.
     """
     connection.execute("SET idle_session_timeout = 0")
-    row = connection.execute(_sql(connection, "lock"), {"name": database}).fetchone()
-    if not (row and row[0]):
+    if not _QUERIES.value(connection, "lock", name=database):
         raise LockHeld(
             f"Another run restores the database {database}.",
             hint="Wait for its end: leadctl history shows it, and pg_stat_activity.",
         )
     yield
+
+
+def analyze(target: Target, jobs: int) -> None:
+    """Do what ANALYZE does for a database, on so many connections.
+
+    Raises what connecting raises.
+    """
+    with connect(target, "restore") as connection:
+        tables = deque(_QUERIES.column(connection, "analyzed"))
+
+    def work(_number: int) -> None:
+        with connect(target, "restore") as connection, suppress(IndexError):
+            while True:
+                # The name is as the server quoted it.
+                table = sql.SQL(tables.popleft())
+                connection.execute(sql.SQL("ANALYZE {}").format(table))
+
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            list(threads.map(work, range(jobs)))
+        finally:
+            tables.clear()  # where one failed, or nobody waits any more
+
+
+def carry_over(target: Target, loaded: Target) -> None:
+    """Give a restored database the identity, protection and journal of the target's.
+
+    The journal of the backup is the older part of the target's, where it is of the same database.
+    Nothing where the target has none.  Raises InsufficientPrivilege and NewerState.
+    """
+    with (
+        connect(target, "restore", read_only=True) as old,
+        connect(loaded, "restore") as new,
+    ):
+        identity = state.read_identity(old)
+        if identity is None:
+            return
+        state.ensure(new, loaded)
+        with new.transaction():
+            _QUERIES.run(
+                new,
+                "become",
+                state_version=state.STATE_VERSION,
+                identity=identity.id,
+                environment=identity.environment,
+                protected=identity.protected,
+                created_at=identity.created_at,
+            )
+            _copy_journal(old, new)
 
 
 def swap(connection: Connection, new: str, database: str, *, replace: bool) -> str | None:
@@ -48,7 +104,7 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
         previous = _kept_name(database)
         try:
             with connection.transaction():
-                connection.execute(_sql(connection, "end_sessions"), {"name": database})
+                _QUERIES.run(connection, "end_sessions", name=database)
                 _rename(connection, database, previous)
                 _rename(connection, new, database)
             return previous
@@ -66,6 +122,19 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
     )
 
 
+def _copy_journal(old: Connection, new: Connection) -> None:
+    """Copy the runs, by the columns that the old journal has."""
+    names = _QUERIES.column(old, "columns_of_runs")
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    new.execute("DELETE FROM leadctl.run")
+    take = sql.SQL("COPY leadctl.run ({}) TO STDOUT").format(columns)
+    give = sql.SQL("COPY leadctl.run ({}) FROM STDIN").format(columns)
+    with old.cursor().copy(take) as source, new.cursor().copy(give) as sink:
+        for chunk in source:
+            sink.write(chunk)
+    _QUERIES.run(new, "number_on_after_runs")
+
+
 def _kept_name(database: str) -> str:
     suffix = f"_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     return database.encode()[: _NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
@@ -75,7 +144,3 @@ def _rename(connection: Connection, old: str, new: str) -> None:
     connection.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
     )
-
-
-def _sql(connection: Connection, name: str) -> str:
-    return _QUERIES.get(name, connection.info.server_version)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from leadctl.backup.reader import BackupReader
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
@@ -19,8 +20,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.extract import rows_of
-from leadctl.restore.load import Source
+from leadctl.restore.archive import rows_of
 
 _QUERIES = beside(__file__, "restore.sql")
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
@@ -58,7 +58,7 @@ class _Table:
 
 def restore_tables(
     target: Target,
-    source: Source,
+    reader: BackupReader,
     names: Sequence[str],
     consent: Consent,
     *,
@@ -73,9 +73,9 @@ def restore_tables(
     back.  `lock_timeout` is in seconds.  Raises TableNotInBackup, NoPrimaryKey, RestoreFailed,
     BackupDamaged, and what the guard and connecting raise.
     """
-    with source.held(), connect(target, "restore") as connection:
-        source.check()
-        leaves = _leaves(connection, source, names or _all_tables(source))
+    with reader.held(), connect(target, "restore") as connection:
+        reader.check()
+        leaves = _leaves(connection, reader, names or _all_tables(reader))
         tables = [
             _Table(name, _key(connection, name), sql.Identifier(f"leadctl_rows_{number}"))
             for number, name in enumerate(leaves)
@@ -87,22 +87,22 @@ def restore_tables(
         )
         with connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")
-            columns = _stage(connection, source, tables)
+            columns = _stage(connection, reader, tables)
             with _triggers_resting(connection, tables):
                 done = _merge_all(connection, tables, columns)
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
                     _advance_sequences(connection, table)
-    result = RestoredTables(source.backup.id, target.database, dry_run, tuple(done))
+    result = RestoredTables(reader.backup.id, target.database, dry_run, tuple(done))
     if not dry_run:
         with journaled(target, "restore", app) as entry:
             entry.note(backup=result.backup, tables=[table.name for table in tables])
     return result
 
 
-def _all_tables(source: Source) -> list[str]:
+def _all_tables(reader: BackupReader) -> list[str]:
     """Return the tables of a backup but those that record what the schema is."""
-    manifest = source.backup.manifest
+    manifest = reader.manifest
     version_table = f"{manifest.schema}.{manifest.version_table}"
     return [
         table.name
@@ -111,16 +111,15 @@ def _all_tables(source: Source) -> list[str]:
     ]
 
 
-def _leaves(connection: Connection, source: Source, names: Sequence[str]) -> list[str]:
+def _leaves(connection: Connection, reader: BackupReader, names: Sequence[str]) -> list[str]:
     """Return the tables that hold the rows of those that are named, partitions among them."""
-    in_backup = {table.name for table in source.backup.manifest.tables}
+    in_backup = {table.name for table in reader.manifest.tables}
     found: list[str] = []
     for name in names:
-        rows = connection.execute(_sql(connection, "leaves"), {"name": name}).fetchall()
-        leaves = [leaf for (leaf,) in rows]
+        leaves = _QUERIES.column(connection, "leaves", name=name)
         missing = [leaf for leaf in leaves if leaf not in in_backup]
         if not leaves or missing:
-            where = f"the backup {source.backup.id}" if leaves else connection.info.dbname
+            where = f"the backup {reader.backup.id}" if leaves else connection.info.dbname
             raise TableNotInBackup(
                 f"There is no table {', '.join(missing) or name} in {where}.",
                 hint="leadctl backup show lists the tables; restore a whole backup with --into.",
@@ -130,22 +129,22 @@ def _leaves(connection: Connection, source: Source, names: Sequence[str]) -> lis
 
 
 def _key(connection: Connection, name: str) -> list[str]:
-    rows = connection.execute(_sql(connection, "primary_key"), {"name": name}).fetchall()
-    if not rows:
+    key = _QUERIES.column(connection, "primary_key", name=name)
+    if not key:
         raise NoPrimaryKey(
             f"The table {name} has no primary key, so its rows cannot be told apart.",
             hint="Restore the backup beside it with --into, and copy what is needed.",
         )
-    return [column for (column,) in rows]
+    return key
 
 
 def _stage(
-    connection: Connection, source: Source, tables: Sequence[_Table]
+    connection: Connection, reader: BackupReader, tables: Sequence[_Table]
 ) -> dict[str, list[str]]:
     """Copy the backup's rows into temporary tables; return the columns that each has there."""
     by_name = {table.name: table for table in tables}
     found: dict[str, list[str]] = {}
-    for rows in rows_of(source, list(by_name)):
+    for rows in rows_of(reader, list(by_name)):
         table = by_name[rows.table]
         columns = sql.SQL(rows.columns)  # as pg_dump quoted them
         try:
@@ -167,8 +166,8 @@ def _stage(
 
 def _advance_sequences(connection: Connection, table: _Table) -> None:
     """Let the sequences of a table go on after the highest number in it; none goes back."""
-    found = connection.execute(_sql(connection, "sequences_of_table"), {"name": table.name})
-    for sequence, column, last in found.fetchall():
+    found = _QUERIES.rows(connection, "sequences_of_table", name=table.name)
+    for sequence, column, last in found:
         connection.execute(
             sql.SQL("SELECT setval(%s, max({0})) FROM {1} HAVING max({0}) > %s").format(
                 sql.Identifier(column), sql.SQL(table.name)
@@ -183,9 +182,7 @@ def _triggers_resting(connection: Connection, tables: Sequence[_Table]) -> Itera
     resting = [
         (table, name, enabled)
         for table in tables
-        for name, enabled in connection.execute(
-            _sql(connection, "triggers"), {"name": table.name}
-        ).fetchall()
+        for name, enabled in _QUERIES.rows(connection, "triggers", name=table.name)
     ]
     for table, name, _ in resting:
         _set_trigger(connection, table, "DISABLE", name)
@@ -229,9 +226,7 @@ def _merge_all(
 
 
 def _merge(connection: Connection, table: _Table, columns: Sequence[str]) -> RestoredTable:
-    fixed = {
-        name for (name,) in connection.execute(_sql(connection, "fixed"), {"name": table.name})
-    }
+    fixed = _QUERIES.column(connection, "fixed", name=table.name)
     changing = [name for name in columns if name not in {*table.key, *fixed}]
     row = connection.execute(_merging(table, columns, changing)).fetchone()
     count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.staging)).fetchone()
@@ -267,7 +262,3 @@ def _merging(table: _Table, columns: Sequence[str], changing: Sequence[str]) -> 
         key=sql.SQL(", ").join(map(sql.Identifier, table.key)),
         action=action,
     )
-
-
-def _sql(connection: Connection, name: str) -> str:
-    return _QUERIES.get(name, connection.info.server_version)

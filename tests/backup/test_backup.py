@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.prune import Retention, decide
+from leadctl.backup.inventory import Retention, decide
 from leadctl.backup.storage import BackupFolder, StoredBackup
 from tests.backups import key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
@@ -290,9 +290,8 @@ def test_wrong_numbers(backup: Backup) -> None:
 
 
 def test_a_backup_that_is_read_is_not_pruned(backup: Backup, years: BackupFolder) -> None:
-    from leadctl.backup.storage import reading
 
-    with reading(years.backups()[-1]):
+    with years.backups()[-1].held():
         outcome = backup("prune", "--yes", "-o", "json")
     assert outcome.json["left"] == [years.backups()[-1].id]
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder, StoredBackup
-from leadctl.backup.stream import Label, unpack
+from leadctl.backup.stream import Label, Nothing, unpack
 from leadctl.backup.verify import verify
 from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
@@ -77,7 +78,7 @@ def files_of(backup: StoredBackup) -> list[Path]:
 
 def is_good(backup: StoredBackup, identities: Any) -> bool:
     """Verify with fresh eyes: what was read of the manifest is not remembered."""
-    return verify(StoredBackup(backup.path), identities, None).ok
+    return verify(BackupReader(StoredBackup(backup.path), identities), None).ok
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
@@ -121,13 +122,13 @@ def test_authentication_finds_flips_without_the_manifest(
             with restored(path):
                 flip(path, rng)
                 with pytest.raises(Exception) as caught:  # noqa: PT011 - two causes, both right
-                    unpack(path, identities, label, Count())
+                    unpacked(path, identities, label)
                 assert caught.type.__name__ in {"BackupDamaged", "InvalidIdentity"}
 
 
-class Count:
-    def write(self, data: bytes) -> int:
-        return len(data)
+def unpacked(path: Path, identities: Any, label: Label) -> int:
+    with path.open("rb") as file:
+        return unpack(file, identities, label, Nothing())
 
 
 def test_swapped_files_are_found(env: dict[str, str], keys: tuple[str, Path]) -> None:
@@ -141,7 +142,7 @@ def test_swapped_files_are_found(env: dict[str, str], keys: tuple[str, Path]) ->
     # Even where the manifest is made to fit: the label inside the encryption does not.
     name = second.manifest.files[0].name
     with pytest.raises(BackupDamaged, match="swapped"):
-        unpack(first.path / name, identities, Label(second.id, name), Count())
+        unpacked(first.path / name, identities, Label(second.id, name))
     # And a whole folder under the name of another.
     shutil.rmtree(second.path)
     shutil.copytree(first.path, second.path)

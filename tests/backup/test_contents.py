@@ -12,14 +12,14 @@ import pytest
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
+from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
 from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
 from leadctl.restore.archive import parse_entries
-from leadctl.restore.load import Source, load
+from leadctl.restore.load import divide, load
 from leadctl.restore.restorable import Loading
-from leadctl.restore.rows import _shares
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared
@@ -31,11 +31,12 @@ CHINOOK = Path(__file__).parents[1] / "data" / "chinook" / "chinook.sql"
 MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 
 
-@pytest.fixture(autouse=True)
-def _as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load over two connections, and make indexes meanwhile, as with tables that are large."""
-    monkeypatch.setattr("leadctl.restore.rows._WORTH_A_CONNECTION", 1)
-    monkeypatch.setattr("leadctl.restore.indexes._WORTH_A_RUN", 1)
+def quiet(*_: object) -> None:
+    """Tell nobody."""
+
+
+AS_IF_LARGE = Loading(quiet, quiet, worth_a_connection=1, worth_a_run=1)
+"""Loads over two connections, and makes indexes meanwhile, as with tables that are large."""
 
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
@@ -47,12 +48,11 @@ def there_and_back(server: Server, name: str, folder: Path) -> None:
     """Back a database up, load it into a new one, and compare the two."""
     recipient, identity = key_pair(folder)
     store = BackupFolder(folder / "backups")
-    quiet = lambda *_: None  # noqa: E731
     back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
     copy = server.create()
     try:
-        source = Source(store.find("latest"), read_identities(identity))
-        load(source, target(server, copy), Loading(quiet, quiet))
+        reader = BackupReader(store.find("latest"), read_identities(identity))
+        load(reader, target(server, copy), AS_IF_LARGE)
         assert plain_dump(server, copy) == plain_dump(server, name)
     finally:
         server.drop(copy)
@@ -121,23 +121,22 @@ def test_a_connection_that_fails_ends_the_other(
     assert run("seed", "--bulk", "20000", env=env).returncode == 0
     recipient, identity = key_pair(tmp_path)
     store = BackupFolder(tmp_path / "backups")
-    quiet = lambda *_: None  # noqa: E731
     of = target(leadconnector.server, leadconnector.name)
     back_up(of, store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
-    source = Source(store.find("latest"), read_identities(identity))
+    reader = BackupReader(store.find("latest"), read_identities(identity))
     begun = count()
 
-    def unpack(self: Source, stem: str, sink: Any) -> None:
+    def unpack(self: BackupReader, stem: str, sink: Any) -> None:
         if stem == ARCHIVE and next(begun) == 2 + which:  # after making the tables, and the list
             raise BackupDamaged("It is.")
         original(self, stem, sink)
 
-    original = Source.unpack
-    monkeypatch.setattr(Source, "unpack", unpack)
+    original = BackupReader.unpack
+    monkeypatch.setattr(BackupReader, "unpack", unpack)
     copy = leadconnector.server.create()
     try:
         with pytest.raises(BackupDamaged, match=r"^It is\.$"):
-            load(source, target(leadconnector.server, copy), Loading(quiet, quiet))
+            load(reader, target(leadconnector.server, copy), AS_IF_LARGE)
         with leadconnector.server.connect("postgres") as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
             assert connection.execute(query, (copy,)).fetchall() == [(0,)]
@@ -153,10 +152,7 @@ def test_a_connection_that_fails_ends_the_other(
         (10, [["3", "4", "5", "6", "7", "8"]]),
     ],
 )
-def test_tables_are_divided_by_their_bytes(
-    monkeypatch: pytest.MonkeyPatch, worth: int, shares: list[list[str]]
-) -> None:
-    monkeypatch.setattr("leadctl.restore.rows._WORTH_A_CONNECTION", worth)
+def test_tables_are_divided_by_their_bytes(worth: int, shares: list[list[str]]) -> None:
     entries = parse_entries("""
 3; 0 1 TABLE DATA public small owner
 4; 0 2 TABLE DATA public largest owner
@@ -166,4 +162,5 @@ def test_tables_are_divided_by_their_bytes(
 8; 0 5 TABLE DATA public middle owner
 """)
     sizes = {"public.small": 3, "public.largest": 9, "public.large": 5, "public.middle": 3}
-    assert [sorted(share) for share in _shares(entries, sizes, 3)] == [sorted(s) for s in shares]
+    divided = divide(entries, sizes, 3, worth)
+    assert [sorted(share) for share in divided] == [sorted(share) for share in shares]

@@ -179,7 +179,7 @@ def test_a_full_disk(odd: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     before = content(odd)
     real = __import__("os").open
     monkeypatch.setattr(
-        "leadctl.backup.stream.os.open",
+        "leadctl.files.os.open",
         lambda path, flags, mode=0o777: (
             real(full, 1)
             if str(path).endswith(".partial") and "jsonl" in str(path)

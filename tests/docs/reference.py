@@ -13,8 +13,7 @@ from typer.main import get_command
 
 from leadctl import errors
 from leadctl.backup.create import CreatedBackup
-from leadctl.backup.inventory import BackupDetails, BackupList
-from leadctl.backup.prune import PruneResult
+from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
 from leadctl.backup.verify import VerifyResult
 from leadctl.cleanup.preview import Preview, RuleList
 from leadctl.cleanup.results import CleanupResult

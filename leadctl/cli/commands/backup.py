@@ -21,7 +21,7 @@ from leadctl.cli.run import (
 )
 
 if TYPE_CHECKING:
-    from leadctl.backup.verify import Rehearsal
+    from leadctl.backup.verify import Rehearse
 
 RolePasswords = Annotated[
     bool,
@@ -115,12 +115,13 @@ def verify(
     checked. --restore compares rows, constraints and revision, too. The outcome is kept with it.
     """
     from leadctl.backup.configured import folder_of, identities_of
+    from leadctl.backup.reader import BackupReader
     from leadctl.backup.verify import verify as operation
     from leadctl.render.views.backup import verify as view
 
     found = folder_of(run.settings).find(backup_id)
-    rehearsal = _rehearsal(run, embedded=embedded) if restore or embedded else None
-    result = operation(found, identities_of(run.settings), rehearsal)
+    rehearse = _rehearsal(run, embedded=embedded) if restore or embedded else None
+    result = operation(BackupReader(found, identities_of(run.settings)), rehearse)
     run.emit(result, view)
     if not result.ok:
         raise typer.Exit(ExitCode.NO)
@@ -154,8 +155,8 @@ def prune(run: Run, *, yes: Yes = False) -> None:
     The newest of so many days, weeks and months stay, the newest few always, and pinned ones.
     """
     from leadctl.backup.configured import folder_of
-    from leadctl.backup.prune import Retention
-    from leadctl.backup.prune import prune as operation
+    from leadctl.backup.inventory import Retention
+    from leadctl.backup.inventory import prune as operation
     from leadctl.render.views.backup import prune as view
 
     settings = run.settings
@@ -178,9 +179,11 @@ def _create(run: Run, *, role_passwords: bool) -> None:
     run.emit(backed_up(run, run.target(), role_passwords=role_passwords), view)
 
 
-def _rehearsal(run: Run, *, embedded: bool) -> "Rehearsal":
-    from leadctl.backup.verify import Rehearsal
+def _rehearsal(run: Run, *, embedded: bool) -> "Rehearse":
+    from functools import partial
+
     from leadctl.db import embedded_target
+    from leadctl.restore.backups import rehearse
 
     target = embedded_target(run.settings.project, run.narrate) if embedded else run.target()
-    return Rehearsal(target, run.narrate, run.console.progress)
+    return partial(rehearse, target=target, narrate=run.narrate, progress=run.console.progress)

@@ -13,7 +13,7 @@ from leadctl.errors import LeadctlError, UsageError
 if TYPE_CHECKING:
     from leadctl.journal.guard import Consent
     from leadctl.postgres.target import Target
-    from leadctl.restore.load import Source as Loaded
+    from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.restorable import Restorable
 
 Source = Annotated[
@@ -96,7 +96,7 @@ def restore(
     """
     from leadctl.render.views.restore import plan as plan_view
     from leadctl.render.views.restore import restored as view
-    from leadctl.restore.dumps import is_foreign
+    from leadctl.restore.dumps import is_dump
     from leadctl.restore.restorable import Loading
     from leadctl.restore.restore import plan, preflight
     from leadctl.restore.restore import restore as operation
@@ -109,7 +109,7 @@ def restore(
                 "--table and --data-only restore rows into the database that is there.",
                 hint="Leave out --into, --no-owner and --schema-only.",
             )
-        if is_foreign(Path(backup)):
+        if is_dump(Path(backup)):
             raise UsageError(
                 "Single tables come back from backups of leadctl's own.",
                 hint="Restore the file beside the database with --into, and copy what is needed.",
@@ -166,19 +166,19 @@ def _say_migrations(run: Run, target: "Target") -> None:
 def _source(run: Run, backup: str, schema: str) -> "Restorable":
     """Return what is to be restored: a file or folder where there is one, else a backup."""
     from leadctl.backup.configured import identities_of
-    from leadctl.restore.dumps import is_foreign, open_foreign
+    from leadctl.restore.dumps import is_dump, open_dump
 
     path = Path(backup).expanduser()
-    if backup != "latest" and is_foreign(path):
-        return open_foreign(path, identities_of(run.settings), schema)
+    if backup != "latest" and is_dump(path):
+        return open_dump(path, identities_of(run.settings), schema)
     return _stored(run, backup)
 
 
-def _stored(run: Run, backup: str) -> "Loaded":
+def _stored(run: Run, backup: str) -> "RestorableBackup":
     from leadctl.backup.configured import folder_of, identities_of
-    from leadctl.restore.load import Source as Loaded
+    from leadctl.restore.backups import RestorableBackup
 
-    return Loaded(folder_of(run.settings).find(backup), identities_of(run.settings))
+    return RestorableBackup(folder_of(run.settings).find(backup), identities_of(run.settings))
 
 
 def _beside(run: Run, target: "Target", backup: str, tables: list[str], *, dry_run: bool) -> None:

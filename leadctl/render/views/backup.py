@@ -1,9 +1,8 @@
 """Views of backups: one that was made, the list, one in full, what verify and prune found."""
 
 from leadctl.backup.create import CreatedBackup
-from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary
-from leadctl.backup.prune import PruneResult
-from leadctl.backup.verification import Verification
+from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
+from leadctl.backup.storage import Verification
 from leadctl.backup.verify import VerifyResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
 from leadctl.text import ago, size
