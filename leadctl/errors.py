@@ -27,8 +27,6 @@ class LeadctlError(Exception):
 
 
 # --- The families: one exit code each -------------------------------------------------------
-
-
 class OperationFailed(LeadctlError):
     """The operation was tried and failed; exit 1."""
 
@@ -58,8 +56,6 @@ class InvalidFlag(UsageError):
 
 
 # --- Configuration --------------------------------------------------------------------------
-
-
 class InvalidSetting(ConfigurationError):
     """A setting has a value that it cannot have."""
 
@@ -161,8 +157,6 @@ class BackupFolderUnusable(ConfigurationError):
 
 
 # --- Connection -----------------------------------------------------------------------------
-
-
 class UnknownHost(ConnectionFailed):
     """The host's name does not resolve."""
 
@@ -212,8 +206,6 @@ class EmbeddedServerFailed(ConnectionFailed):
 
 
 # --- Data and operations --------------------------------------------------------------------
-
-
 class StatementFailed(OperationFailed):
     """The server rejected a statement."""
 

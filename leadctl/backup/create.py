@@ -13,7 +13,7 @@ from typing import Any
 from leadctl.apps.registry import App
 from leadctl.backup import manifest as manifests
 from leadctl.backup.configured import folder_of
-from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
+from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.backup.snapshot import Snapshot, exported
 from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
@@ -109,7 +109,7 @@ def create(
     with exported(target, options.lock_wait) as snapshot:
         programs = dump_programs(snapshot.server_major, snapshot.server_major)
         with folder.begin() as new:
-            dump = _Dump(target, programs, snapshot, new, recipients, options, progress)
+            dump = _Dumper(target, programs, snapshot, new, recipients, options, progress)
             manifest = _dumped(dump, began)
             with new.create(NAME) as file:
                 file.write(manifests.render(manifest).encode())
@@ -131,7 +131,7 @@ def create(
 
 
 @dataclass(frozen=True)
-class _Dump:
+class _Dumper:
     """What the programs of one backup are run with."""
 
     target: Target
@@ -192,14 +192,14 @@ class _Dump:
         ]
 
 
-def _dumped(dump: _Dump, began: float) -> Manifest:
+def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     """Dump everything while this thread counts rows; return what the manifest says of it."""
     with dump.in_background(ARCHIVE) as archive:
         schema = dump.pg_dump(SCHEMA, "--schema-only")
         globals_file, left_out = _globals(dump)
         facts = dump.snapshot.facts(dump.target.schema, dump.options.version_table)
         files = [archive.result(), schema, *([globals_file] if globals_file else [])]
-    return Manifest(
+    return BackupManifest(
         format=manifests.FORMAT,
         id=dump.new.id,
         client_version=f"{dump.programs.major}.{dump.programs.minor}",
@@ -212,7 +212,7 @@ def _dumped(dump: _Dump, began: float) -> Manifest:
     )
 
 
-def _globals(dump: _Dump) -> tuple[PackedFile | None, str | None]:
+def _globals(dump: _Dumper) -> tuple[PackedFile | None, str | None]:
     """Dump roles and tablespaces where this role may; else return why not."""
     if not dump.programs.path("pg_dumpall").exists():
         return None, f"there is no pg_dumpall in {dump.programs.folder}"

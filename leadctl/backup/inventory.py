@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from leadctl.backup.manifest import Manifest
+from leadctl.backup.manifest import BackupManifest
 from leadctl.backup.storage import BackupFolder, StoredBackup, Verification
 
 
@@ -41,7 +41,7 @@ class BackupDetails:
     path: Path
     pinned: bool
     verified: Verification | None
-    manifest: Manifest
+    manifest: BackupManifest
 
 
 def list_backups(folder: BackupFolder) -> BackupList:

@@ -17,7 +17,7 @@ ARCHIVE, SCHEMA, GLOBALS = "archive.dump", "schema.dump", "globals.sql"
 
 
 @dataclass(frozen=True)
-class TableFacts:
+class DumpedTable:
     """A table as of the snapshot; `bytes` with its indexes and TOAST, when the backup was made."""
 
     name: str
@@ -55,7 +55,7 @@ class DatabaseFacts:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """What a backup holds, and where it comes from."""
 
     format: int
@@ -76,7 +76,7 @@ class Manifest:
     lsn: str | None
     duration_ms: int
     database_bytes: int
-    tables: tuple[TableFacts, ...]
+    tables: tuple[DumpedTable, ...]
     materialized_views: tuple[str, ...]
     """Those that had rows."""
     large_objects: int
@@ -109,14 +109,14 @@ class Manifest:
         return next((file for file in self.files if file.name.startswith(f"{stem}.")), None)
 
 
-def render(manifest: Manifest) -> str:
+def render(manifest: BackupManifest) -> str:
     """Return the manifest's text, whose last key is the hash of all the others."""
     document = asdict(manifest)
     document["snapshot_at"] = manifest.snapshot_at.astimezone(UTC).isoformat()
     return _text(json.loads(json.dumps(document)))
 
 
-def parse(text: str) -> Manifest:
+def parse(text: str) -> BackupManifest:
     """Read a manifest.  Raises BackupDamaged where anything in it was changed."""
     try:
         document = json.loads(text)
@@ -133,16 +133,16 @@ def parse(text: str) -> Manifest:
     return _from_document(document)
 
 
-def _from_document(document: Mapping[str, Any]) -> Manifest:
+def _from_document(document: Mapping[str, Any]) -> BackupManifest:
     values = _with_tuples(document)
     values |= {
         "snapshot_at": datetime.fromisoformat(document["snapshot_at"]),
-        "tables": tuple(TableFacts(**table) for table in document["tables"]),
+        "tables": tuple(DumpedTable(**table) for table in document["tables"]),
         "extensions": tuple(ExtensionFacts(**found) for found in document["extensions"]),
         "files": tuple(PackedFile(**file) for file in document["files"]),
         "settings": DatabaseFacts(**_with_tuples(document["settings"])),
     }
-    return Manifest(**values)
+    return BackupManifest(**values)
 
 
 def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:

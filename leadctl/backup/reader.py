@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from leadctl.backup.manifest import NAME, SCHEMA, Manifest
+from leadctl.backup.manifest import NAME, SCHEMA, BackupManifest
 from leadctl.backup.storage import StoredBackup
 from leadctl.backup.stream import (
     Label,
@@ -36,7 +36,7 @@ class BackupReader:
     identities: Sequence[Any]
 
     @property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> BackupManifest:
         """The backup's manifest.  Raises BackupDamaged."""
         return self.backup.manifest
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.manifest import DatabaseFacts, ExtensionFacts, TableFacts
+from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
 from leadctl.crypto import Keyring
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
@@ -98,10 +98,10 @@ def revision(connection: Connection, schema: str, version_table: str = VERSION_T
     return ", ".join(revisions) if revisions else None
 
 
-def count_tables(connection: Connection) -> tuple[TableFacts, ...]:
+def count_tables(connection: Connection) -> tuple[DumpedTable, ...]:
     """Count the rows of every table that a dump holds."""
     return tuple(
-        TableFacts(name, count_rows(connection, name), size)
+        DumpedTable(name, count_rows(connection, name), size)
         for name, size in _QUERIES.rows(connection, "tables")
     )
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, Manifest
+from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
 from leadctl.files import private_file, sync_folder, write_private
 from leadctl.postgres.binaries import Binaries, dump_programs
@@ -78,7 +78,7 @@ class StoredBackup:
         return datetime.strptime(self.id, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
 
     @cached_property
-    def manifest(self) -> Manifest:
+    def manifest(self) -> BackupManifest:
         """The manifest.  Raises BackupDamaged where it was changed or is another backup's."""
         try:
             found = manifests.parse((self.path / NAME).read_text(encoding="utf-8"))

@@ -30,7 +30,7 @@ _CHUNK = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveEntry:
     """One object of an archive: its number, what it is, and the numbers of what it needs."""
 
     id: str
@@ -90,19 +90,19 @@ def printed(
         return output.read().decode(errors="replace")
 
 
-def parse_entries(listing: str) -> list[Entry]:
+def parse_entries(listing: str) -> list[ArchiveEntry]:
     """Return the entries of a listing, in its order."""
-    entries: list[Entry] = []
+    entries: list[ArchiveEntry] = []
     for line in listing.splitlines():
         if found := _ENTRY.fullmatch(line):
-            entries.append(Entry(found["id"], found["what"], frozenset()))
+            entries.append(ArchiveEntry(found["id"], found["what"], frozenset()))
         elif entries and line.startswith(_DEPENDS):
             needs = frozenset(line.removeprefix(_DEPENDS).split())
             entries[-1] = replace(entries[-1], needs=needs)
     return entries
 
 
-def indexes_of_tables(entries: Sequence[Entry]) -> dict[str, list[str]]:
+def indexes_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, list[str]]:
     """Return the indexes that need nothing but the rows of one table, by `schema.table`.
 
     Tables whose names have a space are not among them.
@@ -117,7 +117,7 @@ def indexes_of_tables(entries: Sequence[Entry]) -> dict[str, list[str]]:
     return result
 
 
-def rows_of_tables(entries: Sequence[Entry]) -> dict[str, str]:
+def rows_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, str]:
     """Return the entries that are the rows of a table, with its `schema.table`.
 
     Tables whose names have a space are not among them.
@@ -126,13 +126,13 @@ def rows_of_tables(entries: Sequence[Entry]) -> dict[str, str]:
     return {entry: f"{rows['schema']}.{rows['name']}" for entry, rows in found.items() if rows}
 
 
-def extensions_of(entries: Sequence[Entry]) -> tuple[str, ...]:
+def extensions_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
     """Return the extensions that an archive makes."""
     found = (_EXTENSION.fullmatch(entry.what) for entry in entries)
     return tuple(match[1] for match in found if match)
 
 
-def owners_of(entries: Sequence[Entry]) -> tuple[str, ...]:
+def owners_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
     """Return the roles that own tables, as far as names without spaces tell."""
     found = (_TABLE.fullmatch(entry.what) for entry in entries)
     return tuple(sorted({match["owner"] for match in found if match}))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from leadctl.backup.manifest import Manifest
+from leadctl.backup.manifest import BackupManifest
 from leadctl.backup.reader import BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
 from leadctl.errors import BackupDamaged, RestoreFailed
@@ -83,7 +83,9 @@ def rehearse(
     return checks
 
 
-def _compared(connection: Connection, manifest: Manifest, *, rows: bool) -> Iterator[VerifyCheck]:
+def _compared(
+    connection: Connection, manifest: BackupManifest, *, rows: bool
+) -> Iterator[VerifyCheck]:
     """Compare rows, large objects, validity and revision with the manifest.
 
     Without `rows` only the schema is compared.
@@ -108,7 +110,7 @@ def _compared(connection: Connection, manifest: Manifest, *, rows: bool) -> Iter
     )
 
 
-def _rows(connection: Connection, manifest: Manifest) -> VerifyCheck:
+def _rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
     wrong = []
     for table in manifest.tables:
         try:

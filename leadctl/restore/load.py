@@ -24,7 +24,7 @@ from leadctl.postgres.client import ClientProgram
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
-    Entry,
+    ArchiveEntry,
     indexes_of_tables,
     list_archive,
     parse_entries,
@@ -118,7 +118,7 @@ class _RowLoader:
             self._begun[entry].result()
         return [entry.id for entry in self._entries if entry.id not in made]
 
-    def _listed(self, stem: str) -> list[Entry]:
+    def _listed(self, stem: str) -> list[ArchiveEntry]:
         program = self._restore.programs.path("pg_restore")
         return parse_entries(
             list_archive(program, "the backup", partial(self._reader.unpack, stem))
@@ -169,7 +169,7 @@ class _LoadedTables:
 
 
 def divide(
-    entries: Sequence[Entry], sizes: Mapping[str, int], number: int, worth: int
+    entries: Sequence[ArchiveEntry], sizes: Mapping[str, int], number: int, worth: int
 ) -> list[list[str]]:
     """Divide an archive's entries, so that the shares have about as many bytes of tables.
 

@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.manifest import SCHEMA, TableFacts
+from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres.connect import Connection, connect
@@ -95,10 +95,10 @@ def restore_beside(
 
 def _facts(
     connection: Connection, reader: BackupReader, schema: str, names: Sequence[str]
-) -> list[TableFacts]:
+) -> list[DumpedTable]:
     """Return the tables that are named; those that hold the rows of a partitioned one."""
     in_backup = {table.name: table for table in reader.manifest.tables}
-    found: dict[str, TableFacts] = {}
+    found: dict[str, DumpedTable] = {}
     for name in names:
         # What is not there any more is named as it was.
         asked = _QUERIES.column(connection, "leaves", name=name) or [name, f"{schema}.{name}"]
@@ -112,7 +112,7 @@ def _facts(
     return list(found.values())
 
 
-def _placed(connection: Connection, table: TableFacts, schema: str) -> ScratchTable:
+def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchTable:
     _, bare = _parts(connection, table.name)
     scratch = sql.Identifier(schema, bare).as_string(connection)
     return ScratchTable(table.name, scratch, table.rows)
