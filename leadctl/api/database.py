@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from leadctl.health.check import FixResult
     from leadctl.health.health import Health
     from leadctl.history import RunHistory
-    from leadctl.init.database import DatabaseInit
+    from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent
     from leadctl.journal.identity import DatabaseIdentity
@@ -329,7 +329,7 @@ class Database(Project):
 
         `encrypt` are columns, TABLE.COLUMN; `prisma` is the folder of Prisma's migrations.
         """
-        from leadctl.init.database import init_from_database
+        from leadctl.init.from_database import init_from_database
 
         return init_from_database(
             self.settings,
@@ -344,7 +344,7 @@ class Database(Project):
         self, *, drop_history: bool = False, prisma: str | Path | None = None
     ) -> "DatabaseInit":
         """Write the revision from Prisma's LeadConnector, as `leadctl init --take-over`."""
-        from leadctl.init.database import take_over
+        from leadctl.init.from_database import take_over
 
         return take_over(
             self.settings,

@@ -7,7 +7,7 @@ from sqlalchemy import MetaData
 from leadctl.catalog.compare import Difference, compare
 from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed
-from leadctl.init.read import Read
+from leadctl.init.existing_schema import Read
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.scratch import scratch

@@ -8,7 +8,7 @@ from psycopg import sql
 from sqlalchemy import String, Table
 
 from leadctl.crypto.cipher import FORM, NODE_FORM
-from leadctl.init.guesses import EncryptedGuess
+from leadctl.init.suggestions import EncryptedGuess
 from leadctl.postgres.connect import Connection
 
 _ROWS = 20

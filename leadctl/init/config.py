@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadctl.crypto.keyring import KEY_BYTES
-from leadctl.init.guesses import RetentionGuess
+from leadctl.init.suggestions import RetentionGuess
 
 
 def leadctl_toml(

@@ -13,9 +13,9 @@ from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, all_apps, importable, load_metadata
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
 from leadctl.init.config import env_lines, leadctl_toml
-from leadctl.init.discover import Found, discover, imports
-from leadctl.init.files import Files, WrittenFile, join
-from leadctl.init.guesses import EncryptedGuess, RetentionGuess, old_rows, secret_columns
+from leadctl.init.discovery import Found, discover, imports
+from leadctl.init.project_files import Files, WrittenFile, join
+from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows, secret_columns
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.settings import Settings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from psycopg import sql
 
 from leadctl.errors import UnreadableFile
-from leadctl.init.histories import PRISMA
+from leadctl.init.foreign_histories import PRISMA
 from leadctl.postgres.connect import Connection
 
 _FILE = "migration.sql"

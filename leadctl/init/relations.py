@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ForeignKeyConstraint, Table, UniqueConstraint
 
-from leadctl.init.columns import attribute_name
-from leadctl.init.guesses import snake_case
+from leadctl.init.attributes import attribute_name
+from leadctl.init.suggestions import snake_case
 
 _ES = ("sses", "xes", "ches", "shes", "zes")
 _NO_PLURAL = ("ss", "us", "is", "ics", "news", "series", "species")

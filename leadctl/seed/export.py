@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.registry import App, load_metadata
 from leadctl.errors import OperationFailed, UsageError
-from leadctl.init.guesses import is_secret_name, snake_case
+from leadctl.init.suggestions import is_secret_name, snake_case
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target

@@ -26,8 +26,8 @@ from leadctl.db import Destroyed, TargetUrl
 from leadctl.health.health import Health
 from leadctl.health.selection import CheckList
 from leadctl.history import RunHistory
-from leadctl.init.database import DatabaseInit
 from leadctl.init.existing_models import InitResult
+from leadctl.init.from_database import DatabaseInit
 from leadctl.inspect.registry import ReportList
 from leadctl.inspect.run import Inspection
 from leadctl.inspect.write import Written

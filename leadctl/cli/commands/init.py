@@ -117,7 +117,7 @@ def init(
 def _from_database(
     run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool, take_over: bool
 ) -> None:
-    from leadctl.init import database
+    from leadctl.init import from_database as database
     from leadctl.postgres.target import resolve
     from leadctl.render.views.init import from_database as view
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from leadctl.init.database import DatabaseInit
 from leadctl.init.existing_models import InitResult
-from leadctl.init.files import WrittenFile
+from leadctl.init.from_database import DatabaseInit
 from leadctl.init.prisma import PrismaState
+from leadctl.init.project_files import WrittenFile
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
 from leadctl.text import counted
 

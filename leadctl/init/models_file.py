@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from leadctl.catalog.definitions import Catalog, split_name
-from leadctl.init.columns import (
+from leadctl.init.attributes import (
     LINE_MAX,
     Names,
     annotation,

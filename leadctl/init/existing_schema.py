@@ -13,9 +13,9 @@ from leadctl.apps.prisma import app_of
 from leadctl.catalog.definitions import Catalog, read_catalog, split_name
 from leadctl.errors import AlreadyDeclared, OperationFailed
 from leadctl.init.ciphertext_scan import ciphertext_columns
-from leadctl.init.guesses import EncryptedGuess, secret_columns
-from leadctl.init.histories import PRISMA, ForeignHistory, foreign_histories
+from leadctl.init.foreign_histories import PRISMA, ForeignHistory, foreign_histories
 from leadctl.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.init.suggestions import EncryptedGuess, secret_columns
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, AppliedRevision
 from leadctl.migrate.ddl.steps import plain

@@ -17,12 +17,12 @@ from leadctl.errors import OperationFailed, UsageError
 from leadctl.init.baseline_proof import models_differ, proven_baseline
 from leadctl.init.config import app_table, env_lines, leadctl_toml
 from leadctl.init.existing_models import app_name, notes, refuse_declared
-from leadctl.init.files import Files, WrittenFile, join
-from leadctl.init.guesses import EncryptedGuess, RetentionGuess, old_rows
-from leadctl.init.histories import ForeignHistory
+from leadctl.init.existing_schema import Read, earlier_baseline, read_database
+from leadctl.init.foreign_histories import ForeignHistory
+from leadctl.init.models_file import Source
 from leadctl.init.prisma import PrismaMigration
-from leadctl.init.read import Read, earlier_baseline, read_database
-from leadctl.init.source import Source
+from leadctl.init.project_files import Files, WrittenFile, join
+from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled

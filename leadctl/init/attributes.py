@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, TypeEngine
 
-from leadctl.init.guesses import snake_case
+from leadctl.init.suggestions import snake_case
 from leadctl.migrate.backfill import escape
 
 LINE_MAX = 100
