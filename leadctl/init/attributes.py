@@ -1,9 +1,10 @@
-"""Columns as Python: the expression of a reflected type, default and foreign key."""
+"""The attributes of mapped classes as Python: columns and relationships."""
 
 import enum
 import keyword
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,9 @@ from sqlalchemy import (
     Numeric,
     SmallInteger,
     String,
+    Table,
     Text,
+    UniqueConstraint,
     Uuid,
 )
 from sqlalchemy.dialects import postgresql
@@ -68,7 +71,7 @@ class Names:
         return name
 
 
-def literal(value: Any) -> str:
+def python_literal(value: Any) -> str:
     """Return a value as Python, a text in double quotes where that needs no escapes."""
     text = repr(value)
     plain = isinstance(value, str) and text[0] == "'" and not {'"', "\\"} & set(text)
@@ -101,14 +104,14 @@ def type_expression(type_: TypeEngine[Any], sql_type: str, names: Names) -> str:
     """Return a type as Python; `sql_type` is what the server calls it."""
     if isinstance(type_, NullType):
         names.named_types = True
-        return f"SqlType({literal(sql_type)})"
+        return f"SqlType({python_literal(sql_type)})"
     if isinstance(type_, postgresql.DOMAIN):
         names.named_types = True
-        return f"SqlType({literal(sql_type)})"
+        return f"SqlType({python_literal(sql_type)})"
     if isinstance(type_, Enum):
         constant = re.sub(r"\W", "_", snake_case(type_.name or "enum")).upper()
-        values = ", ".join(literal(value) for value in type_.enums)
-        names.enums[constant] = f"{names.use('Enum')}({values}, name={literal(type_.name)})"
+        values = ", ".join(python_literal(value) for value in type_.enums)
+        names.enums[constant] = f"{names.use('Enum')}({values}, name={python_literal(type_.name)})"
         return constant
     if isinstance(type_, ARRAY):
         item = type_expression(type_.item_type, sql_type.removesuffix("[]"), names)
@@ -170,14 +173,14 @@ def default_arguments(column: Column[Any], names: Names) -> Iterator[str]:
     elif isinstance(default, Computed):
         stored = "" if default.persisted is False else ", persisted=True"
         stored = ", persisted=False" if default.persisted is False else stored
-        yield f"{names.use('Computed')}({literal(escape(str(default.sqltext)))}{stored})"
+        yield f"{names.use('Computed')}({python_literal(escape(str(default.sqltext)))}{stored})"
     elif isinstance(default, DefaultClause) and not is_serial(column):
-        yield f"server_default={names.use('text')}({literal(escape(default_text(column)))})"
+        yield f"server_default={names.use('text')}({python_literal(escape(default_text(column)))})"
     plain = not is_serial(column) and not isinstance(default, Identity)
     if column.primary_key and plain and isinstance(column.type, Integer):
         yield "autoincrement=False"
     if column.comment:
-        yield f"comment={literal(column.comment)}"
+        yield f"comment={python_literal(column.comment)}"
 
 
 def _identity_options(identity: Identity) -> Iterator[str]:
@@ -224,14 +227,136 @@ def foreign_key_options(constraint: ForeignKeyConstraint, shared: Collection[str
     """
     default = "_".join([constraint.table.name, *constraint.column_keys, "fkey"])
     if constraint.name and (constraint.name != default or default in shared):
-        yield f"name={literal(constraint.name)}"
+        yield f"name={python_literal(constraint.name)}"
     for option in ("ondelete", "onupdate", "deferrable", "initially", "match"):
         value = getattr(constraint, option)
         if value:
-            yield f"{option}={literal(value)}"
+            yield f"{option}={python_literal(value)}"
 
 
 def check_arguments(constraint: CheckConstraint) -> list[str]:
     """Return the arguments of a check."""
     text = escape(str(constraint.sqltext))
-    return [literal(text), f"name={literal(constraint.name)}"]
+    return [python_literal(text), f"name={python_literal(constraint.name)}"]
+
+
+_ES = ("sses", "xes", "ches", "shes", "zes")
+_NO_PLURAL = ("ss", "us", "is", "ics", "news", "series", "species")
+
+
+@dataclass(frozen=True)
+class Relationship:
+    """One side of a relationship."""
+
+    attribute: str
+    other_class: str
+    back: str
+    """The attribute of the other side."""
+    foreign_key: str
+    """`Class.attribute` of the column."""
+    many: bool
+    optional: bool = False
+    remote: str | None = None
+    """`Class.attribute` of the referred column, where a table refers to itself."""
+    cascades: bool = False
+
+
+def class_name(table: str) -> str:
+    """Return the class of a table: its name's singular in CapWords."""
+    words = [word for word in singular(snake_case(table)).split("_") if word]
+    name = "".join(word[0].upper() + word[1:] for word in words) or "Table"
+    return f"T{name}" if name[0].isdigit() else name
+
+
+def singular(name: str) -> str:
+    """Return the singular of an English plural, as far as its ending tells."""
+    if name.endswith(_NO_PLURAL):
+        return name
+    if name.endswith("ies"):
+        return f"{name[:-3]}y"
+    if name.endswith(_ES):
+        return name[:-2]
+    return name.removesuffix("s")
+
+
+def plural(table: str) -> str:
+    """Return the plural of a table's name, in snake_case."""
+    name = snake_case(table)
+    if singular(name) != name or name.endswith(_NO_PLURAL[3:]):
+        return name
+    if re.search(r"[^aeiou]y$", name):
+        return f"{name[:-1]}ies"
+    return f"{name}es" if re.search(r"(s|x|z|ch|sh)$", name) else f"{name}s"
+
+
+def relationships(
+    tables: Sequence[Table],
+    classes: Mapping[str, str],
+    attributes: Mapping[str, Mapping[str, str]],
+) -> dict[str, list[Relationship]]:
+    """Return the relationships by table.
+
+    `classes` has the class of each mapped table, `attributes` the attribute of each column.
+    """
+    found: dict[str, list[Relationship]] = {name: [] for name in classes}
+    taken = {name: set(attributes[name].values()) for name in classes}
+    for table in [each for each in tables if each.name in classes]:
+        simple = [each for each in sorted_keys(table) if _is_simple(each, classes)]
+        referred = Counter(each.referred_table.name for each in simple)
+        for key in simple:
+            parent = key.referred_table.name
+            column, target = key.columns[0], key.elements[0].column
+            own = attributes[table.name][column.name]
+            stem = re.sub(r"_(id|uuid|key|fk)$", "", own)
+            name = _free(stem if stem != own else f"{own}_{class_snake(parent)}", taken[table.name])
+            several = referred[parent] > 1 or parent == table.name
+            back = _free(plural(table.name) + (f"_by_{name}" if several else ""), taken[parent])
+            foreign_key = f"{classes[table.name]}.{own}"
+            itself = parent == table.name
+            remote = f"{classes[parent]}.{attributes[parent][target.name]}" if itself else None
+            nullable = bool(column.nullable)
+            found[table.name].append(
+                Relationship(name, classes[parent], back, foreign_key, False, nullable, remote)
+            )
+            unique = _is_unique(table, column.name)
+            found[parent].append(
+                Relationship(
+                    back,
+                    classes[table.name],
+                    name,
+                    foreign_key,
+                    many=not unique,
+                    optional=unique,
+                    cascades=bool(key.ondelete),
+                )
+            )
+    return found
+
+
+def sorted_keys(table: Table) -> list[ForeignKeyConstraint]:
+    """Return a table's foreign keys by name."""
+    return sorted(table.foreign_key_constraints, key=lambda each: str(each.name))
+
+
+def class_snake(table: str) -> str:
+    """Return the singular of a table's name, in snake_case."""
+    return singular(snake_case(table))
+
+
+def _is_simple(key: ForeignKeyConstraint, classes: Mapping[str, str]) -> bool:
+    referred = key.referred_table
+    return len(key.columns) == 1 and referred.schema is None and referred.name in classes
+
+
+def _is_unique(table: Table, column: str) -> bool:
+    unique = [each.columns.keys() for each in table.indexes if each.unique]
+    unique += [
+        each.columns.keys() for each in table.constraints if isinstance(each, UniqueConstraint)
+    ]
+    return [column] in [list(each) for each in [*unique, table.primary_key.columns.keys()]]
+
+
+def _free(name: str, taken: set[str]) -> str:
+    name = attribute_name(name, taken)
+    taken.add(name)
+    return name

@@ -1,10 +1,11 @@
-"""Finding a project's declarative base: which object holds the tables, and all of them."""
+"""Finding a project's declarative base: which modules have models, and which object holds them."""
 
+import ast
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,95 @@ from sqlalchemy import MetaData, Table
 
 from leadctl.apps.registry import App, load_module
 from leadctl.errors import ModelsNotFound
-from leadctl.init.scan import Module, scan
+
+_BASES = frozenset({"DeclarativeBase", "DeclarativeBaseNoMeta"})
+_MAKERS = frozenset({"MetaData", "SQLAlchemy", "automap_base", "declarative_base", "registry"})
+"""Calls that make what holds metadata: SQLAlchemy's own, and Flask-SQLAlchemy's."""
+_NO_MODELS = frozenset(
+    {"__pycache__", "build", "dist", "docs", "examples", "node_modules", "site-packages", "tests"}
+)
+_SOURCES_MAX = 2_000_000
+"""Bytes: a longer file is no models module."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module that has something to do with models."""
+
+    name: str
+    path: Path
+    has_tables: bool
+    """Whether it defines tables."""
+    has_base: bool
+    """Whether it makes metadata, or a class that has it."""
+
+
+def scan(root: Path) -> list[Module]:
+    """Return the modules below a folder that define tables or make metadata, by name."""
+    found = (_look(root, path) for path in sorted(_sources(root)))
+    return [module for module in found if module]
+
+
+def module_name(root: Path, path: Path) -> str:
+    """Return the name that a file is imported by; a folder `src` is no part of it."""
+    parts = list(path.relative_to(root).with_suffix("").parts)
+    if parts[0] == "src" and not (root / "src" / "__init__.py").exists():
+        parts = parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            environment = (path / "pyvenv.cfg").exists() or (path / "env.py").exists()
+            if not (path.name.startswith(".") or path.name in _NO_MODELS or environment):
+                yield from _sources(path)
+        elif path.suffix == ".py" and not path.name.startswith(("test_", "conftest", "setup")):
+            yield path
+
+
+def _look(root: Path, path: Path) -> Module | None:
+    if path.stat().st_size > _SOURCES_MAX:
+        return None
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return None  # what imports it says so with its line
+    calls = {_name(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    inherited = {_name(base) for node in classes for base in node.bases}
+    module = Module(
+        module_name(root, path),
+        path,
+        has_tables="Table" in calls or any(_is_mapped(node) for node in classes),
+        has_base=bool(inherited & _BASES or calls & _MAKERS),
+    )
+    return module if module.has_tables or module.has_base else None
+
+
+def _is_mapped(node: ast.ClassDef) -> bool:
+    if any(keyword.arg == "table" for keyword in node.keywords):  # SQLModel's
+        return True
+    return any(
+        isinstance(target, ast.Name) and target.id in {"__tablename__", "__table__"}
+        for statement in node.body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for target in (
+            statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        )
+    ) or any(
+        isinstance(statement, ast.FunctionDef) and statement.name == "__tablename__"
+        for statement in node.body
+    )
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    if isinstance(node, ast.Subscript):
+        return _name(node.value)
+    return node.id if isinstance(node, ast.Name) else ""
+
 
 _PROBE_SECONDS = 60
 _PROBES_MAX = 6
@@ -28,7 +117,7 @@ os.write(result, json.dumps(tables).encode())
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundModels:
     """An object that holds a project's tables."""
 
     models: str
@@ -38,7 +127,7 @@ class Found:
     """The modules that must be imported for all tables to be there; none where `models` does."""
 
 
-def discover(app: App) -> list[Found]:
+def discover(app: App) -> list[FoundModels]:
     """Return what holds tables in an app's folder, the most tables first.
 
     The modules that define tables are imported.  Raises ModelsNotImportable with the file and
@@ -70,7 +159,7 @@ def _metadata(value: Any) -> MetaData | None:
     return found if isinstance(found, MetaData) else None
 
 
-def _best(app: App, modules: Sequence[Module], candidates: list[tuple[str, Any]]) -> Found:
+def _best(app: App, modules: Sequence[Module], candidates: list[tuple[str, Any]]) -> FoundModels:
     """Return the name whose import alone brings all tables, else what must be imported with it."""
     metadata = _metadata(candidates[0][1])
     assert metadata is not None
@@ -79,9 +168,9 @@ def _best(app: App, modules: Sequence[Module], candidates: list[tuple[str, Any]]
     names = list(dict.fromkeys(name for name, _ in ordered))
     for name in names[:_PROBES_MAX]:
         if _tables_alone(app.root, name) >= set(tables):
-            return Found(name, tables)
+            return FoundModels(name, tables)
     defining = [module.name for module in modules if module.has_tables]
-    return Found(names[0], tables, tuple(defining))
+    return FoundModels(names[0], tables, tuple(defining))
 
 
 def _rank(name: str, value: Any) -> tuple[int, int, str]:
@@ -121,12 +210,7 @@ def _nothing(app: App, modules: Sequence[Module]) -> ModelsNotFound:
     )
 
 
-def with_models(app: App, models: str) -> App:
-    """Return the app with other models."""
-    return replace(app, models=models)
-
-
-def imports(found: Found) -> Iterator[str]:
+def imports(found: FoundModels) -> Iterator[str]:
     """Yield the lines of a module that imports all of a project's models."""
     module, _, attribute = found.models.partition(":")
     yield '"""All models of the project, for leadctl: what must be imported for all tables."""'

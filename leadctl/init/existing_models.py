@@ -12,9 +12,8 @@ from sqlalchemy import MetaData
 from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, all_apps, importable, load_metadata
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
-from leadctl.init.config import env_lines, leadctl_toml
-from leadctl.init.discovery import Found, discover, imports
-from leadctl.init.project_files import Files, WrittenFile, join
+from leadctl.init.discovery import FoundModels, discover, imports
+from leadctl.init.project_files import Files, WrittenFile, env_lines, joined_lines, leadctl_toml
 from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows, secret_columns
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.settings import Settings
@@ -60,7 +59,7 @@ def init_own(
     files = Files(root)
     entries: dict[str, object] = {}
     if app.environment and not models and _environment_knows(app.environment, root):
-        found = Found("", tuple(sorted(load_metadata(app).tables)))
+        found = FoundModels("", tuple(sorted(load_metadata(app).tables)))
     else:
         found = _found(app, models, choose)
         entries["models"] = _models_of(app, found, files)
@@ -73,7 +72,7 @@ def init_own(
         files.new(folder / ".gitkeep", "", "the folder of revisions")
     tables = list(metadata.tables.values())
     guessed = tuple(old_rows(tables))
-    files.new(root / "leadctl.toml", join(leadctl_toml(name, entries, guessed)), "the app")
+    files.new(root / "leadctl.toml", joined_lines(leadctl_toml(name, entries, guessed)), "the app")
     encrypted = any(True for _ in encrypted_columns(metadata))
     lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=encrypted)
     files.extend(root / ".env", lines, "variables")
@@ -171,9 +170,9 @@ def _environment_knows(environment: Path, root: Path) -> bool:
     return bool(getattr(getattr(found, "metadata", found), "tables", None))
 
 
-def _found(app: App, models: str | None, choose: Choose | None) -> Found:
+def _found(app: App, models: str | None, choose: Choose | None) -> FoundModels:
     if models is not None:
-        return Found(models, tuple(load_metadata(replace(app, models=models)).tables))
+        return FoundModels(models, tuple(load_metadata(replace(app, models=models)).tables))
     candidates = discover(app)
     if len(candidates) == 1:
         return candidates[0]
@@ -199,9 +198,9 @@ def _schemas(metadata: MetaData, default: str | None, *, alone: bool) -> Mapping
     return {"schemas": named} if named else {}
 
 
-def _models_of(app: App, found: Found, files: Files) -> str:
+def _models_of(app: App, found: FoundModels, files: Files) -> str:
     if not found.modules:
         return found.models
     path = app.root / f"{MODELS_MODULE}.py"
-    files.new(path, join(imports(found)), "imports all models")
+    files.new(path, joined_lines(imports(found)), "imports all models")
     return f"{MODELS_MODULE}:{found.models.partition(':')[2]}"

@@ -1,24 +1,34 @@
-"""Reading a database that init is to take over; nothing is changed."""
+"""Reading a schema that init writes models for, and the baseline that makes the same."""
 
+import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from psycopg import sql
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, String, Table
 from sqlalchemy.exc import SAWarning
 
 from leadctl.apps.prisma import app_of
+from leadctl.catalog.compare import Difference, compare
 from leadctl.catalog.definitions import Catalog, read_catalog, split_name
+from leadctl.crypto.cipher import FORM, NODE_FORM
 from leadctl.errors import AlreadyDeclared, OperationFailed
-from leadctl.init.ciphertext_scan import ciphertext_columns
-from leadctl.init.foreign_histories import PRISMA, ForeignHistory, foreign_histories
-from leadctl.init.prisma import PrismaMigration, prisma_migrations
+from leadctl.init.foreign_histories import (
+    PRISMA,
+    ForeignHistory,
+    PrismaMigration,
+    foreign_histories,
+    prisma_migrations,
+)
 from leadctl.init.suggestions import EncryptedGuess, secret_columns
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, AppliedRevision
-from leadctl.migrate.ddl.steps import plain
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.steps import Phase, Step, plain
+from leadctl.migrate.scratch import scratch
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.queries import beside
@@ -29,7 +39,7 @@ _QUERIES = beside(__file__, "init.sql")
 
 
 @dataclass(frozen=True)
-class Read:
+class ExistingSchema:
     """What was read from a database, and nothing written yet."""
 
     catalog: Catalog
@@ -65,7 +75,7 @@ class Read:
         return [found[name] for name in sorted(found) if name not in encrypted]
 
 
-def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read:
+def read_existing_schema(target: Target, prisma: Path | None, narrate: Narrate) -> ExistingSchema:
     """Read a schema; changes nothing.
 
     Raises AlreadyDeclared for a database that Alembic or leadctl migrates already, and
@@ -85,7 +95,7 @@ def read_database(target: Target, prisma: Path | None, narrate: Narrate) -> Read
         ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
         narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
         metadata = _reflect(target, ignored)
-        return Read(
+        return ExistingSchema(
             catalog=_without(read_catalog(connection, schema, ignored), ignored),
             extensions=tuple(_names(connection, "extensions", schema)),
             metadata=metadata,
@@ -191,3 +201,67 @@ def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
         metadata.reflect(connection, only=lambda name, _: name not in ignored)
     return metadata
+
+
+_ROWS = 20
+_FORMS = ((re.compile(FORM), "leadctl's ciphertext"), (re.compile(NODE_FORM), "Node's ciphertext"))
+
+
+def ciphertext_columns(
+    connection: Connection, schema: str, tables: Sequence[Table]
+) -> Iterator[EncryptedGuess]:
+    """Yield the columns of text all of whose values, in a few rows, are ciphertext.
+
+    A table that may not be read is passed over.
+    """
+    for table in tables:
+        columns = [column.name for column in table.columns if isinstance(column.type, String)]
+        if not columns:
+            continue
+        query = sql.SQL("SELECT {} FROM {} LIMIT {}").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.Identifier(schema, table.name),
+            _ROWS,
+        )
+        try:
+            rows = connection.execute(query).fetchall()
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        for name, values in zip(columns, zip(*rows, strict=True), strict=False):
+            found = [value for value in values if value is not None]
+            for form, what in _FORMS:
+                if found and all(form.match(str(value)) for value in found):
+                    yield EncryptedGuess(f"{table.name}.{name}", f"its values: {what}")
+
+
+def proven_baseline(
+    target: Target, read: ExistingSchema, narrate: Callable[[str], None]
+) -> list[Step]:
+    """Return the steps that make what a database has.
+
+    Raises OperationFailed where the server rejects one, and where they do not lead there.
+    """
+    extensions = [
+        Step(f'CREATE EXTENSION IF NOT EXISTS "{name}"', Phase.DEFINE) for name in read.extensions
+    ]
+    baseline = [*extensions, *changes(Catalog({}), read.catalog)]
+    with scratch(target, "init") as made:
+        made.execute(step.sql for step in baseline)
+        different = compare(read.catalog, made.read())
+    if different:
+        listed = ", ".join(f"{each.object} ({each.change})" for each in different)
+        raise OperationFailed(
+            f"The baseline would not make what {target.database} has: {listed}.",
+            hint="Nothing was written. This is beyond what init reads; please report it.",
+        )
+    narrate("The baseline, made in a scratch schema and undone, equals the database.")
+    return baseline
+
+
+def models_differ(
+    target: Target, read: ExistingSchema, metadata: MetaData, owner: str
+) -> list[Difference]:
+    """Return how what the models of the app `owner` make differs from the database."""
+    with scratch(target, "init") as made:
+        made.create_tables(metadata, owner)
+        return compare(read.catalog, made.read())

@@ -14,14 +14,24 @@ from leadctl.apps.prisma import from_prisma
 from leadctl.apps.registry import App, find_app
 from leadctl.catalog.definitions import read_names
 from leadctl.errors import OperationFailed, UsageError
-from leadctl.init.baseline_proof import models_differ, proven_baseline
-from leadctl.init.config import app_table, env_lines, leadctl_toml
 from leadctl.init.existing_models import app_name, notes, refuse_declared
-from leadctl.init.existing_schema import Read, earlier_baseline, read_database
-from leadctl.init.foreign_histories import ForeignHistory
-from leadctl.init.models_file import Source
-from leadctl.init.prisma import PrismaMigration
-from leadctl.init.project_files import Files, WrittenFile, join
+from leadctl.init.existing_schema import (
+    ExistingSchema,
+    earlier_baseline,
+    models_differ,
+    proven_baseline,
+    read_existing_schema,
+)
+from leadctl.init.foreign_histories import ForeignHistory, PrismaMigration
+from leadctl.init.models_file import ModelsFile
+from leadctl.init.project_files import (
+    Files,
+    WrittenFile,
+    app_table,
+    env_lines,
+    joined_lines,
+    leadctl_toml,
+)
 from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
@@ -59,7 +69,7 @@ class Unrepresented:
 
 
 @dataclass(frozen=True)
-class Revision:
+class WrittenRevision:
     """A revision that is written."""
 
     message: str
@@ -106,9 +116,9 @@ def init_from_database(
     """
     refuse_declared(settings)
     name = app_name(settings)
-    read = read_database(target, prisma, narrate)
+    read = read_existing_schema(target, prisma, narrate)
     _check_columns(encrypt, read)
-    source = Source(name, read.metadata, read.catalog, encrypt=encrypt)
+    source = ModelsFile(name, read.metadata, read.catalog, encrypt=encrypt)
     text = source.text()
     baseline = proven_baseline(target, read, narrate)
     unrepresented = [
@@ -120,10 +130,10 @@ def init_from_database(
     files = Files(settings.project)
     files.new(settings.project / f"{module}.py", text, "the models")
     entries = {"models": f"{module}:Base", "migrations": _MIGRATIONS}
-    toml = join(leadctl_toml(name, entries, guessed))
-    revisions = [Revision("Baseline", baseline)]
+    toml = joined_lines(leadctl_toml(name, entries, guessed))
+    revisions = [WrittenRevision("Baseline", baseline)]
     if drop_history and read.history_tables:
-        revisions.append(Revision("Drop the history of another tool", _drops(read)))
+        revisions.append(WrittenRevision("Drop the history of another tool", _drops(read)))
     written = _write(settings, files, name, toml, revisions, needs_key=bool(encrypt))
     offer = (_OFFER.format(read.builtin),) if read.builtin else ()
     return DatabaseInit(
@@ -155,7 +165,7 @@ def take_over(
     Raises as `init_from_database` does, and OperationFailed where the tables are others.
     """
     refuse_declared(settings)
-    read = read_database(target, prisma, narrate)
+    read = read_existing_schema(target, prisma, narrate)
     name = read.builtin
     if name is None:
         raise OperationFailed(
@@ -171,13 +181,13 @@ def take_over(
         "reports": f"{package}.reports:REPORTS",
         "rules": f"{package}.retention:RULES",
     }
-    toml = join([f'app = "{name}"', "", *app_table(name, entries)])
+    toml = joined_lines([f'app = "{name}"', "", *app_table(name, entries)])
     # It ends where the built-in history ends, under the same name: that may go on from there.
     changes = [Step(each, Phase.DEFINE) for each in prismas.statements()]
     changes += _drops(read) if drop_history else []
     revisions = [
-        Revision("Baseline", baseline),
-        Revision("Names and types of the built-in app", changes),
+        WrittenRevision("Baseline", baseline),
+        WrittenRevision("Names and types of the built-in app", changes),
     ]
     written = _write(settings, Files(settings.project), name, toml, revisions, needs_key=False)
     return DatabaseInit(
@@ -198,7 +208,7 @@ def take_over(
     )
 
 
-def _drops(read: Read) -> list[Step]:
+def _drops(read: ExistingSchema) -> list[Step]:
     return [Step(f'DROP TABLE "{table}"', Phase.DROP) for table in read.history_tables]
 
 
@@ -207,7 +217,7 @@ def _write(
     files: Files,
     name: str,
     toml: str,
-    revisions: Sequence[Revision],
+    revisions: Sequence[WrittenRevision],
     *,
     needs_key: bool,
 ) -> list[WrittenFile]:
@@ -226,7 +236,9 @@ def _write(
     return files.write()
 
 
-def _record(settings: Settings, target: Target, name: str, read: Read, narrate: Narrate) -> str:
+def _record(
+    settings: Settings, target: Target, name: str, read: ExistingSchema, narrate: Narrate
+) -> str:
     app = find_app(load_settings({"app": name}, cwd=settings.project))
     record_baseline(target, app, read.ignored, settings.lock_wait, narrate)
     return f"{name}_0001"
@@ -279,7 +291,7 @@ def _load(text: str) -> MetaData:
     return found
 
 
-def _check_columns(encrypt: Collection[str], read: Read) -> None:
+def _check_columns(encrypt: Collection[str], read: ExistingSchema) -> None:
     known = {
         f"{table.name}.{column.name}"
         for table in read.metadata.tables.values()
@@ -292,14 +304,14 @@ def _check_columns(encrypt: Collection[str], read: Read) -> None:
             )
 
 
-def _replaced(read: Read) -> list[str]:
+def _replaced(read: ExistingSchema) -> list[str]:
     if not read.replaces:
         return []
     old = read.replaces
     return [f"This takes the place of {old.revision} of {old.app}, which init recorded before."]
 
 
-def _others(read: Read) -> list[str]:
+def _others(read: ExistingSchema) -> list[str]:
     said = []
     if read.others:
         said.append(f"Other schemas have tables, too, and were not read: {', '.join(read.others)}.")

@@ -21,18 +21,21 @@ from leadctl.catalog.definitions import Catalog, split_name
 from leadctl.init.attributes import (
     LINE_MAX,
     Names,
+    Relationship,
     annotation,
     attribute_name,
     call,
     check_arguments,
+    class_name,
     default_arguments,
     foreign_key_options,
     is_serial,
-    literal,
+    python_literal,
+    relationships,
     sequence_name,
+    sorted_keys,
     type_expression,
 )
-from leadctl.init.relations import Relation, class_name, relations, sorted_keys
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.steps import plain
 
@@ -54,7 +57,7 @@ class SqlType(UserDefinedType[Any]):
         return self.name'''
 
 
-class Source:
+class ModelsFile:
     """Writes the models of one app."""
 
     def __init__(
@@ -101,7 +104,7 @@ class Source:
         mapped = [each for each in self.tables if each.primary_key.columns]
         self._classes = _class_names(mapped)
         self._attributes = {table.name: _attributes(table) for table in mapped}
-        self._relations = relations(self.tables, self._classes, self._attributes)
+        self._relations = relationships(self.tables, self._classes, self._attributes)
         self._names = Names()
 
     def text(self) -> str:
@@ -112,7 +115,7 @@ class Source:
         ]
         names = self._names
         sequences = [
-            f"{names.use('Sequence')}({literal(name)}, metadata=Base.metadata)"
+            f"{names.use('Sequence')}({python_literal(name)}, metadata=Base.metadata)"
             for name in needed_sequences(self.tables, self._catalog)
         ]
         head = [f'"""The models of {self._app}, read from its database."""\n']
@@ -142,7 +145,7 @@ class Source:
 
     def _class(self, table: Table) -> Iterator[str]:
         yield f"class {self._classes[table.name]}(Base):"
-        yield f"    __tablename__ = {literal(table.name)}"
+        yield f"    __tablename__ = {python_literal(table.name)}"
         arguments = list(self._table_arguments(table))
         options = list(self._options(table, as_dict=True))
         if arguments or options:
@@ -158,7 +161,7 @@ class Source:
             if self._is_encrypted(column):
                 python = "str"
             optional = " | None" if column.nullable else ""
-            first = [] if attribute == column.name else [literal(column.name)]
+            first = [] if attribute == column.name else [python_literal(column.name)]
             given = [*first, *self._column_arguments(column)]
             mapped = f"{attribute}: Mapped[{python}{optional}] = mapped_column"
             yield from call(mapped, given, _INDENT)
@@ -171,10 +174,10 @@ class Source:
     def _table(self, table: Table) -> Iterator[str]:
         constant = attribute_name(table.name, self._classes.values()).upper()
         yield f"{constant} = {self._names.use('Table')}("
-        yield f"    {literal(table.name)},"
+        yield f"    {python_literal(table.name)},"
         yield "    Base.metadata,"
         for column in table.columns:
-            arguments = [literal(column.name), *self._column_arguments(column)]
+            arguments = [python_literal(column.name), *self._column_arguments(column)]
             nullable = [] if column.primary_key else [f"nullable={column.nullable}"]
             yield from self._argument("Column", [*arguments, *nullable], _INDENT)
         for callee, given in self._table_arguments(table):
@@ -194,14 +197,14 @@ class Source:
         if self._is_encrypted(column):
             self._names.encrypted = True
             context = f"{self._app}.{column.table.name}.{column.name}"
-            yield f"EncryptedText(context={literal(context)})"
+            yield f"EncryptedText(context={python_literal(context)})"
         else:
             sql_type = self._columns[column.table.name, column.name]["type"]
             yield type_expression(column.type, sql_type, self._names)
         for key in sorted_keys(column.table):
             if list(key.columns) == [column] and self._is_here(key.referred_table):
                 target = key.elements[0].column
-                options = [literal(f"{target.table.name}.{target.name}")]
+                options = [python_literal(f"{target.table.name}.{target.name}")]
                 options += foreign_key_options(key, self._shared)
                 yield f"{self._names.use('ForeignKey')}({', '.join(options)})"
         if column.primary_key:
@@ -212,8 +215,8 @@ class Source:
         """Yield what a table has beside columns, each as a callee and its arguments."""
         key = table.primary_key
         if key.columns and key.name not in {None, f"{table.name}_pkey"}:
-            columns = [literal(column.name) for column in key.columns]
-            yield "PrimaryKeyConstraint", [*columns, f"name={literal(key.name)}"]
+            columns = [python_literal(column.name) for column in key.columns]
+            yield "PrimaryKeyConstraint", [*columns, f"name={python_literal(key.name)}"]
         for each in sorted_keys(table):
             if len(each.columns) > 1 and self._is_here(each.referred_table):
                 own = [column.name for column in each.columns]
@@ -230,24 +233,24 @@ class Source:
                 yield "Index", self._index(index)
 
     def _unique(self, table: Table, constraint: UniqueConstraint) -> list[str]:
-        arguments = [literal(column.name) for column in constraint.columns]
+        arguments = [python_literal(column.name) for column in constraint.columns]
         default = "_".join([table.name, *(each.name for each in constraint.columns), "key"])
         if constraint.name != default or default in self._shared:
-            arguments.append(f"name={literal(constraint.name)}")
+            arguments.append(f"name={python_literal(constraint.name)}")
         for option in ("deferrable", "initially"):
             if getattr(constraint, option):
-                arguments.append(f"{option}={literal(getattr(constraint, option))}")
+                arguments.append(f"{option}={python_literal(getattr(constraint, option))}")
         return [*arguments, *_dialect_options(constraint.dialect_kwargs, self._names)]
 
     def _index(self, index: Index) -> list[str]:
-        arguments = [literal(index.name)]
+        arguments = [python_literal(index.name)]
         for expression in index.expressions:
             if isinstance(expression, Column):
-                arguments.append(literal(expression.name))
+                arguments.append(python_literal(expression.name))
             elif isinstance(expression, ClauseElement):
                 plain = {"include_table": False}
                 text = str(expression.compile(dialect=_DIALECT, compile_kwargs=plain))
-                arguments.append(f"{self._names.use('text')}({literal(escape(text))})")
+                arguments.append(f"{self._names.use('text')}({python_literal(escape(text))})")
         if index.unique:
             arguments.append("unique=True")
         return [*arguments, *_dialect_options(index.dialect_kwargs, self._names)]
@@ -257,9 +260,13 @@ class Source:
         if table.name in self._partitions:
             options["postgresql_partition_by"] = self._partitions[table.name]
         if as_dict and options:
-            yield "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in options.items()) + "}"
+            yield (
+                "{"
+                + ", ".join(f"{python_literal(k)}: {python_literal(v)}" for k, v in options.items())
+                + "}"
+            )
         elif options:
-            yield from (f"{name}={literal(value)}" for name, value in options.items())
+            yield from (f"{name}={python_literal(value)}" for name, value in options.items())
 
     def _is_here(self, table: Table) -> bool:
         return table in self.tables
@@ -287,10 +294,10 @@ def _import(module: str, names: Collection[str]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"[{', '.join(map(literal, names))}]"
+    return f"[{', '.join(map(python_literal, names))}]"
 
 
-def _relationship(relation: Relation) -> Iterator[str]:
+def _relationship(relation: Relationship) -> Iterator[str]:
     other = f'"{relation.other_class}"'
     if relation.many:
         python = f"list[{other}]"
@@ -311,9 +318,9 @@ def _dialect_options(given: Mapping[str, Any], names: Names) -> Iterator[str]:
         value = given.get(f"postgresql_{option}")
         if option == "where" and value is not None:
             text = escape(str(getattr(value, "text", value)))
-            yield f"postgresql_where={names.use('text')}({literal(text)})"
+            yield f"postgresql_where={names.use('text')}({python_literal(text)})"
         elif value and not (option == "using" and value == "btree"):
-            yield f"postgresql_{option}={literal(value)}"
+            yield f"postgresql_{option}={python_literal(value)}"
 
 
 def _class_names(tables: Sequence[Table]) -> dict[str, str]:

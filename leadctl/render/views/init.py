@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leadctl.init.existing_models import InitResult
+from leadctl.init.foreign_histories import PrismaState
 from leadctl.init.from_database import DatabaseInit
-from leadctl.init.prisma import PrismaState
 from leadctl.init.project_files import WrittenFile
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
 from leadctl.text import counted
