@@ -115,6 +115,13 @@ class Reference:
     deferrable: bool
     deferred: bool
 
+    @property
+    def other(self) -> tuple[str, str]:
+        """The schema and name of the table on the other side."""
+        if self.outgoing:
+            return self.parent_schema, self.parent_table
+        return self.child_schema, self.child_table
+
 
 @dataclass(frozen=True)
 class Descendant:
@@ -157,9 +164,9 @@ class Trigger:
 class Size:
     """Bytes and estimated rows of a relation with its partitions.
 
-    `known_rows` are those of the parts that were ever analysed, `dense_rows` as many as the pages
-    of now may hold; `unknown` is whether a part was never analysed.  A table that is `locked` has
-    the sizes of its last VACUUM.
+    `known_rows` are those of the parts that were ever analysed, None where none was; `unknown` is
+    whether a part was not.  `dense_rows` are as many as the pages of now may hold.  A table that is
+    `locked` has the sizes of its last VACUUM.
     """
 
     locked: bool
@@ -167,7 +174,7 @@ class Size:
     table_bytes: int
     index_bytes: int
     pages: int
-    known_rows: int
+    known_rows: int | None
     unknown: bool
     dense_rows: int
     dead_rows: int

@@ -224,7 +224,8 @@ ORDER BY t.tgrelid, t.tgname
 -- name: sizes
 -- what: How many bytes and about how many rows do the relations have, their partitions included?
 --       `rows` are as of the last VACUUM or ANALYZE, `dense_rows` as many as fit the pages of now.
---       Nobody waits for what is `locked`: its sizes are of the last VACUUM.
+--       NULL where nothing was ever analysed.  Nobody waits for what is `locked`: its sizes are of
+--       the last VACUUM.
 -- versions: 15-
 WITH RECURSIVE tree (root, oid) AS (
     SELECT r.oid::oid, r.oid::oid FROM pg_catalog.unnest(%(oids)s::bigint[]) AS r (oid)
@@ -237,7 +238,7 @@ WITH RECURSIVE tree (root, oid) AS (
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
 ), held AS (
-    SELECT t.root, c.oid, c.relkind IN ('r', 'm', 'f') AS has_rows, c.reltuples, c.relpages::bigint,
+    SELECT t.root, c.oid, c.relkind, c.relkind IN ('r', 'm', 'f') AS has_rows, c.reltuples, c.relpages::bigint,
            pg_catalog.current_setting('block_size')::bigint AS block,
            t.root IN (SELECT oid FROM locked) OR c.oid IN (SELECT oid FROM locked) AS is_locked
     FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid
@@ -256,7 +257,8 @@ WITH RECURSIVE tree (root, oid) AS (
 SELECT root::bigint AS oid, pg_catalog.bool_or(is_locked) AS locked,
        pg_catalog.sum(heap)::bigint AS heap_bytes, pg_catalog.sum(whole)::bigint AS table_bytes,
        pg_catalog.sum(indexes)::bigint AS index_bytes, pg_catalog.sum(heap / block)::bigint AS pages,
-       coalesce(pg_catalog.sum(reltuples) FILTER (WHERE has_rows AND reltuples >= 0), 0)::bigint AS known_rows,
+       coalesce(pg_catalog.sum(reltuples) FILTER (WHERE has_rows AND reltuples >= 0),
+                CASE WHEN pg_catalog.bool_and(relkind = 'p') THEN 0 END)::bigint AS known_rows,
        coalesce(pg_catalog.bool_or(reltuples < 0) FILTER (WHERE has_rows), false) AS unknown,
        pg_catalog.sum(CASE WHEN relpages > 0 THEN reltuples / relpages * (heap / block)
                            ELSE heap / 100 END)::bigint AS dense_rows,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from leadctl.apps.registry import all_apps, find_app
 from leadctl.backup.configured import known_folder
+from leadctl.catalog.relations import relation_names
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import connect
 from leadctl.postgres.embedded import server
@@ -45,12 +46,7 @@ def tables(settings: Settings) -> Sequence[str]:
         return []
     target = replace(resolve(settings, app=settings.app), connect_timeout=_SECONDS)
     with connect(target, "complete", read_only=True, statement_timeout=_SECONDS) as connection:
-        rows = connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')"
-            " AND relnamespace = to_regnamespace(quote_ident(%s)) ORDER BY relname",
-            (target.schema,),
-        ).fetchall()
-    return [name for (name,) in rows]
+        return relation_names(connection, target.schema)
 
 
 def backups(settings: Settings) -> Sequence[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
+from leadctl.catalog.relations import Reference
 from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import Fragment, build, join, name, operator, value
@@ -24,7 +25,7 @@ from leadctl.studio.rows import (
     stream_of,
 )
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import ColumnShape, Reference, Shape
+from leadctl.studio.shape import ColumnShape, Shape
 
 _VALUE = 20_000
 """Characters of a value that a record shows at most."""
@@ -137,7 +138,8 @@ def _followed(
             hint=f"There are: {', '.join(names)}." if names else "No foreign key leads anywhere.",
         )
     reference = fitting[0]
-    other = session.shape(reference.table, reference.schema)
+    schema, table = reference.other
+    other = session.shape(table, schema)
     condition = _related(reference, _values(shape, reference, here))
     found = Found(session, other, condition, selection)
     if reference.outgoing:
@@ -195,16 +197,16 @@ def relation_names(references: Sequence[Reference]) -> list[str]:
 
 def _short(reference: Reference) -> str:
     if not reference.outgoing:
-        return reference.table
-    if len(reference.referring) == 1:
-        return reference.referring[0].removesuffix("_id")
-    return reference.table
+        return reference.other[1]
+    if len(reference.columns) == 1:
+        return reference.columns[0].removesuffix("_id")
+    return reference.other[1]
 
 
 def _longer(reference: Reference) -> str:
     if reference.outgoing:
-        return ",".join(reference.referring)
-    return f"{reference.table}.{','.join(reference.referring)}"
+        return ",".join(reference.columns)
+    return f"{reference.other[1]}.{','.join(reference.columns)}"
 
 
 class _Record:
@@ -272,15 +274,15 @@ def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relat
     names = relation_names(shape.references)
     for reference, short in zip(shape.references, names, strict=True):
         rows = _count(connection, reference, _values(shape, reference, here))
-        columns = reference.referring
+        columns = reference.columns
         more = rows is not None and rows > _COUNTED
         counted = _COUNTED if more else rows
-        yield Relation(short, reference.outgoing, reference.table, columns, counted, more)
+        yield Relation(short, reference.outgoing, reference.other[1], columns, counted, more)
 
 
 def _values(shape: Shape, reference: Reference, here: Fragment) -> Fragment:
     """Compose what a reference's columns on this side are in the record, as a row."""
-    columns = reference.referring if reference.outgoing else reference.referred
+    columns = reference.columns if reference.outgoing else reference.referred
     return build(
         "(SELECT {} FROM {} WHERE {})",
         join(", ", [name(column) for column in columns]),
@@ -290,7 +292,7 @@ def _values(shape: Shape, reference: Reference, here: Fragment) -> Fragment:
 
 
 def _related(reference: Reference, values: Fragment) -> Fragment:
-    columns = reference.referred if reference.outgoing else reference.referring
+    columns = reference.referred if reference.outgoing else reference.columns
     return build("({}) = {}", join(", ", [name(column) for column in columns]), values)
 
 
@@ -298,7 +300,7 @@ def _count(connection: Connection, reference: Reference, values: Fragment) -> in
     """Count related rows up to the limit; None where it takes too long or is not allowed."""
     query = build(
         "SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS related",
-        name(reference.schema, reference.table),
+        name(*reference.other),
         _related(reference, values),
         value(_COUNTED + 1),
     )

@@ -4,15 +4,13 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from leadctl.sql.fragment import Fragment, build, join, value
 from leadctl.studio import keyset
 from leadctl.studio.conditions import where
 from leadctl.studio.filters import parse, split_list
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import QUERIES, ColumnShape, Shape
+from leadctl.studio.shape import ColumnShape, Shape
 
 Row = tuple[str | None, ...]
 
@@ -212,9 +210,7 @@ class _Reading:
 
     def estimate(self) -> int | None:
         """Return how many rows the server estimates the table to have; None for unknown."""
-        table = sql.Identifier(self.shape.schema, self.shape.name).as_string(self._connection)
-        rows: int | None = QUERIES.value(self._connection, "estimate", table=table)
-        return rows
+        return self.shape.relation.size.known_rows
 
     def _parts(self) -> list[keyset.Segment]:
         if self.selection.after is not None:

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg import sql
-
+from leadctl.catalog.relations import Reference, Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.sql.fragment import Fragment, build, name
 from leadctl.text import did_you_mean
 
-QUERIES = beside(__file__, "studio.sql")
+_QUERIES = beside(__file__, "studio.sql")
 
 _ROW = "r"
+_LISTED = 20
 _SYMBOLS = {symbol: place for place, symbol in enumerate(("<", "<=", "=", ">=", ">"))}
 
 
@@ -89,26 +89,27 @@ class ColumnShape:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A foreign key: of the table (`outgoing`), or one that refers to it from `table`."""
-
-    name: str
-    outgoing: bool
-    schema: str
-    table: str
-    referring: tuple[str, ...]
-    referred: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Shape:
-    """A table or view as the catalog has it; `key` is empty where rows cannot be told apart."""
+    """A table or view that is looked at; `key` is empty where rows cannot be told apart."""
 
-    schema: str
-    name: str
+    relation: Relation
     columns: tuple[ColumnShape, ...]
     key: tuple[str, ...]
-    references: tuple[Reference, ...]
+
+    @property
+    def schema(self) -> str:
+        """The schema that it is in."""
+        return self.relation.schema
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.relation.name
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Its foreign keys, and then those that refer to it."""
+        return (*self.relation.references, *self.relation.referrers)
 
     @property
     def identifier(self) -> Fragment:
@@ -131,35 +132,39 @@ class Shape:
 
 def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
     """Read the shape of the table or view that somebody named.  Raises UnknownTable."""
-    names = QUERIES.column(connection, "names", schema=schema)
+    names = relation_names(connection, schema)
     found = _pick(wanted, names)
-    if found is None:
+    relation = found and read_table(connection, schema, found, "columns", "indexes", "references")
+    if not relation:
         raise UnknownTable(
             f"There is no table {wanted!r} in the schema {schema}.",
             hint=_hint(wanted, names, "tables")
             if names
             else "The schema has no tables; name another with --schema, or run: leadctl migrate",
         )
-    return _read(connection, schema, found)
-
-
-def _read(connection: Connection, schema: str, table: str) -> Shape:
-    quoted = sql.Identifier(schema, table).as_string(connection)
-    types = _types(connection, quoted)
-    return Shape(
-        schema=schema,
-        name=table,
-        columns=tuple(
-            ColumnShape(column, kind, types[oid], not_null)
-            for column, kind, oid, not_null in QUERIES.rows(connection, "columns", table=quoted)
-        ),
-        key=tuple(QUERIES.value(connection, "row_key", table=quoted) or ()),
-        references=tuple(QUERIES.rows(connection, "references", Reference, table=quoted)),
+    types = _types(connection, relation)
+    columns = tuple(
+        ColumnShape(column.name, column.type, types[column.type_oid], column.not_null)
+        for column in relation.columns
     )
+    return Shape(relation, columns, _key(relation))
 
 
-def _types(connection: Connection, table: str) -> dict[int, Type]:
-    rows = {row["oid"]: row for row in QUERIES.rows(connection, "types", dict, table=table)}
+def _key(relation: Relation) -> tuple[str, ...]:
+    """Return the primary key, else the shortest unique index without NULLs."""
+    required = {column.name for column in relation.columns if column.not_null}
+    keys = [
+        index
+        for index in relation.indexes
+        if index.unique and index.immediate and index.valid and not index.partial
+        if required.issuperset(index.columns)
+    ]
+    best = min(keys, key=lambda key: (not key.primary, len(key.columns), key.name), default=None)
+    return tuple(filter(None, best.columns)) if best else ()
+
+
+def _types(connection: Connection, relation: Relation) -> dict[int, Type]:
+    rows = {row["oid"]: row for row in _QUERIES.rows(connection, "types", dict, oid=relation.oid)}
 
     def make(oid: int | None) -> Type | None:
         if oid is None:
@@ -192,6 +197,3 @@ def _hint(wanted: str, names: Sequence[str], what: str) -> str:
     shown = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
     introduced = f"Its {what}" if what == "columns" else "There are"
     return did_you_mean(wanted, names, f"{introduced}: {shown}.")
-
-
-_LISTED = 20

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
+from leadctl.catalog.relations import Relation, read_schema
+from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import build, name
 from leadctl.studio.session import Access, looking
-from leadctl.studio.shape import QUERIES
 
 _COUNTED_BYTES = 128 * 1024
 """A table up to this size is counted: that takes less than a millisecond."""
@@ -40,39 +41,28 @@ class TableList:
     tables: tuple[TableEntry, ...]
 
 
-@dataclass(frozen=True)
-class _Found:
-    name: str
-    kind: str
-    estimate: int | None
-    bytes: int | None
-    refers_to: list[str]
-    referred_by: list[str]
-    comment: str | None
-
-
 def list_tables(access: Access) -> TableList:
     """List the tables and views of the target's schema, in one query but for small tables."""
     schema = access.target.schema
     with looking(access) as session:
         connection = session.connection
-        found = QUERIES.rows(connection, "relations", _Found, schema=schema)
-        entries = [_entry(each) for each in found]
+        found = read_schema(connection, schema, "references", "sizes")
+        entries = [_entry(each) for each in found if each.name != VERSION_TABLE]
         if len(entries) <= _COUNTED_TABLES:
             entries = [_counted(connection, schema, entry) for entry in entries]
         return TableList(connection.info.dbname, schema, tuple(entries))
 
 
-def _entry(found: _Found) -> TableEntry:
+def _entry(relation: Relation) -> TableEntry:
     return TableEntry(
-        name=found.name,
-        kind=found.kind,
-        rows=found.estimate,
+        name=relation.name,
+        kind=relation.label,
+        rows=relation.size.rows,
         exact=False,
-        bytes=found.bytes,
-        refers_to=tuple(found.refers_to),
-        referred_by=tuple(found.referred_by),
-        comment=found.comment,
+        bytes=None if relation.kind == "v" else relation.size.heap_bytes,
+        refers_to=tuple(sorted({key.parent_table for key in relation.references})),
+        referred_by=tuple(sorted({key.child_table for key in relation.referrers})),
+        comment=relation.comment,
     )
 
 
