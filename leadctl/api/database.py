@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from leadctl.backup.create import CreatedBackup
     from leadctl.backup.verify import Rehearse, VerifyResult
     from leadctl.cleanup.archive import ArchivePlace
-    from leadctl.cleanup.bounds import Limits as CleanupLimits
+    from leadctl.cleanup.context import Limits as CleanupLimits
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult
     from leadctl.cleanup.rules import RunRule
-    from leadctl.cleanup.unarchive import UnarchiveResult
+    from leadctl.cleanup.undo import UnarchiveResult
     from leadctl.cleanup.undelete import UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
     from leadctl.health.check import FixResult
@@ -515,7 +515,7 @@ class Database(Project):
         bounds, can be asked to stop.  What one rule fails with is the result's `error`.  Raises
         UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
         """
-        from leadctl.cleanup.bounds import Limits
+        from leadctl.cleanup.context import Limits
         from leadctl.cleanup.run import Voice, cleanup
 
         return cleanup(
@@ -553,7 +553,7 @@ class Database(Project):
 
         `path` is its folder, its manifest or one of its files.
         """
-        from leadctl.cleanup.unarchive import unarchive
+        from leadctl.cleanup.undo import unarchive
 
         return unarchive(self.target, self.app, absolute(path), self.identities, self.progress)
 

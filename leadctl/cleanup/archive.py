@@ -19,8 +19,8 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.stream import Label, pack, sha256_of
+from leadctl.cleanup.archive_files import NAME, Manifest, Segment, read_manifest
 from leadctl.cleanup.deletion import Gone
-from leadctl.cleanup.manifest import NAME, Manifest, Segment, read_manifest
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.cleanup.tables import Subject, query
 from leadctl.errors import ArchiveFailed, NoPrimaryKey

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from leadctl.cleanup.bounds import Limits, Reason
+from leadctl.cleanup.context import Limits, Reason
 from leadctl.cleanup.tables import query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate

@@ -13,7 +13,7 @@ import psycopg
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.backoff import Pressure
 from leadctl.cleanup.batch_size import Aim, Pace
-from leadctl.cleanup.bounds import Limits, Reason
+from leadctl.cleanup.context import Limits, Reason
 from leadctl.cleanup.deletion import Deleter, Gone
 from leadctl.cleanup.plan import goes_by_age
 from leadctl.cleanup.statements import Statements

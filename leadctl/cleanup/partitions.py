@@ -13,7 +13,7 @@ from psycopg import sql
 
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
-from leadctl.cleanup.bounds import Limits, Reason
+from leadctl.cleanup.context import Limits, Reason
 from leadctl.cleanup.tables import Subject, query
 from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import Connection

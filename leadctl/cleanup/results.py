@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from leadctl.cleanup.bounds import Reason
+from leadctl.cleanup.context import Reason
 from leadctl.cleanup.tables import query
 from leadctl.errors import LeadctlError
 from leadctl.journal import state

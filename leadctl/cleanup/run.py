@@ -15,7 +15,7 @@ from leadctl.cleanup import partitions
 from leadctl.cleanup.archive import Archive, ArchivePlace, require_keys, settle
 from leadctl.cleanup.backoff import Pressure
 from leadctl.cleanup.batches import LOCK_TIMEOUT, Batches, Deleted
-from leadctl.cleanup.bounds import Limits
+from leadctl.cleanup.context import Limits
 from leadctl.cleanup.fuse import measure_due, refuse
 from leadctl.cleanup.partitions import premake
 from leadctl.cleanup.preview import checked, parts_of, server_time, warnings

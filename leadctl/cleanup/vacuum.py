@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from leadctl.cleanup.bounds import Limits
+from leadctl.cleanup.context import Limits
 from leadctl.cleanup.tables import query
 from leadctl.postgres.connect import Connection
 from leadctl.progress import Narrate

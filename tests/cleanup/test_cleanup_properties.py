@@ -15,7 +15,7 @@ from leadctl.apps.retention import Rule
 from leadctl.cleanup import batch_size as pace
 from leadctl.cleanup import run as module
 from leadctl.cleanup.archive import ArchivePlace
-from leadctl.cleanup.bounds import Limits
+from leadctl.cleanup.context import Limits
 from leadctl.cleanup.rules import RunRule
 from leadctl.journal.guard import Consent
 from leadctl.settings.durations import Interval

@@ -16,7 +16,7 @@ from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
 
 if TYPE_CHECKING:
-    from leadctl.cleanup.bounds import Limits
+    from leadctl.cleanup.context import Limits
 
 group = Tree(name="cleanup", cls=LeadctlGroup, invoke_without_command=True)
 
@@ -88,7 +88,7 @@ def cleanup(
     leadctl cleanup --dry-run --days 90
     leadctl cleanup -q --max-seconds 600 --metrics-file /var/lib/node_exporter/leadctl.prom
     """
-    from leadctl.cleanup.bounds import Limits
+    from leadctl.cleanup.context import Limits
     from leadctl.render.views import cleanup as views
 
     if list_rules and dry_run:
@@ -119,7 +119,7 @@ _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED
 @contextmanager
 def _stopping(limits: "Limits") -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
-    from leadctl.cleanup.bounds import Reason
+    from leadctl.cleanup.context import Reason
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if limits.requested is not None:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from leadctl.cleanup.preview import Preview, RuleList, RulePreview
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
-from leadctl.cleanup.unarchive import UnarchiveResult
 from leadctl.cleanup.undelete import UndeleteResult
+from leadctl.cleanup.undo import UnarchiveResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
 
 _STYLES: dict[RuleStatus, Style] = {

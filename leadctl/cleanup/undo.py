@@ -11,7 +11,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
-from leadctl.cleanup.manifest import Manifest, Segment, read_manifest
+from leadctl.cleanup.archive_files import Manifest, Segment, read_manifest
 from leadctl.cleanup.tables import query
 from leadctl.errors import ArchiveDamaged, InvalidIdentity
 from leadctl.journal.runs import journaled
