@@ -43,13 +43,22 @@ def read_private(path: Path, error: type[LeadctlError], *, name: str, hint: str)
 
 
 def write_whole(path: Path, text: str, mode: int) -> None:
-    """Write a text file under another name, then rename it.  Raises OSError."""
+    """Write a text file under another name, then rename it; `mode` is less the umask.
+
+    Raises OSError.
+    """
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App
+from leadctl.apps.retention import Rule
 from leadctl.cleanup.partitions import Period
-from leadctl.cleanup.rules import RunRule
 from leadctl.errors import CannotPartition
 from leadctl.migrate.new import new_empty
 from leadctl.postgres.connect import Connection, connect
@@ -70,7 +70,7 @@ def partition(
     table: str,
     period: Period,
     column: str | None,
-    rules: tuple[RunRule, ...],
+    rules: Sequence[Rule],
 ) -> PartitionResult:
     """Write the revision that partitions a table by a period of `column`.
 
@@ -188,8 +188,8 @@ def _rows(connection: Connection, block: str, **parameters: Any) -> list[dict[st
         return cursor.execute(statement, parameters).fetchall()
 
 
-def _column_of_rule(table: str, rules: tuple[RunRule, ...]) -> str | None:
-    columns = {rule.rule.age_column for rule in rules if rule.rule.table == table}
+def _column_of_rule(table: str, rules: Sequence[Rule]) -> str | None:
+    columns = {rule.age_column for rule in rules if rule.table == table}
     return columns.pop() if len(columns) == 1 else None
 
 

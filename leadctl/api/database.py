@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from leadctl.api.studio import Studio
+    from leadctl.apps.retention import Rule
     from leadctl.backup.create import CreatedBackup
     from leadctl.backup.verify import Rehearse, VerifyResult
-    from leadctl.cleanup.archive import ArchivePlace
-    from leadctl.cleanup.context import Limits as CleanupLimits
+    from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
-    from leadctl.cleanup.results import CleanupResult
-    from leadctl.cleanup.rules import RunRule
-    from leadctl.cleanup.undo import UnarchiveResult
-    from leadctl.cleanup.undelete import UndeleteResult
+    from leadctl.cleanup.results import CleanupResult, PastRuns
+    from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
     from leadctl.health.check import FixResult
     from leadctl.health.health import Health
@@ -479,7 +477,7 @@ class Database(Project):
 
     def _rules(
         self, only: Names = (), *, days: int | None = None, archive: bool = False
-    ) -> "tuple[RunRule, ...]":
+    ) -> "tuple[Rule, ...]":
         from leadctl.cleanup.rules import rules_of
 
         only = names(only)
@@ -506,30 +504,31 @@ class Database(Project):
         max_rows: int | None = None,
         archive: str | Path | None = None,
         confirm: "str | Consent | None" = None,
-        limits: "CleanupLimits | None" = None,
+        bounds: "Bounds | None" = None,
     ) -> "CleanupResult":
         """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
 
         `days` takes the place of their age; `archive` is a folder where every row goes first.  A
-        rule past its fuse does nothing without `confirm`.  `limits`, in the place of the two
-        bounds, can be asked to stop.  What one rule fails with is the result's `error`.  Raises
-        UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
+        rule past its fuse does nothing without `confirm`.  `bounds`, in the place of the two
+        that are given, can be asked to stop.  What one rule fails with is the result's `error`.
+        Raises UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
         """
-        from leadctl.cleanup.context import Limits
-        from leadctl.cleanup.run import Voice, cleanup
+        from leadctl.cleanup.context import Bounds
+        from leadctl.cleanup.run import cleanup
 
         return cleanup(
             self.target,
             self.app,
             self._rules(rules, days=days, archive=archive is not None),
-            limits=limits or Limits(max_seconds, max_rows),
+            bounds=bounds or Bounds(max_seconds, max_rows),
             consent=consent_of(confirm),
             archive=self._archive_place(archive),
-            voice=Voice(self.narrate, self.progress),
+            narrate=self.narrate,
+            progress=self.progress,
         )
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
-        from leadctl.cleanup.archive import ArchivePlace
+        from leadctl.cleanup.context import ArchivePlace
         from leadctl.crypto.age import read_recipients
 
         place = absolute(folder) if folder else self.settings.archive_dir
@@ -542,11 +541,11 @@ class Database(Project):
 
         return split_recipients(self.settings.backup_recipients)
 
-    def write_metrics(self, result: "CleanupResult", path: str | Path) -> None:
-        """Write a cleanup's metrics for Prometheus, as `leadctl cleanup --metrics-file`."""
-        from leadctl.cleanup.metrics import write_metrics
+    def past_cleanups(self) -> "PastRuns":
+        """Return what the last runs of cleanup did, as the journal has it."""
+        from leadctl.cleanup.results import past_runs
 
-        write_metrics(self.target, result, absolute(path))
+        return past_runs(self.target, self.app.name)
 
     def unarchive(self, path: str | Path) -> "UnarchiveResult":
         """Put the rows of an archive back, as `leadctl cleanup unarchive`.
@@ -559,7 +558,7 @@ class Database(Project):
 
     def undelete(self, table: str, key: str) -> "UndeleteResult":
         """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""
-        from leadctl.cleanup.undelete import undelete
+        from leadctl.cleanup.undo import undelete
 
         return undelete(self.target, self.app, table, key)
 

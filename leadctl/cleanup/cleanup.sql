@@ -12,25 +12,30 @@ SELECT %(now)s::timestamptz
        - make_interval(months => %(months)s, days => %(days)s, secs => %(seconds)s)
 
 -- name: relation
--- what: Which table is this, of what kind, partitioned by which columns, and how large?
+-- what: Which table is this, of what kind, and partitioned by which columns?
 -- versions: 15-
-SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name, c.relkind::text AS kind, c.relispartition AS is_partition,
+SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name, c.relkind::text AS kind,
        p.partstrat::text AS strategy,
        (SELECT array_agg(a.attname::text ORDER BY k.n)
         FROM unnest(p.partattrs::int2[]) WITH ORDINALITY AS k (attnum, n)
-        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) AS partition_key,
-       (SELECT array_agg(a.attname::text ORDER BY k.n)
-        FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n), pg_attribute a
-        WHERE i.indrelid = c.oid AND i.indisprimary
-          AND a.attrelid = c.oid AND a.attnum = k.attnum) AS key
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) AS partition_key
 FROM pg_class c
 LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
 WHERE c.oid = to_regclass(%(table)s)
 
--- name: column
+-- name: primary_key
+-- what: Which columns has a table's primary key?
+-- versions: 15-
+SELECT a.attname::text
+FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, n), pg_attribute a
+WHERE i.indrelid = %(oid)s::bigint::oid AND i.indisprimary
+  AND a.attrelid = i.indrelid AND a.attnum = k.attnum
+ORDER BY k.n
+
+-- name: column_type
 -- what: What type has a column, beneath its domain?
 -- versions: 15-
-SELECT coalesce(nullif(t.typbasetype, 0), t.oid)::regtype::text AS type, a.attnotnull AS required
+SELECT coalesce(nullif(t.typbasetype, 0), t.oid)::regtype::text
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %(oid)s::bigint::oid AND a.attname = %(column)s
   AND a.attnum > 0 AND NOT a.attisdropped
@@ -73,7 +78,7 @@ ORDER BY n.conrelid::regclass::text, n.conname
 -- name: leaves
 -- what: Which tables hold a table's rows: itself, or its partitions?
 -- versions: 15-
-SELECT c.oid::bigint, c.oid::regclass::text
+SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name
 FROM pg_class c
 WHERE c.relkind = 'r' AND (c.oid = %(oid)s::bigint::oid
     OR c.oid IN (SELECT relid FROM pg_partition_tree(%(oid)s::bigint::oid::regclass) WHERE isleaf))
@@ -99,7 +104,7 @@ SELECT pg_try_advisory_lock(hashtext('leadctl cleanup'), hashtext(%(name)s))
 -- versions: 15-
 SELECT pg_advisory_unlock(hashtext('leadctl cleanup'), hashtext(%(name)s))
 
--- name: pressure
+-- name: server_load
 -- what: How far are replicas behind, how many WAL segments wait for archiving, is the table vacuumed?
 -- versions: 15-
 SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replication
@@ -187,17 +192,11 @@ FROM pg_database WHERE datname = current_database()
 -- versions: 15-
 SELECT pg_xact_status(%(xid)s::text::xid8)
 
--- name: has_key
--- what: Has a table a primary key?
--- versions: 15-
-SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = %(oid)s::bigint::oid AND indisprimary)
-
 -- name: bounds
 -- what: Which partitions has a range-partitioned table, from when to when?
 --       Without an end or a beginning is infinite; the DEFAULT partition has neither.
 -- versions: 15-
-SELECT c.oid::bigint, c.oid::regclass::text,
-       substring(b.bound FROM 'FROM \(''([^'']*)''\)'),
+SELECT substring(b.bound FROM 'FROM \(''([^'']*)''\)'),
        substring(b.bound FROM 'TO \(''([^'']*)''\)')
 FROM pg_inherits i
 JOIN pg_class c ON c.oid = i.inhrelid

@@ -1,28 +1,34 @@
-"""Why a run ends before everything that is due is gone."""
+"""What the rules of a run share: the session, the run's bounds, the server's load, the journal."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from leadctl.cleanup.fuse import Due
+from leadctl.cleanup.results import PastRuns, Reason
+from leadctl.cleanup.tables import QUERIES, RuleTable
+from leadctl.journal.runs import Entry
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate, Progress
+
+_NOTE_EVERY = 5.0
+"""Seconds between two notes in the journal, so that a killed run shows what it did."""
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at the server's load."""
+_REPLICA_LAG = 10.0
+"""Seconds."""
+_UNARCHIVED = 42
+"""WAL segments; check_postgres warns from there."""
+_PATIENCE = 120.0
+"""Seconds that a rule waits for the server in all, before it is left to the next run."""
 
 
-class Reason(Enum):
-    """Why a run, or a rule in it, stopped early; the next run goes on."""
-
-    MAX_SECONDS = "max_seconds"
-    MAX_ROWS = "max_rows"
-    INTERRUPTED = "interrupted"
-    TERMINATED = "terminated"
-    REPLICA_LAG = "replica_lag"
-    WAL_ARCHIVING = "wal_archiving"
-    VACUUM = "vacuum"
-    TABLE_LOCKED = "table_locked"
-    ROWS_LOCKED = "rows_locked"
-
-
-class Limits:
+class Bounds:
     """The bounds of a whole run: time, rows, and a request to stop, from a signal handler or so."""
 
     def __init__(self, max_seconds: float | None, max_rows: int | None) -> None:
@@ -81,3 +87,119 @@ class Limits:
             yield
         finally:
             self._running = None
+
+
+@dataclass(frozen=True)
+class ArchivePlace:
+    """Where rows are archived, and for whom."""
+
+    folder: Path
+    recipients: tuple[Any, ...]
+
+
+@dataclass
+class RuleProgress:
+    """How far a rule is: what went of its table and, by cascades, per table's oid."""
+
+    rows: int = 0
+    cascaded: Counter[int] = field(default_factory=Counter)
+    partitions: list[str] = field(default_factory=list)
+    """Those that went as a whole."""
+    batches: int = 0
+    due: Due | None = None
+    """What was due at the beginning; None before it was measured."""
+    stopped: Reason | None = None
+
+    @property
+    def all_are_gone(self) -> bool:
+        """Whether everything that was due at the beginning is gone."""
+        return self.due is not None and self.due.exact and self.rows >= self.due.rows
+
+    @property
+    def backlog(self) -> int | None:
+        """How many rows are still due, as far as what was found at the beginning says."""
+        if self.due is None:
+            return None
+        if self.stopped is None and not self.due.blown:
+            return 0
+        return max(0, self.due.rows - self.rows)
+
+
+@dataclass
+class RunContext:
+    """What all rules of a run share."""
+
+    connection: Connection
+    target: Target
+    app: str
+    bounds: Bounds
+    consented: bool
+    """Whether rules may go past their fuse."""
+    archive: ArchivePlace
+    past: PastRuns
+    entry: Entry
+    """The run's entry in the journal."""
+    narrate: Narrate
+    progress: Progress
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the journal has of each rule so far."""
+    _noted: float = field(default_factory=time.monotonic)
+
+    def note(self, rule: str, facts: dict[str, Any]) -> None:
+        """Journal what a rule did."""
+        self.notes[rule] = facts
+        self.entry.note(rules=self.notes)
+        self._noted = time.monotonic()
+
+    def show(self, table: RuleTable, done: RuleProgress) -> None:
+        """Show how far a rule is, and journal it now and then."""
+        total = max(done.due.rows, done.rows) if done.due else 0
+        self.progress(done.rows, total, f"rows of {table.name}")
+        if time.monotonic() - self._noted > _NOTE_EVERY:
+            self.note(table.rule.name, {"status": "running", "rows": done.rows})
+
+
+class Backoff:
+    """Waits while the server is busy: replicas lag, WAL is to be archived, a table is vacuumed."""
+
+    def __init__(self, run: RunContext, tables: Sequence[int]) -> None:
+        self._run = run
+        self._tables = list(tables)
+        self._looked = -_LOOK_EVERY
+        self._waited = 0.0
+
+    def wait(self) -> Reason | None:
+        """Wait while the server is busy; return the reason where that did not end in time."""
+        if time.monotonic() - self._looked < _LOOK_EVERY:
+            return None
+        told = False
+        while True:
+            self._looked = time.monotonic()
+            reason = self._look()
+            if reason is None or self._run.bounds.reached is not None:
+                return None
+            if not told:
+                self._run.narrate(f"Waiting: {_WORDS[reason]}")
+                told = True
+            if self._waited >= _PATIENCE:
+                return reason
+            time.sleep(_LOOK_EVERY)
+            self._waited += _LOOK_EVERY
+
+    def _look(self) -> Reason | None:
+        ((lag, unarchived, vacuumed),) = QUERIES.rows(
+            self._run.connection, "server_load", oids=self._tables
+        )
+        # What the role may not see is NULL, and no reason to wait.
+        if lag is not None and lag > _REPLICA_LAG:
+            return Reason.REPLICA_LAG
+        if unarchived is not None and unarchived > _UNARCHIVED:
+            return Reason.WAL_ARCHIVING
+        return Reason.VACUUM if vacuumed else None
+
+
+_WORDS = {
+    Reason.REPLICA_LAG: f"a replica is more than {_REPLICA_LAG:g} s behind",
+    Reason.WAL_ARCHIVING: f"more than {_UNARCHIVED} WAL segments wait to be archived",
+    Reason.VACUUM: "the table is being vacuumed",
+}

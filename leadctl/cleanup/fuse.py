@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from leadctl.cleanup.results import Past
+from leadctl.cleanup.results import PastRuns
 from leadctl.cleanup.statements import Statements
-from leadctl.cleanup.tables import Subject
+from leadctl.cleanup.tables import RuleTable
 from leadctl.errors import FuseBlown
 from leadctl.postgres.connect import Connection
 
@@ -37,11 +37,11 @@ class Due:
 
 
 @dataclass(frozen=True)
-class _Cap:
+class _Fuse:
     """What a rule may take of a table without consent."""
 
     share: float
-    table: int
+    table_rows: int
     """Rows that the table may have."""
     usual: float
     """Rows; infinite where nobody knows what is usual."""
@@ -50,12 +50,12 @@ class _Cap:
 
     def rows(self, doubt: float) -> float:
         """Return how many rows that is, where the table may have `doubt` times its rows."""
-        return max(self.floor, min(doubt * self.share * self.table, self.usual))
+        return max(self.floor, min(doubt * self.share * self.table_rows, self.usual))
 
     @property
     def why(self) -> str:
-        """Say what the cap in rows stems from."""
-        if max(self.floor, self.usual) < _DOUBT * self.share * self.table:
+        """Say what the most rows stem from."""
+        if max(self.floor, self.usual) < _DOUBT * self.share * self.table_rows:
             return f"far more than its usual {self.usual / _TIMES_USUAL:,.0f}"
         return self.why_share
 
@@ -67,10 +67,10 @@ class _Cap:
 
 def measure_due(
     connection: Connection,
-    subject: Subject,
+    table: RuleTable,
     parts: Sequence[Statements],
     whole: int,
-    past: Past,
+    past: PastRuns,
     *,
     consented: bool = False,
 ) -> Due:
@@ -79,36 +79,36 @@ def measure_due(
     `whole` are the rows of partitions that go as such, which are not counted one by one.  Of a
     large table random pages are read, and its rows are counted only where these do not tell.
     """
-    rule = subject.rule.rule
+    rule = table.rule
     usual = past.usual_rows(rule.name)
     most = math.inf if usual is None else _TIMES_USUAL * usual
-    cap = _Cap(rule.fuse_share, subject.estimate, most, rule.fuse_rows)
-    if subject.pages > 2 * _SAMPLE_PAGES:
-        share = _sampled_share(connection, subject, parts)
-        others = max(0, subject.estimate - whole)
-        if consented or whole + (share + _MARGIN) * others <= cap.rows(1):
+    fuse = _Fuse(rule.fuse_share, table.estimate, most, rule.fuse_rows)
+    if table.pages > 2 * _SAMPLE_PAGES:
+        share = _sampled_share(connection, table, parts)
+        others = max(0, table.estimate - whole)
+        if consented or whole + (share + _MARGIN) * others <= fuse.rows(1):
             return Due(whole + round(share * others), exact=False, blown=None)
-    return _counted(connection, parts, whole, cap)
+    return _counted(connection, parts, whole, fuse)
 
 
-def _counted(connection: Connection, parts: Sequence[Statements], whole: int, cap: _Cap) -> Due:
+def _counted(connection: Connection, parts: Sequence[Statements], whole: int, fuse: _Fuse) -> Due:
     """Count what is due, no further than the fuse allows."""
-    limit = round(cap.rows(_DOUBT))
+    limit = round(fuse.rows(_DOUBT))
     rows = whole + _count(connection, parts, lambda part: part.count, limit + 1 - whole)
     if rows > limit:
-        return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {cap.why}")
-    if rows > cap.floor and rows * _DOUBT > cap.share * cap.table:
+        return Due(rows, exact=False, blown=f"at least {rows:,} rows are due, {fuse.why}")
+    if rows > fuse.floor and rows * _DOUBT > fuse.share * fuse.table_rows:
         # An estimate does not tell: so many others must be there that the share is kept.
-        others = math.ceil(rows * (1 - cap.share) / cap.share)
+        others = math.ceil(rows * (1 - fuse.share) / fuse.share)
         if _count(connection, parts, lambda part: part.count_others, others) < others:
-            return Due(rows, exact=True, blown=f"{rows:,} rows are due, {cap.why_share}")
+            return Due(rows, exact=True, blown=f"{rows:,} rows are due, {fuse.why_share}")
     return Due(rows, exact=True, blown=None)
 
 
-def _sampled_share(connection: Connection, subject: Subject, parts: Sequence[Statements]) -> float:
+def _sampled_share(connection: Connection, table: RuleTable, parts: Sequence[Statements]) -> float:
     """Return which share of the rows of random pages is due."""
     there = due = 0
-    percent = min(100.0, 100.0 * _SAMPLE_PAGES / subject.pages)
+    percent = min(100.0, 100.0 * _SAMPLE_PAGES / table.pages)
     for part in parts:
         values = {**part.values, "percent": percent}
         ((seen, found),) = connection.execute(part.sample, values).fetchall()
@@ -133,10 +133,10 @@ def _count(
     return rows
 
 
-def refuse(subject: Subject, due: Due, database: str) -> FuseBlown:
+def blown_fuse(table: RuleTable, due: Due, database: str) -> FuseBlown:
     """Return the error that says why a rule's fuse has blown."""
     return FuseBlown(
-        f"The rule {subject.rule.name} took nothing of {subject.name}: {due.blown}.",
-        hint=f"Look with: leadctl cleanup --dry-run --rule {subject.rule.name}. Where that is what "
+        f"The rule {table.rule.name} took nothing of {table.name}: {due.blown}.",
+        hint=f"Look with: leadctl cleanup --dry-run --rule {table.rule.name}. Where that is what "
         f"you want, add: --confirm {database}",
     )

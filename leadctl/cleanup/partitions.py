@@ -12,12 +12,12 @@ import psycopg
 from psycopg import sql
 
 from leadctl.cleanup.archive import Archive
-from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED, Deleted
-from leadctl.cleanup.context import Limits, Reason
-from leadctl.cleanup.tables import Subject, query
+from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
+from leadctl.cleanup.context import RuleProgress, RunContext
+from leadctl.cleanup.results import Reason
+from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.tables import QUERIES
 from leadctl.errors import InvalidFlag
-from leadctl.postgres.connect import Connection
-from leadctl.progress import Narrate
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 _PATIENT = "10s"
@@ -34,101 +34,6 @@ class Partition:
     name: str
     rows: int
     """An estimate."""
-
-
-@dataclass(frozen=True)
-class Maintenance:
-    """What the work on a rule's partitions needs."""
-
-    connection: Connection
-    schema: str
-    subject: Subject
-    cutoff: datetime
-    archive: Archive | None
-    done: Deleted
-    dropped: list[str]
-    narrate: Narrate
-
-
-def due(connection: Connection, subject: Subject, cutoff: datetime) -> list[Partition]:
-    """Return the partitions in which every row is due, the oldest first.
-
-    None where a condition may keep some, or where a foreign key refers to the table.
-    """
-    if not subject.by_age or subject.rule.rule.condition or subject.references:
-        return []
-    value = str(subject.cutoff_value(cutoff))
-    return [Partition(*row) for row in query(connection, "whole", oid=subject.oid, cutoff=value)]
-
-
-def finish(work: Maintenance) -> None:
-    """Finish what an earlier run began: a pending detach, and tables that wait to be dropped."""
-    subject = work.subject
-    if not subject.by_age:
-        return
-    for (name,) in query(work.connection, "pending_detach", oid=subject.oid):
-        work.narrate(f"Finishing the detach of {name}")
-        _alter(work, _FINALIZE, name)
-    mark = f"{_MARK}{subject.rule.name}"
-    for (name,) in query(work.connection, "marked", oid=subject.oid, mark=mark):
-        work.connection.execute(sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.SQL(name)))
-    for name, rows in query(work.connection, "left_over", schema=work.schema, mark=mark):
-        _drop(work, Partition(0, name, rows))
-
-
-def drop(work: Maintenance, partitions: Sequence[Partition], limits: Limits) -> None:
-    """Detach and drop partitions; stops at a bound of the run."""
-    for partition in partitions:
-        if limits.reached is not None:
-            work.done.stopped = limits.reached
-            return
-        try:
-            mark = sql.SQL("COMMENT ON TABLE {} IS {}").format(
-                sql.SQL(partition.name), f"{_MARK}{work.subject.rule.name}"
-            )
-            work.connection.execute(mark)
-            _detach(work, partition.name)
-            _drop(work, partition)
-        except LOCKED:
-            work.done.stopped = Reason.TABLE_LOCKED
-            return
-        limits.took(min(partition.rows, limits.at_most(partition.rows)))
-
-
-def _detach(work: Maintenance, name: str) -> None:
-    try:
-        _alter(work, _DETACH_CONCURRENTLY, name)
-    except psycopg.errors.ObjectNotInPrerequisiteState:
-        # A DEFAULT partition forbids it; the plain way locks the table for a moment.
-        _alter(work, _DETACH, name)
-
-
-def _alter(work: Maintenance, statement: sql.SQL, name: str) -> None:
-    patient = statement is not _DETACH
-    # Waiting for the end of others' transactions blocks nobody, where it is done concurrently.
-    work.connection.execute(
-        "SELECT set_config('lock_timeout', %s, false)", (_PATIENT if patient else LOCK_TIMEOUT,)
-    )
-    try:
-        work.connection.execute(statement.format(sql.SQL(work.subject.name), sql.SQL(name)))
-    finally:
-        work.connection.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
-
-
-def _drop(work: Maintenance, partition: Partition) -> None:
-    rows = partition.rows
-    with work.connection.transaction():
-        table = sql.SQL(partition.name)
-        work.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
-        if work.archive is not None:
-            rows = work.archive.take_table(
-                work.connection, work.cutoff, partition.name, work.subject.oid
-            )
-        work.connection.execute(sql.SQL("DROP TABLE {}").format(table))
-    if work.archive is not None:
-        work.archive.commit()
-    work.done.rows += rows
-    work.dropped.append(partition.name)
 
 
 @dataclass(frozen=True)
@@ -169,52 +74,146 @@ def period_named(unit: str) -> Period:
     return PERIODS[unit]
 
 
-def premake(work: Maintenance, now: datetime) -> None:
-    """Make the partitions of the next periods, of the length that the newest one has."""
-    if not work.subject.by_age:
-        return
-    rows = query(work.connection, "bounds", oid=work.subject.oid)
-    bounds = [(_moment(begin), _moment(end)) for _, _, begin, end in rows if begin and end]
-    if not bounds:
-        return
-    begin, end = max(bounds)
-    period = period_of(begin, end)
-    if period is None:
-        return
-    wanted = now
-    for _ in range(period.ahead):
-        wanted = period.after(wanted)
-    while end < wanted:
-        if not _make(work, period, end):
+def _period_of(begin: datetime, end: datetime) -> Period | None:
+    """Return the period that a partition covers; None where it is none of ours."""
+    return next((period for period in PERIODS.values() if period.after(begin) == end), None)
+
+
+class RulePartitions:
+    """The partitions of a rule's table, where that is partitioned by its age column."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        statements: Statements,
+        archive: Archive | None,
+        done: RuleProgress,
+    ) -> None:
+        self._run = run
+        self._connection = run.connection
+        self._table = statements.table
+        self._cutoff = statements.cutoff
+        self._archive = archive
+        self._done = done
+
+    def due(self) -> list[Partition]:
+        """Return the partitions in which every row is due, the oldest first.
+
+        None where a condition may keep some, or where a foreign key refers to the table.
+        """
+        table = self._table
+        if not table.by_age or table.rule.condition or table.referring:
+            return []
+        cutoff = str(table.cutoff_value(self._cutoff))
+        return QUERIES.rows(self._connection, "whole", Partition, oid=table.oid, cutoff=cutoff)
+
+    def finish_killed_runs(self) -> None:
+        """Finish what an earlier run began: a pending detach, tables that wait to be dropped."""
+        table = self._table
+        if not table.by_age:
             return
-        end = period.after(end)
+        for name in QUERIES.column(self._connection, "pending_detach", oid=table.oid):
+            self._run.narrate(f"Finishing the detach of {name}")
+            self._alter(_FINALIZE, name)
+        mark = f"{_MARK}{table.rule.name}"
+        for name in QUERIES.column(self._connection, "marked", oid=table.oid, mark=mark):
+            unmark = sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.SQL(name))
+            self._connection.execute(unmark)
+        schema = self._run.target.schema
+        for name, rows in QUERIES.rows(self._connection, "left_over", schema=schema, mark=mark):
+            self._drop(name, rows)
 
+    def drop(self, partitions: Sequence[Partition]) -> None:
+        """Detach and drop partitions; stops at a bound of the run."""
+        bounds = self._run.bounds
+        for partition in partitions:
+            if bounds.reached is not None:
+                self._done.stopped = bounds.reached
+                return
+            try:
+                mark = sql.SQL("COMMENT ON TABLE {} IS {}").format(
+                    sql.SQL(partition.name), f"{_MARK}{self._table.rule.name}"
+                )
+                self._connection.execute(mark)
+                self._detach(partition.name)
+                self._drop(partition.name, partition.rows)
+            except LOCKED:
+                self._done.stopped = Reason.TABLE_LOCKED
+                return
+            bounds.took(bounds.at_most(partition.rows))
 
-def _make(work: Maintenance, period: Period, begin: datetime) -> bool:
-    """Make one partition; attached afterwards, so that the table stays open to everybody."""
-    table = work.subject.rule.rule.table
-    name = sql.Identifier(work.schema, period.name(table, begin))
-    parent = sql.SQL(work.subject.name)
-    values = sql.SQL("FOR VALUES FROM ({}) TO ({})").format(
-        begin.isoformat(), period.after(begin).isoformat()
-    )
-    like = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}")
-    try:
-        with work.connection.transaction():
-            work.connection.execute(like.format(name, parent))
-            work.connection.execute(attach.format(parent, name, values))
-    except (*LOCKED, psycopg.errors.CheckViolation, psycopg.errors.DuplicateTable) as error:
-        work.narrate(f"No partition was made for {begin:%Y-%m-%d}: {error.diag.message_primary}")
-        return False
-    return True
+    def make_ahead(self, now: datetime) -> None:
+        """Make the partitions of the next periods, of the length that the newest one has."""
+        if not self._table.by_age:
+            return
+        bounds = [
+            (_moment(begin), _moment(end))
+            for begin, end in QUERIES.rows(self._connection, "bounds", oid=self._table.oid)
+            if begin and end
+        ]
+        if not bounds:
+            return
+        begin, end = max(bounds)
+        period = _period_of(begin, end)
+        if period is None:
+            return
+        wanted = now
+        for _ in range(period.ahead):
+            wanted = period.after(wanted)
+        while end < wanted and self._make(period, end):
+            end = period.after(end)
+
+    def _detach(self, name: str) -> None:
+        try:
+            self._alter(_DETACH_CONCURRENTLY, name)
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            # A DEFAULT partition forbids it; the plain way locks the table for a moment.
+            self._alter(_DETACH, name)
+
+    def _alter(self, statement: sql.SQL, name: str) -> None:
+        # Waiting for the end of others' transactions blocks nobody, where it is done concurrently.
+        set_timeout = "SELECT set_config('lock_timeout', %s, false)"
+        self._connection.execute(set_timeout, (LOCK_TIMEOUT if statement is _DETACH else _PATIENT,))
+        try:
+            self._connection.execute(statement.format(sql.SQL(self._table.name), sql.SQL(name)))
+        finally:
+            self._connection.execute(set_timeout, (LOCK_TIMEOUT,))
+
+    def _drop(self, name: str, rows: int) -> None:
+        """Drop a table that was detached, of about so many rows."""
+        table = sql.SQL(name)
+        with self._connection.transaction():
+            self._connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)
+            )
+            if self._archive is not None:
+                rows = self._archive.take_table(self._cutoff, name)
+            self._connection.execute(sql.SQL("DROP TABLE {}").format(table))
+        if self._archive is not None:
+            self._archive.commit()
+        self._done.rows += rows
+        self._done.partitions.append(name)
+
+    def _make(self, period: Period, begin: datetime) -> bool:
+        """Make one partition; attached afterwards, so that the table stays open to everybody."""
+        name = sql.Identifier(self._run.target.schema, period.name(self._table.rule.table, begin))
+        parent = sql.SQL(self._table.name)
+        values = sql.SQL("FOR VALUES FROM ({}) TO ({})").format(
+            begin.isoformat(), period.after(begin).isoformat()
+        )
+        like = sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}")
+        try:
+            with self._connection.transaction():
+                self._connection.execute(like.format(name, parent))
+                self._connection.execute(attach.format(parent, name, values))
+        except (*LOCKED, psycopg.errors.CheckViolation, psycopg.errors.DuplicateTable) as error:
+            why = error.diag.message_primary
+            self._run.narrate(f"No partition was made for {begin:%Y-%m-%d}: {why}")
+            return False
+        return True
 
 
 def _moment(text: str) -> datetime:
     found = datetime.fromisoformat(text)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def period_of(begin: datetime, end: datetime) -> Period | None:
-    """Return the period that a partition covers; None where it is none of ours."""
-    return next((period for period in PERIODS.values() if period.after(begin) == end), None)

@@ -1,7 +1,8 @@
 """What the rules would do now; nothing is changed."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.apps.retention import Rule
 from leadctl.cleanup.fuse import measure_due
-from leadctl.cleanup.plan import goes_by_age, is_indexed
-from leadctl.cleanup.results import read_past
-from leadctl.cleanup.rules import RunRule
-from leadctl.cleanup.statements import COUNT_CASCADED, Statements
-from leadctl.cleanup.tables import Subject, check_condition, examine, query
+from leadctl.cleanup.results import read_past_runs
+from leadctl.cleanup.statements import (
+    COUNT_CASCADED,
+    Statements,
+    can_go_by_range,
+    statements_of,
+    warnings,
+)
+from leadctl.cleanup.tables import rule_table, server_time
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
@@ -73,139 +79,93 @@ class Preview:
     rules: tuple[RulePreview, ...]
 
 
-def list_rules(target: Target, app: App, rules: Sequence[RunRule]) -> RuleList:
+def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
     """Return the rules with the rows each would take now, at one moment."""
-    with connect(target, "cleanup", read_only=True) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        past, now = read_past(connection, app.name, target.schema), server_time(connection)
+    with _snapshot(target) as connection:
+        past, now = read_past_runs(connection, app.name, target.schema), server_time(connection)
         listed = []
         for rule in rules:
-            subject = examine(connection, target.schema, rule)
-            summary = _summary(connection, checked(connection, subject, now))
+            table = rule_table(connection, target.schema, rule)
+            due, _, _ = _summary(connection, statements_of(connection, table, now))
             listed.append(
                 ListedRule(
                     rule=rule.name,
-                    table=rule.rule.table,
-                    age_column=rule.rule.age_column,
-                    older_than=rule.rule.older_than,
-                    condition=rule.rule.condition,
+                    table=rule.table,
+                    age_column=rule.age_column,
+                    older_than=str(rule.older_than),
+                    condition=rule.condition,
                     archive=rule.archive,
-                    due=summary[0],
-                    description=rule.rule.description,
+                    due=due,
+                    description=rule.description,
                     last_success=past.last_success(rule.name),
                 )
             )
     return RuleList(app.name, target.database, target.schema, tuple(listed))
 
 
-def preview(target: Target, app: App, rules: Sequence[RunRule]) -> Preview:
+def preview(target: Target, app: App, rules: Sequence[Rule]) -> Preview:
     """Return what a run would do, at one moment."""
-    with connect(target, "cleanup", read_only=True) as connection, connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        past, now = read_past(connection, app.name, target.schema), server_time(connection)
+    with _snapshot(target) as connection:
+        past, now = read_past_runs(connection, app.name, target.schema), server_time(connection)
         found = []
         for rule in rules:
-            subject = examine(connection, target.schema, rule)
-            statements = checked(connection, subject, now)
+            table = rule_table(connection, target.schema, rule)
+            statements = statements_of(connection, table, now)
+            leaves = statements.per_leaf()
             due, oldest, newest = _summary(connection, statements)
-            parts = parts_of(subject, statements.cutoff)
-            fuse = measure_due(connection, subject, parts, 0, past)
             found.append(
                 RulePreview(
                     rule=rule.name,
-                    table=rule.rule.table,
+                    table=rule.table,
                     cutoff=statements.cutoff,
                     due=due,
                     oldest=oldest,
                     newest=newest,
-                    cascaded=_cascaded(connection, parts),
+                    cascaded=_cascaded(connection, leaves),
                     archive=rule.archive,
-                    needs_consent=fuse.blown,
-                    statements=_texts(connection, parts),
-                    warnings=warnings(connection, subject, statements),
+                    needs_consent=measure_due(connection, table, leaves, 0, past).blown,
+                    statements=_texts(connection, leaves),
+                    warnings=warnings(connection, statements),
                 )
             )
     return Preview(app.name, target.database, target.schema, tuple(found))
 
 
-def server_time(connection: Connection) -> datetime:
-    """Return what time it is for the server."""
-    now: datetime = query(connection, "clock")[0][0]
-    return now
-
-
-def checked(connection: Connection, subject: Subject, now: datetime) -> Statements:
-    """Freeze a rule's cutoff, and let the server check its condition.  Raises InvalidRule."""
-    age = subject.rule.age
-    ((cutoff,),) = query(
-        connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
-    )
-    statements = Statements(subject, cutoff)
-    check_condition(
-        connection,
-        (statements.condition_alone, statements.due_rows),
-        statements.values,
-        subject.rule,
-    )
-    return statements
-
-
-def parts_of(subject: Subject, cutoff: datetime) -> list[Statements]:
-    """Return a rule's statements for each table that holds rows."""
-    if not subject.partitioned:
-        return [Statements(subject, cutoff)]
-    return [Statements(subject, cutoff, leaf) for leaf in subject.leaves]
-
-
-def warnings(connection: Connection, subject: Subject, statements: Statements) -> tuple[str, ...]:
-    """Say what makes a rule slow, or may stop it."""
-    found = []
-    if not is_indexed(connection, statements):
-        found.append(
-            f"No index serves the rule {subject.rule.name}: CREATE INDEX CONCURRENTLY ON "
-            f"{subject.name} ({sql.Identifier(subject.rule.rule.age_column).as_string(connection)})"
-        )
-    found += [
-        f"A row of {kept.parent_name} to which {kept.child_name} refers cannot go: {kept.name}"
-        for kept in subject.keeps
-    ]
-    if subject.cascades and not query(connection, "counts")[0][0]:
-        found.append("What goes along is not counted: the server's track_counts is off")
-    return tuple(found)
+@contextmanager
+def _snapshot(target: Target) -> Iterator[Connection]:
+    """Provide a connection that sees one moment and may not write."""
+    with connect(target, "cleanup", read_only=True) as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield connection
 
 
 def _summary(connection: Connection, statements: Statements) -> tuple[int, Any, Any]:
-    rows = connection.execute(statements.summary, statements.values).fetchall()
-    due, oldest, newest = rows[0]
+    ((due, oldest, newest),) = connection.execute(statements.summary, statements.values).fetchall()
     return due, oldest, newest
 
 
-def _cascaded(connection: Connection, parts: Sequence[Statements]) -> dict[str, int]:
-    counted: Counter[int] = Counter()
-    subject = parts[0].subject if parts else None
-    if subject is None or not subject.cascades:
+def _cascaded(connection: Connection, leaves: Sequence[Statements]) -> dict[str, int]:
+    table = leaves[0].table if leaves else None
+    if table is None or not table.cascades:
         return {}
-    for statements in parts:
-        closure = statements.closure(statements.due_rows, COUNT_CASCADED)
-        counted.update(dict(connection.execute(closure, statements.values).fetchall()))
-        ((own,),) = connection.execute(
-            sql.SQL("SELECT count(*) FROM ({}) AS due").format(statements.due_rows),
-            statements.values,
-        ).fetchall()
-        counted[subject.oid] -= own
-    return {subject.tables[oid]: count for oid, count in sorted(counted.items()) if count}
+    counted: Counter[int] = Counter()
+    for leaf in leaves:
+        closure = leaf.closure(leaf.due_rows, COUNT_CASCADED)
+        counted.update(dict(connection.execute(closure, leaf.values).fetchall()))
+        counted[table.oid] -= _summary(connection, leaf)[0]
+    return {table.tables[oid]: count for oid, count in sorted(counted.items()) if count}
 
 
-def _texts(connection: Connection, parts: Sequence[Statements]) -> tuple[str, ...]:
+def _texts(connection: Connection, leaves: Sequence[Statements]) -> tuple[str, ...]:
     """Return the statements as the server gets them, with their parameters by name."""
     return tuple(
         " ".join(statement.as_string(connection).replace("%%", "%").split())
-        for statements in parts
-        for statement in _deleting(connection, statements)
+        for leaf in leaves
+        for statement in _deleting(connection, leaf)
     )
 
 
-def _deleting(connection: Connection, statements: Statements) -> tuple[sql.Composed, ...]:
-    if goes_by_age(connection, statements):
-        return statements.span(beyond=False), statements.sweep(beyond=False)
-    return statements.lock(beyond=False), statements.delete
+def _deleting(connection: Connection, leaf: Statements) -> tuple[sql.Composed, ...]:
+    if can_go_by_range(connection, leaf):
+        return leaf.range_end(since=False), leaf.delete_range(since=False)
+    return leaf.lock_oldest(since=False), leaf.delete_rows

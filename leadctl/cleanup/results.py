@@ -8,11 +8,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from leadctl.cleanup.context import Reason
-from leadctl.cleanup.tables import query
+from leadctl.cleanup.tables import QUERIES
 from leadctl.errors import LeadctlError
 from leadctl.journal import state
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+
+
+class Reason(Enum):
+    """Why a run, or a rule in it, stopped early; the next run goes on."""
+
+    MAX_SECONDS = "max_seconds"
+    MAX_ROWS = "max_rows"
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+    REPLICA_LAG = "replica_lag"
+    WAL_ARCHIVING = "wal_archiving"
+    VACUUM = "vacuum"
+    TABLE_LOCKED = "table_locked"
+    ROWS_LOCKED = "rows_locked"
 
 
 class RuleStatus(Enum):
@@ -88,7 +102,7 @@ class CleanupResult:
 _RUNS = 50
 _ENOUGH = 3
 """Runs from which on one can speak of a usual one."""
-SUCCESS = frozenset({"done", "stopped"})
+_SUCCESS = frozenset({"done", "stopped"})
 """How a rule ends that did what it should; what is stopped by a bound goes on next time."""
 
 
@@ -102,7 +116,7 @@ class PastRun:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRuns:
     """The last runs of an app's cleanup in a schema, the newest first."""
 
     runs: tuple[PastRun, ...]
@@ -124,13 +138,19 @@ class Past:
     def _successes(self, rule: str) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
         for run in self.runs:
             noted = run.rules.get(rule)
-            if noted is not None and noted.get("status") in SUCCESS:
+            if noted is not None and noted.get("status") in _SUCCESS:
                 yield run.at, noted
 
 
-def read_past(connection: Connection, app: str, schema: str) -> Past:
+def past_runs(target: Target, app: str) -> PastRuns:
+    """Connect, and read the last runs of an app's cleanup."""
+    with connect(target, "cleanup", read_only=True) as connection:
+        return read_past_runs(connection, app, target.schema)
+
+
+def read_past_runs(connection: Connection, app: str, schema: str) -> PastRuns:
     """Read the last runs; none where leadctl never wrote here."""
     if not state.is_there(connection):
-        return Past(())
-    rows = query(connection, "runs", app=app, schema=schema, limit=_RUNS)
-    return Past(tuple(PastRun(*row) for row in rows))
+        return PastRuns(())
+    found = QUERIES.rows(connection, "runs", PastRun, app=app, schema=schema, limit=_RUNS)
+    return PastRuns(tuple(found))

@@ -1,60 +1,191 @@
-"""One rule at work."""
+"""One rule of a run, from its lock to its result: partitions, fuse, batches."""
 
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from leadctl.cleanup import partitions
+import psycopg
+from psycopg import sql
+
 from leadctl.cleanup.archive import Archive
-from leadctl.cleanup.batches import Deleted
-from leadctl.cleanup.fuse import Due
-from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.archive_files import finish_killed_runs
+from leadctl.cleanup.batches import Batches
+from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
+from leadctl.cleanup.fuse import blown_fuse, measure_due
+from leadctl.cleanup.partitions import Partition, RulePartitions
+from leadctl.cleanup.results import RuleResult, RuleStatus
+from leadctl.cleanup.statements import Statements, warnings
+from leadctl.cleanup.tables import QUERIES, server_time
+from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.translate import translate
 
 
-class Job:
-    """What is known of a rule so far."""
+class RuleRun:
+    """One rule at work."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        plan: Statements,
-        done: Deleted,
-        noting: Callable[["Job"], None],
-    ) -> None:
-        self._connection = connection
-        self.plan = plan
-        self.done = done
-        self.due: Due | None = None
-        self.archive: Archive | None = None
-        self.partitions: list[str] = []
-        self.warnings: tuple[str, ...] = ()
-        self._noting = noting
+    def __init__(self, run: RunContext, statements: Statements) -> None:
+        self._run = run
+        self._connection = run.connection
+        self._statements = statements
+        self._table = statements.table
+        self._done = RuleProgress()
+        self._archive: Archive | None = None
+        self._warnings: tuple[str, ...] = ()
+        self.error: LeadctlError | None = None
+        """What ended the rule, where it was refused or failed."""
 
-    def on_batch(self, _done: Deleted) -> None:
-        """Say how far it is."""
-        self._noting(self)
+    def execute(self) -> RuleResult:
+        """Delete what is due, under the rule's lock; journal and return what happened.
 
-    def all_are_gone(self) -> bool:
-        """Whether everything that was due at the beginning is gone."""
-        return self.due is not None and self.due.exact and self.done.rows >= self.due.rows
+        Raises ConnectionFailed; any other error ends nothing but the rule.
+        """
+        began = time.monotonic()
+        status, message = RuleStatus.DONE, ""
+        try:
+            with _lock(
+                self._connection, f"{self._run.target.schema}.{self._table.rule.name}"
+            ) as held:
+                if held:
+                    self._delete_due()
+                else:
+                    status, message = RuleStatus.OVERLAP, "another run is at this rule"
+        except (LeadctlError, psycopg.Error, OSError) as error:
+            status, message = self._ended_by(error)
+        if status is RuleStatus.DONE and self._done.stopped is not None:
+            status = RuleStatus.STOPPED
+        result = self._result(status, message, time.monotonic() - began)
+        self._run.note(result.rule, result.noted())
+        return result
 
     @property
-    def backlog(self) -> int | None:
-        """How many rows are still due, as far as what was found at the beginning says."""
-        if self.due is None:
-            return None
-        if self.done.stopped is None and not self.due.blown:
-            return 0
-        return max(0, self.due.rows - self.done.rows)
+    def lost(self) -> Counter[int]:
+        """How many rows each table lost, by oid."""
+        return Counter({self._table.oid: self._done.rows}) + self._done.cascaded
 
-    def maintenance(self, schema: str, narrate: Callable[[str], None]) -> partitions.Maintenance:
-        """Return what the work on partitions needs."""
-        return partitions.Maintenance(
-            self._connection,
-            schema,
-            self.plan.subject,
-            self.plan.cutoff,
-            self.archive,
-            self.done,
-            self.partitions,
-            narrate,
+    def _delete_due(self) -> None:
+        run, table, done = self._run, self._table, self._done
+        if table.rule.archive:
+            finish_killed_runs(run, table)
+            self._archive = Archive(run, table)
+        partitions = RulePartitions(run, self._statements, self._archive, done)
+        partitions.finish_killed_runs()
+        partitions.make_ahead(server_time(self._connection))
+        if run.bounds.reached is not None:
+            done.stopped = run.bounds.reached
+            return
+        self._warnings = warnings(self._connection, self._statements)
+        whole = partitions.due()
+        leaves = self._leaves_without(whole)
+        self._check_fuse(whole, leaves)
+        # What is in an archive is to stay deleted, whatever the role's default.  Rows are found by
+        # ctid or index; for many of them the planner would read the whole table.
+        with _settings(self._connection, synchronous_commit="on", enable_seqscan="off"):
+            run.show(table, done)
+            partitions.drop(whole)
+            backoff = Backoff(run, list(table.tables))
+            for leaf in leaves:
+                if done.stopped is None:
+                    Batches(run, leaf, self._archive, backoff, done).delete()
+        if self._archive is not None:
+            finish_killed_runs(run, table)
+
+    def _leaves_without(self, whole: list[Partition]) -> list[Statements]:
+        """Return the statements of the tables that hold rows, but not of whole partitions."""
+        gone = {partition.oid for partition in whole}
+        return [
+            leaf
+            for leaf in self._statements.per_leaf()
+            if leaf.leaf is None or leaf.leaf.oid not in gone
+        ]
+
+    def _check_fuse(self, whole: list[Partition], leaves: list[Statements]) -> None:
+        """Measure what is due.  Raises FuseBlown where that is too much, and nobody consented."""
+        run = self._run
+        estimated = sum(partition.rows for partition in whole)
+        with run.bounds.cancelling(self._connection):
+            due = measure_due(
+                self._connection,
+                self._table,
+                leaves,
+                estimated,
+                run.past,
+                consented=run.consented,
+            )
+        self._done.due = due
+        if due.blown and not run.consented:
+            raise blown_fuse(self._table, due, self._connection.info.dbname)
+
+    def _ended_by(self, error: Exception) -> tuple[RuleStatus, str]:
+        """Return how an error ended the rule, and its message.  Raises it where the run ends."""
+        requested = self._run.bounds.requested
+        if requested is not None and isinstance(error, psycopg.errors.QueryCanceled):
+            self._done.stopped = requested
+            return RuleStatus.STOPPED, ""
+        known = self._known(error)
+        if self._connection.broken or isinstance(known, ConnectionFailed):
+            raise known from None
+        self.error = known
+        refused = isinstance(known, FuseBlown)
+        return RuleStatus.REFUSED if refused else RuleStatus.FAILED, known.message
+
+    def _known(self, error: Exception) -> LeadctlError:
+        if isinstance(error, LeadctlError):
+            return error
+        if isinstance(error, OSError):
+            return ArchiveFailed(
+                f"Rows of {self._table.name} could not be archived, so they were not deleted: "
+                f"{error.filename or ''} {error.strerror or error}.",
+                hint="Look at the folder's path, its permissions and the free space.",
+            )
+        known = translate(error)
+        assert known is not None
+        if isinstance(error, psycopg.errors.ForeignKeyViolation):
+            known.hint = (
+                f"Rows refer to what the rule {self._table.rule.name} would delete; leave such "
+                "rows out by a condition: NOT EXISTS (SELECT FROM …)"
+            )
+        return known
+
+    def _result(self, status: RuleStatus, message: str, seconds: float) -> RuleResult:
+        done, tables = self._done, self._table.tables
+        return RuleResult(
+            rule=self._table.rule.name,
+            table=self._table.rule.table,
+            status=status,
+            cutoff=self._statements.cutoff,
+            rows=done.rows,
+            cascaded={tables[oid]: rows for oid, rows in sorted(done.cascaded.items()) if rows},
+            partitions=tuple(done.partitions),
+            batches=done.batches,
+            seconds=round(seconds, 3),
+            backlog=done.backlog if status is not RuleStatus.OVERLAP else None,
+            reason=done.stopped,
+            message=message,
+            archive=self._archive.folder if self._archive else None,
+            warnings=self._warnings,
         )
+
+
+@contextmanager
+def _lock(connection: Connection, name: str) -> Iterator[bool]:
+    """Hold the lock of a rule, as long as the session lives at most; False where another does."""
+    held = bool(QUERIES.value(connection, "lock", name=name))
+    try:
+        yield held
+    finally:
+        if held and not connection.broken:
+            QUERIES.run(connection, "unlock", name=name)
+
+
+@contextmanager
+def _settings(connection: Connection, **values: str) -> Iterator[None]:
+    """Change settings of the session for a while."""
+    for name, value in values.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+    try:
+        yield
+    finally:
+        for name in values if not connection.broken else ():
+            connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))

@@ -1,28 +1,14 @@
 """The rules of a run: the app's own, those of leadctl.toml, and what overrides them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
 from leadctl.errors import InvalidRule, UnknownRule, UsageError
 from leadctl.settings import Settings
-from leadctl.settings.durations import INTERVAL, Interval, parse_interval
+from leadctl.settings.durations import INTERVAL, Interval
 from leadctl.text import did_you_mean
-
-
-@dataclass(frozen=True)
-class RunRule:
-    """A rule that is checked in itself, with its age as an interval."""
-
-    rule: Rule
-    age: Interval
-    archive: bool
-
-    @property
-    def name(self) -> str:
-        """The rule's name."""
-        return self.rule.name
 
 
 def rules_of(
@@ -32,7 +18,7 @@ def rules_of(
     only: Sequence[str] = (),
     days: int | None = None,
     archive_all: bool = False,
-) -> tuple[RunRule, ...]:
+) -> tuple[Rule, ...]:
     """Return an app's rules in their order, as settings and flags have them.
 
     `only` names the rules to take; `days` takes the place of their age.  Raises UnknownRule,
@@ -45,8 +31,10 @@ def rules_of(
     chosen = _chosen(app, [rule for rule in rules if rule.enabled], only)
     if days is not None:
         _refuse_levelling(chosen, only)
-        chosen = [replace(rule, older_than=f"{days}d") for rule in chosen]
-    return tuple(_checked(rule, archive_all) for rule in chosen)
+        chosen = [replace(rule, older_than=Interval(days=days)) for rule in chosen]
+    for rule in chosen:
+        _refuse_senseless(rule)
+    return tuple(replace(rule, archive=rule.archive or archive_all) for rule in chosen)
 
 
 def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:
@@ -91,9 +79,9 @@ def _refuse_levelling(rules: Sequence[Rule], only: Sequence[str]) -> None:
         )
 
 
-def _checked(rule: Rule, archive_all: bool) -> RunRule:
+def _refuse_senseless(rule: Rule) -> None:
     try:
-        age = parse_interval(rule.older_than)
+        age = rule.age
     except ValueError:
         raise InvalidRule(
             f"The rule {rule.name} has older_than = {rule.older_than!r}.",
@@ -110,4 +98,3 @@ def _checked(rule: Rule, archive_all: bool) -> RunRule:
             f"The limits of the rule {rule.name} make no sense.",
             hint="fuse_share is above 0 and at most 1, fuse_rows at least 0, max_rows at least 1.",
         )
-    return RunRule(rule, age, rule.archive or archive_all)

@@ -1,4 +1,4 @@
-"""The statements of a rule, composed once.
+"""The statements of a rule, composed once, and how the server would run them.
 
 A row is named by its ctid, which a row keeps until it is changed; what is done by ctid therefore
 asks again whether the row is due.  The table goes by its own name, since a condition may name it; a
@@ -6,35 +6,44 @@ partition goes by its parent's.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
-from leadctl.cleanup.tables import Leaf, Reference, Subject
+from leadctl.cleanup.tables import QUERIES, Leaf, ReferringKey, RuleTable
+from leadctl.errors import InvalidRule
+from leadctl.postgres.connect import Connection
 
 
 @dataclass(frozen=True)
 class Statements:
-    """What is run on one leaf of a rule's table, with the cutoff frozen."""
+    """What is run on the table of a rule, or on one leaf of it, with the cutoff frozen."""
 
-    subject: Subject
+    table: RuleTable
     cutoff: datetime
     leaf: Leaf | None = None
     """The partition; None for the whole table."""
 
+    def per_leaf(self) -> "list[Statements]":
+        """Return the statements for each table that holds rows."""
+        if not self.table.partitioned:
+            return [self]
+        return [replace(self, leaf=leaf) for leaf in self.table.leaves]
+
     @cached_property
     def values(self) -> Mapping[str, Any]:
         """The parameters that every statement has."""
-        return {"cutoff": self.subject.cutoff_value(self.cutoff)}
+        return {"cutoff": self.table.cutoff_value(self.cutoff)}
 
     @property
     def source(self) -> sql.Composed:
         """The table as FROM has it."""
-        name = _text(self.subject.name)
-        if not self.subject.partitioned:
+        name = _text(self.table.name)
+        if not self.table.partitioned:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
@@ -43,21 +52,24 @@ class Statements:
     @property
     def age(self) -> sql.Composed:
         """The age column."""
-        column = _name(self.subject.rule.rule.age_column)
-        return sql.SQL("{}.{}").format(_text(self.subject.name), column)
+        column = _name(self.table.rule.age_column)
+        return sql.SQL("{}.{}").format(_text(self.table.name), column)
+
+    @property
+    def condition(self) -> sql.SQL:
+        """The rule's own condition."""
+        return _text(self.table.rule.condition or "true")
+
+    @property
+    def has_subquery(self) -> bool:
+        """Whether more than a row alone may say whether it is due."""
+        return "select" in (self.table.rule.condition or "").lower()
 
     @property
     def due(self) -> sql.Composed:
         """The condition that a row is due.  A NULL age is never."""
-        condition = self.subject.rule.rule.condition or "true"
         # On a line of its own, so that a comment in it does not swallow the parenthesis.
-        return sql.SQL("{} < %(cutoff)s AND (\n{}\n)").format(self.age, _text(condition))
-
-    @property
-    def condition_alone(self) -> sql.Composed:
-        """The rule's condition without parentheses around it: it must be whole in itself."""
-        condition = self.subject.rule.rule.condition or "true"
-        return sql.SQL("SELECT FROM {} WHERE {}").format(self.source, _text(condition))
+        return sql.SQL("{} < %(cutoff)s AND (\n{}\n)").format(self.age, self.condition)
 
     @property
     def due_rows(self) -> sql.Composed:
@@ -81,6 +93,14 @@ class Statements:
         ).format(self.source, self.due)
 
     @property
+    def sample(self) -> sql.Composed:
+        """How many rows are there, and how many of them are due, in %(percent)s of the pages."""
+        return sql.SQL(
+            "SELECT count(*), count(*) FILTER (WHERE {})"
+            " FROM {} TABLESAMPLE SYSTEM (%(percent)s::float4)"
+        ).format(self.due, self.source)
+
+    @property
     def summary(self) -> sql.Composed:
         """How many rows are due, and how old the oldest and the newest are.
 
@@ -91,57 +111,25 @@ class Statements:
             " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
         ).format(age=self.age, source=self.source, due=self.due, first="0001-01-02")
 
-    def lock(self, *, beyond: bool) -> sql.Composed:
-        """Lock the oldest %(limit)s rows that nobody else has locked, and name them.
+    def lock_oldest(self, *, since: bool) -> sql.Composed:
+        """Lock the oldest %(limit)s due rows that nobody else has locked, and name them.
 
         Returns how many, the age of the newest, and their ctids, both as texts, and the seconds
-        that it took.  `beyond` leaves out rows that are older than %(beyond)s.
+        that it took.  `since` leaves out rows that are older than %(since)s.
         """
         return sql.SQL(
             "SELECT count(*), max(age)::text, array_agg(tid)::text,"
             " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
-            "SELECT ctid, {age} FROM {source} WHERE {due} {further}"
+            "SELECT ctid, {age} FROM {source} WHERE {due} {since}"
             " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"
         ).format(
             age=self.age,
             source=self.source,
             due=self.due,
-            further=self._further(beyond=beyond),
-            name=_text(self.subject.name),
+            since=self._since(since=since),
+            name=_text(self.table.name),
         )
-
-    @property
-    def sample(self) -> sql.Composed:
-        """How many rows are there, and how many of them are due, in %(percent)s of the pages."""
-        return sql.SQL(
-            "SELECT count(*), count(*) FILTER (WHERE {})"
-            " FROM {} TABLESAMPLE SYSTEM (%(percent)s::float4)"
-        ).format(self.due, self.source)
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether a row alone says whether it is due."""
-        return "select" not in (self.subject.rule.rule.condition or "").lower()
-
-    def span(self, *, beyond: bool) -> sql.Composed:
-        """The age that follows those of the oldest %(limit)s rows, due or not; none at the end.
-
-        It is a text: PostgreSQL has ages that Python has not.
-        """
-        return sql.SQL(
-            "SELECT {age}::text FROM {source} WHERE {age} < %(cutoff)s {further}"
-            " ORDER BY {age} OFFSET %(limit)s LIMIT 1"
-        ).format(age=self.age, source=self.source, further=self._further(beyond=beyond))
-
-    def sweep(self, *, beyond: bool) -> sql.Composed:
-        """Delete what is due of the rows that are older than %(until)s."""
-        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
-            self.source, self.due, self._further(beyond=beyond), self.age
-        )
-
-    def _further(self, *, beyond: bool) -> sql.Composable:
-        return sql.SQL("AND {} >= %(beyond)s").format(self.age) if beyond else sql.SQL("")
 
     @property
     def still_due(self) -> sql.Composed:
@@ -151,31 +139,45 @@ class Statements:
         )
 
     @property
-    def count_still_due(self) -> sql.Composed:
-        """How many of the rows %(rows)s are due now."""
-        return sql.SQL("SELECT count(*) FROM ({}) AS due").format(self.still_due)
-
-    @property
-    def delete(self) -> sql.Composed:
+    def delete_rows(self) -> sql.Composed:
         """Delete those of the rows %(rows)s that are due now."""
         return sql.SQL("DELETE FROM {} WHERE ctid = ANY (%(rows)s::tid[]) AND {}").format(
             self.source, self.due
         )
+
+    def range_end(self, *, since: bool) -> sql.Composed:
+        """The age that follows those of the oldest %(limit)s rows, due or not; none at the end.
+
+        It is a text: PostgreSQL has ages that Python has not.
+        """
+        return sql.SQL(
+            "SELECT {age}::text FROM {source} WHERE {age} < %(cutoff)s {since}"
+            " ORDER BY {age} OFFSET %(limit)s LIMIT 1"
+        ).format(age=self.age, source=self.source, since=self._since(since=since))
+
+    def delete_range(self, *, since: bool) -> sql.Composed:
+        """Delete what is due of the rows that are older than %(until)s."""
+        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
+            self.source, self.due, self._since(since=since), self.age
+        )
+
+    def _since(self, *, since: bool) -> sql.Composable:
+        return sql.SQL("AND {} >= %(since)s").format(self.age) if since else sql.SQL("")
 
     def closure(self, start: sql.Composable, result: sql.Composable) -> sql.Composed:
         """Select `result` of gone (tab, rel, tid): the rows of `start`, and all that go with them.
 
         `tab` is the oid of a table, `rel` of the partition that has the row, if it has any.
         """
-        edges = sql.SQL(" UNION ALL ").join(_edge(found) for found in self.subject.cascades)
+        edges = sql.SQL(" UNION ALL ").join(_edge(found) for found in self.table.cascades)
         return sql.SQL(
             "WITH RECURSIVE gone (tab, rel, tid) AS ("
             "SELECT {oid}::oid, {rel}, tid FROM ({start}) AS start (tid) "
             "UNION SELECT next.tab, next.rel, next.tid FROM gone CROSS JOIN LATERAL ({edges})"
             " AS next (tab, rel, tid)) {result}"
         ).format(
-            oid=self.subject.oid,
-            rel=sql.SQL("{}::oid").format(self.leaf.oid if self.leaf else self.subject.oid),
+            oid=self.table.oid,
+            rel=sql.SQL("{}::oid").format(self.leaf.oid if self.leaf else self.table.oid),
             start=start,
             edges=edges,
             result=result,
@@ -189,7 +191,88 @@ ROWS_BY_RELATION = sql.SQL(
 )
 
 
-def _edge(found: Reference) -> sql.Composed:
+def statements_of(connection: Connection, table: RuleTable, now: datetime) -> Statements:
+    """Freeze a rule's cutoff, and let the server read its condition.
+
+    Raises InvalidRule with what the server says of it.
+    """
+    rule, age = table.rule, table.rule.age
+    cutoff = QUERIES.value(
+        connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
+    )
+    found = Statements(table, cutoff)
+    # Without parentheses around it: it must be whole in itself.
+    alone = sql.SQL("SELECT FROM {} WHERE {}").format(found.source, found.condition)
+    try:
+        for select in (alone, found.due_rows):
+            connection.execute(sql.SQL("EXPLAIN {}").format(select), found.values)
+    except psycopg.errors.InsufficientPrivilege:
+        raise
+    except (psycopg.ProgrammingError, psycopg.DataError) as error:
+        raise InvalidRule(
+            f"The condition of the rule {rule.name} does not fit {rule.table}: "
+            f"{error.diag.message_primary}.",
+            hint=f"It is: {rule.condition}",
+        ) from None
+    return found
+
+
+def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
+    """Say what makes a rule slow, or may stop it."""
+    table, found = statements.table, []
+    if not _reads_by_index(connection, statements, statements.due_rows):
+        found.append(
+            f"No index serves the rule {table.rule.name}: CREATE INDEX CONCURRENTLY ON "
+            f"{table.name} ({sql.Identifier(table.rule.age_column).as_string(connection)})"
+        )
+    found += [
+        f"A row of {kept.parent_name} to which {kept.child_name} refers cannot go: {kept.name}"
+        for kept in table.keeps
+    ]
+    if table.cascades and not QUERIES.value(connection, "counts"):
+        found.append("What goes along is not counted: the server's track_counts is off")
+    return tuple(found)
+
+
+def can_go_by_range(connection: Connection, statements: Statements) -> bool:
+    """Whether a batch can be a range of ages.
+
+    For that a row alone must say whether it goes, and an index must have all rows by age.
+    """
+    rule = statements.table.rule
+    if rule.archive or rule.max_rows is not None or statements.has_subquery:
+        return False
+    return _reads_by_index(connection, statements, statements.range_end(since=False))
+
+
+def _reads_by_index(connection: Connection, statements: Statements, select: sql.Composed) -> bool:
+    """Whether the first row of an ordered select is found without a sort or the whole table."""
+    with connection.transaction():
+        connection.execute("SET LOCAL enable_seqscan = off")
+        connection.execute("SET LOCAL enable_sort = off")
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) SELECT * FROM ({}) AS found LIMIT 1").format(
+            select
+        )
+        values = {**statements.values, "limit": 1}
+        ((explained,),) = connection.execute(explain, values).fetchall()
+    return not _reads_everything(explained[0]["Plan"], statements.table)
+
+
+def _reads_everything(node: Mapping[str, Any], table: RuleTable) -> bool:
+    """Whether a query plan sorts what it finds, or scans the rule's table; not its subqueries."""
+    if node["Node Type"] == "Sort":
+        return True
+    names = {leaf.name.strip('"') for leaf in table.leaves} | {table.name.strip('"')}
+    if node["Node Type"] == "Seq Scan" and node.get("Relation Name") in names:
+        return True
+    return any(
+        _reads_everything(below, table)
+        for below in node.get("Plans", [])
+        if below.get("Parent Relationship") not in {"SubPlan", "InitPlan"}
+    )
+
+
+def _edge(found: ReferringKey) -> sql.Composed:
     """Compose the step from rows that go to those that a foreign key takes along."""
     same = sql.SQL(" AND ").join(
         sql.SQL("child.{} = parent.{}").format(_name(column), _name(referred))

@@ -1,30 +1,26 @@
-"""What the live catalog says about the table of a rule, and whether the rule fits it."""
+"""The table of a rule as the live catalog has it, and whether the rule fits it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import class_row, dict_row
 
-from leadctl.cleanup.rules import RunRule
-from leadctl.errors import InvalidRule, UnindexedForeignKey
+from leadctl.apps.retention import Rule
+from leadctl.errors import InvalidRule, NoPrimaryKey, UnindexedForeignKey
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
 QUERIES = beside(__file__, "cleanup.sql")
-CASCADE = "c"
-_CLEARS = {"n", "d"}
+_CASCADE = "c"
 _KEEPS = {"a", "r"}
 _AGE_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
 _RANGE = "r"
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A foreign key; `action` is what it does on delete, as pg_constraint has it."""
+class ReferringKey:
+    """A foreign key that refers to a table; `action` is what a delete does to its rows."""
 
     name: str
     child: int
@@ -32,6 +28,7 @@ class Reference:
     child_name: str
     parent_name: str
     action: str
+    """As pg_constraint has it."""
     columns: list[str]
     referred: list[str]
     indexed: bool
@@ -47,17 +44,25 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Subject:
+class _Relation:
+    oid: int
+    name: str
+    kind: str
+    strategy: str | None
+    partition_key: list[str] | None
+
+
+@dataclass(frozen=True)
+class RuleTable:
     """The table of a rule, with all that goes or changes when its rows go."""
 
-    rule: RunRule
+    rule: Rule
     oid: int
     name: str
     """As `Leaf.name`."""
     age_type: str
-    key: list[str] | None
     leaves: tuple[Leaf, ...]
-    references: tuple[Reference, ...]
+    referring: tuple[ReferringKey, ...]
     """To the table and to the tables that a cascade reaches."""
     by_age: bool
     """Whether the table is range-partitioned by its age column alone."""
@@ -67,19 +72,14 @@ class Subject:
     pages: int
 
     @property
-    def cascades(self) -> tuple[Reference, ...]:
+    def cascades(self) -> tuple[ReferringKey, ...]:
         """The foreign keys along which rows go, too."""
-        return tuple(found for found in self.references if found.action == CASCADE)
+        return tuple(found for found in self.referring if found.action == _CASCADE)
 
     @property
-    def clears(self) -> tuple[Reference, ...]:
-        """The foreign keys whose columns are set to NULL or to their default."""
-        return tuple(found for found in self.references if found.action in _CLEARS)
-
-    @property
-    def keeps(self) -> tuple[Reference, ...]:
+    def keeps(self) -> tuple[ReferringKey, ...]:
         """The foreign keys that do not let a row go to which a row refers."""
-        return tuple(found for found in self.references if found.action in _KEEPS)
+        return tuple(found for found in self.referring if found.action in _KEEPS)
 
     @property
     def tables(self) -> dict[int, str]:
@@ -94,107 +94,89 @@ class Subject:
         return moment if self.age_type == _AGE_TYPES[0] else moment.replace(tzinfo=None)
 
 
-def examine(connection: Connection, schema: str, rule: RunRule) -> Subject:
-    """Return what a rule is about.
+def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
+    """Return the table of a rule.
 
-    Raises InvalidRule where table, column, type or condition do not fit, and UnindexedForeignKey.
+    Raises InvalidRule where table, column or type do not fit, and UnindexedForeignKey.
     """
-    table = sql.Identifier(schema, rule.rule.table).as_string(connection)
-    relation = _one(connection, "relation", table=table)
-    if relation is None or relation["kind"] not in {"r", "p"}:
+    name = sql.Identifier(schema, rule.table).as_string(connection)
+    relation = QUERIES.one(connection, "relation", _Relation, table=name)
+    if relation is None or relation.kind not in {"r", "p"}:
         what = "does not exist" if relation is None else "is not a table"
         raise InvalidRule(
-            f"The rule {rule.name} is for {schema}.{rule.rule.table}, which {what}.",
+            f"The rule {rule.name} is for {schema}.{rule.table}, which {what}.",
             hint="Apply the migrations with: leadctl migrate, or correct the rule's table.",
         )
-    oid = relation["oid"]
-    leaves = tuple(Leaf(*row) for row in query(connection, "leaves", oid=oid))
-    references = tuple(_references(connection, oid))
-    ((estimate, pages),) = query(connection, "rows", oid=oid)
-    subject = Subject(
+    ((estimate, pages),) = QUERIES.rows(connection, "rows", oid=relation.oid)
+    table = RuleTable(
         rule=rule,
-        oid=oid,
-        name=relation["name"],
-        age_type=_age_type(connection, oid, rule),
-        key=relation["key"],
-        leaves=leaves,
-        references=references,
-        by_age=relation["strategy"] == _RANGE
-        and relation["partition_key"] == [rule.rule.age_column],
-        partitioned=relation["kind"] == "p",
+        oid=relation.oid,
+        name=relation.name,
+        age_type=_age_type(connection, relation.oid, rule),
+        leaves=tuple(QUERIES.rows(connection, "leaves", Leaf, oid=relation.oid)),
+        referring=tuple(_referring_keys(connection, relation.oid)),
+        by_age=relation.strategy == _RANGE and relation.partition_key == [rule.age_column],
+        partitioned=relation.kind == "p",
         estimate=estimate,
         pages=pages,
     )
-    _refuse_unindexed(subject)
-    return subject
+    _refuse_unindexed(table)
+    return table
 
 
-def query(connection: Connection, block: str, **parameters: Any) -> list[Any]:
-    """Run a named block of cleanup and return its rows."""
-    statement = QUERIES.get(block, connection.info.server_version)
-    return connection.execute(statement, parameters).fetchall()
+def require_keys(connection: Connection, table: RuleTable) -> None:
+    """Refuse to archive rows that could not be told apart when they are put back.
+
+    Raises NoPrimaryKey.
+    """
+    for oid, name in table.tables.items():
+        if not QUERIES.column(connection, "primary_key", oid=oid):
+            raise NoPrimaryKey(
+                f"The rule {table.rule.name} cannot archive {name}, which has no primary key.",
+                hint="Add one, or let the rule delete without an archive.",
+            )
 
 
-def _one(connection: Connection, name: str, **parameters: Any) -> dict[str, Any] | None:
-    block = QUERIES.get(name, connection.info.server_version)
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(block, parameters).fetchone()
+def server_time(connection: Connection) -> datetime:
+    """Return what time it is for the server."""
+    now: datetime = QUERIES.value(connection, "clock")
+    return now
 
 
-def _age_type(connection: Connection, oid: int, rule: RunRule) -> str:
-    column = _one(connection, "column", oid=oid, column=rule.rule.age_column)
-    if column is None:
+def _age_type(connection: Connection, oid: int, rule: Rule) -> str:
+    found = QUERIES.value(connection, "column_type", oid=oid, column=rule.age_column)
+    if found is None:
         raise InvalidRule(
-            f"The rule {rule.name} goes by {rule.rule.table}.{rule.rule.age_column}, which does "
-            "not exist.",
+            f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which does not exist.",
             hint="Correct the rule's age_column.",
         )
-    if column["type"] not in _AGE_TYPES:
+    if found not in _AGE_TYPES:
         raise InvalidRule(
-            f"The rule {rule.name} goes by {rule.rule.table}.{rule.rule.age_column}, which is of "
-            f"type {column['type']}.",
+            f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which is of type "
+            f"{found}.",
             hint=f"An age column is of one of the types: {', '.join(_AGE_TYPES)}.",
         )
-    return str(column["type"])
+    return str(found)
 
 
-def _references(connection: Connection, oid: int) -> Iterator[Reference]:
+def _referring_keys(connection: Connection, oid: int) -> Iterator[ReferringKey]:
     """Follow the foreign keys that refer to a table, and on from where a delete cascades to."""
-    block = QUERIES.get("references", connection.info.server_version)
     waiting, seen = [oid], {oid}
-    with connection.cursor(row_factory=class_row(Reference)) as cursor:
-        while waiting:
-            for found in cursor.execute(block, {"oid": waiting.pop(0)}).fetchall():
-                yield found
-                if found.action == CASCADE and found.child not in seen:
-                    seen.add(found.child)
-                    waiting.append(found.child)
+    while waiting:
+        for found in QUERIES.rows(connection, "references", ReferringKey, oid=waiting.pop(0)):
+            yield found
+            if found.action == _CASCADE and found.child not in seen:
+                seen.add(found.child)
+                waiting.append(found.child)
 
 
-def _refuse_unindexed(subject: Subject) -> None:
-    for found in subject.references:
+def _refuse_unindexed(table: RuleTable) -> None:
+    for found in table.referring:
         if not found.indexed:
             columns = ", ".join(found.columns)
             raise UnindexedForeignKey(
-                f"The rule {subject.rule.name} takes rows of {subject.name}, to which the foreign "
+                f"The rule {table.rule.name} takes rows of {table.name}, to which the foreign "
                 f"key {found.name} of {found.child_name} ({columns}) refers without an index: "
                 f"every row would cost a scan of {found.child_name}. Nothing was changed.",
                 hint=f"CREATE INDEX CONCURRENTLY ON {found.child_name} ({columns})",
             )
-
-
-def check_condition(
-    connection: Connection, selects: Sequence[sql.Composable], values: Any, rule: RunRule
-) -> None:
-    """Let the server read what a rule selects.  Raises InvalidRule with what it says."""
-    try:
-        for select in selects:
-            connection.execute(sql.SQL("EXPLAIN {}").format(select), values)
-    except psycopg.errors.InsufficientPrivilege:
-        raise
-    except (psycopg.ProgrammingError, psycopg.DataError) as error:
-        raise InvalidRule(
-            f"The condition of the rule {rule.name} does not fit {rule.rule.table}: "
-            f"{error.diag.message_primary}.",
-            hint=f"It is: {rule.rule.condition}",
-        ) from None

@@ -1,26 +1,29 @@
-"""Putting archived rows back."""
+"""Undoing a deletion: archived rows are put back, soft-deleted ones lose their mark."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
-from leadctl.cleanup.archive_files import Manifest, Segment, read_manifest
-from leadctl.cleanup.tables import query
-from leadctl.errors import ArchiveDamaged, InvalidIdentity
+from leadctl.cleanup.archive_files import LINES, ArchiveManifest, Segment, read_archive_manifest
+from leadctl.cleanup.tables import QUERIES
+from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
-_LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
 _PARTIAL = re.compile(r"(?P<file>.+)\.\d+\.partial")
+SOFT_DELETED = "deleted_at"
+"""What the mixin SoftDelete calls the column."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,15 @@ class UnarchiveResult:
     there: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class UndeleteResult:
+    """The row that is back."""
+
+    table: str
+    key: str
+    deleted_at: datetime
+
+
 def unarchive(
     target: Target, app: App, path: Path, identities: Sequence[Any], progress: Progress
 ) -> UnarchiveResult:
@@ -43,7 +55,7 @@ def unarchive(
     ArchiveDamaged, InvalidIdentity, and StatementFailed where a row does not fit any more.
     """
     folder = path if path.is_dir() else path.parent
-    manifest = read_manifest(folder)
+    manifest = read_archive_manifest(folder)
     segments = _segments(manifest, path)
     total = sum(sum(segment.rows.values()) for segment in segments)
     restored, there, done = Counter[str](), Counter[str](), 0
@@ -61,7 +73,54 @@ def unarchive(
     return UnarchiveResult(folder, target.database, target.schema, restored, there)
 
 
-def _segments(manifest: Manifest, path: Path) -> tuple[Segment, ...]:
+def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
+    """Take the mark of deletion from the row with a primary key.
+
+    Raises RowNotFound where there is none, or it is not marked, and NoPrimaryKey where the table
+    has no primary key of one column.
+    """
+    with connect(target, "cleanup undelete") as connection:
+        name = sql.Identifier(target.schema, table)
+        relation = QUERIES.one(connection, "relation", table=name.as_string(connection))
+        if relation is None:
+            raise RowNotFound(
+                f"There is no table {target.schema}.{table}.", hint="See: leadctl stats"
+            )
+        oid = relation[0]
+        if QUERIES.value(connection, "column_type", oid=oid, column=SOFT_DELETED) is None:
+            raise RowNotFound(
+                f"{table} has no column {SOFT_DELETED}: its rows are deleted for good.",
+                hint="Where they were archived: leadctl cleanup unarchive FILE",
+            )
+        columns = QUERIES.column(connection, "primary_key", oid=oid)
+        if len(columns) != 1:
+            raise NoPrimaryKey(
+                f"{table} has no primary key of one column.", hint="Write an UPDATE in psql."
+            )
+        with journaled(target, "cleanup undelete", app.name) as entry:
+            # The server reads the key as the column's type.
+            parts = {
+                "mark": sql.Identifier(SOFT_DELETED),
+                "table": name,
+                "row": sql.SQL("{} = {}").format(sql.Identifier(columns[0]), key),
+            }
+            find = sql.SQL(
+                "SELECT {mark} FROM {table} WHERE {row} AND {mark} IS NOT NULL FOR UPDATE"
+            )
+            restore = sql.SQL("UPDATE {table} SET {mark} = NULL WHERE {row}")
+            try:
+                with connection.transaction():
+                    found = connection.execute(find.format(**parts)).fetchone()
+                    if found is None:
+                        raise _not_found(table, key)
+                    connection.execute(restore.format(**parts))
+            except psycopg.DataError:
+                raise _not_found(table, key) from None
+            entry.note(table=table, key=key)
+    return UndeleteResult(table, key, found[0])
+
+
+def _segments(manifest: ArchiveManifest, path: Path) -> tuple[Segment, ...]:
     """Return the files that are meant: all, or the one that was named."""
     if path.is_dir() or path.suffix == ".json":
         return manifest.segments
@@ -95,7 +154,7 @@ def _put_back(
             "CREATE TEMP TABLE leadctl_lines (n bigint GENERATED ALWAYS AS IDENTITY, line json)"
             " ON COMMIT DROP"
         )
-        copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(_LINES)
+        copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(LINES)
         with cursor.copy(copy_in) as copy:
             unpack_file(path, segment.file, identities, copy)
         for table in segment.rows:
@@ -123,7 +182,7 @@ def _whole(folder: Path, segment: Segment) -> Path:
     return path
 
 
-def _writable(connection: Connection, manifest: Manifest, table: str) -> dict[str, str]:
+def _writable(connection: Connection, manifest: ArchiveManifest, table: str) -> dict[str, str]:
     """Return the archived columns that can be written, with the types they have now."""
     ((oid,),) = connection.execute("SELECT to_regclass(%s)::oid::bigint", (table,)).fetchall()
     if oid is None:
@@ -131,7 +190,9 @@ def _writable(connection: Connection, manifest: Manifest, table: str) -> dict[st
             f"The archive has rows of {table}, which the schema does not have.",
             hint="Name the schema by --schema, or apply the migrations first.",
         )
-    found = {name: (kind, made) for name, kind, made in query(connection, "columns", oid=oid)}
+    found = {
+        name: (kind, made) for name, kind, made in QUERIES.rows(connection, "columns", oid=oid)
+    }
     missing = [name for name in manifest.columns[table] if name not in found]
     if missing:
         raise ArchiveDamaged(
@@ -151,3 +212,10 @@ def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
         " WHERE line ->> 'table' = {} ORDER BY n ON CONFLICT DO NOTHING"
     ).format(sql.SQL(table), names, values, table)
+
+
+def _not_found(table: str, key: str) -> RowNotFound:
+    return RowNotFound(
+        f"{table} has no row {key!r} that is marked as deleted.",
+        hint="It was never deleted, or cleanup has purged it: see leadctl cleanup --list",
+    )

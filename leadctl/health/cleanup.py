@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from leadctl.cleanup.results import read_past
+from leadctl.cleanup.results import read_past_runs
 from leadctl.health.check import CheckResult, CheckStatus, Skip
 from leadctl.health.facts import Facts
 
@@ -15,7 +15,7 @@ def cleanup(facts: Facts) -> CheckResult:
 
     Raises Skip where cleanup never ran: nobody expects it there.
     """
-    past = read_past(facts.connection, facts.app.name, facts.target.schema)
+    past = read_past_runs(facts.connection, facts.app.name, facts.target.schema)
     if not past.runs:
         raise Skip("cleanup never ran here")
     rules = past.runs[0].rules

@@ -3,50 +3,110 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+from leadctl.cleanup.results import CleanupResult, PastRuns, RuleResult, RuleStatus
+from leadctl.files import write_whole
 from leadctl.health.check import CheckResult, CheckStatus
 from leadctl.health.health import Health
 
+_FILE_MODE = 0o644
 _NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
 
+_Samples = Iterable[tuple[Mapping[str, str], float | None]]
+"""Labels and values; None is left out."""
 
-def text(result: Health) -> str:
+
+def health(result: Health) -> str:
     """Return a health check as metrics, without times: the collector adds the file's own."""
     place = {"database": result.database, "schema": result.schema, "app": result.app}
-    values = [check for check in result.checks if isinstance(check.value, int | float)]
-    return "\n".join(
-        [
-            *_metric(
-                "leadctl_health_status",
-                "The worst check: 0 ok, 1 warning, 2 critical, 3 unknown.",
-                [(place, _NUMBERS[result.status])],
-            ),
-            *_metric(
-                "leadctl_check_status",
-                "A check: 0 ok, 1 warning, 2 critical, 3 skipped, so unknown.",
-                [(place | {"check": check.name}, _status(check)) for check in result.checks],
-            ),
-            *_metric(
-                "leadctl_check_value",
-                "What a check found, in its unit.",
-                [
-                    (place | {"check": check.name, "unit": check.unit}, float(check.value or 0))
-                    for check in values
-                ],
-            ),
-        ]
+    checks = [(place | {"check": check.name}, check) for check in result.checks]
+    return _text(
+        (
+            "leadctl_health_status",
+            "The worst check: 0 ok, 1 warning, 2 critical, 3 unknown.",
+            [(place, _NUMBERS[result.status])],
+        ),
+        (
+            "leadctl_check_status",
+            "A check: 0 ok, 1 warning, 2 critical, 3 skipped, so unknown.",
+            [(labels, _status(check)) for labels, check in checks],
+        ),
+        (
+            "leadctl_check_value",
+            "What a check found, in its unit.",
+            [
+                (labels | {"unit": check.unit}, check.value)
+                for labels, check in checks
+                if isinstance(check.value, int | float)
+            ],
+        ),
     )
 
 
-def _metric(
-    name: str, help_text: str, samples: Iterable[tuple[Mapping[str, str], float]]
-) -> list[str]:
-    return [
-        f"# HELP {name} {help_text}",
-        f"# TYPE {name} gauge",
-        *(f"{name}{{{_labels(labels)}}} {value:.15g}" for labels, value in samples),
-    ]
+def cleanup(result: CleanupResult, past: PastRuns) -> str:
+    """Return a run of cleanup as metrics; `past` are the runs of the journal, this one included."""
+    place = {"app": result.app, "database": result.database, "schema": result.schema}
+
+    def by_rule(value: Callable[[RuleResult], float | None]) -> _Samples:
+        return [(place | {"rule": rule.rule}, value(rule)) for rule in result.rules]
+
+    def last_success(rule: RuleResult) -> float | None:
+        moment = past.last_success(rule.rule)
+        return None if moment is None else moment.timestamp()
+
+    bad = {RuleStatus.FAILED, RuleStatus.REFUSED}
+    return _text(
+        (
+            "leadctl_cleanup_rows",
+            "Rows that the last run took, of the rule's table.",
+            by_rule(lambda rule: rule.rows),
+        ),
+        (
+            "leadctl_cleanup_cascaded_rows",
+            "Rows that went along in the last run.",
+            by_rule(lambda rule: sum((rule.cascaded or {}).values())),
+        ),
+        (
+            "leadctl_cleanup_seconds",
+            "How long the last run took.",
+            by_rule(lambda rule: rule.seconds),
+        ),
+        (
+            "leadctl_cleanup_success",
+            "Whether the last run ended as it should.",
+            by_rule(lambda rule: rule.status not in bad),
+        ),
+        (
+            "leadctl_cleanup_backlog_rows",
+            "Rows that are still due.",
+            by_rule(lambda rule: past.backlog(rule.rule)),
+        ),
+        (
+            "leadctl_cleanup_last_success_timestamp_seconds",
+            "When the rule last ended as it should.",
+            by_rule(last_success),
+        ),
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write metrics to a file, whole or not at all; the collector reads it as another user."""
+    write_whole(path, f"{text}\n", _FILE_MODE)
+    path.chmod(_FILE_MODE)
+
+
+def _text(*metrics: tuple[str, str, _Samples]) -> str:
+    lines = []
+    for name, help_text, samples in metrics:
+        lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]
+        lines += [
+            f"{name}{{{_labels(labels)}}} {_number(value)}"
+            for labels, value in samples
+            if value is not None
+        ]
+    return "\n".join(lines)
 
 
 def _labels(labels: Mapping[str, str]) -> str:
@@ -55,6 +115,10 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _number(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
 
 
 def _status(check: CheckResult) -> int:

@@ -74,6 +74,11 @@ class Interval:
         """Whether it has no length."""
         return not (self.months or self.days or self.seconds)
 
+    def __str__(self) -> str:
+        """Return it as `parse_interval` reads it."""
+        parts = ((self.months, "mon"), (self.days, "d"), (self.seconds, "s"))
+        return " ".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+
 
 def parse_interval(text: str) -> Interval:
     """Return an interval.  Raises ValueError for anything but `INTERVAL`."""

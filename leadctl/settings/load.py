@@ -235,7 +235,7 @@ _KINDS: Mapping[Any, tuple[type | tuple[type, ...], str]] = {
 def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
     """Return a value as a field of this type has it."""
     plain = get_origin(declared) or declared
-    if plain not in _KINDS:  # str | None
+    if plain not in _KINDS:  # str | None, str | Interval
         plain = get_args(declared)[0]
     accepted, kind = _KINDS[plain]
     if not isinstance(given, accepted) or (isinstance(given, bool) and plain is not bool):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.redact import Secret
-from leadctl.settings.durations import DURATION, parse_seconds
+from leadctl.settings.durations import DURATION, Interval, parse_interval, parse_seconds
 from leadctl.settings.sources import DEFAULT, FLAG
 
 DEFAULT_APP = "leadconnector"
@@ -108,7 +108,7 @@ class Rule:
     name: str
     table: str
     age_column: str
-    older_than: str
+    older_than: str | Interval
     """How old: "90d", "6 months" or ISO 8601."""
     condition: str | None = None
     """An SQL condition on the table's own columns.  A subquery in it may name the table itself:
@@ -125,6 +125,12 @@ class Rule:
     fuse_rows: int = 1000
     """So many rows may go without consent, whatever share they are."""
     enabled: bool = True
+
+    @property
+    def age(self) -> Interval:
+        """`older_than` as an interval.  Raises ValueError where the text is not one."""
+        found = self.older_than
+        return found if isinstance(found, Interval) else parse_interval(found)
 
 
 RULE_IDENTITY = frozenset({"name", "table", "age_column", "description", "expiry"})

@@ -16,7 +16,7 @@ from tests.postgres import RunningServer
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadctl.cleanup.backoff._PATIENCE", 0.0)
+    monkeypatch.setattr("leadctl.cleanup.context._PATIENCE", 0.0)
 
 
 def test_a_vacuum_of_the_table(filled: Prepared, cli: Cli) -> None:
@@ -77,7 +77,7 @@ def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
 
 
 def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadctl.cleanup.backoff._REPLICA_LAG", 1.0)
+    monkeypatch.setattr("leadctl.cleanup.context._REPLICA_LAG", 1.0)
     major = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
     primary = RunningServer(major, wal_level="replica", wal_receiver_status_interval="1s")
     standby = None
@@ -99,7 +99,7 @@ def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
             (rule,) = outcome.json["rules"]
             assert (outcome.code, rule["rows"], rule["reason"]) == (0, 0, "replica_lag")
             assert "Waiting: a replica" in outcome.err
-            monkeypatch.setattr("leadctl.cleanup.backoff._PATIENCE", 60.0)
+            monkeypatch.setattr("leadctl.cleanup.context._PATIENCE", 60.0)
             resume = threading.Timer(2, replica.execute, ("SELECT pg_wal_replay_resume()",))
             resume.start()
             outcome = cli(*flags, url=database.url)

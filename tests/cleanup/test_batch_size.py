@@ -4,14 +4,14 @@ from itertools import count
 
 import pytest
 
-from leadctl.cleanup.batch_size import Aim, Pace
+from leadctl.cleanup.batches import BatchSize, WorkSeconds
 
-AIM = Aim(beside_others=0.003, alone=0.03, longest=0.1)
+AIM = WorkSeconds(beside_others=0.003, alone=0.03, longest=0.1)
 A_ROW = 0.00001
 
 
 def run(
-    pace: Pace,
+    size: BatchSize,
     seconds: float,
     *,
     others: int = 0,
@@ -24,12 +24,12 @@ def run(
     As in a run, a batch's size is settled while the one before it is not yet known.
     """
     transactions = transactions or count(7)
-    rows = pace.rows
+    rows = size.rows
     while seconds > 0:
-        following = pace.rows
+        following = size.rows
         worked = rows * a_row
         own = [next(transactions) for _ in range(others + 1)][-1]
-        pace.took(rows, worked + way, worked, own)
+        size.took(rows, worked + way, worked, own)
         rows = following
         seconds -= worked + way
     return rows
@@ -37,31 +37,31 @@ def run(
 
 @pytest.mark.parametrize(("others", "rows"), [(0, 3000), (1, 300), (50, 300)])
 def test_work_is_short_while_others_write(others: int, rows: int) -> None:
-    assert run(Pace(AIM), 5, others=others) == rows
+    assert run(BatchSize(AIM), 5, others=others) == rows
 
 
 def test_the_first_batches_are_small_and_see_others() -> None:
-    pace = Pace(AIM)
-    assert pace.rows <= 200
-    assert run(pace, 0.02, others=1) == 300
+    size = BatchSize(AIM)
+    assert size.rows <= 200
+    assert run(size, 0.02, others=1) == 300
 
 
 def test_who_comes_and_goes_is_seen() -> None:
-    pace, transactions = Pace(AIM), count(7)
-    assert run(pace, 5, transactions=transactions) == 3000
+    size, transactions = BatchSize(AIM), count(7)
+    assert run(size, 5, transactions=transactions) == 3000
     next(transactions)
-    assert run(pace, 0.07, transactions=transactions) == 300  # two batches that were large already
-    assert run(pace, 5, transactions=transactions) == 3000
+    assert run(size, 0.07, transactions=transactions) == 300  # two batches that were large already
+    assert run(size, 5, transactions=transactions) == 3000
 
 
 def test_batches_that_write_nothing_do_not_hide_others() -> None:
-    pace = Pace(AIM)
+    size = BatchSize(AIM)
     for transaction in [7, *[None] * 1000, 8]:
-        pace.took(pace.rows, pace.rows * A_ROW, pace.rows * A_ROW, transaction)
-    assert pace.rows == 3000
+        size.took(size.rows, size.rows * A_ROW, size.rows * A_ROW, transaction)
+    assert size.rows == 3000
     for transaction in [None, 10]:
-        pace.took(3000, 0.03, 0.03, transaction)
-    assert pace.rows == 300
+        size.took(3000, 0.03, 0.03, transaction)
+    assert size.rows == 300
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_batches_that_write_nothing_do_not_hide_others() -> None:
     ],
 )
 def test_work_is_not_short_for_the_way_to_the_server(way: float, rows: int) -> None:
-    settled = run(Pace(AIM), 100 * way + 1, others=1, way=way)
+    settled = run(BatchSize(AIM), 100 * way + 1, others=1, way=way)
     assert settled == pytest.approx(rows, rel=0.02)
 
 
 def test_a_commit_that_grows_with_the_batch_does_not_let_it_grow() -> None:
-    pace = Pace(AIM)
+    size = BatchSize(AIM)
     for transaction in range(0, 60, 2):
-        worked = pace.rows * A_ROW
-        pace.took(pace.rows, 3 * worked, worked, transaction)
-    assert pace.rows < 1000
+        worked = size.rows * A_ROW
+        size.took(size.rows, 3 * worked, worked, transaction)
+    assert size.rows < 1000
 
 
 def test_rows_have_bounds() -> None:
-    assert run(Pace(AIM), 1000, others=1, a_row=1.0) == 50
-    assert run(Pace(AIM), 1, way=0.01, a_row=0.0) == 50_000
+    assert run(BatchSize(AIM), 1000, others=1, a_row=1.0) == 50
+    assert run(BatchSize(AIM), 1, way=0.01, a_row=0.0) == 50_000

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.retention import Rule
-from leadctl.cleanup import batch_size as pace
+from leadctl.cleanup import batches
 from leadctl.cleanup import run as module
-from leadctl.cleanup.archive import ArchivePlace
-from leadctl.cleanup.context import Limits
-from leadctl.cleanup.rules import RunRule
+from leadctl.cleanup.context import ArchivePlace, Bounds
 from leadctl.journal.guard import Consent
 from leadctl.settings.durations import Interval
 from tests.conftest import Prepared
@@ -144,20 +142,21 @@ def test_what_goes_is_what_the_model_says(
     kids = [Child(n, thing if thing in there else None) for n, thing in enumerate(children)]
     create(empty, found, kids, cutoff, kind, cascade)
     due = model(found, cutoff, kind, condition)
-    rule = Rule("things", "things", "at", "1d", condition, archive=archived)
+    rule = Rule("things", "things", "at", interval, condition, archive=archived)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "server_time", lambda _: clock)
         for name in ("_FIRST", "_FEWEST", "_MOST"):
-            patch.setattr(pace, name, size)
+            patch.setattr(batches, name, size)
         patch.setattr(module, "_refuse_skew", lambda _: None)
         result = module.cleanup(
             empty.target(),
             find_app(empty.settings()),
-            [RunRule(rule, interval, archived)],
-            limits=Limits(None, None),
+            [rule],
+            bounds=Bounds(None, None),
             consent=Consent(confirm=empty.name),
             archive=ArchivePlace(Path(tmp_path_factory.mktemp("archive")), ()),
-            voice=module.Voice(lambda _: None, lambda *_: None),
+            narrate=lambda _: None,
+            progress=lambda *_: None,
         )
     assert result.error is None
     assert result.rules[0].cutoff == cutoff

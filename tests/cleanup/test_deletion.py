@@ -6,16 +6,15 @@ import pytest
 from psycopg import sql
 
 from leadctl.apps.registry import find_app
-from leadctl.cleanup.batch_size import Pace
-from leadctl.cleanup.deletion import Deleter, Gone
+from leadctl.cleanup.batches import BatchSize, Deleted, Deleter
 from leadctl.cleanup.rules import rules_of
-from leadctl.cleanup.tables import examine
+from leadctl.cleanup.tables import rule_table
 from leadctl.postgres.connect import Connection, connect
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids
 
 
-def delete(connection: Connection, deleter: Deleter, keys: list[str]) -> Gone:
+def delete(connection: Connection, deleter: Deleter, keys: list[str]) -> Deleted:
     with connection.pipeline():
         deletion = deleter.send(
             sql.SQL("DELETE FROM leads WHERE id = ANY (%(keys)s)").format(), {"keys": keys}
@@ -29,15 +28,15 @@ def test_it_counts_and_shows_that_others_write(filled: Prepared) -> None:
     keys = sorted(due_leads(filled))
     deliveries = len(ids(filled, "webhook_deliveries"))
     with connect(filled.target(), "cleanup") as connection:
-        subject = examine(connection, "public", rule)
-        deleter = Deleter(connection, subject)
+        table = rule_table(connection, "public", rule)
+        deleter = Deleter(connection, table)
         nothing = delete(connection, deleter, [])
         first = delete(connection, deleter, keys[:10])
         filled.query("CREATE TABLE others_write ()")
         second = delete(connection, deleter, keys[10:])
     assert (nothing.rows, nothing.cascaded, nothing.transaction) == (0, {}, None)
     assert (first.rows, second.rows) == (10, len(keys) - 10)
-    (child,) = set(subject.tables) - {subject.oid}
+    (child,) = set(table.tables) - {table.oid}
     cascaded = first.cascaded.get(child, 0) + second.cascaded.get(child, 0)
     assert cascaded == deliveries - len(ids(filled, "webhook_deliveries")) > 0
     assert first.seconds > 0
@@ -66,7 +65,7 @@ def test_an_archived_batch_waits_for_its_wal_and_one_beside_writers(
         " INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN old; END $$"
     )
     filled.query("CREATE TRIGGER see BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION see()")
-    monkeypatch.setattr(Pace, "is_alone", is_alone)
+    monkeypatch.setattr(BatchSize, "is_alone", is_alone)
     options = ["--archive", str(tmp_path)] if archived else []
     done = cli("cleanup", "--rule", "archived-leads", *options, url=filled.url)
     assert done.code == 0, done.err

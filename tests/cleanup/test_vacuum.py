@@ -11,7 +11,7 @@ VACUUMED = "SELECT relname FROM pg_stat_user_tables WHERE last_vacuum IS NOT NUL
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred rows are many."""
-    monkeypatch.setattr("leadctl.cleanup.vacuum._ROWS", 300)
+    monkeypatch.setattr("leadctl.cleanup.run._VACUUM_FROM_ROWS", 300)
 
 
 def test_tables_with_dead_rows_are_vacuumed_once(filled: Prepared, cli: Cli) -> None:

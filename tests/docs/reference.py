@@ -17,8 +17,7 @@ from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
 from leadctl.backup.verify import VerifyResult
 from leadctl.cleanup.preview import Preview, RuleList
 from leadctl.cleanup.results import CleanupResult
-from leadctl.cleanup.undo import UnarchiveResult
-from leadctl.cleanup.undelete import UndeleteResult
+from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.config import EffectiveConfig

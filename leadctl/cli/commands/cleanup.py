@@ -14,9 +14,10 @@ from leadctl.cli.fast_typer import Tree
 from leadctl.cli.group import LeadctlGroup, Terminated
 from leadctl.cli.options import Confirm
 from leadctl.cli.run import Run, command
+from leadctl.files import absolute
 
 if TYPE_CHECKING:
-    from leadctl.cleanup.context import Limits
+    from leadctl.cleanup.context import Bounds
 
 group = Tree(name="cleanup", cls=LeadctlGroup, invoke_without_command=True)
 
@@ -88,7 +89,8 @@ def cleanup(
     leadctl cleanup --dry-run --days 90
     leadctl cleanup -q --max-seconds 600 --metrics-file /var/lib/node_exporter/leadctl.prom
     """
-    from leadctl.cleanup.context import Limits
+    from leadctl.cleanup.context import Bounds
+    from leadctl.render import prometheus
     from leadctl.render.views import cleanup as views
 
     if list_rules and dry_run:
@@ -100,13 +102,14 @@ def cleanup(
     if dry_run:
         run.emit(database.cleanup_preview(rules, days=days), views.preview)
         return
-    limits = Limits(max_seconds, max_rows)
-    with _stopping(limits):
-        result = database.cleanup(rules, days=days, archive=archive, confirm=confirm, limits=limits)
+    bounds = Bounds(max_seconds, max_rows)
+    with _stopping(bounds):
+        result = database.cleanup(rules, days=days, archive=archive, confirm=confirm, bounds=bounds)
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
         run.emit(result, views.cleanup)
     if metrics_file is not None:
-        database.write_metrics(result, metrics_file)
+        metrics = prometheus.cleanup(result, database.past_cleanups())
+        prometheus.write(absolute(metrics_file), metrics)
     if result.error is not None:
         raise result.error
     if result.stopped is not None and result.stopped.value in _EXITS:
@@ -117,14 +120,14 @@ _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED
 
 
 @contextmanager
-def _stopping(limits: "Limits") -> Iterator[None]:
+def _stopping(bounds: "Bounds") -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
-    from leadctl.cleanup.context import Reason
+    from leadctl.cleanup.results import Reason
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if limits.requested is not None:
+        if bounds.requested is not None:
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        limits.request(Reason.INTERRUPTED if number == signal.SIGINT else Reason.TERMINATED)
+        bounds.request(Reason.INTERRUPTED if number == signal.SIGINT else Reason.TERMINATED)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from leadctl.health.health import Health
     from leadctl.health.selection import Selection
 
-_READABLE = 0o644
-"""The collector that reads the metrics is another user."""
-
 
 def _time(flag: str, help_text: str) -> Any:
     return typer.Option(flag, metavar="TIME", help=help_text, show_envvar=False)
@@ -72,7 +69,6 @@ def health_check(
     """
     from leadctl.backup.configured import known_folder
     from leadctl.crypto.keyring import keyring_of
-    from leadctl.files import write_whole
     from leadctl.health.health import Timing, health
     from leadctl.health.selection import listing, select
     from leadctl.render import nagios, prometheus
@@ -104,9 +100,9 @@ def health_check(
     )
     result = _fixed(run, selection, yes=yes, check_all=check_all) if fix else check_all()
     if to is not None:
-        write_whole(Path(to), prometheus.text(result) + "\n", _READABLE)
+        prometheus.write(Path(to), prometheus.health(result))
     else:
-        run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.text)
+        run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.health)
     raise typer.Exit(NAGIOS[result.status])
 
 

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 from leadctl.cleanup.preview import Preview, RuleList, RulePreview
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
-from leadctl.cleanup.undelete import UndeleteResult
-from leadctl.cleanup.undo import UnarchiveResult
+from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
 
 _STYLES: dict[RuleStatus, Style] = {
@@ -15,6 +14,7 @@ _STYLES: dict[RuleStatus, Style] = {
     RuleStatus.REFUSED: "bad",
     RuleStatus.FAILED: "bad",
 }
+_BAD = {RuleStatus.REFUSED, RuleStatus.FAILED}
 _REASONS = {
     "max_seconds": "the time was up",
     "max_rows": "the number of rows was reached",
@@ -29,8 +29,15 @@ _REASONS = {
 
 
 def cleanup(result: CleanupResult) -> list[Block]:
-    """One line a rule, then the sum."""
-    blocks: list[Block] = [Line(_sentence(found), _STYLES[found.status]) for found in result.rules]
+    """One line a rule, then the sum.
+
+    Why the first rule failed is the command's error, and so is not said here, too.
+    """
+    failed = [found for found in result.rules if found.status in _BAD]
+    blocks: list[Block] = [
+        Line(_failure(found) if found in failed[:1] else _sentence(found), _STYLES[found.status])
+        for found in result.rules
+    ]
     blocks += [
         Line(f"Warning: {warning}", "warn") for found in result.rules for warning in found.warnings
     ]
@@ -120,8 +127,15 @@ def _moment(moment: object) -> str:
     return str(moment)
 
 
+def _failure(found: RuleResult) -> str:
+    done = f" ({_count(found.rows, 0)} before that)" if found.rows else ""
+    return f"{found.rule}: {found.status.value}{done}"
+
+
 def _sentence(found: RuleResult) -> str:
-    if found.status in {RuleStatus.OVERLAP, RuleStatus.REFUSED, RuleStatus.FAILED}:
+    if found.status is RuleStatus.REFUSED:  # its message names the rule
+        return found.message
+    if found.status in {RuleStatus.OVERLAP, RuleStatus.FAILED}:
         done = f" ({_count(found.rows, 0)} before that)" if found.rows else ""
         return f"{found.rule}: {found.message}{done}"
     text = f"{found.rule}: {found.rows:,} rows of {found.table}"
