@@ -341,7 +341,7 @@ class Database(Project):
     def take_over(
         self, *, drop_history: bool = False, prisma: str | Path | None = None
     ) -> "DatabaseInit":
-        """Write the revision from Prisma's LeadConnector, as `leadctl init --take-over`."""
+        """Write the revision that makes the tables an app's, as `leadctl init --take-over`."""
         from leadctl.init.from_database import take_over
 
         return take_over(

@@ -13,7 +13,7 @@ from leadctl.apps import alembic_environment
 from leadctl.apps.registry import App, all_apps, importable, load_metadata
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
 from leadctl.init.discovery import FoundModels, discover, imports
-from leadctl.init.project_files import Files, WrittenFile, env_lines, joined_lines, leadctl_toml
+from leadctl.init.project_files import Files, WrittenFile, joined_lines, leadctl_toml
 from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows, secret_columns
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.settings import Settings
@@ -72,16 +72,15 @@ def init_own(
         files.new(folder / ".gitkeep", "", "the folder of revisions")
     tables = list(metadata.tables.values())
     guessed = tuple(old_rows(tables))
-    files.new(root / "leadctl.toml", joined_lines(leadctl_toml(name, entries, guessed)), "the app")
+    files.new_configuration(leadctl_toml(name, entries, guessed))
     encrypted = any(True for _ in encrypted_columns(metadata))
-    lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=encrypted)
-    files.extend(root / ".env", lines, "variables")
+    files.add_variables(name, has_url=bool(settings.url), needs_key=encrypted)
     return InitResult(
         app=name,
         models=str(entries["models"]) if "models" in entries else None,
         migrations=folder,
         tables=tuple(sorted(metadata.tables)),
-        files=tuple(files.write()),
+        files=files.write(),
         encrypted=tuple(secret_columns(metadata)),
         retention=guessed,
         notes=tuple(notes(root)),

@@ -2,8 +2,9 @@
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ from psycopg import sql
 from sqlalchemy import MetaData, String, Table
 from sqlalchemy.exc import SAWarning
 
-from leadctl.apps.prisma import app_of
+from leadctl.apps.registry import App
 from leadctl.catalog.compare import Difference, compare
 from leadctl.catalog.definitions import Catalog, read_catalog, split_name
 from leadctl.crypto.cipher import FORM, NODE_FORM
@@ -34,8 +35,12 @@ from leadctl.postgres.engine import run_engine
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.sql.lexer import split
 
 _QUERIES = beside(__file__, "init.sql")
+_NAME = r'(\w+|"[^"]+")'
+_RENAMED = re.compile(rf"^ALTER TABLE {_NAME} RENAME COLUMN {_NAME} TO ", re.MULTILINE)
+_COMMENTS = re.compile(r"\A(?:--.*\n|\s)+")
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class ExistingSchema:
     """Other schemas with tables."""
     elsewhere: tuple[str, ...]
     """Views that read what is in other schemas."""
-    builtin: str | None
-    """The built-in app whose product Prisma made these tables for."""
+    take_over: "TakeOver | None"
+    """How these tables become those of an app, where one says so."""
     replaces: AppliedRevision | None
     """The baseline of an earlier init, which this one takes the place of."""
 
@@ -75,14 +80,27 @@ class ExistingSchema:
         return [found[name] for name in sorted(found) if name not in encrypted]
 
 
-def read_existing_schema(target: Target, prisma: Path | None, narrate: Narrate) -> ExistingSchema:
-    """Read a schema; changes nothing.
+@dataclass(frozen=True)
+class TakeOver:
+    """How the tables of another tool become those of an app."""
+
+    app: App
+    note: str
+    """The comment that the app's file begins with."""
+    statements: tuple[str, ...]
+
+
+def read_existing_schema(
+    target: Target, apps: Iterable[App], prisma: Path | None, narrate: Narrate
+) -> ExistingSchema:
+    """Read a schema; changes nothing.  `apps` are those that may take its tables over.
 
     Raises AlreadyDeclared for a database that Alembic or leadctl migrates already, and
     OperationFailed for tables that cannot be described without another schema's.
     """
     schema = target.schema
     with connect(target, "init", read_only=True) as connection:
+        quoted = sql.Identifier(schema).as_string(connection)
         replaces = earlier_baseline(connection, target)
         columns = _columns(read_catalog(connection, schema))
         if not columns:
@@ -97,7 +115,7 @@ def read_existing_schema(target: Target, prisma: Path | None, narrate: Narrate) 
         metadata = _reflect(target, ignored)
         return ExistingSchema(
             catalog=_without(read_catalog(connection, schema, ignored), ignored),
-            extensions=tuple(_names(connection, "extensions", schema)),
+            extensions=tuple(_QUERIES.column(connection, "extensions", schema=quoted)),
             metadata=metadata,
             histories=histories,
             prisma=tuple(
@@ -106,9 +124,9 @@ def read_existing_schema(target: Target, prisma: Path | None, narrate: Narrate) 
             ciphertext=tuple(
                 ciphertext_columns(connection, schema, list(metadata.tables.values()))
             ),
-            others=tuple(_names(connection, "other_schemas", schema)),
+            others=tuple(_QUERIES.column(connection, "other_schemas", schema=quoted)),
             elsewhere=tuple(elsewhere),
-            builtin=app_of(columns),
+            take_over=_take_over(apps, columns),
             replaces=replaces,
         )
 
@@ -139,16 +157,33 @@ def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision 
     return last
 
 
+def _take_over(apps: Iterable[App], columns: Mapping[str, Collection[str]]) -> TakeOver | None:
+    """Return how an app takes tables over, given with their columns: it renames some, all here."""
+    for app in apps:
+        if app.take_over is None:
+            continue
+        text = app.take_over.read_text(encoding="utf-8")
+        renamed = [(plain(table), plain(column)) for table, column in _RENAMED.findall(text)]
+        if renamed and all(column in columns.get(table, ()) for table, column in renamed):
+            note = " ".join(line.removeprefix("--").strip() for line in _first_comment(text))
+            statements = (_COMMENTS.sub("", statement) for statement in split(text))
+            return TakeOver(app, note, tuple(statements))
+    return None
+
+
+def _first_comment(text: str) -> Iterator[str]:
+    return takewhile(lambda line: line.startswith("--"), text.splitlines())
+
+
 def _is_baseline(connection: Connection, revision: AppliedRevision) -> bool:
-    query = _QUERIES.get("is_baseline", connection.info.server_version)
-    parameters = {"app": revision.app, "revision": revision.revision}
-    return connection.execute(query, parameters).fetchone() is not None
+    place = {"app": revision.app, "revision": revision.revision}
+    return _QUERIES.one(connection, "is_baseline", **place) is not None
 
 
 def _elsewhere(connection: Connection, target: Target) -> list[str]:
     """Return the views that read other schemas; refuse tables that refer to one."""
-    query = _QUERIES.get("references_elsewhere", connection.info.server_version)
-    found = connection.execute(query, _quoted(connection, target.schema)).fetchall()
+    quoted = sql.Identifier(target.schema).as_string(connection)
+    found = _QUERIES.rows(connection, "references_elsewhere", schema=quoted)
     tables = [f"{kind} {name} ({referred})" for kind, name, referred in found if kind != "view"]
     if tables:
         raise OperationFailed(
@@ -158,10 +193,6 @@ def _elsewhere(connection: Connection, target: Target) -> list[str]:
             "leadctl migrate new says what they still lack.",
         )
     return list(dict.fromkeys(name for _, name, _ in found))
-
-
-def _quoted(connection: Connection, schema: str) -> dict[str, str]:
-    return {"schema": sql.Identifier(schema).as_string(connection)}
 
 
 def _columns(catalog: Catalog) -> dict[str, list[str]]:
@@ -183,12 +214,6 @@ def _without(catalog: Catalog, tables: Collection[str]) -> Catalog:
     return Catalog(
         {key: each for key, each in catalog.objects.items() if owners.get(key) not in tables}
     )
-
-
-def _names(connection: Connection, query: str, schema: str) -> list[str]:
-    block = _QUERIES.get(query, connection.info.server_version)
-    rows = connection.execute(block, _quoted(connection, schema))
-    return [name for (name,) in rows]
 
 
 def _reflect(target: Target, ignored: Collection[str]) -> MetaData:

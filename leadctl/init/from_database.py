@@ -3,17 +3,16 @@
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import MetaData
 
-from leadctl.apps.prisma import from_prisma
-from leadctl.apps.registry import App, find_app
+from leadctl.apps.registry import App, all_apps, find_app, load_metadata
 from leadctl.catalog.definitions import read_names
-from leadctl.errors import OperationFailed, UsageError
+from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
 from leadctl.init.existing_models import app_name, notes, refuse_declared
 from leadctl.init.existing_schema import (
     ExistingSchema,
@@ -28,8 +27,6 @@ from leadctl.init.project_files import (
     Files,
     WrittenFile,
     app_table,
-    env_lines,
-    joined_lines,
     leadctl_toml,
 )
 from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows
@@ -40,6 +37,7 @@ from leadctl.migrate import writer
 from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
+from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -48,13 +46,9 @@ from leadctl.settings import Settings, load_settings
 _MIGRATIONS = "migrations"
 _NO_WAY_BACK = writer.refusal("This cannot be undone by a revision.")
 _OFFER = (
-    "These are the tables of {} as Prisma made them. In an empty folder elsewhere, "
+    "These are the tables of {} under the names of another tool. In an empty folder elsewhere, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
-    "the built-in app, which then works with these rows and tokens."
-)
-_LEGACY = (
-    "Tokens stay as Node encrypted them until leadctl keys rotate: put the old key behind a new "
-    "one, as ENCRYPTION_KEYS=new:HEX,legacy/node:HEX."
+    "the app, which then works with these rows."
 )
 
 
@@ -68,15 +62,7 @@ class Unrepresented:
     """ "missing": the models lack it; "changed": they have it otherwise; "extra"."""
 
 
-@dataclass(frozen=True)
-class WrittenRevision:
-    """A revision that is written."""
-
-    message: str
-    steps: Sequence[Step]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatabaseInit:
     """What was read from a database and written."""
 
@@ -88,10 +74,10 @@ class DatabaseInit:
     models: str
     tables: tuple[str, ...]
     files: tuple[WrittenFile, ...]
-    unrepresented: tuple[Unrepresented, ...]
-    encrypted: tuple[EncryptedGuess, ...]
+    unrepresented: tuple[Unrepresented, ...] = ()
+    encrypted: tuple[EncryptedGuess, ...] = ()
     """Columns that may hold secrets and were not named with --encrypt."""
-    retention: tuple[RetentionGuess, ...]
+    retention: tuple[RetentionGuess, ...] = ()
     histories: tuple[ForeignHistory, ...]
     """Histories of other tools; their tables are left alone."""
     prisma: tuple[PrismaMigration, ...]
@@ -116,40 +102,45 @@ def init_from_database(
     """
     refuse_declared(settings)
     name = app_name(settings)
-    read = read_existing_schema(target, prisma, narrate)
-    _check_columns(encrypt, read)
-    source = ModelsFile(name, read.metadata, read.catalog, encrypt=encrypt)
+    existing = read_existing_schema(target, all_apps(settings).values(), prisma, narrate)
+    _check_columns(encrypt, existing)
+    source = ModelsFile(name, existing.metadata, existing.catalog, encrypt=encrypt)
     text = source.text()
-    baseline = proven_baseline(target, read, narrate)
+    baseline = proven_baseline(target, existing, narrate)
     unrepresented = [
         Unrepresented(each.object, each.change)
-        for each in models_differ(target, read, _load(text), name)
+        for each in models_differ(target, existing, _load(text), name)
     ]
     module = f"{name}_models"
     guessed = tuple(old_rows(source.tables))
+    revisions = {"Baseline": baseline}
+    if drop_history and existing.history_tables:
+        revisions["Drop the history of another tool"] = _drops(existing)
     files = Files(settings.project)
     files.new(settings.project / f"{module}.py", text, "the models")
+    _add_revisions(files, settings.project / _MIGRATIONS, name, revisions)
     entries = {"models": f"{module}:Base", "migrations": _MIGRATIONS}
-    toml = joined_lines(leadctl_toml(name, entries, guessed))
-    revisions = [WrittenRevision("Baseline", baseline)]
-    if drop_history and read.history_tables:
-        revisions.append(WrittenRevision("Drop the history of another tool", _drops(read)))
-    written = _write(settings, files, name, toml, revisions, needs_key=bool(encrypt))
-    offer = (_OFFER.format(read.builtin),) if read.builtin else ()
+    files.new_configuration(leadctl_toml(name, entries, guessed))
+    files.add_variables(name, has_url=bool(settings.url), needs_key=bool(encrypt))
+    written = files.write()
+    offered = existing.take_over
     return DatabaseInit(
         app=name,
         database=target.database,
         schema=target.schema,
-        revision=_record(settings, target, name, read, narrate),
+        revision=_record(settings, target, name, existing, narrate),
         models=entries["models"],
         tables=tuple(table.name for table in source.tables),
-        files=tuple(written),
+        files=written,
         unrepresented=tuple(unrepresented),
-        encrypted=tuple(read.guesses(encrypt)),
+        encrypted=tuple(existing.guesses(encrypt)),
         retention=guessed,
-        histories=read.histories,
-        prisma=read.prisma,
-        notes=(*notes(settings.project), *_replaced(read), *_others(read), *offer),
+        histories=existing.histories,
+        prisma=existing.prisma,
+        notes=(
+            *_notes(settings, existing),
+            *([_OFFER.format(offered.app.name)] if offered else []),
+        ),
         next=("leadctl migrate --plan", "leadctl migrate")
         if len(revisions) > 1
         else ("leadctl migrate status",),
@@ -159,88 +150,87 @@ def init_from_database(
 def take_over(
     settings: Settings, target: Target, *, drop_history: bool, prisma: Path | None, narrate: Narrate
 ) -> DatabaseInit:
-    """Write the history that takes a database of Prisma's to its product's built-in app.
+    """Write the history that takes another tool's database to the app that says how.
 
-    Its first revision, the baseline, is recorded as applied; the second renames and is pending.
-    Raises as `init_from_database` does, and OperationFailed where the tables are others.
+    Its first revision, the baseline, is recorded as applied; the second is what the app's
+    `take_over` says, and is pending.  An app of leadctl.toml gets it into its own folder, another
+    one is declared.  Raises as `init_from_database` does, and OperationFailed where no app takes
+    these tables over.
     """
-    refuse_declared(settings)
-    read = read_existing_schema(target, prisma, narrate)
-    name = read.builtin
-    if name is None:
+    if not any(config.take_over for config in settings.apps.values()):
+        refuse_declared(settings)
+    existing = read_existing_schema(target, all_apps(settings).values(), prisma, narrate)
+    if existing.take_over is None:
         raise OperationFailed(
-            f"{target.database} does not have the tables that Prisma made for a built-in app.",
+            f"{target.database} does not have the tables that an app takes over.",
             hint="Leave --take-over out: its tables become models of your own.",
         )
-    baseline = proven_baseline(target, read, narrate)
-    package, prismas = f"leadctl.apps.{name}", from_prisma(name)
-    entries = {
-        "models": f"{package}.models:Base",
-        "migrations": _MIGRATIONS,
-        "seed": f"{package}.seed:FIXTURES",
-        "reports": f"{package}.reports:REPORTS",
-        "rules": f"{package}.retention:RULES",
+    app = existing.take_over.app
+    metadata = load_metadata(app)
+    # It ends where the app's own history ends, under the same name: that may go on from there.
+    changes = [Step(each, Phase.DEFINE) for each in existing.take_over.statements]
+    revisions = {
+        "Baseline": proven_baseline(target, existing, narrate),
+        f"Names and types of {app.name}": changes + (_drops(existing) if drop_history else []),
     }
-    toml = joined_lines([f'app = "{name}"', "", *app_table(name, entries)])
-    # It ends where the built-in history ends, under the same name: that may go on from there.
-    changes = [Step(each, Phase.DEFINE) for each in prismas.statements()]
-    changes += _drops(read) if drop_history else []
-    revisions = [
-        WrittenRevision("Baseline", baseline),
-        WrittenRevision("Names and types of the built-in app", changes),
-    ]
-    written = _write(settings, Files(settings.project), name, toml, revisions, needs_key=False)
+    files = Files(settings.project)
+    folder = app.migrations if app.name in settings.apps else settings.project / _MIGRATIONS
+    _add_revisions(files, folder, app.name, revisions)
+    if app.name not in settings.apps:
+        named = ("models", "seed", "reports", "rules", "factory")
+        entries = {key: getattr(app, key) for key in named if getattr(app, key)}
+        table = app_table(app.name, {**entries, "migrations": _MIGRATIONS})
+        files.new_configuration([f'app = "{app.name}"', "", *table])
+    files.add_variables(app.name, has_url=bool(settings.url), needs_key=False)
+    written = files.write()
+    encrypts = any(True for _ in encrypted_columns(metadata))
     return DatabaseInit(
-        app=name,
+        app=app.name,
         database=target.database,
         schema=target.schema,
-        revision=_record(settings, target, name, read, narrate),
-        models=entries["models"],
-        tables=tuple(sorted(prismas.TABLES)),
-        files=tuple(written),
-        unrepresented=(),
-        encrypted=(),
-        retention=(),
-        histories=read.histories,
-        prisma=read.prisma,
-        notes=(*notes(settings.project), *_replaced(read), *_others(read), _LEGACY),
-        next=("leadctl migrate --plan", "leadctl migrate", "leadctl keys rotate"),
+        revision=_record(settings, target, app.name, existing, narrate),
+        models=app.models or str(app.environment),
+        tables=tuple(sorted(metadata.tables)),
+        files=written,
+        histories=existing.histories,
+        prisma=existing.prisma,
+        notes=(*_notes(settings, existing), *filter(None, [existing.take_over.note])),
+        next=(
+            "leadctl migrate --plan",
+            "leadctl migrate",
+            *(["leadctl keys rotate"] if encrypts else []),
+        ),
     )
 
 
-def _drops(read: ExistingSchema) -> list[Step]:
-    return [Step(f'DROP TABLE "{table}"', Phase.DROP) for table in read.history_tables]
-
-
-def _write(
-    settings: Settings,
-    files: Files,
-    name: str,
-    toml: str,
-    revisions: Sequence[WrittenRevision],
-    *,
-    needs_key: bool,
-) -> list[WrittenFile]:
+def _add_revisions(
+    files: Files, folder: Path, app: str, revisions: Mapping[str, Sequence[Step]]
+) -> None:
+    """Plan a history, the steps of each revision given by its message."""
+    if folder.is_dir() and any(folder.glob("*.py")):
+        raise AlreadyDeclared(
+            f"{folder} has revisions, and init overwrites nothing.",
+            hint="Move them away, or work in an empty folder.",
+        )
     follows: str | None = None
-    for number, each in enumerate(revisions, 1):
-        revision = f"{name}_{number:04d}"
-        path = settings.project / _MIGRATIONS / writer.file_name(revision, each.message)
-        upgrade = writer.body(each.steps, transactional=True)
-        text = writer.text(revision, follows, each.message, upgrade, _NO_WAY_BACK)
-        files.new(path, text, "pending" if follows else "recorded as applied")
+    for number, (message, steps) in enumerate(revisions.items(), 1):
+        revision = f"{app}_{number:04d}"
+        upgrade = writer.body(steps, transactional=True)
+        text = writer.text(revision, follows, message, upgrade, _NO_WAY_BACK)
+        state = "pending" if follows else "recorded as applied"
+        files.new(folder / writer.file_name(revision, message), text, state)
         follows = revision
-    root = settings.project
-    files.new(root / "leadctl.toml", toml, "the app")
-    lines = env_lines(root / ".env", name, has_url=bool(settings.url), needs_key=needs_key)
-    files.extend(root / ".env", lines, "variables")
-    return files.write()
+
+
+def _drops(existing: ExistingSchema) -> list[Step]:
+    return [Step(f'DROP TABLE "{table}"', Phase.DROP) for table in existing.history_tables]
 
 
 def _record(
-    settings: Settings, target: Target, name: str, read: ExistingSchema, narrate: Narrate
+    settings: Settings, target: Target, name: str, existing: ExistingSchema, narrate: Narrate
 ) -> str:
     app = find_app(load_settings({"app": name}, cwd=settings.project))
-    record_baseline(target, app, read.ignored, settings.lock_wait, narrate)
+    record_baseline(target, app, existing.ignored, settings.lock_wait, narrate)
     return f"{name}_0001"
 
 
@@ -291,10 +281,10 @@ def _load(text: str) -> MetaData:
     return found
 
 
-def _check_columns(encrypt: Collection[str], read: ExistingSchema) -> None:
+def _check_columns(encrypt: Collection[str], existing: ExistingSchema) -> None:
     known = {
         f"{table.name}.{column.name}"
-        for table in read.metadata.tables.values()
+        for table in existing.metadata.tables.values()
         for column in table.columns
     }
     for column in encrypt:
@@ -304,20 +294,20 @@ def _check_columns(encrypt: Collection[str], read: ExistingSchema) -> None:
             )
 
 
-def _replaced(read: ExistingSchema) -> list[str]:
-    if not read.replaces:
-        return []
-    old = read.replaces
-    return [f"This takes the place of {old.revision} of {old.app}, which init recorded before."]
-
-
-def _others(read: ExistingSchema) -> list[str]:
-    said = []
-    if read.others:
-        said.append(f"Other schemas have tables, too, and were not read: {', '.join(read.others)}.")
-    if read.elsewhere:
+def _notes(settings: Settings, existing: ExistingSchema) -> list[str]:
+    said = notes(settings.project)
+    old = existing.replaces
+    if old:
+        said.append(
+            f"This takes the place of {old.revision} of {old.app}, which init recorded before."
+        )
+    if existing.others:
+        said.append(
+            f"Other schemas have tables, too, and were not read: {', '.join(existing.others)}."
+        )
+    if existing.elsewhere:
         said.append(
             f"These views read other schemas, which a new database must have before the baseline: "
-            f"{', '.join(read.elsewhere)}."
+            f"{', '.join(existing.elsewhere)}."
         )
     return said

@@ -40,16 +40,34 @@ class Files:
             )
         self._planned.append((path, content, what))
 
+    def new_configuration(self, lines: Iterable[str]) -> None:
+        """Plan leadctl.toml.  Raises AlreadyDeclared where it exists."""
+        self.new(self.root / "leadctl.toml", joined_lines(lines), "the app")
+
+    def add_variables(self, app: str, *, has_url: bool, needs_key: bool) -> None:
+        """Plan the lines that the `.env` file lacks."""
+        path = self.root / ".env"
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        lines: list[str] = []
+        if not has_url and "DATABASE_URL" not in before:
+            lines += [
+                "# Without a URL leadctl runs a PostgreSQL of its own in .leadctl/.",
+                f'# DATABASE_URL="postgresql://USER:PASSWORD@localhost:5432/{app}"',
+            ]
+        if "ENCRYPTION_KEY" not in before:
+            key = secrets.token_hex(KEY_BYTES) if needs_key else ""
+            lines += [
+                "# The key of encrypted columns: leadctl keys generate makes one.",
+                f"{'' if needs_key else '# '}ENCRYPTION_KEY={key}",
+            ]
+        if lines:
+            self._extended.append((path, joined_lines(lines), "variables"))
+
     def keep(self, path: Path, what: str) -> None:
         """Say that a file or folder is used as it is."""
         self._kept.append(WrittenFile(path, "kept", what))
 
-    def extend(self, path: Path, lines: Sequence[str], what: str) -> None:
-        """Plan lines for the end of a file, which may be missing."""
-        if lines:
-            self._extended.append((path, "".join(f"{line}\n" for line in lines), what))
-
-    def write(self) -> list[WrittenFile]:
+    def write(self) -> tuple[WrittenFile, ...]:
         """Write what was planned, and return all files in order."""
         written = list(self._kept)
         for path, content, what in self._planned:
@@ -66,7 +84,7 @@ class Files:
             with path.open("a", encoding="utf-8") as file:
                 file.write(gap + content)
             written.append(WrittenFile(path, "extended" if existed else "written", what))
-        return written
+        return tuple(written)
 
 
 def joined_lines(lines: Iterable[str]) -> str:
@@ -114,21 +132,3 @@ def _retention(app: str, guesses: Sequence[RetentionGuess]) -> Iterator[str]:
         yield f"# table = {json.dumps(guess.table)}"
         yield f"# age_column = {json.dumps(guess.age_column)}"
         yield f"# older_than = {json.dumps(guess.older_than)}"
-
-
-def env_lines(path: Path, app: str, *, has_url: bool, needs_key: bool) -> list[str]:
-    """Return the lines that a `.env` file lacks; none where it has them already."""
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines: list[str] = []
-    if not has_url and "DATABASE_URL" not in before:
-        lines += [
-            "# Without a URL leadctl runs a PostgreSQL of its own in .leadctl/.",
-            f'# DATABASE_URL="postgresql://USER:PASSWORD@localhost:5432/{app}"',
-        ]
-    if "ENCRYPTION_KEY" not in before:
-        key = secrets.token_hex(KEY_BYTES) if needs_key else ""
-        lines += [
-            "# The key of encrypted columns: leadctl keys generate makes one.",
-            f"{'' if needs_key else '# '}ENCRYPTION_KEY={key}",
-        ]
-    return lines

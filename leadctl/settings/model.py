@@ -158,6 +158,8 @@ class AppConfig:
     """`package.module:RULES`, the retention rules."""
     factory: str | None = None
     """`package.module:FACTORY`, the shapes of synthetic rows."""
+    take_over: Path | None = None
+    """A file of SQL that makes of another tool's tables those of the app."""
     schema: str | None = None
     schemas: tuple[str, ...] = ()
     """Schemas that the models name, beside that one."""

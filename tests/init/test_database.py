@@ -239,6 +239,60 @@ def test_init_may_begin_anew(
     assert not list(Path.cwd().iterdir())
 
 
+OWN_MODELS = """\
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase):
+    pass
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    placed_by: Mapped[str | None]
+"""
+OWN_TAKE_OVER = """\
+-- The old shop cannot work
+-- on it afterwards.
+
+-- As the models have it.
+ALTER TABLE "Orders" RENAME COLUMN "placedBy" TO placed_by;
+ALTER TABLE "Orders"
+    RENAME TO orders;
+ALTER SEQUENCE "Orders_id_seq" RENAME TO orders_id_seq;
+"""
+
+
+def test_an_own_app_takes_over_what_its_file_renames(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute(
+            'CREATE TABLE "Orders" (id serial, "placedBy" varchar,'
+            " CONSTRAINT orders_pkey PRIMARY KEY (id));"
+            """INSERT INTO "Orders" ("placedBy") VALUES ('ada')"""
+        )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    module = f"models_{database}"
+    (tmp_path / f"{module}.py").write_text(OWN_MODELS)
+    (tmp_path / "from_old.sql").write_text(OWN_TAKE_OVER)
+    configuration = f'[apps.store]\nmodels = "{module}:Base"\ntake_over = "from_old.sql"\n'
+    (tmp_path / "leadctl.toml").write_text(configuration)
+    url = server.url(database)
+    outcome = cli("init", "--from-database", "--take-over", "-o", "json", url=url)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["notes"] == ["The old shop cannot work on it afterwards."]
+    assert outcome.json["next"] == ["leadctl migrate --plan", "leadctl migrate"]
+    assert (tmp_path / "leadctl.toml").read_text() == configuration
+    again = cli("init", "--from-database", "--take-over", url=url)
+    assert (again.code, again.out) == (5, "")
+    assert "has revisions, and init overwrites nothing" in again.err
+    assert cli("migrate", url=url).code == 0
+    assert cli("migrate", "check", url=url).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT * FROM orders").fetchall() == [(1, "ada")]
+
+
 def test_take_over_of_another_database(load: Callable[..., Prepared], cli: Cli) -> None:
     outcome = cli("init", "--from-database", "--take-over", url=load("chinook/chinook.sql").url)
     assert (outcome.code, outcome.out) == (1, "")

@@ -69,7 +69,7 @@ TakeOver = Annotated[
     bool,
     typer.Option(
         "--take-over",
-        help="Of Prisma's LeadConnector database: write the revision to the built-in app.",
+        help="Write the revision that makes another tool's tables an app's.",
         show_envvar=False,
     ),
 ]
