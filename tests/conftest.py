@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from tests.history import Project
 from tests.postgres import RunningServer, Server
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+ENOUGH = 4 * 2**30
+"""Bytes of memory; a run takes less than half of it."""
 PROJECTS = Path(__file__).parent / "projects"
 _OURS = ("DATABASE_", "DIRECT_URL", "ENCRYPTION_", "LEADCTL_", "PG", "BACKUP_")
 
@@ -41,10 +44,26 @@ hypothesis.settings.load_profile("leadctl")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _work_in_memory()
     for name in [name for name in os.environ if name.startswith(_OURS)]:
         if name != "LEADCTL_TEST_POSTGRES":
             del os.environ[name]
     os.environ["COLUMNS"] = "80"
+
+
+def _work_in_memory() -> None:
+    """Put servers and folders of tests into memory, where there is enough that runs programs.
+
+    The servers do not wait for their disk; what is left is that databases are made and dropped
+    some thousand times, a few hundred files each.
+    """
+    memory = Path("/dev/shm")
+    if "TMPDIR" in os.environ or not memory.is_dir():
+        return
+    found = os.statvfs(memory)
+    if found.f_bavail * found.f_frsize >= ENOUGH and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(memory)
+        tempfile.tempdir = None
 
 
 def pytest_configure_node(node: Any) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment with nothing of ours but what is given."""
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
+    ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.gettempdir()}
+    return {**ours, **(env or {})}
 
 
 def start(
