@@ -27,6 +27,7 @@ from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
 from tests.history import Project
 from tests.postgres import RunningServer, Server
+from tests.processes import wait_for
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 ENOUGH = 4 * 2**30
@@ -117,6 +118,10 @@ class Prepared:
         with self.server.connect(self.name) as connection:
             cursor = connection.execute(statement, params or None)
             return cursor.fetchall() if cursor.description else []
+
+    def wait_for(self, statement: str) -> None:
+        """Wait until a query has a row."""
+        wait_for(lambda: self.query(statement))
 
     def settings(self, **flags: str) -> Settings:
         """Return settings that name this database."""

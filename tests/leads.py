@@ -1,8 +1,5 @@
 """Leads and deliveries of every age and status, for tests of cleanup."""
 
-import time
-from collections.abc import Callable
-
 from tests.conftest import Prepared
 
 LEADS = 4000
@@ -60,11 +57,3 @@ def slow(database: Prepared, seconds: float = 0.0005) -> None:
     database.query(
         "CREATE TRIGGER slow BEFORE DELETE ON leads FOR EACH ROW EXECUTE FUNCTION slow()"
     )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -180,13 +180,10 @@ def held(leadconnector: Prepared, env: dict[str, str]) -> Iterator[Callable[[], 
 
         def begin() -> Any:
             processes.append(start("backup", env=env))
-            deadline = time.monotonic() + 30
-            while not leadconnector.query(
+            leadconnector.wait_for(
                 "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
                 " AND wait_event_type = 'Lock' AND application_name = 'leadctl'"
-            ):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            )
             return processes[0]
 
         yield begin

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.leads import fill, wait_for
+from tests.leads import fill
 from tests.postgres import RunningServer
+from tests.processes import wait_for
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tests.conftest import Prepared
 from tests.leads import fill, ids
-from tests.processes import run, start
+from tests.processes import run, start, wait_for
 
 LEADS, DELIVERIES = 4000, 2
 
@@ -87,19 +87,17 @@ def test_every_moment_around_the_commit(leadconnector: Prepared, tmp_path: Path)
     command = ("cleanup", "--rule", "archived-leads", "--archive", str(folder))
     env = {"DATABASE_URL": leadconnector.url}
     process = start(*command, env=env)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("*/manifest.json")):
-        assert time.monotonic() < deadline
+    wait_for(lambda: list(folder.glob("*/manifest.json")))
     process.kill()
     process.communicate()
     # The file is whole, and its rows are still in the table: it must not count as an archive.
     (partial,) = folder.glob("*/0*.partial")
     assert {line["row"]["id"] for line in lines(partial) if line["table"] == "leads"} == due
     assert not list(folder.glob("*/*.zst"))
-    while leadconnector.query(
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    ):
-        assert time.monotonic() < deadline
+    leadconnector.wait_for(
+        "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid())"
+    )
     assert due <= ids(leadconnector, "leads")
     # As if another kill had come while the manifest was written.
     (partial.parent / "manifest.json.partial").write_text("{")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Cli, Prepare, Prepared
-from tests.leads import LEADS, ids, slow, wait_for
-from tests.processes import run, start
+from tests.leads import LEADS, ids, slow
+from tests.processes import run, start, wait_for
 
 
 class TestOutput:

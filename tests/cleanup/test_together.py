@@ -8,8 +8,8 @@ import time
 import psycopg
 
 from tests.conftest import Prepared
-from tests.leads import due_leads, ids, slow, wait_for
-from tests.processes import run, start
+from tests.leads import due_leads, ids, slow
+from tests.processes import run, start, wait_for
 
 
 def test_two_runs(filled: Prepared) -> None:

@@ -232,10 +232,7 @@ def test_leftovers_of_an_interrupted_detach(partitioned: Prepared, cli: Cli) -> 
         reader.execute("SELECT FROM webhook_events LIMIT 1")
         process = start(*command, env=env, cwd=Path.cwd())
         pending = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending"
-        deadline = time.monotonic() + 60
-        while not partitioned.query(pending):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        partitioned.wait_for(pending)
         ((name,),) = partitioned.query(pending)
         process.kill()
         process.communicate()

@@ -7,7 +7,7 @@ import pytest
 
 from leadctl.catalog.compare import compare
 from tests.conftest import KEY, Prepared
-from tests.processes import kill_one_worker, run, start
+from tests.processes import kill_one_worker, run, start, wait_for
 from tests.seed.test_bulk import catalog, contents
 
 COMMAND = ("seed", "--bulk", "60000", "--span", "2025-01-01..2025-12-31")
@@ -31,10 +31,7 @@ def test_kills(leadconnector: Prepared, kills: int) -> None:
         time.sleep(rng.uniform(0.5, 2.5))
         process.kill()
         process.communicate()
-        deadline = time.monotonic() + 30
-        while workers_of(leadconnector):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: not workers_of(leadconnector))
         assert compare(before, catalog(leadconnector)) == []
         if contents(leadconnector) != rows:
             break  # it was done before it was killed
@@ -51,13 +48,10 @@ def test_killed_between_its_commit_and_its_end(leadconnector: Prepared) -> None:
         blocker.execute("BEGIN")
         blocker.execute("LOCK TABLE users IN SHARE UPDATE EXCLUSIVE MODE")
         process = start("seed", "--bulk", "2000", env=env)
-        deadline = time.monotonic() + 60
-        while not leadconnector.query(
+        leadconnector.wait_for(
             "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'ANALYZE%'"
             " AND datname = current_database()"
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        )
         process.kill()
         process.communicate()
     outcomes = leadconnector.query(
@@ -74,13 +68,10 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) 
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     before, rows = catalog(leadconnector), contents(leadconnector)
     process = start("seed", "--bulk", "2000000", env=env)
-    deadline = time.monotonic() + 60
-    while not leadconnector.query(
+    leadconnector.wait_for(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
         " AND datname = current_database()"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    )
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -97,13 +88,10 @@ def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     rows = contents(leadconnector)
     process = start("seed", "--bulk", "2000000", env=env)
-    deadline = time.monotonic() + 60
-    while not leadconnector.query(
+    leadconnector.wait_for(
         "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
         " AND datname = current_database()"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    )
     kill_one_worker(process)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -3,7 +3,6 @@
 import itertools
 import random
 import threading
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,13 +83,10 @@ def status_of(database: Prepared, wamid: str) -> MessageStatus:
 
 def blocked(database: Prepared) -> None:
     """Return when one of the other sessions waits for a lock."""
-    deadline = time.monotonic() + 60
-    while database.query(
-        "SELECT count(*) FROM pg_stat_activity"
+    database.wait_for(
+        "SELECT FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    ) == [(0,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    )
 
 
 def together(*calls: Callable[[], object]) -> list[object]:
