@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Summary
+from benchmarks.rows import all_rows
 from leadctl.text import size
 
 _HEADER_LINES = 2
@@ -73,15 +74,16 @@ class Results:
 
 
 def store(path: Path, machine: Machine, new: Iterable[Measurement]) -> None:
-    """Write measurements to a file; those of other rows that are in it stay."""
-    found = {
-        (m.name, m.peer, m.rows): m for m in (load(path).measurements if path.exists() else ())
-    }
-    found |= {(m.name, m.peer, m.rows): m for m in new}
+    """Write measurements to a file, in the order of the rows; those of other rows stay."""
+    before = load(path).measurements if path.exists() else ()
+    found = {(m.name, m.peer, m.rows): m for m in (*before, *new)}
+    order = [(row.name, row.peer) for row in all_rows()]
+    listed = [m for m in found.values() if (m.name, m.peer) in order]
+    listed.sort(key=lambda m: (order.index((m.name, m.peer)), m.rows))
     document = {
         "machine": asdict(machine),
         "measurements": [
-            {**asdict(m), "ratio": round(m.ratio, 3), "reached": m.reached} for m in found.values()
+            {**asdict(m), "ratio": round(m.ratio, 3), "reached": m.reached} for m in listed
         ],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

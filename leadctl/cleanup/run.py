@@ -27,6 +27,7 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
+from leadctl.text import utc
 
 _SKEW_SECONDS = 300.0
 _SESSION = {
@@ -133,7 +134,7 @@ def _refuse_skew(server: datetime) -> None:
     skew = (server - datetime.now(UTC)).total_seconds()
     if abs(skew) > _SKEW_SECONDS:
         raise ClockSkew(
-            f"The server's clock says {server:%Y-%m-%d %H:%M:%S}Z, which is {abs(skew):,.0f} s "
+            f"The server's clock says {utc(server)}, which is {abs(skew):,.0f} s "
             f"{'ahead of' if skew > 0 else 'behind'} this machine's. Nothing was changed.",
             hint="One of them is wrong, so nobody can say how old a row is: set it by NTP.",
         )

@@ -6,6 +6,7 @@ from leadctl.cleanup.preview import Preview, RuleList, RulePreview
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
 from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
+from leadctl.text import utc
 
 _STYLES: dict[RuleStatus, Style] = {
     RuleStatus.DONE: "good",
@@ -99,8 +100,12 @@ def unarchive(result: UnarchiveResult) -> list[Block]:
 
 def undelete(result: UndeleteResult) -> list[Block]:
     """Which row is back."""
-    when = f"{result.deleted_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-    return [Line(f"{result.table} {result.key} is back; it was deleted at {when}.", "good")]
+    return [
+        Line(
+            f"{result.table} {result.key} is back; it was deleted at {utc(result.deleted_at)}.",
+            "good",
+        )
+    ]
 
 
 def _previewed(found: RulePreview) -> list[Block]:
@@ -123,7 +128,7 @@ def _previewed(found: RulePreview) -> list[Block]:
 def _moment(moment: object) -> str:
     if isinstance(moment, datetime):
         zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return f"{zoned.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+        return utc(zoned)
     return str(moment)
 
 
