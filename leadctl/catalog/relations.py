@@ -216,6 +216,8 @@ class Relation:
     """The columns that it is partitioned by; None for an expression."""
     parents: tuple[int, ...]
     """What it is a partition of, or inherits from."""
+    of_extension: bool
+    """Whether it is part of an extension."""
     comment: str | None
     _facets: "_Facets" = field(repr=False)
 
@@ -357,7 +359,7 @@ def relation_names(connection: Connection, schema: str) -> list[str]:
 
 
 def read_schema(connection: Connection, schema: str, *facets: Facet) -> list[Relation]:
-    """Read the tables and views of a schema, by name; no partitions, and no extension's."""
+    """Read the tables and views of a schema, by name, but for partitions."""
     return list(_read(connection, "in_schema", facets, schema=schema)[0].values())
 
 

@@ -3,8 +3,8 @@
 -- `oids` are the relations; where they are found in the same statement it becomes their selection.
 
 -- name: in_schema
--- what: Which tables and views are in a schema?  Partitions are in their table; an extension's are
---       the extension's.  They are found as what depends on the schema.
+-- what: Which tables and views are in a schema, found as what depends on it?  Partitions are in
+--       their table.
 -- versions: 15-
 SELECT c.oid::bigint AS oid, NULL AS asked
 FROM pg_catalog.pg_depend d
@@ -13,9 +13,6 @@ WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
   AND d.refobjid = pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(schema)s))::oid
   AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-                  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                    AND e.objid = c.oid AND e.deptype = 'e')
 
 -- name: named
 -- what: Which relations have these names?  A name is as SQL has it, or as it is.
@@ -56,6 +53,9 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
              ORDER BY k.place) AS partition_key,
        ARRAY(SELECT i.inhparent::bigint FROM pg_catalog.pg_inherits i
              WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parents,
+       EXISTS (SELECT FROM pg_catalog.pg_depend d
+               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                 AND d.objid = c.oid AND d.deptype = 'e') AS of_extension,
        pg_catalog.obj_description(c.oid, 'pg_class') AS comment
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

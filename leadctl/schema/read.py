@@ -89,7 +89,11 @@ def read_database(target: Target) -> Schema:
         return Schema(
             source=f"database {connection.info.dbname}",
             name=target.schema,
-            tables=tuple(_table(each) for each in found if each.name != VERSION_TABLE),
+            tables=tuple(
+                _table(each)
+                for each in found
+                if not each.of_extension and each.name != VERSION_TABLE
+            ),
             enums=tuple(Enumeration(name, tuple(values)) for name, values in enums),
         )
 

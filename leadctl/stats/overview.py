@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -12,6 +11,8 @@ from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import Report
+from leadctl.catalog.relations import Relation, read_schema
+from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import reading
@@ -93,8 +94,14 @@ def overview(
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
         (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
-        rows = _QUERIES.rows(connection, "tables", dict, schema=target.schema)
-        tables = tuple(_table(connection, row, exact=exact) for row in rows)
+        tables = tuple(
+            _table(connection, relation, exact=exact)
+            for relation in sorted(
+                read_schema(connection, target.schema, "sizes"),
+                key=lambda each: (-each.size.total_bytes, each.name),
+            )
+            if relation.is_table and relation.name != VERSION_TABLE
+        )
         reports = _reports(connection, target, app)
         drawn, left_out = _charts(connection, reports)
     return Overview(
@@ -115,18 +122,24 @@ def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, 
     return load_reports(app).reports if row == (True,) else ()
 
 
-def _table(connection: Connection, row: dict[str, Any], *, exact: bool) -> TableStats:
-    rows, unknown, locked = row.pop("rows"), row.pop("unknown"), row.pop("locked")
-    small = row.pop("heap_bytes") <= _EXACT_BYTES
-    counted = _count(connection, row["name"]) if (exact or small) and not locked else None
-    if counted is not None:
-        return TableStats(**row, rows=counted, exact=True)
-    return TableStats(**row, rows=None if unknown else rows, exact=False)
+def _table(connection: Connection, relation: Relation, *, exact: bool) -> TableStats:
+    size = relation.size
+    wanted = (exact or size.heap_bytes <= _EXACT_BYTES) and not size.locked
+    counted = _count(connection, relation) if wanted else None
+    return TableStats(
+        name=relation.quoted,
+        rows=size.rows if counted is None else counted,
+        exact=counted is not None,
+        table_bytes=size.table_bytes,
+        index_bytes=size.index_bytes,
+        dead_rows=size.dead_rows,
+        last_vacuum=size.last_vacuum,
+    )
 
 
-def _count(connection: Connection, table: str) -> int | None:
+def _count(connection: Connection, relation: Relation) -> int | None:
     """Count a table's rows; None where this role may not read it, or it takes too long."""
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.SQL(table))  # quoted by the server
+    query = sql.SQL("SELECT count(*) FROM {}").format(relation.identifier)
     try:
         with connection.transaction():
             row = connection.execute(query).fetchone()

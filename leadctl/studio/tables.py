@@ -47,7 +47,9 @@ def list_tables(access: Access) -> TableList:
     with looking(access) as session:
         connection = session.connection
         found = read_schema(connection, schema, "references", "sizes")
-        entries = [_entry(each) for each in found if each.name != VERSION_TABLE]
+        entries = [
+            _entry(each) for each in found if not each.of_extension and each.name != VERSION_TABLE
+        ]
         if len(entries) <= _COUNTED_TABLES:
             entries = [_counted(connection, schema, entry) for entry in entries]
         return TableList(connection.info.dbname, schema, tuple(entries))
