@@ -120,20 +120,13 @@ def parse(text: str) -> BackupManifest:
     """Read a manifest.  Raises BackupDamaged where anything in it was changed."""
     try:
         document = json.loads(text)
-        claimed = document.pop("sha256")
-        known = document["format"] == FORMAT
+        claimed, version = document.pop("sha256"), document["format"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BackupDamaged("the manifest cannot be read") from None
     if _hash(document) != claimed or _text(document) != text:
         raise BackupDamaged("the manifest was changed: its own hash does not fit")
-    if not known:
-        raise BackupDamaged(
-            f"the manifest has format {document['format']}, of another version of leadctl"
-        )
-    return _from_document(document)
-
-
-def _from_document(document: Mapping[str, Any]) -> BackupManifest:
+    if version != FORMAT:
+        raise BackupDamaged(f"the manifest has format {version}, of another version of leadctl")
     values = _with_tuples(document)
     values |= {
         "snapshot_at": datetime.fromisoformat(document["snapshot_at"]),

@@ -1,6 +1,6 @@
 """Reading a stored backup: its bytes against the manifest, its files with the private keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,11 @@ class VerifyCheck:
     what: str
     ok: bool | None
     message: str
+
+
+def problems(checks: Iterable[VerifyCheck]) -> tuple[str, ...]:
+    """Return what is wrong by these checks, a text each."""
+    return tuple(f"{check.what}: {check.message}" for check in checks if check.ok is False)
 
 
 @dataclass(frozen=True)

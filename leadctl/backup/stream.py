@@ -113,11 +113,13 @@ def unpack_file(path: Path, name: str, identities: Sequence[Any], sink: Writable
 
     Raises as `unpack` does.
     """
+    import zstandard
+
     suffixes = Path(name).suffixes[-2:]
     if ".zst" in suffixes:
-        sink = _Members(sink, _zstd_member)
+        sink = _Members(sink, lambda: zstandard.ZstdDecompressor().decompressobj())
     elif ".gz" in suffixes:
-        sink = _Members(sink, _gzip_member)
+        sink = _Members(sink, lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))
     with path.open("rb") as file:
         _read(file, identities, _Guarded(sink), encrypted=is_encrypted(name))
     if isinstance(sink, _Members) and not sink.ended:
@@ -321,13 +323,3 @@ class _Members:
                 self._sink.write(self._member.decompress(left))
                 left = self._member.unused_data
         return len(data)
-
-
-def _gzip_member() -> Any:
-    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-
-
-def _zstd_member() -> Any:
-    import zstandard
-
-    return zstandard.ZstdDecompressor().decompressobj()

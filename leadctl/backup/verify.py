@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from leadctl.backup.manifest import ARCHIVE, SCHEMA
-from leadctl.backup.reader import BackupReader, VerifyCheck
+from leadctl.backup.reader import BackupReader, VerifyCheck, problems
 from leadctl.backup.storage import StoredBackup, Verification
 from leadctl.backup.stream import Nothing, PackedFile, is_encrypted
 from leadctl.errors import BackupDamaged, MissingClient
@@ -39,21 +39,17 @@ def verify(reader: BackupReader, rehearse: Rehearse | None) -> VerifyResult:
     backup = reader.backup
     with backup.held():
         checks, depth = [*reader.check_bytes()], "bytes"
-        if _good(checks):
+        if not problems(checks):
             content = [*_content(reader)]
             checks += content
             depth = "content" if all(check.ok is not None for check in content) else depth
-        if rehearse and _good(checks):
+        if rehearse and not problems(checks):
             checks += rehearse(reader)
             depth = "restored"
-    problems = tuple(f"{check.what}: {check.message}" for check in checks if check.ok is False)
-    outcome = Verification(datetime.now(UTC), not problems, depth, problems)
+    found = problems(checks)
+    outcome = Verification(datetime.now(UTC), not found, depth, found)
     recorded = _record(backup, outcome)
     return VerifyResult(backup.id, backup.path, outcome.ok, depth, recorded, tuple(checks))
-
-
-def _good(checks: Sequence[VerifyCheck]) -> bool:
-    return all(check.ok is not False for check in checks)
 
 
 def _content(reader: BackupReader) -> Iterator[VerifyCheck]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,6 @@ _VERSION = re.compile(r"^; +Dumped from database version: (\d+)", re.MULTILINE)
 _DATABASE = re.compile(r"^; +dbname: (.+)$", re.MULTILINE)
 
 
-class Format(Enum):
-    """How pg_dump wrote an archive."""
-
-    CUSTOM = "custom"
-    TAR = "tar"
-    DIRECTORY = "directory"
-
-
 def is_dump(path: Path) -> bool:
     """Whether a path is a file, or a folder that pg_dump made."""
     return path.is_file() or (path / _TABLE_OF_CONTENTS).is_file()
@@ -51,13 +42,10 @@ def open_dump(path: Path, identities: Sequence[Any], schema: str) -> "ArchiveDum
 
     Raises BackupDamaged and InvalidIdentity.
     """
-    if path.is_dir():
-        return ArchiveDump(path, identities, schema, Format.DIRECTORY)
-    head = _Dump(path, identities, schema).head()
-    if head.startswith(b"PGDMP"):
-        return ArchiveDump(path, identities, schema, Format.CUSTOM)
-    if head[257:262] == b"ustar":
-        return ArchiveDump(path, identities, schema, Format.TAR)
+    head = b"" if path.is_dir() else _Dump(path, identities, schema).head()
+    is_tar = head[257:262] == b"ustar"
+    if path.is_dir() or is_tar or head.startswith(b"PGDMP"):
+        return ArchiveDump(path, identities, schema, is_tar)
     return ScriptDump(path, identities, schema)
 
 
@@ -151,7 +139,7 @@ class ScriptDump(_Dump):
 class ArchiveDump(_Dump):
     """An archive of pg_dump: a file of its custom or tar format, or a folder."""
 
-    format: Format
+    is_tar: bool
 
     def origin(self) -> Origin:
         """Return what the table of contents says.  Raises BackupDamaged, MissingClient."""
@@ -172,7 +160,7 @@ class ArchiveDump(_Dump):
 
         Of the others pg_restore itself finds the end missing.
         """
-        if self.format is Format.TAR:
+        if self.is_tar:
             end = _Tail()
             self.unpack(end)
             if any(end.data):
@@ -187,7 +175,7 @@ class ArchiveDump(_Dump):
         restore = PgRestore(target, programs, major_of(target), loading.owners)
         schema_only = [] if loading.rows else ["--schema-only"]
         loading.narrate("Loading the archive.")
-        if self.format is not Format.TAR and self.path.suffix not in _PACKED:
+        if not self.is_tar and self.path.suffix not in _PACKED:
             restore.run(self.path, f"--jobs={loading.jobs}", *schema_only)
             return
         with restore.running(None, *schema_only) as program:

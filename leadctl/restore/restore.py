@@ -3,12 +3,11 @@
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from leadctl.backup.reader import VerifyCheck
+from leadctl.backup.reader import VerifyCheck, problems
 from leadctl.backup.snapshot import read_database
 from leadctl.errors import (
     DatabaseExists,
@@ -27,7 +26,6 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
-from leadctl.progress import Narrate
 from leadctl.restore.database import (
     configure_database,
     drop_database,
@@ -157,7 +155,8 @@ def restore(
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
         with (
-            _migrations_held(target, lock_wait, loading.narrate, exists=exists),
+            # No migrations meanwhile of what is going to be replaced.
+            schema_lock(target, "restore", lock_wait, loading.narrate) if exists else nullcontext(),
             scratch_database(target, scratch, settings, loading.narrate),
         ):
             loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
@@ -239,25 +238,12 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
 def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
     with connect(loaded, "restore") as connection:
         compared = source.compare(connection, rows=rows)
-        wrong = [f"{check.what}: {check.message}" for check in compared.checks if check.ok is False]
-        if wrong:
+        if wrong := problems(compared.checks):
             raise RestoreFailed(
                 f"What was restored is not what was backed up: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
             )
     return compared
-
-
-@contextmanager
-def _migrations_held(
-    target: Target, wait: float, narrate: Narrate, *, exists: bool
-) -> Iterator[None]:
-    """Keep migrations from the database that is going to be replaced."""
-    if not exists:
-        yield
-        return
-    with schema_lock(target, "restore", wait, narrate):
-        yield
 
 
 def _journal(target: Target, app: str, result: RestoreResult) -> None:
