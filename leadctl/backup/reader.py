@@ -9,7 +9,7 @@ from leadctl.backup.manifest import NAME, SCHEMA, BackupManifest
 from leadctl.backup.storage import StoredBackup
 from leadctl.backup.stream import (
     Label,
-    Nothing,
+    NullSink,
     PackedFile,
     Writable,
     is_encrypted,
@@ -89,7 +89,7 @@ class BackupReader:
                     hint="Take another: leadctl backup list",
                 )
         self.backup.programs()
-        self.unpack(SCHEMA, Nothing())
+        self.unpack(SCHEMA, NullSink())
 
     def check_bytes(self) -> Iterator[VerifyCheck]:
         """Compare the manifest with its own hash, and every file with the manifest."""

@@ -40,7 +40,7 @@ class Writable(Protocol):
         """Take all of the data."""
 
 
-class Nothing:
+class NullSink:
     """Takes bytes, and keeps none."""
 
     def write(self, data: bytes, /) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from leadctl.backup.manifest import ARCHIVE, SCHEMA
 from leadctl.backup.reader import BackupReader, VerifyCheck, problems
 from leadctl.backup.storage import StoredBackup, Verification
-from leadctl.backup.stream import Nothing, PackedFile, is_encrypted
+from leadctl.backup.stream import NullSink, PackedFile, is_encrypted
 from leadctl.errors import BackupDamaged, MissingClient
 from leadctl.postgres.client import feeding
 
@@ -76,7 +76,7 @@ def _content(reader: BackupReader) -> Iterator[VerifyCheck]:
 def _read(reader: BackupReader, file: PackedFile) -> int:
     """Unpack a file to its end, through pg_restore where it is an archive; return its bytes."""
     if not file.name.startswith((ARCHIVE, SCHEMA)):
-        return reader.read(file, Nothing())
+        return reader.read(file, NullSink())
     # `pg_restore -l` would not do: it accepts an archive that was cut short.
     program = reader.backup.programs().path("pg_restore")
     with feeding(program, ["--file=/dev/null"], "it") as sink:

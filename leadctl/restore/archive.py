@@ -69,10 +69,10 @@ def list_archive(
     BackupDamaged, and what `write` raises.
     """
     folder = [] if write else [what]
-    return printed(program, ["--list", "--verbose", *folder], what, write)
+    return pg_restore_output(program, ["--list", "--verbose", *folder], what, write)
 
 
-def printed(
+def pg_restore_output(
     program: Path,
     arguments: Sequence[str],
     what: str,

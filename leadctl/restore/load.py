@@ -31,7 +31,7 @@ from leadctl.restore.archive import (
     rows_of,
     rows_of_tables,
 )
-from leadctl.restore.pg_restore import SHARES_OPEN_FILES, Connections, PgRestore, major_of
+from leadctl.restore.pg_restore import SHARES_OPEN_FILES, PgRestore, ProgramPool, major_of
 from leadctl.restore.restorable import Loading
 
 _TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
@@ -55,8 +55,8 @@ def load(reader: BackupReader, target: Target, loading: Loading) -> None:
         schema.flush()
         left: list[str] = []
         if loading.rows:
-            with Connections(jobs) as connections:
-                left = _RowLoader(reader, restore, schema, loading, connections).load()
+            with ProgramPool(jobs) as pool:
+                left = _RowLoader(reader, restore, schema, loading, pool).load()
         else:
             restore.run(schema, _TABLES)
             _copy_records(reader, target)
@@ -76,21 +76,21 @@ class _RowLoader:
         restore: PgRestore,
         schema: IO[bytes],
         loading: Loading,
-        connections: Connections,
+        pool: ProgramPool,
     ) -> None:
         """`schema` is the schema-only archive, which the indexes are made from."""
         self._reader = reader
         self._restore = restore
         self._schema = schema
         self._loading = loading
-        self._connections = connections
+        self._pool = pool
         self._sizes = {table.name: table.bytes for table in reader.manifest.tables}
         self._entries = self._listed(SCHEMA)
-        found = indexes_of_tables(self._entries) if connections.number > 1 else {}
+        found = indexes_of_tables(self._entries) if pool.number > 1 else {}
         self._waiting = {
             table: indexes
             for table, indexes in found.items()
-            if self._sizes.get(table, 0) >= loading.worth_a_run
+            if self._sizes.get(table, 0) >= loading.min_index_bytes
         }
         self._begun: dict[str, Future[None]] = {}
         self._read: dict[int, int] = {}
@@ -101,18 +101,18 @@ class _RowLoader:
         Raises RestoreFailed, or why the backup cannot be read.
         """
         self._loading.narrate("Loading the rows.")
-        submit, number = self._connections.submit, self._connections.number
-        worth = self._loading.worth_a_connection
+        submit, number = self._pool.submit, self._pool.number
+        worth = self._loading.min_connection_bytes
         if number == 1 or sum(self._sizes.values()) < 2 * worth:
             loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
-            shares = divide(self._listed(ARCHIVE), self._sizes, number, worth)
+            shares = divide_entries(self._listed(ARCHIVE), self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
         for future in as_completed(loading):
             future.result()
-        self._connections.finish()
+        self._pool.finish()
         made = {entry for entry, future in self._begun.items() if not future.cancelled()}
         for entry in made:
             self._begun[entry].result()
@@ -128,7 +128,7 @@ class _RowLoader:
         """Load one share; begin with the indexes of each table that has its rows."""
         with (
             self._restore.running(None, *sections, "--verbose", entries=entries) as program,
-            self._connections.running(program),
+            self._pool.running(program),
         ):
             loaded = _LoadedTables(program)
 
@@ -137,14 +137,14 @@ class _RowLoader:
                 self._loading.loaded(sum(self._read.values()) // len(self._read))
                 for table in loaded.new():
                     for entry in self._waiting.pop(table, []):
-                        self._begun[entry] = self._connections.submit(self._make_index, entry)
+                        self._begun[entry] = self._pool.submit(self._make_index, entry)
 
             self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick)
 
     def _make_index(self, entry: str) -> None:
         with (
             self._restore.running(self._schema, entries=[entry]) as program,
-            self._connections.running(program),
+            self._pool.running(program),
         ):
             self._restore.check(program)
 
@@ -168,7 +168,7 @@ class _LoadedTables:
             self._current = found[1] if found else None
 
 
-def divide(
+def divide_entries(
     entries: Sequence[ArchiveEntry], sizes: Mapping[str, int], number: int, worth: int
 ) -> list[list[str]]:
     """Divide an archive's entries, so that the shares have about as many bytes of tables.

@@ -115,7 +115,7 @@ class _Pipe:
         return len(data)
 
 
-class Connections:
+class ProgramPool:
     """So many threads at most, each of which runs a program at a time.
 
     Used as a context: with its block what runs is ended, and what waits is not begun.
@@ -127,7 +127,7 @@ class Connections:
         self._running: set[ClientProgram] = set()
         self._ended = False
 
-    def __enter__(self) -> "Connections":
+    def __enter__(self) -> "ProgramPool":
         return self
 
     def __exit__(self, *_: object) -> None:

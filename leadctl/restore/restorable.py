@@ -46,9 +46,9 @@ class Loading:
     """Whether rows are loaded, or the schema alone."""
     jobs: int = JOBS
     """Connections that load and make indexes."""
-    worth_a_connection: int = 64 * 2**20
+    min_connection_bytes: int = 64 * 2**20
     """Bytes of tables that take longer to load than an archive takes to be read once more."""
-    worth_a_run: int = 32 * 2**20
+    min_index_bytes: int = 32 * 2**20
     """Bytes of a table whose index takes longer to make than a program takes to start."""
 
     def loaded(self, done: int) -> None:

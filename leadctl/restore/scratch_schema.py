@@ -21,7 +21,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import TableRows, printed, rows_of
+from leadctl.restore.archive import TableRows, pg_restore_output, rows_of
 from leadctl.sql.lexer import split
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -163,7 +163,9 @@ def _script(connection: Connection, reader: BackupReader, tables: Collection[Scr
         f"--table={bare}" for _, bare in names
     ]
     options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
-    return printed(program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA))
+    return pg_restore_output(
+        program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA)
+    )
 
 
 def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:

@@ -69,7 +69,7 @@ def _run(
     loading.narrate("Running the script.")
     with running(target, client_program("psql"), arguments, stdin=True) as program:
         with suppress(BrokenPipeError):  # psql ended early, and says why
-            sink = _Ends(program.stdin, loading, older=older)
+            sink = _ScriptFilter(program.stdin, loading, older=older)
             unpack(sink)
             # Before its input ends: then psql would commit what is half.
             if not sink.close():
@@ -99,7 +99,7 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     return failure
 
 
-class _Ends:
+class _ScriptFilter:
     """Hands a script on, without the lines at its ends that mean something to psql alone."""
 
     def __init__(self, pipe: IO[bytes], loading: Loading, *, older: bool) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder, StoredBackup
-from leadctl.backup.stream import Label, Nothing, unpack
+from leadctl.backup.stream import Label, NullSink, unpack
 from leadctl.backup.verify import verify
 from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
@@ -128,7 +128,7 @@ def test_authentication_finds_flips_without_the_manifest(
 
 def unpacked(path: Path, identities: Any, label: Label) -> int:
     with path.open("rb") as file:
-        return unpack(file, identities, label, Nothing())
+        return unpack(file, identities, label, NullSink())
 
 
 def test_swapped_files_are_found(env: dict[str, str], keys: tuple[str, Path]) -> None:

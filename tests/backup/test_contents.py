@@ -18,7 +18,7 @@ from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
 from leadctl.restore.archive import parse_entries
-from leadctl.restore.load import divide, load
+from leadctl.restore.load import divide_entries, load
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
@@ -35,7 +35,7 @@ def quiet(*_: object) -> None:
     """Tell nobody."""
 
 
-AS_IF_LARGE = Loading(quiet, quiet, worth_a_connection=1, worth_a_run=1)
+AS_IF_LARGE = Loading(quiet, quiet, min_connection_bytes=1, min_index_bytes=1)
 """Loads over two connections, and makes indexes meanwhile, as with tables that are large."""
 
 
@@ -162,5 +162,5 @@ def test_tables_are_divided_by_their_bytes(worth: int, shares: list[list[str]]) 
 8; 0 5 TABLE DATA public middle owner
 """)
     sizes = {"public.small": 3, "public.largest": 9, "public.large": 5, "public.middle": 3}
-    divided = divide(entries, sizes, 3, worth)
+    divided = divide_entries(entries, sizes, 3, worth)
     assert [sorted(share) for share in divided] == [sorted(share) for share in shares]
