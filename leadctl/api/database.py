@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
     from leadctl.health.check import FixResult
-    from leadctl.health.health import Health
+    from leadctl.health.run import Health
     from leadctl.history import RunHistory
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
@@ -748,7 +748,7 @@ class Database(Project):
         Seconds: `wait` to try to reach it, `timeout` for all checks in all, `interval` between two
         looks at counters.
         """
-        from leadctl.health.health import Timing, health
+        from leadctl.health.run import Timing, health
         from leadctl.health.selection import select
 
         return health(

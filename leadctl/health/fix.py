@@ -15,7 +15,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed
 from leadctl.health.check import FixResult
-from leadctl.health.checks import missing_recorded
+from leadctl.health.database import missing_recorded
 from leadctl.inspect.registry import find
 from leadctl.inspect.run import ask
 from leadctl.journal import state

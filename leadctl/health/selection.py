@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from leadctl.errors import UnknownCheck
 from leadctl.health.check import Check, name_of
-from leadctl.health.checks import CHECKS
+from leadctl.health.database import CHECKS
 from leadctl.health.thresholds import Limits, effective
 from leadctl.settings import Settings
 from leadctl.text import did_you_mean

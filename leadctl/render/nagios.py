@@ -4,7 +4,7 @@ https://nagios-plugins.org/doc/guidelines.html
 """
 
 from leadctl.health.check import CheckResult, CheckStatus
-from leadctl.health.health import Health
+from leadctl.health.run import Health
 from leadctl.text import plain
 
 _WORDS = {"ok": "OK", "warning": "WARNING", "critical": "CRITICAL", "unknown": "UNKNOWN"}

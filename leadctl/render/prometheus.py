@@ -9,7 +9,7 @@ from pathlib import Path
 from leadctl.cleanup.results import CleanupResult, PastRuns, RuleResult, RuleStatus
 from leadctl.files import write_whole
 from leadctl.health.check import CheckResult, CheckStatus
-from leadctl.health.health import Health
+from leadctl.health.run import Health
 
 _FILE_MODE = 0o644
 _NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}

@@ -22,7 +22,7 @@ from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.config import EffectiveConfig
 from leadctl.db import Destroyed, TargetUrl
-from leadctl.health.health import Health
+from leadctl.health.run import Health
 from leadctl.health.selection import CheckList
 from leadctl.history import RunHistory
 from leadctl.init.existing_models import InitResult

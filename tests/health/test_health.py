@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from leadctl.health import checks
+from leadctl.health import database as checks
 from leadctl.health.check import name_of
 from tests.conftest import Cli, Prepared
 from tests.postgres import RunningServer, Server

@@ -14,7 +14,7 @@ from leadctl.cli.run import Run, command
 from leadctl.settings.durations import parse_seconds
 
 if TYPE_CHECKING:
-    from leadctl.health.health import Health
+    from leadctl.health.run import Health
     from leadctl.health.selection import Selection
 
 
@@ -69,7 +69,7 @@ def health_check(
     """
     from leadctl.backup.configured import known_folder
     from leadctl.crypto.keyring import keyring_of
-    from leadctl.health.health import Timing, health
+    from leadctl.health.run import Timing, health
     from leadctl.health.selection import listing, select
     from leadctl.render import nagios, prometheus
     from leadctl.render.views import health_check as views

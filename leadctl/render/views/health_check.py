@@ -1,7 +1,7 @@
 """Views of a health check."""
 
 from leadctl.health.check import CheckStatus, FixResult
-from leadctl.health.health import Health
+from leadctl.health.run import Health
 from leadctl.health.selection import CheckEntry, CheckList
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 from leadctl.text import size

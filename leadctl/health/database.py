@@ -14,8 +14,8 @@ from leadctl.health import server as whole_server
 from leadctl.health.backups import backups
 from leadctl.health.check import Check, CheckResult, CheckStatus
 from leadctl.health.cleanup import cleanup
+from leadctl.health.data import encryption
 from leadctl.health.drift import drift
-from leadctl.health.encryption import encryption
 from leadctl.health.facts import QUERIES, Facts
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
