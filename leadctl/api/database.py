@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult, PastRuns
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
-    from leadctl.health.check import FixResult
+    from leadctl.health.fix import FixResult
     from leadctl.health.run import Health
     from leadctl.history import RunHistory
     from leadctl.init.from_database import DatabaseInit
@@ -748,8 +748,7 @@ class Database(Project):
         Seconds: `wait` to try to reach it, `timeout` for all checks in all, `interval` between two
         looks at counters.
         """
-        from leadctl.health.run import Timing, health
-        from leadctl.health.selection import select
+        from leadctl.health.run import Timing, health, select
 
         return health(
             self.target,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leadctl.config import EffectiveConfig
     from leadctl.crypto import Keyring
     from leadctl.db import Destroyed
-    from leadctl.health.selection import CheckList
+    from leadctl.health.run import CheckList
     from leadctl.init.existing_models import InitResult
     from leadctl.inspect.registry import ReportList
     from leadctl.journal.guard import Consent
@@ -184,7 +184,7 @@ class Project:
 
     def checks(self, only: Names = (), *, skip: Names = ()) -> "CheckList":
         """Return the health checks and their thresholds, as `leadctl health-check --list`."""
-        from leadctl.health.selection import listing, select
+        from leadctl.health.run import listing, select
 
         return listing(select(self.settings, names(only), names(skip)))
 

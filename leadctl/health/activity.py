@@ -1,7 +1,6 @@
 """Checks of what goes on now: sessions, locks, queries."""
 
-from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
-from leadctl.health.facts import Facts, Row
+from leadctl.health.check import Facts, Finding, Row, Skip, check, graded
 
 _SLOW_MS = 20.0
 _CALLS = 100
@@ -11,15 +10,14 @@ shares of the time say nothing.
 """
 
 
-@asks("blocking")
-def blocking(facts: Facts) -> CheckResult:
+@check("blocking", warning=1, critical=120, unit="s")
+def blocking(facts: Facts) -> Finding:
     """Nobody waits long for a lock."""
     rows = facts.rows("blocking")
     waiting = [row for row in rows if row["blocked_by"] is not None]
     longest = max((row["waiting_seconds"] or 0.0 for row in waiting), default=0.0)
     holders = [row["session"] for row in rows if row["blocked_by"] is None]
-    return facts.graded(
-        "blocking",
+    return graded(
         round(longest, 1),
         f"{_many(waiting)} for {', '.join(holders)}, {longest:.0f} s"
         if waiting
@@ -30,34 +28,34 @@ def blocking(facts: Facts) -> CheckResult:
     )
 
 
-@asks("idle-in-transaction")
-def idle_in_transaction(facts: Facts) -> CheckResult:
+@check("idle-in-transaction", warning=60, critical=300, unit="s")
+def idle_in_transaction(facts: Facts) -> Finding:
     """No session holds a transaction open and does nothing in it."""
     return _longest(facts, "idle-in-transaction", "idle_seconds", "is idle in a transaction")
 
 
-@asks("long-queries")
-def long_queries(facts: Facts) -> CheckResult:
+@check("long-queries", warning=60, unit="s")
+def long_queries(facts: Facts) -> Finding:
     """No statement runs long."""
     return _longest(facts, "long-queries", "seconds", "runs a statement")
 
 
-@asks("prepared-transactions")
-def prepared_transactions(facts: Facts) -> CheckResult:
+@check("prepared-transactions", warning=1, unit="s")
+def prepared_transactions(facts: Facts) -> Finding:
     """No prepared transaction waits for its second phase."""
     rows = facts.rows("prepared-transactions")
     if not rows:
-        return facts.graded("prepared-transactions", 0, "none is prepared")
+        return graded(0, "none is prepared")
     oldest = rows[0]
-    return facts.graded(
-        "prepared-transactions",
+    return graded(
         round(oldest["seconds"], 1),
         f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s",
         f"Run COMMIT PREPARED or ROLLBACK PREPARED '{oldest['gid']}'.",
     )
 
 
-def slow_queries(facts: Facts) -> CheckResult:
+@check(warning=33, unit="%")
+def slow_queries(facts: Facts) -> Finding:
     """No slow statement takes a large share of the server's time."""
     rows = facts.rows("slow-queries")
     total = sum(row["total_ms"] for row in rows)
@@ -65,25 +63,25 @@ def slow_queries(facts: Facts) -> CheckResult:
         raise Skip("pg_stat_statements has counted less than a minute of statements")
     slow = [row for row in rows if row["mean_ms"] >= _SLOW_MS and row["calls"] >= _CALLS]
     if not slow:
-        return facts.graded(
-            "slow-queries", 0, f"no statement is called often and takes {_SLOW_MS:g} ms"
-        )
+        return graded(0, f"no statement is called often and takes {_SLOW_MS:g} ms")
     worst = slow[0]
-    return facts.graded(
-        "slow-queries",
+    return graded(
         worst["time_percent"],
         f"one takes {worst['time_percent']:g} % of all time, {worst['mean_ms']:g} ms a call",
         "See which: leadctl inspect slow-queries",
     )
 
 
-def _longest(facts: Facts, report: str, column: str, does: str) -> CheckResult:
+def _longest(facts: Facts, report: str, column: str, does: str) -> Finding:
     """Grade the session that a report has first; skip where others' sessions cannot be seen."""
     rows = [row for row in facts.rows(report) if row[column] is not None]
     longest = max(rows, key=lambda row: row[column], default=None)
     seconds = max(0.0, longest[column]) if longest else 0.0
-    result = facts.graded(
-        report,
+    blind = (
+        "of other roles' sessions nothing is seen; it takes "
+        f"GRANT pg_read_all_stats TO {facts.server.role}"
+    )
+    return graded(
         round(seconds, 1),
         f"{longest['application'] or 'a session'} (pid {longest['pid']}, {longest['user']}) {does} "
         f"for {seconds:.0f} s"
@@ -92,13 +90,8 @@ def _longest(facts: Facts, report: str, column: str, does: str) -> CheckResult:
         f"See: leadctl inspect {report}; end it: SELECT pg_terminate_backend({longest['pid']})"
         if longest
         else "",
+        doubt="" if facts.server.sees_sessions else blind,
     )
-    if result.status is CheckStatus.OK and not facts.powers.sees_sessions:
-        raise Skip(
-            "of other roles' sessions nothing is seen; it takes "
-            f"GRANT pg_read_all_stats TO {facts.powers.role}"
-        )
-    return result
 
 
 def _many(rows: list[Row]) -> str:

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from leadctl.backup.storage import StoredBackup
-from leadctl.health.check import CheckResult, CheckStatus
-from leadctl.health.facts import Facts
+from leadctl.health.check import CheckStatus, Facts, Finding, Skip, check, critical, warning
 from leadctl.journal import state
 
 _AGE = (timedelta(hours=26), timedelta(hours=50))
@@ -18,18 +17,17 @@ _SMALL = 0.5
 _LOOKED_AT = 20
 
 
-def backups(facts: Facts) -> CheckResult:
+@check()
+def backups(facts: Facts) -> Finding:
     """Count once a backup folder is set or there, or the database is protected."""
     identity = state.read_identity(facts.connection)
     protected = facts.target.protected or bool(identity and identity.protected)
     if facts.backups is None:
         if not protected:
-            return CheckResult("backups", CheckStatus.SKIPPED, message="no backup folder is set")
-        return CheckResult(
-            "backups",
-            CheckStatus.WARNING,
-            message="the database is protected, and no backup folder is set here",
-            hint="Set BACKUP_DIR, and make one with: leadctl backup",
+            raise Skip("no backup folder is set")
+        return warning(
+            "the database is protected, and no backup folder is set here",
+            "Set BACKUP_DIR, and make one with: leadctl backup",
         )
     own = [
         backup
@@ -38,16 +36,14 @@ def backups(facts: Facts) -> CheckResult:
     ]
     good = [backup for backup in own if _is_good(backup)]
     if not good:
-        return CheckResult(
-            "backups",
-            CheckStatus.CRITICAL,
-            message=f"there is no good backup of this database in {facts.backups.path}",
-            hint="Make one with: leadctl backup",
+        return critical(
+            f"there is no good backup of this database in {facts.backups.path}",
+            "Make one with: leadctl backup",
         )
     return _judged(own, good)
 
 
-def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> CheckResult:
+def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Finding:
     """Judge the backups, the newest first, of which at least one is good."""
     now = datetime.now(UTC)
     age = now - good[0].made_at
@@ -65,13 +61,12 @@ def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> CheckR
         warnings[what] = "leadctl backup verify latest --restore"
     status = CheckStatus.WARNING if warnings else CheckStatus.OK
     hours = age.total_seconds() / 3600
-    return CheckResult(
-        "backups",
-        CheckStatus.CRITICAL if age >= _AGE[1] else status,
-        round(hours, 1),
-        "h",
+    return Finding(
         "; ".join([f"{len(good)} good, the last {hours:.1f} h old", *warnings]),
         f"Run: {next(iter(warnings.values()))}" if warnings else "",
+        round(hours, 1),
+        "h",
+        CheckStatus.CRITICAL if age >= _AGE[1] else status,
     )
 
 

@@ -1,12 +1,39 @@
-"""What a check is, and what it answers."""
+"""What a check is, what it looks at, and what it answers.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A check is a function that is marked with `check` in one of the modules that run.py lists: its name
+is the function's, its description the docstring's first line.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import Any
 
-if TYPE_CHECKING:
-    from leadctl.health.facts import Facts
+import psycopg
+from psycopg.rows import dict_row
+
+from leadctl.apps.registry import App
+from leadctl.backup.storage import BackupFolder
+from leadctl.crypto import Keyring
+from leadctl.inspect.registry import block_of, reports
+from leadctl.inspect.run import ServerFacts, ask, missing_extension, server_facts
+from leadctl.journal import state
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+
+QUERIES = beside(__file__, "health.sql")
+
+Row = dict[str, Any]
+
+_COUNTERS: Mapping[str, tuple[str, ...]] = {
+    "cache-hit": ("table", "hits", "reads"),
+    "index-usage": ("table", "sequential_scans", "index_scans"),
+    "database": ("database", "deadlocks", "temp_bytes"),
+}
+"""Reports with numbers that only grow: the column that tells their rows apart, then the numbers."""
 
 
 class CheckStatus(Enum):
@@ -30,41 +57,241 @@ class CheckResult:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class FixResult:
-    """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
-
-    check: str
-    statement: str
-    outcome: str
-    message: str = ""
-
-
 class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
 
-Check = Callable[["Facts"], CheckResult]
-"""A function named as its check; its docstring's first line is what `--list` shows."""
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one run of the checks, each read once, when a check first asks for it."""
 
-_asked: dict[Check, tuple[str, ...]] = {}
+    connection: Connection
+    target: Target
+    app: App
+    app_was_named: bool
+    """Whether somebody named the app, rather than its being the default."""
+    keyring: Callable[[], Keyring]
+    """Reads the keyring; raises what `crypto.keyring.keyring_of` raises."""
+    interval: float = 0.0
+    """Seconds between two looks at counters; 0 for one look at what they counted so far."""
+    backups: BackupFolder | None = None
+    """The backup folder, where one is set or there."""
+    _rows: dict[str, list[Row]] = field(default_factory=dict)
+    _earlier: dict[str, list[Row]] = field(default_factory=dict)
+
+    def query(self, name: str, **values: Any) -> list[Any]:
+        """Run a named block of health.sql and return its rows."""
+        return QUERIES.rows(self.connection, name, schema=self.target.schema, **values)
+
+    def rows(self, report: str) -> list[Row]:
+        """Return the rows of one of inspect's reports.
+
+        Of counters: what was counted between two looks, where there is an interval.  Raises Skip
+        where an extension is missing, and psycopg.Error.
+        """
+        if report not in self._rows:
+            self._rows[report] = self._ask(report)
+        if report in self._earlier:
+            return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
+        return self._rows[report]
+
+    def rows_of_schema(self, report: str) -> list[Row]:
+        """Return the rows of a report on the schema.  Raises Skip where it has no tables."""
+        if not self.tables:
+            raise Skip(f"the schema {self.target.schema} has no tables")
+        return self.rows(report)
+
+    def prefetch(self, wanted: Iterable[str]) -> None:
+        """Read reports in one round trip; what cannot be had so is asked by itself later."""
+        names = [name for name in dict.fromkeys(wanted) if not reports()[name].needs]
+        if self.interval:
+            self._rows.update(self._fetch([name for name in names if name in _COUNTERS]))
+            self._earlier.update(self._rows)
+            self._rows.clear()
+            time.sleep(self.interval)
+        self._rows.update(self._fetch(names))
+
+    def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        version, parameters = self.connection.info.server_version, {"schema": self.target.schema}
+        try:
+            with self.connection.pipeline():
+                cursors = {
+                    name: self.connection.cursor(row_factory=dict_row).execute(
+                        block_of(reports()[name], version).sql, parameters
+                    )
+                    for name in names
+                }
+                for name, cursor in cursors.items():
+                    found[name] = cursor.fetchall()
+        except psycopg.Error:
+            return found
+        return found
+
+    def _ask(self, report: str) -> list[Row]:
+        found = reports()[report]
+        home = self.server.extensions.get(found.needs) if found.needs else None
+        missing = missing_extension(found.needs, home) if found.needs else None
+        if missing:
+            raise Skip(missing)
+        return ask(self.connection, found, self.target.schema, home)
+
+    @property
+    def counted(self) -> str:
+        """Say over which time counters counted."""
+        if self.interval:
+            return f"within {self.interval:g} s"
+        age = self.server.counted_seconds
+        return f"within {age / 86400:.1f} days" if age is not None else "since counting began"
+
+    @property
+    def counted_hours(self) -> float | None:
+        """How long counters counted; None where that is not known."""
+        seconds = self.interval or self.server.counted_seconds
+        return seconds / 3600 if seconds else None
+
+    @cached_property
+    def server(self) -> ServerFacts:
+        """What the server is, and what this role may see of it."""
+        return server_facts(self.connection)
+
+    @cached_property
+    def current(self) -> list[str] | None:
+        """The revisions that the schema is at; None where it was never migrated."""
+        return state.current_revisions(self.connection, self.target.schema, self.app.version_table)
+
+    @cached_property
+    def fingerprint(self) -> Mapping[str, Any] | None:
+        """What the schema should look like, as recorded."""
+        return state.fingerprint(
+            self.connection, self.app.name, self.target.schema, self.app.version_table
+        )
+
+    @cached_property
+    def tables(self) -> int:
+        """How many tables the schema has, Alembic's own not counted."""
+        return int(self.query("tables")[0][0])
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the database has tables, and none of them through leadctl or Alembic.
+
+        Then nobody expects migrations there, unless the app was named.
+        """
+        return self.current is None and self.tables > 0 and not self.app_was_named
 
 
-def asks(*reports: str) -> Callable[[Check], Check]:
-    """Say which of inspect's reports a check is about: they are fetched for all checks at once."""
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: its evidence in a unit, in words, and the next step."""
 
-    def mark(check: Check) -> Check:
-        _asked[check] = reports
-        return check
-
-    return mark
-
-
-def reports_of(check: Check) -> tuple[str, ...]:
-    """Return the reports that a check asks for."""
-    return _asked.get(check, ())
+    message: str
+    hint: str = ""
+    value: float | str | None = None
+    unit: str = ""
+    status: CheckStatus | None = None
+    """None where the check's thresholds grade the value, which is in their unit then."""
+    doubt: str = ""
+    """Why nobody knows where the grade is ok."""
 
 
-def name_of(check: Check) -> str:
-    """Return a check's name as people write it."""
-    return check.__name__.replace("_", "-")
+def graded(value: float, message: str, hint: str = "", *, doubt: str = "") -> Finding:
+    """Return a finding that the check's thresholds grade; the hint is for where it is not ok.
+
+    `doubt` says why the check is skipped where it would be ok.
+    """
+    return Finding(message, hint, value, doubt=doubt)
+
+
+def ok(message: str, value: float | str | None = None, unit: str = "") -> Finding:
+    """Return what is as it should be."""
+    return Finding(message, "", value, unit, CheckStatus.OK)
+
+
+def warning(message: str, hint: str, value: float | None = None, unit: str = "") -> Finding:
+    """Return what somebody should look at."""
+    return Finding(message, hint, value, unit, CheckStatus.WARNING)
+
+
+def critical(message: str, hint: str, value: float | None = None, unit: str = "") -> Finding:
+    """Return what somebody must look at now."""
+    return Finding(message, hint, value, unit, CheckStatus.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which value on a check warns, and is critical; `below` turns it round."""
+
+    warning: float | None
+    critical: float | None
+    unit: str
+    below: bool = False
+
+    def grade(self, value: float) -> CheckStatus:
+        """Grade a value."""
+        if self._is_reached(self.critical, value):
+            return CheckStatus.CRITICAL
+        return CheckStatus.WARNING if self._is_reached(self.warning, value) else CheckStatus.OK
+
+    def _is_reached(self, threshold: float | None, value: float) -> bool:
+        if threshold is None:
+            return False
+        return value < threshold if self.below else value >= threshold
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check; `thresholds` are None where it grades what it finds itself."""
+
+    name: str
+    description: str
+    find: Callable[[Facts], Finding]
+    thresholds: Thresholds | None
+    reports: tuple[str, ...]
+    """Those of inspect that it is about: they are fetched for all checks at once."""
+
+    def result(self, facts: Facts) -> CheckResult:
+        """Run the check.  Raises Skip, psycopg.Error and LeadctlError."""
+        found = self.find(facts)
+        status, unit, hint = found.status, found.unit, found.hint
+        if status is None:
+            assert self.thresholds is not None
+            assert isinstance(found.value, int | float)
+            status, unit = self.thresholds.grade(found.value), self.thresholds.unit
+            if status is CheckStatus.OK:
+                hint = ""
+                if found.doubt:
+                    raise Skip(found.doubt)
+        return CheckResult(self.name, status, found.value, unit, found.message, hint)
+
+
+def check(
+    *reports: str,
+    warning: float | None = None,
+    critical: float | None = None,
+    unit: str = "",
+    below: bool = False,
+) -> Callable[[Callable[[Facts], Finding]], Check]:
+    """Make a function a check, with the reports of inspect that it is about, and its thresholds.
+
+    With a unit its values are graded: from `warning` and `critical` on, or `below` them.
+    """
+    thresholds = Thresholds(warning, critical, unit, below) if unit else None
+
+    def made(find: Callable[[Facts], Finding]) -> Check:
+        description = (find.__doc__ or "").partition("\n")[0]
+        return Check(find.__name__.replace("_", "-"), description, find, thresholds, reports)
+
+    return made
+
+
+def _difference(before: list[Row], after: list[Row], columns: tuple[str, ...]) -> list[Row]:
+    """Return the rows of `after` with what was counted since `before`; new rows count whole."""
+    key, *counters = columns
+    earlier = {row[key]: row for row in before}
+    return [
+        row | {name: row[name] - earlier[row[key]][name] for name in counters}
+        if row[key] in earlier
+        else row
+        for row in after
+    ]

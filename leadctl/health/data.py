@@ -1,14 +1,15 @@
-"""The check of encrypted columns: every value is ciphertext that a key of the ring reads."""
+"""Checks of the rows: every encrypted value can be read, and due rows go on being deleted."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from psycopg import sql
 
+from leadctl.cleanup.results import read_past_runs
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
-from leadctl.health.check import CheckResult, CheckStatus
-from leadctl.health.facts import Facts
+from leadctl.health.check import Facts, Finding, Skip, check, critical, ok, warning
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 
 _SAMPLE_BYTES = 1024 * 1024
@@ -16,15 +17,16 @@ _SAMPLE_BYTES = 1024 * 1024
 
 Some thousand rows: what is wrong with one value in a thousand shows; `keys status` counts all.
 """
+_STALE = timedelta(days=2)
+"""The age of a daily run of cleanup that was missed once."""
 
 
-def encryption(facts: Facts) -> CheckResult:
+@check()
+def encryption(facts: Facts) -> Finding:
     """Keys are there, the primary one reads a sample, no plaintext, no unknown key."""
     sizes = _tables(facts)
     if not sizes:
-        return CheckResult(
-            "encryption", CheckStatus.SKIPPED, message="no encrypted columns are recorded here"
-        )
+        raise Skip("no encrypted columns are recorded here")
     keyring = facts.keyring()
     columns = [
         column
@@ -33,45 +35,57 @@ def encryption(facts: Facts) -> CheckResult:
     ]
     values = sum(sum(c.under.values()) + c.legacy + c.malformed + c.plaintext for c in columns)
     if not keyring.keys:
-        return _without_keys(values)
+        if not values:
+            raise Skip("no keys are set, and nothing is encrypted")
+        return warning(
+            f"{values:,} values are encrypted, and no key is set here to read them",
+            "Set ENCRYPTION_KEY where the values must be read.",
+            values,
+            "values",
+        )
     problems = [*_bad(columns), *_unreadable_samples(facts, sizes, keyring)]
     if problems:
-        return CheckResult(
-            "encryption",
-            CheckStatus.CRITICAL,
-            len(problems),
-            "bad",
-            "; ".join(problems),
-            "See: leadctl keys status",
-        )
+        return critical("; ".join(problems), "See: leadctl keys status", len(problems), "bad")
     legacy = sum(column.legacy for column in columns)
     if legacy:
-        return CheckResult(
-            "encryption",
-            CheckStatus.WARNING,
-            legacy,
-            "legacy",
+        return warning(
             f"{legacy:,} values of the Node helper",
             "Re-encrypt them with: leadctl keys rotate",
+            legacy,
+            "legacy",
         )
     partly = " of a sample" if any(map(_percent, sizes.values())) else ""
-    seen = f"{values:,} values{partly} under known keys"
-    return CheckResult("encryption", CheckStatus.OK, 0, "bad", seen)
+    return ok(f"{values:,} values{partly} under known keys", 0, "bad")
 
 
-def _without_keys(values: int) -> CheckResult:
-    if not values:
-        return CheckResult(
-            "encryption", CheckStatus.SKIPPED, message="no keys are set, and nothing is encrypted"
+@check()
+def cleanup(facts: Facts) -> Finding:
+    """Every rule of the newest run succeeded lately; shows how many due rows they left.
+
+    Raises Skip where cleanup never ran: nobody expects it there.
+    """
+    past = read_past_runs(facts.connection, facts.app.name, facts.target.schema)
+    if not past.runs:
+        raise Skip("cleanup never ran here")
+    rules = past.runs[0].rules
+    backlog = sum(past.backlog(rule) or 0 for rule in rules)
+    successes = {rule: past.last_success(rule) for rule in rules}
+    late = [
+        rule
+        for rule, at in successes.items()
+        if at is None or datetime.now(UTC) - at.astimezone(UTC) > _STALE
+    ]
+    latest = max((at for at in successes.values() if at), default=None)
+    when = "never" if latest is None else f"{latest.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+    message = f"last success {when}, {backlog:,} due rows were left"
+    if late:
+        return warning(
+            f"{message}; no success lately of {', '.join(late)}",
+            "See why with: leadctl history; is it still scheduled?",
+            backlog,
+            "rows",
         )
-    return CheckResult(
-        "encryption",
-        CheckStatus.WARNING,
-        values,
-        "values",
-        f"{values:,} values are encrypted, and no key is set here to read them",
-        "Set ENCRYPTION_KEY where the values must be read.",
-    )
+    return ok(message, backlog, "rows")
 
 
 def _tables(facts: Facts) -> dict[EncryptedTable, int]:

@@ -1,37 +1,43 @@
-"""The checks, in the order in which they are shown."""
+"""Checks of the database that the app expects: it answers, is migrated, seeded, as recorded."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
-from leadctl.catalog.definitions import owner, split_name
-from leadctl.health import activity, objects
-from leadctl.health import server as whole_server
-from leadctl.health.backups import backups
-from leadctl.health.check import Check, CheckResult, CheckStatus
-from leadctl.health.cleanup import cleanup
-from leadctl.health.data import encryption
-from leadctl.health.drift import drift
-from leadctl.health.facts import QUERIES, Facts
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog, owner, read_catalog, split_name
+from leadctl.health.check import (
+    QUERIES,
+    Facts,
+    Finding,
+    Skip,
+    check,
+    critical,
+    graded,
+    ok,
+    warning,
+)
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection
 
-_OK, _WARNING, _CRITICAL, _SKIPPED = CheckStatus
+_SHOWN = 3
 
 
-def server(facts: Facts) -> CheckResult:
+@check()
+def server(facts: Facts) -> Finding:
     """The server answers, and is of a version that leadctl supports: else there are no facts."""
     reported = facts.connection.info.parameter_status("server_version") or ""
     version = reported.partition(" ")[0]  # Debian's has the package's version behind it
-    return CheckResult("server", _OK, version, message=f"PostgreSQL {version}")
+    return ok(f"PostgreSQL {version}", version)
 
 
-def latency(facts: Facts) -> CheckResult:
+@check(warning=100, critical=1000, unit="ms")
+def latency(facts: Facts) -> Finding:
     """How long a round trip takes: the median of three."""
     times = []
     for _ in range(3):
@@ -39,19 +45,16 @@ def latency(facts: Facts) -> CheckResult:
         facts.connection.execute("SELECT 1")
         times.append((time.perf_counter() - began) * 1000)
     found = round(median(times), 2)
-    return facts.graded(
-        "latency",
-        found,
-        f"{found:g} ms a round trip",
-        "Look at the network and at the server's load.",
+    return graded(
+        found, f"{found:g} ms a round trip", "Look at the network and at the server's load."
     )
 
 
-def connections(facts: Facts) -> CheckResult:
+@check(warning=90, critical=95, unit="%")
+def connections(facts: Facts) -> Finding:
     """How many of the server's connections are used."""
     used, limit = facts.query("connections")[0]
-    return facts.graded(
-        "connections",
+    return graded(
         round(100 * used / limit, 1),
         f"{used} of {limit} used",
         "End idle sessions, use a pooler, or raise max_connections. "
@@ -59,41 +62,39 @@ def connections(facts: Facts) -> CheckResult:
     )
 
 
-def schema(facts: Facts) -> CheckResult:
+@check()
+def schema(facts: Facts) -> Finding:
     """The schema is there, with tables in it."""
     name = facts.target.schema
     hint = f"Make it with: leadctl migrate --app {facts.app.name}"
     if not facts.query("schema")[0][0]:
-        return CheckResult("schema", _CRITICAL, 0, "tables", f"there is no schema {name}", hint)
+        return critical(f"there is no schema {name}", hint, 0, "tables")
     if not facts.tables:
-        return CheckResult("schema", _CRITICAL, 0, "tables", f"{name} has no tables", hint)
-    return CheckResult("schema", _OK, facts.tables, "tables", f"{name}, {facts.tables} tables")
+        return critical(f"{name} has no tables", hint, 0, "tables")
+    return ok(f"{name}, {facts.tables} tables", facts.tables, "tables")
 
 
-def migrations(facts: Facts) -> CheckResult:
+@check()
+def migrations(facts: Facts) -> Finding:
     """Everything in the folder is applied, and nothing that the folder lacks."""
     if facts.is_stranger:
-        return _skipped("migrations", "never migrated by leadctl; name an app with --app")
+        raise Skip("never migrated by leadctl; name an app with --app")
     history = read_history(facts.app.migrations)
     current = facts.current or []
     unknown = [revision for revision in current if revision not in history]
     if unknown:
-        return CheckResult(
-            "migrations",
-            _CRITICAL,
-            message=f"the database is at {', '.join(unknown)}, which the folder does not have",
-            hint="Deploy the code that belongs to it. See: leadctl migrate status",
+        return critical(
+            f"the database is at {', '.join(unknown)}, which the folder does not have",
+            "Deploy the code that belongs to it. See: leadctl migrate status",
         )
     pending = history.pending(current)
     if pending:
-        return CheckResult(
-            "migrations",
-            _CRITICAL,
+        shown = ", ".join(revision.id for revision in pending[:_SHOWN])
+        return critical(
+            f"{len(pending)} pending: {shown}" + (", …" if len(pending) > _SHOWN else ""),
+            f"Apply with: leadctl migrate --app {facts.app.name}",
             len(pending),
             "pending",
-            f"{len(pending)} pending: {', '.join(revision.id for revision in pending[:3])}"
-            + (", …" if len(pending) > 3 else ""),
-            f"Apply with: leadctl migrate --app {facts.app.name}",
         )
     recorded = state.applied_revisions(facts.connection, facts.target.schema)
     edited = [
@@ -102,44 +103,60 @@ def migrations(facts: Facts) -> CheckResult:
         if entry.revision in history and history.get(entry.revision).checksum != entry.checksum
     ]
     if edited:
-        return CheckResult(
-            "migrations",
-            _WARNING,
-            0,
-            "pending",
+        return warning(
             f"edited since applied: {', '.join(edited)}",
             "See: leadctl migrate status",
+            0,
+            "pending",
         )
-    return CheckResult(
-        "migrations", _OK, 0, "pending", f"at {', '.join(current) or 'the beginning'}"
-    )
+    return ok(f"at {', '.join(current) or 'the beginning'}", 0, "pending")
 
 
-def seed(facts: Facts) -> CheckResult:
+@check()
+def drift(facts: Facts) -> Finding:
+    """The app's own objects are what they were after the last migration."""
+    if facts.fingerprint is None:
+        raise Skip("no fingerprint is recorded for this schema")
+    app, recorded = facts.app, Catalog(facts.fingerprint["objects"])
+    own = set(facts.fingerprint.get("own", recorded.objects))
+    live = read_catalog(facts.connection, facts.target.schema, [app.version_table], app.schemas)
+    differences = [found for found in compare(recorded, live) if _is_own(found, own)]
+    if differences:
+        shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
+        return warning(
+            ", ".join(shown) + (", …" if len(differences) > _SHOWN else ""),
+            "Write what was meant to stay into a revision, and undo the rest.",
+            len(differences),
+            "differences",
+        )
+    return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")
+
+
+@check()
+def seed(facts: Facts) -> Finding:
     """The fixtures are there; nobody expects them on a protected database."""
     if facts.target.protected or _identity_is_protected(facts):
-        return _skipped("seed", "the database is protected")
+        raise Skip("the database is protected")
     fixtures = (facts.fingerprint or {}).get("fixtures", [])
     if not fixtures:
-        return _skipped("seed", "no fixtures are recorded for this schema")
+        raise Skip("no fixtures are recorded for this schema")
     missing = [fixture["table"] for fixture in fixtures if not _is_there(facts, fixture)]
     if missing:
-        return CheckResult(
-            "seed",
-            _WARNING,
+        tables = ", ".join(dict.fromkeys(missing))
+        return warning(
+            f"{len(missing)} of {len(fixtures)} fixtures are missing, in {tables}",
+            f"Insert them with: leadctl seed --app {facts.app.name}",
             len(missing),
             "missing",
-            f"{len(missing)} of {len(fixtures)} fixtures are missing, in "
-            f"{', '.join(dict.fromkeys(missing))}",
-            f"Insert them with: leadctl seed --app {facts.app.name}",
         )
-    return CheckResult("seed", _OK, 0, "missing", f"{len(fixtures)} fixtures")
+    return ok(f"{len(fixtures)} fixtures", 0, "missing")
 
 
-def indexes(facts: Facts) -> CheckResult:
+@check()
+def indexes(facts: Facts) -> Finding:
     """Every index that was recorded when the schema was migrated is there, and valid."""
     if facts.fingerprint is None:
-        return _skipped("indexes", "no fingerprint is recorded for this schema")
+        raise Skip("no fingerprint is recorded for this schema")
     recorded = _recorded_indexes(facts.fingerprint)
     found = {
         name: (valid, being_built)
@@ -150,57 +167,23 @@ def indexes(facts: Facts) -> CheckResult:
     if missing or invalid:
         what = [f"missing: {', '.join(missing)}"] if missing else []
         what += [f"invalid: {', '.join(invalid)}"] if invalid else []
-        return CheckResult(
-            "indexes",
-            _CRITICAL,
-            len(missing) + len(invalid),
-            "bad",
+        return critical(
             "; ".join(what),
             "Build them with: leadctl health-check --fix; a constraint's as its revision says.",
+            len(missing) + len(invalid),
+            "bad",
         )
-    return CheckResult("indexes", _OK, 0, "bad", f"{len(recorded)} recorded, all valid")
+    return ok(f"{len(recorded)} recorded, all valid", 0, "bad")
 
 
-CHECKS: tuple[Check, ...] = (
-    server,
-    latency,
-    connections,
-    schema,
-    migrations,
-    drift,
-    seed,
-    indexes,
-    encryption,
-    cleanup,
-    objects.invalid_indexes,
-    objects.duplicate_indexes,
-    objects.missing_indexes,
-    objects.unvalidated_constraints,
-    objects.sequences,
-    objects.vacuum,
-    objects.statistics,
-    objects.bloat,
-    objects.cache_hit,
-    objects.index_usage,
-    activity.blocking,
-    activity.idle_in_transaction,
-    activity.long_queries,
-    activity.prepared_transactions,
-    activity.slow_queries,
-    whole_server.transaction_age,
-    whole_server.multixact_age,
-    whole_server.deadlocks,
-    whole_server.temporary_files,
-    whole_server.checksums,
-    whole_server.replication,
-    whole_server.replication_slots,
-    whole_server.archiving,
-    backups,
-)
+_WORDS = {"missing": "is missing", "extra": "is extra", "changed": "is changed"}
 
 
-def _skipped(name: str, why: str) -> CheckResult:
-    return CheckResult(name, _SKIPPED, message=why)
+def _is_own(difference: Difference, own: Collection[str]) -> bool:
+    """Whether a difference is of one of the app's own objects, or of a part of one."""
+    attributes = difference.before or difference.after or {}
+    key, whole = attributes.get("of", difference.object), owner(difference.object, attributes)
+    return key in own or f"table {whole}" in own or f"view {whole}" in own
 
 
 def _identity_is_protected(facts: Facts) -> bool:
@@ -212,9 +195,7 @@ def missing_recorded(
     connection: Connection, schema: str, also: Sequence[str], fingerprint: Mapping[str, Any]
 ) -> list[str]:
     """Return the definitions of recorded indexes that are not there, but not of constraints'."""
-    block = QUERIES.get("indexes", connection.info.server_version)
-    parameters = {"schema": schema, "schemas": list(also)}
-    found = {row[0] for row in connection.execute(block, parameters)}
+    found = set(QUERIES.column(connection, "indexes", schema=schema, schemas=list(also)))
     objects: Mapping[str, Mapping[str, Any]] = fingerprint.get("objects", {})
     own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
     return [

@@ -14,7 +14,6 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed
-from leadctl.health.check import FixResult
 from leadctl.health.database import missing_recorded
 from leadctl.inspect.registry import find
 from leadctl.inspect.run import ask
@@ -35,6 +34,16 @@ class Fix:
     statement: str
     waits: bool = False
     """Whether it may wait for locks as long as it takes, as a concurrent index build must."""
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
+
+    check: str
+    statement: str
+    outcome: str
+    message: str = ""
 
 
 @dataclass(frozen=True)

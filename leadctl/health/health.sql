@@ -12,15 +12,6 @@ WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r
 -- versions: 15-
 SELECT to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL
 
--- name: powers
--- what: What is this server, what may this role see of it, how old are its counters?
--- versions: 15-
-SELECT current_user::text, pg_is_in_recovery(), pg_has_role('pg_read_all_stats', 'USAGE'),
-       (SELECT extract(epoch FROM clock_timestamp() - stats_reset)::float8
-        FROM pg_stat_database WHERE datname = current_database()),
-       (SELECT coalesce(jsonb_object_agg(e.extname, n.nspname), '{}')
-        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace)
-
 -- name: largest
 -- what: How many bytes has the largest table or index of the schema, as of its last VACUUM?
 -- versions: 15-

@@ -1,7 +1,6 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
-from leadctl.health.facts import Facts, Row
+from leadctl.health.check import Facts, Finding, Row, Skip, check, graded
 from leadctl.text import size
 
 _SHOWN = 3
@@ -15,25 +14,23 @@ _ROWS = 10_000
 """Fewer blocks or scans, or a smaller table, say nothing."""
 
 
-@asks("invalid-indexes")
-def invalid_indexes(facts: Facts) -> CheckResult:
+@check("invalid-indexes", warning=1, unit="indexes")
+def invalid_indexes(facts: Facts) -> Finding:
     """No index is invalid, as a cancelled concurrent build leaves one."""
     rows = facts.rows_of_schema("invalid-indexes")
-    return facts.graded(
-        "invalid-indexes",
+    return graded(
         len(rows),
         _listed(rows, "index") or "none is invalid",
         "Drop them with: leadctl health-check --fix",
     )
 
 
-@asks("duplicate-indexes")
-def duplicate_indexes(facts: Facts) -> CheckResult:
+@check("duplicate-indexes", warning=1, unit="indexes")
+def duplicate_indexes(facts: Facts) -> Finding:
     """No index is exactly like another one."""
     rows = facts.rows_of_schema("duplicate-indexes")
     pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
-    return facts.graded(
-        "duplicate-indexes",
+    return graded(
         len(rows),
         _joined(pairs) or "no two are alike",
         f"Drop one of each in a revision: DROP INDEX CONCURRENTLY {rows[0]['index']}"
@@ -42,34 +39,32 @@ def duplicate_indexes(facts: Facts) -> CheckResult:
     )
 
 
-@asks("missing-indexes")
-def missing_indexes(facts: Facts) -> CheckResult:
+@check("missing-indexes", warning=1, unit="foreign keys")
+def missing_indexes(facts: Facts) -> Finding:
     """Every foreign key has an index on its columns."""
     rows = facts.rows_of_schema("missing-indexes")
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
-    return facts.graded(
-        "missing-indexes",
+    return graded(
         len(rows),
         _joined(names) or "every foreign key has one",
         f"Write a revision with: {rows[0]['remedy']}" if rows else "",
     )
 
 
-@asks("unvalidated-constraints")
-def unvalidated_constraints(facts: Facts) -> CheckResult:
+@check("unvalidated-constraints", warning=1, unit="constraints")
+def unvalidated_constraints(facts: Facts) -> Finding:
     """Every constraint was checked against all rows."""
     rows = facts.rows_of_schema("unvalidated-constraints")
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
-    return facts.graded(
-        "unvalidated-constraints",
+    return graded(
         len(rows),
         _joined(names) or "all are validated",
         "Validate them with: leadctl health-check --fix",
     )
 
 
-@asks("sequences")
-def sequences(facts: Facts) -> CheckResult:
+@check("sequences", warning=85, critical=95, unit="%")
+def sequences(facts: Facts) -> Finding:
     """No sequence is near the end of what its column can hold."""
     rows = facts.rows_of_schema("sequences")
     if not rows:
@@ -77,27 +72,25 @@ def sequences(facts: Facts) -> CheckResult:
     fullest = max(rows, key=lambda row: row["used_percent"] or 0)
     used = fullest["used_percent"] or 0.0
     unreadable = sum(not row["readable"] for row in rows)
-    result = facts.graded(
-        "sequences",
+    return graded(
         used,
         f"{fullest['sequence']} has used {used:g} % of {fullest['last_possible']:,}",
         f"Make {fullest['column'] or 'the columns that it fills'} and the sequence a bigint.",
+        doubt=f"{facts.server.role} may not read {unreadable} of {len(rows)} sequences"
+        if unreadable
+        else "",
     )
-    if unreadable and result.status is CheckStatus.OK:
-        raise Skip(f"{facts.powers.role} may not read {unreadable} of {len(rows)} sequences")
-    return result
 
 
-@asks("vacuum")
-def vacuum(facts: Facts) -> CheckResult:
+@check("vacuum", warning=200, unit="%")
+def vacuum(facts: Facts) -> Finding:
     """Autovacuum keeps up: no table has far more dead rows than start it."""
     rows = facts.rows_of_schema("vacuum")
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
     if not many:
-        return facts.graded("vacuum", 0, f"no table has {_DEAD_ROWS:,} dead rows")
+        return graded(0, f"no table has {_DEAD_ROWS:,} dead rows")
     worst = max(many, key=lambda row: row["threshold_percent"])
-    return facts.graded(
-        "vacuum",
+    return graded(
         worst["threshold_percent"],
         f"{worst['table']} has {worst['dead_rows']:,} dead rows, autovacuum starts at "
         f"{worst['threshold_rows']:,}",
@@ -105,35 +98,34 @@ def vacuum(facts: Facts) -> CheckResult:
     )
 
 
-@asks("vacuum")
-def statistics(facts: Facts) -> CheckResult:
+@check("vacuum", warning=1, unit="tables")
+def statistics(facts: Facts) -> Finding:
     """The planner has statistics of every table of size."""
     rows = facts.rows_of_schema("vacuum")
     never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
-    return facts.graded(
-        "statistics",
+    return graded(
         len(never),
         f"never analysed: {_listed(never, 'table')}" if never else "every large table was analysed",
         "Analyse them with: leadctl health-check --fix",
     )
 
 
-def bloat(facts: Facts) -> CheckResult:
+@check(warning=20, unit="%")
+def bloat(facts: Facts) -> Finding:
     """No table or index of size is mostly empty space, by estimate."""
     if not facts.tables:
         raise Skip(f"the schema {facts.target.schema} has no tables")
     if facts.query("largest")[0][0] < _BLOAT_BYTES:
-        return facts.graded("bloat", 0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
+        return graded(0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
     rows = facts.rows("bloat")
     unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]
     large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
     if not large:
         if unknown:
             raise Skip(f"no statistics, or none that may be read, of {_listed(unknown, 'name')}")
-        return facts.graded("bloat", 0, f"nothing wastes {size(_BLOAT_BYTES)}")
+        return graded(0, f"nothing wastes {size(_BLOAT_BYTES)}")
     worst = max(large, key=lambda row: row["wasted_percent"])
-    return facts.graded(
-        "bloat",
+    return graded(
         worst["wasted_percent"],
         f"{worst['kind']} {worst['name']}: about {size(worst['wasted_bytes'])} of "
         f"{size(worst['bytes'])} are empty",
@@ -143,24 +135,23 @@ def bloat(facts: Facts) -> CheckResult:
     )
 
 
-@asks("cache-hit")
-def cache_hit(facts: Facts) -> CheckResult:
+@check("cache-hit", warning=99, critical=94, unit="%", below=True)
+def cache_hit(facts: Facts) -> Finding:
     """Nearly all blocks that are read are in memory already."""
     rows = facts.rows_of_schema("cache-hit")
     hits, reads = sum(row["hits"] for row in rows), sum(row["reads"] for row in rows)
     if hits + reads < _BLOCKS:
         raise Skip(f"fewer than {_BLOCKS:,} blocks were read {facts.counted}")
     percent = round(100 * hits / (hits + reads), 2)
-    return facts.graded(
-        "cache-hit",
+    return graded(
         percent,
         f"{percent:g} % of {hits + reads:,} blocks {facts.counted}",
         "See which tables are read from disk: leadctl inspect cache-hit",
     )
 
 
-@asks("index-usage")
-def index_usage(facts: Facts) -> CheckResult:
+@check("index-usage", warning=95, unit="%", below=True)
+def index_usage(facts: Facts) -> Finding:
     """Large tables are read through indexes."""
     percents = {
         row["table"]: round(
@@ -172,8 +163,7 @@ def index_usage(facts: Facts) -> CheckResult:
     if not percents:
         raise Skip(f"no table of {_ROWS:,} rows was read {_SCANS} times {facts.counted}")
     table = min(percents, key=lambda name: percents[name])
-    return facts.graded(
-        "index-usage",
+    return graded(
         percents[table],
         f"{table} is read through an index {percents[table]:g} % of the time {facts.counted}",
         "See: leadctl inspect index-usage, leadctl inspect slow-queries",

@@ -1,4 +1,4 @@
-"""Running the checks, within a bounded time whatever the server does."""
+"""Choosing the checks and running them, within a bounded time whatever the server does."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,23 +9,32 @@ import psycopg
 from leadctl.apps.registry import App
 from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
-from leadctl.errors import ConnectionFailed, LeadctlError, UnknownDatabase
-from leadctl.health.check import (
-    Check,
-    CheckResult,
-    CheckStatus,
-    FixResult,
-    Skip,
-    name_of,
-    reports_of,
+from leadctl.errors import (
+    ConnectionFailed,
+    InvalidSetting,
+    LeadctlError,
+    UnknownCheck,
+    UnknownDatabase,
+    UnknownSetting,
 )
-from leadctl.health.facts import Facts
-from leadctl.health.selection import Selection
+from leadctl.health import activity, backups, data, database, objects, server
+from leadctl.health.check import Check, CheckResult, CheckStatus, Facts, Skip, Thresholds
+from leadctl.health.fix import FixResult
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.deadline import cut_after
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.settings import Settings
+from leadctl.settings.model import HealthConfig
+from leadctl.text import did_you_mean
 
+CHECKS: tuple[Check, ...] = tuple(
+    found
+    for module in (database, data, objects, activity, server, backups)
+    for found in vars(module).values()
+    if isinstance(found, Check)
+)
+"""Every check, in the order in which they are shown."""
 _STATEMENT_SECONDS = 5.0
 _SHARE = 0.25
 """Of the time that is left for all checks, what one statement may take where that is less: so
@@ -69,11 +78,96 @@ class Health:
     """What `--fix` did before the checks were run again."""
 
 
+@dataclass(frozen=True)
+class CheckEntry:
+    """One check as `--list` shows it; `below` says that less is worse."""
+
+    name: str
+    description: str
+    warning: float | None
+    critical: float | None
+    unit: str
+    below: bool
+
+
+@dataclass(frozen=True)
+class CheckList:
+    """The checks that would be run."""
+
+    checks: tuple[CheckEntry, ...]
+
+
+def select(
+    settings: Settings, only: Sequence[str] = (), without: Sequence[str] = ()
+) -> tuple[Check, ...]:
+    """Choose checks: `only` these, or all, but not those in `without`.
+
+    Their thresholds are those of `[health.CHECK]` where it sets any.  Raises UnknownCheck;
+    UnknownSetting for what is no check or has no threshold, InvalidSetting where a check would be
+    critical before it warns.
+    """
+    by_name = {check.name: check for check in CHECKS}
+    for name in (*only, *without):
+        if name not in by_name:
+            raise UnknownCheck(f"There is no check {name!r}.", hint=did_you_mean(name, by_name))
+    for name, override in settings.health.items():
+        by_name[name] = _overridden(name, by_name.get(name), override)
+    chosen = tuple(
+        check
+        for name, check in by_name.items()
+        if name in (only or by_name) and name not in without
+    )
+    if not chosen:
+        raise UnknownCheck("No check is left to run.", hint="Name fewer with --skip.")
+    return chosen
+
+
+def _overridden(name: str, check: Check | None, override: HealthConfig) -> Check:
+    if check is None or check.thresholds is None:
+        what = "has no threshold" if check else "is no check"
+        raise UnknownSetting(
+            f"[health.{name}] in leadctl.toml: {name} {what}.",
+            hint="See: leadctl health-check --list",
+        )
+    default = check.thresholds
+    warning = default.warning if override.warning is None else override.warning
+    critical = default.critical if override.critical is None else override.critical
+    if (
+        warning is not None
+        and critical is not None
+        and (critical > warning if default.below else critical < warning)
+    ):
+        raise InvalidSetting(
+            f"[health.{name}] in leadctl.toml is critical at {critical:g} before it warns at "
+            f"{warning:g}.",
+            hint="Set both warning and critical.",
+        )
+    return replace(check, thresholds=replace(default, warning=warning, critical=critical))
+
+
+def listing(checks: Sequence[Check]) -> CheckList:
+    """Return checks with what they are about."""
+    entries = []
+    for check in checks:
+        found = check.thresholds or Thresholds(None, None, "")
+        entries.append(
+            CheckEntry(
+                name=check.name,
+                description=check.description,
+                warning=found.warning,
+                critical=found.critical,
+                unit=found.unit,
+                below=found.below,
+            )
+        )
+    return CheckList(tuple(entries))
+
+
 def health(
     target: Target,
     app: App,
     keyring: Callable[[], Keyring],
-    selection: Selection,
+    checks: Sequence[Check],
     timing: Timing,
     *,
     app_was_named: bool,
@@ -84,22 +178,13 @@ def health(
 
     `backups` is the backup folder, where one is set or there.
     """
-    checks = selection.checks
     try:
         connection = _reach(target, timing, narrate)
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error, checks))
     with connection:
-        limits = selection.limits
         facts = Facts(
-            connection,
-            target,
-            app,
-            app_was_named,
-            keyring,
-            limits,
-            timing.interval,
-            backups=backups,
+            connection, target, app, app_was_named, keyring, timing.interval, backups=backups
         )
         return _summary(target, app, _run(facts, checks, timing))
 
@@ -129,22 +214,22 @@ def _unreachable(error: ConnectionFailed, checks: Sequence[Check]) -> list[Check
     if isinstance(error, UnknownDatabase):
         hint = "Make it with: leadctl migrate"
     first = CheckResult("server", CheckStatus.CRITICAL, message=error.message, hint=hint)
-    rest = [name_of(check) for check in checks if name_of(check) != "server"]
+    rest = [check.name for check in checks if check.name != "server"]
     return [first, *(_skipped(name, "the server cannot be reached") for name in rest)]
 
 
 def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckResult]:
     deadline = time.monotonic() + timing.timeout
     with cut_after(facts.connection, timing.timeout):
-        facts.prefetch(report for check in checks for report in reports_of(check))
+        facts.prefetch(report for check in checks for report in check.reports)
     results = []
     limit = timing.statement
     for check in checks:
         left = deadline - time.monotonic()
         if left <= 0:
-            results.append(_skipped(name_of(check), f"the {timing.timeout:g} s for all were over"))
+            results.append(_skipped(check.name, f"the {timing.timeout:g} s for all were over"))
         elif facts.connection.broken or facts.connection.closed:
-            results.append(_skipped(name_of(check), "the connection was lost"))
+            results.append(_skipped(check.name, "the connection was lost"))
         else:
             shrunk = left * _SHARE < limit * _NEARLY
             limit = max(_LEAST_SECONDS, left * _SHARE) if shrunk else limit
@@ -154,22 +239,21 @@ def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckRes
 
 
 def _ask(check: Check, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:
-    name = name_of(check)
     try:
         if set_limit:
             milliseconds = f"{round(limit * 1000)}ms"
             facts.connection.execute(
                 "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)
             )
-        return check(facts)
+        return check.result(facts)
     except Skip as reason:
-        return _skipped(name, str(reason))
+        return _skipped(check.name, str(reason))
     except psycopg.errors.InsufficientPrivilege as error:
-        return _skipped(name, f"{error.diag.message_primary}")
+        return _skipped(check.name, f"{error.diag.message_primary}")
     except psycopg.Error as error:
-        return _failed(name, facts, limit, error)
+        return _failed(check.name, facts, limit, error)
     except LeadctlError as error:
-        return CheckResult(name, CheckStatus.CRITICAL, None, "", error.message, error.hint)
+        return CheckResult(check.name, CheckStatus.CRITICAL, None, "", error.message, error.hint)
 
 
 def _failed(name: str, facts: Facts, limit: float, error: psycopg.Error) -> CheckResult:

@@ -1,51 +1,48 @@
 """Checks of the server as a whole: ids, counters, replication, archiving."""
 
-from leadctl.health.check import CheckResult, CheckStatus, Skip, asks
-from leadctl.health.facts import Facts, Row
+from leadctl.health.check import Facts, Finding, Row, Skip, check, critical, graded
 from leadctl.text import size, utc
 
 _MILLION = 1_000_000
 
 
-@asks("wraparound")
-def transaction_age(facts: Facts) -> CheckResult:
+@check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
+def transaction_age(facts: Facts) -> Finding:
     """No database nears the end of transaction ids, where the server stops writing."""
-    return _oldest(facts, "transaction-age", "transaction_age")
+    return _oldest(facts, "transaction_age")
 
 
-@asks("wraparound")
-def multixact_age(facts: Facts) -> CheckResult:
+@check("wraparound", warning=1.3e9, critical=1.4e9, unit="multixacts")
+def multixact_age(facts: Facts) -> Finding:
     """No database nears the end of multixact ids, where the server stops writing."""
-    return _oldest(facts, "multixact-age", "multixact_age")
+    return _oldest(facts, "multixact_age")
 
 
-@asks("database")
-def deadlocks(facts: Facts) -> CheckResult:
+@check("database", warning=1, unit="an hour")
+def deadlocks(facts: Facts) -> Finding:
     """Deadlocks are rare."""
-    return _rate(facts, "deadlocks", "deadlocks", "deadlocks", "Look for them in the server's log.")
+    return _rate(facts, "deadlocks", "deadlocks", "Look for them in the server's log.")
 
 
-@asks("database")
-def temporary_files(facts: Facts) -> CheckResult:
+@check("database", warning=10 * 2**30, unit="B an hour")
+def temporary_files(facts: Facts) -> Finding:
     """Queries seldom sort or hash on disk."""
     return _rate(
         facts,
-        "temporary-files",
         "temp_bytes",
         "bytes of temporary files",
         "Raise work_mem for the queries that log_temp_files shows.",
     )
 
 
-@asks("database")
-def checksums(facts: Facts) -> CheckResult:
+@check("database", critical=1, unit="failures")
+def checksums(facts: Facts) -> Finding:
     """No block was read whose checksum was wrong."""
     database = facts.rows("database")[0]
     if not database["checksums"]:
         raise Skip("the server was made without data checksums")
     failures = database["checksum_failures"] or 0
-    return facts.graded(
-        "checksums",
+    return graded(
         failures,
         f"{failures} failures, the last {database['checksum_last_failure']}"
         if failures
@@ -54,28 +51,27 @@ def checksums(facts: Facts) -> CheckResult:
     )
 
 
-@asks("replication", "standby")
-def replication(facts: Facts) -> CheckResult:
+@check("replication", "standby", warning=30, critical=300, unit="s")
+def replication(facts: Facts) -> Finding:
     """Standbys follow; on a standby: it follows its primary."""
-    if facts.powers.in_recovery:
-        return _follows(facts, facts.rows("standby")[0])
+    if facts.server.in_recovery:
+        return _follows(facts.rows("standby")[0])
     rows = facts.rows("replication")
     if not rows:
         raise Skip("no standby is connected to this server")
-    if not facts.powers.sees_sessions:
-        raise Skip(f"the lag is not shown; it takes GRANT pg_read_all_stats TO {facts.powers.role}")
+    if not facts.server.sees_sessions:
+        raise Skip(f"the lag is not shown; it takes GRANT pg_read_all_stats TO {facts.server.role}")
     worst = max(rows, key=lambda row: row["replay_lag_seconds"] or 0.0)
     lag = worst["replay_lag_seconds"] or 0.0
-    return facts.graded(
-        "replication",
+    return graded(
         round(lag, 1),
         f"{len(rows)} connected, {worst['name']} is {lag:.1f} s behind",
         "See: leadctl inspect replication; look at the standby's load and log.",
     )
 
 
-@asks("replication-slots")
-def replication_slots(facts: Facts) -> CheckResult:
+@check("replication-slots", warning=5 * 2**30, critical=50 * 2**30, unit="B")
+def replication_slots(facts: Facts) -> Finding:
     """No slot keeps too much WAL, or has lost what it needs."""
     rows = facts.rows("replication-slots")
     if not rows:
@@ -87,41 +83,32 @@ def replication_slots(facts: Facts) -> CheckResult:
         f"Start its reader, or: SELECT pg_drop_replication_slot('{(lost or [worst['slot']])[0]}')"
     )
     if lost:
-        return CheckResult(
-            "replication-slots",
-            CheckStatus.CRITICAL,
-            retained,
-            "B",
-            f"{', '.join(lost)}: the WAL that is needed is gone, or about to go",
-            hint,
-        )
+        what = f"{', '.join(lost)}: the WAL that is needed is gone, or about to go"
+        return critical(what, hint, retained, "B")
     state = "active" if worst["active"] else "not active"
     message = f"{len(rows)}, {worst['slot']} ({state}) keeps {size(retained)}"
-    return facts.graded("replication-slots", retained, message, hint)
+    return graded(retained, message, hint)
 
 
-@asks("archiving")
-def archiving(facts: Facts) -> CheckResult:
+@check("archiving", warning=42, unit="segments")
+def archiving(facts: Facts) -> Finding:
     """WAL is archived, and the archiver keeps up."""
     row = facts.rows("archiving")[0]
     if row["archive_mode"] == "off":
         raise Skip("archive_mode is off")
-    if facts.powers.in_recovery and row["archive_mode"] != "always":
+    if facts.server.in_recovery and row["archive_mode"] != "always":
         raise Skip("a standby archives with archive_mode = always only")
     if row["failing"]:
-        return CheckResult(
-            "archiving",
-            CheckStatus.CRITICAL,
-            row["waiting_segments"],
-            "segments",
+        return critical(
             f"archiving {row['last_failed_wal']} failed {row['failed']} times, last at "
             f"{utc(row['last_failed_time'])}",
             "Run archive_command by hand as the server's user; see the server's log.",
+            row["waiting_segments"],
+            "segments",
         )
     if row["waiting_segments"] is None:
         raise Skip("nothing was archived yet")
-    return facts.graded(
-        "archiving",
+    return graded(
         row["waiting_segments"],
         f"{row['waiting_segments']} segments wait, the last was archived at "
         f"{utc(row['last_archived_time'])}",
@@ -129,12 +116,11 @@ def archiving(facts: Facts) -> CheckResult:
     )
 
 
-def _oldest(facts: Facts, check: str, column: str) -> CheckResult:
+def _oldest(facts: Facts, column: str) -> Finding:
     databases = [row for row in facts.rows("wraparound") if row["kind"] == "database"]
     worst = max(databases, key=lambda row: int(row[column]))
     age = worst[column]
-    return facts.graded(
-        check,
+    return graded(
         age,
         f"{age / _MILLION:,.1f} million in {worst['name']}",
         "Run VACUUM (FREEZE) on the oldest tables, after ending old transactions and dropping dead "
@@ -142,25 +128,24 @@ def _oldest(facts: Facts, check: str, column: str) -> CheckResult:
     )
 
 
-def _rate(facts: Facts, check: str, column: str, what: str, hint: str) -> CheckResult:
+def _rate(facts: Facts, column: str, what: str, hint: str) -> Finding:
     """Grade what was counted an hour; where the counters' age is not known, only nothing is ok."""
     count, hours = facts.rows("database")[0][column], facts.counted_hours
     if not count:
-        return facts.graded(check, 0, f"no {what} {facts.counted}")
+        return graded(0, f"no {what} {facts.counted}")
     if hours is None:
         raise Skip(f"{count:,} {what}, nobody knows since when; look twice with --interval 5s")
-    return facts.graded(check, round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
+    return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
 
 
-def _follows(facts: Facts, row: Row) -> CheckResult:
+def _follows(row: Row) -> Finding:
     if row["lag_seconds"] is None:
         raise Skip(
             "a standby that has replayed no transaction since it started: its lag is unknown"
         )
     lag, receiver = row["lag_seconds"], row["receiver"]
     state = "replay is paused" if row["paused"] else f"receiver: {receiver or 'none'}"
-    return facts.graded(
-        "replication",
+    return graded(
         round(lag, 1),
         f"a standby, {lag:.1f} s behind; {state}",
         "Run: SELECT pg_wal_replay_resume()"

@@ -1,4 +1,4 @@
-"""The registry of reports: every block of the `.sql` files beside this module is one."""
+"""The registry of reports: every block of four `.sql` files beside this module is one."""
 
 from dataclasses import dataclass
 from functools import cache

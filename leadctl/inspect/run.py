@@ -1,16 +1,22 @@
-"""Running reports: each by itself, read-only, within a time limit; what cannot run says why."""
+"""Running reports: each by itself, read-only, within a time limit; what cannot run says why.
 
-from collections.abc import Iterable
+They are shown, or written to a folder, for a ticket.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from leadctl.files import write_whole
 from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Report, block_of
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -18,6 +24,9 @@ from leadctl.redact import scrub
 
 STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 2.0
+_FILE_MODE = 0o600
+SUFFIXES = {"table": "txt", "json": "json", "csv": "csv"}
+_QUERIES = beside(__file__, "role.sql")
 
 
 @dataclass(frozen=True)
@@ -48,14 +57,41 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What decides whether a report can be asked, and how its numbers are to be read."""
+class ReportFiles:
+    """The files that reports were written to; `skipped` are the reports that could not be asked."""
 
-    taken_at: datetime
+    folder: Path
+    files: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server is, and what a role may see of it."""
+
+    role: str
+    in_recovery: bool
+    sees_sessions: bool
+    """Those of other roles, too."""
+    now: datetime
     counted_since: datetime | None
-    sees_all_sessions: bool
-    extensions: dict[str, str]
+    """Since when the database's counters count; None where the server does not tell."""
+    extensions: Mapping[str, str]
     """Installed extensions and the schema of each."""
+
+    @property
+    def counted_seconds(self) -> float | None:
+        """How long counters have counted; None where that is not known."""
+        return (
+            None if self.counted_since is None else (self.now - self.counted_since).total_seconds()
+        )
+
+
+def server_facts(connection: Connection) -> ServerFacts:
+    """Return what the server is, and what the connection's role may see of it."""
+    found = _QUERIES.one(connection, "server_facts", ServerFacts)
+    assert found is not None
+    return found
 
 
 def inspect(target: Target, wanted: Iterable[Report], narrate: Narrate) -> Inspection:
@@ -69,13 +105,13 @@ def inspect(target: Target, wanted: Iterable[Report], narrate: Narrate) -> Inspe
         found.target, "inspect", read_only=True, statement_timeout=STATEMENT_SECONDS
     ) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_LOCK_SECONDS}s",))
-        facts = _facts(connection)
+        facts = server_facts(connection)
         reports = tuple(_run(connection, target.schema, facts, report) for report in wanted)
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,
             server_version=connection.info.parameter_status("server_version") or "",
-            taken_at=facts.taken_at,
+            taken_at=facts.now,
             replica_lag_seconds=found.lag_seconds,
             reports=reports,
         )
@@ -113,19 +149,7 @@ def why_not(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).partition("\n")[0]
 
 
-def _facts(connection: Connection) -> _Facts:
-    row = connection.execute(
-        "SELECT clock_timestamp(),"
-        " (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()),"
-        " pg_has_role('pg_read_all_stats', 'USAGE'),"
-        " (SELECT coalesce(jsonb_object_agg(e.extname, n.nspname), '{}') FROM pg_extension e"
-        "  JOIN pg_namespace n ON n.oid = e.extnamespace)"
-    ).fetchone()
-    assert row is not None
-    return _Facts(*row)
-
-
-def _run(connection: Connection, schema: str, facts: _Facts, report: Report) -> InspectReport:
+def _run(connection: Connection, schema: str, facts: ServerFacts, report: Report) -> InspectReport:
     block = block_of(report, connection.info.server_version)
     home = facts.extensions.get(report.needs) if report.needs else None
     skipped = missing_extension(report.needs, home) if report.needs else None
@@ -142,8 +166,8 @@ def _run(connection: Connection, schema: str, facts: _Facts, report: Report) -> 
     return InspectReport(report.name, block.what, skipped=skipped)
 
 
-def _note(report: Report, facts: _Facts) -> str | None:
-    if report.name in OF_SESSIONS and not facts.sees_all_sessions:
+def _note(report: Report, facts: ServerFacts) -> str | None:
+    if report.name in OF_SESSIONS and not facts.sees_sessions:
         return "of other roles' sessions little is seen; it takes GRANT pg_read_all_stats"
     if report.name in COUNTERS:
         since = facts.counted_since
@@ -161,3 +185,23 @@ def _clean(row: dict[str, Any]) -> dict[str, Any]:
         name: scrub(" ".join(value.split())) if name in {"query", "last_query"} and value else value
         for name, value in row.items()
     }
+
+
+def write(
+    inspection: Inspection, folder: Path, suffix: str, text_of: Callable[[InspectReport], str]
+) -> ReportFiles:
+    """Write each report to a file of its own that only its owner may read: queries hold data.
+
+    Replaces files of an earlier run.  Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for report in inspection.reports:
+        name = f"{report.report}.{suffix}"
+        write_whole(folder / name, text_of(report), _FILE_MODE)
+        files.append(name)
+    return ReportFiles(
+        folder=folder,
+        files=tuple(files),
+        skipped=tuple(report.report for report in inspection.reports if report.skipped),
+    )

@@ -22,14 +22,12 @@ from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.config import EffectiveConfig
 from leadctl.db import Destroyed, TargetUrl
-from leadctl.health.run import Health
-from leadctl.health.selection import CheckList
+from leadctl.health.run import CheckList, Health
 from leadctl.history import RunHistory
 from leadctl.init.existing_models import InitResult
 from leadctl.init.from_database import DatabaseInit
 from leadctl.inspect.registry import ReportList
-from leadctl.inspect.run import Inspection
-from leadctl.inspect.write import Written
+from leadctl.inspect.run import Inspection, ReportFiles
 from leadctl.journal.identity import DatabaseIdentity
 from leadctl.keys.rotate import RotateResult
 from leadctl.keys.status import KeysStatus, NewKey
@@ -139,7 +137,7 @@ RESULTS: dict[str, type] = {
     "health-check --list": CheckList,
     "inspect": ReportList,
     "inspect REPORT, inspect all": Inspection,
-    "inspect REPORT --to DIR": Written,
+    "inspect REPORT --to DIR": ReportFiles,
     "cleanup": CleanupResult,
     "cleanup --dry-run": Preview,
     "cleanup --list": RuleList,

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from leadctl.health import database as checks
-from leadctl.health.check import name_of
+from leadctl.health import database
+from leadctl.health.check import Facts, Finding, check
+from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
 from tests.postgres import RunningServer, Server
 from tests.processes import start
@@ -165,10 +166,7 @@ NOTHING_TO_SEE = (
     "backups",
 )
 """What a small, new database on a server of its own cannot know."""
-GREEN = {
-    name_of(check): "skipped" if name_of(check) in NOTHING_TO_SEE else "ok"
-    for check in checks.CHECKS
-}
+GREEN = {found.name: "skipped" if found.name in NOTHING_TO_SEE else "ok" for found in CHECKS}
 
 
 @pytest.mark.parametrize(("fault", "expected", "code"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
@@ -329,17 +327,18 @@ def test_time_is_bounded_when_the_server_hangs(
     leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's process is stopped in the middle: it neither answers nor goes away."""
-    from leadctl.health import selection
+    from leadctl.health import run
 
     stopped: list[int] = []
 
-    def hang(facts: checks.Facts) -> checks.CheckResult:
+    @check()
+    def hang(facts: Facts) -> Finding:
         stopped.append(facts.connection.info.backend_pid)
         os.kill(stopped[0], signal.SIGSTOP)
         facts.connection.execute("SELECT 1")
         raise AssertionError("unreachable")
 
-    monkeypatch.setattr(selection, "CHECKS", (checks.server, hang, checks.schema))
+    monkeypatch.setattr(run, "CHECKS", (database.server, hang, database.schema))
     began = time.monotonic()
     try:
         outcome = cli("health-check", "--timeout", "2s", "-o", "json", url=leadconnector.url)

@@ -1,7 +1,7 @@
 """`leadctl health-check`."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +14,8 @@ from leadctl.cli.run import Run, command
 from leadctl.settings.durations import parse_seconds
 
 if TYPE_CHECKING:
+    from leadctl.health.check import Check
     from leadctl.health.run import Health
-    from leadctl.health.selection import Selection
 
 
 def _time(flag: str, help_text: str) -> Any:
@@ -69,16 +69,15 @@ def health_check(
     """
     from leadctl.backup.configured import known_folder
     from leadctl.crypto.keyring import keyring_of
-    from leadctl.health.run import Timing, health
-    from leadctl.health.selection import listing, select
+    from leadctl.health.run import Timing, health, listing, select
     from leadctl.render import nagios, prometheus
     from leadctl.render.views import health_check as views
 
     if to is not None and run.settings.output != "prometheus":
         raise typer.BadParameter("it goes with -o prometheus", param_hint="--to")
-    selection = select(run.settings, check or (), skip or ())
+    checks = select(run.settings, check or (), skip or ())
     if list_checks:
-        run.emit(listing(selection), views.listing)
+        run.emit(listing(checks), views.listing)
         return
     timing = Timing(
         timeout=_seconds(timeout, "--timeout"),
@@ -92,13 +91,13 @@ def health_check(
         run.target(),
         run.app,
         lambda: keyring_of(run.settings),
-        selection,
+        checks,
         timing,
         app_was_named=run.settings.is_set("app"),
         narrate=run.narrate,
         backups=known_folder(run.settings),
     )
-    result = _fixed(run, selection, yes=yes, check_all=check_all) if fix else check_all()
+    result = _fixed(run, checks, yes=yes, check_all=check_all) if fix else check_all()
     if to is not None:
         prometheus.write(Path(to), prometheus.health(result))
     else:
@@ -107,14 +106,13 @@ def health_check(
 
 
 def _fixed(
-    run: Run, selection: "Selection", *, yes: bool, check_all: Callable[[], "Health"]
+    run: Run, checks: "Sequence[Check]", *, yes: bool, check_all: Callable[[], "Health"]
 ) -> "Health":
     """Mend what can be mended, then check."""
-    from leadctl.health.check import name_of
     from leadctl.health.fix import Patience
     from leadctl.health.fix import fix as operation
 
-    names = [name_of(check) for check in selection.checks]
+    names = [check.name for check in checks]
     patience = Patience(run.settings.lock_wait, run.settings.lock_timeout)
     fixes = operation(run.target(), run.app, names, run.consent(yes=yes), patience, run.narrate)
     return replace(check_all(), fixes=fixes)

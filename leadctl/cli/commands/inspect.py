@@ -31,8 +31,8 @@ def inspect(
     leadctl inspect all --to ticket-4711
     """
     from leadctl.inspect import registry
+    from leadctl.inspect.run import SUFFIXES, write
     from leadctl.inspect.run import inspect as operation
-    from leadctl.inspect.write import SUFFIXES, write
     from leadctl.render import csv
     from leadctl.render.views import inspect as views
 

@@ -1,8 +1,8 @@
 """Views of a health check."""
 
-from leadctl.health.check import CheckStatus, FixResult
-from leadctl.health.run import Health
-from leadctl.health.selection import CheckEntry, CheckList
+from leadctl.health.check import CheckStatus
+from leadctl.health.fix import FixResult
+from leadctl.health.run import CheckEntry, CheckList, Health
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 from leadctl.text import size
 

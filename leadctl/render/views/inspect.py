@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from leadctl.inspect.registry import ReportList
-from leadctl.inspect.run import Inspection, InspectReport
-from leadctl.inspect.write import Written
+from leadctl.inspect.run import Inspection, InspectReport, ReportFiles
 from leadctl.render import csv, json, table
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
 from leadctl.render.cells import holds_numbers
@@ -61,7 +60,7 @@ def report(result: InspectReport) -> list[Block]:
     return blocks
 
 
-def written(result: Written) -> list[Block]:
+def written(result: ReportFiles) -> list[Block]:
     """Where the reports are."""
     blocks: list[Block] = [Line(f"{len(result.files)} reports in {result.folder}")]
     if result.skipped:
