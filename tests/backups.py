@@ -54,6 +54,16 @@ def key_pair(folder: Path) -> tuple[str, Path]:
     return str(identity.to_public()), path
 
 
+def encrypted_backups(folder: Path) -> dict[str, str]:
+    """Return the variables of backups in a folder, encrypted with a key of their own."""
+    recipient, identity = key_pair(folder)
+    return {
+        "BACKUP_DIR": str(folder / "backups"),
+        "BACKUP_RECIPIENTS": recipient,
+        "BACKUP_IDENTITY_FILE": str(identity),
+    }
+
+
 def left_by_restores(database: Prepared) -> list[str]:
     """Return the databases that restores of this one left."""
     scratch = f"leadctl_restore_{zlib.crc32(database.name.encode()):08x}"

@@ -13,19 +13,14 @@ import pytest
 from leadctl.backup import manifest as manifests
 from leadctl.backup.inventory import Retention, decide
 from leadctl.backup.storage import BackupFolder, StoredBackup
-from tests.backups import key_pair
+from tests.backups import encrypted_backups, key_pair
 from tests.conftest import KEY, Cli, Outcome, Prepared
 from tests.processes import environment
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    recipient, identity = key_pair(tmp_path)
-    return {
-        "BACKUP_DIR": str(tmp_path / "backups"),
-        "BACKUP_RECIPIENTS": recipient,
-        "BACKUP_IDENTITY_FILE": str(identity),
-    }
+    return encrypted_backups(tmp_path)
 
 
 Backup = Callable[..., Outcome]

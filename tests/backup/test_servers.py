@@ -11,7 +11,7 @@ from leadctl.errors import MissingClient
 from leadctl.postgres import binaries
 from leadctl.postgres.binaries import Binaries, dump_programs
 from tests.backup.test_backup_faults import fill
-from tests.backups import key_pair
+from tests.backups import encrypted_backups
 from tests.conftest import KEY, Prepared
 from tests.postgres import PASSWORD, RunningServer
 from tests.processes import run, start
@@ -21,13 +21,7 @@ MEMORY_MAX_KIB = 150 * 1024
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    recipient, identity = key_pair(tmp_path)
-    return {
-        "BACKUP_DIR": str(tmp_path / "backups"),
-        "BACKUP_RECIPIENTS": recipient,
-        "BACKUP_IDENTITY_FILE": str(identity),
-        "ENCRYPTION_KEY": KEY,
-    }
+    return encrypted_backups(tmp_path) | {"ENCRYPTION_KEY": KEY}
 
 
 @pytest.fixture

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from tests.backups import EVERYTHING, WEIRD, create, key_pair, left_by_restores, plain_dump
+from tests.backups import (
+    EVERYTHING,
+    WEIRD,
+    create,
+    encrypted_backups,
+    left_by_restores,
+    plain_dump,
+)
 from tests.conftest import KEY, Cli, Outcome, Prepare, Prepared
 from tests.postgres import Server
 
@@ -18,12 +25,7 @@ Restore = Callable[..., Outcome]
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    recipient, identity = key_pair(tmp_path)
-    return {
-        "BACKUP_DIR": str(tmp_path / "backups"),
-        "BACKUP_RECIPIENTS": recipient,
-        "BACKUP_IDENTITY_FILE": str(identity),
-    }
+    return encrypted_backups(tmp_path)
 
 
 @pytest.fixture

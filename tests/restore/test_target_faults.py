@@ -15,7 +15,7 @@ from psycopg import sql
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
-from tests.backups import key_pair, left_by_restores, plain_dump
+from tests.backups import encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Prepared
 from tests.postgres import PASSWORD, RunningServer, Server, server_account
 from tests.processes import run, start
@@ -27,14 +27,8 @@ ROWS = 100_000
 
 @pytest.fixture
 def env(leadconnector: Prepared, tmp_path: Path) -> Iterator[dict[str, str]]:
-    recipient, identity = key_pair(tmp_path)
-    yield {
-        "DATABASE_URL": leadconnector.url,
-        "BACKUP_DIR": str(tmp_path / "backups"),
-        "BACKUP_RECIPIENTS": recipient,
-        "BACKUP_IDENTITY_FILE": str(identity),
-        "ENCRYPTION_KEY": KEY,
-    }
+    ours = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
+    yield encrypted_backups(tmp_path) | ours
     for name in left_by_restores(leadconnector):
         leadconnector.server.drop(name)
 
