@@ -13,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import typer.testing
 from psycopg import sql
 from typer.testing import CliRunner
 
@@ -223,9 +224,28 @@ class Outcome:
 Cli = Callable[..., Outcome]
 
 
+@functools.cache
+def _command(app: typer.Typer) -> Any:
+    """Build the tree of commands, once: that takes longer than most of them run."""
+    return typer.main.get_command(app)
+
+
+def _fresh_command(app: typer.Typer) -> Any:
+    """Return the tree with parameters that have not read anything, as in a process of its own."""
+    command = _command(app)
+    todo = [command]
+    while todo:
+        found = todo.pop()
+        todo += getattr(found, "commands", {}).values()
+        for param in found.params:
+            param._runtime_param = None
+    return command
+
+
 @pytest.fixture
-def cli() -> Cli:
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in this process: `cli("migrate", "-o", "json", url=…, env={…})`."""
+    monkeypatch.setattr(typer.testing, "_get_command", _fresh_command)
 
     def run(
         *args: str, url: str | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
