@@ -1,28 +1,123 @@
-"""How far a message has come, its campaign's counts, and trying again.
+"""What whatsapp asks of its database: contacts, campaigns, messages, webhook events.
 
-Each call locks the message and then its campaign, until the caller commits.  Callers that record
+They take a session and do not commit.  `user_id` is the tenant: pages that a user sees name it,
+background jobs that serve everybody leave it out.
+
+What moves a message locks it and then its campaign, until the caller commits.  Callers that record
 several messages in one transaction may meet in a deadlock: `leadctl.models.with_retry` is for that.
+
+A webhook event waits while it is neither processed nor has an error.  It is claimed by a lock, so
+whoever claims it also does what it asks for and marks it before committing; should that process
+die, the event waits again.
 """
 
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Result,
+    Select,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from leadctl.products.whatsapp.models import (
+    IS_SCHEDULED,
     MAY_BE_RETRIED,
+    UNPROCESSED,
     Campaign,
+    CampaignStatus,
+    Contact,
     Message,
     MessageDirection,
     MessageStatus,
+    MessageType,
+    Template,
+    TemplateStatus,
     User,
+    WebhookEvent,
 )
-from leadctl.products.whatsapp.queries.contacts import may_be_answered
-from leadctl.products.whatsapp.queries.tenant import of_user
+
+
+def _of_user(column: InstrumentedAttribute[Any], user_id: uuid.UUID | None) -> ColumnElement[bool]:
+    """Return the condition that a row is the user's; None is every user."""
+    return true() if user_id is None else column == user_id
+
+
+def opted_in_contacts(user_id: uuid.UUID, *, tag: str | None = None) -> Select[Contact]:
+    """Select a user's contacts that agreed to messages and are not blocked; those with a tag.
+
+    It is a query, to be paged through or streamed: `paginate(session, opted_in_contacts(user))`.
+    """
+    query = select(Contact).where(
+        Contact.user_id == user_id, Contact.opted_in, Contact.is_blocked.is_(False)
+    )
+    return query if tag is None else query.where(Contact.tags.contains([tag]))
+
+
+def _may_be_answered() -> ColumnElement[bool]:
+    """Return the condition that a contact is not blocked and did not opt out.
+
+    One that never opted in may have written first, and may get an answer.
+    """
+    return Contact.is_blocked.is_(False) & or_(Contact.opted_in, Contact.opted_out_at.is_(None))
+
+
+def claim_due_campaigns(
+    session: Session,
+    *,
+    limit: int = 10,
+    now: datetime | None = None,
+    user_id: uuid.UUID | None = None,
+) -> Sequence[Campaign]:
+    """Start scheduled campaigns whose time has come, the earliest first, and return them.
+
+    Each is returned to one caller only, and is `processing` when that caller commits.  Left alone
+    are those of a user who is not active, and those whose template is gone or not approved: they
+    are due as soon as that changes.
+    """
+    approved = select(Template.id).where(
+        Template.id == Campaign.template_id, Template.status == TemplateStatus.APPROVED
+    )
+    due = (
+        select(Campaign.id)
+        .join(Campaign.user)
+        .where(
+            IS_SCHEDULED,
+            Campaign.scheduled_at <= (now or func.now()),
+            or_(Campaign.message_type == MessageType.TEXT, approved.exists()),
+            User.is_active,
+            _of_user(Campaign.user_id, user_id),
+        )
+        .order_by(Campaign.scheduled_at)
+        .limit(limit)
+        .with_for_update(of=Campaign, skip_locked=True)
+        .cte("due")
+    )
+    started = session.scalars(
+        update(Campaign)
+        .where(Campaign.id == due.c.id)
+        .values(
+            status=CampaignStatus.PROCESSING,
+            started_at=func.coalesce(Campaign.started_at, func.now()),
+        )
+        .returning(Campaign),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    )
+    return sorted(started, key=lambda campaign: (campaign.scheduled_at, campaign.id))
+
 
 _QUEUED, _SENT, _DELIVERED, _READ, _FAILED = MessageStatus
 
@@ -69,7 +164,7 @@ def update_message_status(
 
     Raises ValueError for `queued`, which WhatsApp does not report.
     """
-    which = (Message.whatsapp_message_id == whatsapp_message_id, of_user(Message.user_id, user_id))
+    which = (Message.whatsapp_message_id == whatsapp_message_id, _of_user(Message.user_id, user_id))
     if status is _QUEUED:
         raise ValueError("a message is queued again by retry_failed_messages")
     if status is _FAILED:
@@ -130,9 +225,9 @@ def retry_failed_messages(
         .where(
             MAY_BE_RETRIED,
             Message.direction == MessageDirection.OUTBOUND,
-            may_be_answered(),
+            _may_be_answered(),
             User.is_active,
-            of_user(Message.user_id, user_id),
+            _of_user(Message.user_id, user_id),
         )
         .order_by(Message.failed_at)
         .limit(limit)
@@ -221,3 +316,83 @@ def _count(session: Session, moves: Iterable[_Move]) -> None:
         }
         if values:
             session.execute(update(Campaign).where(Campaign.id == campaign_id).values(values))
+
+
+def claim_webhook_events(
+    session: Session, *, limit: int = 100, user_id: uuid.UUID | None = None
+) -> Sequence[WebhookEvent]:
+    """Lock waiting events, the oldest first, and return them; another caller gets others."""
+    query = (
+        select(WebhookEvent)
+        .where(
+            UNPROCESSED,
+            WebhookEvent.error_message.is_(None),
+            _of_user(WebhookEvent.user_id, user_id),
+        )
+        .order_by(WebhookEvent.received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    return session.scalars(query).all()
+
+
+def mark_processed(
+    session: Session, event_id: uuid.UUID, *, message_id: uuid.UUID | None = None
+) -> bool:
+    """Mark an event as processed, with the message it was about; return whether it was not yet."""
+    about = {} if message_id is None else {"message_id": message_id}
+    values = {"processed": True, "processed_at": func.now(), "error_message": None, **about}
+    return _mark(session, event_id, values)
+
+
+def mark_failed(session: Session, event_id: uuid.UUID, error: str) -> bool:
+    """Mark an event as failed, so that it no longer waits; return whether it was unprocessed.
+
+    What the processing wrote until then must not stay: run it in `session.begin_nested()`.
+    """
+    return _mark(session, event_id, {"error_message": error})
+
+
+def _mark(session: Session, event_id: uuid.UUID, values: dict[str, Any]) -> bool:
+    unprocessed = (WebhookEvent.id == event_id, UNPROCESSED)
+    marked = update(WebhookEvent).where(*unprocessed).values(values).returning(WebhookEvent.id)
+    return session.scalar(marked) is not None
+
+
+def reprocess_failed_events(session: Session, *, user_id: uuid.UUID | None = None) -> int:
+    """Let the events that failed wait again; return how many."""
+    waiting = session.execute(
+        update(WebhookEvent)
+        .where(
+            UNPROCESSED,
+            WebhookEvent.error_message.is_not(None),
+            _of_user(WebhookEvent.user_id, user_id),
+        )
+        .values(error_message=None)
+    )
+    return _rows(waiting)
+
+
+def delete_old_events(session: Session, days: int = 90, *, user_id: uuid.UUID | None = None) -> int:
+    """Delete the events received more than `days` days ago, processed or not; return how many.
+
+    It is one statement; `leadctl cleanup` deletes the same rows in batches, and archives them.
+    Raises ValueError for less than a day.
+    """
+    if days < 1:
+        raise ValueError("days must be at least 1")
+    deleted = session.execute(
+        delete(WebhookEvent).where(
+            WebhookEvent.received_at < func.now() - timedelta(days=days),
+            _of_user(WebhookEvent.user_id, user_id),
+        ),
+        # To match them with the session's own events, the ids of all of them would be fetched.
+        execution_options={"synchronize_session": False},
+    )
+    return _rows(deleted)
+
+
+def _rows(result: Result[Any]) -> int:
+    assert isinstance(result, CursorResult)
+    return result.rowcount
