@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session, object_session
 
-from leadctl.products.salesagent.accounts import AuditLog, Organisation, User
-from leadctl.products.salesagent.base import OrganisationRecord
+from leadctl.products.salesagent.accounts import AuditLog, Organisation, OrganisationRecord, User
 from leadctl.products.salesagent.enums import AuditAction
 
 _SECRETS = {"password_hash", "token_hash"}

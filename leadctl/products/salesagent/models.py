@@ -2,14 +2,22 @@
 
 from leadctl.products.salesagent.accounts import (
     AuditLog,
+    Base,
     LoginSession,
     Organisation,
     Subscription,
     User,
 )
-from leadctl.products.salesagent.base import Base
-from leadctl.products.salesagent.outreach import Campaign, EmailSequence, Message, SequenceStep
-from leadctl.products.salesagent.prospecting import Activity, AiInsight, Icp, Prospect
+from leadctl.products.salesagent.outreach import (
+    Activity,
+    AiInsight,
+    Campaign,
+    EmailSequence,
+    Icp,
+    Message,
+    Prospect,
+    SequenceStep,
+)
 
 __all__ = [
     "Activity",
