@@ -2,11 +2,12 @@
 
 import json
 import random
+import tomllib
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from leadctl.apps.synthetic.chunk import escaped
-from leadctl.apps.synthetic.words import words
 
 POOL_SIZE = 1 << 16
 _PHRASES = 1 << 12
@@ -81,3 +82,15 @@ def wholes(low: int, high: int, tail: int) -> list[int]:
         low + width * index**tail // full for index in range(0, POOL_SIZE, POOL_SIZE // _PHRASES)
     ]
     return made * (POOL_SIZE // _PHRASES)
+
+
+@cache
+def words(kind: str) -> tuple[str, ...]:
+    """Return the words of a kind, such as "noun"; "number" is from 0000 to 9999."""
+    return tuple(f"{number:04d}" for number in range(10_000)) if kind == "number" else _read()[kind]
+
+
+@cache
+def _read() -> dict[str, tuple[str, ...]]:
+    text = files(__package__).joinpath("words.toml").read_text(encoding="utf-8")
+    return {kind: tuple(lines.split()) for kind, lines in tomllib.loads(text).items()}

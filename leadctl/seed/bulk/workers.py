@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
-from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World
-from leadctl.apps.synthetic.copytext import chunk_text
+from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World, chunk_text
 from leadctl.crypto import Key
 from leadctl.errors import SeedFailed
 from leadctl.processes import started
