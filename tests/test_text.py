@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from leadctl.text import ago, folded, size
+from leadctl.text import ago, folded, plain, size
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -51,3 +53,10 @@ def test_a_word_is_never_broken() -> None:
     assert folded(url, 20) == url
     assert folded("one two three", 8) == "one two\nthree"
     assert folded("one\n\n  two", 8) == "one\n\n  two"
+
+
+@given(st.text())
+def test_nothing_acts_on_a_terminal(text: str) -> None:
+    shown = plain(text)
+    assert "\x1b" not in shown
+    assert not any(ord(character) < 32 and character not in "\t\n" for character in shown)

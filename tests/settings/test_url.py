@@ -1,9 +1,22 @@
 """Database URLs: every form that a team has is understood, everything else is named."""
 
-import pytest
+import string
 
-from leadctl.errors import InvalidUrl
-from leadctl.settings.url import parse_url
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from leadctl.errors import InvalidUrl, LeadctlError
+from leadctl.redact import Secret
+from leadctl.settings.url import DatabaseUrl, parse_url
+
+names = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=12,
+)
+hosts = st.text(string.ascii_lowercase + string.digits + ".-", min_size=1, max_size=12)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +102,33 @@ def test_a_password_that_is_not_encoded_is_never_shown(text: str) -> None:
     assert "top" not in caught.value.message + caught.value.hint
     assert "secret" not in caught.value.message + caught.value.hint
     assert "percent-encoded" in caught.value.hint
+
+
+@given(names, names, hosts, st.integers(1, 65535), st.text(string.printable.strip(), min_size=1))
+def test_a_url_comes_back_as_libpq_reads_it(
+    user: str, database: str, host: str, port: int, password: str
+) -> None:
+    url = DatabaseUrl(
+        {"user": user, "dbname": database, "host": host, "port": str(port)}, Secret(password)
+    )
+    assert conninfo_to_dict(url.without_password()) == url.params
+    assert parse_url(url.without_password()).params == url.params
+
+
+@given(st.text(st.characters(exclude_characters="XYZ"), max_size=60), st.text("XYZ", min_size=6))
+def test_no_url_crashes_or_shows_its_password(tail: str, password: str) -> None:
+    try:
+        url = parse_url(f"postgresql://ada:{password}@{tail}")
+        shown = repr(url) + url.redacted() + url.without_password()
+    except InvalidUrl as error:
+        shown = error.message + error.hint
+    assert password not in shown
+
+
+@given(st.text(max_size=60))
+def test_any_text_as_a_url(text: str) -> None:
+    try:
+        hint = parse_url(text).redacted()
+    except LeadctlError as error:
+        hint = error.hint
+    assert hint
