@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from leadctl.api.project import names
 from leadctl.studio.record import Found, finding
 from leadctl.studio.rows import Page, Selection, Stream, read_page, streamed
-from leadctl.studio.session import Access
-from leadctl.studio.tables import TableList, list_tables
+from leadctl.studio.session import Access, TableList, list_tables
 
 
 @dataclass(frozen=True)

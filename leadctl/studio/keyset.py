@@ -13,7 +13,7 @@ from leadctl.errors import InvalidFilter, InvalidFlag, NoPrimaryKey
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import Fragment, build, join, operator
 from leadctl.studio.conditions import typed
-from leadctl.studio.masking import Masking
+from leadctl.studio.projection import Masking
 from leadctl.studio.shape import ColumnShape, Shape
 
 Cursor = Sequence[str | None]

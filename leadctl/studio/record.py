@@ -11,8 +11,7 @@ from leadctl.catalog.relations import Reference
 from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import Fragment, build, join, name, operator, value
-from leadctl.studio.conditions import typed
-from leadctl.studio.filters import check_text, join_list, split_list
+from leadctl.studio.conditions import check_text, join_list, split_list, typed
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
     Page,

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from leadctl.sql.fragment import Fragment, build, join, value
 from leadctl.studio import keyset
-from leadctl.studio.conditions import where
-from leadctl.studio.filters import parse, split_list
+from leadctl.studio.conditions import parse, split_list, where
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking
 from leadctl.studio.shape import ColumnShape, Shape

@@ -1,27 +1,35 @@
-"""A look at one table: a read-only transaction, and consent and journal where secrets are shown."""
+"""A look at a database: a read-only transaction, consent and journal where secrets are shown.
+
+The tables of a schema at a glance are one: rows as estimated, and who refers to whom.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
 from leadctl.apps.registry import App
+from leadctl.catalog.relations import Relation, read_schema
 from leadctl.crypto import Keyring
 from leadctl.errors import StatementFailed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled
+from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.studio.masking import masking_of
-from leadctl.studio.projection import Secrets
+from leadctl.sql.fragment import build, name
+from leadctl.studio.projection import Secrets, masking_of
 from leadctl.studio.shape import Shape, read_shape
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""
 _REVEAL = "studio --reveal"
+_COUNTED_BYTES = 128 * 1024
+"""A table up to this size is counted: that takes less than a millisecond."""
+_COUNTED_TABLES = 500
 
 
 @dataclass(frozen=True)
@@ -101,5 +109,72 @@ def _patience(timeout: float) -> Iterator[None]:
 def _write_values_one_way(connection: Connection) -> None:
     """Let no setting of a role or database change how values are written."""
     settings = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "extra_float_digits": "1"}
-    for name, text in settings.items():
-        connection.execute("SELECT set_config(%s, %s, true)", (name, text))
+    for setting, text in settings.items():
+        connection.execute("SELECT set_config(%s, %s, true)", (setting, text))
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """A table or view; `rows` is None where nothing is known of it.
+
+    `exact` says that rows were counted and not estimated; `bytes` is without indexes.
+    """
+
+    name: str
+    kind: str
+    rows: int | None
+    exact: bool
+    bytes: int | None
+    refers_to: tuple[str, ...]
+    referred_by: tuple[str, ...]
+    comment: str | None
+
+
+@dataclass(frozen=True)
+class TableList:
+    """The tables and views of a schema."""
+
+    database: str
+    schema: str
+    tables: tuple[TableEntry, ...]
+
+
+def list_tables(access: Access) -> TableList:
+    """List the tables and views of the target's schema, in one query but for small tables."""
+    schema = access.target.schema
+    with looking(access) as session:
+        connection = session.connection
+        found = read_schema(connection, schema, "references", "sizes")
+        entries = [
+            _entry(each) for each in found if not each.of_extension and each.name != VERSION_TABLE
+        ]
+        if len(entries) <= _COUNTED_TABLES:
+            entries = [_counted(connection, schema, entry) for entry in entries]
+        return TableList(connection.info.dbname, schema, tuple(entries))
+
+
+def _entry(relation: Relation) -> TableEntry:
+    return TableEntry(
+        name=relation.name,
+        kind=relation.label,
+        rows=relation.size.rows,
+        exact=False,
+        bytes=None if relation.kind == "v" else relation.size.heap_bytes,
+        refers_to=tuple(sorted({key.parent_table for key in relation.references})),
+        referred_by=tuple(sorted({key.child_table for key in relation.referrers})),
+        comment=relation.comment,
+    )
+
+
+def _counted(connection: Connection, schema: str, entry: TableEntry) -> TableEntry:
+    """Count a small table, whose estimate is often missing; not where this role may not."""
+    small = entry.bytes is not None and entry.bytes <= _COUNTED_BYTES
+    if not small or entry.kind == "foreign table":
+        return entry
+    try:
+        with connection.transaction():
+            query = build("SELECT count(*) FROM {}", name(schema, entry.name))
+            row = query.run(connection).fetchone()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState):
+        return entry
+    return replace(entry, rows=int(row[0]) if row else None, exact=True)

@@ -63,7 +63,7 @@ from leadctl.stats.overview import Overview
 from leadctl.stats.report import ReportResult
 from leadctl.studio.record import Relation
 from leadctl.studio.rows import Head
-from leadctl.studio.tables import TableList
+from leadctl.studio.session import TableList
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -18,7 +18,7 @@ from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.sql.fragment import build
 from leadctl.studio import conditions
-from leadctl.studio.filters import Condition, join_list, parse, split_list
+from leadctl.studio.conditions import Condition, join_list, parse, split_list
 from leadctl.studio.session import Access, Session, looking
 from tests.postgres import Server
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.studio.masking import looks_secret
+from leadctl.studio.projection import looks_secret
 from leadctl.studio.shape import ColumnShape, Type
 from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.postgres import Server

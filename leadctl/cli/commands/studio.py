@@ -149,7 +149,7 @@ def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
 
 def _tables(run: Run, access: "Access") -> None:
     from leadctl.render.views.studio import tables as view
-    from leadctl.studio.tables import list_tables
+    from leadctl.studio.session import list_tables
 
     if run.settings.output in {"csv", "jsonl"}:
         raise UsageError(

@@ -6,7 +6,7 @@ from leadctl.render.blocks import Block, Cell, Column, DataColumn, DataGrid, Gri
 from leadctl.render.cells import many_lines, one_line
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page
-from leadctl.studio.tables import TableEntry, TableList
+from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated
 
 
