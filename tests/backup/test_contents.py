@@ -95,7 +95,9 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
         dumps = [plain_dump(newer.info, "copy", MAJOR + 1), plain_dump(server, name, MAJOR + 1)]
         # Columns of views are qualified by some versions, and by others not.
         copied, original = (
-            sorted(re.sub(r"\b(people|z_first|a_second|orders|totals2?)\.", "", line) for line in lines)
+            sorted(
+                re.sub(r"\b(people|z_first|a_second|orders|totals2?)\.", "", line) for line in lines
+            )
             for lines in dumps
         )
         assert copied == original
