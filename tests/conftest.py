@@ -56,8 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _work_in_memory() -> None:
     """Put servers and folders of tests into memory, where there is enough that runs programs.
 
-    The servers do not wait for their disk; what is left is that databases are made and dropped
-    some thousand times, a few hundred files each.
+    The servers do not wait for their disk, but a database is made and dropped for
+    nearly every test, of some hundred files: in memory that takes a twentieth of the time.
     """
     memory = Path("/dev/shm")
     if "TMPDIR" in os.environ or not memory.is_dir():
@@ -66,6 +66,9 @@ def _work_in_memory() -> None:
     if found.f_bavail * found.f_frsize >= ENOUGH and not found.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(memory)
         tempfile.tempdir = None
+        for left in memory.glob("leadctl-test-*-*"):  # by a run that was killed
+            if not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def pytest_configure_node(node: Any) -> None:
