@@ -13,18 +13,19 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.stream import Label, pack, sha256_of
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive_files import (
     LINES,
+    ArchivedBatch,
     ArchiveManifest,
-    Segment,
     database_place,
     final_path,
     finish_file,
     folder_prefix,
 )
 from leadctl.cleanup.context import RunContext
+from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
-from leadctl.cleanup.tables import QUERIES, RuleTable
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
 from leadctl.postgres.connect import Connection
@@ -120,7 +121,7 @@ class Archive:
         if not whole:
             raise ArchiveFailed(f"{path} does not read as it was written.", hint="Check the disk.")
         by_name = {self._table.tables[tab]: count for tab, count in counted.items()}
-        segment = Segment(file, packed.bytes, packed.sha256, by_name)
+        segment = ArchivedBatch(file, packed.bytes, packed.sha256, by_name)
         self._manifest = self._manifest.with_segment(segment)
         self._manifest.write(self.folder)
         self._undecided = path

@@ -16,8 +16,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.context import RunContext
-from leadctl.cleanup.tables import QUERIES, RuleTable
+from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import ArchiveDamaged
 from leadctl.files import sync_folder, write_private
 from leadctl.postgres.connect import Connection
@@ -30,7 +31,7 @@ _FORMAT = "leadctl archive 1"
 
 
 @dataclass(frozen=True)
-class Segment:
+class ArchivedBatch:
     """One file: the rows of one batch, by table."""
 
     file: str
@@ -53,10 +54,10 @@ class ArchiveManifest:
     """The database, so that the transaction ids in the names of files mean something."""
     columns: Mapping[str, Mapping[str, str]]
     """The types of the columns, by table."""
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[ArchivedBatch, ...] = ()
     format: str = field(default=_FORMAT)
 
-    def with_segment(self, segment: Segment) -> "ArchiveManifest":
+    def with_segment(self, segment: ArchivedBatch) -> "ArchiveManifest":
         """Return it with one more file."""
         return replace(self, segments=(*self.segments, segment))
 
@@ -78,7 +79,7 @@ def read_archive_manifest(folder: Path) -> ArchiveManifest:
     path = folder / _MANIFEST
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        segments = tuple(Segment(**segment) for segment in values.pop("segments"))
+        segments = tuple(ArchivedBatch(**segment) for segment in values.pop("segments"))
         found = ArchiveManifest(**values, segments=segments)
     except FileNotFoundError:
         raise ArchiveDamaged(

@@ -14,11 +14,12 @@ from typing import Any
 import psycopg
 from psycopg import Cursor, sql
 
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
+from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, can_go_by_range
-from leadctl.cleanup.tables import QUERIES, RuleTable
 from leadctl.postgres.connect import Connection
 
 LOCK_TIMEOUT = "200ms"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.fuse import Due
 from leadctl.cleanup.results import PastRuns, Reason
-from leadctl.cleanup.tables import QUERIES, RuleTable
+from leadctl.cleanup.rules import RuleTable
 from leadctl.journal.runs import Entry
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target

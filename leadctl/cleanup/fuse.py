@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from leadctl.cleanup.results import PastRuns
+from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements
-from leadctl.cleanup.tables import RuleTable
 from leadctl.errors import FuseBlown
 from leadctl.postgres.connect import Connection
 

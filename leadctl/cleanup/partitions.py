@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
 from leadctl.cleanup.context import RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
 from leadctl.cleanup.statements import Statements
-from leadctl.cleanup.tables import QUERIES
 from leadctl.errors import InvalidFlag
 
 _MARK = "leadctl cleanup: to be dropped by the rule "

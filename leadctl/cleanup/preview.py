@@ -13,6 +13,7 @@ from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
 from leadctl.cleanup.fuse import measure_due
 from leadctl.cleanup.results import read_past_runs
+from leadctl.cleanup.rules import rule_table, server_time
 from leadctl.cleanup.statements import (
     COUNT_CASCADED,
     Statements,
@@ -20,7 +21,6 @@ from leadctl.cleanup.statements import (
     statements_of,
     warnings,
 )
-from leadctl.cleanup.tables import rule_table, server_time
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from leadctl.cleanup.tables import QUERIES
+from leadctl.cleanup import QUERIES
 from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect

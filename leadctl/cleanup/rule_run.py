@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.archive_files import finish_killed_runs
 from leadctl.cleanup.batches import Batches
@@ -15,8 +16,8 @@ from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.fuse import blown_fuse, measure_due
 from leadctl.cleanup.partitions import Partition, RulePartitions
 from leadctl.cleanup.results import RuleResult, RuleStatus
+from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
-from leadctl.cleanup.tables import QUERIES, server_time
 from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.translate import translate

@@ -1,8 +1,4 @@
-"""A run of cleanup: the rules one after another, until a bound is reached; then VACUUM.
-
-Rules are read in rules.py, their tables in tables.py, their SQL in statements.py.  rule_run.py runs
-one: whole partitions (partitions.py), the fuse (fuse.py), batches (batches.py, archive.py).
-"""
+"""A run of cleanup: the rules one after another, until a bound is reached; then VACUUM."""
 
 import time
 from collections import Counter
@@ -14,12 +10,13 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.batches import LOCK_TIMEOUT
 from leadctl.cleanup.context import ArchivePlace, Bounds, RunContext
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus, read_past_runs
 from leadctl.cleanup.rule_run import RuleRun
+from leadctl.cleanup.rules import require_keys, rule_table, server_time
 from leadctl.cleanup.statements import statements_of
-from leadctl.cleanup.tables import QUERIES, require_keys, rule_table, server_time
 from leadctl.errors import ClockSkew, LeadctlError
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled

@@ -14,7 +14,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.cleanup.tables import QUERIES, Leaf, ReferringKey, RuleTable
+from leadctl.cleanup import QUERIES
+from leadctl.cleanup.rules import Leaf, ReferringKey, RuleTable
 from leadctl.errors import InvalidRule
 from leadctl.postgres.connect import Connection
 

@@ -13,8 +13,13 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
-from leadctl.cleanup.archive_files import LINES, ArchiveManifest, Segment, read_archive_manifest
-from leadctl.cleanup.tables import QUERIES
+from leadctl.cleanup import QUERIES
+from leadctl.cleanup.archive_files import (
+    LINES,
+    ArchivedBatch,
+    ArchiveManifest,
+    read_archive_manifest,
+)
 from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
@@ -120,7 +125,7 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
     return UndeleteResult(table, key, found[0])
 
 
-def _segments(manifest: ArchiveManifest, path: Path) -> tuple[Segment, ...]:
+def _segments(manifest: ArchiveManifest, path: Path) -> tuple[ArchivedBatch, ...]:
     """Return the files that are meant: all, or the one that was named."""
     if path.is_dir() or path.suffix == ".json":
         return manifest.segments
@@ -138,7 +143,7 @@ def _segments(manifest: ArchiveManifest, path: Path) -> tuple[Segment, ...]:
 def _put_back(
     connection: Connection,
     folder: Path,
-    segment: Segment,
+    segment: ArchivedBatch,
     columns: Mapping[str, Mapping[str, str]],
     identities: Sequence[Any],
 ) -> Counter[str]:
@@ -163,7 +168,7 @@ def _put_back(
     return inserted
 
 
-def _whole(folder: Path, segment: Segment) -> Path:
+def _whole(folder: Path, segment: ArchivedBatch) -> Path:
     """Return a segment's file, whose content is what the manifest says.
 
     Where a run was killed before it gave the file its name, it has the name of its transaction.

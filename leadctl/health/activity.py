@@ -1,6 +1,6 @@
 """Checks of what goes on now: sessions, locks, queries."""
 
-from leadctl.health.check import Facts, Finding, Row, Skip, check, graded
+from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded
 
 _SLOW_MS = 20.0
 _CALLS = 100
@@ -11,7 +11,7 @@ shares of the time say nothing.
 
 
 @check("blocking", warning=1, critical=120, unit="s")
-def blocking(facts: Facts) -> Finding:
+def blocking(facts: Facts) -> Evidence:
     """Nobody waits long for a lock."""
     rows = facts.rows("blocking")
     waiting = [row for row in rows if row["blocked_by"] is not None]
@@ -29,19 +29,19 @@ def blocking(facts: Facts) -> Finding:
 
 
 @check("idle-in-transaction", warning=60, critical=300, unit="s")
-def idle_in_transaction(facts: Facts) -> Finding:
+def idle_in_transaction(facts: Facts) -> Evidence:
     """No session holds a transaction open and does nothing in it."""
     return _longest(facts, "idle-in-transaction", "idle_seconds", "is idle in a transaction")
 
 
 @check("long-queries", warning=60, unit="s")
-def long_queries(facts: Facts) -> Finding:
+def long_queries(facts: Facts) -> Evidence:
     """No statement runs long."""
     return _longest(facts, "long-queries", "seconds", "runs a statement")
 
 
 @check("prepared-transactions", warning=1, unit="s")
-def prepared_transactions(facts: Facts) -> Finding:
+def prepared_transactions(facts: Facts) -> Evidence:
     """No prepared transaction waits for its second phase."""
     rows = facts.rows("prepared-transactions")
     if not rows:
@@ -55,7 +55,7 @@ def prepared_transactions(facts: Facts) -> Finding:
 
 
 @check(warning=33, unit="%")
-def slow_queries(facts: Facts) -> Finding:
+def slow_queries(facts: Facts) -> Evidence:
     """No slow statement takes a large share of the server's time."""
     rows = facts.rows("slow-queries")
     total = sum(row["total_ms"] for row in rows)
@@ -72,7 +72,7 @@ def slow_queries(facts: Facts) -> Finding:
     )
 
 
-def _longest(facts: Facts, report: str, column: str, does: str) -> Finding:
+def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
     """Grade the session that a report has first; skip where others' sessions cannot be seen."""
     rows = [row for row in facts.rows(report) if row[column] is not None]
     longest = max(rows, key=lambda row: row[column], default=None)

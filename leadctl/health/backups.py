@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from leadctl.backup.storage import StoredBackup
-from leadctl.health.check import CheckStatus, Facts, Finding, Skip, check, critical, warning
+from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, critical, warning
 from leadctl.journal import state
 
 _AGE = (timedelta(hours=26), timedelta(hours=50))
@@ -18,7 +18,7 @@ _LOOKED_AT = 20
 
 
 @check()
-def backups(facts: Facts) -> Finding:
+def backups(facts: Facts) -> Evidence:
     """Count once a backup folder is set or there, or the database is protected."""
     identity = state.read_identity(facts.connection)
     protected = facts.target.protected or bool(identity and identity.protected)
@@ -43,7 +43,7 @@ def backups(facts: Facts) -> Finding:
     return _judged(own, good)
 
 
-def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Finding:
+def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Evidence:
     """Judge the backups, the newest first, of which at least one is good."""
     now = datetime.now(UTC)
     age = now - good[0].made_at
@@ -61,7 +61,7 @@ def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Findin
         warnings[what] = "leadctl backup verify latest --restore"
     status = CheckStatus.WARNING if warnings else CheckStatus.OK
     hours = age.total_seconds() / 3600
-    return Finding(
+    return Evidence(
         "; ".join([f"{len(good)} good, the last {hours:.1f} h old", *warnings]),
         f"Run: {next(iter(warnings.values()))}" if warnings else "",
         round(hours, 1),

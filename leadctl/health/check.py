@@ -182,7 +182,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Evidence:
     """What a check found: its evidence in a unit, in words, and the next step."""
 
     message: str
@@ -195,27 +195,27 @@ class Finding:
     """Why nobody knows where the grade is ok."""
 
 
-def graded(value: float, message: str, hint: str = "", *, doubt: str = "") -> Finding:
+def graded(value: float, message: str, hint: str = "", *, doubt: str = "") -> Evidence:
     """Return a finding that the check's thresholds grade; the hint is for where it is not ok.
 
     `doubt` says why the check is skipped where it would be ok.
     """
-    return Finding(message, hint, value, doubt=doubt)
+    return Evidence(message, hint, value, doubt=doubt)
 
 
-def ok(message: str, value: float | str | None = None, unit: str = "") -> Finding:
+def ok(message: str, value: float | str | None = None, unit: str = "") -> Evidence:
     """Return what is as it should be."""
-    return Finding(message, "", value, unit, CheckStatus.OK)
+    return Evidence(message, "", value, unit, CheckStatus.OK)
 
 
-def warning(message: str, hint: str, value: float | None = None, unit: str = "") -> Finding:
+def warning(message: str, hint: str, value: float | None = None, unit: str = "") -> Evidence:
     """Return what somebody should look at."""
-    return Finding(message, hint, value, unit, CheckStatus.WARNING)
+    return Evidence(message, hint, value, unit, CheckStatus.WARNING)
 
 
-def critical(message: str, hint: str, value: float | None = None, unit: str = "") -> Finding:
+def critical(message: str, hint: str, value: float | None = None, unit: str = "") -> Evidence:
     """Return what somebody must look at now."""
-    return Finding(message, hint, value, unit, CheckStatus.CRITICAL)
+    return Evidence(message, hint, value, unit, CheckStatus.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -240,12 +240,12 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Check:
+class HealthCheck:
     """A check; `thresholds` are None where it grades what it finds itself."""
 
     name: str
     description: str
-    find: Callable[[Facts], Finding]
+    find: Callable[[Facts], Evidence]
     thresholds: Thresholds | None
     reports: tuple[str, ...]
     """Those of inspect that it is about: they are fetched for all checks at once."""
@@ -271,16 +271,16 @@ def check(
     critical: float | None = None,
     unit: str = "",
     below: bool = False,
-) -> Callable[[Callable[[Facts], Finding]], Check]:
+) -> Callable[[Callable[[Facts], Evidence]], HealthCheck]:
     """Make a function a check, with the reports of inspect that it is about, and its thresholds.
 
     With a unit its values are graded: from `warning` and `critical` on, or `below` them.
     """
     thresholds = Thresholds(warning, critical, unit, below) if unit else None
 
-    def made(find: Callable[[Facts], Finding]) -> Check:
+    def made(find: Callable[[Facts], Evidence]) -> HealthCheck:
         description = (find.__doc__ or "").partition("\n")[0]
-        return Check(find.__name__.replace("_", "-"), description, find, thresholds, reports)
+        return HealthCheck(find.__name__.replace("_", "-"), description, find, thresholds, reports)
 
     return made
 

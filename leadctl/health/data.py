@@ -9,7 +9,7 @@ from leadctl.cleanup.results import read_past_runs
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
-from leadctl.health.check import Facts, Finding, Skip, check, critical, ok, warning
+from leadctl.health.check import Evidence, Facts, Skip, check, critical, ok, warning
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 
 _SAMPLE_BYTES = 1024 * 1024
@@ -22,7 +22,7 @@ _STALE = timedelta(days=2)
 
 
 @check()
-def encryption(facts: Facts) -> Finding:
+def encryption(facts: Facts) -> Evidence:
     """Keys are there, the primary one reads a sample, no plaintext, no unknown key."""
     sizes = _tables(facts)
     if not sizes:
@@ -59,7 +59,7 @@ def encryption(facts: Facts) -> Finding:
 
 
 @check()
-def cleanup(facts: Facts) -> Finding:
+def cleanup(facts: Facts) -> Evidence:
     """Every rule of the newest run succeeded lately; shows how many due rows they left.
 
     Raises Skip where cleanup never ran: nobody expects it there.

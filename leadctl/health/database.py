@@ -12,8 +12,8 @@ from leadctl.catalog.compare import Difference, compare
 from leadctl.catalog.definitions import Catalog, owner, read_catalog, split_name
 from leadctl.health.check import (
     QUERIES,
+    Evidence,
     Facts,
-    Finding,
     Skip,
     check,
     critical,
@@ -29,7 +29,7 @@ _SHOWN = 3
 
 
 @check()
-def server(facts: Facts) -> Finding:
+def server(facts: Facts) -> Evidence:
     """The server answers, and is of a version that leadctl supports: else there are no facts."""
     reported = facts.connection.info.parameter_status("server_version") or ""
     version = reported.partition(" ")[0]  # Debian's has the package's version behind it
@@ -37,7 +37,7 @@ def server(facts: Facts) -> Finding:
 
 
 @check(warning=100, critical=1000, unit="ms")
-def latency(facts: Facts) -> Finding:
+def latency(facts: Facts) -> Evidence:
     """How long a round trip takes: the median of three."""
     times = []
     for _ in range(3):
@@ -51,7 +51,7 @@ def latency(facts: Facts) -> Finding:
 
 
 @check(warning=90, critical=95, unit="%")
-def connections(facts: Facts) -> Finding:
+def connections(facts: Facts) -> Evidence:
     """How many of the server's connections are used."""
     used, limit = facts.query("connections")[0]
     return graded(
@@ -63,7 +63,7 @@ def connections(facts: Facts) -> Finding:
 
 
 @check()
-def schema(facts: Facts) -> Finding:
+def schema(facts: Facts) -> Evidence:
     """The schema is there, with tables in it."""
     name = facts.target.schema
     hint = f"Make it with: leadctl migrate --app {facts.app.name}"
@@ -75,7 +75,7 @@ def schema(facts: Facts) -> Finding:
 
 
 @check()
-def migrations(facts: Facts) -> Finding:
+def migrations(facts: Facts) -> Evidence:
     """Everything in the folder is applied, and nothing that the folder lacks."""
     if facts.is_stranger:
         raise Skip("never migrated by leadctl; name an app with --app")
@@ -113,7 +113,7 @@ def migrations(facts: Facts) -> Finding:
 
 
 @check()
-def drift(facts: Facts) -> Finding:
+def drift(facts: Facts) -> Evidence:
     """The app's own objects are what they were after the last migration."""
     if facts.fingerprint is None:
         raise Skip("no fingerprint is recorded for this schema")
@@ -133,7 +133,7 @@ def drift(facts: Facts) -> Finding:
 
 
 @check()
-def seed(facts: Facts) -> Finding:
+def seed(facts: Facts) -> Evidence:
     """The fixtures are there; nobody expects them on a protected database."""
     if facts.target.protected or _identity_is_protected(facts):
         raise Skip("the database is protected")
@@ -153,7 +153,7 @@ def seed(facts: Facts) -> Finding:
 
 
 @check()
-def indexes(facts: Facts) -> Finding:
+def indexes(facts: Facts) -> Evidence:
     """Every index that was recorded when the schema was migrated is there, and valid."""
     if facts.fingerprint is None:
         raise Skip("no fingerprint is recorded for this schema")

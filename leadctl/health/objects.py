@@ -1,6 +1,6 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import Facts, Finding, Row, Skip, check, graded
+from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded
 from leadctl.text import size
 
 _SHOWN = 3
@@ -15,7 +15,7 @@ _ROWS = 10_000
 
 
 @check("invalid-indexes", warning=1, unit="indexes")
-def invalid_indexes(facts: Facts) -> Finding:
+def invalid_indexes(facts: Facts) -> Evidence:
     """No index is invalid, as a cancelled concurrent build leaves one."""
     rows = facts.rows_of_schema("invalid-indexes")
     return graded(
@@ -26,7 +26,7 @@ def invalid_indexes(facts: Facts) -> Finding:
 
 
 @check("duplicate-indexes", warning=1, unit="indexes")
-def duplicate_indexes(facts: Facts) -> Finding:
+def duplicate_indexes(facts: Facts) -> Evidence:
     """No index is exactly like another one."""
     rows = facts.rows_of_schema("duplicate-indexes")
     pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
@@ -40,7 +40,7 @@ def duplicate_indexes(facts: Facts) -> Finding:
 
 
 @check("missing-indexes", warning=1, unit="foreign keys")
-def missing_indexes(facts: Facts) -> Finding:
+def missing_indexes(facts: Facts) -> Evidence:
     """Every foreign key has an index on its columns."""
     rows = facts.rows_of_schema("missing-indexes")
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
@@ -52,7 +52,7 @@ def missing_indexes(facts: Facts) -> Finding:
 
 
 @check("unvalidated-constraints", warning=1, unit="constraints")
-def unvalidated_constraints(facts: Facts) -> Finding:
+def unvalidated_constraints(facts: Facts) -> Evidence:
     """Every constraint was checked against all rows."""
     rows = facts.rows_of_schema("unvalidated-constraints")
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
@@ -64,7 +64,7 @@ def unvalidated_constraints(facts: Facts) -> Finding:
 
 
 @check("sequences", warning=85, critical=95, unit="%")
-def sequences(facts: Facts) -> Finding:
+def sequences(facts: Facts) -> Evidence:
     """No sequence is near the end of what its column can hold."""
     rows = facts.rows_of_schema("sequences")
     if not rows:
@@ -83,7 +83,7 @@ def sequences(facts: Facts) -> Finding:
 
 
 @check("vacuum", warning=200, unit="%")
-def vacuum(facts: Facts) -> Finding:
+def vacuum(facts: Facts) -> Evidence:
     """Autovacuum keeps up: no table has far more dead rows than start it."""
     rows = facts.rows_of_schema("vacuum")
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
@@ -99,7 +99,7 @@ def vacuum(facts: Facts) -> Finding:
 
 
 @check("vacuum", warning=1, unit="tables")
-def statistics(facts: Facts) -> Finding:
+def statistics(facts: Facts) -> Evidence:
     """The planner has statistics of every table of size."""
     rows = facts.rows_of_schema("vacuum")
     never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
@@ -111,7 +111,7 @@ def statistics(facts: Facts) -> Finding:
 
 
 @check(warning=20, unit="%")
-def bloat(facts: Facts) -> Finding:
+def bloat(facts: Facts) -> Evidence:
     """No table or index of size is mostly empty space, by estimate."""
     if not facts.tables:
         raise Skip(f"the schema {facts.target.schema} has no tables")
@@ -136,7 +136,7 @@ def bloat(facts: Facts) -> Finding:
 
 
 @check("cache-hit", warning=99, critical=94, unit="%", below=True)
-def cache_hit(facts: Facts) -> Finding:
+def cache_hit(facts: Facts) -> Evidence:
     """Nearly all blocks that are read are in memory already."""
     rows = facts.rows_of_schema("cache-hit")
     hits, reads = sum(row["hits"] for row in rows), sum(row["reads"] for row in rows)
@@ -151,7 +151,7 @@ def cache_hit(facts: Facts) -> Finding:
 
 
 @check("index-usage", warning=95, unit="%", below=True)
-def index_usage(facts: Facts) -> Finding:
+def index_usage(facts: Facts) -> Evidence:
     """Large tables are read through indexes."""
     percents = {
         row["table"]: round(

@@ -18,7 +18,7 @@ from leadctl.errors import (
     UnknownSetting,
 )
 from leadctl.health import activity, backups, data, database, objects, server
-from leadctl.health.check import Check, CheckResult, CheckStatus, Facts, Skip, Thresholds
+from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
 from leadctl.health.fix import FixResult
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.deadline import cut_after
@@ -28,11 +28,11 @@ from leadctl.settings import Settings
 from leadctl.settings.model import HealthConfig
 from leadctl.text import did_you_mean
 
-CHECKS: tuple[Check, ...] = tuple(
+CHECKS: tuple[HealthCheck, ...] = tuple(
     found
     for module in (database, data, objects, activity, server, backups)
     for found in vars(module).values()
-    if isinstance(found, Check)
+    if isinstance(found, HealthCheck)
 )
 """Every check, in the order in which they are shown."""
 _STATEMENT_SECONDS = 5.0
@@ -99,7 +99,7 @@ class CheckList:
 
 def select(
     settings: Settings, only: Sequence[str] = (), without: Sequence[str] = ()
-) -> tuple[Check, ...]:
+) -> tuple[HealthCheck, ...]:
     """Choose checks: `only` these, or all, but not those in `without`.
 
     Their thresholds are those of `[health.CHECK]` where it sets any.  Raises UnknownCheck;
@@ -122,7 +122,7 @@ def select(
     return chosen
 
 
-def _overridden(name: str, check: Check | None, override: HealthConfig) -> Check:
+def _overridden(name: str, check: HealthCheck | None, override: HealthConfig) -> HealthCheck:
     if check is None or check.thresholds is None:
         what = "has no threshold" if check else "is no check"
         raise UnknownSetting(
@@ -145,7 +145,7 @@ def _overridden(name: str, check: Check | None, override: HealthConfig) -> Check
     return replace(check, thresholds=replace(default, warning=warning, critical=critical))
 
 
-def listing(checks: Sequence[Check]) -> CheckList:
+def listing(checks: Sequence[HealthCheck]) -> CheckList:
     """Return checks with what they are about."""
     entries = []
     for check in checks:
@@ -167,7 +167,7 @@ def health(
     target: Target,
     app: App,
     keyring: Callable[[], Keyring],
-    checks: Sequence[Check],
+    checks: Sequence[HealthCheck],
     timing: Timing,
     *,
     app_was_named: bool,
@@ -209,7 +209,7 @@ def _reach(target: Target, timing: Timing, narrate: Narrate) -> Connection:
             return connection
 
 
-def _unreachable(error: ConnectionFailed, checks: Sequence[Check]) -> list[CheckResult]:
+def _unreachable(error: ConnectionFailed, checks: Sequence[HealthCheck]) -> list[CheckResult]:
     hint = error.hint
     if isinstance(error, UnknownDatabase):
         hint = "Make it with: leadctl migrate"
@@ -218,7 +218,7 @@ def _unreachable(error: ConnectionFailed, checks: Sequence[Check]) -> list[Check
     return [first, *(_skipped(name, "the server cannot be reached") for name in rest)]
 
 
-def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckResult]:
+def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[CheckResult]:
     deadline = time.monotonic() + timing.timeout
     with cut_after(facts.connection, timing.timeout):
         facts.prefetch(report for check in checks for report in check.reports)
@@ -238,7 +238,7 @@ def _run(facts: Facts, checks: Sequence[Check], timing: Timing) -> list[CheckRes
     return results
 
 
-def _ask(check: Check, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:
+def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:
     try:
         if set_limit:
             milliseconds = f"{round(limit * 1000)}ms"

@@ -1,31 +1,31 @@
 """Checks of the server as a whole: ids, counters, replication, archiving."""
 
-from leadctl.health.check import Facts, Finding, Row, Skip, check, critical, graded
+from leadctl.health.check import Evidence, Facts, Row, Skip, check, critical, graded
 from leadctl.text import size, utc
 
 _MILLION = 1_000_000
 
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
-def transaction_age(facts: Facts) -> Finding:
+def transaction_age(facts: Facts) -> Evidence:
     """No database nears the end of transaction ids, where the server stops writing."""
     return _oldest(facts, "transaction_age")
 
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="multixacts")
-def multixact_age(facts: Facts) -> Finding:
+def multixact_age(facts: Facts) -> Evidence:
     """No database nears the end of multixact ids, where the server stops writing."""
     return _oldest(facts, "multixact_age")
 
 
 @check("database", warning=1, unit="an hour")
-def deadlocks(facts: Facts) -> Finding:
+def deadlocks(facts: Facts) -> Evidence:
     """Deadlocks are rare."""
     return _rate(facts, "deadlocks", "deadlocks", "Look for them in the server's log.")
 
 
 @check("database", warning=10 * 2**30, unit="B an hour")
-def temporary_files(facts: Facts) -> Finding:
+def temporary_files(facts: Facts) -> Evidence:
     """Queries seldom sort or hash on disk."""
     return _rate(
         facts,
@@ -36,7 +36,7 @@ def temporary_files(facts: Facts) -> Finding:
 
 
 @check("database", critical=1, unit="failures")
-def checksums(facts: Facts) -> Finding:
+def checksums(facts: Facts) -> Evidence:
     """No block was read whose checksum was wrong."""
     database = facts.rows("database")[0]
     if not database["checksums"]:
@@ -52,7 +52,7 @@ def checksums(facts: Facts) -> Finding:
 
 
 @check("replication", "standby", warning=30, critical=300, unit="s")
-def replication(facts: Facts) -> Finding:
+def replication(facts: Facts) -> Evidence:
     """Standbys follow; on a standby: it follows its primary."""
     if facts.server.in_recovery:
         return _follows(facts.rows("standby")[0])
@@ -71,7 +71,7 @@ def replication(facts: Facts) -> Finding:
 
 
 @check("replication-slots", warning=5 * 2**30, critical=50 * 2**30, unit="B")
-def replication_slots(facts: Facts) -> Finding:
+def replication_slots(facts: Facts) -> Evidence:
     """No slot keeps too much WAL, or has lost what it needs."""
     rows = facts.rows("replication-slots")
     if not rows:
@@ -91,7 +91,7 @@ def replication_slots(facts: Facts) -> Finding:
 
 
 @check("archiving", warning=42, unit="segments")
-def archiving(facts: Facts) -> Finding:
+def archiving(facts: Facts) -> Evidence:
     """WAL is archived, and the archiver keeps up."""
     row = facts.rows("archiving")[0]
     if row["archive_mode"] == "off":
@@ -116,7 +116,7 @@ def archiving(facts: Facts) -> Finding:
     )
 
 
-def _oldest(facts: Facts, column: str) -> Finding:
+def _oldest(facts: Facts, column: str) -> Evidence:
     databases = [row for row in facts.rows("wraparound") if row["kind"] == "database"]
     worst = max(databases, key=lambda row: int(row[column]))
     age = worst[column]
@@ -128,7 +128,7 @@ def _oldest(facts: Facts, column: str) -> Finding:
     )
 
 
-def _rate(facts: Facts, column: str, what: str, hint: str) -> Finding:
+def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     """Grade what was counted an hour; where the counters' age is not known, only nothing is ok."""
     count, hours = facts.rows("database")[0][column], facts.counted_hours
     if not count:
@@ -138,7 +138,7 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Finding:
     return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
 
 
-def _follows(row: Row) -> Finding:
+def _follows(row: Row) -> Evidence:
     if row["lag_seconds"] is None:
         raise Skip(
             "a standby that has replayed no transaction since it started: its lag is unknown"

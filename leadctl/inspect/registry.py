@@ -21,7 +21,7 @@ READS_TABLES = frozenset({"bloat-exact"})
 
 
 @dataclass(frozen=True)
-class Report:
+class Diagnostic:
     """One report: a named question, and the server's major versions that it is for.
 
     `needs` is the extension without which there is no answer.
@@ -39,17 +39,17 @@ class Report:
 class ReportList:
     """Every report that there is."""
 
-    reports: tuple[Report, ...]
+    reports: tuple[Diagnostic, ...]
 
 
 @cache
-def reports() -> dict[str, Report]:
+def reports() -> dict[str, Diagnostic]:
     """Return every report by name, in the order in which they are shown."""
-    found: dict[str, Report] = {}
+    found: dict[str, Diagnostic] = {}
     for group, queries in _FILES:
         for name in dict.fromkeys(block.name for block in queries.blocks):
             blocks = [block for block in queries.blocks if block.name == name]
-            report = Report(
+            report = Diagnostic(
                 name=name.replace("_", "-"),
                 group=group,
                 description=blocks[0].what,
@@ -65,17 +65,17 @@ def listing() -> ReportList:
     return ReportList(tuple(reports().values()))
 
 
-def in_all() -> tuple[Report, ...]:
+def in_all() -> tuple[Diagnostic, ...]:
     """Return the reports that "all" stands for."""
     return tuple(report for name, report in reports().items() if name not in READS_TABLES)
 
 
-def block_of(report: Report, server_version: int) -> Query:
+def block_of(report: Diagnostic, server_version: int) -> Query:
     """Return a report's SQL for a server; `server_version` is libpq's, such as 180006."""
     return dict(_FILES)[report.group].block(report.name.replace("-", "_"), server_version)
 
 
-def find(name: str) -> Report:
+def find(name: str) -> Diagnostic:
     """Return a report by its name.  Raises UnknownReport with what was probably meant."""
     known = reports()
     if name not in known:

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from leadctl.files import write_whole
-from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Report, block_of
+from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Diagnostic, block_of
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import Reading, reading
@@ -94,7 +94,7 @@ def server_facts(connection: Connection) -> ServerFacts:
     return found
 
 
-def inspect(target: Target, wanted: Iterable[Report], narrate: Narrate) -> Inspection:
+def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> Inspection:
     """Run reports on the target, or on its replica where it has one.  Changes nothing.
 
     A report takes 30 s and waits 2 s for a lock at most; one that fails is marked as skipped, and
@@ -118,7 +118,7 @@ def inspect(target: Target, wanted: Iterable[Report], narrate: Narrate) -> Inspe
 
 
 def ask(
-    connection: Connection, report: Report, schema: str, extension_schema: str | None
+    connection: Connection, report: Diagnostic, schema: str, extension_schema: str | None
 ) -> list[dict[str, Any]]:
     """Return a report's rows; what an extension brings is looked for in its schema.
 
@@ -149,7 +149,9 @@ def why_not(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error).partition("\n")[0]
 
 
-def _run(connection: Connection, schema: str, facts: ServerFacts, report: Report) -> InspectReport:
+def _run(
+    connection: Connection, schema: str, facts: ServerFacts, report: Diagnostic
+) -> InspectReport:
     block = block_of(report, connection.info.server_version)
     home = facts.extensions.get(report.needs) if report.needs else None
     skipped = missing_extension(report.needs, home) if report.needs else None
@@ -166,7 +168,7 @@ def _run(connection: Connection, schema: str, facts: ServerFacts, report: Report
     return InspectReport(report.name, block.what, skipped=skipped)
 
 
-def _note(report: Report, facts: ServerFacts) -> str | None:
+def _note(report: Diagnostic, facts: ServerFacts) -> str | None:
     if report.name in OF_SESSIONS and not facts.sees_sessions:
         return "of other roles' sessions little is seen; it takes GRANT pg_read_all_stats"
     if report.name in COUNTERS:

@@ -78,7 +78,7 @@ _SETTINGS = (
 )
 
 
-class Batches:
+class DueRows:
     """The rows of one table that have a value under another key than the primary one."""
 
     def __init__(self, connection: Connection, table: EncryptedTable, primary: str) -> None:

@@ -12,9 +12,9 @@ from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.keys.batches import Batches, UnreadableValue
+from leadctl.keys.batches import DueRows, UnreadableValue
 from leadctl.keys.status import KeysStatus, encrypted_tables, keys_status, require_key
-from leadctl.keys.workers import EXAMPLES, Done, Job, passes
+from leadctl.keys.workers import EXAMPLES, BatchDone, TableRotation, passes
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -61,8 +61,8 @@ def rotate(
         tables = encrypted_tables(connection, app, target.schema)
         for table in tables:
             require_key(table)
-    jobs = [Job(target, table, keyring, encrypt_plaintext) for table in tables]
-    due = {job: _due(job) for job in jobs}
+    rotations = [TableRotation(target, table, keyring, encrypt_plaintext) for table in tables]
+    due = {rotation: _due(rotation) for rotation in rotations}
     if dry_run:
         status = keys_status(target, app, keyring)
         return RotateResult(app.name, primary, True, sum(due.values()), 0, (), status)
@@ -72,9 +72,9 @@ def rotate(
         schema_lock(target, "keys rotate", lock_wait, narrate),
         journaled(target, "keys rotate", app.name) as entry,
     ):
-        for job in (job for job in jobs if due[job]):
-            narrate(f"{job.table.name}: {due[job]:,} rows to look at")
-            done, last = _rotate_table(job, due[job], progress)
+        for rotation in (rotation for rotation in rotations if due[rotation]):
+            narrate(f"{rotation.table.name}: {due[rotation]:,} rows to look at")
+            done, last = _rotate_table(rotation, due[rotation], progress)
             rows += done
             unreadable += sum(batch.unreadable for batch in last)
             examples += [example for batch in last for example in batch.examples]
@@ -85,21 +85,23 @@ def rotate(
     )
 
 
-def _rotate_table(job: Job, due: int, progress: Progress) -> tuple[int, list[Done]]:
+def _rotate_table(
+    rotation: TableRotation, due: int, progress: Progress
+) -> tuple[int, list[BatchDone]]:
     """Pass over a table until a pass finds nothing to do; return rows done, and the last pass."""
     done = 0
-    with passes(job, due) as batches:
+    with passes(rotation, due) as batches:
         for _ in range(_PASSES):
             last = []
             for batch in batches():
                 last.append(batch)
                 done += batch.written
                 progress(min(done, due), due, "rows")
-            if not any(batch.due for batch in last) or not _due(job):
+            if not any(batch.due for batch in last) or not _due(rotation):
                 break
     return done, last
 
 
-def _due(job: Job) -> int:
-    with connect(job.target, "keys rotate") as connection:
-        return Batches(connection, job.table, job.keyring.primary.fingerprint).count()
+def _due(rotation: TableRotation) -> int:
+    with connect(rotation.target, "keys rotate") as connection:
+        return DueRows(connection, rotation.table, rotation.keyring.primary.fingerprint).count()

@@ -14,11 +14,11 @@ from multiprocessing.connection import wait
 
 from leadctl.crypto import Keyring
 from leadctl.errors import RotationFailed
-from leadctl.keys.batches import Batches, Recrypt, Row, UnreadableValue
+from leadctl.keys.batches import DueRows, Recrypt, Row, UnreadableValue
 from leadctl.keys.encrypted_values import EncryptedTable
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.processes import started
+from leadctl.worker_processes import worker_processes
 
 EXAMPLES = 10
 """How many of the unreadable values are told one by one."""
@@ -28,7 +28,7 @@ _MOST = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class TableRotation:
     """What is re-encrypted, where, and with which keys."""
 
     target: Target
@@ -39,7 +39,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchDone:
     """What was done to one batch."""
 
     due: int
@@ -51,53 +51,53 @@ class Done:
     examples: tuple[UnreadableValue, ...]
 
 
-Pass = Callable[[], Iterator[Done]]
+Pass = Callable[[], Iterator[BatchDone]]
 """Goes over the table once, from its first row that is due to the last."""
 
 
 @contextmanager
-def passes(job: Job, due: int) -> Iterator[Pass]:
+def passes(rotation: TableRotation, due: int) -> Iterator[Pass]:
     """Provide what passes over a table with about `due` rows to re-encrypt.
 
     A pass raises what connecting and writing raise, and RotationFailed where a process dies.
     """
     count = min(_MOST, os.cpu_count() or 1, due // _WORTH_A_PROCESS)
-    if count < 2 or job.target.log_sql:  # what others execute would not be shown
-        with connect(job.target, "keys rotate") as connection:
-            yield lambda: _alone(_Worker(job, connection))
+    if count < 2 or rotation.target.log_sql:  # what others execute would not be shown
+        with connect(rotation.target, "keys rotate") as connection:
+            yield lambda: _alone(_Worker(rotation, connection))
         return
-    with started(_work, [job] * count, duplex=True) as pipes:
+    with worker_processes(_work, [rotation] * count, duplex=True) as pipes:
         yield lambda: _shared(pipes)
 
 
 class _Worker:
-    def __init__(self, job: Job, connection: Connection) -> None:
-        self._batches = Batches(connection, job.table, job.keyring.primary.fingerprint)
-        self._recrypt = Recrypt(job.keyring, plaintext=job.plaintext)
-        self._table = job.table
+    def __init__(self, rotation: TableRotation, connection: Connection) -> None:
+        self._due = DueRows(connection, rotation.table, rotation.keyring.primary.fingerprint)
+        self._recrypt = Recrypt(rotation.keyring, plaintext=rotation.plaintext)
+        self._table = rotation.table
         self._rows: Sequence[Row] = ()
 
     def read(self, after: Row | None) -> Row | None:
         """Read the next batch, and return its last row; None where there is no more."""
-        self._rows = self._batches.read(after)
+        self._rows = self._due.read(after)
         return self._rows[-1] if self._rows else None
 
-    def write(self) -> Done:
+    def write(self) -> BatchDone:
         """Re-encrypt what was read, and write it."""
         unreadable: list[UnreadableValue] = []
         changes = self._recrypt.rows(self._table, self._rows, unreadable)
-        written = self._batches.replace(changes)
-        return Done(len(changes), written, len(unreadable), tuple(unreadable[:EXAMPLES]))
+        written = self._due.replace(changes)
+        return BatchDone(len(changes), written, len(unreadable), tuple(unreadable[:EXAMPLES]))
 
 
-def _alone(worker: _Worker) -> Iterator[Done]:
+def _alone(worker: _Worker) -> Iterator[BatchDone]:
     last = worker.read(None)
     while last is not None:
         yield worker.write()
         last = worker.read(last)
 
 
-def _shared(pipes: Sequence[Pipe]) -> Iterator[Done]:
+def _shared(pipes: Sequence[Pipe]) -> Iterator[BatchDone]:
     idle, busy = list(pipes), list[Pipe]()
     after: Row | None = None
     more, reading = True, False
@@ -108,16 +108,16 @@ def _shared(pipes: Sequence[Pipe]) -> Iterator[Done]:
             reading = True
         for pipe in (pipe for pipe in wait(busy) if isinstance(pipe, Pipe)):
             said = _received(pipe)
-            if not isinstance(said, Done):
+            if not isinstance(said, BatchDone):
                 after, more, reading = said, said is not None, False
-            if said is None or isinstance(said, Done):
+            if said is None or isinstance(said, BatchDone):
                 busy.remove(pipe)
                 idle.append(pipe)
-            if isinstance(said, Done):
+            if isinstance(said, BatchDone):
                 yield said
 
 
-def _received(pipe: Pipe) -> Row | Done | None:
+def _received(pipe: Pipe) -> Row | BatchDone | None:
     try:
         said = pipe.recv()
     except (EOFError, OSError):
@@ -127,15 +127,15 @@ def _received(pipe: Pipe) -> Row | Done | None:
         ) from None
     if isinstance(said, Exception):
         raise said
-    assert said is None or isinstance(said, (tuple, Done))
+    assert said is None or isinstance(said, (tuple, BatchDone))
     return said
 
 
-def _work(job: Job, pipe: Pipe) -> None:
+def _work(rotation: TableRotation, pipe: Pipe) -> None:
     gc.disable()  # what a batch is made of refers to nothing that refers back
     try:
-        with connect(job.target, "keys rotate") as connection:
-            worker = _Worker(job, connection)
+        with connect(rotation.target, "keys rotate") as connection:
+            worker = _Worker(rotation, connection)
             while True:
                 last = worker.read(pipe.recv())
                 pipe.send(last)

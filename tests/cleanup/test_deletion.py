@@ -7,8 +7,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import find_app
 from leadctl.cleanup.batches import BatchSize, Deleted, Deleter
-from leadctl.cleanup.rules import rules_of
-from leadctl.cleanup.tables import rule_table
+from leadctl.cleanup.rules import rule_table, rules_of
 from leadctl.postgres.connect import Connection, connect
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from leadctl.health import database
-from leadctl.health.check import Facts, Finding, check
+from leadctl.health.check import Evidence, Facts, check
 from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
 from tests.postgres import RunningServer, Server
@@ -332,7 +332,7 @@ def test_time_is_bounded_when_the_server_hangs(
     stopped: list[int] = []
 
     @check()
-    def hang(facts: Facts) -> Finding:
+    def hang(facts: Facts) -> Evidence:
         stopped.append(facts.connection.info.backend_pid)
         os.kill(stopped[0], signal.SIGSTOP)
         facts.connection.execute("SELECT 1")

@@ -158,14 +158,14 @@ def test_what_a_value_counts_as(leadconnector: Prepared, cli: Cli, change: str, 
 
 
 def test_a_row_is_written_only_if_it_is_what_was_read(leadconnector: Prepared) -> None:
-    from leadctl.keys.batches import Batches
+    from leadctl.keys.batches import DueRows
     from leadctl.keys.encrypted_values import EncryptedTable
     from leadctl.postgres.connect import connect
 
     users(leadconnector, 3)
     table = EncryptedTable("public", "users", {"access_token": "x"}, {"id": "text"})
     with connect(leadconnector.target()) as connection:
-        batches = Batches(connection, table, NEW_KEY.fingerprint)
+        batches = DueRows(connection, table, NEW_KEY.fingerprint)
         rows = batches.read(None)
         leadconnector.query("UPDATE users SET access_token = 'written meanwhile' WHERE id = 'u1'")
         changes = [(key, xmin, f"new {key}") for key, xmin, _ in rows if str(key) < "u9"]

@@ -14,7 +14,7 @@ from leadctl.cli.run import Run, command
 from leadctl.settings.durations import parse_seconds
 
 if TYPE_CHECKING:
-    from leadctl.health.check import Check
+    from leadctl.health.check import HealthCheck
     from leadctl.health.run import Health
 
 
@@ -106,7 +106,7 @@ def health_check(
 
 
 def _fixed(
-    run: Run, checks: "Sequence[Check]", *, yes: bool, check_all: Callable[[], "Health"]
+    run: Run, checks: "Sequence[HealthCheck]", *, yes: bool, check_all: Callable[[], "Health"]
 ) -> "Health":
     """Mend what can be mended, then check."""
     from leadctl.health.fix import Patience

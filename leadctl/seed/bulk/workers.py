@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection as Pipe
 from leadctl.apps.synthetic.chunk import CHUNK_ROWS, TablePlan, World, chunk_text
 from leadctl.crypto import Key
 from leadctl.errors import SeedFailed
-from leadctl.processes import started
+from leadctl.worker_processes import worker_processes
 
 _WORTH_A_PROCESS = 50_000
 """Rows that take about as long as it takes to start one."""
@@ -52,7 +52,9 @@ def rows_of(world: World, key: Key | None) -> Iterator[Blocks]:
     if not count:
         yield lambda table: (chunk_text(world, table, i, key) for i in range(_chunks(table)))
         return
-    with started(_work, [Job(world, key, first, count) for first in range(count)]) as pipes:
+    with worker_processes(
+        _work, [Job(world, key, first, count) for first in range(count)]
+    ) as pipes:
         source = _received(pipes)
         yield lambda table: (next(source) for _ in range(_chunks(table)))
 

@@ -8,12 +8,12 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
-Job = TypeVar("Job")
+_J = TypeVar("_J")
 
 
 @contextmanager
-def started(
-    work: Callable[[Job, Pipe], None], jobs: Sequence[Job], *, duplex: bool = False
+def worker_processes(
+    work: Callable[[_J, Pipe], None], jobs: Sequence[_J], *, duplex: bool = False
 ) -> Iterator[list[Pipe]]:
     """Start a process a job, and yield this side of their pipes; end them with the block.
 
