@@ -5,13 +5,11 @@ them.
 """
 
 import ast
-import contextlib
 import importlib
 import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -86,9 +84,9 @@ def load_metadata(app: App) -> "MetaData":
     """
     if app.models is None:
         assert app.environment is not None
-        with importable(app.root):
-            options = alembic_environment.options(app.environment, app.root)
-            found: Any = options.get("target_metadata")
+        make_importable(app.root)
+        options = alembic_environment.options(app.environment, app.root)
+        found: Any = options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
     metadata = getattr(found, "metadata", found)
@@ -163,8 +161,9 @@ def load_module(app: App, name: str, what: str) -> ModuleType:
 
     Raises ModelsNotImportable with the file and line that matter.
     """
+    make_importable(app.root)
     try:
-        with to_stderr(), importable(app.root):
+        with to_stderr():
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise _not_importable(app, name, what, error) from None
@@ -189,13 +188,10 @@ def _not_importable(
     )
 
 
-@contextlib.contextmanager
-def importable(root: Path) -> Iterator[None]:
-    """Let modules be imported from a folder."""
-    # Left in place: what a models module imports later, inside a function, must be found, too.
+def make_importable(root: Path) -> None:
+    """Let modules be imported from a folder, also later: inside of functions, say."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    yield
 
 
 def _built_in() -> dict[str, AppConfig]:

@@ -20,17 +20,23 @@ class Chart:
 class Report:
     """One statement; its columns are the report's columns.
 
-    Where `per_user` says so it uses `%(user)s`: the id of a user, or NULL for all of them.  Where
-    `per_time` says so it uses `%(since)s`: a time from which on rows count, or NULL for its own.
-    What has a chart is on the first screen of `leadctl stats`, too.
+    It may use `%(user)s`, the id of a user or NULL for all of them, and `%(since)s`, a time from
+    which on rows count or NULL for its own.  What has a chart is on the first screen of
+    `leadctl stats`, too.
     """
 
     name: str
     title: str
     sql: str
     per_user: bool = False
+    """Whether the statement uses `%(user)s`; it is read from there."""
     per_time: bool = False
+    """Whether the statement uses `%(since)s`; it is read from there."""
     chart: Chart | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "per_user", "%(user)s" in self.sql)
+        object.__setattr__(self, "per_time", "%(since)s" in self.sql)
 
 
 @dataclass(frozen=True)

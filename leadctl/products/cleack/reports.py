@@ -30,8 +30,6 @@ DRAWS = Report(
         AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     GROUP BY s.status ORDER BY s.status
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("draws",)),
 )
 
@@ -52,8 +50,6 @@ DRAWS_BY_PLATFORM = Report(
         AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     GROUP BY p.platform ORDER BY draws DESC, p.platform
     """,
-    per_user=True,
-    per_time=True,
 )
 
 DRAWS_BY_DAY = Report(
@@ -74,8 +70,6 @@ DRAWS_BY_DAY = Report(
     ) n ON n.day = d.day
     ORDER BY d.day
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("line", ("draws",)),
 )
 
@@ -95,7 +89,6 @@ CREDITS = Report(
     WHERE %(user)s::text IS NULL OR u.id = %(user)s
     GROUP BY u.id, u.email ORDER BY used DESC, u.email LIMIT 50
     """,
-    per_user=True,
 )
 
 REVENUE = Report(
@@ -117,7 +110,6 @@ REVENUE = Report(
     ) s ON s.plan_type = p.plan_type AND (%(user)s::text IS NULL OR s.user_id = %(user)s)
     GROUP BY p.plan_type ORDER BY p.plan_type
     """,
-    per_user=True,
 )
 
 PLATFORMS = Report(
@@ -134,7 +126,6 @@ PLATFORMS = Report(
         ON a.platform = p.platform AND (%(user)s::text IS NULL OR a.user_id = %(user)s)
     GROUP BY p.platform ORDER BY accounts DESC, p.platform
     """,
-    per_user=True,
     chart=Chart("bars", ("accounts",)),
 )
 
@@ -179,7 +170,6 @@ METRICS_BY_DAY = Report(
     ) n ON n.day = d.day
     GROUP BY d.day ORDER BY d.day
     """,
-    per_time=True,
 )
 
 REPORTS = AppReports(

@@ -25,8 +25,6 @@ LEADS = Report(
     WHERE (%(user)s::text IS NULL OR p.user_id = %(user)s)
       AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     """,
-    per_user=True,
-    per_time=True,
 )
 
 WEBHOOKS = Report(
@@ -50,8 +48,6 @@ WEBHOOKS = Report(
     ) d ON d.webhook_id = w.id
     WHERE %(user)s::text IS NULL OR w.user_id = %(user)s
     """,
-    per_user=True,
-    per_time=True,
 )
 
 LEADS_BY_STATUS = Report(
@@ -67,8 +63,6 @@ LEADS_BY_STATUS = Report(
     ) l ON l.status = s.status
     GROUP BY s.status ORDER BY s.status
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("leads",)),
 )
 
@@ -85,8 +79,6 @@ LEADS_BY_PAGE = Report(
     WHERE %(user)s::text IS NULL OR p.user_id = %(user)s
     GROUP BY p.id, p.name ORDER BY leads DESC, p.name LIMIT 50
     """,
-    per_user=True,
-    per_time=True,
 )
 
 LEADS_BY_CAMPAIGN = Report(
@@ -101,8 +93,6 @@ LEADS_BY_CAMPAIGN = Report(
       AND (%(since)s::timestamptz IS NULL OR l.created_at >= %(since)s)
     GROUP BY 1 ORDER BY leads DESC, campaign LIMIT 50
     """,
-    per_user=True,
-    per_time=True,
 )
 
 LEADS_BY_DAY = Report(
@@ -121,8 +111,6 @@ LEADS_BY_DAY = Report(
     ) l ON l.day = d.day
     ORDER BY d.day
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("line", ("leads",)),
 )
 
@@ -145,8 +133,6 @@ DELIVERIES = Report(
     WHERE %(user)s::text IS NULL OR w.user_id = %(user)s
     GROUP BY w.id, w.name ORDER BY deliveries DESC, w.name LIMIT 50
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("success_percent",)),
 )
 

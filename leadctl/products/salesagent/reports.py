@@ -13,14 +13,12 @@ _SCOPE = """
 """
 
 
-def _report(
-    name: str, title: str, sql: str, *, per_time: bool = False, chart: Chart | None = None
-) -> Report:
+def _report(name: str, title: str, sql: str, chart: Chart | None = None) -> Report:
     """Return a report about the table expression `organisation`: those that count.
 
     A row counts where neither it nor its organisation is marked as deleted.
     """
-    return Report(name, title, _SCOPE + sql, per_user=True, per_time=per_time, chart=chart)
+    return Report(name, title, _SCOPE + sql, chart=chart)
 
 
 COUNTS = _report(
@@ -91,7 +89,6 @@ CAMPAIGNS = _report(
     WHERE c.deleted_at IS NULL
     GROUP BY c.id, c.name, c.status ORDER BY sent DESC, c.name, c.id LIMIT 50
     """,
-    per_time=True,
     chart=Chart("bars", ("reply_percent",)),
 )
 
@@ -150,7 +147,6 @@ ACTIVITY_BY_WEEK = _report(
     ) a ON a.week = w.week
     GROUP BY w.week ORDER BY w.week
     """,
-    per_time=True,
     chart=Chart("line", ("activities",)),
 )
 

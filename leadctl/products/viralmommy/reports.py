@@ -17,7 +17,6 @@ COUNTS = Report(
            (SELECT count(*) FROM publish_jobs
             WHERE %(user)s::text IS NULL OR user_id = %(user)s) AS jobs
     """,
-    per_user=True,
 )
 
 POSTS = Report(
@@ -38,8 +37,6 @@ POSTS = Report(
          AND (%(user)s::text IS NULL OR o.user_id = %(user)s)
     GROUP BY p.platform ORDER BY p.platform
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("posts",)),
 )
 
@@ -61,7 +58,6 @@ CONNECTIONS = Report(
          AND (%(user)s::text IS NULL OR c.user_id = %(user)s)
     GROUP BY s.status ORDER BY s.status
     """,
-    per_user=True,
 )
 
 JOBS = Report(
@@ -82,8 +78,6 @@ JOBS = Report(
          AND (%(user)s::text IS NULL OR j.user_id = %(user)s)
     GROUP BY s.status ORDER BY s.status
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("jobs",)),
 )
 

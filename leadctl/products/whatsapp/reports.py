@@ -19,7 +19,6 @@ COUNTS = Report(
            (SELECT count(*) FROM webhook_events
             WHERE %(user)s::uuid IS NULL OR user_id = %(user)s::uuid) AS webhook_events
     """,
-    per_user=True,
 )
 
 # The newest campaigns are chosen first, so that only their messages are read, by the index.
@@ -49,8 +48,6 @@ CAMPAIGN_FUNNEL = Report(
     ) m
     ORDER BY c.created_at DESC, c.id
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart(
         "funnel",
         (
@@ -79,7 +76,6 @@ OPT_INS = Report(
         AND (%(user)s::uuid IS NULL OR c.user_id = %(user)s::uuid)
     GROUP BY s.source ORDER BY s.source
     """,
-    per_user=True,
     chart=Chart("bars", ("contacts",)),
 )
 
@@ -101,7 +97,6 @@ UNPROCESSED_EVENTS = Report(
         AND (%(user)s::uuid IS NULL OR e.user_id = %(user)s::uuid)
     GROUP BY a.age, a.after ORDER BY a.after DESC
     """,
-    per_user=True,
 )
 
 TEMPLATE_APPROVAL = Report(
@@ -127,7 +122,6 @@ TEMPLATE_APPROVAL = Report(
     ) c ON c.template_id = t.id
     GROUP BY k.category ORDER BY k.category
     """,
-    per_user=True,
 )
 
 FAILURES = Report(
@@ -143,8 +137,6 @@ FAILURES = Report(
       AND (%(since)s::timestamptz IS NULL OR failed_at >= %(since)s)
     GROUP BY 1 ORDER BY messages DESC, error_code LIMIT 50
     """,
-    per_user=True,
-    per_time=True,
     chart=Chart("bars", ("messages",)),
 )
 
