@@ -15,6 +15,8 @@ from leadctl.version import __version__
 if TYPE_CHECKING:
     from leadctl.api.database import Database as Database
     from leadctl.api.database import database as database
+    from leadctl.api.project import Project as Project
+    from leadctl.api.project import project as project
     from leadctl.errors import LeadctlError as LeadctlError
     from leadctl.migrate.backfill import fill as fill
 else:
@@ -22,8 +24,10 @@ else:
     _HOMES = {
         "Database": "leadctl.api.database",
         "LeadctlError": "leadctl.errors",
+        "Project": "leadctl.api.project",
         "database": "leadctl.api.database",
         "fill": "leadctl.migrate.backfill",
+        "project": "leadctl.api.project",
     }
 
     def __getattr__(name: str) -> object:
@@ -35,4 +39,12 @@ else:
         return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["Database", "LeadctlError", "__version__", "database", "fill"]
+__all__ = [
+    "Database",
+    "LeadctlError",
+    "Project",
+    "__version__",
+    "database",
+    "fill",
+    "project",
+]

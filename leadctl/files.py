@@ -7,20 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from leadctl.errors import LeadctlError
+from leadctl.errors import LeadctlError, UsageError
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path in which `~` is a home.  Raises UsageError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"The path {path} has no home folder.", hint="Write the path in full."
+        ) from None
+
 
 _BUFFER = 1024 * 1024
 
 
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
-    """Return a path from a folder, else from the current one; `~` is a home.
-
-    Raises ValueError for the home of a user that does not exist.
-    """
-    try:
-        return (folder or Path.cwd()) / Path(path).expanduser()
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
+    """Return a path from a folder, else from the current one, as `expanded` does."""
+    return (folder or Path.cwd()) / expanded(path)
 
 
 def read_private(path: Path, error: type[LeadctlError], *, name: str, hint: str) -> str:

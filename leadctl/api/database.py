@@ -5,14 +5,14 @@ printed and nothing exits.  What a method needs is imported when it is called.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leadctl.api.project import Names, Project, consent_of, names, settings_of
-from leadctl.errors import NoTarget
+from leadctl.errors import NoTarget, UsageError
 from leadctl.files import absolute
 from leadctl.progress import Narrate, Progress, silent, unheard
 
@@ -624,7 +624,8 @@ class Database(Project):
         """Say what `restore` would do, as `leadctl restore --dry-run`; changes nothing."""
         from leadctl.restore.restore import plan
 
-        return plan(self._restored(into), self._restorable(backup))
+        place = self.on(into) if into else self
+        return plan(place.target, self._restorable(backup))
 
     def restore_preflight(
         self, plan: "RestorePlan", backup: str | Path = "latest", *, owners: bool = True
@@ -656,7 +657,7 @@ class Database(Project):
 
         loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
         return restore(
-            self._restored(into),
+            (self.on(into) if into else self).target,
             self._restorable(backup),
             consent_of(confirm),
             loading,
@@ -666,8 +667,11 @@ class Database(Project):
             lock_wait=self.settings.lock_wait,
         )
 
-    def _restored(self, into: str | None) -> "Target":
-        return self.target.on(into) if into else self.target
+    def on(self, name: str) -> "Database":
+        """Return the same app on another database of the server."""
+        other = replace(self)
+        vars(other)["target"] = self.target.on(name)
+        return other
 
     def _restorable(self, backup: str | Path) -> "Restorable":
         """Return what is to be restored: a file or folder where there is one, else a backup."""
@@ -679,8 +683,15 @@ class Database(Project):
         return self._stored(str(backup))
 
     def _stored(self, backup: str) -> "RestorableBackup":
+        """Return a backup of leadctl's own."""
         from leadctl.restore.backups import RestorableBackup
+        from leadctl.restore.dumps import is_dump
 
+        if backup != "latest" and is_dump(absolute(backup)):
+            raise UsageError(
+                "Single tables can be restored only from leadctl's own backups.",
+                hint="Restore the file beside the database with --into, and copy what is needed.",
+            )
         return RestorableBackup(self.backup_folder.find(backup), self.identities)
 
     def restore_beside(

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leadctl.files import absolute
+from leadctl.files import absolute, expanded
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.settings import Settings, load_settings
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from leadctl.health.run import CheckList
     from leadctl.init.existing_models import InitResult
     from leadctl.inspect.registry import ReportList
+    from leadctl.inspect.run import Inspection, InspectReport, ReportFiles
     from leadctl.journal.guard import Consent
     from leadctl.keys.status import NewKey
     from leadctl.migrate.lint.lint import LintResult
@@ -193,6 +194,18 @@ class Project:
         from leadctl.inspect.registry import listing
 
         return listing()
+
+    def write_reports(
+        self,
+        inspection: "Inspection",
+        folder: str | Path,
+        suffix: str,
+        text_of: "Callable[[InspectReport], str]",
+    ) -> "ReportFiles":
+        """Write each report to a file of its own, as `leadctl inspect REPORT --to DIR`."""
+        from leadctl.inspect.run import write
+
+        return write(inspection, expanded(folder), suffix, text_of)
 
     def backups(self) -> "BackupList":
         """Return the backups of the folder, the newest first, as `leadctl backup list`."""

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leadctl.apps.registry import App
 from leadctl.backup import manifest as manifests
-from leadctl.backup.configured import folder_of
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.backup.snapshot import Snapshot, exported
 from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
-from leadctl.crypto.age import fingerprint, read_recipients, split_recipients
+from leadctl.crypto.age import fingerprint, read_recipients
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import Binaries, dump_programs
@@ -25,7 +23,6 @@ from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.redact import scrub
-from leadctl.settings import Settings
 from leadctl.version import __version__
 
 _HOOK_SECONDS = 3600
@@ -62,29 +59,6 @@ class CreatedBackup:
     tables: int
     globals_left_out: str | None
     duration_ms: int
-
-
-def create_as_configured(
-    settings: Settings,
-    app: App,
-    target: Target,
-    narrate: Narrate,
-    progress: Progress,
-    *,
-    role_passwords: bool = False,
-) -> CreatedBackup:
-    """Make a backup, and call the hook of its success or failure.  Raises as `create` does."""
-    hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-    options = BackupOptions(
-        recipients=split_recipients(settings.backup_recipients),
-        lock_wait=settings.lock_wait,
-        version_table=app.version_table,
-        role_passwords=role_passwords,
-    )
-    with hooks.failure(target.database, narrate):
-        made = create(target, folder_of(settings), options, narrate, progress)
-    hooks.success(made)
-    return made
 
 
 def create(

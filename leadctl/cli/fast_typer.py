@@ -5,12 +5,15 @@ imports and adapters before a command begins.  A text needs no adapter, nor does
 given, and those are nearly all of ours.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
+_TYPE = re.compile(r" <[a-z ]+>(\.\.\.)?")
+_BOUNDS = re.compile(r"(; )?(-?\d+<=)?x[<>]=-?\d+")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -25,7 +28,7 @@ class LightParam:
         many = param.multiple or param.nargs == -1
         if value is None:
             return () if many else None
-        annotation = param.type_descriptor.annotation
+        annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
         if annotation is str and isinstance(value, str):
             return value
         if isinstance(value, int) and value == param.default:
@@ -37,9 +40,23 @@ class LightParam:
 def lighten(params: list[Any]) -> list[Any]:
     """Give parameters the light way; one that Typer no longer asks for costs time only."""
     for param in params:
-        if param._runtime_param is None:  # noqa: SLF001
+        if getattr(param, "_runtime_param", param) is None and hasattr(param, "get_runtime_param"):
             param._runtime_param = LightParam(param)  # noqa: SLF001
     return params
+
+
+def format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
+    """Write arguments and options as users know them: without Typer's names of types."""
+    for title, kind in (("Arguments", "argument"), ("Options", "option")):
+        params = [param for param in command.get_params(ctx) if param.param_type_name == kind]
+        records = [_plain(*found) for param in params if (found := param.get_help_record(ctx))]
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _plain(name: str, text: str) -> tuple[str, str]:
+    return _TYPE.sub("", name), _BOUNDS.sub("", text).replace("[]", "").rstrip()
 
 
 class LeadctlCommand(TyperCommand):
@@ -48,6 +65,10 @@ class LeadctlCommand(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, `--help` among them."""
         return lighten(super().get_params(ctx))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options."""
+        format_parameters(self, ctx, formatter)
 
 
 class Tree(typer.Typer):

@@ -5,16 +5,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
-from leadctl.cli.fast_typer import lighten
+from leadctl.cli.fast_typer import Tree, format_parameters, lighten
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
 from leadctl.redact import scrub
+from leadctl.version import __version__
+
+_SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")
+"""The headings of help, in their order."""
 
 
 class Terminated(BaseException):
@@ -27,6 +31,22 @@ class LeadctlGroup(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, `--help` among them, as light ones."""
         return lighten(super().get_params(ctx))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, options and subcommands."""
+        format_parameters(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write the commands by name, under the headings that they were registered with."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in sorted(self.commands.items()):
+            section = getattr(command, "rich_help_panel", None) or "Commands"
+            text = command.get_short_help_str(formatter.width)
+            sections.setdefault(section, []).append((name, text))
+        for title in sorted(sections, key=lambda title: _SECTIONS.index(title)):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the subcommand; give it the options that stood before it.
@@ -57,17 +77,6 @@ class RootGroup(LeadctlGroup):
         for param in params:
             param.show_envvar = param.allow_from_autoenv = False
         return params
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Write the commands by name, under the headings that they were registered with."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            text = command.get_short_help_str(formatter.width)
-            section = getattr(command, "rich_help_panel", None) or "Commands"
-            sections.setdefault(section, []).append((name, text))
-        for title, rows in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(sorted(rows))
 
     def main(
         self,
@@ -191,3 +200,39 @@ def _on_sigterm() -> Any:
         return signal.signal(signal.SIGTERM, terminate)
     except ValueError:  # not in the main thread: the host application has its own handlers
         return None
+
+
+app = Tree(
+    name="leadctl",
+    cls=RootGroup,
+    help="Run the PostgreSQL database behind a product.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LEADCTL"},
+)
+"""The command line; each command registers itself with it."""
+
+
+def subtree(name: str, section: str, about: str | None = None) -> Tree:
+    """Register a command with subcommands; one that is told `about` does nothing without them."""
+    told = {"help": about, "no_args_is_help": True} if about else {"invoke_without_command": True}
+    group = Tree(name=name, cls=LeadctlGroup, **told)
+    app.add_typer(group, rich_help_panel=section)
+    return group
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"leadctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Run the PostgreSQL database behind a product."""

@@ -1,4 +1,4 @@
-"""What every command is handed, and the options that every command takes."""
+"""What every command is handed, and the decorator that hands it over."""
 
 import functools
 import inspect
@@ -6,112 +6,48 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadctl.cli import complete
 from leadctl.cli.console import Console
+from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.options import COMMON, Quiet, Text, Verbose, exclusive, option
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
     from leadctl.api.project import Project
-    from leadctl.apps.registry import App
     from leadctl.journal.guard import Consent
-    from leadctl.postgres.connect import Timeouts
-    from leadctl.postgres.target import Target
     from leadctl.render.blocks import Block
-
-
-def _text(
-    flag: str,
-    help_text: str,
-    metavar: str = "NAME",
-    names: Callable[[typer.Context, str], list[str]] | None = None,
-) -> Any:
-    option = typer.Option(
-        *flag.split("/"),
-        metavar=metavar,
-        help=help_text,
-        show_envvar=False,
-        autocompletion=names,
-    )
-    return Annotated[str | None, option]
-
-
-_COMMON: dict[str, Any] = {
-    "app": _text("--app", "The app to work on.", names=complete.apps),
-    "env": _text("--env", "An [env.NAME] of leadctl.toml.", names=complete.environments),
-    "url": _text("--url", "The database, instead of DATABASE_URL.", "URL"),
-    "schema": _text("--schema", "The schema that the app lives in."),
-}
-"""Options that are settings: their values go where the environment's and the files' go."""
-
-LOCK_WAIT = (
-    "lock_wait",
-    _text("--lock-wait", "How long to wait for another run's lock, as 60s.", "TIME"),
-)
-LOCK_TIMEOUT = (
-    "lock_timeout",
-    _text("--lock-timeout", "How long a statement may wait for a table's lock, as 3s.", "TIME"),
-)
-STATEMENT_TIMEOUT = (
-    "statement_timeout",
-    _text("--statement-timeout", "How long a statement may take, as 10min; else no limit.", "TIME"),
-)
-BACKUP_TO = ("backup_dir", _text("--to", "The folder, instead of BACKUP_DIR.", "FOLDER"))
-BACKUP_FROM = ("backup_dir", _text("--from", "The folder, instead of BACKUP_DIR.", "FOLDER"))
-BACKUP_RECIPIENTS = (
-    "backup_recipients",
-    _text("--recipients", "The age or SSH public keys to encrypt to.", "KEYS"),
-)
-BACKUP_IDENTITY = (
-    "backup_identity_file",
-    _text("--identity", "The file of the private key that reads it.", "FILE"),
-)
-BACKUP_KEEPS = (
-    ("backup_keep_daily", _text("--keep-daily", "Days that keep their newest backup.", "N")),
-    ("backup_keep_weekly", _text("--keep-weekly", "Weeks that keep their newest backup.", "N")),
-    ("backup_keep_monthly", _text("--keep-monthly", "Months that keep their newest backup.", "N")),
-    ("backup_keep_minimum", _text("--keep-minimum", "The newest that are always kept.", "N")),
-)
 
 _LOG_SQL_AT = 2
 
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Say only the result and errors.", show_envvar=False),
-]
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "--verbose",
-        "-v",
-        count=True,
-        metavar="",
-        help="-vv logs every SQL statement.",
-        show_default=False,
-        show_envvar=False,
-    ),
-]
+
+class Effect(Enum):
+    """What a command does to data: tests hold each kind to what it promises."""
+
+    READS = "reads"
+    """It changes nothing."""
+    ADDS = "adds"
+    """It changes something, and loses nothing."""
+    BY_RULE = "by rule"
+    """It loses only what a rule allows."""
+    LOCAL = "local"
+    """It is for a database of one's own: a protected one is refused, whoever consents."""
+    DESTROYS = "destroys"
+    """It can lose something: the guard comes first."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command: its settings, and its way to speak."""
+    """One run of a command: its settings, what they name, and its way to speak."""
 
     settings: Settings
     console: Console
     _databases: "dict[bool, Database]" = field(default_factory=dict, init=False, repr=False)
-
-    @functools.cached_property
-    def app(self) -> "App":
-        """The app that was named."""
-        from leadctl.apps.registry import find_app
-
-        return find_app(self.settings)
 
     def project(self) -> "Project":
         """The project: its settings and app."""
@@ -122,44 +58,29 @@ class Run:
         from leadctl.api.database import Database
 
         if may_create not in self._databases:
-            progress = self.console.progress
-            self._databases[may_create] = Database(
-                self.settings, self.narrate, progress, may_create
-            )
+            made = Database(self.settings, self.narrate, self.console.progress, may_create)
+            self._databases[may_create] = made
         return self._databases[may_create]
-
-    def target(self, *, may_create: bool = False) -> "Target":
-        """The target that was named; `may_create` lets an embedded server be made for it."""
-        from leadctl.postgres.target import resolve
-
-        return resolve(
-            self.settings, app=self.app.name, may_create=may_create, narrate=self.narrate
-        )
-
-    @property
-    def timeouts(self) -> "Timeouts":
-        """How long it may wait, and its statements."""
-        from leadctl.postgres.connect import Timeouts
-
-        settings = self.settings
-        return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
     def narrate(self, message: str) -> None:
         """Say something beside the result."""
         self.console.narrate(message)
 
-    def consent(self, *, yes: bool, confirm: str | None = None) -> "Consent":
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody is there to be asked."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def ask(self) -> Callable[[str], bool] | None:
+        """A way to ask a question that is answered by yes or no, where somebody is there."""
+        return _confirmed if self.interactive else None
+
+    def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":
         """What the user said beforehand; where somebody is there, a way to ask for the rest."""
         from leadctl.journal.guard import Consent
 
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            return Consent(yes, confirm)
-        return Consent(
-            yes,
-            confirm,
-            ask=lambda question: typer.confirm(question, err=True),
-            ask_name=lambda question: str(typer.prompt(question, err=True, default="")),
-        )
+        return Consent(yes, confirm, self.ask, _typed_name if self.interactive else None)
 
     def show(self, plan: Any, view: Callable[[Any], "Sequence[Block]"]) -> None:
         """Show what is going to happen, beside the result: to people only."""
@@ -172,11 +93,13 @@ class Run:
         self,
         result: Any,
         view: Callable[[Any], "Sequence[Block]"],
+        *,
+        ok: bool = True,
         **writers: Callable[[Any], str],
     ) -> None:
         """Write the result to standard output in the format that was asked for.
 
-        `writers` are the formats that only some commands have.
+        `writers` are the formats that only some commands have.  Exits with 1 unless it is `ok`.
         """
         self.console.finish()
         if self.settings.output == "json":
@@ -189,16 +112,20 @@ class Run:
             from leadctl.render.table import write
 
             write(view(result), sys.stdout)
+        if not ok:
+            raise typer.Exit(ExitCode.NO)
 
 
 def command(
-    *options: tuple[str, Any], outputs: Sequence[str] = ("table", "json")
+    effect: Effect, *options: tuple[str, Any], outputs: Sequence[str] = ("table", "json")
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, and hand it a `Run` made of them as first argument.
 
     `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.
     """
-    flags = {**_COMMON, **dict(options), "output": _output(outputs)}
+    formats = f"Format of the result: {', '.join(outputs)}."
+    output = Annotated[Text, option("--output -o", "FORMAT", formats)]
+    flags = {**dict(COMMON), **dict(options), "output": output}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -217,13 +144,10 @@ def command(
         wrapper.__annotations__ = {
             name: parameter.annotation for name, parameter in signature.parameters.items()
         }
+        wrapper.effect = effect  # type: ignore[attr-defined]
         return wrapper
 
     return decorate
-
-
-def _output(outputs: Sequence[str]) -> Any:
-    return _text("--output/-o", f"Format of the result: {', '.join(outputs)}.", "FORMAT")
 
 
 def _signature(function: Callable[..., None], flags: dict[str, Any]) -> inspect.Signature:
@@ -251,8 +175,7 @@ def _signature(function: Callable[..., None], flags: dict[str, Any]) -> inspect.
 
 
 def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose: int) -> Run:
-    if given["url"] and given["env"]:
-        raise UsageError("--url and --env name two databases.", hint="Give one of them.")
+    exclusive(url=given["url"], env=given["env"])
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
     if not settings.is_set("output"):
         settings = replace(settings, output=outputs[0])
@@ -279,6 +202,14 @@ def _refuse_contradiction(ctx: typer.Context, given: dict[str, Any]) -> None:
                     hint="Give it once.",
                 )
         parent = parent.parent
+
+
+def _confirmed(question: str) -> bool:
+    return typer.confirm(question, err=True)
+
+
+def _typed_name(question: str) -> str:
+    return str(typer.prompt(question, err=True, default=""))
 
 
 def _log_sql() -> None:

@@ -25,7 +25,6 @@ from leadctl.redact import scrub
 STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 2.0
 _FILE_MODE = 0o600
-SUFFIXES = {"table": "txt", "json": "json", "csv": "csv"}
 _QUERIES = beside(__file__, "role.sql")
 
 

@@ -35,14 +35,6 @@ class Diff:
         return not self.differences
 
 
-def as_sql(sides: "Sides") -> str:
-    """Return the SQL that turns the first into the second, for psql: each statement commits.
-
-    It says what it loses.  Raises OperationFailed for what cannot be written.
-    """
-    return as_script(changes(sides.before, sides.after)) or "-- Nothing differs."
-
-
 @dataclass(frozen=True)
 class Sides:
     """What is compared, with both catalogs."""
@@ -50,6 +42,14 @@ class Sides:
     before: Catalog
     after: Catalog
     diff: Diff
+
+    @property
+    def sql(self) -> str:
+        """The SQL that turns the first into the second, for psql: each statement commits.
+
+        It says what it loses.  Raises OperationFailed for what cannot be written.
+        """
+        return as_script(changes(self.before, self.after)) or "-- Nothing differs."
 
 
 def sides(

@@ -6,7 +6,13 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
-from leadctl.errors import InvalidFlag, InvalidSetting, UnknownEnvironment, UnknownSetting
+from leadctl.errors import (
+    InvalidFlag,
+    InvalidSetting,
+    UnknownEnvironment,
+    UnknownSetting,
+    UsageError,
+)
 from leadctl.files import absolute
 from leadctl.redact import Secret
 from leadctl.settings.model import (
@@ -116,7 +122,7 @@ def _parse(declared: Field[Any], text: str, source: str, project: Project) -> An
             here = source.startswith((FLAG, ENVIRONMENT))
             return absolute(text, None if here else project.root)
         return parse(text)
-    except ValueError:
+    except (ValueError, UsageError):
         shown = "" if parse is Secret else f" is {text!r}, which"
         what = f"{shown} is not a value that it can have."
         hint = f"Allowed is {declared.metadata['allowed']}."
@@ -253,9 +259,9 @@ def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
 def _folder(project: Project, what: str, path: str) -> Path:
     try:
         return absolute(path, project.root)
-    except ValueError as error:
+    except UsageError as error:
         raise InvalidSetting(
-            f"{what} in {_file_name(project)} is {path!r}: {error}", hint="Write the path in full."
+            f"{what} in {_file_name(project)}: {error.message}", hint=error.hint
         ) from None
 
 

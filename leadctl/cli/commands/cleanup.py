@@ -10,72 +10,49 @@ import typer
 
 from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
-from leadctl.cli.fast_typer import Tree
-from leadctl.cli.group import LeadctlGroup, Terminated
-from leadctl.cli.options import Confirm
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import Terminated, subtree
+from leadctl.cli.options import (
+    Confirm,
+    Number,
+    Text,
+    Texts,
+    argument,
+    exclusive,
+    flag,
+    option,
+)
+from leadctl.cli.run import Effect, Run, command
 from leadctl.files import absolute
 
 if TYPE_CHECKING:
     from leadctl.cleanup.context import Bounds
 
-group = Tree(name="cleanup", cls=LeadctlGroup, invoke_without_command=True)
+group = subtree("cleanup", "Rows")
+ListRules = Annotated[bool, flag("--list", "Show the rules and the rows each would take.")]
+DryRun = Annotated[bool, flag("--dry-run", "Count what would go; change nothing.")]
+OneRule = Annotated[Texts, option("--rule", "RULE", "Run only this rule (repeatable).")]
+Days = Annotated[Number, option("--days", "N", "Override the rule's age, in days.", min=1)]
+MaxSeconds = Annotated[Number, option("--max-seconds", "N", "Stop after that long.", min=1)]
+MaxRows = Annotated[Number, option("--max-rows", "N", "Stop after so many rows.", min=1)]
+Archive = Annotated[Text, option("--archive", "DIR", "Write every row there first.")]
+MetricsFile = Annotated[Text, option("--metrics-file", "PATH", "Write metrics for Prometheus.")]
+
+_EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
 
 
 @group.callback()
-@command()
+@command(Effect.BY_RULE)
 def cleanup(
     run: Run,
     *,
-    list_rules: Annotated[
-        bool,
-        typer.Option(
-            "--list", help="Show the rules and the rows each would take.", show_envvar=False
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Count what would go; change nothing.", show_envvar=False),
-    ] = False,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rule", metavar="RULE", help="Only this rule; again for more.", show_envvar=False
-        ),
-    ] = None,
-    days: Annotated[
-        int | None,
-        typer.Option(
-            "--days", min=1, metavar="N", help="Instead of the rule's age.", show_envvar=False
-        ),
-    ] = None,
-    max_seconds: Annotated[
-        int | None,
-        typer.Option(
-            "--max-seconds", min=1, metavar="N", help="Stop after that long.", show_envvar=False
-        ),
-    ] = None,
-    max_rows: Annotated[
-        int | None,
-        typer.Option(
-            "--max-rows", min=1, metavar="N", help="Stop after so many rows.", show_envvar=False
-        ),
-    ] = None,
-    archive: Annotated[
-        str | None,
-        typer.Option(
-            "--archive", metavar="DIR", help="Archive every row there first.", show_envvar=False
-        ),
-    ] = None,
-    metrics_file: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics-file",
-            metavar="PATH",
-            help="Write metrics for Prometheus.",
-            show_envvar=False,
-        ),
-    ] = None,
+    list_rules: ListRules = False,
+    dry_run: DryRun = False,
+    rule: OneRule = None,
+    days: Days = None,
+    max_seconds: MaxSeconds = None,
+    max_rows: MaxRows = None,
+    archive: Archive = None,
+    metrics_file: MetricsFile = None,
     confirm: Confirm = None,
 ) -> None:
     r"""Delete what the app's retention rules say is due; for cron.
@@ -93,8 +70,7 @@ def cleanup(
     from leadctl.render import prometheus
     from leadctl.render.views import cleanup as views
 
-    if list_rules and dry_run:
-        raise typer.BadParameter("--list and --dry-run are two different questions.")
+    exclusive(list=list_rules, dry_run=dry_run)
     database, rules = run.database(), rule or ()
     if list_rules:
         run.emit(database.cleanup_rules(rules, days=days), views.rules)
@@ -116,9 +92,6 @@ def cleanup(
         raise typer.Exit(_EXITS[result.stopped.value])
 
 
-_EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
-
-
 @contextmanager
 def _stopping(bounds: "Bounds") -> Iterator[None]:
     """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
@@ -138,12 +111,8 @@ def _stopping(bounds: "Bounds") -> Iterator[None]:
 
 
 @group.leaf("unarchive")
-@command()
-def unarchive(
-    run: Run,
-    *,
-    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False)],
-) -> None:
+@command(Effect.ADDS)
+def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
     """Put the rows of an archive back: FILE is its folder, its manifest or one of its files.
 
     A row that is there is left as it is, so it can be run again.
@@ -154,14 +123,12 @@ def unarchive(
 
 
 @group.leaf("undelete")
-@command()
+@command(Effect.ADDS)
 def undelete(
     run: Run,
     *,
-    table: Annotated[
-        str, typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables)
-    ],
-    key: Annotated[str, typer.Argument(metavar="KEY", show_default=False)],
+    table: Annotated[str, argument("TABLE", names=complete.tables)],
+    key: Annotated[str, argument("KEY")],
 ) -> None:
     """Bring a soft-deleted row back, as long as no rule has purged it."""
     from leadctl.render.views.cleanup import undelete as view

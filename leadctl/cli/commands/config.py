@@ -1,9 +1,11 @@
 """`leadctl config`."""
 
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import app
+from leadctl.cli.run import Effect, Run, command
 
 
-@command()
+@app.leaf("config", "Setup")
+@command(Effect.READS)
 def config(run: Run) -> None:
     """Show the effective settings and their sources, secrets hidden."""
     from leadctl.render.views.config import config as view

@@ -2,21 +2,17 @@
 
 from typing import Annotated
 
-import typer
+from leadctl.cli.group import app
+from leadctl.cli.options import option
+from leadctl.cli.run import Effect, Run, command
 
-from leadctl.cli.run import Run, command
 
-
-@command()
+@app.leaf("history", "State")
+@command(Effect.READS)
 def history(
-    run: Run,
-    *,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="How many.", show_envvar=False)
-    ] = 20,
+    run: Run, *, limit: Annotated[int, option("--limit", "N", "How many.", min=1)] = 20
 ) -> None:
     """Show what changed the database: when, by whom, how it ended."""
-    from leadctl.history import history as operation
     from leadctl.render.views.history import history as view
 
-    run.emit(operation(run.target(), limit), view)
+    run.emit(run.database().history(limit), view)

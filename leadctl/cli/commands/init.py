@@ -2,80 +2,42 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import app
+from leadctl.cli.options import Text, Texts, flag, not_with, only_with, option
+from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
+from leadctl.files import expanded
 
+_FROM = "--from-database"
 Models = Annotated[
-    str | None,
-    typer.Option(
-        "--models",
-        metavar="MODULE:NAME",
-        help="The declarative base or the MetaData, as shop.models:Base.",
-        show_envvar=False,
-    ),
+    Text, option("--models", "MODULE:NAME", "The declarative base, e.g. shop.models:Base.")
 ]
 Migrations = Annotated[
-    str | None,
-    typer.Option(
-        "--migrations",
-        metavar="FOLDER",
-        help="The folder of revisions, or of an Alembic env.py; else migrations.",
-        show_envvar=False,
-    ),
+    Text, option("--migrations", "FOLDER", "The folder of revisions, or of an Alembic env.py.")
 ]
-
-
 FromDatabase = Annotated[
-    bool,
-    typer.Option(
-        "--from-database",
-        help="Read the database into models and a baseline, recorded as applied.",
-        show_envvar=False,
-    ),
+    bool, flag(_FROM, "Read the database into models and a baseline, recorded as applied.")
 ]
 Encrypt = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--encrypt",
-        metavar="TABLE.COLUMN",
-        help="Make this column an encrypted one; may be given several times.",
-        show_envvar=False,
-    ),
+    Texts, option("--encrypt", "TABLE.COLUMN", "Make this column an encrypted one (repeatable).")
 ]
 Prisma = Annotated[
-    str | None,
-    typer.Option(
-        "--prisma",
-        metavar="FOLDER",
-        help="Prisma's migrations, to check what was applied; else prisma/migrations.",
-        show_envvar=False,
-    ),
+    Text, option("--prisma", "FOLDER", "Prisma's migrations; else prisma/migrations.")
 ]
 DropHistory = Annotated[
-    bool,
-    typer.Option(
-        "--drop-history",
-        help="Write a revision that drops the history table of the former tool.",
-        show_envvar=False,
-    ),
+    bool, flag("--drop-history", "Write a revision that drops the former tool's history table.")
 ]
-
 TakeOver = Annotated[
-    bool,
-    typer.Option(
-        "--take-over",
-        help="Write the revision that makes another tool's tables an app's.",
-        show_envvar=False,
-    ),
+    bool, flag("--take-over", "Write the revision that makes another tool's tables an app's.")
 ]
 
 
-@command()
+@app.leaf("init", "Setup")
+@command(Effect.ADDS)
 def init(
     run: Run,
     *,
@@ -97,57 +59,27 @@ def init(
     leadctl init --app shop --models shop.models:Base
     leadctl init --from-database --url postgresql://… --app shop
     """
-    if from_database:
-        _refuse("with --from-database", models=models, migrations=migrations)
-        if take_over:
-            _refuse("with --take-over", encrypt=encrypt)
-        _from_database(run, encrypt or [], prisma, drop_history=drop_history, take_over=take_over)
+    from leadctl.render.views import init as views
+
+    if not from_database:
+        only_with(_FROM, encrypt=encrypt, prisma=prisma, drop_history=drop_history)
+        only_with(_FROM, take_over=take_over)
+        choose = _choose if run.interactive else None
+        result = run.project().init(models=models, migrations=migrations, choose=choose)
+        run.emit(result, views.init)
         return
-    options = {"encrypt": encrypt, "prisma": prisma, "drop_history": drop_history}
-    _refuse("without --from-database", take_over=take_over, **options)
-    from leadctl.init.existing_models import init_own
-    from leadctl.render.views.init import init as view
-
-    folder = Path(migrations) if migrations else None
-    choose = _choose if sys.stdin.isatty() and sys.stderr.isatty() else None
-    result = init_own(run.settings, models=models, migrations=folder, choose=choose)
-    run.emit(result, view)
-
-
-def _from_database(
-    run: Run, encrypt: list[str], prisma: str | None, *, drop_history: bool, take_over: bool
-) -> None:
-    from leadctl.init import from_database as database
-    from leadctl.postgres.target import resolve
-    from leadctl.render.views.init import from_database as view
-
-    settings = run.settings
-    beside = settings.project / "prisma" / "migrations"
-    folder = Path(prisma) if prisma else beside if beside.is_dir() else None
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"--prisma {folder}: there is no such folder.")
-    target = resolve(settings, app=settings.app, narrate=run.narrate)
+    not_with(_FROM, models=models, migrations=migrations)
+    if prisma is not None and not expanded(prisma).is_dir():
+        raise UsageError(f"--prisma {prisma}: there is no such folder.")
+    database = run.database()
     if take_over:
-        result = database.take_over(
-            settings, target, drop_history=drop_history, prisma=folder, narrate=run.narrate
-        )
+        not_with("--take-over", encrypt=encrypt)
+        found = database.take_over(drop_history=drop_history, prisma=prisma)
     else:
-        result = database.init_from_database(
-            settings,
-            target,
-            encrypt=encrypt,
-            drop_history=drop_history,
-            prisma=folder,
-            narrate=run.narrate,
+        found = database.init_from_database(
+            encrypt=encrypt or (), drop_history=drop_history, prisma=prisma
         )
-    run.emit(result, view)
-
-
-def _refuse(where: str, **options: object) -> None:
-    """Refuse what means nothing here, instead of dropping it."""
-    for name, value in options.items():
-        if value:
-            raise UsageError(f"--{name.replace('_', '-')} means nothing {where}.")
+    run.emit(found, views.from_database)
 
 
 def _choose(question: str, options: Sequence[str]) -> str:

@@ -1,26 +1,21 @@
 """`leadctl inspect`."""
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
+from leadctl.cli.group import app
+from leadctl.cli.options import Text, argument, only_with, option
+from leadctl.cli.run import Effect, Run, command
+from leadctl.errors import UsageError
+from leadctl.files import expanded
 
-from leadctl.cli.exit_codes import ExitCode
-from leadctl.cli.run import Run, command
 
-
-@command(outputs=("table", "json", "csv"))
+@app.leaf("inspect", "State")
+@command(Effect.READS, outputs=("table", "json", "csv"))
 def inspect(
     run: Run,
     *,
-    report: Annotated[
-        str | None,
-        typer.Argument(metavar="REPORT", show_default=False, help='A report, or "all".'),
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="DIR", help="Write each report to a file.", show_envvar=False),
-    ] = None,
+    report: Annotated[Text, argument("REPORT", 'A report, or "all".')] = None,
+    to: Annotated[Text, option("--to", "DIR", "Write each report to a file.")] = None,
 ) -> None:
     r"""Look into the server: tables, indexes, sessions, locks, replication.
 
@@ -30,28 +25,24 @@ def inspect(
     leadctl inspect blocking
     leadctl inspect all --to ticket-4711
     """
-    from leadctl.inspect import registry
-    from leadctl.inspect.run import SUFFIXES, write
-    from leadctl.inspect.run import inspect as operation
     from leadctl.render import csv
     from leadctl.render.views import inspect as views
 
     if report is None:
-        if to is not None:
-            raise typer.BadParameter("it goes with a report, as: leadctl inspect all --to DIR")
-        run.emit(registry.listing(), views.listing, csv=lambda found: csv.dumps(found.reports))
+        only_with("REPORT", to=to)
+        reports = run.project().inspect_reports()
+        run.emit(reports, views.listing, csv=lambda found: csv.dumps(found.reports))
         return
-    wanted = registry.in_all() if report == "all" else (registry.find(report),)
     output = run.settings.output
-    if output == "csv" and to is None and len(wanted) > 1:
-        raise typer.BadParameter("a CSV is of one report; for all of them give --to DIR.")
-    result = operation(run.target(), wanted, run.narrate)
+    if output == "csv" and to is None and report == "all":
+        raise UsageError("A CSV is of one report.", hint="For all of them give --to DIR.")
+    result = run.database().inspect(*([] if report == "all" else [report]))
     if to is not None:
-        written = write(result, Path(to), SUFFIXES[output], views.TEXTS[output])
-        run.emit(
-            written, views.written, csv=lambda found: csv.dumps([{"file": f} for f in found.files])
-        )
+        suffix, text_of = views.FILES[output]
+        written = run.project().write_reports(result, expanded(to), suffix, text_of)
+        files = [{"file": file} for file in written.files]
+        run.emit(written, views.written, csv=lambda _: csv.dumps(files))
         return
-    run.emit(result, views.inspection, csv=lambda found: csv.dumps(found.reports[0].rows))
-    if len(wanted) == 1 and result.reports[0].skipped:
-        raise typer.Exit(ExitCode.NO)
+    skipped = report != "all" and result.reports[0].skipped is not None
+    rows = result.reports[0].rows
+    run.emit(result, views.inspection, ok=not skipped, csv=lambda _: csv.dumps(rows))

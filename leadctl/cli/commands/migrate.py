@@ -1,50 +1,42 @@
-"""`leadctl migrate` and its subcommands."""
+"""`leadctl migrate`, and its subcommands that apply, show and correct."""
 
 from typing import Annotated
 
-import typer
-
 from leadctl.cli import complete
-from leadctl.cli.exit_codes import ExitCode
-from leadctl.cli.fast_typer import Tree
-from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.options import Backup, Confirm
-from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, STATEMENT_TIMEOUT, Run, command
-from leadctl.errors import NoTarget, UsageError
+from leadctl.cli.group import subtree
+from leadctl.cli.options import (
+    LOCK_WAIT,
+    TIMEOUTS,
+    Backup,
+    Confirm,
+    Message,
+    Number,
+    Revision,
+    Text,
+    Texts,
+    argument,
+    exclusive,
+    flag,
+    option,
+)
+from leadctl.cli.run import Effect, Run, command
+from leadctl.errors import UsageError
 
-Steps = Annotated[
-    int | None,
-    typer.Option("--steps", min=1, metavar="N", help="Apply at most N.", show_envvar=False),
-]
+Steps = Annotated[Number, option("--steps", "N", "Apply at most N.", min=1)]
 ShowPlan = Annotated[
-    bool,
-    typer.Option(
-        "--plan",
-        help="Show each statement's locks, cost, loss and lint; change nothing.",
-        show_envvar=False,
-    ),
+    bool, flag("--plan", "Show locks, cost, loss and lint of each statement; change nothing.")
 ]
-ShowSql = Annotated[
-    bool,
-    typer.Option("--sql", help="Write the SQL for psql; change nothing.", show_envvar=False),
-]
+ShowSql = Annotated[bool, flag("--sql", "Write the SQL for psql; change nothing.")]
 # What is allowed is decided by somebody, for this run.
 Allow = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow",
-        metavar="RULE",
-        help="Let what this rule finds pass; may be given several times.",
-        show_envvar=False,
-        allow_from_autoenv=False,
-    ),
+    Texts, option("--allow", "RULE", "Ignore findings of this rule (repeatable).", consent=True)
 ]
 
-group = Tree(name="migrate", cls=LeadctlGroup, invoke_without_command=True)
+group = subtree("migrate", "Schema")
 
 
 @group.callback()
-@command(LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
+@command(Effect.ADDS, *TIMEOUTS)
 def migrate(
     run: Run,
     *,
@@ -57,8 +49,8 @@ def migrate(
 ) -> None:
     r"""Apply what is pending; the subcommands show and write revisions.
 
-    Database and schema are made where they are missing. With nothing to do it says so and is
-    quick about it. On a protected database a plan with findings wants --allow or --confirm.
+    Database and schema are made where they are missing. On a protected database a plan with
+    findings wants --allow or --confirm.
 
     \b
     leadctl migrate                      the default app, on the embedded database
@@ -69,14 +61,11 @@ def migrate(
 
 
 @group.leaf("up")
-@command(LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
+@command(Effect.ADDS, *TIMEOUTS)
 def up(
     run: Run,
     *,
-    revision: Annotated[
-        str | None,
-        typer.Argument(metavar="REV", show_default=False, autocompletion=complete.revisions),
-    ] = None,
+    revision: Revision = None,
     steps: Steps = None,
     plan: ShowPlan = False,
     sql: ShowSql = False,
@@ -86,162 +75,6 @@ def up(
 ) -> None:
     """Apply what is pending, up to a revision where one is given."""
     _up(run, revision, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
-
-
-@group.leaf("status")
-@command()
-def status(run: Run) -> None:
-    """Show the state of each revision.
-
-    It is applied, pending, edited, missing or unknown; exit 1 unless all are applied.
-    """
-    from leadctl.migrate.status import status as operation
-    from leadctl.render.views.migrate import status as view
-
-    result = operation(run.target(), run.app)
-    run.emit(result, view)
-    if not result.ok:
-        raise typer.Exit(ExitCode.NO)
-
-
-@group.leaf("history")
-@command()
-def history(run: Run) -> None:
-    """Show what was applied: when, by whom, how long it took."""
-    from leadctl.migrate.history import history as operation
-    from leadctl.render.views.migrate import history as view
-
-    run.emit(operation(run.target(), run.app), view)
-
-
-@group.leaf("lint")
-@command()
-def lint(
-    run: Run,
-    *,
-    revisions: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="REV", show_default=False, autocompletion=complete.revisions),
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every revision of the folder.", show_envvar=False)
-    ] = False,
-    allow: Allow = None,
-) -> None:
-    """Say what is dangerous in what is pending; exit 1 where something is.
-
-    With revisions or --all it reads those, as if the database had not been migrated further. No
-    database is needed; where there is one, its tables' sizes count.
-    """
-    from leadctl.migrate.lint.lint import lint as operation
-    from leadctl.render.views.migrate_plan import lint as view
-
-    try:
-        target = run.target()
-    except NoTarget:
-        target = None
-    result = operation(
-        target,
-        run.app,
-        revisions or [],
-        everything=everything,
-        allow=allow or [],
-        narrate=run.narrate,
-    )
-    run.emit(result, view)
-    if not result.ok:
-        raise typer.Exit(ExitCode.NO)
-
-
-@group.leaf("resolve")
-@command(LOCK_WAIT)
-def resolve(
-    run: Run,
-    *,
-    accept_edit: Annotated[
-        str | None,
-        typer.Option(
-            "--accept-edit",
-            metavar="REV",
-            help="Its file was changed since it was applied, and that is right.",
-            show_envvar=False,
-        ),
-    ] = None,
-    applied: Annotated[
-        str | None,
-        typer.Option(
-            "--applied",
-            metavar="REV",
-            help="The database has what it does; it is not run.",
-            show_envvar=False,
-        ),
-    ] = None,
-    rolled_back: Annotated[
-        str | None,
-        typer.Option(
-            "--rolled-back",
-            metavar="REV",
-            help="What it did is not there any more; it is pending again.",
-            show_envvar=False,
-        ),
-    ] = None,
-    adopt_drift: Annotated[
-        bool,
-        typer.Option(
-            "--adopt-drift",
-            help="Write a revision of what was changed by hand; -m names it.",
-            show_envvar=False,
-        ),
-    ] = False,
-    message: Annotated[
-        str | None,
-        typer.Option("-m", "--message", help="What that revision does.", show_envvar=False),
-    ] = None,
-) -> None:
-    """Correct the record of what is applied; the database's objects stay as they are."""
-    if adopt_drift:
-        if accept_edit or applied or rolled_back:
-            raise UsageError("--adopt-drift stands alone.", hint="Give the others afterwards.")
-        _adopt(run, message)
-        return
-    from leadctl.migrate.resolve import Resolution
-    from leadctl.migrate.resolve import resolve as operation
-    from leadctl.render.views.migrate_plan import resolve as view
-
-    given = {
-        Resolution.ACCEPT_EDIT: accept_edit,
-        Resolution.APPLIED: applied,
-        Resolution.ROLLED_BACK: rolled_back,
-    }
-    chosen = [(kind, revision) for kind, revision in given.items() if revision]
-    if len(chosen) != 1:
-        raise UsageError(
-            "Say which record is wrong.",
-            hint="Give one of --accept-edit, --applied and --rolled-back, with a revision, or "
-            "--adopt-drift.",
-        )
-    kind, revision = chosen[0]
-    result = operation(
-        run.target(),
-        run.app,
-        kind,
-        revision,
-        lock_wait=run.settings.lock_wait,
-        narrate=run.narrate,
-    )
-    run.emit(result, view)
-
-
-def _adopt(run: Run, message: str | None) -> None:
-    from leadctl.migrate.adopt import adopt as operation
-    from leadctl.render.views.migrate_write import adopt as view
-
-    if message is None:
-        raise UsageError("The revision has no name.", hint="Say what it does with -m.")
-    lock_wait = run.settings.lock_wait
-    run.emit(
-        operation(run.target(), run.app, message, lock_wait=lock_wait, narrate=run.narrate), view
-    )
 
 
 def _up(
@@ -255,47 +88,107 @@ def _up(
     confirm: str | None,
     backup: bool,
 ) -> None:
-    if plan and sql:
-        raise UsageError("--plan and --sql show two things.", hint="Give one of them.")
-    if backup and (plan or sql):
-        raise UsageError("Nothing is changed, so --backup makes no sense.", hint="Leave it out.")
+    exclusive(plan=plan, sql=sql, backup=backup)
     if plan:
-        _plan(run, to, steps, allow)
+        from leadctl.render.views.migrate_plan import plan as plan_view
+
+        planned = run.database().plan(to, steps=steps, allow=allow)
+        run.emit(planned, plan_view, ok=planned.ok)
     elif sql:
-        _sql(run, to, steps)
+        script = run.database().script(to, steps=steps)
+        run.emit(script, lambda _: [], table=lambda script: script.sql.rstrip())
     else:
-        from leadctl.cli.backups import backup_before
-        from leadctl.migrate.up import up as operation
         from leadctl.render.views.migrate import migrate as view
 
-        target = run.target(may_create=True)
-        result = operation(
-            target,
-            run.app,
-            to=to,
-            steps=steps,
-            allow=allow,
-            consent=run.consent(yes=False, confirm=confirm),
-            timeouts=run.timeouts,
-            narrate=run.narrate,
-            progress=run.console.progress,
-            before=backup_before(run, target, wanted=backup),
-        )
+        consent, database = run.consent(confirm=confirm), run.database(may_create=True)
+        result = database.migrate(to, steps=steps, allow=allow, confirm=consent, backup=backup)
         run.emit(result, view)
 
 
-def _plan(run: Run, to: str | None, steps: int | None, allow: list[str]) -> None:
-    from leadctl.migrate.plan import plan as operation
-    from leadctl.render.views.migrate_plan import plan as view
+@group.leaf("status")
+@command(Effect.READS)
+def status(run: Run) -> None:
+    """Show the state of each revision.
 
-    result = operation(run.target(), run.app, to=to, steps=steps, allow=allow)
-    run.emit(result, view)
-    if not result.ok:
-        raise typer.Exit(ExitCode.NO)
+    It is applied, pending, edited, missing or unknown; exit 1 unless all are applied.
+    """
+    from leadctl.render.views.migrate import status as view
+
+    result = run.database().status()
+    run.emit(result, view, ok=result.ok)
 
 
-def _sql(run: Run, to: str | None, steps: int | None) -> None:
-    from leadctl.migrate.plan import script as operation
+@group.leaf("history")
+@command(Effect.READS)
+def history(run: Run) -> None:
+    """Show what was applied: when, by whom, how long it took."""
+    from leadctl.render.views.migrate import history as view
 
-    result = operation(run.target(), run.app, to=to, steps=steps, timeouts=run.timeouts)
-    run.emit(result, lambda _: [], table=lambda result: result.sql.rstrip())
+    run.emit(run.database().migration_history(), view)
+
+
+@group.leaf("lint")
+@command(Effect.READS)
+def lint(
+    run: Run,
+    *,
+    revisions: Annotated[Texts, argument("REV", names=complete.revisions)] = None,
+    everything: Annotated[bool, flag("--all", "Every revision of the folder.")] = False,
+    allow: Allow = None,
+) -> None:
+    """Report dangerous statements in pending revisions (exit 1 if any).
+
+    With revisions or --all it reads those, as if the database had not been migrated further. No
+    database is needed; where there is one, its tables' sizes count.
+    """
+    from leadctl.render.views.migrate_plan import lint as view
+
+    result = run.database().lint(revisions or (), everything=everything, allow=allow or ())
+    run.emit(result, view, ok=result.ok)
+
+
+AcceptEdit = Annotated[Text, option("--accept-edit", "REV", "Accept the edited revision file.")]
+Applied = Annotated[Text, option("--applied", "REV", "Record it as applied without running it.")]
+RolledBack = Annotated[
+    Text, option("--rolled-back", "REV", "Record it as rolled back (pending again).")
+]
+
+
+@group.leaf("resolve")
+@command(Effect.ADDS, LOCK_WAIT)
+def resolve(
+    run: Run,
+    *,
+    accept_edit: AcceptEdit = None,
+    applied: Applied = None,
+    rolled_back: RolledBack = None,
+    adopt_drift: Annotated[
+        bool, flag("--adopt-drift", "Write a revision of what was changed by hand; -m names it.")
+    ] = False,
+    message: Message = None,
+) -> None:
+    """Correct the record of what is applied; objects stay as they are."""
+    from leadctl.render.views.migrate_plan import resolve as view
+    from leadctl.render.views.migrate_write import adopt as adopt_view
+
+    given = {"accept_edit": accept_edit, "applied": applied, "rolled_back": rolled_back}
+    exclusive(**given, adopt_drift=adopt_drift)
+    if adopt_drift:
+        run.emit(run.database().adopt_drift(required(message)), adopt_view)
+        return
+    for resolution, revision in given.items():
+        if revision:
+            run.emit(run.database().resolve(resolution, revision), view)
+            return
+    raise UsageError(
+        "Say which record is wrong.",
+        hint="Give one of --accept-edit, --applied and --rolled-back, with a revision, or "
+        "--adopt-drift.",
+    )
+
+
+def required(message: str | None) -> str:
+    """Return the name of a revision.  Raises UsageError where there is none."""
+    if message is None:
+        raise UsageError("The revision has no name.", hint="Say what it does with -m.")
+    return message

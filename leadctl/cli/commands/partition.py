@@ -2,29 +2,20 @@
 
 from typing import Annotated
 
-import typer
-
 from leadctl.cli import complete
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import app
+from leadctl.cli.options import Text, argument, option
+from leadctl.cli.run import Effect, Run, command
 
 
-@command()
+@app.leaf("partition", "Schema")
+@command(Effect.ADDS)
 def partition(
     run: Run,
     *,
-    table: Annotated[
-        str, typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables)
-    ],
-    by: Annotated[
-        str,
-        typer.Option("--by", metavar="PERIOD", help="month, week or day.", show_envvar=False),
-    ] = "month",
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "--column", metavar="NAME", help="Instead of the retention rule's.", show_envvar=False
-        ),
-    ] = None,
+    table: Annotated[str, argument("TABLE", names=complete.tables)],
+    by: Annotated[str, option("--by", "PERIOD", "month, week or day.")] = "month",
+    column: Annotated[Text, option("--column", "NAME", "Override the retention rule's.")] = None,
 ) -> None:
     """Write the revision that partitions a table by time.
 

@@ -3,42 +3,33 @@
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from leadctl.cli.fast_typer import Tree
-from leadctl.cli.group import LeadctlGroup
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import subtree
+from leadctl.cli.options import Text, argument, option
+from leadctl.cli.run import Effect, Run, command
 
 if TYPE_CHECKING:
     from leadctl.schedule import Schedule
 
-group = Tree(
-    name="schedule",
-    cls=LeadctlGroup,
-    no_args_is_help=True,
-    help="Ready lines and units that run cleanup, backup or health-check.",
+group = subtree(
+    "schedule", "Setup", "Ready lines and units that run cleanup, backup or health-check."
 )
-
-What = Annotated[str, typer.Argument(metavar="COMMAND", show_default=False)]
+What = Annotated[str, argument("COMMAND")]
 
 
 @group.leaf("cron")
-@command()
+@command(Effect.READS)
 def cron(run: Run, *, what: What = "cleanup") -> None:
     """Print a line for a crontab: cleanup, backup or health-check."""
     _show(run, run.project().cron(what))
 
 
 @group.leaf("systemd")
-@command()
+@command(Effect.READS)
 def systemd(
     run: Run,
     *,
     what: What = "cleanup",
-    write: Annotated[
-        str | None,
-        typer.Option("--write", metavar="DIR", help="Write the units there.", show_envvar=False),
-    ] = None,
+    write: Annotated[Text, option("--write", "DIR", "Write the units there.")] = None,
 ) -> None:
     """Print a service and its timer: cleanup, backup or health-check."""
     _show(run, run.project().systemd(what, write=write))

@@ -1,83 +1,62 @@
 """`leadctl seed`."""
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from leadctl.cli import complete
-from leadctl.cli.options import Confirm, Yes
-from leadctl.cli.run import LOCK_TIMEOUT, LOCK_WAIT, Run, command
-from leadctl.errors import UsageError
+from leadctl.cli.group import app
+from leadctl.cli.options import (
+    LOCK_TIMEOUT,
+    LOCK_WAIT,
+    Confirm,
+    Number,
+    Text,
+    Texts,
+    Yes,
+    not_with,
+    only_with,
+    option,
+)
+from leadctl.cli.run import Effect, Run, command
 
 Bulk = Annotated[
-    int | None,
-    typer.Option(
-        "--bulk",
-        metavar="ROWS",
-        min=1,
-        help="Add so many synthetic rows in all, in the app's proportions.",
-        show_envvar=False,
-    ),
+    Number, option("--bulk", "ROWS", "Add so many synthetic rows, in the app's proportions.", min=1)
 ]
 RandomSeed = Annotated[
-    int | None,
-    typer.Option(
-        "--random-seed",
-        metavar="N",
-        help="The same number makes the same rows; 0 where none is given.",
-        show_envvar=False,
-    ),
+    Number, option("--random-seed", "N", "The same number makes the same rows (default 0).")
 ]
 Scale = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scale",
-        metavar="TABLE=N",
-        help="Give a table this many of the rows; may be repeated.",
-        show_envvar=False,
-    ),
+    Texts, option("--scale", "TABLE=N", "Give a table so many of the rows (repeatable).")
 ]
 Span = Annotated[
-    str | None,
-    typer.Option(
+    Text,
+    option(
         "--span",
-        metavar="TIME",
-        help="The days that the rows were made in: 365d before today, or 2025-01-01..2025-12-31.",
-        show_envvar=False,
+        "TIME",
+        "The days that the rows were made in: 365d before today, or 2025-01-01..2025-12-31.",
     ),
 ]
 Export = Annotated[
-    str | None,
-    typer.Option(
+    Text,
+    option(
         "--export",
-        metavar="TABLE",
-        help="Write rows of a table as a seed file instead, secrets masked.",
-        show_envvar=False,
-        autocompletion=complete.tables,
+        "TABLE",
+        "Write rows of a table as a seed file instead, secrets masked.",
+        names=complete.tables,
     ),
 ]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        "--where",
-        metavar="SQL",
-        help="Only the rows that meet this condition.",
-        show_envvar=False,
-    ),
-]
+Where = Annotated[Text, option("--where", "SQL", "Only the rows that meet this condition.")]
 To = Annotated[
-    str | None,
-    typer.Option(
+    Text,
+    option(
         "--to",
-        metavar="FILE",
-        help="The file, ending in .yaml, .json or .csv; else TABLE.yaml among the seed files.",
-        show_envvar=False,
+        "FILE",
+        "The file, ending in .yaml, .json or .csv; else TABLE.yaml among the seed files.",
     ),
 ]
 
 
-@command(LOCK_WAIT, LOCK_TIMEOUT)
+@app.leaf("seed", "Rows")
+@command(Effect.ADDS, LOCK_WAIT, LOCK_TIMEOUT)
 def seed(
     run: Run,
     *,
@@ -101,66 +80,21 @@ def seed(
     leadctl seed --bulk 1000000
     leadctl seed --export plans --where "price > 0"
     """
+    from leadctl.render.views import seed as views
+
+    of_bulk = {"random_seed": random_seed, "scale": scale, "span": span}
     if export is not None:
-        _refuse_together(
-            bulk=bulk, random_seed=random_seed, scale=scale, span=span, yes=yes, confirm=confirm
-        )
-        _export(run, export, where, to)
+        not_with("--export", bulk=bulk, **of_bulk, yes=yes, confirm=confirm)
+        run.emit(run.database().export(export, to, where=where), views.exported)
         return
-    if where or to:
-        raise UsageError("--where and --to go with --export.", hint="See: leadctl seed --help")
-    from leadctl.crypto.keyring import keyring_of
-
+    only_with("--export", where=where, to=to)
+    database = run.database(may_create=True)
     if bulk is None:
-        _refuse_without_bulk(
-            random_seed=random_seed, scale=scale, span=span, yes=yes, confirm=confirm
-        )
-        from leadctl.render.views.seed import seed as view
-        from leadctl.seed.seed import journaled_seed as operation
-
-        target = run.target(may_create=True)
-        run.emit(operation(target, run.app, keyring_of(run.settings), run.narrate), view)
+        only_with("--bulk", **of_bulk, yes=yes, confirm=confirm)
+        run.emit(database.seed(), views.seed)
         return
-
-    from leadctl.render.views.seed import bulk as bulk_view
-    from leadctl.seed.bulk.load import bulk_seed
-    from leadctl.seed.bulk.plan import bulk_options
-
-    options = bulk_options(bulk, random_seed, scale or (), span)
-    result = bulk_seed(
-        run.target(may_create=True),
-        run.app,
-        keyring_of(run.settings),
-        options,
-        run.consent(yes=yes, confirm=confirm),
-        timeouts=run.timeouts,
-        narrate=run.narrate,
-        progress=run.console.progress,
+    consent = run.consent(yes=yes, confirm=confirm)
+    result = database.bulk_seed(
+        bulk, random_seed=random_seed, scale=scale or (), span=span, confirm=consent
     )
-    run.emit(result, bulk_view)
-
-
-def _refuse_without_bulk(**options: object) -> None:
-    """Refuse what only means something beside --bulk, instead of dropping it."""
-    for name, value in options.items():
-        if value:
-            raise UsageError(
-                f"--{name.replace('_', '-')} is for synthetic rows.",
-                hint="Give it with --bulk ROWS.",
-            )
-
-
-def _refuse_together(**options: object) -> None:
-    """Refuse what means nothing beside --export."""
-    for name, value in options.items():
-        if value:
-            raise UsageError(f"--{name.replace('_', '-')} does not go with --export.")
-
-
-def _export(run: Run, table: str, where: str | None, to: str | None) -> None:
-    from leadctl.render.views.seed import exported as view
-    from leadctl.seed.export import export as operation
-
-    folder = run.app.seed_files or run.settings.project / "seeds"
-    path = Path(to) if to else folder / f"{table}.yaml"
-    run.emit(operation(run.target(), run.app, table, where=where, path=path), view)
+    run.emit(result, views.bulk)

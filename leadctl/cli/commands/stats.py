@@ -3,35 +3,26 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-import typer
-
-from leadctl.cli.run import Run, command
+from leadctl.cli.group import app
+from leadctl.cli.options import Text, argument, flag, only_with, option
+from leadctl.cli.run import Effect, Run, command
+from leadctl.errors import InvalidFlag
 from leadctl.settings.durations import parse_seconds
 
+Since = Annotated[
+    Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
+]
 
-@command(outputs=("table", "json", "csv"))
+
+@app.leaf("stats", "State")
+@command(Effect.READS, outputs=("table", "json", "csv"))
 def stats(
     run: Run,
     *,
-    report: Annotated[
-        str | None, typer.Argument(metavar="REPORT", show_default=False, help="One report only.")
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", metavar="USER", help="An id or email address.", show_envvar=False),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--since",
-            metavar="TIME",
-            help="Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.",
-            show_envvar=False,
-        ),
-    ] = None,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Count every row, in one snapshot.", show_envvar=False)
-    ] = False,
+    report: Annotated[Text, argument("REPORT", "One report only.")] = None,
+    user: Annotated[Text, option("--user", "USER", "An id or email address.")] = None,
+    since: Since = None,
+    exact: Annotated[bool, flag("--exact", "Count every row, in one snapshot.")] = False,
 ) -> None:
     r"""Show the database, its tables and the app's reports.
 
@@ -41,19 +32,15 @@ def stats(
     """
     from leadctl.render import csv
     from leadctl.render.views import stats as views
-    from leadctl.stats.overview import overview
-    from leadctl.stats.report import run_report
 
+    database = run.database(may_create=True)
     if report is None:
-        for flag, value in (("--user", user), ("--since", since)):
-            if value is not None:
-                raise typer.BadParameter(f"it goes with a report, as: leadctl stats leads {flag} …")
-        found = overview(run.target(may_create=True), run.app, exact=exact, narrate=run.narrate)
+        only_with("REPORT", user=user, since=since)
+        found = database.stats(exact=exact)
         run.emit(found, views.overview, csv=lambda result: csv.dumps(result.tables))
     else:
-        moment = _moment(since) if since is not None else None
-        target = run.target(may_create=True)
-        result = run_report(target, run.app, report, user=user, since=moment, narrate=run.narrate)
+        moment = None if since is None else _moment(since)
+        result = database.report(report, user=user, since=moment)
         run.emit(result, views.report, csv=lambda result: csv.dumps(result.rows))
 
 
@@ -66,8 +53,7 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither a time, as 2026-01-31, nor how long ago, as 7d",
-            param_hint="--since",
+        raise InvalidFlag(
+            f"--since is {text!r}.", hint="It is a time, e.g. 2026-01-31, or how long ago, e.g. 7d."
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -4,92 +4,68 @@ import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from leadctl.cli import complete
-from leadctl.cli.options import Confirm
-from leadctl.cli.run import Run, command
-from leadctl.errors import InvalidFlag, UsageError
+from leadctl.cli.group import app
+from leadctl.cli.options import (
+    Confirm,
+    Number,
+    Text,
+    Texts,
+    argument,
+    exclusive,
+    flag,
+    option,
+    seconds,
+)
+from leadctl.cli.run import Effect, Run, command
+from leadctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from leadctl.journal.guard import Consent
+    from leadctl.api.studio import Studio
     from leadctl.studio.rows import Selection, Stream
-    from leadctl.studio.session import Access
 
 _ROWS_A_PAGE = 20
 _MOST = 1_000_000
+_LIMIT = f"How many rows: {_ROWS_A_PAGE} in a table, else all."
+
+Columns = Annotated[Text, option("--columns", "A,B", "The columns to show, in this order.")]
+Where = Annotated[
+    Texts, option("--where", "CONDITION", "Which rows; several must all hold. See docs/studio.md.")
+]
+Sort = Annotated[Text, option("--sort", "A,-B", "The order of rows; - is descending.")]
+Limit = Annotated[Number, option("--limit", "N", _LIMIT, min=1, max=_MOST)]
+After = Annotated[Text, option("--after", "PLACE", "Go on where a page ended; it says how.")]
+Page = Annotated[int, option("--page", "N", "The Nth page.", min=1, max=_MOST)]
+Follow = Annotated[
+    Text, option("--follow", "RELATION", "What the row refers to, or is referred by.")
+]
+Reveal = Annotated[
+    bool, flag("--reveal", "Show secrets, and decrypt. It is journaled.", consent=True)
+]
 
 
-def _option(flag: str, metavar: str, text: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        flag, metavar=metavar, help=text, show_default=False, show_envvar=False
-    )
-    return option
-
-
-@command(outputs=("table", "json", "csv", "jsonl"))
+@app.leaf("studio", "Rows")
+@command(Effect.READS, outputs=("table", "json", "csv", "jsonl"))
 def studio(
     run: Run,
     *,
-    table: Annotated[
-        str | None,
-        typer.Argument(metavar="TABLE", show_default=False, autocompletion=complete.tables),
-    ] = None,
-    row: Annotated[str | None, typer.Argument(metavar="ROW", show_default=False)] = None,
-    columns: Annotated[
-        str | None, _option("--columns", "A,B", "The columns to show, in this order.")
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        _option("--where", "CONDITION", "Which rows; several must all hold. See docs/studio.md."),
-    ] = None,
-    sort: Annotated[
-        str | None, _option("--sort", "A,-B", "The order of rows; - is descending.")
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            min=1,
-            max=_MOST,
-            metavar="N",
-            help=f"How many rows: {_ROWS_A_PAGE} in a table, else all.",
-            show_default=False,
-            show_envvar=False,
-        ),
-    ] = None,
-    after: Annotated[
-        str | None, _option("--after", "PLACE", "Go on where a page ended; it says how.")
-    ] = None,
-    page: Annotated[
-        int,
-        typer.Option(
-            "--page", min=1, max=_MOST, metavar="N", help="The Nth page.", show_envvar=False
-        ),
-    ] = 1,
-    count: Annotated[
-        bool, typer.Option("--count", help="Count the rows that fit.", show_envvar=False)
-    ] = False,
-    follow: Annotated[
-        str | None, _option("--follow", "RELATION", "What the row refers to, or is referred by.")
-    ] = None,
-    reveal: Annotated[
-        bool,
-        typer.Option(
-            "--reveal",
-            help="Show secrets, and decrypt. It is journaled.",
-            show_envvar=False,
-            allow_from_autoenv=False,
-        ),
-    ] = False,
+    table: Annotated[Text, argument("TABLE", names=complete.tables)] = None,
+    row: Annotated[Text, argument("ROW")] = None,
+    columns: Columns = None,
+    where: Where = None,
+    sort: Sort = None,
+    limit: Limit = None,
+    after: After = None,
+    page: Page = 1,
+    count: Annotated[bool, flag("--count", "Count the rows that fit.")] = False,
+    follow: Follow = None,
+    reveal: Reveal = False,
     confirm: Confirm = None,
-    timeout: Annotated[
-        str, typer.Option("--timeout", metavar="TIME", help="How long a statement may take.")
-    ] = "30s",
+    timeout: Annotated[str, option("--timeout", "TIME", "How long a statement may take.")] = "30s",
 ) -> None:
     r"""Look at tables, rows and records, read-only.
 
@@ -103,14 +79,18 @@ def studio(
 
     selection = Selection(columns, tuple(where or ()), sort, limit, page, after, count)
     _refuse_what_does_not_go_together(table, row, follow, selection)
-    access = _access(run, timeout, run.consent(yes=False, confirm=confirm) if reveal else None)
+    patience, consent = seconds("--timeout", timeout), run.consent(confirm=confirm)
+    look = run.database(may_create=True).studio(
+        timeout=patience, reveal=consent if reveal else None
+    )
     words = [*_repeated(run), *(["--reveal"] if reveal else [])]
+    shown = _Shown(run, look, selection, words)
     if table is None:
-        _tables(run, access)
+        shown.tables()
     elif row is None:
-        _rows(run, access, table, selection, words)
+        shown.rows(table)
     else:
-        _record(run, access, table, row, follow, selection, words)
+        shown.record(table, row, follow)
 
 
 def _refuse_what_does_not_go_together(
@@ -119,110 +99,85 @@ def _refuse_what_does_not_go_together(
     from leadctl.studio.rows import Selection
 
     if table is None and selection != Selection():
-        raise UsageError("These options want a table.", hint="As: leadctl studio leads --limit 5")
+        raise UsageError("These options need a TABLE.", hint="E.g. leadctl studio leads --limit 5")
     if follow is not None and row is None:
-        raise UsageError(
-            "--follow wants a record.", hint="As: leadctl studio leads ID --follow page"
-        )
+        raise UsageError("--follow needs a ROW.", hint="E.g. leadctl studio leads ID --follow page")
     choosing = Selection(columns=selection.columns)
     if row is not None and follow is None and selection != choosing:
         raise UsageError(
             "A record is one row: it takes --columns, --follow and --reveal.",
             hint="Leave out the record's id to choose rows.",
         )
-    if selection.after is not None and selection.page > 1:
-        raise UsageError("--after and --page are two places.", hint="Give one of them.")
+    exclusive(after=selection.after, page=selection.page > 1)
 
 
-def _access(run: Run, timeout: str, consent: "Consent | None") -> "Access":
-    from leadctl.crypto.keyring import keyring_of
-    from leadctl.settings.durations import DURATION, parse_seconds
-    from leadctl.studio.session import Access
+@dataclass(frozen=True)
+class _Shown:
+    """What is shown, and the options that show it again."""
 
-    try:
-        seconds = parse_seconds(timeout)
-    except ValueError:
-        raise InvalidFlag(f"--timeout is {timeout!r}.", hint=f"It is {DURATION}.") from None
-    target = run.target(may_create=True)
-    return Access(target, run.app, keyring_of(run.settings), seconds, consent, run.narrate)
+    run: Run
+    look: "Studio"
+    selection: "Selection"
+    words: list[str]
 
+    @property
+    def output(self) -> str:
+        return self.run.settings.output
 
-def _tables(run: Run, access: "Access") -> None:
-    from leadctl.render.views.studio import tables as view
-    from leadctl.studio.session import list_tables
+    @property
+    def by_page(self) -> "Selection":
+        return replace(self.selection, limit=self.selection.limit or _ROWS_A_PAGE)
 
-    if run.settings.output in {"csv", "jsonl"}:
-        raise UsageError(
-            f"The list of tables has no format {run.settings.output}.", hint="It has: table, json."
-        )
-    run.emit(list_tables(access), view)
+    def tables(self) -> None:
+        from leadctl.render.views.studio import tables as view
 
+        if self.output in {"csv", "jsonl"}:
+            raise UsageError(
+                f"The list of tables has no format {self.output}.", hint="It has: table, json."
+            )
+        self.run.emit(self.look.tables(), view)
 
-def _rows(run: Run, access: "Access", table: str, selection: "Selection", words: list[str]) -> None:
-    from leadctl.render.views.studio import page as view
-    from leadctl.studio.rows import read_page, streamed
+    def rows(self, table: str) -> None:
+        from leadctl.render.views.studio import page as view
 
-    if run.settings.output == "table":
-        selection = _by_the_page(selection)
-        again = _typed("leadctl", "studio", table, *_options(selection), *words)
-        run.emit(read_page(access, table, selection), partial(view, command=again))
-        return
-    if selection.page > 1:
-        selection = _by_the_page(selection)
-    with streamed(access, table, selection, as_json_text=run.settings.output != "csv") as stream:
-        _write(_lines(run, stream))
+        if self.output == "table":
+            again = self._typed(table, *_options(self.by_page))
+            self.run.emit(self.look.page(table, self.by_page), partial(view, command=again))
+            return
+        selection = self.by_page if self.selection.page > 1 else self.selection
+        as_json = self.output != "csv"
+        with self.look.stream(table, selection, as_json_text=as_json) as stream:
+            sys.stdout.writelines(self._lines(stream))
 
+    def record(self, table: str, row: str, follow: str | None) -> None:
+        from leadctl.render.json import record_document
+        from leadctl.render.views import studio as views
 
-def _record(
-    run: Run,
-    access: "Access",
-    table: str,
-    row: str,
-    follow: str | None,
-    selection: "Selection",
-    words: list[str],
-) -> None:
-    from leadctl.render.json import record_document
-    from leadctl.render.views import studio as views
-    from leadctl.studio.record import finding
+        selection = self.by_page if self.output == "table" else self.selection
+        with self.look.find(table, row, follow=follow, selection=selection) as found:
+            if self.output == "table" and found.key is None:
+                again = self._typed(table, row, "--follow", follow or "", *_options(selection))
+                self.run.emit(found.page(), partial(views.page, command=again))
+            elif self.output == "table":
+                record = found.record(as_json_text=False)
+                again = self._typed(record.table, record.key)
+                self.run.emit(record, partial(views.record, command=again))
+            elif self.output == "json" and found.key is not None:
+                sys.stdout.writelines(record_document(found.record(as_json_text=True)))
+            else:
+                with closing(found.stream(as_json_text=self.output != "csv")) as stream:
+                    sys.stdout.writelines(self._lines(stream))
 
-    output = run.settings.output
-    selection = _by_the_page(selection) if output == "table" else selection
-    with finding(access, table, row, follow, selection) as found:
-        if output == "table" and found.key is None:
-            followed = ["--follow", follow or "", *_options(selection)]
-            again = _typed("leadctl", "studio", table, row, *followed, *words)
-            run.emit(found.page(), partial(views.page, command=again))
-        elif output == "table":
-            record = found.record(as_json_text=False)
-            again = _typed("leadctl", "studio", record.table, record.key, *words)
-            run.emit(record, partial(views.record, command=again))
-        elif output == "json" and found.key is not None:
-            _write(record_document(found.record(as_json_text=True)))
-        else:
-            with closing(found.stream(as_json_text=output != "csv")) as stream:
-                _write(_lines(run, stream))
+    def _lines(self, stream: "Stream") -> Iterable[str]:
+        from leadctl.render import csv, json
 
+        if self.output == "csv":
+            return csv.lines(stream, for_terminal=sys.stdout.isatty())
+        return json.lines(stream) if self.output == "jsonl" else json.rows_document(stream)
 
-def _by_the_page(selection: "Selection") -> "Selection":
-    return replace(selection, limit=selection.limit or _ROWS_A_PAGE)
-
-
-def _lines(run: Run, stream: "Stream") -> Iterable[str]:
-    from leadctl.render import csv, json
-
-    if run.settings.output == "csv":
-        return csv.lines(stream, for_terminal=sys.stdout.isatty())
-    return json.lines(stream) if run.settings.output == "jsonl" else json.rows_document(stream)
-
-
-def _write(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(lines)
-
-
-def _typed(*words: str) -> str:
-    """Return words as one would type them."""
-    return shlex.join(words)
+    def _typed(self, *words: str) -> str:
+        """Return a command of the studio as one would type it."""
+        return shlex.join(["leadctl", "studio", *words, *self.words])
 
 
 def _repeated(run: Run) -> list[str]:

@@ -99,9 +99,9 @@ def _value(name: str, value: Any) -> Value:
     return value  # type: ignore[no-any-return]
 
 
-TEXTS: dict[str, Callable[[InspectReport], str]] = {
-    "table": lambda found: table.dumps(report(found)),
-    "json": lambda found: json.dumps(found) + "\n",
-    "csv": lambda found: csv.dumps(found.rows) + "\n",
+FILES: dict[str, tuple[str, Callable[[InspectReport], str]]] = {
+    "table": ("txt", lambda found: table.dumps(report(found))),
+    "json": ("json", lambda found: json.dumps(found) + "\n"),
+    "csv": ("csv", lambda found: csv.dumps(found.rows) + "\n"),
 }
-"""A report as a file, by output format."""
+"""How a file with a report ends, and its text, by output format."""

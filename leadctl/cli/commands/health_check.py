@@ -1,0 +1,62 @@
+"""`leadctl health-check`."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from leadctl.cli.exit_codes import NAGIOS
+from leadctl.cli.group import app
+from leadctl.cli.options import Text, Texts, Yes, flag, option, seconds
+from leadctl.cli.run import Effect, Run, command
+from leadctl.errors import UsageError
+from leadctl.files import expanded
+
+Fix = Annotated[bool, flag("--fix", "Fix what loses nothing; asks before each step.", consent=True)]
+To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there, at once.")]
+
+
+@app.leaf("health-check", "State")
+@command(Effect.READS, outputs=("table", "json", "nagios", "prometheus"))
+def health_check(
+    run: Run,
+    *,
+    check: Annotated[Texts, option("--check", "NAME", "Run only this check (repeatable).")] = None,
+    skip: Annotated[Texts, option("--skip", "NAME", "Leave this check out (repeatable).")] = None,
+    list_checks: Annotated[bool, flag("--list", "List the checks and thresholds.")] = False,
+    to: To = None,
+    wait: Annotated[str, option("--wait", "TIME", "Try that long to reach the server.")] = "0s",
+    timeout: Annotated[str, option("--timeout", "TIME", "Time limit of all checks.")] = "20s",
+    fix: Fix = False,
+    yes: Yes = False,
+    interval: Annotated[
+        str, option("--interval", "TIME", "Look at counters twice, so far apart, e.g. 5s.")
+    ] = "0s",
+) -> None:
+    """Check the database, each check with evidence and next step.
+
+    Exit 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios has it; wrong flags and settings are
+    unknown, a server that cannot be reached is critical.
+    """
+    from leadctl.render import nagios, prometheus
+    from leadctl.render.views import health_check as views
+
+    if to is not None and run.settings.output != "prometheus":
+        raise UsageError("--to goes with -o prometheus only.", hint="Add -o prometheus.")
+    only, skipped = check or (), skip or ()
+    if list_checks:
+        run.emit(run.project().checks(only, skip=skipped), views.listing)
+        return
+    waits, most = seconds("--wait", wait), seconds("--timeout", timeout)
+    apart = seconds("--interval", interval)
+    if apart >= most:
+        raise UsageError("--timeout is shorter than --interval.", hint="Allow more time.")
+    database, consent = run.database(), run.consent(yes=yes)
+    fixes = database.fix(only, skip=skipped, confirm=consent) if fix else ()
+    found = database.health(only, skip=skipped, wait=waits, timeout=most, interval=apart)
+    result = replace(found, fixes=fixes)
+    if to is not None:
+        prometheus.write(expanded(to), prometheus.health(result))
+    else:
+        run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.health)
+    raise typer.Exit(NAGIOS[result.status])
