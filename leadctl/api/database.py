@@ -169,7 +169,7 @@ class Database(Project):
         return drift(self.target, self.app, self.narrate)
 
     def diff(self, before: str = "database", after: str = "models") -> "Sides":
-        """Compare two schemas, as `leadctl migrate diff`.
+        """Compare two schemas: `leadctl migrate diff`.
 
         Each is a revision, base, models, database, record, a URL or an [env.NAME].
         """
@@ -775,7 +775,7 @@ class Database(Project):
     def fix(
         self, only: Names = (), *, skip: Names = (), confirm: "str | Consent | None" = None
     ) -> "tuple[FixResult, ...]":
-        """Fix what checks find and what loses nothing, as `leadctl health-check --fix`.
+        """Fix what checks find and what loses nothing: `leadctl health-check --fix`.
 
         Each step is asked for: it wants a Consent that says yes, or asks.  Raises NotConfirmed.
         """
@@ -795,7 +795,7 @@ class Database(Project):
         return inspect(self.target, wanted, self.narrate)
 
     def studio(self, *, timeout: float = 30, reveal: "str | Consent | None" = None) -> "Studio":
-        """Return a look at tables and rows, as `leadctl studio`.
+        """Return a look at tables and rows: `leadctl studio`.
 
         `timeout` is how many seconds a statement may take; secrets are masked unless `reveal` is
         there, the database's name or a Consent, and that is journaled.
@@ -856,7 +856,7 @@ class Database(Project):
         return url(self.target)
 
     def shell(self) -> "ShellCommand":
-        """Return how to start psql on the database, as `leadctl db shell`."""
+        """Return how to start psql on the database: `leadctl db shell`."""
         from leadctl.db import shell
 
         return shell(self.target)

@@ -123,13 +123,13 @@ class Project:
         return generate()
 
     def new_empty(self, message: str) -> "NewRevisions":
-        """Write a revision without operations."""
+        """Write a revision without operations, as `leadctl migrate new --empty`."""
         from leadctl.migrate.new import new_empty
 
         return new_empty(self.app, message)
 
     def new_merge(self, message: str | None = None) -> "NewRevisions":
-        """Write a revision that joins the branches of the history."""
+        """Write a revision that joins the history's branches, as `leadctl migrate new --merge`."""
         from leadctl.migrate.new import new_merge
 
         return new_merge(self.app, message)

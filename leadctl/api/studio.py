@@ -20,7 +20,7 @@ class Studio:
         return list_tables(self.access)
 
     def page(self, table: str, selection: Selection | None = None) -> Page:
-        """Return rows of a table, as `leadctl studio TABLE`.  Raises UnknownTable."""
+        """Return rows of a table: `leadctl studio TABLE`.  Raises UnknownTable."""
         return read_page(self.access, table, _whole(selection))
 
     def stream(

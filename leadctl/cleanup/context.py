@@ -32,7 +32,7 @@ _PATIENCE = 120.0
 class Bounds:
     """The bounds of a whole run: time, rows, and a request to stop, from a signal handler or so."""
 
-    def __init__(self, max_seconds: float | None, max_rows: int | None) -> None:
+    def __init__(self, max_seconds: float | None = None, max_rows: int | None = None) -> None:
         self.began = time.monotonic()
         self._deadline = None if max_seconds is None else self.began + max_seconds
         self._rows_left = max_rows

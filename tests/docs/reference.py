@@ -1,10 +1,17 @@
-"""Writes docs/output.md and docs/cli.md from the code: `python -m tests.docs.reference`."""
+"""Writes docs/output.md, docs/cli.md and the table of docs/python.md from the code.
 
+Run it as `python -m tests.docs.reference`.
+"""
+
+import ast
 import inspect
+import re
+import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -12,58 +19,14 @@ from typing import Any
 from typer.main import get_command
 
 from leadctl import errors
-from leadctl.backup.create import CreatedBackup
-from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
-from leadctl.backup.verify import VerifyResult
-from leadctl.cleanup.preview import Preview, RuleList
-from leadctl.cleanup.results import CleanupResult
-from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
+from leadctl.api.database import Database
+from leadctl.api.project import Project
+from leadctl.api.studio import Studio
 from leadctl.cli.app import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
-from leadctl.config import EffectiveConfig
-from leadctl.db import Destroyed, TargetUrl
-from leadctl.health.run import CheckList, Health
-from leadctl.history import RunHistory
-from leadctl.init.existing_models import InitResult
-from leadctl.init.from_database import DatabaseInit
-from leadctl.inspect.registry import ReportList
-from leadctl.inspect.run import Inspection, ReportFiles
-from leadctl.journal.identity import DatabaseIdentity
-from leadctl.keys.rotate import RotateResult
-from leadctl.keys.status import KeysStatus, NewKey
-from leadctl.migrate.adopt import Adopted
-from leadctl.migrate.check import Check
-from leadctl.migrate.dev import Dev
 from leadctl.migrate.diff import Diff
-from leadctl.migrate.down import DownResult
-from leadctl.migrate.drift import Drift
-from leadctl.migrate.history import MigrationHistory
-from leadctl.migrate.lint.lint import LintResult
-from leadctl.migrate.new import NewRevisions
-from leadctl.migrate.plan import Script
-from leadctl.migrate.planned import Plan
-from leadctl.migrate.push import Push
-from leadctl.migrate.rehearse import Rehearsal
-from leadctl.migrate.resolve import Resolved
-from leadctl.migrate.status import MigrationStatus
-from leadctl.migrate.up import MigrateResult
-from leadctl.partition import PartitionResult
-from leadctl.postgres.embedded import ServerStatus
-from leadctl.reset import ResetResult
-from leadctl.restore.restore import RestorePlan, RestoreResult
-from leadctl.restore.scratch_schema import ScratchTables
-from leadctl.restore.tables import RestoredTables
-from leadctl.schedule import Schedule
-from leadctl.schema.definition import Schema, Validation
-from leadctl.schema.read import SchemaDump
-from leadctl.seed.bulk.load import BulkResult
-from leadctl.seed.export import Exported
-from leadctl.seed.seed import SeedResult
-from leadctl.stats.overview import Overview
-from leadctl.stats.report import ReportResult
 from leadctl.studio.record import Relation
 from leadctl.studio.rows import Head
-from leadctl.studio.session import TableList
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -94,68 +57,13 @@ class OneRecord:
     relations: tuple[Relation, ...]
 
 
-RESULTS: dict[str, type] = {
-    "init": InitResult,
-    "init --from-database": DatabaseInit,
-    "migrate, migrate up": MigrateResult,
-    "migrate --plan": Plan,
-    "migrate --sql": Script,
-    "migrate lint": LintResult,
-    "migrate resolve": Resolved,
-    "migrate status": MigrationStatus,
-    "migrate history": MigrationHistory,
-    "migrate new": NewRevisions,
-    "migrate dev": Dev,
-    "migrate check": Check,
-    "migrate drift": Drift,
+API = (Project, Database, Studio)
+BESIDE: dict[str, type] = {
     "migrate diff": Diff,
-    "migrate down": DownResult,
-    "migrate down --rehearse": Rehearsal,
-    "migrate resolve --adopt-drift": Adopted,
-    "seed": SeedResult,
-    "seed --export": Exported,
-    "seed --bulk": BulkResult,
-    "reset": ResetResult,
-    "backup, backup create": CreatedBackup,
-    "backup list": BackupList,
-    "backup show, pin": BackupDetails,
-    "backup verify": VerifyResult,
-    "backup prune": PruneResult,
-    "restore": RestoreResult,
-    "restore --dry-run": RestorePlan,
-    "restore --table": ScratchTables,
-    "restore --data-only": RestoredTables,
-    "stats": Overview,
-    "stats REPORT": ReportResult,
-    "studio": TableList,
     "studio TABLE": Rows,
     "studio TABLE ROW": OneRecord,
-    "schema show, schema diagram": Schema,
-    "schema validate": Validation,
-    "schema dump": SchemaDump,
-    "health-check": Health,
-    "health-check --list": CheckList,
-    "inspect": ReportList,
-    "inspect REPORT, inspect all": Inspection,
-    "inspect REPORT --to DIR": ReportFiles,
-    "cleanup": CleanupResult,
-    "cleanup --dry-run": Preview,
-    "cleanup --list": RuleList,
-    "cleanup unarchive": UnarchiveResult,
-    "cleanup undelete": UndeleteResult,
-    "history": RunHistory,
-    "partition": PartitionResult,
-    "schedule cron, schedule systemd": Schedule,
-    "keys generate": NewKey,
-    "keys status": KeysStatus,
-    "keys rotate": RotateResult,
-    "config": EffectiveConfig,
-    "db start, stop, status": ServerStatus,
-    "db destroy": Destroyed,
-    "db environment": DatabaseIdentity,
-    "db url": TargetUrl,
-    "db push": Push,
 }
+"""Documents that are made of a result, or of a part of it."""
 
 EXIT_CODES = {
     ExitCode.DONE: "done",
@@ -206,9 +114,78 @@ def output() -> str:
         "",
         "The keys of each command's document. `?` may be null, `[]` is a list.",
     ]
-    for command, result in RESULTS.items():
+    for command, result in results().items():
         lines += ["", f"### {command}", "", *_keys(result)]
     return "\n".join(lines) + "\n"
+
+
+def results() -> dict[str, type]:
+    """Return what each command writes: the methods of the API say which command they are."""
+    found: dict[type, list[str]] = {}
+    for method in methods():
+        if command := re.search(r"as `leadctl ([^`]+)`", method.__doc__ or ""):
+            found.setdefault(_returned(method), []).append(command[1])
+    for other in [result for result in found if not is_dataclass(result)]:
+        del found[other]  # it is written by no command
+    named = {", ".join(_shortest(commands)): result for result, commands in found.items()}
+    return dict(sorted({**named, **BESIDE}.items()))
+
+
+def _shortest(commands: list[str]) -> list[str]:
+    """Return commands without those that are another one with options."""
+    names = dict.fromkeys(commands)
+    return [name for name in names if not any(name.startswith(f"{other} ") for other in names)]
+
+
+def methods(*kinds: type) -> Iterator[Callable[..., Any]]:
+    """Return the methods of the API."""
+    for kind in kinds or API:
+        for name, method in vars(kind).items():
+            if inspect.isfunction(method) and name == method.__name__ and name[0] != "_":
+                yield method
+
+
+def _returned(method: Callable[..., Any]) -> type:
+    """Return the type that a method returns; its module imports it for type checkers only."""
+    declared = method.__annotations__["return"]
+    found: type = (
+        eval(declared, _imported(method.__module__)) if isinstance(declared, str) else declared
+    )
+    return found
+
+
+@cache
+def _imported(module: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    for node in ast.parse(Path(str(sys.modules[module].__file__)).read_text()).body:
+        if isinstance(node, ast.If):
+            exec(compile(ast.Module(node.body, []), module, "exec"), namespace)
+    return vars(sys.modules[module]) | namespace
+
+
+def python() -> str:
+    """Return docs/python.md with the table of the API's methods."""
+    lines = ["| method | what it does | as |", "|---|---|---|"]
+    for method in methods(Project, Database, Studio):
+        doc = " ".join((method.__doc__ or "").split("\n\n")[0].split())
+        found = re.search(r"(?:, as|:) `leadctl ([^`]+)`", doc)
+        told = (doc.replace(found[0], "") if found else doc).partition(". Raises")[0]
+        command = f"`{found[1]}`" if found else ""
+        lines.append(f"| `{_called(method)}` | {told.removesuffix('.')} | {command} |")
+    text = (DOCS / "python.md").read_text()
+    return re.sub(
+        r"(?s)(<!-- methods -->\n).*(<!-- end -->)",
+        lambda found: f"{found[1]}{chr(10).join(lines)}\n{found[2]}",
+        text,
+    )
+
+
+def _called(method: Callable[..., Any]) -> str:
+    """Return a method as it is called: what may be left out by name has an equals sign."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    named = inspect.Parameter.KEYWORD_ONLY
+    shown = [f"{each.name}=" if each.kind is named else each.name for each in parameters]
+    return f"{method.__name__}({', '.join(shown)})"
 
 
 def cli() -> str:
@@ -242,7 +219,7 @@ def _walk(command: Any, path: str, parent: Any) -> Iterator[tuple[str, Any, Any]
     )
     context.terminal_width = 90
     yield path, command, context
-    for name, subcommand in getattr(command, "commands", {}).items():
+    for name, subcommand in sorted(getattr(command, "commands", {}).items()):
         yield from _walk(subcommand, f"{path} {name}", context)
 
 
@@ -254,6 +231,8 @@ def _first_line(error: type) -> str:
 def _keys(result: type, indent: int = 0) -> Iterator[str]:
     hints = typing.get_type_hints(result)
     for field in fields(result):
+        if not field.metadata.get("json", True):
+            continue
         kind, inner = _kind(hints[field.name])
         yield f"{'  ' * indent}- `{field.name}` {kind}".rstrip()
         if inner is not None:
@@ -285,3 +264,4 @@ def _kind(hint: Any) -> tuple[str, type | None]:
 if __name__ == "__main__":
     (DOCS / "output.md").write_text(output())
     (DOCS / "cli.md").write_text(cli())
+    (DOCS / "python.md").write_text(python())

@@ -21,7 +21,7 @@ FILE = re.compile(r"```\w+\n# ([\w./]*\.\w+)\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["output", "cli"])
+@pytest.mark.parametrize("name", ["output", "cli", "python"])
 def test_references_are_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / f"{name}.md").read_text() == getattr(reference, name)()
 
