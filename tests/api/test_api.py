@@ -94,7 +94,7 @@ def test_the_examples_of_the_document(server: Server, database: str, shop: Path)
     text = text.replace("postgresql://localhost/shop", server.url(database))
     done = subprocess.run(
         [sys.executable, "-c", text],
-        cwd=shop, env=environment(), capture_output=True, text=True, check=False, timeout=60,
+        cwd=shop, env=environment({"ENCRYPTION_KEY": KEY}), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("['shop_0001'"), done.stdout
