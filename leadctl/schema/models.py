@@ -116,6 +116,8 @@ def _index(index: sa.Index) -> Index:
 def _name(thing: sa.Constraint | sa.Index) -> str:
     """Return a name as the naming convention makes it; empty where the server will choose one."""
     formatted = _DIALECT.identifier_preparer
+    if thing.name is None:
+        return ""
     if isinstance(thing, sa.Index):
         return formatted.format_index(thing).strip('"')
     return (formatted.format_constraint(thing) or "").strip('"')

@@ -207,3 +207,13 @@ def test_svg_is_refused_naming_what_there_is(cli: Cli) -> None:
     outcome = cli("schema", "diagram", "--models", "-o", "svg")
     assert (outcome.code, outcome.out) == (2, "")
     assert "mermaid" in outcome.err
+
+
+def test_models_whose_constraints_have_no_names(shop: Path, cli: Cli) -> None:
+    """The server chooses them: a project need not have a naming convention."""
+    shown = cli("schema", "show", "--models", "-o", "json")
+    assert shown.code == 0, shown.err
+    keys = [key for table in shown.json["tables"] for key in table["foreign_keys"]]
+    assert any(key["name"] == "" for key in keys)
+    validated = cli("schema", "validate", "-o", "json")
+    assert (validated.code, validated.err) == (int(not validated.json["ok"]), "")
