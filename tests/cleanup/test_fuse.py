@@ -40,6 +40,24 @@ def test_other_rules_go_on(filled: Prepared, cli: Cli) -> None:
     assert json.loads(outcome.err)["code"] == "fuse_blown"
 
 
+def test_what_it_says_is_said_once(filled: Prepared, cli: Cli) -> None:
+    """The first rule's reason is the command's error; those of others stand in their lines."""
+    filled.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 year'")
+    outcome = cli("cleanup", url=filled.url)
+    assert outcome.code == 5
+    said = outcome.out + outcome.err
+    assert said.count("took nothing of leads") == 1
+    assert outcome.out.startswith("archived-leads: refused\n")
+    Path("leadctl.toml").write_text(
+        '[[apps.leadconnector.retention]]\nname = "again"\ntable = "leads"\n'
+        'age_column = "created_at"\nolder_than = "1 day"\n'
+    )
+    outcome = cli("cleanup", url=filled.url)
+    (second,) = [line for line in outcome.out.splitlines() if "again" in line]
+    assert second.startswith("The rule again took nothing of leads")
+    assert second.count("again") == 1
+
+
 def test_a_clock_that_is_wrong(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from leadctl.cleanup import run as module
 
