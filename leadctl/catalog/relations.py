@@ -367,7 +367,8 @@ def read_numbered(
     connection: Connection, oids: Iterable[int], *facets: Facet
 ) -> dict[int, Relation]:
     """Read relations by their oids; what does not exist is missing."""
-    return _read(connection, "numbered", facets, oids=list(oids))[0]
+    wanted = list(oids)
+    return _read(connection, "numbered", facets, oids=wanted)[0] if wanted else {}
 
 
 def read_named(connection: Connection, names: Iterable[str], *facets: Facet) -> dict[str, Relation]:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.stream import Label, pack, sha256_of
-from leadctl.cleanup import QUERIES
+from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup.archive_files import (
     LINES,
     ArchivedBatch,
@@ -43,8 +43,8 @@ class Archive:
         self._place = run.archive
         self._table = table
         self._columns = {
-            oid: {name: kind for name, kind, _ in QUERIES.rows(run.connection, "columns", oid=oid)}
-            for oid in table.tables
+            oid: {column.name: column.type for column in relation.columns}
+            for oid, relation in read_numbered(run.connection, table.tables, "columns").items()
         }
         self._manifest: ArchiveManifest | None = None
         self._undecided: Path | None = None
@@ -214,7 +214,7 @@ def _lock_all(
             values,
         ).fetchall()
         leaf = statements.leaf
-        return [(table.oid, leaf.name if leaf else table.name, tids)]
+        return [(table.oid, leaf.quoted if leaf else table.name, tids)]
     closure = statements.closure(statements.still_due, ROWS_BY_RELATION)
     before: list[Any] = []
     for _ in range(_LOOKS):

@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import Cursor, sql
 
+from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
@@ -145,7 +146,11 @@ class Deleter:
     def __init__(self, connection: Connection, table: RuleTable) -> None:
         self._connection = connection
         self._table = table
-        self._table_of = dict(QUERIES.rows(connection, "holders", oids=list(table.tables)))
+        self._table_of = {
+            leaf.oid: oid
+            for oid, relation in read_numbered(connection, table.tables, "descendants").items()
+            for leaf in relation.leaves
+        }
         self._deleted = QUERIES.get("deleted", connection.info.server_version)
 
     def send(self, statement: sql.Composed | str, values: Mapping[str, Any]) -> _Sent:

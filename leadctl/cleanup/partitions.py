@@ -4,6 +4,7 @@ A partition that was detached is marked by a comment, so that the next run finds
 left: a detach without its end, or a table that nobody dropped.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from leadctl.cleanup import QUERIES
+from leadctl.catalog.relations import Descendant, read_numbered, read_schema
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
 from leadctl.cleanup.context import RuleProgress, RunContext
@@ -104,24 +105,33 @@ class RulePartitions:
         table = self._table
         if not table.by_age or table.rule.condition or table.referring:
             return []
-        cutoff = str(table.cutoff_value(self._cutoff))
-        return QUERIES.rows(self._connection, "whole", Partition, oid=table.oid, cutoff=cutoff)
+        ends = {
+            each.oid: end
+            for each in self._partitions()
+            if each.kind == "r" and (end := _range(each)[1]) and end <= self._cutoff
+        }
+        found = read_numbered(self._connection, ends, "sizes")
+        return [
+            Partition(oid, found[oid].quoted, found[oid].size.dense_rows)
+            for oid in sorted(ends, key=ends.__getitem__)
+        ]
 
     def finish_killed_runs(self) -> None:
         """Finish what an earlier run began: a pending detach, tables that wait to be dropped."""
         table = self._table
         if not table.by_age:
             return
-        for name in QUERIES.column(self._connection, "pending_detach", oid=table.oid):
-            self._run.narrate(f"Finishing the detach of {name}")
-            self._alter(_FINALIZE, name)
+        for each in self._partitions(detaching=True):
+            self._run.narrate(f"Finishing the detach of {each.quoted}")
+            self._alter(_FINALIZE, each.quoted)
         mark = f"{_MARK}{table.rule.name}"
-        for name in QUERIES.column(self._connection, "marked", oid=table.oid, mark=mark):
-            unmark = sql.SQL("COMMENT ON TABLE {} IS NULL").format(sql.SQL(name))
+        partitions = read_numbered(self._connection, [each.oid for each in self._partitions()])
+        for marked in (each for each in partitions.values() if each.comment == mark):
+            unmark = sql.SQL("COMMENT ON TABLE {} IS NULL").format(marked.identifier)
             self._connection.execute(unmark)
-        schema = self._run.target.schema
-        for name, rows in QUERIES.rows(self._connection, "left_over", schema=schema, mark=mark):
-            self._drop(name, rows)
+        for detached in read_schema(self._connection, self._run.target.schema):
+            if detached.kind == "r" and detached.comment == mark:
+                self._drop(detached.quoted, detached.size.known_rows or 0)
 
     def drop(self, partitions: Sequence[Partition]) -> None:
         """Detach and drop partitions; stops at a bound of the run."""
@@ -146,11 +156,8 @@ class RulePartitions:
         """Make the partitions of the next periods, of the length that the newest one has."""
         if not self._table.by_age:
             return
-        bounds = [
-            (_moment(begin), _moment(end))
-            for begin, end in QUERIES.rows(self._connection, "bounds", oid=self._table.oid)
-            if begin and end
-        ]
+        ranges = map(_range, self._partitions())
+        bounds = [(begin, end) for begin, end in ranges if begin and end]
         if not bounds:
             return
         begin, end = max(bounds)
@@ -162,6 +169,12 @@ class RulePartitions:
             wanted = period.after(wanted)
         while end < wanted and self._make(period, end):
             end = period.after(end)
+
+    def _partitions(self, *, detaching: bool = False) -> list[Descendant]:
+        """Return the partitions of now: those of which a detach was begun, or all others."""
+        oid = self._table.oid
+        table = read_numbered(self._connection, [oid], "descendants")[oid]
+        return [each for each in table.partitions if each.detaching is detaching]
 
     def _detach(self, name: str) -> None:
         try:
@@ -214,6 +227,17 @@ class RulePartitions:
         return True
 
 
-def _moment(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
+def _range(partition: Descendant) -> tuple[datetime | None, datetime | None]:
+    """Return from when to when a partition reaches; None where that is no moment of Python's."""
+    begin, end = (
+        re.search(rf"{word} \('([^']*)'\)", partition.bound or "") for word in ("FROM", "TO")
+    )
+    return begin and _moment(begin[1]), end and _moment(end[1])
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

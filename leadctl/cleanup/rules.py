@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from psycopg import sql
-
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
+from leadctl.catalog.relations import Leaf, Reference, Relation, read_numbered, read_table
 from leadctl.cleanup import QUERIES
 from leadctl.errors import InvalidRule, NoPrimaryKey, UnindexedForeignKey, UnknownRule, UsageError
 from leadctl.postgres.connect import Connection
@@ -115,50 +114,16 @@ _RANGE = "r"
 
 
 @dataclass(frozen=True)
-class ReferringKey:
-    """A foreign key that refers to a table; `action` is what a delete does to its rows."""
-
-    name: str
-    child: int
-    parent: int
-    child_name: str
-    parent_name: str
-    action: str
-    """As pg_constraint has it."""
-    columns: list[str]
-    referred: list[str]
-    indexed: bool
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A table that holds rows: the rule's table itself, or a partition of it."""
-
-    oid: int
-    name: str
-    """Quoted, and qualified where it is not in the target's schema."""
-
-
-@dataclass(frozen=True)
-class _Relation:
-    oid: int
-    name: str
-    kind: str
-    strategy: str | None
-    partition_key: list[str] | None
-
-
-@dataclass(frozen=True)
 class RuleTable:
     """The table of a rule, with all that goes or changes when its rows go."""
 
     rule: Rule
     oid: int
     name: str
-    """As `Leaf.name`."""
+    """Quoted, and qualified where it is not in the target's schema."""
     age_type: str
     leaves: tuple[Leaf, ...]
-    referring: tuple[ReferringKey, ...]
+    referring: tuple[Reference, ...]
     """To the table and to the tables that a cascade reaches."""
     by_age: bool
     """Whether the table is range-partitioned by its age column alone."""
@@ -168,19 +133,19 @@ class RuleTable:
     pages: int
 
     @property
-    def cascades(self) -> tuple[ReferringKey, ...]:
+    def cascades(self) -> tuple[Reference, ...]:
         """The foreign keys along which rows go, too."""
-        return tuple(found for found in self.referring if found.action == _CASCADE)
+        return tuple(found for found in self.referring if found.on_delete == _CASCADE)
 
     @property
-    def keeps(self) -> tuple[ReferringKey, ...]:
+    def keeps(self) -> tuple[Reference, ...]:
         """The foreign keys that do not let a row go to which a row refers."""
-        return tuple(found for found in self.referring if found.action in _KEEPS)
+        return tuple(found for found in self.referring if found.on_delete in _KEEPS)
 
     @property
     def tables(self) -> dict[int, str]:
         """The tables that lose rows by oid, the rule's own first."""
-        return {self.oid: self.name} | {found.child: found.child_name for found in self.cascades}
+        return {self.oid: self.name} | {found.child: found.child_quoted for found in self.cascades}
 
     def cutoff_value(self, cutoff: datetime) -> datetime | date:
         """Return a moment as the age column's type has it; without a time zone it is UTC's."""
@@ -195,29 +160,25 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
 
     Raises InvalidRule where table, column or type do not fit, and UnindexedForeignKey.
     """
-    name = sql.Identifier(schema, rule.table).as_string(connection)
-    relation = QUERIES.one(connection, "relation", _Relation, table=name)
-    if relation is None or relation.kind not in {"r", "p"}:
+    relation = read_table(connection, schema, rule.table, "columns", "references", "sizes")
+    if relation is None or not relation.is_table:
         what = "does not exist" if relation is None else "is not a table"
         raise InvalidRule(
             f"The rule {rule.name} is for {schema}.{rule.table}, which {what}.",
             hint="Apply the migrations with: leadctl migrate, or correct the rule's table.",
         )
-    ((estimate, pages),) = QUERIES.rows(connection, "rows", oid=relation.oid)
-    table = RuleTable(
+    return RuleTable(
         rule=rule,
         oid=relation.oid,
-        name=relation.name,
-        age_type=_age_type(connection, relation.oid, rule),
-        leaves=tuple(QUERIES.rows(connection, "leaves", Leaf, oid=relation.oid)),
-        referring=tuple(_referring_keys(connection, relation.oid)),
-        by_age=relation.strategy == _RANGE and relation.partition_key == [rule.age_column],
+        name=relation.quoted,
+        age_type=_age_type(relation, rule),
+        leaves=relation.leaves,
+        referring=tuple(_referring_keys(connection, relation, rule)),
+        by_age=relation.strategy == _RANGE and relation.partition_key == (rule.age_column,),
         partitioned=relation.kind == "p",
-        estimate=estimate,
-        pages=pages,
+        estimate=relation.size.dense_rows,
+        pages=relation.size.pages,
     )
-    _refuse_unindexed(table)
-    return table
 
 
 def require_keys(connection: Connection, table: RuleTable) -> None:
@@ -225,10 +186,11 @@ def require_keys(connection: Connection, table: RuleTable) -> None:
 
     Raises NoPrimaryKey.
     """
-    for oid, name in table.tables.items():
-        if not QUERIES.column(connection, "primary_key", oid=oid):
+    for relation in read_numbered(connection, table.tables, "indexes").values():
+        if not relation.primary_key:
             raise NoPrimaryKey(
-                f"The rule {table.rule.name} cannot archive {name}, which has no primary key.",
+                f"The rule {table.rule.name} cannot archive {relation.quoted}, which has no "
+                "primary key.",
                 hint="Add one, or let the rule delete without an archive.",
             )
 
@@ -239,40 +201,42 @@ def server_time(connection: Connection) -> datetime:
     return now
 
 
-def _age_type(connection: Connection, oid: int, rule: Rule) -> str:
-    found = QUERIES.value(connection, "column_type", oid=oid, column=rule.age_column)
-    if found is None:
+def _age_type(relation: Relation, rule: Rule) -> str:
+    column = relation.column(rule.age_column)
+    if column is None:
         raise InvalidRule(
             f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which does not exist.",
             hint="Correct the rule's age_column.",
         )
-    if found not in _AGE_TYPES:
+    if column.base not in _AGE_TYPES:
         raise InvalidRule(
             f"The rule {rule.name} goes by {rule.table}.{rule.age_column}, which is of type "
-            f"{found}.",
+            f"{column.base}.",
             hint=f"An age column is of one of the types: {', '.join(_AGE_TYPES)}.",
         )
-    return str(found)
+    return column.base
 
 
-def _referring_keys(connection: Connection, oid: int) -> Iterator[ReferringKey]:
+def _referring_keys(connection: Connection, table: Relation, rule: Rule) -> Iterator[Reference]:
     """Follow the foreign keys that refer to a table, and on from where a delete cascades to."""
-    waiting, seen = [oid], {oid}
+    waiting, seen = [table], {table.oid}
     while waiting:
-        for found in QUERIES.rows(connection, "references", ReferringKey, oid=waiting.pop(0)):
-            yield found
-            if found.action == _CASCADE and found.child not in seen:
-                seen.add(found.child)
-                waiting.append(found.child)
+        keys = [key for each in waiting for key in each.referrers]
+        children = read_numbered(connection, {key.child for key in keys}, "indexes", "references")
+        for key in keys:
+            if not children[key.child].is_served(key.columns):
+                raise _unindexed(table, key, rule)
+            yield key
+        reached = {key.child for key in keys if key.on_delete == _CASCADE} - seen
+        waiting = [each for oid, each in children.items() if oid in reached]
+        seen |= reached
 
 
-def _refuse_unindexed(table: RuleTable) -> None:
-    for found in table.referring:
-        if not found.indexed:
-            columns = ", ".join(found.columns)
-            raise UnindexedForeignKey(
-                f"The rule {table.rule.name} takes rows of {table.name}, to which the foreign "
-                f"key {found.name} of {found.child_name} ({columns}) refers without an index: "
-                f"every row would cost a scan of {found.child_name}. Nothing was changed.",
-                hint=f"CREATE INDEX CONCURRENTLY ON {found.child_name} ({columns})",
-            )
+def _unindexed(table: Relation, key: Reference, rule: Rule) -> UnindexedForeignKey:
+    columns = ", ".join(key.columns)
+    return UnindexedForeignKey(
+        f"The rule {rule.name} takes rows of {table.quoted}, to which the foreign "
+        f"key {key.name} of {key.child_quoted} ({columns}) refers without an index: "
+        f"every row would cost a scan of {key.child_quoted}. Nothing was changed.",
+        hint=f"CREATE INDEX CONCURRENTLY ON {key.child_quoted} ({columns})",
+    )

@@ -10,6 +10,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
+from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.batches import LOCK_TIMEOUT
 from leadctl.cleanup.context import ArchivePlace, Bounds, RunContext
@@ -147,7 +148,9 @@ def _vacuum(run: RunContext, lost: Mapping[int, int]) -> None:
     if not large:
         return
     QUERIES.run(run.connection, "flush")
-    for name, is_autovacuum_due in QUERIES.rows(run.connection, "with_dead_rows", oids=large):
+    tables = read_numbered(run.connection, large, "descendants").values()
+    leaves = [leaf.oid for each in tables for leaf in each.leaves]
+    for name, is_autovacuum_due in QUERIES.rows(run.connection, "with_dead_rows", oids=leaves):
         if is_autovacuum_due:
             run.narrate(f"Autovacuum is due for {name}: it is left to that.")
         elif run.bounds.reached is None:

@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from leadctl.catalog.relations import Leaf, Reference
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.rules import Leaf, ReferringKey, RuleTable
+from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
 from leadctl.postgres.connect import Connection
 
@@ -48,7 +49,7 @@ class Statements:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
-        return sql.SQL("ONLY {} AS {}").format(_text(self.leaf.name), name)
+        return sql.SQL("ONLY {} AS {}").format(_text(self.leaf.quoted), name)
 
     @property
     def age(self) -> sql.Composed:
@@ -227,7 +228,7 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
             f"{table.name} ({sql.Identifier(table.rule.age_column).as_string(connection)})"
         )
     found += [
-        f"A row of {kept.parent_name} to which {kept.child_name} refers cannot go: {kept.name}"
+        f"A row of {kept.parent_quoted} to which {kept.child_quoted} refers cannot go: {kept.name}"
         for kept in table.keeps
     ]
     if table.cascades and not QUERIES.value(connection, "counts"):
@@ -263,7 +264,7 @@ def _reads_everything(node: Mapping[str, Any], table: RuleTable) -> bool:
     """Whether a query plan sorts what it finds, or scans the rule's table; not its subqueries."""
     if node["Node Type"] == "Sort":
         return True
-    names = {leaf.name.strip('"') for leaf in table.leaves} | {table.name.strip('"')}
+    names = {leaf.quoted.strip('"') for leaf in table.leaves} | {table.name.strip('"')}
     if node["Node Type"] == "Seq Scan" and node.get("Relation Name") in names:
         return True
     return any(
@@ -273,7 +274,7 @@ def _reads_everything(node: Mapping[str, Any], table: RuleTable) -> bool:
     )
 
 
-def _edge(found: ReferringKey) -> sql.Composed:
+def _edge(found: Reference) -> sql.Composed:
     """Compose the step from rows that go to those that a foreign key takes along."""
     same = sql.SQL(" AND ").join(
         sql.SQL("child.{} = parent.{}").format(_name(column), _name(referred))
@@ -290,8 +291,8 @@ def _edge(found: ReferringKey) -> sql.Composed:
     ).format(
         child_oid=found.child,
         parent_oid=found.parent,
-        parent=_text(found.parent_name),
-        child=_text(found.child_name),
+        parent=_text(found.parent_quoted),
+        child=_text(found.child_quoted),
         same=same,
     )
 

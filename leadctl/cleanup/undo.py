@@ -13,7 +13,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
-from leadctl.cleanup import QUERIES
+from leadctl.catalog.relations import read_named, read_table
 from leadctl.cleanup.archive_files import (
     LINES,
     ArchivedBatch,
@@ -85,20 +85,17 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
     has no primary key of one column.
     """
     with connect(target, "cleanup undelete") as connection:
-        name = sql.Identifier(target.schema, table)
-        relation = QUERIES.one(connection, "relation", table=name.as_string(connection))
+        relation = read_table(connection, target.schema, table, "columns", "indexes")
         if relation is None:
             raise RowNotFound(
                 f"There is no table {target.schema}.{table}.", hint="See: leadctl stats"
             )
-        oid = relation[0]
-        if QUERIES.value(connection, "column_type", oid=oid, column=SOFT_DELETED) is None:
+        if relation.column(SOFT_DELETED) is None:
             raise RowNotFound(
                 f"{table} has no column {SOFT_DELETED}: its rows are deleted for good.",
                 hint="Where they were archived: leadctl cleanup unarchive FILE",
             )
-        columns = QUERIES.column(connection, "primary_key", oid=oid)
-        if len(columns) != 1:
+        if len(relation.primary_key) != 1:
             raise NoPrimaryKey(
                 f"{table} has no primary key of one column.", hint="Write an UPDATE in psql."
             )
@@ -106,8 +103,8 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
             # The server reads the key as the column's type.
             parts = {
                 "mark": sql.Identifier(SOFT_DELETED),
-                "table": name,
-                "row": sql.SQL("{} = {}").format(sql.Identifier(columns[0]), key),
+                "table": relation.identifier,
+                "row": sql.SQL("{} = {}").format(sql.Identifier(*relation.primary_key), key),
             }
             find = sql.SQL(
                 "SELECT {mark} FROM {table} WHERE {row} AND {mark} IS NOT NULL FOR UPDATE"
@@ -189,22 +186,20 @@ def _whole(folder: Path, segment: ArchivedBatch) -> Path:
 
 def _writable(connection: Connection, manifest: ArchiveManifest, table: str) -> dict[str, str]:
     """Return the archived columns that can be written, with the types they have now."""
-    ((oid,),) = connection.execute("SELECT to_regclass(%s)::oid::bigint", (table,)).fetchall()
-    if oid is None:
+    relation = read_named(connection, [table], "columns").get(table)
+    if relation is None:
         raise ArchiveDamaged(
             f"The archive has rows of {table}, which the schema does not have.",
             hint="Name the schema by --schema, or apply the migrations first.",
         )
-    found = {
-        name: (kind, made) for name, kind, made in QUERIES.rows(connection, "columns", oid=oid)
-    }
+    found = {column.name: column for column in relation.columns}
     missing = [name for name in manifest.columns[table] if name not in found]
     if missing:
         raise ArchiveDamaged(
             f"The archive has columns that {table} does not have any more: {', '.join(missing)}.",
             hint="Put them back into a database at an older revision, and move them from there.",
         )
-    return {name: found[name][0] for name in manifest.columns[table] if not found[name][1]}
+    return {name: found[name].type for name in manifest.columns[table] if found[name].written}
 
 
 def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
