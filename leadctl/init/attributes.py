@@ -102,10 +102,7 @@ def attribute_name(column: str, taken: Collection[str]) -> str:
 
 def type_expression(type_: TypeEngine[Any], sql_type: str, names: Names) -> str:
     """Return a type as Python; `sql_type` is what the server calls it."""
-    if isinstance(type_, NullType):
-        names.named_types = True
-        return f"SqlType({python_literal(sql_type)})"
-    if isinstance(type_, postgresql.DOMAIN):
+    if isinstance(type_, NullType | postgresql.DOMAIN):
         names.named_types = True
         return f"SqlType({python_literal(sql_type)})"
     if isinstance(type_, Enum):
@@ -171,9 +168,8 @@ def default_arguments(column: Column[Any], names: Names) -> Iterator[str]:
     if isinstance(default, Identity):
         yield f"{names.use('Identity')}({', '.join(_identity_options(default))})"
     elif isinstance(default, Computed):
-        stored = "" if default.persisted is False else ", persisted=True"
-        stored = ", persisted=False" if default.persisted is False else stored
-        yield f"{names.use('Computed')}({python_literal(escape(str(default.sqltext)))}{stored})"
+        text = python_literal(escape(str(default.sqltext)))
+        yield f"{names.use('Computed')}({text}, persisted={default.persisted is not False})"
     elif isinstance(default, DefaultClause) and not is_serial(column):
         yield f"server_default={names.use('text')}({python_literal(escape(default_text(column)))})"
     plain = not is_serial(column) and not isinstance(default, Identity)

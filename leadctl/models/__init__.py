@@ -1,11 +1,27 @@
 """The shared model module: base, mixins, column types and query helpers for any app."""
 
-from leadctl.models.base import NAMING_CONVENTION, TYPES, Base, new_metadata, one_of
+from leadctl.models.base import (
+    NAMING_CONVENTION,
+    TYPES,
+    Base,
+    CreatedAt,
+    CuidId,
+    SoftDelete,
+    Timestamps,
+    UuidId,
+    new_metadata,
+    one_of,
+)
 from leadctl.models.encrypted import EncryptedJSON, EncryptedText
-from leadctl.models.mixins import CreatedAt, CuidId, SoftDelete, Timestamps, UuidId
-from leadctl.models.passwords import hash_password, hashed, verify_password
-from leadctl.models.phone import PhoneNumber, phone_check, to_e164
 from leadctl.models.queries import Page, only_active, paginate, with_retry
+from leadctl.models.values import (
+    PhoneNumber,
+    hash_password,
+    hashed,
+    phone_check,
+    to_e164,
+    verify_password,
+)
 
 __all__ = [
     "NAMING_CONVENTION",

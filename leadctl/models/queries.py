@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from leadctl.models.mixins import SoftDelete
+from leadctl.models.base import SoftDelete
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from leadctl.apps.synthetic.layout import Layout, Placement
 from leadctl.apps.synthetic.makers import Json, Pick
 from leadctl.apps.synthetic.pools import documents, phrases
 from leadctl.errors import InvalidFlag
-from leadctl.models.phone import E164
+from leadctl.models.values import E164
 from leadctl.seed.bulk.plan import bulk_options
 from leadctl.seed.bulk.values import read_checks
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from leadctl.models import TYPES, CreatedAt, CuidId, EncryptedText, Timestamps, new_metadata, one_of
-from leadctl.models.passwords import HASH_PATTERN
+from leadctl.models.values import HASH_PATTERN
 from leadctl.products.cleack.triggers import create_triggers
 
 

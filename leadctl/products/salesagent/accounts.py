@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, relationship
 
 from leadctl.models import TYPES, CuidId, SoftDelete, Timestamps, new_metadata, one_of
-from leadctl.models.passwords import HASH_PATTERN
+from leadctl.models.values import HASH_PATTERN
 from leadctl.products.salesagent.enums import (
     ENUMS,
     AuditAction,

@@ -6,7 +6,7 @@ lead to rows of the same owner where there are such.  Columns that must differ g
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,18 +50,27 @@ _MADE = ("created", "inserted", "made", "placed", "received", "occurred", "publi
 class PlannedTable:
     """A table that is being planned."""
 
-    name: str
     table: sa.Table
     facts: TableFacts
     rules: CheckRules
     shape: Shape
-    made: str | None = None
-    """The column that says when a row was made."""
-    makers: dict[str, Maker] = field(default_factory=dict)
-    even: bool = False
-    at_most: float | None = None
-    first_numbers: dict[str, int] = field(default_factory=dict)
+    first_numbers: dict[str, int]
     """By column that a sequence numbers: where to begin."""
+    made: str | None = field(init=False)
+    """The column that says when a row was made."""
+    makers: dict[str, Maker] = field(init=False)
+    even: bool = field(init=False)
+    at_most: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.made = _made_column(self.table)
+        self.makers = {name: maker for name, maker in self.shape.columns.items() if maker}
+        self.even, self.at_most = self.shape.even, self.shape.at_most
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
 
     @property
     def owner(self) -> str | None:
@@ -73,7 +82,7 @@ def infer(
     tables: Sequence[sa.Table],
     facts: Mapping[str, TableFacts],
     factory: Factory,
-    first_numbers: Mapping[tuple[str, str], int],
+    first_numbers: Mapping[str, dict[str, int]],
 ) -> dict[str, PlannedTable]:
     """Return the tables to fill, each after those that it refers to.
 
@@ -85,22 +94,13 @@ def infer(
         if shape is not None and not shape.share:
             continue
         found = PlannedTable(
-            table.name,
             table,
             facts[table.name],
             read_checks(facts[table.name].checks),
             _placed(table, shape, planned),
-            first_numbers={
-                column: number for (name, column), number in first_numbers.items()
-                if name == table.name
-            },
-        )  # fmt: skip
+            first_numbers.get(table.name, {}),
+        )
         planned[table.name] = found
-        found.made = _made_column(table)
-        found.even, found.at_most = found.shape.even, found.shape.at_most
-        found.makers = {
-            name: maker for name, maker in found.shape.columns.items() if maker is not None
-        }
         _refer(found, planned)
         _differ(found)
         _fill(found)
@@ -128,9 +128,7 @@ def _placed(table: sa.Table, shape: Shape | None, planned: Mapping[str, PlannedT
         ]  # fmt: skip
         owner = required[0].referred_table.name if required else None
     if shape is not None:
-        return Shape(
-            shape.table, shape.share, shape.columns, owner, shape.event, shape.even, shape.at_most
-        )
+        return replace(shape, owner=owner)
     share = planned[owner].shape.share * _DEPTH_FACTOR if owner else 1.0
     return Shape(table.name, share, owner=owner)
 

@@ -101,9 +101,9 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
 
 def _first_numbers(
     connection: Connection, tables: Sequence[sa.Table], facts: Mapping[str, TableFacts]
-) -> dict[tuple[str, str], int]:
+) -> dict[str, dict[str, int]]:
     """Return where the numbers begin that differ in every row: after those that are there."""
-    found = {}
+    found: dict[str, dict[str, int]] = {table.name: {} for table in tables}
     for table in tables:
         for column in numbered(table, facts[table.name]):
             query = sql.SQL(
@@ -112,7 +112,7 @@ def _first_numbers(
             ).format(sql.Identifier(column.name), sql.Identifier(table.name))
             row = connection.execute(query, (column.sequence,)).fetchone()
             assert row is not None
-            found[table.name, column.name] = row[0]
+            found[table.name][column.name] = row[0]
     return found
 
 

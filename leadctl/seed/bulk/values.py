@@ -22,7 +22,7 @@ from leadctl.apps.synthetic.makers import (
     Whole,
     choice,
 )
-from leadctl.models.phone import E164, PhoneNumber
+from leadctl.models.values import E164, PhoneNumber
 
 _CAST = re.compile(r"::(?:[a-z_]+(?: varying| precision)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?")
 _BOUND = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) '?(-?\d+(?:\.\d+)?)'?$")
