@@ -14,6 +14,16 @@ from typing import Any, Literal, TypeVar
 
 from psycopg import sql
 
+from leadctl.catalog.facets import (
+    Column,
+    Constraint,
+    Descendant,
+    Index,
+    Leaf,
+    Reference,
+    Size,
+    Trigger,
+)
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
@@ -31,164 +41,7 @@ Facet = Literal[
 QUERIES = beside(__file__, "relations.sql")
 _OIDS, _SELECTED = "%(oids)s", "ARRAY(SELECT oid FROM selected)"
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
-_DEFAULT = "DEFAULT"
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column; `type` is as SQL has it, `base` the type beneath a domain, without a length."""
-
-    name: str
-    type: str
-    type_oid: int
-    base: str
-    domain: bool
-    not_null: bool
-    has_expression: bool
-    """Whether it has a default or, if generated, an expression: `Relation.expression`."""
-    generated: str | None
-    """s for stored, v for virtual."""
-    identity: str | None
-    """a for always, d for by default."""
-    comment: str | None
-
-    @property
-    def numbered(self) -> bool:
-        """Whether it is an identity column."""
-        return self.identity is not None
-
-    @property
-    def written(self) -> bool:
-        """Whether an INSERT may give it a value."""
-        return self.generated is None
-
-
-@dataclass(frozen=True)
-class Index:
-    """An index; `columns` has None for an expression.  `constraint` is the key that it is for."""
-
-    name: str
-    method: str
-    columns: tuple[str | None, ...]
-    unique: bool
-    primary: bool
-    immediate: bool
-    valid: bool
-    partial: bool
-    constraint: str | None
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A constraint; `kind` is p, u, c (check), x (exclusion) or f, as pg_constraint has it."""
-
-    name: str
-    kind: str
-    columns: tuple[str, ...]
-    validated: bool
-    deferrable: bool
-    deferred: bool
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A foreign key from `child` to `parent`; `outgoing` is whether the relation is the child.
-
-    `on_delete` is a (no action), r (restrict), c (cascade), n (set NULL) or d (set default).
-    """
-
-    name: str
-    outgoing: bool
-    child: int
-    child_schema: str
-    child_table: str
-    child_quoted: str
-    parent: int
-    parent_schema: str
-    parent_table: str
-    parent_quoted: str
-    columns: tuple[str, ...]
-    referred: tuple[str, ...]
-    on_delete: str
-    validated: bool
-    deferrable: bool
-    deferred: bool
-
-    @property
-    def other(self) -> tuple[str, str]:
-        """The schema and name of the table on the other side."""
-        if self.outgoing:
-            return self.parent_schema, self.parent_table
-        return self.child_schema, self.child_table
-
-
-@dataclass(frozen=True)
-class Descendant:
-    """A partition, or a table that inherits, on any level below a relation."""
-
-    oid: int
-    parent: int
-    quoted: str
-    qualified: str
-    kind: str
-    is_partition: bool
-    detaching: bool
-    bound: str | None
-
-    @property
-    def is_default(self) -> bool:
-        """Whether it is a default partition."""
-        return self.bound == _DEFAULT
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A table that holds rows: a relation itself, or a partition of it."""
-
-    oid: int
-    quoted: str
-    qualified: str
-
-
-@dataclass(frozen=True)
-class Trigger:
-    """A trigger; `enabled` is O, A, R or D, as pg_trigger has it."""
-
-    name: str
-    enabled: str
-    on_insert: bool
-
-
-@dataclass(frozen=True)
-class Size:
-    """Bytes and estimated rows of a relation with its partitions.
-
-    `known_rows` are those of the parts that were ever analysed, None where none was; `unknown` is
-    whether a part was not.  `dense_rows` are as many as the pages of now may hold.  A table that is
-    `locked` has the sizes of its last VACUUM.
-    """
-
-    locked: bool
-    heap_bytes: int
-    table_bytes: int
-    index_bytes: int
-    pages: int
-    known_rows: int | None
-    unknown: bool
-    dense_rows: int
-    dead_rows: int
-    last_vacuum: datetime | None
-
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of the table with its indexes."""
-        return self.table_bytes + self.index_bytes
-
-    @property
-    def rows(self) -> int | None:
-        """The estimated rows; None where a part was never analysed."""
-        return None if self.unknown else self.known_rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.relations import Descendant, read_numbered, read_schema
+from leadctl.catalog.facets import Descendant
+from leadctl.catalog.relations import read_numbered, read_schema
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batches import LOCK_TIMEOUT, LOCKED
 from leadctl.cleanup.context import RuleProgress, RunContext

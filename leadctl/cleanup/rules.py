@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime
 
 from leadctl.apps.registry import App, load_rules
 from leadctl.apps.retention import Rule
-from leadctl.catalog.relations import Leaf, Reference, Relation, read_numbered, read_table
+from leadctl.catalog.facets import Leaf, Reference
+from leadctl.catalog.relations import Relation, read_numbered, read_table
 from leadctl.cleanup import QUERIES
 from leadctl.errors import InvalidRule, NoPrimaryKey, UnindexedForeignKey, UnknownRule, UsageError
 from leadctl.postgres.connect import Connection

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.relations import Leaf, Reference
+from leadctl.catalog.facets import Leaf, Reference
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule

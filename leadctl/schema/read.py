@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.catalog import relations
-from leadctl.catalog.relations import Reference, Relation, read_schema
+from leadctl.catalog import facets
+from leadctl.catalog.facets import Reference
+from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import OperationFailed, UnknownTable
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import client_program
@@ -121,7 +122,7 @@ def _table(relation: Relation) -> Table:
     )
 
 
-def _column(relation: Relation, column: relations.Column) -> Column:
+def _column(relation: Relation, column: facets.Column) -> Column:
     expression = relation.expression(column)
     return Column(
         name=column.name,
@@ -143,7 +144,7 @@ def _foreign_key(key: Reference) -> ForeignKey:
     )
 
 
-def _index(relation: Relation, index: relations.Index) -> Index:
+def _index(relation: Relation, index: facets.Index) -> Index:
     keys = zip(index.columns, relation.key_of(index), strict=True)
     return Index(
         name=index.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from leadctl.catalog.relations import Reference
+from leadctl.catalog.facets import Reference
 from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
 from leadctl.postgres.connect import Connection
 from leadctl.sql.fragment import Fragment, build, join, name, operator, value

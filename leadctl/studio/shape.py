@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leadctl.catalog.relations import Reference, Relation, read_table, relation_names
+from leadctl.catalog.facets import Reference
+from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
