@@ -274,7 +274,8 @@ def check(
 ) -> Callable[[Callable[[Facts], Evidence]], HealthCheck]:
     """Make a function a check, with the reports of inspect that it is about, and its thresholds.
 
-    With a unit its values are graded: from `warning` and `critical` on, or `below` them.
+    With a unit its values are graded: from `warning` and `critical` on, or `below` them.  Most
+    thresholds are those of check_postgres and pghero.
     """
     thresholds = Thresholds(warning, critical, unit, below) if unit else None
 

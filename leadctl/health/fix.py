@@ -107,17 +107,12 @@ def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patien
     connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{timeout}ms",))
     try:
         connection.execute(sql.SQL(step.statement))
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         if connection.broken:
             raise
-        return _failed(step, error)
-    except psycopg.Error as error:
-        return _failed(step, error)
+        message = error.diag.message_primary or str(error)
+        return FixResult(step.check, step.statement, "failed", message)
     return FixResult(step.check, step.statement, "done")
-
-
-def _failed(step: Fix, error: psycopg.Error) -> FixResult:
-    return FixResult(step.check, step.statement, "failed", error.diag.message_primary or str(error))
 
 
 Statements = Iterator[tuple[sql.Composed, bool]]

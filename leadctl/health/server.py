@@ -4,6 +4,7 @@ from leadctl.health.check import Evidence, Facts, Row, Skip, check, critical, gr
 from leadctl.text import size, utc
 
 _MILLION = 1_000_000
+_GB = 10**9
 
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
@@ -24,7 +25,7 @@ def deadlocks(facts: Facts) -> Evidence:
     return _rate(facts, "deadlocks", "deadlocks", "Look for them in the server's log.")
 
 
-@check("database", warning=10 * 2**30, unit="B an hour")
+@check("database", warning=10 * _GB, unit="B an hour")
 def temporary_files(facts: Facts) -> Evidence:
     """Queries seldom sort or hash on disk."""
     return _rate(
@@ -70,7 +71,7 @@ def replication(facts: Facts) -> Evidence:
     )
 
 
-@check("replication-slots", warning=5 * 2**30, critical=50 * 2**30, unit="B")
+@check("replication-slots", warning=5 * _GB, critical=50 * _GB, unit="B")
 def replication_slots(facts: Facts) -> Evidence:
     """No slot keeps too much WAL, or has lost what it needs."""
     rows = facts.rows("replication-slots")
