@@ -15,9 +15,10 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.recorder import own_objects
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.up import AppliedNow, apply_locked, refuse_other_apps
+from leadctl.migrate.status import AppliedNow, refuse_other_apps
+from leadctl.migrate.up import apply_locked
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
-from leadctl.postgres.provision import ensure_database, ensure_schema
+from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.seed import SeededTable, check_key, forget_files, seed
@@ -110,14 +111,10 @@ def reset(
     check_key(app, keyring)
     history = read_history(app.migrations)
     history.head  # noqa: B018 - raises where the history could not be applied afterwards
-    try:
-        connect(target, "reset").close()
-    except UnknownDatabase:
-        ensure_database(target, narrate)
-    with schema_lock(target, "reset", timeouts.lock_wait, narrate):
-        with connect(target, "reset") as connection:
-            permit(connection, target, "reset", consent)
-            ensure_schema(connection, target, narrate)
+    connect_or_create(target, "reset", narrate).close()
+    with schema_lock(target, "reset", timeouts.lock_wait, narrate) as session:
+        permit(session, target, "reset", consent)
+        ensure_schema(session, target, narrate)
         before()
         with journaled(target, "reset", app.name) as entry:
             with connect(target, "reset") as connection:

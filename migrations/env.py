@@ -6,6 +6,6 @@ alembic -c migrations/leadconnector/alembic.ini upgrade head
 
 from alembic import context
 
-from leadctl.migrate.environment import run
+from leadctl.migrate.executor import run_alembic
 
-run(context)
+run_alembic(context)

@@ -37,21 +37,15 @@ if TYPE_CHECKING:
     from leadctl.journal.identity import DatabaseIdentity
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
-    from leadctl.migrate.adopt import Adopted
-    from leadctl.migrate.check import Check
-    from leadctl.migrate.dev import Dev
-    from leadctl.migrate.diff import Sides
+    from leadctl.migrate.dev import Dev, Push
+    from leadctl.migrate.diff import Check, Drift, Sides
     from leadctl.migrate.down import DownPlan, DownResult
-    from leadctl.migrate.drift import Drift
-    from leadctl.migrate.history import MigrationHistory
-    from leadctl.migrate.lint.lint import LintResult
+    from leadctl.migrate.down import DownRehearsal as MigrateRehearsal
     from leadctl.migrate.new import NewRevisions
-    from leadctl.migrate.plan import Script
-    from leadctl.migrate.planned import Plan
-    from leadctl.migrate.push import Push
-    from leadctl.migrate.rehearse import Rehearsal as MigrateRehearsal
-    from leadctl.migrate.resolve import Resolved
-    from leadctl.migrate.status import MigrationStatus
+    from leadctl.migrate.plan import LintResult, MigrationPlan
+    from leadctl.migrate.resolve import Adopted, Resolved
+    from leadctl.migrate.script import MigrationScript
+    from leadctl.migrate.status import MigrationHistory, MigrationStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.partition import PartitionResult
     from leadctl.postgres.connect import Timeouts
@@ -129,15 +123,17 @@ class Database(Project):
             before=self._backup_before(wanted=backup),
         )
 
-    def plan(self, to: str | None = None, *, steps: int | None = None, allow: Names = ()) -> "Plan":
+    def plan(
+        self, to: str | None = None, *, steps: int | None = None, allow: Names = ()
+    ) -> "MigrationPlan":
         """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`."""
-        from leadctl.migrate.plan import plan
+        from leadctl.migrate.planner import plan
 
         return plan(self.target, self.app, to=to, steps=steps, allow=names(allow))
 
-    def script(self, to: str | None = None, *, steps: int | None = None) -> "Script":
+    def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
-        from leadctl.migrate.plan import script
+        from leadctl.migrate.script import script
 
         return script(self.target, self.app, to=to, steps=steps, timeouts=self._timeouts)
 
@@ -149,13 +145,13 @@ class Database(Project):
 
     def migration_history(self) -> "MigrationHistory":
         """Return what was applied, when and by whom, as `leadctl migrate history`."""
-        from leadctl.migrate.history import history
+        from leadctl.migrate.status import history
 
         return history(self.target, self.app)
 
     def check(self) -> "Check":
         """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
-        from leadctl.migrate.check import check
+        from leadctl.migrate.diff import check
 
         return check(self.target, self.app, self.narrate)
 
@@ -164,7 +160,7 @@ class Database(Project):
 
         Raises OperationFailed where nothing was applied yet.
         """
-        from leadctl.migrate.drift import drift
+        from leadctl.migrate.diff import drift
 
         return drift(self.target, self.app, self.narrate)
 
@@ -252,7 +248,7 @@ class Database(Project):
 
     def push(self, confirm: "str | Consent | None" = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""
-        from leadctl.migrate.push import push
+        from leadctl.migrate.dev import push
 
         return push(
             self.target,
@@ -294,7 +290,7 @@ class Database(Project):
 
     def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
-        from leadctl.migrate.rehearse import rehearse
+        from leadctl.migrate.down import rehearse
 
         return rehearse(self.target, self.app, to, steps, self.narrate)
 
@@ -311,7 +307,7 @@ class Database(Project):
 
     def adopt_drift(self, message: str) -> "Adopted":
         """Write what was changed by hand, as `leadctl migrate resolve --adopt-drift`."""
-        from leadctl.migrate.adopt import adopt
+        from leadctl.migrate.resolve import adopt
 
         wait, narrate = self.settings.lock_wait, self.narrate
         return adopt(self.target, self.app, message, lock_wait=wait, narrate=narrate)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from leadctl.inspect.run import Inspection, InspectReport, ReportFiles
     from leadctl.journal.guard import Consent
     from leadctl.keys.status import NewKey
-    from leadctl.migrate.lint.lint import LintResult
     from leadctl.migrate.new import NewRevisions
+    from leadctl.migrate.plan import LintResult
     from leadctl.postgres.embedded import ServerStatus
     from leadctl.schedule import Schedule
     from leadctl.schema.definition import Schema, Validation
@@ -146,7 +146,7 @@ class Project:
     def _lint(
         self, target: Any, revisions: Names, *, everything: bool, allow: Names
     ) -> "LintResult":
-        from leadctl.migrate.lint.lint import lint
+        from leadctl.migrate.planner import lint
 
         return lint(
             target,

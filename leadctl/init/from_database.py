@@ -44,7 +44,7 @@ from leadctl.progress import Narrate
 from leadctl.settings import Settings, load_settings
 
 _MIGRATIONS = "migrations"
-_NO_WAY_BACK = writer.refusal("This cannot be undone by a revision.")
+_NO_WAY_BACK = "    raise NotImplementedError('This cannot be undone by a revision.')"
 _OFFER = (
     "These are the tables of {} under the names of another tool. In an empty folder elsewhere, "
     "leadctl init --from-database --take-over writes the revision that gives them the names of "
@@ -216,7 +216,8 @@ def _add_revisions(
     for number, (message, steps) in enumerate(revisions.items(), 1):
         revision = f"{app}_{number:04d}"
         upgrade = writer.body(steps, transactional=True)
-        text = writer.text(revision, follows, message, upgrade, _NO_WAY_BACK)
+        said = writer.RevisionText(message, upgrade, _NO_WAY_BACK)
+        text = writer.file_text(revision, [follows] if follows else [], said)
         state = "pending" if follows else "recorded as applied"
         files.new(folder / writer.file_name(revision, message), text, state)
         follows = revision

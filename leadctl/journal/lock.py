@@ -18,11 +18,14 @@ _POLL_SECONDS_MAX = 1.0
 
 
 @contextmanager
-def schema_lock(target: Target, purpose: str, wait: float, narrate: Narrate) -> Iterator[None]:
+def schema_lock(
+    target: Target, purpose: str, wait: float, narrate: Narrate
+) -> Iterator[Connection]:
     """Hold the target's lock: the database's and schema's, for migrate, reset and their like.
 
     It is polled on a session of its own, so that waiting blocks nobody and holds no transaction
-    open, which CREATE INDEX CONCURRENTLY would wait for.  Raises LockHeld after `wait` seconds.
+    open, which CREATE INDEX CONCURRENTLY would wait for.  The session is handed over for whatever
+    else is short.  Raises LockHeld after `wait` seconds.
     """
     key = zlib.crc32(target.schema.encode()) & 0x7FFFFFFF
     with connect(target, purpose) as session:
@@ -41,7 +44,7 @@ def schema_lock(target: Target, purpose: str, wait: float, narrate: Narrate) -> 
                 told = True
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())) * random.uniform(0.7, 1))  # noqa: S311
             pause = min(pause * 1.5, _POLL_SECONDS_MAX)
-        yield
+        yield session
 
 
 def _try(session: Connection, key: int) -> bool:

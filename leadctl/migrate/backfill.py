@@ -63,7 +63,7 @@ class _Fill:
         self._connection = connection
         self._table = table
         self._work = f"{table}: {assignment} where {where}"
-        self._key = self._rows("key", table=table)
+        self._key = _QUERIES.rows(connection, "key", table=table)
         if not self._key:
             raise NoPrimaryKey(
                 f"{table} has no primary key, so its rows cannot be filled in batches.",
@@ -72,11 +72,11 @@ class _Fill:
         self._batch_query = self._compose(assignment, where)
         self._keeps_checkpoints = state.is_there(connection)
         if self._keeps_checkpoints:
-            connection.execute(self._sql("create"))
+            _QUERIES.run(connection, "create")
 
     def run(self, load: float) -> int:
-        total = int(self._rows("estimate", table=self._table)[0][0])
-        after, rows = self._checkpoint()
+        total = int(_QUERIES.value(self._connection, "estimate", table=self._table))
+        after, rows = self._checkpoint("checkpoint") or (None, 0)
         size, tell = _BATCH, progress_of_run.get()
         while True:
             started = time.monotonic()
@@ -85,7 +85,7 @@ class _Fill:
                 rows += changed
                 if last is not None:
                     after = last
-                    self._keep(after, rows)
+                    self._checkpoint("keep", after_key=list(after), rows=rows)
             elapsed = time.monotonic() - started
             if tell is not None:
                 tell(rows, max(total, rows), "rows")
@@ -93,8 +93,14 @@ class _Fill:
                 break
             size = _next_size(size, elapsed)
             time.sleep(elapsed * (1 - load) / load)
-        self._forget()
-        return rows
+        self._checkpoint("forget")
+        return int(rows)
+
+    def _checkpoint(self, block: str, **values: Any) -> tuple[Any, ...] | None:
+        if not self._keeps_checkpoints:
+            return None
+        cursor = _QUERIES.run(self._connection, block, work=self._work, **values)
+        return cursor.fetchone() if cursor.description else None
 
     def _compose(self, assignment: str, where: str) -> sql.Composed:
         """Compose one batch: the next rows by key, changed, and the last key of them."""
@@ -128,39 +134,6 @@ class _Fill:
         row = self._connection.execute(self._batch_query, (after is None, *keys, size)).fetchone()
         assert row is not None
         return row[0], row[1], row[2]
-
-    def _checkpoint(self) -> tuple[Sequence[str] | None, int]:
-        if not self._keeps_checkpoints:
-            return None, 0
-        row = self._connection.execute(
-            "SELECT after_key, rows FROM leadctl.backfill"
-            " WHERE schema = current_schema() AND work = %s",
-            (self._work,),
-        ).fetchone()
-        return (row[0], row[1]) if row else (None, 0)
-
-    def _keep(self, after: Sequence[str], rows: int) -> None:
-        if self._keeps_checkpoints:
-            self._connection.execute(
-                "INSERT INTO leadctl.backfill (schema, work, after_key, rows)"
-                " VALUES (current_schema(), %s, %s, %s) ON CONFLICT (schema, work) DO UPDATE SET"
-                " after_key = excluded.after_key, rows = excluded.rows,"
-                " updated_at = clock_timestamp()",
-                (self._work, list(after), rows),
-            )
-
-    def _forget(self) -> None:
-        if self._keeps_checkpoints:
-            self._connection.execute(
-                "DELETE FROM leadctl.backfill WHERE schema = current_schema() AND work = %s",
-                (self._work,),
-            )
-
-    def _rows(self, name: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        return self._connection.execute(self._sql(name), parameters).fetchall()
-
-    def _sql(self, name: str) -> str:
-        return _QUERIES.get(name, self._connection.info.server_version)
 
 
 def _listed(texts: Iterable[str]) -> sql.Composed:

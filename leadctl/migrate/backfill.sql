@@ -24,3 +24,21 @@ ORDER BY k.place
 -- what: How many rows does a table have, as the statistics know it?
 -- versions: 15-
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(%(table)s)
+
+-- name: checkpoint
+-- what: Up to which key did a fill come, and how many rows had it changed?
+-- versions: 15-
+SELECT after_key, rows FROM leadctl.backfill WHERE schema = current_schema() AND work = %(work)s
+
+-- name: keep
+-- what: Keeps up to which key a fill has come.
+-- versions: 15-
+INSERT INTO leadctl.backfill (schema, work, after_key, rows)
+VALUES (current_schema(), %(work)s, %(after_key)s, %(rows)s)
+ON CONFLICT (schema, work) DO UPDATE
+SET after_key = excluded.after_key, rows = excluded.rows, updated_at = clock_timestamp()
+
+-- name: forget
+-- what: Forgets the checkpoint of a fill that is done.
+-- versions: 15-
+DELETE FROM leadctl.backfill WHERE schema = current_schema() AND work = %(work)s

@@ -1,25 +1,58 @@
-"""The developer's loop: apply what is pending, write what the models say, apply that."""
+"""What is for a developer's database: `migrate dev`, the loop, and `db push`, without revisions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+
+import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.errors import Protected, UnknownDatabase
-from leadctl.journal.guard import Consent, protection
-from leadctl.migrate.compose import Written
+from leadctl.catalog.compare import compare, without_grants
+from leadctl.catalog.definitions import Catalog
+from leadctl.errors import OperationFailed, Protected, UnknownDatabase
+from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.new import Ask, new
+from leadctl.migrate.schema_sources import (
+    database_schema,
+    desired_schema,
+    models_schema,
+    recorded_schema,
+)
+from leadctl.migrate.status import refuse_other_apps
 from leadctl.migrate.up import MigrateResult, up
-from leadctl.postgres.connect import Timeouts, connect
+from leadctl.migrate.writer import WrittenRevision
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
-from leadctl.progress import Progress
+from leadctl.postgres.translate import translate
+from leadctl.progress import Narrate, Progress
+
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
 class Dev:
     """What was written, and where the database is now."""
 
-    written: tuple[Written, ...]
+    written: tuple[WrittenRevision, ...]
     migrated: MigrateResult
+
+
+@dataclass(frozen=True)
+class Push:
+    """What was executed."""
+
+    app: str
+    database: str
+    schema: str
+    statements: tuple[str, ...]
+    lost: tuple[str, ...]
+    """What of the rows went, in words."""
 
 
 def dev(
@@ -30,7 +63,7 @@ def dev(
     renames: Sequence[str] = (),
     ask: Ask | None = None,
     timeouts: Timeouts,
-    narrate: Callable[[str], None],
+    narrate: Narrate,
     progress: Progress,
 ) -> Dev:
     """Apply what is pending, write the revisions that the models ask for, show and apply them.
@@ -44,12 +77,9 @@ def dev(
             target, app, consent=Consent(), timeouts=timeouts, narrate=narrate, progress=progress
         )
 
-    reason = _protection(target)
-    if reason:
-        raise Protected(
-            f"migrate dev is refused on {target.database}: {reason}. Nothing was changed.",
-            hint="Develop on a database of your own, and write revisions with migrate new.",
-        )
+    hint = "Develop on a database of your own, and write revisions with migrate new."
+    with suppress(UnknownDatabase), connect(target, "dev", read_only=True) as connection:
+        _refuse_protected(connection, target, "migrate dev", hint)
     first = apply()
     written = new(target, app, message, renames=renames, ask=ask, narrate=narrate).revisions
     for each in written:
@@ -57,9 +87,84 @@ def dev(
     return Dev(written, apply() if written else first)
 
 
-def _protection(target: Target) -> str | None:
-    try:
-        with connect(target, "dev", read_only=True) as connection:
-            return protection(connection, target)
-    except UnknownDatabase:
-        return None
+def push(
+    target: Target,
+    app: App,
+    *,
+    consent: Consent,
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> Push:
+    """Make the schema what the models say.
+
+    One transaction, but for enum values that are used at once.  Tables and the like that the app
+    did not make are left alone where it is known what it made.  Raises Protected for a database
+    that is protected or not on this machine, and NotConfirmed where rows would go.
+    """
+    _refuse_remote(target)
+    connect_or_create(target, "push", narrate).close()
+    with schema_lock(target, "db push", timeouts.lock_wait, narrate) as session:
+        hint = "Write a revision with leadctl migrate new, and apply it with leadctl migrate."
+        _refuse_protected(session, target, "db push", hint)
+        refuse_other_apps(session, target, app)
+        ensure_schema(session, target, narrate)
+        found = database_schema(session, target, app)
+        record = recorded_schema(session, target, app)
+        models = models_schema(target, app)
+        wanted = desired_schema(app, models, found, record.own if record else ())
+        steps = changes(found, wanted)
+        lost = losses(steps)
+        for each in lost:
+            narrate(f"It loses {each}.")
+        if lost:
+            permit(session, target, "db push", consent)
+        if steps:
+            with journaled(target, "push", app.name) as entry:
+                set_timeouts(session, timeouts)
+                _execute(session, steps)
+                entry.note(statements=len(steps))
+                _check(database_schema(session, target, app), wanted)
+    statements = tuple(step.sql for step in steps)
+    return Push(app.name, target.database, target.schema, statements, tuple(lost))
+
+
+def _refuse_remote(target: Target) -> None:
+    hosts = str(target.url.params.get("host", "")).split(",")
+    if target.embedded or all(not host or host in _LOCAL or host[0] == "/" for host in hosts):
+        return
+    raise Protected(
+        f"db push is refused on {target.describe()}: it is not on this machine.",
+        hint="Write a revision with leadctl migrate new, and apply it there with leadctl migrate.",
+    )
+
+
+def _refuse_protected(connection: Connection, target: Target, verb: str, hint: str) -> None:
+    reason = protection(connection, target)
+    if reason:
+        raise Protected(
+            f"{verb} is refused on {target.database}: {reason}. Nothing was changed.", hint=hint
+        )
+
+
+def _execute(connection: Connection, steps: Sequence[Step]) -> None:
+    for _, group in groupby(steps, key=lambda step: step.stage):
+        with connection.transaction():
+            for step in group:
+                try:
+                    connection.execute(step.sql.encode())
+                except psycopg.Error as error:
+                    reason = translate(error) or OperationFailed(str(error))
+                    raise OperationFailed(
+                        f"{reason.message}: {' '.join(step.sql.split())}",
+                        hint="Change the rows that are in the way; what this stage did is undone.",
+                    ) from error
+
+
+def _check(found: Catalog, wanted: Catalog) -> None:
+    left = without_grants(compare(found, wanted))
+    if left:
+        raise OperationFailed(
+            "Left over is what cannot be changed in place: "
+            f"{', '.join(f'{each.change} {each.object}' for each in left)}.",
+            hint="Change it by hand; leadctl migrate diff shows it.",
+        )

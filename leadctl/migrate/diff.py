@@ -1,22 +1,150 @@
-"""Diff: what turns one definition of a schema into another."""
+"""How models, migrations, record and database differ: check, drift, diff."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.compare import Difference, compare, without_grants
 from leadctl.catalog.definitions import Catalog
-from leadctl.errors import UsageError
-from leadctl.migrate import schema_sources
+from leadctl.errors import OperationFailed, UsageError
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import as_script
-from leadctl.migrate.desired_schema import goal
 from leadctl.migrate.revisions import read_history
-from leadctl.postgres.connect import connect
+from leadctl.migrate.schema_sources import (
+    database_schema,
+    desired_schema,
+    history_schema,
+    migrations_schema,
+    models_schema,
+    recorded_schema,
+)
+from leadctl.migrate.status import read_current
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 from leadctl.redact import scrub
 
 MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
+"""What may be compared, beside revisions and other databases."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Where models, migrations and database differ."""
+
+    app: str
+    database: str
+    schema: str
+    current: str | None
+    pending: tuple[str, ...]
+    models: tuple[Difference, ...]
+    """From what the migrations make to what the models say: what `new` would write."""
+    drift: tuple[Difference, ...]
+    """From what was recorded to what is there: what was changed by hand."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all three agree."""
+        return not (self.pending or self.models or self.drift)
+
+
+def check(target: Target, app: App, narrate: Narrate) -> Check:
+    """Compare models, migrations and database; changes nothing.
+
+    Raises what connecting raises, and RevisionFailed where a history cannot be run in a scratch
+    schema, which is needed while revisions are pending.
+    """
+    history = read_history(app.migrations)
+    with connect(target, "check", read_only=True) as connection:
+        current = read_current(connection, target, app)
+        pending = history.pending(current)
+        drift = compare_with_record(connection, target, app, narrate).drift if current else None
+        made, own = migrations_schema(connection, target, app, pending)
+    wanted = desired_schema(app, models_schema(target, app), made, own)
+    return Check(
+        app.name,
+        target.database,
+        target.schema,
+        ", ".join(current) or None,
+        tuple(revision.id for revision in pending),
+        tuple(compare(made, wanted)),
+        drift.differences if drift else (),
+    )
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What the database has that no revision says, and the other way round."""
+
+    app: str
+    database: str
+    schema: str
+    revision: str
+    """The revision that the database is at."""
+    since: datetime | None
+    """When that was applied: what was changed by hand was changed later.  None where nothing was
+    recorded then, and the history was run in a scratch schema instead."""
+    differences: tuple[Difference, ...]
+    """"missing" was dropped by hand, "extra" was made by hand."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was changed."""
+        return not self.differences
+
+
+@dataclass(frozen=True)
+class ComparedWithRecord:
+    """A drift, with the two catalogs that were compared."""
+
+    drift: Drift
+    should: Catalog
+    found: Catalog
+
+
+def drift(target: Target, app: App, narrate: Narrate) -> Drift:
+    """Compare the live schema with what was recorded; changes nothing.
+
+    Raises OperationFailed where nothing was applied yet, and what connecting raises.
+    """
+    with connect(target, "drift", read_only=True) as connection:
+        return compare_with_record(connection, target, app, narrate).drift
+
+
+def compare_with_record(
+    connection: Connection, target: Target, app: App, narrate: Narrate
+) -> ComparedWithRecord:
+    """Compare as `drift` does, and return the catalogs, too."""
+    current = read_current(connection, target, app)
+    if not current:
+        raise OperationFailed(
+            f"Nothing of {app.name} was applied to {target.database}, schema {target.schema}.",
+            hint="Apply its revisions with: leadctl migrate",
+        )
+    found = database_schema(connection, target, app)
+    record = recorded_schema(connection, target, app)
+    if record is not None:
+        should = record.catalog
+        differences = compare(should, found)
+    elif len(current) == 1:
+        narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
+        should = history_schema(target, app, current[0])
+        differences = without_grants(compare(should, found))
+    else:
+        raise OperationFailed(
+            f"The database is at {len(current)} revisions, and nothing was recorded after them.",
+            hint="Join the branches of the history, and apply that.",
+        )
+    result = Drift(
+        app.name,
+        target.database,
+        target.schema,
+        ", ".join(current),
+        record.applied_at if record else None,
+        tuple(differences),
+    )
+    return ComparedWithRecord(result, should, found)
 
 
 @dataclass(frozen=True)
@@ -63,14 +191,11 @@ def sides(
     """
     if before == after:
         raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
-    found: Mapping[str, Catalog] = {
-        name: _catalog(target, app, name, find) for name in (before, after)
-    }
-    first, second = found[before], found[after]
+    first, second = (_catalog(target, app, name, find) for name in (before, after))
     if before == MODELS:
-        first = goal(app, first, second)
+        first = desired_schema(app, first, second)
     elif after == MODELS:
-        second = goal(app, second, first)
+        second = desired_schema(app, second, first)
     diff = Diff(app.name, scrub(before), scrub(after), tuple(compare(first, second)))
     return Sides(first, second, diff)
 
@@ -79,12 +204,12 @@ def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target])
     if name == BASE:
         return Catalog({})
     if name == MODELS:
-        return schema_sources.of_models(target, app)
+        return models_schema(target, app)
     if name in {DATABASE, RECORD}:
         with connect(target, "diff", read_only=True) as connection:
             if name == DATABASE:
-                return schema_sources.of_database(connection, target, app)
-            record = schema_sources.recorded(connection, target, app)
+                return database_schema(connection, target, app)
+            record = recorded_schema(connection, target, app)
         if record is None:
             raise UsageError(
                 f"Nothing was recorded in {target.database} for {app.name}.",
@@ -93,7 +218,7 @@ def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target])
         return record.catalog
     history = read_history(app.migrations)
     if "://" not in name and any(each.id.startswith(name) for each in history.revisions):
-        return schema_sources.of_history(target, app, history.get(name).id)
+        return history_schema(target, app, history.get(name).id)
     other = find(name)
     with connect(replace(other, log_sql=target.log_sql), "diff", read_only=True) as connection:
-        return schema_sources.of_database(connection, other, app)
+        return database_schema(connection, other, app)

@@ -1,32 +1,33 @@
-"""Down: undoing revisions, with what data goes said first."""
+"""Down: undoing revisions, with what data goes said first, and rehearsing that."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.errors import Irreversible, OperationFailed
-from leadctl.journal import state
+from leadctl.catalog.compare import Difference, compare
+from leadctl.catalog.definitions import Catalog
+from leadctl.errors import Irreversible, LeadctlError, OperationFailed, RevisionUnplannable
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.executor import undo
-from leadctl.migrate.live_tables import Loss
-from leadctl.migrate.plan import LOOK_SECONDS
-from leadctl.migrate.planned import PlannedRevision
-from leadctl.migrate.planner import Planner
-from leadctl.migrate.reversible import is_reversible
+from leadctl.migrate.executor import apply
+from leadctl.migrate.plan import Loss
+from leadctl.migrate.planner import LOOK_SECONDS, Planner
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.up import AppliedNow, refuse_other_apps
+from leadctl.migrate.scratch import scratch
+from leadctl.migrate.script import Scripts
+from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
-from leadctl.progress import Progress
+from leadctl.progress import Narrate, Progress
+from leadctl.sql.effects import effects, made_by
 
 BASE = "base"
 """The name of the beginning: nothing is applied."""
 
 
 @dataclass(frozen=True)
-class TableLoss:
+class RevisionLoss:
     """What of a table goes."""
 
     revision: str
@@ -45,7 +46,7 @@ class DownPlan:
     """Why the database is protected, where it is."""
     revisions: tuple[str, ...]
     """In the order of undoing."""
-    losses: tuple[TableLoss, ...]
+    losses: tuple[RevisionLoss, ...]
     unknown: tuple[str, ...]
     """Revisions of which it cannot be told what they lose."""
 
@@ -61,6 +62,46 @@ class DownResult:
     undone: tuple[AppliedNow, ...]
 
 
+class Verdict(Enum):
+    """What comes of undoing a revision."""
+
+    REVERSIBLE = "reversible"
+    """Down and up again leaves the schema as it was, and no rows go."""
+    LOSSY = "lossy"
+    """The schema comes back, the rows do not, or it cannot be told."""
+    IRREVERSIBLE = "irreversible"
+    """There is no way back, it fails, or it leads elsewhere."""
+
+
+@dataclass(frozen=True)
+class RehearsedRevision:
+    """How a revision's way back did."""
+
+    revision: str
+    verdict: Verdict
+    loses: tuple[str, ...]
+    """What of the rows goes."""
+    reason: str | None
+    """Why it is irreversible."""
+    differences: tuple[Difference, ...]
+    """What is not as it was after the way back."""
+
+
+@dataclass(frozen=True)
+class DownRehearsal:
+    """How each way back did, the newest first."""
+
+    app: str
+    database: str
+    schema: str
+    revisions: tuple[RehearsedRevision, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all can be undone."""
+        return all(each.verdict is not Verdict.IRREVERSIBLE for each in self.revisions)
+
+
 def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     """Say what `down` with the same arguments would undo; changes nothing.
 
@@ -68,7 +109,6 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     """
     history = read_history(app.migrations)
     with connect(target, "down", read_only=True, statement_timeout=LOOK_SECONDS) as connection:
-        refuse_other_apps(connection, target, app)
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
         planned = [planner.revision(revision, down=True) for revision in chosen]
@@ -78,7 +118,13 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
             target.schema,
             protection(connection, target),
             tuple(revision.id for revision in chosen),
-            tuple(loss for each in planned for loss in _losses(each)),
+            tuple(
+                RevisionLoss(each.revision, effect.table, effect.loss)
+                for each in planned
+                for statement in each.statements
+                for effect in statement.effects
+                if effect.loss
+            ),
             tuple(each.revision for each in planned if each.cannot_be_planned),
         )
 
@@ -91,7 +137,7 @@ def down(
     *,
     consent: Consent,
     timeouts: Timeouts,
-    narrate: Callable[[str], None],
+    narrate: Narrate,
     progress: Progress,
 ) -> DownResult:
     """Undo the last `steps` revisions, or all behind `to`, each in a transaction of its own.
@@ -100,16 +146,13 @@ def down(
     RevisionFailed; then what was undone before stays undone.
     """
     history = read_history(app.migrations)
-    with schema_lock(target, "down", timeouts.lock_wait, narrate):
-        with connect(target, "down") as connection:
-            refuse_other_apps(connection, target, app)
-            chosen = _chosen(connection, target, app, history, to, steps)
-            if chosen:
-                permit(connection, target, "migrate down", consent)
-        undone: list[AppliedNow] = []
+    undone: list[AppliedNow] = []
+    with schema_lock(target, "down", timeouts.lock_wait, narrate) as session:
+        chosen = _chosen(session, target, app, history, to, steps)
         if chosen:
+            permit(session, target, "migrate down", consent)
             with journaled(target, "down", app.name) as entry:
-                undone = undo(
+                undone = apply(
                     target,
                     app,
                     history,
@@ -118,10 +161,10 @@ def down(
                     narrate=narrate,
                     note=lambda revision: entry.note(undoing=revision),
                     progress=progress,
+                    down=True,
                 )
                 entry.note(undoing=None, undone=[each.revision for each in undone])
-        with connect(target, "down") as connection:
-            current = state.current_revisions(connection, target.schema, app.version_table) or []
+        current = read_current(session, target, app)
     return DownResult(
         app.name, target.database, target.schema, ", ".join(current) or None, tuple(undone)
     )
@@ -136,26 +179,21 @@ def _chosen(
     steps: int,
 ) -> list[Revision]:
     """Return the revisions to undo, the newest first."""
-    current = state.current_revisions(connection, target.schema, app.version_table) or []
+    current = read_current(connection, target, app)
     if not current:
         raise OperationFailed(
             f"Nothing of {app.name} is applied to {target.database}, schema {target.schema}.",
             hint="See: leadctl migrate status",
         )
     applied = history.ancestors(current)
-    newest_first = [each for each in reversed(history.revisions) if each.id in applied]
-    if to is None:
-        chosen = newest_first[:steps]
-    else:
-        kept = set() if to == BASE else history.ancestors([history.get(to).id])
-        if not kept <= applied:
-            raise OperationFailed(
-                f"{history.get(to).id} is not applied, so there is no way down to it.",
-                hint=f"Apply it with: leadctl migrate up {to}",
-            )
-        chosen = [each for each in newest_first if each.id not in kept]
+    if to not in {None, BASE} and history.get(str(to)).id not in applied:
+        raise OperationFailed(
+            f"{history.get(str(to)).id} is not applied, so there is no way down to it.",
+            hint=f"Apply it with: leadctl migrate up {to}",
+        )
+    chosen = _newest_first(history, applied, to, steps)
     for revision in chosen:
-        if not is_reversible(revision.path):
+        if not revision.is_reversible:
             raise Irreversible(
                 f"{revision.id} has no way back: its downgrade() does nothing. "
                 "Nothing was changed.",
@@ -164,10 +202,91 @@ def _chosen(
     return chosen
 
 
-def _losses(planned: PlannedRevision) -> Sequence[TableLoss]:
-    return [
-        TableLoss(planned.revision, effect.table, effect.loss)
-        for statement in planned.statements
-        for effect in statement.effects
-        if effect.loss
-    ]
+def _newest_first(
+    history: History, applied: set[str], to: str | None, steps: int
+) -> list[Revision]:
+    """Return the last `steps` of the applied revisions, or all behind `to`."""
+    kept = history.ancestors([history.get(to).id]) if to and to != BASE else set()
+    behind = [each for each in reversed(history.revisions) if each.id in applied - kept]
+    return behind if to else behind[:steps]
+
+
+def rehearse(
+    target: Target, app: App, to: str | None, steps: int, narrate: Narrate
+) -> DownRehearsal:
+    """Run the last `steps` revisions, or all behind `to`, up, down and up in a scratch schema.
+
+    Nothing is changed, and no rows are there: what a revision does to rows is read off its
+    statements.  Where some are applied, those are meant, else the end of the folder's history.
+    """
+    history = read_history(app.migrations)
+    with connect(target, "rehearse", read_only=True) as connection:
+        current = read_current(connection, target, app)
+    rehearsed = []
+    for revision in _newest_first(history, history.ancestors(current or history.heads), to, steps):
+        narrate(f"Rehearsing {revision.id}: {revision.message}")
+        rehearsed.append(_rehearse(target, app, history, revision))
+    return DownRehearsal(app.name, target.database, target.schema, tuple(rehearsed))
+
+
+def _rehearse(target: Target, app: App, history: History, revision: Revision) -> RehearsedRevision:
+    if not revision.is_reversible:
+        return _irreversible(revision, "its downgrade() does nothing")
+    if len(revision.down) > 1:
+        return _rehearse_join(app, history, revision)
+    try:
+        with scratch(target, "rehearse", app.schemas) as made:
+
+            def run(goal: str, *, down: bool = False) -> Catalog:
+                made.run(app, history, goal, down=down)
+                return made.read([app.version_table])
+
+            first = run(revision.down[0]) if revision.down else made.read()
+            up = run(revision.id)
+            down = run(revision.id, down=True)
+            again = run(revision.id)
+    except LeadctlError as error:
+        return _irreversible(revision, error.message)
+    left = (*compare(first, down), *compare(up, again))
+    if left:
+        return _irreversible(revision, "the way back leads elsewhere", left)
+    loses = _dropped(app, history, revision)
+    return RehearsedRevision(
+        revision.id, Verdict.LOSSY if loses else Verdict.REVERSIBLE, loses, None, ()
+    )
+
+
+def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedRevision:
+    """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
+    scripts = Scripts(history, app.version_table)
+    if any(scripts.statements(revision, down=down) for down in (False, True)):
+        return _irreversible(revision, "it joins two branches, and does something beside that")
+    return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
+
+
+def _irreversible(
+    revision: Revision, reason: str, left: tuple[Difference, ...] = ()
+) -> RehearsedRevision:
+    return RehearsedRevision(revision.id, Verdict.IRREVERSIBLE, (), reason, left)
+
+
+def _dropped(app: App, history: History, revision: Revision) -> tuple[str, ...]:
+    """Return what way there and way back drop, in words."""
+    scripts = Scripts(history, app.version_table)
+    lost: list[str] = []
+    made: set[str] = set()
+    for down in (False, True):
+        try:
+            statements = scripts.statements(revision, down=down)
+        except RevisionUnplannable:
+            return (*lost, "what it loses cannot be told without running it")
+        for statement in statements:
+            for effect in effects(statement.sql):
+                if effect.drops and (down or effect.table not in made):
+                    what = effect.drops.partition(", ")[0]
+                    whole = what == "table"
+                    lost.append(f"the {what}{'' if whole else ' of'} {effect.table}")
+            new = made_by(statement.sql)
+            if new and not down:
+                made.add(new[0])
+    return tuple(dict.fromkeys(lost))

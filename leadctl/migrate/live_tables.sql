@@ -1,18 +1,19 @@
--- name: size
--- what: How big is a table, with its indexes, and how many rows has it about?
+-- name: is_volatile
+-- what: May a function of this name return something else at each call?
 -- versions: 15-
-SELECT pg_total_relation_size(c.oid),
-       CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint
-            WHEN pg_relation_size(c.oid) = 0 THEN 0 END
-FROM pg_class c WHERE c.oid = to_regclass(%(table)s)
+SELECT bool_or(provolatile = 'v') FROM pg_proc WHERE proname = %(name)s
 
--- name: partitions
--- what: How big is a partitioned table in all, and how many rows has it about?
+-- name: table_of_index
+-- what: Which table is an index on?
 -- versions: 15-
-SELECT sum(pg_total_relation_size(c.oid))::bigint,
-       sum(greatest(c.reltuples, 0))::bigint
-FROM pg_partition_tree(to_regclass(%(table)s)) t JOIN pg_class c ON c.oid = t.relid
-WHERE t.isleaf
+SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE i.indexrelid = to_regclass(%(name)s)
+
+-- name: referenced
+-- what: Which tables do the foreign keys of a table refer to, partitions among them?
+-- versions: 15-
+SELECT DISTINCT c.relname FROM pg_constraint n JOIN pg_class c ON c.oid = n.confrelid
+WHERE n.conrelid = to_regclass(%(table)s) AND n.contype = 'f' AND n.confrelid <> n.conrelid
 
 -- name: holders
 -- what: Who else holds a lock on a table, and for how long has the transaction been open?
@@ -41,3 +42,10 @@ SELECT CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
        CASE WHEN tuples_total > 0 THEN 'rows' ELSE 'blocks' END
        || ' for ' || coalesce(nullif(index_relid, 0)::regclass::text, 'an index on ' || relid::regclass)
 FROM pg_stat_progress_create_index WHERE pid = %(session)s
+
+-- name: invalid_index
+-- what: Is there an index of a name that is not valid, and is it being built now?
+-- versions: 15-
+SELECT x.indexrelid::regclass::text,
+       EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid)
+FROM pg_index x WHERE x.indexrelid = to_regclass(%(name)s) AND NOT x.indisvalid

@@ -1,26 +1,36 @@
 """Writing revisions: what the models say and the migrations lack, SQL by hand, or a way back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
 from leadctl.catalog.compare import definition
 from leadctl.catalog.definitions import Catalog
-from leadctl.errors import OperationFailed, UnknownDatabase
-from leadctl.journal import state
-from leadctl.migrate import schema_sources, writer
-from leadctl.migrate.check import migrated
-from leadctl.migrate.compose import Draft, Written, compose, renamed, write_drafts
+from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.renames import Rename, candidates, named, refused
+from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.desired_schema import goal
-from leadctl.migrate.drift import compared
+from leadctl.migrate.diff import compare_with_record
 from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.schema_sources import (
+    desired_schema,
+    history_schema,
+    migrations_schema,
+    models_schema,
+)
 from leadctl.migrate.scratch import scratch
-from leadctl.migrate.up import refuse_other_apps
-from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.provision import ensure_database
+from leadctl.migrate.status import read_current
+from leadctl.migrate.writer import (
+    Draft,
+    RevisionText,
+    WrittenRevision,
+    check_writable,
+    compose,
+    renamed_schema,
+    write_drafts,
+    write_revisions,
+)
+from leadctl.postgres.provision import connect_or_create
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
@@ -34,7 +44,7 @@ class NewRevisions:
 
     app: str
     follows: str | None
-    revisions: tuple[Written, ...]
+    revisions: tuple[WrittenRevision, ...]
 
 
 def new(
@@ -54,18 +64,17 @@ def new(
     """
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
-    models = schema_sources.of_models(target, app)
-    found = _renames(before, goal(app, models, before, own), renames, ask)
-    after = goal(app, models, renamed(target, before, found), own)
+    models = models_schema(target, app)
+    found = _renames(before, desired_schema(app, models, before, own), renames, ask)
+    after = desired_schema(app, models, renamed_schema(target, before, found), own)
     drafts = compose(target, before, after, found)
-    return _write(app, history, message, drafts, narrate)
+    return _write_drafts(app, history, message, drafts, narrate)
 
 
 def new_empty(app: App, message: str) -> NewRevisions:
     """Write a revision without operations."""
     history = _open(app)
-    written = _write_one(app, history, message, "    pass", "    pass")
-    return NewRevisions(app.name, history.head, (written,))
+    return _write(app, history, RevisionText(message), [history.head] if history.head else [])
 
 
 def new_merge(app: App, message: str | None) -> NewRevisions:
@@ -81,12 +90,13 @@ def new_merge(app: App, message: str | None) -> NewRevisions:
             hint="See: leadctl migrate history",
         )
     said = message or f"Merge {' and '.join(heads)}"
-    revision = writer.next_id(app, max(heads))
     undo = "    return  # the branches part again"
-    with writer.writing(history):
-        path = writer.write(history, revision, heads, said, "    pass", undo)
-    written = Written(revision, said, path, ())
-    return NewRevisions(app.name, ", ".join(heads), (written,))
+    return _write(app, history, RevisionText(said, downgrade=undo), heads)
+
+
+def _write(app: App, history: History, text: RevisionText, follows: Sequence[str]) -> NewRevisions:
+    written = write_revisions(app, history, [text], follows)
+    return NewRevisions(app.name, ", ".join(follows) or None, tuple(written))
 
 
 def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
@@ -117,7 +127,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
     steps[0] = replace(steps[0], loses="; ".join(lost))
     if not down:
         narrate("It changes no definition, so its way back is empty: write it where there is one.")
-    return _write(app, history, message, [Draft(stage, steps, down)], narrate)
+    return _write_drafts(app, history, message, [Draft(stage, steps, down)], narrate)
 
 
 def new_revert(
@@ -134,13 +144,13 @@ def new_revert(
             f"{revision.id} joins two branches, and there is nothing to undo in it.",
             hint="Revert the revisions of a branch one by one.",
         )
-    before = schema_sources.of_history(target, app, revision.down[0] if revision.down else None)
-    after = schema_sources.of_history(target, app, revision.id)
+    before = history_schema(target, app, revision.down[0] if revision.down else None)
+    after = history_schema(target, app, revision.id)
     now, _ = _migrations(target, app, history, narrate)
     wanted = _undone(revision.id, before, after, now)
     drafts = compose(target, now, wanted)
     narrate(f"What {revision.id} did to rows, if anything, is not undone.")
-    return _write(app, history, message or f"Revert {revision.message}", drafts, narrate)
+    return _write_drafts(app, history, message or f"Revert {revision.message}", drafts, narrate)
 
 
 def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Catalog:
@@ -162,21 +172,21 @@ def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Cat
 
 
 def _open(app: App) -> History:
-    writer.check_writable(app)
+    check_writable(app)
     app.migrations.mkdir(parents=True, exist_ok=True)
     return read_history(app.migrations)
 
 
 def _migrations(
     target: Target, app: App, history: History, narrate: Narrate
-) -> tuple[Catalog, frozenset[str]]:
+) -> tuple[Catalog, Collection[str]]:
     """Return what the whole history makes, and what of it is the app's own, where it is known.
 
-    Tells of drift, which a revision would not hold.
+    Tells of drift, which a revision would not hold.  A database that is missing is created, since
+    the first revision comes before it.
     """
-    with _connected(target, narrate) as connection:
-        refuse_other_apps(connection, target, app)
-        current = state.current_revisions(connection, target.schema, app.version_table) or []
+    with connect_or_create(target, "new", narrate, read_only=True) as connection:
+        current = read_current(connection, target, app)
         pending = history.pending(current)
         if pending:
             raise OperationFailed(
@@ -185,55 +195,38 @@ def _migrations(
                 hint="Apply them first with: leadctl migrate",
             )
         if current:
-            tell_drift(compared(connection, target, app, narrate).drift.differences, narrate)
-        record = schema_sources.recorded(connection, target, app)
-        own = record.own if record else frozenset()
-        return migrated(connection, target, app, history), own
+            drift = compare_with_record(connection, target, app, narrate).drift
+            if not drift.ok:
+                narrate(
+                    f"The database was changed by hand in {len(drift.differences)} places, which "
+                    "no revision says: leadctl migrate drift shows them, resolve --adopt-drift "
+                    "makes one of them."
+                )
+        return migrations_schema(connection, target, app, pending)
 
 
-def _connected(target: Target, narrate: Narrate) -> Connection:
-    """Connect; a database that is missing is made, since the first revision comes before it."""
-    try:
-        return connect(target, "new", read_only=True)
-    except UnknownDatabase:
-        ensure_database(target, narrate)
-        return connect(target, "new", read_only=True)
-
-
-def tell_drift(differences: Sequence[object], narrate: Narrate) -> None:
-    """Say that the database was changed by hand, where it was."""
-    if differences:
-        narrate(
-            f"The database was changed by hand in {len(differences)} places, which no revision "
-            "says: leadctl migrate drift shows them, resolve --adopt-drift makes one of them."
-        )
-
-
-def _renames(
-    before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | None
-) -> list[Rename]:
+def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | None) -> list[Step]:
     """Return the renames that were named or that the user says yes to."""
     texts = list(given)
-    named(texts, before)
-    known = {text.rpartition(":")[0] for text in given} | refused(given)
+    named_renames(texts, before)
+    known = {text.rpartition(":")[0] for text in given}
     taken = {text.rpartition(":")[2] for text in given}
-    for candidate in candidates(before, after):
-        if candidate.old in known or candidate.new in taken:
+    for old, new in possible_renames(before, after):
+        if old in known or new in taken:
             continue
         if ask is None:
             raise OperationFailed(
-                f"{candidate.old} goes and {candidate.new} comes: is it renamed?",
-                hint=f"Say so with --rename {candidate.old}:{candidate.new}, or that it goes with "
-                f"--rename {candidate.old}:",
+                f"{old} goes and {new} comes: is it renamed?",
+                hint=f"Say so with --rename {old}:{new}, or that it goes with --rename {old}:",
             )
-        if ask(f"Is {candidate.old} renamed to {candidate.new}?"):
-            texts.append(f"{candidate.old}:{candidate.new}")
-            known.add(candidate.old)
-            taken.add(candidate.new)
-    return named(texts, before)
+        if ask(f"Is {old} renamed to {new}?"):
+            texts.append(f"{old}:{new}")
+            known.add(old)
+            taken.add(new)
+    return named_renames(texts, before)
 
 
-def _write(
+def _write_drafts(
     app: App, history: History, message: str, drafts: Sequence[Draft], narrate: Narrate
 ) -> NewRevisions:
     written = write_drafts(app, history, message, drafts) if drafts else []
@@ -241,10 +234,3 @@ def _write(
         for lost in each.loses:
             narrate(f"{each.revision} loses {lost}.")
     return NewRevisions(app.name, history.head, tuple(written))
-
-
-def _write_one(app: App, history: History, message: str, upgrade: str, downgrade: str) -> Written:
-    revision = writer.next_id(app, history.head)
-    with writer.writing(history):
-        path = writer.write(history, revision, history.head, message, upgrade, downgrade)
-    return Written(revision, message, path, ())

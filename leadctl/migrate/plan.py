@@ -1,111 +1,122 @@
-"""The plan of what is pending: its statements, what each locks and does, what is wrong with it."""
+"""The plan of pending revisions: their statements, what each does to which table, the findings."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
-
-from psycopg import sql
-
-from leadctl.apps.registry import App
-from leadctl.errors import UnknownDatabase
-from leadctl.journal import state
-from leadctl.migrate.planned import Plan
-from leadctl.migrate.planner import Planner
-from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.script import Scripts
-from leadctl.migrate.up import refuse_other_apps, wanted_revisions
-from leadctl.postgres.connect import Timeouts, connect
-from leadctl.postgres.target import Target
-
-LOOK_SECONDS = 5.0
-"""How long a look at the catalog, or a count of what is lost, may take."""
-
-
-def plan(
-    target: Target,
-    app: App,
-    *,
-    to: str | None = None,
-    steps: int | None = None,
-    allow: Collection[str] = (),
-) -> Plan:
-    """Say what `up` with the same arguments would do; changes nothing.
-
-    `allow` are rules whose findings do not count.  A database that does not exist is an empty
-    one.  Raises UnknownRevision, and what connecting raises.
-    """
-    history = read_history(app.migrations)
-    wanted = wanted_revisions(history, to)
-
-    def planned(planner: Planner, current: list[str]) -> Plan:
-        pending = [revision for revision in history.pending(current) if revision.id in wanted]
-        return _plan(target, app, planner, current, pending[:steps])
-
-    try:
-        connection = connect(target, "plan", read_only=True, statement_timeout=LOOK_SECONDS)
-    except UnknownDatabase:
-        return planned(Planner(app, history, None, target.schema, allow), [])
-    with connection:
-        refuse_other_apps(connection, target, app)
-        current = state.current_revisions(connection, target.schema, app.version_table) or []
-        return planned(Planner(app, history, connection, target.schema, allow), current)
-
-
-def _plan(
-    target: Target, app: App, planner: Planner, current: list[str], pending: list[Revision]
-) -> Plan:
-    return Plan(
-        app.name,
-        target.database,
-        target.schema,
-        ", ".join(current) or None,
-        tuple(planner.revision(revision) for revision in pending),
-    )
+from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Script:
-    """The SQL that applies what is pending, for psql."""
+class Loss:
+    """What a statement would lose of a table."""
+
+    what: str
+    """ "table", "rows" or "column NAME"."""
+    rows: int | None
+    """How many rows lose it; None where the statement's condition decides."""
+    exact: bool
+
+
+@dataclass(frozen=True)
+class LintFinding:
+    """Something dangerous in a revision."""
+
+    rule: str
+    message: str
+    hint: str
+    statement: int | None = None
+    """Which statement of the revision, counted from 1; None for the revision as a whole."""
+    allowed: str | None = None
+    """The reason why it is allowed, where it is."""
+
+
+@dataclass(frozen=True)
+class TableEffect:
+    """What a statement does to one table that exists or will."""
+
+    table: str
+    lock: str
+    """The lock that it takes, in PostgreSQL's words."""
+    blocks: str
+    """What others cannot do meanwhile: "reads and writes", "writes" or nothing."""
+    rewrites: bool
+    scans: bool
+    is_new: bool
+    """Whether the plan itself makes the table: nobody waits for it."""
+    bytes: int | None
+    rows: int | None
+    """As the statistics know it."""
+    waits_for: tuple[str, ...]
+    """Who holds a lock now that it would have to wait for."""
+    loss: Loss | None
+
+
+@dataclass(frozen=True)
+class PlannedStatement:
+    """One statement of a revision, and what it does to each table."""
+
+    sql: str
+    transactional: bool
+    effects: tuple[TableEffect, ...]
+
+
+@dataclass(frozen=True)
+class PlannedRevision:
+    """One pending revision."""
+
+    revision: str
+    message: str
+    reversible: bool
+    cannot_be_planned: str | None
+    """Why its statements are not known."""
+    statements: tuple[PlannedStatement, ...]
+    findings: tuple[LintFinding, ...]
+
+    @property
+    def blocking(self) -> tuple[LintFinding, ...]:
+        """What was found and is not allowed."""
+        return tuple(finding for finding in self.findings if finding.allowed is None)
+
+
+@dataclass(frozen=True)
+class MigrationPlan:
+    """What `migrate` would do."""
 
     app: str
     database: str
     schema: str
-    revisions: tuple[str, ...]
-    sql: str
+    current: str | None
+    revisions: tuple[PlannedRevision, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found, or what was found is allowed."""
+        return not any(revision.blocking for revision in self.revisions)
 
 
-def script(
-    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
-) -> Script:
-    """Return the SQL of what `up` with the same arguments would apply; changes nothing.
+@dataclass(frozen=True)
+class LintedRevision:
+    """A revision and what was found in it."""
 
-    Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
-    revision's SQL cannot be had without running it.
-    """
-    history = read_history(app.migrations)
-    pending = _pending(target, app, history, wanted_revisions(history, to))[:steps]
-    scripts = Scripts(history, app.version_table)
-    head = [
-        r"\set ON_ERROR_STOP on",
-        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
-        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
-    ]
-    texts = [
-        f"\n-- {revision.id}: {revision.message}\n{scripts.text(revision)}" for revision in pending
-    ]
-    return Script(
-        app.name,
-        target.database,
-        target.schema,
-        tuple(revision.id for revision in pending),
-        "\n".join([*head, *texts]) if pending else "-- Nothing is pending.\n",
-    )
+    revision: str
+    path: Path
+    findings: tuple[LintFinding, ...]
 
 
-def _pending(target: Target, app: App, history: History, wanted: set[str]) -> list[Revision]:
-    try:
-        with connect(target, "plan", read_only=True) as connection:
-            refuse_other_apps(connection, target, app)
-            current = state.current_revisions(connection, target.schema, app.version_table) or []
-    except UnknownDatabase:
-        current = []
-    return [revision for revision in history.pending(current) if revision.id in wanted]
+@dataclass(frozen=True)
+class LintResult:
+    """What lint found."""
+
+    app: str
+    database: str | None
+    """Whose tables were asked for their sizes; None where there was none to ask."""
+    squawk: bool
+    """Whether squawk's rules were looked at, too."""
+    revisions: tuple[LintedRevision, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found but what is allowed."""
+        return all(
+            finding.allowed is not None
+            for revision in self.revisions
+            for finding in revision.findings
+        )

@@ -1,22 +1,113 @@
-"""Plans revision after revision, knowing what the ones before it make."""
+"""Planning and linting revision after revision, knowing what the ones before it make."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 from leadctl.apps.registry import App
-from leadctl.errors import RevisionUnplannable
-from leadctl.migrate.catalog_facts import live_facts
-from leadctl.migrate.lint import rules
-from leadctl.migrate.lint.findings import Finding, allowances
-from leadctl.migrate.lint.squawk import find_squawk, squawk
-from leadctl.migrate.live_tables import Holder, Loss, Tables
-from leadctl.migrate.planned import PlannedRevision, PlannedStatement, TableEffect
-from leadctl.migrate.reversible import is_reversible
-from leadctl.migrate.revisions import History, Revision
+from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabase
+from leadctl.journal import state
+from leadctl.migrate.lint import UNPLANNABLE, find_squawk, findings
+from leadctl.migrate.live_tables import Holder, LiveTables
+from leadctl.migrate.plan import (
+    LintedRevision,
+    LintFinding,
+    LintResult,
+    Loss,
+    MigrationPlan,
+    PlannedRevision,
+    PlannedStatement,
+    TableEffect,
+)
+from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts, Statement
-from leadctl.postgres.connect import Connection
+from leadctl.migrate.status import read_current
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 from leadctl.sql.effects import effects, made_by
 from leadctl.sql.locks import CatalogFacts, Effect, Lock
 from leadctl.sql.statements import Reader
+
+LOOK_SECONDS = 5.0
+"""How long a look at the catalog, or a count of what is lost, may take."""
+
+
+def plan(
+    target: Target,
+    app: App,
+    *,
+    to: str | None = None,
+    steps: int | None = None,
+    allow: Collection[str] = (),
+) -> MigrationPlan:
+    """Say what `up` with the same arguments would do; changes nothing.
+
+    `allow` are rules whose findings do not count.  A database that does not exist is an empty
+    one.  Raises UnknownRevision, and what connecting raises.
+    """
+    history = read_history(app.migrations)
+    goal = history.goal(to)
+    connection = None
+    with suppress(UnknownDatabase):
+        connection = connect(target, "plan", read_only=True, statement_timeout=LOOK_SECONDS)
+    with connection or nullcontext():
+        current = read_current(connection, target, app) if connection else []
+        planner = Planner(app, history, connection, target.schema, allow)
+        return MigrationPlan(
+            app.name,
+            target.database,
+            target.schema,
+            ", ".join(current) or None,
+            tuple(planner.revision(each) for each in history.pending(current, goal)[:steps]),
+        )
+
+
+def lint(
+    target: Target | None,
+    app: App,
+    names: Sequence[str],
+    *,
+    everything: bool,
+    allow: Collection[str] = (),
+    narrate: Narrate,
+) -> LintResult:
+    """Say what is dangerous in revisions: the named ones, all, or else what is pending.
+
+    Without a database that can be reached it is all of them, and every table that a revision does
+    not make itself is taken for a big one.  Raises UnknownRevision.
+    """
+    history = read_history(app.migrations)
+    squawk = find_squawk() is not None
+    if not squawk:
+        narrate("squawk's rules are left out; install them with: pip install 'leadctl[lint]'")
+    named = {history.get(name).id for name in names}
+    chosen = [each for each in history.revisions if everything or each.id in named]
+    schema, database = "public", None
+    connection = _connect(target, narrate) if target else None
+    with connection or nullcontext():
+        if connection and target:
+            schema, database = target.schema, target.database
+            current = state.current_revisions(connection, schema, app.version_table) or []
+            chosen = chosen or history.pending(current)
+        else:
+            chosen = chosen or history.revisions
+        planner = Planner(app, history, connection, schema, allow)
+        linted = []
+        for each in chosen:
+            found = planner.revision(each).findings
+            linted.append(LintedRevision(each.id, each.path, found))
+            if connection is None:
+                planner.forget()
+    return LintResult(app.name, database, squawk, tuple(linted))
+
+
+def _connect(target: Target, narrate: Narrate) -> Connection | None:
+    try:
+        return connect(target, "lint", read_only=True, statement_timeout=LOOK_SECONDS)
+    except ConnectionFailed as error:
+        narrate(f"{error.message} Every table is taken for a big one.")
+        return None
 
 
 class Planner:
@@ -35,8 +126,8 @@ class Planner:
     ) -> None:
         self._scripts = Scripts(history, app.version_table)
         self._connection = connection
-        self._tables = Tables(connection, schema) if connection else None
-        self._facts = live_facts(connection, schema) if connection else CatalogFacts()
+        self._tables = LiveTables(connection, schema) if connection else None
+        self._facts = self._tables.facts if self._tables else CatalogFacts()
         self._allow = allow
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""
@@ -53,33 +144,26 @@ class Planner:
             script = self._scripts.statements(revision, down=down)
         except RevisionUnplannable as error:
             reason = error.message
-            found = [Finding(rules.UNPLANNABLE, error.message, error.hint)]
+            found = [LintFinding(UNPLANNABLE, error.message, error.hint)]
         else:
             statements = tuple(self._statement(statement) for statement in script)
-            found = [*rules.findings(statements), *self._squawk(script, statements)]
+            version = self._connection.info.server_version if self._connection else None
+            found = sorted(findings(statements, version), key=lambda each: each.statement or 0)
+        allowed = revision.allowed_rules | dict.fromkeys(self._allow, "--allow")
         return PlannedRevision(
             revision.id,
             revision.message,
-            is_reversible(revision.path),
+            revision.is_reversible,
             reason,
             statements,
-            tuple(self._marked(found, allowances(revision.path))),
+            tuple(replace(each, allowed=allowed.get(each.rule)) for each in found),
         )
-
-    def _marked(self, found: Sequence[Finding], reasons: dict[str, str]) -> Iterator[Finding]:
-        for finding in sorted(found, key=lambda finding: finding.statement or 0):
-            reason = "--allow" if finding.rule in self._allow else reasons.get(finding.rule)
-            yield Finding(
-                finding.rule, finding.message, finding.hint, finding.statement, allowed=reason
-            )
 
     def _statement(self, statement: Statement) -> PlannedStatement:
         planned = PlannedStatement(
             statement.sql,
             statement.transactional,
-            tuple(
-                self._effect(statement, effect) for effect in effects(statement.sql, self._facts)
-            ),
+            tuple(self._effect(statement, each) for each in effects(statement.sql, self._facts)),
         )
         made = made_by(statement.sql)
         if made:
@@ -89,7 +173,7 @@ class Planner:
 
     def _effect(self, statement: Statement, effect: Effect) -> TableEffect:
         table = self._made.get(effect.table, effect.table)
-        state = self._tables.state(table) if self._tables and table else None
+        live = self._tables if table and self._tables and self._tables.exists(table) else None
         return TableEffect(
             table=effect.table,
             lock=effect.lock.words,
@@ -97,9 +181,9 @@ class Planner:
             rewrites=effect.rewrites,
             scans=effect.scans,
             is_new=table is None,
-            bytes=state.bytes if state else None,
-            rows=state.rows if state else None,
-            waits_for=tuple(self._holders(statement, effect, table)) if state and table else (),
+            bytes=live.bytes(table) if live and table else None,
+            rows=live.rows(table) if live and table else None,
+            waits_for=tuple(self._holders(statement, effect, table)) if live and table else (),
             loss=self._loss(statement, effect, table) if table and effect.drops else None,
         )
 
@@ -119,19 +203,6 @@ class Planner:
             return Loss(what, None, exact=False)
         loss = self._tables.loss(table, what)
         return None if loss.exact and loss.rows == 0 else loss
-
-    def _squawk(
-        self, script: Sequence[Statement], planned: Sequence[PlannedStatement]
-    ) -> Iterator[Finding]:
-        binary = find_squawk()
-        if binary is None or not script:
-            return
-        version = self._connection.info.server_version if self._connection else None
-        for finding in squawk(binary, script, version):
-            assert finding.statement is not None
-            touched = planned[finding.statement - 1].effects
-            if not touched or not all(effect.is_new for effect in touched):
-                yield finding
 
 
 def _describe(holder: Holder) -> str:

@@ -1,4 +1,4 @@
-"""Executing one revision: what is recorded of it, and what CONCURRENTLY needs.
+"""What is recorded of revisions while they are executed, and what CONCURRENTLY needs.
 
 The same code runs under `leadctl migrate` and under plain Alembic with leadctl's env.py.
 """
@@ -6,18 +6,23 @@ The same code runs under `leadctl migrate` and under plain Alembic with leadctl'
 import re
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Enum, event
+from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.registry import App, load_metadata, load_object
 from leadctl.catalog.definitions import read_catalog, read_names
 from leadctl.journal import state
+from leadctl.migrate.live_tables import QUERIES
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
+from leadctl.postgres.engine import driver_connection
 
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
@@ -28,7 +33,7 @@ _CREATE_INDEX = re.compile(
 )
 
 
-class Execution:
+class Recorder:
     """Watches the statements of revisions on a connection, and records each applied revision.
 
     The record (checksum, SQL, duration, what it made) is written in the revision's transaction;
@@ -51,20 +56,20 @@ class Execution:
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._names: set[str] = set()
-        self._is_last = True
         self._facts = recorded_facts(app)
+        self.is_last = True
+        """Whether the revision is the run's last, which the fingerprint is recorded with."""
         event.listen(connection, "before_cursor_execute", self._before)
         event.listen(connection, "after_cursor_execute", self._after)
 
     @property
-    def session(self) -> int:
-        """The process id of the session on the server."""
-        return self.driver.info.backend_pid
+    def driver(self) -> Connection:
+        """The driver's connection."""
+        return driver_connection(self._connection)
 
-    def begin(self, *, last: bool = True) -> None:
-        """Forget what was executed until now: a revision begins, the last of the run or not."""
+    def begin(self) -> None:
+        """Forget what was executed until now: a revision begins."""
         set_timeouts(self.driver, self._timeouts)
-        self._is_last = last
         self._names = self._read_names()
         self._statements.clear()
         self._started = time.perf_counter()
@@ -84,27 +89,25 @@ class Execution:
             state.record_migration(self.driver, **place, record=record)
         else:
             state.forget_migration(self.driver, **place, revision=step.up_revision_id)
-        if self._is_last:
+        if self.is_last:
             self.record_fingerprint(step.destination_revision_ids)
-        self.begin(last=self._is_last)
+        self.begin()
 
     def record_fingerprint(self, revisions: Iterable[str]) -> None:
         """Record what the schema consists of now, at these revisions."""
         record_fingerprint(self.driver, self._app, self._schema, revisions, self._facts)
 
+    def record_where_it_stopped(self) -> None:
+        """Record the fingerprint of where a run stopped: its last revision did not come to it."""
+        with suppress(DBAPIError, psycopg.Error):
+            current = state.current_revisions(self.driver, self._schema, self._app.version_table)
+            self.record_fingerprint(current or [])
+            self.driver.commit()
+
     def _read_names(self) -> set[str]:
         return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
 
-    @property
-    def driver(self) -> Connection:
-        """The driver's connection."""
-        connection: Connection | None = self._connection.connection.driver_connection
-        assert connection is not None
-        return connection
-
-    def _before(
-        self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
-    ) -> None:
+    def _before(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         if self._app.version_table not in statement:
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
@@ -113,9 +116,7 @@ class Execution:
             if created:
                 _drop_invalid_index(self.driver, created["name"])
 
-    def _after(
-        self, _conn: Any, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
-    ) -> None:
+    def _after(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         if _CONCURRENTLY.search(statement):
             set_timeouts(self.driver, self._timeouts)
 
@@ -191,19 +192,10 @@ def _drop_invalid_index(connection: Connection, name: str) -> None:
 
     One that is being built now, by a run that was killed or by somebody else, is waited for.
     """
-    while (found := _invalid_index(connection, name)) is not None:
+    while (found := QUERIES.one(connection, "invalid_index", name=name)) is not None:
         index, being_built = found
         if being_built:
             time.sleep(_POLL_SECONDS)
         else:
-            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
-
-
-def _invalid_index(connection: Connection, name: str) -> tuple[sql.SQL, bool] | None:
-    row = connection.execute(
-        "SELECT x.indexrelid::regclass::text, EXISTS (SELECT FROM pg_stat_progress_create_index p"
-        "                                             WHERE p.index_relid = x.indexrelid)"
-        " FROM pg_index x WHERE x.indexrelid = to_regclass(%s) AND NOT x.indisvalid",
-        (name,),
-    ).fetchone()
-    return None if row is None else (sql.SQL(row[0]), row[1])
+            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(index))
+            connection.execute(drop)

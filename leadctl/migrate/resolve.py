@@ -1,6 +1,9 @@
-"""Correcting the record of what is applied, where the database and the record disagree."""
+"""Correcting the record of what is applied, where the database and the record disagree.
 
-from collections.abc import Callable
+What was changed by hand may be adopted, too: it becomes a revision that is applied already.
+"""
+
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,11 +13,14 @@ from leadctl.errors import OperationFailed
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.migrate.diff import compare_with_record
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.up import refuse_other_apps
-from leadctl.postgres.connect import Connection, connect
+from leadctl.migrate.status import read_current
+from leadctl.migrate.writer import WrittenRevision, check_writable, compose, write_drafts
+from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 
 
 class Resolution(Enum):
@@ -41,6 +47,16 @@ class Resolved:
     current: str | None
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """The revisions that were written, and count as applied; none where nothing had drifted."""
+
+    app: str
+    database: str
+    schema: str
+    revisions: tuple[WrittenRevision, ...]
+
+
 def resolve(
     target: Target,
     app: App,
@@ -48,7 +64,7 @@ def resolve(
     name: str,
     *,
     lock_wait: float,
-    narrate: Callable[[str], None],
+    narrate: Narrate,
 ) -> Resolved:
     """Correct the record of a revision; nothing but records is changed.
 
@@ -57,22 +73,17 @@ def resolve(
     """
     history = read_history(app.migrations)
     revision = history.get(name)
-    with schema_lock(target, "resolve", lock_wait, narrate):
-        with connect(target, "resolve") as connection:
-            refuse_other_apps(connection, target, app)
-        with (
-            journaled(target, "migrate", app.name) as entry,
-            connect(target, "resolve") as connection,
-            connection.transaction(),
-        ):
-            current = state.current_revisions(connection, target.schema, app.version_table) or []
-            change = {
-                Resolution.ACCEPT_EDIT: _accept_edit,
-                Resolution.APPLIED: _applied,
-                Resolution.ROLLED_BACK: _rolled_back,
-            }[resolution]
-            changed = change(connection, target, app, history, revision, current)
-            after = state.current_revisions(connection, target.schema, app.version_table) or []
+    with schema_lock(target, "resolve", lock_wait, narrate) as session:
+        current = read_current(session, target, app)
+        with journaled(target, "migrate", app.name) as entry, session.transaction():
+            record = _Record(session, target, app, history, current)
+            change: dict[Resolution, Callable[[Revision], list[str]]] = {
+                Resolution.ACCEPT_EDIT: record.accept_edit,
+                Resolution.APPLIED: record.apply,
+                Resolution.ROLLED_BACK: record.roll_back,
+            }
+            changed = change[resolution](revision)
+            after = read_current(session, target, app)
             entry.note(**{resolution.value.replace(" ", "_"): changed})
     return Resolved(
         app.name,
@@ -84,78 +95,107 @@ def resolve(
     )
 
 
-def _accept_edit(
-    connection: Connection,
-    target: Target,
-    app: App,
-    history: History,
-    revision: Revision,
-    current: list[str],
-) -> list[str]:
-    if revision.id not in history.ancestors(current):
-        raise OperationFailed(
-            f"{revision.id} is not applied, so its file may be edited as you like.",
-            hint="Apply it with: leadctl migrate",
+def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: Narrate) -> Adopted:
+    """Write what was changed by hand as revisions, and record them as applied.
+
+    Applied to another database they do there what was done here by hand.  `lock_wait` is in
+    seconds.  Raises OperationFailed where revisions are pending or it cannot be written.
+    """
+    check_writable(app)
+    history = read_history(app.migrations)
+    written: list[WrittenRevision] = []
+    with schema_lock(target, "resolve", lock_wait, narrate) as session:
+        current = read_current(session, target, app)
+        if history.pending(current):
+            raise OperationFailed(
+                f"Revisions are pending on {target.database}, which this one would follow.",
+                hint="Apply them first with: leadctl migrate",
+            )
+        found = compare_with_record(session, target, app, narrate)
+        if not found.drift.ok:
+            drafts = compose(target, found.should, found.found)
+            written = write_drafts(app, history, message, drafts)
+            for each in written:
+                for lost in each.loses:
+                    narrate(f"{each.revision} loses {lost} where it is applied.")
+            made = {each.object for each in found.drift.differences if each.change == "extra"}
+            history = read_history(app.migrations)
+            record = _Record(session, target, app, history, current)
+            with journaled(target, "migrate", app.name) as entry, session.transaction():
+                # What was made by hand is the app's own from now on.
+                record.add([history.get(each.revision) for each in written], [], made)
+                entry.note(adopted=[each.revision for each in written])
+    return Adopted(app.name, target.database, target.schema, tuple(written))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is recorded of an app in a schema; changed within the caller's transaction."""
+
+    connection: Connection
+    target: Target
+    app: App
+    history: History
+    current: Sequence[str]
+
+    def accept_edit(self, revision: Revision) -> list[str]:
+        if revision.id not in self.history.ancestors(self.current):
+            raise OperationFailed(
+                f"{revision.id} is not applied, so its file may be edited as you like.",
+                hint="Apply it with: leadctl migrate",
+            )
+        changed = state.accept_edit(
+            self.connection,
+            app=self.app.name,
+            schema=self.target.schema,
+            revision=revision.id,
+            checksum=revision.checksum,
         )
-    changed = state.accept_edit(
-        connection,
-        app=app.name,
-        schema=target.schema,
-        revision=revision.id,
-        checksum=revision.checksum,
-    )
-    return [revision.id] if changed else []
+        return [revision.id] if changed else []
 
+    def apply(self, revision: Revision) -> list[str]:
+        changed = self.history.pending(self.current, revision.id)
+        if changed:
+            beneath = self.history.ancestors([revision.id])
+            others = [each for each in self.current if each not in beneath]
+            # What the models name is theirs, so that reset drops it.
+            self.add(changed, others, named_by_models(self.app))
+        return [each.id for each in changed]
 
-def _applied(
-    connection: Connection,
-    target: Target,
-    app: App,
-    history: History,
-    revision: Revision,
-    current: list[str],
-) -> list[str]:
-    pending = {each.id for each in history.pending(current)}
-    changed = [each for each in history.revisions if each.id in history.ancestors([revision.id])]
-    changed = [each for each in changed if each.id in pending]
-    heads = [each for each in current if each not in history.ancestors([revision.id])]
-    if changed:
-        state.write_current(connection, target.schema, [*heads, revision.id], app.version_table)
-        _record(connection, target, app, changed)
-    return [each.id for each in changed]
+    def add(
+        self, revisions: Sequence[Revision], others: Sequence[str], made: Collection[str]
+    ) -> None:
+        """Record revisions that were not run, and what is there of `made` as theirs.
 
+        `others` are heads that the last of them does not follow.
+        """
+        schema, last = self.target.schema, revisions[-1]
+        version_table = self.app.version_table
+        state.write_current(self.connection, schema, [*others, last.id], version_table)
+        names = read_names(self.connection, schema, [version_table], self.app.schemas)
+        own = names.intersection(made) - state.made_by(self.connection, self.app.name, schema)
+        for each in revisions:
+            record = state.RevisionRecord(
+                each.id, each.checksum, "", 0, sorted(own) if each is last else []
+            )
+            state.record_migration(self.connection, app=self.app.name, schema=schema, record=record)
+        facts = recorded_facts(self.app)
+        record_fingerprint(self.connection, self.app, schema, [last.id], facts)
 
-def _record(connection: Connection, target: Target, app: App, revisions: list[Revision]) -> None:
-    """Record revisions that were not run: what the models name is theirs, so reset drops it."""
-    schema = target.schema
-    known = state.made_by(connection, app.name, schema)
-    made = (named_by_models(app) & read_names(connection, schema, [app.version_table])) - known
-    for each in revisions:
-        last = each is revisions[-1]
-        record = state.RevisionRecord(each.id, each.checksum, "", 0, sorted(made) if last else [])
-        state.record_migration(connection, app=app.name, schema=schema, record=record)
-    record_fingerprint(connection, app, schema, [revisions[-1].id], recorded_facts(app))
-
-
-def _rolled_back(
-    connection: Connection,
-    target: Target,
-    app: App,
-    history: History,
-    revision: Revision,
-    current: list[str],
-) -> list[str]:
-    applied = history.ancestors(current)
-    if revision.id not in applied:
-        return []
-    if revision.id not in current:
-        followers = [each.id for each in history.revisions if revision.id in each.down]
-        raise OperationFailed(
-            f"{revision.id} is followed by {', '.join(followers)}, which is applied.",
-            hint="Roll that back first.",
+    def roll_back(self, revision: Revision) -> list[str]:
+        if revision.id not in self.history.ancestors(self.current):
+            return []
+        if revision.id not in self.current:
+            followers = [each.id for each in self.history.revisions if revision.id in each.down]
+            raise OperationFailed(
+                f"{revision.id} is followed by {', '.join(followers)}, which is applied.",
+                hint="Roll that back first.",
+            )
+        others = [each for each in self.current if each != revision.id]
+        below = [each for each in revision.down if each not in self.history.ancestors(others)]
+        schema = self.target.schema
+        state.write_current(self.connection, schema, [*others, *below], self.app.version_table)
+        state.forget_migration(
+            self.connection, app=self.app.name, schema=schema, revision=revision.id
         )
-    others = [each for each in current if each != revision.id]
-    below = [each for each in revision.down if each not in history.ancestors(others)]
-    state.write_current(connection, target.schema, [*others, *below], app.version_table)
-    state.forget_migration(connection, app=app.name, schema=target.schema, revision=revision.id)
-    return [revision.id]
+        return [revision.id]

@@ -16,6 +16,9 @@ _DOWN = re.compile(
     r"^down_revision\b[^=\n]*=\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\2)",
     re.MULTILINE,
 )
+_ALLOW = re.compile(
+    r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
+)
 _DOC = re.compile(r"\A(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
 
 
@@ -34,6 +37,39 @@ class Revision:
         """SHA-256 of the file, whatever its line endings, as hexadecimal digits."""
         content = self.path.read_bytes().replace(b"\r\n", b"\n")
         return hashlib.sha256(content).hexdigest()
+
+    @property
+    def is_reversible(self) -> bool:
+        """Whether `downgrade()` does something: not where it is missing, empty or only raises."""
+        try:
+            module = ast.parse(self._text)
+        except SyntaxError:
+            return False
+        return any(
+            not isinstance(statement, ast.Pass | ast.Raise | ast.Import | ast.ImportFrom)
+            and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+            for node in module.body
+            if isinstance(node, ast.FunctionDef) and node.name == "downgrade"
+            for statement in node.body
+        )
+
+    @property
+    def leaves_transaction(self) -> bool:
+        """Whether a part of it may run outside its transaction."""
+        return "autocommit_block" in self._text
+
+    @property
+    def allowed_rules(self) -> dict[str, str]:
+        """The lint rules that the file silences, with the reasons.
+
+        It does so by a line of its own, `# leadctl: allow RULE the reason`; one without a reason
+        silences nothing.
+        """
+        return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self._text)}
+
+    @cached_property
+    def _text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
 
 
 class History:
@@ -94,10 +130,21 @@ class History:
             waiting.extend(self._by_id[name].down)
         return found
 
-    def pending(self, current: Collection[str]) -> list[Revision]:
-        """Return what a database at `current` lacks, in the order of applying."""
-        applied = self.ancestors(current)
-        return [revision for revision in self.revisions if revision.id not in applied]
+    def goal(self, to: str | None) -> str | None:
+        """Return the revision that is named, or the one head; None for an empty folder.
+
+        Raises UnknownRevision, and MigrationsInvalid for a history with several heads.
+        """
+        return self.get(to).id if to else self.head
+
+    def pending(self, current: Collection[str], goal: str | None = None) -> list[Revision]:
+        """Return what a database at `current` lacks up to a revision, in the order of applying.
+
+        Without a revision that is all.
+        """
+        wanted = self.ancestors([goal]) if goal else self._by_id.keys()
+        due = wanted - self.ancestors(current)
+        return [revision for revision in self.revisions if revision.id in due]
 
 
 def read_history(folder: Path) -> History:

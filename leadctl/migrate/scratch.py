@@ -11,21 +11,19 @@ from os import getpid
 from typing import Any
 
 import psycopg
-from alembic.runtime.environment import EnvironmentContext
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
 from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
-from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, load_metadata
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.revisions import History
-from leadctl.migrate.script import downgrade_step, script_directory
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.engine import run_engine
+from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 
@@ -41,15 +39,10 @@ class Scratch:
         self, connection: SqlConnection, name: str, stands_for: str, also: Sequence[str]
     ) -> None:
         self._connection = connection
+        self._driver = driver_connection(connection)
         self._name = name
         self._stands_for = stands_for
         self._also = also
-
-    @property
-    def _driver(self) -> Connection:
-        connection: Connection | None = self._connection.connection.driver_connection
-        assert connection is not None
-        return connection
 
     def read(self, ignore: Sequence[str] = ()) -> Catalog:
         """Read what is in it."""
@@ -113,23 +106,15 @@ class Scratch:
 
         Raises RevisionFailed.
         """
-        config, script = script_directory(history)
 
-        def steps(heads: Any, context: Any) -> Iterable[Any]:
-            context.autocommit_block = nullcontext
-            if down:
-                return [downgrade_step(script, revision)]
-            # As Alembic's own commands do.
-            return script._upgrade_revs(revision, heads)  # noqa: SLF001
+        def prepare(context: Any) -> None:
+            context.autocommit_block = nullcontext  # everything is the scratch's own transaction
 
         event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
         try:
-            with EnvironmentContext(config, script, fn=steps) as environment, to_stderr():
-                environment.configure(
-                    connection=self._connection,
-                    version_table=app.version_table,
-                )
-                environment.run_migrations()  # in the scratch's own transaction
+            AlembicRunner(history, app.version_table).run(
+                revision, down=down, prepare=prepare, connection=self._connection
+            )
         except Exception as error:
             if isinstance(error, LeadctlError):
                 raise
@@ -191,7 +176,7 @@ def in_transaction(statement: str) -> str:
 
 
 def _without_concurrently(
-    _conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any
 ) -> tuple[str, Any]:
     return in_transaction(statement), parameters
 

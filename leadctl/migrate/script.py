@@ -1,22 +1,63 @@
-"""The SQL of a revision, had offline: what `upgrade()` or `downgrade()` would send, and how."""
+"""The SQL of revisions without running them: what they would send, and a script for psql."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationStep
-from alembic.script import ScriptDirectory
+from psycopg import sql
 
-from leadctl.apps.output import to_stderr
-from leadctl.apps.registry import builtin_migrations
-from leadctl.errors import RevisionUnplannable
-from leadctl.migrate.revisions import History, Revision
+from leadctl.apps.registry import App
+from leadctl.errors import RevisionUnplannable, UnknownDatabase
+from leadctl.migrate.executor import AlembicRunner
+from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.status import read_current
+from leadctl.postgres.connect import Timeouts, connect
+from leadctl.postgres.target import Target
 from leadctl.sql.lexer import split
 
 _BEGIN, _COMMIT = "BEGIN", "COMMIT"
+
+
+@dataclass(frozen=True)
+class MigrationScript:
+    """The SQL that applies what is pending, for psql."""
+
+    app: str
+    database: str
+    schema: str
+    revisions: tuple[str, ...]
+    sql: str
+
+
+def script(
+    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
+) -> MigrationScript:
+    """Return the SQL of what `up` with the same arguments would apply; changes nothing.
+
+    Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
+    revision's SQL cannot be had without running it.
+    """
+    history = read_history(app.migrations)
+    goal = history.goal(to)
+    current: list[str] = []
+    with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
+        current = read_current(connection, target, app)
+    pending = history.pending(current, goal)[:steps]
+    scripts = Scripts(history, app.version_table)
+    head = [
+        r"\set ON_ERROR_STOP on",
+        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
+        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
+    ]
+    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
+    return MigrationScript(
+        app.name,
+        target.database,
+        target.schema,
+        tuple(revision.id for revision in pending),
+        "\n".join([*head, *texts]) if pending else "-- Nothing is pending.\n",
+    )
 
 
 @dataclass(frozen=True)
@@ -28,31 +69,12 @@ class Statement:
     """Whether it runs in the revision's transaction; else it commits by itself."""
 
 
-def script_directory(history: History) -> tuple[Config, ScriptDirectory]:
-    """Return Alembic's view of a folder of revisions, with leadctl's env.py and template."""
-    config = Config()
-    config.set_main_option("script_location", str(builtin_migrations()).replace("%", "%%"))
-    script = ScriptDirectory(
-        str(builtin_migrations()),
-        version_locations=[str(history.folder)],
-        messaging_opts={"quiet": True},  # standard output is for results
-    )
-    return config, script
-
-
-def downgrade_step(script: ScriptDirectory, revision: str) -> MigrationStep:
-    """Return the step that undoes one revision, whatever else follows what it follows."""
-    found = script.get_revision(revision)
-    assert found is not None
-    return MigrationStep.downgrade_from_script(script.revision_map, found)
-
-
 class Scripts:
     """The SQL of a history's revisions."""
 
     def __init__(self, history: History, version_table: str) -> None:
         self._version_table = version_table
-        self._config, self._script = script_directory(history)
+        self._runner = AlembicRunner(history, version_table)
 
     def statements(self, revision: Revision, *, down: bool = False) -> list[Statement]:
         """Return the statements of a revision in order, without those on Alembic's own table.
@@ -76,32 +98,18 @@ class Scripts:
 
     def _offline(self, revision: Revision, *, down: bool = False) -> list[str]:
         collector = _Collector()
-        start: Any = revision.id if down else revision.down or None
-
-        def steps(_heads: Any, _context: Any) -> Iterable[Any]:
-            if down:
-                return [downgrade_step(self._script, revision.id)]
-            # As Alembic's own commands do.
-            return self._script._upgrade_revs(revision.id, start)  # noqa: SLF001
-
+        start = revision.id if down else revision.down or None
         try:
-            with EnvironmentContext(
-                self._config,
-                self._script,
-                fn=steps,
-                as_sql=True,
-                starting_rev=start,
-            ) as environment:
-                environment.configure(
-                    dialect_name="postgresql",
-                    dialect_opts={"paramstyle": "named"},  # a percent sign is not doubled
-                    literal_binds=True,
-                    transaction_per_migration=True,
-                    output_buffer=collector,
-                    version_table=self._version_table,
-                )
-                with environment.begin_transaction(), to_stderr():
-                    environment.run_migrations()
+            self._runner.run(
+                revision.id,
+                down=down,
+                offline={"as_sql": True, "starting_rev": start},
+                dialect_name="postgresql",
+                dialect_opts={"paramstyle": "named"},  # a percent sign is not doubled
+                literal_binds=True,
+                transaction_per_migration=True,
+                output_buffer=collector,
+            )
         except Exception as error:
             # A revision is code, which may raise anything where there is no connection to ask.
             raise RevisionUnplannable(
@@ -127,9 +135,9 @@ class _Collector(StringIO):
 def _statements(texts: list[str]) -> Iterable[Statement]:
     transactional = False
     for text in texts:
-        for sql in split(text):
-            word = sql.strip().upper()
+        for statement in split(text):
+            word = statement.upper()
             if word in {_BEGIN, _COMMIT}:
                 transactional = word == _BEGIN
             else:
-                yield Statement(sql.strip(), transactional)
+                yield Statement(statement, transactional)

@@ -1,18 +1,54 @@
-"""What the folder has, what the database has, and how they fit together."""
+"""Where a schema stands: what is applied, when it was, and how that fits the folder's revisions."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.errors import UnknownDatabase
+from leadctl.errors import SchemaTaken, UnknownDatabase
 from leadctl.journal import state
 from leadctl.journal.runs import last_attempt
+from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.revisions import History, read_history
-from leadctl.migrate.up import refuse_other_apps
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+
+
+@dataclass(frozen=True)
+class AppliedNow:
+    """One revision that this run applied or undid."""
+
+    revision: str
+    message: str
+    duration_ms: int
+
+
+def read_current(connection: Connection, target: Target, app: App) -> list[str]:
+    """Return the revisions that an app is at in the target's schema.
+
+    Raises SchemaTaken for a schema that another app was migrated into.
+    """
+    refuse_other_apps(connection, target, app)
+    return state.current_revisions(connection, target.schema, app.version_table) or []
+
+
+def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
+    """Refuse a schema that another app was migrated into.  Raises SchemaTaken."""
+    recorded = state.applied_revisions(connection, target.schema)
+    others = sorted({each.app for each in recorded} - {app.name})
+    if others:
+        tables = connection.execute(
+            "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
+            " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
+            (target.schema,),
+        ).fetchone()
+        raise SchemaTaken(
+            f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
+            f"{', '.join(others)}; in the way are: {tables[0] if tables else ''}.",
+            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
+        )
 
 
 class RevisionState(Enum):
@@ -59,15 +95,31 @@ class MigrationStatus:
         return sum(revision.state is wanted for revision in self.revisions)
 
 
+@dataclass(frozen=True)
+class MigrationHistory:
+    """The recorded revisions of an app in a schema."""
+
+    app: str
+    database: str
+    schema: str
+    revisions: tuple[AppliedRevision, ...]
+
+
 def status(target: Target, app: App) -> MigrationStatus:
     """Compare the folder with the database; changes nothing.
 
     A database that does not exist yet has everything pending.  Raises SchemaTaken, and what
     connecting raises.
     """
-    history = read_history(app.migrations)
-    current, recorded, stopped_in = _applied(target, app)
-    revisions = _merge(history, current, recorded, stopped_in)
+    folder = read_history(app.migrations)
+    current: list[str] = []
+    recorded: list[AppliedRevision] = []
+    stopped_in = None
+    with suppress(UnknownDatabase), connect(target, "status", read_only=True) as connection:
+        current = read_current(connection, target, app)
+        recorded = state.applied_revisions(connection, target.schema)
+        stopped_in = last_attempt(connection, app.name, target.schema)
+    revisions = _merge(folder, current, recorded, stopped_in)
     return MigrationStatus(
         app=app.name,
         database=target.database,
@@ -78,23 +130,10 @@ def status(target: Target, app: App) -> MigrationStatus:
     )
 
 
-def _applied(target: Target, app: App) -> tuple[list[str], list[state.AppliedRevision], str | None]:
-    try:
-        with connect(target, "status", read_only=True) as connection:
-            refuse_other_apps(connection, target, app)
-            return (
-                state.current_revisions(connection, target.schema, app.version_table) or [],
-                state.applied_revisions(connection, target.schema),
-                last_attempt(connection, app.name, target.schema),
-            )
-    except UnknownDatabase:
-        return [], [], None
-
-
 def _merge(
     history: History,
     current: Sequence[str],
-    recorded: Sequence[state.AppliedRevision],
+    recorded: Sequence[AppliedRevision],
     stopped_in: str | None,
 ) -> list[RevisionStatus]:
     records = {record.revision: record for record in recorded}
@@ -125,10 +164,22 @@ def _merge(
 
 
 def _status(
-    revision: str, message: str, found: RevisionState, record: state.AppliedRevision | None
+    revision: str, message: str, found: RevisionState, record: AppliedRevision | None
 ) -> RevisionStatus:
     if record is None or found in {RevisionState.PENDING, RevisionState.FAILED}:
         return RevisionStatus(revision, message, found)
     return RevisionStatus(
         revision, message, found, record.applied_at, record.applied_by, record.duration_ms
+    )
+
+
+def history(target: Target, app: App) -> MigrationHistory:
+    """Read what was recorded; changes nothing.  Raises what connecting raises."""
+    with connect(target, "history", read_only=True) as connection:
+        recorded = state.applied_revisions(connection, target.schema)
+    return MigrationHistory(
+        app=app.name,
+        database=target.database,
+        schema=target.schema,
+        revisions=tuple(revision for revision in recorded if revision.app == app.name),
     )

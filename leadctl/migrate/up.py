@@ -4,30 +4,20 @@ Nothing to do is found out without SQLAlchemy and Alembic: the folder is read as
 database with psycopg.  Only then is the lock taken and the machinery loaded.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
-from leadctl.errors import SchemaTaken, UnknownDatabase
-from leadctl.journal import state
-from leadctl.journal.guard import Consent
+from leadctl.errors import RevisionMixed
+from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
-from leadctl.migrate.permit import permit_revisions
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.provision import ensure_database, ensure_schema
+from leadctl.migrate.status import AppliedNow, read_current
+from leadctl.postgres.connect import Connection, Timeouts
+from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-
-
-@dataclass(frozen=True)
-class AppliedNow:
-    """One revision that this run applied."""
-
-    revision: str
-    message: str
-    duration_ms: int
 
 
 @dataclass(frozen=True)
@@ -66,25 +56,23 @@ def up(
     LockHeld, RevisionFailed, RevisionMixed, Protected, and what connecting raises.
     """
     history = read_history(app.migrations)
-    wanted = wanted_revisions(history, to)
-    current = _current(target, app, narrate)
+    goal = history.goal(to)
+    with connect_or_create(target, "migrate", narrate) as connection:
+        current = read_current(connection, target, app)
     applied: list[AppliedNow] = []
-    if _pending(history, current, wanted):
-        with schema_lock(target, "migrate", timeouts.lock_wait, narrate):
-            current = _current(target, app, narrate)
-            pending = _pending(history, current, wanted)[:steps]
+    if history.pending(current, goal):
+        with schema_lock(target, "migrate", timeouts.lock_wait, narrate) as session:
+            current = read_current(session, target, app)
+            pending = history.pending(current, goal)[:steps]
             if pending:  # else the run that held the lock did it
-                with connect(target, "migrate") as connection:
-                    permit_revisions(
-                        connection, target, app, history, pending, allow, consent, narrate
-                    )
-                    ensure_schema(connection, target, narrate)
+                permit_revisions(session, target, app, history, pending, allow, consent, narrate)
+                ensure_schema(session, target, narrate)
                 before()
                 with journaled(target, "migrate", app.name) as entry:
                     applied = apply_locked(
                         target, app, history, pending, timeouts, narrate, progress, entry
                     )
-                current = _current(target, app, narrate)
+                current = read_current(session, target, app)
     return MigrateResult(
         app=app.name,
         database=target.database,
@@ -93,15 +81,6 @@ def up(
         applied=tuple(applied),
         pending=tuple(revision.id for revision in history.pending(current)),
     )
-
-
-def wanted_revisions(history: History, to: str | None) -> set[str]:
-    """Return a revision, or the head where none is named, and all that it follows.
-
-    Raises UnknownRevision, and MigrationsInvalid for a history with several heads.
-    """
-    goal = history.get(to).id if to else history.head
-    return history.ancestors([goal]) if goal else set()
 
 
 def apply_locked(
@@ -134,37 +113,40 @@ def apply_locked(
     return applied
 
 
-def _pending(history: History, current: list[str], wanted: set[str]) -> list[Revision]:
-    return [revision for revision in history.pending(current) if revision.id in wanted]
+def permit_revisions(
+    connection: Connection,
+    target: Target,
+    app: App,
+    history: History,
+    pending: Sequence[Revision],
+    allow: Collection[str],
+    consent: Consent,
+    narrate: Narrate,
+) -> None:
+    """Return where the revisions may be applied; changes nothing.
 
+    Raises RevisionMixed for one that could stop half done, and Protected where the database is
+    protected, the plan has findings, and its name was not given.
+    """
+    protected = protection(connection, target)
+    if protected is None and not any(revision.leaves_transaction for revision in pending):
+        return
+    from leadctl.migrate.lint import MIXED
+    from leadctl.migrate.planner import Planner  # loads Alembic
 
-def _current(target: Target, app: App, narrate: Narrate) -> list[str]:
-    """Return what the database is at, creating the database where it is missing."""
-    try:
-        connection = connect(target, "migrate")
-    except UnknownDatabase:
-        ensure_database(target, narrate)
-        connection = connect(target, "migrate")
-    with connection:
-        refuse_other_apps(connection, target, app)
-        return state.current_revisions(connection, target.schema, app.version_table) or []
-
-
-def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
-    """Refuse a schema that another app was migrated into.  Raises SchemaTaken."""
-    others = {
-        applied.app
-        for applied in state.applied_revisions(connection, target.schema)
-        if applied.app != app.name
-    }
-    if others:
-        tables = connection.execute(
-            "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
-            " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
-            (target.schema,),
-        ).fetchone()
-        raise SchemaTaken(
-            f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
-            f"{', '.join(sorted(others))}; in the way are: {tables[0] if tables else ''}.",
-            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
-        )
+    planner = Planner(app, history, connection, target.schema, allow)
+    planned = [planner.revision(revision) for revision in pending]
+    found = [(revision.revision, each) for revision in planned for each in revision.blocking]
+    for revision, finding in found:
+        if finding.rule == MIXED:
+            raise RevisionMixed(
+                f"The revision {revision} was not applied: {finding.message}",
+                hint=f"{finding.hint} Where it may be: --allow {MIXED}",
+            )
+    if protected is None or not found:
+        return
+    for revision, finding in found:
+        narrate(f"{revision}: {finding.rule}: {finding.message}")
+    narrate("See it whole with: leadctl migrate --plan. One rule is allowed by --allow RULE.")
+    reason = f"{protected}, and the plan has findings"
+    decide(connection.info.dbname, reason, "migrate", consent)

@@ -1,21 +1,28 @@
-"""The text of a revision's file, of statements and of rows to be filled."""
+"""Writing revisions: from two catalogs to drafts, tried in a scratch schema, to files."""
 
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from textwrap import fill as wrap
 from textwrap import indent as indented
 
 from leadctl.apps.registry import App
-from leadctl.errors import MigrationsInvalid
+from leadctl.catalog.compare import compare, without_grants
+from leadctl.catalog.definitions import Catalog
+from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
-from leadctl.migrate.ddl.steps import Step
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.renames import implied_renames
+from leadctl.migrate.ddl.steps import Phase, Stage, Step, losses, plain
 from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.scratch import scratch
+from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
 
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
@@ -42,6 +49,107 @@ def upgrade() -> None:
 def downgrade() -> None:
 {downgrade}
 '''
+_SUFFIXES = {
+    Stage.VALUES: "enum values",
+    Stage.FILL: "fill rows",
+    Stage.INDEX: "indexes",
+    Stage.CONSTRAINT: "constraints",
+    Stage.VALIDATE: "validate",
+    Stage.NOT_NULL: "not null",
+}
+
+
+@dataclass(frozen=True)
+class WrittenRevision:
+    """One revision that was written."""
+
+    revision: str
+    message: str
+    path: Path
+    loses: tuple[str, ...]
+    """What of the rows it loses when it is applied."""
+
+
+@dataclass(frozen=True)
+class RevisionText:
+    """What a revision says: the bodies of its functions, and what it loses."""
+
+    message: str
+    upgrade: str = "    pass"
+    downgrade: str = "    pass"
+    loses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One revision to be: the way there and the way back."""
+
+    stage: Stage
+    up: Sequence[Step]
+    down: Sequence[Step]
+
+
+def compose(
+    target: Target, before: Catalog, after: Catalog, renames: Sequence[Step] = ()
+) -> list[Draft]:
+    """Return the revisions that turn one schema into another, in order.
+
+    They are tried in a scratch schema, and each way back is read off there.  Raises
+    OperationFailed for what cannot be written, and where they would not lead there.
+    """
+    _refuse_unwritable(before, after)
+    after = after.without("other")
+    with scratch(target, "new", _schemas(before, after)) as made:
+        made.create(before)
+        made.execute(step.sql for step in renames)
+        implied = list(implied_renames(made.read(), after))
+        made.execute(step.sql for step in implied)
+        start = made.read()
+        steps = changes(start, after, online=True)
+        stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
+        steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
+        drafts = []
+        for stage, group in groupby(steps, key=lambda step: step.stage):
+            up = list(group)
+            made.execute(step.sql for step in up if step.phase is not Phase.RENAME and step.sql)
+            end = made.read()
+            down = changes(end, start, online=stage is Stage.INDEX)
+            down += [step.back for step in reversed(up) if step.back]
+            drafts.append(Draft(stage, up, down))
+            start = end
+        left = without_grants(compare(made.read(), after))
+    if left:
+        raise OperationFailed(
+            "What would be written does not lead there; left would be: "
+            f"{', '.join(f'{each.change} {each.object}' for each in left)}.",
+            hint="Write that by hand: leadctl migrate new --empty -m NAME",
+        )
+    return drafts
+
+
+def renamed_schema(target: Target, before: Catalog, renames: Sequence[Step]) -> Catalog:
+    """Return a schema as it is after renames."""
+    if not renames:
+        return before
+    with scratch(target, "new", _schemas(before)) as made:
+        made.create(before)
+        made.execute(rename.sql for rename in renames)
+        others = before.only("other").objects
+        return Catalog({**made.read().objects, **others})
+
+
+def _schemas(*catalogs: Catalog) -> list[str]:
+    return sorted({plain(name) for each in catalogs for name in each.names("schema")})
+
+
+def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
+    others = compare(before.only("other"), after.only("other"))
+    if others:
+        named = ", ".join(each.object.removeprefix("other ") for each in others)
+        raise OperationFailed(
+            f"What leadctl does not write differs: {named}.",
+            hint="Write that by hand: leadctl migrate new --empty -m NAME",
+        )
 
 
 def check_writable(app: App) -> None:
@@ -53,12 +161,37 @@ def check_writable(app: App) -> None:
         )
 
 
-@contextmanager
-def writing(history: History) -> Iterator[None]:
-    """Hold a history's folder while revisions are written behind its heads.
+def write_drafts(
+    app: App, history: History, message: str, drafts: Sequence[Draft]
+) -> list[WrittenRevision]:
+    """Write revisions behind the head of a history.
 
-    Raises MigrationsInvalid where another run wrote some since it was read.
+    One that is not the message's own says in its name what it is for.
     """
+    main = Stage.MAIN if any(each.stage is Stage.MAIN for each in drafts) else drafts[0].stage
+    texts = [
+        RevisionText(
+            message if each.stage is main else f"{message}: {_SUFFIXES[each.stage]}",
+            body(each.up, transactional=each.stage.transactional),
+            body(each.down, transactional=each.stage.transactional)
+            if each.down
+            else "    return  # the rows may stay as they are",
+            tuple(losses(each.up)),
+        )
+        for each in drafts
+    ]
+    return write_revisions(app, history, texts, [history.head] if history.head else [])
+
+
+def write_revisions(
+    app: App, history: History, texts: Sequence[RevisionText], follows: Sequence[str]
+) -> list[WrittenRevision]:
+    """Write revisions, one behind the other; the first one follows `follows`.
+
+    The history's folder is held meanwhile.  Raises MigrationsInvalid where another run wrote some
+    since it was read, and where a file cannot be written.
+    """
+    written = []
     folder = os.open(history.folder, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -67,41 +200,34 @@ def writing(history: History) -> Iterator[None]:
                 f"Another run wrote a revision to {history.folder} meanwhile.",
                 hint="Look at it, then run this again.",
             )
-        yield
+        for text in texts:
+            revision = _next_id(app, max(follows, default=None))
+            path = history.folder / file_name(revision, text.message)
+            _write_new(path, file_text(revision, follows, text))
+            written.append(WrittenRevision(revision, text.message, path, text.loses))
+            follows = [revision]
     finally:
         os.close(folder)
+    return written
 
 
-def next_id(app: App, follows: str | None) -> str:
+def _write_new(path: Path, text: str) -> None:
+    if path.exists():
+        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
+    try:
+        write_whole(path, text, _MODE)
+    except OSError as error:
+        raise MigrationsInvalid(
+            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
+        ) from None
+
+
+def _next_id(app: App, follows: str | None) -> str:
     """Return the id of the revision after another: its number goes on, where it has one."""
     numbered = _NUMBERED.match(follows or f"{app.name}_0000")
     if numbered is None:
         return os.urandom(6).hex()
     return f"{numbered['prefix']}{int(numbered['number']) + 1:04d}"
-
-
-def write(
-    history: History,
-    revision: str,
-    follows: str | Sequence[str] | None,
-    message: str,
-    upgrade: str,
-    downgrade: str,
-) -> Path:
-    """Write a revision's file; return its path.  Raises MigrationsInvalid.
-
-    One that joins branches follows several.
-    """
-    path = history.folder / file_name(revision, message)
-    if path.exists():
-        raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
-    try:
-        write_whole(path, text(revision, follows, message, upgrade, downgrade), _MODE)
-    except OSError as error:
-        raise MigrationsInvalid(
-            f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
-        ) from None
-    return path
 
 
 def file_name(revision: str, message: str) -> str:
@@ -111,33 +237,22 @@ def file_name(revision: str, message: str) -> str:
     return f"{number['number'] if number else revision}_{slug}.py"
 
 
-def text(
-    revision: str,
-    follows: str | Sequence[str] | None,
-    message: str,
-    upgrade: str,
-    downgrade: str,
-) -> str:
-    """Return what a revision's file says."""
-    parents = [follows] if isinstance(follows, str) else list(follows or ())
+def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:
+    """Return what a revision's file says.  One that joins branches follows several."""
+    names = ", ".join(f'"{each}"' for each in follows)
     imports = "from alembic import op"
-    if "fill(" in upgrade:
+    if "fill(" in text.upgrade:
         imports += "\n\nfrom leadctl import fill"
     return _TEMPLATE.format(
-        message=message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
+        message=text.message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
         revision=revision,
-        follows=", ".join(parents) or "nothing",
+        follows=", ".join(follows) or "nothing",
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         imports=imports,
-        down=_down(parents),
-        upgrade=upgrade,
-        downgrade=downgrade,
+        down=f"({names})" if len(follows) > 1 else names or "None",
+        upgrade=text.upgrade,
+        downgrade=text.downgrade,
     )
-
-
-def _down(parents: Sequence[str]) -> str:
-    names = ", ".join(f'"{each}"' for each in parents)
-    return f"({names})" if len(parents) > 1 else names or "None"
 
 
 def body(steps: Sequence[Step], *, transactional: bool) -> str:
@@ -151,17 +266,10 @@ def body(steps: Sequence[Step], *, transactional: bool) -> str:
     return "\n".join(["    with op.get_context().autocommit_block():", *parts])
 
 
-def refusal(reason: str) -> str:
-    """Return the body of a `downgrade()` that cannot be."""
-    return f"    raise NotImplementedError({reason!r})"
-
-
 def _step(step: Step, indent: str) -> str:
-    said = [f"Loses {step.loses}."] if step.loses else []
-    said += [step.why] if step.why else []
     comment = "".join(
         wrap(line, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ") + "\n"
-        for line in said
+        for line in step.comments
     )
     if step.fill is not None:
         texts = (step.fill.table, step.fill.assignment, step.fill.where)

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import Connection as SqlConnection
 from sqlalchemy.pool import NullPool
 
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.settings import Settings
 from leadctl.settings.url import DatabaseUrl
@@ -45,6 +46,13 @@ def run_engine(target: Target, purpose: str) -> Engine:
     return create_engine(
         _URL, creator=lambda: connect(target, purpose, autocommit=False), poolclass=NullPool
     )
+
+
+def driver_connection(connection: SqlConnection) -> Connection:
+    """Return psycopg's connection beneath SQLAlchemy's."""
+    found: Connection | None = connection.connection.driver_connection
+    assert found is not None
+    return found
 
 
 def _pooled_engine(target: Target, pool_min: int, pool_max: int) -> Engine:

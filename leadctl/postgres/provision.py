@@ -12,11 +12,22 @@ _MAINTENANCE = ("postgres", "template1")
 """Databases that a server has from the start; CREATE DATABASE is issued in one of them."""
 
 
-def ensure_database(target: Target, narrate: Narrate) -> None:
-    """Create the target's database.  Safe where another run creates it at the same time.
+def connect_or_create(
+    target: Target, purpose: str, narrate: Narrate, *, read_only: bool = False
+) -> Connection:
+    """Connect to the target, whose database is created where it is missing.
 
-    Raises UnknownDatabase where this role may not create it.
+    Raises UnknownDatabase where this role may not create it, and what connecting raises.
     """
+    try:
+        return connect(target, purpose, read_only=read_only)
+    except UnknownDatabase:
+        _create_database(target, narrate)
+        return connect(target, purpose, read_only=read_only)
+
+
+def _create_database(target: Target, narrate: Narrate) -> None:
+    """Create the target's database.  Safe where another run creates it at the same time."""
     name = target.database
     with _maintenance(target) as connection:
         try:
@@ -55,15 +66,13 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
 
 
 def _maintenance(target: Target) -> Connection:
-    failure: ConnectionFailed | None = None
+    failures = []
     for name in _MAINTENANCE:
         try:
             return connect(target.on(name), "create database")
         except ConnectionFailed as error:
-            failure = failure or error
-    assert failure is not None
+            failures.append(error.message)
     raise UnknownDatabase(
-        f"The database {target.database} does not exist, and it cannot be created: "
-        f"{failure.message}",
+        f"The database {target.database} does not exist, and it cannot be created: {failures[0]}",
         hint=f"Create the database {target.database} by hand.",
     )

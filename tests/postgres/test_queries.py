@@ -50,6 +50,9 @@ PARAMETERS = {
     "mark": "x",
     "names": ["users"],
     "session": 1,
+    "work": "x",
+    "after_key": ["1"],
+    "rows": 1,
     "file": "plans.yaml",
     "tables": ["leads"],
     "state_version": 1,
@@ -74,8 +77,9 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             return
         if block.needs and not _create_extension(connection, block.needs):
             return
-        if file.stem == "seed_files":
-            connection.execute(Queries(file).get("create_seed_files", 180000))
+        if file.stem in {"seed_files", "backfill"}:
+            create = "create" if file.stem == "backfill" else "create_seed_files"
+            connection.execute(Queries(file).get(create, 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""
         connection.execute(explain + block.sql, PARAMETERS)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from leadctl.migrate.live_tables import LiveTables
 from leadctl.sql.effects import effects
 from leadctl.sql.locks import CatalogFacts, Effect, Lock
 from tests.postgres import Server
@@ -171,9 +172,7 @@ def _lock(mode: str) -> Lock:
 
 
 def facts(connection: psycopg.Connection) -> CatalogFacts:
-    from leadctl.migrate.catalog_facts import live_facts
-
-    return live_facts(connection, "public")
+    return LiveTables(connection, "public").facts
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)

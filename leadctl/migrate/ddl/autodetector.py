@@ -5,20 +5,23 @@ from collections.abc import Iterator
 from leadctl.catalog.compare import definition
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl import objects, online
-from leadctl.migrate.ddl.columns import (
+from leadctl.migrate.ddl.rebuilds import rebuilt, replace_type, replaced_types
+from leadctl.migrate.ddl.steps import Phase, Stage, Step, in_order, mentions, plain
+from leadctl.migrate.ddl.tables import (
     alter_column,
+    alter_table,
     as_serial,
     cast_loses,
     column,
     count_on,
+    create_table,
     is_required,
     must_be_added_anew,
     require_of_new_rows,
+    row_security,
     serials,
+    within_tables,
 )
-from leadctl.migrate.ddl.rebuilds import rebuilt, replace_type, replaced_types
-from leadctl.migrate.ddl.steps import Phase, Stage, Step, in_order, mentions, plain
-from leadctl.migrate.ddl.tables import alter_table, create_table, row_security, within_tables
 
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
@@ -196,13 +199,8 @@ class _Changes:
         words = mentions(constraint["definition"].partition("REFERENCES")[2])
         late = any(
             plain(owner(key, each) or "") in words and self._exists(str(owner(key, each)))
-            for key, each in self._after.objects.items()
-            if key.startswith(("constraint ", "index "))
-            and each["definition"].startswith(("PRIMARY", "UNIQUE", "CREATE UNIQUE"))
-            and (
-                definition(each) != definition(self._before.objects.get(key))
-                or key in self._rebuilt
-            )
+            for key, each in objects.unique_keys(self._after)
+            if definition(each) != definition(self._before.objects.get(key)) or key in self._rebuilt
         )
         return Stage.CONSTRAINT if late else Stage.MAIN
 

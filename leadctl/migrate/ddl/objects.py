@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from leadctl.catalog.definitions import Attributes, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.steps import literal
 
@@ -68,6 +68,15 @@ def word(kind: str, attributes: Attributes) -> str:
         case "function":
             return str(attributes.get("kind", "function")).upper().replace("WINDOW", "FUNCTION")
     return kind.upper()
+
+
+def unique_keys(catalog: Catalog) -> Iterator[tuple[str, Attributes]]:
+    """Yield what a foreign key may rest on: primary keys, unique constraints and indexes."""
+    for key, each in catalog.objects.items():
+        if key.startswith(("constraint ", "index ")) and each["definition"].startswith(
+            ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
+        ):
+            yield key, each
 
 
 def comment(kind: str, name: str, attributes: Attributes) -> str:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from leadctl.catalog.definitions import Attributes, split_name
-from leadctl.migrate.ddl.columns import column, is_required
-from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, plain
+from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
+from leadctl.migrate.ddl.tables import column, is_required
 from leadctl.sql.locks import VOLATILE
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."
@@ -71,7 +71,7 @@ def add_constraint(statement: str, stage: Stage) -> Iterator[Step]:
 
 def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[Step]:
     """Yield NOT NULL by a CHECK that is validated while others write."""
-    check = _quoted(f"{plain(table)[:24]}_{plain(own)[:24]}_not_null")
+    check = identifier(f"{plain(table)[:24]}_{plain(own)[:24]}_not_null")
     yield Step(
         f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({own} IS NOT NULL) NOT VALID",
         Phase.CONSTRAINT,
@@ -130,7 +130,3 @@ def _filled_first(step: Step, table: str, own: str) -> Step:
         return step
     why = f"Every row of {table} needs a value of {own} before the next revision: see fill()."
     return Step(step.sql, step.phase, why=why, stage=step.stage)
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'

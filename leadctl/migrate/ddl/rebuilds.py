@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 
 from leadctl.catalog.compare import definition
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
-from leadctl.migrate.ddl.columns import cast_loses, must_be_added_anew, using_clause
-from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
+from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, unique_keys, word
 from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
+from leadctl.migrate.ddl.tables import cast_loses, must_be_added_anew, using_clause
 
 _Columns = list[tuple[str, Attributes, Attributes]]
 """Columns of a table, each as it was and as it will be."""
@@ -116,11 +116,8 @@ class _Rebuilt:
         """Whether a foreign key rests on a key that is dropped or made anew."""
         name, _, rest = attributes["definition"].partition("REFERENCES ")[2].partition("(")
         table, columns = plain(name.strip()), mentions(rest.partition(")")[0])
-        for key, each in self._before.objects.items():
-            is_key = key.startswith(("constraint ", "index ")) and each["definition"].startswith(
-                ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
-            )
-            if is_key and plain(owner(key, each) or "") == table:
+        for key, each in unique_keys(self._before):
+            if plain(owner(key, each) or "") == table:
                 gone = definition(each) != definition(self._after.get(key)) or key in self._found
                 if gone and columns <= mentions(each["definition"]):
                     return True

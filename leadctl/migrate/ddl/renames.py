@@ -1,39 +1,18 @@
 """Renames: those that were named, those that follow from them, and those that may be meant."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from psycopg import sql
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.errors import UsageError
-from leadctl.migrate.ddl.steps import literal
+from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal
 
 _WHY = "Code that knows the old name stops working: let it be deployed with this, or before."
 _ALIKE = 0.6
 """The share of columns that two tables must have in common to be taken for one."""
 
 
-@dataclass(frozen=True)
-class Rename:
-    """One rename, and its way back."""
-
-    sql: str
-    back: str
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What may have been renamed: it goes, and something like it comes."""
-
-    old: str
-    new: str
-    """As `--rename` takes them, joined by a colon."""
-
-
-def named(given: Sequence[str], before: Catalog) -> list[Rename]:
+def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     """Return the renames that `old:new` stand for: a table, table.column, enum or enum.value.
 
     An empty new name says that it is none.  Raises UsageError for what is not there.
@@ -48,12 +27,7 @@ def named(given: Sequence[str], before: Catalog) -> list[Rename]:
     return found
 
 
-def refused(given: Sequence[str]) -> set[str]:
-    """Return the names of which `old:` says that they go."""
-    return {text.removesuffix(":") for text in given if text.endswith(":")}
-
-
-def _named(old: str, new: str, before: Catalog) -> Rename:
+def _named(old: str, new: str, before: Catalog) -> Step:
     objects = before.objects
     if f"table {old}" in objects:
         return _whole("TABLE", old, new)
@@ -61,23 +35,23 @@ def _named(old: str, new: str, before: Catalog) -> Rename:
         return _whole("TYPE", old, new)
     if f"column {old}" in objects:
         table, own = split_name(old)
-        return _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, _identifier(new))
+        return _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, identifier(new), _WHY)
     for enum in before.names("enum"):
         value = old.removeprefix(f"{enum}.")
         if value not in objects[f"enum {enum}"]["values"]:
             continue
         form = f"ALTER TYPE {enum} RENAME VALUE {{}} TO {{}}"
-        return _pair(form, literal(value), literal(new))
+        return _pair(form, literal(value), literal(new), _WHY)
     raise UsageError(
         f"--rename {old}:{new}: there is no {old}.",
         hint="Name a table, table.column, enum or enum.value as the database has it.",
     )
 
 
-def _whole(word: str, old: str, new: str) -> Rename:
+def _whole(word: str, old: str, new: str) -> Step:
     schema, own = _place(old)
-    new = _identifier(new.removeprefix(schema))
-    return _pair(f"ALTER {word} {schema}{{}} RENAME TO {{}}", own, new)
+    new = identifier(new.removeprefix(schema))
+    return _pair(f"ALTER {word} {schema}{{}} RENAME TO {{}}", own, new, _WHY)
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -86,16 +60,12 @@ def _place(name: str) -> tuple[str, str]:
     return name.removesuffix(own), own
 
 
-def _pair(form: str, old: str, new: str) -> Rename:
-    return Rename(form.format(old, new), form.format(new, old), _WHY)
+def _pair(form: str, old: str, new: str, why: str = "") -> Step:
+    back = Step(form.format(new, old), Phase.RENAME)
+    return Step(form.format(old, new), Phase.RENAME, why=why, back=back)
 
 
-def _identifier(name: str) -> str:
-    plainly = name.isidentifier() and name == name.lower() and name.isascii()
-    return name if plainly else sql.Identifier(name).as_string(None)
-
-
-def implied(before: Catalog, after: Catalog) -> Iterator[Rename]:
+def implied_renames(before: Catalog, after: Catalog) -> Iterator[Step]:
     """Yield renames that lose nothing and mean nothing: of constraints, indexes and sequences.
 
     They are what a convention calls them; what they are is the same.
@@ -117,8 +87,7 @@ def implied(before: Catalog, after: Catalog) -> Iterator[Rename]:
             del coming[new]
             table = owner(f"{kind} {old}", attributes)
             names = [split_name(each)[-1] for each in (old, new)]
-            pair = _pair(form.format(table=table, schema=_place(old)[0]), *names)
-            yield Rename(pair.sql, pair.back)
+            yield _pair(form.format(table=table, schema=_place(old)[0]), *names)
 
 
 def _only(kind: str, catalog: Catalog, other: Catalog) -> dict[str, Attributes]:
@@ -139,24 +108,26 @@ def _what(kind: str, name: str, attributes: Attributes) -> Any:
     return owner(f"{kind} {name}", attributes), text
 
 
-def candidates(before: Catalog, after: Catalog) -> Iterator[Candidate]:
-    """Yield what goes while something alike comes: tables, columns and enum values."""
-    gone, come = _only("table", before, after), _only("table", after, before)
-    for old in gone:
-        for new in come:
-            mine, other = _columns(before, old), _columns(after, new)
-            if (
-                _place(old)[0] == _place(new)[0]
-                and mine
-                and len(mine & other) / len(mine | other) >= _ALIKE
-            ):
-                yield Candidate(old, new)
+def possible_renames(before: Catalog, after: Catalog) -> Iterator[tuple[str, str]]:
+    """Yield what goes while something alike comes: tables, columns and enum values.
+
+    It is the old and the new name, as `--rename` takes them, joined by a colon.
+    """
+    for old in _only("table", before, after):
+        for new in _only("table", after, before):
+            mine, other = (
+                {(name, each["type"]) for name, each in catalog.columns(table).items()}
+                for catalog, table in ((before, old), (after, new))
+            )
+            same_schema = _place(old)[0] == _place(new)[0]
+            if same_schema and mine and len(mine & other) / len(mine | other) >= _ALIKE:
+                yield old, new
     lost, found = _only("column", before, after), _only("column", after, before)
     for old, attributes in lost.items():
         for new, its in found.items():
             same_table = split_name(old)[0] == split_name(new)[0]
             if same_table and attributes["type"] == its["type"] and "generated" not in attributes:
-                yield Candidate(old, split_name(new)[1])
+                yield old, split_name(new)[1]
     for name in before.names("enum"):
         wanted = after.objects.get(f"enum {name}")
         if wanted is not None:
@@ -164,14 +135,4 @@ def candidates(before: Catalog, after: Catalog) -> Iterator[Candidate]:
             left = [value for value in values if value not in wanted["values"]]
             added = [value for value in wanted["values"] if value not in values]
             if len(left) == len(added):
-                yield from (
-                    Candidate(f"{name}.{old}", new) for old, new in zip(left, added, strict=True)
-                )
-
-
-def _columns(catalog: Catalog, table: str) -> set[tuple[str, str]]:
-    return {
-        (split_name(key)[1], attributes["type"])
-        for key, attributes in catalog.objects.items()
-        if key.startswith("column ") and owner(key, attributes) == table
-    }
+                yield from zip((f"{name}.{each}" for each in left), added, strict=True)

@@ -189,3 +189,9 @@ def plain(name: str) -> str:
 def literal(value: str) -> str:
     """Return a text as an SQL literal."""
     return sql.Literal(value).as_string(None).strip()
+
+
+def identifier(name: str) -> str:
+    """Return a name as an SQL identifier, without quotes where it needs none."""
+    plainly = name.isidentifier() and name == name.lower() and name.isascii()
+    return name if plainly else sql.Identifier(name).as_string(None)

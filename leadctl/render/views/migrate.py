@@ -1,7 +1,6 @@
 """Views of migrate's results."""
 
-from leadctl.migrate.history import MigrationHistory
-from leadctl.migrate.status import MigrationStatus, RevisionState
+from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
 from leadctl.migrate.up import MigrateResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 

@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from leadctl.catalog.compare import Difference
-from leadctl.migrate.check import Check
-from leadctl.migrate.diff import Diff
-from leadctl.migrate.drift import Drift
+from leadctl.migrate.diff import Check, Diff, Drift
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
 from leadctl.text import ago
 

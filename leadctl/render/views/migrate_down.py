@@ -1,7 +1,6 @@
 """Views of going down: what goes, what was undone, what a rehearsal found."""
 
-from leadctl.migrate.down import DownPlan, DownResult, TableLoss
-from leadctl.migrate.rehearse import Rehearsal, Verdict
+from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult, RevisionLoss, Verdict
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 _STYLES: dict[Verdict, Style] = {
@@ -43,7 +42,7 @@ def down(result: DownResult) -> list[Block]:
     ]
 
 
-def rehearse(result: Rehearsal) -> list[Block]:
+def rehearse(result: DownRehearsal) -> list[Block]:
     """The verdict on each revision."""
     if not result.revisions:
         return [Line("There is nothing to rehearse.")]
@@ -64,11 +63,11 @@ def rehearse(result: Rehearsal) -> list[Block]:
     return blocks
 
 
-def _what(loss: TableLoss) -> str:
+def _what(loss: RevisionLoss) -> str:
     return loss.loss.what
 
 
-def _rows(loss: TableLoss) -> str:
+def _rows(loss: RevisionLoss) -> str:
     if loss.loss.rows is None:
         return "unknown"
     return f"{loss.loss.rows:,}" if loss.loss.exact else f"about {loss.loss.rows:,}"

@@ -5,10 +5,10 @@ Apart from `migrate`, which has nothing to do most of the time and then imports 
 
 from collections.abc import Iterator
 
-from leadctl.migrate.lint.findings import Finding
-from leadctl.migrate.lint.lint import LintResult
-from leadctl.migrate.planned import (
-    Plan,
+from leadctl.migrate.plan import (
+    LintFinding,
+    LintResult,
+    MigrationPlan,
     PlannedRevision,
     PlannedStatement,
     TableEffect,
@@ -20,7 +20,7 @@ from leadctl.text import counted, size
 _STATEMENT_LENGTH = 60
 
 
-def plan(result: Plan) -> list[Block]:
+def plan(result: MigrationPlan) -> list[Block]:
     """Each revision: its statements, what each does to which table, and what was found."""
     place = f"{result.database}, schema {result.schema}"
     if not result.revisions:
@@ -98,7 +98,7 @@ def _waits(statement: PlannedStatement) -> Iterator[str]:
             yield f"{effect.table}: {holder}"
 
 
-def _findings(findings: tuple[Finding, ...]) -> Iterator[Block]:
+def _findings(findings: tuple[LintFinding, ...]) -> Iterator[Block]:
     if findings:
         yield Grid(
             [Column("#", numbers=True), "Rule", "Found", "Instead"],

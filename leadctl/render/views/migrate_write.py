@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from leadctl.migrate.adopt import Adopted
-from leadctl.migrate.compose import Written
-from leadctl.migrate.dev import Dev
+from leadctl.migrate.dev import Dev, Push
 from leadctl.migrate.new import NewRevisions
-from leadctl.migrate.push import Push
+from leadctl.migrate.resolve import Adopted
+from leadctl.migrate.writer import WrittenRevision
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line
 from leadctl.render.views.migrate import migrate
 
@@ -54,7 +53,7 @@ def adopt(result: Adopted) -> list[Block]:
     ]
 
 
-def _written(revisions: Sequence[Written]) -> list[Block]:
+def _written(revisions: Sequence[WrittenRevision]) -> list[Block]:
     rows = [
         (each.revision, each.message, Cell("; ".join(each.loses), "bad"), each.path.name)
         for each in revisions

@@ -1,14 +1,19 @@
-"""Our own rules: what the live catalog makes of a revision's statements.
+"""The rules of lint: ours, which know the live tables, and squawk's, which need no catalog.
 
 A table that is small, or that the plan itself makes, may be locked, scanned and rewritten.
 """
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
-from leadctl.migrate.lint.findings import Finding
-from leadctl.migrate.planned import PlannedStatement, TableEffect
+from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
 from leadctl.sql.statements import Reader
 
 _SMALL_BYTES = 10 * 10**6
@@ -20,10 +25,45 @@ _COUNTS = re.compile(r"SELECT setval\(")
 LOSES_DATA = "loses-data"
 UNPLANNABLE = "unplannable"
 MIXED = "mixed-transaction"
+_SQUAWK_LEFT_OUT = frozenset(
+    [
+        # Our own rules say these with the catalog's help; squawk would flag safe statements, too.
+        "adding-field-with-default",
+        "adding-foreign-key-constraint",
+        "adding-not-nullable-field",
+        "ban-drop-column",
+        "ban-drop-table",
+        "changing-column-type",
+        "constraint-missing-not-valid",
+        "disallowed-unique-constraint",
+        "require-concurrent-index-creation",
+        # leadctl sees to these when it applies a revision.
+        "require-lock-timeout",
+        "require-statement-timeout",
+        "require-timeout-settings",
+        # A matter of taste, or of the models, where it is decided.
+        "ban-char-field",
+        "ban-create-domain-with-constraint",
+        "identifier-too-long",
+        "prefer-bigint-over-int",
+        "prefer-bigint-over-smallint",
+        "prefer-identity",
+        "prefer-repack",
+        "prefer-robust-stmts",
+        "prefer-text-field",
+        "prefer-timestamp-tz",
+        "syntax-error",  # the server knows better
+    ]
+)
 
 
-def findings(statements: Sequence[PlannedStatement]) -> Iterator[Finding]:
-    """Yield what our rules find in a revision."""
+def findings(
+    statements: Sequence[PlannedStatement], server_version: int | None
+) -> Iterator[LintFinding]:
+    """Yield what is dangerous in a revision; `server_version` is libpq's, such as 180006.
+
+    Raises OperationFailed where squawk fails.
+    """
     yield from _mixed(statements)
     for number, statement in enumerate(statements, 1):
         yield from _explicit(statement, number)
@@ -32,11 +72,15 @@ def findings(statements: Sequence[PlannedStatement]) -> Iterator[Finding]:
                 yield _loses(effect, number)
             if not _may_be_locked(effect):
                 yield from _blocks(statement, effect, number)
+    for finding in _squawk(statements, server_version):
+        touched = statements[(finding.statement or 1) - 1].effects
+        if not touched or not all(effect.is_new for effect in touched):
+            yield finding
 
 
-def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[Finding]:
+def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
     if len({statement.transactional for statement in statements}) > 1:
-        yield Finding(
+        yield LintFinding(
             MIXED,
             "It does a part in a transaction and a part outside: stopped in between, it can be "
             "neither run again nor rolled back.",
@@ -48,24 +92,24 @@ def _may_be_locked(effect: TableEffect) -> bool:
     return effect.is_new or (effect.bytes is not None and effect.bytes <= _SMALL_BYTES)
 
 
-def _blocks(statement: PlannedStatement, effect: TableEffect, number: int) -> Iterator[Finding]:
+def _blocks(statement: PlannedStatement, effect: TableEffect, number: int) -> Iterator[LintFinding]:
     size = f" ({effect.rows:,} rows)" if effect.rows is not None else ""
     if effect.rewrites and effect.blocks:
-        yield Finding(
+        yield LintFinding(
             "blocking-rewrite",
             f"It writes {effect.table}{size} anew, and blocks {effect.blocks} meanwhile.",
             "Add a column beside it, fill it in batches, then switch.",
             number,
         )
     elif effect.scans and effect.blocks:
-        yield Finding(
+        yield LintFinding(
             "blocking-scan",
             f"It reads the whole of {effect.table}{size}, and blocks {effect.blocks} meanwhile.",
             _way_around(statement.sql),
             number,
         )
     elif _is_write(statement.sql):
-        yield Finding(
+        yield LintFinding(
             "unbatched-write",
             f"It writes to {effect.table}{size} in one transaction: locks and dead rows pile up.",
             "Do it in batches, in a revision of its own: leadctl.fill().",
@@ -96,14 +140,14 @@ def _way_around(sql: str) -> str:
     return "Do it in steps that do not hold the lock while they read."
 
 
-def _loses(effect: TableEffect, number: int) -> Finding:
+def _loses(effect: TableEffect, number: int) -> LintFinding:
     assert effect.loss is not None
     loss = effect.loss
     about = "" if loss.exact else "about "
     rows = "any number of rows" if loss.rows is None else f"{about}{loss.rows:,} rows"
     what = {"table": f"the table {effect.table} with {rows}", "rows": f"{rows} of {effect.table}"}
     column = f"the {loss.what} of {effect.table}, which {rows} have"
-    return Finding(
+    return LintFinding(
         LOSES_DATA,
         f"It loses {what.get(loss.what, column)}.",
         "Keep a backup, and let nothing use it any more before it goes.",
@@ -111,33 +155,76 @@ def _loses(effect: TableEffect, number: int) -> Finding:
     )
 
 
-def _explicit(statement: PlannedStatement, number: int) -> Iterator[Finding]:
+def _explicit(statement: PlannedStatement, number: int) -> Iterator[LintFinding]:
     reader = Reader(statement.sql)
     if reader.accept("LOCK"):
-        yield Finding(
+        yield LintFinding(
             "explicit-lock",
             "It locks a table to the end of the transaction.",
             "Let each statement take the lock that it needs.",
             number,
         )
     elif reader.accept("ALTER", "TABLE") and reader.has("DISABLE", "TRIGGER"):
-        yield Finding(
+        yield LintFinding(
             "disables-trigger",
             "While a trigger is disabled, what it keeps true is not kept.",
             "Change the data so that the trigger may see it.",
             number,
         )
     elif reader.accept("DROP", "SCHEMA") or reader.accept("DROP", "OWNED"):
-        yield Finding(
+        yield LintFinding(
             LOSES_DATA,
             "It may lose every table in there.",
             "Drop what is in there table by table, so that the plan can say what goes.",
             number,
         )
     elif reader.peek().word in _OPAQUE and not _COUNTS.match(statement.sql):
-        yield Finding(
+        yield LintFinding(
             UNPLANNABLE,
             f"What {reader.peek().word} … does to which table cannot be told.",
             "Read it.",
             number,
         )
+
+
+def find_squawk() -> str | None:
+    """Return squawk's path, of this environment first; None where it is not installed."""
+    return shutil.which("squawk", path=str(Path(sys.executable).parent)) or shutil.which("squawk")
+
+
+def _squawk(
+    statements: Sequence[PlannedStatement], server_version: int | None
+) -> Iterator[LintFinding]:
+    binary = find_squawk()
+    if binary is None or not statements:
+        return
+    lines, text = _lines(statements)
+    command = [binary, "--reporter", "json", "--stdin-filepath", "revision.sql"]
+    if server_version:
+        command += ["--pg-version", f"{server_version // 10000}.0"]
+    if all(statement.transactional for statement in statements):
+        command.append("--assume-in-transaction")
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    try:
+        findings = json.loads(done.stdout or "[]")
+    except ValueError:
+        raise OperationFailed(
+            f"squawk failed: {(done.stderr or done.stdout).strip()[:200]}",
+            hint="Try it by hand, or uninstall squawk-cli: leadctl's own rules do not need it.",
+        ) from None
+    for finding in findings:
+        rule = finding["rule_name"]
+        if rule not in _SQUAWK_LEFT_OUT:
+            statement = lines[finding["line"]]
+            yield LintFinding(rule, finding["message"], finding["help"] or "", statement)
+
+
+def _lines(statements: Sequence[PlannedStatement]) -> tuple[list[int], str]:
+    """Return which statement each line belongs to, and the text."""
+    lines: list[int] = []
+    texts = []
+    for number, statement in enumerate(statements, 1):
+        text = f"{statement.sql};\n"
+        lines += [number] * text.count("\n")
+        texts.append(text)
+    return [*lines, len(statements)], "".join(texts)
