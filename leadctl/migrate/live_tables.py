@@ -140,7 +140,7 @@ class LiveTables:
     def _has_not_null_check(self, table: str, column: str) -> bool:
         relation = self._relation(table)
         quoted = sql.Identifier(column).as_string(self._connection)
-        wanted = {f"CHECK (({name} IS NOT NULL))" for name in (column, quoted)}
+        wanted = {f"CHECK ({name} IS NOT NULL)" for name in (column, quoted)}
         return relation is not None and any(
             each.kind == "c" and each.validated and relation.definition(each) in wanted
             for each in relation.constraints
