@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
     from leadctl.migrate.dev import Dev, Push
-    from leadctl.migrate.diff import Check, Drift, Sides
+    from leadctl.migrate.diff import Drift, SchemaCheck, Sides
     from leadctl.migrate.down import DownPlan, DownResult
     from leadctl.migrate.down import DownRehearsal as MigrateRehearsal
     from leadctl.migrate.new import NewRevisions
@@ -149,7 +149,7 @@ class Database(Project):
 
         return history(self.target, self.app)
 
-    def check(self) -> "Check":
+    def check(self) -> "SchemaCheck":
         """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
         from leadctl.migrate.diff import check
 

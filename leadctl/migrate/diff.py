@@ -30,7 +30,7 @@ MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
 
 
 @dataclass(frozen=True)
-class Check:
+class SchemaCheck:
     """Where models, migrations and database differ."""
 
     app: str
@@ -49,7 +49,7 @@ class Check:
         return not (self.pending or self.models or self.drift)
 
 
-def check(target: Target, app: App, narrate: Narrate) -> Check:
+def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
     """Compare models, migrations and database; changes nothing.
 
     Raises what connecting raises, and RevisionFailed where a history cannot be run in a scratch
@@ -62,7 +62,7 @@ def check(target: Target, app: App, narrate: Narrate) -> Check:
         drift = compare_with_record(connection, target, app, narrate).drift if current else None
         made, own = migrations_schema(connection, target, app, pending)
     wanted = desired_schema(app, models_schema(target, app), made, own)
-    return Check(
+    return SchemaCheck(
         app.name,
         target.database,
         target.schema,

@@ -76,11 +76,11 @@ def resolve(
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
         with journaled(target, "migrate", app.name) as entry, session.transaction():
-            record = _Record(session, target, app, history, current)
+            correction = _Correction(session, target, app, history, current)
             change: dict[Resolution, Callable[[Revision], list[str]]] = {
-                Resolution.ACCEPT_EDIT: record.accept_edit,
-                Resolution.APPLIED: record.apply,
-                Resolution.ROLLED_BACK: record.roll_back,
+                Resolution.ACCEPT_EDIT: correction.accept_edit,
+                Resolution.APPLIED: correction.apply,
+                Resolution.ROLLED_BACK: correction.roll_back,
             }
             changed = change[resolution](revision)
             after = read_current(session, target, app)
@@ -120,16 +120,16 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
                     narrate(f"{each.revision} loses {lost} where it is applied.")
             made = {each.object for each in found.drift.differences if each.change == "extra"}
             history = read_history(app.migrations)
-            record = _Record(session, target, app, history, current)
+            correction = _Correction(session, target, app, history, current)
             with journaled(target, "migrate", app.name) as entry, session.transaction():
                 # What was made by hand is the app's own from now on.
-                record.add([history.get(each.revision) for each in written], [], made)
+                correction.add([history.get(each.revision) for each in written], [], made)
                 entry.note(adopted=[each.revision for each in written])
     return Adopted(app.name, target.database, target.schema, tuple(written))
 
 
 @dataclass(frozen=True)
-class _Record:
+class _Correction:
     """What is recorded of an app in a schema; changed within the caller's transaction."""
 
     connection: Connection

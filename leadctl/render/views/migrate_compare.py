@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from leadctl.catalog.compare import Difference
-from leadctl.migrate.diff import Check, Diff, Drift
+from leadctl.migrate.diff import Diff, Drift, SchemaCheck
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
 from leadctl.text import ago
 
@@ -13,7 +13,7 @@ _CONTEXT = 20
 _STYLES: dict[str, Style] = {"missing": "bad", "extra": "good", "changed": "warn"}
 
 
-def check(result: Check) -> list[Block]:
+def check(result: SchemaCheck) -> list[Block]:
     """What is pending, what the models have beyond the migrations, what was changed by hand."""
     blocks: list[Block] = []
     if result.pending:
