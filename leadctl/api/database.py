@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from leadctl.api.project import Names, Project, consent_of, names, settings_of
 from leadctl.errors import NoTarget, UsageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from leadctl.api.studio import Studio
+    from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
     from leadctl.backup.create import CreatedBackup
     from leadctl.backup.verify import Rehearse, VerifyResult
@@ -65,6 +66,19 @@ if TYPE_CHECKING:
     from leadctl.stats.report import ReportResult
 
 
+class _Told(TypedDict):
+    """Who is told what a verb does, and how far it is."""
+
+    narrate: Narrate
+    progress: Progress
+
+
+class _Running(_Told):
+    """The same, and how long a verb may wait."""
+
+    timeouts: "Timeouts"
+
+
 @dataclass(frozen=True, eq=False)
 class Database(Project):
     """A project's app on a target; made by `database`.
@@ -83,6 +97,18 @@ class Database(Project):
 
         app = self.app.name
         return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
+
+    @property
+    def _place(self) -> "tuple[Target, App]":
+        return self.target, self.app
+
+    @property
+    def _told(self) -> _Told:
+        return {"narrate": self.narrate, "progress": self.progress}
+
+    @property
+    def _running(self) -> _Running:
+        return {**self._told, "timeouts": self._timeouts}
 
     @property
     def _timeouts(self) -> "Timeouts":
@@ -111,15 +137,12 @@ class Database(Project):
         from leadctl.migrate.up import up
 
         return up(
-            self.target,
-            self.app,
+            *self._place,
             to=to,
             steps=steps,
             allow=names(allow),
             consent=consent_of(confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._running,
             before=self._backup_before(wanted=backup),
         )
 
@@ -129,31 +152,31 @@ class Database(Project):
         """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`."""
         from leadctl.migrate.planner import plan
 
-        return plan(self.target, self.app, to=to, steps=steps, allow=names(allow))
+        return plan(*self._place, to=to, steps=steps, allow=names(allow))
 
     def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
         from leadctl.migrate.script import script
 
-        return script(self.target, self.app, to=to, steps=steps, timeouts=self._timeouts)
+        return script(*self._place, to=to, steps=steps, timeouts=self._timeouts)
 
     def status(self) -> "MigrationStatus":
         """Return the state of each revision, as `leadctl migrate status`."""
         from leadctl.migrate.status import status
 
-        return status(self.target, self.app)
+        return status(*self._place)
 
     def migration_history(self) -> "MigrationHistory":
         """Return what was applied, when and by whom, as `leadctl migrate history`."""
         from leadctl.migrate.status import history
 
-        return history(self.target, self.app)
+        return history(*self._place)
 
     def check(self) -> "SchemaCheck":
         """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
         from leadctl.migrate.diff import check
 
-        return check(self.target, self.app, self.narrate)
+        return check(*self._place, self.narrate)
 
     def drift(self) -> "Drift":
         """Say what was changed by hand, as `leadctl migrate drift`.
@@ -162,7 +185,7 @@ class Database(Project):
         """
         from leadctl.migrate.diff import drift
 
-        return drift(self.target, self.app, self.narrate)
+        return drift(*self._place, self.narrate)
 
     def diff(self, before: str = "database", after: str = "models") -> "Sides":
         """Compare two schemas: `leadctl migrate diff`.
@@ -171,7 +194,7 @@ class Database(Project):
         """
         from leadctl.migrate.diff import sides
 
-        return sides(self.target, self.app, before, after, self._other)
+        return sides(*self._place, before, after, self._other)
 
     def _other(self, name: str) -> "Target":
         """Return the target that a URL or the name of an environment means."""
@@ -208,19 +231,19 @@ class Database(Project):
         from leadctl.migrate.new import new
 
         given = names(renames)
-        return new(self.target, self.app, message, renames=given, ask=ask, narrate=self.narrate)
+        return new(*self._place, message, renames=given, ask=ask, narrate=self.narrate)
 
     def new_sql(self, message: str, text: str) -> "NewRevisions":
         """Write a revision of SQL statements, as `leadctl migrate new --sql`."""
         from leadctl.migrate.new import new_sql
 
-        return new_sql(self.target, self.app, message, text, self.narrate)
+        return new_sql(*self._place, message, text, self.narrate)
 
     def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":
         """Write a revision that undoes another, as `leadctl migrate new --revert`."""
         from leadctl.migrate.new import new_revert
 
-        return new_revert(self.target, self.app, message, revision, self.narrate)
+        return new_revert(*self._place, message, revision, self.narrate)
 
     def dev(
         self,
@@ -236,14 +259,11 @@ class Database(Project):
         from leadctl.migrate.dev import dev
 
         return dev(
-            self.target,
-            self.app,
+            *self._place,
             message,
             renames=names(renames),
             ask=ask,
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._running,
         )
 
     def push(self, confirm: "str | Consent | None" = None) -> "Push":
@@ -251,8 +271,7 @@ class Database(Project):
         from leadctl.migrate.dev import push
 
         return push(
-            self.target,
-            self.app,
+            *self._place,
             consent=consent_of(confirm),
             timeouts=self._timeouts,
             narrate=self.narrate,
@@ -262,7 +281,7 @@ class Database(Project):
         """Say what `down` would undo and lose; changes nothing."""
         from leadctl.migrate.down import plan
 
-        return plan(self.target, self.app, to, steps)
+        return plan(*self._place, to, steps)
 
     def down(
         self,
@@ -278,21 +297,18 @@ class Database(Project):
         from leadctl.migrate.down import down
 
         return down(
-            self.target,
-            self.app,
+            *self._place,
             to,
             steps,
             consent=consent_of(confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._running,
         )
 
     def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
         from leadctl.migrate.down import rehearse
 
-        return rehearse(self.target, self.app, to, steps, self.narrate)
+        return rehearse(*self._place, to, steps, self.narrate)
 
     def resolve(self, resolution: str, revision: str) -> "Resolved":
         """Correct the record of what is applied, as `leadctl migrate resolve`.
@@ -303,14 +319,14 @@ class Database(Project):
 
         chosen = Resolution[resolution.upper()]
         wait, narrate = self.settings.lock_wait, self.narrate
-        return resolve(self.target, self.app, chosen, revision, lock_wait=wait, narrate=narrate)
+        return resolve(*self._place, chosen, revision, lock_wait=wait, narrate=narrate)
 
     def adopt_drift(self, message: str) -> "Adopted":
         """Write what was changed by hand, as `leadctl migrate resolve --adopt-drift`."""
         from leadctl.migrate.resolve import adopt
 
         wait, narrate = self.settings.lock_wait, self.narrate
-        return adopt(self.target, self.app, message, lock_wait=wait, narrate=narrate)
+        return adopt(*self._place, message, lock_wait=wait, narrate=narrate)
 
     def init_from_database(
         self,
@@ -361,7 +377,7 @@ class Database(Project):
         """Bring in fixtures and seed files, as `leadctl seed`.  Raises MissingKey, SeedFailed."""
         from leadctl.seed.seed import journaled_seed
 
-        return journaled_seed(self.target, self.app, self.keyring, self.narrate)
+        return journaled_seed(*self._place, self.keyring, self.narrate)
 
     def bulk_seed(
         self,
@@ -381,14 +397,11 @@ class Database(Project):
         from leadctl.seed.bulk.plan import bulk_options
 
         return bulk_seed(
-            self.target,
-            self.app,
+            *self._place,
             self.keyring,
             bulk_options(rows, random_seed, names(scale), span),
             consent_of(confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._running,
         )
 
     def export(
@@ -402,13 +415,13 @@ class Database(Project):
 
         folder = self.app.seed_files or self.settings.project / "seeds"
         file = absolute(path) if path else folder / f"{table}.yaml"
-        return export(self.target, self.app, table, where=where, path=file)
+        return export(*self._place, table, where=where, path=file)
 
     def reset_plan(self) -> "ResetPlan":
         """Say what `reset` would drop; changes nothing."""
         from leadctl.reset import plan
 
-        return plan(self.target, self.app)
+        return plan(*self._place)
 
     def reset(
         self, *, confirm: "str | Consent | None" = None, backup: bool = False
@@ -420,13 +433,10 @@ class Database(Project):
         from leadctl.reset import reset
 
         return reset(
-            self.target,
-            self.app,
+            *self._place,
             self.keyring,
             consent_of(confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._running,
             before=self._backup_before(wanted=backup),
         )
 
@@ -434,7 +444,7 @@ class Database(Project):
         """Count values per encrypted column and key, as `leadctl keys status`."""
         from leadctl.keys.status import keys_status
 
-        return keys_status(self.target, self.app, self.keyring)
+        return keys_status(*self._place, self.keyring)
 
     def rotate_keys(
         self, *, encrypt_plaintext: bool = False, dry_run: bool = False
@@ -446,14 +456,12 @@ class Database(Project):
         from leadctl.keys.rotate import rotate
 
         return rotate(
-            self.target,
-            self.app,
+            *self._place,
             self.keyring,
             encrypt_plaintext=encrypt_plaintext,
             dry_run=dry_run,
             lock_wait=self.settings.lock_wait,
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._told,
         )
 
     def partition(
@@ -467,7 +475,7 @@ class Database(Project):
         from leadctl.partition import partition
 
         period = period_named(by)
-        return partition(self.target, self.app, table, period, column, self._rules())
+        return partition(*self._place, table, period, column, self._rules())
 
     # --- cleanup ----------------------------------------------------------------------------
 
@@ -483,13 +491,13 @@ class Database(Project):
         """Return the retention rules and what each would take, as `leadctl cleanup --list`."""
         from leadctl.cleanup.preview import list_rules
 
-        return list_rules(self.target, self.app, self._rules(rules, days=days))
+        return list_rules(*self._place, self._rules(rules, days=days))
 
     def cleanup_preview(self, rules: Names = (), *, days: int | None = None) -> "Preview":
         """Say what `cleanup` would delete, as `leadctl cleanup --dry-run`.  Raises UnknownRule."""
         from leadctl.cleanup.preview import preview
 
-        return preview(self.target, self.app, self._rules(rules, days=days))
+        return preview(*self._place, self._rules(rules, days=days))
 
     def cleanup(
         self,
@@ -513,14 +521,12 @@ class Database(Project):
         from leadctl.cleanup.run import cleanup
 
         return cleanup(
-            self.target,
-            self.app,
+            *self._place,
             self._rules(rules, days=days, archive=archive is not None),
             bounds=bounds or Bounds(max_seconds, max_rows),
             consent=consent_of(confirm),
             archive=self._archive_place(archive),
-            narrate=self.narrate,
-            progress=self.progress,
+            **self._told,
         )
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
@@ -550,13 +556,13 @@ class Database(Project):
         """
         from leadctl.cleanup.undo import unarchive
 
-        return unarchive(self.target, self.app, absolute(path), self.identities, self.progress)
+        return unarchive(*self._place, absolute(path), self.identities, self.progress)
 
     def undelete(self, table: str, key: str) -> "UndeleteResult":
         """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""
         from leadctl.cleanup.undo import undelete
 
-        return undelete(self.target, self.app, table, key)
+        return undelete(*self._place, table, key)
 
     # --- backups ----------------------------------------------------------------------------
 
@@ -651,17 +657,11 @@ class Database(Project):
         from leadctl.restore.restorable import JOBS, Loading
         from leadctl.restore.restore import restore
 
+        place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
         loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
-        return restore(
-            (self.on(into) if into else self).target,
-            self._restorable(backup),
-            consent_of(confirm),
-            loading,
-            app=self.app.name,
-            new=into is not None,
-            drop_old=drop_old,
-            lock_wait=self.settings.lock_wait,
-        )
+        given = (place.target, self._restorable(backup), consent_of(confirm), loading)
+        new = into is not None
+        return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait)
 
     def on(self, name: str) -> "Database":
         """Return the same app on another database of the server."""
@@ -710,16 +710,9 @@ class Database(Project):
         """Bring rows back into tables, or into all, as `leadctl restore --data-only`."""
         from leadctl.restore.tables import restore_tables
 
-        return restore_tables(
-            self.target,
-            self._stored(backup),
-            names(tables),
-            consent_of(confirm),
-            app=self.app.name,
-            dry_run=dry_run,
-            lock_timeout=self.settings.lock_timeout,
-            narrate=self.narrate,
-        )
+        given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
+        app, wait, narrate = self.app.name, self.settings.lock_timeout, self.narrate
+        return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -727,7 +720,7 @@ class Database(Project):
         """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
         from leadctl.stats.overview import overview
 
-        return overview(self.target, self.app, exact=exact, narrate=self.narrate)
+        return overview(*self._place, exact=exact, narrate=self.narrate)
 
     def report(
         self, name: str, *, user: str | None = None, since: datetime | None = None
@@ -739,7 +732,7 @@ class Database(Project):
         from leadctl.stats.report import run_report
 
         narrate = self.narrate
-        return run_report(self.target, self.app, name, user=user, since=since, narrate=narrate)
+        return run_report(*self._place, name, user=user, since=since, narrate=narrate)
 
     def health(
         self,
@@ -758,8 +751,7 @@ class Database(Project):
         from leadctl.health.run import Timing, health, select
 
         return health(
-            self.target,
-            self.app,
+            *self._place,
             lambda: self.keyring,
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait),
@@ -780,7 +772,7 @@ class Database(Project):
         chosen = [check.name for check in self.checks(only, skip=skip).checks]
         patience = Patience(self.settings.lock_wait, self.settings.lock_timeout)
         consent = consent_of(confirm)
-        return fix(self.target, self.app, chosen, consent, patience, self.narrate)
+        return fix(*self._place, chosen, consent, patience, self.narrate)
 
     def inspect(self, *reports: str) -> "Inspection":
         """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""
@@ -800,10 +792,13 @@ class Database(Project):
         from leadctl.studio.session import Access
 
         consent = None if reveal is None else consent_of(reveal)
-        return Studio(Access(self.target, self.app, self.keyring, timeout, consent, self.narrate))
+        return Studio(Access(*self._place, self.keyring, timeout, consent, self.narrate))
 
     def schema(self, table: str | None = None) -> "Schema":
-        """Return the tables of the database, or one, as `leadctl schema show`."""
+        """Return the tables of the database, or one, as `leadctl schema show`.
+
+        `leadctl schema diagram` draws them.
+        """
         from leadctl.schema.read import only, read
 
         found = read(self.target)

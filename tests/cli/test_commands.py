@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,29 @@ def test_sigterm_while_an_error_is_written(cli: Cli, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Console, "error", error)
     outcome = cli("stats", "--app", "nothing")
     assert (outcome.code, outcome.err) == (143, "Terminated.\n")
+
+
+def test_a_typer_without_the_attribute_that_makes_commands_light(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release of Typer may rename what is private: that costs time and nothing else."""
+    from typer import core
+
+    def renamed(param: Any) -> Any:
+        if "_runtime_param" in vars(param):
+            del param._runtime_param
+        return core.build_runtime_param(param.type_descriptor)
+
+    def plain(init: Any) -> Any:
+        def made(self: Any, **options: Any) -> None:
+            init(self, **options)
+            del self._runtime_param
+
+        return made
+
+    monkeypatch.setattr(core._TyperParameter, "get_runtime_param", renamed)
+    for kind in (core.TyperOption, core.TyperArgument):
+        monkeypatch.setattr(kind, "__init__", plain(kind.__init__))
+    outcome = cli("migrate", "up", "--steps", "1", "-o", "json", url=leadconnector.url)
+    assert (outcome.code, outcome.json["applied"]) == (0, [])
+    assert cli("migrate", "--steps", "none", url=leadconnector.url).code == 2

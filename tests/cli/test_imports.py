@@ -56,3 +56,32 @@ def test_help_imports_next_to_nothing() -> None:
 )
 def test_nothing_pending_needs_no_sqlalchemy(leadconnector: Prepared, arguments: list[str]) -> None:
     run(arguments, HEAVY, {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY})
+
+
+HOST = """
+import sys
+import leadctl
+db = leadctl.database()
+assert not any(name in sys.modules for name in {heavy!r}), "database()"
+for verb in (db.config, db.checks, db.status, db.migrate, db.history, db.stats, db.inspect,
+             db.health, db.cleanup_rules, db.cleanup_preview, db.identity, db.url, db.backups):
+    verb()
+    loaded = [name for name in {heavy!r} if name in sys.modules]
+    assert not loaded, (verb, loaded)
+"""
+
+
+def test_the_api_imports_what_a_verb_needs(leadconnector: Prepared) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOST.format(heavy=("sqlalchemy", "alembic", "typer", "rich"))],
+        capture_output=True,
+        text=True,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "DATABASE_URL": leadconnector.url,
+            "ENCRYPTION_KEY": KEY,
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
