@@ -4,16 +4,17 @@ The table that is there becomes the first partition, so no row is copied.  Where
 decided when the revision is applied: after every row that is there, and after now.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
+from leadctl.catalog.facets import Constraint
+from leadctl.catalog.relations import Relation, read_table
 from leadctl.cleanup.partitions import Period
 from leadctl.errors import CannotPartition
 from leadctl.migrate.new import new_empty
@@ -41,27 +42,23 @@ class PartitionResult:
 
 
 @dataclass(frozen=True)
-class TableConstraint:
-    """A key or foreign key: its definition as ALTER TABLE has it."""
-
-    name: str
-    kind: str
-    definition: str
-    columns: list[str]
-
-
-@dataclass(frozen=True)
 class PartitionableTable:
     """A table that can be partitioned, as it is."""
 
-    name: str
+    relation: Relation
     column: str
-    columns: list[str]
-    """Those that can be written."""
-    key: TableConstraint | None
-    foreign_keys: tuple[TableConstraint, ...]
-    indexes: dict[str, str]
-    """Definitions by name."""
+    indexes: Mapping[str, str]
+    """Those that are not of constraints: definitions by name."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.relation.name
+
+    @property
+    def key(self) -> Constraint | None:
+        """The primary key."""
+        return next((each for each in self.relation.constraints if each.kind == "p"), None)
 
 
 def partition(
@@ -98,81 +95,69 @@ def read_partitionable(
 
     Raises CannotPartition with every reason why it cannot; that nobody knows the column is one.
     """
-    name = sql.Identifier(schema, table).as_string(connection)
-    found = _rows(connection, "table", table=name)
-    if not found:
+    relation = read_table(
+        connection, schema, table, "columns", "indexes", "constraints", "references", "expressions"
+    )
+    if relation is None:
         raise _refusal(table, "it does not exist")
-    facts = found[0]
-    constraints = [
-        TableConstraint(**row) for row in _rows(connection, "constraints", oid=facts["oid"])
-    ]
-    indexes = _rows(connection, "indexes", oid=facts["oid"])
     reasons = [
-        *_reasons_of_table(facts),
-        *_reasons_of_column(connection, facts["oid"], column),
-        *_reasons_of_keys(facts, constraints, indexes, column or "the time"),
+        *_reasons_of_table(connection, relation),
+        *_reasons_of_column(relation, column),
+        *_reasons_of_keys(relation, column or "the time"),
     ]
     if reasons or column is None:
         raise _refusal(table, "; ".join(reasons))
-    return PartitionableTable(
-        name=table,
-        column=column,
-        columns=facts["columns"],
-        key=next((found for found in constraints if found.kind == "p"), None),
-        foreign_keys=tuple(found for found in constraints if found.kind == "f"),
-        indexes={index["name"]: index["definition"] for index in indexes},
-    )
+    indexes = dict(_QUERIES.rows(connection, "indexes", oid=relation.oid))
+    return PartitionableTable(relation, column, indexes)
 
 
-def _reasons_of_table(facts: dict[str, Any]) -> Iterator[str]:
-    if facts["kind"] == "p" or facts["is_partition"]:
+def _reasons_of_table(connection: Connection, relation: Relation) -> Iterator[str]:
+    if relation.kind == "p" or relation.is_partition:
         yield "it is partitioned already"
-    elif facts["kind"] != "r" or facts["inherits"]:
+    elif relation.kind != "r" or relation.parents or relation.descendants:
         yield "it is no plain table"
-    if facts["row_security"]:
+    if relation.row_security:
         yield "it has row security, whose policies would have to be written anew"
-    for what, why in {
-        "triggers": "its triggers would have to be made anew",
-        "sequences": "a sequence of its own would go with its oldest partition",
-        "views": "views would go on reading its oldest partition",
+    for why, names in {
+        "its triggers would have to be made anew": [each.name for each in relation.triggers],
+        "a sequence of its own would go with its oldest partition": list(relation.sequences),
+        "views would go on reading its oldest partition": _QUERIES.column(
+            connection, "views", oid=relation.oid
+        ),
     }.items():
-        if facts[what]:
-            yield f"{why}: {', '.join(facts[what])}"
+        if names:
+            yield f"{why}: {', '.join(names)}"
 
 
-def _reasons_of_column(connection: Connection, oid: int, column: str | None) -> Iterator[str]:
-    if column is None:
+def _reasons_of_column(relation: Relation, name: str | None) -> Iterator[str]:
+    if name is None:
         yield "no retention rule says which column tells a row's age, nor does --column"
         return
-    columns = _rows(connection, "column", oid=oid, column=column)
-    if not columns:
-        yield f"it has no column {column}"
-    elif columns[0]["type"] not in _TYPES:
-        yield f"{column} is of type {columns[0]['type']}, which is no time"
-    elif not columns[0]["required"]:
-        yield f"{column} may be NULL, and a row without a time belongs to no partition"
+    column = relation.column(name)
+    if column is None:
+        yield f"it has no column {name}"
+    elif column.domain or column.base not in _TYPES:
+        yield f"{name} is of type {column.type if column.domain else column.base}, which is no time"
+    elif not column.not_null:
+        yield f"{name} may be NULL, and a row without a time belongs to no partition"
 
 
-def _reasons_of_keys(
-    facts: dict[str, Any],
-    constraints: list[TableConstraint],
-    indexes: list[dict[str, Any]],
-    column: str,
-) -> Iterator[str]:
+def _reasons_of_keys(relation: Relation, column: str) -> Iterator[str]:
     """Say which keys would have to hold the time, since PostgreSQL keeps them per partition."""
-    if facts["referring"]:
+    if relation.referrers:
+        names = [f"{key.child_quoted}.{key.name}" for key in relation.referrers]
         yield (
             f"its primary key would have to hold {column}, and with it every foreign key that "
-            f"refers to it: {', '.join(facts['referring'])}"
+            f"refers to it: {', '.join(names)}"
         )
-    for found in constraints:
+    for found in relation.constraints:
         if found.kind == "u" and column not in found.columns:
             yield f"{found.name} would have to hold {column}, and would not be unique without it"
         if found.kind == "x":
             yield f"the exclusion {found.name} cannot reach across partitions"
-    for index in indexes:
-        if index["is_unique"]:
-            yield f"the unique index {index['name']} would have to hold {column}"
+    for index in relation.indexes:
+        if index.unique and index.constraint is None:
+            yield f"the unique index {index.name} would have to hold {column}"
 
 
 def _refusal(table: str, reasons: str) -> CannotPartition:
@@ -180,12 +165,6 @@ def _refusal(table: str, reasons: str) -> CannotPartition:
         f"{table} cannot be partitioned: {reasons}.",
         hint="A retention rule deletes from it row by row: leadctl cleanup --list",
     )
-
-
-def _rows(connection: Connection, block: str, **parameters: Any) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        statement = _QUERIES.get(block, connection.info.server_version)
-        return cursor.execute(statement, parameters).fetchall()
 
 
 def _column_of_rule(table: str, rules: Sequence[Rule]) -> str | None:
@@ -196,8 +175,7 @@ def _column_of_rule(table: str, rules: Sequence[Rule]) -> str | None:
 def _key(table: PartitionableTable) -> list[str]:
     if table.key is None:
         return []
-    has_it = table.column in table.key.columns
-    return table.key.columns if has_it else [*table.key.columns, table.column]
+    return list(dict.fromkeys((*table.key.columns, table.column)))
 
 
 def _upgrade(table: PartitionableTable, period: Period) -> list[str]:
@@ -231,7 +209,7 @@ def _upgrade(table: PartitionableTable, period: Period) -> list[str]:
 
 def _downgrade(table: PartitionableTable) -> list[str]:
     names = {**_names(table), "parts": sql.Identifier(f"{table.name}_partitioned")}
-    names["all"] = _list(table.columns)
+    names["all"] = _list([column.name for column in table.relation.columns if column.written])
     statements = [
         _sql("ALTER TABLE {table} RENAME TO {parts}", **names),
         _sql("CREATE TABLE {table} (LIKE {parts} INCLUDING ALL EXCLUDING INDEXES)", **names),
@@ -268,15 +246,15 @@ def _period(table: PartitionableTable, period: Period) -> dict[str, str]:
 
 
 def _foreign_keys(table: PartitionableTable) -> list[str]:
-    return [_constraint(table, found) for found in table.foreign_keys]
+    return [_constraint(table, each) for each in table.relation.constraints if each.kind == "f"]
 
 
-def _constraint(table: PartitionableTable, found: TableConstraint) -> str:
+def _constraint(table: PartitionableTable, found: Constraint) -> str:
     return _sql(
         "ALTER TABLE {} ADD CONSTRAINT {} {}",
         sql.Identifier(table.name),
         sql.Identifier(found.name),
-        sql.SQL(found.definition),
+        sql.SQL(table.relation.definition(found)),
     )
 
 

@@ -3,9 +3,8 @@
 import secrets
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from leadctl.apps.registry import App, load_metadata
+from leadctl.catalog.relations import Relation, read_tables
 from leadctl.crypto import Keyring
 from leadctl.crypto.keyring import KEY_BYTES, Key
 from leadctl.errors import NoPrimaryKey
@@ -89,10 +88,17 @@ def encrypted_tables(connection: Connection, app: App, schema: str) -> list[Encr
     for column, context in encrypted_columns(load_metadata(app)):
         place = (column.table.schema or schema, column.table.name)
         contexts.setdefault(place, {})[column.name] = context
+    relations = {
+        (schema, name): relation
+        for schema in dict.fromkeys(schema for schema, _ in contexts)
+        for name, relation in read_tables(
+            connection, schema, [name for place, name in contexts if place == schema], "indexes"
+        ).items()
+    }
     return [
-        EncryptedTable(*place, contexts=found, key=_primary_key(connection, *place))
+        EncryptedTable(*place, contexts=found, key=_key(relations[place]))
         for place, found in contexts.items()
-        if _exists(connection, *place)
+        if place in relations
     ]
 
 
@@ -105,19 +111,6 @@ def require_key(table: EncryptedTable) -> None:
         )
 
 
-def _exists(connection: Connection, schema: str, name: str) -> bool:
-    row = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL", (sql.Identifier(schema, name).as_string(connection),)
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _primary_key(connection: Connection, schema: str, name: str) -> dict[str, str]:
-    rows = connection.execute(
-        "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_index i"
-        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
-        " WHERE i.indrelid = to_regclass(%s) AND i.indisprimary"
-        " ORDER BY array_position(i.indkey::int2[], a.attnum)",
-        (sql.Identifier(schema, name).as_string(connection),),
-    )
-    return dict(rows.fetchall())
+def _key(relation: Relation) -> dict[str, str]:
+    types = {column.name: column.type for column in relation.columns}
+    return {name: types[name] for name in relation.primary_key}
