@@ -18,7 +18,7 @@ from leadctl.apps.registry import App
 from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
 from leadctl.inspect.registry import block_of, reports
-from leadctl.inspect.run import ServerFacts, ask, missing_extension, server_facts
+from leadctl.inspect.run import MissingExtension, ServerFacts, ask, server_facts
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
@@ -130,11 +130,11 @@ class Facts:
 
     def _ask(self, report: str) -> list[Row]:
         found = reports()[report]
-        home = self.server.extensions.get(found.needs) if found.needs else None
-        missing = missing_extension(found.needs, home) if found.needs else None
-        if missing:
-            raise Skip(missing)
-        return ask(self.connection, found, self.target.schema, home)
+        extensions = self.server.extensions if found.needs else {}
+        try:
+            return ask(self.connection, found, self.target.schema, extensions)
+        except MissingExtension as error:
+            raise Skip(str(error)) from None
 
     @property
     def counted(self) -> str:
@@ -173,7 +173,7 @@ class Facts:
         return int(self.query("tables")[0][0])
 
     @property
-    def is_stranger(self) -> bool:
+    def expects_no_migrations(self) -> bool:
         """Whether the database has tables, and none of them through leadctl or Alembic.
 
         Then nobody expects migrations there, unless the app was named.

@@ -150,7 +150,7 @@ _MAKERS: tuple[tuple[Callable[[Connection, Target, App], Statements], str], ...]
 
 
 def _rows(connection: Connection, target: Target, report: str) -> list[dict[str, Any]]:
-    return ask(connection, find(report), target.schema, None)
+    return ask(connection, find(report), target.schema, {})
 
 
 def _statement(text: Any, target: Target, quoted: str) -> sql.Composed:

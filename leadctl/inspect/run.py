@@ -64,6 +64,10 @@ class ReportFiles:
     skipped: tuple[str, ...]
 
 
+class MissingExtension(Exception):
+    """An extension that a report needs is not installed; its text says which."""
+
+
 @dataclass(frozen=True)
 class ServerFacts:
     """What a server is, and what a role may see of it."""
@@ -117,29 +121,29 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
 
 
 def ask(
-    connection: Connection, report: Diagnostic, schema: str, extension_schema: str | None
+    connection: Connection, report: Diagnostic, schema: str, extensions: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Return a report's rows; what an extension brings is looked for in its schema.
 
-    Raises psycopg.Error.
+    `extensions` are the installed ones with their schemas.  Raises MissingExtension and
+    psycopg.Error.
     """
+    home = extensions.get(report.needs) if report.needs else None
+    if report.needs and home is None:
+        raise MissingExtension(
+            f"the extension {report.needs} is not installed in this database: "
+            f"CREATE EXTENSION {report.needs}"
+        )
     block = block_of(report, connection.info.server_version)
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        if extension_schema is not None:
-            identifiers = [sql.Identifier(schema), sql.Identifier(extension_schema)]
+        if home is not None:
+            identifiers = [sql.Identifier(schema), sql.Identifier(home)]
             path = sql.SQL(", ").join(identifiers).as_string(connection)
             cursor.execute("SELECT set_config('search_path', %s, true)", (path,))
         return cursor.execute(block.sql, {"schema": schema}).fetchall()
 
 
-def missing_extension(name: str, schema: str | None) -> str | None:
-    """Say why a report that needs an extension cannot run; None where it is there."""
-    if schema is not None:
-        return None
-    return f"the extension {name} is not installed in this database: CREATE EXTENSION {name}"
-
-
-def why_not(error: psycopg.Error) -> str:
+def _why_not(error: psycopg.Error) -> str:
     """Say in a few words why a report could not be asked."""
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return f"a lock was not to be had within {_LOCK_SECONDS:g} s; see: leadctl inspect blocking"
@@ -152,18 +156,17 @@ def _run(
     connection: Connection, schema: str, facts: ServerFacts, report: Diagnostic
 ) -> InspectReport:
     block = block_of(report, connection.info.server_version)
-    home = facts.extensions.get(report.needs) if report.needs else None
-    skipped = missing_extension(report.needs, home) if report.needs else None
-    if skipped is None and (connection.closed or connection.broken):
-        skipped = "the connection was lost"
-    if skipped is None:
-        try:
-            found = ask(connection, report, schema, home)
-        except psycopg.Error as error:
-            skipped = why_not(error)
-        else:
-            rows = tuple(_clean(row) for row in found)
-            return InspectReport(report.name, block.what, rows, note=_note(report, facts))
+    if connection.closed or connection.broken:
+        return InspectReport(report.name, block.what, skipped="the connection was lost")
+    try:
+        found = ask(connection, report, schema, facts.extensions)
+    except MissingExtension as error:
+        skipped = str(error)
+    except psycopg.Error as error:
+        skipped = _why_not(error)
+    else:
+        rows = tuple(_clean(row) for row in found)
+        return InspectReport(report.name, block.what, rows, note=_note(report, facts))
     return InspectReport(report.name, block.what, skipped=skipped)
 
 
