@@ -50,6 +50,23 @@ def run(
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
+def python(
+    *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> str:
+    """Run Python, which finds our package, to its good end; return what it writes."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(env),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def kill_one_worker(process: subprocess.Popen[str]) -> None:
     """Kill one of the Python processes that a command has started beside itself."""
     children: list[int] = []

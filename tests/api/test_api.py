@@ -1,8 +1,6 @@
 """leadctl as a host application uses it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from leadctl.errors import Protected, UnknownBackup, UnknownReport, UnknownRule
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
 from tests.postgres import Server
-from tests.processes import environment
+from tests.processes import python
 
 
 def test_from_an_empty_database_to_a_healthy_one(
@@ -92,12 +90,7 @@ def test_the_examples_of_the_document(server: Server, database: str, shop: Path)
     document = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
     text = "\n".join(re.findall(r"```python\n(.*?)```", document, re.DOTALL))
     text = text.replace("postgresql://localhost/shop", server.url(database))
-    done = subprocess.run(
-        [sys.executable, "-c", text],
-        cwd=shop, env=environment({"ENCRYPTION_KEY": KEY}), capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("['shop_0001'"), done.stdout
+    assert python("-c", text, env={"ENCRYPTION_KEY": KEY}, cwd=shop).startswith("['shop_0001'")
 
 
 def test_a_guard_is_an_exception(leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +105,7 @@ def test_a_guard_is_an_exception(leadconnector: Prepared, monkeypatch: pytest.Mo
 
 def test_the_import_costs_nothing() -> None:
     code = "import leadctl, sys; print('sqlalchemy' in sys.modules, 'psycopg' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert python("-c", code).split() == ["False", "False"]
     assert leadctl.__version__
     with pytest.raises(AttributeError):
         _ = leadctl.nothing

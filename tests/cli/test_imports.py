@@ -1,12 +1,9 @@
 """What a fresh interpreter must not import: fast commands stay fast."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from tests.conftest import KEY, Prepared
+from tests.processes import python
 
 HEAVY = ("sqlalchemy", "alembic", "pydantic")
 CODE = """
@@ -22,15 +19,7 @@ assert not loaded, loaded
 
 
 def run(arguments: list[str], heavy: tuple[str, ...], env: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE.format(arguments=arguments, heavy=heavy)],
-        capture_output=True,
-        text=True,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2]), **env},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("-c", CODE.format(arguments=arguments, heavy=heavy), env=env)
 
 
 def test_help_imports_next_to_nothing() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import Cli, Prepared
 from tests.postgres import Server
+from tests.processes import ROOT, python
 
 
 def test_from_nothing_to_migrated_and_seeded(server: Server, cli: Cli) -> None:
@@ -136,28 +137,15 @@ def test_new_writes_what_the_models_have_more(
     assert cli("migrate", url=url).code == 0
     nothing = cli("migrate", "new", "-m", "x", "-o", "json", url=url)
     assert nothing.json["revisions"] == []
-    env = {
-        **__import__("os").environ,
-        "DATABASE_URL": url,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
     models = shop / "shop" / "models.py"
     models.write_text(
         models.read_text().replace(
             "    email: Mapped[str]", "    phone: Mapped[str | None]\n    email: Mapped[str]"
         )
     )
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "leadctl", "migrate", "new", "-m", "Phone numbers", "-o", "json"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (written,) = json.loads(done.stdout)["revisions"]
+    new = ("migrate", "new", "-m", "Phone numbers", "-o", "json")
+    out = python("-m", "leadctl", *new, env={"DATABASE_URL": url}, cwd=shop)
+    (written,) = json.loads(out)["revisions"]
     assert written["revision"] == "shop_0002"
     assert Path(written["path"]).name == "0002_phone_numbers.py"
     assert (
@@ -254,26 +242,11 @@ def test_a_revision_that_fails_leaves_nothing(
 
 def test_alembic_beside_leadctl(server: Server, database: str, cli: Cli) -> None:
     """Plain Alembic upgrades, is seen by leadctl, and journals as leadctl does."""
-    import subprocess
-    import sys
 
-    ini = Path(__file__).parents[2] / "migrations" / "leadconnector" / "alembic.ini"
-    env = {
-        "PATH": "/usr/bin:/bin",
-        "DATABASE_URL": server.url(database),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-
-    def alembic(*args: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "alembic", "-c", str(ini), *args],
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def alembic(*arguments: str) -> str:
+        ini = ROOT / "migrations" / "leadconnector" / "alembic.ini"
+        env = {"DATABASE_URL": server.url(database)}
+        return python("-m", "alembic", "-c", ini, *arguments, env=env)
 
     alembic("upgrade", "head")
     assert "leadconnector_0002 (head)" in alembic("current")

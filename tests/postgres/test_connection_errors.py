@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from psycopg import sql
 
 from tests.conftest import Cli, Outcome, Prepared
 from tests.postgres import PASSWORD, RunningServer, Server
-from tests.processes import environment, run
+from tests.processes import run, start, wait_for
 
 
 def check(outcome: Outcome, *said: str, code: int = 4) -> None:
@@ -179,6 +177,12 @@ def test_an_old_server_is_refused_by_name(server: Server) -> None:
             module.connect(target)
 
 
+SLEEPING = (
+    "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+    " AND datname = current_database()"
+)
+
+
 def test_interrupt_and_termination(shop: Path, server: Server, database: str) -> None:
     import signal
 
@@ -187,21 +191,9 @@ def test_interrupt_and_termination(shop: Path, server: Server, database: str) ->
         "def upgrade():\n    op.execute('SELECT pg_sleep(30)')\n"
     )
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "leadctl", "migrate"],
-            env=environment({"DATABASE_URL": server.url(database)}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        deadline = time.monotonic() + 30
+        process = start("migrate", env={"DATABASE_URL": server.url(database)})
         with server.connect(database) as connection:
-            while not connection.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
-                " AND datname = current_database()"
-            ).fetchone():
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_for(lambda: connection.execute(SLEEPING).fetchone())
         os.kill(process.pid, number)
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (code, "")

@@ -1,8 +1,5 @@
 """What cleack's document says beyond its tables, and the two ways to make them."""
 
-import subprocess
-import sys
-
 import pytest
 from psycopg.errors import UniqueViolation
 
@@ -14,7 +11,7 @@ from leadctl.postgres.engine import run_engine
 from leadctl.products.cleack.models import Base
 from tests.conftest import Prepared
 from tests.postgres import Server
-from tests.processes import environment
+from tests.processes import python
 from tests.products.cleack.document import TABLES
 
 
@@ -101,21 +98,8 @@ def test_plain_alembic_makes_the_same_and_takes_it_back(
     cleack: Prepared, database: str, server: Server
 ) -> None:
     def alembic(*arguments: str) -> None:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "alembic",
-                "-c",
-                builtin_migrations() / "cleack" / "alembic.ini",
-                *arguments,
-            ],
-            env=environment({"DATABASE_URL": server.url(database)}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        ini = builtin_migrations() / "cleack" / "alembic.ini"
+        python("-m", "alembic", "-c", ini, *arguments, env={"DATABASE_URL": server.url(database)})
 
     def is_the_same() -> None:
         with connect(cleack.target(app="cleack")) as ours, server.connect(database) as theirs:
