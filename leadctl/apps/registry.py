@@ -14,21 +14,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from leadctl.apps import alembic_environment
 from leadctl.apps.output import to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
-from leadctl.errors import ModelsNotImportable, UnknownApp
+from leadctl.errors import MigrationsInvalid, ModelsNotImportable, UnknownApp
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
 from leadctl.settings.sources import Project
 from leadctl.text import did_you_mean
 
-if TYPE_CHECKING:
-    from sqlalchemy import MetaData
-
+DEFAULT_VERSION_TABLE = "alembic_version"
 _PACKAGE = Path(__file__).parent.parent
 _BUILT_IN = _PACKAGE / "products" / "products.toml"
 
@@ -40,7 +37,7 @@ class App(AppConfig):
     @cached_property
     def environment(self) -> Path | None:
         """The env.py of a team's own Alembic environment."""
-        return alembic_environment.environment_file(self.migrations)
+        return environment_file(self.migrations)
 
     @cached_property
     def version_table(self) -> str:
@@ -48,7 +45,7 @@ class App(AppConfig):
 
         Raises MigrationsInvalid where the app's env.py does not write its name out.
         """
-        return alembic_environment.version_table(self.environment)
+        return version_table(self.environment)
 
 
 def find_app(settings: Settings) -> App:
@@ -75,50 +72,6 @@ def all_apps(settings: Settings) -> dict[str, App]:
         name: App(**{key: now(value) for key, value in vars(config).items()})
         for name, config in {**built_in, **settings.apps}.items()
     }
-
-
-def load_metadata(app: App) -> "MetaData":
-    """Import an app's models and return their metadata.
-
-    Raises ModelsNotImportable with the file and line that matter.
-    """
-    if app.models is None:
-        assert app.environment is not None
-        make_importable(app.root)
-        options = alembic_environment.options(app.environment, app.root)
-        found: Any = options.get("target_metadata")
-    else:
-        found = load_object(app, app.models, "models")
-    metadata = getattr(found, "metadata", found)
-    if not hasattr(type(metadata), "sorted_tables"):
-        raise ModelsNotImportable(
-            f"The models of {app.name}, {_place(app)}, have no metadata.",
-            hint='Name the declarative base or the MetaData: models = "package.module:Base".',
-        )
-    if not metadata.tables:
-        raise ModelsNotImportable(
-            f"The models of {app.name}, {_place(app)}, have no tables.",
-            hint="Import the modules that define them from the module that is named.",
-        )
-    result: MetaData = metadata
-    return result
-
-
-def _place(app: App) -> str:
-    """Say where an app's models are: the object, and the file and line that define it."""
-    if app.models is None:
-        return str(app.environment)
-    module_name, _, attribute = app.models.partition(":")
-    module = sys.modules[module_name]
-    if module.__file__ is None:
-        return app.models
-    for node in ast.parse(Path(module.__file__).read_bytes()).body:
-        targets = getattr(node, "targets", [getattr(node, "target", node)])
-        if attribute in {
-            getattr(target, "id", getattr(target, "name", None)) for target in targets
-        }:
-            return f"{app.models} ({module.__file__}, line {node.lineno})"
-    return f"{app.models} ({module.__file__})"
 
 
 def load_reports(app: App) -> AppReports:
@@ -208,3 +161,45 @@ def builtin_migrations() -> Path:
     """Return the folder of the built-in apps' migrations, in the wheel or in the checkout."""
     installed = _PACKAGE / "_migrations"
     return installed if installed.exists() else _PACKAGE.parent / "migrations"
+
+
+def environment_file(migrations: Path) -> Path | None:
+    """Return the env.py of a migrations folder, or of the folder around its `versions/`."""
+    for folder in (migrations, migrations.parent):
+        if (folder / "env.py").is_file() and (
+            folder == migrations or migrations.name == "versions"
+        ):
+            return folder / "env.py"
+    return None
+
+
+def version_table(environment: Path | None) -> str:
+    """Return the name of Alembic's table that an env.py gives, read from its text.
+
+    Raises MigrationsInvalid where the name is not written out.
+    """
+    for keyword in _configured(environment) if environment else ():
+        if keyword.arg != "version_table":
+            continue
+        if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
+            return keyword.value.value
+        raise MigrationsInvalid(
+            f"{environment}: version_table is {ast.unparse(keyword.value)}, no literal.",
+            hint='Write it out: context.configure(version_table="…").',
+        )
+    return DEFAULT_VERSION_TABLE
+
+
+def _configured(environment: Path) -> list[ast.keyword]:
+    try:
+        module = ast.parse(environment.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise MigrationsInvalid(f"Cannot read {environment}: {error}", hint="Correct it.") from None
+    return [
+        keyword
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "configure"
+        for keyword in node.keywords
+    ]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import MetaData
 
-from leadctl.apps import alembic_environment
-from leadctl.apps.registry import App, all_apps, load_metadata, make_importable
+from leadctl.apps.metadata import environment_options, load_metadata
+from leadctl.apps.registry import App, all_apps, make_importable
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
 from leadctl.init.discovery import FoundModels, discover, imports
 from leadctl.init.project_files import Files, WrittenFile, joined_lines, leadctl_toml
@@ -165,7 +165,7 @@ def _alembic_folder(root: Path) -> Path | None:
 def _environment_knows(environment: Path, root: Path) -> bool:
     """Whether an env.py says what the models are."""
     make_importable(root)
-    found = alembic_environment.options(environment, root).get("target_metadata")
+    found = environment_options(environment, root).get("target_metadata")
     return bool(getattr(getattr(found, "metadata", found), "tables", None))
 
 

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from sqlalchemy import MetaData
 
-from leadctl.apps.registry import App, all_apps, find_app, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App, all_apps, find_app
 from leadctl.catalog.definitions import read_names
 from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
 from leadctl.init.existing_models import app_name, notes, refuse_declared

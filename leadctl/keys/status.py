@@ -3,7 +3,8 @@
 import secrets
 from dataclasses import dataclass
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.catalog.relations import Relation, read_tables
 from leadctl.crypto import Keyring
 from leadctl.crypto.keyring import KEY_BYTES, Key

@@ -16,9 +16,9 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from leadctl.apps import alembic_environment
+from leadctl.apps.metadata import environment_options, load_metadata, not_honoured
 from leadctl.apps.output import to_stderr
-from leadctl.apps.registry import App, builtin_migrations, find_app, load_metadata
+from leadctl.apps.registry import App, builtin_migrations, find_app
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
@@ -169,8 +169,8 @@ class AlembicRunner:
 
 def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
     assert app.environment is not None
-    given = alembic_environment.options(app.environment, app.root)
-    left_out = alembic_environment.not_honoured(given)
+    given = environment_options(app.environment, app.root)
+    left_out = not_honoured(given)
     narrate(
         f"{app.environment}: leadctl takes the metadata and version_table from it, and connects "
         f"itself.{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"

@@ -16,7 +16,8 @@ from sqlalchemy import Enum, event
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.fixtures import Fixture, key_as_json
-from leadctl.apps.registry import App, load_metadata, load_object
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import read_catalog, read_names
 from leadctl.journal import state
 from leadctl.migrate.live_tables import QUERIES

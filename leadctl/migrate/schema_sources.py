@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from leadctl.apps import alembic_environment
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import environment_options, load_metadata
+from leadctl.apps.registry import App
 from leadctl.catalog.definitions import OWN_KINDS, Attributes, Catalog, owner, read_catalog
 from leadctl.journal import state
 from leadctl.migrate.revisions import Revision, read_history
@@ -131,7 +131,7 @@ def _excluded(app: App, models: Catalog, found: Catalog) -> set[str]:
     from sqlalchemy.types import NullType
 
     assert app.environment is not None
-    options = alembic_environment.options(app.environment, app.root)
+    options = environment_options(app.environment, app.root)
     by_name, by_object = options.get("include_name"), options.get("include_object")
     metadata = load_metadata(app)
 

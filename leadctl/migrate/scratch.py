@@ -16,7 +16,8 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
 from sqlalchemy.exc import SAWarning, SQLAlchemyError
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.ddl.autodetector import changes

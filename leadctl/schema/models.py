@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ClauseElement
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.schema.definition import (
     Column,
     Constraint,

@@ -17,7 +17,8 @@ import yaml
 from sqlalchemy import Column, Connection, Table, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.errors import OperationFailed, UsageError
 from leadctl.init.suggestions import is_secret_name, snake_case
 from leadctl.models.encrypted import encrypted_columns

@@ -14,7 +14,8 @@ from itertools import pairwise
 
 import psycopg
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import FORM, VERSION
 from leadctl.errors import DecryptionFailed, LeadctlError, ModelsNotImportable, NotEncrypted

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.apps.registry import all_apps, find_app, load_metadata, load_reports, load_rules
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import all_apps, find_app, load_reports, load_rules
 from leadctl.settings import load_settings
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.apps.registry import all_apps, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import all_apps
 from leadctl.catalog.compare import compare
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.postgres.connect import connect

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session, configure_mappers
 
-from leadctl.apps.registry import find_app, load_metadata, load_module
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import find_app, load_module
 from leadctl.catalog.compare import Difference, compare
 from leadctl.catalog.definitions import read_catalog
 from leadctl.crypto import using

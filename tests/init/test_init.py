@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.apps.registry import find_app, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import find_app
 from leadctl.catalog.compare import compare
 from leadctl.catalog.definitions import read_catalog
 from leadctl.postgres.connect import connect

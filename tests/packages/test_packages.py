@@ -22,7 +22,8 @@ PACKAGES = {
 }
 _COMPARE = """\
 import sys
-from leadctl.apps.registry import find_app, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import find_app
 from leadctl.catalog.definitions import compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from leadctl.apps.registry import App, load_metadata
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
 from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.crypto import Key, Keyring
 from leadctl.errors import CannotInfer, LeadctlError, SeedFailed

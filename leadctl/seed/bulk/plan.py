@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import sqlalchemy as sa
 from psycopg import sql
 
-from leadctl.apps.registry import App, load_metadata, load_object
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App, load_object
 from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.apps.synthetic.chunk import TablePlan, World
 from leadctl.apps.synthetic.layout import Layout, Placement

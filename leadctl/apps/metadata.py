@@ -1,16 +1,19 @@
-"""A team's own Alembic environment: what its env.py hands to Alembic."""
+"""An app's models, imported, or as its own Alembic environment hands them over."""
 
 import ast
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadctl.apps.output import to_stderr
-from leadctl.errors import MigrationsInvalid, ModelsNotImportable
+from leadctl.apps.registry import App, load_object, make_importable
+from leadctl.errors import ModelsNotImportable
 
-DEFAULT_VERSION_TABLE = "alembic_version"
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
 HONOURED = frozenset(
     {
@@ -40,34 +43,51 @@ _OURS = frozenset(
 """Options that say how to connect and to run, which leadctl does in its own way."""
 
 
-def environment_file(migrations: Path) -> Path | None:
-    """Return the env.py of a migrations folder, or of the folder around its `versions/`."""
-    for folder in (migrations, migrations.parent):
-        if (folder / "env.py").is_file() and (
-            folder == migrations or migrations.name == "versions"
-        ):
-            return folder / "env.py"
-    return None
+def load_metadata(app: App) -> "MetaData":
+    """Import an app's models and return their metadata.
 
-
-def version_table(environment: Path | None) -> str:
-    """Return the name of Alembic's table that an env.py gives, read from its text.
-
-    Raises MigrationsInvalid where the name is not written out.
+    Raises ModelsNotImportable with the file and line that matter.
     """
-    for keyword in _configured(environment) if environment else ():
-        if keyword.arg != "version_table":
-            continue
-        if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
-            return keyword.value.value
-        raise MigrationsInvalid(
-            f"{environment}: version_table is {ast.unparse(keyword.value)}, no literal.",
-            hint='Write it out: context.configure(version_table="…").',
+    if app.models is None:
+        assert app.environment is not None
+        make_importable(app.root)
+        options = environment_options(app.environment, app.root)
+        found: Any = options.get("target_metadata")
+    else:
+        found = load_object(app, app.models, "models")
+    metadata = getattr(found, "metadata", found)
+    if not hasattr(type(metadata), "sorted_tables"):
+        raise ModelsNotImportable(
+            f"The models of {app.name}, {_place(app)}, have no metadata.",
+            hint='Name the declarative base or the MetaData: models = "package.module:Base".',
         )
-    return DEFAULT_VERSION_TABLE
+    if not metadata.tables:
+        raise ModelsNotImportable(
+            f"The models of {app.name}, {_place(app)}, have no tables.",
+            hint="Import the modules that define them from the module that is named.",
+        )
+    result: MetaData = metadata
+    return result
 
 
-def options(env_py: Path, root: Path) -> Mapping[str, Any]:
+def _place(app: App) -> str:
+    """Say where an app's models are: the object, and the file and line that define it."""
+    if app.models is None:
+        return str(app.environment)
+    module_name, _, attribute = app.models.partition(":")
+    module = sys.modules[module_name]
+    if module.__file__ is None:
+        return app.models
+    for node in ast.parse(Path(module.__file__).read_bytes()).body:
+        targets = getattr(node, "targets", [getattr(node, "target", node)])
+        if attribute in {
+            getattr(target, "id", getattr(target, "name", None)) for target in targets
+        }:
+            return f"{app.models} ({module.__file__}, line {node.lineno})"
+    return f"{app.models} ({module.__file__})"
+
+
+def environment_options(env_py: Path, root: Path) -> Mapping[str, Any]:
     """Return what an env.py hands to `context.configure`, up to which it is run.
 
     It is run in the folder `root` as for offline mode: it connects to nothing.  Raises
@@ -132,21 +152,6 @@ def not_honoured(given: Mapping[str, Any]) -> list[str]:
 
 class _Configured(BaseException):
     """Ends an env.py once it said what it had to say; it must not be caught by it."""
-
-
-def _configured(environment: Path) -> list[ast.keyword]:
-    try:
-        module = ast.parse(environment.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise MigrationsInvalid(f"Cannot read {environment}: {error}", hint="Correct it.") from None
-    return [
-        keyword
-        for node in ast.walk(module)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "configure"
-        for keyword in node.keywords
-    ]
 
 
 def _ini(env_py: Path, root: Path) -> str | None:
