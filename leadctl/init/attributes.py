@@ -53,7 +53,7 @@ _PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
 
 
 @dataclass
-class Names:
+class UsedNames:
     """What a models file uses: imports, the enums it defines, its own types."""
 
     sqlalchemy: set[str] = field(default_factory=set)
@@ -100,7 +100,7 @@ def attribute_name(column: str, taken: Collection[str]) -> str:
     return name
 
 
-def type_expression(type_: TypeEngine[Any], sql_type: str, names: Names) -> str:
+def type_expression(type_: TypeEngine[Any], sql_type: str, names: UsedNames) -> str:
     """Return a type as Python; `sql_type` is what the server calls it."""
     if isinstance(type_, NullType | postgresql.DOMAIN):
         names.named_types = True
@@ -127,7 +127,7 @@ def type_expression(type_: TypeEngine[Any], sql_type: str, names: Names) -> str:
     return expression
 
 
-def _simple(type_: TypeEngine[Any], names: Names) -> str | None:
+def _simple(type_: TypeEngine[Any], names: UsedNames) -> str | None:
     """Return a type as people write it; None for one that has no short form."""
     if isinstance(type_, String):
         if type_.collation or type(type_).__name__ not in {"VARCHAR", "TEXT", "String", "Text"}:
@@ -145,7 +145,7 @@ def _simple(type_: TypeEngine[Any], names: Names) -> str | None:
     return next((names.use(name) for plain, name in _PLAIN if isinstance(type_, plain)), None)
 
 
-def annotation(type_: TypeEngine[Any], names: Names) -> str:
+def annotation(type_: TypeEngine[Any], names: UsedNames) -> str:
     """Return what a column's values are in Python."""
     try:
         found = type_.python_type
@@ -162,7 +162,7 @@ def annotation(type_: TypeEngine[Any], names: Names) -> str:
     return "Any"
 
 
-def default_arguments(column: Column[Any], names: Names) -> Iterator[str]:
+def default_arguments(column: Column[Any], names: UsedNames) -> Iterator[str]:
     """Yield the arguments for what the server fills a column with."""
     default = column.server_default
     if isinstance(default, Identity):

@@ -97,13 +97,14 @@ def init_from_database(
 ) -> DatabaseInit:
     """Read a database into models and a baseline, and record the baseline as applied.
 
-    `encrypt` are columns, as `table.column`, that become encrypted ones; `prisma` is a folder of
-    Prisma's migrations.  The schema's objects stay as they are; only records are written.  Raises
-    AlreadyDeclared and OperationFailed before anything is written.
+    `encrypt` are columns, as `table.column`, that become encrypted ones; `prisma` is the folder of
+    Prisma's migrations, where it is not the project's prisma/migrations.  The schema's objects stay
+    as they are; only records are written.  Raises AlreadyDeclared and OperationFailed before
+    anything is written.
     """
     refuse_declared(settings)
     name = app_name(settings)
-    existing = read_existing_schema(target, all_apps(settings).values(), prisma, narrate)
+    existing = _read(settings, target, prisma, narrate)
     _check_columns(encrypt, existing)
     source = ModelsFile(name, existing.metadata, existing.catalog, encrypt=encrypt)
     text = source.text()
@@ -160,7 +161,7 @@ def take_over(
     """
     if not any(config.take_over for config in settings.apps.values()):
         refuse_declared(settings)
-    existing = read_existing_schema(target, all_apps(settings).values(), prisma, narrate)
+    existing = _read(settings, target, prisma, narrate)
     if existing.take_over is None:
         raise OperationFailed(
             f"{target.database} does not have the tables that an app takes over.",
@@ -202,6 +203,14 @@ def take_over(
             *(["leadctl keys rotate"] if encrypts else []),
         ),
     )
+
+
+def _read(
+    settings: Settings, target: Target, prisma: Path | None, narrate: Narrate
+) -> ExistingSchema:
+    beside = settings.project / "prisma" / "migrations"
+    folder = prisma or (beside if beside.is_dir() else None)
+    return read_existing_schema(target, all_apps(settings).values(), folder, narrate)
 
 
 def _add_revisions(

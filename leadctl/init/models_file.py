@@ -20,8 +20,8 @@ from sqlalchemy.dialects import postgresql
 from leadctl.catalog.definitions import Catalog, split_name
 from leadctl.init.attributes import (
     LINE_MAX,
-    Names,
     Relationship,
+    UsedNames,
     annotation,
     attribute_name,
     call,
@@ -105,7 +105,7 @@ class ModelsFile:
         self._classes = _class_names(mapped)
         self._attributes = {table.name: _attributes(table) for table in mapped}
         self._relations = relationships(self.tables, self._classes, self._attributes)
-        self._names = Names()
+        self._names = UsedNames()
 
     def text(self) -> str:
         """Return the file."""
@@ -313,7 +313,7 @@ def _relationship(relation: Relationship) -> Iterator[str]:
     yield from call(f"{relation.attribute}: Mapped[{python}] = relationship", options, _INDENT)
 
 
-def _dialect_options(given: Mapping[str, Any], names: Names) -> Iterator[str]:
+def _dialect_options(given: Mapping[str, Any], names: UsedNames) -> Iterator[str]:
     for option in _INDEX_OPTIONS:
         value = given.get(f"postgresql_{option}")
         if option == "where" and value is not None:

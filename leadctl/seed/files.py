@@ -16,7 +16,7 @@ from leadctl.errors import SeedFailed
 
 _ROWS = {".yaml", ".yml", ".json", ".csv"}
 _SQL = ".sql"
-NAME = "_name"
+NAME_COLUMN = "_name"
 """The column of a row's own name, by which other rows refer to it as `@name`."""
 
 
@@ -70,8 +70,8 @@ class SeedFile:
                         hint="Quote a value that has a comma.",
                     )
                 # An empty field is NULL, as with COPY.
-                values = {key: _field(value) for key, value in row.items() if key != NAME}
-                yield SeedRow(self.name, self.path.stem, row.get(NAME) or None, values)
+                values = {key: _field(value) for key, value in row.items() if key != NAME_COLUMN}
+                yield SeedRow(self.name, self.path.stem, row.get(NAME_COLUMN) or None, values)
         except csv.Error as error:
             raise SeedFailed(
                 f"{self.name}, line {reader.line_num}: {error}.", hint="Correct the file."
@@ -86,8 +86,8 @@ class SeedFile:
                         f"{self.name}: a row of {table} is no mapping of columns to values: {row}.",
                         hint="Write it as {column: value}.",
                     )
-                label = row.get(NAME, name)
-                values = {str(key): value for key, value in row.items() if key != NAME}
+                label = row.get(NAME_COLUMN, name)
+                values = {str(key): value for key, value in row.items() if key != NAME_COLUMN}
                 yield SeedRow(self.name, str(table), None if label is None else str(label), values)
 
     def _tables(self) -> Mapping[Any, Any]:

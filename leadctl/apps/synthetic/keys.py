@@ -84,7 +84,7 @@ def hexes(rows: Collection[int], by: Scramble, _series: int) -> list[str]:
     return [text[start : start + 64] for start in range(0, len(text), 64)]
 
 
-def tokens(rows: Collection[int], by: Scramble, series: int) -> list[str]:
+def short_tokens(rows: Collection[int], by: Scramble, series: int) -> list[str]:
     """Return short texts of ten letters and digits, different in every row and series."""
     high, low = _token_parts()
     mask, shifted, salt = (1 << _TOKEN_BITS) - 1, series << _SERIES_SHIFT, by.salt
@@ -125,7 +125,7 @@ FORMS: Mapping[str, Callable[[Collection[int], Scramble, int], list[str]]] = {
     "cuid": cuids,
     "uuid": uuids,
     "hex": hexes,
-    "token": tokens,
+    "token": short_tokens,
     "digits": digits,
     "phone": phones,
 }

@@ -21,7 +21,7 @@ from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspendable
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
-from leadctl.seed.bulk.workers import Blocks, rows_of
+from leadctl.seed.bulk.workers import Blocks, synthetic_rows
 
 _WORTH_SUSPENDING = 20_000
 """Rows from which building indexes afterwards is quicker."""
@@ -84,7 +84,7 @@ def bulk_seed(
                 _ask(connection, target, plan, consent)
             key = keyring.primary if plan.encrypted else None
             entry.note(rows=options.rows, random_seed=options.seed)
-            with rows_of(plan.world, key) as blocks, _explained(app):
+            with synthetic_rows(plan.world, key) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
                 tables = load.run(timeouts, entry)
             narrate("Gathering the planner's statistics")

@@ -29,7 +29,7 @@ Blocks = Callable[[TablePlan], Iterator[bytes]]
 
 
 @dataclass(frozen=True)
-class Job:
+class ChunkJob:
     """What a process is to make: every `step`-th chunk of all tables, beginning with `first`."""
 
     world: World
@@ -45,7 +45,7 @@ class Job:
 
 
 @contextmanager
-def rows_of(world: World, key: Key | None) -> Iterator[Blocks]:
+def synthetic_rows(world: World, key: Key | None) -> Iterator[Blocks]:
     """Provide the rows of all tables, made in as many processes as are worth it."""
     rows = sum(table.rows for table in world.tables.values())
     count = min(_MOST, rows // _WORTH_A_PROCESS, max(1, (os.cpu_count() or 1) - 1))
@@ -53,7 +53,7 @@ def rows_of(world: World, key: Key | None) -> Iterator[Blocks]:
         yield lambda table: (chunk_text(world, table, i, key) for i in range(_chunks(table)))
         return
     with worker_processes(
-        _work, [Job(world, key, first, count) for first in range(count)]
+        _work, [ChunkJob(world, key, first, count) for first in range(count)]
     ) as pipes:
         source = _received(pipes)
         yield lambda table: (next(source) for _ in range(_chunks(table)))
@@ -76,7 +76,7 @@ def _received(pipes: Sequence[Pipe]) -> Iterator[bytes]:
             yield block
 
 
-def _work(job: Job, pipe: Pipe) -> None:
+def _work(job: ChunkJob, pipe: Pipe) -> None:
     gc.disable()  # what a chunk is made of refers to nothing that refers back
     ready = _Ahead(_AHEAD_BYTES // job.step)
     sender = threading.Thread(target=_send, args=(ready, pipe), daemon=True)
