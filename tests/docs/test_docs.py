@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,25 @@ def test_the_project_speaks_of_itself_alone() -> None:
     assert os.fspath(ROOT) not in "".join(
         (ROOT / name).read_text(errors="replace") for name in listed if (ROOT / name).is_file()
     )
+
+
+def test_the_drawn_layers_are_the_enforced_ones() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    drawn = re.search(r"## The rooms\n.*?\n\n((?:    [^\n]+\n)+)", page, re.DOTALL)
+    assert drawn is not None
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    enforced = next(contract for contract in contracts if contract["type"] == "layers")
+    assert [line.strip() for line in drawn[1].splitlines()] == enforced["layers"]
+    assert enforced["exhaustive"]
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py|\.sql|\.toml)?)`", page))
+    missing = [
+        name
+        for name in sorted(named)
+        if not (ROOT / "leadctl" / name).exists() and not (ROOT / name).exists()
+    ]
+    assert not missing, missing
