@@ -20,8 +20,7 @@ from leadctl.errors import (
 from leadctl.health import activity, backups, data, database, objects, server
 from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
 from leadctl.health.fix import FixResult
-from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.deadline import cut_after
+from leadctl.postgres.connect import Connection, connect, cut_after
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.settings import Settings

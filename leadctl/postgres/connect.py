@@ -1,21 +1,35 @@
-"""The only place that opens connections."""
+"""The only place that opens connections, to a target or its replica; and how long they may take.
+
+A pooler is found out, and in which mode it is: in transaction mode a session is not one.  What it
+sets stays behind for another client, and what it locks is let go by another one.
+https://www.pgbouncer.org/features.html
+"""
 
 import getpass
+import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import psycopg
 from psycopg import sql
 
-from leadctl.errors import AuthenticationFailed, UnsupportedServer
-from leadctl.postgres.log import LoggingCursor
-from leadctl.postgres.pooler import refuse_transaction_mode
+from leadctl.errors import (
+    AuthenticationFailed,
+    NotAReplica,
+    PoolerInTransactionMode,
+    UnsupportedServer,
+)
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting
+from leadctl.progress import Narrate
+from leadctl.redact import scrub
 
 Connection = psycopg.Connection[Any]
 
@@ -24,6 +38,11 @@ _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
 """Bytes of an application_name; PostgreSQL cuts the rest."""
+_LOOKS = 5
+"""At a pooler: in a busy one, one look is not enough."""
+_QUERIES = beside(__file__, "replica.sql")
+_LOGGER = logging.getLogger("leadctl.sql")
+"""Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +96,12 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
             **parameters,
             autocommit=True,
             prepare_threshold=_PREPARE_AFTER if prepare else None,
-            cursor_factory=LoggingCursor if target.log_sql else psycopg.Cursor,
+            cursor_factory=_LoggingCursor if target.log_sql else psycopg.Cursor,
         )
         with _closed_on_error(connection):
             _check_server(connection, target)
             if not through_pooler:
-                refuse_transaction_mode(connection, target, parameters)
+                _refuse_transaction_mode(connection, target, parameters)
     return connection
 
 
@@ -113,6 +132,58 @@ def lift_timeouts(connection: Connection) -> None:
     due, and one would leave an invalid index behind.
     """
     set_timeouts(connection, Timeouts(lock_wait=0, lock_timeout=0))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Where to read, and how many seconds that is behind; None where it is the target itself."""
+
+    target: Target
+    lag_seconds: float | None
+
+
+def reading(target: Target, narrate: Narrate) -> Reading:
+    """Return the target's replica where it has one, else the target; say so with the lag.
+
+    Raises ConnectionFailed where the replica cannot be reached, and NotAReplica where it is none.
+    """
+    if target.replica is None:
+        return Reading(target, None)
+    standby = replace(target, url=target.replica, url_command=None, replica=None)
+    with connect(standby, "replica", read_only=True) as connection:
+        row = _QUERIES.one(connection, "lag")
+    if row is None:
+        raise NotAReplica(
+            f"The replica of [env.{target.environment}], {standby.describe()}, is not a standby.",
+            hint="Correct replica = in leadctl.toml, or take it out.",
+        )
+    lag = row[0] or 0.0
+    narrate(f"Reading from the replica {standby.describe()}, {lag:.1f} s behind.")
+    return Reading(standby, lag)
+
+
+@contextmanager
+def cut_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """Cut a connection off when the block takes longer than `seconds`.
+
+    statement_timeout is kept by the server; this holds where the server itself hangs.  The
+    statement that waits then fails with psycopg.OperationalError.
+    """
+    handle = os.dup(connection.pgconn.socket)
+
+    def cut() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(handle)) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        os.close(handle)
 
 
 def whoami() -> str:
@@ -173,3 +244,58 @@ def _configure(
         for name, value in settings.items()
     )
     connection.execute(sql.SQL("SELECT {}").format(calls))
+
+
+def _refuse_transaction_mode(
+    connection: Connection, target: Target, parameters: dict[str, Any]
+) -> None:
+    """Return where a connection is a session of its own; it is in autocommit mode.
+
+    A pooler hands out process ids of its own, so the one of the connection and the server's
+    differ.  `parameters` open another connection like it.  Raises PoolerInTransactionMode.
+    """
+    backend = _backend(connection)
+    if backend == connection.info.backend_pid:
+        return
+    with psycopg.connect(**parameters, prepare_threshold=None) as other:
+        for _ in range(_LOOKS):
+            held = _backend(other)  # in a transaction, so that nobody else gets this one
+            if held == backend or _backend(connection) != backend:
+                raise PoolerInTransactionMode(
+                    f"Between leadctl and {target.describe()} stands a pooler in transaction "
+                    "mode, where no lock and no setting holds.",
+                    hint="Set DIRECT_URL to the server itself, or to a pooler in session mode.",
+                )
+            other.rollback()
+
+
+def _backend(connection: Connection) -> int:
+    row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class _LoggingCursor(psycopg.Cursor[Any]):
+    """A cursor that logs what it executes."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Execute and log one statement."""
+        started = time.perf_counter()
+        try:
+            return super().execute(query, params, **options)
+        finally:
+            self._log(query, started)
+
+    def executemany(self, query: Any, params_seq: Iterable[Any], **options: Any) -> None:
+        """Execute and log a statement for many parameters, as one."""
+        started = time.perf_counter()
+        try:
+            super().executemany(query, params_seq, **options)
+        finally:
+            self._log(query, started)
+
+    def _log(self, query: Any, started: float) -> None:
+        milliseconds = (time.perf_counter() - started) * 1000
+        text = query if isinstance(query, str) else psycopg.sql.SQL("{}").format(query)
+        plain = text if isinstance(text, str) else text.as_string(self)
+        _LOGGER.info("%.1f ms  %s", milliseconds, scrub(" ".join(plain.split())))

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 import leadctl
-from leadctl.errors import AuthenticationFailed
+from leadctl.errors import AuthenticationFailed, NotAReplica
 from leadctl.postgres import target as targets
 from tests.conftest import Prepared
 from tests.postgres import PASSWORD, Server
@@ -211,3 +211,13 @@ def test_another_token_never_leads_to_another_database(token: Token, server: Ser
     (token.folder / "token").write_text(other.format(PASSWORD.replace(" ", "%20")))
     assert db.history().runs  # the database of the new URL has no journal
     assert token.calls == 2
+
+
+def test_a_replica_has_a_url_of_its_own(
+    token: Token, server: Server, database: str, tmp_path: Path
+) -> None:
+    """What the url_command prints is the primary's; the replica here is no standby, and refused."""
+    with (tmp_path / "leadctl.toml").open("a") as file:
+        file.write(f'replica = "{server.url(database)}"\n')
+    with pytest.raises(NotAReplica, match=database):
+        leadctl.database(env="cloud").stats()
