@@ -15,8 +15,9 @@ from psycopg.rows import dict_row
 
 from leadctl.files import write_whole
 from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Diagnostic, block_of
-from leadctl.postgres.connect import Connection, Reading, connect, reading
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
+from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub

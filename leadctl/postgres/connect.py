@@ -1,4 +1,4 @@
-"""The only place that opens connections, to a target or its replica; and how long they may take.
+"""The only place that opens connections, and how long they may take.
 
 A pooler is found out, and in which mode it is: in transaction mode a session is not one.  What it
 sets stays behind for another client, and what it locks is let go by another one.
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 import psycopg
@@ -21,14 +21,11 @@ from psycopg import sql
 
 from leadctl.errors import (
     AuthenticationFailed,
-    NotAReplica,
     PoolerInTransactionMode,
     UnsupportedServer,
 )
-from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting
-from leadctl.progress import Narrate
 from leadctl.redact import scrub
 
 Connection = psycopg.Connection[Any]
@@ -40,7 +37,6 @@ _NAME_MAX = 63
 """Bytes of an application_name; PostgreSQL cuts the rest."""
 _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
-_QUERIES = beside(__file__, "replica.sql")
 _LOGGER = logging.getLogger("leadctl.sql")
 """Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 
@@ -132,34 +128,6 @@ def lift_timeouts(connection: Connection) -> None:
     due, and one would leave an invalid index behind.
     """
     set_timeouts(connection, Timeouts(lock_wait=0, lock_timeout=0))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Where to read, and how many seconds that is behind; None where it is the target itself."""
-
-    target: Target
-    lag_seconds: float | None
-
-
-def reading(target: Target, narrate: Narrate) -> Reading:
-    """Return the target's replica where it has one, else the target; say so with the lag.
-
-    Raises ConnectionFailed where the replica cannot be reached, and NotAReplica where it is none.
-    """
-    if target.replica is None:
-        return Reading(target, None)
-    standby = replace(target, url=target.replica, url_command=None, replica=None)
-    with connect(standby, "replica", read_only=True) as connection:
-        row = _QUERIES.one(connection, "lag")
-    if row is None:
-        raise NotAReplica(
-            f"The replica of [env.{target.environment}], {standby.describe()}, is not a standby.",
-            hint="Correct replica = in leadctl.toml, or take it out.",
-        )
-    lag = row[0] or 0.0
-    narrate(f"Reading from the replica {standby.describe()}, {lag:.1f} s behind.")
-    return Reading(standby, lag)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import Report
 from leadctl.catalog.relations import Relation, read_schema
 from leadctl.journal.state import VERSION_TABLE
-from leadctl.postgres.connect import Connection, connect, reading
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
+from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.stats.report import ReportResult

@@ -9,7 +9,8 @@ import psycopg
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
-from leadctl.postgres.connect import Connection, connect, reading
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.text import did_you_mean

@@ -16,7 +16,8 @@ from leadctl.errors import StatementFailed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled
 from leadctl.journal.state import VERSION_TABLE
-from leadctl.postgres.connect import Connection, connect, reading
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.fragment import build, name
