@@ -16,15 +16,13 @@ from psycopg import sql
 
 from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
+from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import TableRows, pg_restore_output, rows_of
 from leadctl.sql.lexer import split
-
-_QUERIES = beside(__file__, "restore.sql")
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,11 @@ def _facts(
     """Return the tables that are named; those that hold the rows of a partitioned one."""
     in_backup = {table.name: table for table in reader.manifest.tables}
     found: dict[str, DumpedTable] = {}
+    relations = read_named(connection, names, "descendants")
     for name in names:
+        leaves = relations[name].leaves if name in relations else ()
         # What is not there any more is named as it was.
-        asked = _QUERIES.column(connection, "leaves", name=name) or [name, f"{schema}.{name}"]
+        asked = [leaf.qualified for leaf in leaves] or [name, f"{schema}.{name}"]
         tables = [in_backup[each] for each in asked if each in in_backup]
         if not tables:
             raise TableNotInBackup(
@@ -190,8 +190,11 @@ def _copying(connection: Connection, table: ScratchTable, columns: str) -> str:
 def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
     """Return tables in the order in which rows can be inserted; as they are where there is none."""
     needs: dict[str, set[str]] = {name: set() for name in tables}
-    for name, needed in _QUERIES.rows(connection, "references", names=list(tables)):
-        needs[name].add(needed)
+    relations = read_named(connection, tables, "references")
+    names = {relation.oid: name for name, relation in relations.items()}
+    for name, relation in relations.items():
+        needs[name] = {names[key.parent] for key in relation.references if key.parent in names}
+        needs[name].discard(name)
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError:

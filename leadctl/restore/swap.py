@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
+from leadctl.catalog.relations import read_named
 from leadctl.errors import DatabaseInUse, InsufficientPrivilege, LockHeld
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect
@@ -124,8 +125,8 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
 
 def _copy_journal(old: Connection, new: Connection) -> None:
     """Copy the runs, by the columns that the old journal has."""
-    names = _QUERIES.column(old, "columns_of_runs")
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    runs = read_named(old, ["leadctl.run"], "columns")["leadctl.run"]
+    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in runs.columns)
     new.execute("DELETE FROM leadctl.run")
     take = sql.SQL("COPY leadctl.run ({}) TO STDOUT").format(columns)
     give = sql.SQL("COPY leadctl.run ({}) FROM STDIN").format(columns)

@@ -13,16 +13,15 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.reader import BackupReader
+from leadctl.catalog.relations import Relation, read_named
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import rows_of
 
-_QUERIES = beside(__file__, "restore.sql")
 _ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
 
@@ -49,11 +48,15 @@ class RestoredTables:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table that holds rows itself: its quoted name, its key, and where its rows wait."""
+    """A table that holds rows itself, and where its rows wait."""
 
-    name: str
-    key: Sequence[str]
+    relation: Relation
     staging: sql.Identifier
+
+    @property
+    def name(self) -> str:
+        """Its name as the backup has it."""
+        return self.relation.qualified
 
 
 def restore_tables(
@@ -75,10 +78,14 @@ def restore_tables(
     """
     with reader.held(), connect(target, "restore") as connection:
         reader.check()
-        leaves = _leaves(connection, reader, names or _all_tables(reader))
+        leaves = read_named(
+            connection, _leaves(connection, reader, names or _all_tables(reader)), "indexes"
+        )
+        for relation in leaves.values():
+            _require_key(relation)
         tables = [
-            _Table(name, _key(connection, name), sql.Identifier(f"leadctl_rows_{number}"))
-            for number, name in enumerate(leaves)
+            _Table(relation, sql.Identifier(f"leadctl_rows_{number}"))
+            for number, relation in enumerate(leaves.values())
         ]
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
@@ -115,8 +122,9 @@ def _leaves(connection: Connection, reader: BackupReader, names: Sequence[str]) 
     """Return the tables that hold the rows of those that are named, partitions among them."""
     in_backup = {table.name for table in reader.manifest.tables}
     found: list[str] = []
+    relations = read_named(connection, names, "descendants")
     for name in names:
-        leaves = _QUERIES.column(connection, "leaves", name=name)
+        leaves = [leaf.qualified for leaf in relations[name].leaves] if name in relations else []
         missing = [leaf for leaf in leaves if leaf not in in_backup]
         if not leaves or missing:
             where = f"the backup {reader.backup.id}" if leaves else connection.info.dbname
@@ -128,14 +136,12 @@ def _leaves(connection: Connection, reader: BackupReader, names: Sequence[str]) 
     return found
 
 
-def _key(connection: Connection, name: str) -> list[str]:
-    key = _QUERIES.column(connection, "primary_key", name=name)
-    if not key:
+def _require_key(relation: Relation) -> None:
+    if not relation.primary_key:
         raise NoPrimaryKey(
-            f"The table {name} has no primary key, so its rows cannot be told apart.",
+            f"The table {relation.qualified} has no primary key, so its rows cannot be told apart.",
             hint="Restore the backup beside it with --into, and copy what is needed.",
         )
-    return key
 
 
 def _stage(
@@ -166,13 +172,13 @@ def _stage(
 
 def _advance_sequences(connection: Connection, table: _Table) -> None:
     """Let the sequences of a table go on after the highest number in it; none goes back."""
-    found = _QUERIES.rows(connection, "sequences_of_table", name=table.name)
-    for sequence, column, last in found:
+    for column, sequence in table.relation.sequences.items():
         connection.execute(
-            sql.SQL("SELECT setval(%s, max({0})) FROM {1} HAVING max({0}) > %s").format(
-                sql.Identifier(column), sql.SQL(table.name)
-            ),
-            (sequence, last),
+            sql.SQL(
+                "SELECT setval(%(sequence)s, max({0})) FROM {1}"
+                " HAVING max({0}) > coalesce(pg_sequence_last_value(%(sequence)s), 0)"
+            ).format(sql.Identifier(column), sql.SQL(table.name)),
+            {"sequence": sequence},
         )
 
 
@@ -180,15 +186,16 @@ def _advance_sequences(connection: Connection, table: _Table) -> None:
 def _triggers_resting(connection: Connection, tables: Sequence[_Table]) -> Iterator[None]:
     """Disable the tables' own triggers within the transaction, and give them back as they were."""
     resting = [
-        (table, name, enabled)
+        (table, trigger)
         for table in tables
-        for name, enabled in _QUERIES.rows(connection, "triggers", name=table.name)
+        for trigger in table.relation.triggers
+        if trigger.enabled in _ENABLE
     ]
-    for table, name, _ in resting:
-        _set_trigger(connection, table, "DISABLE", name)
+    for table, trigger in resting:
+        _set_trigger(connection, table, "DISABLE", trigger.name)
     yield
-    for table, name, enabled in resting:
-        _set_trigger(connection, table, _ENABLE[enabled], name)
+    for table, trigger in resting:
+        _set_trigger(connection, table, _ENABLE[trigger.enabled], trigger.name)
 
 
 def _set_trigger(connection: Connection, table: _Table, how: str, name: str) -> None:
@@ -226,8 +233,9 @@ def _merge_all(
 
 
 def _merge(connection: Connection, table: _Table, columns: Sequence[str]) -> RestoredTable:
-    fixed = _QUERIES.column(connection, "fixed", name=table.name)
-    changing = [name for name in columns if name not in {*table.key, *fixed}]
+    fixed = {c.name for c in table.relation.columns if not c.written or c.identity == "a"}
+    key = table.relation.primary_key
+    changing = [name for name in columns if name not in {*key, *fixed}]
     row = connection.execute(_merging(table, columns, changing)).fetchone()
     count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.staging)).fetchone()
     assert row is not None
@@ -259,6 +267,6 @@ def _merging(table: _Table, columns: Sequence[str], changing: Sequence[str]) -> 
         table=sql.SQL(table.name),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         staging=table.staging,
-        key=sql.SQL(", ").join(map(sql.Identifier, table.key)),
+        key=sql.SQL(", ").join(map(sql.Identifier, table.relation.primary_key)),
         action=action,
     )
