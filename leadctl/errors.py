@@ -351,7 +351,7 @@ class OlderServer(OperationFailed):
 
 
 class MissingExtension(OperationFailed):
-    """A backup needs an extension that the server does not have."""
+    """A backup or a report needs an extension that the database does not have."""
 
 
 class MissingRole(OperationFailed):

@@ -51,7 +51,7 @@ class Archive:
         """The file of a transaction that may not have committed."""
         self.folder: Path | None = None
 
-    def take(
+    def archive_and_delete(
         self, statements: Statements, values: Mapping[str, Any]
     ) -> tuple[int, Mapping[int, int]]:
         """Archive and delete, in the caller's transaction, what of the rows is due now.
@@ -76,7 +76,7 @@ class Archive:
         counted[self._table.oid] -= deleted
         return deleted, +counted
 
-    def take_table(self, cutoff: datetime, name: str) -> int:
+    def archive_table(self, cutoff: datetime, name: str) -> int:
         """Archive all rows of a partition, in the caller's transaction, which drops it."""
         oid = self._table.oid
         return self._write(cutoff, [self._select(oid, name, None)])[oid]
@@ -103,7 +103,7 @@ class Archive:
     ) -> Counter[int]:
         """Write a file with the rows of selects; return how many there were, per table's oid."""
         if self._undecided is not None:
-            self._forget(self._undecided)
+            self._remove_rolled_back(self._undecided)
         if self.folder is None or self._manifest is None:
             self.folder = self._new_folder()
             self._manifest = self._new_manifest(cutoff)
@@ -127,7 +127,7 @@ class Archive:
         self._undecided = path
         return counted
 
-    def _forget(self, undecided: Path) -> None:
+    def _remove_rolled_back(self, undecided: Path) -> None:
         """Remove the file of a transaction of ours that was rolled back."""
         assert self._manifest is not None
         self._manifest = self._manifest.without(final_path(undecided).name)

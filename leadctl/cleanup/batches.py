@@ -114,29 +114,6 @@ class Deleted:
     """Its id, where the transaction has written and the id was asked for."""
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A DELETE that was sent, between two looks at what the session has deleted."""
-
-    before: Cursor[Any]
-    own: Cursor[Any]
-    after: Cursor[Any]
-    table: RuleTable
-    table_of: Mapping[int, int]
-
-    def result(self) -> Deleted:
-        """Return what it deleted; the pipeline that it was sent through has ended."""
-        before, after = self.before.fetchall(), self.after.fetchall()
-        cascaded = Counter[int]()
-        for holder, rows, _, _ in after:
-            cascaded[self.table_of[holder]] += rows
-        for holder, rows, _, _ in before:
-            cascaded[self.table_of[holder]] -= rows
-        cascaded[self.table.oid] -= self.own.rowcount
-        seconds = (after[0][2] - before[0][2]).total_seconds()
-        return Deleted(self.own.rowcount, +cascaded, seconds, after[0][3])
-
-
 class Deleter:
     """Deletes rows of a rule's table.
 
@@ -153,16 +130,29 @@ class Deleter:
         }
         self._deleted = QUERIES.get("deleted", connection.info.server_version)
 
-    def send(self, statement: sql.Composed | str, values: Mapping[str, Any]) -> _Sent:
-        """Send a DELETE through the connection's pipeline, in the pipeline's transaction."""
-        oids = {"oids": list(self._table_of)}
-        return _Sent(
-            self._connection.execute(self._deleted, oids),
-            self._connection.execute(statement, values),
-            self._connection.execute(self._deleted, oids),
-            self._table,
-            self._table_of,
-        )
+    def send(
+        self, statement: sql.Composed | str, values: Mapping[str, Any]
+    ) -> Callable[[], Deleted]:
+        """Send a DELETE through the connection's pipeline, in the pipeline's transaction.
+
+        What is returned says what it deleted, once the pipeline has ended.
+        """
+        looked = {"oids": list(self._table_of)}
+        before = self._connection.execute(self._deleted, looked)
+        own = self._connection.execute(statement, values)
+        after = self._connection.execute(self._deleted, looked)
+        return lambda: self._between(before.fetchall(), own.rowcount, after.fetchall())
+
+    def _between(self, before: list[Any], own: int, after: list[Any]) -> Deleted:
+        """Return what was deleted between two looks at what the session has deleted."""
+        cascaded = Counter[int]()
+        for holder, rows, _, _ in after:
+            cascaded[self._table_of[holder]] += rows
+        for holder, rows, _, _ in before:
+            cascaded[self._table_of[holder]] -= rows
+        cascaded[self._table.oid] -= own
+        seconds = (after[0][2] - before[0][2]).total_seconds()
+        return Deleted(own, +cascaded, seconds, after[0][3])
 
 
 @dataclass(frozen=True)
@@ -310,10 +300,10 @@ class Batches:
             return None
         with self._connection.pipeline():  # which is a transaction
             statement = self._range_deletes[self._since is not None]
-            sent = self._deleter.send(statement, self._values(until=until))
+            deleted_by = self._deleter.send(statement, self._values(until=until))
             following = self._range_end(until, size)
         self._since, self._following = until, (self._end_of(following), size)
-        deleted = sent.result()
+        deleted = deleted_by()
         self._count(deleted)
         return _Batch(asked, deleted, is_last=until == self._cutoff)
 
@@ -338,12 +328,12 @@ class Batches:
             values = {**self._statements.values, "rows": rows}
             if self._archive is not None:
                 began = time.monotonic()
-                rows_deleted, cascaded = self._archive.take(self._statements, values)
+                rows_deleted, cascaded = self._archive.archive_and_delete(self._statements, values)
                 deleted = Deleted(rows_deleted, cascaded, time.monotonic() - began)
             else:
                 with self._connection.pipeline():
-                    sent = self._deleter.send(self._statements.delete_rows, values)
-                deleted = sent.result()
+                    deleted_by = self._deleter.send(self._statements.delete_rows, values)
+                deleted = deleted_by()
         if self._archive is not None:
             self._archive.commit()
         self._since = newest

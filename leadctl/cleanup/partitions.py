@@ -201,7 +201,7 @@ class RulePartitions:
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)
             )
             if self._archive is not None:
-                rows = self._archive.take_table(self._cutoff, name)
+                rows = self._archive.archive_table(self._cutoff, name)
             self._connection.execute(sql.SQL("DROP TABLE {}").format(table))
         if self._archive is not None:
             self._archive.commit()

@@ -18,6 +18,11 @@ from leadctl.settings import Settings
 from leadctl.settings.durations import INTERVAL, Interval
 from leadctl.text import did_you_mean
 
+_CASCADE = "c"
+_KEEPS = {"a", "r"}
+_AGE_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
+_RANGE = "r"
+
 
 def rules_of(
     app: App,
@@ -106,12 +111,6 @@ def _refuse_senseless(rule: Rule) -> None:
             f"The limits of the rule {rule.name} make no sense.",
             hint="fuse_share is above 0 and at most 1, fuse_rows at least 0, max_rows at least 1.",
         )
-
-
-_CASCADE = "c"
-_KEEPS = {"a", "r"}
-_AGE_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
-_RANGE = "r"
 
 
 @dataclass(frozen=True)

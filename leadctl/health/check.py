@@ -17,8 +17,9 @@ from psycopg.rows import dict_row
 from leadctl.apps.registry import App
 from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
+from leadctl.errors import MissingExtension
 from leadctl.inspect.registry import block_of, reports
-from leadctl.inspect.run import MissingExtension, ServerFacts, ask, server_facts
+from leadctl.inspect.run import ServerFacts, ask, server_facts
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
@@ -134,7 +135,7 @@ class Facts:
         try:
             return ask(self.connection, found, self.target.schema, extensions)
         except MissingExtension as error:
-            raise Skip(str(error)) from None
+            raise Skip(error.message) from None
 
     @property
     def counted(self) -> str:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from leadctl.errors import MissingExtension
 from leadctl.files import write_whole
 from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Diagnostic, block_of
 from leadctl.postgres.connect import Connection, connect
@@ -62,10 +63,6 @@ class ReportFiles:
     folder: Path
     files: tuple[str, ...]
     skipped: tuple[str, ...]
-
-
-class MissingExtension(Exception):
-    """An extension that a report needs is not installed; its text says which."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ def _run(
     try:
         found = ask(connection, report, schema, facts.extensions)
     except MissingExtension as error:
-        skipped = str(error)
+        skipped = error.message
     except psycopg.Error as error:
         skipped = _why_not(error)
     else:

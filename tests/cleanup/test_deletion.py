@@ -18,7 +18,7 @@ def delete(connection: Connection, deleter: Deleter, keys: list[str]) -> Deleted
         deletion = deleter.send(
             sql.SQL("DELETE FROM leads WHERE id = ANY (%(keys)s)").format(), {"keys": keys}
         )
-    return deletion.result()
+    return deletion()
 
 
 def test_it_counts_and_shows_that_others_write(filled: Prepared) -> None:
