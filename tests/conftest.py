@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -179,29 +180,41 @@ def template(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Callab
 Prepare = Callable[[str], Prepared]
 
 
-def _copies(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
+@contextmanager
+def copies(server: Server) -> Iterator[Prepare]:
+    """Copy databases, by name; the copies are dropped in the end."""
     made: list[str] = []
 
-    def prepare(app: str) -> Prepared:
-        made.append(server.create(template(app)))
+    def copy(name: str) -> Prepared:
+        made.append(server.create(name))
         return Prepared(made[-1], server.url(made[-1]), server)
 
-    yield prepare
+    yield copy
     for name in made:
         server.drop(name)
 
 
 @pytest.fixture
-def prepared(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
+def copied(server: Server) -> Iterator[Prepare]:
+    """Return a copy of one's own of a database, by name."""
+    with copies(server) as copy:
+        yield copy
+
+
+@pytest.fixture
+def prepared(copied: Prepare, template: Callable[[str], str]) -> Prepare:
     """Return a database of one's own with an app migrated and seeded."""
-    yield from _copies(server, template)
+    return lambda app: copied(template(app))
 
 
 @pytest.fixture(scope="module")
 def prepared_once(server: Server, template: Callable[[str], str]) -> Iterator[Prepare]:
-    """Return one database an app, migrated and seeded, for the tests of a file that only read."""
-    for prepare in _copies(server, template):
-        yield functools.cache(prepare)
+    """Return one database an app, migrated and seeded, for all tests of a file.
+
+    They only read it, or change it once and work on copies.
+    """
+    with copies(server) as copy:
+        yield functools.cache(lambda app: copy(template(app)))
 
 
 @pytest.fixture

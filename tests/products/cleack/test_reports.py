@@ -162,10 +162,13 @@ class World:
         return row[0]
 
 
-@pytest.fixture(params=[1, 2, 3])
-def world(prepared: Prepare, request: pytest.FixtureRequest) -> Iterator[World]:
-    database = prepared("cleack")
-    with database.server.connect(database.name) as connection, connection.transaction():
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def world(prepared_once: Prepare, request: pytest.FixtureRequest) -> Iterator[World]:
+    database = prepared_once("cleack")
+    with (
+        database.server.connect(database.name) as connection,
+        connection.transaction(force_rollback=True),
+    ):
         connection.execute("SET LOCAL TimeZone = 'UTC'")
         yield World(connection, request.param)
 

@@ -62,10 +62,10 @@ VALUES (%(id)s, %(id)s, 'u' || %(u)s, 'v', %(platform)s, 'c', %(status)s::job_st
 """
 
 
-@pytest.fixture
-def filled(prepared: Prepare) -> Prepared:
+@pytest.fixture(scope="module")
+def filled_once(prepared_once: Prepare) -> Prepared:
     """A database with rows of nine users, the same in every run, and those of the seed."""
-    database = prepared("viralmommy")
+    database = prepared_once("viralmommy")
     chance = random.Random(20260131)
     database.query(USERS)
     with database.server.connect(database.name) as connection, connection.transaction():
@@ -82,6 +82,11 @@ def filled(prepared: Prepare) -> Prepared:
             status = chance.choice(CONNECTION_STATES)
             connection.execute(CONNECTION, {**row, "status": status, "hours": hours})
     return database
+
+
+@pytest.fixture
+def filled(filled_once: Prepared, copied: Prepare) -> Prepared:
+    return copied(filled_once.name)
 
 
 def live_rows(database: Prepared, table: str, user: str | None) -> list[dict[str, Any]]:

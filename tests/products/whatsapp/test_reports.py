@@ -25,10 +25,10 @@ AGES = {
 }
 
 
-@pytest.fixture
-def whatsapp(prepared: Prepare) -> Prepared:
+@pytest.fixture(scope="module")
+def filled_once(prepared_once: Prepare) -> Prepared:
     """Whatsapp with rows of every kind, for the seeded user and another."""
-    database = prepared("whatsapp")
+    database = prepared_once("whatsapp")
     database.query(
         "INSERT INTO users (id, email, access_token) VALUES (%s, 'other@example.com', 'x')", OTHER
     )
@@ -37,6 +37,11 @@ def whatsapp(prepared: Prepare) -> Prepared:
         for (user,) in connection.execute("SELECT id FROM users ORDER BY email").fetchall():
             fill(connection.cursor(), user, chance)
     return database
+
+
+@pytest.fixture
+def whatsapp(filled_once: Prepared, copied: Prepare) -> Prepared:
+    return copied(filled_once.name)
 
 
 def fill(cursor: psycopg.Cursor[Any], user: uuid.UUID, chance: random.Random) -> None:
