@@ -21,7 +21,7 @@ from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, can_go_by_range
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
@@ -244,8 +244,7 @@ class Batches:
         back what did not wait: rows that are due still, unless they have gone to an archive.
         """
         if waits is not self._waits_for_wal:
-            value = "on" if waits else "off"
-            self._connection.execute("SELECT set_config('synchronous_commit', %s, false)", (value,))
+            set_session(self._connection, {"synchronous_commit": "on" if waits else "off"})
             self._waits_for_wal = waits
 
     def _delete_batch(self) -> bool:

@@ -20,6 +20,7 @@ from leadctl.cleanup.context import RuleProgress, RunContext
 from leadctl.cleanup.results import Reason
 from leadctl.cleanup.statements import Statements
 from leadctl.errors import InvalidFlag
+from leadctl.postgres.connect import set_session
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 _PATIENT = "10s"
@@ -186,12 +187,12 @@ class RulePartitions:
 
     def _alter(self, statement: sql.SQL, name: str) -> None:
         # Waiting for the end of others' transactions blocks nobody, where it is done concurrently.
-        set_timeout = "SELECT set_config('lock_timeout', %s, false)"
-        self._connection.execute(set_timeout, (LOCK_TIMEOUT if statement is _DETACH else _PATIENT,))
+        timeout = LOCK_TIMEOUT if statement is _DETACH else _PATIENT
+        set_session(self._connection, {"lock_timeout": timeout})
         try:
             self._connection.execute(statement.format(sql.SQL(self._table.name), sql.SQL(name)))
         finally:
-            self._connection.execute(set_timeout, (LOCK_TIMEOUT,))
+            set_session(self._connection, {"lock_timeout": LOCK_TIMEOUT})
 
     def _drop(self, name: str, rows: int) -> None:
         """Drop a table that was detached, of about so many rows."""

@@ -19,7 +19,7 @@ from leadctl.cleanup.results import RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
 from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.translate import translate
 
 
@@ -183,8 +183,7 @@ def _lock(connection: Connection, name: str) -> Iterator[bool]:
 @contextmanager
 def _settings(connection: Connection, **values: str) -> Iterator[None]:
     """Change settings of the session for a while."""
-    for name, value in values.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+    set_session(connection, values)
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from leadctl.cleanup.statements import statements_of
 from leadctl.errors import ClockSkew, LeadctlError
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled
-from leadctl.postgres.connect import connect
+from leadctl.postgres.connect import connect, set_session
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
@@ -41,10 +41,7 @@ _SESSION = {
 }
 _VACUUM_FROM_ROWS = 10_000
 """Fewer deletions of a table are not worth a VACUUM."""
-_VACUUM_PACE = """
-SELECT set_config('vacuum_cost_delay', '0.2ms', false),
-       set_config('vacuum_cost_limit', '100', false), set_config('statement_timeout', %s, false)
-"""
+_VACUUM_PACE = {"vacuum_cost_delay": "0.2ms", "vacuum_cost_limit": "100"}
 """Five times as fast as autovacuum by default: at full speed, with parallel workers or in longer
 steps its WAL is what commits of others wait for.
 https://www.postgresql.org/docs/current/runtime-config-vacuum.html#RUNTIME-CONFIG-RESOURCE-VACUUM-COST
@@ -79,8 +76,7 @@ def cleanup(
             if table.rule.archive:
                 require_keys(connection, table)
         with journaled(target, "cleanup", app.name) as entry:
-            for setting, value in _SESSION.items():
-                connection.execute("SELECT set_config(%s, %s, false)", (setting, value))
+            set_session(connection, _SESSION)
             run = RunContext(
                 connection=connection,
                 target=target,
@@ -163,7 +159,7 @@ def _vacuum_table(run: RunContext, name: str) -> None:
     connection = run.connection
     seconds = run.bounds.seconds_left
     timeout = "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"
-    connection.execute(_VACUUM_PACE, (timeout,))
+    set_session(connection, _VACUUM_PACE | {"statement_timeout": timeout})
     try:
         with run.bounds.cancelling(connection):
             statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}")

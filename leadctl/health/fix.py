@@ -21,7 +21,7 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
@@ -104,7 +104,7 @@ def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patien
     if not consent.yes and not (consent.ask and consent.ask(f"{step.statement}?")):
         return FixResult(step.check, step.statement, "declined")
     timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{timeout}ms",))
+    set_session(connection, {"lock_timeout": f"{timeout}ms"})
     try:
         connection.execute(sql.SQL(step.statement))
     except psycopg.Error as error:

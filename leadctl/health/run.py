@@ -20,7 +20,7 @@ from leadctl.errors import (
 from leadctl.health import activity, backups, data, database, objects, server
 from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
 from leadctl.health.fix import FixResult
-from leadctl.postgres.connect import Connection, connect, cut_after
+from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.settings import Settings
@@ -240,10 +240,7 @@ def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[Ch
 def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:
     try:
         if set_limit:
-            milliseconds = f"{round(limit * 1000)}ms"
-            facts.connection.execute(
-                "SELECT set_config('statement_timeout', %s, false)", (milliseconds,)
-            )
+            set_session(facts.connection, {"statement_timeout": f"{round(limit * 1000)}ms"})
         return check.result(facts)
     except Skip as reason:
         return _skipped(check.name, str(reason))

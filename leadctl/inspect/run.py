@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from leadctl.errors import MissingExtension
 from leadctl.files import write_whole
 from leadctl.inspect.registry import COUNTERS, OF_SESSIONS, Diagnostic, block_of
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
@@ -104,7 +104,7 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
     with connect(
         found.target, "inspect", read_only=True, statement_timeout=STATEMENT_SECONDS
     ) as connection:
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{_LOCK_SECONDS}s",))
+        set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         facts = server_facts(connection)
         reports = tuple(_run(connection, target.schema, facts, report) for report in wanted)
         return Inspection(
@@ -136,7 +136,7 @@ def ask(
         if home is not None:
             identifiers = [sql.Identifier(schema), sql.Identifier(home)]
             path = sql.SQL(", ").join(identifiers).as_string(connection)
-            cursor.execute("SELECT set_config('search_path', %s, true)", (path,))
+            set_session(connection, {"search_path": path}, transaction=True)
         return cursor.execute(block.sql, {"schema": schema}).fetchall()
 
 

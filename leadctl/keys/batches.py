@@ -10,7 +10,7 @@ from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.crypto.cipher import VERSION, encrypt_and_verify
 from leadctl.errors import LeadctlError, NotEncrypted
 from leadctl.keys.encrypted_values import EncryptedTable
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 
 Row = tuple[str | None, ...]
 """The columns of the primary key and xmin as texts, then the encrypted columns."""
@@ -73,9 +73,7 @@ class Recrypt:
 
 # Commits that a crash of the server takes back leave values under their old key, for the next run;
 # the journal's entry, which comes after them, is waited for, and they with it.
-_SETTINGS = (
-    "SELECT set_config('lock_timeout', %s, false), set_config('synchronous_commit', 'off', false)"
-)
+_SESSION = {"lock_timeout": _LOCK_TIMEOUT, "synchronous_commit": "off"}
 
 
 class DueRows:
@@ -91,7 +89,7 @@ class DueRows:
             sql.SQL("{} NOT LIKE {}").format(column, f"{VERSION}.{primary}.%")
             for column in self._columns
         )
-        connection.execute(_SETTINGS, (_LOCK_TIMEOUT,))
+        set_session(connection, _SESSION)
 
     def count(self) -> int:
         """Return how many rows are due; plaintext and unreadable values count, too."""

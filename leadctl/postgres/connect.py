@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -110,15 +110,24 @@ def _closed_on_error(connection: Connection) -> Iterator[None]:
         raise
 
 
+def set_session(
+    connection: Connection, settings: Mapping[str, str], *, transaction: bool = False
+) -> None:
+    """Change settings of the session, or of its transaction alone, in one statement."""
+    calls = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.set_config({}, {}, {})").format(name, value, transaction)
+        for name, value in settings.items()
+    )
+    connection.execute(sql.SQL("SELECT {}").format(calls))
+
+
 def set_timeouts(connection: Connection, timeouts: Timeouts) -> None:
     """Bound how long each statement of the session waits for a table's lock, and takes in all."""
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
-        (
-            f"{round(timeouts.lock_timeout * 1000)}ms",
-            f"{round((timeouts.statement_timeout or 0) * 1000)}ms",
-        ),
-    )
+    settings = {
+        "lock_timeout": f"{round(timeouts.lock_timeout * 1000)}ms",
+        "statement_timeout": f"{round((timeouts.statement_timeout or 0) * 1000)}ms",
+    }
+    set_session(connection, settings)
 
 
 def lift_timeouts(connection: Connection) -> None:
@@ -207,11 +216,7 @@ def _configure(
         settings["default_transaction_read_only"] = "on"
     if statement_timeout is not None:
         settings["statement_timeout"] = f"{round(statement_timeout * 1000)}ms"
-    calls = sql.SQL(", ").join(
-        sql.SQL("pg_catalog.set_config({}, {}, false)").format(name, value)
-        for name, value in settings.items()
-    )
-    connection.execute(sql.SQL("SELECT {}").format(calls))
+    set_session(connection, settings)
 
 
 def _refuse_transaction_mode(
