@@ -62,8 +62,7 @@ if TYPE_CHECKING:
     from leadctl.seed.bulk.load import BulkResult
     from leadctl.seed.export import Exported
     from leadctl.seed.seed import SeedResult
-    from leadctl.stats.overview import Overview
-    from leadctl.stats.report import ReportResult
+    from leadctl.stats import Overview, ReportResult
 
 
 class _Told(TypedDict):
@@ -718,7 +717,7 @@ class Database(Project):
 
     def stats(self, *, exact: bool = False) -> "Overview":
         """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
-        from leadctl.stats.overview import overview
+        from leadctl.stats import overview
 
         return overview(*self._place, exact=exact, narrate=self.narrate)
 
@@ -729,7 +728,7 @@ class Database(Project):
 
         `user` is an id or an email address.  Raises UnknownReport and UnknownUser.
         """
-        from leadctl.stats.report import run_report
+        from leadctl.stats import run_report
 
         narrate = self.narrate
         return run_report(*self._place, name, user=user, since=since, narrate=narrate)
@@ -776,8 +775,7 @@ class Database(Project):
 
     def inspect(self, *reports: str) -> "Inspection":
         """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""
-        from leadctl.inspect.registry import find, in_all
-        from leadctl.inspect.run import inspect
+        from leadctl.inspect.run import find, in_all, inspect
 
         wanted = [find(report) for report in reports] if reports else in_all()
         return inspect(self.target, wanted, self.narrate)

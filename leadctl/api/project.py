@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from leadctl.db import Destroyed
     from leadctl.health.run import CheckList
     from leadctl.init.existing_models import InitResult
-    from leadctl.inspect.registry import ReportList
-    from leadctl.inspect.run import Inspection, InspectReport, ReportFiles
+    from leadctl.inspect.run import Inspection, InspectReport, ReportFiles, ReportList
     from leadctl.journal.guard import Consent
     from leadctl.keys.status import NewKey
     from leadctl.migrate.new import NewRevisions
@@ -191,7 +190,7 @@ class Project:
 
     def inspect_reports(self) -> "ReportList":
         """Return the reports that there are, as `leadctl inspect`."""
-        from leadctl.inspect.registry import listing
+        from leadctl.inspect.run import listing
 
         return listing()
 

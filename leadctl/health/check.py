@@ -18,8 +18,7 @@ from leadctl.apps.registry import App
 from leadctl.backup.storage import BackupFolder
 from leadctl.crypto import Keyring
 from leadctl.errors import MissingExtension
-from leadctl.inspect.registry import block_of, reports
-from leadctl.inspect.run import ServerFacts, ask, server_facts
+from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside

@@ -15,8 +15,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed
 from leadctl.health.database import missing_recorded
-from leadctl.inspect.registry import find
-from leadctl.inspect.run import ask
+from leadctl.inspect.run import ask, find
 from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock

@@ -14,7 +14,7 @@ from pathlib import Path
 from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
 from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
-from leadctl.sql.statements import Reader
+from leadctl.sql.lexer import Reader
 
 _SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or written anew in some tens of milliseconds."""

@@ -13,8 +13,8 @@ from leadctl.catalog.relations import Relation, read_table
 from leadctl.migrate.plan import Loss
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
+from leadctl.sql.lexer import Reader
 from leadctl.sql.locks import CatalogFacts, Lock
-from leadctl.sql.statements import Reader
 
 QUERIES = beside(__file__, "live_tables.sql")
 _COUNT_BELOW_BYTES = 256 * 1024 * 1024

@@ -26,8 +26,8 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.effects import effects, made_by
+from leadctl.sql.lexer import Reader
 from leadctl.sql.locks import CatalogFacts, Effect, Lock
-from leadctl.sql.statements import Reader
 
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""

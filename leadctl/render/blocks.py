@@ -1,9 +1,12 @@
-"""What a view consists of, before any format: lines, pairs and grids."""
+"""What a view consists of, before any format: lines, pairs, grids, and the cells of rows."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
+
+from leadctl.text import plain
 
 Style = Literal["", "good", "warn", "bad", "dim", "strong"]
 
@@ -69,3 +72,53 @@ class DataGrid:
 
 
 Block = Line | Grid | Pairs | DataGrid
+
+
+_BREAKS = re.compile(r"\r\n|[\n\r\v\f\u2028\u2029]")
+_TIME = re.compile(r"(\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?(?:\+00)?\Z")
+_SHORT = (
+    ("timestamp with time zone", "timestamptz"),
+    ("timestamp without time zone", "timestamp"),
+    ("time with time zone", "timetz"),
+    ("time without time zone", "time"),
+    ("character varying", "varchar"),
+    ("double precision", "float8"),
+)
+_LOOKS_LIKE_NOTHING = frozenset({"", "null"})
+
+
+def one_line(value: str | None, category: str = "S", *, masked: bool = False) -> Cell:
+    """Return a value on one line: NULL, an empty text and the text `null` can be told apart.
+
+    A time is without its fraction of a second, in UTC; `category` is that of PostgreSQL's type.
+    """
+    if value is None:
+        return Cell("null", "dim")
+    if masked:
+        return Cell(value, "dim")
+    if category == "D" and (time := _TIME.match(value)):
+        return Cell(time[1])
+    text = plain(_BREAKS.sub("↵", value).replace("\t", " "))
+    if text.lower() in _LOOKS_LIKE_NOTHING or text != text.strip():
+        return Cell(f'"{text}"')
+    return Cell(text)
+
+
+def many_lines(value: str | None, *, masked: bool = False) -> Cell:
+    """Return a value with its line breaks."""
+    if value is None or masked or value.strip() != value or value.lower() in _LOOKS_LIKE_NOTHING:
+        return one_line(value, masked=masked)
+    return Cell(_BREAKS.sub("\n", value).replace("\t", "    "))
+
+
+def short_type(name: str) -> str:
+    """Return a type's shorter name, where it has one."""
+    for long, short in _SHORT:
+        name = name.replace(long, short)
+    return name
+
+
+def holds_numbers(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a column's values are numbers, by the first that is not NULL."""
+    first = next((row[name] for row in rows if row[name] is not None), None)
+    return isinstance(first, int | float) and not isinstance(first, bool)

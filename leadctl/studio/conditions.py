@@ -22,9 +22,8 @@ import psycopg
 
 from leadctl.errors import InvalidFilter
 from leadctl.postgres.connect import Connection
-from leadctl.sql.fragment import Fragment, build, join, operator, value
 from leadctl.studio.projection import Masking
-from leadctl.studio.shape import ColumnShape, Shape, Type
+from leadctl.studio.shape import ColumnShape, Fragment, Shape, Type, build, join, operator, value
 
 _NUMBER = r"^-?[0-9]{1,200}(\.[0-9]{1,200})?([eE][+-]?[0-9]{1,2})?$"
 """What is compared as a number within JSON: any that PostgreSQL's numeric holds."""

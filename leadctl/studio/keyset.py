@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from leadctl.errors import InvalidFilter, InvalidFlag, NoPrimaryKey
 from leadctl.postgres.connect import Connection
-from leadctl.sql.fragment import Fragment, build, join, operator
 from leadctl.studio.conditions import typed
 from leadctl.studio.projection import Masking
-from leadctl.studio.shape import ColumnShape, Shape
+from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, operator
 
 Cursor = Sequence[str | None]
 

@@ -22,8 +22,7 @@ from leadctl.errors import DecryptionFailed, LeadctlError, ModelsNotImportable, 
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
 from leadctl.redact import HIDDEN
-from leadctl.sql.fragment import Fragment, build, value
-from leadctl.studio.shape import ColumnShape, Shape
+from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, value
 
 Decode = Callable[[str], str]
 _UTC = '+00:00"'

@@ -10,7 +10,6 @@ import psycopg
 from leadctl.catalog.facets import Reference
 from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
 from leadctl.postgres.connect import Connection
-from leadctl.sql.fragment import Fragment, build, join, name, operator, value
 from leadctl.studio.conditions import check_text, join_list, split_list, typed
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
@@ -24,7 +23,7 @@ from leadctl.studio.rows import (
     stream_of,
 )
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import ColumnShape, Shape
+from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, name, operator, value
 
 _VALUE = 20_000
 """Characters of a value that a record shows at most."""

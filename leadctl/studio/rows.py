@@ -4,12 +4,11 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from leadctl.sql.fragment import Fragment, build, join, value
 from leadctl.studio import keyset
 from leadctl.studio.conditions import parse, split_list, where
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking
-from leadctl.studio.shape import ColumnShape, Shape
+from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, value
 
 Row = tuple[str | None, ...]
 

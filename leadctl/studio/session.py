@@ -20,9 +20,8 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.sql.fragment import build, name
 from leadctl.studio.projection import Secrets, masking_of
-from leadctl.studio.shape import Shape, read_shape
+from leadctl.studio.shape import Shape, build, name, read_shape
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""

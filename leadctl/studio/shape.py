@@ -1,15 +1,66 @@
-"""The shape of a table: its columns with their types, its key, its relations."""
+"""The shape of a table: its columns, key and relations; and pieces of SQL with their values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg import Cursor, sql
 
 from leadctl.catalog.facets import Reference
 from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
-from leadctl.sql.fragment import Fragment, build, name
 from leadctl.text import did_you_mean
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """SQL, and the parameters of its placeholders in their order."""
+
+    text: sql.Composable
+    parameters: tuple[Any, ...] = ()
+
+    def run(self, connection: Connection) -> Cursor[Any]:
+        """Execute it as a whole statement."""
+        return connection.execute(*self.statement())
+
+    def statement(self) -> tuple[sql.Composed, tuple[Any, ...]]:
+        """Return what psycopg's `execute` takes."""
+        return sql.Composed([self.text]), self.parameters
+
+
+def build(template: LiteralString, *parts: Fragment) -> Fragment:
+    """Put parts into the `{}` of a template."""
+    return Fragment(
+        sql.SQL(template).format(*(part.text for part in parts)),
+        tuple(parameter for part in parts for parameter in part.parameters),
+    )
+
+
+def join(separator: LiteralString, parts: Iterable[Fragment]) -> Fragment:
+    """Join parts."""
+    listed = list(parts)
+    return Fragment(
+        sql.SQL(separator).join(part.text for part in listed),
+        tuple(parameter for part in listed for parameter in part.parameters),
+    )
+
+
+def value(given: Any) -> Fragment:
+    """Return a parameter."""
+    return Fragment(sql.Placeholder(), (given,))
+
+
+def name(*parts: str) -> Fragment:
+    """Return an identifier; a % in it is doubled, since statements here always have parameters."""
+    return Fragment(sql.Identifier(*(part.replace("%", "%%") for part in parts)))
+
+
+def operator(qualified: str) -> Fragment:
+    """Return an operator as the catalog names it, `schema.symbol` with the schema quoted."""
+    return Fragment(sql.SQL("OPERATOR({})").format(sql.SQL(qualified.replace("%", "%%"))))
+
 
 _QUERIES = beside(__file__, "studio.sql")
 

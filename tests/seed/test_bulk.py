@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import find_app
-from leadctl.apps.synthetic.calendar import Calendar
+from leadctl.apps.synthetic.layout import Calendar
 from leadctl.catalog.compare import compare
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt

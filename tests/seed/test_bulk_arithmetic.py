@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadctl.apps.synthetic import keys
-from leadctl.apps.synthetic.calendar import DAY, Calendar
-from leadctl.apps.synthetic.layout import Layout, Placement
+from leadctl.apps.synthetic.layout import DAY, Calendar, Layout, Placement
 from leadctl.apps.synthetic.makers import Json, Pick
 from leadctl.apps.synthetic.pools import documents, phrases
 from leadctl.errors import InvalidFlag

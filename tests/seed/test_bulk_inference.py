@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.apps.synthetic.calendar import Calendar
+from leadctl.apps.synthetic.layout import Calendar
 from leadctl.crypto import Key, Keyring
 from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
 from leadctl.journal.guard import Consent

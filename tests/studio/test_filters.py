@@ -16,10 +16,10 @@ from leadctl.crypto import Keyring
 from leadctl.errors import UsageError
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
-from leadctl.sql.fragment import build
 from leadctl.studio import conditions
 from leadctl.studio.conditions import Condition, join_list, parse, split_list
 from leadctl.studio.session import Access, Session, looking
+from leadctl.studio.shape import build
 from tests.postgres import Server
 
 SETUP = """

@@ -18,10 +18,10 @@ from leadctl.apps.registry import find_app
 from leadctl.crypto import Keyring
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
-from leadctl.sql.fragment import build
 from leadctl.studio import keyset
 from leadctl.studio.rows import Selection, page_of, read_page
 from leadctl.studio.session import Access, looking
+from leadctl.studio.shape import build
 from tests.conftest import Cli
 from tests.postgres import Server
 from tests.processes import environment

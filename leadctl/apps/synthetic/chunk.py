@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
 
-from leadctl.apps.synthetic.calendar import Calendar
-from leadctl.apps.synthetic.layout import Layout
+from leadctl.apps.synthetic.layout import Calendar, Layout
 from leadctl.crypto import Key, encrypt
 
 CHUNK_ROWS = 8192

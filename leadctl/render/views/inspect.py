@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from leadctl.inspect.registry import ReportList
-from leadctl.inspect.run import Inspection, InspectReport, ReportFiles
+from leadctl.inspect.run import Inspection, InspectReport, ReportFiles, ReportList
 from leadctl.render import csv, json, table
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
-from leadctl.render.cells import holds_numbers
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, holds_numbers
 from leadctl.text import size, span
 
 _LONG = frozenset({"definition", "remedy", "query", "last_query"})

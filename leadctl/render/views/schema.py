@@ -1,7 +1,6 @@
 """Views of schemas: all tables, one table, what validation found."""
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line
-from leadctl.render.cells import one_line, short_type
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, one_line, short_type
 from leadctl.schema.definition import Column as Definition
 from leadctl.schema.definition import Index, Schema, Table, Validation
 from leadctl.schema.read import SchemaDump

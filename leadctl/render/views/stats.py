@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs
-from leadctl.render.cells import holds_numbers
-from leadctl.stats.overview import Overview, TableStats
-from leadctl.stats.report import ReportResult
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, holds_numbers
+from leadctl.stats import Overview, ReportResult, TableStats
 from leadctl.text import estimated, size, value_text
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

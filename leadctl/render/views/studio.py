@@ -2,8 +2,18 @@
 
 import shlex
 
-from leadctl.render.blocks import Block, Cell, Column, DataColumn, DataGrid, Grid, Line, Pairs
-from leadctl.render.cells import many_lines, one_line
+from leadctl.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    DataColumn,
+    DataGrid,
+    Grid,
+    Line,
+    Pairs,
+    many_lines,
+    one_line,
+)
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page
 from leadctl.studio.session import TableEntry, TableList

@@ -9,9 +9,8 @@ from psycopg import sql
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, load_object
-from leadctl.apps.synthetic.calendar import Calendar
 from leadctl.apps.synthetic.chunk import TablePlan, World
-from leadctl.apps.synthetic.layout import Layout, Placement
+from leadctl.apps.synthetic.layout import Calendar, Layout, Placement
 from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
 from leadctl.errors import InvalidFlag, SeedFailed

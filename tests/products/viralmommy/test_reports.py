@@ -13,7 +13,7 @@ from leadctl.apps.reports import Report
 from leadctl.products.viralmommy.reports import REPORTS
 from leadctl.products.viralmommy.retention import RULES
 from leadctl.settings.durations import parse_seconds
-from leadctl.stats.report import run_report
+from leadctl.stats import run_report
 from tests.conftest import Cli, Prepare, Prepared
 
 PLATFORMS = ["TIKTOK", "INSTAGRAM", "YOUTUBE"]

@@ -1,1 +1,0 @@
-"""Statistics: the database, its tables, and the app's reports."""
