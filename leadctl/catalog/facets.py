@@ -25,9 +25,9 @@ class Column:
     comment: str | None
 
     @property
-    def numbered(self) -> bool:
-        """Whether it is an identity column."""
-        return self.identity is not None
+    def has_default(self) -> bool:
+        """Whether the server has a value for it where an INSERT has none."""
+        return self.has_expression or self.identity is not None
 
     @property
     def written(self) -> bool:

@@ -105,7 +105,7 @@ class Relation:
 
     @property
     def indexes(self) -> tuple[Index, ...]:
-        """The indexes, by name."""
+        """The indexes, in the order in which they were made."""
         return self._facet("indexes", Index)
 
     @property
@@ -244,6 +244,18 @@ def read_tables(
 def read_table(connection: Connection, schema: str, name: str, *facets: Facet) -> Relation | None:
     """Read one relation of a schema by its plain name; None where it does not exist."""
     return read_tables(connection, schema, [name], *facets).get(name)
+
+
+def advance_sequences(connection: Connection, relation: Relation) -> None:
+    """Let the sequences of a table go on after the highest number in it; none goes back."""
+    for column, sequence in relation.sequences.items():
+        connection.execute(
+            sql.SQL(
+                "SELECT setval(%(sequence)s, max({0})) FROM {1}"
+                " HAVING max({0}) > coalesce(pg_sequence_last_value(%(sequence)s), 0)"
+            ).format(sql.Identifier(column), relation.identifier),
+            {"sequence": sequence},
+        )
 
 
 class _Facets:

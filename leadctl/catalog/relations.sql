@@ -107,7 +107,7 @@ JOIN pg_catalog.pg_am m ON m.oid = i.relam
 LEFT JOIN pg_catalog.pg_constraint k
        ON k.conrelid = x.indrelid AND k.conindid = x.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[])
-ORDER BY x.indrelid, i.relname
+ORDER BY x.indrelid, x.indexrelid
 
 -- name: constraints
 -- what: Which keys, checks, exclusions and foreign keys are there, and on which columns?

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.reader import BackupReader
-from leadctl.catalog.relations import Relation, read_named
+from leadctl.catalog.relations import Relation, advance_sequences, read_named
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
@@ -99,7 +99,7 @@ def restore_tables(
                 done = _merge_all(connection, tables, columns)
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
-                    _advance_sequences(connection, table)
+                    advance_sequences(connection, table.relation)
     result = RestoredTables(reader.backup.id, target.database, dry_run, tuple(done))
     if not dry_run:
         with journaled(target, "restore", app) as entry:
@@ -168,18 +168,6 @@ def _stage(
         staged = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.staging))
         found[table.name] = [column.name for column in staged.description or ()]
     return found
-
-
-def _advance_sequences(connection: Connection, table: _Table) -> None:
-    """Let the sequences of a table go on after the highest number in it; none goes back."""
-    for column, sequence in table.relation.sequences.items():
-        connection.execute(
-            sql.SQL(
-                "SELECT setval(%(sequence)s, max({0})) FROM {1}"
-                " HAVING max({0}) > coalesce(pg_sequence_last_value(%(sequence)s), 0)"
-            ).format(sql.Identifier(column), sql.SQL(table.name)),
-            {"sequence": sequence},
-        )
 
 
 @contextmanager

@@ -117,7 +117,11 @@ def _table(relation: Relation) -> Table:
         foreign_keys=tuple(
             sorted(map(_foreign_key, relation.references), key=lambda key: key.name)
         ),
-        indexes=tuple(_index(relation, each) for each in relation.indexes if not each.constraint),
+        indexes=tuple(
+            _index(relation, each)
+            for each in sorted(relation.indexes, key=lambda index: index.name)
+            if not each.constraint
+        ),
         comment=relation.comment,
     )
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.types import TypeDecorator
 
+from leadctl.catalog import relations
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.connect import Connection as DriverConnection
@@ -274,20 +275,10 @@ def _typed(column: Column[Any], value: Any) -> Any:
 def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
     """Let the generated keys of tables go on behind the largest that is there."""
     driver = driver_of(connection)
-    for table in tables:
-        column = table.autoincrement_column
-        if column is None:
-            continue
-        place = sql.Identifier(*filter(None, (table.schema, table.name)))
-        driver.execute(
-            sql.SQL(
-                "SELECT setval(sequence::regclass, largest)"
-                " FROM pg_get_serial_sequence(%s, %s) AS sequence,"
-                " (SELECT max({}) FROM {}) AS there (largest)"
-                " WHERE largest > coalesce(pg_sequence_last_value(sequence::regclass), 0)"
-            ).format(sql.Identifier(column.name), place),
-            (place.as_string(driver), column.name),
-        )
+    places = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
+    names = [place.as_string(driver) for place in places]
+    for relation in relations.read_named(driver, names, "sequences").values():
+        relations.advance_sequences(driver, relation)
 
 
 def driver_of(connection: Connection) -> DriverConnection:

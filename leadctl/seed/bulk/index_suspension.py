@@ -12,11 +12,13 @@ from psycopg import sql
 
 from leadctl.catalog.compare import compare
 from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.relations import Relation
 from leadctl.errors import SeedFailed
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
 from leadctl.progress import Narrate
-from leadctl.seed.bulk.facts import QUERIES, TableFacts
 
+_QUERIES = beside(__file__, "bulk.sql")
 _SHARE_THERE = 10
 """A table that has more than one row for so many new ones keeps its indexes."""
 
@@ -59,7 +61,7 @@ class IndexSuspension:
         self._before = read_catalog(self._connection, self._schema)
         place = {"schema": self._quoted(self._schema), "tables": list(tables)}
         for name in ("constraints", "indexes"):
-            for item in QUERIES.rows(self._connection, name, Definition, **place):
+            for item in _QUERIES.rows(self._connection, name, Definition, **place):
                 self._definitions.setdefault(item.table_name, []).append(item)
         self._foreign_keys = [
             item
@@ -140,7 +142,7 @@ class IndexSuspension:
 
 
 def suspendable(
-    connection: Connection, facts: Mapping[str, TableFacts], counts: Mapping[str, int]
+    connection: Connection, relations: Mapping[str, Relation], counts: Mapping[str, int]
 ) -> list[str]:
     """Return the tables whose indexes are better built after loading.
 
@@ -150,10 +152,19 @@ def suspendable(
     return [
         name
         for name, rows in counts.items()
-        if facts[name].plain
-        and not facts[name].triggers
+        if _has_own_indexes(relations[name])
+        and not _has_triggers(relations[name])
         and not has_rows(connection, name, rows // _SHARE_THERE)
     ]
+
+
+def _has_own_indexes(relation: Relation) -> bool:
+    """Whether a table is an ordinary one, of a role that we are."""
+    return relation.kind == "r" and not relation.is_partition and relation.owned
+
+
+def _has_triggers(relation: Relation) -> bool:
+    return any(each.on_insert and each.enabled != "D" for each in relation.triggers)
 
 
 def has_rows(connection: Connection, table: str, more_than: int) -> bool:

@@ -25,9 +25,9 @@ from leadctl.apps.synthetic.makers import (
     Unique,
 )
 from leadctl.apps.synthetic.shapes import Factory, Shape
+from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.models.encrypted import EncryptedJSON, EncryptedText
-from leadctl.seed.bulk.facts import ColumnFacts, TableFacts
 from leadctl.seed.bulk.values import (
     CheckRules,
     is_time,
@@ -51,7 +51,7 @@ class PlannedTable:
     """A table that is being planned."""
 
     table: sa.Table
-    facts: TableFacts
+    relation: Relation
     rules: CheckRules
     shape: Shape
     first_numbers: dict[str, int]
@@ -80,7 +80,7 @@ class PlannedTable:
 
 def infer(
     tables: Sequence[sa.Table],
-    facts: Mapping[str, TableFacts],
+    relations: Mapping[str, Relation],
     factory: Factory,
     first_numbers: Mapping[str, dict[str, int]],
 ) -> dict[str, PlannedTable]:
@@ -95,8 +95,8 @@ def infer(
             continue
         found = PlannedTable(
             table,
-            facts[table.name],
-            read_checks(facts[table.name].checks),
+            relations[table.name],
+            read_checks(_checks(relations[table.name])),
             _placed(table, shape, planned),
             first_numbers.get(table.name, {}),
         )
@@ -203,10 +203,20 @@ def _leave_empty(found: PlannedTable, columns: Sequence[sa.Column[Any]]) -> None
 
 def _differ(found: PlannedTable) -> None:
     """Give makers of different values to the columns of unique sets, the smallest set first."""
-    sets = [_columns_of(found, expressions) for expressions in found.facts.unique_sets]
+    sets = [_columns_of(found, expressions) for expressions in _unique_sets(found.relation)]
     for columns in sorted(filter(None, sets), key=len):
         if not any(_differs(found, column) for column in columns):
             _make_differ(found, columns)
+
+
+def _unique_sets(relation: Relation) -> list[list[str]]:
+    """Return the expressions that must differ together, those of the primary key first."""
+    unique = [index for index in relation.indexes if index.unique]
+    return [relation.key_of(each) for each in sorted(unique, key=lambda each: not each.primary)]
+
+
+def _checks(relation: Relation) -> list[str]:
+    return [relation.definition(each) for each in relation.constraints if each.kind == "c"]
 
 
 def _columns_of(found: PlannedTable, expressions: Sequence[str]) -> list[str]:
@@ -312,24 +322,24 @@ def _few_values(found: PlannedTable, column: str) -> list[Any]:
 
 def _fill(found: PlannedTable) -> None:
     for column in found.table.columns:
-        facts = found.facts.columns.get(column.name)
-        if facts is None or facts.generated or column.name in found.shape.columns:
+        live = found.relation.column(column.name)
+        if live is None or live.generated or column.name in found.shape.columns:
             continue
         if column.name not in found.makers:
             maker = _maker(found, column)
             if maker is not None:
                 found.makers[column.name] = maker
-            elif facts.required and not facts.has_default:
+            elif live.not_null and not live.has_default:
                 raise CannotInfer(
                     f"Nothing is known that could be in {found.name}.{column.name}, "
                     f"of type {column.type}.",
                     hint="Declare the column in a factory: [apps.NAME] factory, "
                     f"Shape({found.name!r}, …).",
                 )
-    for name, facts in found.facts.columns.items():
-        if name not in found.table.columns and facts.required and not facts.has_default:
+    for live in found.relation.columns:
+        if live.name not in found.table.columns and live.not_null and not live.has_default:
             raise CannotInfer(
-                f"The column {found.name}.{name} is required, and not in the models.",
+                f"The column {found.name}.{live.name} is required, and not in the models.",
                 hint="Bring models and database together: leadctl migrate status",
             )
 
@@ -371,9 +381,9 @@ def _context(column: sa.Column[Any]) -> str | None:
     return column.type.context if isinstance(column.type, EncryptedText | EncryptedJSON) else None
 
 
-def numbered(table: sa.Table, facts: TableFacts) -> list[ColumnFacts]:
+def numbered(table: sa.Table, relation: Relation) -> list[str]:
     """Return the columns that a sequence numbers, and the numbers that are unique by themselves."""
-    alone = {names[0] for names in facts.unique_sets if len(names) == 1}
+    alone = {names[0] for names in _unique_sets(relation) if len(names) == 1}
     numbers = {
         column.name
         for column in table.columns
@@ -381,7 +391,7 @@ def numbered(table: sa.Table, facts: TableFacts) -> list[ColumnFacts]:
         and not column.foreign_keys
     }
     return [
-        column
-        for name, column in facts.columns.items()
-        if column.sequence or (name in numbers and name in alone)
+        column.name
+        for column in relation.columns
+        if column.name in relation.sequences or column.name in numbers & alone
     ]

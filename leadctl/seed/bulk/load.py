@@ -157,7 +157,7 @@ class _Load:
         if self._total < _WORTH_SUSPENDING:
             return []
         counts = {table.name: table.rows for table in self._plan.tables}
-        return suspendable(self._connection, self._plan.facts, counts)
+        return suspendable(self._connection, self._plan.relations, counts)
 
     def _fill(self, table: TablePlan, indexes: IndexSuspension) -> FilledTable:
         began = time.monotonic()

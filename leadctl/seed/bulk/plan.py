@@ -13,11 +13,22 @@ from leadctl.apps.synthetic.chunk import TablePlan, World
 from leadctl.apps.synthetic.layout import Calendar, Layout, Placement
 from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
+from leadctl.catalog.relations import Facet, Relation, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
-from leadctl.seed.bulk.facts import QUERIES, TableFacts, read_facts
+from leadctl.postgres.queries import beside
 from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
 from leadctl.settings.durations import DURATION, parse_seconds
+
+_QUERIES = beside(__file__, "bulk.sql")
+_FACETS: tuple[Facet, ...] = (
+    "columns",
+    "sequences",
+    "indexes",
+    "constraints",
+    "expressions",
+    "triggers",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class BulkPlan:
     """The rows of a run, table by table."""
 
     world: World
-    facts: Mapping[str, TableFacts]
+    relations: Mapping[str, Relation]
 
     @property
     def tables(self) -> list[TablePlan]:
@@ -65,14 +76,18 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
             f"{', '.join(elsewhere)}.",
             hint="Write seed files or a seed function for them.",
         )
-    facts = read_facts(connection, schema, [table.name for table in tables])
-    missing = [table.name for table in tables if table.name not in facts]
+    relations = read_tables(connection, schema, [table.name for table in tables], *_FACETS)
+    missing = [
+        table.name
+        for table in tables
+        if table.name not in relations or not relations[table.name].is_table
+    ]
     if missing:
         raise SeedFailed(
             f"The database lacks the table {missing[0]}.",
             hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
         )
-    planned = infer(tables, facts, factory, _first_numbers(connection, tables, facts))
+    planned = infer(tables, relations, factory, _first_numbers(connection, tables, relations))
     counts = allocate(planned, options.rows, options.scale)
     layout = Layout(
         {
@@ -84,35 +99,36 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
         name: TablePlan(name, counts[name], column_plans(table)) for name, table in planned.items()
     }
     # How many runs have filled these tables before.
-    series = QUERIES.value(connection, "series", app=app.name, schema=schema)
+    series = _QUERIES.value(connection, "series", app=app.name, schema=schema)
     world = World(options.seed, series, layout, options.calendar, plans)
-    return BulkPlan(world, {name: facts[name] for name in plans})
+    return BulkPlan(world, {name: relations[name] for name in plans})
 
 
 def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
     """Let the sequences go on after the rows of a plan, so that nobody draws their numbers."""
     for table in plan.tables:
         for column in table.columns:
-            sequence = plan.facts[table.name].columns[column.name].sequence
+            sequence = plan.relations[table.name].sequences.get(column.name)
             if sequence and isinstance(column.maker, Serial):
                 last = column.maker.first + table.rows - 1
                 connection.execute("SELECT setval(%s, %s)", (sequence, last))
 
 
 def _first_numbers(
-    connection: Connection, tables: Sequence[sa.Table], facts: Mapping[str, TableFacts]
+    connection: Connection, tables: Sequence[sa.Table], relations: Mapping[str, Relation]
 ) -> dict[str, dict[str, int]]:
     """Return where the numbers begin that differ in every row: after those that are there."""
     found: dict[str, dict[str, int]] = {table.name: {} for table in tables}
     for table in tables:
-        for column in numbered(table, facts[table.name]):
+        relation = relations[table.name]
+        for column in numbered(table, relation):
             query = sql.SQL(
                 "SELECT greatest(floor(max({}))::bigint, pg_sequence_last_value(%s::regclass), 0)"
                 " + 1 FROM {}"
-            ).format(sql.Identifier(column.name), sql.Identifier(table.name))
-            row = connection.execute(query, (column.sequence,)).fetchone()
+            ).format(sql.Identifier(column), sql.Identifier(table.name))
+            row = connection.execute(query, (relation.sequences.get(column),)).fetchone()
             assert row is not None
-            found[table.name][column.name] = row[0]
+            found[table.name][column] = row[0]
     return found
 
 
