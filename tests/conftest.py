@@ -28,7 +28,7 @@ from leadctl.postgres.target import Target, resolve
 from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
 from tests.history import Project
-from tests.postgres import RunningServer, Server
+from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import wait_for
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -84,7 +84,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _started() -> Server:
     if not _running:
-        _running.append(RunningServer(int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))))
+        _running.append(RunningServer(MAJOR))
     return _running[0].info
 
 

@@ -1,6 +1,5 @@
 """What comes back from a backup is what was there: everything that PostgreSQL has."""
 
-import os
 import re
 from itertools import count
 from pathlib import Path
@@ -23,12 +22,10 @@ from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared
-from tests.postgres import RunningServer, Server
+from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import run
 
 CHINOOK = Path(__file__).parents[1] / "data" / "chinook" / "chinook.sql"
-
-MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 
 
 def quiet(*_: object) -> None:
@@ -77,8 +74,7 @@ def test_chinook_comes_back(server: Server, tmp_path: Path) -> None:
 @pytest.mark.skipif(MAJOR == 18, reason="there is no newer one")
 def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path: Path) -> None:
     name = create(server, f"{WEIRD} {tmp_path.name}", EVERYTHING)
-    newer = RunningServer(MAJOR + 1)
-    try:
+    with RunningServer(MAJOR + 1) as newer:
         env = {"BACKUP_DIR": str(tmp_path / "backups")}
         done = run("backup", env=env | {"DATABASE_URL": server.url(quote(name))})
         assert done.returncode == 0, done.stderr
@@ -101,8 +97,6 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
             for lines in dumps
         )
         assert copied == original
-    finally:
-        newer.stop()
         server.drop(name)
 
 

@@ -13,7 +13,7 @@ from leadctl.postgres.binaries import Binaries, dump_programs
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups
 from tests.conftest import KEY, Prepared
-from tests.postgres import PASSWORD, RunningServer
+from tests.postgres import MAJOR, PASSWORD, RunningServer
 from tests.processes import run, start
 
 MEMORY_MAX_KIB = 150 * 1024
@@ -53,8 +53,7 @@ def test_rows_that_are_hidden_from_the_role_stop_the_backup(
 
 
 def test_from_a_standby(env: dict[str, str]) -> None:
-    server = RunningServer(18, hot_standby="on")
-    try:
+    with RunningServer(MAJOR, hot_standby="on") as server:
         with server.info.connect() as connection:
             connection.execute("CREATE TABLE things AS SELECT generate_series(1, 1000) n")
             connection.execute("CREATE UNLOGGED TABLE volatile (n int)")
@@ -66,8 +65,6 @@ def test_from_a_standby(env: dict[str, str]) -> None:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["rows"] == 1000
         assert run("backup", "verify", "latest", env=env).returncode == 0
-    finally:
-        server.stop()
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """cleanup: what makes it give way.  The patience is cut short, since a test has none."""
 
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from tests.conftest import Cli, Prepared
 from tests.leads import fill
-from tests.postgres import RunningServer
+from tests.postgres import MAJOR, RunningServer
 from tests.processes import wait_for
 
 
@@ -44,23 +43,24 @@ def test_a_vacuum_of_the_table(filled: Prepared, cli: Cli) -> None:
     assert "Waiting" in outcome.err
 
 
+def with_leads(running: RunningServer, cli: Cli) -> Prepared:
+    """Make a database with 200 leads on a server of the test's own."""
+    server = running.info
+    name = server.create()
+    database = Prepared(name, server.url(name), server)
+    assert cli("migrate", url=database.url).code == 0
+    assert cli("seed", url=database.url).code == 0
+    fill(database, 200)
+    return database
+
+
 def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
-    running = RunningServer(
-        int(os.environ.get("LEADCTL_TEST_POSTGRES", "18")),
-        archive_mode="on",
-        archive_command="test ! -e stop",
-    )
-    try:
-        server = running.info
-        name = server.create()
-        database = Prepared(name, server.url(name), server)
-        assert cli("migrate", url=database.url).code == 0
-        assert cli("seed", url=database.url).code == 0
-        fill(database, 200)
+    with RunningServer(MAJOR, archive_mode="on", archive_command="test ! -e stop") as running:
+        database = with_leads(running, cli)
         switch = "SELECT pg_switch_wal() FROM pg_logical_emit_message(true, '', 'x')"
         database.query(switch)
         wait_for(lambda: database.query("SELECT archived_count FROM pg_stat_archiver") > [(0,)])
-        stop = Path(server.socket) / "data" / "stop"
+        stop = Path(database.server.socket) / "data" / "stop"
         stop.touch()
         for _ in range(50):
             database.query(switch)
@@ -73,26 +73,18 @@ def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
         wait_for(lambda: database.query(ready) == [(0,)], 90)
         (rule,) = cli(*flags, url=database.url).json["rules"]
         assert (rule["rows"], rule["reason"]) == (22, None)
-    finally:
-        running.stop()
 
 
 def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadctl.cleanup.context._REPLICA_LAG", 1.0)
-    major = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
-    primary = RunningServer(major, wal_level="replica", wal_receiver_status_interval="1s")
-    standby = None
-    try:
-        server = primary.info
-        name = server.create()
-        database = Prepared(name, server.url(name), server)
-        assert cli("migrate", url=database.url).code == 0
-        assert cli("seed", url=database.url).code == 0
-        fill(database, 200)
-        standby = RunningServer(major, standby_of=primary)
+    with RunningServer(MAJOR, wal_level="replica", wal_receiver_status_interval="1s") as primary:
+        database = with_leads(primary, cli)
         flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
         lags = "SELECT 1 FROM pg_stat_replication WHERE replay_lag > interval '1 second'"
-        with standby.info.connect() as replica:
+        with (
+            RunningServer(MAJOR, standby_of=primary) as standby,
+            standby.info.connect() as replica,
+        ):
             replica.execute("SELECT pg_wal_replay_pause()")
             database.query("UPDATE leads SET form_name = 'Other'")
             wait_for(lambda: database.query(lags) != [])
@@ -108,10 +100,6 @@ def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         (rule,) = outcome.json["rules"]
         assert "Waiting: a replica" in outcome.err
         assert (rule["rows"], rule["reason"]) == (22, None)
-    finally:
-        if standby is not None:
-            standby.stop()
-        primary.stop()
 
 
 def swallow(connection: Any, statement: str) -> None:

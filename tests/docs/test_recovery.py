@@ -13,11 +13,10 @@ import pytest
 from leadctl.postgres.binaries import client_program, dump_programs
 from tests.backups import key_pair, left_by_restores
 from tests.conftest import KEY, Prepared
-from tests.postgres import RunningServer
+from tests.postgres import MAJOR, RunningServer
 from tests.processes import ROOT, environment, run
 
 DEBIAN = ROOT / ".cache" / "usr" / "bin"
-MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 PAGE = (ROOT / "docs" / "recovery.md").read_text()
 needs_age = pytest.mark.skipif(
     not all(shutil.which(p, path=f"{os.environ['PATH']}:{DEBIAN}") for p in ("age", "zstd")),
@@ -159,8 +158,7 @@ def test_another_machine(
     leadconnector.query(f"ALTER TABLE users OWNER TO postgres; DROP ROLE {role}")
     copy = tmp_path / "elsewhere" / ids(tmp_path)[-1]
     shutil.copytree(tmp_path / "backups" / copy.name, copy)
-    other = RunningServer(MAJOR)
-    try:
+    with RunningServer(MAJOR) as other:
         urls = {
             "DATABASE_URL": other.info.url("shop"),
             "SERVER_URL": other.info.url("postgres"),
@@ -173,8 +171,6 @@ def test_another_machine(
             query = "SELECT tableowner FROM pg_tables WHERE tablename = 'users'"
             owner = connection.execute(query).fetchone()
         assert owner == (role if number == 0 else "postgres",)
-    finally:
-        other.stop()
 
 
 def test_a_file_of_pg_dump(shell: Shell, leadconnector: Prepared) -> None:

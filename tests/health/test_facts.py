@@ -1,6 +1,5 @@
 """The checks whose facts are inspect's: each sees a real fault come and go."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +11,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.postgres import RunningServer
-
-MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
+from tests.postgres import MAJOR, RunningServer
 
 Fault = Callable[[Prepared], Any]
 
@@ -277,8 +274,7 @@ def test_index_usage(leadconnector: Prepared, cli: Cli) -> None:
 
 
 def test_cache_hit(cli: Cli) -> None:
-    small = RunningServer(MAJOR, shared_buffers="1MB")
-    try:
+    with RunningServer(MAJOR, shared_buffers="1MB") as small:
         url = small.info.url("postgres")
         with small.info.connect() as connection:
             connection.execute("CREATE TABLE big (n int PRIMARY KEY, t text)")
@@ -297,8 +293,6 @@ def test_cache_hit(cli: Cli) -> None:
                 "DO $$ BEGIN FOR i IN 1..60000 LOOP PERFORM t FROM big WHERE n = 7; END LOOP; END $$"
             )
         eventually("ok", lambda: status(cli, url, "cache-hit"))
-    finally:
-        small.stop()
 
 
 def _reset(server: RunningServer) -> str:

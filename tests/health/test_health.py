@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ from leadctl.health import database
 from leadctl.health.check import Evidence, Facts, check
 from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
-from tests.postgres import RunningServer, Server
+from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import start
 
 
@@ -188,21 +188,15 @@ def test_a_fault_is_seen_and_its_mending_too(
 
 
 def test_a_full_connection_list(cli: Cli) -> None:
-    full = RunningServer(18, max_connections="12", superuser_reserved_connections="3")
-    held: list[psycopg.Connection] = []
-    try:
+    settings = {"max_connections": "12", "superuser_reserved_connections": "3"}
+    with RunningServer(MAJOR, **settings) as full, ExitStack() as held:
         url = full.info.url("postgres")
         assert statuses(cli, url)[1]["connections"] == "ok"
-        while len(held) < 8:
-            held.append(full.info.connect())
+        connections = [held.enter_context(full.info.connect()) for _ in range(8)]
         assert statuses(cli, url)[1]["connections"] == "critical"
-        held.pop().close()
+        connections.pop().close()
         time.sleep(0.3)
         assert statuses(cli, url)[1]["connections"] == "ok"
-    finally:
-        for connection in held:
-            connection.close()
-        full.stop()
 
 
 def test_latency_is_graded(
@@ -230,13 +224,18 @@ def slow_wire(server: Server, seconds: float) -> Iterator[int]:
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
+    def serve(client: socket.socket) -> None:
+        with client, socket.create_connection((server.host, server.port)) as upstream:
+            back = threading.Thread(target=relay, args=(upstream, client, 0.0), daemon=True)
+            back.start()
+            relay(client, upstream, seconds)
+            back.join()
+
     def accept() -> None:
         with suppress(OSError):
             while not stopped.is_set():
                 client, _ = listener.accept()
-                upstream = socket.create_connection((server.host, server.port))
-                for arguments in ((client, upstream, seconds), (upstream, client, 0.0)):
-                    threading.Thread(target=relay, args=arguments, daemon=True).start()
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     yield listener.getsockname()[1]
@@ -306,8 +305,7 @@ def test_nagios_is_one_line(leadconnector: Prepared, cli: Cli) -> None:
 
 
 def test_wait_until_reachable(cli: Cli) -> None:
-    late = RunningServer(18)
-    try:
+    with RunningServer(MAJOR) as late:
         url = late.info.url("postgres")
         late.shut_down()
         began = time.monotonic()
@@ -319,8 +317,6 @@ def test_wait_until_reachable(cli: Cli) -> None:
         late.launch()
         out, _ = waiting.communicate(timeout=40)
         assert json.loads(out)["checks"][0]["status"] == "ok"
-    finally:
-        late.stop()
 
 
 def test_time_is_bounded_when_the_server_hangs(

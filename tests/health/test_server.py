@@ -1,6 +1,5 @@
 """Checks of the server as a whole, on servers of their own: each fault made, seen and mended."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +9,8 @@ import pytest
 
 from tests.conftest import Cli
 from tests.health.test_facts import eventually, status, thresholds
-from tests.postgres import RunningServer
+from tests.postgres import MAJOR, RunningServer
 
-MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 HAS_CONTRIB = MAJOR != 16
 """The wheel that the tests have 16 from brings no extensions."""
 _XIDS_A_SEGMENT = 32 * 8192 * 4
@@ -114,8 +112,7 @@ def test_slow_queries(primary: RunningServer, cli: Cli, monkeypatch: pytest.Monk
 def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
     url = primary.info.url("postgres")
     assert status(cli, url, "replication") == "skipped"
-    standby = RunningServer(MAJOR, standby_of=primary)
-    try:
+    with RunningServer(MAJOR, standby_of=primary) as standby:
         its_url = standby.info.url("postgres")
         eventually("ok", lambda: status(cli, url, "replication"))
         eventually("ok", lambda: status(cli, its_url, "replication"))
@@ -134,8 +131,6 @@ def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> 
         eventually("ok", lambda: _moved(primary) or status(cli, url, "replication"))
         _everything_works_on_a_standby(cli, its_url)
         _reads_go_to_the_replica(cli, tmp_path, url, its_url)
-    finally:
-        standby.stop()
     eventually("skipped", lambda: status(cli, url, "replication"))
 
 
@@ -177,12 +172,11 @@ def _reads_go_to_the_replica(cli: Cli, folder: Path, url: str, its_url: str) -> 
 
 def test_ids_that_near_their_end(cli: Cli) -> None:
     """A server that has used 1.35 billion transaction and multixact ids, and never froze any."""
-    old = RunningServer(
+    with RunningServer(
         MAJOR,
         autovacuum_freeze_max_age="2000000000",
         autovacuum_multixact_freeze_max_age="2000000000",
-    )
-    try:
+    ) as old:
         url = old.info.url("postgres")
         assert status(cli, url, "transaction-age") == "ok"
         assert status(cli, url, "multixact-age") == "ok"
@@ -207,14 +201,11 @@ def test_ids_that_near_their_end(cli: Cli) -> None:
                 connection.execute("VACUUM (FREEZE)")
         assert status(cli, url, "transaction-age") == "ok"
         assert status(cli, url, "multixact-age") == "ok"
-    finally:
-        old.stop()
 
 
 def test_checksums(cli: Cli) -> None:
     """One byte of a table is changed on disk."""
-    broken = RunningServer(MAJOR)
-    try:
+    with RunningServer(MAJOR) as broken:
         url = broken.info.url("postgres")
         assert status(cli, url, "checksums") == "ok"
         with broken.info.connect() as connection:
@@ -234,5 +225,3 @@ def test_checksums(cli: Cli) -> None:
         eventually("critical", lambda: status(cli, url, "checksums"))
         sql(broken, "DROP TABLE kept", "SELECT pg_stat_reset()")
         eventually("ok", lambda: status(cli, url, "checksums"))
-    finally:
-        broken.stop()

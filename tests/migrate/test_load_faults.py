@@ -1,20 +1,14 @@
 """migrate while others use the tables, and on a server that runs out of space."""
 
-import os
-import shutil
 import statistics
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from tests.history import Project
-from tests.postgres import RunningServer, Server, server_account
+from tests.postgres import MAJOR, RunningServer, Server, small_disk
 from tests.processes import run, start
 
 LOCK_TIMEOUT = 0.4
@@ -61,31 +55,10 @@ def test_a_long_reader_makes_no_queue(
     assert statistics.median(waits) < LOCK_TIMEOUT
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of 24 MB."""
-    folder = Path(tempfile.mkdtemp(prefix="leadctl-disk-"))
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", folder],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        folder.rmdir()
-        pytest.skip("only root may mount a small file system")
-    entry = server_account()
-    os.chown(folder, entry.pw_uid, entry.pw_gid)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-    folder.rmdir()
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="root mounts it")
-def test_a_full_disk(project: Project, small_disk: Path, tmp_path: Path) -> None:
-    full = RunningServer(int(os.environ.get("LEADCTL_TEST_POSTGRES", "18")))
-    try:
+def test_a_full_disk(project: Project, tmp_path: Path) -> None:
+    with small_disk("24m") as folder, RunningServer(MAJOR) as full:
         with full.info.connect() as connection:
-            connection.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+            connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
             connection.execute("CREATE DATABASE tight TABLESPACE small")
         env = {"DATABASE_URL": full.info.url("tight")}
         project.revision("CREATE TABLE t (id int)")
@@ -104,5 +77,3 @@ def test_a_full_disk(project: Project, small_disk: Path, tmp_path: Path) -> None
             assert connection.execute("SELECT to_regclass('u')").fetchone() == (None,)
         path.write_text(path.read_text().replace("400000", "4"))
         assert run("migrate", env=env, cwd=tmp_path).returncode == 0
-    finally:
-        full.stop()

@@ -13,15 +13,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import psycopg
+import pytest
 from psycopg import sql
 
+MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 PASSWORD = "correct horse battery"
 _PR_SET_PDEATHSIG = 1
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -98,6 +102,12 @@ class RunningServer:
         else:
             self._follow(standby_of)
         self._process = self._launch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def data(self) -> Path:
@@ -221,6 +231,26 @@ class RunningServer:
                 if time.monotonic() > deadline or process.poll() is not None:
                     raise RuntimeError((self._root / "log").read_text()) from None
                 time.sleep(0.05)
+
+
+@contextmanager
+def small_disk(size: str) -> Iterator[Path]:
+    """Mount a file system of a size, in which the server may write; skip where only root may."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("only root may mount a small file system")
+    folder = Path(tempfile.mkdtemp(prefix="leadctl-disk-"))
+    options = f"size={size},mode=777"
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        folder.rmdir()
+        pytest.skip("this root may not mount a file system")
+    try:
+        entry = server_account()
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
 
 
 def find_binaries(major: int) -> Path:

@@ -117,12 +117,9 @@ def test_a_full_connection_list(leadconnector: Prepared, limited: str, cli: Cli)
 
 def test_a_server_that_is_not_ready(server: Server, cli: Cli) -> None:
     """A standby that may not be read: it answers as one that starts up."""
-    starting = RunningServer(server.major, hot_standby="off")
-    try:
+    with RunningServer(server.major, hot_standby="off") as starting:
         starting.restart_as_standby()
         check(cli("migrate", url=starting.info.url("x")), "not accepting connections")
-    finally:
-        starting.stop()
 
 
 @contextmanager

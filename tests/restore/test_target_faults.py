@@ -1,9 +1,7 @@
 """Restores onto servers that cannot take them: said clearly, and the target is as it was."""
 
-import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +15,10 @@ from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Prepared
-from tests.postgres import PASSWORD, RunningServer, Server, server_account
+from tests.postgres import MAJOR, PASSWORD, RunningServer, Server, server_account, small_disk
 from tests.processes import run, start
 from tests.restore.test_restore_faults import half_made
 
-MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 ROWS = 100_000
 
 
@@ -43,42 +40,21 @@ def databases(server: Server) -> set[str]:
         return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A file system of 52 MB."""
-    folder = Path(tempfile.mkdtemp(prefix="leadctl-disk-"))
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=52m,mode=777", "tmpfs", folder],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        folder.rmdir()
-        pytest.skip("only root may mount a small file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-    folder.rmdir()
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="root mounts it")
-def test_a_full_disk(
-    leadconnector: Prepared, env: dict[str, str], small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_full_disk(leadconnector: Prepared, env: dict[str, str]) -> None:
     fill(leadconnector, ROWS)
     back_up(env)
-    server = RunningServer(MAJOR)
-    try:
+    with small_disk("52m") as folder, RunningServer(MAJOR) as server:
         with server.info.connect() as connection:
             connection.execute("CREATE DATABASE tight")
         with server.info.connect("tight") as connection:
             connection.execute("CREATE TABLE precious AS SELECT generate_series(1, 100) n")
         server.shut_down()
         base = server.data / "base"
-        shutil.copytree(base, small_disk / "base")
+        shutil.copytree(base, folder / "base")
         shutil.rmtree(base)
-        base.symlink_to(small_disk / "base")
+        base.symlink_to(folder / "base")
         entry = server_account()
-        subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", small_disk], check=True)
+        subprocess.run(["chown", "-R", f"{entry.pw_uid}:{entry.pw_gid}", folder], check=True)
         server.launch()
         before = databases(server.info)
         tight = env | {"DATABASE_URL": server.info.url("tight")}
@@ -89,8 +65,6 @@ def test_a_full_disk(
             assert databases(server.info) == before
         with server.info.connect("tight") as connection:
             assert connection.execute("SELECT count(*) FROM precious").fetchone() == (100,)
-    finally:
-        server.stop()
 
 
 def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str]) -> None:
@@ -139,16 +113,13 @@ def test_a_server_that_is_older_than_the_backup(
     leadconnector: Prepared, env: dict[str, str]
 ) -> None:
     back_up(env)
-    older = RunningServer(MAJOR - 1)
-    try:
+    with RunningServer(MAJOR - 1) as older:
         url = {"DATABASE_URL": older.info.url("postgres")}
         for arguments in (["--into", "other"], ["--dry-run"], ["--yes"]):
             failed = run("restore", *arguments, env=env | url)
             assert failed.returncode == 1, failed.stderr
             assert f"PostgreSQL {MAJOR - 1}" in failed.stderr
         assert "other" not in databases(older.info)
-    finally:
-        older.stop()
 
 
 def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str]) -> None:
