@@ -394,5 +394,9 @@ class Protected(Refused):
     """The database is protected, and its name was not given as consent."""
 
 
+class NoIdentity(Refused):
+    """A database that has tables does not say which one it is, or says it wrongly."""
+
+
 class NotConfirmed(Refused):
     """Consent was needed and not given."""

@@ -113,14 +113,16 @@ def reset(
     history.head  # noqa: B018 - raises where the history could not be applied afterwards
     connect_or_create(target, "reset", narrate).close()
     with schema_lock(target, "reset", timeouts.lock_wait, narrate) as session:
-        permit(session, target, "reset", consent)
+        granted = permit(session, target, "reset", consent)
         ensure_schema(session, target, narrate)
         before()
         with journaled(target, "reset", app.name) as entry:
             with connect(target, "reset") as connection:
                 set_timeouts(connection, timeouts)
                 dropped = own_objects(connection, app, target.schema)
-                _drop(connection, target, app, dropped)
+                with connection.transaction():
+                    permit(connection, target, "reset", granted)  # it may be protected by now
+                    _drop(connection, target, app, dropped)
             narrate(f"Dropped {len(dropped)} objects.")
             revisions = history.revisions
             applied = apply_locked(
@@ -134,18 +136,17 @@ def reset(
 
 
 def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
-    """Drop objects in one transaction, without CASCADE: what others need stops it."""
+    """Drop objects in the caller's transaction, without CASCADE: what others need stops it."""
     tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
     if state.current_revisions(connection, target.schema, app.version_table) is not None:
         tables.append(app.version_table)
-    with connection.transaction():
-        # One statement for all tables: those that refer to each other go together.
-        drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
-        drops += [_drop_one(connection, key) for key in own if not key.startswith("table ")]
-        _execute_in_any_order(connection, drops)
-        if state.is_there(connection):
-            state.forget_app(connection, app=app.name, schema=target.schema)
-            forget_files(connection, target, app)
+    # One statement for all tables: those that refer to each other go together.
+    drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
+    drops += [_drop_one(connection, key) for key in own if not key.startswith("table ")]
+    _execute_in_any_order(connection, drops)
+    if state.is_there(connection):
+        state.forget_app(connection, app=app.name, schema=target.schema)
+        forget_files(connection, target, app)
 
 
 def _execute_in_any_order(connection: Connection, drops: list[sql.Composed]) -> None:

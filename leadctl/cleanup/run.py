@@ -19,7 +19,7 @@ from leadctl.cleanup.rule_run import RuleRun
 from leadctl.cleanup.rules import require_keys, rule_table, server_time
 from leadctl.cleanup.statements import statements_of
 from leadctl.errors import ClockSkew, LeadctlError
-from leadctl.journal.guard import Consent, decide, protection
+from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import connect, set_session
 from leadctl.postgres.target import Target
@@ -65,11 +65,10 @@ def cleanup(
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
     """
     with connect(target, "cleanup") as connection:
+        if consent.confirm is not None:
+            permit(connection, target, "cleanup past its fuse", consent)
         now = server_time(connection)
         _refuse_skew(now)
-        if consent.confirm is not None:
-            name, why = connection.info.dbname, protection(connection, target)
-            decide(name, why, "cleanup past its fuse", consent)
         tables = [rule_table(connection, target.schema, rule) for rule in rules]
         statements = [statements_of(connection, table, now) for table in tables]
         for table in tables:

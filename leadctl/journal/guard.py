@@ -7,9 +7,9 @@ is another environment than the one that was meant.  On a protected one only its
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from leadctl.errors import NotConfirmed, Protected
+from leadctl.errors import NotConfirmed, Protected, UnknownDatabase
 from leadctl.journal import state
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
 
@@ -24,19 +24,48 @@ class Consent:
     ask_name: Callable[[str], str] | None = None
 
 
-def permit(connection: Connection, target: Target, verb: str, consent: Consent) -> None:
+def permit(connection: Connection, target: Target, verb: str, consent: Consent) -> Consent:
     """Return where the user consents to `verb` on this database; raise otherwise.
 
-    Raises Protected where the database is protected and its name was not given, and NotConfirmed
-    where consent is missing.
+    What is returned is the consent as it was given: where time has passed, ask with it again, and
+    nobody is asked twice, but a database that was protected meanwhile is refused.  Raises
+    NoIdentity where the database has tables and does not say what it is, Protected where it is
+    protected and its name was not given, and NotConfirmed where consent is missing.
     """
-    decide(connection.info.dbname, protection(connection, target), verb, consent)
+    require_identity(connection, verb)
+    return decide(connection.info.dbname, protection(connection, target), verb, consent)
 
 
-def decide(name: str, protected: str | None, verb: str, consent: Consent) -> None:
+def foresee(target: Target, verb: str, consent: Consent) -> None:
+    """Raise what `permit` would raise without asking anybody: before anything else is looked at.
+
+    A database that does not exist yet has nothing to lose.
+    """
+    name = target.database
+    willing = Consent(
+        consent.yes,
+        consent.confirm,
+        (lambda _: True) if consent.ask else None,
+        (lambda _: name) if consent.ask_name else None,
+    )
+    try:
+        with connect(target, verb, read_only=True) as connection:
+            permit(connection, target, verb, willing)
+    except UnknownDatabase:
+        return
+
+
+def require_identity(connection: Connection, verb: str) -> None:
+    """Raise NoIdentity where a database has something to lose and cannot say what it is."""
+    fault = state.find_fault(connection)
+    if fault is not None and (fault.was_there or state.has_tables(connection)):
+        raise fault.refusal(connection.info.dbname, verb)
+
+
+def decide(name: str, protected: str | None, verb: str, consent: Consent) -> Consent:
     """Decide on `verb`: `name` is what must be typed where `protected` says why it is.
 
-    Raises as `permit` does.
+    Returns the consent as it was given.  Raises Protected and NotConfirmed.
     """
     if consent.confirm is not None and consent.confirm != name:
         raise Protected(
@@ -45,11 +74,13 @@ def decide(name: str, protected: str | None, verb: str, consent: Consent) -> Non
             hint="Check the target with: leadctl config",
         )
     if consent.confirm == name:
-        return
+        return consent
     if protected:
         _by_name(name, protected, verb, consent)
-    elif not consent.yes:
+        return Consent(confirm=name)
+    if not consent.yes:
         _by_answer(name, verb, consent)
+    return Consent(yes=True)
 
 
 def _by_name(name: str, protected: str, verb: str, consent: Consent) -> None:
@@ -74,7 +105,13 @@ def _by_answer(name: str, verb: str, consent: Consent) -> None:
 
 
 def protection(connection: Connection, target: Target) -> str | None:
-    """Say why a database is protected; None where it is not."""
+    """Say why a database is protected; None where it is not, or says nothing of itself.
+
+    One that has lost its identity counts as protected.
+    """
+    fault = state.find_fault(connection)
+    if fault is not None and fault.was_there:
+        return fault.reason
     identity = state.read_identity(connection)
     if identity and identity.protected:
         return f"it is protected (environment {identity.environment or 'unnamed'})"

@@ -4,16 +4,17 @@ It is read and written through named SQL blocks, not SQLAlchemy: `health-check` 
 with nothing to do read it, and may import no SQLAlchemy.  Reading never creates it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from leadctl.errors import InsufficientPrivilege, NewerState
+from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity
 from leadctl.postgres.connect import Connection, whoami
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -23,6 +24,9 @@ VERSION_TABLE = "alembic_version"
 STATE_VERSION = 1
 _QUERIES = beside(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
+_OWN = ("r", True)
+"""What the identity is where leadctl made it: a table with its columns."""
+_NONE = "it has tables, and no identity"
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,54 @@ class AppliedRevision:
 
 
 def ensure(connection: Connection, target: Target) -> None:
-    """Create the schema `leadctl` where it is missing, in a transaction of its own.
+    """Create what is missing of the schema `leadctl`, in a transaction of its own.
 
-    A new one takes over the environment and the protection that leadctl.toml gives the target.
+    A new identity takes over the environment and the protection that leadctl.toml gives the
+    target.  Where there was one that was lost, the new one is protected: nobody knows whether that
+    was.
 
     Raises InsufficientPrivilege where that is not allowed, NewerState where a newer leadctl
-    made it.
+    made it, and NoIdentity where something else has its place.
     """
-    if is_there(connection):
+    if find_fault(connection) is None:
         check_version(connection)
         return
+    with _creating(connection):
+        fault = find_fault(connection)  # another run may have been faster
+        if fault is None:
+            return
+        if fault.in_the_way:
+            raise fault.refusal(connection.info.dbname, "Writing to the journal")
+        protected = target.protected or fault.was_there
+        identity = {"environment": target.environment, "protected": protected}
+        _execute_all(connection, "create", identity)
+
+
+def repair(connection: Connection, environment: str | None, *, protected: bool) -> None:
+    """Write an identity where there is none, or none that can be read, in a transaction.
+
+    What has its place and is not leadctl's own table is renamed, and kept.  Raises
+    InsufficientPrivilege.
+    """
+    with _creating(connection):
+        relation = _QUERIES.one(connection, "identity_relation")
+        if relation == _OWN:
+            _QUERIES.run(connection, "forget_identity")
+        elif relation is not None:
+            kept = psycopg.sql.Identifier(f"identity_before_{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
+            rename = psycopg.sql.SQL("ALTER TABLE leadctl.identity RENAME TO {}")
+            connection.execute(rename.format(kept))
+        identity = {"environment": environment, "protected": protected}
+        _execute_all(connection, "create", identity)
+
+
+@contextmanager
+def _creating(connection: Connection) -> Iterator[None]:
+    """Let one run at a time write the identity, in one transaction."""
     try:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
-            if not is_there(connection):
-                identity = {"environment": target.environment, "protected": target.protected}
-                _execute_all(connection, "create", identity)
+            yield
     except psycopg.errors.InsufficientPrivilege:
         raise InsufficientPrivilege(
             f"The role {connection.info.user} may not create the schema leadctl in the database "
@@ -71,6 +107,55 @@ def ensure(connection: Connection, target: Target) -> None:
             hint=f'Let an owner run: GRANT CREATE ON DATABASE "{connection.info.dbname}" '
             f'TO "{connection.info.user}"',
         ) from None
+
+
+@dataclass(frozen=True)
+class IdentityFault:
+    """Why a database has no identity that can be read."""
+
+    reason: str
+    was_there: bool
+    """Whether it had one once, as far as can be seen."""
+    in_the_way: bool = False
+    """Whether something else has the identity's place."""
+
+    def refusal(self, database: str, verb: str) -> NoIdentity:
+        """Return the error that refuses a verb, with the way to mend it."""
+        return NoIdentity(
+            f"{verb} is refused on {database}: {self.reason}, so nobody can tell whether it is "
+            "protected. Nothing was changed.",
+            hint="Say what it is with: leadctl db environment NAME (it is protected then, unless "
+            "you add --unprotect).",
+        )
+
+
+def find_fault(connection: Connection) -> IdentityFault | None:
+    """Say what is wrong with the database's identity; None where it can be read."""
+    relation = _QUERIES.one(connection, "identity_relation")
+    if relation is None:
+        moved = _QUERIES.value(connection, "moved_identity")
+        if moved:
+            return IdentityFault(f"its identity is in {moved}, not in leadctl.identity", True)
+        was_there = has_journal(connection)
+        return IdentityFault("it has lost its identity" if was_there else _NONE, was_there)
+    if relation != _OWN:
+        return IdentityFault("leadctl.identity is not the table that leadctl makes", True, True)
+    rows = _QUERIES.rows(connection, "identity", Identity)
+    if not rows:
+        return IdentityFault("leadctl.identity has no row", True)
+    if len(rows) > 1 or not isinstance(rows[0].protected, bool):
+        return IdentityFault("leadctl.identity is not one row that says it", True, True)
+    return None
+
+
+def has_tables(connection: Connection) -> bool:
+    """Whether there is anything to lose: a table that is not the server's or an extension's."""
+    return bool(_QUERIES.value(connection, "any_table"))
+
+
+def has_journal(connection: Connection) -> bool:
+    """Whether leadctl recorded runs or migrations in the database."""
+    return bool(_QUERIES.value(connection, "any_journal"))
 
 
 def is_there(connection: Connection) -> bool:
@@ -91,16 +176,29 @@ def check_version(connection: Connection) -> None:
 
 
 def read_identity(connection: Connection) -> Identity | None:
-    """Return the database's identity; None where leadctl never wrote one."""
-    if not is_there(connection):
+    """Return the database's identity; None where there is none that can be read.
+
+    For what only looks: the guard asks `find_fault`.
+    """
+    if find_fault(connection) is not None:
         return None
     check_version(connection)
     return _QUERIES.one(connection, "identity", Identity)
 
 
-def write_identity(connection: Connection, environment: str | None, *, protected: bool) -> None:
-    """Set the environment and the protection; the schema `leadctl` must be there."""
-    _QUERIES.run(connection, "set_identity", environment=environment, protected=protected)
+def write_identity(
+    connection: Connection, found: Identity, environment: str | None, *, protected: bool
+) -> bool:
+    """Set the environment and the protection; False where they are not as `found` any more."""
+    changed = _QUERIES.run(
+        connection,
+        "set_identity",
+        environment=environment,
+        protected=protected,
+        read_environment=found.environment,
+        read_protected=found.protected,
+    )
+    return changed.rowcount > 0
 
 
 def current_revisions(

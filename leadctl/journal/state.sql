@@ -1,11 +1,11 @@
 -- The schema "leadctl" in a target: what leadctl knows about the database, inside the database.
 
 -- name: create
--- what: Creates the schema leadctl and its tables, as of state version 1.
+-- what: Creates what is missing of the schema leadctl, as of state version 1, and an identity.
 -- versions: 15-
 CREATE SCHEMA IF NOT EXISTS leadctl;
 COMMENT ON SCHEMA leadctl IS 'leadctl: identity, migrations and journal of this database';
-CREATE TABLE leadctl.identity (
+CREATE TABLE IF NOT EXISTS leadctl.identity (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     state_version integer NOT NULL,
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -13,7 +13,7 @@ CREATE TABLE leadctl.identity (
     protected boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE leadctl.migration (
+CREATE TABLE IF NOT EXISTS leadctl.migration (
     app text NOT NULL,
     schema text NOT NULL,
     revision text NOT NULL,
@@ -30,7 +30,7 @@ COMMENT ON COLUMN leadctl.migration.made IS
     'what the revision made that stands for itself, as "kind name": what reset may drop';
 COMMENT ON COLUMN leadctl.migration.fingerprint IS
     'what the schema should look like after this revision; kept for the last one only';
-CREATE TABLE leadctl.run (
+CREATE TABLE IF NOT EXISTS leadctl.run (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     command text NOT NULL,
     app text,
@@ -43,7 +43,7 @@ CREATE TABLE leadctl.run (
     outcome text,
     summary jsonb
 );
-CREATE INDEX run_started_at ON leadctl.run (started_at);
+CREATE INDEX IF NOT EXISTS run_started_at ON leadctl.run (started_at);
 INSERT INTO leadctl.identity (state_version, environment, protected)
 VALUES (1, %(environment)s, %(protected)s)
 
@@ -53,14 +53,51 @@ VALUES (1, %(environment)s, %(protected)s)
 SELECT state_version FROM leadctl.identity
 
 -- name: identity
--- what: Which database is this, and is it protected?
+-- what: Which database is this, and is it protected?  There should be one row.
 -- versions: 15-
-SELECT id, environment, protected, created_at FROM leadctl.identity
+SELECT id, environment, protected, created_at FROM leadctl.identity LIMIT 2
+
+-- name: identity_relation
+-- what: What has the name of the identity: which kind of relation, and with the identity's columns?
+-- versions: 15-
+SELECT c.relkind::text, (SELECT count(*) = 6 FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN
+        ('only_row', 'state_version', 'id', 'environment', 'protected', 'created_at'))
+FROM pg_class c WHERE c.oid = to_regclass('leadctl.identity')
+
+-- name: moved_identity
+-- what: Which table looks like the identity, and has another name or schema?
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND (n.nspname, c.relname) <> ('leadctl', 'identity')
+  AND 2 = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+           AND a.attname IN ('only_row', 'state_version'))
+ORDER BY c.oid DESC LIMIT 1
+
+-- name: any_table
+-- what: Has the database a table?  Those of the server and of extensions do not count.
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_class c
+    WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                      AND d.objid = c.oid AND d.deptype = 'e'))
+
+-- name: any_journal
+-- what: Has leadctl recorded anything here: runs, or migrations?
+-- versions: 15-
+SELECT coalesce(to_regclass('leadctl.run'), to_regclass('leadctl.migration')) IS NOT NULL
+
+-- name: forget_identity
+-- what: Takes away what is no identity, or more than one.
+-- versions: 15-
+DELETE FROM leadctl.identity
 
 -- name: set_identity
--- what: Sets the environment and the protection of this database.
+-- what: Sets the environment and the protection of this database, where they are what was read.
 -- versions: 15-
 UPDATE leadctl.identity SET environment = %(environment)s, protected = %(protected)s
+WHERE environment IS NOT DISTINCT FROM %(read_environment)s AND protected = %(read_protected)s
 
 -- name: run_begin
 -- what: Journals that a run begins, with the session by which one can see whether it goes on.

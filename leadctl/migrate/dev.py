@@ -11,7 +11,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.compare import compare, without_grants
 from leadctl.catalog.definitions import Catalog
 from leadctl.errors import OperationFailed, Protected, UnknownDatabase
-from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.guard import Consent, permit, protection, require_identity
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.ddl.autodetector import changes
@@ -101,11 +101,12 @@ def push(
     did not make are left alone where it is known what it made.  Raises Protected for a database
     that is protected or not on this machine, and NotConfirmed where rows would go.
     """
+    with suppress(UnknownDatabase), connect(target, "push", read_only=True) as connection:
+        _permit_push(connection, target)
     _refuse_remote(target)
     connect_or_create(target, "push", narrate).close()
     with schema_lock(target, "db push", timeouts.lock_wait, narrate) as session:
-        hint = "Write a revision with leadctl migrate new, and apply it with leadctl migrate."
-        _refuse_protected(session, target, "db push", hint)
+        _permit_push(session, target)
         refuse_other_apps(session, target, app)
         ensure_schema(session, target, narrate)
         found = database_schema(session, target, app)
@@ -126,6 +127,12 @@ def push(
                 _check(database_schema(session, target, app), wanted)
     statements = tuple(step.sql for step in steps)
     return Push(app.name, target.database, target.schema, statements, tuple(lost))
+
+
+def _permit_push(connection: Connection, target: Target) -> None:
+    require_identity(connection, "db push")
+    hint = "Write a revision with leadctl migrate new, and apply it with leadctl migrate."
+    _refuse_protected(connection, target, "db push", hint)
 
 
 def _refuse_remote(target: Target) -> None:

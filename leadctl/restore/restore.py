@@ -150,7 +150,7 @@ def restore(
         if exists:
             with connect(target, "restore") as existing:
                 if _QUERIES.value(existing, "own_tables"):
-                    permit(existing, target, "restore", consent)
+                    consent = permit(existing, target, "restore", consent)
                 settings = settings or read_database(existing)
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
@@ -164,6 +164,9 @@ def restore(
             compared = _checked(loaded, source, rows=loading.rows)
             analyze(loaded, loading.jobs)
             if exists:
+                with connect(target, "restore") as existing:
+                    if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
+                        permit(existing, target, "restore", consent)
                 carry_over(target, loaded)
             if loading.owners and settings:
                 configure_database(connection, scratch, settings, loading.narrate)

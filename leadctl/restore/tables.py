@@ -77,6 +77,8 @@ def restore_tables(
     BackupDamaged, and what the guard and connecting raise.
     """
     with reader.held(), connect(target, "restore") as connection:
+        if not dry_run:
+            permit(connection, target, "restore of tables", consent)
         reader.check()
         leaves = read_named(
             connection, _leaves(connection, reader, names or _all_tables(reader)), "indexes"
@@ -87,8 +89,6 @@ def restore_tables(
             _Table(relation, sql.Identifier(f"leadctl_rows_{number}"))
             for number, relation in enumerate(leaves.values())
         ]
-        if not dry_run:
-            permit(connection, target, "restore of tables", consent)
         connection.execute(
             "SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout * 1000)}ms",)
         )
