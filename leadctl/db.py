@@ -1,12 +1,13 @@
 """The embedded server's verbs, and the ways to reach any target with other tools."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadctl.errors import LeadctlError
+from leadctl.errors import ConnectionFailed, LeadctlError
 from leadctl.journal import state
-from leadctl.journal.guard import Consent, decide
+from leadctl.journal.guard import Consent, decide, protection
 from leadctl.postgres import embedded
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.connect import connect
@@ -69,19 +70,23 @@ def destroy(project: Path, consent: Consent, narrate: Narrate) -> Destroyed:
     existed = home.exists
     if existed:
         protected = _protected_databases(home, narrate)
-        reason = f"protected: {', '.join(protected)}" if protected else None
-        name = ",".join(protected) or project.resolve().name
+        name = ",".join(protected or ()) or project.resolve().name
+        if protected is None:
+            reason: str | None = "whether a database in it is protected cannot be seen"
+        else:
+            reason = f"protected: {', '.join(protected)}" if protected else None
         decide(name, reason, f"destroy of the embedded server in {project}", consent)
     embedded.destroy(home)
     return Destroyed(project.resolve(), existed)
 
 
-def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
+def _protected_databases(home: Home, narrate: Narrate) -> list[str] | None:
+    """Return the databases of which one must say the names; None where they cannot be read."""
     try:
         running = embedded.start(home, narrate)
     except LeadctlError as error:
-        narrate(f"Whether a database in it is protected cannot be seen: {error.message}")
-        return []
+        narrate(f"The embedded server does not start: {error.message}")
+        return None
     maintenance = _maintenance(running)
     with connect(maintenance, "destroy") as connection:
         names = connection.execute(
@@ -91,9 +96,11 @@ def _protected_databases(home: Home, narrate: Narrate) -> list[str]:
 
 
 def _is_protected(target: Target) -> bool:
-    with connect(target, "destroy") as connection:
-        identity = state.read_identity(connection)
-    return identity is not None and identity.protected
+    with connect(target, "destroy", read_only=True) as connection:
+        fault = state.find_fault(connection)
+        if fault is not None:
+            return fault.was_there or state.has_tables(connection)
+        return protection(connection, target) is not None
 
 
 def embedded_target(project: Path, narrate: Narrate) -> Target:
@@ -122,9 +129,16 @@ def url(target: Target) -> TargetUrl:
     )
 
 
-def shell(target: Target) -> ShellCommand:
-    """Return how to start psql on the target.  Raises MissingExtra where there is no psql."""
+def shell(target: Target, narrate: Narrate) -> ShellCommand:
+    """Return how to start psql on the target, and warn where that is protected.
+
+    Raises MissingClient where there is no psql.
+    """
     target = target.fresh()
+    with suppress(ConnectionFailed), connect(target, "shell", read_only=True) as connection:
+        reason = protection(connection, target)
+        if reason:
+            narrate(f"Careful: {target.database} is protected: {reason}. psql asks nobody.")
     environment = {"PGOPTIONS": f"-c search_path={target.schema}", "PGAPPNAME": "leadctl shell"}
     if target.url.password:
         environment["PGPASSWORD"] = target.url.password.reveal()

@@ -48,6 +48,8 @@ def test_what_others_need_is_refused_and_named(leadconnector: Prepared, cli: Cli
 
 def test_a_schema_migrated_without_records(leadconnector: Prepared, cli: Cli) -> None:
     leadconnector.query("DROP SCHEMA leadctl CASCADE")
+    assert cli("reset", "--yes", url=leadconnector.url).code == 5
+    assert cli("db", "environment", "test", "--unprotect", url=leadconnector.url).code == 0
     assert cli("reset", "--yes", url=leadconnector.url).code == 0
     assert cli("migrate", "status", url=leadconnector.url).code == 0
 

@@ -97,6 +97,15 @@ class Database(Project):
         app = self.app.name
         return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
 
+    def foresee(self, verb: str, confirm: "str | Consent | None") -> None:
+        """Raise now what the guard of a verb would raise later, without asking anybody.
+
+        `verb` is what messages call it.  Raises NoIdentity, Protected and NotConfirmed.
+        """
+        from leadctl.journal.guard import foresee
+
+        foresee(self.target, verb, consent_of(confirm))
+
     @property
     def _place(self) -> "tuple[Target, App]":
         return self.target, self.app
@@ -295,6 +304,7 @@ class Database(Project):
         """
         from leadctl.migrate.down import down
 
+        self.foresee("migrate down", confirm)
         return down(
             *self._place,
             to,
@@ -395,11 +405,14 @@ class Database(Project):
         from leadctl.seed.bulk.load import bulk_seed
         from leadctl.seed.bulk.plan import bulk_options
 
+        options, consent = bulk_options(rows, random_seed, names(scale), span), consent_of(confirm)
+        # What is added loses nothing, so only a protected database needs more than the command.
+        self.foresee("bulk seed", replace(consent, yes=True))
         return bulk_seed(
             *self._place,
             self.keyring,
-            bulk_options(rows, random_seed, names(scale), span),
-            consent_of(confirm),
+            options,
+            consent,
             **self._running,
         )
 
@@ -431,6 +444,7 @@ class Database(Project):
         """
         from leadctl.reset import reset
 
+        self.foresee("reset", confirm)
         return reset(
             *self._place,
             self.keyring,
@@ -656,6 +670,8 @@ class Database(Project):
         from leadctl.restore.restorable import JOBS, Loading
         from leadctl.restore.restore import restore
 
+        if into is None:
+            self.foresee("restore", confirm)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
         loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
         given = (place.target, self._restorable(backup), consent_of(confirm), loading)
@@ -709,6 +725,8 @@ class Database(Project):
         """Bring rows back into tables, or into all, as `leadctl restore --data-only`."""
         from leadctl.restore.tables import restore_tables
 
+        if not dry_run:
+            self.foresee("restore of tables", confirm)
         given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
         app, wait, narrate = self.app.name, self.settings.lock_timeout, self.narrate
         return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
@@ -848,7 +866,7 @@ class Database(Project):
         """Return how to start psql on the database: `leadctl db shell`."""
         from leadctl.db import shell
 
-        return shell(self.target)
+        return shell(self.target, self.narrate)
 
     def engine(self) -> "Engine":
         """Return this process's SQLAlchemy engine for this database, made once and thread-safe."""

@@ -39,7 +39,7 @@ def permit(connection: Connection, target: Target, verb: str, consent: Consent) 
 def foresee(target: Target, verb: str, consent: Consent) -> None:
     """Raise what `permit` would raise without asking anybody: before anything else is looked at.
 
-    A database that does not exist yet has nothing to lose.
+    A database without tables, or that does not exist yet, has nothing to lose.
     """
     name = target.database
     willing = Consent(
@@ -50,7 +50,8 @@ def foresee(target: Target, verb: str, consent: Consent) -> None:
     )
     try:
         with connect(target, verb, read_only=True) as connection:
-            permit(connection, target, verb, willing)
+            if state.has_tables(connection):
+                permit(connection, target, verb, willing)
     except UnknownDatabase:
         return
 

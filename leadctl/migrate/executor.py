@@ -21,6 +21,7 @@ from leadctl.apps.output import to_stderr
 from leadctl.apps.registry import App, builtin_migrations, find_app
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
 from leadctl.journal import state
+from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.live_tables import QUERIES
@@ -37,6 +38,8 @@ from leadctl.settings import load_settings
 
 _APP_OPTION = "leadctl_app"
 """The option of alembic.ini that names the app; without it, the settings do."""
+_DOWNGRADE = "alembic downgrade"
+"""On a protected database: alembic -x confirm=DATABASE downgrade …"""
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 5.0
@@ -232,6 +235,9 @@ def run_alembic(context: Any) -> None:
             context.run_migrations()
         return
     with schema_lock(target, "alembic", settings.lock_wait, _to_stderr) as session:
+        consent = Consent(yes=True, confirm=_given(context, "confirm"))
+        if _goes_down(context):
+            permit(session, target, _DOWNGRADE, consent)
         refuse_other_apps(session, target, app)
         ensure_schema(session, target, _to_stderr)
         state.ensure(session, target)
@@ -242,15 +248,33 @@ def run_alembic(context: Any) -> None:
             history = read_history(app.migrations)
             recorder = Recorder(connection, app, history, target.schema, timeouts)
             recorder.begin()
+
+            def on_version_apply(**applied: Any) -> None:
+                if applied["step"].is_migration and not applied["step"].is_upgrade:
+                    permit(recorder.driver, target, _DOWNGRADE, consent)
+                recorder.on_version_apply(**applied)
+
             context.configure(
                 connection=connection,
                 target_metadata=metadata,
                 transaction_per_migration=True,
-                on_version_apply=recorder.on_version_apply,
+                on_version_apply=on_version_apply,
                 compare_server_default=True,
             )
             with context.begin_transaction():
                 context.run_migrations()
+
+
+def _goes_down(context: Any) -> bool:
+    """Whether the command line says `downgrade`; where a program calls Alembic, each step tells."""
+    command = getattr(context.config.cmd_opts, "cmd", None)
+    return command is not None and command[0].__name__ == "downgrade"
+
+
+def _given(context: Any, name: str) -> str | None:
+    """Return what `-x NAME=VALUE` says, of Alembic's own command line."""
+    given: dict[str, str] = context.get_x_argument(as_dictionary=True)
+    return given.get(name)
 
 
 def _to_stderr(message: str) -> None:

@@ -41,5 +41,6 @@ def down(
         run.emit(rehearsal, views.rehearse, ok=rehearsal.ok)
         return
     consent = run.consent(yes=yes, confirm=confirm)
+    database.foresee("migrate down", consent)
     run.show(database.down_plan(revision, steps=count), views.plan)
     run.emit(database.down(revision, steps=count, confirm=consent), views.down)

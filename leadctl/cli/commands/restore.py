@@ -89,6 +89,8 @@ def restore(
     if table:
         run.emit(database.restore_beside(table, backup, dry_run=dry_run), views.beside)
         return
+    if not (dry_run or into):
+        database.foresee("restore", consent)
     plan = database.restore_plan(backup, into=into)
     if dry_run:
         run.emit(plan, views.plan)

@@ -77,7 +77,8 @@ def bulk_seed(
     ):
         # What is added loses nothing, so only a protected database needs more than the command.
         protected = protection(connection, target)
-        permit(connection, target, "bulk seed", consent if protected or consent.confirm else _YES)
+        given = consent if protected or consent.confirm else _YES
+        granted = permit(connection, target, "bulk seed", given)
         with journaled(target, "seed --bulk", app.name) as entry:
             plan = make_plan(connection, app, target.schema, options)
             if not protected:
@@ -86,7 +87,7 @@ def bulk_seed(
             entry.note(rows=options.rows, random_seed=options.seed)
             with synthetic_rows(plan.world, key) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
-                tables = load.run(timeouts, entry)
+                tables = load.run(timeouts, entry, granted)
             narrate("Gathering the planner's statistics")
             for table in plan.tables:
                 connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
@@ -136,10 +137,11 @@ class _Load:
         self._total = sum(table.rows for table in plan.tables)
         self._done = 0
 
-    def run(self, timeouts: Timeouts, entry: Entry) -> list[FilledTable]:
+    def run(self, timeouts: Timeouts, entry: Entry, granted: Consent) -> list[FilledTable]:
         """Load all tables and return what was done."""
         connection = self._connection
         with connection.transaction():
+            permit(connection, self._target, "bulk seed", granted)  # it may be protected by now
             set_timeouts(connection, timeouts)
             for setting, value in _SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
