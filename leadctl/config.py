@@ -30,7 +30,7 @@ class EffectiveConfig:
     environments: tuple[str, ...]
     apps: tuple[str, ...]
     keys: tuple[str, ...]
-    """Label and fingerprint of each encryption key; the first encrypts."""
+    """Label and fingerprint of each encryption key; the first encrypts.  No command is run."""
     settings: tuple[EffectiveSetting, ...]
 
 
@@ -43,7 +43,10 @@ def effective_config(
         config_file=settings.config_file,
         environments=tuple(settings.environments),
         apps=apps,
-        keys=tuple(f"{key.label} {key.fingerprint}" for key in keyring.keys),
+        keys=(
+            *(f"{key.label} {key.fingerprint}" for key in keyring.keys),
+            *(["those of ENCRYPTION_KEY_COMMAND"] if settings.encryption_key_command else []),
+        ),
         settings=tuple(
             EffectiveSetting(
                 name=declared.name,

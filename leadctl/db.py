@@ -1,15 +1,19 @@
 """The embedded server's verbs, and the ways to reach any target with other tools."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from psycopg import sql
 
 from leadctl.errors import ConnectionFailed, LeadctlError
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.postgres import embedded
 from leadctl.postgres.binaries import client_program
+from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.embedded import Home, ServerStatus
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
@@ -29,7 +33,10 @@ class TargetUrl:
 
 @dataclass(frozen=True)
 class ShellCommand:
-    """How psql is started for a target: the password is in the environment, never an argument."""
+    """How psql is started for a target: the password is in the environment, never an argument.
+
+    `environment` is the whole of it.
+    """
 
     program: Path
     arguments: tuple[str, ...]
@@ -139,7 +146,9 @@ def shell(target: Target, narrate: Narrate) -> ShellCommand:
         reason = protection(connection, target)
         if reason:
             narrate(f"Careful: {target.database} is protected: {reason}. psql asks nobody.")
-    environment = {"PGOPTIONS": f"-c search_path={target.schema}", "PGAPPNAME": "leadctl shell"}
-    if target.url.password:
-        environment["PGPASSWORD"] = target.url.password.reveal()
+    path = re.sub(r"([\\\s])", r"\\\1", sql.Identifier(target.schema).as_string())
+    environment = client_environment(target) | {
+        "PGOPTIONS": f"-c search_path={path}",
+        "PGAPPNAME": "leadctl shell",
+    }
     return ShellCommand(client_program("psql"), (target.url.without_password(),), environment)

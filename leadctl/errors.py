@@ -68,6 +68,10 @@ class UnreadableFile(ConfigurationError):
     """A configuration file cannot be read or parsed."""
 
 
+class UntrustedFile(ConfigurationError):
+    """A file or folder that settings come from belongs to somebody else, or others may write it."""
+
+
 class InvalidUrl(ConfigurationError):
     """A database URL cannot be understood."""
 

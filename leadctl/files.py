@@ -1,13 +1,16 @@
-"""Paths as people give them, files that appear whole or not at all, and private files."""
+"""Paths as people give them, files that appear whole or not at all, and private files.
+
+Whatever leadctl makes, it makes where nothing was: a link that somebody left there is not followed.
+"""
 
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from leadctl.errors import LeadctlError, UsageError
+from leadctl.errors import LeadctlError, UntrustedFile, UsageError
 
 
 def expanded(path: str | Path) -> Path:
@@ -47,6 +50,72 @@ def read_private(path: Path, error: type[LeadctlError], *, name: str, hint: str)
         raise error(f"Cannot read the {name} {path}: {reason}.", hint=hint) from None
 
 
+def trusted(path: Path) -> Path:
+    """Return a file or folder that nobody else could have written; raise UntrustedFile otherwise.
+
+    It is ours, or root's, or, for root by sudo, that of who called sudo; and neither everybody nor
+    a group with others in it may write it.  As git has it for a repository (safe.directory).
+    LEADCTL_TRUST in the environment of the process lists files and folders that are trusted anyway.
+    """
+    reason = _distrust(path.lstat()) or (_distrust(path.stat()) if path.is_symlink() else None)
+    if reason is None or _is_listed(path):
+        return path
+    raise UntrustedFile(
+        f"{path} is not used: {reason}.",
+        hint=f"Where you trust what it says: export LEADCTL_TRUST={path}",
+    )
+
+
+def _distrust(found: os.stat_result) -> str | None:
+    ours = {0, os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        ours.add(int(os.environ["SUDO_UID"]))
+    if found.st_uid not in ours:
+        return f"it belongs to another user (uid {found.st_uid})"
+    if stat.S_ISLNK(found.st_mode):
+        return None  # everybody may "write" a link; its folder says who really may
+    mode = f"mode {stat.S_IMODE(found.st_mode):04o}"
+    if found.st_mode & stat.S_IWOTH:
+        return f"everybody may write it ({mode})"
+    if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_uid, found.st_gid):
+        return f"the group {found.st_gid} may write it ({mode})"
+    return None
+
+
+def _is_own_group(uid: int, gid: int) -> bool:
+    """Whether a group is one user's own: of the same name, with nobody else in it."""
+    import grp
+    import pwd
+
+    try:
+        name, group = pwd.getpwuid(uid).pw_name, grp.getgrgid(gid)
+    except KeyError:  # a container's numeric user, which has a group of the same number
+        return uid == gid
+    return group.gr_name == name and set(group.gr_mem) <= {name}
+
+
+def _is_listed(path: Path) -> bool:
+    listed = {
+        os.path.realpath(each) for each in os.environ.get("LEADCTL_TRUST", "").split(":") if each
+    }
+    real = Path(os.path.realpath(path))
+    return not listed.isdisjoint({str(real), *map(str, real.parents)})
+
+
+def make_file(path: Path, text: str = "") -> None:
+    """Make a private file where nothing is; one that is there is left alone.  Raises OSError."""
+    with suppress(FileExistsError), private_file(path) as file:
+        file.write(text.encode())
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether a path is a folder itself, and not a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def write_whole(path: Path, text: str, mode: int) -> None:
     """Write a text file under another name, then rename it; `mode` is less the umask.
 
@@ -70,9 +139,10 @@ def write_whole(path: Path, text: str, mode: int) -> None:
 def private_file(path: Path, flag: int = os.O_EXCL) -> Iterator[IO[bytes]]:
     """Open a new file that only its owner may read, and sync it to disk at the block's end.
 
-    With `flag` O_TRUNC one that is there is overwritten.  Raises OSError.
+    With `flag` O_TRUNC one that is there is overwritten, but never what a link points to.  Raises
+    OSError.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flag, 0o600)
     with os.fdopen(handle, "wb", buffering=_BUFFER) as file:
         yield file
         file.flush()

@@ -1,11 +1,30 @@
-"""Commands of the user's that print a secret: a login's token, a database's URL, keys."""
+"""Programs that leadctl starts: what they may know, and commands that print a secret."""
 
+import os
+import re
 from pathlib import Path
 
 from leadctl.errors import LeadctlError
 from leadctl.redact import Secret
 
 _SECONDS = 60
+_OWN_SECRETS = re.compile(
+    r"ENCRYPTION_.*|BACKUP_IDENTITY_.*|DATABASE_URL|DIRECT_URL|LEADCTL_.*(URL|IDENTITY).*"
+)
+"""Variables that leadctl reads and nobody else needs: keys, and URLs with their passwords."""
+
+
+def child_environment(*, libpq: bool = True) -> dict[str, str]:
+    """Return the environment for a program that is not leadctl: the user's, without its secrets.
+
+    Whoever may read a process's environment sees all of it.  Without `libpq` the variables of
+    libpq are left out, too: for the embedded server, which they do not mean.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not _OWN_SECRETS.fullmatch(name) and (libpq or not name.startswith("PG"))
+    }
 
 
 def printed_secret(
@@ -25,6 +44,7 @@ def printed_secret(
             text=True,
             timeout=_SECONDS,
             cwd=folder,
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:

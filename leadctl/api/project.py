@@ -95,8 +95,10 @@ class Project:
         """Return each setting with its source, secrets hidden, as `leadctl config`."""
         from leadctl.apps.registry import all_apps
         from leadctl.config import effective_config
+        from leadctl.crypto.keyring import keyring_of
 
-        return effective_config(self.settings, tuple(all_apps(self.settings)), self.keyring)
+        keyring = keyring_of(self.settings, run_command=False)  # looking runs nothing
+        return effective_config(self.settings, tuple(all_apps(self.settings)), keyring)
 
     def init(
         self,

@@ -1,6 +1,5 @@
 """Making a backup: one snapshot, dumped, compressed and encrypted as it streams; then its hooks."""
 
-import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.redact import scrub
+from leadctl.shell import child_environment
 from leadctl.version import __version__
 
 _HOOK_SECONDS = 3600
@@ -250,7 +250,7 @@ class Hooks:
         try:
             return subprocess.run(
                 ["/bin/sh", "-c", command],
-                env={**os.environ, **variables},
+                env=child_environment() | variables,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=_STDERR,

@@ -20,7 +20,7 @@ from typing import IO
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
-from leadctl.files import private_file, sync_folder, write_private
+from leadctl.files import is_real_folder, make_file, private_file, sync_folder, write_private
 from leadctl.postgres.binaries import Binaries, dump_programs
 
 LATEST = "latest"
@@ -139,7 +139,7 @@ class StoredBackup:
     def pin(self, *, pinned: bool) -> None:
         """Pin the backup, or let go of it."""
         if pinned:
-            (self.path / _PINNED).touch(mode=0o600)
+            make_file(self.path / _PINNED)
         else:
             (self.path / _PINNED).unlink(missing_ok=True)
 
@@ -217,7 +217,7 @@ class BackupFolder:
             try:
                 if not self.path.exists():
                     self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    (self.path / ".gitignore").write_text("*\n")
+                    make_file(self.path / ".gitignore", "*\n")
                 with _locked(self.path, fcntl.LOCK_EX):
                     self._clean()
                     partial.mkdir(mode=0o700)
@@ -236,9 +236,11 @@ class BackupFolder:
     def remove(self, backup: StoredBackup) -> bool:
         """Remove a backup, all of it or, killed in between, by the next run.
 
-        Files that are not leadctl's are left, with the folder.  Returns whether it is gone; it is
-        not where it is being read.
+        Files that are not leadctl's are left, with the folder, and so is one that is linked here.
+        Returns whether it is gone; it is not where it is being read.
         """
+        if not is_real_folder(backup.path):
+            return False
         with _locked(backup.path, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
             if not free:
                 return False
@@ -248,7 +250,7 @@ class BackupFolder:
 
     def _clean(self) -> None:
         for partial in self.path.glob(f"*{_PARTIAL}"):
-            if _ID.fullmatch(partial.name.removesuffix(_PARTIAL)):
+            if _ID.fullmatch(partial.name.removesuffix(_PARTIAL)) and is_real_folder(partial):
                 with _locked(partial, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
                     if free:
                         _remove(partial)

@@ -20,7 +20,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.context import RunContext
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import ArchiveDamaged
-from leadctl.files import sync_folder, write_private
+from leadctl.files import is_real_folder, sync_folder, write_private
 from leadctl.postgres.connect import Connection
 
 LINES = sql.SQL("(FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')")
@@ -130,6 +130,8 @@ def finish_killed_runs(run: RunContext, table: RuleTable) -> None:
     # An unfinished manifest first: what is done about files writes it again.
     for partial in sorted(found, key=lambda path: (path.parent, path.name != _PARTIAL_MANIFEST)):
         folder = partial.parent
+        if not is_real_folder(folder):
+            continue
         if partial.name == _PARTIAL_MANIFEST:
             partial.unlink()
             _remove_empty(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leadctl.errors import InvalidKey, KeyCommandFailed, MissingKey, UnknownKey
-from leadctl.files import read_private
+from leadctl.files import read_private, trusted
 from leadctl.redact import remember
 from leadctl.settings import Settings, load_settings
 from leadctl.shell import printed_secret
@@ -109,14 +109,20 @@ class Keyring:
             raise MissingKey(f"{why}, and no encryption key is set.", hint=_HINT)
 
 
-def keyring_of(settings: Settings) -> Keyring:
+def keyring_of(settings: Settings, *, run_command: bool = True) -> Keyring:
     """Read the keyring of the settings; the first key found encrypts.
+
+    Without `run_command` the keys that ENCRYPTION_KEY_COMMAND would print are left out.
 
     The order is ENCRYPTION_KEYS, ENCRYPTION_KEY, ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_COMMAND; the
     embedded server's own key serves where none of them is set.  Raises InvalidKey and
     KeyCommandFailed, which never show a key.
     """
-    found = [key for text, unnamed in _texts(settings) for key in parse_keys(text, unnamed)]
+    found = [
+        key
+        for text, unnamed in _texts(settings, run_command=run_command)
+        for key in parse_keys(text, unnamed)
+    ]
     keys = {(key.fingerprint, key.legacy): key for key in reversed(found)}
     return Keyring(list(reversed(keys.values())))
 
@@ -128,7 +134,7 @@ def parse_keys(text: str, unnamed: str) -> list[Key]:
     return [_parse(entry, unnamed) for entry in entries if entry]
 
 
-def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
+def _texts(settings: Settings, *, run_command: bool) -> Iterator[tuple[str, str]]:
     """Return each text that has keys, and what a key in it is called that has no label."""
     command = settings.encryption_key_command
     file = settings.encryption_key_file
@@ -138,7 +144,7 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield settings.encryption_key.reveal(), "ENCRYPTION_KEY"
     if file:
         yield _file(file), file.name
-    if command:
+    if command and run_command:
         name, prints = "ENCRYPTION_KEY_COMMAND", "keys, one a line"
         folder = settings.project
         printed = printed_secret(command, folder, KeyCommandFailed, name=name, prints=prints)
@@ -146,6 +152,7 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
     nothing_set = not (settings.encryption_keys or settings.encryption_key or file or command)
     embedded = settings.project / _EMBEDDED_KEY
     if nothing_set and settings.embedded and embedded.exists():
+        trusted(embedded.parent)
         yield _file(embedded), "embedded"
 
 

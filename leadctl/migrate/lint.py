@@ -14,6 +14,7 @@ from pathlib import Path
 from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
 from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
+from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 
 _SMALL_BYTES = 10 * 10**6
@@ -204,7 +205,9 @@ def _squawk(
         command += ["--pg-version", f"{server_version // 10000}.0"]
     if all(statement.transactional for statement in statements):
         command.append("--assume-in-transaction")
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, env=child_environment()
+    )
     try:
         findings = json.loads(done.stdout or "[]")
     except ValueError:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from leadctl.errors import MissingClient, MissingExtra
+from leadctl.shell import child_environment
 
 _SYSTEM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
@@ -117,7 +118,7 @@ def _system(program: str) -> list[Binaries]:
 
 def _version(program: Path) -> tuple[int, int]:
     printed = subprocess.run(
-        [program, "--version"], capture_output=True, text=True, check=False
+        [program, "--version"], capture_output=True, text=True, check=False, env=child_environment()
     ).stdout
     version = re.search(r"(\d+)(?:\.(\d+)|devel|beta|rc)", printed)
     return (int(version[1]), int(version[2] or 0)) if version else (0, 0)

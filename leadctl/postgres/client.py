@@ -15,8 +15,8 @@ from leadctl.errors import BackupDamaged, LeadctlError
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import scrub
+from leadctl.shell import child_environment
 
-_NOT_FOR_CLIENTS = ("ENCRYPTION_", "DATABASE_URL", "DIRECT_URL", "BACKUP_", "LEADCTL_")
 _PIPE_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 3
 _LINE_MAX = 400
@@ -120,7 +120,7 @@ def running(
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             [program, *on_target, *arguments],
-            env=_environment(target),
+            env=client_environment(target) | {"LC_ALL": "C"},  # messages are read
             stdin=pipes[stdin],
             stdout=pipes[stdout] if isinstance(stdout, bool) else stdout,
             stderr=messages,
@@ -165,9 +165,9 @@ def _conninfo(target: Target) -> str:
     return make_conninfo(**{**params, "dbname": target.database})
 
 
-def _environment(target: Target | None) -> dict[str, str]:
-    kept = {name: v for name, v in os.environ.items() if not name.startswith(_NOT_FOR_CLIENTS)}
-    kept |= {"LC_ALL": "C", "PGAPPNAME": "leadctl"}  # messages are read
+def client_environment(target: Target | None) -> dict[str, str]:
+    """Return the environment of PostgreSQL's programs: the target's password is in it, if any."""
+    kept = child_environment(libpq=not (target and target.embedded)) | {"PGAPPNAME": "leadctl"}
     if target:
         kept["PGCONNECT_TIMEOUT"] = str(max(2, round(target.connect_timeout)))
         if target.url.password:

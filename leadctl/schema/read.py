@@ -1,6 +1,5 @@
 """Reading a schema from a live database or from models, and writing it as SQL."""
 
-import os
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import OperationFailed, UnknownTable
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import client_program
+from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -184,9 +184,6 @@ def dump(source: Target | Models) -> SchemaDump:
 
 def _pg_dump(target: Target) -> str:
     target = target.fresh()
-    environment = dict(os.environ)
-    if target.url.password:
-        environment["PGPASSWORD"] = target.url.password.reveal()
     schema, versions = sql.Identifier(target.schema), sql.Identifier(target.schema, VERSION_TABLE)
     arguments = [
         *_DUMP,
@@ -197,7 +194,7 @@ def _pg_dump(target: Target) -> str:
     ]
     done = subprocess.run(
         [client_program("pg_dump"), *arguments],
-        env=environment,
+        env=client_environment(target),
         capture_output=True,
         text=True,
         check=False,

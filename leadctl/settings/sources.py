@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.errors import UnreadableFile
+from leadctl.files import trusted
 
 FLAG = "flag"
 ENVIRONMENT = "environment"
@@ -39,24 +40,25 @@ class Layer:
 def find_project(start: Path) -> Project:
     """Find the nearest leadctl.toml or `[tool.leadctl]` at `start` or above it.
 
-    Raises UnreadableFile where a file is there but cannot be read or parsed.
+    Raises UnreadableFile where a file is there but cannot be read or parsed, and UntrustedFile
+    where it is somebody else's.
     """
     for folder in (start, *start.parents):
         own = folder / "leadctl.toml"
         if own.is_file():
-            return Project(folder, own, _read_toml(own))
+            return Project(folder, own, _read_toml(trusted(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
             section = _read_toml(shared).get("tool", {}).get("leadctl")
             if section is not None:
-                return Project(folder, shared, section)
+                return Project(folder, trusted(shared), section)
     return Project(start)
 
 
 def variable_layers(root: Path, environ: Mapping[str, str] | None = None) -> list[Layer]:
     """Return the layers of variables, the strongest first.
 
-    Raises UnreadableFile for a `.env` file that cannot be read.
+    Raises UnreadableFile for a `.env` file that cannot be read, UntrustedFile for somebody else's.
     """
     layers = [Layer(ENVIRONMENT, os.environ if environ is None else environ)]
     layers += [Layer(name, _read_dotenv(root / name)) for name in DOTENV_FILES]
@@ -80,6 +82,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
+    trusted(path)
     from dotenv.main import DotEnv  # 30 ms that only a project with a .env file pays
     from dotenv.parser import parse_stream
 

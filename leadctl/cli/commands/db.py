@@ -105,4 +105,4 @@ def shell(run: Run, *, arguments: Annotated[Texts, argument("-- PSQL ARGUMENTS")
     """Open psql on the target; what stands after -- goes to psql."""
     started = run.database(may_create=True).shell()
     command_line = [str(started.program), *started.arguments, *(arguments or [])]
-    os.execve(started.program, command_line, {**os.environ, **started.environment})
+    os.execve(started.program, command_line, started.environment)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadctl.errors import EmbeddedServerUnusable
+from leadctl.errors import EmbeddedServerUnusable, UntrustedFile
+from leadctl.files import make_file, trusted, write_whole
 from leadctl.postgres.binaries import Binaries
 
 FOLDER = ".leadctl"
@@ -46,8 +47,17 @@ class Home:
 
     @classmethod
     def of(cls, project: Path) -> "Home":
-        """Return the home of a project's server, whether it exists or not."""
+        """Return the home of a project's server, whether it exists or not.
+
+        Raises UntrustedFile where the folder is somebody else's, or a link.
+        """
         folder = project.resolve() / FOLDER
+        if folder.is_symlink():
+            raise UntrustedFile(
+                f"{folder} is not used: it is a link.", hint="Put a folder there, or nothing."
+            )
+        if folder.exists():
+            trusted(folder)
         if os.geteuid() != 0:
             if (folder / _POINTER).exists():
                 raise EmbeddedServerUnusable(
@@ -98,11 +108,12 @@ class Home:
         """
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            (self.folder / ".gitignore").write_text("*\n")
+            trusted(self.folder)  # somebody may have been faster
+            make_file(self.folder / ".gitignore", "*\n")
             if self.root != self.folder:
                 _SYSTEM_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
                 self._own(self.root)
-                (self.folder / _POINTER).write_text(f"{self.root}\n{self.folder}\n")
+                write_whole(self.folder / _POINTER, f"{self.root}\n{self.folder}\n", 0o600)
             self._own(self.sockets)
         except OSError as error:
             raise EmbeddedServerUnusable(
@@ -112,12 +123,7 @@ class Home:
 
     def write_key(self) -> None:
         """Write a random encryption key beside the data, unless one is there."""
-        try:
-            handle = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+        make_file(self.key_file, secrets.token_hex(32) + "\n")
 
     def install(self, binaries: Binaries) -> Path:
         """Return the folder of server programs that the server's user can execute.

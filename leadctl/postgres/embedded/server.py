@@ -4,6 +4,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -220,15 +221,33 @@ def _remove_stale_files(home: Home) -> None:
             path.unlink(missing_ok=True)
 
 
+_libpq = threading.Lock()
+
+
+@contextmanager
+def without_libpq_variables() -> Iterator[None]:
+    """Hide libpq's variables within the block: PGPORT and the like mean another server.
+
+    libpq reads them from the environment of the process, some of them only there.
+    """
+    with _libpq:
+        hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)
+
+
 def _accepts(home: Home) -> bool:
     import psycopg
 
     if _postmaster(home) is None:
         return False
     try:
-        psycopg.connect(
-            host=str(home.sockets), port=_PORT, user=SUPERUSER, dbname="postgres", connect_timeout=5
-        ).close()
+        with without_libpq_variables():
+            psycopg.connect(
+                host=str(home.sockets), user=SUPERUSER, dbname="postgres", connect_timeout=5
+            ).close()
     except psycopg.OperationalError:
         return False
     return True
@@ -249,7 +268,8 @@ def _wait(done: Callable[[], bool], seconds: float, home: Home, what: str) -> No
 def _exclusive(home: Home) -> Iterator[None]:
     """Hold the file lock that keeps two commands from starting or stopping the server at once."""
     deadline = time.monotonic() + _LOCK_SECONDS
-    with (home.folder / "lock").open("w") as file:
+    lock = os.open(home.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(lock, "w") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -266,9 +286,12 @@ def _exclusive(home: Home) -> Iterator[None]:
 
 
 def _as_account(home: Home) -> dict[str, Any]:
+    # Nothing of who happened to start it: it runs for days, as another user for root.
+    env = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     if home.account.uid is None:
-        return {"cwd": home.root}
+        return {"cwd": home.root, "env": env}
     return {
+        "env": env,
         "user": home.account.uid,
         "group": home.account.gid,
         "extra_groups": [],
