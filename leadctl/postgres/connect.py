@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from leadctl.errors import (
     PoolerInTransactionMode,
     UnsupportedServer,
 )
+from leadctl.postgres.embedded import without_libpq_variables
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting
 from leadctl.redact import scrub
@@ -88,12 +89,13 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
     """Open a connection in autocommit mode to a server that leadctl supports."""
     parameters = _parameters(target, purpose)
     with connecting(target):
-        connection = psycopg.connect(
-            **parameters,
-            autocommit=True,
-            prepare_threshold=_PREPARE_AFTER if prepare else None,
-            cursor_factory=_LoggingCursor if target.log_sql else psycopg.Cursor,
-        )
+        with without_libpq_variables() if target.embedded else nullcontext():
+            connection = psycopg.connect(
+                **parameters,
+                autocommit=True,
+                prepare_threshold=_PREPARE_AFTER if prepare else None,
+                cursor_factory=_LoggingCursor if target.log_sql else psycopg.Cursor,
+            )
         with _closed_on_error(connection):
             _check_server(connection, target)
             if not through_pooler:

@@ -31,6 +31,8 @@ PARAMETERS = {
     "fingerprint": "{}",
     "environment": "test",
     "protected": False,
+    "read_environment": None,
+    "read_protected": False,
     "command": "test",
     "outcome": "done",
     "facts": "{}",
