@@ -1,13 +1,19 @@
 """The effective settings, each with its source; secrets stay hidden."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from leadctl.crypto.keyring import Keyring
 from leadctl.errors import LeadctlError
-from leadctl.redact import HIDDEN, Secret
+from leadctl.redact import HIDDEN, Secret, scrub
 from leadctl.settings import Settings
 from leadctl.settings.url import parse_url
+
+_PUBLIC_KEY = re.compile(r"age1[a-z0-9]+|(ssh-|ecdsa-|sk-)\S+ \S+( \S+)?")
+_COMMANDS = ("_command", "_on_success", "_on_failure")
+_PROGRAM = re.compile(r"[\w./+-]+")
+_NAME = re.compile(r"[^\W\d][\w .-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,21 @@ def _shown(settings: Settings, name: str) -> str | int | float | bool | None:
             return parse_url(value.reveal()).redacted()
         except LeadctlError as error:
             return f"invalid: {error.message}"
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, int | float):
         return value
-    if isinstance(value, Path) and value.is_relative_to(settings.project):
-        return str(value.relative_to(settings.project))
-    return str(value)
+    if isinstance(value, Path):
+        inside = value.is_relative_to(settings.project)
+        return scrub(str(value.relative_to(settings.project) if inside else value))
+    return _public(name, str(value))
+
+
+def _public(name: str, text: str) -> str:
+    """Return of a text what anybody may see: a name, the program of a command, a public key."""
+    if name == "backup_recipients":
+        keys = [key.strip() for key in text.split(",")]
+        return ",".join(key if _PUBLIC_KEY.fullmatch(key) else HIDDEN for key in keys)
+    if name.endswith(_COMMANDS):
+        program, _, arguments = text.strip().partition(" ")
+        program = scrub(program) if _PROGRAM.fullmatch(program) else HIDDEN
+        return f"{program} …" if arguments else program
+    return text if _NAME.fullmatch(text) else HIDDEN

@@ -14,11 +14,31 @@ _MIN_LENGTH = 4
 
 _known: set[str] = set()
 
-_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?P<secret>[^\s/]+)(?=@)")
+_URL_PASSWORD = re.compile(r"(?P<head>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?P<secret>\S+)(?=@)")
+"""Up to the last @: a password may have a raw / or @ in it."""
 _KEYWORD_PASSWORD = re.compile(
-    r"(?P<head>\b(?:password|passwd|pwd|sslpassword|PGPASSWORD)\s*=\s*)(?P<secret>'[^']*'|[^\s&,;)]+)",
+    r"(?P<head>\b\w*(?:password|passwd|pwd|secret)\s*=\s*)(?P<secret>'[^']*'|[^\s&,;)]+)",
     re.IGNORECASE,
 )
+_PRIVATE_KEY = re.compile(
+    r"AGE-SECRET-KEY-\S+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_PLAIN_ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:[^\s:@/?]*@)?[^\s@]*|(?:\w+\s*=\s*\S*\s*)+", re.IGNORECASE
+)
+_SPEAKS_OF_SECRETS = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+
+_NAMED = re.compile(
+    r"\b(?:aggregate|cast|collation|column|constraint|conversion|database|domain|encoding"
+    r"|event trigger|extension|file|function|group|host|index|language|operator|option|owner"
+    r"|parameter|policy|procedure|publication|query parameter|relation|role|rule|schema|sequence"
+    r"|server|service|setting|slot|statistics object|subscription|table|tablespace|trigger|type"
+    r"|user|view)s? $"
+)
+"""What stands before the name of an object in a message of PostgreSQL's."""
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_VALUES = re.compile(r"(\)=|contains )\(.*\)", re.DOTALL)
 
 
 class Secret:
@@ -48,7 +68,12 @@ class Secret:
 
 
 def remember(text: str) -> None:
-    """Remember a secret, also in its percent-encoded forms, so that `scrub` removes it."""
+    """Remember a secret, also in its percent-encoded forms, so that `scrub` removes it.
+
+    An address without a password is none: hiding it would hide which server is meant.
+    """
+    if _PLAIN_ADDRESS.fullmatch(text) and not _SPEAKS_OF_SECRETS.search(text):
+        return
     for form in (text, quote(text, safe=""), quote_plus(text)):
         if len(form) >= _MIN_LENGTH:
             _known.add(form)
@@ -56,9 +81,25 @@ def remember(text: str) -> None:
 
 def scrub(text: str) -> str:
     """Return the text without passwords in URLs and settings, and without any known secret."""
+    text = _PRIVATE_KEY.sub(HIDDEN, text)
     text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
     text = _KEYWORD_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
     for secret in sorted(_known, key=len, reverse=True):
         if secret in text:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
     return text
+
+
+def without_values(message: str) -> str:
+    """Return a message of PostgreSQL's in which quoted texts are hidden, but for names of objects.
+
+    A message quotes names as it quotes values: `column "a"`, `invalid input syntax for type
+    integer: "4111 1111"`.  A text counts as a name where the word before says of what; whatever
+    else is quoted may be out of a row.
+    """
+    message = _VALUES.sub(rf"\1({HIDDEN})", message)
+    return scrub(
+        _QUOTED.sub(
+            lambda found: found[0] if _NAMED.search(message, 0, found.start()) else HIDDEN, message
+        )
+    )

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from leadctl.errors import BackupDamaged, LeadctlError
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
-from leadctl.redact import scrub
+from leadctl.redact import without_values
 from leadctl.shell import child_environment
 
 _PIPE_BYTES = 1024 * 1024
@@ -69,13 +69,13 @@ class ClientProgram:
             re.IGNORECASE,
         )
         lines = (line.decode(errors="replace") for line in self._messages)
-        return [scrub(found[1].strip()) for line in lines if (found := error.match(line))]
+        return [without_values(found[1].strip()) for line in lines if (found := error.match(line))]
 
     def first_message(self) -> str:
         """Return the first line that the program wrote to standard error, else its exit code."""
         self._messages.seek(0)
         first = self._messages.readline(_LINE_MAX).decode(errors="replace").rstrip("\n")
-        return first or f"exit code {self.wait()}"
+        return without_values(first) or f"exit code {self.wait()}"
 
     def new_messages(self) -> list[str]:
         """Return the whole lines that the program wrote to standard error since the last call."""
@@ -160,9 +160,7 @@ def _close(pipe: IO[bytes]) -> None:
 
 
 def _conninfo(target: Target) -> str:
-    hidden = {"sslpassword", "password"}
-    params = {name: value for name, value in target.url.params.items() if name not in hidden}
-    return make_conninfo(**{**params, "dbname": target.database})
+    return make_conninfo(**{**target.url.params, "dbname": target.database})
 
 
 def client_environment(target: Target | None) -> dict[str, str]:

@@ -184,7 +184,8 @@ def _parameters(target: Target, purpose: str) -> dict[str, Any]:
         "keepalives_interval": "10",
         "keepalives_count": "3",
     }
-    parameters = {**defaults, **target.url.params}
+    hidden = {name: secret.reveal() for name, secret in target.url.hidden.items()}
+    parameters = {**defaults, **target.url.params, **hidden}
     parameters["application_name"] = name.encode()[:_NAME_MAX].decode(errors="ignore")
     if target.url.password:
         parameters["password"] = target.url.password.reveal()

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leadctl import errors
-from leadctl.redact import scrub
+from leadctl.redact import HIDDEN, scrub, without_values
 
 if TYPE_CHECKING:
     from leadctl.postgres.target import Target
@@ -65,6 +65,9 @@ _LOST = (
     r"server closed the connection|terminating connection|connection (?:was )?lost"
     r"|connection is closed|SSL SYSCALL|Broken pipe|Connection reset|consuming input failed"
 )
+
+_INVALID = re.compile(r'(invalid [\w -]*:? )"[^"]*"')
+"""libpq quotes what a parameter must not be; it may be a piece of a password."""
 
 _FULL = r"No space left on device|could not extend file .*: wrote only"
 """The server says the second where half a page went in."""
@@ -137,7 +140,7 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
     import psycopg
 
     state = getattr(error, "sqlstate", None) or ""
-    text = _one_line(str(error))
+    text = _told_by_server(error) if state else _one_line(str(error))
     if state == "42501":
         return errors.InsufficientPrivilege(
             f"The server does not allow it: {text}",
@@ -160,8 +163,18 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
     )
 
 
+def _told_by_server(error: Any) -> str:
+    """Return a server's message and detail, without what they quote of rows and statements."""
+    told = [error.diag.message_primary or str(error), error.diag.message_detail or ""]
+    return without_values(" ".join(_joined(part) for part in told if part))
+
+
 def _one_line(text: str) -> str:
-    """Return a driver's message without its prefixes, line breaks and secrets."""
+    """Return a driver's message without its prefixes, line breaks, values and secrets."""
     text = re.sub(r"^(?:connection (?:failed|is bad): )+", "", text.strip())
-    text = re.sub(r"\s*\n\s*", " ", text)
+    text = _INVALID.sub(rf"\1{HIDDEN}", _joined(text))
     return scrub(text)
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text.strip())

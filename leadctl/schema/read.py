@@ -17,7 +17,7 @@ from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
-from leadctl.redact import scrub
+from leadctl.redact import without_values
 from leadctl.schema.definition import (
     Column,
     Constraint,
@@ -201,7 +201,7 @@ def _pg_dump(target: Target) -> str:
     )
     if done.returncode:
         raise OperationFailed(
-            f"pg_dump failed: {scrub(' '.join(done.stderr.split()))}",
+            f"pg_dump failed: {without_values(' '.join(done.stderr.split()))}",
             hint="It must be as new as the server; leadctl db shell shows whether it connects.",
         )
     return done.stdout

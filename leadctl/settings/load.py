@@ -1,6 +1,7 @@
 """Loading: the sources are laid over each other and every value is checked."""
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -35,6 +36,7 @@ from leadctl.text import did_you_mean
 
 Named = TypeVar("Named", EnvironmentConfig, HealthConfig)
 
+_PLAIN_VALUE = re.compile(r"[\w .:+-]{1,20}")
 _BACKUP = "backup"
 """The table of leadctl.toml whose keys are the settings that begin with its name."""
 _DECLARED = tuple(declared for declared in fields(Settings) if "variable" in declared.metadata)
@@ -123,7 +125,8 @@ def _parse(declared: Field[Any], text: str, source: str, project: Project) -> An
             return absolute(text, None if here else project.root)
         return parse(text)
     except (ValueError, UsageError):
-        shown = "" if parse is Secret else f" is {text!r}, which"
+        # A long text may be a secret in the wrong place.
+        shown = f" is {text!r}, which" if _PLAIN_VALUE.fullmatch(text) else ""
         what = f"{shown} is not a value that it can have."
         hint = f"Allowed is {declared.metadata['allowed']}."
         if source.startswith(FLAG):

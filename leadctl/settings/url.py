@@ -30,6 +30,57 @@ _DRIVER_IGNORED = frozenset(
 )
 """Parameters of SQLAlchemy's asyncpg dialect that say nothing about the server."""
 
+_SHOWN = frozenset(
+    {
+        "application_name",
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "dbname",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "max_protocol_version",
+        "min_protocol_version",
+        "passfile",
+        "port",
+        "require_auth",
+        "requirepeer",
+        "requiressl",
+        "service",
+        "servicefile",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+        "user",
+    }
+)
+"""The parameters of libpq that anybody may see; what is not listed is a secret.
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+"""
+_USABLE = _SHOWN | {"options"}
+"""What a URL for other tools may have, too: settings of a session, which may be anything."""
+
 _OURS = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer"})
 
 _FORM = (
@@ -43,8 +94,10 @@ class DatabaseUrl:
     """A parsed URL: libpq's own parameters, and what leadctl and pools read beside them."""
 
     params: Mapping[str, str] = field(default_factory=dict)
-    """libpq keywords and values, without the password."""
+    """libpq keywords and values, without those that may be secret."""
     password: Secret | None = None
+    hidden: Mapping[str, Secret] = field(default_factory=dict)
+    """libpq's other parameters: sslpassword and whatever is not known to be public."""
     schema: str | None = None
     connection_limit: int | None = None
     """Connections at most, of a host application's pool."""
@@ -59,14 +112,15 @@ class DatabaseUrl:
 
     def redacted(self) -> str:
         """Return the URL for people: without a password."""
-        return self._render(HIDDEN if self.password else "")
+        shown = {name: text if name in _SHOWN else HIDDEN for name, text in self.params.items()}
+        shown |= dict.fromkeys(self.hidden, HIDDEN)
+        return self._render(shown, HIDDEN if self.password else "")
 
     def without_password(self) -> str:
-        """Return a URL that libpq understands, without a password."""
-        return self._render("")
+        """Return a URL that libpq understands, without a password or another secret."""
+        return self._render(dict(self.params), "")
 
-    def _render(self, password: str) -> str:
-        params = dict(self.params)
+    def _render(self, params: dict[str, str], password: str) -> str:
         user = quote(params.pop("user", ""), safe="")
         credentials = f"{user}:{password}" if password else user
         hosts = params.pop("host", "").split(",")
@@ -83,7 +137,7 @@ class DatabaseUrl:
                 for host, port in zip(hosts, ports, strict=False)
             )
         dbname = quote(params.pop("dbname", ""), safe="")
-        query = urlencode(params, quote_via=quote, safe="/,")
+        query = urlencode(params, quote_via=quote, safe=f"/,{HIDDEN}")
         at = "@" if credentials else ""
         return f"postgresql://{credentials}{at}{authority}/{dbname}" + (
             f"?{query}" if query else ""
@@ -108,6 +162,7 @@ def parse_url(text: str) -> DatabaseUrl:
             hint=_hint_for_scheme(name),
         )
     rest, _, query = text[scheme.end() :].partition("?")
+    _refuse_spilled(rest, query)
     extra, ignored, own = {}, [], []
     for pair in filter(None, query.split("&")):
         key, _, raw = pair.partition("=")
@@ -130,14 +185,16 @@ def _from_libpq(text: str, extra: Mapping[str, str], ignored: Sequence[str] = ()
     try:
         parsed = conninfo_to_dict(text)
     except (ProgrammingError, UnicodeEncodeError) as error:
-        raise InvalidUrl(_explain(str(error)), hint=_FORM) from None
+        raise InvalidUrl(_explain(str(error), text), hint=_FORM) from None
     params = {key: str(value) for key, value in parsed.items() if value is not None}
     _check_authority(params)
     password = params.pop("password", None)
+    hidden = {name: Secret(params.pop(name)) for name in params.keys() - _USABLE}
     limit = _number(extra, "connection_limit", at_least=1)
     return DatabaseUrl(
         params=params,
         password=Secret(password) if password else None,
+        hidden=hidden,
         schema=extra.get("schema") or None,
         connection_limit=None if limit is None else int(limit),
         pool_timeout=_number(extra, "pool_timeout", at_least=0),
@@ -146,12 +203,31 @@ def _from_libpq(text: str, extra: Mapping[str, str], ignored: Sequence[str] = ()
     )
 
 
-def _explain(message: str) -> str:
+def _explain(message: str, text: str) -> str:
     """Keep libpq's words only where they name a parameter: others may quote the password."""
-    named = re.search(r'(?:query parameter|connection option):? "([^"]*)"', message)
+    named = re.search(r'(?:query parameter|connection option):? "(\w*)"', message)
+    if "://" not in text and "pass" in text:
+        named = None  # a password with spaces, perhaps
     if named:
         return f"The database URL has a parameter that nothing knows: {named[1]}"
     return "The database URL cannot be understood."
+
+
+def _refuse_spilled(rest: str, query: str) -> None:
+    """Refuse a URL whose password has a raw / or ? in it, and ends where something else is read.
+
+    An @ behind the host is what tells: postgresql://u:12/rest-of-password@host/db.
+    """
+    path = rest.partition("/")[2]
+    keys = (pair.partition("=")[::2] for pair in query.split("&"))
+    if "@" in path or any(
+        "@" in key + value and key not in _USABLE and not key.endswith(("password", "secret"))
+        for key, value in keys
+    ):
+        raise InvalidUrl(
+            "The database URL has an @ behind its host: it may be the end of the password.",
+            hint=_FORM,
+        )
 
 
 def _check_authority(params: Mapping[str, str]) -> None:
