@@ -21,7 +21,8 @@ _KEYWORD_PASSWORD = re.compile(
     re.IGNORECASE,
 )
 _PRIVATE_KEY = re.compile(
-    r"AGE-SECRET-KEY-\S+|\b[0-9a-f]{64}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)",
+    r"AGE-SECRET-KEY-\S+|\b[0-9a-f]{64}\b"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
 _PLAIN_ADDRESS = re.compile(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def children(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     class Watched(subprocess.Popen[Any]):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            text = Path(f"/proc/{self.pid}/environ").read_text()
-            if text:  # else it has ended by now
+            text = ""
+            with suppress(OSError):  # it may have ended by now
+                text = Path(f"/proc/{self.pid}/environ").read_text()
+            if text:
                 found[Path(str(self.args[0])).name] = variables(text)  # type: ignore[index]
 
     monkeypatch.setattr(subprocess, "Popen", Watched)
