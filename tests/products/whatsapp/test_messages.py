@@ -84,7 +84,7 @@ def status_of(database: Prepared, wamid: str) -> MessageStatus:
 def blocked(database: Prepared) -> None:
     """Return when one of the other sessions waits for a lock."""
     database.wait_for(
-        "SELECT FROM pg_stat_activity"
+        "SELECT 1 FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
 
