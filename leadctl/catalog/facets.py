@@ -100,6 +100,7 @@ class Descendant:
 
     oid: int
     parent: int
+    name: str
     quoted: str
     qualified: str
     kind: str

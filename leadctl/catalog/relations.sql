@@ -203,7 +203,7 @@ WITH RECURSIVE tree (root, oid, parent, detaching) AS (
     FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
 )
 SELECT t.root::bigint AS oid, t.oid::bigint AS child, t.parent::bigint AS parent,
-       c.oid::pg_catalog.regclass::text AS quoted,
+       c.relname AS name, c.oid::pg_catalog.regclass::text AS quoted,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS qualified,
        c.relkind::text AS kind, c.relispartition AS is_partition, t.detaching,
        pg_catalog.pg_get_expr(c.relpartbound, c.oid) AS bound

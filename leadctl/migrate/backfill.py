@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg import sql
 
+from leadctl.catalog.relations import read_named
 from leadctl.errors import NoPrimaryKey
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
@@ -63,19 +64,26 @@ class _Fill:
         self._connection = connection
         self._table = table
         self._work = f"{table}: {assignment} where {where}"
-        self._key = _QUERIES.rows(connection, "key", table=table)
-        if not self._key:
+        relation = read_named(connection, [table], "columns", "indexes", "sizes").get(table)
+        columns = [] if relation is None else map(relation.column, relation.primary_key)
+        self._key = [
+            (sql.Identifier(column.name).as_string(connection), column.type)
+            for column in columns
+            if column is not None
+        ]
+        if relation is None or not self._key:
             raise NoPrimaryKey(
                 f"{table} has no primary key, so its rows cannot be filled in batches.",
                 hint="Give it one, or write an UPDATE of your own.",
             )
+        self._estimate = relation.size.known_rows or 0
         self._batch_query = self._compose(assignment, where)
         self._keeps_checkpoints = state.is_there(connection)
         if self._keeps_checkpoints:
             _QUERIES.run(connection, "create")
 
     def run(self, load: float) -> int:
-        total = int(_QUERIES.value(self._connection, "estimate", table=self._table))
+        total = self._estimate
         after, rows = self._checkpoint("checkpoint") or (None, 0)
         size, tell = _BATCH, progress_of_run.get()
         while True:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.relations import Relation, read_table
+from leadctl.catalog.relations import Relation, read_numbered, read_table
 from leadctl.migrate.plan import Loss
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
@@ -151,7 +151,15 @@ class LiveTables:
         return None if table is None else str(table)
 
     def _referencing(self, table: str) -> list[str]:
-        return QUERIES.column(self._connection, "referenced", table=self._quoted(table))
+        relation = self._relation(table)
+        keys = relation.references if relation else ()
+        parents = {key.parent for key in keys if key.parent != key.child}
+        found = read_numbered(self._connection, parents, "descendants")
+        return [
+            name
+            for each in found.values()
+            for name in (each.name, *(b.name for b in each.descendants if b.is_partition))
+        ]
 
 
 def _same_on_disk(current: str, new: str) -> bool:

@@ -9,12 +9,6 @@ SELECT bool_or(provolatile = 'v') FROM pg_proc WHERE proname = %(name)s
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 WHERE i.indexrelid = to_regclass(%(name)s)
 
--- name: referenced
--- what: Which tables do the foreign keys of a table refer to, partitions among them?
--- versions: 15-
-SELECT DISTINCT c.relname FROM pg_constraint n JOIN pg_class c ON c.oid = n.confrelid
-WHERE n.conrelid = to_regclass(%(table)s) AND n.contype = 'f' AND n.confrelid <> n.conrelid
-
 -- name: holders
 -- what: Who else holds a lock on a table, and for how long has the transaction been open?
 -- versions: 15-
