@@ -1,9 +1,10 @@
 """Bulk seed on real databases: whole, the same for a seed, and harmless to what is there."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -16,7 +17,6 @@ from leadctl.errors import MissingKey, Protected, SeedFailed
 from leadctl.journal.guard import Consent
 from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import resolve
-from leadctl.seed.bulk import load, workers
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
 from tests.conftest import KEY, Cli, Prepare, Prepared
@@ -46,6 +46,7 @@ def fill(
     seed: int = 1,
     keyring: Keyring = RING,
     consent: Consent | None = None,
+    like: Mapping[str, int] = MappingProxyType({}),
     **scale: int,
 ) -> BulkResult:
     found = database.settings(app=app)
@@ -53,7 +54,7 @@ def fill(
         resolve(found, app=found.app),
         find_app(found),
         keyring,
-        BulkOptions(rows, seed, scale, CALENDAR),
+        BulkOptions(rows, seed, scale, CALENDAR, **like),
         consent or Consent(),
         timeouts=Timeouts(5, 5),
         narrate=quiet,
@@ -106,16 +107,15 @@ def bare(prepared: Prepare) -> Callable[[str], Prepared]:
     return make
 
 
-@pytest.fixture
-def set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_WORTH_SUSPENDING", 1)
+SUSPENDED = {"suspend_from": 1}
+"""Few rows are loaded as many are: without their indexes."""
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_the_rows_of_an_app(app: str, prepared: Prepare, set_aside: None) -> None:
+def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
     database = prepared(app)
     before = catalog(database)
-    result = fill(database, app=app)
+    result = fill(database, app=app, like=SUSPENDED)
     assert result.rows == ROWS == sum(table.rows for table in result.tables)
     assert compare(before, catalog(database)) == []
     for table in result.tables:
@@ -134,10 +134,8 @@ def test_the_same_seed_makes_the_same_rows_in_any_way(
     plain, quick, other = bare(app), bare(app), bare(app)
     fill(plain, app=app)
     with monkeypatch.context() as patch:
-        patch.setattr(load, "_WORTH_SUSPENDING", 1)
-        patch.setattr(workers, "_WORTH_A_PROCESS", 2000)
         patch.setattr(os, "cpu_count", lambda: 4)
-        fill(quick, app=app)
+        fill(quick, app=app, like=SUSPENDED | {"rows_a_process": 2000})
     assert contents(plain) == contents(quick)
     fill(other, seed=2, app=app)
     assert contents(plain) != contents(other)
@@ -227,7 +225,7 @@ def test_a_protected_database_wants_its_name(leadconnector: Prepared, cli: Cli) 
     assert fill(leadconnector, consent=Consent(confirm=leadconnector.name)).rows == ROWS
 
 
-def test_what_cannot_be_made_again_is_kept(leadconnector: Prepared, set_aside: None) -> None:
+def test_what_cannot_be_made_again_is_kept(leadconnector: Prepared) -> None:
     leadconnector.query("COMMENT ON INDEX ix_leads_status IS 'mine'")
     leadconnector.query("CLUSTER leads USING ix_leads_created_at")
     leadconnector.query(
@@ -237,7 +235,7 @@ def test_what_cannot_be_made_again_is_kept(leadconnector: Prepared, set_aside: N
     leadconnector.query("CREATE TABLE notes (lead_id text REFERENCES leads ON DELETE SET NULL)")
     leadconnector.query("ALTER TABLE leads ADD CONSTRAINT late UNIQUE (id, status) DEFERRABLE")
     before = catalog(leadconnector)
-    fill(leadconnector)
+    fill(leadconnector, like=SUSPENDED)
     assert compare(before, catalog(leadconnector)) == []
     kept = leadconnector.query(
         "SELECT obj_description('ix_leads_status'::regclass),"
@@ -246,27 +244,23 @@ def test_what_cannot_be_made_again_is_kept(leadconnector: Prepared, set_aside: N
     assert kept == [("mine", True)]
 
 
-def test_a_refused_row_leaves_everything_as_it_was(
-    leadconnector: Prepared, set_aside: None
-) -> None:
+def test_a_refused_row_leaves_everything_as_it_was(leadconnector: Prepared) -> None:
     leadconnector.query(
         "ALTER TABLE webhook_deliveries ADD CONSTRAINT never CHECK (id ~ '^never') NOT VALID"
     )
     before, rows = catalog(leadconnector), contents(leadconnector)
     with pytest.raises(SeedFailed, match="webhook_deliveries") as caught:
-        fill(leadconnector)
+        fill(leadconnector, like=SUSPENDED)
     assert "never" in caught.value.hint
     assert compare(before, catalog(leadconnector)) == []
     assert contents(leadconnector) == rows
 
 
-def test_a_table_in_use_is_not_waited_for_for_ever(
-    leadconnector: Prepared, set_aside: None
-) -> None:
+def test_a_table_in_use_is_not_waited_for_for_ever(leadconnector: Prepared) -> None:
     with leadconnector.server.connect(leadconnector.name) as other:
         other.execute("BEGIN; LOCK TABLE leads IN ACCESS SHARE MODE")
         with pytest.raises(SeedFailed, match="in use"):
-            fill(leadconnector)
+            fill(leadconnector, like=SUSPENDED)
 
 
 def test_a_run_is_in_the_journal(leadconnector: Prepared) -> None:

@@ -4,7 +4,8 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import psycopg
 from psycopg import sql
@@ -23,8 +24,6 @@ from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspen
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.seed.bulk.workers import Blocks, synthetic_rows
 
-_WORTH_SUSPENDING = 20_000
-"""Rows from which building indexes afterwards is quicker."""
 _FEW = 1000
 """Rows of a table that are fixtures, and not somebody's data."""
 
@@ -85,7 +84,7 @@ def bulk_seed(
                 _ask(connection, target, plan, consent)
             key = keyring.primary if plan.encrypted else None
             entry.note(rows=options.rows, random_seed=options.seed)
-            with synthetic_rows(plan.world, key) as blocks, _explained(app):
+            with synthetic_rows(plan.world, key, options.rows_a_process) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
                 tables = load.run(timeouts, entry, granted)
             narrate("Gathering the planner's statistics")
@@ -116,50 +115,47 @@ def _ask(connection: Connection, target: Target, plan: BulkPlan, consent: Consen
         permit(connection, target, "bulk seed into tables that have rows", consent)
 
 
+@dataclass
 class _Load:
     """The transaction of a run."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        target: Target,
-        plan: BulkPlan,
-        blocks: Blocks,
-        narrate: Narrate,
-        progress: Progress,
-    ) -> None:
-        self._connection = connection
-        self._target = target
-        self._plan = plan
-        self._blocks = blocks
-        self._narrate = narrate
-        self._progress = progress
-        self._total = sum(table.rows for table in plan.tables)
-        self._done = 0
+    connection: Connection
+    target: Target
+    plan: BulkPlan
+    blocks: Blocks
+    narrate: Narrate
+    progress: Progress
+    done: int = field(default=0, init=False)
+    """Rows that were copied."""
+
+    @cached_property
+    def total(self) -> int:
+        """The rows of all tables."""
+        return sum(table.rows for table in self.plan.tables)
 
     def run(self, timeouts: Timeouts, entry: Entry, granted: Consent) -> list[FilledTable]:
         """Load all tables and return what was done."""
-        connection = self._connection
+        connection = self.connection
         with connection.transaction():
-            permit(connection, self._target, "bulk seed", granted)  # it may be protected by now
+            permit(connection, self.target, "bulk seed", granted)  # it may be protected by now
             set_timeouts(connection, timeouts)
             for setting, value in _SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
             indexes = IndexSuspension(
-                connection, self._target.schema, self._suspended(), self._narrate
+                connection, self.target.schema, self._suspended(), self.narrate
             )
-            reserve_numbers(connection, self._plan)
-            self._progress(0, self._total, "rows")
-            filled = [self._fill(table, indexes) for table in self._plan.tables]
+            reserve_numbers(connection, self.plan)
+            self.progress(0, self.total, "rows")
+            filled = [self._fill(table, indexes) for table in self.plan.tables]
             indexes.finish()
-            entry.commit_with(connection, added=self._total)
+            entry.commit_with(connection, added=self.total)
         return filled
 
     def _suspended(self) -> list[str]:
-        if self._total < _WORTH_SUSPENDING:
+        if self.total < self.plan.options.suspend_from:
             return []
-        counts = {table.name: table.rows for table in self._plan.tables}
-        return suspendable(self._connection, self._plan.relations, counts)
+        counts = {table.name: table.rows for table in self.plan.tables}
+        return suspendable(self.connection, self.plan.relations, counts)
 
     def _fill(self, table: TablePlan, indexes: IndexSuspension) -> FilledTable:
         began = time.monotonic()
@@ -175,13 +171,13 @@ class _Load:
             sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
         ) + sql.SQL(" WITH (FREEZE)" if frozen else "")
         left = table.rows
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for block in self._blocks(table):
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for block in self.blocks(table):
                 copy.write(block)
                 count = min(left, CHUNK_ROWS)
                 left -= count
-                self._done += count
-                self._progress(self._done, self._total, "rows")
+                self.done += count
+                self.progress(self.done, self.total, "rows")
 
 
 _SETTINGS: Mapping[str, str] = {

@@ -40,12 +40,17 @@ class BulkOptions:
     seed: int
     scale: Mapping[str, int]
     calendar: Calendar
+    suspend_from: int = 20_000
+    """Rows from which building indexes afterwards is quicker."""
+    rows_a_process: int = 50_000
+    """Rows that take about as long as it takes to start a process."""
 
 
 @dataclass(frozen=True)
 class BulkPlan:
     """The rows of a run, table by table."""
 
+    options: BulkOptions
     world: World
     relations: Mapping[str, Relation]
 
@@ -101,7 +106,7 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     # How many runs have filled these tables before.
     series = _QUERIES.value(connection, "series", app=app.name, schema=schema)
     world = World(options.seed, series, layout, options.calendar, plans)
-    return BulkPlan(world, {name: relations[name] for name in plans})
+    return BulkPlan(options, world, {name: relations[name] for name in plans})
 
 
 def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:

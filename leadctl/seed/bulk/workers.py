@@ -17,8 +17,6 @@ from leadctl.crypto import Key
 from leadctl.errors import SeedFailed
 from leadctl.worker_processes import worker_processes
 
-_WORTH_A_PROCESS = 50_000
-"""Rows that take about as long as it takes to start one."""
 _MOST = 4
 _AHEAD_BYTES = 64 * 1024 * 1024
 """How much may be ready in all processes together: what is made while indexes are built."""
@@ -45,10 +43,10 @@ class ChunkJob:
 
 
 @contextmanager
-def synthetic_rows(world: World, key: Key | None) -> Iterator[Blocks]:
-    """Provide the rows of all tables, made in as many processes as are worth it."""
+def synthetic_rows(world: World, key: Key | None, rows_a_process: int) -> Iterator[Blocks]:
+    """Provide the rows of all tables, made in processes where that is worth it."""
     rows = sum(table.rows for table in world.tables.values())
-    count = min(_MOST, rows // _WORTH_A_PROCESS, max(1, (os.cpu_count() or 1) - 1))
+    count = min(_MOST, rows // rows_a_process, max(1, (os.cpu_count() or 1) - 1))
     if not count:
         yield lambda table: (chunk_text(world, table, i, key) for i in range(_chunks(table)))
         return
