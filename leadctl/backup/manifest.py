@@ -9,6 +9,7 @@ from typing import Any
 
 from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
+from leadctl.postgres.names import parts_of
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -135,7 +136,20 @@ def parse(text: str) -> BackupManifest:
         "files": tuple(PackedFile(**file) for file in document["files"]),
         "settings": DatabaseFacts(**_with_tuples(document["settings"])),
     }
-    return BackupManifest(**values)
+    manifest = BackupManifest(**values)
+    _check_names(manifest)
+    return manifest
+
+
+def _check_names(manifest: BackupManifest) -> None:
+    """Refuse what would not be a name in a statement: its hash keeps nobody from writing one."""
+    for name in (*(table.name for table in manifest.tables), *manifest.materialized_views):
+        try:
+            parts = parts_of(name)
+        except ValueError:
+            raise BackupDamaged(f"the manifest names {name!r}, which is no table") from None
+        if len(parts) != len(("schema", "table")):
+            raise BackupDamaged(f"the manifest names {name!r} without a schema")
 
 
 def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:

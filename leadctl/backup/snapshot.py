@@ -15,6 +15,7 @@ from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import identifier
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 
@@ -108,7 +109,7 @@ def count_tables(connection: Connection) -> tuple[DumpedTable, ...]:
 
 def count_rows(connection: Connection, table: str) -> int:
     """Count the rows of a table; its name is as the server quoted it."""
-    query = sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.SQL(table))
+    query = sql.SQL("SELECT count(*) FROM ONLY {}").format(identifier(table))
     ((count,),) = connection.execute(query)
     return int(count)
 

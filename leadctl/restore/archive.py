@@ -2,10 +2,11 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import parts_of
 
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DEPENDS = ";\tdepends on:"
@@ -24,8 +26,13 @@ _ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _EXTENSION = re.compile(r"EXTENSION - (\S+) ")
 _INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
 """An index, or a constraint that is one; where a name has a space, it is not taken for one."""
-_COPY = re.compile(rb"COPY (?P<table>.+) \((?P<columns>.*)\) FROM stdin;\n")
-_END = b"\\.\n"
+_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+_COPY = re.compile(
+    rf"COPY (?P<table>{_IDENTIFIER}\.{_IDENTIFIER}) "
+    rf"(?:\((?P<columns>{_IDENTIFIER}(?:, {_IDENTIFIER})*)\))? FROM stdin;\n"
+)
+_COLUMN = re.compile(_IDENTIFIER)
+_BEGIN, _END = b"COPY ", b"\\.\n"
 _CHUNK = 256 * 1024
 
 
@@ -40,19 +47,20 @@ class ArchiveEntry:
 
 @dataclass(frozen=True)
 class TableRows:
-    """The rows of one table: its quoted name, its quoted columns, and chunks of COPY's text.
+    """The rows of one table: its quoted name, its columns, and chunks of COPY's text.
 
     The chunks must be read before the next table is asked for.
     """
 
     table: str
-    columns: str
+    columns: tuple[str, ...]
     chunks: Iterator[bytes]
 
-    def copy_into(self, connection: Connection, table: sql.Composable) -> int:
+    def copy_into(self, connection: Connection, table: sql.Identifier) -> int:
         """Copy the rows into a table that has the columns; return how many they are."""
-        # The columns are as pg_dump quoted them.
-        query = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(self.columns))
+        listed = sql.SQL(", ").join(map(sql.Identifier, self.columns))
+        columns = sql.SQL("({})").format(listed) if self.columns else sql.SQL("")
+        query = sql.SQL("COPY {} {} FROM STDIN").format(table, columns)
         with connection.cursor() as cursor:
             with cursor.copy(query) as copy:
                 for chunk in self.chunks:
@@ -93,7 +101,7 @@ def pg_restore_output(
 def parse_entries(listing: str) -> list[ArchiveEntry]:
     """Return the entries of a listing, in its order."""
     entries: list[ArchiveEntry] = []
-    for line in listing.splitlines():
+    for line in listing.split("\n"):  # what else ends a line for Python may be part of a name
         if found := _ENTRY.fullmatch(line):
             entries.append(ArchiveEntry(found["id"], found["what"], frozenset()))
         elif entries and line.startswith(_DEPENDS):
@@ -139,23 +147,47 @@ def owners_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
 
 
 def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
-    """Read the rows of tables from a backup; what others it reads over is not decoded.
+    """Read the rows of tables from a backup, the names as quote_ident writes them.
 
-    Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
+    Which entries of the archive they are, its table of contents says.  The rows of each begin
+    behind a COPY that is read as SQL and end where COPY's format ends, so that no row is taken for
+    anything else.  Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
     """
     pg_restore = reader.backup.programs().path("pg_restore")
-    # By the bare name; which schema it is, the COPY says.
-    names = sorted({_bare(table) for table in tables})
-    arguments = ["--data-only", "--file=-", *(f"--table={name}" for name in names)]
-    with (
-        ThreadPoolExecutor(1) as thread,
-        running(None, pg_restore, arguments, stdin=True, stdout=True) as program,
-    ):
-        fed = thread.submit(_feed, reader, program.stdin)
-        yield from _tables(program.stdout, set(tables))
-        fed.result()
-        if program.wait() != 0:
-            raise RestoreFailed(f"pg_restore cannot read the backup: {program.first_message()}")
+    listing = list_archive(pg_restore, "the backup", partial(reader.unpack, ARCHIVE))
+    wanted = {parts_of(table): table for table in tables}
+    entries = _entries_of_rows(parse_entries(listing), wanted)
+    if not entries:
+        return
+    with tempfile.TemporaryFile() as listed:
+        listed.writelines(f"{entry};\n".encode() for entry in entries)
+        listed.seek(0)
+        arguments = ["--data-only", "--file=-", f"--use-list=/dev/fd/{listed.fileno()}"]
+        keep = [listed.fileno()]
+        with (
+            ThreadPoolExecutor(1) as thread,
+            running(None, pg_restore, arguments, stdin=True, stdout=True, keep=keep) as program,
+        ):
+            fed = thread.submit(_feed, reader, program.stdin)
+            for rows in _tables(program.stdout, len(entries)):
+                # Where names have spaces, entries of others may be listed just like those.
+                if asked := wanted.get(parts_of(rows.table)):
+                    yield replace(rows, table=asked)
+                for _ in rows.chunks:
+                    pass
+            fed.result()
+            if program.wait() != 0:
+                raise RestoreFailed(f"pg_restore cannot read the backup: {program.first_message()}")
+
+
+def _entries_of_rows(
+    entries: Sequence[ArchiveEntry], wanted: Collection[tuple[str, ...]]
+) -> list[str]:
+    """Return the entries that may be the rows of tables, in the archive's order."""
+    # pg_restore lists a line break as a space.
+    names = [re.sub(r"[\r\n]", " ", " ".join(parts)) for parts in wanted]
+    begins = tuple(f"TABLE DATA {name} " for name in names)
+    return [entry.id for entry in entries if entry.what.startswith(begins)]
 
 
 def _feed(reader: BackupReader, pipe: IO[bytes]) -> None:
@@ -164,17 +196,28 @@ def _feed(reader: BackupReader, pipe: IO[bytes]) -> None:
         reader.unpack(ARCHIVE, pipe)
 
 
-def _tables(output: IO[bytes], wanted: set[str]) -> Iterator[TableRows]:
+def _tables(output: IO[bytes], number: int) -> Iterator[TableRows]:
+    """Return the rows of so many tables, the chunks of each to be read to their end."""
     for line in output:
-        header = _COPY.fullmatch(line)
-        if header is None:
-            continue
-        table = header["table"].decode()
-        chunks = _chunks(output)
-        if table in wanted:
-            yield TableRows(table, header["columns"].decode(), chunks)
-        for _ in chunks:
-            pass
+        if number and line.startswith(_BEGIN):
+            number -= 1
+            yield _block(line, output)
+
+
+def _block(line: bytes, output: IO[bytes]) -> TableRows:
+    """Read the rest of a COPY that begins in a line, up to its rows."""
+    while line.count(b'"') % 2:  # the line break is part of a name
+        more = output.readline()
+        if not more:
+            break
+        line += more
+    header = _COPY.fullmatch(line.decode(errors="surrogateescape"))
+    if header is None:
+        raise RestoreFailed("pg_restore does not write the rows of the backup as expected.")
+    columns = _COLUMN.findall(header["columns"] or "")
+    return TableRows(
+        header["table"], tuple(name for (name,) in map(parts_of, columns)), _chunks(output)
+    )
 
 
 def _chunks(output: IO[bytes]) -> Iterator[bytes]:
@@ -190,10 +233,3 @@ def _chunks(output: IO[bytes]) -> Iterator[bytes]:
             yield b"".join(lines)
             lines, size = [], 0
     yield b"".join(lines)
-
-
-def _bare(table: str) -> str:
-    """Return a table's name without schema and quotes."""
-    found = re.fullmatch(r'(?:"(?:[^"]|"")*"|[^".]+)\.(?:"(?P<q>(?:[^"]|"")*)"|(?P<p>.+))', table)
-    assert found is not None
-    return found["p"] or found["q"].replace('""', '"')

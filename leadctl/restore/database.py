@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts
-from leadctl.errors import ConnectionFailed, InsufficientPrivilege, LeadctlError
+from leadctl.errors import BackupDamaged, ConnectionFailed, InsufficientPrivilege, LeadctlError
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -16,6 +16,13 @@ _LISTS = frozenset(
     {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 )
 """Settings whose value is a list of names."""
+_PRIVILEGES = {
+    "CONNECT": sql.SQL("GRANT CONNECT ON DATABASE {} TO {}"),
+    "CREATE": sql.SQL("GRANT CREATE ON DATABASE {} TO {}"),
+    "TEMPORARY": sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}"),
+}
+"""What can be granted on a database.
+https://www.postgresql.org/docs/current/ddl-priv.html"""
 _MAINTENANCE = ("postgres", "template1")
 _PATIENCE_MILLISECONDS = "5000"
 
@@ -109,7 +116,8 @@ def configure_database(
 ) -> None:
     """Give a database the owner, settings, grants and comment of the original.
 
-    What this role may not do, or names a role that is missing, is left out, and said.
+    What this role may not do, or names a role that is missing, is left out, and said.  Raises
+    BackupDamaged where a grant is of no privilege on databases.
     """
     for statement in _configuration(name, facts):
         try:
@@ -129,22 +137,21 @@ def drop_database(connection: Connection, name: str) -> bool:
 
 
 def _creation(name: str, facts: DatabaseFacts) -> sql.Composed:
-    options = {
-        "TEMPLATE": sql.Identifier("template0"),
-        "ENCODING": sql.Literal(facts.encoding),
-        "LOCALE_PROVIDER": sql.Identifier(facts.locale_provider),
-        "LC_COLLATE": sql.Literal(facts.collate),
-        "LC_CTYPE": sql.Literal(facts.ctype),
-    }
-    if facts.locale is not None:
-        kind = "ICU_LOCALE" if facts.locale_provider == "icu" else "BUILTIN_LOCALE"
-        options[kind] = sql.Literal(facts.locale)
-    return sql.SQL("CREATE DATABASE {} {}").format(
+    creation = sql.SQL(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE_PROVIDER {}"
+        " LC_COLLATE {} LC_CTYPE {}"
+    ).format(
         sql.Identifier(name),
-        sql.SQL(" ").join(
-            sql.SQL("{} {}").format(sql.SQL(key), value) for key, value in options.items()
-        ),
+        sql.Literal(facts.encoding),
+        sql.Identifier(facts.locale_provider),
+        sql.Literal(facts.collate),
+        sql.Literal(facts.ctype),
     )
+    if facts.locale is None:
+        return creation
+    icu = facts.locale_provider == "icu"
+    locale = sql.SQL(" ICU_LOCALE {}") if icu else sql.SQL(" BUILTIN_LOCALE {}")
+    return creation + locale.format(sql.Literal(facts.locale))
 
 
 def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
@@ -165,10 +172,10 @@ def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
         statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for grant in facts.grants:
         privilege, _, role = grant.partition(": ")
-        grantee = sql.SQL(role) if role == "PUBLIC" else sql.Identifier(role)
-        statements.append(
-            sql.SQL("GRANT {} ON DATABASE {} TO {}").format(sql.SQL(privilege), database, grantee)
-        )
+        if privilege not in _PRIVILEGES:
+            raise BackupDamaged(f"The manifest grants {privilege!r}, which is no privilege.")
+        grantee = sql.SQL("PUBLIC") if role == "PUBLIC" else sql.Identifier(role)
+        statements.append(_PRIVILEGES[privilege].format(database, grantee))
     if facts.comment:
         statements.append(
             sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))

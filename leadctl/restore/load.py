@@ -22,6 +22,7 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.client import ClientProgram
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import identifier
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
     ArchiveEntry,
@@ -198,7 +199,7 @@ def _copy_records(reader: BackupReader, target: Target) -> None:
     if found:
         with connect(target, "restore") as connection:
             for rows in rows_of(reader, found):
-                rows.copy_into(connection, sql.SQL(rows.table))
+                rows.copy_into(connection, identifier(rows.table))
 
 
 def _refresh(connection: Connection, views: Sequence[str]) -> None:
@@ -208,8 +209,8 @@ def _refresh(connection: Connection, views: Sequence[str]) -> None:
         again: list[str] = []
         for view in waiting:
             try:
-                # The name is as the server quoted it when the catalog was read.
-                connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}").format(sql.SQL(view)))
+                refresh = sql.SQL("REFRESH MATERIALIZED VIEW {}").format(identifier(view))
+                connection.execute(refresh)
             except errors.ObjectNotInPrerequisiteState:
                 again.append(view)
         if len(again) == len(waiting):

@@ -19,10 +19,11 @@ from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import TableRows, pg_restore_output, rows_of
-from leadctl.sql.lexer import split
+from leadctl.sql.lexer import split, tokens
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def restore_beside(
             )
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
-        columns: dict[str, str] = {}
+        columns: dict[str, tuple[str, ...]] = {}
         if not dry_run:
             narrate("Reading the rows from the backup.")
             with connection.transaction():
@@ -113,19 +114,19 @@ def _facts(
 
 
 def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchTable:
-    _, bare = _parts(connection, table.name)
+    _, bare = parts_of(table.name)
     scratch = sql.Identifier(schema, bare).as_string(connection)
     return ScratchTable(table.name, scratch, table.rows)
 
 
 def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
     """Make a table as the backup has it, under its other name."""
-    query = f"CREATE TABLE {table.scratch} {definition}"
     hint = "Restore the backup beside the database with --into, and copy what is needed."
-    if re.search(r"^\)\s*INHERITS \(", query, re.MULTILINE):
+    if re.search(r"^\)\s*INHERITS \(", definition, re.MULTILINE):
         raise RestoreFailed(f"{table.table} inherits from another table.", hint=hint)
     try:
-        connection.execute(sql.SQL(query))
+        # Binary, so that the server takes no more than one statement.
+        connection.execute(_creation(table, definition), binary=True)
     except (
         psycopg.errors.UndefinedObject,
         psycopg.errors.UndefinedFunction,
@@ -138,26 +139,40 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
         ) from None
 
 
+def _creation(table: ScratchTable, definition: str) -> sql.Composed:
+    """Compose what pg_restore writes of a table, which it would run itself in any other restore."""
+    columns = sql.SQL(definition)
+    return sql.SQL("CREATE TABLE {} {}").format(identifier(table.scratch), columns)
+
+
 def _definitions(
     connection: Connection, reader: BackupReader, tables: Collection[ScratchTable]
 ) -> Iterator[tuple[ScratchTable, str]]:
     """Return what follows the tables' names where the backup makes them."""
-    statements = list(split(_script(connection, reader, tables)))
+    statements = [_without_comments(each) for each in split(_script(reader, tables))]
     for table in tables:
-        begin = re.compile(rf"CREATE (?:UNLOGGED )?TABLE {re.escape(table.table)} (?=\()")
-        for statement in statements:
-            if found := begin.search(statement):
-                yield table, statement[found.end() :]
-                break
-        else:
+        name = identifier(table.table).as_string(connection)
+        begin = re.compile(
+            rf"CREATE (?:UNLOGGED )?TABLE (?:{re.escape(table.table)}|{re.escape(name)}) (?=\()"
+        )
+        found = [(each, match) for each in statements if (match := begin.match(each))]
+        if len(found) != 1:
             raise RestoreFailed(
                 f"The backup {reader.backup.id} does not say what {table.table} is."
             )
+        ((statement, match),) = found
+        yield table, statement[match.end() :]
 
 
-def _script(connection: Connection, reader: BackupReader, tables: Collection[ScratchTable]) -> str:
+def _without_comments(statement: str) -> str:
+    """Return a statement from its first word on."""
+    first = next((token.start for token in tokens(statement)), 0)
+    return statement[first:]
+
+
+def _script(reader: BackupReader, tables: Collection[ScratchTable]) -> str:
     """Return what makes the tables, as pg_restore writes it; and maybe some of like names."""
-    names = [_parts(connection, table.table) for table in tables]
+    names = [parts_of(table.table) for table in tables]
     program = reader.backup.programs().path("pg_restore")
     wanted = [f"--schema={schema}" for schema, _ in names] + [
         f"--table={bare}" for _, bare in names
@@ -169,7 +184,7 @@ def _script(connection: Connection, reader: BackupReader, tables: Collection[Scr
 
 
 def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
-    found = rows.copy_into(connection, sql.SQL(table.scratch))
+    found = rows.copy_into(connection, identifier(table.scratch))
     if found != table.rows:
         raise RestoreFailed(
             f"{table.table} has {found:,} rows in the backup, and its manifest says "
@@ -178,12 +193,15 @@ def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
         )
 
 
-def _copying(connection: Connection, table: ScratchTable, columns: str) -> str:
-    # All are as pg_dump or the server quoted them.
+def _copying(connection: Connection, table: ScratchTable, columns: Sequence[str]) -> str:
     query = sql.SQL(
         "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
         " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
-    ).format(sql.SQL(table.table), sql.SQL(table.scratch), columns=sql.SQL(columns))
+    ).format(
+        identifier(table.table),
+        identifier(table.scratch),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+    )
     return query.as_string(connection)
 
 
@@ -199,11 +217,3 @@ def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str
         return list(TopologicalSorter(needs).static_order())
     except CycleError:
         return list(tables)
-
-
-def _parts(connection: Connection, table: str) -> tuple[str, str]:
-    """Return a quoted name's schema and table, without quotes."""
-    row = connection.execute("SELECT parse_ident(%s)", (table,)).fetchone()
-    assert row is not None
-    schema, name = row[0]
-    return schema, name

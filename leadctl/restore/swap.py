@@ -18,6 +18,7 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import DatabaseInUse, InsufficientPrivilege, LockHeld
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import identifier
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 
@@ -54,8 +55,7 @@ def analyze(target: Target, jobs: int) -> None:
     def work(_number: int) -> None:
         with connect(target, "restore") as connection, suppress(IndexError):
             while True:
-                # The name is as the server quoted it.
-                table = sql.SQL(tables.popleft())
+                table = identifier(tables.popleft())
                 connection.execute(sql.SQL("ANALYZE {}").format(table))
 
     with ThreadPoolExecutor(jobs) as threads:

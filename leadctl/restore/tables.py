@@ -22,7 +22,12 @@ from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import rows_of
 
-_ENABLE = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
+_DISABLE = sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}")
+_ENABLE = {
+    "O": sql.SQL("ALTER TABLE {} ENABLE TRIGGER {}"),
+    "A": sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}"),
+    "R": sql.SQL("ALTER TABLE {} ENABLE REPLICA TRIGGER {}"),
+}
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
 
 
@@ -152,11 +157,11 @@ def _stage(
     found: dict[str, list[str]] = {}
     for rows in rows_of(reader, list(by_name)):
         table = by_name[rows.table]
-        columns = sql.SQL(rows.columns)  # as pg_dump quoted them
+        columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
         try:
             connection.execute(
                 sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
-                    table.staging, columns, sql.SQL(table.name)
+                    table.staging, columns, table.relation.identifier
                 )
             )
         except psycopg.errors.UndefinedColumn as error:
@@ -165,8 +170,7 @@ def _stage(
                 hint="Restore the backup beside it with --into, and copy what is needed.",
             ) from None
         rows.copy_into(connection, table.staging)
-        staged = connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.staging))
-        found[table.name] = [column.name for column in staged.description or ()]
+        found[table.name] = list(rows.columns)
     return found
 
 
@@ -180,15 +184,14 @@ def _triggers_resting(connection: Connection, tables: Sequence[_Table]) -> Itera
         if trigger.enabled in _ENABLE
     ]
     for table, trigger in resting:
-        _set_trigger(connection, table, "DISABLE", trigger.name)
+        _set_trigger(connection, table, _DISABLE, trigger.name)
     yield
     for table, trigger in resting:
         _set_trigger(connection, table, _ENABLE[trigger.enabled], trigger.name)
 
 
-def _set_trigger(connection: Connection, table: _Table, how: str, name: str) -> None:
-    statement = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
-    connection.execute(statement.format(sql.SQL(table.name), sql.SQL(how), sql.Identifier(name)))
+def _set_trigger(connection: Connection, table: _Table, how: sql.SQL, name: str) -> None:
+    connection.execute(how.format(table.relation.identifier, sql.Identifier(name)))
 
 
 def _merge_all(
@@ -252,7 +255,7 @@ def _merging(table: _Table, columns: Sequence[str], changing: Sequence[str]) -> 
         " RETURNING xmax = 0 AS inserted)"
         " SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"
     ).format(
-        table=sql.SQL(table.name),
+        table=table.relation.identifier,
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         staging=table.staging,
         key=sql.SQL(", ").join(map(sql.Identifier, table.relation.primary_key)),
