@@ -251,10 +251,9 @@ def advance_sequences(connection: Connection, relation: Relation) -> None:
     for column, sequence in relation.sequences.items():
         connection.execute(
             sql.SQL(
-                "SELECT setval(%(sequence)s, max({0})) FROM {1}"
-                " HAVING max({0}) > coalesce(pg_sequence_last_value(%(sequence)s), 0)"
-            ).format(sql.Identifier(column), relation.identifier),
-            {"sequence": sequence},
+                "SELECT pg_catalog.setval({2}::regclass, max({0})) FROM {1}"
+                " HAVING max({0}) > coalesce(pg_catalog.pg_sequence_last_value({2}::regclass), 0)"
+            ).format(sql.Identifier(column), relation.identifier, sql.Literal(sequence)),
         )
 
 

@@ -58,6 +58,7 @@ def test_rows_that_look_like_headers(server: Server, cli: Cli, env: dict[str, st
         assert (dry.code, dry.json["tables"][0]["inserted"]) == (0, 2), dry.err
         beside = cli("restore", *table, "-o", "json", url=url, env=env)
         assert (beside.code, beside.json["tables"][0]["rows"]) == (0, 2), beside.err
+        assert cli("db", "environment", "test", "--unprotect", url=url, env=env).code == 0
         assert cli("restore", *table, "--data-only", "--yes", url=url, env=env).code == 0
         with server.connect(name) as connection:
             assert connection.execute("SELECT * FROM users ORDER BY 1").fetchall() == before
@@ -98,6 +99,7 @@ def test_names_that_look_like_anything(server: Server, cli: Cli, env: dict[str, 
                 rows = connection.execute(sql.SQL("SELECT * FROM {} ORDER BY 1").format(table))
                 assert rows.fetchall() == [(1, each), (2, each)]
                 connection.execute(sql.SQL("DELETE FROM {}").format(table))
+        assert cli("db", "environment", "test", "--unprotect", url=url, env=env).code == 0
         back = cli("restore", *options, "--data-only", "--yes", "-o", "json", url=url, env=env)
         assert back.code == 0, back.err
         assert [table["inserted"] for table in back.json["tables"]] == [2] * len(tables)
