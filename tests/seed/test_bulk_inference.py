@@ -13,8 +13,9 @@ from leadctl.apps.registry import App
 from leadctl.apps.synthetic.layout import Calendar
 from leadctl.crypto import Key, Keyring
 from leadctl.errors import CannotInfer, LeadctlError, SeedFailed
+from leadctl.journal import state
 from leadctl.journal.guard import Consent
-from leadctl.postgres.connect import Timeouts
+from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import resolve
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
@@ -116,12 +117,15 @@ def fill(
             models=f"{module}:metadata",
             factory=factory and f"{module}:{factory}",
         )
+        settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
+        target = resolve(settings, app="own")
+        with connect(target) as connection:
+            state.ensure(connection, target)  # as leadctl migrate does
         engine = create_engine(server.url(database).replace("postgresql", "postgresql+psycopg"))
         load_metadata(app).create_all(engine)
         engine.dispose()
-        settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
         return bulk_seed(
-            resolve(settings, app="own"),
+            target,
             app,
             Keyring([Key.from_hex("test", KEY)]),
             BulkOptions(rows, 0, {}, Calendar(date(2026, 1, 1), 90)),
