@@ -106,7 +106,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
     """
     history = _open(app)
     before, _ = _migrations(target, app, history, narrate)
-    statements = [statement.strip() for statement in split(text)]
+    statements = list(split(text))
     outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
     if not statements:
         raise OperationFailed("There is no statement.", hint="Give some, or --empty.")

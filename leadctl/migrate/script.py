@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from io import StringIO
 
 from psycopg import sql
 
@@ -117,19 +116,17 @@ class Scripts:
                 f"{type(error).__name__}: {error}",
                 hint=f"It asks the database, or it is wrong. Read it: {revision.path.name}",
             ) from error
-        return collector.texts
+        return collector
 
 
-class _Collector(StringIO):
+class _Collector(list[str]):
     """An output buffer that keeps what Alembic writes apart: one text a call of the revision."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
+    def write(self, text: str) -> None:
+        self.append(text)
 
-    def write(self, text: str, /) -> int:
-        self.texts.append(text)
-        return len(text)
+    def flush(self) -> None:
+        """There is nothing behind it."""
 
 
 def _statements(texts: list[str]) -> Iterable[Statement]:

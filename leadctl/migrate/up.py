@@ -65,7 +65,7 @@ def up(
             current = read_current(session, target, app)
             pending = history.pending(current, goal)[:steps]
             if pending:  # else the run that held the lock did it
-                permit_revisions(session, target, app, history, pending, allow, consent, narrate)
+                _permit(session, target, app, history, pending, allow, consent, narrate)
                 ensure_schema(session, target, narrate)
                 before()
                 with journaled(target, "migrate", app.name) as entry:
@@ -113,7 +113,7 @@ def apply_locked(
     return applied
 
 
-def permit_revisions(
+def _permit(
     connection: Connection,
     target: Target,
     app: App,
