@@ -22,12 +22,12 @@ from leadctl.journal.runs import journaled
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.connect import Connection as DriverConnection
 from leadctl.postgres.connect import connect
-from leadctl.postgres.engine import run_engine
+from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.seed.files import SeedFile, seed_files
-from leadctl.seed.upsert import Upsert, advance_sequences, driver_of
+from leadctl.seed.upsert import Upsert, advance_sequences
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _load_files(
     """Bring in the seed files that changed, each recorded with its checksum beside its rows."""
     assert app.seed_files is not None
     files = seed_files(app.seed_files, target.environment)
-    connection = driver_of(upsert.connection)
+    connection = driver_connection(upsert.connection)
     place = {"app": app.name, "schema": target.schema}
     _QUERIES.run(connection, "create_seed_files")
     known = dict(_QUERIES.rows(connection, "seed_files", **place))

@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from leadctl.catalog import relations
 from leadctl.errors import SeedFailed
 from leadctl.models.encrypted import encrypted_columns
-from leadctl.postgres.connect import Connection as DriverConnection
+from leadctl.postgres.engine import driver_connection
 from leadctl.postgres.translate import translate
 from leadctl.seed.files import SeedRow
 
@@ -274,15 +274,8 @@ def _typed(column: Column[Any], value: Any) -> Any:
 
 def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
     """Let the generated keys of tables go on behind the largest that is there."""
-    driver = driver_of(connection)
+    driver = driver_connection(connection)
     places = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
     names = [place.as_string(driver) for place in places]
     for relation in relations.read_named(driver, names, "sequences").values():
         relations.advance_sequences(driver, relation)
-
-
-def driver_of(connection: Connection) -> DriverConnection:
-    """Return the driver's connection below SQLAlchemy's."""
-    driver: DriverConnection | None = connection.connection.driver_connection
-    assert driver is not None
-    return driver
