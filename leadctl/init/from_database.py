@@ -36,7 +36,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate import writer
 from leadctl.migrate.ddl.steps import Phase, Step
-from leadctl.migrate.recorder import record_fingerprint
+from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
 from leadctl.models.encrypted import encrypted_columns
 from leadctl.postgres.connect import connect
@@ -268,7 +268,7 @@ def record_baseline(
         state.write_current(connection, schema, [revision.id], app.version_table)
         record = state.RevisionRecord(revision.id, revision.checksum, "", 0, made)
         state.record_migration(connection, app=app.name, schema=schema, record=record)
-        record_fingerprint(connection, app, schema, [revision.id])
+        record_fingerprint(connection, app, schema, [revision.id], recorded_facts(app))
         entry.note(baseline=revision.id, objects=len(made))
 
 

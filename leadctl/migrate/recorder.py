@@ -57,7 +57,7 @@ class Recorder:
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._names: set[str] = set()
-        _facts(app)  # raises now what it would raise after the last revision
+        self._facts = recorded_facts(app)  # now: an env.py cannot be run within a revision
         self.is_last = True
         """Whether the revision is the run's last, which the fingerprint is recorded with."""
         event.listen(connection, "before_cursor_execute", self._before)
@@ -96,7 +96,7 @@ class Recorder:
 
     def record_fingerprint(self, revisions: Iterable[str]) -> None:
         """Record what the schema consists of now, at these revisions."""
-        record_fingerprint(self.driver, self._app, self._schema, revisions)
+        record_fingerprint(self.driver, self._app, self._schema, revisions, self._facts)
 
     def record_where_it_stopped(self) -> None:
         """Record the fingerprint of where a run stopped: its last revision did not come to it."""
@@ -123,12 +123,19 @@ class Recorder:
 
 
 def record_fingerprint(
-    connection: Connection, app: App, schema: str, revisions: Iterable[str]
+    connection: Connection,
+    app: App,
+    schema: str,
+    revisions: Iterable[str],
+    facts: Mapping[str, Any],
 ) -> None:
-    """Record what a schema consists of now as what it should be at these revisions."""
+    """Record what a schema consists of now as what it should be at these revisions.
+
+    `facts` are those of `recorded_facts`.
+    """
     objects = read_catalog(connection, schema, [app.version_table], app.schemas).objects
     own = own_objects(connection, app, schema)
-    content = {"objects": objects, "own": own, **_facts(app)}
+    content = {"objects": objects, "own": own, **facts}
     for revision in revisions:
         state.record_fingerprint(
             connection, app=app.name, schema=schema, revision=revision, content=content
@@ -159,7 +166,7 @@ def named_by_models(app: App) -> set[str]:
     return {f"table {table.fullname}" for table in tables} | {f"enum {name}" for name in enums}
 
 
-def _facts(app: App) -> Mapping[str, Any]:
+def recorded_facts(app: App) -> Mapping[str, Any]:
     """Return what the fingerprint has beside the schema's objects, read from the app's code.
 
     `encrypted` is the context of each encrypted column, `fixtures` what finds each fixture's row.

@@ -14,7 +14,7 @@ from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.diff import compare_with_record
-from leadctl.migrate.recorder import named_by_models, record_fingerprint
+from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import read_current
 from leadctl.migrate.writer import WrittenRevision, check_writable, compose, write_drafts
@@ -179,7 +179,8 @@ class _Correction:
                 each.id, each.checksum, "", 0, sorted(own) if each is last else []
             )
             state.record_migration(self.connection, app=self.app.name, schema=schema, record=record)
-        record_fingerprint(self.connection, self.app, schema, [last.id])
+        facts = recorded_facts(self.app)
+        record_fingerprint(self.connection, self.app, schema, [last.id], facts)
 
     def roll_back(self, revision: Revision) -> list[str]:
         if revision.id not in self.history.ancestors(self.current):
