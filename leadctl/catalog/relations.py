@@ -41,6 +41,13 @@ Facet = Literal[
 QUERIES = beside(__file__, "relations.sql")
 _OIDS, _SELECTED = "%(oids)s", "ARRAY(SELECT oid FROM selected)"
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
+_LISTS = {
+    "relations": ("partition_key", "parents"),
+    "indexes": ("columns",),
+    "constraints": ("columns",),
+    "references": ("columns", "referred"),
+}
+"""What of each block's rows is a list."""
 _T = TypeVar("_T")
 
 
@@ -124,8 +131,10 @@ class Relation:
     def _serves(self, index: Index, columns: Sequence[str]) -> bool:
         if not index.valid or set(index.columns[: len(columns)]) != set(columns):
             return False
-        wanted = f"{self.key_of(index)[0]} IS NOT NULL" if index.partial else None
-        return not index.partial or (len(columns) == 1 and self.predicate(index) == wanted)
+        names = (columns[0], sql.Identifier(columns[0]).as_string())
+        return not index.partial or (
+            len(columns) == 1 and self.predicate(index) in {f"{name} IS NOT NULL" for name in names}
+        )
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -155,10 +164,10 @@ class Relation:
         return self._expressions.get(("predicate", index.name, 0))
 
     def key_of(self, index: Index) -> list[str]:
-        """Return the columns and expressions of an index as SQL."""
+        """Return the columns of an index by their names, and its expressions as SQL."""
         return [
-            self._expressions["key", index.name, place]
-            for place in range(1, len(index.columns) + 1)
+            self._expressions["key", index.name, place] if name is None else name
+            for place, name in enumerate(index.columns, 1)
         ]
 
     @cached_property
@@ -274,7 +283,7 @@ class _Facets:
     def keep(self, facet: str, rows: Iterable[dict[str, Any]]) -> None:
         found = defaultdict(list)
         for row in rows:
-            found[row.pop("oid")].append(_MAKE[facet](**_with_tuples(row)))
+            found[row.pop("oid")].append(_MAKE[facet](**_with_tuples(facet, row)))
         self._read[facet] = {oid: tuple(parts) for oid, parts in found.items()}
 
 
@@ -285,21 +294,22 @@ def _read(
     version = connection.info.server_version
     # Every block begins with oids; here they are those of the selection, in the same statement.
     parts = [
-        sql.SQL("SELECT {}, pg_catalog.to_jsonb(q) FROM ({}) AS q").format(
+        sql.SQL("SELECT {}, pg_catalog.json_agg(q) FROM ({}) AS q").format(
             block, sql.SQL(QUERIES.get(block, version).replace(_OIDS, _SELECTED))
         )
         for block in ("relations", *facets)
     ]
     statement = sql.SQL(
-        "WITH selected AS MATERIALIZED ({}) SELECT 'selected', pg_catalog.to_jsonb(s)"
+        "WITH selected AS MATERIALIZED ({}) SELECT 'selected', pg_catalog.json_agg(s)"
         " FROM selected AS s UNION ALL {}"
     ).format(sql.SQL(QUERIES.get(selection, version)), sql.SQL(" UNION ALL ").join(parts))
-    rows = defaultdict(list)
-    for part, row in connection.execute(statement, values):
-        rows[part].append(row)
+    rows: dict[str, list[dict[str, Any]]] = {
+        part: found or [] for part, found in connection.execute(statement, values)
+    }
     found = _Facets(connection)
     relations = {
-        row["oid"]: Relation(**_with_tuples(row), _facets=found) for row in rows["relations"]
+        row["oid"]: Relation(**_with_tuples("relations", row), _facets=found)
+        for row in rows["relations"]
     }
     found.oids = list(relations)
     for facet in facets:
@@ -307,8 +317,10 @@ def _read(
     return relations, [(row["asked"], row["oid"]) for row in rows["selected"]]
 
 
-def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(each) if isinstance(each, list) else each for name, each in row.items()}
+def _with_tuples(part: str, row: dict[str, Any]) -> dict[str, Any]:
+    for name in _LISTS.get(part, ()):
+        row[name] = tuple(row[name])
+    return row
 
 
 def _size(last_vacuum: datetime | str | None, **size: Any) -> Size:

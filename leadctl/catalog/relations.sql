@@ -190,7 +190,7 @@ SELECT x.indrelid::bigint, 'key', i.relname, k.place,
        pg_catalog.pg_get_indexdef(x.indexrelid, k.place, true)
 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
 CROSS JOIN pg_catalog.generate_series(1, x.indnkeyatts) AS k (place)
-WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[])
+WHERE x.indrelid = ANY (%(oids)s::bigint[]::oid[]) AND x.indkey[k.place - 1] = 0
 
 -- name: descendants
 -- what: Which tables are partitions or children of the relations, on any level, within which bounds?

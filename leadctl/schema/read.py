@@ -149,10 +149,9 @@ def _foreign_key(key: Reference) -> ForeignKey:
 
 
 def _index(relation: Relation, index: facets.Index) -> Index:
-    keys = zip(index.columns, relation.key_of(index), strict=True)
     return Index(
         name=index.name,
-        columns=tuple(column or written for column, written in keys),
+        columns=tuple(relation.key_of(index)),
         unique=index.unique,
         method=index.method,
         where=relation.predicate(index),
