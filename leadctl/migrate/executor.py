@@ -194,14 +194,13 @@ def _failed(revision: Revision, error: Exception, *, down: bool) -> LeadctlError
     if isinstance(translated, ConnectionFailed):
         return translated
     reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
+    name, what = revision.path.name, f"The revision {revision.id}"
     if down:
-        return RevisionFailed(
-            f"The revision {revision.id} was not undone: {reason}",
-            hint=f"Mend downgrade() of {revision.path.name} or the data it stumbles over.",
-        )
+        hint = f"Mend downgrade() of {name} or the data it stumbles over."
+        return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
     return RevisionFailed(
-        f"The revision {revision.id} failed and was not applied: {reason}",
-        hint=f"Mend {revision.path.name} or the data it stumbles over, then run leadctl migrate "
+        f"{what} failed and was not applied: {reason}",
+        hint=f"Mend {name} or the data it stumbles over, then run leadctl migrate "
         "again: it goes on from there.",
     )
 

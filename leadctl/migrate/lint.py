@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
-from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
+from leadctl.migrate.plan import LintFinding, Loss, PlannedStatement, TableEffect
 from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 
@@ -67,12 +68,8 @@ def findings(
     """
     yield from _mixed(statements)
     for number, statement in enumerate(statements, 1):
-        yield from _explicit(statement, number)
-        for effect in statement.effects:
-            if effect.loss:
-                yield _loses(effect, number)
-            if not _may_be_locked(effect):
-                yield from _blocks(statement, effect, number)
+        for finding in (*_explicit(statement), *_on_tables(statement)):
+            yield replace(finding, statement=number)
     for finding in _squawk(statements, server_version):
         touched = statements[(finding.statement or 1) - 1].effects
         if not touched or not all(effect.is_new for effect in touched):
@@ -89,32 +86,34 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
         )
 
 
-def _may_be_locked(effect: TableEffect) -> bool:
-    return effect.is_new or (effect.bytes is not None and effect.bytes <= _SMALL_BYTES)
+def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
+    for effect in statement.effects:
+        if effect.loss:
+            yield _loses(effect, effect.loss)
+        is_small = effect.bytes is not None and effect.bytes <= _SMALL_BYTES
+        if not (effect.is_new or is_small):
+            yield from _blocks(statement, effect)
 
 
-def _blocks(statement: PlannedStatement, effect: TableEffect, number: int) -> Iterator[LintFinding]:
+def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
     size = f" ({effect.rows:,} rows)" if effect.rows is not None else ""
     if effect.rewrites and effect.blocks:
         yield LintFinding(
             "blocking-rewrite",
             f"It writes {effect.table}{size} anew, and blocks {effect.blocks} meanwhile.",
             "Add a column beside it, fill it in batches, then switch.",
-            number,
         )
     elif effect.scans and effect.blocks:
         yield LintFinding(
             "blocking-scan",
             f"It reads the whole of {effect.table}{size}, and blocks {effect.blocks} meanwhile.",
             _way_around(statement.sql),
-            number,
         )
     elif _is_write(statement.sql):
         yield LintFinding(
             "unbatched-write",
             f"It writes to {effect.table}{size} in one transaction: locks and dead rows pile up.",
             "Do it in batches, in a revision of its own: leadctl.fill().",
-            number,
         )
 
 
@@ -141,9 +140,7 @@ def _way_around(sql: str) -> str:
     return "Do it in steps that do not hold the lock while they read."
 
 
-def _loses(effect: TableEffect, number: int) -> LintFinding:
-    assert effect.loss is not None
-    loss = effect.loss
+def _loses(effect: TableEffect, loss: Loss) -> LintFinding:
     about = "" if loss.exact else "about "
     rows = "any number of rows" if loss.rows is None else f"{about}{loss.rows:,} rows"
     what = {"table": f"the table {effect.table} with {rows}", "rows": f"{rows} of {effect.table}"}
@@ -152,39 +149,34 @@ def _loses(effect: TableEffect, number: int) -> LintFinding:
         LOSES_DATA,
         f"It loses {what.get(loss.what, column)}.",
         "Keep a backup, and let nothing use it any more before it goes.",
-        number,
     )
 
 
-def _explicit(statement: PlannedStatement, number: int) -> Iterator[LintFinding]:
+def _explicit(statement: PlannedStatement) -> Iterator[LintFinding]:
     reader = Reader(statement.sql)
     if reader.accept("LOCK"):
         yield LintFinding(
             "explicit-lock",
             "It locks a table to the end of the transaction.",
             "Let each statement take the lock that it needs.",
-            number,
         )
     elif reader.accept("ALTER", "TABLE") and reader.has("DISABLE", "TRIGGER"):
         yield LintFinding(
             "disables-trigger",
             "While a trigger is disabled, what it keeps true is not kept.",
             "Change the data so that the trigger may see it.",
-            number,
         )
     elif reader.accept("DROP", "SCHEMA") or reader.accept("DROP", "OWNED"):
         yield LintFinding(
             LOSES_DATA,
             "It may lose every table in there.",
             "Drop what is in there table by table, so that the plan can say what goes.",
-            number,
         )
     elif reader.peek().word in _OPAQUE and not _COUNTS.match(statement.sql):
         yield LintFinding(
             UNPLANNABLE,
             f"What {reader.peek().word} … does to which table cannot be told.",
             "Read it.",
-            number,
         )
 
 
