@@ -2,6 +2,8 @@
 
 import gc
 
+from leadctl import interrupts
+
 _ALLOCATIONS = 200_000
 
 
@@ -11,6 +13,7 @@ def main() -> None:
     A short command spends a quarter of its time on collecting garbage that is none: importing
     frees nothing.  So the collector looks seldom, and not at all when the process ends.
     """
+    interrupts.quit_quietly()
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     try:
         from leadctl.cli.app import app

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, version_of
 
 _QUERIES = beside(__file__, "definitions.sql")
 OWN_KINDS = (
@@ -95,7 +95,7 @@ def read_catalog(
 
 
 def _union(connection: Connection, kinds: Iterable[str], columns: LiteralString) -> sql.Composed:
-    version = connection.info.server_version
+    version = version_of(connection)
     return sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {}, {} FROM ({}) AS q (name, attributes)").format(
             kind, sql.SQL(columns), sql.SQL(_QUERIES.get(kind, version))

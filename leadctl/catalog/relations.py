@@ -25,7 +25,7 @@ from leadctl.catalog.facets import (
     Trigger,
 )
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, version_of
 
 Facet = Literal[
     "columns",
@@ -291,7 +291,7 @@ def _read(
     connection: Connection, selection: str, facets: Sequence[Facet], **values: Any
 ) -> tuple[dict[int, Relation], list[tuple[str, int]]]:
     """Read what a block selects; return relations by oid, and the oids of the names asked for."""
-    version = connection.info.server_version
+    version = version_of(connection)
     # Every block begins with oids; here they are those of the selection, in the same statement.
     parts = [
         sql.SQL("SELECT {}, pg_catalog.json_agg(q) FROM ({}) AS q").format(

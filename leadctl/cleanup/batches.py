@@ -22,6 +22,7 @@ from leadctl.cleanup.results import Reason
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, can_go_by_range
 from leadctl.postgres.connect import Connection, set_session
+from leadctl.postgres.queries import version_of
 
 LOCK_TIMEOUT = "200ms"
 """Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
@@ -128,7 +129,7 @@ class Deleter:
             for oid, relation in read_numbered(connection, table.tables, "descendants").items()
             for leaf in relation.leaves
         }
-        self._deleted = QUERIES.get("deleted", connection.info.server_version)
+        self._deleted = QUERIES.get("deleted", version_of(connection))
 
     def send(
         self, statement: sql.Composed | str, values: Mapping[str, Any]

@@ -4,13 +4,16 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from leadctl import interrupts
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
@@ -162,17 +165,13 @@ class RootGroup(LeadctlGroup):
         }
         arguments = list(sys.argv[1:] if args is None else args)
         console = Console(as_json=_wants(arguments, "json"))
-        previous = _on_sigterm()
-        try:
-            sys.exit(self._run(arguments, console, extra))
-        finally:
-            if previous is not None:
-                signal.signal(signal.SIGTERM, previous)
+        sys.exit(self._run(arguments, console, extra))
 
     def _run(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:
         # Around the reporting of errors, too: a signal may come while one is written.
         try:
-            return self._reporting(arguments, console, extra)
+            with _listening():
+                return self._reporting(arguments, console, extra)
         except KeyboardInterrupt:
             sys.stderr.write("Interrupted.\n")
             return ExitCode.INTERRUPTED
@@ -259,14 +258,25 @@ def _known(error: Exception) -> LeadctlError:
     )
 
 
-def _on_sigterm() -> Any:
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Let SIGINT and SIGTERM be exceptions within the block, which ends what goes on in order."""
+
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise Terminated
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # the host application has its own handlers
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not in the main thread: the host application has its own handlers
-        return None
+        if before[signal.SIGINT] is interrupts.end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, terminate)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 app = Tree(

@@ -21,7 +21,7 @@ from leadctl.errors import MissingExtension
 from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
 QUERIES = beside(__file__, "health.sql")
@@ -113,7 +113,7 @@ class Facts:
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
         found: dict[str, list[Row]] = {}
-        version, parameters = self.connection.info.server_version, {"schema": self.target.schema}
+        version, parameters = version_of(self.connection), {"schema": self.target.schema}
         try:
             with self.connection.pipeline():
                 cursors = {

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity
 from leadctl.postgres.connect import Connection, whoami
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
 VERSION_TABLE = "alembic_version"
@@ -330,5 +330,5 @@ def record_fingerprint(
 
 def _execute_all(connection: Connection, name: str, params: Mapping[str, Any]) -> None:
     """Execute a block of several statements: the server takes parameters for one at a time."""
-    for statement in _QUERIES.get(name, connection.info.server_version).split(";\n"):
+    for statement in _QUERIES.get(name, version_of(connection)).split(";\n"):
         connection.execute(statement, params)

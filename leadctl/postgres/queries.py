@@ -61,7 +61,7 @@ class Queries:
         self, connection: "Connection", name: str, /, **values: Any
     ) -> "psycopg.Cursor[tuple[Any, ...]]":
         """Run a block on a connection, the values by the names that it has them under."""
-        statement = self.get(name, connection.info.server_version)
+        statement = self.get(name, version_of(connection))
         return connection.execute(statement, values or None)
 
     @overload
@@ -85,7 +85,7 @@ class Queries:
             return self.run(connection, name, **values).fetchall()
         from psycopg.rows import class_row
 
-        statement = self.get(name, connection.info.server_version)
+        statement = self.get(name, version_of(connection))
         with connection.cursor(row_factory=class_row(kind)) as cursor:
             return cursor.execute(statement, values or None).fetchall()
 
@@ -126,6 +126,19 @@ class Queries:
             if block.name == name and block.since <= major <= block.until:
                 return block
         raise KeyError(f"{self._path.name} has no block {name} for PostgreSQL {major}")
+
+
+def version_of(connection: "Connection") -> int:
+    """Return the server's version as libpq has it, such as 180006.
+
+    Raises psycopg.OperationalError where the session was ended: libpq says 0 then.
+    """
+    version = connection.info.server_version
+    if not version:
+        import psycopg
+
+        raise psycopg.OperationalError("the connection was lost: the session has ended")
+    return version
 
 
 def beside(module: str, name: str) -> Queries:

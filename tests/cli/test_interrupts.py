@@ -1,0 +1,84 @@
+"""Signals at any moment: an exit code and a word, never a traceback."""
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+
+from leadctl.journal.runs import journaled
+from leadctl.postgres.queries import version_of
+from tests.conftest import Prepared
+from tests.processes import environment
+
+FIRST = "import time:"
+
+
+class _ItsOwn(Exception):
+    """What a run fails with, whatever became of the journal."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepared) -> None:
+    ended = 0
+    for attempt in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "leadctl", "stats"],
+            env=environment({"DATABASE_URL": leadconnector.url}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.rstrip().endswith("leadctl.interrupts"):
+                break
+        time.sleep(random.Random(attempt).uniform(0.005, 0.4))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        said = [line for line in err.splitlines() if not line.startswith(FIRST)]
+        assert "Traceback" not in err, err
+        # A shell says 128 + number for a process that the signal itself ended, too.
+        assert process.returncode in {0, 128 + number, -number}, said
+        if process.returncode:
+            ended += 1
+            assert said[-1] in {"Interrupted.", "Terminated."}
+    assert ended
+
+
+def test_a_signal_that_is_ignored_stays_so(leadconnector: Prepared) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "leadctl", "migrate", "status"],
+        env=environment({"DATABASE_URL": leadconnector.url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    for _ in range(10):
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+def test_a_session_that_the_server_ended(leadconnector: Prepared) -> None:
+    """The journal's session is ended in the middle: the run's own error is what is told."""
+    with contextlib.suppress(_ItsOwn), journaled(leadconnector.target(), "test", "x") as entry:
+        leadconnector.query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'leadctl test%'"
+        )
+        entry.note(noticed=True)
+        entry.end("failed")
+        raise _ItsOwn
+    assert leadconnector.query("SELECT outcome FROM leadctl.run WHERE command = 'test'") == [
+        (None,)
+    ]
+    with psycopg.connect(leadconnector.url) as connection:
+        connection.close()
+        with pytest.raises(psycopg.OperationalError, match="lost"):
+            version_of(connection)
