@@ -7,11 +7,9 @@ import subprocess
 import sys
 import time
 
-import psycopg
 import pytest
 
 from leadctl.journal.runs import journaled
-from leadctl.postgres.queries import version_of
 from tests.conftest import Prepared
 from tests.processes import environment
 
@@ -78,7 +76,3 @@ def test_a_session_that_the_server_ended(leadconnector: Prepared) -> None:
     assert leadconnector.query("SELECT outcome FROM leadctl.run WHERE command = 'test'") == [
         (None,)
     ]
-    with psycopg.connect(leadconnector.url) as connection:
-        connection.close()
-        with pytest.raises(psycopg.OperationalError, match="lost"):
-            version_of(connection)
