@@ -2,7 +2,7 @@
 
 import gc
 
-from leadctl import interrupts
+from leadctl.cli import interrupts
 
 _ALLOCATIONS = 200_000
 

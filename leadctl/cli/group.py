@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from leadctl import interrupts
+from leadctl.cli import interrupts
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
