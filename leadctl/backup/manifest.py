@@ -22,9 +22,14 @@ class DumpedTable:
     """A table as of the snapshot; `bytes` with its indexes and TOAST, when the backup was made."""
 
     name: str
-    """Schema and name, quoted where that is needed."""
+    """Schema and name, quoted as the server had it: where that is needed, or always."""
     rows: int
     bytes: int
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Schema and name without quotes, which are what tables are compared by."""
+        return parts_of(self.name)
 
 
 @dataclass(frozen=True)

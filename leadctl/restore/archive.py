@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,12 +26,13 @@ _ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _EXTENSION = re.compile(r"EXTENSION - (\S+) ")
 _INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
 """An index, or a constraint that is one; where a name has a space, it is not taken for one."""
-_IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
+"""As pg_dump writes one."""
 _COPY = re.compile(
-    rf"COPY (?P<table>{_IDENTIFIER}\.{_IDENTIFIER}) "
-    rf"(?:\((?P<columns>{_IDENTIFIER}(?:, {_IDENTIFIER})*)\))? FROM stdin;\n"
+    rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
+    rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? FROM stdin;\n"
 )
-_COLUMN = re.compile(_IDENTIFIER)
+_COLUMN = re.compile(IDENTIFIER)
 _BEGIN, _END = b"COPY ", b"\\.\n"
 _CHUNK = 256 * 1024
 
@@ -49,10 +50,13 @@ class ArchiveEntry:
 class TableRows:
     """The rows of one table: its quoted name, its columns, and chunks of COPY's text.
 
+    `into` is the table that pg_dump copies them into, by schema and name: that of the table, or of
+    the root of its partition tree, where its rows may belong to another partition than before.
     The chunks must be read before the next table is asked for.
     """
 
     table: str
+    into: tuple[str, ...]
     columns: tuple[str, ...]
     chunks: Iterator[bytes]
 
@@ -151,7 +155,8 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
 
     Which entries of the archive they are, its table of contents says.  The rows of each begin
     behind a COPY that is read as SQL and end where COPY's format ends, so that no row is taken for
-    anything else.  Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
+    anything else.  A table that the archive has no rows of is passed over: compare what was read by
+    `check_counts`.  Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
     """
     pg_restore = reader.backup.programs().path("pg_restore")
     listing = list_archive(pg_restore, "the backup", partial(reader.unpack, ARCHIVE))
@@ -160,7 +165,7 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
     if not entries:
         return
     with tempfile.TemporaryFile() as listed:
-        listed.writelines(f"{entry};\n".encode() for entry in entries)
+        listed.writelines(f"{entry.id};\n".encode() for entry in entries)
         listed.seek(0)
         arguments = ["--data-only", "--file=-", f"--use-list=/dev/fd/{listed.fileno()}"]
         keep = [listed.fileno()]
@@ -169,9 +174,12 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
             running(None, pg_restore, arguments, stdin=True, stdout=True, keep=keep) as program,
         ):
             fed = thread.submit(_feed, reader, program.stdin)
-            for rows in _tables(program.stdout, len(entries)):
-                # Where names have spaces, entries of others may be listed just like those.
-                if asked := wanted.get(parts_of(rows.table)):
+            for rows, entry in zip(_tables(program.stdout, len(entries)), entries, strict=False):
+                # The entry says whose rows they are; but where names have spaces, entries of
+                # others may be listed just like those.
+                listed_as = _ROWS.fullmatch(entry.what)
+                owner = (listed_as["schema"], listed_as["name"]) if listed_as else rows.into
+                if asked := wanted.get(owner):
                     yield replace(rows, table=asked)
                 for _ in rows.chunks:
                     pass
@@ -180,14 +188,29 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
                 raise RestoreFailed(f"pg_restore cannot read the backup: {program.first_message()}")
 
 
+def check_counts(reader: BackupReader, read: Mapping[str, int], tables: Iterable[str]) -> None:
+    """Compare how many rows were read of each table with the manifest.  Raises RestoreFailed.
+
+    A table of which the archive has none, and the manifest has some, is such a difference, too.
+    """
+    in_manifest = {table.name: table.rows for table in reader.manifest.tables}
+    for table in tables:
+        if table not in read or read[table] != in_manifest[table]:
+            raise RestoreFailed(
+                f"The archive has {read.get(table, 0):,} rows of {table}, and the manifest of the "
+                f"backup {reader.backup.id} says {in_manifest[table]:,}.",
+                hint=f"Try: leadctl backup verify {reader.backup.id} --restore",
+            )
+
+
 def _entries_of_rows(
     entries: Sequence[ArchiveEntry], wanted: Collection[tuple[str, ...]]
-) -> list[str]:
+) -> list[ArchiveEntry]:
     """Return the entries that may be the rows of tables, in the archive's order."""
     # pg_restore lists a line break as a space.
     names = [re.sub(r"[\r\n]", " ", " ".join(parts)) for parts in wanted]
     begins = tuple(f"TABLE DATA {name} " for name in names)
-    return [entry.id for entry in entries if entry.what.startswith(begins)]
+    return [entry for entry in entries if entry.what.startswith(begins)]
 
 
 def _feed(reader: BackupReader, pipe: IO[bytes]) -> None:
@@ -216,7 +239,10 @@ def _block(line: bytes, output: IO[bytes]) -> TableRows:
         raise RestoreFailed("pg_restore does not write the rows of the backup as expected.")
     columns = _COLUMN.findall(header["columns"] or "")
     return TableRows(
-        header["table"], tuple(name for (name,) in map(parts_of, columns)), _chunks(output)
+        header["table"],
+        parts_of(header["table"]),
+        tuple(name for (name,) in map(parts_of, columns)),
+        _chunks(output),
     )
 
 

@@ -26,6 +26,7 @@ from leadctl.postgres.names import identifier
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
     ArchiveEntry,
+    check_counts,
     indexes_of_tables,
     list_archive,
     parse_entries,
@@ -193,13 +194,16 @@ def divide_entries(
 def _copy_records(reader: BackupReader, target: Target) -> None:
     """Copy what leadctl and Alembic record of the schema: it goes with the schema."""
     manifest = reader.manifest
-    version_table = f"{manifest.schema}.{manifest.version_table}"
-    records = {"leadctl.identity", "leadctl.migration", version_table}
-    found = [table.name for table in manifest.tables if table.name in records]
+    version_table = (manifest.schema, manifest.version_table)
+    records = {("leadctl", "identity"), ("leadctl", "migration"), version_table}
+    found = [table.name for table in manifest.tables if table.parts in records]
     if found:
         with connect(target, "restore") as connection:
-            for rows in rows_of(reader, found):
-                rows.copy_into(connection, identifier(rows.table))
+            read = {
+                rows.table: rows.copy_into(connection, identifier(rows.table))
+                for rows in rows_of(reader, found)
+            }
+        check_counts(reader, read, found)
 
 
 def _refresh(connection: Connection, views: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ which of them are wanted.
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
@@ -22,8 +23,13 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.names import identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import TableRows, pg_restore_output, rows_of
+from leadctl.restore.archive import IDENTIFIER, check_counts, pg_restore_output, rows_of
 from leadctl.sql.lexer import split, tokens
+
+_CREATION = re.compile(
+    rf"CREATE (?:UNLOGGED )?TABLE (?P<table>{IDENTIFIER}\.{IDENTIFIER}) (?P<definition>\(.*)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -68,17 +74,22 @@ def restore_beside(
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
         columns: dict[str, tuple[str, ...]] = {}
+        into: dict[str, tuple[str, ...]] = {}
         if not dry_run:
             narrate("Reading the rows from the backup.")
             with connection.transaction():
                 connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-                for table, definition in _definitions(connection, reader, tables.values()):
+                for table, definition in _definitions(reader, tables.values()):
                     _create(connection, table, definition)
+                read: dict[str, int] = {}
                 for rows in rows_of(reader, list(tables)):
-                    _load(connection, tables[rows.table], rows)
+                    scratch = identifier(tables[rows.table].scratch)
+                    read[rows.table] = rows.copy_into(connection, scratch)
                     columns[rows.table] = rows.columns
+                    into[rows.table] = rows.into
+                check_counts(reader, read, tables)
         lines = [
-            _copying(connection, tables[name], columns[name])
+            _copying(connection, into[name], tables[name], columns[name])
             for name in _referenced_first(connection, list(tables))
             if name in columns
         ]
@@ -96,13 +107,13 @@ def _facts(
     connection: Connection, reader: BackupReader, schema: str, names: Sequence[str]
 ) -> list[DumpedTable]:
     """Return the tables that are named; those that hold the rows of a partitioned one."""
-    in_backup = {table.name: table for table in reader.manifest.tables}
+    in_backup = {table.parts: table for table in reader.manifest.tables}
     found: dict[str, DumpedTable] = {}
     relations = read_named(connection, names, "descendants")
     for name in names:
         leaves = relations[name].leaves if name in relations else ()
         # What is not there any more is named as it was.
-        asked = [leaf.qualified for leaf in leaves] or [name, f"{schema}.{name}"]
+        asked = [parts_of(leaf.qualified) for leaf in leaves] or _spellings(name, schema)
         tables = [in_backup[each] for each in asked if each in in_backup]
         if not tables:
             raise TableNotInBackup(
@@ -111,6 +122,14 @@ def _facts(
             )
         found |= {table.name: table for table in tables}
     return list(found.values())
+
+
+def _spellings(name: str, schema: str) -> list[tuple[str, ...]]:
+    """Return what a name that somebody typed may stand for: as SQL has it, or as it is."""
+    with suppress(ValueError):
+        parts = parts_of(name)
+        return [parts, (schema, *parts), (schema, name)]
+    return [(schema, name), tuple(name.split(".", 1))]
 
 
 def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchTable:
@@ -146,22 +165,20 @@ def _creation(table: ScratchTable, definition: str) -> sql.Composed:
 
 
 def _definitions(
-    connection: Connection, reader: BackupReader, tables: Collection[ScratchTable]
+    reader: BackupReader, tables: Collection[ScratchTable]
 ) -> Iterator[tuple[ScratchTable, str]]:
     """Return what follows the tables' names where the backup makes them."""
-    statements = [_without_comments(each) for each in split(_script(reader, tables))]
+    made: dict[tuple[str, ...], list[str]] = {}
+    for statement in split(_script(reader, tables)):
+        if found := _CREATION.match(_without_comments(statement)):
+            made.setdefault(parts_of(found["table"]), []).append(found["definition"])
     for table in tables:
-        name = identifier(table.table).as_string(connection)
-        begin = re.compile(
-            rf"CREATE (?:UNLOGGED )?TABLE (?:{re.escape(table.table)}|{re.escape(name)}) (?=\()"
-        )
-        found = [(each, match) for each in statements if (match := begin.match(each))]
-        if len(found) != 1:
+        definitions = made.get(parts_of(table.table), [])
+        if len(definitions) != 1:
             raise RestoreFailed(
                 f"The backup {reader.backup.id} does not say what {table.table} is."
             )
-        ((statement, match),) = found
-        yield table, statement[match.end() :]
+        yield table, definitions[0]
 
 
 def _without_comments(statement: str) -> str:
@@ -183,22 +200,14 @@ def _script(reader: BackupReader, tables: Collection[ScratchTable]) -> str:
     )
 
 
-def _load(connection: Connection, table: ScratchTable, rows: TableRows) -> None:
-    found = rows.copy_into(connection, identifier(table.scratch))
-    if found != table.rows:
-        raise RestoreFailed(
-            f"{table.table} has {found:,} rows in the backup, and its manifest says "
-            f"{table.rows:,}.",
-            hint="Try: leadctl backup verify ID --restore",
-        )
-
-
-def _copying(connection: Connection, table: ScratchTable, columns: Sequence[str]) -> str:
+def _copying(
+    connection: Connection, into: Sequence[str], table: ScratchTable, columns: Sequence[str]
+) -> str:
     query = sql.SQL(
         "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
         " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
     ).format(
-        identifier(table.table),
+        sql.Identifier(*into),
         identifier(table.scratch),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
     )

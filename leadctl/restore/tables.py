@@ -5,7 +5,7 @@ than the backup stay.  The tables' own triggers rest meanwhile: they would write
 a second time.  Foreign keys hold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,20 +13,21 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.reader import BackupReader
-from leadctl.catalog.relations import Relation, advance_sequences, read_named
+from leadctl.catalog.relations import Relation, advance_sequences, read_named, read_numbered
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import rows_of
+from leadctl.restore.archive import check_counts, rows_of
 
-_DISABLE = sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}")
+_DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {
-    "O": sql.SQL("ALTER TABLE {} ENABLE TRIGGER {}"),
-    "A": sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}"),
-    "R": sql.SQL("ALTER TABLE {} ENABLE REPLICA TRIGGER {}"),
+    "O": sql.SQL("ALTER TABLE ONLY {} ENABLE TRIGGER {}"),
+    "A": sql.SQL("ALTER TABLE ONLY {} ENABLE ALWAYS TRIGGER {}"),
+    "R": sql.SQL("ALTER TABLE ONLY {} ENABLE REPLICA TRIGGER {}"),
 }
 """https://www.postgresql.org/docs/current/catalog-pg-trigger.html"""
 
@@ -52,15 +53,17 @@ class RestoredTables:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """A table that holds rows itself, and where its rows wait."""
+class _StagedTable:
+    """A table that rows go back into, and where they wait: it, or the root of its partitions."""
 
     relation: Relation
     staging: sql.Identifier
+    columns: tuple[str, ...]
+    """Those that the backup has."""
 
     @property
     def name(self) -> str:
-        """Its name as the backup has it."""
+        """Its name as SQL has it."""
         return self.relation.qualified
 
 
@@ -85,23 +88,17 @@ def restore_tables(
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
-        leaves = read_named(
-            connection, _leaves(connection, reader, names or _all_tables(reader)), "indexes"
-        )
-        for relation in leaves.values():
+        wanted = _leaves(connection, reader, names or _all_tables(reader))
+        for relation in wanted.values():
             _require_key(relation)
-        tables = [
-            _Table(relation, sql.Identifier(f"leadctl_rows_{number}"))
-            for number, relation in enumerate(leaves.values())
-        ]
         connection.execute(
             "SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout * 1000)}ms",)
         )
         with connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")
-            columns = _stage(connection, reader, tables)
+            tables = _stage(connection, reader, wanted)
             with _triggers_resting(connection, tables):
-                done = _merge_all(connection, tables, columns)
+                done = _merge_all(connection, tables)
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
                     advance_sequences(connection, table.relation)
@@ -115,30 +112,36 @@ def restore_tables(
 def _all_tables(reader: BackupReader) -> list[str]:
     """Return the tables of a backup but those that record what the schema is."""
     manifest = reader.manifest
-    version_table = f"{manifest.schema}.{manifest.version_table}"
+    version_table = (manifest.schema, manifest.version_table)
     return [
         table.name
         for table in manifest.tables
-        if table.name != version_table and not table.name.startswith("leadctl.")
+        if table.parts != version_table and table.parts[0] != "leadctl"
     ]
 
 
-def _leaves(connection: Connection, reader: BackupReader, names: Sequence[str]) -> list[str]:
-    """Return the tables that hold the rows of those that are named, partitions among them."""
-    in_backup = {table.name for table in reader.manifest.tables}
-    found: list[str] = []
+def _leaves(
+    connection: Connection, reader: BackupReader, names: Sequence[str]
+) -> dict[str, Relation]:
+    """Return the tables that hold the rows of those that are named, partitions among them.
+
+    They are by the names that the manifest has them under.
+    """
+    in_backup = {table.parts: table.name for table in reader.manifest.tables}
+    found: dict[int, str] = {}
     relations = read_named(connection, names, "descendants")
     for name in names:
-        leaves = [leaf.qualified for leaf in relations[name].leaves] if name in relations else []
-        missing = [leaf for leaf in leaves if leaf not in in_backup]
+        leaves = relations[name].leaves if name in relations else ()
+        missing = [leaf.qualified for leaf in leaves if parts_of(leaf.qualified) not in in_backup]
         if not leaves or missing:
             where = f"the backup {reader.backup.id}" if leaves else connection.info.dbname
             raise TableNotInBackup(
                 f"There is no table {', '.join(missing) or name} in {where}.",
                 hint="leadctl backup show lists the tables; restore a whole backup with --into.",
             )
-        found += [leaf for leaf in leaves if leaf not in found]
-    return found
+        found |= {leaf.oid: in_backup[parts_of(leaf.qualified)] for leaf in leaves}
+    tables = read_numbered(connection, found, "indexes", "triggers")
+    return {found[oid]: relation for oid, relation in tables.items()}
 
 
 def _require_key(relation: Relation) -> None:
@@ -150,62 +153,88 @@ def _require_key(relation: Relation) -> None:
 
 
 def _stage(
-    connection: Connection, reader: BackupReader, tables: Sequence[_Table]
-) -> dict[str, list[str]]:
-    """Copy the backup's rows into temporary tables; return the columns that each has there."""
-    by_name = {table.name: table for table in tables}
-    found: dict[str, list[str]] = {}
-    for rows in rows_of(reader, list(by_name)):
-        table = by_name[rows.table]
-        columns = sql.SQL(", ").join(map(sql.Identifier, rows.columns))
-        try:
-            connection.execute(
-                sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
-                    table.staging, columns, table.relation.identifier
-                )
-            )
-        except psycopg.errors.UndefinedColumn as error:
-            raise RestoreFailed(
-                f"{table.name} lacks a column of the backup: {error.diag.message_primary}.",
-                hint="Restore the backup beside it with --into, and copy what is needed.",
-            ) from None
-        rows.copy_into(connection, table.staging)
-        found[table.name] = list(rows.columns)
+    connection: Connection, reader: BackupReader, wanted: Mapping[str, Relation]
+) -> list[_StagedTable]:
+    """Copy the backup's rows of tables into temporary tables, one for each that they go into."""
+    staged: dict[tuple[str, ...], _StagedTable] = {}
+    read: dict[str, int] = {}
+    for rows in rows_of(reader, list(wanted)):
+        if rows.into not in staged:
+            relation = _taking(connection, wanted[rows.table], rows.into)
+            staging = sql.Identifier(f"leadctl_rows_{len(staged)}")
+            staged[rows.into] = _StagedTable(relation, staging, rows.columns)
+            _make_staging(connection, staged[rows.into])
+        read[rows.table] = rows.copy_into(connection, staged[rows.into].staging)
+    check_counts(reader, read, wanted)
+    return list(staged.values())
+
+
+def _taking(connection: Connection, leaf: Relation, into: tuple[str, ...]) -> Relation:
+    """Return the relation that rows of a leaf go into: it, or the root of its partitions."""
+    if (leaf.schema, leaf.name) == into:
+        return leaf
+    name = sql.Identifier(*into).as_string(connection)
+    found = read_named(connection, [name], "indexes", "triggers").get(name)
+    if found is None:
+        raise RestoreFailed(
+            f"{leaf.qualified} was a partition of {name}, which does not exist any more.",
+            hint="Restore the backup beside it with --into, and copy what is needed.",
+        )
+    _require_key(found)
     return found
 
 
+def _make_staging(connection: Connection, table: _StagedTable) -> None:
+    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+    try:
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
+                table.staging, columns, table.relation.identifier
+            )
+        )
+    except psycopg.errors.UndefinedColumn as error:
+        raise RestoreFailed(
+            f"{table.name} lacks a column of the backup: {error.diag.message_primary}.",
+            hint="Restore the backup beside it with --into, and copy what is needed.",
+        ) from None
+
+
 @contextmanager
-def _triggers_resting(connection: Connection, tables: Sequence[_Table]) -> Iterator[None]:
-    """Disable the tables' own triggers within the transaction, and give them back as they were."""
+def _triggers_resting(connection: Connection, tables: Sequence[_StagedTable]) -> Iterator[None]:
+    """Disable the tables' own triggers within the transaction, and give them back as they were.
+
+    Those of a partition are told one by one: they may be set otherwise than the root's.
+    """
+    leaves = [leaf.oid for table in tables for leaf in table.relation.leaves]
+    relations = {table.relation.oid: table.relation for table in tables}
+    relations |= read_numbered(connection, leaves, "triggers")
     resting = [
-        (table, trigger)
-        for table in tables
-        for trigger in table.relation.triggers
+        (relation, trigger)
+        for relation in relations.values()
+        for trigger in relation.triggers
         if trigger.enabled in _ENABLE
     ]
-    for table, trigger in resting:
-        _set_trigger(connection, table, _DISABLE, trigger.name)
+    for relation, trigger in resting:
+        _set_trigger(connection, relation, _DISABLE, trigger.name)
     yield
-    for table, trigger in resting:
-        _set_trigger(connection, table, _ENABLE[trigger.enabled], trigger.name)
+    for relation, trigger in resting:
+        _set_trigger(connection, relation, _ENABLE[trigger.enabled], trigger.name)
 
 
-def _set_trigger(connection: Connection, table: _Table, how: sql.SQL, name: str) -> None:
-    connection.execute(how.format(table.relation.identifier, sql.Identifier(name)))
+def _set_trigger(connection: Connection, relation: Relation, how: sql.SQL, name: str) -> None:
+    connection.execute(how.format(relation.identifier, sql.Identifier(name)))
 
 
-def _merge_all(
-    connection: Connection, tables: Sequence[_Table], columns: dict[str, list[str]]
-) -> list[RestoredTable]:
+def _merge_all(connection: Connection, tables: Sequence[_StagedTable]) -> list[RestoredTable]:
     """Merge tables that may refer to each other: while one succeeds, the rest is tried again."""
     done: dict[str, RestoredTable] = {}
-    waiting = [table for table in tables if table.name in columns]
+    waiting = list(tables)
     while waiting:
-        failed: list[tuple[_Table, psycopg.Error]] = []
+        failed: list[tuple[_StagedTable, psycopg.Error]] = []
         for table in waiting:
             try:
                 with connection.transaction():
-                    done[table.name] = _merge(connection, table, columns[table.name])
+                    done[table.name] = _merge(connection, table)
             except psycopg.errors.ForeignKeyViolation as error:
                 failed.append((table, error))
             except psycopg.errors.IntegrityError as error:
@@ -220,21 +249,24 @@ def _merge_all(
                 hint="What they refer to is gone; name that table with --table, too.",
             )
         waiting = [table for table, _ in failed]
-    return [done[table.name] for table in tables if table.name in done]
+    return [done[table.name] for table in tables]
 
 
-def _merge(connection: Connection, table: _Table, columns: Sequence[str]) -> RestoredTable:
+def _merge(connection: Connection, table: _StagedTable) -> RestoredTable:
     fixed = {c.name for c in table.relation.columns if not c.written or c.identity == "a"}
     key = table.relation.primary_key
-    changing = [name for name in columns if name not in {*key, *fixed}]
-    row = connection.execute(_merging(table, columns, changing)).fetchone()
+    changing = [name for name in table.columns if name not in {*key, *fixed}]
+    if table.relation.kind == "p":  # what is gone is looked up, and must stay so
+        lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
+        connection.execute(lock.format(table.relation.identifier))
+    row = connection.execute(_merging(table, changing)).fetchone()
     count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.staging)).fetchone()
     assert row is not None
     assert count is not None
     return RestoredTable(table.name, count[0], *row)
 
 
-def _merging(table: _Table, columns: Sequence[str], changing: Sequence[str]) -> sql.Composed:
+def _merging(table: _StagedTable, changing: Sequence[str]) -> sql.Composed:
     """Compose the INSERT that brings rows back, and counts those that were gone or changed."""
     action: sql.Composable = sql.SQL("NOTHING")
     if changing:
@@ -248,16 +280,26 @@ def _merging(table: _Table, columns: Sequence[str], changing: Sequence[str]) -> 
             old=sql.SQL(", ").join(sql.Identifier("present", name) for name in changing),
             new=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in changing),
         )
+    parts = {
+        "table": table.relation.identifier,
+        "columns": sql.SQL(", ").join(map(sql.Identifier, table.columns)),
+        "staging": table.staging,
+        "key": sql.SQL(", ").join(map(sql.Identifier, table.relation.primary_key)),
+        "action": action,
+    }
+    merging = sql.SQL(
+        "INSERT INTO {table} AS present ({columns}) OVERRIDING SYSTEM VALUE"
+        " SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO {action}"
+    ).format(**parts)
+    if table.relation.kind == "p":  # which has no xmax to tell by
+        return sql.SQL(
+            "WITH gone AS (SELECT pg_catalog.count(*) AS rows FROM {staging} AS s WHERE NOT EXISTS"
+            " (SELECT FROM {table} AS present JOIN (SELECT s.*) AS same USING ({key}))),"
+            " merged AS ({merging} RETURNING 1)"
+            " SELECT rows, (SELECT pg_catalog.count(*) FROM merged) - rows FROM gone"
+        ).format(**parts, merging=merging)
     # A row that the statement itself inserted has no xmax.
     return sql.SQL(
-        "WITH merged AS (INSERT INTO {table} AS present ({columns}) OVERRIDING SYSTEM VALUE"
-        " SELECT {columns} FROM {staging} ON CONFLICT ({key}) DO {action}"
-        " RETURNING xmax = 0 AS inserted)"
+        "WITH merged AS ({merging} RETURNING xmax = 0 AS inserted)"
         " SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"
-    ).format(
-        table=table.relation.identifier,
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        staging=table.staging,
-        key=sql.SQL(", ").join(map(sql.Identifier, table.relation.primary_key)),
-        action=action,
-    )
+    ).format(merging=merging)

@@ -330,6 +330,7 @@ def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> N
         before = [line for line in plain_dump(server, name) if "Schema" not in line]
         url = server.url(name)
         cli("backup", url=url, env=env)
+        cli("db", "environment", "dev", "--unprotect", url=url, env=env)
         with server.connect(name) as connection:
             connection.execute('DELETE FROM "odd Schema"."Tä""ble"; UPDATE people SET name = name')
         for table in ("people", '"odd Schema"."Tä""ble"'):

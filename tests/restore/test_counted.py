@@ -1,0 +1,129 @@
+"""A restore says that it is done where every row was counted, and at no other time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadctl.backup.manifest import parse, render
+from tests.backups import create, encrypted_backups
+from tests.conftest import Cli, Outcome
+from tests.postgres import Server
+
+BY_ENUM = """
+CREATE TYPE colour AS ENUM ('red', 'green', 'blue', 'black');
+CREATE TABLE item (c colour NOT NULL, id int, note text, PRIMARY KEY (c, id))
+    PARTITION BY HASH (c);
+CREATE TABLE item_0 PARTITION OF item FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE item_1 PARTITION OF item FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO item SELECT (enum_range(NULL::colour))[1 + i % 4], i, 'n' FROM generate_series(1, 40) i;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no new items'; END $$;
+CREATE TRIGGER closed BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE TRIGGER shut BEFORE INSERT ON item FOR EACH STATEMENT EXECUTE FUNCTION refuse();
+ALTER TABLE ONLY item_1 DISABLE TRIGGER closed;
+"""
+"""pg_dump loads it through its root: which partition a row belongs to depends on OIDs."""
+DATA_ONLY = ("restore", "latest", "--data-only", "--yes", "-o", "json")
+
+
+class Place:
+    """A database, and the folder of its backups."""
+
+    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
+        self.server, self.name, self._cli = server, name, cli
+        self._env = encrypted_backups(folder)
+        self.backups = Path(self._env["BACKUP_DIR"])
+
+    def leadctl(self, *arguments: str) -> Outcome:
+        return self._cli(*arguments, url=self.server.url(self.name), env=self._env)
+
+    def query(self, statement: str, name: str | None = None) -> list[Any]:
+        with self.server.connect(name or self.name) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
+    name = create(server, "counted", "")
+    try:
+        found = Place(server, name, cli, tmp_path)
+        assert found.leadctl("db", "environment", "development").code == 0
+        yield found
+    finally:
+        with server.connect() as connection:
+            rows = connection.execute(
+                "SELECT datname FROM pg_database WHERE datname ~ '^counted|^leadctl_'"
+            ).fetchall()
+        for (each,) in rows:
+            server.drop(each)
+
+
+@pytest.mark.parametrize("options", [(), ("--table", "item"), ("--table", "item_0")])
+def test_rows_of_partitions_by_the_hash_of_an_enum(place: Place, options: tuple[str, ...]) -> None:
+    place.query(BY_ENUM)
+    rows = "SELECT * FROM item ORDER BY id"
+    states = "SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
+    before, enabled = place.query(rows), place.query(states)
+    ((of_first,),) = place.query("SELECT count(*) FROM item_0")
+    expected = of_first if "item_0" in options else 40
+    assert place.leadctl("backup").code == 0
+    place.query("DELETE FROM item")
+    outcome = place.leadctl(*DATA_ONLY, *options)
+    assert outcome.code == 0, outcome.err
+    assert [(t["rows"], t["inserted"]) for t in outcome.json["tables"]] == [(expected, expected)]
+    assert place.query("SELECT count(*) FROM item") == [(expected,)]
+    if expected == 40:
+        assert place.query(rows) == before
+    assert place.query(states) == enabled
+
+
+def test_partitions_by_the_hash_of_an_enum_beside(place: Place) -> None:
+    place.query(BY_ENUM)
+    before = place.query("SELECT * FROM item ORDER BY id")
+    assert place.leadctl("backup").code == 0
+    place.query("DELETE FROM item; ALTER TABLE item DISABLE TRIGGER ALL")
+    outcome = place.leadctl("restore", "--table", "item", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert sum(table["rows"] for table in outcome.json["tables"]) == 40
+    for line in outcome.json["lines"]:
+        place.query(line)
+    assert place.query("SELECT * FROM item ORDER BY id") == before
+
+
+@pytest.mark.parametrize("when", ["always", "at backup", "at restore"])
+def test_names_that_the_server_quotes(place: Place, when: str) -> None:
+    place.query("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+    on, off = (
+        f"ALTER DATABASE {place.name} SET quote_all_identifiers = {state}"
+        for state in ("on", "off")
+    )
+    place.query(off if when == "at restore" else on)
+    assert place.leadctl("backup").code == 0
+    place.query(off if when == "at backup" else on)
+    place.query("DELETE FROM t")
+    beside = place.leadctl("restore", "--table", "t", "-o", "json")
+    assert (beside.code, beside.json["tables"][0]["rows"]) == (0, 2), beside.err
+    outcome = place.leadctl(*DATA_ONLY)
+    assert outcome.code == 0, outcome.err
+    assert place.query("SELECT count(*) FROM t") == [(2,)]
+
+
+@pytest.mark.parametrize("options", [("--data-only", "--yes"), ("--table", "t")])
+@pytest.mark.parametrize("claimed", [3, 0])
+def test_rows_that_the_archive_lacks(place: Place, options: tuple[str, ...], claimed: int) -> None:
+    place.query("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1), (2)")
+    path = Path(place.leadctl("backup", "-o", "json").json["path"]) / "manifest.json"
+    manifest = parse(path.read_text())
+    tables = tuple(
+        replace(t, rows=claimed) if t.name.endswith(".t") else t for t in manifest.tables
+    )
+    path.write_text(render(replace(manifest, tables=tables)))
+    outcome = place.leadctl("restore", *options)
+    assert outcome.code == 1, outcome.out
+    assert "has 2 rows of public.t, and the manifest" in outcome.err
+    assert f"says {claimed}" in outcome.err
+    assert place.query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^restored'") == []
