@@ -346,6 +346,10 @@ class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 
 
+class OutsideStatement(Refused):
+    """A script of SQL ends the transaction it runs in, or reaches out of its database."""
+
+
 class NoSpace(OperationFailed):
     """A disk has less space left than an operation needs."""
 

@@ -643,12 +643,17 @@ class Database(Project):
         return plan(place.target, self._restorable(backup))
 
     def restore_preflight(
-        self, plan: "RestorePlan", backup: str | Path = "latest", *, owners: bool = True
+        self,
+        plan: "RestorePlan",
+        backup: str | Path = "latest",
+        *,
+        owners: bool = True,
+        trust_script: bool = False,
     ) -> None:
         """Raise for what would stop the restore that `restore_plan` planned; changes nothing."""
         from leadctl.restore.restore import preflight
 
-        preflight(self._restorable(backup), plan, owners=owners)
+        preflight(self._restorable(backup, trusted=trust_script), plan, owners=owners)
 
     def restore(
         self,
@@ -659,12 +664,14 @@ class Database(Project):
         rows: bool = True,
         jobs: int | None = None,
         drop_old: bool = False,
+        trust_script: bool = False,
         confirm: "str | Consent | None" = None,
     ) -> "RestoreResult":
         """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
 
         It becomes a new database `into`, or takes the place of this one, which wants `confirm`; the
-        old one is kept under another name.  Raises Protected, NotConfirmed, LockHeld,
+        old one is kept under another name.  `trust_script` lets a script end its transaction and
+        reach out of its database.  Raises Protected, NotConfirmed, LockHeld, OutsideStatement,
         BackupDamaged and RestoreFailed.
         """
         from leadctl.restore.restorable import JOBS, Loading
@@ -674,7 +681,8 @@ class Database(Project):
             self.foresee("restore", confirm)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
         loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
-        given = (place.target, self._restorable(backup), consent_of(confirm), loading)
+        source = self._restorable(backup, trusted=trust_script)
+        given = (place.target, source, consent_of(confirm), loading)
         new = into is not None
         return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait)
 
@@ -684,13 +692,13 @@ class Database(Project):
         vars(other)["target"] = self.target.on(name)
         return other
 
-    def _restorable(self, backup: str | Path) -> "Restorable":
+    def _restorable(self, backup: str | Path, *, trusted: bool = False) -> "Restorable":
         """Return what is to be restored: a file or folder where there is one, else a backup."""
         from leadctl.restore.dumps import is_dump, open_dump
 
         path = absolute(backup)
         if backup != "latest" and is_dump(path):
-            return open_dump(path, self.identities, self.target.schema)
+            return open_dump(path, self.identities, self.target.schema, trusted=trusted)
         return self._stored(str(backup))
 
     def _stored(self, backup: str) -> "RestorableBackup":

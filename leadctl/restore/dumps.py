@@ -11,7 +11,12 @@ from typing import Any
 from leadctl.backup.reader import VerifyCheck
 from leadctl.backup.snapshot import count_tables, not_valid, revision
 from leadctl.backup.stream import is_encrypted, unpack_file
-from leadctl.errors import BackupDamaged, InvalidIdentity, OptionNotForScripts
+from leadctl.errors import (
+    BackupDamaged,
+    InvalidIdentity,
+    OptionNotForScripts,
+    OutsideStatement,
+)
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
@@ -19,6 +24,7 @@ from leadctl.restore.archive import extensions_of, list_archive, owners_of, pars
 from leadctl.restore.pg_restore import PgRestore, major_of
 from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.script import load_script
+from leadctl.restore.statements import StatementReader
 
 _TABLE_OF_CONTENTS = "toc.dat"
 _HEAD = 512
@@ -37,16 +43,19 @@ def is_dump(path: Path) -> bool:
     return path.is_file() or (path / _TABLE_OF_CONTENTS).is_file()
 
 
-def open_dump(path: Path, identities: Sequence[Any], schema: str) -> "ArchiveDump | ScriptDump":
+def open_dump(
+    path: Path, identities: Sequence[Any], schema: str, *, trusted: bool = False
+) -> "ArchiveDump | ScriptDump":
     """Return what a file or folder is.  `schema` is the one whose revision is looked at.
 
-    Raises BackupDamaged and InvalidIdentity.
+    `trusted` lets a script end its transaction and reach out of its database.  Raises BackupDamaged
+    and InvalidIdentity.
     """
     head = b"" if path.is_dir() else _Dump(path, identities, schema).head()
     is_tar = head[257:262] == b"ustar"
     if path.is_dir() or is_tar or head.startswith(b"PGDMP"):
         return ArchiveDump(path, identities, schema, is_tar)
-    return ScriptDump(path, identities, schema)
+    return ScriptDump(path, identities, schema, trusted)
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class _Dump:
         counted = (
             f"{rows_found:,} in {len(tables)} tables; it does not say how many there should be"
         )
+        if not tables:
+            return Comparison(0, 0, None, (VerifyCheck("tables", False, "there is none in it"),))
         validity = f"not valid: {', '.join(invalid)}" if invalid else "valid"
         return Comparison(
             rows=rows_found,
@@ -112,15 +123,40 @@ class _Dump:
         )
 
 
+@dataclass(frozen=True)
 class ScriptDump(_Dump):
     """SQL, as `pg_dump` without an option writes it."""
+
+    trusted: bool
+    """Whether it may end its transaction, and reach out of its database."""
 
     def origin(self) -> Origin:
         """Return next to nothing: a script says what it holds when it runs."""
         return self._origin(_SCRIPT_VERSION.search(self.head()))
 
     def check(self) -> None:
-        """Do nothing: there is no hash, and its end is looked at before it is committed."""
+        """Read its statements before any of them runs; its end is looked at while it runs.
+
+        Raises BackupDamaged where it has none, OutsideStatement where one ends the transaction
+        that the script runs in or reaches out of its database.
+        """
+        read = StatementReader()
+        self.unpack(read)
+        read.close()
+        if not read.number:
+            raise BackupDamaged(
+                f"{self.path} has no SQL statement in it.",
+                hint="The dump that made it failed: make another one.",
+            )
+        if read.outside and not self.trusted:
+            first = read.outside[0]
+            more = f" (and {len(read.outside) - 1} more)" if len(read.outside) > 1 else ""
+            raise OutsideStatement(
+                f"{self.path}, line {first.line}: {first.text} {first.reason}{more}. "
+                "Nothing of it was run.",
+                hint="Dump a single database without --create, or remove the statement; if all of "
+                "the script is meant, rerun with --trust-script.",
+            )
 
     def load(self, target: Target, loading: Loading) -> None:
         """Run it on the target's database, which is empty, up to the first error.

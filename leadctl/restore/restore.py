@@ -133,8 +133,9 @@ def restore(
 
     It is loaded into a database of its own, compared with the manifest, and takes its place in one
     transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
-    that is there; `drop_old` drops the one that was replaced.  Raises Protected or NotConfirmed,
-    LockHeld, DatabaseInUse, RestoreFailed, and what `preflight` and connecting raise.
+    that is there; `drop_old` drops the one that was replaced, unless no row was restored.
+    Raises Protected or NotConfirmed, LockHeld, DatabaseInUse, RestoreFailed, and what `preflight`
+    and connecting raise.
     """
     began = time.monotonic()
     name = target.database
@@ -173,7 +174,9 @@ def restore(
         if kept := _QUERIES.column(connection, "kept", name=name):
             loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
         previous = swap(connection, scratch, name, replace=exists)
-        if drop_old and previous and drop_database(connection, previous):
+        if drop_old and previous and not compared.rows:
+            loading.narrate(f"Kept {previous}: what was restored has no row.")
+        elif drop_old and previous and drop_database(connection, previous):
             loading.narrate(f"Dropped {previous}, the old database.")
             previous = None
     result = RestoreResult(

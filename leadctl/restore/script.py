@@ -63,6 +63,8 @@ def _run(
         *transaction,
         *as_role,
         # Its counterpart is known to nobody but this run, so nothing in the script lifts it.
+        # What its statements were read by before: another setting would end strings elsewhere.
+        "--command=SET standard_conforming_strings = on",
         f"--command=\\restrict {secrets.token_hex(16)}",
         "--file=-",
     ]
@@ -93,8 +95,8 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     failure = program.failure(target, RestoreFailed)
     if other:
         failure.hint = (
-            "It would make or change another database, or run commands of psql: dump a single "
-            "database, without --create."
+            "It would run commands of psql, such as one that connects to another database: dump a "
+            "single database, without --create."
         )
     return failure
 

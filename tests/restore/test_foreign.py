@@ -156,7 +156,6 @@ def test_cut_short(
         ("CREATE TABLE a (b int); SELECT 1 / 0; CREATE TABLE c ();", "division by zero"),
         ("\\connect postgres\nCREATE TABLE a ();", "another database"),
         ("SELECT 1;\n\\! touch /tmp/never\n", "another database"),
-        ("CREATE DATABASE other;", "another database"),
         ("ALTER SCHEMA public OWNER TO nobody_is_called_so;", "nobody_is_called_so"),
         ("CREATE EXTENSION nothing_is_called_so;", "nothing_is_called_so"),
     ],
@@ -175,7 +174,7 @@ def test_scripts_that_cannot_run(
 
 def test_of_a_whole_cluster_or_with_create(leadctl: Restore, dump: Dump, copy: str) -> None:
     outcome = leadctl("restore", str(dump("--create")), "--into", copy)
-    assert (outcome.code, "without --create" in outcome.err) == (1, True)
+    assert (outcome.code, "without --create" in outcome.err) == (5, True)
 
 
 def test_a_script_that_cannot_be_one_transaction(
@@ -229,3 +228,93 @@ def test_what_the_server_lacks(leadctl: Restore, leadconnector: Prepared, dump: 
     assert (outcome.code, role in outcome.err) == (1, True), outcome.err
     assert leadctl("restore", path, "--dry-run", "-o", "json").json["missing_roles"] == [role]
     assert leadctl("restore", path, "--yes", "--no-owner").code == 0
+
+
+NOTHING = {
+    "empty.sql": b"",
+    "comment.sql": b"-- nothing came\n",
+    "nothing.sql.gz": gzip.compress(b""),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_file_that_holds_nothing(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(NOTHING[name])
+    for arguments in (["--into", copy], ["--yes", "--drop-old"], ["--dry-run"]):
+        outcome = leadctl("restore", str(path), *arguments)
+        assert (outcome.code, "no SQL statement" in outcome.err) == (1, True), outcome.err
+    assert left_by_restores(leadconnector) == []
+    assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_a_script_that_makes_no_table(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str
+) -> None:
+    path = tmp_path / "none.sql"
+    path.write_text(
+        "SET search_path = public;\nCREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1;"
+    )
+    for arguments in (["--into", copy], ["--yes", "--drop-old"]):
+        outcome = leadctl("restore", str(path), *arguments)
+        assert (outcome.code, "tables: there is none" in outcome.err) == (1, True), outcome.err
+    assert left_by_restores(leadconnector) == []
+    assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_no_rows_do_not_drop_the_old_database(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.sql"
+    path.write_text("CREATE TABLE users (id int);")
+    outcome = leadctl("restore", str(path), "--yes", "--drop-old", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    with leadconnector.server.connect(outcome.json["previous"]) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
+
+
+REACHING = {
+    "CREATE TABLE t (i int);\nVACUUM;\nDROP DATABASE {victim};": 3,
+    "CREATE TABLE t (i int);\nCOMMIT;\nCREATE ROLE {victim} SUPERUSER;\nSELECT 1/0;": 2,
+    "CREATE TABLE t (i int);\nROLLBACK;\nCREATE TABLE u (i int);": 2,
+    "CREATE TABLE t (i int);\n\nALTER SYSTEM SET work_mem = '65MB';": 3,
+    "CREATE DATABASE {victim}_2;": 1,
+}
+
+
+@pytest.mark.parametrize("script", REACHING)
+def test_a_script_that_reaches_out(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, script: str
+) -> None:
+    server, victim = leadconnector.server, f"{leadconnector.name}_copy_victim"
+    create(server, victim, "")
+    try:
+        path = tmp_path / "script.sql"
+        path.write_text(script.format(victim=victim))
+        for arguments in (["--into", copy], ["--yes"], ["--dry-run"]):
+            outcome = leadctl("restore", str(path), *arguments)
+            assert (outcome.code, f"line {REACHING[script]}:" in outcome.err) == (5, True), (
+                outcome.err
+            )
+        databases = leadconnector.query(
+            "SELECT datname FROM pg_database WHERE datname LIKE %s", f"{victim}%"
+        )
+        assert databases == [(victim,)]
+        assert leadconnector.query("SELECT 1 FROM pg_roles WHERE rolname = %s", victim) == []
+        assert left_by_restores(leadconnector) == []
+    finally:
+        server.drop(victim)
+
+
+def test_a_script_that_is_trusted(
+    leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str
+) -> None:
+    path = tmp_path / "script.sql"
+    path.write_text("BEGIN;\nCREATE TABLE t (i int);\nCOMMIT;\n")
+    assert leadctl("restore", str(path), "--into", copy).code == 5
+    outcome = leadctl("restore", str(path), "--into", copy, "--trust-script")
+    assert outcome.code == 0, outcome.err
+    with leadconnector.server.connect(copy) as connection:
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)

@@ -42,6 +42,9 @@ DataOnly = Annotated[
 NoOwner = Annotated[
     bool, flag("--no-owner", "Skip ownership and grants; restored objects belong to you.")
 ]
+TrustScript = Annotated[
+    bool, flag("--trust-script", "Let a script commit and reach other databases.")
+]
 
 
 @app.leaf("restore", "Backups")
@@ -57,6 +60,7 @@ def restore(
     jobs: Annotated[int, option("--jobs", "N", "Number of parallel connections.", min=1)] = 2,
     drop_old: Annotated[bool, flag("--drop-old", "Drop the database that was replaced.")] = False,
     no_owner: NoOwner = False,
+    trust_script: TrustScript = False,
     dry_run: Annotated[bool, flag("--dry-run", "Show what would happen.")] = False,
     yes: Yes = False,
     confirm: Confirm = None,
@@ -94,7 +98,7 @@ def restore(
     plan = database.restore_plan(backup, into=into)
     if dry_run:
         run.emit(plan, views.plan)
-        database.restore_preflight(plan, backup, owners=not no_owner)
+        database.restore_preflight(plan, backup, owners=not no_owner, trust_script=trust_script)
         return
     run.show(plan, views.plan)
     result = database.restore(
@@ -104,6 +108,7 @@ def restore(
         rows=not schema_only,
         jobs=jobs,
         drop_old=drop_old,
+        trust_script=trust_script,
         confirm=consent,
     )
     run.emit(result, views.restored)

@@ -1,0 +1,89 @@
+"""What a script does is read before it runs, however it is cut into pieces."""
+
+import pytest
+
+from leadctl.restore.statements import StatementReader
+
+
+def read(script: str, size: int = 1 << 20) -> StatementReader:
+    reader = StatementReader()
+    data = script.encode()
+    for start in range(0, len(data), size):
+        reader.write(data[start : start + size])
+    reader.close()
+    return reader
+
+
+OUTSIDE = [
+    "COMMIT;",
+    "end",
+    "/* a /* b */ c */ rollback work;",
+    "ROLLBACK",
+    "PREPARE TRANSACTION 'x';",
+    "drop database x;",
+    'CREATE USER "MAPPING";',
+    "ALTER SYSTEM SET work_mem = '1GB';",
+    "alter role x superuser;",
+    "COMMENT ON DATABASE x IS 'y';",
+    "GRANT a TO b;",
+    "GRANT CONNECT ON DATABASE x TO y;",
+    "REASSIGN OWNED BY a TO b;",
+    "DROP OWNED BY a;",
+    "CREATE TABLESPACE t LOCATION '/x';",
+]
+BEFORE = [
+    "",
+    "SELECT 1;\n",
+    "SELECT 'it''s; /*', E'a\\'; --', $$;'$$, $a$ $$;' $a$, \"x;'\";\n",
+    "SET standard_conforming_strings = off; SELECT 'a\\'; x';\nSET standard_conforming_strings = on;\n",
+    "SELECT 'C:\\';\n",
+    "COPY t (a) FROM stdin;\nCOMMIT;\n\\.x\n\\N\tx\n\\.\n",
+    "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM t; DELETE FROM u);\n",
+    "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; END;\n",
+]
+INSIDE = [
+    "ROLLBACK TO SAVEPOINT a;",
+    "CREATE USER MAPPING FOR x SERVER y;",
+    "GRANT SELECT ON t TO x;",
+    "ALTER DEFAULT PRIVILEGES FOR ROLE x GRANT SELECT ON TABLES TO y;",
+    "-- COMMIT;",
+    "/* COMMIT; */",
+    "SELECT 'COMMIT;'",
+    "COPY t FROM stdin;\nDROP DATABASE x;\n\\.\n",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $_$ BEGIN COMMIT; END; $_$;",
+    "CREATE TABLE role (database int);",
+]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("statement", OUTSIDE)
+def test_what_reaches_out_is_found_with_its_line(statement: str, before: str, size: int) -> None:
+    found = read(before + statement, size).outside
+    assert [each.line for each in found] == [before.count("\n") + 1]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("statement", INSIDE)
+def test_what_stays_inside_is_let_through(statement: str, before: str) -> None:
+    assert read(before + statement, 5).outside == []
+
+
+@pytest.mark.parametrize("script", ["", " \n", "-- nothing\n", "/* COMMIT; */", "\\connect x\n"])
+def test_nothing_is_no_statement(script: str) -> None:
+    assert read(script).number == 0
+
+
+def test_long_rows_and_strings_take_no_memory() -> None:
+    reader = StatementReader()
+    for piece in (
+        "COPY t FROM stdin;\n",
+        *["x" * 65536] * 50,
+        "\n\\.\nSELECT '",
+        *["y" * 65536] * 50,
+    ):
+        reader.write(piece.encode())
+        assert len(reader._left) < 70000
+    reader.write(b"'; COMMIT;")
+    reader.close()
+    assert [each.line for each in reader.outside] == [4]
