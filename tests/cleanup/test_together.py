@@ -7,17 +7,17 @@ import time
 
 import psycopg
 
-from tests.conftest import Prepared
+from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids, slow
-from tests.processes import run, start, wait_for
+from tests.processes import start, wait_for
+
+CLEANUP = ("cleanup", "-o", "json", "--rule", "archived-leads")
 
 
-def test_two_runs(filled: Prepared) -> None:
+def test_two_runs(filled: Prepared, cli: Cli) -> None:
     due = due_leads(filled)
     slow(filled, 0.02)
-    env = {"DATABASE_URL": filled.url}
-    rule = ("cleanup", "--rule", "archived-leads", "-o", "json")
-    first = start(*rule, env=env)
+    first = start(*CLEANUP, env={"DATABASE_URL": filled.url})
     wait_for(
         lambda: (
             filled.query(
@@ -27,15 +27,15 @@ def test_two_runs(filled: Prepared) -> None:
             != []
         )
     )
-    second = run(*rule, env=env)
+    second = cli(*CLEANUP, url=filled.url)
     out, err = first.communicate(timeout=60)
-    assert (first.returncode, second.returncode) == (0, 0), err + second.stderr
-    (rule_of_second,) = json.loads(second.stdout)["rules"]
+    assert (first.returncode, second.code) == (0, 0), err + second.err
+    (rule_of_second,) = second.json["rules"]
     assert (rule_of_second["status"], rule_of_second["rows"]) == ("overlap", 0)
     assert json.loads(out)["rows"] == len(due)
 
 
-def test_a_writer_that_makes_due_rows_not_due(filled: Prepared) -> None:
+def test_a_writer_that_makes_due_rows_not_due(filled: Prepared, cli: Cli) -> None:
     slow(filled)
     saved: set[str] = set()
     due = sorted(due_leads(filled))
@@ -59,25 +59,18 @@ def test_a_writer_that_makes_due_rows_not_due(filled: Prepared) -> None:
     writer = threading.Thread(target=save)
     writer.start()
     try:
-        done = run(
-            "cleanup",
-            "-o",
-            "json",
-            "--rule",
-            "archived-leads",
-            env={"DATABASE_URL": filled.url},
-        )
+        done = cli(*CLEANUP, url=filled.url)
     finally:
         stop.set()
         writer.join()
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     left = ids(filled, "leads")
     assert saved <= left
     assert {key for key in due if key not in left}.isdisjoint(saved)
     assert saved
 
 
-def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared) -> None:
+def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared, cli: Cli) -> None:
     """They lock in another order than a deletion does; it is cleanup that gives way."""
     due, stop = sorted(due_leads(filled)), threading.Event()
     written, failed = [0, 0], list[Exception]()
@@ -108,72 +101,60 @@ def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared) -> None
         thread.start()
     try:
         wait_for(lambda: min(written) > 5)
-        env = {"DATABASE_URL": filled.url}
-        done = run("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
+        done = cli(*CLEANUP, url=filled.url)
     finally:
         stop.set()
         for thread in writers:
             thread.join()
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert failed == []
-    (rule,) = json.loads(done.stdout)["rules"]
+    (rule,) = done.json["rules"]
     assert rule["rows"] == len(due) - len(due_leads(filled)) > 0
     assert rule["cascaded"] == {"webhook_deliveries": 2 * rule["rows"]}
 
 
-def test_a_row_that_somebody_holds_is_left(filled: Prepared) -> None:
+def test_a_row_that_somebody_holds_is_left(filled: Prepared, cli: Cli) -> None:
     held = sorted(due_leads(filled))[0]
-    env = {"DATABASE_URL": filled.url}
     with filled.server.connect(filled.name) as connection, connection.transaction():
         connection.execute("SELECT FROM leads WHERE id = %s FOR UPDATE", (held,))
-        done = run("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
-        assert done.returncode == 0, done.stderr
+        done = cli(*CLEANUP, url=filled.url)
+        assert done.code == 0, done.err
     assert due_leads(filled) == {held}
-    assert (
-        json.loads(run("cleanup", "-o", "json", "--rule", "archived-leads", env=env).stdout)["rows"]
-        == 1
-    )
+    assert cli(*CLEANUP, url=filled.url).json["rows"] == 1
 
 
-def test_a_child_that_somebody_holds_is_left(filled: Prepared) -> None:
+def test_a_child_that_somebody_holds_is_left(filled: Prepared, cli: Cli) -> None:
     held = sorted(due_leads(filled))[0]
     with filled.server.connect(filled.name) as connection, connection.transaction():
         connection.execute("SELECT FROM webhook_deliveries WHERE lead_id = %s FOR UPDATE", (held,))
-        done = run(
-            "cleanup", "-o", "json", "--rule", "archived-leads",
-            env={"DATABASE_URL": filled.url},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    (rule,) = json.loads(done.stdout)["rules"]
+        done = cli(*CLEANUP, url=filled.url)
+        assert done.code == 0, done.err
+    (rule,) = done.json["rules"]
     assert (rule["status"], rule["reason"]) == ("stopped", "rows_locked")
     assert due_leads(filled) == {held}
 
 
-def test_beside_migrate(filled: Prepared) -> None:
+def test_beside_migrate(filled: Prepared, cli: Cli) -> None:
     filled.query("DELETE FROM alembic_version")
     filled.query("INSERT INTO alembic_version VALUES ('leadconnector_0001')")
     filled.query("DROP INDEX idx_leads_form_id, idx_leads_page_status")
     slow(filled, 0.001)
     due = due_leads(filled)
-    env = {"DATABASE_URL": filled.url}
-    process = start("cleanup", "-o", "json", "--rule", "archived-leads", env=env)
-    migrated = run("migrate", env=env)
+    process = start(*CLEANUP, env={"DATABASE_URL": filled.url})
+    migrated = cli("migrate", url=filled.url)
     out, err = process.communicate(timeout=60)
-    assert migrated.returncode == 0, migrated.stderr
+    assert migrated.code == 0, migrated.err
     assert process.returncode == 0, err
     assert json.loads(out)["rows"] == len(due)
     assert not due_leads(filled)
 
 
-def test_a_table_that_is_locked_all_the_time(filled: Prepared) -> None:
+def test_a_table_that_is_locked_all_the_time(filled: Prepared, cli: Cli) -> None:
     before = ids(filled, "leads")
     with filled.server.connect(filled.name) as connection, connection.transaction():
         connection.execute("LOCK TABLE webhook_deliveries IN SHARE MODE")
-        done = run(
-            "cleanup", "-o", "json", "--rule", "archived-leads",
-            env={"DATABASE_URL": filled.url},
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (rule,) = json.loads(done.stdout)["rules"]
+        done = cli(*CLEANUP, url=filled.url)
+    assert done.code == 0, done.err
+    (rule,) = done.json["rules"]
     assert (rule["status"], rule["reason"]) == ("stopped", "table_locked")
     assert ids(filled, "leads") == before

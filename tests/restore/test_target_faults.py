@@ -14,9 +14,9 @@ from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups, left_by_restores, plain_dump
-from tests.conftest import KEY, Prepared
+from tests.conftest import KEY, Cli, Prepared
 from tests.postgres import MAJOR, PASSWORD, RunningServer, Server, server_account, small_disk
-from tests.processes import run, start
+from tests.processes import start
 from tests.restore.test_restore_faults import half_made
 
 ROWS = 100_000
@@ -30,9 +30,9 @@ def env(leadconnector: Prepared, tmp_path: Path) -> Iterator[dict[str, str]]:
         leadconnector.server.drop(name)
 
 
-def back_up(env: dict[str, str]) -> None:
-    done = run("backup", env=env)
-    assert done.returncode == 0, done.stderr
+def back_up(cli: Cli, env: dict[str, str]) -> None:
+    done = cli("backup", env=env)
+    assert done.code == 0, done.err
 
 
 def databases(server: Server) -> set[str]:
@@ -40,9 +40,9 @@ def databases(server: Server) -> set[str]:
         return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
-def test_a_full_disk(leadconnector: Prepared, env: dict[str, str]) -> None:
+def test_a_full_disk(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
     fill(leadconnector, ROWS)
-    back_up(env)
+    back_up(cli, env)
     with small_disk("52m") as folder, RunningServer(MAJOR) as server:
         with server.info.connect() as connection:
             connection.execute("CREATE DATABASE tight")
@@ -58,18 +58,19 @@ def test_a_full_disk(leadconnector: Prepared, env: dict[str, str]) -> None:
         server.launch()
         before = databases(server.info)
         tight = env | {"DATABASE_URL": server.info.url("tight")}
+        assert cli("db", "environment", "test", "--unprotect", env=tight).code == 0
         for arguments in (["--yes"], ["--into", "other"]):
-            failed = run("restore", *arguments, env=tight)
-            assert failed.returncode == 1, failed.stderr
-            assert "A disk is full" in failed.stderr
+            failed = cli("restore", *arguments, env=tight)
+            assert failed.code == 1, failed.err
+            assert "A disk is full" in failed.err
             assert databases(server.info) == before
         with server.info.connect("tight") as connection:
             assert connection.execute("SELECT count(*) FROM precious").fetchone() == (100,)
 
 
-def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str]) -> None:
+def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
     fill(leadconnector, ROWS)
-    back_up(env)
+    back_up(cli, env)
     leadconnector.query("DELETE FROM leads")
     before = plain_dump(leadconnector.server, leadconnector.name)
     process = start("restore", "--yes", env=env)
@@ -95,35 +96,35 @@ def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str]) 
 
 
 def test_an_extension_that_the_server_does_not_have(
-    leadconnector: Prepared, env: dict[str, str]
+    leadconnector: Prepared, env: dict[str, str], cli: Cli
 ) -> None:
-    back_up(env)
+    back_up(cli, env)
     backup = BackupFolder(Path(env["BACKUP_DIR"])).find("latest")
     needs = (ExtensionFacts("nobody_has_it", "1.0", "public"),)
     write_private(backup.path / NAME, render(replace(backup.manifest, extensions=needs)))
     for arguments in (["--into", "other"], ["--dry-run"], ["--schema-only", "--yes"]):
-        failed = run("restore", *arguments, env=env)
-        assert (failed.returncode, "nobody_has_it" in failed.stderr) == (1, True), failed.stderr
+        failed = cli("restore", *arguments, env=env)
+        assert (failed.code, "nobody_has_it" in failed.err) == (1, True), failed.err
     assert "other" not in databases(leadconnector.server)
     assert not left_by_restores(leadconnector)
 
 
 @pytest.mark.skipif(MAJOR == 15, reason="there is no older one")
 def test_a_server_that_is_older_than_the_backup(
-    leadconnector: Prepared, env: dict[str, str]
+    leadconnector: Prepared, env: dict[str, str], cli: Cli
 ) -> None:
-    back_up(env)
+    back_up(cli, env)
     with RunningServer(MAJOR - 1) as older:
         url = {"DATABASE_URL": older.info.url("postgres")}
         for arguments in (["--into", "other"], ["--dry-run"], ["--yes"]):
-            failed = run("restore", *arguments, env=env | url)
-            assert failed.returncode == 1, failed.stderr
-            assert f"PostgreSQL {MAJOR - 1}" in failed.stderr
+            failed = cli("restore", *arguments, env=env | url)
+            assert failed.code == 1, failed.err
+            assert f"PostgreSQL {MAJOR - 1}" in failed.err
         assert "other" not in databases(older.info)
 
 
-def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str]) -> None:
-    back_up(env)
+def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
+    back_up(cli, env)
     role = f"role_{leadconnector.name}"
     leadconnector.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
     url = {"DATABASE_URL": leadconnector.url.replace("//postgres:", f"//{role}:")}
@@ -131,8 +132,8 @@ def test_a_role_that_may_not(leadconnector: Prepared, env: dict[str, str]) -> No
         for grant, says in (("NOCREATEDB", "may not create"), ("CREATEDB", "does not own")):
             leadconnector.query(f"ALTER ROLE {role} {grant}")
             for arguments in (["--dry-run"], ["--yes"]):
-                failed = run("restore", *arguments, env=env | url)
-                assert (failed.returncode, says in failed.stderr) == (4, True), failed.stderr
+                failed = cli("restore", *arguments, env=env | url)
+                assert (failed.code, says in failed.err) == (4, True), failed.err
         assert not left_by_restores(leadconnector)
     finally:
         leadconnector.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -154,19 +155,19 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_a_damaged_backup_whatever_the_option(
-    leadconnector: Prepared, env: dict[str, str], options: list[str]
+    leadconnector: Prepared, env: dict[str, str], cli: Cli, options: list[str]
 ) -> None:
-    back_up(env)
+    back_up(cli, env)
     first = next(Path(env["BACKUP_DIR"]).glob("2*"))
     other = Path(shutil.copytree(first, first.parent.parent / "copy"))
-    back_up(env)
+    back_up(cli, env)
     (second,) = set(Path(env["BACKUP_DIR"]).glob("2*")) - {first}
     leadconnector.query("DELETE FROM users")
     before = plain_dump(leadconnector.server, leadconnector.name)
 
     def refused() -> None:
-        failed = run("restore", first.name, *options, env=env)
-        assert (failed.returncode, "damaged" in failed.stderr) == (1, True), failed.stderr
+        failed = cli("restore", first.name, *options, env=env)
+        assert (failed.code, "damaged" in failed.err) == (1, True), failed.err
 
     for path in sorted(other.iterdir()):
         damaged = first / path.name
