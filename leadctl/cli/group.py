@@ -237,6 +237,11 @@ def _known(error: Exception) -> LeadctlError:
     """Return leadctl's own error for another; what none can be made of is a fault of leadctl."""
     if isinstance(error, typer.TyperException):
         return _usage(error)
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError(
+            "An argument or a setting has bytes that are not valid UTF-8.",
+            hint="Give it in UTF-8; names in a database are texts, too.",
+        )
     from leadctl.postgres.translate import translate
 
     translated = translate(error)

@@ -35,8 +35,10 @@ def read_recipients(keys: Sequence[str]) -> list[Any]:
         try:
             recipients.append(kind.Recipient.from_str(key))
         except pyrage.RecipientError as error:
+            # What does not even begin as a public key may be a secret.
+            shown = repr(key) if key.startswith(("age1", "ssh-")) else "What BACKUP_RECIPIENTS has"
             raise InvalidRecipient(
-                f"{key!r} is not a public key that backups can be encrypted to: {error}.",
+                f"{shown} is not a public key that backups can be encrypted to: {error}.",
                 hint="Allowed are age1… (age-keygen makes one) and ssh-ed25519 or ssh-rsa keys.",
             ) from None
     return recipients

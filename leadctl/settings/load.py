@@ -36,7 +36,7 @@ from leadctl.text import did_you_mean
 
 Named = TypeVar("Named", EnvironmentConfig, HealthConfig)
 
-_PLAIN_VALUE = re.compile(r"[\w .:+-]{1,20}")
+_PLAIN_VALUE = re.compile(r"[a-z -]{1,12}|[\d.:+-]{1,20} ?[A-Za-z]{0,10}")
 _BACKUP = "backup"
 """The table of leadctl.toml whose keys are the settings that begin with its name."""
 _DECLARED = tuple(declared for declared in fields(Settings) if "variable" in declared.metadata)
@@ -125,7 +125,7 @@ def _parse(declared: Field[Any], text: str, source: str, project: Project) -> An
             return absolute(text, None if here else project.root)
         return parse(text)
     except (ValueError, UsageError):
-        # A long text may be a secret in the wrong place.
+        # Anything but a word or a number may be a secret in the wrong place.
         shown = f" is {text!r}, which" if _PLAIN_VALUE.fullmatch(text) else ""
         what = f"{shown} is not a value that it can have."
         hint = f"Allowed is {declared.metadata['allowed']}."
