@@ -131,6 +131,11 @@ class IdentityFault:
 
 def find_fault(connection: Connection) -> IdentityFault | None:
     """Say what is wrong with the database's identity; None where it can be read."""
+    found = _identity(connection)
+    return found if isinstance(found, IdentityFault) else None
+
+
+def _identity(connection: Connection) -> "Identity | IdentityFault":
     relation = _QUERIES.one(connection, "identity_relation")
     if relation is None:
         moved = _QUERIES.value(connection, "moved_identity")
@@ -145,7 +150,7 @@ def find_fault(connection: Connection) -> IdentityFault | None:
         return IdentityFault("leadctl.identity has no row", True)
     if len(rows) > 1 or not isinstance(rows[0].protected, bool):
         return IdentityFault("leadctl.identity is not one row that says it", True, True)
-    return None
+    return rows[0]
 
 
 def has_tables(connection: Connection) -> bool:
@@ -180,10 +185,11 @@ def read_identity(connection: Connection) -> Identity | None:
 
     For what only looks: the guard asks `find_fault`.
     """
-    if find_fault(connection) is not None:
+    found = _identity(connection)
+    if isinstance(found, IdentityFault):
         return None
     check_version(connection)
-    return _QUERIES.one(connection, "identity", Identity)
+    return found
 
 
 def write_identity(

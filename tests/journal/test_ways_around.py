@@ -292,3 +292,13 @@ def test_psql_warns_on_a_protected_database(leadconnector: Prepared) -> None:
     assert warned.returncode == 0, warned.stderr
     assert "is protected" in warned.stderr
     assert warned.stdout == "it ran\n"
+
+
+@pytest.mark.parametrize("how", ["row deleted", "table renamed", "schema renamed", "table moved"])
+def test_what_is_journaled_anew_is_protected(how: str, leadconnector: Prepared, cli: Cli) -> None:
+    """A run that writes an identity where one was lost does not unprotect the database."""
+    with leadconnector.server.connect(leadconnector.name) as connection:
+        connection.execute(DAMAGES[how])
+    assert cli("seed", url=leadconnector.url).code == 0
+    assert leadconnector.query("SELECT protected FROM leadctl.identity") == [(True,)]
+    assert cli("reset", "--yes", url=leadconnector.url).code == 5
