@@ -12,6 +12,8 @@ from leadctl.backup.stream import NullSink, PackedFile, is_encrypted
 from leadctl.errors import BackupDamaged, MissingClient
 from leadctl.postgres.client import feeding
 
+RESTORE = "restore"
+"""The check that says whether a backup could be restored."""
 Rehearse = Callable[[BackupReader], Sequence[VerifyCheck]]
 """Restores a backup into a database that is dropped afterwards, and compares the two."""
 
@@ -27,29 +29,37 @@ class VerifyResult:
     recorded: bool
     """Whether the outcome could be kept beside the backup."""
     checks: tuple[VerifyCheck, ...]
+    not_rehearsed: str | None
+    """Why it could not be restored here, though that was wanted; that is no fault of the backup."""
 
 
 def verify(reader: BackupReader, rehearse: Rehearse | None) -> VerifyResult:
     """Verify a backup and keep the outcome beside it.
 
     Every byte is compared with its hash; what can be decrypted is read to its end; a rehearsal
-    loads it into a database and compares that with the manifest.  Raises InvalidIdentity, and what
+    loads it into a database and compares that with the manifest; where the server cannot take it,
+    that is said, and nothing is recorded of it.  Raises InvalidIdentity, and what
     connecting raises: those say nothing about the backup.
     """
     backup = reader.backup
     with backup.held():
         checks, depth = [*reader.check_bytes()], "bytes"
+        missing: str | None = None
         if not problems(checks):
             content = [*_content(reader)]
             checks += content
             depth = "content" if all(check.ok is not None for check in content) else depth
         if rehearse and not problems(checks):
-            checks += rehearse(reader)
-            depth = "restored"
+            rehearsed = rehearse(reader)
+            checks += rehearsed
+            missing = next(
+                (c.message for c in rehearsed if c.what == RESTORE and c.ok is None), None
+            )
+            depth = depth if missing else "restored"
     found = problems(checks)
     outcome = Verification(datetime.now(UTC), not found, depth, found)
     recorded = _record(backup, outcome)
-    return VerifyResult(backup.id, backup.path, outcome.ok, depth, recorded, tuple(checks))
+    return VerifyResult(backup.id, backup.path, outcome.ok, depth, recorded, tuple(checks), missing)
 
 
 def _content(reader: BackupReader) -> Iterator[VerifyCheck]:

@@ -101,8 +101,14 @@ def client_error(text: str, target: "Target") -> errors.LeadctlError | None:
     # A snapshot is gone when the session that exported it is.
     if re.search(rf'{_LOST}|snapshot "[^"]*" does not exist', text):
         return _lost(text)
-    denied = "permission denied" in text or "row-level security" in text
-    return _by_message(text, target) if denied or "connection to server" in text else None
+    if "connection to server" in text:
+        return _by_message(text, target)
+    if "permission denied" in text or "row-level security" in text:
+        return errors.InsufficientPrivilege(
+            f"The server does not allow it on {target.describe()}: {text}",
+            hint="Ask the owner for the privilege, or connect as another role.",
+        )
+    return None
 
 
 def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:

@@ -1,14 +1,25 @@
 """Restoring a backup of leadctl's own, which is compared with its manifest; rehearsing it."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import psycopg
+from psycopg import sql
 
 from leadctl.backup.manifest import BackupManifest
 from leadctl.backup.reader import BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
-from leadctl.errors import BackupDamaged, RestoreFailed
+from leadctl.backup.verify import RESTORE
+from leadctl.errors import (
+    BackupDamaged,
+    InsufficientPrivilege,
+    MissingExtension,
+    NoSpace,
+    OlderServer,
+    RestoreFailed,
+)
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -16,9 +27,34 @@ from leadctl.progress import Narrate, Progress
 from leadctl.restore.database import drop_database, scratch_database
 from leadctl.restore.load import load
 from leadctl.restore.restorable import Comparison, Loading, Origin
+from leadctl.restore.restore import check_plan, plan
 
 _QUERIES = beside(__file__, "restore.sql")
 _SHOWN = 5
+_NOT_HERE = (
+    (
+        r'extension "[^"]*" is not available|extension control file|could not (?:access|load) ',
+        "Install it on this server, or rehearse on one that has it: --url.",
+    ),
+    (r'role "[^"]*" does not exist', "Make the role, or rehearse on another server: --url."),
+    (
+        r"permission denied|must be (?:superuser|owner|able|a member)|[Mm]ust have|Only roles with",
+        "Rehearse as a superuser, or on the embedded server: --embedded.",
+    ),
+    (
+        r'(?:relation|type|function) "?[^".( ]+"?(?:\([^)]*\))? does not exist'
+        r"|operator does not exist",
+        "A function that is called while rows are loaded finds this by search_path only, which is "
+        "empty then. In the database that is backed up: ALTER FUNCTION name SET search_path = "
+        "public; then back up again.",
+    ),
+    (
+        r"unrecognized configuration parameter|collation .* (?:does not exist|not supported)"
+        r"|language \S+ does not exist",
+        "Rehearse on a server like the one that was backed up: --url.",
+    ),
+)
+"""What a server says where it lacks something, or does not allow it; and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,24 +99,39 @@ def rehearse(
     """Restore a backup into a scratch database and compare that with its manifest.
 
     The scratch database is on the target's server, and named after the backup, so that the next
-    rehearsal removes what a killed one left.  Raises what connecting raises.
+    rehearsal removes what a killed one left.  What that server lacks says nothing about the backup:
+    the check `restore` is then neither good nor bad.  Raises what connecting raises.
     """
     manifest = reader.manifest
     name = f"leadctl_verify_{manifest.id}"
     scratch = replace(target.on(name), schema=manifest.schema)
+    source = RestorableBackup(reader.backup, reader.identities)
     try:
+        check_plan(plan(scratch, source), owners=False)
         with scratch_database(target, name, manifest.settings, narrate) as connection:
             load(reader, scratch, Loading(narrate, progress, owners=False))
             with connect(scratch, "verify") as restored:
                 checks = [
-                    VerifyCheck("restore", True, "restored without an error"),
+                    VerifyCheck(RESTORE, True, "restored without an error"),
                     *_compared(restored, manifest, rows=True),
                     _check_indexes(restored),
                 ]
             drop_database(connection, name)
-    except (RestoreFailed, BackupDamaged) as error:
-        return [VerifyCheck("restore", False, error.message)]
+    except (OlderServer, MissingExtension, InsufficientPrivilege, NoSpace) as error:
+        return [_not_here(error.message, error.hint)]
+    except RestoreFailed as error:
+        why = next((hint for cause, hint in _NOT_HERE if re.search(cause, error.message)), None)
+        return [
+            _not_here(error.message, why) if why else VerifyCheck(RESTORE, False, error.message)
+        ]
+    except BackupDamaged as error:
+        return [VerifyCheck(RESTORE, False, error.message)]
     return checks
+
+
+def _not_here(message: str, hint: str) -> VerifyCheck:
+    told = f"could not be rehearsed here, which says nothing about the backup: {message} {hint}"
+    return VerifyCheck(RESTORE, None, told.strip())
 
 
 def _compared(
@@ -111,15 +162,31 @@ def _compared(
 
 
 def _rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
+    """Compare rows by table; of partitions by the root of their tree.
+
+    pg_dump may load a tree through its root, and then which partition a row belongs to is decided
+    anew: the hash of an enum depends on OIDs.
+    """
+    roots: dict[tuple[str, ...], list[str]] = {
+        (schema, name): root for schema, name, *root in _QUERIES.rows(connection, "partition_roots")
+    }
+    expected: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     wrong = []
     for table in manifest.tables:
+        root = roots.get(table.parts)
+        label = sql.Identifier(*root).as_string(connection) if root else table.name
+        expected[label] += table.rows
         try:
-            found = count_rows(connection, table.name)
+            found[label] += count_rows(connection, table.name)
         except psycopg.errors.UndefinedTable:
             wrong.append(f"{table.name} is missing")
-            continue
-        if found != table.rows:
-            wrong.append(f"{table.name} {found:,} of {table.rows:,}")
+            expected[label] -= table.rows
+    wrong += [
+        f"{label} {found[label]:,} of {rows:,}"
+        for label, rows in expected.items()
+        if found[label] != rows
+    ]
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         return VerifyCheck("rows", False, ", ".join(wrong[:_SHOWN]) + more)

@@ -210,6 +210,14 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
     MissingRole, InsufficientPrivilege, NoSpace.
     """
     source.check()
+    check_plan(found, owners=owners)
+
+
+def check_plan(found: RestorePlan, *, owners: bool) -> None:
+    """Raise for what the server lacks or does not allow.
+
+    Raises OlderServer, MissingExtension, MissingRole, InsufficientPrivilege, NoSpace.
+    """
     if found.made_on is not None and found.made_on > found.server:
         raise OlderServer(
             f"{found.backup} is of PostgreSQL {found.made_on}, and this server is "

@@ -15,6 +15,14 @@ WHERE a.amname = 'btree' AND c.relkind = 'i' AND i.indisready AND i.indisvalid
   AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema')
 ORDER BY 1
 
+-- name: partition_roots
+-- what: Which partitions are there, and which table is the root of their tree?
+-- versions: 15-
+SELECT n.nspname, c.relname, rn.nspname, r.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class r ON r.oid = pg_partition_root(c.oid) JOIN pg_namespace rn ON rn.oid = r.relnamespace
+WHERE c.relispartition AND c.relkind = 'r'
+
 -- name: databases
 -- what: Which databases of these names are there?
 -- versions: 15-

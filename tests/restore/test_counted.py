@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from leadctl.backup.manifest import parse, render
+from leadctl.backup.manifest import ExtensionFacts, parse, render
 from tests.backups import create, encrypted_backups
 from tests.conftest import Cli, Outcome
-from tests.postgres import Server
+from tests.postgres import PASSWORD, Server
 
 BY_ENUM = """
 CREATE TYPE colour AS ENUM ('red', 'green', 'blue', 'black');
@@ -127,3 +127,72 @@ def test_rows_that_the_archive_lacks(place: Place, options: tuple[str, ...], cla
     assert "has 2 rows of public.t, and the manifest" in outcome.err
     assert f"says {claimed}" in outcome.err
     assert place.query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^restored'") == []
+
+
+def test_partitions_by_the_hash_of_an_enum_in_whole(place: Place) -> None:
+    place.query(BY_ENUM + "ALTER TABLE item DISABLE TRIGGER ALL;")
+    before = place.query("SELECT * FROM item ORDER BY id")
+    assert place.leadctl("backup").code == 0
+    rehearsed = place.leadctl("backup", "verify", "latest", "--restore", "-o", "json")
+    assert (rehearsed.code, rehearsed.json["depth"]) == (0, "restored"), rehearsed.out
+    outcome = place.leadctl("restore", "--into", "counted_copy", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert place.query("SELECT * FROM item ORDER BY id", "counted_copy") == before
+
+
+READS_A_TABLE = """
+CREATE TABLE lim (k text PRIMARY KEY, v int);
+INSERT INTO lim VALUES ('max', 100);
+CREATE FUNCTION ok(i int) RETURNS bool LANGUAGE plpgsql AS
+    $$ BEGIN RETURN i <= (SELECT v FROM lim WHERE k = 'max'); END $$;
+CREATE TABLE a_val (i int CHECK (ok(i)));
+INSERT INTO a_val SELECT generate_series(1, 10);
+"""
+NESTED = """
+CREATE FUNCTION f(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper(t)';
+CREATE FUNCTION g(t text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT f(t)';
+CREATE TABLE z (t text, u text GENERATED ALWAYS AS (g(t)) STORED);
+INSERT INTO z (t) SELECT 'x' || i FROM generate_series(1, 10) i;
+"""
+
+
+@pytest.mark.parametrize("script", [READS_A_TABLE, NESTED])
+def test_a_function_that_needs_search_path_is_no_damage(place: Place, script: str) -> None:
+    place.query(script)
+    assert place.leadctl("backup").code == 0
+    not_rehearsed(place, "SET search_path")
+
+
+def test_an_extension_that_the_server_lacks_is_no_damage(place: Place) -> None:
+    place.query("CREATE TABLE t (id int)")
+    path = Path(place.leadctl("backup", "-o", "json").json["path"]) / "manifest.json"
+    manifest = parse(path.read_text())
+    path.write_text(
+        render(replace(manifest, extensions=(ExtensionFacts("not_here", "1", "public"),)))
+    )
+    not_rehearsed(place, "not_here")
+
+
+def not_rehearsed(place: Place, says: str) -> None:
+    outcome = place.leadctl("backup", "verify", "latest", "--restore", "-o", "json")
+    assert (outcome.code, outcome.json["ok"], outcome.json["depth"]) == (1, True, "content")
+    assert says in outcome.json["not_rehearsed"]
+    kept = place.leadctl("backup", "list", "-o", "json").json["backups"][0]["verified"]
+    assert (kept["ok"], kept["depth"]) == (True, "content")
+    assert place.query("SELECT 1 FROM pg_database WHERE datname ~ '^leadctl_verify'") == []
+
+
+def test_a_table_that_may_not_be_read_is_named(place: Place) -> None:
+    place.query("DROP ROLE IF EXISTS counted_reader; CREATE TABLE secret (id int)")
+    place.query(f"CREATE ROLE counted_reader LOGIN PASSWORD '{PASSWORD}'")
+    place.query("GRANT USAGE ON SCHEMA leadctl TO counted_reader")
+    place.query("GRANT SELECT ON ALL TABLES IN SCHEMA leadctl TO counted_reader")
+    url = place.server.url(place.name).replace("//postgres:", "//counted_reader:")
+    try:
+        outcome = place.leadctl("backup", "--url", url)
+        assert outcome.code == 4, outcome.err
+        assert ("secret" in outcome.err, "Cannot connect" in outcome.err) == (True, False), (
+            outcome.err
+        )
+    finally:
+        place.query("DROP OWNED BY counted_reader; DROP ROLE counted_reader")

@@ -91,7 +91,7 @@ def verify(
     from leadctl.render.views.backup import verify as view
 
     result = run.database().verify_backup(backup_id, restore=restore, embedded=embedded)
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, view, ok=result.ok and result.not_rehearsed is None)
 
 
 @group.leaf("pin")

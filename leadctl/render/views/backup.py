@@ -85,6 +85,8 @@ def verify(result: VerifyResult) -> list[Block]:
     else:
         how = "was restored" if result.depth == "restored" else "can be read to its end"
         blocks.append(Line(f"The backup {result.id} {how}.", "good"))
+    if result.not_rehearsed:
+        blocks.append(Line("It could not be rehearsed here: neither good nor bad.", "warn"))
     if not result.recorded:
         blocks.append(Line(f"This could not be kept in {result.path}.", "warn"))
     return blocks
