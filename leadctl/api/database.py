@@ -533,11 +533,14 @@ class Database(Project):
         from leadctl.cleanup.context import Bounds
         from leadctl.cleanup.run import cleanup
 
+        consent = consent_of(confirm)
+        if consent.confirm is not None:
+            self.foresee("cleanup past its fuse", consent)
         return cleanup(
             *self._place,
             self._rules(rules, days=days, archive=archive is not None),
             bounds=bounds or Bounds(max_seconds, max_rows),
-            consent=consent_of(confirm),
+            consent=consent,
             archive=self._archive_place(archive),
             **self._told,
         )

@@ -155,8 +155,11 @@ def test_the_python_api_asks_as_well(damaged: Prepared) -> None:
     assert rows(damaged) == before
 
 
-@pytest.mark.parametrize("damaged", [DAMAGES["protected"], DAMAGES["row deleted"]], indirect=True)
-@pytest.mark.parametrize("target", ["base", "-1"])
+@pytest.mark.parametrize(
+    ("damaged", "target"),
+    [(DAMAGES["protected"], "base"), (DAMAGES["row deleted"], "-1")],
+    indirect=["damaged"],
+)
 def test_plain_alembic_asks_as_well(target: str, damaged: Prepared) -> None:
     before = rows(damaged)
     ini = ROOT / "migrations" / "leadconnector" / "alembic.ini"
