@@ -19,6 +19,7 @@ from leadctl.cleanup.partitions import Period
 from leadctl.errors import CannotPartition
 from leadctl.migrate.new import new_empty
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import written_by_server
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 
@@ -254,7 +255,7 @@ def _constraint(table: PartitionableTable, found: Constraint) -> str:
         "ALTER TABLE {} ADD CONSTRAINT {} {}",
         sql.Identifier(table.name),
         sql.Identifier(found.name),
-        sql.SQL(table.relation.definition(found)),
+        written_by_server(table.relation.definition(found)),
     )
 
 

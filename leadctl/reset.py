@@ -18,6 +18,7 @@ from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.migrate.up import apply_locked
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.names import written_by_server
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -25,15 +26,15 @@ from leadctl.seed.seed import SeededTable, check_key, forget_files, seed
 
 _COUNT_SECONDS = 10.0
 _DROPS = {
-    "schema": "SCHEMA",
-    "view": "VIEW",
-    "materialized": "MATERIALIZED VIEW",
-    "enum": "TYPE",
-    "domain": "DOMAIN",
-    "type": "TYPE",
-    "collation": "COLLATION",
-    "sequence": "SEQUENCE",
-    "function": "ROUTINE",
+    "schema": sql.SQL("DROP SCHEMA IF EXISTS {}"),
+    "view": sql.SQL("DROP VIEW IF EXISTS {}"),
+    "materialized": sql.SQL("DROP MATERIALIZED VIEW IF EXISTS {}"),
+    "enum": sql.SQL("DROP TYPE IF EXISTS {}"),
+    "domain": sql.SQL("DROP DOMAIN IF EXISTS {}"),
+    "type": sql.SQL("DROP TYPE IF EXISTS {}"),
+    "collation": sql.SQL("DROP COLLATION IF EXISTS {}"),
+    "sequence": sql.SQL("DROP SEQUENCE IF EXISTS {}"),
+    "function": sql.SQL("DROP ROUTINE IF EXISTS {}"),
 }
 
 
@@ -169,12 +170,12 @@ def _drop_one(connection: Connection, key: str) -> sql.Composed:
     kind, _, name = key.partition(" ")
     if kind == "view" and _is_materialized(connection, name):
         kind = "materialized"
-    return sql.SQL("DROP {} IF EXISTS {}").format(sql.SQL(_DROPS[kind]), _listed([name]))
+    return _DROPS[kind].format(_listed([name]))
 
 
 def _listed(names: list[str]) -> sql.Composed:
     """Compose names as the server quoted them when the catalog was read."""
-    return sql.SQL(", ").join(sql.SQL(name) for name in names)
+    return sql.SQL(", ").join(written_by_server(name) for name in names)
 
 
 def _is_materialized(connection: Connection, name: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg import sql
 
@@ -64,7 +64,7 @@ def read_names(
 
     `also` are further schemas, as `read_catalog` has them.
     """
-    query = _union(connection, OWN_KINDS, "q.name")
+    query = _union(connection, OWN_KINDS, sql.SQL("q.name"))
     return {
         f"{kind} {name}"
         for parameters in _parameters(connection, schema, ignore, also)
@@ -84,7 +84,7 @@ def read_catalog(
     Of further schemas, those in `also` that are there, the names are qualified.
     """
     kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
-    query = _union(connection, kinds, "q.name, q.attributes")
+    query = _union(connection, kinds, sql.SQL("q.name, q.attributes"))
     return Catalog(
         {
             f"{kind} {name}": attributes
@@ -94,11 +94,11 @@ def read_catalog(
     )
 
 
-def _union(connection: Connection, kinds: Iterable[str], columns: LiteralString) -> sql.Composed:
+def _union(connection: Connection, kinds: Iterable[str], columns: sql.SQL) -> sql.Composed:
     version = version_of(connection)
     return sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {}, {} FROM ({}) AS q (name, attributes)").format(
-            kind, sql.SQL(columns), sql.SQL(_QUERIES.get(kind, version))
+            kind, columns, _QUERIES.statement(kind, version)
         )
         for kind in kinds
     )

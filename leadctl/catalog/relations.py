@@ -39,7 +39,7 @@ Facet = Literal[
     "sizes",
 ]
 QUERIES = beside(__file__, "relations.sql")
-_OIDS, _SELECTED = "%(oids)s", "ARRAY(SELECT oid FROM selected)"
+_SELECTED = "ARRAY(SELECT oid FROM selected)"
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table"}
 _LISTS = {
     "relations": ("partition_key", "parents"),
@@ -295,14 +295,14 @@ def _read(
     # Every block begins with oids; here they are those of the selection, in the same statement.
     parts = [
         sql.SQL("SELECT {}, pg_catalog.json_agg(q) FROM ({}) AS q").format(
-            block, sql.SQL(QUERIES.get(block, version).replace(_OIDS, _SELECTED))
+            block, QUERIES.statement(block, version, oids=_SELECTED)
         )
         for block in ("relations", *facets)
     ]
     statement = sql.SQL(
         "WITH selected AS MATERIALIZED ({}) SELECT 'selected', pg_catalog.json_agg(s)"
         " FROM selected AS s UNION ALL {}"
-    ).format(sql.SQL(QUERIES.get(selection, version)), sql.SQL(" UNION ALL ").join(parts))
+    ).format(QUERIES.statement(selection, version), sql.SQL(" UNION ALL ").join(parts))
     rows: dict[str, list[dict[str, Any]]] = {
         part: found or [] for part, found in connection.execute(statement, values)
     }

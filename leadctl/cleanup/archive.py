@@ -29,6 +29,7 @@ from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import identifier
 
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""
@@ -92,11 +93,13 @@ class Archive:
         columns = sql.SQL(", ").join(
             sql.SQL("{}::text").format(sql.Identifier(column)) for column in self._columns[tab]
         )
-        which = sql.SQL("" if tids is None else " WHERE ctid = ANY ({}::tid[])").format(tids)
+        which: sql.Composable = sql.SQL("")
+        if tids is not None:
+            which = sql.SQL(" WHERE ctid = ANY ({}::tid[])").format(tids)
         return tab, sql.SQL(
             "SELECT json_build_object('table', {}::text, 'row', to_json(r.*))::text"
             " FROM (SELECT {} FROM ONLY {}{}) AS r"
-        ).format(self._table.tables[tab], columns, sql.SQL(name), which)
+        ).format(self._table.tables[tab], columns, identifier(name), which)
 
     def _write(
         self, cutoff: datetime, selects: Sequence[tuple[int, sql.Composable]]
@@ -224,7 +227,7 @@ def _lock_all(
             ordered = sorted(found, key=lambda row: list(table.tables).index(row[0]))
             return [(tab, name, tids) for tab, _, name, tids in ordered]
         for _, _, name, tids in found:
-            lock = sql.SQL("SELECT FROM ONLY {} WHERE ctid = ANY (%s::tid[]) FOR UPDATE")
-            connection.execute(lock.format(sql.SQL(name)), (tids,))
+            lock = sql.SQL("SELECT FROM ONLY {} WHERE ctid = ANY ({}::tid[]) FOR UPDATE")
+            connection.execute(lock.format(identifier(name), tids))
         before = found
     raise psycopg.errors.LockNotAvailable("rows that go along keep changing")

@@ -21,6 +21,7 @@ from leadctl.cleanup.results import Reason
 from leadctl.cleanup.statements import Statements
 from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import set_session
+from leadctl.postgres.names import identifier
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 _PATIENT = "10s"
@@ -144,7 +145,7 @@ class RulePartitions:
                 return
             try:
                 mark = sql.SQL("COMMENT ON TABLE {} IS {}").format(
-                    sql.SQL(partition.name), f"{_MARK}{self._table.rule.name}"
+                    identifier(partition.name), f"{_MARK}{self._table.rule.name}"
                 )
                 self._connection.execute(mark)
                 self._detach(partition.name)
@@ -190,13 +191,15 @@ class RulePartitions:
         timeout = LOCK_TIMEOUT if statement is _DETACH else _PATIENT
         set_session(self._connection, {"lock_timeout": timeout})
         try:
-            self._connection.execute(statement.format(sql.SQL(self._table.name), sql.SQL(name)))
+            self._connection.execute(
+                statement.format(identifier(self._table.name), identifier(name))
+            )
         finally:
             set_session(self._connection, {"lock_timeout": LOCK_TIMEOUT})
 
     def _drop(self, name: str, rows: int) -> None:
         """Drop a table that was detached, of about so many rows."""
-        table = sql.SQL(name)
+        table = identifier(name)
         with self._connection.transaction():
             self._connection.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)
@@ -212,7 +215,7 @@ class RulePartitions:
     def _make(self, period: Period, begin: datetime) -> bool:
         """Make one partition; attached afterwards, so that the table stays open to everybody."""
         name = sql.Identifier(self._run.target.schema, period.name(self._table.rule.table, begin))
-        parent = sql.SQL(self._table.name)
+        parent = identifier(self._table.name)
         values = sql.SQL("FOR VALUES FROM ({}) TO ({})").format(
             begin.isoformat(), period.after(begin).isoformat()
         )

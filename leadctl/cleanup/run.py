@@ -22,6 +22,7 @@ from leadctl.errors import ClockSkew, LeadctlError
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import connect, set_session
+from leadctl.postgres.names import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
@@ -162,7 +163,7 @@ def _vacuum_table(run: RunContext, name: str) -> None:
     try:
         with run.bounds.cancelling(connection):
             statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED, TRUNCATE false, PARALLEL 0) {}")
-            connection.execute(statement.format(sql.SQL(name)))
+            connection.execute(statement.format(identifier(name)))
     except psycopg.errors.QueryCanceled:
         run.narrate(f"Vacuuming {name} was left to autovacuum.")
     finally:

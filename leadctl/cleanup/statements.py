@@ -19,6 +19,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import parts_of, written_by_user
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,23 @@ class Statements:
     @property
     def source(self) -> sql.Composed:
         """The table as FROM has it."""
-        name = _text(self.table.name)
+        name = _name(*parts_of(self.table.name))
         if not self.table.partitioned:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
-        return sql.SQL("ONLY {} AS {}").format(_text(self.leaf.quoted), name)
+        return sql.SQL("ONLY {} AS {}").format(_name(*parts_of(self.leaf.quoted)), name)
 
     @property
     def age(self) -> sql.Composed:
         """The age column."""
         column = _name(self.table.rule.age_column)
-        return sql.SQL("{}.{}").format(_text(self.table.name), column)
+        return sql.SQL("{}.{}").format(_name(*parts_of(self.table.name)), column)
 
     @property
     def condition(self) -> sql.SQL:
         """The rule's own condition."""
-        return _text(self.table.rule.condition or "true")
+        return written_by_user((self.table.rule.condition or "true").replace("%", "%%"))
 
     @property
     def has_subquery(self) -> bool:
@@ -130,7 +131,7 @@ class Statements:
             source=self.source,
             due=self.due,
             since=self._since(since=since),
-            name=_text(self.table.name),
+            name=_name(*parts_of(self.table.name)),
         )
 
     @property
@@ -291,16 +292,12 @@ def _edge(found: Reference) -> sql.Composed:
     ).format(
         child_oid=found.child,
         parent_oid=found.parent,
-        parent=_text(found.parent_quoted),
-        child=_text(found.child_quoted),
+        parent=_name(*parts_of(found.parent_quoted)),
+        child=_name(*parts_of(found.child_quoted)),
         same=same,
     )
 
 
-def _name(name: str) -> sql.SQL:
-    return _text(sql.Identifier(name).as_string())
-
-
-def _text(text: str) -> sql.SQL:
-    """Return SQL as a part of a statement that has parameters."""
-    return sql.SQL(text.replace("%", "%%"))
+def _name(*parts: str) -> sql.Identifier:
+    """Return an identifier as a part of a statement that has parameters."""
+    return sql.Identifier(*(part.replace("%", "%%") for part in parts))

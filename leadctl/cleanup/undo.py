@@ -23,6 +23,7 @@ from leadctl.cleanup.archive_files import (
 from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.names import identifier, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
@@ -205,13 +206,13 @@ def _writable(connection: Connection, manifest: ArchiveManifest, table: str) -> 
 def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
     names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
     values = sql.SQL(", ").join(
-        sql.SQL("(line -> 'row' ->> {})::{}").format(name, sql.SQL(kind))
+        sql.SQL("(line -> 'row' ->> {})::{}").format(name, written_by_server(kind))
         for name, kind in columns.items()
     )
     return sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
         " WHERE line ->> 'table' = {} ORDER BY n ON CONFLICT DO NOTHING"
-    ).format(sql.SQL(table), names, values, table)
+    ).format(identifier(table), names, values, table)
 
 
 def _not_found(table: str, key: str) -> RowNotFound:

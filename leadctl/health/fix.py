@@ -21,6 +21,7 @@ from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.names import identifier, parts_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
@@ -105,7 +106,7 @@ def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patien
     timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
     set_session(connection, {"lock_timeout": f"{timeout}ms"})
     try:
-        connection.execute(sql.SQL(step.statement))
+        connection.execute(written_by_server(step.statement))
     except psycopg.Error as error:
         if connection.broken:
             raise
@@ -119,25 +120,26 @@ Statements = Iterator[tuple[sql.Composed, bool]]
 
 def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "invalid-indexes"):
-        yield _statement("DROP INDEX CONCURRENTLY {}", target, row["index"]), False
+        yield _statement(sql.SQL("DROP INDEX CONCURRENTLY {}"), target, row["index"]), False
 
 
 def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Statements:
     recorded = state.fingerprint(connection, app.name, target.schema, app.version_table)
     for definition in missing_recorded(connection, target.schema, app.schemas, recorded or {}):
-        yield sql.Composed([sql.SQL(_concurrently(definition))]), True
+        yield sql.Composed([written_by_server(_concurrently(definition))]), True
 
 
 def _validate_constraints(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "unvalidated-constraints"):
-        name = sql.SQL(row["constraint"])
-        yield _statement("ALTER TABLE {} VALIDATE CONSTRAINT ", target, row["table"]) + name, False
+        name = identifier(row["constraint"])
+        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT ")
+        yield _statement(validate, target, row["table"]) + name, False
 
 
 def _analyse(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "vacuum"):
         if not row["analysed"] and row["live_rows"]:
-            yield _statement("ANALYZE {}", target, row["table"]), False
+            yield _statement(sql.SQL("ANALYZE {}"), target, row["table"]), False
 
 
 _MAKERS: tuple[tuple[Callable[[Connection, Target, App], Statements], str], ...] = (
@@ -152,10 +154,9 @@ def _rows(connection: Connection, target: Target, report: str) -> list[dict[str,
     return ask(connection, find(report), target.schema, {})
 
 
-def _statement(text: Any, target: Target, quoted: str) -> sql.Composed:
+def _statement(statement: sql.SQL, target: Target, quoted: str) -> sql.Composed:
     """Compose a statement on an object of the schema; its name was quoted by the server."""
-    name = sql.Composed([sql.Identifier(target.schema), sql.SQL("."), sql.SQL(quoted)])
-    return sql.SQL(text).format(name)
+    return statement.format(sql.Identifier(target.schema, *parts_of(quoted)))
 
 
 def _concurrently(definition: str) -> Any:

@@ -11,6 +11,7 @@ from leadctl.crypto.cipher import VERSION, encrypt_and_verify
 from leadctl.errors import LeadctlError, NotEncrypted
 from leadctl.keys.encrypted_values import EncryptedTable
 from leadctl.postgres.connect import Connection, set_session
+from leadctl.postgres.names import written_by_server
 
 Row = tuple[str | None, ...]
 """The columns of the primary key and xmin as texts, then the encrypted columns."""
@@ -104,7 +105,7 @@ class DueRows:
         beyond: sql.Composable = sql.SQL("true")
         if after is not None:
             values = [
-                sql.SQL("{}::{}").format(value, sql.SQL(kind))
+                sql.SQL("{}::{}").format(value, written_by_server(kind))
                 for value, kind in zip(after, self._table.key.values(), strict=False)
             ]
             beyond = sql.SQL("({}) > ({})").format(comma.join(self._keys), comma.join(values))

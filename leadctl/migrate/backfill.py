@@ -15,6 +15,7 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import NoPrimaryKey
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import written_by_server, written_by_user
 from leadctl.postgres.queries import beside
 from leadctl.progress import Progress
 
@@ -121,15 +122,16 @@ class _Fill:
             " SELECT (SELECT ARRAY[{text}] FROM due ORDER BY {backwards} LIMIT 1),"
             " (SELECT count(*) FROM done), (SELECT count(*) FROM due)"
         ).format(
-            table=sql.SQL(self._table),
+            table=written_by_user(self._table.replace("%", "%%")),
             # These are a revision's own texts, as the statements of any other revision are.
-            where=sql.SQL(where.replace("%", "%%")),
-            assignment=sql.SQL(assignment.replace("%", "%%")),
+            where=written_by_user(where.replace("%", "%%")),
+            assignment=written_by_user(assignment.replace("%", "%%")),
             key=_listed(names),
             beyond=_listed(f"%s::{kind}" for _, kind in self._key),
             due=_listed(due),
             same=sql.SQL(" AND ").join(
-                sql.SQL(f"t.{name} = due.{own}") for name, own in zip(names, due, strict=True)
+                written_by_server(f"t.{name} = due.{own}")
+                for name, own in zip(names, due, strict=True)
             ),
             text=_listed(f"{own}::text" for own in due),
             backwards=_listed(f"{own} DESC" for own in due),
@@ -145,7 +147,7 @@ class _Fill:
 
 
 def _listed(texts: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(text) for text in texts)
+    return sql.SQL(", ").join(written_by_server(text) for text in texts)
 
 
 def _next_size(size: int, elapsed: float) -> int:

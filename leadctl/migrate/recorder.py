@@ -24,6 +24,7 @@ from leadctl.migrate.live_tables import QUERIES
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
 from leadctl.postgres.engine import driver_connection
+from leadctl.postgres.names import identifier
 
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
@@ -198,5 +199,5 @@ def _drop_invalid_index(connection: Connection, name: str) -> None:
         if being_built:
             time.sleep(_POLL_SECONDS)
         else:
-            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.SQL(index))
+            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(identifier(index))
             connection.execute(drop)

@@ -37,3 +37,8 @@ def written_by_server(definition: str) -> sql.SQL:
     Nothing else may be passed: no text of a file, a dump or a row.
     """
     return sql.SQL(definition)
+
+
+def written_by_user(text: str) -> sql.SQL:
+    """Return SQL that the app's own author wrote: of a revision, or a rule of its leadctl.toml."""
+    return sql.SQL(text)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg import sql
 
     from leadctl.postgres.connect import Connection
 
@@ -118,6 +119,15 @@ class Queries:
     def get(self, name: str, server_version: int) -> str:
         """Return the SQL of a block for a server; `server_version` is libpq's, such as 180006."""
         return self.block(name, server_version).sql
+
+    def statement(self, name: str, server_version: int, **parts: str) -> "sql.SQL":
+        """Return the SQL of a block, to be a part of a statement; `parts` replace placeholders."""
+        from psycopg import sql
+
+        text = self.get(name, server_version)
+        for placeholder, part in parts.items():
+            text = text.replace(f"%({placeholder})s", part)
+        return sql.SQL(text)
 
     def block(self, name: str, server_version: int) -> Query:
         """Return a block for a server, with what is said of it."""

@@ -10,6 +10,7 @@ from leadctl.catalog.facets import Reference
 from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import written_by_server
 from leadctl.postgres.queries import beside
 from leadctl.text import did_you_mean
 
@@ -59,7 +60,7 @@ def name(*parts: str) -> Fragment:
 
 def operator(qualified: str) -> Fragment:
     """Return an operator as the catalog names it, `schema.symbol` with the schema quoted."""
-    return Fragment(sql.SQL("OPERATOR({})").format(sql.SQL(qualified.replace("%", "%%"))))
+    return Fragment(written_by_server(f"OPERATOR({qualified})".replace("%", "%%")))
 
 
 _QUERIES = beside(__file__, "studio.sql")

@@ -15,6 +15,7 @@ from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.catalog.relations import Relation
 from leadctl.errors import SeedFailed
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.names import identifier, written_by_server
 from leadctl.postgres.queries import beside
 from leadctl.progress import Narrate
 
@@ -110,9 +111,9 @@ class IndexSuspension:
 
     def _drop(self, item: Definition) -> bool:
         what = (
-            "DROP INDEX {name}"
+            sql.SQL("DROP INDEX {name}")
             if item.kind == "i"
-            else "ALTER TABLE {table} DROP CONSTRAINT {name}"
+            else sql.SQL("ALTER TABLE {table} DROP CONSTRAINT {name}")
         )
         try:
             with self._connection.transaction():
@@ -123,9 +124,9 @@ class IndexSuspension:
 
     def _make(self, item: Definition) -> None:
         if item.kind == "i":
-            self._connection.execute(sql.SQL(item.definition))
+            self._connection.execute(written_by_server(item.definition))
         else:
-            what = "ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
+            what = sql.SQL("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
             self._connection.execute(_statement(what, item))
 
     def _truncate(self, table: str) -> bool:
@@ -176,10 +177,10 @@ def has_rows(connection: Connection, table: str, more_than: int) -> bool:
     return bool(row and row[0])
 
 
-def _statement(text: str, item: Definition) -> sql.Composed:
+def _statement(what: sql.SQL, item: Definition) -> sql.Composed:
     # The server wrote definition and table name itself, quoted.
-    return sql.SQL(text).format(
-        table=sql.SQL(item.table_name),
+    return what.format(
+        table=identifier(item.table_name),
         name=sql.Identifier(item.name),
-        definition=sql.SQL(item.definition),
+        definition=written_by_server(item.definition),
     )

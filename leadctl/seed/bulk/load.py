@@ -169,7 +169,7 @@ class _Load:
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
             sql.Identifier(table.name),
             sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
-        ) + sql.SQL(" WITH (FREEZE)" if frozen else "")
+        ) + (sql.SQL(" WITH (FREEZE)") if frozen else sql.SQL(""))
         left = table.rows
         with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
             for block in self.blocks(table):

@@ -1,0 +1,71 @@
+"""No text becomes SQL but by the few functions that say whose text it is."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import leadctl
+
+ROOT = Path(leadctl.__file__).parent
+MAKES_SQL = {
+    "postgres/names.py": {"written_by_server", "written_by_user"},
+    "postgres/queries.py": {"statement"},  # a block of our own .sql files
+    "restore/scratch_schema.py": {"_creation"},  # what pg_restore would run in any other restore
+    "studio/shape.py": {"build", "join"},
+    "partition.py": {"_sql"},
+}
+TEMPLATES = {"SQL", "build", "join"}
+"""What makes SQL of its first argument anywhere, so that it must be a literal of the code."""
+
+
+def is_literal(node: ast.expr) -> bool:
+    """Whether an expression is a text of the code itself, or a choice of such texts."""
+    if isinstance(node, ast.IfExp):
+        return is_literal(node.body) and is_literal(node.orelse)
+    if isinstance(node, ast.Name):
+        return node.id.isupper()  # a constant of the module
+    return isinstance(node, ast.Constant)
+
+
+def made_of_text(source: str, makers: set[str]) -> Iterator[str]:
+    """Return the calls that make SQL of anything but a literal."""
+
+    def visit(node: ast.AST, function: str) -> Iterator[str]:
+        if isinstance(node, ast.FunctionDef):
+            function = node.name
+        if isinstance(node, ast.Call) and function not in makers and node.args:
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            is_method = isinstance(called, ast.Attribute) and name != "SQL"
+            if (
+                name in TEMPLATES | ({"_sql"} & makers)
+                and not is_method
+                and not is_literal(node.args[0])
+            ):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, function)
+
+    yield from visit(ast.parse(source), "")
+
+
+def test_no_text_becomes_sql() -> None:
+    found = {
+        name: calls
+        for path in sorted(ROOT.rglob("*.py"))
+        if not (name := str(path.relative_to(ROOT))).startswith("_migrations")
+        if (calls := list(made_of_text(path.read_text(), MAKES_SQL.get(name, set()))))
+    }
+    assert found == {}
+
+
+def test_what_the_lint_finds() -> None:
+    wrong = ["sql.SQL(name)", "SQL(f'{x}')", "psycopg.sql.SQL('a' + b)", "build(text, part)"]
+    assert all(list(made_of_text(line, set())) for line in wrong)
+    right = [
+        "sql.SQL('SELECT')",
+        "sql.SQL('a' if b else 'c')",
+        "', '.join(x)",
+        "sql.SQL(', ').join(x)",
+    ]
+    assert not any(list(made_of_text(line, set())) for line in right)
