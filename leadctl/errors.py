@@ -406,5 +406,9 @@ class NoIdentity(Refused):
     """A database that has tables does not say which one it is, or says it wrongly."""
 
 
+class PreparedSchema(Refused):
+    """Something in the schema leadctl was made by a role that is not trusted."""
+
+
 class NotConfirmed(Refused):
     """Consent was needed and not given."""

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from psycopg.types.json import Jsonb
 
-from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity
+from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity, PreparedSchema
 from leadctl.postgres.connect import Connection, whoami
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
@@ -82,7 +82,7 @@ def repair(connection: Connection, environment: str | None, *, protected: bool) 
     InsufficientPrivilege.
     """
     with _creating(connection):
-        relation = _QUERIES.one(connection, "identity_relation")
+        relation = _identity_relation(connection)
         if relation == _OWN:
             _QUERIES.run(connection, "forget_identity")
         elif relation is not None:
@@ -136,7 +136,7 @@ def find_fault(connection: Connection) -> IdentityFault | None:
 
 
 def _identity(connection: Connection) -> "Identity | IdentityFault":
-    relation = _QUERIES.one(connection, "identity_relation")
+    relation = _identity_relation(connection)
     if relation is None:
         moved = _QUERIES.value(connection, "moved_identity")
         if moved:
@@ -164,9 +164,27 @@ def has_journal(connection: Connection) -> bool:
 
 
 def is_there(connection: Connection) -> bool:
-    """Whether the database has the schema `leadctl`."""
-    row = connection.execute("SELECT to_regclass('leadctl.identity') IS NOT NULL").fetchone()
-    return bool(row and row[0])
+    """Whether the database has the schema `leadctl`.  Raises PreparedSchema."""
+    return _identity_relation(connection) is not None
+
+
+def _identity_relation(connection: Connection) -> tuple[str, bool] | None:
+    """Return what has the identity's name: its kind, and whether leadctl makes such a table.
+
+    Whatever reads the schema asks here first.  Raises PreparedSchema where somebody made it, or a
+    part of it, who is not trusted: neither this role, nor a superuser, nor the database's owner,
+    nor a role that this one was made a member of.  What such a table does when it is read or
+    written would be done with this role's privileges.
+    """
+    kind, is_own, stranger, owner = _QUERIES.one(connection, "owned") or (None, False, None, None)
+    if stranger is not None:
+        raise PreparedSchema(
+            f"In {connection.info.dbname}, {stranger} is not as leadctl makes it: it belongs to "
+            f"the role {owner}. It was not read.",
+            hint="Look at what it does; then let a superuser rename or drop it, or give it to "
+            "the database's owner.",
+        )
+    return None if kind is None else (kind, is_own)
 
 
 def check_version(connection: Connection) -> None:

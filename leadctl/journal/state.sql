@@ -57,13 +57,45 @@ SELECT state_version FROM leadctl.identity
 -- versions: 15-
 SELECT id, environment, protected, created_at FROM leadctl.identity LIMIT 2
 
--- name: identity_relation
--- what: What has the name of the identity: which kind of relation, and with the identity's columns?
+-- name: owned
+-- what: What has the identity's name, with its columns?  And what in the schema leadctl is of an
+--   owner whom this role has no reason to trust, or does what no table of leadctl does?
 -- versions: 15-
+WITH me AS MATERIALIZED (
+    SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user
+), trusted AS MATERIALIZED (
+    SELECT r.oid FROM pg_roles r, me WHERE r.rolsuper OR r.oid = me.oid
+    UNION ALL SELECT datdba FROM pg_database WHERE datname = current_database()
+    UNION ALL
+    -- What a role may hand out itself is no reason; nor is anything for a superuser.
+    SELECT m.roleid FROM pg_auth_members m JOIN me ON m.member = me.oid
+    JOIN pg_roles g ON g.oid = m.grantor WHERE NOT me.rolsuper AND (g.rolsuper OR g.oid = me.oid)
+), part AS (
+    SELECT 'the schema leadctl' AS name, nspowner AS owner, true AS is_plain
+    FROM pg_namespace WHERE nspname = 'leadctl'
+    UNION ALL
+    SELECT 'leadctl.' || quote_ident(c.relname), c.relowner,
+        (c.relkind = 'r' OR c.relname = 'identity') AND NOT c.relhasrules AND NOT c.relrowsecurity
+        AND NOT EXISTS (
+            SELECT FROM pg_depend d
+            JOIN pg_depend f ON f.classid = d.classid AND f.objid = d.objid
+            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+              AND f.refclassid = 'pg_proc'::regclass)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'leadctl'
+      AND c.relname IN ('identity', 'migration', 'run', 'seed_file', 'backfill')
+), stranger AS (
+    SELECT name, owner FROM part WHERE owner NOT IN (SELECT oid FROM trusted)
+    UNION ALL SELECT name, owner FROM part
+    WHERE NOT is_plain AND name <> 'leadctl.identity'
+)
 SELECT c.relkind::text, (SELECT count(*) = 6 FROM pg_attribute a
-    WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN
-        ('only_row', 'state_version', 'id', 'environment', 'protected', 'created_at'))
-FROM pg_class c WHERE c.oid = to_regclass('leadctl.identity')
+        WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN
+            ('only_row', 'state_version', 'id', 'environment', 'protected', 'created_at'))
+        AND coalesce((SELECT is_plain FROM part WHERE name = 'leadctl.identity'), true),
+    s.name, pg_get_userbyid(s.owner)
+FROM me LEFT JOIN pg_class c ON c.oid = to_regclass('leadctl.identity')
+LEFT JOIN (SELECT name, owner FROM stranger ORDER BY name LIMIT 1) AS s ON true
 
 -- name: moved_identity
 -- what: Which table looks like the identity, and has another name or schema?
