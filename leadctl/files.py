@@ -3,10 +3,12 @@
 Whatever leadctl makes, it makes where nothing was: a link that somebody left there is not followed.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -106,6 +108,15 @@ def make_file(path: Path, text: str = "") -> None:
     """Make a private file where nothing is; one that is there is left alone.  Raises OSError."""
     with suppress(FileExistsError), private_file(path) as file:
         file.write(text.encode())
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading that is one itself: no link, pipe or device.  Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "It is not a regular file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def is_real_folder(path: Path) -> bool:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from leadctl.backup.document import read_document
 from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.names import parts_of
@@ -15,6 +17,12 @@ FORMAT = 1
 NAME = "manifest.json"
 ARCHIVE, SCHEMA, GLOBALS = "archive.dump", "schema.dump", "globals.sql"
 """The files of a backup, without the suffixes that say how they are packed."""
+
+_FILE = re.compile(
+    rf"(?P<stem>{'|'.join(map(re.escape, (ARCHIVE, SCHEMA, GLOBALS)))})\.zst(?P<age>\.age)?"
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VERSION = re.compile(r"\d{1,4}(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -123,26 +131,27 @@ def render(manifest: BackupManifest) -> str:
 
 
 def parse(text: str) -> BackupManifest:
-    """Read a manifest.  Raises BackupDamaged where anything in it was changed."""
+    """Read a manifest.  Raises BackupDamaged where it was changed, or says what cannot be.
+
+    Its hash proves that nothing was lost, and not who wrote it: names, types and files are looked
+    at, too.  Keys that a newer leadctl has added are passed over.
+    """
     try:
         document = json.loads(text)
         claimed, version = document.pop("sha256"), document["format"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        fits = _hash(document) == claimed and _text(document) == text
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BackupDamaged("the manifest cannot be read") from None
-    if _hash(document) != claimed or _text(document) != text:
+    if not fits:
         raise BackupDamaged("the manifest was changed: its own hash does not fit")
     if version != FORMAT:
         raise BackupDamaged(f"the manifest has format {version}, of another version of leadctl")
-    values = _with_tuples(document)
-    values |= {
-        "snapshot_at": datetime.fromisoformat(document["snapshot_at"]),
-        "tables": tuple(DumpedTable(**table) for table in document["tables"]),
-        "extensions": tuple(ExtensionFacts(**found) for found in document["extensions"]),
-        "files": tuple(PackedFile(**file) for file in document["files"]),
-        "settings": DatabaseFacts(**_with_tuples(document["settings"])),
-    }
-    manifest = BackupManifest(**values)
+    try:
+        manifest = read_document(BackupManifest, document)
+    except ValueError as error:
+        raise BackupDamaged(f"the manifest is not one: {error}") from None
     _check_names(manifest)
+    _check_files(manifest)
     return manifest
 
 
@@ -155,12 +164,27 @@ def _check_names(manifest: BackupManifest) -> None:
             raise BackupDamaged(f"the manifest names {name!r}, which is no table") from None
         if len(parts) != len(("schema", "table")):
             raise BackupDamaged(f"the manifest names {name!r} without a schema")
+    for version in (manifest.server_version, manifest.client_version):
+        if not _VERSION.match(version):
+            raise BackupDamaged(f"the manifest has {version!r} as a version of PostgreSQL")
 
 
-def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
-    }
+def _check_files(manifest: BackupManifest) -> None:
+    """Refuse files that leadctl does not make, and a part that is plain among encrypted ones."""
+    found = {name: _FILE.fullmatch(name) for name in (file.name for file in manifest.files)}
+    stems = [match["stem"] if match else None for match in found.values()]
+    for file in manifest.files:
+        match = found[file.name]
+        if match is None or not _SHA256.fullmatch(file.sha256):
+            raise BackupDamaged(f"the manifest lists {file.name!r}, which is no file of a backup")
+        if bool(match["age"]) != bool(manifest.recipients):
+            state = "encrypted" if manifest.recipients else "plain"
+            raise BackupDamaged(f"the backup is {state} by its manifest, and {file.name} is not")
+    if len(set(stems)) != len(manifest.files):
+        raise BackupDamaged("the manifest lists a file twice")
+    for stem in (ARCHIVE, SCHEMA):
+        if stem not in stems:
+            raise BackupDamaged(f"the manifest lists no {stem}")
 
 
 def _text(document: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from leadctl.backup.stream import (
     PackedFile,
     Writable,
     is_encrypted,
+    is_packed_as_named,
     sha256_of,
     unpack,
 )
@@ -102,14 +103,18 @@ class BackupReader:
         for file in manifest.files:
             try:
                 with self.backup.open(file.name) as packed:
+                    fits = is_packed_as_named(packed, file.name)
                     size, digest = sha256_of(packed)
             except OSError as error:
                 yield VerifyCheck(file.name, False, f"cannot be read: {error.strerror}")
                 continue
-            if size != file.bytes:
+            if not fits:
+                message = "is not encrypted, or not compressed, as its name says"
+            elif size != file.bytes:
                 message = f"{size:,} bytes, and not {file.bytes:,} as the manifest says"
             elif digest != file.sha256:
                 message = "its hash is not the manifest's: it was changed"
             else:
                 message = f"{size:,} bytes, as they were written"
-            yield VerifyCheck(file.name, size == file.bytes and digest == file.sha256, message)
+            good = fits and size == file.bytes and digest == file.sha256
+            yield VerifyCheck(file.name, good, message)

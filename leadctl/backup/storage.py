@@ -18,9 +18,17 @@ from pathlib import Path
 from typing import IO
 
 from leadctl.backup import manifest as manifests
+from leadctl.backup.document import read_document
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
-from leadctl.files import is_real_folder, make_file, private_file, sync_folder, write_private
+from leadctl.files import (
+    is_real_folder,
+    make_file,
+    open_regular,
+    private_file,
+    sync_folder,
+    write_private,
+)
 from leadctl.postgres.binaries import Binaries, dump_programs
 
 LATEST = "latest"
@@ -54,11 +62,8 @@ class Verification:
 
     @classmethod
     def parse(cls, text: str) -> "Verification":
-        """Read what was kept.  Raises ValueError, TypeError or KeyError for anything else."""
-        document = json.loads(text)
-        document["at"] = datetime.fromisoformat(document["at"])
-        document["problems"] = tuple(document["problems"])
-        return cls(**document)
+        """Read what was kept.  Raises ValueError for anything else."""
+        return read_document(cls, json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,14 @@ class StoredBackup:
     @property
     def made_at(self) -> datetime:
         """When the backup began."""
-        return datetime.strptime(self.id, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
+        return _time_of(self.id)
 
     @cached_property
     def manifest(self) -> BackupManifest:
         """The manifest.  Raises BackupDamaged where it was changed or is another backup's."""
         try:
-            found = manifests.parse((self.path / NAME).read_text(encoding="utf-8"))
+            with self.open(NAME) as file:
+                found = manifests.parse(file.read().decode())
         except BackupDamaged as error:
             raise self._damaged(error.message) from None
         except (OSError, UnicodeDecodeError) as error:
@@ -92,8 +98,11 @@ class StoredBackup:
         return found
 
     def open(self, name: str) -> BufferedReader:
-        """Open a file of the backup for reading.  Raises OSError."""
-        return (self.path / name).open("rb")
+        """Open a file of the backup for reading; no link, and nothing but a file.
+
+        Raises OSError.
+        """
+        return open_regular(self.path / name)
 
     @property
     def client_major(self) -> int:
@@ -117,8 +126,9 @@ class StoredBackup:
     def verification(self) -> Verification | None:
         """How the backup was last verified; None where it never was."""
         try:
-            return Verification.parse((self.path / _VERIFIED).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError):
+            with self.open(_VERIFIED) as file:
+                return Verification.parse(file.read().decode())
+        except (OSError, ValueError, RecursionError):
             return None
 
     @property
@@ -182,7 +192,7 @@ class BackupFolder:
             return []
         except OSError as error:
             raise self._unusable(error) from None
-        return [StoredBackup(self.path / name) for name in names if _ID.fullmatch(name)]
+        return [StoredBackup(self.path / name) for name in names if _is_id(name)]
 
     def find(self, name: str) -> StoredBackup:
         """Return a backup by its id, the beginning of its id, `latest`, or its path.
@@ -190,7 +200,7 @@ class BackupFolder:
         Raises UnknownBackup.
         """
         path = Path(name)
-        if os.sep in name and _ID.fullmatch(path.name) and path.is_dir():
+        if os.sep in name and _is_id(path.name) and path.is_dir():
             return StoredBackup(path)
         found = self.backups()
         if name == LATEST:
@@ -260,6 +270,19 @@ class BackupFolder:
             f"The backup folder {self.path} cannot be used: {error.strerror}.",
             hint="Set BACKUP_DIR or --to to a folder that you can write to.",
         )
+
+
+def _time_of(name: str) -> datetime:
+    """Return the time that an id is made of.  Raises ValueError where there is no such time."""
+    return datetime.strptime(name, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
+
+
+def _is_id(name: str) -> bool:
+    """Whether a folder's name is that of a whole backup."""
+    try:
+        return bool(_ID.fullmatch(name) and _time_of(name))
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from leadctl.errors import BackupDamaged, BackupFailed, InvalidIdentity
 
 _SKIPPABLE = 0x184D2A50
 _LABEL_MAX = 4096
+_AGE = b"age-encryption.org/v1\n"
+"""https://github.com/C2SP/C2SP/blob/main/age.md"""
 _LEVEL = 2
 """A third less work than level 3, and still smaller than what pg_dump's gzip makes."""
 _THREADS = 2
@@ -149,6 +151,12 @@ def _read(file: IO[bytes], identities: Sequence[Any], sink: "_Guarded", *, encry
 def is_encrypted(name: str) -> bool:
     """Whether a file of a backup or archive is encrypted; its name says so."""
     return name.endswith(".age")
+
+
+def is_packed_as_named(file: BufferedReader, name: str) -> bool:
+    """Whether a file of a backup, open at its beginning, begins as its suffixes say."""
+    begin = _AGE if is_encrypted(name) else struct.pack("<I", _SKIPPABLE)
+    return file.peek(len(begin)).startswith(begin)
 
 
 def sha256_of(file: BufferedReader) -> tuple[int, str]:
