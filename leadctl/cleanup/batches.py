@@ -1,7 +1,4 @@
-"""Deleting what is due from one table in batches: short transactions, one after another.
-
-A batch takes as many rows as the server works on for a short time.
-"""
+"""Deleting what is due from one table in batches: short transactions, one after another."""
 
 import time
 from collections import Counter
@@ -17,11 +14,18 @@ from psycopg import Cursor, sql
 from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
+from leadctl.cleanup.batch_size import ARCHIVE_WORK, WORK, BatchSize
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
+from leadctl.cleanup.refusals import RefusedRows, RowsKept, halves, is_refusal, tids_of
 from leadctl.cleanup.results import Reason
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, can_go_by_range
-from leadctl.postgres.connect import Connection, set_session
+from leadctl.postgres.connect import (
+    Connection,
+    pipeline,
+    pipelined_transaction,
+    set_session,
+)
 from leadctl.postgres.queries import version_of
 
 LOCK_TIMEOUT = "200ms"
@@ -30,77 +34,9 @@ LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
-_FIRST, _FEWEST, _MOST = 200, 50, 50_000
-"""Rows of a batch."""
-_CHANGE = 2.0
-"""How many times as large as the one before a batch may be."""
-_QUIET = 0.5
-"""Seconds after which nobody is taken to write any more."""
-
+_MOST_REFUSED = 10_000
+"""Rows that are refused; with more of them the rule is wrong, and each costs transactions."""
 _Age = str | date | datetime
-
-
-@dataclass(frozen=True)
-class WorkSeconds:
-    """How many seconds of work a batch is to be."""
-
-    beside_others: float
-    """While other sessions write."""
-    alone: float
-    """While none does."""
-    longest: float
-    """Where the way to the server takes long."""
-
-
-_WORK = WorkSeconds(beside_others=0.003, alone=0.02, longest=0.1)
-"""What a batch locks is locked that long, and a commit beside it waits for the WAL of that time."""
-_ARCHIVE_WORK = WorkSeconds(beside_others=0.5, alone=0.5, longest=0.5)
-
-
-class BatchSize:
-    """Aims at batches that are shorter while other sessions write than while none does.
-
-    Others are seen by the ids that the server gives to transactions that write, one after another:
-    what is missing between two batches was theirs.
-
-    Where the way to the server and the commit take longer than what is aimed at, the work is to
-    take as long as they do, so that they are half of a run at most.
-    """
-
-    def __init__(self, aim: WorkSeconds) -> None:
-        self._aim = aim
-        # The shortest that was seen: a large batch's commit takes long because the batch is large.
-        self._way = aim.longest
-        self._transaction: int | None = None
-        self._quiet = _QUIET  # others are seen while batches grow from the first, which is small
-        self.rows = _FIRST
-        """What the next batch takes."""
-
-    def took(self, rows: int, elapsed: float, worked: float, transaction: int | None) -> None:
-        """Learn from a batch: its rows, its seconds in all and of work, and its transaction's id.
-
-        A transaction that has written nothing has no id.
-        """
-        self._way = min(self._way, elapsed - worked)
-        was_alone = self.is_alone
-        self._quiet = 0.0 if self._others_until(transaction) else self._quiet + elapsed
-        aimed = max(self._aim.alone if self.is_alone else self._aim.beside_others, self._way)
-        wanted = round(rows * aimed / max(worked, 0.0001))
-        # One batch that was slow by chance does not make the next ones small.
-        fewest = 0 if was_alone and not self.is_alone else round(self.rows / _CHANGE)
-        wanted = max(fewest, min(round(self.rows * _CHANGE), wanted))
-        self.rows = max(_FEWEST, min(_MOST, wanted))
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other session has written for a while."""
-        return self._quiet >= _QUIET
-
-    def _others_until(self, transaction: int | None) -> bool:
-        if transaction is None:
-            return False
-        last, self._transaction = self._transaction, transaction
-        return last is not None and transaction > last + 1
 
 
 @dataclass(frozen=True)
@@ -182,23 +118,31 @@ class Batches:
         self._archive = archive
         self._backoff = backoff
         self._done = done
-        self._size = BatchSize(_WORK if archive is None else _ARCHIVE_WORK)
+        self._size = BatchSize(WORK if archive is None else ARCHIVE_WORK)
         self._waits_for_wal: bool | None = None
         self._has_skipped = False
         self._busy: list[str] = []
+        self._refused: list[str] = []
+        self._refused_rows = RefusedRows(run.connection, statements)
+        self._own_keys = {
+            key.name for key in statements.table.keeps if key.child == statements.table.oid
+        }
+        """The table's references to itself."""
+        self._backward, self._has_turned = False, False
         self._since: _Age | None = None
         """Where the next batch begins; None for the oldest row."""
         self._following: tuple[_Age, int] | None = None
         """Where the next batch ends, and how many rows it was to be until there."""
         self._deleter = Deleter(run.connection, statements.table)
-        self._range_ends, self._range_deletes, self._locks = (
+        self._range_ends, self._range_deletes = (
             tuple(compose(since=since).as_string(run.connection) for since in (False, True))
-            for compose in (
-                statements.range_end,
-                statements.delete_range,
-                statements.lock_oldest,
-            )
+            for compose in (statements.range_end, statements.delete_range)
         )
+        self._locks = {
+            (since, backward): statements.lock_oldest(since=since, backward=backward)
+            for since in (False, True)
+            for backward in (False, True)
+        }
         self._goes_by_range = (
             can_go_by_range(run.connection, statements) and not run.bounds.counts_rows
         )
@@ -226,6 +170,8 @@ class Batches:
             left = None if at_most is None else at_most - self._done.rows
             if left == 0:
                 self._done.stopped = Reason.MAX_ROWS
+            elif len(self._refused) >= _MOST_REFUSED:
+                self._done.stopped = Reason.ROWS_REFUSED
             else:
                 self._done.stopped = self._run.bounds.reached or self._backoff.wait()
             if self._done.stopped is None:
@@ -254,10 +200,16 @@ class Batches:
         Where another session holds a lock that is needed, a smaller batch may do without it.
         """
         if self._goes_by_range:
-            with suppress(*LOCKED):
+            try:
                 is_last = self._timed(self._delete_range)
                 if is_last is not None:
                     return is_last
+            except LOCKED:
+                pass
+            except psycopg.Error as error:
+                if not is_refusal(error):
+                    raise
+                self._goes_by_range = False  # a row that is passed over is known by its ctid
         for _ in range(_TRIES):
             with suppress(*LOCKED):
                 return bool(self._timed(self._delete_locked))
@@ -285,9 +237,9 @@ class Batches:
         return batch.is_last
 
     def _is_something_left(self) -> bool:
-        values = self._values(limit=1)
+        values = self._values(limit=len(self._refused) + 1)
         ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
-        return bool(left)
+        return bool(left > len(self._refused))
 
     def _delete_range(self, size: int) -> _Batch | None:
         """Delete what is due of the oldest rows by their ages, as fast as one can.
@@ -298,7 +250,7 @@ class Batches:
         until, asked = self._following or (self._end_of(self._range_end(self._since, size)), size)
         if until == self._since:
             return None
-        with self._connection.pipeline():  # which is a transaction
+        with pipelined_transaction(self._connection):
             statement = self._range_deletes[self._since is not None]
             deleted_by = self._deleter.send(statement, self._values(until=until))
             following = self._range_end(until, size)
@@ -321,24 +273,100 @@ class Batches:
         It is the last batch of the pass where there were fewer than there may be.
         """
         self._has_skipped, self._following = True, None
-        with self._connection.transaction():
-            count, newest, rows, seconds = self._lock(size)
-            if not count:
-                return _Batch(size, Deleted(seconds=seconds), is_last=True)
-            values = {**self._statements.values, "rows": rows}
-            if self._archive is not None:
-                began = time.monotonic()
-                rows_deleted, cascaded = self._archive.archive_and_delete(self._statements, values)
-                deleted = Deleted(rows_deleted, cascaded, time.monotonic() - began)
-            else:
-                with self._connection.pipeline():
-                    deleted_by = self._deleter.send(self._statements.delete_rows, values)
-                deleted = deleted_by()
+        rows, newest = "", None
+        try:
+            with self._connection.transaction():
+                count, newest, rows, seconds = self._lock(size)
+                if not count:
+                    return _Batch(size, Deleted(seconds=seconds), is_last=True)
+                deleted, kept = self._delete_rows(tids_of(rows))
+            self._committed(deleted, kept)
+        except (psycopg.Error, RowsKept) as error:
+            if not rows or not is_refusal(error):
+                raise
+            if self._turns(error):
+                return _Batch(size, Deleted(), is_last=False)
+            deleted, seconds = self._delete_parts(tids_of(rows), error), 0.0
+        self._since = newest
+        return _Batch(size, replace(deleted, seconds=seconds + deleted.seconds), count < size)
+
+    def _delete_rows(self, tids: list[str]) -> tuple[Deleted, list[str]]:
+        """Delete rows in the caller's transaction; return those, too, that something kept silently.
+
+        Raises RowsKept where these have gone to an archive.
+        """
+        values = {**self._statements.values, "rows": tids}
+        if self._archive is not None:
+            began = time.monotonic()
+            rows, cascaded = self._archive.archive_and_delete(self._statements, values)
+            return Deleted(rows, cascaded, time.monotonic() - began), []
+        with pipeline(self._connection):
+            deleted_by = self._deleter.send(self._statements.delete_rows, values)
+        deleted = deleted_by()
+        if deleted.rows == len(tids):
+            return deleted, []
+        left = self._connection.execute(self._statements.still_due, values)
+        return deleted, [tid for (tid,) in left]
+
+    def _committed(self, deleted: Deleted, kept: list[str]) -> None:
         if self._archive is not None:
             self._archive.commit()
-        self._since = newest
         self._count(deleted)
-        return _Batch(size, replace(deleted, seconds=seconds + deleted.seconds), count < size)
+        for tid in kept:
+            self._refuse(tid, RowsKept())
+
+    def _turns(self, error: Exception) -> bool:
+        """Go the other way, once, where rows of the table refer to others of it.
+
+        Answers are newer than what they answer: with the newest first they go before it, whatever
+        a batch has of them.
+        """
+        if self._has_turned or not isinstance(error, psycopg.Error):
+            return False
+        if error.diag.constraint_name not in self._own_keys:
+            return False
+        self._has_turned, self._backward, self._since = True, not self._backward, None
+        return True
+
+    def _delete_parts(self, tids: list[str], error: Exception) -> Deleted:
+        """Delete what may go of rows that were refused together; find the others by halving.
+
+        Each part is a transaction.  Rows that are locked by others now are left to the next pass.
+        """
+        waiting, sum_deleted = [tids], Deleted()
+        refused: Exception | None = error
+        while waiting and self._run.bounds.reached is None:
+            part = waiting.pop()
+            try:
+                if refused is None:
+                    with self._connection.transaction():
+                        deleted, kept = self._delete_rows(part)
+                    self._committed(deleted, kept)
+                    sum_deleted = replace(
+                        deleted,
+                        rows=sum_deleted.rows + deleted.rows,
+                        seconds=sum_deleted.seconds + deleted.seconds,
+                    )
+            except LOCKED:
+                continue
+            except (psycopg.Error, RowsKept) as found:
+                if not is_refusal(found):
+                    raise
+                refused = found
+            if refused is not None:
+                if len(part) > 1:
+                    waiting += halves(part)
+                else:
+                    self._refuse(part[0], refused)
+                refused = None
+        return sum_deleted
+
+    def _refuse(self, tid: str, error: Exception) -> None:
+        """Pass a row over that may not go, and name it."""
+        refusal = self._refused_rows.refusal(tid, error)
+        if refusal is not None:
+            self._refused.append(tid)
+            self._done.refuse(refusal)
 
     def _count(self, deleted: Deleted) -> None:
         self._done.rows += deleted.rows
@@ -355,8 +383,8 @@ class Batches:
         return {**self._statements.values, **since, **more}
 
     def _lock(self, size: int) -> tuple[int, str, str, float]:
-        values = self._values(limit=size, busy=self._busy)
-        lock = self._locks[self._since is not None]
+        values = self._values(limit=size, busy=[*self._busy, *self._refused])
+        lock = self._locks[self._since is not None, self._backward]
         ((count, newest, rows, seconds),) = self._connection.execute(lock, values).fetchall()
         return count, newest, rows, seconds
 

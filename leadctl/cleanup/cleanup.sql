@@ -43,6 +43,14 @@ SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replicati
 -- versions: 15-
 SELECT current_setting('track_counts')::boolean
 
+-- name: keeps_silently
+-- what: May a trigger or a rule of these tables keep a row that is to be deleted, without an error?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::oid[]) AND NOT tgisinternal
+               AND tgenabled <> 'D'
+               AND tgtype & 11 = 11)  -- for each row, before, delete
+    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]) AND ev_type = '4')
+
 -- name: deleted
 -- what: How many rows of each relation has this session deleted, its transaction too; when, and by
 --       which transaction?  What cascades and triggers delete is in it.  The server forgets between

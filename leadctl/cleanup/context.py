@@ -1,19 +1,20 @@
 """What the rules of a run share: the session, the run's bounds, the server's load, the journal."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.fuse import Due
-from leadctl.cleanup.results import PastRuns, Reason
+from leadctl.cleanup.results import PastRuns, Reason, Refusal
 from leadctl.cleanup.rules import RuleTable
 from leadctl.journal.runs import Entry
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, cut_after
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 
@@ -25,6 +26,10 @@ _REPLICA_LAG = 10.0
 """Seconds."""
 _UNARCHIVED = 42
 """WAL segments; check_postgres warns from there."""
+_CANCEL_AFTER, _CUT_AFTER = 1.0, 30.0
+"""Seconds past a run's time: then its statement is cancelled, and then its connection is cut."""
+_NAMED = 20
+"""So many refused rows are named; all are counted."""
 _PATIENCE = 120.0
 """Seconds that a rule waits for the server in all, before it is left to the next run."""
 
@@ -81,6 +86,22 @@ class Bounds:
             self._rows_left -= rows
 
     @contextmanager
+    def enforcing(self, connection: Connection) -> Iterator[None]:
+        """Hold the run's time also where a batch, or the server, does not come to an end.
+
+        What runs a second past it is cancelled, and half a minute later the connection is cut.
+        """
+        left = self.seconds_left
+        with ExitStack() as stack:
+            if left is not None:
+                stack.enter_context(cut_after(connection, left + _CUT_AFTER))
+                timer = threading.Timer(left + _CANCEL_AFTER, connection.cancel_safe)
+                timer.daemon = True
+                timer.start()
+                stack.callback(timer.cancel)
+            yield
+
+    @contextmanager
     def cancelling(self, connection: Connection) -> Iterator[None]:
         """Let a request to stop cancel what runs on the connection meanwhile."""
         self._running = connection
@@ -110,11 +131,22 @@ class RuleProgress:
     due: Due | None = None
     """What was due at the beginning; None before it was measured."""
     stopped: Reason | None = None
+    refused: int = 0
+    """Rows that may not go, whoever else has."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """The first of them."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count a row that may not go, and name it where not many were named before."""
+        self.refused += 1
+        if len(self.refusals) < _NAMED:
+            self.refusals.append(refusal)
 
     @property
     def all_are_gone(self) -> bool:
-        """Whether everything that was due at the beginning is gone."""
-        return self.due is not None and self.due.exact and self.rows >= self.due.rows
+        """Whether everything that was due at the beginning is gone, or may not go."""
+        due = self.due
+        return due is not None and due.exact and self.rows + self.refused >= due.rows
 
     @property
     def backlog(self) -> int | None:
@@ -122,7 +154,7 @@ class RuleProgress:
         if self.due is None:
             return None
         if self.stopped is None and not self.due.blown:
-            return 0
+            return self.refused
         return max(0, self.due.rows - self.rows)
 
 

@@ -27,6 +27,7 @@ class Reason(Enum):
     VACUUM = "vacuum"
     TABLE_LOCKED = "table_locked"
     ROWS_LOCKED = "rows_locked"
+    ROWS_REFUSED = "rows_refused"
 
 
 class RuleStatus(Enum):
@@ -36,11 +37,23 @@ class RuleStatus(Enum):
     """Everything that was due is gone."""
     STOPPED = "stopped"
     """A bound was reached or it gave way; the next run goes on."""
+    PARTLY = "partly"
+    """Rows may not go, and are named; what may is gone, or a bound was reached as well."""
     OVERLAP = "overlap"
     """Another run is at this rule."""
     REFUSED = "refused"
     """The fuse has blown."""
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A row that may not go: a reference, a trigger, a constraint or a policy refuses it."""
+
+    key: str
+    """Its primary key, as column=value; its ctid where it has none."""
+    reason: str
+    """What the server says."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,10 @@ class RuleResult:
     backlog: int | None = None
     """Rows that are still due, of a large table an estimate; None where nobody looked."""
     reason: Reason | None = None
+    refused: int = 0
+    """Rows that are due and may not go."""
+    refusals: tuple[Refusal, ...] = ()
+    """The first of these."""
     message: str = ""
     archive: Path | None = None
     warnings: tuple[str, ...] = ()
@@ -73,6 +90,7 @@ class RuleResult:
             "rows": self.rows,
             "cascaded": sum((self.cascaded or {}).values()) or None,
             "backlog": self.backlog,
+            "refused": self.refused or None,
             "reason": self.reason.value if self.reason else None,
             "archive": str(self.archive) if self.archive else None,
         }
@@ -87,7 +105,7 @@ class CleanupResult:
     database: str
     schema: str
     ok: bool
-    """Whether no rule was refused or failed."""
+    """Whether no rule was refused, failed or was done in part."""
     rows: int
     cascaded: int
     seconds: float
@@ -102,8 +120,8 @@ class CleanupResult:
 _RUNS = 50
 _ENOUGH = 3
 """Runs from which on one can speak of a usual one."""
-_SUCCESS = frozenset({"done", "stopped"})
-"""How a rule ends that did what it should; what is stopped by a bound goes on next time."""
+_SUCCESS = frozenset({"done", "stopped", "partly"})
+"""How a rule ends that did what it could; what is stopped by a bound goes on next time."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class RuleRun:
             status, message = self._ended_by(error)
         if status is RuleStatus.DONE and self._done.stopped is not None:
             status = RuleStatus.STOPPED
+        if status in {RuleStatus.DONE, RuleStatus.STOPPED} and self._done.refused:
+            status = RuleStatus.PARTLY
         result = self._result(status, message, time.monotonic() - began)
         self._run.note(result.rule, result.noted())
         return result
@@ -120,12 +122,12 @@ class RuleRun:
 
     def _ended_by(self, error: Exception) -> tuple[RuleStatus, str]:
         """Return how an error ended the rule, and its message.  Raises it where the run ends."""
-        requested = self._run.bounds.requested
-        if requested is not None and isinstance(error, psycopg.errors.QueryCanceled):
-            self._done.stopped = requested
+        reached = self._run.bounds.reached
+        if reached is not None and isinstance(error, psycopg.errors.QueryCanceled):
+            self._done.stopped = reached
             return RuleStatus.STOPPED, ""
         known = self._known(error)
-        if self._connection.broken or isinstance(known, ConnectionFailed):
+        if self._connection.closed or isinstance(known, ConnectionFailed):
             raise known from None
         self.error = known
         refused = isinstance(known, FuseBlown)
@@ -163,6 +165,8 @@ class RuleRun:
             seconds=round(seconds, 3),
             backlog=done.backlog if status is not RuleStatus.OVERLAP else None,
             reason=done.stopped,
+            refused=done.refused,
+            refusals=tuple(done.refusals),
             message=message,
             archive=self._archive.folder if self._archive else None,
             warnings=self._warnings,
@@ -176,7 +180,7 @@ def _lock(connection: Connection, name: str) -> Iterator[bool]:
     try:
         yield held
     finally:
-        if held and not connection.broken:
+        if held and not connection.closed:
             QUERIES.run(connection, "unlock", name=name)
 
 
@@ -187,5 +191,5 @@ def _settings(connection: Connection, **values: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in values if not connection.broken else ():
+        for name in values if not connection.closed else ():
             connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))

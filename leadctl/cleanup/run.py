@@ -90,7 +90,8 @@ def cleanup(
                 progress=progress,
             )
             rule_runs = [RuleRun(run, each) for each in statements]
-            results = [each.execute() for each in rule_runs]
+            with bounds.enforcing(connection):
+                results = [each.execute() for each in rule_runs]
             errors = [each.error for each in rule_runs]
             began = time.monotonic()
             try:
@@ -108,7 +109,7 @@ def _result(
     vacuum_seconds: float,
     error: LeadctlError | None,
 ) -> CleanupResult:
-    bad = {RuleStatus.REFUSED, RuleStatus.FAILED}
+    bad = {RuleStatus.REFUSED, RuleStatus.FAILED, RuleStatus.PARTLY}
     return CleanupResult(
         app=run.app,
         database=run.target.database,

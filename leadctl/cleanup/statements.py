@@ -114,23 +114,29 @@ class Statements:
             " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
         ).format(age=self.age, source=self.source, due=self.due, first="0001-01-02")
 
-    def lock_oldest(self, *, since: bool) -> sql.Composed:
+    def lock_oldest(self, *, since: bool, backward: bool = False) -> sql.Composed:
         """Lock the oldest %(limit)s due rows that nobody else has locked, and name them.
 
         Returns how many, the age of the newest, and their ctids, both as texts, and the seconds
-        that it took.  `since` leaves out rows that are older than %(since)s.
+        that it took.  `since` leaves out rows that are older than %(since)s.  `backward` takes the
+        newest, returns the age of the oldest of these, and leaves out rows that are newer.
         """
+        last, order = sql.SQL("min"), sql.SQL("DESC")
+        if not backward:
+            last, order = sql.SQL("max"), sql.SQL("ASC")
         return sql.SQL(
-            "SELECT count(*), max(age)::text, array_agg(tid)::text,"
+            "SELECT count(*), {last}(age)::text, array_agg(tid)::text,"
             " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {since}"
-            " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} LIMIT %(limit)s"
+            " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} {order} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"
         ).format(
+            last=last,
+            order=order,
             age=self.age,
             source=self.source,
             due=self.due,
-            since=self._since(since=since),
+            since=self._since(since=since, backward=backward),
             name=_name(*parts_of(self.table.name)),
         )
 
@@ -164,8 +170,11 @@ class Statements:
             self.source, self.due, self._since(since=since), self.age
         )
 
-    def _since(self, *, since: bool) -> sql.Composable:
-        return sql.SQL("AND {} >= %(since)s").format(self.age) if since else sql.SQL("")
+    def _since(self, *, since: bool, backward: bool = False) -> sql.Composable:
+        if not since:
+            return sql.SQL("")
+        behind = sql.SQL("<=") if backward else sql.SQL(">=")
+        return sql.SQL("AND {} {} %(since)s").format(self.age, behind)
 
     def closure(self, start: sql.Composable, result: sql.Composable) -> sql.Composed:
         """Select `result` of gone (tab, rel, tid): the rows of `start`, and all that go with them.
@@ -240,10 +249,14 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
 def can_go_by_range(connection: Connection, statements: Statements) -> bool:
     """Whether a batch can be a range of ages.
 
-    For that a row alone must say whether it goes, and an index must have all rows by age.
+    For that a row alone must say whether it goes, and an index must have all rows by age; nothing
+    may keep a row without a word.
     """
     rule = statements.table.rule
     if rule.archive or rule.max_rows is not None or statements.has_subquery:
+        return False
+    oids = [statements.table.oid, *(leaf.oid for leaf in statements.table.leaves)]
+    if QUERIES.value(connection, "keeps_silently", oids=oids):
         return False
     return _reads_by_index(connection, statements, statements.range_end(since=False))
 

@@ -16,6 +16,8 @@ class ExitCode(IntEnum):
     CONNECTION = 4
     REFUSED = 5
     LOCKED = 6
+    PARTLY = 7
+    """Done in part; what was left is named."""
     INTERRUPTED = 130
     TERMINATED = 143
 

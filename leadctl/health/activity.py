@@ -1,7 +1,9 @@
 """Checks of what goes on now: sessions, locks, queries."""
 
-from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded
+from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded, joined
 
+_MOST_WAITING = 1000
+"""As many as the report has at most."""
 _SLOW_MS = 20.0
 _CALLS = 100
 _COUNTED_MS = 60_000.0
@@ -15,17 +17,27 @@ def blocking(facts: Facts) -> Evidence:
     """Nobody waits long for a lock."""
     rows = facts.rows("blocking")
     waiting = [row for row in rows if row["blocked_by"] is not None]
-    longest = max((row["waiting_seconds"] or 0.0 for row in waiting), default=0.0)
+    if not waiting:
+        return graded(0, "nobody waits")
+    longest = max(row["waiting_seconds"] or 0.0 for row in waiting)
     holders = [row["session"] for row in rows if row["blocked_by"] is None]
     return graded(
         round(longest, 1),
-        f"{_many(waiting)} for {', '.join(holders)}, {longest:.0f} s"
-        if waiting
-        else "nobody waits",
-        f"See: leadctl inspect blocking; end the holder: SELECT pg_terminate_backend({holders[0]})"
-        if holders
-        else "",
+        f"{_many(waiting)} for {joined(holders) or 'each other'}, {longest:.0f} s",
+        f"See: leadctl inspect blocking; {_end_of(holders)}",
     )
+
+
+def _end_of(holders: list[str]) -> str:
+    """Return how the first holder's transaction is ended; one that is prepared has no session."""
+    if not holders:
+        return "the server ends one of them after deadlock_timeout"
+    if not holders[0].isdigit():
+        return (
+            "end what is prepared: COMMIT PREPARED or ROLLBACK PREPARED with its gid, by: "
+            "leadctl inspect prepared-transactions"
+        )
+    return f"end the holder: SELECT pg_terminate_backend({holders[0]})"
 
 
 @check("idle-in-transaction", warning=60, critical=300, unit="s")
@@ -95,4 +107,6 @@ def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
 
 
 def _many(rows: list[Row]) -> str:
+    if len(rows) >= _MOST_WAITING:
+        return f"{_MOST_WAITING:,} sessions or more wait"
     return f"{len(rows)} {'session waits' if len(rows) == 1 else 'sessions wait'}"

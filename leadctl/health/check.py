@@ -20,7 +20,7 @@ from leadctl.crypto import Keyring
 from leadctl.errors import MissingExtension
 from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, pipeline
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
@@ -34,6 +34,9 @@ _COUNTERS: Mapping[str, tuple[str, ...]] = {
     "database": ("database", "deadlocks", "temp_bytes"),
 }
 """Reports with numbers that only grow: the column that tells their rows apart, then the numbers."""
+
+
+_SHOWN = 3
 
 
 class CheckStatus(Enum):
@@ -115,7 +118,7 @@ class Facts:
         found: dict[str, list[Row]] = {}
         version, parameters = version_of(self.connection), {"schema": self.target.schema}
         try:
-            with self.connection.pipeline():
+            with pipeline(self.connection):
                 cursors = {
                     name: self.connection.cursor(row_factory=dict_row).execute(
                         block_of(reports()[name], version).sql, parameters
@@ -296,3 +299,9 @@ def _difference(before: list[Row], after: list[Row], columns: tuple[str, ...]) -
         else row
         for row in after
     ]
+
+
+def joined(names: list[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
+    return ", ".join(names[:_SHOWN]) + more

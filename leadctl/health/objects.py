@@ -1,9 +1,8 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded
+from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded, joined
 from leadctl.text import size
 
-_SHOWN = 3
 _BLOAT_BYTES = 150 * 10**6
 """Less wasted space than this is not worth a word, whatever its share."""
 _DEAD_ROWS = 10_000
@@ -32,7 +31,7 @@ def duplicate_indexes(facts: Facts) -> Evidence:
     pairs = [f"{row['index']} = {row['same_as']}" for row in rows]
     return graded(
         len(rows),
-        _joined(pairs) or "no two are alike",
+        joined(pairs) or "no two are alike",
         f"Drop one of each in a revision: DROP INDEX CONCURRENTLY {rows[0]['index']}"
         if rows
         else "",
@@ -46,7 +45,7 @@ def missing_indexes(facts: Facts) -> Evidence:
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
     return graded(
         len(rows),
-        _joined(names) or "every foreign key has one",
+        joined(names) or "every foreign key has one",
         f"Write a revision with: {rows[0]['remedy']}" if rows else "",
     )
 
@@ -58,7 +57,7 @@ def unvalidated_constraints(facts: Facts) -> Evidence:
     names = [f"{row['table']}.{row['constraint']}" for row in rows]
     return graded(
         len(rows),
-        _joined(names) or "all are validated",
+        joined(names) or "all are validated",
         "Validate them with: leadctl health-check --fix",
     )
 
@@ -171,10 +170,4 @@ def index_usage(facts: Facts) -> Evidence:
 
 
 def _listed(rows: list[Row], column: str) -> str:
-    return _joined([row[column] for row in rows])
-
-
-def _joined(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
-    )
+    return joined([row[column] for row in rows])

@@ -1,32 +1,47 @@
 -- What goes on now in this database: sessions, locks, queries.
 
 -- name: blocking
--- what: Who waits for whom?  A session that waits stands below the one that it waits for.
+-- what: Who waits for whom?  A session that waits stands once, below one that it waits for.
+--       A queue of N sessions has N * N / 2 edges, since each waits for all before it: one of them
+--       is taken, to a session that does not wait itself where there is one, else to the first that
+--       asked for the lock.  Of more than 1,000 that wait, those that wait longest.
 -- versions: 15-
-WITH RECURSIVE waiting AS (
-    SELECT DISTINCT l.pid, b.pid AS blocker
-    FROM (SELECT DISTINCT k.pid FROM pg_locks k JOIN pg_stat_activity a ON a.pid = k.pid
-          WHERE NOT k.granted AND a.datname = current_database()) AS l
-    CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS b (pid)
+WITH RECURSIVE wanted AS MATERIALIZED (
+    SELECT DISTINCT ON (pid) pid, waitstart, mode, relation
+    FROM pg_locks WHERE NOT granted AND pid IS NOT NULL ORDER BY pid, waitstart
+), sessions AS MATERIALIZED (
+    SELECT pid, datname, usename::text AS "user", application_name AS application, state, xact_start,
+           left(query, 500) AS query
+    FROM pg_stat_activity
+), asked AS MATERIALIZED (
+    SELECT pid, pg_blocking_pids(pid) AS blockers
+    FROM (SELECT w.pid FROM wanted w JOIN sessions s ON s.pid = w.pid
+          WHERE s.datname = current_database() ORDER BY w.waitstart NULLS LAST, w.pid LIMIT 1000) AS longest
+), waiting AS MATERIALIZED (
+    SELECT pid, coalesce((SELECT b.pid FROM unnest(blockers) WITH ORDINALITY AS b (pid, place)
+                          WHERE b.pid NOT IN (SELECT pid FROM wanted) ORDER BY b.place LIMIT 1),
+                         blockers[1]) AS blocker
+    FROM asked WHERE cardinality(blockers) > 0
 ), tree AS (
-    SELECT DISTINCT w.blocker AS pid, NULL::int AS blocked_by, ARRAY[w.blocker] AS path
-    FROM waiting w WHERE w.blocker NOT IN (SELECT pid FROM waiting)
+    SELECT DISTINCT blocker AS pid, NULL::int AS blocked_by, ARRAY[blocker] AS path
+    FROM waiting WHERE blocker NOT IN (SELECT pid FROM waiting)
     UNION ALL
-    SELECT w.pid, w.blocker, t.path || w.pid
-    FROM waiting w JOIN tree t ON t.pid = w.blocker WHERE w.pid <> ALL (t.path)
+    SELECT w.pid, w.blocker, t.path || w.pid FROM waiting w JOIN tree t ON t.pid = w.blocker
+), everybody AS (
+    SELECT * FROM tree
+    UNION ALL  -- in a deadlock nobody is the first
+    SELECT pid, blocker, ARRAY[pid] FROM waiting WHERE pid NOT IN (SELECT pid FROM tree)
 )
-SELECT repeat('  ', cardinality(t.path) - 1) || CASE t.pid WHEN 0 THEN 'prepared transaction'
-                                                ELSE t.pid::text END AS session,
-       t.blocked_by, a.usename::text AS "user", a.application_name AS application, a.state,
-       extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS waiting_seconds,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS transaction_seconds,
-       l.mode AS wants, l.relation, left(a.query, 500) AS query
-FROM tree t
-LEFT JOIN pg_stat_activity a ON a.pid = t.pid
-LEFT JOIN LATERAL (
-    SELECT k.waitstart, k.mode, k.relation::regclass::text AS relation
-    FROM pg_locks k WHERE k.pid = t.pid AND NOT k.granted LIMIT 1) AS l ON true
-ORDER BY t.path
+SELECT repeat('  ', least(cardinality(e.path), 20) - 1)
+       || CASE e.pid WHEN 0 THEN 'prepared transaction' ELSE e.pid::text END AS session,
+       e.blocked_by, s."user", s.application, s.state,
+       extract(epoch FROM clock_timestamp() - w.waitstart)::float8 AS waiting_seconds,
+       extract(epoch FROM clock_timestamp() - s.xact_start)::float8 AS transaction_seconds,
+       w.mode AS wants, w.relation::regclass::text AS relation, s.query
+FROM everybody e
+LEFT JOIN sessions s ON s.pid = e.pid
+LEFT JOIN wanted w ON w.pid = e.pid
+ORDER BY e.path
 
 -- name: locks
 -- what: Which locks on tables and indexes of this database are held or wanted, stronger than a read's?

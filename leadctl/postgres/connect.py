@@ -165,6 +165,39 @@ def cut_after(connection: Connection, seconds: float) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def pipeline(connection: Connection) -> Iterator[None]:
+    """Send the block's statements as one trip, and never use a connection that stays in it.
+
+    Where the server refuses the very end of a pipeline, libpq cannot leave it; whatever was sent
+    next would wait without end.  Such a connection is closed.
+    """
+    try:
+        with connection.pipeline():
+            yield
+    finally:
+        if not connection.closed and connection.pgconn.pipeline_status:
+            connection.close()
+
+
+@contextmanager
+def pipelined_transaction(connection: Connection) -> Iterator[None]:
+    """Run the block's statements in a transaction of their own, all of it as one trip.
+
+    COMMIT is a statement of the pipeline: where a deferred constraint refuses there, the error is
+    that statement's, and the connection goes on to serve.
+    """
+    try:
+        with pipeline(connection):
+            connection.execute("BEGIN")
+            yield
+            connection.execute("COMMIT")
+    except BaseException:
+        if not connection.closed and connection.info.transaction_status:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def whoami() -> str:
     """Return who runs this process: user, host and process id, as the journal records it."""
     try:

@@ -84,6 +84,11 @@ def cleanup(result: CleanupResult, past: PastRuns) -> str:
             by_rule(lambda rule: past.backlog(rule.rule)),
         ),
         (
+            "leadctl_cleanup_refused_rows",
+            "Rows that are due and may not go, in the last run.",
+            by_rule(lambda rule: rule.refused),
+        ),
+        (
             "leadctl_cleanup_last_success_timestamp_seconds",
             "When the rule last ended as it should.",
             by_rule(last_success),

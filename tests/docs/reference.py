@@ -73,6 +73,7 @@ EXIT_CODES = {
     ExitCode.CONNECTION: "the server cannot be reached, or does not allow it",
     ExitCode.REFUSED: "a guard stopped it to keep data safe",
     ExitCode.LOCKED: "another run holds the lock",
+    ExitCode.PARTLY: "done in part; what was left is named",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }

@@ -90,6 +90,8 @@ def cleanup(
         raise result.error
     if result.stopped is not None and result.stopped.value in _EXITS:
         raise typer.Exit(_EXITS[result.stopped.value])
+    if not result.ok:
+        raise typer.Exit(ExitCode.PARTLY)
 
 
 @contextmanager

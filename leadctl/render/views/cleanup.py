@@ -11,6 +11,7 @@ from leadctl.text import utc
 _STYLES: dict[RuleStatus, Style] = {
     RuleStatus.DONE: "good",
     RuleStatus.STOPPED: "warn",
+    RuleStatus.PARTLY: "warn",
     RuleStatus.OVERLAP: "dim",
     RuleStatus.REFUSED: "bad",
     RuleStatus.FAILED: "bad",
@@ -26,6 +27,7 @@ _REASONS = {
     "vacuum": "the table is being vacuumed",
     "table_locked": "the table was locked",
     "rows_locked": "rows were locked by others",
+    "rows_refused": "too many rows may not go",
 }
 
 
@@ -38,6 +40,11 @@ def cleanup(result: CleanupResult) -> list[Block]:
     blocks: list[Block] = [
         Line(_failure(found) if found in failed[:1] else _sentence(found), _STYLES[found.status])
         for found in result.rules
+    ]
+    blocks += [
+        Line(f"{found.rule}: {row.key} may not go: {row.reason}", "warn")
+        for found in result.rules
+        for row in found.refusals
     ]
     blocks += [
         Line(f"Warning: {warning}", "warn") for found in result.rules for warning in found.warnings
@@ -150,7 +157,9 @@ def _sentence(found: RuleResult) -> str:
     text += f" in {found.seconds:.1f} s"
     if found.reason is not None:
         text += f"; stopped: {_REASONS[found.reason.value]}"
-    if found.backlog:
+    if found.refused:
+        text += f"; partly: {found.refused:,} may not go"
+    if found.backlog and found.backlog > found.refused:
         text += f"; {found.backlog:,} are left"
     if found.archive:
         text += f"; archived in {found.archive}"
