@@ -342,6 +342,10 @@ class RestoreFailed(OperationFailed):
     """A backup could not be loaded."""
 
 
+class UnreadableDump(OperationFailed):
+    """A file is of a kind that leadctl does not restore from."""
+
+
 class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 

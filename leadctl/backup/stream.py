@@ -7,25 +7,21 @@ which backup and which file this is, inside the encryption.
 import hashlib
 import json
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BufferedReader
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 from leadctl.errors import BackupDamaged, BackupFailed, InvalidIdentity
 
 _SKIPPABLE = 0x184D2A50
 _LABEL_MAX = 4096
-_AGE = b"age-encryption.org/v1\n"
+AGE = b"age-encryption.org/v1\n"
 """https://github.com/C2SP/C2SP/blob/main/age.md"""
 _LEVEL = 2
 """A third less work than level 3, and still smaller than what pg_dump's gzip makes."""
 _THREADS = 2
 _CHUNK = 1024 * 1024
-_SLICE = 16 * 1024
-"""What is decompressed at once of a file whose maker is not known."""
 
 
 class Readable(Protocol):
@@ -102,30 +98,12 @@ def unpack(file: IO[bytes], identities: Sequence[Any], label: Label, sink: Writa
     BackupDamaged where the file is not what was written or belongs to another backup, and
     InvalidIdentity where none of the identities reads it.
     """
-    counted = _Guarded(sink)
+    counted = GuardedSink(sink)
     opened = _Opened(_decompressor(counted), label)
-    _read(file, identities, opened, encrypted=is_encrypted(label.file))
+    read_into(file, identities, opened, encrypted=is_encrypted(label.file))
     if not opened.labelled:
         raise BackupDamaged(f"{file.name} ends before its label.")
     return counted.bytes
-
-
-def unpack_file(path: Path, name: str, identities: Sequence[Any], sink: Writable) -> None:
-    """Decrypt and decompress any file into `sink`, as far as the suffixes of `name` say that it is.
-
-    Raises as `unpack` does.
-    """
-    import zstandard
-
-    suffixes = Path(name).suffixes[-2:]
-    if ".zst" in suffixes:
-        sink = _Members(sink, lambda: zstandard.ZstdDecompressor().decompressobj())
-    elif ".gz" in suffixes:
-        sink = _Members(sink, lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16))
-    with path.open("rb") as file:
-        _read(file, identities, _Guarded(sink), encrypted=is_encrypted(name))
-    if isinstance(sink, _Members) and not sink.ended:
-        raise BackupDamaged(f"{path} is cut short: what is compressed in it does not end.")
 
 
 def _decompressor(sink: Any) -> Any:
@@ -135,7 +113,10 @@ def _decompressor(sink: Any) -> Any:
     return zstandard.ZstdDecompressor().stream_writer(sink, write_size=_CHUNK, closefd=False)
 
 
-def _read(file: IO[bytes], identities: Sequence[Any], sink: "_Guarded", *, encrypted: bool) -> None:
+def read_into(
+    file: IO[bytes], identities: Sequence[Any], sink: "GuardedSink", *, encrypted: bool
+) -> None:
+    """Write a file, decrypted where it is encrypted, to a sink.  Raises as `unpack` does."""
     import zstandard
 
     try:
@@ -144,7 +125,7 @@ def _read(file: IO[bytes], identities: Sequence[Any], sink: "_Guarded", *, encry
         else:
             while chunk := file.read(_CHUNK):
                 sink.write(chunk)
-    except (zstandard.ZstdError, zlib.error) as error:
+    except zstandard.ZstdError as error:
         raise BackupDamaged(f"{file.name} cannot be decompressed: {error}") from None
 
 
@@ -155,7 +136,7 @@ def is_encrypted(name: str) -> bool:
 
 def is_packed_as_named(file: BufferedReader, name: str) -> bool:
     """Whether a file of a backup, open at its beginning, begins as its suffixes say."""
-    begin = _AGE if is_encrypted(name) else struct.pack("<I", _SKIPPABLE)
+    begin = AGE if is_encrypted(name) else struct.pack("<I", _SKIPPABLE)
     return file.peek(len(begin)).startswith(begin)
 
 
@@ -175,7 +156,7 @@ def _encrypt(source: "_Prefixed", sink: "_Hashed", recipients: Sequence[Any]) ->
         raise source.error or sink.error or BackupFailed(f"Encryption failed: {error}") from None
 
 
-def _decrypt(file: IO[bytes], sink: "_Guarded", identities: Sequence[Any]) -> None:
+def _decrypt(file: IO[bytes], sink: "GuardedSink", identities: Sequence[Any]) -> None:
     import pyrage
 
     try:
@@ -196,7 +177,7 @@ def _frame(label: Label) -> bytes:
     return struct.pack("<II", _SKIPPABLE, len(text)) + text
 
 
-class _Guarded:
+class GuardedSink:
     """Hands on what is written, counts it, and remembers the error that this ended with.
 
     After an error it takes no more: pyrage writes the same bytes again when it gives up.
@@ -208,6 +189,7 @@ class _Guarded:
         self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
+        """Take the data."""
         if self.error is not None:
             raise self.error
         try:
@@ -225,7 +207,7 @@ class _Guarded:
         """Do nothing: the file is flushed once, at its end."""
 
 
-class _Hashed(_Guarded):
+class _Hashed(GuardedSink):
     """A guarded file whose content is hashed."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -271,7 +253,7 @@ class _Prefixed:
             raise
 
 
-class _Opened(_Guarded):
+class _Opened(GuardedSink):
     """Takes decrypted bytes: checks the label that comes first, and hands on the rest."""
 
     def __init__(self, sink: Writable, expected: Label) -> None:
@@ -306,28 +288,3 @@ class _Opened(_Guarded):
                 f"This is {found.file} of the backup {found.backup}, not {self._expected.file} "
                 f"of {self._expected.backup}: the files of two backups were swapped."
             )
-
-
-class _Members:
-    """Takes what is compressed, one member or frame after another, and hands on what it was."""
-
-    def __init__(self, sink: Writable, begin: Callable[[], Any]) -> None:
-        self._sink = sink
-        self._begin = begin
-        self._member = begin()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the last member came to its end."""
-        return bool(self._member.eof)
-
-    def write(self, data: bytes) -> int:
-        """Decompress the data, in pieces, so that much of the same does not fill the memory."""
-        for start in range(0, len(data), _SLICE):
-            left = data[start : start + _SLICE]
-            while left:
-                if self._member.eof:
-                    self._member = self._begin()
-                self._sink.write(self._member.decompress(left))
-                left = self._member.unused_data
-        return len(data)

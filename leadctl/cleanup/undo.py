@@ -12,7 +12,8 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.backup.stream import is_encrypted, sha256_of, unpack_file
+from leadctl.backup.packing import unpack_file
+from leadctl.backup.stream import is_encrypted, sha256_of
 from leadctl.catalog.relations import read_named, read_table
 from leadctl.cleanup.archive_files import (
     LINES,
@@ -159,7 +160,7 @@ def _put_back(
         )
         copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(LINES)
         with cursor.copy(copy_in) as copy:
-            unpack_file(path, segment.file, identities, copy)
+            unpack_file(path, identities, copy, encrypted=is_encrypted(segment.file))
         for table in segment.rows:
             cursor.execute(_insert(table, columns[table]))
             inserted[table] = cursor.rowcount

@@ -61,15 +61,22 @@ class ClientProgram:
     def errors(self) -> list[str]:
         """Return the errors that the program reported, without the rows that they may quote."""
         self._messages.seek(0)
-        # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows.
+        # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows, but for
+        # the one in which pg_dump says why the server sent no more.
         name = re.escape(self.name)
         # Workers of one program that fail at once mix the beginnings of their lines.
         error = re.compile(
             rf"(?:{name}:(?:<stdin>:\d+:)?\s*)+(?:error|fatal):\s+(?:{name}:\s*|error:\s+)*(.*)",
             re.IGNORECASE,
         )
-        lines = (line.decode(errors="replace") for line in self._messages)
-        return [without_values(found[1].strip()) for line in lines if (found := error.match(line))]
+        reason = re.compile(rf"{name}: detail: Error message from server: (?:ERROR:\s*)?(.*)")
+        errors: list[str] = []
+        for line in (line.decode(errors="replace") for line in self._messages):
+            if found := error.match(line):
+                errors.append(without_values(found[1].strip()))
+            elif errors and (found := reason.match(line)):
+                errors[-1] += f" {without_values(found[1].strip())}"
+        return errors
 
     def first_message(self) -> str:
         """Return the first line that the program wrote to standard error, else its exit code."""

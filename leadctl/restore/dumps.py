@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from leadctl.backup.packing import is_encrypted, is_packed, unpack_file
 from leadctl.backup.reader import VerifyCheck
 from leadctl.backup.snapshot import count_tables, not_valid, revision
-from leadctl.backup.stream import is_encrypted, unpack_file
 from leadctl.errors import (
     BackupDamaged,
     InvalidIdentity,
@@ -32,7 +32,6 @@ _END_OF_TAR = 1024
 """Bytes that are zero at the end of a tar archive."""
 _NEWEST = 99
 """A major version that no server has: the newest programs are the nearest to it."""
-_PACKED = frozenset({".age", ".zst", ".gz"})
 _SCRIPT_VERSION = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
 _VERSION = re.compile(r"^; +Dumped from database version: (\d+)", re.MULTILINE)
 _DATABASE = re.compile(r"^; +dbname: (.+)$", re.MULTILINE)
@@ -60,7 +59,7 @@ def open_dump(
 
 @dataclass(frozen=True)
 class _Dump:
-    """A file or folder: plain, or compressed and encrypted as its suffixes say."""
+    """A file or folder: plain, or compressed and encrypted as its first bytes say."""
 
     path: Path
     identities: Sequence[Any]
@@ -105,12 +104,12 @@ class _Dump:
 
         Raises BackupDamaged and InvalidIdentity.
         """
-        if is_encrypted(self.path.name) and not self.identities:
+        if is_encrypted(self.path) and not self.identities:
             raise InvalidIdentity(
                 f"{self.path} is encrypted, and no private key is set here.",
                 hint="Set BACKUP_IDENTITY_FILE or --identity to the file of the private key.",
             )
-        unpack_file(self.path, self.path.name, self.identities, sink)
+        unpack_file(self.path, self.identities, sink)
 
     def _origin(self, version: Any, **known: Any) -> Origin:
         files = self.path.iterdir() if self.path.is_dir() else [self.path]
@@ -211,7 +210,7 @@ class ArchiveDump(_Dump):
         restore = PgRestore(target, programs, major_of(target), loading.owners)
         schema_only = [] if loading.rows else ["--schema-only"]
         loading.narrate("Loading the archive.")
-        if not self.is_tar and self.path.suffix not in _PACKED:
+        if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):
             restore.run(self.path, f"--jobs={loading.jobs}", *schema_only)
             return
         with restore.running(None, *schema_only) as program:

@@ -18,11 +18,11 @@ from leadctl.restore.restorable import Loading
 
 _HELD_BACK = 8 * 1024
 """Bytes at either end of a script in which pg_dump's own lines are looked for."""
-_BEGINS = b"-- PostgreSQL database dump\n"
-_ENDS = b"-- PostgreSQL database dump complete\n"
-_RESTRICT = re.compile(rb"^\\restrict [0-9A-Za-z]+$", re.MULTILINE)
-_UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+$", re.MULTILINE)
-_TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;$", re.MULTILINE)
+_BEGINS = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
+_ENDS = re.compile(rb"^-- PostgreSQL database dump complete\r?$", re.MULTILINE)
+_RESTRICT = re.compile(rb"^\\restrict [0-9A-Za-z]+\r?$", re.MULTILINE)
+_UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+\r?$", re.MULTILINE)
+_TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\r?$", re.MULTILINE)
 
 
 def load_script(
@@ -131,14 +131,14 @@ class _ScriptFilter:
         """Hand on the rest; return whether the script has its end, as far as one can know."""
         if self._head is not None:
             self._tail = self._without_preamble()
-        if self._is_dump and _ENDS not in self._tail:
+        if self._is_dump and not _ENDS.search(self._tail):
             return False
         self._pipe.write(_UNRESTRICT.sub(b"", self._tail))
         return True
 
     def _without_preamble(self) -> bytes:
         head, self._head = self._head or b"", None
-        self._is_dump = _BEGINS in head
+        self._is_dump = bool(_BEGINS.search(head))
         # Only once: further down it could be somebody's data.
         head = _RESTRICT.sub(b"", head, count=1) if self._is_dump else head
         return _TRANSACTION_TIMEOUT.sub(b"", head, count=1) if self._older else head

@@ -56,3 +56,15 @@ def test_a_full_disk_is_named(text: str) -> None:
     error = failed.failure(cast(Target, Mock()), RestoreFailed)
     assert isinstance(error, NoSpace)
     assert text in error.message
+
+
+def test_why_the_server_sent_no_more_is_told() -> None:
+    messages = (
+        'pg_dump: error: Dumping the contents of table "h" failed: PQgetResult() failed.\n'
+        "pg_dump: detail: Error message from server: ERROR:  out of memory\n"
+        "DETAIL:  Cannot enlarge string buffer holding secret-card.\n"
+        "pg_dump: detail: Command was: COPY public.h (v) TO stdout;\n"
+    )
+    assert program("pg_dump", messages).errors() == [
+        'Dumping the contents of table "h" failed: PQgetResult() failed. out of memory'
+    ]

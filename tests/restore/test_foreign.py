@@ -1,7 +1,11 @@
 """`leadctl restore FILE`: what anyone's pg_dump made."""
 
+import bz2
 import gzip
+import io
+import lzma
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -318,3 +322,74 @@ def test_a_script_that_is_trusted(
     assert outcome.code == 0, outcome.err
     with leadconnector.server.connect(copy) as connection:
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
+def compressed(kind: str, data: bytes) -> bytes:
+    if kind.startswith("zip"):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("dump.sql", data)
+        return buffer.getvalue()
+    return {
+        "gzip": gzip.compress,
+        "xz": lzma.compress,
+        "bz2": bz2.compress,
+        "zstd": zstandard.compress,
+        "gzip in xz": lambda plain: lzma.compress(gzip.compress(plain)),
+        "crlf": lambda plain: plain.replace(b"\n", b"\r\n"),
+        "utf-16": lambda plain: plain.decode().encode("utf-16"),
+        "padded": lambda plain: gzip.compress(plain) + bytes(4096),
+    }[kind](data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("gzip", "dump"),
+        ("gzip", "dump.sql"),
+        ("gzip", "DUMP.GZ"),
+        ("xz", "dump.gz"),
+        ("bz2", "dump"),
+        ("zstd", "dump.sql"),
+        ("gzip in xz", "dump"),
+        ("padded", "dump.gz"),
+        ("crlf", "dump.sql"),
+    ],
+)
+def test_packing_is_told_by_the_first_bytes(
+    leadctl: Restore, server: Server, tmp_path: Path, copy: str, kind: str, name: str
+) -> None:
+    of = create(
+        server, f"t_{uuid4().hex[:12]}", "CREATE TABLE t (a text); INSERT INTO t VALUES ('x')"
+    )
+    try:
+        plain = pg_dump(server, of, tmp_path / "plain").read_bytes()
+        path = tmp_path / name
+        path.write_bytes(compressed(kind, plain))
+        outcome = leadctl("restore", str(path), "--into", copy)
+        assert outcome.code == 0, outcome.err
+        assert plain_dump(server, copy) == plain_dump(server, of)
+        if kind not in {"crlf", "padded"}:
+            path.write_bytes(path.read_bytes()[:-9])
+            outcome = leadctl("restore", str(path), "--into", f"{copy}2")
+            assert (outcome.code, "cut short" in outcome.err) == (1, True), outcome.err
+    finally:
+        server.drop(of)
+
+
+@pytest.mark.parametrize(("kind", "says"), [("zip", "a zip archive"), ("utf-16", "UTF-16")])
+def test_kinds_that_are_not_read_are_named(
+    leadctl: Restore, tmp_path: Path, copy: str, kind: str, says: str
+) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_bytes(compressed(kind, b"CREATE TABLE t (i int);\n"))
+    outcome = leadctl("restore", str(path), "--into", copy)
+    assert (outcome.code, says in outcome.err) == (1, True), outcome.err
+
+
+def test_values_of_rows_are_not_shown(leadctl: Restore, tmp_path: Path, copy: str) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_text("CREATE TABLE t (i int);\nCOPY t FROM stdin;\nsecret-card-4111\n\\.\n")
+    outcome = leadctl("restore", str(path), "--into", copy)
+    assert (outcome.code, "invalid input syntax" in outcome.err) == (1, True), outcome.err
+    assert "4111" not in outcome.err + outcome.out
