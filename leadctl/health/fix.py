@@ -14,6 +14,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed
+from leadctl.health.check import QUERIES
 from leadctl.health.database import missing_recorded
 from leadctl.inspect.run import ask, find
 from leadctl.journal import state
@@ -34,6 +35,8 @@ class Fix:
     statement: str
     waits: bool = False
     """Whether it may wait for locks as long as it takes, as a concurrent index build must."""
+    index: int | None = None
+    """The oid of the index that it drops, where it is to be invalid and nobody's work."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ def _fixes(
     """Find what to mend, each kind when the one before is done: a dropped index is missing then."""
     for make, check in _MAKERS:
         if check in checks:
-            for statement, waits in make(connection, target, app):
-                yield Fix(check, statement.as_string(connection), waits)
+            for statement, waits, index in make(connection, target, app):
+                yield Fix(check, statement.as_string(connection), waits, index)
 
 
 def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patience) -> FixResult:
@@ -106,40 +109,73 @@ def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patien
     timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
     set_session(connection, {"lock_timeout": f"{timeout}ms"})
     try:
+        if step.index is not None:
+            _prove_abandoned(connection, step.index)
         connection.execute(written_by_server(step.statement))
     except psycopg.Error as error:
         if connection.broken:
             raise
         message = error.diag.message_primary or str(error)
         return FixResult(step.check, step.statement, "failed", message)
+    except _InWork as error:
+        return FixResult(step.check, step.statement, "failed", str(error))
     return FixResult(step.check, step.statement, "done")
 
 
-Statements = Iterator[tuple[sql.Composed, bool]]
+class _InWork(Exception):
+    """An index is not, or not surely, what a cancelled build left."""
+
+
+def _prove_abandoned(connection: Connection, index: int) -> None:
+    """Prove that an index is invalid while nobody builds one of its table.
+
+    Who builds an index concurrently holds SHARE UPDATE EXCLUSIVE on the table from the first to the
+    last, so nobody does while we hold it.  What the progress views show depends on the role.
+    Raises _InWork.
+    """
+    with connection.transaction():
+        found = QUERIES.rows(connection, "invalid_index", oid=index)
+        if not found:
+            raise _InWork("the index is valid now, or gone")
+        schema, table = found[0]
+        lock = sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+        try:
+            connection.execute(lock.format(sql.Identifier(schema, table)))
+        except psycopg.errors.LockNotAvailable:
+            raise _InWork(
+                "somebody is at work on its table, and may be building it; try again later"
+            ) from None
+        if not QUERIES.rows(connection, "invalid_index", oid=index):
+            raise _InWork("the index is valid now, or gone")
+
+
+Statements = Iterator[tuple[sql.Composed, bool, int | None]]
 
 
 def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "invalid-indexes"):
-        yield _statement(sql.SQL("DROP INDEX CONCURRENTLY {}"), target, row["index"]), False
+        if not row["partitioned"]:
+            drop = _statement(sql.SQL("DROP INDEX CONCURRENTLY {}"), target, row["index"])
+            yield drop, False, _oid(connection, target, row["index"])
 
 
 def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Statements:
     recorded = state.fingerprint(connection, app.name, target.schema, app.version_table)
     for definition in missing_recorded(connection, target.schema, app.schemas, recorded or {}):
-        yield sql.Composed([written_by_server(_concurrently(definition))]), True
+        yield sql.Composed([written_by_server(_concurrently(definition))]), True, None
 
 
 def _validate_constraints(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "unvalidated-constraints"):
         name = identifier(row["constraint"])
         validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT ")
-        yield _statement(validate, target, row["table"]) + name, False
+        yield _statement(validate, target, row["table"]) + name, False, None
 
 
 def _analyse(connection: Connection, target: Target, _app: App) -> Statements:
     for row in _rows(connection, target, "vacuum"):
         if not row["analysed"] and row["live_rows"]:
-            yield _statement(sql.SQL("ANALYZE {}"), target, row["table"]), False
+            yield _statement(sql.SQL("ANALYZE {}"), target, row["table"]), False, None
 
 
 _MAKERS: tuple[tuple[Callable[[Connection, Target, App], Statements], str], ...] = (
@@ -157,6 +193,11 @@ def _rows(connection: Connection, target: Target, report: str) -> list[dict[str,
 def _statement(statement: sql.SQL, target: Target, quoted: str) -> sql.Composed:
     """Compose a statement on an object of the schema; its name was quoted by the server."""
     return statement.format(sql.Identifier(target.schema, *parts_of(quoted)))
+
+
+def _oid(connection: Connection, target: Target, quoted: str) -> int:
+    name = sql.Identifier(target.schema, *parts_of(quoted)).as_string(connection)
+    return int(QUERIES.value(connection, "oid", name=name))
 
 
 def _concurrently(definition: str) -> Any:

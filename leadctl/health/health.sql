@@ -45,3 +45,15 @@ FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)
+
+-- name: oid
+-- what: Which number has a relation, by its quoted name?
+-- versions: 15-
+SELECT coalesce(to_regclass(%(name)s)::oid::bigint, 0)
+
+-- name: invalid_index
+-- what: Is an index invalid, and of which table is it?
+-- versions: 15-
+SELECT n.nspname::text, t.relname::text
+FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+WHERE x.indexrelid = %(oid)s::bigint::oid AND NOT x.indisvalid

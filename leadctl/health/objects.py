@@ -17,10 +17,22 @@ _ROWS = 10_000
 def invalid_indexes(facts: Facts) -> Evidence:
     """No index is invalid, as a cancelled concurrent build leaves one."""
     rows = facts.rows_of_schema("invalid-indexes")
+    invalid = [row for row in rows if row["being_built"] is False]
+    unknown = [row for row in rows if row["being_built"] is None]
+    partitioned = [row["index"] for row in invalid if row["partitioned"]]
+    if len(partitioned) < len(invalid):
+        hint = "Drop them with: leadctl health-check --fix"
+    else:
+        attach = f"ALTER INDEX {joined(partitioned[:1])} ATTACH PARTITION"
+        hint = f"Build it on each partition, then: {attach}"
     return graded(
-        len(rows),
-        _listed(rows, "index") or "none is invalid",
-        "Drop them with: leadctl health-check --fix",
+        len(invalid),
+        _listed(invalid, "index") or "none is invalid",
+        hint,
+        doubt=f"{_listed(unknown, 'index')} may be invalid or being built; to see which takes "
+        f"GRANT pg_read_all_stats TO {facts.server.role}"
+        if unknown
+        else "",
     )
 
 

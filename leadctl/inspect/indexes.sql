@@ -105,19 +105,31 @@ ORDER BY t.relname, a.relname, b.relname
 
 -- name: invalid_indexes
 -- what: Which indexes are invalid and not being built now, as a cancelled concurrent build leaves?
+--       Whether one is being built is not known where the role does not see what others do, and
+--       somebody holds the lock of a build on the table.  An index of a partitioned table is invalid
+--       until each partition has its part of it.
 -- versions: 15-
 WITH locked AS (
     SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+), in_work AS (
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'ShareUpdateExclusiveLock' AND pid <> pg_backend_pid()
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
+       i.relkind = 'I' AS partitioned,
+       CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR t.oid NOT IN (SELECT relation FROM in_work)
+            THEN false END AS being_built,
        CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
             THEN pg_get_indexdef(i.oid, 0, true) END AS definition
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i'
+WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
   AND NOT (x.indisvalid AND x.indisready)
-  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.oid)
+  -- REINDEX CONCURRENTLY of a table names one of its indexes at a time.
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
+                  WHERE p.relid = t.oid AND p.datname = current_database())
 ORDER BY t.relname, i.relname
 
 -- name: missing_indexes
