@@ -23,7 +23,11 @@ demo: .venv/.demo ## Set up everything and run leadctl on the embedded PostgreSQ
 	$(BIN)/leadctl health-check
 
 .PHONY: test
-test: .venv/.test ## Run the tests that take under about five minutes
+test: .venv/.test ## Run the tests that a change wants at once: under five minutes on two cores
+	$(BIN)/pytest -n $(XDIST) -m "not slow and not thorough"
+
+.PHONY: test-full
+test-full: .venv/.test ## Run those and the thorough ones, as continuous integration does
 	$(BIN)/pytest -n $(XDIST) -m "not slow"
 
 .PHONY: test-servers
@@ -33,7 +37,7 @@ test-servers: .venv/.matrix ## Run what depends on the server on PostgreSQL 15, 
 		|| exit 1; done
 
 .PHONY: test-all
-test-all: test ## Run all tests, the slow ones too, and everything on every supported server
+test-all: test-full ## Run all tests, the slow ones too, and everything on every supported server
 	$(BIN)/pytest -n $(XDIST) -m slow
 	$(MAKE) test-servers ON_SERVERS=tests
 

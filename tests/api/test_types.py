@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 RIGHT = """
 import leadctl
@@ -37,6 +39,7 @@ def checked(text: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.thorough
 def test_each_misspelt_name_is_found(tmp_path: Path) -> None:
     assert checked(RIGHT, tmp_path) == []
     found = checked(WRONG, tmp_path)

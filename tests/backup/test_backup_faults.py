@@ -149,7 +149,13 @@ def test_swapped_files_are_found(env: dict[str, str], keys: tuple[str, Path]) ->
     assert not is_good(second, identities)
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(8, marks=pytest.mark.thorough),
+        pytest.param(50, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment(
     leadconnector: Prepared, env: dict[str, str], keys: tuple[str, Path], kills: int
 ) -> None:

@@ -100,7 +100,16 @@ def test_everything_comes_back_on_the_next_newer_server(server: Server, tmp_path
         server.drop(name)
 
 
-@pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
+@pytest.mark.parametrize(
+    "app",
+    [
+        "leadconnector",
+        *(
+            pytest.param(app, marks=pytest.mark.thorough)
+            for app in ("salesagent", "viralmommy", "whatsapp", "cleack")
+        ),
+    ],
+)
 def test_every_app_comes_back(app: str, prepared: Prepare, tmp_path: Path) -> None:
     database = prepared(app)
     env = {"DATABASE_URL": database.url, "ENCRYPTION_KEY": KEY}

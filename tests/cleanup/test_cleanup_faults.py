@@ -37,7 +37,13 @@ def archived(folder: Path, table: str) -> Counter[str]:
     )
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(8, marks=pytest.mark.thorough),
+        pytest.param(50, marks=pytest.mark.slow),
+    ],
+)
 def test_kills(leadconnector: Prepared, kills: int, tmp_path: Path) -> None:
     fill(leadconnector, LEADS * kills // 8, DELIVERIES)
     leadconnector.query("UPDATE leads SET status = 'ARCHIVED' WHERE id LIKE '%%7'")

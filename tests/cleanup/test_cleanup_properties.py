@@ -106,6 +106,7 @@ def empty(leadconnector: Prepared) -> Prepared:
     return leadconnector
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=60,
     deadline=None,

@@ -13,6 +13,8 @@ import yaml
 from tests.postgres import Server
 from tests.processes import environment, run
 
+pytestmark = pytest.mark.thorough
+
 PAGE = (Path(__file__).parents[2] / "docs" / "docker.md").read_text()
 UNREACHABLE = "postgresql://127.0.0.1:1/nowhere"
 

@@ -33,6 +33,7 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
         yield command, expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     blocks = CONSOLE.findall(document.read_text())

@@ -16,6 +16,8 @@ from tests.conftest import KEY, Prepared
 from tests.postgres import MAJOR, RunningServer
 from tests.processes import ROOT, environment, run
 
+pytestmark = pytest.mark.thorough
+
 DEBIAN = ROOT / ".cache" / "usr" / "bin"
 PAGE = (ROOT / "docs" / "recovery.md").read_text()
 needs_age = pytest.mark.skipif(

@@ -183,6 +183,7 @@ def test_a_project_from_nothing_to_a_migrated_database(
         server.drop(fresh)
 
 
+@pytest.mark.thorough
 def test_several_schemas_are_one_app(folder: Path, database: str, server: Server, cli: Cli) -> None:
     """The whole life of it: changed, compared, seen when it drifts, dropped and made again."""
     name = module(folder, SCHEMAS)

@@ -57,7 +57,13 @@ def fill(database: Prepared) -> dict[str, str]:
     return {f"u{n}": f"token {n}" for n in range(USERS)}
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(8, marks=pytest.mark.thorough),
+        pytest.param(50, marks=pytest.mark.slow),
+    ],
+)
 def test_kills_and_writers(leadconnector: Prepared, kills: int) -> None:
     expected = fill(leadconnector)
     url = {"DATABASE_URL": leadconnector.url}

@@ -31,6 +31,7 @@ def check_whole(server: Server, database: str) -> None:
         ).fetchone() == (0,)
 
 
+@pytest.mark.thorough
 def test_twenty_at_once_apply_each_revision_once(server: Server) -> None:
     database = server.create()
     server.drop(database)
@@ -62,7 +63,9 @@ def test_the_holder_of_the_lock_is_named(server: Server, database: str) -> None:
     assert run("migrate", env={"DATABASE_URL": server.url(database)}).returncode == 0
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.thorough) for seed in range(2, 12))]
+)
 def test_killed_at_any_moment(server: Server, seed: int) -> None:
     rng = random.Random(seed)
     database = server.create()

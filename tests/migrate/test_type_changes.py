@@ -13,6 +13,8 @@ from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.postgres import Server
 
+pytestmark = pytest.mark.thorough
+
 VALUES = {
     "text": ["1.239", "a long text", "2026-01-02 03:04:05.678+02", "0101010101", "7"],
     "varchar(5)": ["abcde", "7"],

@@ -247,7 +247,13 @@ def test_leftovers_of_an_interrupted_detach(partitioned: Prepared, cli: Cli) -> 
     assert partitioned.query("SELECT to_regclass(%s)", name) == [(None,)]
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(5, marks=pytest.mark.thorough),
+        pytest.param(25, marks=pytest.mark.slow),
+    ],
+)
 def test_kills(partitioned: Prepared, cli: Cli, kills: int, tmp_path: Path) -> None:
     old_months(partitioned, 500)
     before = {row[0] for row in partitioned.query("SELECT id::text FROM webhook_events")}

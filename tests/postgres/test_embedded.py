@@ -57,6 +57,7 @@ def test_life(project: Path) -> None:
     destroy(home)
 
 
+@pytest.mark.thorough
 def test_many_commands_start_it_at_once(project: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(lambda _: run("db", "start", "-o", "json", cwd=project), range(6)))
@@ -79,6 +80,7 @@ def test_a_killed_server_starts_again(project: Path) -> None:
     assert again.pid != pid
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("holder", ["this process", "another data folder"])
 def test_a_stale_pid_file_of_a_living_process(project: Path, holder: str) -> None:
     home = Home.of(project)
@@ -94,6 +96,7 @@ def test_a_stale_pid_file_of_a_living_process(project: Path, holder: str) -> Non
     assert start(home, silent).running
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["with spaces and 'quotes'", 'comma, and "double"', "x" * 120, "ünïcode-ж"]
 )
@@ -182,6 +185,7 @@ def test_destroy_asks(project: Path) -> None:
     assert not status(Home.of(project)).exists
 
 
+@pytest.mark.thorough
 def test_the_whole_first_hour(project: Path) -> None:
     """No settings at all: migrate makes the server, seed finds the key that came with it."""
     assert run("migrate", "status", cwd=project).returncode == 3

@@ -133,7 +133,9 @@ def test_over_a_database(leadctl: Restore, leadconnector: Prepared, dump: Dump) 
     assert leadconnector.query(ours) == runs
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "kind", [*FORMATS[:3], pytest.param("directory", marks=pytest.mark.thorough)]
+)
 def test_cut_short(
     leadctl: Restore, leadconnector: Prepared, dump: Dump, copy: str, kind: str
 ) -> None:

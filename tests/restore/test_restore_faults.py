@@ -42,7 +42,13 @@ def half_made(database: Prepared) -> list[str]:
     return [name for name in left_by_restores(database) if name.startswith("leadctl_restore")]
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(6, marks=pytest.mark.thorough),
+        pytest.param(50, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_moment(leadconnector: Prepared, env: dict[str, str], kills: int) -> None:
     before = leads(leadconnector)
     assert 0 < before < ROWS
@@ -68,6 +74,7 @@ def test_two_at_once(leadconnector: Prepared, env: dict[str, str]) -> None:
     assert leads(leadconnector) == ROWS
 
 
+@pytest.mark.thorough
 def test_an_application_that_connects_again_and_again(
     leadconnector: Prepared, env: dict[str, str]
 ) -> None:
@@ -109,6 +116,7 @@ def test_a_migration_keeps_its_lock(leadconnector: Prepared, env: dict[str, str]
     assert leads(leadconnector) == before
 
 
+@pytest.mark.thorough
 def test_interrupted_leaves_nothing_for_long(leadconnector: Prepared, env: dict[str, str]) -> None:
     for sent, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = start("restore", "--yes", env=env)

@@ -125,7 +125,9 @@ def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
     assert database.query(estimates, [table.table for table in result.tables]) == [(0,)]
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize(
+    "app", [APPS[0], *(pytest.param(app, marks=pytest.mark.thorough) for app in APPS[1:])]
+)
 def test_the_same_seed_makes_the_same_rows_in_any_way(
     app: str,
     bare: Callable[[str], Prepared],

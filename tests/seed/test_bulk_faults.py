@@ -21,7 +21,13 @@ def workers_of(database: Prepared) -> int:
     return int(rows[0][0])
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kills",
+    [
+        pytest.param(6, marks=pytest.mark.thorough),
+        pytest.param(40, marks=pytest.mark.slow),
+    ],
+)
 def test_kills(leadconnector: Prepared, kills: int) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     before, rows = catalog(leadconnector), contents(leadconnector)

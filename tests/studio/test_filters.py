@@ -293,6 +293,7 @@ LIMITS = settings(
 )
 
 
+@pytest.mark.thorough
 @LIMITS
 @given(st.sampled_from(COLUMNS), operators, texts)
 @example("raw.n", "<", "1e99")
@@ -307,6 +308,7 @@ def test_no_input_is_an_error_of_sql(lab: Lab, column: str, operator: str, text:
     assert set(found) <= set(range(1, 41))
 
 
+@pytest.mark.thorough
 @LIMITS
 @given(st.text(st.characters(exclude_categories=[]), max_size=40))
 def test_any_text_as_a_condition(lab: Lab, text: str) -> None:
@@ -314,6 +316,7 @@ def test_any_text_as_a_condition(lab: Lab, text: str) -> None:
         lab.ids(text)
 
 
+@pytest.mark.thorough
 @LIMITS
 @given(
     st.sampled_from(COLUMNS), st.sampled_from(["=", "~", "in", "has"]), st.lists(texts, min_size=1)
@@ -338,6 +341,7 @@ words = st.text(
 )
 
 
+@pytest.mark.thorough
 @LIMITS
 @given(words, words)
 def test_text_is_compared_as_the_server_compares_it(lab: Lab, stored: str, asked: str) -> None:
