@@ -147,8 +147,8 @@ def shell(target: Target, narrate: Narrate) -> ShellCommand:
         if reason:
             narrate(f"Careful: {target.database} is protected: {reason}. psql asks nobody.")
     path = re.sub(r"([\\\s])", r"\\\1", sql.Identifier(target.schema).as_string())
-    environment = client_environment(target) | {
-        "PGOPTIONS": f"-c search_path={path}",
-        "PGAPPNAME": "leadctl shell",
-    }
+    environment = client_environment(target)
+    options = target.url.hidden.get("options")
+    given = f"{options.reveal()} " if options else ""
+    environment |= {"PGOPTIONS": f"{given}-c search_path={path}", "PGAPPNAME": "leadctl shell"}
     return ShellCommand(client_program("psql"), (target.url.without_password(),), environment)

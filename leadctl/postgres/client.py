@@ -175,6 +175,8 @@ def client_environment(target: Target | None) -> dict[str, str]:
     kept = child_environment(libpq=not (target and target.embedded)) | {"PGAPPNAME": "leadctl"}
     if target:
         kept["PGCONNECT_TIMEOUT"] = str(max(2, round(target.connect_timeout)))
+        if "options" in target.url.hidden:
+            kept["PGOPTIONS"] = target.url.hidden["options"].reveal()
         if target.url.password:
             kept["PGPASSWORD"] = target.url.password.reveal()
     return kept

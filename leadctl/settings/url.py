@@ -79,7 +79,8 @@ _SHOWN = frozenset(
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
 _USABLE = _SHOWN | {"options"}
-"""What a URL for other tools may have, too: settings of a session, which may be anything."""
+_PUBLIC_OPTIONS = re.compile(r"(\s*(-c\s*|--)?[a-z_]+=\S*)+\s*")
+"""Settings of PostgreSQL's own, and Neon's endpoint=…; an app's have a dot, and may be secrets."""
 
 _OURS = frozenset({"schema", "connection_limit", "pool_timeout", "pgbouncer"})
 
@@ -112,8 +113,7 @@ class DatabaseUrl:
 
     def redacted(self) -> str:
         """Return the URL for people: without a password."""
-        shown = {name: text if name in _SHOWN else HIDDEN for name, text in self.params.items()}
-        shown |= dict.fromkeys(self.hidden, HIDDEN)
+        shown = {**self.params, **dict.fromkeys(self.hidden, HIDDEN)}
         return self._render(shown, HIDDEN if self.password else "")
 
     def without_password(self) -> str:
@@ -137,7 +137,7 @@ class DatabaseUrl:
                 for host, port in zip(hosts, ports, strict=False)
             )
         dbname = quote(params.pop("dbname", ""), safe="")
-        query = urlencode(params, quote_via=quote, safe=f"/,{HIDDEN}")
+        query = urlencode(params, quote_via=quote, safe="/,").replace(quote(HIDDEN), HIDDEN)
         at = "@" if credentials else ""
         return f"postgresql://{credentials}{at}{authority}/{dbname}" + (
             f"?{query}" if query else ""
@@ -190,6 +190,8 @@ def _from_libpq(text: str, extra: Mapping[str, str], ignored: Sequence[str] = ()
     _check_authority(params)
     password = params.pop("password", None)
     hidden = {name: Secret(params.pop(name)) for name in params.keys() - _USABLE}
+    if "options" in params and not _PUBLIC_OPTIONS.fullmatch(params["options"]):
+        hidden["options"] = Secret(params.pop("options"))
     limit = _number(extra, "connection_limit", at_least=1)
     return DatabaseUrl(
         params=params,
