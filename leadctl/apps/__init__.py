@@ -1,1 +1,1 @@
-"""Apps: a registry, and one folder for each that is built in."""
+"""What an app is, and which there are; no product is known here."""

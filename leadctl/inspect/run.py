@@ -107,7 +107,7 @@ def _versions(block: Query) -> str:
 
 
 _OPEN_END = 999
-"""The last version of a block that has none, as `db.queries` reads it."""
+"""The last version of a block that has none, as `postgres.queries` reads it."""
 
 
 STATEMENT_SECONDS = 30.0

@@ -1,1 +1,1 @@
-"""The database: the only place that opens connections, takes locks and reads the catalog."""
+"""PostgreSQL: connections, targets, its programs, and the embedded server."""
