@@ -1,12 +1,5 @@
 -- What a backup records of the database, read in the snapshot that is dumped.
 
--- name: timeouts
--- what: Lets this session wait as long as a dump takes, whatever the role's settings are.
--- versions: 15-
-SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout',
-               'idle_session_timeout', 'transaction_timeout')
-
 -- name: snapshot
 -- what: Which snapshot is this, when was it taken, and where is the WAL?
 -- versions: 15-

@@ -14,7 +14,7 @@ from leadctl.crypto import Keyring
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.names import identifier
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -78,13 +78,8 @@ def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
     `lock_wait`, in seconds, is how long to wait for a table that is locked.  Raises what
     connecting raises.
     """
-    with connect(target, "backup", read_only=True) as connection:
-        _QUERIES.run(connection, "timeouts")
-        connection.execute(
-            "SELECT set_config('lock_timeout', %s, false),"
-            " set_config('row_security', 'off', false)",
-            (f"{round(lock_wait * 1000)}ms",),
-        )
+    with connect(target, "backup", read_only=True, like_pg_dump=True) as connection:
+        set_session(connection, {"lock_timeout": f"{round(lock_wait * 1000)}ms"})
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction():

@@ -36,6 +36,16 @@ _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
 """Bytes of an application_name; PostgreSQL cuts the rest."""
+_LIKE_PG_DUMP = """
+SELECT pg_catalog.set_config(s.name, v.value, false)
+FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
+             ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+             ('row_security', 'off'), ('event_triggers', 'off')) AS v (name, value)
+JOIN pg_catalog.pg_settings AS s ON s.name OPERATOR(pg_catalog.=) v.name
+WHERE s.context OPERATOR(pg_catalog.=) 'user'
+   OR pg_catalog.has_parameter_privilege(s.name, 'SET')"""
+"""As far as the server has the setting and lets this role change it.
+https://www.postgresql.org/docs/current/runtime-config-client.html"""
 _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
 _LOGGER = logging.getLogger("leadctl.sql")
@@ -63,12 +73,15 @@ def connect(
     statement_timeout: float | None = None,
     prepare: bool = False,
     through_pooler: bool = False,
+    like_pg_dump: bool = False,
 ) -> Connection:
     """Open a connection to the target, with exactly its schema as search path.
 
     `purpose` is shown in pg_stat_activity, so that others see who holds what.
     `statement_timeout` is in seconds.  `prepare` lets statements that come again be prepared,
-    which a pooler in transaction mode does not bear; `through_pooler` lets there be one.  Raises
+    which a pooler in transaction mode does not bear; `through_pooler` lets there be one.
+    `like_pg_dump` is for what copies databases: no timeout of the role ends it, no policy hides
+    rows from it, and event triggers rest where the server has a switch for them.  Raises
     ConnectionFailed and PoolerInTransactionMode.
     """
     target = target.fresh()
@@ -81,6 +94,8 @@ def connect(
         connection = _opened(renewed, purpose, prepare=prepare, through_pooler=through_pooler)
     with connecting(target), _closed_on_error(connection):
         _configure(connection, target, statement_timeout, read_only=read_only)
+        if like_pg_dump:
+            connection.execute(_LIKE_PG_DUMP)
         connection.autocommit = autocommit
     return connection
 
@@ -244,6 +259,11 @@ def _configure(
     settings = {
         "search_path": sql.Identifier(target.schema).as_string(connection),
         "TimeZone": "UTC",
+        # What values look like: psycopg reads no other, and texts are compared.
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        "extra_float_digits": "1",
+        "quote_all_identifiers": "off",
         "client_min_messages": "warning",
         # A statement of a killed run ends soon, instead of going on for nobody.
         "client_connection_check_interval": "1s",

@@ -110,7 +110,7 @@ def rehearse(
         check_plan(plan(scratch, source), owners=False)
         with scratch_database(target, name, manifest.settings, narrate) as connection:
             load(reader, scratch, Loading(narrate, progress, owners=False))
-            with connect(scratch, "verify") as restored:
+            with connect(scratch, "verify", like_pg_dump=True) as restored:
                 checks = [
                     VerifyCheck(RESTORE, True, "restored without an error"),
                     *_compared(restored, manifest, rows=True),

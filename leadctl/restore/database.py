@@ -33,7 +33,7 @@ def maintenance(target: Target) -> Iterator[Connection]:
     failure: ConnectionFailed | None = None
     for name in _MAINTENANCE:
         try:
-            connection = connect(target.on(name), "restore")
+            connection = connect(target.on(name), "restore", like_pg_dump=True)
             break
         except ConnectionFailed as error:
             failure = failure or error

@@ -65,7 +65,7 @@ def load(reader: BackupReader, target: Target, loading: Loading) -> None:
         loading.narrate("Making indexes, constraints and triggers.")
         restore.run(schema, "--section=post-data", f"--jobs={jobs}", entries=left)
     if loading.rows:
-        with connect(target, "restore") as connection:
+        with connect(target, "restore", like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views)
 
 
@@ -198,7 +198,7 @@ def _copy_records(reader: BackupReader, target: Target) -> None:
     records = {("leadctl", "identity"), ("leadctl", "migration"), version_table}
     found = [table.name for table in manifest.tables if table.parts in records]
     if found:
-        with connect(target, "restore") as connection:
+        with connect(target, "restore", like_pg_dump=True) as connection:
             read = {
                 rows.table: rows.copy_into(connection, identifier(rows.table))
                 for rows in rows_of(reader, found)

@@ -149,7 +149,7 @@ def restore(
             )
         settings = origin.settings
         if exists:
-            with connect(target, "restore") as existing:
+            with connect(target, "restore", like_pg_dump=True) as existing:
                 if _QUERIES.value(existing, "own_tables"):
                     consent = permit(existing, target, "restore", consent)
                 settings = settings or read_database(existing)
@@ -165,7 +165,7 @@ def restore(
             compared = _checked(loaded, source, rows=loading.rows)
             analyze(loaded, loading.jobs)
             if exists:
-                with connect(target, "restore") as existing:
+                with connect(target, "restore", like_pg_dump=True) as existing:
                     if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
                         permit(existing, target, "restore", consent)
                 carry_over(target, loaded)
@@ -250,7 +250,7 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
 
 
 def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
-    with connect(loaded, "restore") as connection:
+    with connect(loaded, "restore", like_pg_dump=True) as connection:
         compared = source.compare(connection, rows=rows)
         if wrong := problems(compared.checks):
             raise RestoreFailed(
@@ -262,7 +262,7 @@ def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
 
 def _journal(target: Target, app: str, result: RestoreResult) -> None:
     """Journal the restore in the restored database, where leadctl keeps a journal."""
-    with connect(target, "restore") as connection:
+    with connect(target, "restore", like_pg_dump=True) as connection:
         if not state.is_there(connection):
             return
     with journaled(target, "restore", app) as entry:

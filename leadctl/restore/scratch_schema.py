@@ -64,7 +64,7 @@ def restore_beside(
     and what connecting raises.
     """
     schema = f"restored_{reader.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
-    with reader.held(), connect(target, "restore") as connection:
+    with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
         reader.check()
         if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
             raise SchemaExists(

@@ -49,11 +49,11 @@ def analyze(target: Target, jobs: int) -> None:
 
     Raises what connecting raises.
     """
-    with connect(target, "restore") as connection:
+    with connect(target, "restore", like_pg_dump=True) as connection:
         tables = deque(_QUERIES.column(connection, "analyzed"))
 
     def work(_number: int) -> None:
-        with connect(target, "restore") as connection, suppress(IndexError):
+        with connect(target, "restore", like_pg_dump=True) as connection, suppress(IndexError):
             while True:
                 table = identifier(tables.popleft())
                 connection.execute(sql.SQL("ANALYZE {}").format(table))
@@ -73,7 +73,7 @@ def carry_over(target: Target, loaded: Target) -> None:
     """
     with (
         connect(target, "restore", read_only=True) as old,
-        connect(loaded, "restore") as new,
+        connect(loaded, "restore", like_pg_dump=True) as new,
     ):
         identity = state.read_identity(old)
         if identity is None:

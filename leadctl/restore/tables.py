@@ -84,7 +84,7 @@ def restore_tables(
     back.  `lock_timeout` is in seconds.  Raises TableNotInBackup, NoPrimaryKey, RestoreFailed,
     BackupDamaged, and what the guard and connecting raise.
     """
-    with reader.held(), connect(target, "restore") as connection:
+    with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
