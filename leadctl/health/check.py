@@ -196,14 +196,23 @@ class Evidence:
     """None where the check's thresholds grade the value, which is in their unit then."""
     doubt: str = ""
     """Why nobody knows where the grade is ok."""
+    at_least: CheckStatus = CheckStatus.OK
+    """The grade where the thresholds would say ok."""
 
 
-def graded(value: float, message: str, hint: str = "", *, doubt: str = "") -> Evidence:
+def graded(
+    value: float,
+    message: str,
+    hint: str = "",
+    *,
+    doubt: str = "",
+    at_least: CheckStatus = CheckStatus.OK,
+) -> Evidence:
     """Return a finding that the check's thresholds grade; the hint is for where it is not ok.
 
-    `doubt` says why the check is skipped where it would be ok.
+    `doubt` says why the check is skipped where it would be ok; `at_least` is the grade there.
     """
-    return Evidence(message, hint, value, doubt=doubt)
+    return Evidence(message, hint, value, doubt=doubt, at_least=at_least)
 
 
 def ok(message: str, value: float | str | None = None, unit: str = "") -> Evidence:
@@ -261,6 +270,8 @@ class HealthCheck:
             assert self.thresholds is not None
             assert isinstance(found.value, int | float)
             status, unit = self.thresholds.grade(found.value), self.thresholds.unit
+            if status is CheckStatus.OK:
+                status = found.at_least
             if status is CheckStatus.OK:
                 hint = ""
                 if found.doubt:

@@ -57,3 +57,8 @@ SELECT coalesce(to_regclass(%(name)s)::oid::bigint, 0)
 SELECT n.nspname::text, t.relname::text
 FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE x.indexrelid = %(oid)s::bigint::oid AND NOT x.indisvalid
+
+-- name: autovacuum
+-- what: Does the server vacuum by itself, and does it count what is written?
+-- versions: 15-
+SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean

@@ -1,6 +1,6 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded, joined
+from leadctl.health.check import CheckStatus, Evidence, Facts, Row, Skip, check, graded, joined
 from leadctl.text import size
 
 _BLOAT_BYTES = 150 * 10**6
@@ -97,8 +97,16 @@ def sequences(facts: Facts) -> Evidence:
 def vacuum(facts: Facts) -> Evidence:
     """Autovacuum keeps up: no table has far more dead rows than start it."""
     rows = facts.rows_of_schema("vacuum")
+    _require_counts(facts)
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
     if not many:
+        if not facts.server.in_recovery and not facts.query("autovacuum")[0][0]:
+            return graded(
+                0,
+                "autovacuum is off for the whole server",
+                "Run: ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()",
+                at_least=CheckStatus.WARNING,
+            )
         return graded(0, f"no table has {_DEAD_ROWS:,} dead rows")
     worst = max(many, key=lambda row: row["threshold_percent"])
     return graded(
@@ -113,6 +121,7 @@ def vacuum(facts: Facts) -> Evidence:
 def statistics(facts: Facts) -> Evidence:
     """The planner has statistics of every table of size."""
     rows = facts.rows_of_schema("vacuum")
+    _require_counts(facts)
     never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
     return graded(
         len(never),
@@ -183,3 +192,9 @@ def index_usage(facts: Facts) -> Evidence:
 
 def _listed(rows: list[Row], column: str) -> str:
     return joined([row[column] for row in rows])
+
+
+def _require_counts(facts: Facts) -> None:
+    """Raise Skip where the server counts no rows, so that 0 says nothing."""
+    if not facts.query("autovacuum")[0][1]:
+        raise Skip("the server does not count rows: track_counts is off")

@@ -1,6 +1,16 @@
 """Checks of the server as a whole: ids, counters, replication, archiving."""
 
-from leadctl.health.check import Evidence, Facts, Row, Skip, check, critical, graded
+from leadctl.health.check import (
+    CheckStatus,
+    Evidence,
+    Facts,
+    Row,
+    Skip,
+    check,
+    critical,
+    graded,
+    joined,
+)
 from leadctl.text import size, utc
 
 _MILLION = 1_000_000
@@ -88,7 +98,13 @@ def replication_slots(facts: Facts) -> Evidence:
         return critical(what, hint, retained, "B")
     state = "active" if worst["active"] else "not active"
     message = f"{len(rows)}, {worst['slot']} ({state}) keeps {size(retained)}"
-    return graded(retained, message, hint)
+    # What a standby keeps in step with its primary's is active there alone.
+    unread = [row["slot"] for row in rows if not row["active"] and not row["synced"]]
+    if not unread:
+        return graded(retained, message, hint)
+    hint = f"Start its reader, or: SELECT pg_drop_replication_slot('{unread[0]}')"
+    unread_message = f"nobody reads {joined(unread)}; {message}"
+    return graded(retained, unread_message, hint, at_least=CheckStatus.WARNING)
 
 
 @check("archiving", warning=42, unit="segments")
@@ -140,12 +156,19 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
 
 
 def _follows(row: Row) -> Evidence:
+    if not row["receiving"] and not row["restores"]:
+        return critical(
+            "a standby that gets nothing: it has no WAL receiver and no restore_command",
+            "Look at the server's log, primary_conninfo, the network and the primary.",
+        )
     if row["lag_seconds"] is None:
         raise Skip(
             "a standby that has replayed no transaction since it started: its lag is unknown"
         )
     lag, receiver = row["lag_seconds"], row["receiver"]
-    state = "replay is paused" if row["paused"] else f"receiver: {receiver or 'none'}"
+    state = "replay is paused" if row["paused"] else f"receiver: {receiver or 'not shown'}"
+    if not row["receiving"]:
+        state = "no receiver, it follows an archive"
     return graded(
         round(lag, 1),
         f"a standby, {lag:.1f} s behind; {state}",

@@ -23,23 +23,29 @@ FROM pg_stat_replication r ORDER BY behind_bytes DESC NULLS LAST, r.pid
 
 -- name: standby
 -- what: Is this server a standby, and how far behind its primary?
---       The lag is 0 where all that was received is replayed: an idle primary sends nothing.
+--       The lag is 0 where a receiver is there and all that it received is replayed: an idle primary
+--       sends nothing.  Without one nobody knows what the primary has written since.
 -- versions: 15-
+WITH receiver AS (
+    SELECT (SELECT status FROM pg_stat_wal_receiver) AS status,
+           EXISTS (SELECT FROM pg_stat_wal_receiver) AS receiving
+)
 SELECT pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed,
        pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::bigint AS behind_bytes,
-       CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+       CASE WHEN receiving AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
             ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
        AS lag_seconds,
-       pg_is_wal_replay_paused() AS paused,
-       (SELECT status FROM pg_stat_wal_receiver) AS receiver
-WHERE pg_is_in_recovery()
+       pg_is_wal_replay_paused() AS paused, status AS receiver, receiving,
+       current_setting('restore_command') <> '' AS restores
+FROM receiver WHERE pg_is_in_recovery()
 
 -- name: replication_slots
 -- what: Which replication slots are there, and how much WAL does each keep from being removed?
 -- versions: 15-16
 SELECT slot_name::text AS slot, slot_type AS kind, database::text, active, wal_status, safe_wal_size,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-                            ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS retained_bytes
+                            ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS retained_bytes,
+       false AS synced
 FROM pg_replication_slots ORDER BY retained_bytes DESC NULLS LAST, slot_name
 
 -- name: replication_slots
@@ -48,7 +54,7 @@ FROM pg_replication_slots ORDER BY retained_bytes DESC NULLS LAST, slot_name
 SELECT slot_name::text AS slot, slot_type AS kind, database::text, active, wal_status, safe_wal_size,
        pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                             ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS retained_bytes,
-       inactive_since, conflicting
+       inactive_since, conflicting, synced
 FROM pg_replication_slots ORDER BY retained_bytes DESC NULLS LAST, slot_name
 
 -- name: wal

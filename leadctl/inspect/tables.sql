@@ -43,7 +43,7 @@ WITH constants AS (
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index x ON x.indexrelid = c.oid
     LEFT JOIN pg_am m ON m.oid = c.relam
-    WHERE n.nspname = %(schema)s AND c.relpages >= 128 AND c.reltuples > 0
+    WHERE n.nspname = %(schema)s AND c.relpages >= 128 AND c.reltuples >= 0
       AND (c.relkind IN ('r', 'm') OR c.relkind = 'i' AND m.amname = 'btree')
 ), columns AS (
     SELECT l.oid, a.attnum, s.avg_width, s.null_frac
@@ -74,7 +74,7 @@ WITH constants AS (
                     CASE WHEN l.indrelid IS NULL THEN 100 ELSE 90 END) AS fillfactor
     FROM large l JOIN widths w USING (oid)
 ), needed AS (
-    SELECT t.*, k.block, CASE WHEN t.is_known THEN least(t.relpages, ceil(
+    SELECT t.*, k.block, CASE WHEN t.reltuples = 0 THEN 0 WHEN t.is_known THEN least(t.relpages, ceil(
                t.reltuples::numeric * t.tuple_bytes
                / ((k.block - CASE WHEN t.indrelid IS NULL THEN 24 ELSE 40 END) * t.fillfactor / 100)))
            END AS pages
@@ -183,37 +183,59 @@ ORDER BY n_live_tup DESC, relname
 
 -- name: sequences
 -- what: How much of what its column can hold has each sequence used?
+--       The column is the smallest of those that own the sequence or have it in their default.
 --       Nothing where it was never used, goes round, or this role may not read it.
 -- versions: 15-
-WITH limits AS (
-    SELECT c.oid, c.relname, s.seqincrement, s.seqcycle, s.seqmin, s.seqmax, s.seqstart,
+WITH RECURSIVE fed AS (
+    SELECT objid AS oid, refobjid AS table_oid, refobjsubid AS attnum
+    FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
+      AND deptype IN ('a', 'i') AND objid IN (SELECT seqrelid FROM pg_sequence)
+    UNION
+    SELECT d.refobjid, f.adrelid, f.adnum
+    FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
+    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+      AND d.refobjid IN (SELECT seqrelid FROM pg_sequence)
+), types AS (
+    SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, 0 AS depth
+    FROM fed f JOIN pg_attribute a ON a.attrelid = f.table_oid AND a.attnum = f.attnum
+    UNION ALL  -- a domain holds what its base type does
+    SELECT y.oid, y.table_oid, y.attnum, t.typbasetype, y.depth + 1
+    FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd'
+), smallest AS (
+    SELECT DISTINCT ON (y.oid) y.oid, quote_ident(o.relname) || '.' || quote_ident(a.attname) AS "column",
+           CASE y.type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                       ELSE 9223372036854775807 END AS type_max
+    FROM types y
+    JOIN pg_type t ON t.oid = y.type AND t.typtype <> 'd'
+    JOIN pg_class o ON o.oid = y.table_oid
+    JOIN pg_attribute a ON a.attrelid = y.table_oid AND a.attnum = y.attnum
+    ORDER BY y.oid, type_max, o.relname, a.attname
+), limits AS (
+    SELECT c.oid, c.relname, s.seqincrement, s.seqcycle, m."column",
            has_sequence_privilege(c.oid, 'SELECT,USAGE')
            AND NOT (pg_is_in_recovery() AND c.relpersistence = 'u') AS is_readable,
-           o.relname AS owner, a.attname AS column_name, coalesce(a.atttypid, s.seqtypid) AS type
+           greatest(s.seqmin, -coalesce(m.type_max, 9223372036854775807) - 1) AS first,
+           least(s.seqmax, coalesce(m.type_max, 9223372036854775807)) AS last
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
-    LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
-      AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-    LEFT JOIN pg_class o ON o.oid = d.refobjid
-    LEFT JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    LEFT JOIN smallest m ON m.oid = c.oid
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s))
 ), used AS (
-    SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value,
-           CASE type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
-                     ELSE 9223372036854775807 END AS type_max
-    FROM limits l
+    SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
 )
-SELECT quote_ident(relname) AS sequence,
-       quote_ident(owner) || '.' || quote_ident(column_name) AS "column",
-       last_value, CASE WHEN seqincrement > 0 THEN least(seqmax, type_max)
-                        ELSE greatest(seqmin, -type_max - 1) END AS last_possible,
-       CASE WHEN seqcycle THEN NULL
+SELECT quote_ident(relname) AS sequence, "column", last_value,
+       CASE WHEN seqincrement > 0 THEN last ELSE first END AS last_possible,
+       CASE WHEN seqcycle OR last_value IS NULL THEN NULL
             WHEN seqincrement > 0
-            THEN round(100 * (last_value - seqmin)::numeric / (least(seqmax, type_max)::numeric - seqmin + 1), 1)
-            ELSE round(100 * (seqmax - last_value)::numeric
-                       / (seqmax - greatest(seqmin, -type_max - 1)::numeric + 1), 1)
+            THEN round(100 * greatest(last_value::numeric - coalesce(middle, first), 0)
+                       / (last::numeric - coalesce(middle, first) + 1), 1)
+            ELSE round(100 * greatest(coalesce(middle, last) - last_value::numeric, 0)
+                       / (coalesce(middle, last) - first::numeric + 1), 1)
        END::float8 AS used_percent, is_readable AS readable
-FROM used ORDER BY used_percent DESC NULLS LAST, relname
+FROM used
+-- Of numbers on both sides of 0, those from there on count: a bigint's other half is never begun.
+CROSS JOIN LATERAL (SELECT CASE WHEN first < 0 AND last > 0 THEN 0 END) AS zero (middle)
+ORDER BY used_percent DESC NULLS LAST, relname
 
 -- name: unvalidated_constraints
 -- what: Which constraints were never checked against the rows that were there before them?

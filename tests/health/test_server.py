@@ -60,10 +60,11 @@ def test_replication_slots(primary: RunningServer, cli: Cli, tmp_path: Path) -> 
     url = primary.info.url("postgres")
     assert status(cli, url, "replication-slots") == "skipped"
     sql(primary, "SELECT pg_create_physical_replication_slot('forgotten', true)")
-    assert status(cli, url, "replication-slots") == "ok"
-    thresholds(tmp_path, "replication-slots", warning=1_000_000, critical=100_000_000)
+    assert status(cli, url, "replication-slots") == "warning"  # nobody reads it
+    thresholds(tmp_path, "replication-slots", warning=100_000, critical=1_000_000)
     sql(primary, "SELECT pg_logical_emit_message(false, 'x', repeat('x', 2000000))")
-    assert status(cli, url, "replication-slots") == "warning"
+    assert status(cli, url, "replication-slots") == "critical"
+    thresholds(tmp_path, "replication-slots", warning=1_000_000, critical=100_000_000)
     # What the slot needs is removed: the limit is one segment, and three were written since.
     sql(primary, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
     sql(primary, "ALTER SYSTEM SET wal_keep_size = 0", "SELECT pg_reload_conf()")
