@@ -44,7 +44,7 @@ def duplicate_indexes(facts: Facts) -> Evidence:
     return graded(
         len(rows),
         joined(pairs) or "no two are alike",
-        f"Drop one of each in a revision: DROP INDEX CONCURRENTLY {rows[0]['index']}"
+        f"Drop one of each in a revision: {rows[0]['remedy']}"
         if rows
         else "",
     )

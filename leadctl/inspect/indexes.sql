@@ -54,24 +54,39 @@ ORDER BY bytes DESC, i.relname
 
 -- name: duplicate_indexes
 -- what: Which indexes are exactly like another one, so that one of the two can go?
+--       Operators of an EXCLUDE and parameters of operator classes count.  What a partition has of its
+--       parent's index cannot go by itself: the parent's is said.
 -- versions: 15-
 WITH described AS (
-    SELECT i.oid, i.relname, i.relpages, x.indrelid,
-           EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid) OR x.indisreplident AS is_needed,
+    SELECT i.oid, i.relname, i.relpages, i.relkind, i.relispartition, x.indrelid,
+           EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid) OR x.indisreplident
+           OR i.relispartition AS is_needed,
+           (SELECT n.conname FROM pg_constraint n
+            WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')) AS "constraint",
            ROW(i.relam, x.indnkeyatts, x.indkey::text, x.indclass::text, x.indcollation::text,
                x.indoption::text, x.indisunique, x.indnullsnotdistinct,
+               (SELECT n.conexclop::text FROM pg_constraint n
+                WHERE n.conindid = i.oid AND n.contype = 'x'),
+               (SELECT array_agg(o.attoptions::text ORDER BY o.attnum) FROM pg_attribute o
+                WHERE o.attrelid = i.oid)::text,
                regexp_replace(x.indexprs::text, ':location -?[0-9]+', '', 'g'),
                regexp_replace(x.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND x.indisvalid
+    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
+      AND x.indisvalid
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(a.relname) AS index,
        quote_ident(b.relname) AS same_as,
-       a.relpages * current_setting('block_size')::bigint AS bytes
+       a.relpages * current_setting('block_size')::bigint AS bytes,
+       CASE WHEN a."constraint" IS NOT NULL
+            THEN 'ALTER TABLE ' || quote_ident(t.relname) || ' DROP CONSTRAINT ' || quote_ident(a."constraint")
+            WHEN a.relkind = 'I' THEN 'DROP INDEX ' || quote_ident(a.relname)
+            ELSE 'DROP INDEX CONCURRENTLY ' || quote_ident(a.relname) END AS remedy
 FROM described a
 JOIN described b ON b.indrelid = a.indrelid AND b.definition IS NOT DISTINCT FROM a.definition
   AND (b.is_needed, -b.oid::bigint) > (a.is_needed, -a.oid::bigint)
 JOIN pg_class t ON t.oid = a.indrelid
+WHERE NOT a.relispartition
 ORDER BY t.relname, a.relname, b.relname
 
 -- name: covered_indexes
@@ -140,7 +155,9 @@ WITH locked AS (
 )
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
        n.confrelid::regclass::text AS "references", nullif(c.reltuples, -1)::bigint AS rows,
-       'CREATE INDEX CONCURRENTLY ON ' || quote_ident(c.relname) || ' (' || (
+       -- CONCURRENTLY is refused for a partitioned table.
+       CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON ' ELSE 'CREATE INDEX CONCURRENTLY ON ' END
+       || quote_ident(c.relname) || ' (' || (
            SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
            FROM unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) || ')' AS remedy

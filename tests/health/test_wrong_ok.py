@@ -120,3 +120,62 @@ def test_a_standby_that_has_lost_its_primary(cli: Cli) -> None:
         writer.execute("CREATE TABLE missed AS SELECT 1 AS n")
         assert writer.execute("SELECT count(*) FROM pg_stat_replication").fetchone() == (0,)
         assert reader.execute("SELECT to_regclass('missed')").fetchone() == (None,)
+
+
+ALIKE = {
+    "EXCLUDE with other operators": (
+        "CREATE TABLE t (a int4range, EXCLUDE USING gist (a WITH &&), EXCLUDE USING gist (a WITH =))",
+        [],
+    ),
+    "a GiST index with other parameters": (
+        "CREATE TABLE t (v tsvector);"
+        "CREATE INDEX ON t USING gist (v tsvector_ops (siglen = 64));"
+        "CREATE INDEX ON t USING gist (v tsvector_ops (siglen = 128))",
+        [],
+    ),
+    "partitions": (
+        "CREATE TABLE t (n int) PARTITION BY RANGE (n);"
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);"
+        "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (9) TO (19);"
+        "CREATE INDEX one ON t (n); CREATE INDEX two ON t (n)",
+        ["DROP INDEX two"],
+    ),
+    "a constraint twice": (
+        "CREATE TABLE t (n int); ALTER TABLE t ADD CONSTRAINT one UNIQUE (n);"
+        "ALTER TABLE t ADD CONSTRAINT two UNIQUE (n)",
+        ["ALTER TABLE t DROP CONSTRAINT two"],
+    ),
+    "a partition's own beside its part of the parent's": (
+        "CREATE TABLE t (n int) PARTITION BY RANGE (n);"
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);"
+        "CREATE INDEX one ON t (n); CREATE INDEX own ON t1 (n)",
+        ["DROP INDEX CONCURRENTLY own"],
+    ),
+}
+
+
+@pytest.mark.parametrize("made", ALIKE)
+def test_duplicates_are_those_that_can_go(leadconnector: Prepared, cli: Cli, made: str) -> None:
+    """The server drops what is said, and the other index stays."""
+    statements, remedies = ALIKE[made]
+    leadconnector.query(statements)
+    url = leadconnector.url
+    rows = cli("inspect", "duplicate-indexes", "-o", "json", url=url).json["reports"][0]["rows"]
+    assert [row["remedy"] for row in rows] == remedies
+    for row in rows:
+        leadconnector.query(row["remedy"])
+        assert leadconnector.query("SELECT to_regclass(%s) IS NULL", row["same_as"]) == [(False,)]
+    assert status(cli, url, "duplicate-indexes") == "ok"
+
+
+def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    leadconnector.query(
+        "CREATE TABLE t (lead text REFERENCES leads) PARTITION BY LIST (lead);"
+        "CREATE TABLE t1 PARTITION OF t DEFAULT"
+    )
+    url = leadconnector.url
+    (row,) = cli("inspect", "missing-indexes", "-o", "json", url=url).json["reports"][0]["rows"]
+    leadconnector.query(row["remedy"])
+    assert status(cli, url, "missing-indexes") == "ok"
