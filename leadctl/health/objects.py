@@ -44,9 +44,7 @@ def duplicate_indexes(facts: Facts) -> Evidence:
     return graded(
         len(rows),
         joined(pairs) or "no two are alike",
-        f"Drop one of each in a revision: {rows[0]['remedy']}"
-        if rows
-        else "",
+        f"Drop one of each in a revision: {rows[0]['remedy']}" if rows else "",
     )
 
 
