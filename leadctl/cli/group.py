@@ -92,7 +92,10 @@ _SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM or SIGHUP arrived."""
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LeadctlGroup(TyperGroup):
@@ -265,7 +268,10 @@ def _known(error: Exception) -> LeadctlError:
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """Let SIGINT and SIGTERM be exceptions within the block, which ends what goes on in order."""
+    """Let SIGINT, SIGTERM and SIGHUP be exceptions within the block, which ends all in order.
+
+    SIGHUP comes when a terminal is closed; where it is ignored, as under nohup, it stays so.
+    """
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise Terminated
@@ -273,11 +279,13 @@ def _listening() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # the host application has its own handlers
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         if before[signal.SIGINT] is interrupts.end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, terminate)
+        if before[signal.SIGHUP] is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, terminate)
         yield
     finally:
         for number, handler in before.items():

@@ -1,5 +1,6 @@
 """New databases for a restore: made as the original was, and dropped again."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -16,6 +17,7 @@ _LISTS = frozenset(
     {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 )
 """Settings whose value is a list of names."""
+_ELEMENT = re.compile(r'"((?:[^"]|"")*)"|[^,\s"]+')
 _PRIVILEGES = {
     "CONNECT": sql.SQL("GRANT CONNECT ON DATABASE {} TO {}"),
     "CREATE": sql.SQL("GRANT CREATE ON DATABASE {} TO {}"),
@@ -31,7 +33,7 @@ _PATIENCE_MILLISECONDS = "5000"
 def maintenance(target: Target) -> Iterator[Connection]:
     """Connect to a database of the server that is not the target's.  Raises ConnectionFailed."""
     failure: ConnectionFailed | None = None
-    for name in _MAINTENANCE:
+    for name in (each for each in _MAINTENANCE if each != target.database):
         try:
             connection = connect(target.on(name), "restore", like_pg_dump=True)
             break
@@ -59,11 +61,11 @@ def scratch_database(
             create_database(connection, name, facts, narrate)
             yield connection
         except BaseException:
-            _drop_soon(target, name)
+            drop_soon(target, name)
             raise
 
 
-def _drop_soon(target: Target, name: str) -> None:
+def drop_soon(target: Target, name: str) -> None:
     """Drop a database after a failure or a signal; what does not go now, the next run drops.
 
     On a connection of its own, since another may be amidst a statement.  A connection that was
@@ -186,8 +188,12 @@ def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
 def _assigned(setting: str) -> sql.Composed:
     """Compose `name TO value`; a list keeps its elements apart, as pg_dump has it."""
     name, _, value = setting.partition("=")
-    parts = value.split(", ") if name in _LISTS else [value]
-    values = sql.SQL(", ").join(sql.Literal(part.strip('"')) for part in parts)
+    parts = [value]
+    if name in _LISTS:
+        # Elements are quoted where they need it; other values are as they were given.
+        found = _ELEMENT.finditer(value)
+        parts = [each[0] if each[1] is None else each[1].replace('""', '"') for each in found]
+    values = sql.SQL(", ").join(map(sql.Literal, parts or [""]))
     # Names of extensions have a dot, which is no part of an identifier.
     identifier = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
     return sql.SQL("{} TO {}").format(identifier, values)

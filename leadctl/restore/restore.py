@@ -29,6 +29,7 @@ from leadctl.postgres.target import Target
 from leadctl.restore.database import (
     configure_database,
     drop_database,
+    drop_soon,
     maintenance,
     scratch_database,
 )
@@ -173,7 +174,7 @@ def restore(
                 configure_database(connection, scratch, settings, loading.narrate)
         if kept := _QUERIES.column(connection, "kept", name=name):
             loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
-        previous = swap(connection, scratch, name, replace=exists)
+        previous = _put_in_place(connection, scratch, target, replace=exists)
         if drop_old and previous and not compared.rows:
             loading.narrate(f"Kept {previous}: what was restored has no row.")
         elif drop_old and previous and drop_database(connection, previous):
@@ -192,6 +193,17 @@ def restore(
     )
     _journal(target, app, result)
     return result
+
+
+def _put_in_place(
+    connection: Connection, scratch: str, target: Target, *, replace: bool
+) -> str | None:
+    """Swap the restored database in; where that fails, no copy of the rows is left behind."""
+    try:
+        return swap(connection, scratch, target.database, replace=replace)
+    except BaseException:
+        drop_soon(target, scratch)
+        raise
 
 
 def _existing(target: Target) -> tuple[str | None, bool]:

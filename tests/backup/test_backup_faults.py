@@ -206,7 +206,9 @@ def ends(process: Any, env: dict[str, str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_signals(held: Callable[[], Any], env: dict[str, str], sent: int, code: int) -> None:
     process = held()
     process.send_signal(sent)

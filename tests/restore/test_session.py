@@ -1,6 +1,15 @@
 """What a role or database sets for its sessions changes nothing of backup and restore."""
 
-from tests.postgres import PASSWORD
+from pathlib import Path
+
+import pytest
+
+from leadctl.errors import DatabaseInUse
+from leadctl.postgres.target import resolve
+from leadctl.restore.database import maintenance
+from leadctl.settings import load_settings
+from tests.postgres import MAJOR, PASSWORD, RunningServer
+from tests.processes import run
 from tests.restore.test_counted import Place, place
 
 __all__ = ["place"]
@@ -64,3 +73,64 @@ def test_an_event_trigger_that_refuses_statements(place: Place) -> None:
     assert place.leadctl("backup").code == 0
     outcome = place.leadctl("backup", "verify", "latest", "--restore", "-o", "json")
     assert (outcome.code, outcome.json["depth"]) == (0, "restored"), outcome.out
+
+
+def test_values_of_settings_come_back_as_they_are(place: Place) -> None:
+    place.query("CREATE TABLE t (id int)")
+    for setting in (
+        "app.json = '\"quoted\"'",
+        "app.list = '\"a\", b'",
+        "search_path = '$user', 'odd, \"one\"', public",
+        "app.empty = ''",
+    ):
+        place.query(f"ALTER DATABASE {place.name} SET {setting}")
+    assert place.leadctl("backup").code == 0
+    assert place.leadctl("restore", "latest", "--into", "counted_copy").code == 0
+    found = place.query(
+        "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
+        " WHERE datname IN ('counted', 'counted_copy')"
+    )
+    assert len(found) == 2
+    assert found[0] == found[1]
+
+
+def test_a_swap_that_fails_leaves_no_copy_behind(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.query("CREATE TABLE t (id int)")
+    assert place.leadctl("backup").code == 0
+
+    def in_use(*_: object, **__: object) -> str:
+        raise DatabaseInUse("It has sessions that do not end.")
+
+    monkeypatch.setattr("leadctl.restore.restore.swap", in_use)
+    outcome = place.leadctl("restore", "latest", "--confirm", place.name)
+    assert (outcome.code, "do not end" in outcome.err) == (1, True), outcome.err
+    assert place.query("SELECT 1 FROM pg_database WHERE datname ~ '^leadctl_restore'") == []
+
+
+def test_the_maintenance_database_itself(place: Place) -> None:
+    target = resolve(
+        load_settings({}, environ={"DATABASE_URL": place.server.url("postgres")}),
+        app="leadconnector",
+    )
+    with maintenance(target) as connection:
+        assert connection.info.dbname == "template1"
+
+
+def test_the_database_that_others_are_maintained_from(tmp_path: Path) -> None:
+    with RunningServer(MAJOR) as own:
+        env = {"BACKUP_DIR": str(tmp_path / "backups"), "DATABASE_URL": own.info.url("postgres")}
+        with own.info.connect("postgres") as connection:
+            connection.execute("CREATE TABLE t AS SELECT generate_series(1, 7) AS id")
+        assert run("backup", env=env).returncode == 0
+        done = run("db", "environment", "dev", "--unprotect", env=env)
+        assert done.returncode == 0, done.stderr
+        with own.info.connect("postgres") as connection:
+            connection.execute("DELETE FROM t")
+        done = run("restore", "--yes", env=env)
+        assert done.returncode == 0, done.stderr
+        with own.info.connect("postgres") as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (7,)
+            names = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '_'")
+            assert [name[:16] for (name,) in names] == ["postgres_before_"]
