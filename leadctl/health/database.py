@@ -52,11 +52,19 @@ def latency(facts: Facts) -> Evidence:
 
 @check(warning=90, critical=95, unit="%")
 def connections(facts: Facts) -> Evidence:
-    """How many of the server's connections are used."""
+    """How many of the server's connections are used, or of a role's or a database's."""
     used, limit = facts.query("connections")[0]
+    message = f"{used} of {limit} used"
+    for name, its_used, its_limit in facts.query("connection_limits"):
+        if its_used * limit > used * its_limit:
+            return graded(
+                round(100 * its_used / its_limit, 1),
+                f"{its_used} of {its_limit} used of the {name}; {message} of the server",
+                f"End idle sessions, use a pooler, or raise its CONNECTION LIMIT: ALTER {name}",
+            )
     return graded(
         round(100 * used / limit, 1),
-        f"{used} of {limit} used",
+        message,
         "End idle sessions, use a pooler, or raise max_connections. "
         "See: leadctl inspect connections",
     )

@@ -62,3 +62,18 @@ WHERE x.indexrelid = %(oid)s::bigint::oid AND NOT x.indisvalid
 -- what: Does the server vacuum by itself, and does it count what is written?
 -- versions: 15-
 SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean
+
+-- name: connection_limits
+-- what: Which role or database is nearest to a connection limit of its own?  Superusers have none.
+-- versions: 15-
+SELECT name, used, most FROM (
+    SELECT 'role ' || quote_ident(r.rolname),
+           (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid), r.rolconnlimit
+    FROM pg_roles r WHERE r.rolconnlimit > 0 AND NOT r.rolsuper
+    UNION ALL
+    SELECT 'database ' || quote_ident(d.datname),
+           (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL),
+           d.datconnlimit
+    FROM pg_database d WHERE d.datconnlimit > 0
+) AS limits (name, used, most)
+ORDER BY used::float8 / most DESC, name LIMIT 1

@@ -1,5 +1,8 @@
 """States that looked well: each is made for real, and told by the server or another tool, too."""
 
+import re
+from contextlib import ExitStack
+
 import psycopg
 import pytest
 
@@ -179,3 +182,24 @@ def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
     (row,) = cli("inspect", "missing-indexes", "-o", "json", url=url).json["reports"][0]["rows"]
     leadconnector.query(row["remedy"])
     assert status(cli, url, "missing-indexes") == "ok"
+
+
+@pytest.mark.parametrize("kind", ["ROLE", "DATABASE"])
+def test_a_connection_limit_of_its_own(leadconnector: Prepared, cli: Cli, kind: str) -> None:
+    """The server refuses the next session."""
+    database = leadconnector
+    role = f"limited_{database.name}"
+    database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'")
+    try:
+        limited = role if kind == "ROLE" else database.name
+        database.query(f"ALTER {kind} {limited} CONNECTION LIMIT 3")
+        url = re.sub("//postgres:[^@]+@", f"//{role}:limited@", database.url)
+        assert status(cli, database.url, "connections") == "ok"
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(psycopg.connect(url))
+            with pytest.raises(psycopg.OperationalError, match="too many connections"):
+                psycopg.connect(url)
+            assert status(cli, database.url, "connections") == "critical"
+    finally:
+        database.query(f"DROP ROLE {role}")
