@@ -408,13 +408,7 @@ class Database(Project):
         options, consent = bulk_options(rows, random_seed, names(scale), span), consent_of(confirm)
         # What is added loses nothing, so only a protected database needs more than the command.
         self.foresee("bulk seed", replace(consent, yes=True))
-        return bulk_seed(
-            *self._place,
-            self.keyring,
-            options,
-            consent,
-            **self._running,
-        )
+        return bulk_seed(*self._place, self.keyring, options, consent, **self._running)
 
     def export(
         self, table: str, path: str | Path | None = None, *, where: str | None = None
@@ -536,13 +530,10 @@ class Database(Project):
         consent = consent_of(confirm)
         if consent.confirm is not None:
             self.foresee("cleanup past its fuse", consent)
+        chosen = self._rules(rules, days=days, archive=archive is not None)
+        bounds, place = bounds or Bounds(max_seconds, max_rows), self._archive_place(archive)
         return cleanup(
-            *self._place,
-            self._rules(rules, days=days, archive=archive is not None),
-            bounds=bounds or Bounds(max_seconds, max_rows),
-            consent=consent,
-            archive=self._archive_place(archive),
-            **self._told,
+            *self._place, chosen, bounds=bounds, consent=consent, archive=place, **self._told
         )
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":

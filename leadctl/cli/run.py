@@ -212,10 +212,17 @@ def _typed_name(question: str) -> str:
     return str(typer.prompt(question, err=True, default=""))
 
 
+class _StandardError(logging.Handler):
+    """Writes to what is standard error at that moment: a program may have put another one there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
 def _log_sql() -> None:
     logger = logging.getLogger("leadctl.sql")
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StandardError()
         handler.setFormatter(logging.Formatter("SQL %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)

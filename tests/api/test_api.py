@@ -71,7 +71,7 @@ def test_what_a_scheduler_calls(
     assert [backup.id for backup in db.backups().backups] == [made.id]
     assert db.verify_backup().ok
     with pytest.raises(UnknownBackup):
-        db.restore("nothing")
+        db.restore("nothing", confirm=leadconnector.name)
     leadconnector.query("DELETE FROM users")
     with pytest.raises(leadctl.LeadctlError) as refused:
         db.restore()
