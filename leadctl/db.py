@@ -11,7 +11,7 @@ from psycopg import sql
 from leadctl.errors import ConnectionFailed, LeadctlError
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, decide, protection
-from leadctl.postgres import embedded
+from leadctl.postgres import embedded, exact
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
@@ -96,8 +96,9 @@ def _protected_databases(home: Home, narrate: Narrate) -> list[str] | None:
         return None
     maintenance = _maintenance(running)
     with connect(maintenance, "destroy") as connection:
-        names = connection.execute(
-            "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+        names = exact.execute(
+            connection,
+            "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1",
         ).fetchall()
     return [name for (name,) in names if _is_protected(maintenance.on(name))]
 

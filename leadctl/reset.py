@@ -17,6 +17,7 @@ from leadctl.migrate.recorder import own_objects
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.migrate.up import apply_locked
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.names import written_by_server
 from leadctl.postgres.provision import connect_or_create, ensure_schema
@@ -179,8 +180,8 @@ def _listed(names: list[str]) -> sql.Composed:
 
 
 def _is_materialized(connection: Connection, name: str) -> bool:
-    row = connection.execute(
-        "SELECT relkind = 'm' FROM pg_class WHERE oid = to_regclass(%s)", (name,)
+    row = exact.execute(
+        connection, "SELECT relkind = 'm' FROM pg_class WHERE oid = to_regclass(%s)", (name,)
     ).fetchone()
     return bool(row and row[0])
 

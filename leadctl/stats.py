@@ -15,7 +15,8 @@ from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
 from leadctl.journal.state import VERSION_TABLE
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.exact import execute as read_exactly
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
@@ -167,7 +168,7 @@ def overview(
         connection.transaction(),
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{_LOCK_SECONDS}s",))
+        set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"}, transaction=True)
         (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
         tables = tuple(
             _table(connection, relation, exact=exact)
@@ -193,7 +194,7 @@ def overview(
 def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
     """Return the app's reports, unless the app never lived in this schema."""
     name = sql.Identifier(target.schema, app.version_table).as_string(connection)
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    row = read_exactly(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return load_reports(app).reports if row == (True,) else ()
 
 

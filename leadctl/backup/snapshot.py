@@ -14,6 +14,7 @@ from leadctl.crypto import Keyring
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.names import identifier
 from leadctl.postgres.queries import beside
@@ -142,7 +143,9 @@ def _keys(connection: Connection, app: str, schema: str) -> tuple[str, ...]:
     for name, columns in contexts.items():
         table = EncryptedTable(schema, name, columns)
         identifier = table.identifier.as_string(connection)
-        ((exists,),) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (identifier,))
+        ((exists,),) = exact.execute(
+            connection, "SELECT to_regclass(%s) IS NOT NULL", (identifier,)
+        )
         if exists:
             for column in count_values(connection, table, Keyring([])):
                 found.update(column.under)

@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from leadctl.journal.state import VERSION_TABLE
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 
@@ -68,7 +69,7 @@ def read_names(
     return {
         f"{kind} {name}"
         for parameters in _parameters(connection, schema, ignore, also)
-        for kind, name in connection.execute(query, parameters)
+        for kind, name in exact.execute(connection, query, parameters)
     }
 
 
@@ -89,7 +90,7 @@ def read_catalog(
         {
             f"{kind} {name}": attributes
             for parameters in _parameters(connection, schema, ignore, also)
-            for kind, name, attributes in connection.execute(query, parameters)
+            for kind, name, attributes in exact.execute(connection, query, parameters)
         }
     )
 
@@ -110,7 +111,8 @@ def _parameters(
     quoted = sql.Identifier(schema).as_string(connection)
     yield {"schema": quoted, "ignore": list(ignore), "prefix": ""}
     if also:
-        existing = connection.execute(
+        existing = exact.execute(
+            connection,
             "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname = ANY (%s) ORDER BY 1",
             (list(also),),
         ).fetchall()

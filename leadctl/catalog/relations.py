@@ -24,6 +24,7 @@ from leadctl.catalog.facets import (
     Size,
     Trigger,
 )
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 
@@ -304,7 +305,7 @@ def _read(
         " FROM selected AS s UNION ALL {}"
     ).format(QUERIES.statement(selection, version), sql.SQL(" UNION ALL ").join(parts))
     rows: dict[str, list[dict[str, Any]]] = {
-        part: found or [] for part, found in connection.execute(statement, values)
+        part: found or [] for part, found in exact.execute(connection, statement, values)
     }
     found = _Facets(connection)
     relations = {

@@ -29,6 +29,7 @@ from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.names import identifier
 
@@ -107,7 +108,7 @@ class Archive:
         if self.folder is None or self._manifest is None:
             self.folder = self._new_folder()
             self._manifest = self._new_manifest(cutoff)
-        ((xid,),) = self._connection.execute("SELECT pg_current_xact_id()::text").fetchall()
+        ((xid,),) = exact.execute(self._connection, "SELECT pg_current_xact_id()::text").fetchall()
         number = len(self._manifest.segments) + 1
         file = f"{number:06d}.jsonl.zst{'.age' if self._place.recipients else ''}"
         path = self.folder / f"{file}.{xid}.partial"

@@ -56,9 +56,9 @@ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::o
 --       which transaction?  What cascades and triggers delete is in it.  The server forgets between
 --       transactions.
 -- versions: 15-
-SELECT oid, pg_stat_get_xact_tuples_deleted(oid::oid), clock_timestamp(),
-       pg_current_xact_id_if_assigned()::text::bigint
-FROM unnest(%(oids)s::bigint[]) AS t (oid)
+SELECT oid, pg_catalog.pg_stat_get_xact_tuples_deleted(oid::oid), pg_catalog.clock_timestamp(),
+       pg_catalog.pg_current_xact_id_if_assigned()::text::bigint
+FROM pg_catalog.unnest(%(oids)s::bigint[]) AS t (oid)
 
 -- name: flush
 -- what: Lets the server's statistics have what this session did, as soon as this has ended.

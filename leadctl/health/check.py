@@ -20,7 +20,8 @@ from leadctl.crypto import Keyring
 from leadctl.errors import MissingExtension
 from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
-from leadctl.postgres.connect import Connection, pipeline
+from leadctl.postgres import exact
+from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
@@ -115,21 +116,13 @@ class Facts:
         self._rows.update(self._fetch(names))
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
-        found: dict[str, list[Row]] = {}
         version, parameters = version_of(self.connection), {"schema": self.target.schema}
         try:
-            with pipeline(self.connection):
-                cursors = {
-                    name: self.connection.cursor(row_factory=dict_row).execute(
-                        block_of(reports()[name], version).sql, parameters
-                    )
-                    for name in names
-                }
-                for name, cursor in cursors.items():
-                    found[name] = cursor.fetchall()
+            blocks = [block_of(reports()[name], version).sql for name in names]
+            found = exact.fetch_all(self.connection, blocks, parameters, dict_row)
         except psycopg.Error:
-            return found
-        return found
+            return {}
+        return dict(zip(names, found, strict=True))
 
     def _ask(self, report: str) -> list[Row]:
         found = reports()[report]

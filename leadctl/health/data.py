@@ -11,6 +11,7 @@ from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
 from leadctl.health.check import Evidence, Facts, Skip, check, critical, ok, warning
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
+from leadctl.postgres import exact
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.
@@ -98,8 +99,8 @@ def _tables(facts: Facts) -> dict[EncryptedTable, int]:
     for name, columns in contexts.items():
         table = EncryptedTable(facts.target.schema, name, columns)
         regclass = table.identifier.as_string(facts.connection)
-        row = facts.connection.execute(
-            "SELECT pg_relation_size(to_regclass(%s))", (regclass,)
+        row = exact.execute(
+            facts.connection, "SELECT pg_relation_size(to_regclass(%s))", (regclass,)
         ).fetchone()
         if row and row[0] is not None:
             found[table] = int(row[0])

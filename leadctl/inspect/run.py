@@ -3,6 +3,7 @@
 What cannot run says why.  Results are shown, or written to a folder, for a ticket.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from psycopg.rows import dict_row
 
 from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import Queries, Query, beside
 from leadctl.postgres.replica import Reading, reading
@@ -219,12 +221,11 @@ def ask(
             f"CREATE EXTENSION {report.needs}"
         )
     block = block_of(report, connection.info.server_version)
-    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-        if home is not None:
-            identifiers = [sql.Identifier(schema), sql.Identifier(home)]
-            path = sql.SQL(", ").join(identifiers).as_string(connection)
-            set_session(connection, {"search_path": path}, transaction=True)
-        return cursor.execute(block.sql, {"schema": schema}).fetchall()
+    text = block.sql
+    if report.needs and home is not None:
+        name = sql.Identifier(home, report.needs).as_string(connection).replace("%", "%%")
+        text = re.sub(rf"\b{report.needs}\b", lambda _: name, text)
+    return exact.execute(connection, text, {"schema": schema}, dict_row).fetchall()
 
 
 def _why_not(error: psycopg.Error) -> str:

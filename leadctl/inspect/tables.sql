@@ -93,7 +93,7 @@ FROM needed ORDER BY wasted_bytes DESC NULLS LAST, relname
 SELECT quote_ident(c.relname) AS name, 'table' AS kind, s.table_len AS bytes,
        s.dead_tuple_len + s.free_space AS wasted_bytes,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8 AS wasted_percent
-FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid) s
+FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid::regclass) s
 WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
 UNION ALL
 SELECT quote_ident(c.relname), 'index', s.index_size,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from leadctl.errors import LockHeld
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -48,12 +49,13 @@ def schema_lock(
 
 
 def _try(session: Connection, key: int) -> bool:
-    row = session.execute("SELECT pg_try_advisory_lock(%s, %s)", (_CLASS, key)).fetchone()
+    row = exact.execute(session, "SELECT pg_try_advisory_lock(%s, %s)", (_CLASS, key)).fetchone()
     return bool(row and row[0])
 
 
 def _holder(session: Connection, key: int) -> str:
-    row = session.execute(
+    row = exact.execute(
+        session,
         "SELECT l.pid, a.application_name, a.usename, a.backend_start "
         "FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) "
         "WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity, PreparedSchema
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, whoami
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
@@ -98,7 +99,7 @@ def _creating(connection: Connection) -> Iterator[None]:
     """Let one run at a time write the identity, in one transaction."""
     try:
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
+            exact.execute(connection, "SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
             yield
     except psycopg.errors.InsufficientPrivilege:
         raise InsufficientPrivilege(
@@ -231,7 +232,7 @@ def current_revisions(
     """Return what Alembic's table says is applied; None where the table does not exist."""
     table = psycopg.sql.Identifier(schema, version_table)
     name = table.as_string(connection)
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    row = exact.execute(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     if not (row and row[0]):
         return None
     query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)

@@ -23,6 +23,7 @@ from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, Undecl
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.revisions import History
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
@@ -144,7 +145,7 @@ def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[
     with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
         made = Scratch(connection, name, target.schema, also)
         driver = made._driver  # noqa: SLF001 - it is this module's own
-        driver.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+        exact.execute(driver, "SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         path: sql.Composable = sql.Identifier(name)
         if _holds_what_is_not_written(driver, target.schema):
             path = sql.SQL(", ").join([path, sql.Identifier(target.schema)])
@@ -161,8 +162,8 @@ def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[
 
 
 def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:
-    rows = connection.execute(
-        "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", (list(schemas),)
+    rows = exact.execute(
+        connection, "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)", (list(schemas),)
     ).fetchall()
     for number, (schema,) in enumerate(rows):
         aside = sql.Identifier(f"leadctl_aside_{getpid()}_{number}")
@@ -183,7 +184,8 @@ def _without_concurrently(
 
 
 def _holds_what_is_not_written(connection: Connection, schema: str) -> bool:
-    row = connection.execute(
+    row = exact.execute(
+        connection,
         "SELECT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = %s AND n.oid IN ("
         "SELECT extnamespace FROM pg_extension UNION ALL SELECT oprnamespace FROM pg_operator"
         " UNION ALL SELECT opcnamespace FROM pg_opclass"

@@ -12,6 +12,7 @@ from leadctl.journal import state
 from leadctl.journal.runs import last_attempt
 from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.revisions import History, read_history
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
@@ -39,7 +40,8 @@ def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
     recorded = state.applied_revisions(connection, target.schema)
     others = sorted({each.app for each in recorded} - {app.name})
     if others:
-        tables = connection.execute(
+        tables = exact.execute(
+            connection,
             "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
             " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
             (target.schema,),

@@ -109,7 +109,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
                 **parameters,
                 autocommit=True,
                 prepare_threshold=_PREPARE_AFTER if prepare else None,
-                cursor_factory=_LoggingCursor if target.log_sql else psycopg.Cursor,
+                cursor_factory=_Logging if target.log_sql else psycopg.Cursor,
             )
         with _closed_on_error(connection):
             _check_server(connection, target)
@@ -304,7 +304,7 @@ def _backend(connection: Connection) -> int:
     return int(row[0])
 
 
-class _LoggingCursor(psycopg.Cursor[Any]):
+class _Logging(psycopg.Cursor[Any]):
     """A cursor that logs what it executes."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
@@ -323,8 +323,16 @@ class _LoggingCursor(psycopg.Cursor[Any]):
         finally:
             self._log(query, started)
 
+    meant: str | None = None
+    """What is logged instead of what is sent."""
+
     def _log(self, query: Any, started: float) -> None:
+        query = self.meant or query
         milliseconds = (time.perf_counter() - started) * 1000
         text = query if isinstance(query, str) else psycopg.sql.SQL("{}").format(query)
         plain = text if isinstance(text, str) else text.as_string(self)
         _LOGGER.info("%.1f ms  %s", milliseconds, scrub(" ".join(plain.split())))
+
+
+class LoggingClientCursor(_Logging, psycopg.ClientCursor[Any]):
+    """One that logs, and may send several statements at once."""

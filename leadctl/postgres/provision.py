@@ -4,6 +4,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -49,8 +50,8 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
     Raises InsufficientPrivilege.
     """
     schema = sql.Identifier(target.schema)
-    if connection.execute(
-        "SELECT to_regnamespace(%s) IS NOT NULL", (schema.as_string(connection),)
+    if exact.execute(
+        connection, "SELECT to_regnamespace(%s) IS NOT NULL", (schema.as_string(connection),)
     ).fetchone() == (True,):
         return
     try:

@@ -62,8 +62,9 @@ class Queries:
         self, connection: "Connection", name: str, /, **values: Any
     ) -> "psycopg.Cursor[tuple[Any, ...]]":
         """Run a block on a connection, the values by the names that it has them under."""
-        statement = self.get(name, version_of(connection))
-        return connection.execute(statement, values or None)
+        from leadctl.postgres import exact
+
+        return exact.execute(connection, self.get(name, version_of(connection)), values)
 
     @overload
     def rows(
@@ -86,9 +87,10 @@ class Queries:
             return self.run(connection, name, **values).fetchall()
         from psycopg.rows import class_row
 
+        from leadctl.postgres import exact
+
         statement = self.get(name, version_of(connection))
-        with connection.cursor(row_factory=class_row(kind)) as cursor:
-            return cursor.execute(statement, values or None).fetchall()
+        return exact.execute(connection, statement, values, class_row(kind)).fetchall()
 
     @overload
     def one(

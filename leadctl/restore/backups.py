@@ -20,6 +20,7 @@ from leadctl.errors import (
     OlderServer,
     RestoreFailed,
 )
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -147,7 +148,7 @@ def _compared(
     if not rows:
         return
     yield _rows(connection, manifest)
-    ((objects,),) = connection.execute("SELECT count(*) FROM pg_largeobject_metadata")
+    ((objects,),) = exact.execute(connection, "SELECT count(*) FROM pg_largeobject_metadata")
     yield VerifyCheck(
         "large objects",
         objects == manifest.large_objects,
@@ -204,7 +205,11 @@ def _check_indexes(connection: Connection) -> VerifyCheck:
         connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA leadctl_amcheck")
         names = _QUERIES.column(connection, "btree_indexes")
         for name in names:
-            connection.execute("SELECT leadctl_amcheck.bt_index_check(%s::regclass, true)", (name,))
+            exact.execute(
+                connection,
+                "SELECT leadctl_amcheck.bt_index_check(%s::text::regclass, true)",
+                (name,),
+            )
     except psycopg.errors.InsufficientPrivilege as error:
         return VerifyCheck(what, None, f"{error.diag.message_primary}")
     except psycopg.errors.IndexCorrupted as error:

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts
 from leadctl.errors import BackupDamaged, ConnectionFailed, InsufficientPrivilege, LeadctlError
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -72,8 +73,10 @@ def drop_soon(target: Target, name: str) -> None:
     being opened when the signal came can keep the server from dropping anything for a minute.
     """
     with suppress(LeadctlError, psycopg.Error), maintenance(target) as connection:
-        connection.execute(
-            "SELECT set_config('statement_timeout', %s, false)", (_PATIENCE_MILLISECONDS,)
+        exact.execute(
+            connection,
+            "SELECT set_config('statement_timeout', %s, false)",
+            (_PATIENCE_MILLISECONDS,),
         )
         drop_database(connection, name)
 

@@ -19,6 +19,7 @@ from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.names import identifier, parts_of
 from leadctl.postgres.target import Target
@@ -66,7 +67,7 @@ def restore_beside(
     schema = f"restored_{reader.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
     with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
         reader.check()
-        if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
+        if exact.execute(connection, "SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
             raise SchemaExists(
                 f"The schema {schema} of {target.database} is there already, from before.",
                 hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",

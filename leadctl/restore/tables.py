@@ -17,6 +17,7 @@ from leadctl.catalog.relations import Relation, advance_sequences, read_named, r
 from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.names import parts_of
 from leadctl.postgres.target import Target
@@ -91,8 +92,10 @@ def restore_tables(
         wanted = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
-        connection.execute(
-            "SELECT set_config('lock_timeout', %s, false)", (f"{round(lock_timeout * 1000)}ms",)
+        exact.execute(
+            connection,
+            "SELECT set_config('lock_timeout', %s, false)",
+            (f"{round(lock_timeout * 1000)}ms",),
         )
         with connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")

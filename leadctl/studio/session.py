@@ -16,6 +16,7 @@ from leadctl.errors import StatementFailed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled
 from leadctl.journal.state import VERSION_TABLE
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
@@ -109,7 +110,7 @@ def _write_values_one_way(connection: Connection) -> None:
     """Let no setting of a role or database change how values are written."""
     settings = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "extra_float_digits": "1"}
     for setting, text in settings.items():
-        connection.execute("SELECT set_config(%s, %s, true)", (setting, text))
+        exact.execute(connection, "SELECT set_config(%s, %s, true)", (setting, text))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from psycopg import Cursor, sql
 from leadctl.catalog.facets import Reference
 from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.names import written_by_server
 from leadctl.postgres.queries import beside
@@ -24,7 +25,7 @@ class Fragment:
 
     def run(self, connection: Connection) -> Cursor[Any]:
         """Execute it as a whole statement."""
-        return connection.execute(*self.statement())
+        return exact.execute(connection, *self.statement())
 
     def statement(self) -> tuple[sql.Composed, tuple[Any, ...]]:
         """Return what psycopg's `execute` takes."""

@@ -17,6 +17,7 @@ from leadctl.errors import SeedFailed
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
@@ -140,7 +141,7 @@ class _Load:
             permit(connection, self.target, "bulk seed", granted)  # it may be protected by now
             set_timeouts(connection, timeouts)
             for setting, value in _SETTINGS.items():
-                connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
+                exact.execute(connection, "SELECT set_config(%s, %s, true)", (setting, value))
             indexes = IndexSuspension(
                 connection, self.target.schema, self._suspended(), self.narrate
             )

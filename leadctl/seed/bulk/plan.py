@@ -15,6 +15,7 @@ from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
 from leadctl.catalog.relations import Facet, Relation, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
@@ -116,7 +117,7 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
             sequence = plan.relations[table.name].sequences.get(column.name)
             if sequence and isinstance(column.maker, Serial):
                 last = column.maker.first + table.rows - 1
-                connection.execute("SELECT setval(%s, %s)", (sequence, last))
+                exact.execute(connection, "SELECT setval(%s, %s)", (sequence, last))
 
 
 def _first_numbers(
@@ -128,10 +129,10 @@ def _first_numbers(
         relation = relations[table.name]
         for column in numbered(table, relation):
             query = sql.SQL(
-                "SELECT greatest(floor(max({}))::bigint, pg_sequence_last_value(%s::regclass), 0)"
-                " + 1 FROM {}"
-            ).format(sql.Identifier(column), sql.Identifier(table.name))
-            row = connection.execute(query, (relation.sequences.get(column),)).fetchone()
+                "SELECT greatest(floor(max({}))::bigint,"
+                " pg_sequence_last_value(%s::text::regclass), 0) + 1 FROM {}"
+            ).format(sql.Identifier(column), relation.identifier)
+            row = exact.execute(connection, query, (relation.sequences.get(column),)).fetchone()
             assert row is not None
             found[table.name][column] = row[0]
     return found
