@@ -39,6 +39,8 @@ _NAMED = re.compile(
 )
 """What stands before the name of an object in a message of PostgreSQL's."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_BARE_WORD = re.compile(r'"\w+"')
+"""A token of the statement; a value would stand there with its own quotes."""
 _VALUES = re.compile(r"(\)=|contains )\(.*\)", re.DOTALL)
 
 
@@ -95,12 +97,15 @@ def without_values(message: str) -> str:
     """Return a message of PostgreSQL's in which quoted texts are hidden, but for names of objects.
 
     A message quotes names as it quotes values: `column "a"`, `invalid input syntax for type
-    integer: "4111 1111"`.  A text counts as a name where the word before says of what; whatever
-    else is quoted may be out of a row.
+    integer: "4111 1111"`.  A text counts as a name where the word before says of what, and as a
+    token of the statement where a syntax error names a bare word; whatever else is quoted may be
+    out of a row.
     """
     message = _VALUES.sub(rf"\1({HIDDEN})", message)
-    return scrub(
-        _QUOTED.sub(
-            lambda found: found[0] if _NAMED.search(message, 0, found.start()) else HIDDEN, message
-        )
-    )
+
+    def shown(found: re.Match[str]) -> str:
+        before = message[: found.start()]
+        token = before.endswith("at or near ") and _BARE_WORD.fullmatch(found[0])
+        return found[0] if token or _NAMED.search(before) else HIDDEN
+
+    return scrub(_QUOTED.sub(shown, message))

@@ -109,10 +109,18 @@ def test_a_wrong_private_key_says_nothing_about_the_backup(backup: Backup, tmp_p
     assert backup("list", "-o", "json").json["backups"][0]["verified"] is None
 
 
-@pytest.mark.parametrize("key", ["age1nonsense", "ssh-ed25519 AAAA", "nothing"])
-def test_a_wrong_recipient(backup: Backup, env: dict[str, str], key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("age1nonsense", "age1nonsense"),
+        ("ssh-ed25519 AAAA", "ssh-ed25519 AAAA"),
+        ("hunter22", "What BACKUP_RECIPIENTS has"),
+    ],
+)
+def test_a_wrong_recipient(backup: Backup, env: dict[str, str], key: str, shown: str) -> None:
     outcome = backup(BACKUP_RECIPIENTS=key)
-    assert (outcome.code, key in outcome.err) == (3, True)
+    assert (outcome.code, shown in outcome.err) == (3, True)
+    assert "hunter22" not in outcome.err
     assert not Path(env["BACKUP_DIR"]).exists()
 
 
