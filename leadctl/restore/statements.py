@@ -39,6 +39,9 @@ _STOPS = {
 twice ends a string and begins it anew."""
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
 
+_LARGE_OBJECTS = frozenset({"LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_UNLINK"})
+"""What pg_dump calls between a BEGIN and a COMMIT of its own, for large objects."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -61,6 +64,7 @@ class StatementReader:
         self._depth = 0
         self._tag = re.compile(b"")
         self._backslashes = False
+        self._large_objects = False
         self._begin()
 
     def _begin(self) -> None:
@@ -154,6 +158,14 @@ class StatementReader:
     def _end(self) -> None:
         words, reason = self._words, self._reason()
         self.number += 1
+        if words[:1] == ["COMMIT"] and self._large_objects:
+            reason = None
+        self._large_objects = words == ["BEGIN"] or (
+            self._large_objects
+            and words[:2] == ["SELECT", "PG_CATALOG"]
+            and len(words) == len(("SELECT", "PG_CATALOG", "function"))
+            and words[2] in _LARGE_OBJECTS
+        )
         if reason:
             self.outside.append(Statement(self._since, " ".join(words[:3]).rstrip(), reason))
         if words[:2] == ["SET", "STANDARD_CONFORMING_STRINGS"]:

@@ -16,6 +16,9 @@ def read(script: str, size: int = 1 << 20) -> StatementReader:
 
 OUTSIDE = [
     "COMMIT;",
+    "BEGIN; SELECT 1; COMMIT;",
+    "BEGIN; SELECT pg_catalog.lo_export(1, 'x'); COMMIT;",
+    "BEGIN; SELECT pg_catalog.lo_open(1, 2); DROP TABLE t; COMMIT;",
     "end",
     "/* a /* b */ c */ rollback work;",
     "ROLLBACK",
@@ -52,6 +55,7 @@ INSIDE = [
     "COPY t FROM stdin;\nDROP DATABASE x;\n\\.\n",
     "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $_$ BEGIN COMMIT; END; $_$;",
     "CREATE TABLE role (database int);",
+    "BEGIN;\nSELECT pg_catalog.lo_open('1', 131072);\nSELECT pg_catalog.lowrite(0, '\\x');\nCOMMIT;",
 ]
 
 
