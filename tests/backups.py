@@ -30,14 +30,25 @@ def create(server: Server, name: str, script: str = EVERYTHING) -> str:
     return name
 
 
-def plain_dump(server: Server, name: str, by: int | None = None) -> list[str]:
+def plain_dump(server: Server, name: str, by: int | None = None, *options: str) -> list[str]:
     """Return what pg_dump says of a database, rows in an order of their own.
 
-    `by` is the major version of pg_dump, else it is the server's.
+    `by` is the major version of pg_dump, else it is the server's; `options` are more of pg_dump's.
     """
     program = dump_programs(server.major, by or server.major).path("pg_dump")
     done = subprocess.run(
-        [program, "-h", server.socket, "-p", str(server.port), "-U", "postgres", "--", name],
+        [
+            program,
+            "-h",
+            server.socket,
+            "-p",
+            str(server.port),
+            "-U",
+            "postgres",
+            *options,
+            "--",
+            name,
+        ],
         capture_output=True,
         check=True,
     )
