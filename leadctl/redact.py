@@ -39,7 +39,7 @@ _NAMED = re.compile(
 )
 """What stands before the name of an object in a message of PostgreSQL's."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_BARE_WORD = re.compile(r'"\w+"')
+_BARE_WORD = re.compile(r'"[^\W\d]\w*"')
 """A token of the statement; a value would stand there with its own quotes."""
 _VALUES = re.compile(r"(\)=|contains )\(.*\)", re.DOTALL)
 

@@ -73,6 +73,7 @@ def test_what_looks_similar_and_is_valid(url: str) -> None:
 @given(st.text(st.characters(codec="ascii", exclude_characters="\0 \n\r\t"), min_size=8))
 @example("1/2@3?4=5@6")
 @example("12/secretsecret")
+@example("0000%800")
 def test_no_password_is_shown(tail: str) -> None:
     password = f"12{tail}"
     url = f"postgresql://user:{password}@h.invalid/database?sslmode=disable"

@@ -206,6 +206,10 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
         )
 
 
+_NAMES = {"pgstattuple": "pgstattuple|pgstatindex"}
+"""What reports use of an extension, where that is more than its own name."""
+
+
 def ask(
     connection: Connection, report: Diagnostic, schema: str, extensions: Mapping[str, str]
 ) -> list[dict[str, Any]]:
@@ -223,8 +227,9 @@ def ask(
     block = block_of(report, connection.info.server_version)
     text = block.sql
     if report.needs and home is not None:
-        name = sql.Identifier(home, report.needs).as_string(connection).replace("%", "%%")
-        text = re.sub(rf"\b{report.needs}\b", lambda _: name, text)
+        path = sql.Identifier(home).as_string(connection).replace("%", "%%")
+        names = _NAMES.get(report.needs, report.needs)
+        text = re.sub(rf"\b(?:{names})\b", lambda name: f"{path}.{name[0]}", text)
     return exact.execute(connection, text, {"schema": schema}, dict_row).fetchall()
 
 

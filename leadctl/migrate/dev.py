@@ -101,9 +101,9 @@ def push(
     did not make are left alone where it is known what it made.  Raises Protected for a database
     that is protected or not on this machine, and NotConfirmed where rows would go.
     """
+    _refuse_remote(target)
     with suppress(UnknownDatabase), connect(target, "push", read_only=True) as connection:
         _permit_push(connection, target)
-    _refuse_remote(target)
     connect_or_create(target, "push", narrate).close()
     with schema_lock(target, "db push", timeouts.lock_wait, narrate) as session:
         _permit_push(session, target)

@@ -88,7 +88,8 @@ def _send(
 ) -> None:
     """Send statements at once; the log has what is meant by them."""
     cursor.meant = meant  # type: ignore[attr-defined]
-    cursor.execute(";\n".join(parts), values or None)
+    # Without parameters a percent sign is itself; a tuple, though empty, says that it is doubled.
+    cursor.execute(";\n".join(parts), values if values or isinstance(values, tuple) else None)
 
 
 def _cursor(connection: "Connection", row_factory: Any) -> "psycopg.ClientCursor[Any]":

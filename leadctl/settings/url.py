@@ -184,7 +184,7 @@ def _from_libpq(text: str, extra: Mapping[str, str], ignored: Sequence[str] = ()
 
     try:
         parsed = conninfo_to_dict(text)
-    except (ProgrammingError, UnicodeEncodeError) as error:
+    except (ProgrammingError, UnicodeError) as error:
         raise InvalidUrl(_explain(str(error), text), hint=_FORM) from None
     params = {key: str(value) for key, value in parsed.items() if value is not None}
     _check_authority(params)

@@ -322,4 +322,4 @@ def _select(
     connection: Connection, shape: Shape, columns: Sequence[Fragment], condition: Fragment
 ) -> tuple[str | None, ...] | None:
     query = build("SELECT {} FROM {} WHERE {}", join(", ", columns), shape.identifier, condition)
-    return query.run(connection).fetchone()
+    return query.run(connection, shape.relation).fetchone()

@@ -185,7 +185,8 @@ class _Reading:
 
     def check(self) -> None:
         """Let the server plan the statement, so that what it refuses is known before any output."""
-        build("EXPLAIN {}", self._query(self._segments[0], 1)).run(self._connection)
+        planned = build("EXPLAIN {}", self._query(self._segments[0], 1))
+        planned.run(self._connection, self.shape.relation)
 
     def shown(self, row: Row) -> Row:
         """Return what shows of a row that was read."""
@@ -203,7 +204,7 @@ class _Reading:
     def total(self) -> int:
         """Count the rows that fit the filter."""
         query = build("SELECT count(*) FROM {} WHERE {}", self.shape.identifier, self._where)
-        row = query.run(self._connection).fetchone()
+        row = query.run(self._connection, self.shape.relation).fetchone()
         return int(row[0]) if row else 0
 
     def estimate(self) -> int | None:
@@ -238,7 +239,8 @@ class _Reading:
 
     def _read(self, query: Fragment) -> Generator[Row, None, None]:
         """Read through a cursor: a statement a batch, so that its timeout is not the reader's."""
-        build("DECLARE leadctl_studio NO SCROLL CURSOR FOR {}", query).run(self._connection)
+        declared = build("DECLARE leadctl_studio NO SCROLL CURSOR FOR {}", query)
+        declared.run(self._connection, self.shape.relation)
         read = _BATCH
         while read == _BATCH:
             read = 0

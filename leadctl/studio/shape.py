@@ -23,8 +23,13 @@ class Fragment:
     text: sql.Composable
     parameters: tuple[Any, ...] = ()
 
-    def run(self, connection: Connection) -> Cursor[Any]:
-        """Execute it as a whole statement."""
+    def run(self, connection: Connection, relation: Relation | None = None) -> Cursor[Any]:
+        """Execute it as a whole statement, which reads rows of `relation` where that is named.
+
+        Code of a view is planned with the statement, and looks for names along the app's path.
+        """
+        if relation is not None and relation.kind == "v":
+            return connection.execute(*self.statement())
         return exact.execute(connection, *self.statement())
 
     def statement(self) -> tuple[sql.Composed, tuple[Any, ...]]:

@@ -1,5 +1,6 @@
 """`leadctl migrate down`."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from leadctl.cli.commands.migrate import group
@@ -41,6 +42,7 @@ def down(
         run.emit(rehearsal, views.rehearse, ok=rehearsal.ok)
         return
     consent = run.consent(yes=yes, confirm=confirm)
-    database.foresee("migrate down", consent)
+    # What goes is shown before consent is missed: only protection is asked ahead of it.
+    database.foresee("migrate down", replace(consent, yes=True))
     run.show(database.down_plan(revision, steps=count), views.plan)
     run.emit(database.down(revision, steps=count, confirm=consent), views.down)

@@ -15,7 +15,6 @@ from leadctl.apps.synthetic.makers import Serial
 from leadctl.apps.synthetic.shapes import Factory
 from leadctl.catalog.relations import Facet, Relation, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
-from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
@@ -30,6 +29,9 @@ _FACETS: tuple[Facet, ...] = (
     "expressions",
     "triggers",
 )
+
+_SETVAL = "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s::pg_catalog.int8)"
+"""The sequence is named as the session's path shows it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
             sequence = plan.relations[table.name].sequences.get(column.name)
             if sequence and isinstance(column.maker, Serial):
                 last = column.maker.first + table.rows - 1
-                exact.execute(connection, "SELECT setval(%s, %s)", (sequence, last))
+                connection.execute(_SETVAL, (sequence, last))
 
 
 def _first_numbers(
@@ -129,10 +131,11 @@ def _first_numbers(
         relation = relations[table.name]
         for column in numbered(table, relation):
             query = sql.SQL(
-                "SELECT greatest(floor(max({}))::bigint,"
-                " pg_sequence_last_value(%s::text::regclass), 0) + 1 FROM {}"
+                "SELECT greatest(pg_catalog.floor(pg_catalog.max({}))::pg_catalog.int8,"
+                " pg_catalog.pg_sequence_last_value(%s::pg_catalog.text::pg_catalog.regclass),"
+                " 0::pg_catalog.int8) OPERATOR(pg_catalog.+) 1::pg_catalog.int8 FROM {}"
             ).format(sql.Identifier(column), relation.identifier)
-            row = exact.execute(connection, query, (relation.sequences.get(column),)).fetchone()
+            row = connection.execute(query, (relation.sequences.get(column),)).fetchone()
             assert row is not None
             found[table.name][column] = row[0]
     return found
