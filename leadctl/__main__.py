@@ -2,7 +2,7 @@
 
 import gc
 
-from leadctl.cli import interrupts
+from leadctl.cli import exit_codes
 
 _ALLOCATIONS = 200_000
 
@@ -13,10 +13,10 @@ def main() -> None:
     A short command spends a quarter of its time on collecting garbage that is none: importing
     frees nothing.  So the collector looks seldom, and not at all when the process ends.
     """
-    interrupts.quit_quietly()
+    exit_codes.quit_quietly()
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     try:
-        from leadctl.cli.app import app
+        from leadctl.cli.commands import app
 
         app()
     finally:

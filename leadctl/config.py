@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from leadctl.crypto.keyring import Keyring
+from leadctl.crypto.cipher import Keyring
 from leadctl.errors import LeadctlError
 from leadctl.redact import HIDDEN, Secret, scrub
 from leadctl.settings import Settings

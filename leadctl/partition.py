@@ -19,8 +19,7 @@ from leadctl.cleanup.partitions import Period
 from leadctl.errors import CannotPartition
 from leadctl.migrate.new import new_empty
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.names import written_by_server
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, written_by_server
 from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "partition.sql")

@@ -19,8 +19,8 @@ from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.migrate.up import apply_locked
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
-from leadctl.postgres.names import written_by_server
 from leadctl.postgres.provision import connect_or_create, ensure_schema
+from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.seed import SeededTable, check_key, forget_files, seed

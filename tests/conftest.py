@@ -19,8 +19,8 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from leadctl.apps.registry import find_app
-from leadctl.cli.app import app as cli_app
-from leadctl.crypto import Key, Keyring, keyring
+from leadctl.cli.commands import app as cli_app
+from leadctl.crypto import Key, Keyring, cipher
 from leadctl.journal.guard import Consent
 from leadctl.migrate.up import up
 from leadctl.postgres.connect import Timeouts
@@ -99,7 +99,7 @@ def server(request: pytest.FixtureRequest) -> Server:
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Start every test in an empty folder, without keys remembered from another."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(keyring, "_of_process", [])
+    monkeypatch.setattr(cipher, "_of_process", [])
 
 
 @pytest.fixture

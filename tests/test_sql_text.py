@@ -8,8 +8,8 @@ import leadctl
 
 ROOT = Path(leadctl.__file__).parent
 MAKES_SQL = {
-    "postgres/names.py": {"written_by_server", "written_by_user"},
-    "postgres/queries.py": {"statement"},  # a block of our own .sql files
+    # A block of our own .sql files; the server's text; the author's of a revision or a rule.
+    "postgres/queries.py": {"statement", "written_by_server", "written_by_user"},
     "restore/scratch_schema.py": {"_creation"},  # what pg_restore would run in any other restore
     "studio/shape.py": {"build", "join"},
     "partition.py": {"_sql"},

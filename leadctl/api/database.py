@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
     from leadctl.backup.create import CreatedBackup
-    from leadctl.backup.verify import Rehearse, VerifyResult
+    from leadctl.backup.reader import Rehearse, VerifyResult
     from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult, PastRuns
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from leadctl.db import ShellCommand, TargetUrl
     from leadctl.health.fix import FixResult
     from leadctl.health.run import Health
-    from leadctl.history import RunHistory
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
-    from leadctl.journal.guard import Consent
-    from leadctl.journal.identity import DatabaseIdentity
+    from leadctl.journal.guard import Consent, DatabaseIdentity
+    from leadctl.journal.runs import RunHistory
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
     from leadctl.migrate.dev import Dev, Push
@@ -52,8 +51,8 @@ if TYPE_CHECKING:
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
+    from leadctl.restore.archive import Restorable
     from leadctl.restore.backups import RestorableBackup
-    from leadctl.restore.restorable import Restorable
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import ScratchTables
     from leadctl.restore.tables import RestoredTables
@@ -537,8 +536,8 @@ class Database(Project):
         )
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
+        from leadctl.backup.packing import read_recipients
         from leadctl.cleanup.context import ArchivePlace
-        from leadctl.crypto.age import read_recipients
 
         place = absolute(folder) if folder else self.settings.archive_dir
         return ArchivePlace(place, tuple(read_recipients(self._recipients)))
@@ -546,7 +545,7 @@ class Database(Project):
     @property
     def _recipients(self) -> list[str]:
         """The public keys that backups and archives are encrypted to."""
-        from leadctl.crypto.age import split_recipients
+        from leadctl.backup.packing import split_recipients
 
         return split_recipients(self.settings.backup_recipients)
 
@@ -609,8 +608,7 @@ class Database(Project):
         What a private key is there for is read; `restore` restores it, too, on the target's server
         or the `embedded` one.  Raises InvalidIdentity and UnknownBackup.
         """
-        from leadctl.backup.reader import BackupReader
-        from leadctl.backup.verify import verify
+        from leadctl.backup.reader import BackupReader, verify
 
         reader = BackupReader(self.backup_folder.find(backup), self.identities)
         return verify(reader, self._rehearse(embedded=embedded) if restore or embedded else None)
@@ -668,7 +666,7 @@ class Database(Project):
         reach out of its database.  Raises Protected, NotConfirmed, LockHeld, OutsideStatement,
         BackupDamaged and RestoreFailed.
         """
-        from leadctl.restore.restorable import JOBS, Loading
+        from leadctl.restore.archive import JOBS, Loading
         from leadctl.restore.restore import restore
 
         if into is None:
@@ -836,13 +834,13 @@ class Database(Project):
 
     def history(self, limit: int = 20) -> "RunHistory":
         """Return the newest runs of the journal, as `leadctl history`."""
-        from leadctl.history import history
+        from leadctl.journal.runs import history
 
         return history(self.target, limit)
 
     def identity(self) -> "DatabaseIdentity":
         """Return what the database says it is, as `leadctl db environment`."""
-        from leadctl.journal.identity import show
+        from leadctl.journal.guard import show
 
         return show(self.target)
 
@@ -854,7 +852,7 @@ class Database(Project):
         confirm: "str | Consent | None" = None,
     ) -> "DatabaseIdentity":
         """Set the environment or the protection; None stays.  Raises Protected."""
-        from leadctl.journal.identity import change
+        from leadctl.journal.guard import change
 
         return change(self.target, environment, protected=protected, consent=consent_of(confirm))
 

@@ -65,7 +65,7 @@ class Project:
     @cached_property
     def keyring(self) -> "Keyring":
         """The keys of encrypted columns.  Raises InvalidKey and KeyCommandFailed."""
-        from leadctl.crypto.keyring import keyring_of
+        from leadctl.crypto.cipher import keyring_of
 
         return keyring_of(self.settings)
 
@@ -87,7 +87,7 @@ class Project:
         """The private keys that read backups, if a file is set.  Raises InvalidIdentity."""
         if self.settings.backup_identity_file is None:
             return ()
-        from leadctl.crypto.age import read_identities
+        from leadctl.backup.packing import read_identities
 
         return read_identities(self.settings.backup_identity_file)
 
@@ -95,7 +95,7 @@ class Project:
         """Return each setting with its source, secrets hidden, as `leadctl config`."""
         from leadctl.apps.registry import all_apps
         from leadctl.config import effective_config
-        from leadctl.crypto.keyring import keyring_of
+        from leadctl.crypto.cipher import keyring_of
 
         keyring = keyring_of(self.settings, run_command=False)  # looking runs nothing
         return effective_config(self.settings, tuple(all_apps(self.settings)), keyring)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leadctl.apps.output import to_stderr
-from leadctl.apps.registry import App, load_object, make_importable
+from leadctl.apps.registry import App, load_object, make_importable, to_stderr
 from leadctl.errors import ModelsNotImportable
 
 if TYPE_CHECKING:

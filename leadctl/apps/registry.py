@@ -1,22 +1,27 @@
 """The registry of apps: those of the package's own table of apps, and those of leadctl.toml.
 
 Both are declared alike.  Nothing here imports SQLAlchemy: models are loaded when a command needs
-them.
+them.  What a team's code writes to standard output meanwhile goes to standard error: standard
+output is for results.
 """
 
 import ast
+import contextlib
+import ctypes
 import importlib
+import os
 import re
 import sys
+import threading
 import tomllib
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from leadctl.apps.output import to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
 from leadctl.errors import MigrationsInvalid, ModelsNotImportable, UnknownApp
@@ -203,3 +208,69 @@ def _configured(environment: Path) -> list[ast.keyword]:
         and node.func.attr == "configure"
         for keyword in node.keywords
     ]
+
+
+_STDOUT = 1
+_STDERR = 2
+
+
+@contextlib.contextmanager
+def to_stderr() -> Iterator[None]:
+    """Send what is written to standard output to standard error, while a team's code runs.
+
+    That is what Python prints, and what writes to the descriptor: C libraries, child processes.
+    Both are the whole process's; with several threads in here the last one to leave restores them.
+    """
+    _diversion.enter()
+    try:
+        yield
+    finally:
+        _diversion.leave()
+
+
+class _Diversion:
+    """Standard output, diverted as long as anybody needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._restore = contextlib.ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._restore.enter_context(_descriptor_to_stderr())
+                self._restore.enter_context(contextlib.redirect_stdout(sys.stderr))
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._restore.close()
+
+
+_diversion = _Diversion()
+
+
+@contextlib.contextmanager
+def _descriptor_to_stderr() -> Iterator[None]:
+    _flush()
+    try:
+        kept = os.dup(_STDOUT)
+    except OSError:  # it is closed: nothing can be written to it
+        yield
+        return
+    try:
+        os.dup2(_STDERR, _STDOUT)
+        yield
+        _flush()
+    finally:
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+def _flush() -> None:
+    """Write out what is buffered, by Python and by C, while it goes where it belongs."""
+    sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)

@@ -11,10 +11,10 @@ from typing import Any
 
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
+from leadctl.backup.packing import fingerprint, read_recipients
 from leadctl.backup.snapshot import Snapshot, exported
 from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
-from leadctl.crypto.age import fingerprint, read_recipients
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres.binaries import Binaries, dump_programs

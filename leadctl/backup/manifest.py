@@ -1,17 +1,58 @@
-"""The manifest of a backup: what is in it, from where, and the hash of every file."""
+"""The manifest of a backup: what is in it, from where, and the hash of every file.
+
+It is evidence only as far as it can prove: every value is of the type that its field has, or the
+manifest is refused.
+"""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from leadctl.backup.document import read_document
 from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
-from leadctl.postgres.names import parts_of
+from leadctl.postgres.queries import parts_of
+
+_T = TypeVar("_T")
+
+
+def read_document(kind: type[_T], document: object) -> _T:
+    """Return what a JSON document says, as a dataclass; keys without a field are passed over.
+
+    Times have a time zone, and numbers are not negative.  Raises ValueError.
+    """
+    if not isinstance(document, Mapping):
+        raise ValueError(f"{document!r} is not an object")
+    types = get_type_hints(kind)
+    values = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in document:
+            raise ValueError(f"it has no {field.name}")
+        values[field.name] = _read(types[field.name], document[field.name], field.name)
+    return kind(**values)
+
+
+def _read(kind: Any, value: Any, name: str) -> Any:
+    """Return a value as the type of its field wants it."""
+    if isinstance(kind, UnionType):
+        others = [each for each in get_args(kind) if each is not NoneType]
+        return None if value is None else _read(others[0], value, name)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_read(get_args(kind)[0], each, name) for each in value)
+    if is_dataclass(kind) and isinstance(kind, type):
+        return read_document(kind, value)
+    if kind is datetime and isinstance(value, str):
+        at = datetime.fromisoformat(value)
+        if at.tzinfo is not None:
+            return at
+    elif type(value) is kind and not (kind is int and value < 0):
+        return value
+    raise ValueError(f"{name} is {value!r}")
+
 
 FORMAT = 1
 NAME = "manifest.json"

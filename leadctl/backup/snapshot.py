@@ -16,8 +16,7 @@ from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.names import identifier
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, identifier
 from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "backup.sql")

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.document import read_document
-from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
+from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest, read_document
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
 from leadctl.files import (
     is_real_folder,

@@ -24,14 +24,14 @@ from leadctl.cleanup.archive_files import (
     folder_prefix,
 )
 from leadctl.cleanup.context import RunContext
-from leadctl.cleanup.refusals import RowsKept
+from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.names import identifier
+from leadctl.postgres.queries import identifier
 
 _LOOKS = 10
 """How often the rows that go along are locked and looked at, until no more turn up."""

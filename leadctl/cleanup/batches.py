@@ -16,8 +16,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.batch_size import ARCHIVE_WORK, WORK, BatchSize
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
-from leadctl.cleanup.refusals import RefusedRows, RowsKept, halves, is_refusal, tids_of
-from leadctl.cleanup.results import Reason
+from leadctl.cleanup.results import Reason, RefusedRows, RowsKept, halves, is_refusal, tids_of
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, can_go_by_range
 from leadctl.postgres.connect import (

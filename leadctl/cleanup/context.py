@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.fuse import Due
+from leadctl.cleanup.preview import Due
 from leadctl.cleanup.results import PastRuns, Reason, Refusal
 from leadctl.cleanup.rules import RuleTable
 from leadctl.journal.runs import Entry

@@ -21,7 +21,7 @@ from leadctl.cleanup.results import Reason
 from leadctl.cleanup.statements import Statements
 from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import set_session
-from leadctl.postgres.names import identifier
+from leadctl.postgres.queries import identifier
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 _PATIENT = "10s"

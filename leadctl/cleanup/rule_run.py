@@ -13,8 +13,8 @@ from leadctl.cleanup.archive import Archive
 from leadctl.cleanup.archive_files import finish_killed_runs
 from leadctl.cleanup.batches import Batches
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
-from leadctl.cleanup.fuse import blown_fuse, measure_due
 from leadctl.cleanup.partitions import Partition, RulePartitions
+from leadctl.cleanup.preview import blown_fuse, measure_due
 from leadctl.cleanup.results import RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings

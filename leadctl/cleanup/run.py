@@ -22,7 +22,7 @@ from leadctl.errors import ClockSkew, LeadctlError
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import connect, set_session
-from leadctl.postgres.names import identifier
+from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress

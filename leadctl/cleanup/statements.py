@@ -19,7 +19,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.names import parts_of, written_by_user
+from leadctl.postgres.queries import parts_of, written_by_user
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from leadctl.cleanup.archive_files import (
 from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.names import identifier, written_by_server
+from leadctl.postgres.queries import identifier, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 

@@ -1,6 +1,9 @@
-"""Exit codes: what a script can rely on."""
+"""How the process ends: exit codes, which a script can rely on, also where a signal ends it."""
 
+import os
+import signal
 from enum import IntEnum
+from types import FrameType
 
 from leadctl import errors
 
@@ -50,3 +53,23 @@ def nagios_code(error: errors.LeadctlError) -> int:
     A server that cannot be reached is critical; a wrong flag or setting is unknown.
     """
     return NAGIOS_CRITICAL if exit_code(error) is ExitCode.CONNECTION else NAGIOS_UNKNOWN
+
+
+_SAID = {signal.SIGINT: b"Interrupted.\n", signal.SIGTERM: b"Terminated.\n"}
+
+
+def end(number: int, _frame: FrameType | None) -> None:
+    """End the process as a shell expects it: 130 for SIGINT, 143 for SIGTERM."""
+    os.write(2, _SAID[signal.Signals(number)])
+    os._exit(128 + number)
+
+
+def quit_quietly() -> None:
+    """Let signals end the process, while modules are loaded and when all is done.
+
+    Nothing is begun then, or it is done.  A signal that is ignored, as under nohup, stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from leadctl.cli import interrupts
+from leadctl.cli import exit_codes
 from leadctl.cli.console import Console
 from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
@@ -281,7 +281,7 @@ def _listening() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
-        if before[signal.SIGINT] is interrupts.end:
+        if before[signal.SIGINT] is exit_codes.end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, terminate)
         if before[signal.SIGHUP] is not signal.SIG_IGN:

@@ -1,13 +1,111 @@
-"""How commands declare options and arguments, those that several share, and what excludes what."""
+"""How commands declare options and arguments, what excludes what, and how names are completed.
 
-from collections.abc import Callable
-from typing import Annotated, Any
+Names of apps, environments, revisions, tables and backups are found quickly and without changing
+anything; where there are none, completion is silent.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadctl.cli import complete
 from leadctl.errors import InvalidFlag, UsageError
 from leadctl.settings.durations import DURATION, parse_seconds
+
+if TYPE_CHECKING:
+    from leadctl.settings import Settings
+
+_SETTINGS = ("app", "env", "url", "schema", "backup_dir")
+_SECONDS = 2
+"""How long somebody who pressed a key waits for a database."""
+
+
+def _completing(
+    find: "Callable[[Settings], Sequence[str]]",
+) -> Callable[[typer.Context, str], list[str]]:
+    """Return what completes the names that `find` finds, where the command line says so far."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from leadctl.settings import load_settings
+
+        try:
+            found = find(load_settings(_given(ctx)))
+        except Exception:  # noqa: BLE001 - whatever is wrong, a shell's line is no place to say it
+            return []
+        return [name for name in found if name.startswith(incomplete)]
+
+    return complete
+
+
+def _given(ctx: typer.Context) -> dict[str, str | None]:
+    """Return the settings that stand before, at the command or at a group above it."""
+    given: dict[str, str | None] = {}
+    place: typer.Context | None = ctx
+    while place is not None:
+        for name in _SETTINGS:
+            given[name] = given.get(name) or place.params.get(name)
+        place = place.parent  # type: ignore[assignment]
+    return given
+
+
+def _apps(settings: "Settings") -> Sequence[str]:
+    from leadctl.apps.registry import all_apps
+
+    return sorted(all_apps(settings))
+
+
+def _environments(settings: "Settings") -> Sequence[str]:
+    return sorted(settings.environments)
+
+
+def _revisions(settings: "Settings") -> Sequence[str]:
+    """Return the app's revisions, the newest first; none is applied or imported."""
+    from leadctl.apps.registry import find_app
+    from leadctl.migrate.revisions import read_history
+
+    history = read_history(find_app(settings).migrations)
+    return [revision.id for revision in reversed(history.revisions)]
+
+
+def _tables(settings: "Settings") -> Sequence[str]:
+    """Return the tables and views of the target's schema.
+
+    No server is started for that, and no command run for a URL.  Raises what connecting raises.
+    """
+    from dataclasses import replace
+
+    from leadctl.catalog.relations import relation_names
+    from leadctl.postgres.connect import connect
+    from leadctl.postgres.embedded import server
+    from leadctl.postgres.embedded.home import Home
+    from leadctl.postgres.target import resolve
+
+    environment = settings.environment
+    if environment is not None and environment.url_command:
+        return []
+    home = Home.of(settings.project)
+    if not (settings.url or environment) and home.exists and not server.status(home).running:
+        return []
+    target = replace(resolve(settings, app=settings.app), connect_timeout=_SECONDS)
+    with connect(target, "complete", read_only=True, statement_timeout=_SECONDS) as connection:
+        return relation_names(connection, target.schema)
+
+
+def _backups(settings: "Settings") -> Sequence[str]:
+    """Return the ids of the backups in the configured folder, the newest first."""
+    from leadctl.api.project import Project
+
+    folder = Project(settings).known_backup_folder
+    found = [backup.id for backup in folder.backups()] if folder else []
+    return ["latest", *found] if found else []
+
+
+app_names = _completing(_apps)
+environment_names = _completing(_environments)
+revision_names = _completing(_revisions)
+table_names = _completing(_tables)
+backup_ids = _completing(_backups)
+
 
 Text = str | None
 Texts = list[str] | None
@@ -61,8 +159,8 @@ def setting(
 
 
 COMMON = (
-    setting("app", "--app", "NAME", "The app to work on.", names=complete.apps),
-    setting("env", "--env", "NAME", "An [env.NAME] of leadctl.toml.", names=complete.environments),
+    setting("app", "--app", "NAME", "The app to work on.", names=app_names),
+    setting("env", "--env", "NAME", "An [env.NAME] of leadctl.toml.", names=environment_names),
     setting("url", "--url", "URL", "The database, instead of DATABASE_URL."),
     setting("schema", "--schema", "NAME", "The schema that the app lives in."),
 )
@@ -118,7 +216,7 @@ Confirm = Annotated[
 ]
 Backup = Annotated[bool, flag("--backup", "Make a backup before anything changes.")]
 Message = Annotated[Text, option("--message -m", "TEXT", "What the revision does.")]
-Revision = Annotated[Text, argument("REV", names=complete.revisions)]
+Revision = Annotated[Text, argument("REV", names=revision_names)]
 
 
 def exclusive(**given: object) -> None:

@@ -8,8 +8,14 @@ from typing import Any
 from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
-from leadctl.catalog.compare import Difference, compare
-from leadctl.catalog.definitions import Catalog, owner, read_catalog, split_name
+from leadctl.catalog.definitions import (
+    Catalog,
+    Difference,
+    compare,
+    owner,
+    read_catalog,
+    split_name,
+)
 from leadctl.health.check import (
     QUERIES,
     Evidence,

@@ -22,7 +22,7 @@ from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.names import identifier, parts_of, written_by_server
+from leadctl.postgres.queries import identifier, parts_of, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 

@@ -17,7 +17,7 @@ from leadctl.errors import (
     UnknownDatabase,
     UnknownSetting,
 )
-from leadctl.health import activity, backups, data, database, objects, server
+from leadctl.health import activity, data, database, objects, server
 from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
 from leadctl.health.fix import FixResult
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
@@ -29,7 +29,7 @@ from leadctl.text import did_you_mean
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
-    for module in (database, data, objects, activity, server, backups)
+    for module in (database, data, objects, activity, server)
     for found in vars(module).values()
     if isinstance(found, HealthCheck)
 )

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, TypeEngine
 
-from leadctl.init.suggestions import snake_case
+from leadctl.init.project_files import snake_case
 from leadctl.migrate.backfill import escape
 
 LINE_MAX = 100

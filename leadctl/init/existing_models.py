@@ -13,9 +13,17 @@ from leadctl.apps.metadata import environment_options, load_metadata
 from leadctl.apps.registry import App, all_apps, make_importable
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
 from leadctl.init.discovery import FoundModels, discover, imports
-from leadctl.init.project_files import Files, WrittenFile, joined_lines, leadctl_toml
-from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows, secret_columns
-from leadctl.models.encrypted import encrypted_columns
+from leadctl.init.project_files import (
+    EncryptedGuess,
+    Files,
+    RetentionGuess,
+    WrittenFile,
+    joined_lines,
+    leadctl_toml,
+    old_rows,
+    secret_columns,
+)
+from leadctl.models.values import encrypted_columns
 from leadctl.settings import Settings
 
 Choose = Callable[[str, Sequence[str]], str]

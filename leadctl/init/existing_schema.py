@@ -13,18 +13,17 @@ from sqlalchemy import MetaData, String, Table
 from sqlalchemy.exc import SAWarning
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import Difference, compare
-from leadctl.catalog.definitions import Catalog, read_catalog, split_name
+from leadctl.catalog.definitions import Catalog, Difference, compare, read_catalog, split_name
 from leadctl.crypto.cipher import FORM, NODE_FORM
 from leadctl.errors import AlreadyDeclared, OperationFailed
-from leadctl.init.foreign_histories import (
+from leadctl.init.discovery import (
     PRISMA,
     ForeignHistory,
     PrismaMigration,
     foreign_histories,
     prisma_migrations,
 )
-from leadctl.init.suggestions import EncryptedGuess, secret_columns
+from leadctl.init.project_files import EncryptedGuess, secret_columns
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, AppliedRevision
 from leadctl.migrate.ddl.autodetector import changes

@@ -14,6 +14,7 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, all_apps, find_app
 from leadctl.catalog.definitions import read_names
 from leadctl.errors import AlreadyDeclared, OperationFailed, UsageError
+from leadctl.init.discovery import ForeignHistory, PrismaMigration
 from leadctl.init.existing_models import app_name, notes, refuse_declared
 from leadctl.init.existing_schema import (
     ExistingSchema,
@@ -22,15 +23,16 @@ from leadctl.init.existing_schema import (
     proven_baseline,
     read_existing_schema,
 )
-from leadctl.init.foreign_histories import ForeignHistory, PrismaMigration
 from leadctl.init.models_file import ModelsFile
 from leadctl.init.project_files import (
+    EncryptedGuess,
     Files,
+    RetentionGuess,
     WrittenFile,
     app_table,
     leadctl_toml,
+    old_rows,
 )
-from leadctl.init.suggestions import EncryptedGuess, RetentionGuess, old_rows
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -38,7 +40,7 @@ from leadctl.migrate import writer
 from leadctl.migrate.ddl.steps import Phase, Step
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import read_history
-from leadctl.models.encrypted import encrypted_columns
+from leadctl.models.values import encrypted_columns
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate

@@ -108,3 +108,17 @@ def last_attempt(connection: Connection, app: str, schema: str) -> str | None:
         return None
     found: str | None = _QUERIES.value(connection, "last_attempt", app=app, schema=schema)
     return found
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The newest runs of a database, newest first."""
+
+    database: str
+    runs: tuple[JournaledRun, ...]
+
+
+def history(target: Target, limit: int) -> RunHistory:
+    """Read the journal; changes nothing.  Raises what connecting raises."""
+    with connect(target, "history", read_only=True) as connection:
+        return RunHistory(target.database, tuple(read_journal(connection, limit)))

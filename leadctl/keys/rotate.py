@@ -19,8 +19,7 @@ from leadctl.crypto import Keyring
 from leadctl.errors import RotationFailed
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.keys.batches import DueRows, Recrypt, Row, UnreadableValue
-from leadctl.keys.encrypted_values import EncryptedTable
+from leadctl.keys.encrypted_values import DueRows, EncryptedTable, Recrypt, Row, UnreadableValue
 from leadctl.keys.status import KeysStatus, encrypted_tables, keys_status, require_key
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target

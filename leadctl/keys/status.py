@@ -7,7 +7,7 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.relations import Relation, read_tables
 from leadctl.crypto import Keyring
-from leadctl.crypto.keyring import KEY_BYTES, Key
+from leadctl.crypto.cipher import KEY_BYTES, Key
 from leadctl.errors import NoPrimaryKey
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect
@@ -83,7 +83,7 @@ def encrypted_tables(connection: Connection, app: App, schema: str) -> list[Encr
 
     A model that names a schema of its own is looked for there.
     """
-    from leadctl.models.encrypted import encrypted_columns  # it loads SQLAlchemy
+    from leadctl.models.values import encrypted_columns  # it loads SQLAlchemy
 
     contexts: dict[tuple[str, str], dict[str, str]] = {}
     for column, context in encrypted_columns(load_metadata(app)):

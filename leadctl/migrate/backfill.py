@@ -15,8 +15,7 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import NoPrimaryKey
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.names import written_by_server, written_by_user
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, written_by_server, written_by_user
 from leadctl.progress import Progress
 
 _QUERIES = beside(__file__, "backfill.sql")

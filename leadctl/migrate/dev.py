@@ -8,21 +8,20 @@ from itertools import groupby
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import compare, without_grants
-from leadctl.catalog.definitions import Catalog
+from leadctl.catalog.definitions import Catalog, compare, without_grants
 from leadctl.errors import OperationFailed, Protected, UnknownDatabase
 from leadctl.journal.guard import Consent, permit, protection, require_identity
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
-from leadctl.migrate.new import Ask, new
-from leadctl.migrate.schema_sources import (
+from leadctl.migrate.diff import (
     database_schema,
     desired_schema,
     models_schema,
     recorded_schema,
 )
+from leadctl.migrate.new import Ask, new
 from leadctl.migrate.status import refuse_other_apps
 from leadctl.migrate.up import MigrateResult, up
 from leadctl.migrate.writer import WrittenRevision

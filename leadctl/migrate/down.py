@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import Difference, compare
-from leadctl.catalog.definitions import Catalog
+from leadctl.catalog.definitions import Catalog, Difference, compare
 from leadctl.errors import Irreversible, LeadctlError, OperationFailed, RevisionUnplannable
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock

@@ -17,14 +17,13 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.metadata import environment_options, load_metadata, not_honoured
-from leadctl.apps.output import to_stderr
-from leadctl.apps.registry import App, builtin_migrations, find_app
+from leadctl.apps.registry import App, builtin_migrations, find_app, to_stderr
 from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.migrate.backfill import progress_of_run
-from leadctl.migrate.live_tables import QUERIES
+from leadctl.migrate.plan import QUERIES
 from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps

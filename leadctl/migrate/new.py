@@ -4,20 +4,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import definition
-from leadctl.catalog.definitions import Catalog
+from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.diff import compare_with_record
-from leadctl.migrate.revisions import History, read_history
-from leadctl.migrate.schema_sources import (
+from leadctl.migrate.diff import (
+    compare_with_record,
     desired_schema,
     history_schema,
     migrations_schema,
     models_schema,
 )
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.status import read_current
 from leadctl.migrate.writer import (

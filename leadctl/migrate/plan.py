@@ -1,7 +1,21 @@
-"""The plan of pending revisions: their statements, what each does to which table, the findings."""
+"""The plan of pending revisions, and the tables that it touches, as they are now.
+
+Size, rows, who holds a lock, what is lost; and what the text of a statement does not say: whether
+a change of type rewrites, for example.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from leadctl.catalog.relations import Relation, read_numbered, read_table
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+from leadctl.sql.lexer import Reader
+from leadctl.sql.locks import CatalogFacts, Lock
 
 
 @dataclass(frozen=True)
@@ -120,3 +134,181 @@ class LintResult:
             for revision in self.revisions
             for finding in revision.findings
         )
+
+
+QUERIES = beside(__file__, "live_tables.sql")
+_COUNT_BELOW_BYTES = 256 * 1024 * 1024
+"""A table up to this size is counted; of a bigger one the statistics say how many rows it has."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A session that holds a lock on a table."""
+
+    pid: int
+    lock: Lock
+    who: str
+    state: str
+    seconds: float | None
+    """How long its transaction has been open."""
+
+
+class LiveTables:
+    """Looks tables up in the live catalog; each is read once."""
+
+    def __init__(self, connection: Connection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._relations: dict[str, Relation | None] = {}
+        self._guesses: dict[str, int | None] = {}
+
+    @property
+    def facts(self) -> CatalogFacts:
+        """What the text of a statement does not say, looked up when it is needed."""
+        return CatalogFacts(
+            self._is_volatile,
+            self._type_change_rewrites,
+            self._has_not_null_check,
+            self._table_of_index,
+            self._referencing,
+        )
+
+    def exists(self, table: str) -> bool:
+        """Whether there is such a table."""
+        return self._relation(table) is not None
+
+    def bytes(self, table: str) -> int | None:
+        """Return a table's size, with its indexes; None for one that does not exist."""
+        relation = self._relation(table)
+        return relation.size.total_bytes if relation else None
+
+    def rows(self, table: str) -> int | None:
+        """Return a table's rows, by the statistics or the planner's guess; None if not known."""
+        relation = self._relation(table)
+        if relation is None or not relation.size.pages:
+            return None if relation is None else 0
+        if relation.size.rows is not None:
+            return relation.size.rows
+        if table not in self._guesses:  # it was never analysed: the planner guesses from its size
+            row = self._try(
+                sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(self._name(table))
+            )
+            self._guesses[table] = int(row[0][0]["Plan"]["Plan Rows"]) if row else None
+        return self._guesses[table]
+
+    def holders(self, table: str) -> list[Holder]:
+        """Return who else holds a lock on a table now, the longest transaction first."""
+        return [
+            Holder(pid, Lock[mode.replace(" ", "_")], who, state, seconds)
+            for pid, mode, who, state, seconds in QUERIES.rows(
+                self._connection, "holders", table=self._quoted(table)
+            )
+        ]
+
+    def loss(self, table: str, what: str) -> Loss:
+        """Return how many rows lose "table", "rows" or "column NAME"."""
+        size = self.bytes(table)
+        column = what.removeprefix("column ") if what.startswith("column ") else None
+        if size is None:
+            return Loss(what, 0, exact=True)
+        if size <= _COUNT_BELOW_BYTES:
+            counted = sql.SQL("count({})").format(
+                sql.Identifier(column) if column else sql.SQL("*")
+            )
+            row = self._try(sql.SQL("SELECT {} FROM {}").format(counted, self._name(table)))
+            if row is not None:
+                return Loss(what, int(row[0]), exact=True)
+        rows = self.rows(table)
+        if rows is not None and column is not None:
+            share = QUERIES.value(
+                self._connection, "null_share", table=self._quoted(table), column=column
+            )
+            rows = round(rows * (1 - (share or 0)))
+        return Loss(what, rows, exact=False)
+
+    def _try(self, query: sql.Composed) -> tuple[Any, ...] | None:
+        try:
+            with self._connection.transaction():
+                self._connection.execute("SET LOCAL lock_timeout = '1s'")
+                return self._connection.execute(query).fetchone()
+        except psycopg.Error:  # locked, or not ours to read: it must do without
+            return None
+
+    def _relation(self, table: str) -> Relation | None:
+        if table not in self._relations:
+            schema, _, name = table.rpartition(".")
+            self._relations[table] = read_table(
+                self._connection, schema or self._schema, name, "sizes"
+            )
+        return self._relations[table]
+
+    def _name(self, name: str) -> sql.Identifier:
+        return sql.Identifier(*(name.split(".") if "." in name else (self._schema, name)))
+
+    def _quoted(self, name: str) -> str:
+        return self._name(name).as_string(self._connection)
+
+    def _is_volatile(self, function: str) -> bool:
+        name = function.rpartition(".")[2]
+        return bool(QUERIES.value(self._connection, "is_volatile", name=name))
+
+    def _type_change_rewrites(self, table: str, column: str, kind: str) -> bool:
+        relation = self._relation(table)
+        found = relation.column(column) if relation else None
+        return found is None or not _same_on_disk(found.type, kind)
+
+    def _has_not_null_check(self, table: str, column: str) -> bool:
+        relation = self._relation(table)
+        quoted = sql.Identifier(column).as_string(self._connection)
+        wanted = {f"CHECK ({name} IS NOT NULL)" for name in (column, quoted)}
+        return relation is not None and any(
+            each.kind == "c" and each.validated and relation.definition(each) in wanted
+            for each in relation.constraints
+        )
+
+    def _table_of_index(self, index: str) -> str | None:
+        table = QUERIES.value(self._connection, "table_of_index", name=self._quoted(index))
+        return None if table is None else str(table)
+
+    def _referencing(self, table: str) -> list[str]:
+        relation = self._relation(table)
+        keys = relation.references if relation else ()
+        parents = {key.parent for key in keys if key.parent != key.child}
+        found = read_numbered(self._connection, parents, "descendants")
+        return [
+            name
+            for each in found.values()
+            for name in (each.name, *(b.name for b in each.descendants if b.is_partition))
+        ]
+
+
+def _same_on_disk(current: str, new: str) -> bool:
+    """Whether PostgreSQL changes between two types without writing the rows anew.
+
+    True for a varchar that gets longer or loses its limit, and for text and varchar without one;
+    https://www.postgresql.org/docs/current/sql-altertable.html, "Notes".
+    """
+    before, after = _type(current), _type(new)
+    if before == after:
+        return True
+    characters = {"text", "varchar"}
+    if before[0] in characters and after[0] in characters:
+        return after[1] is None or (before[1] is not None and before[1] <= after[1])
+    if before[0] == after[0] in {"numeric", "varbit"}:
+        wider = after[1] is None or (before[1] is not None and before[1] <= after[1])
+        return wider and (after[1] is None or before[2] == after[2])
+    return False
+
+
+def _type(text: str) -> tuple[str, int | None, int | None]:
+    """Return a type's plain name, its length or precision, and its scale."""
+    reader = Reader(text)
+    name = reader.name()
+    if name == "character" and reader.accept("VARYING"):
+        name = "varchar"
+    name = {"decimal": "numeric"}.get(name, name)
+    limits = reader.parenthesised()
+    parts = limits.text.split(",") if limits else []
+    numbers = [int(part) if part.strip().isdigit() else None for part in parts]
+    first, second, *_ = [*numbers, None, None]
+    return name, first, second

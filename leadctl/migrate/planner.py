@@ -8,11 +8,12 @@ from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabase
 from leadctl.journal import state
 from leadctl.migrate.lint import UNPLANNABLE, find_squawk, findings
-from leadctl.migrate.live_tables import Holder, LiveTables
 from leadctl.migrate.plan import (
+    Holder,
     LintedRevision,
     LintFinding,
     LintResult,
+    LiveTables,
     Loss,
     MigrationPlan,
     PlannedRevision,

@@ -20,11 +20,11 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import read_catalog, read_names
 from leadctl.journal import state
-from leadctl.migrate.live_tables import QUERIES
+from leadctl.migrate.plan import QUERIES
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
 from leadctl.postgres.engine import driver_connection
-from leadctl.postgres.names import identifier
+from leadctl.postgres.queries import identifier
 
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
@@ -172,7 +172,7 @@ def recorded_facts(app: App) -> Mapping[str, Any]:
 
     `encrypted` is the context of each encrypted column, `fixtures` what finds each fixture's row.
     """
-    from leadctl.models.encrypted import encrypted_columns
+    from leadctl.models.values import encrypted_columns
 
     metadata = load_metadata(app)
     fixtures = load_object(app, app.seed, "seed") if app.seed else ()

@@ -12,8 +12,7 @@ from textwrap import fill as wrap
 from textwrap import indent as indented
 
 from leadctl.apps.registry import App
-from leadctl.catalog.compare import compare, without_grants
-from leadctl.catalog.definitions import Catalog
+from leadctl.catalog.definitions import Catalog, compare, without_grants
 from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape

@@ -6,15 +6,19 @@ from leadctl.models.base import (
     Base,
     CreatedAt,
     CuidId,
+    Page,
     SoftDelete,
     Timestamps,
     UuidId,
     new_metadata,
     one_of,
+    only_active,
+    paginate,
+    with_retry,
 )
-from leadctl.models.encrypted import EncryptedJSON, EncryptedText
-from leadctl.models.queries import Page, only_active, paginate, with_retry
 from leadctl.models.values import (
+    EncryptedJSON,
+    EncryptedText,
     PhoneNumber,
     hash_password,
     hashed,

@@ -4,6 +4,9 @@ A block begins with `-- name: NAME`, then `-- what: …`, what question it answe
 `-- versions: 15-` or `-- versions: 15-16`, the major versions of the server that it is for.
 `-- needs: NAME` may follow: the extension without which the block cannot run.  The same name may
 stand several times with different versions.
+
+Names that come as text, such as those of a manifest or a catalog, become identifiers here, too:
+nowhere else does text become SQL, and a test looks for every other place.
 """
 
 import re
@@ -11,6 +14,45 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from psycopg import sql
+
+_PART = r'(?:"(?:[^"\0]|"")+"|[^\W\d][\w$]*)'
+_NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
+_PARTS = re.compile(_PART)
+
+
+def parts_of(quoted: str) -> tuple[str, ...]:
+    """Return the parts of a name as quote_ident writes it, `schema.table`, without quotes.
+
+    Raises ValueError where the text is anything else.
+    """
+    if not _NAME.fullmatch(quoted):
+        raise ValueError(f"{quoted!r} is no name.")
+    found = _PARTS.findall(quoted)
+    return tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in found)
+
+
+def identifier(quoted: str) -> sql.Identifier:
+    """Return the identifier that a name as quote_ident writes it stands for.
+
+    Raises ValueError where the text is anything else.
+    """
+    return sql.Identifier(*parts_of(quoted))
+
+
+def written_by_server(definition: str) -> sql.SQL:
+    """Return SQL that the connected server wrote itself, such as pg_get_indexdef does.
+
+    Nothing else may be passed: no text of a file, a dump or a row.
+    """
+    return sql.SQL(definition)
+
+
+def written_by_user(text: str) -> sql.SQL:
+    """Return SQL that the app's own author wrote: of a revision, or a rule of its leadctl.toml."""
+    return sql.SQL(text)
+
 
 if TYPE_CHECKING:
     import psycopg

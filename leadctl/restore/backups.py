@@ -9,9 +9,8 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.manifest import BackupManifest
-from leadctl.backup.reader import BackupReader, VerifyCheck
+from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
-from leadctl.backup.verify import RESTORE
 from leadctl.errors import (
     BackupDamaged,
     InsufficientPrivilege,
@@ -25,9 +24,9 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
+from leadctl.restore.archive import Comparison, Loading, Origin
 from leadctl.restore.database import drop_database, scratch_database
 from leadctl.restore.load import load
-from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.restore import check_plan, plan
 
 _QUERIES = beside(__file__, "restore.sql")

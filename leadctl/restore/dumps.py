@@ -20,11 +20,17 @@ from leadctl.errors import (
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import extensions_of, list_archive, owners_of, parse_entries
-from leadctl.restore.pg_restore import PgRestore, major_of
-from leadctl.restore.restorable import Comparison, Loading, Origin
-from leadctl.restore.script import load_script
-from leadctl.restore.statements import StatementReader
+from leadctl.restore.archive import (
+    Comparison,
+    Loading,
+    Origin,
+    extensions_of,
+    list_archive,
+    owners_of,
+    parse_entries,
+)
+from leadctl.restore.load import PgRestore, major_of
+from leadctl.restore.script import StatementReader, load_script
 
 _TABLE_OF_CONTENTS = "toc.dat"
 _HEAD = 512

@@ -26,15 +26,18 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.restore.archive import Comparison, Loading, Origin, Restorable
 from leadctl.restore.database import (
+    analyze,
+    carry_over,
     configure_database,
     drop_database,
     drop_soon,
     maintenance,
+    restore_lock,
     scratch_database,
+    swap,
 )
-from leadctl.restore.restorable import Comparison, Loading, Origin, Restorable
-from leadctl.restore.swap import analyze, carry_over, restore_lock, swap
 from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")

@@ -21,7 +21,7 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.names import identifier, parts_of
+from leadctl.postgres.queries import identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import IDENTIFIER, check_counts, pg_restore_output, rows_of

@@ -19,7 +19,7 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.names import parts_of
+from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of

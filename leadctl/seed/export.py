@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.errors import OperationFailed, UsageError
-from leadctl.init.suggestions import is_secret_name, snake_case
-from leadctl.models.encrypted import encrypted_columns
+from leadctl.init.project_files import is_secret_name, snake_case
+from leadctl.models.values import encrypted_columns
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate

@@ -13,13 +13,12 @@ from sqlalchemy.orm import Session
 
 from leadctl.apps.fixtures import Fixture, Ref
 from leadctl.apps.metadata import load_metadata
-from leadctl.apps.output import to_stderr
-from leadctl.apps.registry import App, load_object
+from leadctl.apps.registry import App, load_object, to_stderr
 from leadctl.crypto import Keyring, using
 from leadctl.errors import SeedFailed
 from leadctl.journal import state
 from leadctl.journal.runs import journaled
-from leadctl.models.encrypted import encrypted_columns
+from leadctl.models.values import encrypted_columns
 from leadctl.postgres.connect import Connection as DriverConnection
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine

@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeDecorator
 
 from leadctl.catalog import relations
 from leadctl.errors import SeedFailed
-from leadctl.models.encrypted import encrypted_columns
+from leadctl.models.values import encrypted_columns
 from leadctl.postgres.engine import driver_connection
 from leadctl.postgres.translate import translate
 from leadctl.seed.files import SeedRow

@@ -129,7 +129,7 @@ def _declared(app: App, shape: Shape) -> dict[str, str]:
         metadata = load_metadata(app)
     except ModelsNotImportable:
         return {}
-    from leadctl.models.encrypted import encrypted_columns
+    from leadctl.models.values import encrypted_columns
 
     names = {column.name for column in shape.columns}
     return {

@@ -11,8 +11,7 @@ from leadctl.catalog.relations import Relation, read_table, relation_names
 from leadctl.errors import UnknownColumn, UnknownTable
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.names import written_by_server
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, written_by_server
 from leadctl.text import did_you_mean
 
 

@@ -14,7 +14,7 @@ import leadctl
 from leadctl.api.database import Database
 from leadctl.api.project import Project
 from leadctl.api.studio import Studio
-from leadctl.cli.app import app
+from leadctl.cli.commands import app
 from leadctl.errors import UnknownCheck, UnknownRule
 from leadctl.postgres.target import resolve
 from tests.conftest import Cli, Prepared

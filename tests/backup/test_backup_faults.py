@@ -15,11 +15,10 @@ from typing import Any
 
 import pytest
 
-from leadctl.backup.reader import BackupReader
+from leadctl.backup.packing import read_identities
+from leadctl.backup.reader import BackupReader, verify
 from leadctl.backup.storage import BackupFolder, StoredBackup
 from leadctl.backup.stream import Label, NullSink, unpack
-from leadctl.backup.verify import verify
-from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared

@@ -11,14 +11,13 @@ import pytest
 from leadctl.backup.create import BackupOptions
 from leadctl.backup.create import create as back_up
 from leadctl.backup.manifest import ARCHIVE
+from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
-from leadctl.crypto.age import read_identities
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
-from leadctl.restore.archive import parse_entries
+from leadctl.restore.archive import Loading, parse_entries
 from leadctl.restore.load import divide_entries, load
-from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared

@@ -6,8 +6,7 @@ import pytest
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import all_apps
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target

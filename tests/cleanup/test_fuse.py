@@ -92,14 +92,14 @@ def test_a_null_age_is_never_due(filled: Prepared, cli: Cli) -> None:
 @pytest.fixture
 def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of a hundred pages is a large one."""
-    monkeypatch.setattr("leadctl.cleanup.fuse._SAMPLE_PAGES", 30)
+    monkeypatch.setattr("leadctl.cleanup.preview._SAMPLE_PAGES", 30)
 
 
 @pytest.mark.usefixtures("sampled")
 def test_a_sample_spares_the_count(
     filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("leadctl.cleanup.fuse._counted", None)
+    monkeypatch.setattr("leadctl.cleanup.preview._counted", None)
     due = len(due_leads(filled))
     flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
     (rule,) = cli(*flags, "--max-rows", "10", url=filled.url).json["rules"]

@@ -190,7 +190,7 @@ def without(init):
 core._TyperParameter.get_runtime_param = built
 for kind in (core.TyperOption, core.TyperArgument):
     kind.__init__ = without(kind.__init__)
-from leadctl.cli.app import app
+from leadctl.cli.commands import app
 app()
 """
 

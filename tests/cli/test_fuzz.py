@@ -24,8 +24,8 @@ import pytest
 from typer.main import get_command
 
 from leadctl.apps import registry
-from leadctl.cli.app import app
-from leadctl.crypto import keyring
+from leadctl.cli.commands import app
+from leadctl.crypto import cipher
 from tests.conftest import Prepared
 
 CHUNK = 250
@@ -232,7 +232,7 @@ def called(vector: Vector, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         patch.setattr(subprocess, "Popen", Watched)
         patch.setattr(os, "execve", execve)
         patch.setattr(sys, "path", list(sys.path))
-        patch.setattr(keyring, "_of_process", [])
+        patch.setattr(cipher, "_of_process", [])
         for name, value in vector.variables.items():
             patch.setenv(name, value)
         before = signal.signal(signal.SIGALRM, hang)

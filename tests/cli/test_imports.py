@@ -8,7 +8,7 @@ from tests.processes import python
 HEAVY = ("sqlalchemy", "alembic", "pydantic")
 CODE = """
 import sys
-from leadctl.cli.app import app
+from leadctl.cli.commands import app
 try:
     app({arguments!r})
 except SystemExit as end:

@@ -33,7 +33,7 @@ def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepare
         )
         assert process.stderr is not None
         for line in process.stderr:
-            if line.rstrip().endswith("leadctl.cli.interrupts"):
+            if line.rstrip().endswith("leadctl.cli.exit_codes"):
                 break
         time.sleep(random.Random(attempt).uniform(0.005, 0.4))
         process.send_signal(number)

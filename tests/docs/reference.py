@@ -22,7 +22,7 @@ from leadctl import errors
 from leadctl.api.database import Database
 from leadctl.api.project import Project
 from leadctl.api.studio import Studio
-from leadctl.cli.app import app
+from leadctl.cli.commands import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.migrate.diff import Diff
 from leadctl.studio.record import Relation

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session, configure_mappers
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import find_app, load_module
-from leadctl.catalog.compare import Difference, compare
-from leadctl.catalog.definitions import read_catalog
+from leadctl.catalog.definitions import Difference, compare, read_catalog
 from leadctl.crypto import using
-from leadctl.crypto.keyring import keyring_of
+from leadctl.crypto.cipher import keyring_of
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve

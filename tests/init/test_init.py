@@ -12,8 +12,7 @@ import pytest
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import find_app
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import read_catalog
+from leadctl.catalog.definitions import compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import resolve

@@ -158,8 +158,7 @@ def test_what_a_value_counts_as(leadconnector: Prepared, cli: Cli, change: str, 
 
 
 def test_a_row_is_written_only_if_it_is_what_was_read(leadconnector: Prepared) -> None:
-    from leadctl.keys.batches import DueRows
-    from leadctl.keys.encrypted_values import EncryptedTable
+    from leadctl.keys.encrypted_values import DueRows, EncryptedTable
     from leadctl.postgres.connect import connect
 
     users(leadconnector, 3)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target

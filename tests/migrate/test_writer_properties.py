@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import errors
 
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import resolve

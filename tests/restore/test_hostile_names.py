@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from leadctl.postgres.names import parts_of
+from leadctl.postgres.queries import parts_of
 from tests.backups import create, encrypted_backups
 from tests.conftest import Cli
 from tests.postgres import Server

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leadctl.restore.statements import StatementReader
+from leadctl.restore.script import StatementReader
 
 
 def read(script: str, size: int = 1 << 20) -> StatementReader:

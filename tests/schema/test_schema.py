@@ -9,12 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import read_catalog
+from leadctl.catalog.definitions import compare, read_catalog
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve
-from leadctl.render.mermaid import diagram as draw
+from leadctl.render.views.schema import diagram as draw
 from leadctl.schema.definition import (
     Column,
     Constraint,

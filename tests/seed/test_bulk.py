@@ -10,8 +10,7 @@ import pytest
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.synthetic.layout import Calendar
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.errors import MissingKey, Protected, SeedFailed
 from leadctl.journal.guard import Consent

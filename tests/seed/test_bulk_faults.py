@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from leadctl.catalog.compare import compare
+from leadctl.catalog.definitions import compare
 from tests.conftest import KEY, Prepared
 from tests.processes import kill_one_worker, run, start, wait_for
 from tests.seed.test_bulk import catalog, contents

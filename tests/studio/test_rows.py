@@ -390,7 +390,7 @@ def test_an_encoding_that_lacks_characters(server: Server, cli: Cli) -> None:
 
 CHILD = """
 import resource, sys
-from leadctl.cli.app import app
+from leadctl.cli.commands import app
 try:
     app(sys.argv[1:])
 except SystemExit:

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -13,6 +12,7 @@ from leadctl.cli.options import (
     LOCK_WAIT,
     Yes,
     argument,
+    backup_ids,
     flag,
 )
 from leadctl.cli.run import Effect, Run, command
@@ -20,7 +20,7 @@ from leadctl.cli.run import Effect, Run, command
 RolePasswords = Annotated[
     bool, flag("--role-passwords", "Include the password hashes of the roles.")
 ]
-Id = Annotated[str, argument("ID", 'An id, its beginning, or "latest".', names=complete.backups)]
+Id = Annotated[str, argument("ID", 'An id, its beginning, or "latest".', names=backup_ids)]
 Off = Annotated[bool, flag("--off", "Let prune have it again.")]
 
 group = subtree("backup", "Backups")

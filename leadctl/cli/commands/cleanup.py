@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from leadctl.cli import complete
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import Terminated, subtree
 from leadctl.cli.options import (
@@ -20,6 +19,7 @@ from leadctl.cli.options import (
     exclusive,
     flag,
     option,
+    table_names,
 )
 from leadctl.cli.run import Effect, Run, command
 from leadctl.files import absolute
@@ -129,7 +129,7 @@ def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
 def undelete(
     run: Run,
     *,
-    table: Annotated[str, argument("TABLE", names=complete.tables)],
+    table: Annotated[str, argument("TABLE", names=table_names)],
     key: Annotated[str, argument("KEY")],
 ) -> None:
     """Bring a soft-deleted row back, as long as no rule has purged it."""

@@ -81,7 +81,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 
     For trying things out: a protected or remote database is refused, and what loses rows asks.
     """
-    from leadctl.render.views.migrate_write import push as view
+    from leadctl.render.views.migrate import push as view
 
     consent = run.consent(yes=yes, confirm=confirm)
     run.emit(run.database(may_create=True).push(consent), view)

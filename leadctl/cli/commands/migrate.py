@@ -1,8 +1,8 @@
-"""`leadctl migrate`, and its subcommands that apply, show and correct."""
+"""`leadctl migrate`, and its subcommands that apply, undo, show, compare and correct."""
 
+from dataclasses import replace
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     LOCK_WAIT,
@@ -14,10 +14,12 @@ from leadctl.cli.options import (
     Revision,
     Text,
     Texts,
+    Yes,
     argument,
     exclusive,
     flag,
     option,
+    revision_names,
 )
 from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
@@ -132,7 +134,7 @@ def history(run: Run) -> None:
 def lint(
     run: Run,
     *,
-    revisions: Annotated[Texts, argument("REV", names=complete.revisions)] = None,
+    revisions: Annotated[Texts, argument("REV", names=revision_names)] = None,
     everything: Annotated[bool, flag("--all", "Every revision of the folder.")] = False,
     allow: Allow = None,
 ) -> None:
@@ -168,8 +170,8 @@ def resolve(
     message: Message = None,
 ) -> None:
     """Correct the record of what is applied; objects stay as they are."""
+    from leadctl.render.views.migrate import adopt as adopt_view
     from leadctl.render.views.migrate_plan import resolve as view
-    from leadctl.render.views.migrate_write import adopt as adopt_view
 
     given = {"accept_edit": accept_edit, "applied": applied, "rolled_back": rolled_back}
     exclusive(**given, adopt_drift=adopt_drift)
@@ -192,3 +194,97 @@ def required(message: str | None) -> str:
     if message is None:
         raise UsageError("The revision has no name.", hint="Say what it does with -m.")
     return message
+
+
+DownSteps = Annotated[
+    Number, option("--steps", "N", "Number of revisions to undo (default 1).", min=1)
+]
+
+
+@group.leaf("down")
+@command(Effect.DESTROYS, *TIMEOUTS)
+def down(
+    run: Run,
+    *,
+    revision: Revision = None,
+    steps: DownSteps = None,
+    rehearse: Annotated[
+        bool, flag("--rehearse", "Try up, down and up in a scratch schema; change nothing.")
+    ] = False,
+    yes: Yes = False,
+    confirm: Confirm = None,
+) -> None:
+    r"""Undo the last revision, the last N, or all behind REV (base: all).
+
+    Shows first what goes, and asks; a protected database wants its name by --confirm. A revision
+    without a way back is refused. --rehearse says of each what would come of it; exit 1 where one
+    cannot be undone.
+
+    \b
+    leadctl migrate down --rehearse
+    leadctl migrate down leadconnector_0001 --yes
+    """
+    from leadctl.render.views import migrate as views
+
+    exclusive(REV=revision, steps=steps)
+    database, count = run.database(), steps or 1
+    if rehearse:
+        rehearsal = database.rehearse_down(revision, steps=count)
+        run.emit(rehearsal, views.rehearse, ok=rehearsal.ok)
+        return
+    consent = run.consent(yes=yes, confirm=confirm)
+    # What goes is shown before consent is missed: only protection is asked ahead of it.
+    database.foresee("migrate down", replace(consent, yes=True))
+    run.show(database.down_plan(revision, steps=count), views.plan)
+    run.emit(database.down(revision, steps=count, confirm=consent), views.down)
+
+
+Before = Annotated[str, argument("FROM", "Default: database.", names=revision_names)]
+After = Annotated[str, argument("TO", "Default: models.", names=revision_names)]
+
+
+@group.leaf("check")
+@command(Effect.READS)
+def check(run: Run) -> None:
+    """Compare models, migrations and database; exit 1 unless they agree.
+
+    While revisions are pending the history is run in a scratch schema, which is rolled back.
+    """
+    from leadctl.render.views.migrate import check as view
+
+    result = run.database().check()
+    run.emit(result, view, ok=result.ok)
+
+
+@group.leaf("drift")
+@command(Effect.READS)
+def drift(run: Run) -> None:
+    """Show what was changed by hand since the last revision (exit 1 if any)."""
+    from leadctl.render.views.migrate import drift as view
+
+    result = run.database().drift()
+    run.emit(result, view, ok=result.ok)
+
+
+@group.leaf("diff")
+@command(Effect.READS, outputs=("table", "json", "sql"))
+def diff(
+    run: Run,
+    *,
+    before: Before = "database",
+    after: After = "models",
+) -> None:
+    r"""Show what turns one schema into another; exit 1 if they differ.
+
+    FROM and TO are a revision, base (nothing), models, database, record (the database after its
+    last revision), the URL of another database, or an [env.NAME]. Without them: database models.
+    -o sql writes what turns FROM into TO, and says what it loses.
+
+    \b
+    leadctl migrate diff leadconnector_0001 leadconnector_0002
+    leadctl migrate diff --env staging database production
+    """
+    from leadctl.render.views.migrate import diff as view
+
+    sides = run.database().diff(before, after)
+    run.emit(sides.diff, view, ok=sides.diff.ok, sql=lambda _: sides.sql)

@@ -3,9 +3,17 @@
 import sys
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.commands.migrate import group, required
-from leadctl.cli.options import TIMEOUTS, Message, Text, Texts, exclusive, flag, option
+from leadctl.cli.options import (
+    TIMEOUTS,
+    Message,
+    Text,
+    Texts,
+    exclusive,
+    flag,
+    option,
+    revision_names,
+)
 from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UnreadableFile
 from leadctl.files import expanded
@@ -21,7 +29,7 @@ Renames = Annotated[
 ]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
-    Text, option("--revert", "REV", "Write one that undoes another.", names=complete.revisions)
+    Text, option("--revert", "REV", "Write one that undoes another.", names=revision_names)
 ]
 Merge = Annotated[bool, flag("--merge", "Write one that joins the branches of the history.")]
 
@@ -48,7 +56,7 @@ def new(
     leadctl migrate new --revert leadconnector_0002
     leadctl migrate new --merge
     """
-    from leadctl.render.views.migrate_write import new as view
+    from leadctl.render.views.migrate import new as view
 
     exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
     if merge:
@@ -80,7 +88,7 @@ def dev(
     \b
     leadctl migrate dev -m "Phone numbers"
     """
-    from leadctl.render.views.migrate_write import dev as view
+    from leadctl.render.views.migrate import dev as view
 
     database = run.database(may_create=True)
     run.emit(database.dev(message, renames=renames or (), ask=run.ask), view)

@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, argument, option
+from leadctl.cli.options import Text, argument, option, table_names
 from leadctl.cli.run import Effect, Run, command
 
 
@@ -13,7 +12,7 @@ from leadctl.cli.run import Effect, Run, command
 def partition(
     run: Run,
     *,
-    table: Annotated[str, argument("TABLE", names=complete.tables)],
+    table: Annotated[str, argument("TABLE", names=table_names)],
     by: Annotated[str, option("--by", "PERIOD", "month, week or day.")] = "month",
     column: Annotated[Text, option("--column", "NAME", "Override the retention rule's.")] = None,
 ) -> None:

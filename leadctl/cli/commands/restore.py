@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -14,9 +13,11 @@ from leadctl.cli.options import (
     Texts,
     Yes,
     argument,
+    backup_ids,
     flag,
     not_with,
     option,
+    table_names,
 )
 from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import LeadctlError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from leadctl.api.database import Database
 
 Source = Annotated[
-    str, argument("BACKUP", 'An id, its beginning, "latest", or a path.', names=complete.backups)
+    str, argument("BACKUP", 'An id, its beginning, "latest", or a path.', names=backup_ids)
 ]
 Table = Annotated[
     Texts,
@@ -33,7 +34,7 @@ Table = Annotated[
         "--table",
         "TABLE",
         "Restore only this table, beside the live one (repeatable).",
-        names=complete.tables,
+        names=table_names,
     ),
 ]
 DataOnly = Annotated[

@@ -2,9 +2,8 @@
 
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import subtree
-from leadctl.cli.options import Text, argument, flag
+from leadctl.cli.options import Text, argument, flag, table_names
 from leadctl.cli.run import Effect, Run, command
 
 group = subtree(
@@ -18,7 +17,7 @@ FromModels = Annotated[bool, flag("--models", "Of the models, not of the databas
 def show(
     run: Run,
     *,
-    table: Annotated[Text, argument("TABLE", names=complete.tables)] = None,
+    table: Annotated[Text, argument("TABLE", names=table_names)] = None,
     models: FromModels = False,
 ) -> None:
     r"""Show tables: columns, types, keys, indexes, comments.
@@ -43,11 +42,10 @@ def diagram(run: Run, *, models: FromModels = False) -> None:
     leadctl schema diagram
     leadctl schema diagram --models > diagram.mmd
     """
-    from leadctl.render import mermaid
     from leadctl.render.views import schema as views
 
     found = run.project().model_schema() if models else run.database().schema()
-    run.emit(found, views.schema, mermaid=mermaid.diagram)
+    run.emit(found, views.schema, mermaid=views.diagram)
 
 
 @group.leaf("validate")

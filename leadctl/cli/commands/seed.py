@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     LOCK_TIMEOUT,
@@ -15,6 +14,7 @@ from leadctl.cli.options import (
     not_with,
     only_with,
     option,
+    table_names,
 )
 from leadctl.cli.run import Effect, Run, command
 
@@ -41,7 +41,7 @@ Export = Annotated[
         "--export",
         "TABLE",
         "Write rows of a table as a seed file instead, secrets masked.",
-        names=complete.tables,
+        names=table_names,
     ),
 ]
 Where = Annotated[Text, option("--where", "SQL", "Only the rows that meet this condition.")]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from leadctl.cli import complete
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     Confirm,
@@ -20,6 +19,7 @@ from leadctl.cli.options import (
     flag,
     option,
     seconds,
+    table_names,
 )
 from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
@@ -53,7 +53,7 @@ Reveal = Annotated[
 def studio(
     run: Run,
     *,
-    table: Annotated[Text, argument("TABLE", names=complete.tables)] = None,
+    table: Annotated[Text, argument("TABLE", names=table_names)] = None,
     row: Annotated[Text, argument("ROW")] = None,
     columns: Columns = None,
     where: Where = None,

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from leadctl.catalog.compare import definition
-from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.rebuilds import rebuilt, replace_type, replaced_types
 from leadctl.migrate.ddl.steps import Phase, Stage, Step, in_order, mentions, plain

@@ -8,8 +8,7 @@ cannot be replaced: where something uses it the server refuses.
 
 from collections.abc import Iterator, Mapping
 
-from leadctl.catalog.compare import definition
-from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, unique_keys, word
 from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
 from leadctl.migrate.ddl.tables import cast_loses, must_be_added_anew, using_clause

@@ -2,8 +2,8 @@
 
 from leadctl.backup.create import CreatedBackup
 from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
+from leadctl.backup.reader import VerifyResult
 from leadctl.backup.storage import Verification
-from leadctl.backup.verify import VerifyResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
 from leadctl.text import ago, size
 

@@ -1,7 +1,7 @@
 """Views of db: the embedded server, the identity and URL of a database."""
 
 from leadctl.db import Destroyed, TargetUrl
-from leadctl.journal.identity import DatabaseIdentity
+from leadctl.journal.guard import DatabaseIdentity
 from leadctl.postgres.embedded import ServerStatus
 from leadctl.render.blocks import Block, Cell, Line, Pairs
 

@@ -1,7 +1,6 @@
 """The view of the journal."""
 
-from leadctl.history import RunHistory
-from leadctl.journal.runs import JournaledRun
+from leadctl.journal.runs import JournaledRun, RunHistory
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
 _STYLES: dict[str, Style] = {"done": "good", "running": "warn"}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from leadctl.init.discovery import PrismaState
 from leadctl.init.existing_models import InitResult
-from leadctl.init.foreign_histories import PrismaState
 from leadctl.init.from_database import DatabaseInit
 from leadctl.init.project_files import WrittenFile
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style

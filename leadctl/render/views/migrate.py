@@ -1,8 +1,21 @@
-"""Views of migrate's results."""
+"""Views of migrate's results: what is applied, what goes, what differs, what was written."""
 
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from leadctl.catalog.definitions import Difference
+from leadctl.migrate.diff import Diff, Drift, SchemaCheck
 from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
-from leadctl.migrate.up import MigrateResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
+from leadctl.text import ago
+
+if TYPE_CHECKING:
+    from leadctl.migrate.dev import Dev, Push
+    from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult, RevisionLoss
+    from leadctl.migrate.new import NewRevisions
+    from leadctl.migrate.resolve import Adopted
+    from leadctl.migrate.up import MigrateResult
+    from leadctl.migrate.writer import WrittenRevision
 
 _STYLES: dict[RevisionState, Style] = {
     RevisionState.APPLIED: "good",
@@ -16,7 +29,7 @@ _SHOWN = 20
 """Applied revisions that a table of a long history shows."""
 
 
-def migrate(result: MigrateResult) -> list[Block]:
+def migrate(result: "MigrateResult") -> list[Block]:
     """What was applied, and where the database is now."""
     place = f"{result.database}, schema {result.schema}"
     if not result.applied and not result.pending:
@@ -91,3 +104,221 @@ def history(result: MigrationHistory) -> list[Block]:
             ["Revision", "Applied", Column("By", optional=True), Column("Time", numbers=True)], rows
         )
     ]
+
+
+_VERDICT_STYLES: dict[str, Style] = {
+    "reversible": "good",
+    "lossy": "warn",
+    "irreversible": "bad",
+}
+
+
+def plan(result: "DownPlan") -> list[Block]:
+    """What is going to be undone, and what data goes with it."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.revisions:
+        return [Line(f"Nothing to undo on {place}.")]
+    blocks: list[Block] = [Line(f"To be undone on {place}: {', '.join(result.revisions)}.")]
+    if result.losses:
+        rows = [(each.revision, each.table, _what(each), _rows(each)) for each in result.losses]
+        blocks.append(Grid(["Revision", "Table", "What goes", Column("Rows", numbers=True)], rows))
+    blocks += [
+        Line(f"What {revision} loses cannot be told: read its downgrade().", "warn")
+        for revision in result.unknown
+    ]
+    if not result.losses and not result.unknown:
+        blocks.append(Line("No rows go.", "good"))
+    if result.protected:
+        blocks.append(Line(f"The database is protected: {result.protected}.", "warn"))
+    return blocks
+
+
+def down(result: "DownResult") -> list[Block]:
+    """What was undone, and where the database is now."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.undone:
+        return [Line(f"Nothing to undo: {place} is at {result.current or 'the beginning'}.")]
+    rows = [(each.revision, each.message, f"{each.duration_ms:,} ms") for each in result.undone]
+    return [
+        Grid(["Undone", "Message", Column("Time", numbers=True)], rows),
+        Line(f"{place} is at {result.current or 'the beginning'}."),
+    ]
+
+
+def rehearse(result: "DownRehearsal") -> list[Block]:
+    """The verdict on each revision."""
+    if not result.revisions:
+        return [Line("There is nothing to rehearse.")]
+    rows = [
+        (
+            each.revision,
+            Cell(each.verdict.value, _VERDICT_STYLES[each.verdict.value]),
+            each.reason or "; ".join(each.loses),
+        )
+        for each in result.revisions
+    ]
+    blocks: list[Block] = [Grid(["Revision", "Verdict", "Loses, or why not"], rows)]
+    for revision in result.revisions:
+        blocks += [
+            Line(f"{revision.revision}: {each.change} {each.object}", "bad")
+            for each in revision.differences
+        ]
+    return blocks
+
+
+def _what(loss: "RevisionLoss") -> str:
+    return loss.loss.what
+
+
+def _rows(loss: "RevisionLoss") -> str:
+    if loss.loss.rows is None:
+        return "unknown"
+    return f"{loss.loss.rows:,}" if loss.loss.exact else f"about {loss.loss.rows:,}"
+
+
+def new(result: "NewRevisions") -> list[Block]:
+    """Where the revisions were written, and what they lose."""
+    if not result.revisions:
+        return [Line("Nothing to write: the migrations make what the models say.")]
+    return [
+        *_written(result.revisions),
+        Line("Read them, then apply them with: leadctl migrate", "dim"),
+    ]
+
+
+def dev(result: "Dev") -> list[Block]:
+    """What was written, what it says, and what was applied."""
+    if not result.written:
+        return [
+            Line("Nothing to write: the migrations make what the models say."),
+            *migrate(result.migrated),
+        ]
+    return [*_written(result.written), *migrate(result.migrated)]
+
+
+def push(result: "Push") -> list[Block]:
+    """The statements that were executed."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.statements:
+        return [Line(f"Nothing to push: {place} is what the models say.")]
+    rows = [(number, " ".join(sql.split())) for number, sql in enumerate(result.statements, 1)]
+    blocks: list[Block] = [Grid([Column("#", numbers=True), "Statement"], rows)]
+    blocks += [Line(f"Lost {lost}.", "warn") for lost in result.lost]
+    return [*blocks, Line(f"{place} is what the models say; no revision was written.", "good")]
+
+
+def adopt(result: "Adopted") -> list[Block]:
+    """The revisions that say what was changed by hand."""
+    place = f"{result.database}, schema {result.schema}"
+    if not result.revisions:
+        return [Line(f"Nothing to adopt: nothing of {place} was changed by hand.")]
+    return [
+        *_written(result.revisions),
+        Line(f"They count as applied to {place}.", "good"),
+        Line("Let the models say the same: leadctl migrate check", "dim"),
+    ]
+
+
+def _written(revisions: Sequence["WrittenRevision"]) -> list[Block]:
+    rows = [
+        (each.revision, each.message, Cell("; ".join(each.loses), "bad"), each.path.name)
+        for each in revisions
+    ]
+    return [
+        Line(f"Wrote to {revisions[0].path.parent}"),
+        Grid(["Revision", "Message", "Loses", Column("File", optional=True)], rows),
+    ]
+
+
+_LONGEST = 60
+_CONTEXT = 20
+_CHANGE_STYLES: dict[str, Style] = {"missing": "bad", "extra": "good", "changed": "warn"}
+
+
+def check(result: SchemaCheck) -> list[Block]:
+    """What is pending, what the models have beyond the migrations, what was changed by hand."""
+    blocks: list[Block] = []
+    if result.pending:
+        blocks.append(Line(f"Pending: {', '.join(result.pending)}. leadctl migrate", "warn"))
+    if result.models:
+        blocks.append(Line("Models and migrations differ. leadctl migrate new -m NAME", "warn"))
+        blocks.append(
+            _grid(result.models, {"missing": "only in migrations", "extra": "only in models"})
+        )
+    if result.drift:
+        blocks.append(Line("The database was changed by hand. leadctl migrate drift", "warn"))
+        blocks.append(_grid(result.drift, {"missing": "dropped", "extra": "made"}))
+    if result.ok:
+        place = f"{result.database}, schema {result.schema}"
+        blocks.append(Line(f"Models, migrations and {place} agree.", "good"))
+    return blocks
+
+
+def drift(result: Drift) -> list[Block]:
+    """What was changed by hand, and since when it may have been."""
+    place = f"{result.database}, schema {result.schema}"
+    if result.ok:
+        return [Line(f"{place} is as {result.revision} left it.", "good")]
+    since = f", applied {ago(result.since)}" if result.since else ""
+    return [
+        Line(f"{place} was changed by hand since {result.revision}{since}:", "warn"),
+        _grid(result.differences, {"missing": "dropped", "extra": "made"}),
+        Line("Make a revision of it with: leadctl migrate resolve --adopt-drift -m NAME", "dim"),
+    ]
+
+
+def diff(result: Diff) -> list[Block]:
+    """What differs, object by object."""
+    if result.ok:
+        return [Line(f"{result.before} and {result.after} are equal.", "good")]
+    words = {"missing": f"only in {result.before}", "extra": f"only in {result.after}"}
+    return [_grid(result.differences, words)]
+
+
+def _grid(differences: Sequence[Difference], words: dict[str, str]) -> Grid:
+    return Grid(
+        ["Change", "Object", "What"],
+        [
+            (
+                Cell(words.get(each.change, each.change), _CHANGE_STYLES[each.change]),
+                each.object,
+                "; ".join(_details(each)),
+            )
+            for each in differences
+        ],
+    )
+
+
+def _details(difference: Difference) -> Iterator[str]:
+    before, after = difference.before or {}, difference.after or {}
+    for name in difference.attributes:
+        old, new = _short(_text(before.get(name)), _text(after.get(name)))
+        yield f"{name.replace('_', ' ')}: {old} → {new}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{key}: {each}" for key, each in value.items()]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(text.split())
+
+
+def _short(old: str, new: str) -> tuple[str, str]:
+    """Return two texts, those that are long from shortly before the place where they differ."""
+    if max(len(old), len(new)) <= _LONGEST:
+        return old, new
+    pairs = enumerate(zip(old, new, strict=False))
+    differs = next(
+        (index for index, (one, other) in pairs if one != other), min(len(old), len(new))
+    )
+    start = max(0, differs - _CONTEXT)
+    return _cut(old, start), _cut(new, start)
+
+
+def _cut(text: str, start: int) -> str:
+    shown = f"…{text[start:]}" if start else text
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.catalog.relations import Relation
 from leadctl.errors import SeedFailed
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.names import identifier, written_by_server
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, identifier, written_by_server
 from leadctl.progress import Narrate
 
 _QUERIES = beside(__file__, "bulk.sql")

@@ -27,7 +27,7 @@ from leadctl.apps.synthetic.makers import (
 from leadctl.apps.synthetic.shapes import Factory, Shape
 from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
-from leadctl.models.encrypted import EncryptedJSON, EncryptedText
+from leadctl.models.values import EncryptedJSON, EncryptedText
 from leadctl.seed.bulk.values import (
     CheckRules,
     is_time,

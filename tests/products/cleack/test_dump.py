@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from psycopg.errors import RestrictViolation
 
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import read_catalog
+from leadctl.catalog.definitions import compare, read_catalog
 from tests.conftest import Cli, Prepare, Prepared
 from tests.postgres import PASSWORD, Server, find_binaries
 

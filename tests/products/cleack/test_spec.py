@@ -4,8 +4,7 @@ import pytest
 from psycopg.errors import UniqueViolation
 
 from leadctl.apps.registry import builtin_migrations
-from leadctl.catalog.compare import compare
-from leadctl.catalog.definitions import read_catalog
+from leadctl.catalog.definitions import compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.products.cleack.models import Base
