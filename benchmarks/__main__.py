@@ -15,7 +15,7 @@ from benchmarks.bench import ROOT, Bench, Row
 from benchmarks.measure import alternate
 from benchmarks.report import Machine, Measurement
 from benchmarks.rows import all_rows
-from tests.postgres import RunningServer
+from tests.servers import RunningServer
 
 QUICK = ROOT / ".cache" / "benchmarks.json"
 FULL = ROOT / "benchmarks" / "results.json"

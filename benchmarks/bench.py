@@ -13,7 +13,7 @@ import psycopg
 
 from benchmarks.measure import Sample, Side, command
 from leadctl.postgres.binaries import client_program
-from tests.postgres import PASSWORD, Server
+from tests.servers import PASSWORD, Server
 
 ROOT = Path(__file__).parents[1]
 SIZES = (100_000, 1_000_000, 3_000_000)

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from leadctl.postgres.binaries import dump_programs
 from tests.conftest import Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 WEIRD = 'we"ird näme'
 EVERYTHING = (Path(__file__).parent / "data" / "everything.sql").read_text()

@@ -28,8 +28,8 @@ from leadctl.postgres.target import Target, resolve
 from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
 from tests.history import Project
-from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import wait_for
+from tests.servers import MAJOR, RunningServer, Server
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 ENOUGH = 4 * 2**30

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import PASSWORD, Server
 from tests.processes import start
+from tests.servers import PASSWORD, Server
 
 
 def test_runs_are_journaled(server: Server, database: str, cli: Cli) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import Server
 from tests.processes import run, start
+from tests.servers import Server
 
 
 def test_reset_brings_back_the_beginning(leadconnector: Prepared, cli: Cli) -> None:

@@ -9,8 +9,8 @@ import leadctl
 from leadctl.errors import Protected, UnknownBackup, UnknownReport, UnknownRule
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
-from tests.postgres import Server
 from tests.processes import python
+from tests.servers import Server
 
 
 def test_from_an_empty_database_to_a_healthy_one(

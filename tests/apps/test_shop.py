@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.conftest import Cli
-from tests.postgres import Server
+from tests.servers import Server
 
 
 def test_every_command(shop: Path, server: Server, database: str, cli: Cli) -> None:

@@ -22,8 +22,8 @@ from leadctl.backup.stream import Label, NullSink, unpack
 from leadctl.errors import BackupDamaged
 from tests.backups import key_pair
 from tests.conftest import KEY, Prepared
-from tests.postgres import PASSWORD
 from tests.processes import run, start
+from tests.servers import PASSWORD
 
 
 @pytest.fixture

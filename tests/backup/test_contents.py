@@ -21,8 +21,8 @@ from leadctl.restore.load import divide_entries, load
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared
-from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import run
+from tests.servers import MAJOR, RunningServer, Server
 
 CHINOOK = Path(__file__).parents[1] / "data" / "chinook" / "chinook.sql"
 

@@ -13,8 +13,8 @@ from leadctl.postgres.binaries import Binaries, dump_programs
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups
 from tests.conftest import KEY, Prepared
-from tests.postgres import MAJOR, PASSWORD, RunningServer
 from tests.processes import run, start
+from tests.servers import MAJOR, PASSWORD, RunningServer
 
 MEMORY_MAX_KIB = 150 * 1024
 

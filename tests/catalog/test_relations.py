@@ -31,7 +31,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING
-from tests.postgres import Server
+from tests.servers import Server
 
 DATA = Path(__file__).parents[1] / "data"
 MORE = """

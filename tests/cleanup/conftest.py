@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import Prepare, Prepared, copies
 from tests.leads import LEADS, fill
-from tests.postgres import Server
+from tests.servers import Server
 
 
 @pytest.fixture(scope="session")

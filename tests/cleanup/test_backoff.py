@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import Cli, Prepared
 from tests.leads import fill
-from tests.postgres import MAJOR, RunningServer
 from tests.processes import wait_for
+from tests.servers import MAJOR, RunningServer
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.registry import to_stderr
-from tests.postgres import Server
 from tests.processes import environment, run
+from tests.servers import Server
 
 CHATTER = """\
 import ctypes, os, subprocess, sys

@@ -12,8 +12,8 @@ import pytest
 from leadctl.cli.console import Console
 from leadctl.cli.group import Terminated
 from tests.conftest import Cli, Prepared
-from tests.postgres import Server
 from tests.processes import environment, run
+from tests.servers import Server
 
 
 def test_version_and_help(cli: Cli) -> None:

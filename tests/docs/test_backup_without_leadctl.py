@@ -10,8 +10,8 @@ import pytest
 
 from tests.backups import key_pair, plain_dump
 from tests.conftest import Prepared
-from tests.postgres import PASSWORD
 from tests.processes import ROOT, run
+from tests.servers import PASSWORD
 
 DEBIAN = ROOT / ".cache" / "usr" / "bin"
 PATH = f"{os.environ['PATH']}:{DEBIAN}"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.postgres import Server
 from tests.processes import environment, run
+from tests.servers import Server
 
 pytestmark = pytest.mark.thorough
 

@@ -13,8 +13,8 @@ import pytest
 from leadctl.postgres.binaries import client_program, dump_programs
 from tests.backups import key_pair, left_by_restores
 from tests.conftest import KEY, Prepared
-from tests.postgres import MAJOR, RunningServer
 from tests.processes import ROOT, environment, run
+from tests.servers import MAJOR, RunningServer
 
 pytestmark = pytest.mark.thorough
 

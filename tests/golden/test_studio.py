@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from tests.conftest import Cli
 from tests.golden.snapshots import assert_complete, assert_snapshot
-from tests.postgres import Server
+from tests.servers import Server
 
 SETUP = """
 CREATE TYPE status AS ENUM ('NEW', 'FAILED');

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.golden.snapshots import VARIANTS, assert_complete, assert_snapshot, sections, stable
-from tests.postgres import Server
+from tests.servers import Server
 
 FIRST = """\
 from sqlalchemy import *

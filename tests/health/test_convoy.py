@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.postgres import MAJOR, RunningServer
 from tests.processes import wait_for
+from tests.servers import MAJOR, RunningServer
 
 WAITERS = 40
 ROW, TABLE = "UPDATE queue SET n = n", "BEGIN; LOCK queue"

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.postgres import MAJOR, RunningServer
+from tests.servers import MAJOR, RunningServer
 
 Fault = Callable[[Prepared], Any]
 

@@ -17,8 +17,8 @@ from leadctl.health import database
 from leadctl.health.check import Evidence, Facts, check
 from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
-from tests.postgres import MAJOR, RunningServer, Server
 from tests.processes import start
+from tests.servers import MAJOR, RunningServer, Server
 
 
 def statuses(cli: Cli, url: str, *flags: str) -> tuple[int, dict[str, str]]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.health.test_facts import eventually, status, thresholds
-from tests.postgres import MAJOR, RunningServer
+from tests.servers import MAJOR, RunningServer
 
 HAS_CONTRIB = MAJOR != 16
 """The wheel that the tests have 16 from brings no extensions."""

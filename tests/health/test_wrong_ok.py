@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Cli, Prepared
 from tests.health.test_facts import eventually, status
 from tests.health.test_server import HAS_CONTRIB
-from tests.postgres import MAJOR, RunningServer
+from tests.servers import MAJOR, RunningServer
 
 SEQUENCES = {
     "the default of an int, not owned": (

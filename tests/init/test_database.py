@@ -19,7 +19,7 @@ from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 DATA = Path(__file__).parents[1] / "data"
 NODE_KEY = "6b0c6f1d9f2e4a7785c3b1a0de55f00d3c2b1a0918f7e6d5c4b3a29181706f5e"

@@ -18,8 +18,8 @@ from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Outcome
-from tests.postgres import Server
 from tests.processes import environment, run
+from tests.servers import Server
 
 DECLARATIVE = """\
 import enum

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from tests.conftest import Cli, Prepare, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 
 def rows(cli: Cli, url: str, report: str, *flags: str) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from leadctl.errors import LeadctlError, NoIdentity, NotConfirmed, Protected
 from leadctl.journal.guard import Consent
 from leadctl.reset import reset
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import Server
 from tests.processes import ROOT, environment, run
+from tests.servers import Server
 
 DAMAGES = {
     "protected": "",

@@ -8,8 +8,8 @@ import pytest
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from tests.conftest import KEY, Cli, Prepared
 from tests.crypto.test_vectors import NODE_KEY, NODE_VALUES
-from tests.postgres import Server
 from tests.processes import run
+from tests.servers import Server
 
 NEW = "ab" * 32
 OLD_KEY, NEW_KEY = Key.from_hex("old", KEY), Key.from_hex("new", NEW)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 MADE = (
     "CREATE TYPE state AS ENUM ('open', 'done')",

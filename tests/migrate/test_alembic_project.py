@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from tests.postgres import Server
+from tests.servers import Server
 
 MODELS = """\
 from sqlalchemy import MetaData, Table, Column, Integer, Text

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import KEY, Cli
 from tests.history import Project
-from tests.postgres import Server
 from tests.processes import run, start
+from tests.servers import Server
 
 FILL = """\
     from leadctl import fill

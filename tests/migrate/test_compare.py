@@ -8,7 +8,7 @@ from leadctl.sql.lexer import split
 from tests.backups import EVERYTHING
 from tests.conftest import Cli, Prepared
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 BY_HAND = {
     "ALTER TABLE leads ALTER form_id TYPE varchar(20)": ("changed", "column leads.form_id"),

@@ -2,7 +2,7 @@
 
 from tests.conftest import Cli, Prepared
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 
 def test_down_and_up_again(leadconnector: Prepared, cli: Cli) -> None:

@@ -10,7 +10,7 @@ from leadctl.postgres.connect import Timeouts
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 
 def test_it_is_reported_while_it_waits(project: Project, server: Server, database: str) -> None:

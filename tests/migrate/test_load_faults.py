@@ -8,8 +8,8 @@ from pathlib import Path
 import psycopg
 
 from tests.history import Project
-from tests.postgres import MAJOR, RunningServer, Server, small_disk
 from tests.processes import run, start
+from tests.servers import MAJOR, RunningServer, Server, small_disk
 
 LOCK_TIMEOUT = 0.4
 SLACK = 1.5

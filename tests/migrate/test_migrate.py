@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.postgres import Server
 from tests.processes import ROOT, python
+from tests.servers import Server
 
 
 def test_from_nothing_to_migrated_and_seeded(server: Server, cli: Cli) -> None:

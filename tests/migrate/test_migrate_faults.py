@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.history import Project
-from tests.postgres import Server
 from tests.processes import run, start
+from tests.servers import Server
 
 
 def check_whole(server: Server, database: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Outcome
-from tests.postgres import Server
+from tests.servers import Server
 
 MODELS = """\
 import enum

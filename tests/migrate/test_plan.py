@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 BIG = "INSERT INTO big SELECT n, repeat('x', 80) FROM generate_series(1, 120000) n"
 

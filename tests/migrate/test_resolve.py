@@ -2,7 +2,7 @@
 
 from tests.conftest import Cli
 from tests.history import Project
-from tests.postgres import Server
+from tests.servers import Server
 
 
 def states(cli: Cli, url: str) -> list[str]:

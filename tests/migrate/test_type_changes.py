@@ -11,7 +11,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
-from tests.postgres import Server
+from tests.servers import Server
 
 pytestmark = pytest.mark.thorough
 

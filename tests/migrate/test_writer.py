@@ -10,7 +10,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import split
-from tests.postgres import Server
+from tests.servers import Server
 
 BASE = """
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');

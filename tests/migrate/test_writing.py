@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import KEY, Cli
 from tests.history import Project
-from tests.postgres import Server
 from tests.processes import environment, start
+from tests.servers import Server
 
 HEAD = "from sqlalchemy import *\nmetadata = MetaData()\n"
 

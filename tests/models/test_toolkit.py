@@ -24,7 +24,7 @@ from leadctl.postgres.engine import run_engine
 from leadctl.products.leadconnector import queries
 from leadctl.products.leadconnector.models import Lead, Page, User, WebhookDelivery
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 
 class Base(DeclarativeBase):

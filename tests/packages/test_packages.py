@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Server
 from tests.processes import ROOT
+from tests.servers import Server
 
 PACKAGES = {
     # Galaxy's 183 tables: dataclasses on a registry, cycles of foreign keys.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Server
+from tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
 

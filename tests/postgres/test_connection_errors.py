@@ -12,8 +12,8 @@ import pytest
 from psycopg import sql
 
 from tests.conftest import Cli, Outcome, Prepared
-from tests.postgres import PASSWORD, RunningServer, Server
 from tests.processes import run, start, wait_for
+from tests.servers import PASSWORD, RunningServer, Server
 
 
 def check(outcome: Outcome, *said: str, code: int = 4) -> None:

@@ -17,7 +17,7 @@ import leadctl
 from leadctl.errors import AuthenticationFailed, NotAReplica
 from leadctl.postgres import target as targets
 from tests.conftest import Prepared
-from tests.postgres import PASSWORD, Server
+from tests.servers import PASSWORD, Server
 
 
 def asked(made: Engine, question: str) -> object:

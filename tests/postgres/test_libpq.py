@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Prepared
-from tests.postgres import PASSWORD
 from tests.processes import run
+from tests.servers import PASSWORD
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Cli
-from tests.postgres import CACHE, PASSWORD, Server, die_with_parent, free_port, server_account
+from tests.servers import CACHE, PASSWORD, Server, die_with_parent, free_port, server_account
 
 PROGRAMS = ("/usr/sbin/pgbouncer", str(CACHE / "usr/sbin/pgbouncer"))
 PROGRAM = next(filter(os.path.exists, PROGRAMS), shutil.which("pgbouncer"))

@@ -9,7 +9,7 @@ from leadctl.apps.registry import all_apps
 from leadctl.settings import load_settings
 from leadctl.settings.model import DEFAULT_APP
 from tests.conftest import Cli
-from tests.postgres import Server
+from tests.servers import Server
 
 APPS = sorted(all_apps(load_settings({}, environ={})))
 

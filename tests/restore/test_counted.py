@@ -10,7 +10,7 @@ import pytest
 from leadctl.backup.manifest import ExtensionFacts, parse, render
 from tests.backups import create, encrypted_backups
 from tests.conftest import Cli, Outcome
-from tests.postgres import PASSWORD, Server
+from tests.servers import PASSWORD, Server
 
 BY_ENUM = """
 CREATE TYPE colour AS ENUM ('red', 'green', 'blue', 'black');

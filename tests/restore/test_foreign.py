@@ -17,7 +17,7 @@ import zstandard
 from leadctl.postgres.binaries import dump_programs
 from tests.backups import EVERYTHING, create, key_pair, left_by_restores, plain_dump
 from tests.conftest import Cli, Outcome, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 Restore = Callable[..., Outcome]
 Dump = Callable[..., Path]

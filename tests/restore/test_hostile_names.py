@@ -10,7 +10,7 @@ from psycopg import sql
 from leadctl.postgres.queries import parts_of
 from tests.backups import create, encrypted_backups
 from tests.conftest import Cli
-from tests.postgres import Server
+from tests.servers import Server
 
 HEADERS_IN_ROWS = """
 CREATE TABLE public.users (id int PRIMARY KEY, name text);

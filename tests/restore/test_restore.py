@@ -18,7 +18,7 @@ from tests.backups import (
     plain_dump,
 )
 from tests.conftest import KEY, Cli, Outcome, Prepare, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 Restore = Callable[..., Outcome]
 

@@ -9,9 +9,9 @@ from leadctl.postgres.target import resolve
 from leadctl.restore.database import maintenance
 from leadctl.settings import load_settings
 from tests.backups import left_by_restores
-from tests.postgres import MAJOR, PASSWORD, RunningServer
 from tests.processes import run
 from tests.restore.test_counted import Place, place
+from tests.servers import MAJOR, PASSWORD, RunningServer
 
 __all__ = ["place"]
 

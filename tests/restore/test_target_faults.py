@@ -15,9 +15,9 @@ from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import MAJOR, PASSWORD, RunningServer, Server, server_account, small_disk
 from tests.processes import start
 from tests.restore.test_restore_faults import half_made
+from tests.servers import MAJOR, PASSWORD, RunningServer, Server, server_account, small_disk
 
 ROWS = 100_000
 

@@ -26,7 +26,7 @@ from leadctl.schema.definition import (
 from leadctl.schema.read import Models, read
 from leadctl.settings import load_settings
 from tests.conftest import Cli, Prepare, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 APPS = ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"]
 PAGES = Path(__file__).parents[2] / "docs" / "apps"

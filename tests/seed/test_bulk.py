@@ -19,7 +19,7 @@ from leadctl.postgres.target import resolve
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
 from tests.conftest import KEY, Cli, Prepare, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 APPS = ("leadconnector", "viralmommy", "whatsapp", "cleack", "salesagent")
 RING = Keyring([Key.from_hex("test", KEY)])

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.conftest import KEY, Cli, Prepared
-from tests.postgres import Server
 from tests.processes import run, start
+from tests.servers import Server
 
 
 def test_json_is_one_document(leadconnector: Prepared, cli: Cli) -> None:

@@ -21,7 +21,7 @@ from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
 from leadctl.settings import load_settings
 from tests.conftest import KEY
-from tests.postgres import Server
+from tests.servers import Server
 
 HEAD = """
 import enum, uuid

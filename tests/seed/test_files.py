@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.postgres import Server
+from tests.servers import Server
 
 MODELS = """\
 import enum

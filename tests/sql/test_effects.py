@@ -8,7 +8,7 @@ import pytest
 from leadctl.migrate.plan import LiveTables
 from leadctl.sql.effects import effects
 from leadctl.sql.locks import CatalogFacts, Effect, Lock
-from tests.postgres import Server
+from tests.servers import Server
 
 SETUP = """
 CREATE TABLE parent (id int PRIMARY KEY, name text);

@@ -1,7 +1,7 @@
 """Statements are told apart as PostgreSQL itself tells them apart."""
 
 from leadctl.sql.lexer import split
-from tests.postgres import Server
+from tests.servers import Server
 
 TEXTS = {
     "a column called end": """CREATE FUNCTION nums() RETURNS SETOF int BEGIN ATOMIC

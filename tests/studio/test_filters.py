@@ -20,7 +20,7 @@ from leadctl.studio import conditions
 from leadctl.studio.conditions import Condition, join_list, parse, split_list
 from leadctl.studio.session import Access, Session, looking
 from leadctl.studio.shape import build
-from tests.postgres import Server
+from tests.servers import Server
 
 SETUP = """
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');

@@ -23,8 +23,8 @@ from leadctl.studio.rows import Selection, page_of, read_page
 from leadctl.studio.session import Access, looking
 from leadctl.studio.shape import build
 from tests.conftest import Cli
-from tests.postgres import Server
 from tests.processes import environment
+from tests.servers import Server
 
 Execute = Callable[[str], Any]
 

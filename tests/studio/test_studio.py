@@ -13,8 +13,8 @@ import pytest
 from leadctl.studio.projection import looks_secret
 from leadctl.studio.shape import ColumnShape, Type
 from tests.conftest import KEY, Cli, Prepare, Prepared
-from tests.postgres import Server
 from tests.processes import environment, start
+from tests.servers import Server
 
 TEXT = Type("pg_catalog", "text", "S", (), None)
 OTHERS = {"B": "bool", "D": "timestamptz", "N": "int4", "E": "mood", "U": "jsonb"}

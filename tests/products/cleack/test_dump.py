@@ -10,7 +10,7 @@ from psycopg.errors import RestrictViolation
 
 from leadctl.catalog.definitions import compare, read_catalog
 from tests.conftest import Cli, Prepare, Prepared
-from tests.postgres import PASSWORD, Server, find_binaries
+from tests.servers import PASSWORD, Server, find_binaries
 
 TABLES = [
     "users",

@@ -9,9 +9,9 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.products.cleack.models import Base
 from tests.conftest import Prepared
-from tests.postgres import Server
 from tests.processes import python
 from tests.products.cleack.document import TABLES
+from tests.servers import Server
 
 
 def test_seed_rows(cleack: Prepared) -> None:

@@ -28,7 +28,7 @@ from psycopg import sql
 MAJOR = int(os.environ.get("LEADCTL_TEST_POSTGRES", "18"))
 PASSWORD = "correct horse battery"
 _PR_SET_PDEATHSIG = 1
-CACHE = Path(__file__).parents[2] / ".cache"
+CACHE = Path(__file__).parents[1] / ".cache"
 
 
 @dataclass(frozen=True)
