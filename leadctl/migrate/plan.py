@@ -15,7 +15,7 @@ from leadctl.catalog.relations import Relation, read_numbered, read_table
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.sql.lexer import Reader
-from leadctl.sql.locks import CatalogFacts, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Lock
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.effects import effects, made_by
 from leadctl.sql.lexer import Reader
-from leadctl.sql.locks import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""

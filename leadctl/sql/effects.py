@@ -7,7 +7,7 @@ commands' own pages; a test holds them against what real servers take.
 from collections.abc import Callable, Iterator
 
 from leadctl.sql.lexer import Reader
-from leadctl.sql.locks import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 
 _SERIAL = {"SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2"}
 

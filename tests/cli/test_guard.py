@@ -13,8 +13,8 @@ import pytest
 from psycopg import sql
 from typer.main import get_command
 
+from leadctl.cli.command import Effect
 from leadctl.cli.commands import app
-from leadctl.cli.run import Effect
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 

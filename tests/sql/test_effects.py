@@ -7,7 +7,7 @@ import pytest
 
 from leadctl.migrate.plan import LiveTables
 from leadctl.sql.effects import effects
-from leadctl.sql.locks import CatalogFacts, Effect, Lock
+from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 from tests.servers import Server
 
 SETUP = """

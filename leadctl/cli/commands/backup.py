@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -15,7 +16,6 @@ from leadctl.cli.options import (
     backup_ids,
     flag,
 )
-from leadctl.cli.run import Effect, Run, command
 
 RolePasswords = Annotated[
     bool, flag("--role-passwords", "Include the password hashes of the roles.")

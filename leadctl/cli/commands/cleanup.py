@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import Terminated, subtree
 from leadctl.cli.options import (
@@ -21,7 +22,6 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
-from leadctl.cli.run import Effect, Run, command
 from leadctl.files import absolute
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """`leadctl config`."""
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
-from leadctl.cli.run import Effect, Run, command
 
 
 @app.leaf("config", "Setup")

@@ -3,9 +3,9 @@
 import os
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import TIMEOUTS, Confirm, Text, Texts, Yes, argument, flag
-from leadctl.cli.run import Effect, Run, command
 
 group = subtree("db", "Setup", "The embedded server, and ways in.")
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import NAGIOS
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, Yes, flag, option, seconds
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 

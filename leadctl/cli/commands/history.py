@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import option
-from leadctl.cli.run import Effect, Run, command
 
 
 @app.leaf("history", "State")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, flag, not_with, only_with, option
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 

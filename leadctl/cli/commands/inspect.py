@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, only_with, option
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 

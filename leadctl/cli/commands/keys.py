@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import LOCK_WAIT, flag
-from leadctl.cli.run import Effect, Run, command
 
 group = subtree("keys", "Rows", "The keys of encrypted columns.")
 

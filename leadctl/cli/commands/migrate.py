@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     LOCK_WAIT,
@@ -21,7 +22,6 @@ from leadctl.cli.options import (
     option,
     revision_names,
 )
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
 
 Steps = Annotated[Number, option("--steps", "N", "Apply at most N.", min=1)]

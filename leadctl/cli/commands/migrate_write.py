@@ -3,6 +3,7 @@
 import sys
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.commands.migrate import group, required
 from leadctl.cli.options import (
     TIMEOUTS,
@@ -14,7 +15,6 @@ from leadctl.cli.options import (
     option,
     revision_names,
 )
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UnreadableFile
 from leadctl.files import expanded
 

@@ -1,8 +1,8 @@
 """`leadctl reset`."""
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import TIMEOUTS, Backup, Confirm, Yes
-from leadctl.cli.run import Effect, Run, command
 
 
 @app.leaf("reset", "Schema")

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -19,7 +20,6 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import LeadctlError
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import sys
 from typing import TYPE_CHECKING, Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, option
-from leadctl.cli.run import Effect, Run, command
 
 if TYPE_CHECKING:
     from leadctl.schedule import Schedule

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, flag, table_names
-from leadctl.cli.run import Effect, Run, command
 
 group = subtree(
     "schema", "Schema", "What the tables consist of, in the models or in a live database."

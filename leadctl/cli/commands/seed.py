@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     LOCK_TIMEOUT,
@@ -16,7 +17,6 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
-from leadctl.cli.run import Effect, Run, command
 
 Bulk = Annotated[
     Number, option("--bulk", "ROWS", "Add so many synthetic rows, in the app's proportions.", min=1)

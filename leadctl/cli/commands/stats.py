@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, only_with, option
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import InvalidFlag
 from leadctl.settings.durations import parse_seconds
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     Confirm,
@@ -21,7 +22,6 @@ from leadctl.cli.options import (
     seconds,
     table_names,
 )
-from leadctl.cli.run import Effect, Run, command
 from leadctl.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from leadctl.catalog.definitions import Attributes, split_name
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
 from leadctl.migrate.ddl.tables import column, is_required
-from leadctl.sql.locks import VOLATILE
+from leadctl.sql.lock_modes import VOLATILE
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."
 _NOT_VALID = "The rows are held against it in the next revision, while others write."
