@@ -265,6 +265,8 @@ def _configure(
         "extra_float_digits": "1",
         "quote_all_identifiers": "off",
         "client_min_messages": "warning",
+        # Compiling a statement on the catalogs takes seconds where reading them takes milliseconds.
+        "jit": "off",
         # A statement of a killed run ends soon, instead of going on for nobody.
         "client_connection_check_interval": "1s",
     }

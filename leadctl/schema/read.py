@@ -53,7 +53,7 @@ def read(source: Target | Models) -> Schema:
     """Read a schema from a live database or from models."""
     if isinstance(source, Target):
         return read_database(source)
-    from leadctl.schema.definition import read_models
+    from leadctl.schema.models import read_models
 
     return read_models(source.app, source.schema)
 
@@ -173,7 +173,7 @@ def dump(source: Target | Models) -> SchemaDump:
     Raises MissingExtra where there is no pg_dump, OperationFailed where it fails.
     """
     if isinstance(source, Models):
-        from leadctl.schema.definition import create_statements
+        from leadctl.schema.models import create_statements
 
         text = "".join(f"{statement};\n\n" for statement in create_statements(source.app))
         return SchemaDump(f"models of {source.app.name}", source.schema, text.rstrip())
