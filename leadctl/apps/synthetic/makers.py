@@ -216,6 +216,18 @@ def choice(*values: Any, null: float = 0.0, name: str = "") -> Pick:
 
 
 @dataclass(frozen=True)
+class By:
+    """What another column of the row says: the value that belongs to its value, else NULL."""
+
+    column: str
+    values: Mapping[Any, Any]
+
+    def __call__(self, chunk: Chunk) -> Values:
+        """Make the values of a chunk."""
+        return [self.values.get(value) for value in chunk[self.column]]
+
+
+@dataclass(frozen=True)
 class Phrase:
     """Texts of a form such as "{adjective} {trade}", drawn from a pool of some thousands.
 

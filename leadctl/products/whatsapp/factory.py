@@ -3,14 +3,13 @@
 from leadctl.apps.synthetic.chunk import Chunk, Values
 from leadctl.apps.synthetic.makers import (
     After,
+    By,
     Json,
     Link,
-    Made,
     Phrase,
     Pick,
     Reference,
     Unique,
-    Whole,
     choice,
 )
 from leadctl.apps.synthetic.pools import phrases
@@ -18,7 +17,7 @@ from leadctl.apps.synthetic.shapes import Factory, Shape
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _SENT = ("sent", "delivered", "read")
-_USER = Reference(Link("users", through="users"), "id")
+_STARTED = ("completed", "processing", "failed", "paused")
 
 
 def direction(chunk: Chunk) -> Values:
@@ -70,16 +69,6 @@ def retry_count(chunk: Chunk) -> Values:
     ]
 
 
-def error_code(chunk: Chunk) -> Values:
-    """Meta's code of a failure."""
-    return ["131026" if state == "failed" else None for state in chunk["status"]]
-
-
-def error_message(chunk: Chunk) -> Values:
-    """Meta's words for a failure."""
-    return ["Message undeliverable" if state == "failed" else None for state in chunk["status"]]
-
-
 def payload(chunk: Chunk) -> Values:
     """What WhatsApp reports of a message."""
     numbers = chunk.draw("number", phrases("{number}"))
@@ -116,6 +105,9 @@ def failed_count(chunk: Chunk) -> Values:
     ]
 
 
+_CAMPAIGNS = Pick(
+    {"completed": 86, "draft": 6, "scheduled": 3, "processing": 1, "failed": 2, "paused": 2}
+)
 _TYPES = Pick({"text": 85, "image": 10, "document": 5}).pool
 _STATUSES = Pick({"read": 58, "delivered": 27, "sent": 6, "failed": 7, "queued": 2}).pool
 
@@ -125,57 +117,32 @@ FACTORY = Factory(
             "users",
             share=0.2,
             columns={
-                "business_name": Phrase("{adjective} {trade} {city}", null=0.05),
                 "waba_id": Unique("digits", null=0.05, name="waba"),
                 "phone_number_id": Unique("digits", null=0.05, name="phone"),
-                "access_token": Unique("hex", "EAAW{}"),
-                "webhook_verify_token": Unique("token", null=0.2, name="verify"),
-                "subscription_tier": Pick({"free": 6, "basic": 3, "pro": 1}),
-                "is_active": Pick({"t": 94, "f": 6}),
-                "updated_at": After("created_at", 0, 90 * _DAY),
             },
         ),
         Shape(
             "contacts",
             share=18,
             columns={
-                "phone": Unique("phone"),
-                "name": Phrase("{first} {last}", null=0.15),
-                "email": Phrase("contact{number}@example.com", null=0.7),
-                "opted_in": Pick({"t": 78, "f": 22}),
                 "opted_in_at": After("created_at", 0, _DAY, when=("opted_in", ("t",))),
                 "opted_out_at": After(
                     "created_at", _DAY, 200 * _DAY, when=("opted_in", ("f",)), null=0.5
                 ),
-                "opt_in_source": Pick({"csv": 5, "api": 3, "manual": 1, "webhook": 1}),
-                "tags": Pick({"{}": 4, "{customer}": 4, "{vip,customer}": 1, "{newsletter}": 2}),
-                "metadata": Json(({}, {"city": "{city}", "source": "{noun}"})),
                 "is_blocked": Pick({"f": 98.5, "t": 1.5}),
-                "blocked_reason": choice(None),
-                "updated_at": After("created_at", 0, 90 * _DAY),
+                "blocked_reason": By("is_blocked", {"t": "Complained"}),
             },
         ),
         Shape(
             "templates",
             share=0.6,
             columns={
-                "name": Unique("token", "template_{}"),
                 "whatsapp_template_id": Unique("digits", null=0.2),
-                "language": Pick({"en_US": 5, "fr": 3, "es": 2, "pt_BR": 1}),
-                "category": Pick({"marketing": 6, "utility": 3, "authentication": 1}),
+                "language": choice("en_US", "fr", "es", "pt_BR"),
                 "status": Pick({"approved": 80, "draft": 8, "pending": 7, "rejected": 5}),
-                "components": Json(
-                    (
-                        [{"type": "BODY", "text": "{verb} the {adjective} {noun}."}],
-                        [
-                            {"type": "HEADER", "format": "TEXT", "text": "{adjective} {noun}"},
-                            {"type": "BODY", "text": "Hello, {verb} your {noun} today."},
-                        ],
-                    )
-                ),
-                "rejection_reason": choice(None),
+                "components": Json(([{"type": "BODY", "text": "Hello, {verb} your {noun}."}],)),
+                "rejection_reason": By("status", {"rejected": "Promotional content"}),
                 "approved_at": After("created_at", _HOUR, 3 * _DAY, when=("status", ("approved",))),
-                "updated_at": After("created_at", _HOUR, 30 * _DAY),
             },
         ),
         Shape(
@@ -185,33 +152,16 @@ FACTORY = Factory(
                 "name": Phrase("{adjective} {noun} {number}"),
                 "message_type": Pick({"template": 9, "text": 1}),
                 "message_content": Json(({"parameters": ["{first}"]},)),
-                "status": Pick(
-                    {
-                        "completed": 86,
-                        "draft": 6,
-                        "scheduled": 3,
-                        "processing": 1,
-                        "failed": 2,
-                        "paused": 2,
-                    }
-                ),
-                "scheduled_at": After("created_at", _HOUR, 7 * _DAY, ahead=True),
-                "started_at": After(
-                    "created_at",
-                    _HOUR,
-                    7 * _DAY,
-                    when=("status", ("completed", "processing", "failed", "paused")),
-                ),
+                "status": _CAMPAIGNS,
+                "started_at": After("created_at", _HOUR, 7 * _DAY, when=("status", _STARTED)),
                 "completed_at": After(
                     "started_at", _MINUTE, _HOUR, when=("status", ("completed",))
                 ),
-                "total_recipients": Whole(5, 20_000, tail=5),
                 "sent_count": sent_count,
                 "delivered_count": delivered_count,
                 "read_count": read_count,
                 "failed_count": failed_count,
-                "error_message": choice(None),
-                "updated_at": After("created_at", _HOUR, 8 * _DAY),
+                "error_message": By("status", {"failed": "The template was rejected"}),
             },
         ),
         Shape(
@@ -220,7 +170,6 @@ FACTORY = Factory(
             owner="contacts",
             event=True,
             columns={
-                "user_id": _USER,
                 "campaign_id": Reference(
                     Link("campaigns", through="users", null=0.35, required=False), "id"
                 ),
@@ -229,16 +178,14 @@ FACTORY = Factory(
                 "type": content_type,
                 "content": content,
                 "status": status,
-                "created_at": Made(),
                 "sent_at": After("created_at", 0, 30, when=("status", _SENT)),
                 "delivered_at": After("sent_at", 1, _MINUTE, when=("status", _SENT[1:])),
                 "read_at": After("delivered_at", 5, _DAY, when=("status", _SENT[2:])),
                 "failed_at": After("created_at", 1, _HOUR, when=("status", ("failed",))),
-                "error_code": error_code,
-                "error_message": error_message,
+                "error_code": By("status", {"failed": "131026"}),
+                "error_message": By("status", {"failed": "Message undeliverable"}),
                 "retry_count": retry_count,
-                "metadata": Json(({},)),
-                "updated_at": After("created_at", 1, _DAY),
+                "metadata": choice("{}"),
             },
         ),
         Shape(
@@ -247,7 +194,7 @@ FACTORY = Factory(
             owner="messages",
             even=True,
             columns={
-                "user_id": _USER,
+                "user_id": Reference(Link("users", through="users"), "id"),
                 "event_type": Pick({"delivered": 4, "read": 3, "sent": 3, "failed": 0.3}),
                 "payload": payload,
                 "received_at": After("created_at", 1, 10 * _MINUTE, of_owner=True),
