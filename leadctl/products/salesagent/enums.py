@@ -3,7 +3,11 @@
 import enum
 
 
-class Region(enum.Enum):
+class Choice(enum.Enum):
+    """What all of them are."""
+
+
+class Region(Choice):
     """Where an organisation's data must stay."""
 
     EU = "EU"
@@ -11,14 +15,14 @@ class Region(enum.Enum):
     CA = "CA"
 
 
-class Language(enum.Enum):
+class Language(Choice):
     """A language of the product, as ISO 639-1 has it."""
 
     FR = "fr"
     EN = "en"
 
 
-class UserRole(enum.Enum):
+class UserRole(Choice):
     """What a user may do in the organisation."""
 
     OWNER = "OWNER"
@@ -26,14 +30,14 @@ class UserRole(enum.Enum):
     MEMBER = "MEMBER"
 
 
-class UserStatus(enum.Enum):
+class UserStatus(Choice):
     """Whether a user may sign in."""
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
 
 
-class Plan(enum.Enum):
+class Plan(Choice):
     """What an organisation subscribes to."""
 
     FREE = "FREE"
@@ -42,7 +46,7 @@ class Plan(enum.Enum):
     ENTERPRISE = "ENTERPRISE"
 
 
-class SubscriptionStatus(enum.Enum):
+class SubscriptionStatus(Choice):
     """Whether a subscription is paid for."""
 
     TRIALING = "TRIALING"
@@ -51,14 +55,14 @@ class SubscriptionStatus(enum.Enum):
     CANCELED = "CANCELED"
 
 
-class BillingInterval(enum.Enum):
+class BillingInterval(Choice):
     """What a subscription's price is for."""
 
     MONTHLY = "MONTHLY"
     YEARLY = "YEARLY"
 
 
-class Currency(enum.Enum):
+class Currency(Choice):
     """What a subscription is paid in: the currency of a region."""
 
     EUR = "EUR"
@@ -66,7 +70,7 @@ class Currency(enum.Enum):
     CAD = "CAD"
 
 
-class AuditAction(enum.Enum):
+class AuditAction(Choice):
     """What somebody did."""
 
     CREATE = "CREATE"
@@ -78,7 +82,7 @@ class AuditAction(enum.Enum):
     EXPORT = "EXPORT"
 
 
-class ProspectStage(enum.Enum):
+class ProspectStage(Choice):
     """How far a prospect has come."""
 
     NEW = "NEW"
@@ -90,7 +94,7 @@ class ProspectStage(enum.Enum):
     LOST = "LOST"
 
 
-class ProspectSource(enum.Enum):
+class ProspectSource(Choice):
     """Where a prospect was found."""
 
     MANUAL = "MANUAL"
@@ -100,7 +104,7 @@ class ProspectSource(enum.Enum):
     REFERRAL = "REFERRAL"
 
 
-class SequenceStatus(enum.Enum):
+class SequenceStatus(Choice):
     """Whether an email sequence may be used."""
 
     DRAFT = "DRAFT"
@@ -108,7 +112,7 @@ class SequenceStatus(enum.Enum):
     ARCHIVED = "ARCHIVED"
 
 
-class CampaignStatus(enum.Enum):
+class CampaignStatus(Choice):
     """How far a campaign has come."""
 
     DRAFT = "DRAFT"
@@ -119,14 +123,14 @@ class CampaignStatus(enum.Enum):
     CANCELED = "CANCELED"
 
 
-class MessageDirection(enum.Enum):
+class MessageDirection(Choice):
     """Who wrote: the organisation (OUTBOUND) or the prospect (INBOUND)."""
 
     OUTBOUND = "OUTBOUND"
     INBOUND = "INBOUND"
 
 
-class MessageChannel(enum.Enum):
+class MessageChannel(Choice):
     """What a message was sent through."""
 
     EMAIL = "EMAIL"
@@ -134,7 +138,7 @@ class MessageChannel(enum.Enum):
     SMS = "SMS"
 
 
-class MessageStatus(enum.Enum):
+class MessageStatus(Choice):
     """How far a message has come; RECEIVED is an inbound one's only status."""
 
     DRAFT = "DRAFT"
@@ -146,7 +150,7 @@ class MessageStatus(enum.Enum):
     RECEIVED = "RECEIVED"
 
 
-class ActivityType(enum.Enum):
+class ActivityType(Choice):
     """What is to be done, or was done."""
 
     TASK = "TASK"
@@ -156,7 +160,7 @@ class ActivityType(enum.Enum):
     NOTE = "NOTE"
 
 
-class ActivityStatus(enum.Enum):
+class ActivityStatus(Choice):
     """Whether it is done."""
 
     PENDING = "PENDING"
@@ -164,7 +168,7 @@ class ActivityStatus(enum.Enum):
     CANCELED = "CANCELED"
 
 
-class ActivityPriority(enum.Enum):
+class ActivityPriority(Choice):
     """How soon somebody should look at it."""
 
     LOW = "LOW"
@@ -172,7 +176,7 @@ class ActivityPriority(enum.Enum):
     HIGH = "HIGH"
 
 
-class InsightType(enum.Enum):
+class InsightType(Choice):
     """What an insight is about."""
 
     QUALIFICATION = "QUALIFICATION"
@@ -182,7 +186,7 @@ class InsightType(enum.Enum):
     RISK = "RISK"
 
 
-class InsightStatus(enum.Enum):
+class InsightStatus(Choice):
     """What somebody made of an insight."""
 
     NEW = "NEW"
@@ -190,26 +194,4 @@ class InsightStatus(enum.Enum):
     DISMISSED = "DISMISSED"
 
 
-ENUMS: tuple[type[enum.Enum], ...] = (
-    Region,
-    Language,
-    UserRole,
-    UserStatus,
-    Plan,
-    SubscriptionStatus,
-    BillingInterval,
-    Currency,
-    AuditAction,
-    ProspectStage,
-    ProspectSource,
-    SequenceStatus,
-    CampaignStatus,
-    MessageDirection,
-    MessageChannel,
-    MessageStatus,
-    ActivityType,
-    ActivityStatus,
-    ActivityPriority,
-    InsightType,
-    InsightStatus,
-)
+ENUMS = Choice.__subclasses__()
