@@ -1,6 +1,7 @@
 """From two catalogs to the steps that turn one into the other."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl import objects, online
@@ -182,11 +183,11 @@ class _Changes:
         table = split_name(name)[0]
         is_key = new["definition"].startswith(("PRIMARY KEY", "UNIQUE"))
         if self._online and self._exists(table):
-            if is_key:
+            if is_key and "WITHOUT OVERLAPS" not in new["definition"]:
                 yield from online.add_key(name, new["definition"])
                 return
             if new["definition"].startswith(("CHECK", "FOREIGN KEY")):
-                yield from online.add_constraint(statement, self._stage(new))
+                yield from online.add_constraint(name, statement, self._stage(new))
                 return
         is_key = is_key or new["definition"].startswith("EXCLUDE")
         yield Step(statement, Phase.KEY if is_key else Phase.CONSTRAINT, stage=self._stage(new))
@@ -324,13 +325,17 @@ class _Changes:
         self, table: str, own: str, old: Attributes, new: Attributes
     ) -> Iterator[Step]:
         becomes_required = old["nullable"] and is_required(new)
+        later = becomes_required and self._online and self._exists(table)
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
-        if becomes_required and not (self._online and self._exists(table)):
+        if becomes_required and not later:
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
         on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
         actions = alter_column(old, new, own, on)
         if not old["nullable"] and (new["nullable"] or for_new_rows):
             actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
+        # PostgreSQL wants NOT NULL before an identity.
+        counted = [each for each in actions if later and " ADD GENERATED " in each]
+        actions = [each for each in actions if each not in counted]
         if actions:
             retyped = old["type"] != new["type"]
             loses = retyped and cast_loses(*on)
@@ -347,10 +352,13 @@ class _Changes:
             yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)
         if for_new_rows:
             yield Step(require_of_new_rows(table, own, new), Phase.KEY)
-        if "identity" in new and "identity" not in old:
-            yield count_on(table, own, new)
-        if becomes_required and self._online and self._exists(table):
+        if later:
             yield from online.set_not_null(table, own)
+        stage = Stage.NOT_NULL if later else Stage.MAIN
+        for action in counted:
+            yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
+        if "identity" in new and "identity" not in old:
+            yield replace(count_on(table, own, new), stage=stage)
 
 
 def _base_type(catalog: Catalog, kind: str) -> str:

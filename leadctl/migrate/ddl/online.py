@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/current/sql-altertable.html, "Notes"
 
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 
 from leadctl.catalog.definitions import Attributes, split_name
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
@@ -13,7 +14,10 @@ from leadctl.sql.lock_modes import VOLATILE
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."
 _NOT_VALID = "The rows are held against it in the next revision, while others write."
-_CHECKED = "The CHECK spares NOT NULL the scan."
+_CHECKED = "The CHECK spares NOT NULL the scan, if it is dropped by a statement of its own."
+_COLUMNS = re.compile(r'\((?:"(?:[^"]|"")*"|[^")])*\)')
+_LONGEST_NAME = 63
+"""Bytes of an identifier; PostgreSQL cuts a longer one."""
 
 
 def create_index(statement: str) -> Step:
@@ -35,43 +39,41 @@ def drop_index(name: str) -> Step:
 def add_key(name: str, definition: str) -> Iterator[Step]:
     """Yield a unique index that is built while others write, and the key that takes it over."""
     table, own = split_name(name)
-    kind, columns, rest = _key(definition)
-    nulls = " NULLS NOT DISTINCT" if "NULLS NOT DISTINCT" in definition else ""
-    include = re.search(r"INCLUDE \(.*?\)", rest)
-    index = f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {own} ON {table} {columns}" + (
-        f" {include[0]}" if include else ""
-    )
-    yield Step(index + nulls, Phase.INDEX, why=_CONCURRENTLY, stage=Stage.INDEX)
-    behind = f" {rest.replace(include[0], '').strip()}" if include else f" {rest}"
+    kind = "PRIMARY KEY" if definition.startswith("PRIMARY") else "UNIQUE"
+    columns = next(_COLUMNS.finditer(definition))
+    nulls = " NULLS NOT DISTINCT" if "NULLS NOT DISTINCT" in definition[: columns.start()] else ""
+    include = re.match(rf" INCLUDE {_COLUMNS.pattern}", definition[columns.end() :])
+    included = include[0] if include else ""
+    behind = definition[columns.end() + len(included) :].rstrip()
     yield Step(
-        f"ALTER TABLE {table} ADD CONSTRAINT {own} {kind} USING INDEX {own}{behind.rstrip()}",
+        f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {own} ON {table} "
+        f"{columns[0]}{included}{nulls}",
+        Phase.INDEX,
+        why=_CONCURRENTLY,
+        stage=Stage.INDEX,
+    )
+    yield Step(
+        f"ALTER TABLE {table} ADD CONSTRAINT {own} {kind} USING INDEX {own}{behind}",
         Phase.KEY,
         stage=Stage.CONSTRAINT,
     )
 
 
-def _key(definition: str) -> tuple[str, str, str]:
-    """Return the kind of a key, its columns in parentheses, and what follows them."""
-    start = definition.index("(")
-    end = definition.index(")", start) + 1
-    kind = "PRIMARY KEY" if definition.startswith("PRIMARY") else "UNIQUE"
-    return kind, definition[start:end], definition[end:].strip()
-
-
-def add_constraint(statement: str, stage: Stage) -> Iterator[Step]:
+def add_constraint(name: str, statement: str, stage: Stage) -> Iterator[Step]:
     """Yield a constraint that is NOT VALID at first, and its validation."""
     if statement.endswith("NOT VALID"):
         yield Step(statement, Phase.CONSTRAINT, stage=stage)
         return
     yield Step(f"{statement} NOT VALID", Phase.CONSTRAINT, why=_NOT_VALID, stage=stage)
-    head, _, rest = statement.partition(" ADD CONSTRAINT ")
-    own = rest[: rest.index('" ', 1) + 1] if rest.startswith('"') else rest.split()[0]
-    yield Step(f"{head} VALIDATE CONSTRAINT {own}", Phase.CONSTRAINT, stage=Stage.VALIDATE)
+    table, own = split_name(name)
+    yield Step(
+        f"ALTER TABLE {table} VALIDATE CONSTRAINT {own}", Phase.CONSTRAINT, stage=Stage.VALIDATE
+    )
 
 
 def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[Step]:
     """Yield NOT NULL by a CHECK that is validated while others write."""
-    check = identifier(f"{plain(table)[:24]}_{plain(own)[:24]}_not_null")
+    check = _check_name(table, own)
     yield Step(
         f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({own} IS NOT NULL) NOT VALID",
         Phase.CONSTRAINT,
@@ -82,11 +84,24 @@ def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[St
         f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}", Phase.CONSTRAINT, stage=Stage.VALIDATE
     )
     yield Step(
-        f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL, DROP CONSTRAINT {check}",
+        f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL",
         Phase.CONSTRAINT,
         why=_CHECKED,
         stage=Stage.NOT_NULL,
     )
+    yield Step(
+        f"ALTER TABLE {table} DROP CONSTRAINT {check}", Phase.CONSTRAINT, stage=Stage.NOT_NULL
+    )
+
+
+def _check_name(table: str, own: str) -> str:
+    """Return the name of the CHECK of one column: another for each, however long names are."""
+    name = f"{plain(table)}_{plain(own)}_not_null"
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = sha256(name.encode()).hexdigest()[:8]
+        short = name.encode()[: _LONGEST_NAME - len("_not_null_") - len(digest)]
+        name = f"{short.decode(errors='ignore')}_not_null_{digest}"
+    return identifier(name)
 
 
 def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
