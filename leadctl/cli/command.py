@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +82,7 @@ class Run:
 
         return Consent(yes, confirm, self.ask, _typed_name if self.interactive else None)
 
-    def show(self, plan: Any, view: Callable[[Any], "Sequence[Block]"]) -> None:
+    def show(self, plan: Any, view: Callable[[Any], "Iterable[Block]"]) -> None:
         """Show what is going to happen, beside the result: to people only."""
         if not self.console.quiet and not self.console.as_json:
             from leadctl.render.table import write
@@ -92,7 +92,7 @@ class Run:
     def emit(
         self,
         result: Any,
-        view: Callable[[Any], "Sequence[Block]"],
+        view: Callable[[Any], "Iterable[Block]"],
         *,
         ok: bool = True,
         **writers: Callable[[Any], str],

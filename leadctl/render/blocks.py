@@ -39,6 +39,11 @@ class Column:
     optional: bool = False
 
 
+def numbers(*titles: str) -> list[Column]:
+    """Return columns of numbers."""
+    return [Column(title, numbers=True) for title in titles]
+
+
 @dataclass(frozen=True)
 class Grid:
     """A table; a column that is given as a text is one of plain text."""

@@ -1,7 +1,7 @@
 """The table writer: as wide as the terminal, or whole when piped."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 from unicodedata import combining, east_asian_width
 
@@ -15,9 +15,9 @@ _BETWEEN = " " * 3
 _BETWEEN_PAIRS = " " * 2
 
 
-def write(blocks: Sequence[Block], stream: TextIO) -> None:
-    """Write blocks to a stream; colour only on a terminal, and not with NO_COLOR."""
-    width = _width(stream)
+def write(view: Iterable[Block], stream: TextIO) -> None:
+    """Write a view's blocks to a stream; colour only on a terminal, and not with NO_COLOR."""
+    blocks, width = list(view), _width(stream)
     lines = [block for block in blocks if isinstance(block, Line)]
     if not stream.isatty() and len(lines) == len(blocks):
         stream.writelines(f"{folded(value_text(line.text), width)}\n" for line in lines)

@@ -1,28 +1,27 @@
 """Views of backups: one that was made, the list, one in full, what verify and prune found."""
 
+from collections.abc import Iterator
+
 from leadctl.backup.create import CreatedBackup
 from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
 from leadctl.backup.reader import VerifyResult
 from leadctl.backup.storage import Verification
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
 from leadctl.text import ago, size
 
 
-def created(result: CreatedBackup) -> list[Block]:
+def created(result: CreatedBackup) -> Iterator[Block]:
     """What was made, and where."""
     how = "encrypted" if result.encrypted else "NOT ENCRYPTED"
-    blocks: list[Block] = [
-        Line(
-            f"Backup {result.id} of {result.database}: {result.rows:,} rows in {result.tables} "
-            f"tables, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
-            f"{result.duration_ms / 1000:.1f} s.",
-            "good" if result.encrypted else "warn",
-        ),
-        Line(str(result.path)),
-    ]
+    yield Line(
+        f"Backup {result.id} of {result.database}: {result.rows:,} rows in {result.tables} "
+        f"tables, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
+        f"{result.duration_ms / 1000:.1f} s.",
+        "good" if result.encrypted else "warn",
+    )
+    yield Line(str(result.path))
     if result.globals_left_out:
-        blocks.append(Line(f"Without roles: {result.globals_left_out}", "warn"))
-    return blocks
+        yield Line(f"Without roles: {result.globals_left_out}", "warn")
 
 
 def listing(result: BackupList) -> list[Block]:
@@ -32,7 +31,7 @@ def listing(result: BackupList) -> list[Block]:
     columns: list[Column | str] = [
         "Id",
         "Made",
-        Column("Size", numbers=True),
+        *numbers("Size"),
         Column("Rows", numbers=True, optional=True),
         Column("Database", optional=True),
         Column("Revision", optional=True),
@@ -64,32 +63,28 @@ def show(result: BackupDetails) -> list[Block]:
     ]
     tables = [(table.name, table.rows, size(table.bytes)) for table in manifest.tables]
     files = [(file.name, size(file.bytes), file.sha256) for file in manifest.files]
-    numbers = Column("Rows", numbers=True), Column("Size then", numbers=True)
     return [
         Pairs(pairs),
-        Grid(["Table", *numbers], tables),
-        Grid(["File", Column("Size", numbers=True), Column("SHA-256", optional=True)], files),
+        Grid(["Table", *numbers("Rows", "Size then")], tables),
+        Grid(["File", *numbers("Size"), Column("SHA-256", optional=True)], files),
     ]
 
 
-def verify(result: VerifyResult) -> list[Block]:
+def verify(result: VerifyResult) -> Iterator[Block]:
     """What was looked at, then the verdict."""
     rows = [(check.what, _answer(check.ok), check.message) for check in result.checks]
-    blocks: list[Block] = [Grid(["What", "", "Found"], rows)]
+    yield Grid(["What", "", "Found"], rows)
     if not result.ok:
-        blocks.append(Line(f"The backup {result.id} is damaged.", "bad"))
+        yield Line(f"The backup {result.id} is damaged.", "bad")
     elif result.depth == "bytes":
-        blocks.append(
-            Line(f"The bytes of {result.id} are as they were written; no more is known.", "warn")
-        )
+        yield Line(f"The bytes of {result.id} are as they were written; no more is known.", "warn")
     else:
         how = "was restored" if result.depth == "restored" else "can be read to its end"
-        blocks.append(Line(f"The backup {result.id} {how}.", "good"))
+        yield Line(f"The backup {result.id} {how}.", "good")
     if result.not_rehearsed:
-        blocks.append(Line("It could not be rehearsed here: neither good nor bad.", "warn"))
+        yield Line("It could not be rehearsed here: neither good nor bad.", "warn")
     if not result.recorded:
-        blocks.append(Line(f"This could not be kept in {result.path}.", "warn"))
-    return blocks
+        yield Line(f"This could not be kept in {result.path}.", "warn")
 
 
 def prune(result: PruneResult) -> list[Block]:
@@ -114,7 +109,7 @@ def prune(result: PruneResult) -> list[Block]:
         verdict = Line(f"{going} removed.", "good")
     else:
         verdict = Line(f"{going} would be removed; nothing was. Do it with --yes.", "warn")
-    return [Grid(["Id", "Made", Column("Size", numbers=True), "Stays as"], rows), verdict]
+    return [Grid(["Id", "Made", *numbers("Size"), "Stays as"], rows), verdict]
 
 
 def _row(backup: BackupSummary) -> list[Value]:

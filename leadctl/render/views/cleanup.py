@@ -1,11 +1,12 @@
 """Views of cleanup: the rules, what they would do, what they did."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from leadctl.cleanup.preview import Preview, RuleList, RulePreview
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
 from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value, numbers
 from leadctl.text import utc
 
 _STYLES: dict[RuleStatus, Style] = {
@@ -31,29 +32,24 @@ _REASONS = {
 }
 
 
-def cleanup(result: CleanupResult) -> list[Block]:
+def cleanup(result: CleanupResult) -> Iterator[Block]:
     """One line a rule, then the sum.
 
     Why the first rule failed is the command's error, and so is not said here, too.
     """
     failed = [found for found in result.rules if found.status in _BAD]
-    blocks: list[Block] = [
-        Line(_failure(found) if found in failed[:1] else _sentence(found), _STYLES[found.status])
-        for found in result.rules
-    ]
-    blocks += [
-        Line(f"{found.rule}: {row.key} may not go: {row.reason}", "warn")
-        for found in result.rules
-        for row in found.refusals
-    ]
-    blocks += [
-        Line(f"Warning: {warning}", "warn") for found in result.rules for warning in found.warnings
-    ]
+    for found in result.rules:
+        text = _failure(found) if found in failed[:1] else _sentence(found)
+        yield Line(text, _STYLES[found.status])
+    for found in result.rules:
+        for row in found.refusals:
+            yield Line(f"{found.rule}: {row.key} may not go: {row.reason}", "warn")
+    for found in result.rules:
+        yield from (Line(f"Warning: {warning}", "warn") for warning in found.warnings)
     if not result.rules:
-        blocks.append(Line(f"{result.app} has no retention rules."))
+        yield Line(f"{result.app} has no retention rules.")
     elif len(result.rules) > 1:
-        blocks.append(Line(f"{_count(result.rows, result.cascaded)} in {result.seconds:.1f} s"))
-    return blocks
+        yield Line(f"{_count(result.rows, result.cascaded)} in {result.seconds:.1f} s")
 
 
 def rules(result: RuleList) -> list[Block]:
@@ -78,7 +74,7 @@ def rules(result: RuleList) -> list[Block]:
         "Older than",
         Column("Condition", optional=True),
         Column("Archive", optional=True),
-        Column("Due now", numbers=True),
+        *numbers("Due now"),
         Column("Last success", optional=True),
     ]
     return [Grid(columns, rows)]
@@ -88,34 +84,22 @@ def preview(result: Preview) -> list[Block]:
     """What each rule would do."""
     if not result.rules:
         return [Line(f"{result.app} has no retention rules.")]
-    blocks: list[Block] = []
-    for found in result.rules:
-        blocks += _previewed(found)
-    return [*blocks, Line("Nothing was changed.")]
+    return [*map(_previewed, result.rules), Line("Nothing was changed.")]
 
 
 def unarchive(result: UnarchiveResult) -> list[Block]:
     """How many rows were put back, by table."""
     rows = [(table, result.restored[table], result.there[table]) for table in result.restored]
-    titles: list[Column | str] = [
-        "Table",
-        Column("Put back", numbers=True),
-        Column("Already there", numbers=True),
-    ]
-    return [Grid(titles, rows)]
+    return [Grid(["Table", *numbers("Put back", "Already there")], rows)]
 
 
 def undelete(result: UndeleteResult) -> list[Block]:
     """Which row is back."""
-    return [
-        Line(
-            f"{result.table} {result.key} is back; it was deleted at {utc(result.deleted_at)}.",
-            "good",
-        )
-    ]
+    deleted = f"it was deleted at {utc(result.deleted_at)}"
+    return [Line(f"{result.table} {result.key} is back; {deleted}.", "good")]
 
 
-def _previewed(found: RulePreview) -> list[Block]:
+def _previewed(found: RulePreview) -> Block:
     pairs: list[tuple[str, Value]] = [
         ("Rule", Cell(found.rule, "strong")),
         ("Rows", f"{found.due:,} of {found.table}, older than {_moment(found.cutoff)}"),
@@ -129,7 +113,7 @@ def _previewed(found: RulePreview) -> list[Block]:
         pairs.append(("Fuse", Cell(f"{found.needs_consent}: it needs --confirm", "warn")))
     pairs += [("Statement", Cell(statement, "dim")) for statement in found.statements]
     pairs += [("Warning", Cell(warning, "warn")) for warning in found.warnings]
-    return [Pairs(pairs)]
+    return Pairs(pairs)
 
 
 def _moment(moment: object) -> str:

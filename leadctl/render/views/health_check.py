@@ -1,9 +1,11 @@
 """Views of a health check."""
 
+from collections.abc import Iterator
+
 from leadctl.health.check import CheckStatus
 from leadctl.health.fix import FixResult
 from leadctl.health.run import CheckEntry, CheckList, Health
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
+from leadctl.render.blocks import Block, Cell, Grid, Line, Style, numbers
 from leadctl.text import size
 
 _STYLES: dict[str, Style] = {
@@ -15,33 +17,26 @@ _STYLES: dict[str, Style] = {
 }
 
 
-def health(result: Health) -> list[Block]:
+def health(result: Health) -> Iterator[Block]:
     """Every check with its evidence, then the next steps."""
     rows = [
         (Cell(check.status.value, _STYLES[check.status.value]), check.name, check.message)
         for check in result.checks
     ]
     place = f"{result.app} on {result.database}, schema {result.schema}"
-    blocks: list[Block] = [
-        *(Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes),
-        Line(f"{place}: {result.status}", _STYLES[result.status]),
-        Grid(["Status", "Check", "Evidence"], rows),
-    ]
-    blocks += [
-        Line(f"{check.name}: {check.hint}")
-        for check in result.checks
-        if check.hint and check.status is not CheckStatus.OK
-    ]
-    return blocks
+    yield from (Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes)
+    yield Line(f"{place}: {result.status}", _STYLES[result.status])
+    yield Grid(["Status", "Check", "Evidence"], rows)
+    for check in result.checks:
+        if check.hint and check.status is not CheckStatus.OK:
+            yield Line(f"{check.name}: {check.hint}")
 
 
 _FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}
 
 
 def _fixed(result: FixResult) -> str:
-    return f"{result.outcome}: {result.statement}" + (
-        f": {result.message}" if result.message else ""
-    )
+    return ": ".join(filter(None, (result.outcome, result.statement, result.message)))
 
 
 def listing(result: CheckList) -> list[Block]:
@@ -50,10 +45,8 @@ def listing(result: CheckList) -> list[Block]:
         (check.name, check.description, _limit(check, check.warning), _limit(check, check.critical))
         for check in result.checks
     ]
-    columns = ["Check", "What it expects"]
-    limits = [Column("Warning", numbers=True), Column("Critical", numbers=True)]
     return [
-        Grid([*columns, *limits], rows),
+        Grid(["Check", "What it expects", *numbers("Warning", "Critical")], rows),
         Line(
             "Thresholds are set as [health.CHECK] warning = …, critical = … in leadctl.toml.", "dim"
         ),

@@ -1,6 +1,6 @@
 """The views of init's results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from leadctl.init.discovery import PrismaState
@@ -18,47 +18,35 @@ _PRISMA_STYLE: Mapping[PrismaState, Style] = {
 }
 
 
-def init(result: InitResult) -> list[Block]:
+def init(result: InitResult) -> Iterator[Block]:
     """What was found and written, what to look at, what to run next."""
     source = result.models or "the env.py"
-    blocks: list[Block] = [
-        Line(f"{result.app}: {counted(len(result.tables), 'table')} from {source}."),
-        _files(result.files),
-    ]
-    return [*blocks, *_guesses(result)]
+    yield Line(f"{result.app}: {counted(len(result.tables), 'table')} from {source}.")
+    yield _files(result.files)
+    yield from _guesses(result)
 
 
-def from_database(result: DatabaseInit) -> list[Block]:
+def from_database(result: DatabaseInit) -> Iterator[Block]:
     """What was read and written, what the models cannot say, what to look at, what to run next."""
-    blocks: list[Block] = [
-        Line(
-            f"{result.app}: {counted(len(result.tables), 'table')} of {result.database}, schema "
-            f"{result.schema}; {result.revision} is recorded as applied."
-        ),
-        _files(result.files),
-    ]
+    yield Line(
+        f"{result.app}: {counted(len(result.tables), 'table')} of {result.database}, schema "
+        f"{result.schema}; {result.revision} is recorded as applied."
+    )
+    yield _files(result.files)
     if result.unrepresented:
-        blocks += [
-            Line("The baseline has these as they are; the models cannot say them:"),
-            Grid(
-                ["Object", "In the models"],
-                [(each.object, each.change) for each in result.unrepresented],
-            ),
-        ]
+        yield Line("The baseline has these as they are; the models cannot say them:")
+        changes = [(each.object, each.change) for each in result.unrepresented]
+        yield Grid(["Object", "In the models"], changes)
     for history in result.histories:
         kept = ", ".join(history.tables)
-        blocks.append(Line(f"{history.tool} keeps its history here: {kept} stays as it is."))
+        yield Line(f"{history.tool} keeps its history here: {kept} stays as it is.")
     if result.prisma:
-        blocks.append(
-            Grid(
-                ["Prisma's migration", "State"],
-                [
-                    (each.name, Cell(each.state.value, _PRISMA_STYLE.get(each.state, "bad")))
-                    for each in result.prisma
-                ],
-            )
-        )
-    return [*blocks, *_guesses(result)]
+        migrations = [
+            (each.name, Cell(each.state.value, _PRISMA_STYLE.get(each.state, "bad")))
+            for each in result.prisma
+        ]
+        yield Grid(["Prisma's migration", "State"], migrations)
+    yield from _guesses(result)
 
 
 def _files(files: Sequence[WrittenFile]) -> Grid:
@@ -67,18 +55,18 @@ def _files(files: Sequence[WrittenFile]) -> Grid:
     )
 
 
-def _guesses(result: InitResult | DatabaseInit) -> list[Block]:
-    blocks: list[Block] = []
+def _guesses(result: InitResult | DatabaseInit) -> Iterator[Block]:
     if result.encrypted:
-        blocks += [
-            Line("These columns look as if they held secrets, and the models do not encrypt them:"),
-            Grid(["Column", "Because of"], [(each.column, each.why) for each in result.encrypted]),
-        ]
+        yield Line(
+            "These columns look as if they held secrets, and the models do not encrypt them:"
+        )
+        yield Grid(["Column", "Because of"], [(each.column, each.why) for each in result.encrypted])
     if result.retention:
         named = ", ".join(each.table for each in result.retention)
-        blocks.append(Line(f"Rules suggested in leadctl.toml, as comments: {named}."))
-    blocks += [Line(note) for note in result.notes]
-    return [*blocks, Line("Next:"), *(Line(f"  {command}") for command in result.next)]
+        yield Line(f"Rules suggested in leadctl.toml, as comments: {named}.")
+    yield from map(Line, result.notes)
+    yield Line("Next:")
+    yield from (Line(f"  {command}") for command in result.next)
 
 
 def _shown(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Views of inspect's reports."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from leadctl.inspect.run import Inspection, InspectReport, ReportFiles, ReportList
@@ -31,47 +31,35 @@ def inspection(result: Inspection) -> list[Block]:
     return [block for each in result.reports for block in report(each)]
 
 
-def report(result: InspectReport) -> list[Block]:
+def report(result: InspectReport) -> Iterator[Block]:
     """One report: its question, then its rows."""
-    blocks: list[Block] = [
-        Line(f"{result.report}: {_question(result.description)}", "strong"),
-        *(Line(rest, "dim") for rest in [_remarks(result.description)] if rest),
-    ]
+    yield Line(f"{result.report}: {_question(result.description)}", "strong")
+    if remarks := result.description.partition("? ")[2].strip():
+        yield Line(remarks, "dim")
     if result.skipped:
-        blocks.append(Line(f"Skipped: {result.skipped}.", "warn"))
+        yield Line(f"Skipped: {result.skipped}.", "warn")
     elif not result.rows:
-        blocks.append(Line("None."))
+        yield Line("None.")
+    elif len(result.rows) == 1 and len(result.rows[0]) > _MANY_COLUMNS:
+        yield Pairs([(_title(name), _value(name, found)) for name, found in result.rows[0].items()])
     else:
-        names = list(result.rows[0])
-        if len(result.rows) == 1 and len(names) > _MANY_COLUMNS:
-            row = result.rows[0]
-            blocks.append(Pairs([(_title(name), _value(name, row[name])) for name in names]))
-        else:
-            blocks.append(
-                Grid(
-                    [_column(name, result.rows) for name in names],
-                    [[_value(name, row[name]) for name in names] for row in result.rows],
-                )
-            )
+        yield Grid(
+            [_column(name, result.rows) for name in result.rows[0]],
+            [[_value(name, found) for name, found in row.items()] for row in result.rows],
+        )
     if result.note:
-        blocks.append(Line(f"Note: {result.note}.", "dim"))
-    return blocks
+        yield Line(f"Note: {result.note}.", "dim")
 
 
-def written(result: ReportFiles) -> list[Block]:
+def written(result: ReportFiles) -> Iterator[Block]:
     """Where the reports are."""
-    blocks: list[Block] = [Line(f"{len(result.files)} reports in {result.folder}")]
+    yield Line(f"{len(result.files)} reports in {result.folder}")
     if result.skipped:
-        blocks.append(Line(f"Skipped, with the reason in the file: {', '.join(result.skipped)}"))
-    return blocks
+        yield Line(f"Skipped, with the reason in the file: {', '.join(result.skipped)}")
 
 
 def _question(description: str) -> str:
     return description.partition("? ")[0].removesuffix("?") + "?"
-
-
-def _remarks(description: str) -> str:
-    return description.partition("? ")[2].strip()
 
 
 def _title(name: str) -> str:
@@ -98,7 +86,7 @@ def _value(name: str, value: Any) -> Value:
 
 
 FILES: dict[str, tuple[str, Callable[[InspectReport], str]]] = {
-    "table": ("txt", lambda found: table.dumps(report(found))),
+    "table": ("txt", lambda found: table.dumps([*report(found)])),
     "json": ("json", lambda found: json.dumps(found) + "\n"),
     "csv": ("csv", lambda found: csv.dumps(found.rows) + "\n"),
 }

@@ -1,9 +1,11 @@
 """Views of keys: a new one, the count, a rotation."""
 
+from collections.abc import Iterator
+
 from leadctl.keys.encrypted_values import ColumnKeys
 from leadctl.keys.rotate import RotateResult
 from leadctl.keys.status import KeysStatus, NewKey
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line
+from leadctl.render.blocks import Block, Cell, Grid, Line, numbers
 
 
 def generate(result: NewKey) -> list[Block]:
@@ -11,39 +13,37 @@ def generate(result: NewKey) -> list[Block]:
     return [Line(result.key)]
 
 
-def status(result: KeysStatus) -> list[Block]:
+def status(result: KeysStatus) -> Iterator[Block]:
     """The keyring, then the values of each column by what they are."""
-    blocks: list[Block] = []
     if result.keys:
         rows = [(key.label, key.fingerprint, _role(key.primary, key.legacy)) for key in result.keys]
-        blocks.append(Grid(["Key", "Fingerprint", "Role"], rows))
+        yield Grid(["Key", "Fingerprint", "Role"], rows)
     else:
-        blocks.append(Line("No encryption key is set; make one: leadctl keys generate", "warn"))
+        yield Line("No encryption key is set; make one: leadctl keys generate", "warn")
     if not result.columns:
-        return [*blocks, Line(f"{result.app} has no encrypted columns in {result.database}.")]
+        yield Line(f"{result.app} has no encrypted columns in {result.database}.")
+        return
     labels = {key.fingerprint: key.label for key in result.keys if not key.legacy}
     grid = [
         (f"{column.table}.{column.column}", what, number)
         for column in result.columns
         for what, number in _values(column, labels)
     ]
-    blocks.append(Grid(["Column", "Values are", Column("Count", numbers=True)], grid))
-    blocks.append(_verdict(result))
-    return blocks
+    yield Grid(["Column", "Values are", *numbers("Count")], grid)
+    yield _verdict(result)
 
 
-def rotate(result: RotateResult) -> list[Block]:
+def rotate(result: RotateResult) -> Iterator[Block]:
     """What was done, then the count."""
     if result.dry_run:
-        first = Line(f"{result.rows:,} rows would be looked at; nothing was changed.")
+        yield Line(f"{result.rows:,} rows would be looked at; nothing was changed.")
     else:
-        first = Line(f"{result.rows:,} rows re-encrypted to the key {result.primary}.")
-    blocks: list[Block] = [first]
+        yield Line(f"{result.rows:,} rows re-encrypted to the key {result.primary}.")
     if result.unreadable:
-        blocks.append(Line(f"{result.unreadable:,} values cannot be read with any key:", "bad"))
+        yield Line(f"{result.unreadable:,} values cannot be read with any key:", "bad")
         rows = [(f"{v.table}.{v.column}", v.key, v.reason) for v in result.examples]
-        blocks.append(Grid(["Column", "Row", "Why"], rows))
-    return [*blocks, *status(result.status)]
+        yield Grid(["Column", "Row", "Why"], rows)
+    yield from status(result.status)
 
 
 def _role(primary: bool, legacy: bool) -> str:
@@ -59,13 +59,12 @@ def _values(column: ColumnKeys, labels: dict[str, str]) -> list[tuple[Cell | str
         known = f"under {label}, {fingerprint}"
         missing = Cell(f"under {fingerprint}, which is not in the keyring", "bad")
         rows.append((known if label else missing, number))
-    if column.legacy:
-        rows.append((Cell("of the Node helper", "warn"), column.legacy))
-    if column.malformed:
-        rows.append((Cell("malformed", "bad"), column.malformed))
-    if column.plaintext:
-        rows.append((Cell("plaintext", "bad"), column.plaintext))
-    return rows or [("(no values)", 0)]
+    rows += [
+        (Cell("of the Node helper", "warn"), column.legacy),
+        (Cell("malformed", "bad"), column.malformed),
+        (Cell("plaintext", "bad"), column.plaintext),
+    ]
+    return [row for row in rows if row[1]] or [("(no values)", 0)]
 
 
 def _verdict(result: KeysStatus) -> Line:

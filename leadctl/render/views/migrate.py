@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from leadctl.catalog.definitions import Difference
 from leadctl.migrate.diff import Diff, Drift, SchemaCheck
 from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
 from leadctl.text import ago
 
 if TYPE_CHECKING:
@@ -29,21 +29,20 @@ _SHOWN = 20
 """Applied revisions that a table of a long history shows."""
 
 
-def migrate(result: "MigrateResult") -> list[Block]:
+def migrate(result: "MigrateResult") -> Iterator[Block]:
     """What was applied, and where the database is now."""
     place = f"{result.database}, schema {result.schema}"
     if not result.applied and not result.pending:
-        return [Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")]
-    blocks: list[Block] = []
+        yield Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")
+        return
     if result.applied:
         rows = [
             (step.revision, step.message, f"{step.duration_ms:,} ms") for step in result.applied
         ]
-        blocks.append(Grid(["Applied", "Message", Column("Time", numbers=True)], rows))
-    blocks.append(Line(f"{place} is at {result.current or 'the beginning'}."))
+        yield Grid(["Applied", "Message", *numbers("Time")], rows)
+    yield Line(f"{place} is at {result.current or 'the beginning'}.")
     if result.pending:
-        blocks.append(Line(f"Still pending: {', '.join(result.pending)}.", "warn"))
-    return blocks
+        yield Line(f"Still pending: {', '.join(result.pending)}.", "warn")
 
 
 def status(result: MigrationStatus) -> list[Block]:
@@ -99,38 +98,28 @@ def history(result: MigrationHistory) -> list[Block]:
         (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
         for entry in result.revisions
     ]
-    return [
-        Grid(
-            ["Revision", "Applied", Column("By", optional=True), Column("Time", numbers=True)], rows
-        )
-    ]
+    return [Grid(["Revision", "Applied", Column("By", optional=True), *numbers("Time")], rows)]
 
 
-_VERDICT_STYLES: dict[str, Style] = {
-    "reversible": "good",
-    "lossy": "warn",
-    "irreversible": "bad",
-}
+_VERDICT_STYLES: dict[str, Style] = {"reversible": "good", "lossy": "warn", "irreversible": "bad"}
 
 
-def plan(result: "DownPlan") -> list[Block]:
+def plan(result: "DownPlan") -> Iterator[Block]:
     """What is going to be undone, and what data goes with it."""
     place = f"{result.database}, schema {result.schema}"
     if not result.revisions:
-        return [Line(f"Nothing to undo on {place}.")]
-    blocks: list[Block] = [Line(f"To be undone on {place}: {', '.join(result.revisions)}.")]
+        yield Line(f"Nothing to undo on {place}.")
+        return
+    yield Line(f"To be undone on {place}: {', '.join(result.revisions)}.")
     if result.losses:
-        rows = [(each.revision, each.table, _what(each), _rows(each)) for each in result.losses]
-        blocks.append(Grid(["Revision", "Table", "What goes", Column("Rows", numbers=True)], rows))
-    blocks += [
-        Line(f"What {revision} loses cannot be told: read its downgrade().", "warn")
-        for revision in result.unknown
-    ]
+        rows = [(each.revision, each.table, each.loss.what, _rows(each)) for each in result.losses]
+        yield Grid(["Revision", "Table", "What goes", *numbers("Rows")], rows)
+    for revision in result.unknown:
+        yield Line(f"What {revision} loses cannot be told: read its downgrade().", "warn")
     if not result.losses and not result.unknown:
-        blocks.append(Line("No rows go.", "good"))
+        yield Line("No rows go.", "good")
     if result.protected:
-        blocks.append(Line(f"The database is protected: {result.protected}.", "warn"))
-    return blocks
+        yield Line(f"The database is protected: {result.protected}.", "warn")
 
 
 def down(result: "DownResult") -> list[Block]:
@@ -140,15 +129,16 @@ def down(result: "DownResult") -> list[Block]:
         return [Line(f"Nothing to undo: {place} is at {result.current or 'the beginning'}.")]
     rows = [(each.revision, each.message, f"{each.duration_ms:,} ms") for each in result.undone]
     return [
-        Grid(["Undone", "Message", Column("Time", numbers=True)], rows),
+        Grid(["Undone", "Message", *numbers("Time")], rows),
         Line(f"{place} is at {result.current or 'the beginning'}."),
     ]
 
 
-def rehearse(result: "DownRehearsal") -> list[Block]:
+def rehearse(result: "DownRehearsal") -> Iterator[Block]:
     """The verdict on each revision."""
     if not result.revisions:
-        return [Line("There is nothing to rehearse.")]
+        yield Line("There is nothing to rehearse.")
+        return
     rows = [
         (
             each.revision,
@@ -157,17 +147,10 @@ def rehearse(result: "DownRehearsal") -> list[Block]:
         )
         for each in result.revisions
     ]
-    blocks: list[Block] = [Grid(["Revision", "Verdict", "Loses, or why not"], rows)]
+    yield Grid(["Revision", "Verdict", "Loses, or why not"], rows)
     for revision in result.revisions:
-        blocks += [
-            Line(f"{revision.revision}: {each.change} {each.object}", "bad")
-            for each in revision.differences
-        ]
-    return blocks
-
-
-def _what(loss: "RevisionLoss") -> str:
-    return loss.loss.what
+        for each in revision.differences:
+            yield Line(f"{revision.revision}: {each.change} {each.object}", "bad")
 
 
 def _rows(loss: "RevisionLoss") -> str:
@@ -186,14 +169,13 @@ def new(result: "NewRevisions") -> list[Block]:
     ]
 
 
-def dev(result: "Dev") -> list[Block]:
+def dev(result: "Dev") -> Iterator[Block]:
     """What was written, what it says, and what was applied."""
-    if not result.written:
-        return [
-            Line("Nothing to write: the migrations make what the models say."),
-            *migrate(result.migrated),
-        ]
-    return [*_written(result.written), *migrate(result.migrated)]
+    if result.written:
+        yield from _written(result.written)
+    else:
+        yield Line("Nothing to write: the migrations make what the models say.")
+    yield from migrate(result.migrated)
 
 
 def push(result: "Push") -> list[Block]:
@@ -202,9 +184,11 @@ def push(result: "Push") -> list[Block]:
     if not result.statements:
         return [Line(f"Nothing to push: {place} is what the models say.")]
     rows = [(number, " ".join(sql.split())) for number, sql in enumerate(result.statements, 1)]
-    blocks: list[Block] = [Grid([Column("#", numbers=True), "Statement"], rows)]
-    blocks += [Line(f"Lost {lost}.", "warn") for lost in result.lost]
-    return [*blocks, Line(f"{place} is what the models say; no revision was written.", "good")]
+    return [
+        Grid([*numbers("#"), "Statement"], rows),
+        *(Line(f"Lost {lost}.", "warn") for lost in result.lost),
+        Line(f"{place} is what the models say; no revision was written.", "good"),
+    ]
 
 
 def adopt(result: "Adopted") -> list[Block]:
@@ -235,23 +219,19 @@ _CONTEXT = 20
 _CHANGE_STYLES: dict[str, Style] = {"missing": "bad", "extra": "good", "changed": "warn"}
 
 
-def check(result: SchemaCheck) -> list[Block]:
+def check(result: SchemaCheck) -> Iterator[Block]:
     """What is pending, what the models have beyond the migrations, what was changed by hand."""
-    blocks: list[Block] = []
     if result.pending:
-        blocks.append(Line(f"Pending: {', '.join(result.pending)}. leadctl migrate", "warn"))
+        yield Line(f"Pending: {', '.join(result.pending)}. leadctl migrate", "warn")
     if result.models:
-        blocks.append(Line("Models and migrations differ. leadctl migrate new -m NAME", "warn"))
-        blocks.append(
-            _grid(result.models, {"missing": "only in migrations", "extra": "only in models"})
-        )
+        yield Line("Models and migrations differ. leadctl migrate new -m NAME", "warn")
+        yield _grid(result.models, {"missing": "only in migrations", "extra": "only in models"})
     if result.drift:
-        blocks.append(Line("The database was changed by hand. leadctl migrate drift", "warn"))
-        blocks.append(_grid(result.drift, {"missing": "dropped", "extra": "made"}))
+        yield Line("The database was changed by hand. leadctl migrate drift", "warn")
+        yield _grid(result.drift, {"missing": "dropped", "extra": "made"})
     if result.ok:
         place = f"{result.database}, schema {result.schema}"
-        blocks.append(Line(f"Models, migrations and {place} agree.", "good"))
-    return blocks
+        yield Line(f"Models, migrations and {place} agree.", "good")
 
 
 def drift(result: Drift) -> list[Block]:

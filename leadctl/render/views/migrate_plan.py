@@ -14,23 +14,23 @@ from leadctl.migrate.plan import (
     TableEffect,
 )
 from leadctl.migrate.resolve import Resolution, Resolved
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers
 from leadctl.text import counted, size
 
 _STATEMENT_LENGTH = 60
 
 
-def plan(result: MigrationPlan) -> list[Block]:
+def plan(result: MigrationPlan) -> Iterator[Block]:
     """Each revision: its statements, what each does to which table, and what was found."""
     place = f"{result.database}, schema {result.schema}"
     if not result.revisions:
-        return [Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")]
-    blocks: list[Block] = []
+        yield Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")
+        return
     for revision in result.revisions:
-        blocks += _revision(revision)
+        yield from _revision(revision)
+    yield Line(f"{place} is at {result.current or 'the beginning'}.")
     count = sum(len(revision.blocking) for revision in result.revisions)
-    verdict = Line("Nothing was found.", "good") if result.ok else Line(_found(count), "warn")
-    return [*blocks, Line(f"{place} is at {result.current or 'the beginning'}."), verdict]
+    yield Line("Nothing was found.", "good") if result.ok else Line(_found(count), "warn")
 
 
 def _revision(revision: PlannedRevision) -> Iterator[Block]:
@@ -41,12 +41,12 @@ def _revision(revision: PlannedRevision) -> Iterator[Block]:
     if revision.statements:
         yield Grid(
             [
-                Column("#", numbers=True),
+                *numbers("#"),
                 "Statement",
                 "Table",
                 "Lock",
                 "Does",
-                Column("Rows", numbers=True),
+                *numbers("Rows"),
                 Column("Size", numbers=True, optional=True),
             ],
             [
@@ -101,7 +101,7 @@ def _waits(statement: PlannedStatement) -> Iterator[str]:
 def _findings(findings: tuple[LintFinding, ...]) -> Iterator[Block]:
     if findings:
         yield Grid(
-            [Column("#", numbers=True), "Rule", "Found", "Instead"],
+            [*numbers("#"), "Rule", "Found", "Instead"],
             [
                 (
                     finding.statement,
@@ -118,20 +118,19 @@ def _found(count: int) -> str:
     return f"{counted(count, 'finding')}."
 
 
-def lint(result: LintResult) -> list[Block]:
+def lint(result: LintResult) -> Iterator[Block]:
     """What was found in each revision."""
-    blocks: list[Block] = []
+    left = 0
     for revision in result.revisions:
         if revision.findings:
-            blocks.append(Line(f"{revision.revision} ({revision.path.name})", "strong"))
-            blocks += _findings(revision.findings)
+            yield Line(f"{revision.revision} ({revision.path.name})", "strong")
+            yield from _findings(revision.findings)
+            left += sum(finding.allowed is None for finding in revision.findings)
     read = f"{counted(len(result.revisions), 'revision')} read."
     if result.ok:
-        return [*blocks, Line(f"{read} Nothing was found.", "good")]
-    left = sum(
-        finding.allowed is None for revision in result.revisions for finding in revision.findings
-    )
-    return [*blocks, Line(f"{read} {_found(left)}", "warn")]
+        yield Line(f"{read} Nothing was found.", "good")
+    else:
+        yield Line(f"{read} {_found(left)}", "warn")
 
 
 def resolve(result: Resolved) -> list[Block]:

@@ -1,21 +1,23 @@
 """Views of what a reset drops and did."""
 
-from leadctl.render.blocks import Block, Column, Grid, Line
+from collections.abc import Iterator
+
+from leadctl.render.blocks import Block, Grid, Line, numbers
 from leadctl.reset import ResetPlan, ResetResult
 from leadctl.text import counted
 
 
-def plan(result: ResetPlan) -> list[Block]:
+def plan(result: ResetPlan) -> Iterator[Block]:
     """What goes, with the rows that are in it."""
     place = f"{result.database}, schema {result.schema}"
     if not result.tables and not result.others:
-        return [Line(f"{result.app} has nothing in {place} yet.")]
-    blocks: list[Block] = [Line(f"This drops everything of {result.app} in {place}:", "warn")]
+        yield Line(f"{result.app} has nothing in {place} yet.")
+        return
+    yield Line(f"This drops everything of {result.app} in {place}:", "warn")
     rows = [(loss.table, "many" if loss.rows is None else loss.rows) for loss in result.tables]
-    blocks.append(Grid(["Table", Column("Rows", numbers=True)], rows))
+    yield Grid(["Table", *numbers("Rows")], rows)
     if result.others:
-        blocks.append(Line(f"and {', '.join(result.others)}"))
-    return blocks
+        yield Line(f"and {', '.join(result.others)}")
 
 
 def reset(result: ResetResult) -> list[Block]:

@@ -1,6 +1,8 @@
 """Views of a restore: what it would do, and what it did."""
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value
+from collections.abc import Iterator
+
+from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
 from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import ScratchTables
 from leadctl.restore.tables import RestoredTables
@@ -35,32 +37,25 @@ def plan(result: RestorePlan) -> list[Block]:
     return [Pairs(pairs)]
 
 
-def restored(result: RestoreResult) -> list[Block]:
+def restored(result: RestoreResult) -> Iterator[Block]:
     """What is there now, and where the old one is."""
-    blocks: list[Block] = [
-        Line(
-            f"Restored {result.backup} as {result.database}: {result.rows:,} rows in "
-            f"{result.tables} tables, revision {result.revision or 'none'}, "
-            f"{result.duration_ms / 1000:.1f} s.",
-            "good",
-        ),
-        *(
-            Line(f"Not compared: {check.what}: {check.message}.", "warn")
-            for check in result.checks
-            if check.ok is None
-        ),
-    ]
+    yield Line(
+        f"Restored {result.backup} as {result.database}: {result.rows:,} rows in "
+        f"{result.tables} tables, revision {result.revision or 'none'}, "
+        f"{result.duration_ms / 1000:.1f} s.",
+        "good",
+    )
+    for check in result.checks:
+        if check.ok is None:
+            yield Line(f"Not compared: {check.what}: {check.message}.", "warn")
     if result.previous:
-        blocks.append(
-            Line(f'The old one is kept; when it is not needed: DROP DATABASE "{result.previous}"')
-        )
-    return blocks
+        yield Line(f'The old one is kept; when it is not needed: DROP DATABASE "{result.previous}"')
 
 
 def beside(result: ScratchTables) -> list[Block]:
     """Where the rows are, and the lines that copy them over."""
-    columns: list[Column | str] = ["Table", "Its rows are in", Column("Rows", numbers=True)]
-    grid = Grid(columns, [(t.table, t.scratch, t.rows) for t in result.tables])
+    rows = [(t.table, t.scratch, t.rows) for t in result.tables]
+    grid = Grid(["Table", "Its rows are in", *numbers("Rows")], rows)
     if result.dry_run:
         return [grid, Line("Nothing was changed.", "warn")]
     return [
@@ -72,15 +67,10 @@ def beside(result: ScratchTables) -> list[Block]:
 
 def merged(result: RestoredTables) -> list[Block]:
     """How many rows came back to each table."""
-    columns: list[Column | str] = [
-        "Table",
-        Column("In the backup", numbers=True),
-        Column("Brought back", numbers=True),
-        Column("Changed back", numbers=True),
-    ]
+    counts = numbers("In the backup", "Brought back", "Changed back")
     rows = [(t.table, t.rows, t.inserted, t.updated) for t in result.tables]
     if result.dry_run:
         verdict = Line("Nothing was changed.", "warn")
     else:
         verdict = Line("Rows that are newer than the backup stay as they are.", "good")
-    return [Grid(columns, rows), verdict]
+    return [Grid(["Table", *counts], rows), verdict]

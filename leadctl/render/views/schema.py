@@ -6,17 +6,18 @@ https://mermaid.js.org/syntax/entityRelationshipDiagram.html
 import re
 from collections.abc import Iterator
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, one_line, short_type
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers, one_line, short_type
 from leadctl.schema.definition import Column as Definition
 from leadctl.schema.definition import ForeignKey, Index, Schema, Table, Validation
 from leadctl.schema.read import SchemaDump
 from leadctl.text import counted
 
 
-def schema(result: Schema) -> list[Block]:
+def schema(result: Schema) -> Iterator[Block]:
     """Each table with the number of its parts."""
     if not result.tables:
-        return [Line(f"The {result.source}, schema {result.name} has no tables.")]
+        yield Line(f"The {result.source}, schema {result.name} has no tables.")
+        return
     commented = any(table.comment for table in result.tables)
     rows = [
         (
@@ -29,35 +30,28 @@ def schema(result: Schema) -> list[Block]:
         )
         for table in result.tables
     ]
-    blocks: list[Block] = [
-        Line(f"The {result.source}, schema {result.name}", "strong"),
-        Grid(
-            [
-                "Table",
-                Column("Columns", numbers=True),
-                "Key",
-                "Refers to",
-                Column("Indexes", numbers=True, optional=True),
-                *(["Comment"] if commented else []),
-            ],
-            rows,
-        ),
-    ]
-    if result.enums:
-        blocks.append(
-            Grid(["Enum", "Values"], [(e.name, ", ".join(e.values)) for e in result.enums])
-        )
-    return blocks
+    yield Line(f"The {result.source}, schema {result.name}", "strong")
+    yield Grid(
+        [
+            "Table",
+            *numbers("Columns"),
+            "Key",
+            "Refers to",
+            Column("Indexes", numbers=True, optional=True),
+            *(["Comment"] if commented else []),
+        ],
+        rows,
+    )
+    yield from _enums(result)
 
 
-def table(result: Schema) -> list[Block]:
+def table(result: Schema) -> Iterator[Block]:
     """One table, part by part."""
     found = result.tables[0]
-    title = f"{found.kind} {found.name}, {result.source}, schema {result.name}"
-    blocks: list[Block] = [Line(title, "strong")]
+    yield Line(f"{found.kind} {found.name}, {result.source}, schema {result.name}", "strong")
     if found.comment:
-        blocks.append(Line(found.comment))
-    blocks.append(_columns(found))
+        yield Line(found.comment)
+    yield _columns(found)
     if found.foreign_keys:
         rows = [
             (
@@ -69,25 +63,26 @@ def table(result: Schema) -> list[Block]:
             for key in found.foreign_keys
         ]
         name = Column("Name", optional=True)
-        blocks.append(Grid(["Foreign key", "Refers to", "On delete", name], rows))
+        yield Grid(["Foreign key", "Refers to", "On delete", name], rows)
     if found.uniques or found.indexes:
         indexes = [(each.name, ", ".join(each.columns), "unique") for each in found.uniques]
         indexes += [(each.name, ", ".join(each.columns), _kind(each)) for each in found.indexes]
-        blocks.append(Grid(["Index", "Columns", "Kind"], indexes))
+        yield Grid(["Index", "Columns", "Kind"], indexes)
     if found.checks:
-        checks = [(each.name, each.definition) for each in found.checks]
-        blocks.append(Grid(["Check", "Must hold"], checks))
+        yield Grid(["Check", "Must hold"], [(each.name, each.definition) for each in found.checks])
+    yield from _enums(result)
+
+
+def _enums(result: Schema) -> Iterator[Block]:
     if result.enums:
         enums = [(each.name, ", ".join(each.values)) for each in result.enums]
-        blocks.append(Grid(["Enum", "Values"], enums))
-    return blocks
+        yield Grid(["Enum", "Values"], enums)
 
 
-def validation(result: Validation) -> list[Block]:
+def validation(result: Validation) -> Iterator[Block]:
     """What was found, then the verdict."""
     errors = sum(finding.severity == "error" for finding in result.findings)
     warnings = len(result.findings) - errors
-    blocks: list[Block] = []
     if result.findings:
         rows = [
             (
@@ -98,14 +93,13 @@ def validation(result: Validation) -> list[Block]:
             )
             for each in result.findings
         ]
-        blocks.append(Grid(["", "Rule", "Where", "What"], rows))
+        yield Grid(["", "Rule", "Where", "What"], rows)
     checked = f"{counted(result.tables, 'table')} in the {result.source}"
     if not result.findings:
-        blocks.append(Line(f"{checked}: nothing found.", "good"))
+        yield Line(f"{checked}: nothing found.", "good")
     else:
         counts = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
-        blocks.append(Line(f"{checked}: {counts}.", "bad" if errors else "warn"))
-    return blocks
+        yield Line(f"{checked}: {counts}.", "bad" if errors else "warn")
 
 
 def dump(result: SchemaDump) -> list[Block]:

@@ -1,48 +1,40 @@
 """The views of seed's results."""
 
-from leadctl.render.blocks import Block, Column, Grid, Line, Value
+from collections.abc import Iterator
+
+from leadctl.render.blocks import Block, Grid, Line, Value, numbers
 from leadctl.seed.bulk.load import BulkResult
 from leadctl.seed.export import Exported
 from leadctl.seed.seed import SeedResult
 
 
-def seed(result: SeedResult) -> list[Block]:
+def seed(result: SeedResult) -> Iterator[Block]:
     """The rows by table, and the files."""
     if not result.tables and not result.files:
-        return [Line(f"Seeded {result.app} on {result.database}, schema {result.schema}.")]
-    blocks: list[Block] = []
+        yield Line(f"Seeded {result.app} on {result.database}, schema {result.schema}.")
     if result.tables:
-        columns: list[Column | str] = ["Table", *map(_number, ("Inserted", "Unchanged"))]
+        updates = ["Updated"] if result.files else []
         rows: list[list[Value]] = [
-            [table.table, table.inserted, table.unchanged] for table in result.tables
+            [each.table, each.inserted, each.unchanged, *([each.updated] if updates else [])]
+            for each in result.tables
         ]
-        if result.files:
-            columns.append(_number("Updated"))
-            for row, table in zip(rows, result.tables, strict=True):
-                row.append(table.updated)
-        blocks.append(Grid(columns, rows))
+        yield Grid(["Table", *numbers("Inserted", "Unchanged", *updates)], rows)
     if result.files:
-        blocks.append(Grid(["File", "State"], [(file.file, file.state) for file in result.files]))
-    return blocks
+        yield Grid(["File", "State"], [(file.file, file.state) for file in result.files])
 
 
-def _number(title: str) -> Column:
-    return Column(title, numbers=True)
-
-
-def exported(result: Exported) -> list[Block]:
+def exported(result: Exported) -> Iterator[Block]:
     """What was written, and what was masked."""
-    blocks: list[Block] = [Line(f"Wrote {result.rows} rows of {result.table} to {result.path}.")]
+    yield Line(f"Wrote {result.rows} rows of {result.table} to {result.path}.")
     if result.masked:
-        blocks.append(Line(f"Masked: {', '.join(result.masked)}."))
-    return blocks
+        yield Line(f"Masked: {', '.join(result.masked)}.")
 
 
 def bulk(result: BulkResult) -> list[Block]:
     """The rows by table, and how quickly they came."""
     rows = [(table.table, table.rows, table.seconds) for table in result.tables]
     return [
-        Grid(["Table", Column("Added", numbers=True), Column("Seconds", numbers=True)], rows),
+        Grid(["Table", *numbers("Added", "Seconds")], rows),
         Line(
             f"{result.rows:,} rows in {result.seconds:.1f} s, {result.rows_per_second:,} a second."
         ),

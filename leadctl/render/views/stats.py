@@ -1,10 +1,10 @@
 """Views of statistics, with bars and sparklines of block characters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, holds_numbers
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, holds_numbers, numbers
 from leadctl.stats import Overview, ReportResult, TableStats
 from leadctl.text import estimated, size, value_text
 
@@ -40,30 +40,29 @@ def overview(result: Overview) -> list[Block]:
     return blocks
 
 
-def report(result: ReportResult) -> list[Block]:
+def report(result: ReportResult) -> Iterator[Block]:
     """A sparkline where there is one; one row as pairs, more as a table, with bars."""
     title = result.title + (f", of {result.user}" if result.user else "")
     title += f", since {result.since:%Y-%m-%d %H:%M}Z" if result.since else ""
+    yield Line(title, "strong")
     if not result.rows:
-        return [Line(title, "strong"), Line("No rows.")]
-    names = list(result.rows[0])
+        yield Line("No rows.")
+        return
+    first = result.rows[0]
     if len(result.rows) == 1 and result.chart is None:
-        return [
-            Line(title, "strong"),
-            Pairs([(name, value_text(result.rows[0][name])) for name in names]),
-        ]
-    blocks: list[Block] = [Line(title, "strong")]
+        yield Pairs([(name, value_text(value)) for name, value in first.items()])
+        return
     if result.chart and result.chart.kind == "line":
-        blocks += _line(result)
+        yield from _line(result)
     elif result.chart and result.chart.kind == "funnel":
-        blocks.append(_funnel(result))
-    columns = [_column(name, result.rows) for name in names]
-    rows: list[list[Any]] = [[row[name] for name in names] for row in result.rows]
+        yield _funnel(result)
+    columns = [Column(name, numbers=holds_numbers(name, result.rows)) for name in first]
+    rows: list[list[Any]] = [[row[name] for name in first] for row in result.rows]
     if result.chart and result.chart.kind == "bars":
         columns.append(Column("chart", optional=True))
         for row, drawn in zip(rows, _bars(result), strict=True):
             row.append(Cell(drawn))
-    return [*blocks, Grid(columns, rows)]
+    yield Grid(columns, rows)
 
 
 def _database(result: Overview) -> Block:
@@ -97,9 +96,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
     ]
     columns = [
         Column("Table"),
-        Column("Rows", numbers=True),
-        Column("Size", numbers=True),
-        Column("Indexes", numbers=True),
+        *numbers("Rows", "Size", "Indexes"),
         Column("Dead", numbers=True, optional=True),
         Column("Vacuumed", optional=True),
     ]
@@ -109,8 +106,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
 def _chart(result: ReportResult) -> list[Block]:
     """A report on the first screen: nothing where there is nothing to see."""
     assert result.chart is not None
-    numbers = [row[name] or 0 for row in result.rows for name in result.chart.columns]
-    if not any(numbers):
+    if not any(row[name] for row in result.rows for name in result.chart.columns):
         return []
     heading = Line(f"{result.title}: {result.report}", "strong")
     if result.chart.kind == "line":
@@ -122,7 +118,7 @@ def _chart(result: ReportResult) -> list[Block]:
         (value_text(row[label]), value_text(row[column]), Cell(drawn))
         for row, drawn in zip(result.rows[:_BARS], _bars(result), strict=False)
     ]
-    return [heading, Grid([label, Column(column, numbers=True), "chart"], rows)]
+    return [heading, Grid([label, *numbers(column), "chart"], rows)]
 
 
 def _line(result: ReportResult) -> list[Block]:
@@ -144,13 +140,7 @@ def _funnel(result: ReportResult) -> Block:
         (name, f"{count:,}", f"{100 * count / most:.1f} %" if most else "", Cell(bar(count, most)))
         for name, count in sums.items()
     ]
-    columns = [
-        Column("stage"),
-        Column("count", numbers=True),
-        Column("share", numbers=True),
-        Column("chart", optional=True),
-    ]
-    return Grid(columns, rows)
+    return Grid(["stage", *numbers("count", "share"), Column("chart", optional=True)], rows)
 
 
 def _bars(result: ReportResult) -> list[str]:
@@ -159,10 +149,6 @@ def _bars(result: ReportResult) -> list[str]:
     values = [float(row[column] or 0) for row in result.rows]
     most = 100.0 if column.endswith("percent") else max(values, default=0.0)
     return [bar(value, most) for value in values]
-
-
-def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
-    return Column(name, numbers=holds_numbers(name, rows))
 
 
 def bar(value: float, most: float, width: int = 20) -> str:

@@ -1,6 +1,7 @@
 """Views of the studio: tables, a page of rows, one record."""
 
 import shlex
+from collections.abc import Iterator
 
 from leadctl.render.blocks import (
     Block,
@@ -12,6 +13,7 @@ from leadctl.render.blocks import (
     Line,
     Pairs,
     many_lines,
+    numbers,
     one_line,
 )
 from leadctl.studio.record import Record, Relation
@@ -20,17 +22,19 @@ from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated
 
 
-def tables(result: TableList) -> list[Block]:
+def tables(result: TableList) -> Iterator[Block]:
     """Each table with its rows and relations."""
     if not result.tables:
-        return [Line(f"{result.database}, schema {result.schema} has no tables.")]
-    grid = Grid(
+        yield Line(f"{result.database}, schema {result.schema} has no tables.")
+        return
+    commented = any(table.comment for table in result.tables)
+    yield Grid(
         [
             "Table",
-            Column("Rows", numbers=True),
+            *numbers("Rows"),
             "Refers to",
             Column("Referred to by", optional=True),
-            *([Column("Comment", optional=True)] if any(t.comment for t in result.tables) else []),
+            *([Column("Comment", optional=True)] if commented else []),
         ],
         [
             (
@@ -38,20 +42,18 @@ def tables(result: TableList) -> list[Block]:
                 _rows(table),
                 ", ".join(table.refers_to),
                 ", ".join(table.referred_by),
-                *([table.comment] if any(t.comment for t in result.tables) else []),
+                *([table.comment] if commented else []),
             )
             for table in result.tables
         ],
     )
-    blocks: list[Block] = [grid]
     if any(table.rows is not None and not table.exact for table in result.tables):
-        blocks.append(Line("~ is the server's estimate.", "dim"))
-    return blocks
+        yield Line("~ is the server's estimate.", "dim")
 
 
-def page(result: Page, *, command: str) -> list[Block]:
+def page(result: Page, *, command: str) -> Iterator[Block]:
     """A page of rows; `command` is what was typed, to which an option can be added."""
-    titles = DataGrid(
+    yield DataGrid(
         [_column(head) for head in result.columns],
         [
             [
@@ -61,15 +63,14 @@ def page(result: Page, *, command: str) -> list[Block]:
             for row in result.rows
         ],
     )
-    blocks: list[Block] = [titles, Line(_count(result), "dim")]
+    yield Line(_count(result), "dim")
     if result.after is not None:
-        blocks.append(Line(f"Next: {command} --after {shlex.quote(result.after)}", "dim"))
+        yield Line(f"Next: {command} --after {shlex.quote(result.after)}", "dim")
     elif result.more:
-        blocks.append(Line("There is more: --page 2, or a larger --limit.", "dim"))
-    return blocks
+        yield Line("There is more: --page 2, or a larger --limit.", "dim")
 
 
-def record(result: Record, *, command: str) -> list[Block]:
+def record(result: Record, *, command: str) -> Iterator[Block]:
     """A record's columns, then its relations; `command` shows this record."""
     pairs: list[tuple[str, Cell]] = []
     for field in result.fields:
@@ -81,17 +82,17 @@ def record(result: Record, *, command: str) -> list[Block]:
         if field.characters is not None:
             cell = Cell(f"{cell.text}… ({field.characters:,} characters; all with -o json)")
         pairs.append((one_line(field.name).text, cell))
-    blocks: list[Block] = [Line(f"{result.table} {result.key}", "strong"), Pairs(pairs)]
+    yield Line(f"{result.table} {result.key}", "strong")
+    yield Pairs(pairs)
     if result.relations:
         rows = [
             (one_line(each.name), one_line(each.table), _by(each), _related(each))
             for each in result.relations
         ]
-        by, number = Column("By", optional=True), Column("Rows", numbers=True)
-        blocks.append(Grid(["Relation", "Leads to", by, number], rows))
+        by = Column("By", optional=True)
+        yield Grid(["Relation", "Leads to", by, *numbers("Rows")], rows)
         example = next((each for each in result.relations if each.rows), result.relations[0])
-        blocks.append(Line(f"Follow one: {command} --follow {shlex.quote(example.name)}", "dim"))
-    return blocks
+        yield Line(f"Follow one: {command} --follow {shlex.quote(example.name)}", "dim")
 
 
 def _column(head: Head) -> DataColumn:
