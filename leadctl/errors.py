@@ -270,6 +270,10 @@ class UnknownRelation(UsageError):
     """`studio --follow` names no foreign key of the table, or to it."""
 
 
+class NeededTable(UsageError):
+    """A table is to be left out of a backup, and something that is in it needs the table."""
+
+
 class InvalidFilter(UsageError):
     """`studio` is asked for rows in words that it cannot read, or that do not fit the columns."""
 

@@ -8,9 +8,14 @@ import leadctl
 
 ROOT = Path(leadctl.__file__).parent
 MAKES_SQL = {
-    # A block of our own .sql files; the server's text; the author's of a revision or a rule.
-    "postgres/queries.py": {"statement", "written_by_server", "written_by_user"},
-    "restore/scratch_schema.py": {"_creation"},  # what pg_restore would run in any other restore
+    # A block of our own .sql files; the server's text; the author's of a revision or a rule; what
+    # pg_restore would run in any other restore.
+    "postgres/queries.py": {
+        "statement",
+        "written_by_server",
+        "written_by_user",
+        "written_by_pg_dump",
+    },
     "studio/shape.py": {"build", "join"},
     "partition.py": {"_sql"},
 }

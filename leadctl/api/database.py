@@ -572,16 +572,21 @@ class Database(Project):
 
     # --- backups ----------------------------------------------------------------------------
 
-    def backup(self, *, role_passwords: bool = False) -> "CreatedBackup":
+    def backup(
+        self, *, role_passwords: bool = False, exclude: Names = (), exclude_data: Names = ()
+    ) -> "CreatedBackup":
         """Back up the whole database to the folder that settings say, as `leadctl backup`.
 
+        `exclude` are tables that are left out, `exclude_data` those whose rows are.
         Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
         """
         from leadctl.backup.create import BackupOptions, Hooks, create
 
         settings, table = self.settings, self.app.version_table
         hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-        options = BackupOptions(self._recipients, settings.lock_wait, table, role_passwords)
+        without = names(exclude), names(exclude_data)
+        given = (self._recipients, settings.lock_wait, table, role_passwords, *without)
+        options = BackupOptions(*given)
         with hooks.failure(self.target.database, self.narrate):
             made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
         hooks.success(made)
@@ -672,7 +677,7 @@ class Database(Project):
         if into is None:
             self.foresee("restore", confirm)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
-        loading = Loading(self.narrate, self.progress, owners, rows, jobs or JOBS)
+        loading = Loading(self.narrate, self.progress, owners, rows, jobs=jobs or JOBS)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
         new = into is not None

@@ -65,12 +65,115 @@ SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace ORDER BY 1
 
 -- name: roles
--- what: Which roles own something here, or were granted something?
+-- what: Which roles own something here, or were granted something?  What the first superuser owns
+--   is recorded nowhere, so it is looked for.
 -- versions: 15-
 SELECT DISTINCT r.rolname FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
 WHERE d.refclassid = 'pg_authid'::regclass
   AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION
+SELECT r.rolname FROM pg_roles r, LATERAL (
+    SELECT tableoid, oid, relowner AS owner FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
+    UNION ALL SELECT tableoid, oid, nspowner FROM pg_namespace WHERE nspname !~ '^pg_'
+    UNION ALL SELECT tableoid, oid, proowner FROM pg_proc
+    UNION ALL SELECT tableoid, oid, typowner FROM pg_type
+    UNION ALL SELECT tableoid, oid, lomowner FROM pg_largeobject_metadata
+    UNION ALL SELECT tableoid, oid, evtowner FROM pg_event_trigger
+    UNION ALL SELECT tableoid, oid, pubowner FROM pg_publication
+    UNION ALL SELECT tableoid, oid, srvowner FROM pg_foreign_server) o
+WHERE r.oid = 10 AND o.owner = r.oid AND o.oid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype)
+                  = (o.tableoid, o.oid, 'e'))
 ORDER BY 1
+
+-- name: event_triggers
+-- what: Which event triggers does a restore make?
+-- versions: 15-
+SELECT evtname FROM pg_event_trigger t
+WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype)
+                  = (t.tableoid, t.oid, 'e')) ORDER BY 1
+
+-- name: subscriptions
+-- what: Which subscriptions does a restore make?  pg_dump leaves them out where no superuser runs it.
+-- versions: 15-
+SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database()
+  AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1
+
+-- name: tablespaces
+-- what: Which tablespaces does the database or something in it have, but for the default one?
+-- versions: 15-
+SELECT spcname FROM pg_tablespace t WHERE spcname NOT IN ('pg_default', 'pg_global')
+  AND (oid IN (SELECT reltablespace FROM pg_class)
+       OR oid = (SELECT dattablespace FROM pg_database WHERE datname = current_database()))
+ORDER BY 1
+
+-- name: unreadable
+-- what: Of which tables and sequences may this role not read all rows, and why?
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+    row_security_active(c.oid) AS hidden
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+  AND (NOT has_schema_privilege(n.oid, 'USAGE') OR row_security_active(c.oid)
+       OR NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                             ELSE has_table_privilege(c.oid, 'SELECT') END)
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid, d.deptype)
+                  = ('pg_class'::regclass, c.oid, 'e'))
+ORDER BY 1
+
+-- name: with_descendants
+-- what: Which table is it that is named, with its partitions, what inherits from it, and the
+--   sequences of its columns?
+-- versions: 15-
+WITH RECURSIVE found AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE (n.nspname, c.relname) = (%(schema)s, %(name)s) AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+    UNION SELECT below.oid FROM found f, LATERAL (
+        SELECT i.inhrelid AS oid FROM pg_inherits i WHERE i.inhparent = f.oid
+        UNION ALL SELECT s.oid FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = f.oid AND d.refobjsubid > 0
+          AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')) below)
+SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM found JOIN pg_class c ON c.oid = found.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+
+-- name: needs
+-- what: What needs these tables, and would lack them, of what is not left out?  Of tables without
+--   rows it is the rows that refer to theirs.
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+    'the foreign key ' || quote_ident(k.conname) || ' of it' AS why
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.confrelid = ANY (%(tables)s::oid[] || %(data)s::oid[])
+  AND k.conrelid <> ALL (%(tables)s::oid[])
+  AND (k.confrelid = ANY (%(tables)s::oid[]) OR k.conrelid <> ALL (%(data)s::oid[]))
+UNION
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), 'what it selects'
+FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
+  AND c.oid <> ALL (%(tables)s::oid[])
+UNION
+SELECT p.oid::regprocedure::text, 'its arguments or its body'
+FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
+LEFT JOIN pg_type t ON t.oid = d.refobjid AND d.refclassid = 'pg_type'::regclass
+LEFT JOIN pg_type e ON e.oid = t.typelem
+WHERE coalesce(nullif(t.typrelid, 0), nullif(e.typrelid, 0),
+               CASE WHEN d.refclassid = 'pg_class'::regclass THEN d.refobjid END)
+      = ANY (%(tables)s::oid[])
+ORDER BY 1
+
+-- name: free_connections
+-- what: How many more connections may this role open to this database?
+-- versions: 15-
+SELECT least(
+    CASE WHEN r.rolsuper OR r.rolconnlimit < 0 THEN 99 ELSE r.rolconnlimit
+        - (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid AND backend_type = 'client backend') END,
+    CASE WHEN r.rolsuper OR d.datconnlimit < 0 THEN 99 ELSE d.datconnlimit
+        - (SELECT count(*) FROM pg_stat_activity WHERE datid = d.oid AND backend_type = 'client backend') END)
+FROM pg_database d, pg_roles r
+WHERE d.datname = current_database() AND r.rolname = session_user
 
 -- name: database
 -- what: How was the database made, and what is set for it?

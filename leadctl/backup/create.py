@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
 from leadctl.backup.packing import fingerprint, read_recipients
-from leadctl.backup.snapshot import Snapshot, exported
+from leadctl.backup.snapshot import LeftOut, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
@@ -27,6 +30,9 @@ from leadctl.version import __version__
 
 _HOOK_SECONDS = 3600
 _STDERR = 2
+_AT_ONCE = 2
+"""Connections of pg_dump beside that of the snapshot."""
+_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class BackupOptions:
     """Alembic's table in the schema."""
     role_passwords: bool = False
     """Whether the roles' password hashes are in the backup, too."""
+    exclude: Sequence[str] = ()
+    """Tables to leave out."""
+    exclude_data: Sequence[str] = ()
+    """Tables to leave the rows out of."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,10 @@ class CreatedBackup:
     rows: int
     tables: int
     globals_left_out: str | None
+    excluded: tuple[str, ...]
+    """Tables that were left out."""
+    excluded_data: tuple[str, ...]
+    """Tables whose rows were left out."""
     duration_ms: int
 
 
@@ -82,8 +96,13 @@ def create(
         )
     with exported(target, options.lock_wait) as snapshot:
         programs = dump_programs(snapshot.server_major, snapshot.server_major)
+        excluded = left_out(
+            snapshot.connection, target.schema, options.exclude, options.exclude_data
+        )
+        require_readable(snapshot.connection, excluded)
+        _look_at_clocks(snapshot, folder, narrate)
         with folder.begin() as new:
-            dump = _Dumper(target, programs, snapshot, new, recipients, options, progress)
+            dump = _Dumper(target, programs, snapshot, excluded, new, recipients, options, progress)
             manifest = _dumped(dump, began)
             with new.create(NAME) as file:
                 file.write(manifests.render(manifest).encode())
@@ -100,6 +119,8 @@ def create(
         rows=manifest.rows,
         tables=len(manifest.tables),
         globals_left_out=manifest.globals_left_out,
+        excluded=manifest.excluded,
+        excluded_data=manifest.excluded_data,
         duration_ms=manifest.duration_ms,
     )
 
@@ -111,6 +132,7 @@ class _Dumper:
     target: Target
     programs: Binaries
     snapshot: Snapshot
+    excluded: LeftOut
     new: NewBackup
     recipients: Sequence[Any]
     options: BackupOptions
@@ -159,19 +181,25 @@ class _Dumper:
         return [
             "--format=custom",
             "--compress=0",
+            # That of the database, whatever the role or the environment sets for its sessions.
+            f"--encoding={self.snapshot.encoding}",
             f"--snapshot={self.snapshot.name}",
             f"--lock-wait-timeout={wait}",
             *role,
             *unlogged,
+            *self.excluded.options,
         ]
 
 
 def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     """Dump everything while this thread counts rows; return what the manifest says of it."""
+    free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
+        if free < _AT_ONCE:
+            archive.result()
         schema = dump.pg_dump(SCHEMA, "--schema-only")
-        globals_file, left_out = _globals(dump)
-        facts = dump.snapshot.facts(dump.target.schema, dump.options.version_table)
+        globals_file, no_globals = _globals(dump)
+        facts = dump.snapshot.facts(dump.target.schema, dump.options.version_table, dump.excluded)
         files = [archive.result(), schema, *([globals_file] if globals_file else [])]
     return BackupManifest(
         format=manifests.FORMAT,
@@ -180,10 +208,26 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
         leadctl_version=__version__,
         duration_ms=round((time.monotonic() - began) * 1000),
         recipients=tuple(fingerprint(key) for key in dump.options.recipients),
-        globals_left_out=left_out,
+        globals_left_out=no_globals,
         files=tuple(files),
         **facts,
     )
+
+
+def _look_at_clocks(snapshot: Snapshot, folder: BackupFolder, narrate: Narrate) -> None:
+    """Say where a clock is wrong: by its time a backup is the latest one, and is kept or not."""
+    now = datetime.now(UTC)
+    if abs(now - snapshot.taken_at) > _SKEW:
+        narrate(
+            f"WARNING: it is {now:%Y-%m-%d %H:%M} UTC on this machine and "
+            f"{snapshot.taken_at.astimezone(UTC):%Y-%m-%d %H:%M} on the server. Synchronise both "
+            "clocks (NTP): backups are named and kept by the time."
+        )
+    if future := [backup for backup in folder.backups() if backup.from_future]:
+        narrate(
+            f"WARNING: the backup {future[0].id} is from the future: a clock was wrong. It does "
+            "not count as the latest; remove it when you do not need it."
+        )
 
 
 def _globals(dump: _Dumper) -> tuple[PackedFile | None, str | None]:
@@ -191,7 +235,9 @@ def _globals(dump: _Dumper) -> tuple[PackedFile | None, str | None]:
     if not dump.programs.path("pg_dumpall").exists():
         return None, f"there is no pg_dumpall in {dump.programs.folder}"
     passwords = [] if dump.options.role_passwords else ["--no-role-passwords"]
-    arguments = ["--globals-only", f"--database={dump.target.database}", *passwords]
+    # What has a = in it would be taken for a connection string.
+    database = make_conninfo(dbname=dump.target.database)
+    arguments = ["--globals-only", f"--database={database}", *passwords]
     try:
         with dump.running("pg_dumpall", *arguments) as program:
             return dump.pack(program, GLOBALS), None

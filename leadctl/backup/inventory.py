@@ -23,6 +23,12 @@ class BackupSummary:
     encrypted: bool | None
     pinned: bool
     verified: Verification | None
+    excluded: tuple[str, ...]
+    """Tables that it does not have."""
+    excluded_data: tuple[str, ...]
+    """Tables that it does not have the rows of."""
+    from_future: bool
+    """Whether, by its name, it was made later than now: then it does not count as the latest."""
     damage: str | None
 
 
@@ -46,7 +52,7 @@ class BackupDetails:
 
 def list_backups(folder: BackupFolder) -> BackupList:
     """List the whole backups.  Raises BackupFolderUnusable."""
-    return BackupList(folder.path, tuple(_summary(backup) for backup in folder.backups()))
+    return BackupList(folder.path, tuple(map(_summary, folder.backups())))
 
 
 def show(backup: StoredBackup) -> BackupDetails:
@@ -68,6 +74,9 @@ def _summary(backup: StoredBackup) -> BackupSummary:
         encrypted=bool(manifest.recipients) if manifest else None,
         pinned=backup.pinned,
         verified=backup.verification,
+        excluded=manifest.excluded if manifest else (),
+        excluded_data=manifest.excluded_data if manifest else (),
+        from_future=backup.from_future,
         damage=damage,
     )
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -23,16 +23,18 @@ _T = TypeVar("_T")
 def read_document(kind: type[_T], document: object) -> _T:
     """Return what a JSON document says, as a dataclass; keys without a field are passed over.
 
-    Times have a time zone, and numbers are not negative.  Raises ValueError.
+    A field that may be missing has a default: older versions did not write it.  Times have a time
+    zone, and numbers are not negative.  Raises ValueError.
     """
     if not isinstance(document, Mapping):
         raise ValueError(f"{document!r} is not an object")
     types = get_type_hints(kind)
     values = {}
     for field in fields(kind):  # type: ignore[arg-type]
-        if field.name not in document:
+        if field.name in document:
+            values[field.name] = _read(types[field.name], document[field.name], field.name)
+        elif field.default is MISSING:
             raise ValueError(f"it has no {field.name}")
-        values[field.name] = _read(types[field.name], document[field.name], field.name)
     return kind(**values)
 
 
@@ -148,6 +150,14 @@ class BackupManifest:
     globals_left_out: str | None
     """Why roles and tablespaces are not in the backup; None where they are."""
     files: tuple[PackedFile, ...]
+    excluded: tuple[str, ...] = ()
+    """Tables that were left out, quoted as those of `tables`, partitions among them."""
+    excluded_data: tuple[str, ...] = ()
+    """Tables whose rows were left out."""
+    event_triggers: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] = ()
+    """Those of the database or of something in it, but for the default one."""
 
     @property
     def bytes(self) -> int:
@@ -198,7 +208,9 @@ def parse(text: str) -> BackupManifest:
 
 def _check_names(manifest: BackupManifest) -> None:
     """Refuse what would not be a name in a statement: its hash keeps nobody from writing one."""
-    for name in (*(table.name for table in manifest.tables), *manifest.materialized_views):
+    tables = (table.name for table in manifest.tables)
+    views, left_out = manifest.materialized_views, (*manifest.excluded, *manifest.excluded_data)
+    for name in (*tables, *views, *left_out):
         try:
             parts = parts_of(name)
         except ValueError:

@@ -3,12 +3,16 @@
 To verify one is to read all of it, and on request to restore it.
 """
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from leadctl.backup.manifest import ARCHIVE, NAME, SCHEMA, BackupManifest
 from leadctl.backup.storage import StoredBackup, Verification
@@ -64,11 +68,30 @@ class BackupReader:
         with self.backup.open(file.name) as packed:
             return unpack(packed, self.identities, Label(self.backup.id, file.name), sink)
 
+    @cached_property
+    def schema(self) -> IO[bytes]:
+        """The archive of the schema, unpacked once into a file without a name: it has no rows.
+
+        Raises BackupDamaged and InvalidIdentity.
+        """
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the backup is read
+        weakref.finalize(self, file.close)
+        self._unpack(SCHEMA, file)
+        file.flush()
+        return file
+
     def unpack(self, stem: str, sink: Writable) -> None:
         """Write a file of the backup to a sink, and compare its size with the manifest.
 
         `stem` is its name without suffixes.  Raises BackupDamaged and InvalidIdentity.
         """
+        if stem != SCHEMA:
+            self._unpack(stem, sink)
+            return
+        self.schema.seek(0)
+        shutil.copyfileobj(self.schema, sink)
+
+    def _unpack(self, stem: str, sink: Writable) -> None:
         file = self.manifest.file(stem)
         if file is None:
             raise BackupDamaged(f"The backup {self.backup.id} has no {stem}.")
@@ -96,7 +119,7 @@ class BackupReader:
                     hint="Take another: leadctl backup list",
                 )
         self.backup.programs()
-        self.unpack(SCHEMA, NullSink())
+        self.schema  # noqa: B018 - raises where it cannot be read
 
     def check_bytes(self) -> Iterator[VerifyCheck]:
         """Compare the manifest with its own hash, and every file with the manifest."""

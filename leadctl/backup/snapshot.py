@@ -1,7 +1,7 @@
 """The snapshot that is dumped, and what the manifest says of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,39 @@ from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
 from leadctl.crypto import Keyring
+from leadctl.errors import InsufficientPrivilege, NeededTable, TooManyConnections, UnknownTable
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import beside, identifier
+from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "backup.sql")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Tables that are not in a backup, and those of whose rows are not; as the server quotes them.
+
+    Partitions are among them.
+    """
+
+    tables: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """The options of pg_dump that leave them out."""
+        tables = [
+            f"--exclude-table={sql.Identifier(*parts_of(n)).as_string()}" for n in self.tables
+        ]
+        rows = [
+            f"--exclude-table-data={sql.Identifier(*parts_of(n)).as_string()}" for n in self.data
+        ]
+        return [*tables, *rows]
 
 
 @dataclass(frozen=True)
@@ -38,12 +62,13 @@ class Snapshot:
         """The server's major version."""
         return self.connection.info.server_version // 10000
 
-    def facts(self, schema: str, version_table: str) -> dict[str, Any]:
+    def facts(self, schema: str, version_table: str, left_out: LeftOut) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
         `schema` is the one whose migrations and keys are looked at.
         """
         connection = self.connection
+        excluded = {*left_out.tables, *left_out.data}
         applied = state.applied_revisions(connection, schema)
         identity = state.read_identity(connection)
         app = applied[-1].app if applied else None
@@ -60,15 +85,107 @@ class Snapshot:
             "snapshot_at": self.taken_at,
             "lsn": self.lsn,
             "database_bytes": self.database_bytes,
-            "tables": count_tables(connection),
-            "materialized_views": tuple(_QUERIES.column(connection, "materialized_views")),
+            "tables": count_tables(connection, excluded),
+            "excluded": left_out.tables,
+            "excluded_data": left_out.data,
+            "materialized_views": self._column("materialized_views"),
             "large_objects": _QUERIES.value(connection, "large_objects"),
             "not_valid": not_valid(connection),
             "extensions": tuple(_QUERIES.rows(connection, "extensions", ExtensionFacts)),
-            "roles": tuple(_QUERIES.column(connection, "roles")),
-            "keys": _keys(connection, app, schema) if app else (),
+            "roles": self._column("roles"),
+            "event_triggers": self._column("event_triggers"),
+            "subscriptions": self._column("subscriptions"),
+            "tablespaces": self._column("tablespaces"),
+            "keys": _keys(connection, app, schema, excluded) if app else (),
             "settings": read_database(connection),
         }
+
+    @property
+    def encoding(self) -> str:
+        """The database's encoding."""
+        return self.connection.info.parameter_status("server_encoding") or "UTF8"
+
+    def require_connections(self) -> int:
+        """Return how many more connections may be opened.  Raises TooManyConnections for none."""
+        free = int(_QUERIES.value(self.connection, "free_connections"))
+        if free < 1:
+            raise TooManyConnections(
+                f"A backup of {self.connection.info.dbname} needs two connections at once, and the "
+                f"limit of the database or of the role {self.connection.info.user} allows one.",
+                hint="Let its owner run: ALTER ROLE … CONNECTION LIMIT 3 (or ALTER DATABASE), or "
+                "end other sessions.",
+            )
+        return free
+
+    def _column(self, name: str) -> tuple[str, ...]:
+        return tuple(_QUERIES.column(self.connection, name))
+
+
+def left_out(
+    connection: Connection, schema: str, tables: Sequence[str], data: Sequence[str]
+) -> LeftOut:
+    """Find the tables that are named, and see that nothing in the backup needs them.
+
+    `data` are those whose rows alone are left out; without a schema a name is of `schema`.
+    Raises UnknownTable and NeededTable.
+    """
+    oids: dict[str, dict[int, str]] = {"tables": {}, "data": {}}
+    for kind, names in (("tables", tables), ("data", data)):
+        for name in names:
+            found = _with_descendants(connection, schema, name)
+            if not found:
+                raise UnknownTable(
+                    f"There is no table {name} in {connection.info.dbname} to be left out.",
+                    hint="Name it as SQL does, with its schema: leadctl stats lists the tables.",
+                )
+            oids[kind] |= found
+    needs = _QUERIES.rows(connection, "needs", **{kind: list(oids[kind]) for kind in oids})
+    if needs:
+        name, why = needs[0]
+        raise NeededTable(
+            f"{name} needs a table that is to be left out ({why}), so what is backed up could not "
+            "be restored.",
+            hint=f"Leave {name} out, too, or back up both.",
+        )
+    return LeftOut(*(tuple(sorted(oids[kind].values())) for kind in ("tables", "data")))
+
+
+def _with_descendants(connection: Connection, schema: str, name: str) -> dict[int, str]:
+    """Return a table by the name that somebody gave, and those below it; none where it is not.
+
+    The schema may be closed to this role, so the server is not asked to look the name up.
+    """
+    with suppress(ValueError):
+        *given, bare = parts_of(name)
+        rows = _QUERIES.rows(
+            connection, "with_descendants", schema=given[-1] if given else schema, name=bare
+        )
+        return dict(rows)
+    return dict(_QUERIES.rows(connection, "with_descendants", schema=schema, name=name))
+
+
+def require_readable(connection: Connection, excluded: LeftOut) -> None:
+    """Look for what this role may not read, before anything is dumped.
+
+    Raises InsufficientPrivilege, which names all of it.
+    """
+    found = [
+        (name, hidden)
+        for name, hidden in _QUERIES.rows(connection, "unreadable")
+        if name not in excluded.tables and not (hidden and name in excluded.data)
+    ]
+    if not found:
+        return
+    role, names = connection.info.user, [name for name, _ in found]
+    hidden = found[0][1]
+    why = "row-level security hides rows of it" if hidden else "it may not be read"
+    leave = " ".join(f"--exclude{'-data' if hidden else ''} {name}" for name in names[:_SHOWN])
+    grant = f"ALTER ROLE {role} BYPASSRLS" if hidden else f"GRANT pg_read_all_data TO {role}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    raise InsufficientPrivilege(
+        f"The role {role} cannot back up {', '.join(names[:_SHOWN])}{more}: {why}.",
+        hint=f"Let a superuser run: {grant}; or leave it out: leadctl backup {leave}",
+    )
 
 
 @contextmanager
@@ -94,11 +211,12 @@ def revision(connection: Connection, schema: str, version_table: str = VERSION_T
     return ", ".join(revisions) if revisions else None
 
 
-def count_tables(connection: Connection) -> tuple[DumpedTable, ...]:
-    """Count the rows of every table that a dump holds."""
+def count_tables(connection: Connection, excluded: Collection[str] = ()) -> tuple[DumpedTable, ...]:
+    """Count the rows of every table that a dump holds, but for those that are left out."""
     return tuple(
         DumpedTable(name, count_rows(connection, name), size)
         for name, size in _QUERIES.rows(connection, "tables")
+        if name not in excluded
     )
 
 
@@ -131,21 +249,27 @@ def _system_identifier(connection: Connection) -> str | None:
         return None
 
 
-def _keys(connection: Connection, app: str, schema: str) -> tuple[str, ...]:
-    """Return the fingerprints of the keys that an app's encrypted columns need."""
+def _keys(
+    connection: Connection, app: str, schema: str, excluded: Collection[str]
+) -> tuple[str, ...]:
+    """Return the fingerprints of the keys that an app's encrypted columns need.
+
+    Tables whose rows are left out need none.
+    """
     recorded = state.fingerprint(connection, app, schema) or {}
     contexts: dict[str, dict[str, str]] = {}
     for name, context in recorded.get("encrypted", {}).items():
         table, _, column = name.rpartition(".")
         contexts.setdefault(table, {})[column] = context
     found: set[str] = set()
+    without = {sql.Identifier(*parts_of(name)).as_string(connection) for name in excluded}
     for name, columns in contexts.items():
         table = EncryptedTable(schema, name, columns)
         identifier = table.identifier.as_string(connection)
         ((exists,),) = exact.execute(
             connection, "SELECT to_regclass(%s) IS NOT NULL", (identifier,)
         )
-        if exists:
+        if exists and identifier not in without:
             for column in count_values(connection, table, Keyring([])):
                 found.update(column.under)
     return tuple(sorted(found))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -34,6 +34,8 @@ LATEST = "latest"
 _ID = re.compile(r"\d{8}T\d{6}-\d{3}Z")
 """UTC to the millisecond, so that ids sort by time."""
 _PARTIAL = ".partial"
+_AHEAD = timedelta(hours=1)
+"""What two clocks may differ by."""
 _VERIFIED, _PINNED = "verified.json", "pinned"
 _OWN = re.compile(
     rf"({re.escape(ARCHIVE)}|{re.escape(SCHEMA)}|{re.escape(GLOBALS)})\.zst(\.age)?"
@@ -80,6 +82,11 @@ class StoredBackup:
     def made_at(self) -> datetime:
         """When the backup began."""
         return _time_of(self.id)
+
+    @property
+    def from_future(self) -> bool:
+        """Whether it was made later than now, so that a clock is or was wrong."""
+        return self.made_at - datetime.now(UTC) > _AHEAD
 
     @cached_property
     def manifest(self) -> BackupManifest:
@@ -203,7 +210,8 @@ class BackupFolder:
             return StoredBackup(path)
         found = self.backups()
         if name == LATEST:
-            found = found[:1]
+            # One that a wrong clock dated ahead would be the latest for years.
+            found = [backup for backup in found if not backup.from_future][:1] or found[:1]
         else:
             found = [backup for backup in found if name and backup.id.startswith(name)]
         if len(found) != 1:

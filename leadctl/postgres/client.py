@@ -146,14 +146,19 @@ def running(
 
 @contextmanager
 def feeding(
-    pg_restore: Path, arguments: Sequence[str], what: str, output: IO[bytes] | None = None
+    pg_restore: Path,
+    arguments: Sequence[str],
+    what: str,
+    output: IO[bytes] | None = None,
+    keep: Sequence[int] = (),
 ) -> Iterator[IO[bytes]]:
     """Run pg_restore, on no database, on the archive that the block writes to what is yielded.
 
-    `output` is where its own goes.  Raises BackupDamaged with the block's end where pg_restore
-    cannot read the archive, which messages call `what`.
+    `output` is where its own goes, `keep` are open files that it reads, too.  Raises BackupDamaged
+    with the block's end where pg_restore cannot read the archive, which messages call `what`.
     """
-    with running(None, pg_restore, arguments, stdin=True, stdout=output or False) as program:
+    to = output or False
+    with running(None, pg_restore, arguments, stdin=True, stdout=to, keep=keep) as program:
         with suppress(BrokenPipeError):  # it ended early, and says why, or has what it needs
             yield program.stdin
             program.stdin.close()

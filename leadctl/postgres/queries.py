@@ -54,6 +54,11 @@ def written_by_user(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
+def written_by_pg_dump(text: str) -> sql.SQL:
+    """Return SQL of an archive, which pg_restore itself would run in any restore of it."""
+    return sql.SQL(text)
+
+
 if TYPE_CHECKING:
     import psycopg
     from psycopg import sql

@@ -33,11 +33,11 @@ _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
         "Check user and password of the URL, PGPASSWORD or ~/.pgpass.",
     ),
     (
-        r'database "[^"]*" does not exist',
+        r'database ".*" does not exist',
         errors.UnknownDatabase,
         "Make it with leadctl migrate, or check the database's name in the URL.",
     ),
-    (r'role "[^"]*" does not exist', errors.AuthenticationFailed, "Check the user of the URL."),
+    (r'role ".*" does not exist', errors.AuthenticationFailed, "Check the user of the URL."),
     (
         r"starting up|shutting down|in recovery mode|not yet accepting",
         errors.ServerNotReady,

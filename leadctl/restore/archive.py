@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,14 +16,15 @@ from typing import IO, Protocol
 
 from psycopg import sql
 
-from leadctl.backup.manifest import ARCHIVE, DatabaseFacts
+from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader, VerifyCheck
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.client import feeding, running
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
+from leadctl.restore.properties import ENCODING, IDENTIFIER, DatabaseProperties, codec_of
 
 JOBS = 2
 """Connections that load and make indexes, where nothing else is said."""
@@ -45,7 +46,9 @@ class Origin:
     rows: int | None = None
     extensions: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
-    settings: DatabaseFacts | None = None
+    event_triggers: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Loading:
     """Whether owners and grants are set as they were; their roles must exist."""
     rows: bool = True
     """Whether rows are loaded, or the schema alone."""
+    subscriptions: bool = True
+    """Whether subscriptions are made: a rehearsal must not know other servers."""
+    tablespaces: bool = True
+    """Whether tables go to their tablespaces; else to the default one."""
     jobs: int = JOBS
     """Connections that load and make indexes."""
     min_connection_bytes: int = 64 * 2**20
@@ -86,6 +93,12 @@ class Restorable(Protocol):
     def origin(self) -> Origin:
         """Say what it is.  Raises BackupDamaged."""
 
+    def properties(self, *, owners: bool) -> DatabaseProperties | None:
+        """Return what belongs to its database itself; None where that of a replaced one is kept.
+
+        Without `owners` there are no owners and grants among it.  Raises BackupDamaged.
+        """
+
     def held(self) -> AbstractContextManager[object]:
         """Keep others from removing it within the block."""
 
@@ -105,12 +118,11 @@ class Restorable(Protocol):
 _ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
 _DEPENDS = ";\tdepends on:"
 _TABLE = re.compile(r"TABLE (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
+_ATTACHED = re.compile(r"TABLE ATTACH (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _EXTENSION = re.compile(r"EXTENSION - (\S+) ")
 _INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
 """An index, or a constraint that is one; where a name has a space, it is not taken for one."""
-IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
-"""As pg_dump writes one."""
 _COPY = re.compile(
     rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
     rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? FROM stdin;\n"
@@ -135,16 +147,27 @@ class TableRows:
 
     `into` is the table that pg_dump copies them into, by schema and name: that of the table, or of
     the root of its partition tree, where its rows may belong to another partition than before.
-    The chunks must be read before the next table is asked for.
+    `encoding` is that of the text.  The chunks must be read before the next table is asked for.
     """
 
     table: str
     into: tuple[str, ...]
     columns: tuple[str, ...]
+    encoding: str
     chunks: Iterator[bytes]
 
     def copy_into(self, connection: Connection, table: sql.Identifier) -> int:
-        """Copy the rows into a table that has the columns; return how many they are."""
+        """Copy the rows into a table that has the columns; return how many they are.
+
+        Raises what psycopg does; then the transaction is over, and the encoding is as it was.
+        """
+        ours = connection.info.parameter_status("client_encoding") or "UTF8"
+        set_session(connection, {"client_encoding": self.encoding})
+        number = self._copied(connection, table)
+        set_session(connection, {"client_encoding": ours})
+        return number
+
+    def _copied(self, connection: Connection, table: sql.Identifier) -> int:
         listed = sql.SQL(", ").join(map(sql.Identifier, self.columns))
         columns = sql.SQL("({})").format(listed) if self.columns else sql.SQL("")
         query = sql.SQL("COPY {} {} FROM STDIN").format(table, columns)
@@ -164,7 +187,8 @@ def list_archive(
     BackupDamaged, and what `write` raises.
     """
     folder = [] if write else [what]
-    return pg_restore_output(program, ["--list", "--verbose", *folder], what, write)
+    listed = pg_restore_output(program, ["--list", "--verbose", "--create", *folder], what, write)
+    return listed.decode(errors="replace")
 
 
 def pg_restore_output(
@@ -172,17 +196,34 @@ def pg_restore_output(
     arguments: Sequence[str],
     what: str,
     write: Callable[[IO[bytes]], object] | None = None,
-) -> str:
+    entries: Sequence[str] = (),
+) -> bytes:
     """Return what pg_restore prints of the archive that `write` writes, called `what`.
 
-    Raises BackupDamaged, and what `write` raises.
+    `entries` are the ids of those that are wanted; all by default.  Raises BackupDamaged, and what
+    `write` raises.
     """
-    with tempfile.TemporaryFile() as output:
-        with feeding(program, arguments, what, output) as sink:
+    with tempfile.TemporaryFile() as output, use_list(entries) as (wanted, keep):
+        with feeding(program, [*arguments, *wanted], what, output, keep) as sink:
             if write:
                 write(sink)
         output.seek(0)
-        return output.read().decode(errors="replace")
+        return output.read()
+
+
+@contextmanager
+def use_list(entries: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield the option of pg_restore that names entries, and the open file that it reads.
+
+    Without entries there is neither, which wants all.
+    """
+    if not entries:
+        yield [], []
+        return
+    with tempfile.TemporaryFile() as listed:
+        listed.writelines(f"{entry};\n".encode() for entry in entries)
+        listed.seek(0)
+        yield [f"--use-list=/dev/fd/{listed.fileno()}"], [listed.fileno()]
 
 
 def parse_entries(listing: str) -> list[ArchiveEntry]:
@@ -221,6 +262,28 @@ def rows_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, str]:
     return {entry: f"{rows['schema']}.{rows['name']}" for entry, rows in found.items() if rows}
 
 
+def ancestors_of(
+    entries: Sequence[ArchiveEntry],
+) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return of each partition the tables that it is a partition of, the nearest first.
+
+    Tables whose names have a space are not among them.
+    """
+    tables = {e.id: (m["schema"], m["name"]) for e in entries if (m := _TABLE.fullmatch(e.what))}
+    parents: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for entry in entries:
+        if found := _ATTACHED.fullmatch(entry.what):
+            child: tuple[str, ...] = (found["schema"], found["name"])
+            for parent in {tables[need] for need in entry.needs if need in tables} - {child}:
+                parents[child] = parent
+    above: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for child in parents:
+        above[child] = [parents[child]]
+        while above[child][-1] in parents:
+            above[child].append(parents[above[child][-1]])
+    return above
+
+
 def extensions_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
     """Return the extensions that an archive makes."""
     found = (_EXTENSION.fullmatch(entry.what) for entry in entries)
@@ -247,11 +310,8 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
     entries = _entries_of_rows(parse_entries(listing), wanted)
     if not entries:
         return
-    with tempfile.TemporaryFile() as listed:
-        listed.writelines(f"{entry.id};\n".encode() for entry in entries)
-        listed.seek(0)
-        arguments = ["--data-only", "--file=-", f"--use-list=/dev/fd/{listed.fileno()}"]
-        keep = [listed.fileno()]
+    with use_list([entry.id for entry in entries]) as (listed, keep):
+        arguments = ["--data-only", "--file=-", *listed]
         with (
             ThreadPoolExecutor(1) as thread,
             running(None, pg_restore, arguments, stdin=True, stdout=True, keep=keep) as program,
@@ -304,20 +364,23 @@ def _feed(reader: BackupReader, pipe: IO[bytes]) -> None:
 
 def _tables(output: IO[bytes], number: int) -> Iterator[TableRows]:
     """Return the rows of so many tables, the chunks of each to be read to their end."""
+    encoding = "UTF8"
     for line in output:
+        if found := ENCODING.match(line):
+            encoding = found[1].decode()
         if number and line.startswith(_BEGIN):
             number -= 1
-            yield _block(line, output)
+            yield _block(line, output, encoding)
 
 
-def _block(line: bytes, output: IO[bytes]) -> TableRows:
+def _block(line: bytes, output: IO[bytes], encoding: str) -> TableRows:
     """Read the rest of a COPY that begins in a line, up to its rows."""
     while line.count(b'"') % 2:  # the line break is part of a name
         more = output.readline()
         if not more:
             break
         line += more
-    header = _COPY.fullmatch(line.decode(errors="surrogateescape"))
+    header = _COPY.fullmatch(line.decode(codec_of(encoding), errors="surrogateescape"))
     if header is None:
         raise RestoreFailed("pg_restore does not write the rows of the backup as expected.")
     columns = _COLUMN.findall(header["columns"] or "")
@@ -325,6 +388,7 @@ def _block(line: bytes, output: IO[bytes]) -> TableRows:
         header["table"],
         parts_of(header["table"]),
         tuple(name for (name,) in map(parts_of, columns)),
+        encoding,
         _chunks(output),
     )
 

@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.manifest import BackupManifest
+from leadctl.backup.manifest import SCHEMA, BackupManifest
 from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
 from leadctl.errors import (
@@ -24,10 +25,23 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.restore.archive import Comparison, Loading, Origin
-from leadctl.restore.database import drop_database, scratch_database
+from leadctl.restore.archive import (
+    ArchiveEntry,
+    Comparison,
+    Loading,
+    Origin,
+    list_archive,
+    parse_entries,
+    pg_restore_output,
+)
+from leadctl.restore.database import (
+    drop_database,
+    maintenance,
+    scratch_database,
+)
 from leadctl.restore.load import load
-from leadctl.restore.restore import check_plan, plan
+from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
+from leadctl.restore.restore import check_plan, plan, without_missing
 
 _QUERIES = beside(__file__, "restore.sql")
 _SHOWN = 5
@@ -75,12 +89,32 @@ class RestorableBackup(BackupReader):
             rows=manifest.rows,
             extensions=tuple(extension.name for extension in manifest.extensions),
             roles=(manifest.settings.owner, *manifest.roles),
-            settings=manifest.settings,
+            event_triggers=manifest.event_triggers,
+            subscriptions=manifest.subscriptions,
+            tablespaces=manifest.tablespaces,
         )
+
+    @cached_property
+    def entries(self) -> list[ArchiveEntry]:
+        """What the archive of the schema has.  Raises BackupDamaged and InvalidIdentity."""
+        program = self.backup.programs().path("pg_restore")
+        return parse_entries(list_archive(program, "the backup", partial(self.unpack, SCHEMA)))
+
+    def properties(self, *, owners: bool) -> DatabaseProperties:
+        """Return what the archive says of the database itself."""
+        arguments = ["--create", "--file=-", *([] if owners else NO_OWNERS)]
+        script = pg_restore_output(
+            self.backup.programs().path("pg_restore"),
+            arguments,
+            "the backup",
+            partial(self.unpack, SCHEMA),
+            [entry.id for entry in self.entries if "DATABASE" in entry.what],
+        )
+        return DatabaseProperties.parse(text_of(script))
 
     def load(self, target: Target, loading: Loading) -> None:
         """Load the backup into the target's database, which is empty."""
-        load(self, target, loading)
+        load(self, self.entries, target, loading)
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:
         """Compare rows, large objects, validity and revision with the manifest."""
@@ -106,17 +140,24 @@ def rehearse(
     name = f"leadctl_verify_{manifest.id}"
     scratch = replace(target.on(name), schema=manifest.schema)
     source = RestorableBackup(reader.backup, reader.identities)
+    loading = Loading(narrate, progress, owners=False, subscriptions=False)
     try:
-        check_plan(plan(scratch, source), owners=False)
-        with scratch_database(target, name, manifest.settings, narrate) as connection:
-            load(reader, scratch, Loading(narrate, progress, owners=False))
+        found = plan(scratch, source)
+        check_plan(found, owners=False)
+        loading = without_missing(loading, found)
+        properties = source.properties(owners=False)
+        with (
+            maintenance(target) as connection,
+            scratch_database(target, connection, name, properties, narrate),
+        ):
+            source.load(scratch, loading)
             with connect(scratch, "verify", like_pg_dump=True) as restored:
                 checks = [
                     VerifyCheck(RESTORE, True, "restored without an error"),
                     *_compared(restored, manifest, rows=True),
                     _check_indexes(restored),
                 ]
-            drop_database(connection, name)
+            drop_database(target, connection, name)
     except (OlderServer, MissingExtension, InsufficientPrivilege, NoSpace) as error:
         return [_not_here(error.message, error.hint)]
     except RestoreFailed as error:

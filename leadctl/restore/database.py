@@ -4,7 +4,6 @@ Once it is ready it is analyzed, takes over the identity and the journal of the 
 renamed: two renames, in one transaction.
 """
 
-import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,37 +14,30 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from leadctl.backup.manifest import DatabaseFacts
 from leadctl.catalog.relations import read_named
 from leadctl.errors import (
-    BackupDamaged,
     ConnectionFailed,
     DatabaseInUse,
     InsufficientPrivilege,
     LeadctlError,
     LockHeld,
+    UnknownDatabase,
 )
 from leadctl.journal import state
-from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.restore.properties import DatabaseProperties, create_database
 
-_LISTS = frozenset(
-    {"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
+_QUERIES = beside(__file__, "restore.sql")
+_DROP_SUBSCRIPTION = (
+    sql.SQL("ALTER SUBSCRIPTION {} DISABLE"),
+    sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)"),
+    sql.SQL("DROP SUBSCRIPTION {}"),
 )
-"""Settings whose value is a list of names."""
-_ELEMENT = re.compile(r'"((?:[^"]|"")*)"|[^,\s"]+')
-_PRIVILEGES = {
-    "CONNECT": sql.SQL("GRANT CONNECT ON DATABASE {} TO {}"),
-    "CREATE": sql.SQL("GRANT CREATE ON DATABASE {} TO {}"),
-    "TEMPORARY": sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}"),
-}
-"""What can be granted on a database.
-https://www.postgresql.org/docs/current/ddl-priv.html"""
 _MAINTENANCE = ("postgres", "template1")
-_PATIENCE_MILLISECONDS = "5000"
+_PATIENCE = "5s"
 
 
 @contextmanager
@@ -67,162 +59,79 @@ def maintenance(target: Target) -> Iterator[Connection]:
 
 @contextmanager
 def scratch_database(
-    target: Target, name: str, facts: DatabaseFacts | None, narrate: Narrate
-) -> Iterator[Connection]:
-    """Make an empty database on the target's server; drop it again where the block fails.
+    target: Target,
+    connection: Connection,
+    name: str,
+    properties: DatabaseProperties,
+    narrate: Narrate,
+) -> Iterator[None]:
+    """Make an empty database by a connection to the target's server; drop it if the block fails.
 
-    One that a killed run left is dropped first.  Yields the connection that it was made by.
+    One that a killed run left is dropped first.
     """
-    with maintenance(target) as connection:
-        if drop_database(connection, name):
-            narrate(f"Removed the database {name}, which a run that was ended had left.")
-        try:
-            create_database(connection, name, facts, narrate)
-            yield connection
-        except BaseException:
-            drop_soon(target, name)
-            raise
+    if drop_database(target, connection, name):
+        narrate(f"Removed the database {name}, which a run that was ended had left.")
+    with dropped_on_failure(target, name, narrate):
+        create_database(connection, name, properties, narrate)
+        yield
 
 
-def drop_soon(target: Target, name: str) -> None:
-    """Drop a database after a failure or a signal; what does not go now, the next run drops.
+@contextmanager
+def dropped_on_failure(target: Target, name: str, narrate: Narrate) -> Iterator[None]:
+    """Drop a database if the block fails or is ended; where that cannot be, say what is left.
 
     On a connection of its own, since another may be amidst a statement.  A connection that was
-    being opened when the signal came can keep the server from dropping anything for a minute.
+    being opened when a signal came can keep the server from dropping anything for a minute.
     """
-    with suppress(LeadctlError, psycopg.Error), maintenance(target) as connection:
-        exact.execute(
-            connection,
-            "SELECT set_config('statement_timeout', %s, false)",
-            (_PATIENCE_MILLISECONDS,),
-        )
-        drop_database(connection, name)
-
-
-def create_database(
-    connection: Connection, name: str, facts: DatabaseFacts | None, narrate: Narrate
-) -> None:
-    """Create an empty database with the encoding and locale of the original.
-
-    Where nothing is known of that, or the server does not have the locale, the server's own is
-    taken; the latter is said.  Raises InsufficientPrivilege.
-    """
-    plain = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}")
-    identifier = sql.Identifier(name)
-    if facts is None:
-        creation = plain.format(identifier, sql.Literal("UTF8"))
-    else:
-        creation = _creation(name, facts)
     try:
-        connection.execute(creation)
-    except psycopg.errors.InsufficientPrivilege:
-        raise InsufficientPrivilege(
-            f"The role {connection.info.user} may not create the database {name}.",
-            hint=f'Let an owner run: ALTER ROLE "{connection.info.user}" CREATEDB',
-        ) from None
-    except (
-        psycopg.errors.InvalidParameterValue,
-        psycopg.errors.WrongObjectType,
-        psycopg.errors.FeatureNotSupported,
-    ) as error:
-        if facts is None:
-            raise
-        narrate(
-            f"This server does not have the locale {facts.locale or facts.collate} "
-            f"({error.diag.message_primary}); its own is taken."
-        )
-        connection.execute(plain.format(identifier, sql.Literal(facts.encoding)))
-
-
-def configure_database(
-    connection: Connection, name: str, facts: DatabaseFacts, narrate: Narrate
-) -> None:
-    """Give a database the owner, settings, grants and comment of the original.
-
-    What this role may not do, or names a role that is missing, is left out, and said.  Raises
-    BackupDamaged where a grant is of no privilege on databases.
-    """
-    for statement in _configuration(name, facts):
+        yield
+    except BaseException:
         try:
-            connection.execute(statement)
-        except psycopg.errors.Error as error:
-            text = statement.as_string(connection)
-            narrate(f"Left out: {text} ({error.diag.message_primary})")
+            with maintenance(target) as connection:
+                set_session(connection, {"statement_timeout": _PATIENCE})
+                drop_database(target, connection, name)
+        except (LeadctlError, psycopg.Error):
+            quoted = sql.Identifier(name).as_string()
+            narrate(
+                f"The database {name}, a copy of the rows, is left. The next restore removes it; "
+                f"or run: DROP DATABASE {quoted} WITH (FORCE)"
+            )
+        raise
 
 
-def drop_database(connection: Connection, name: str) -> bool:
-    """Drop a database, whoever is connected; return whether it was there."""
+def drop_database(target: Target, connection: Connection, name: str) -> bool:
+    """Drop a database of the target's server, whoever is connected; return whether it was there.
+
+    It may be a template.  Its subscriptions go without their slots, which a database that took its
+    place still needs.
+    """
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
     try:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-    except psycopg.errors.InvalidCatalogName:
+        _let_go(target, connection, name)
+        connection.execute(drop)
+    except (psycopg.errors.InvalidCatalogName, UnknownDatabase):
         return False
     return True
 
 
-def _creation(name: str, facts: DatabaseFacts) -> sql.Composed:
-    creation = sql.SQL(
-        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE_PROVIDER {}"
-        " LC_COLLATE {} LC_CTYPE {}"
-    ).format(
-        sql.Identifier(name),
-        sql.Literal(facts.encoding),
-        sql.Identifier(facts.locale_provider),
-        sql.Literal(facts.collate),
-        sql.Literal(facts.ctype),
-    )
-    if facts.locale is None:
-        return creation
-    icu = facts.locale_provider == "icu"
-    locale = sql.SQL(" ICU_LOCALE {}") if icu else sql.SQL(" BUILTIN_LOCALE {}")
-    return creation + locale.format(sql.Literal(facts.locale))
+def _let_go(target: Target, connection: Connection, name: str) -> None:
+    """Take from a database what the server does not drop it with."""
+    found = _QUERIES.one(connection, "kept_from_dropping", name=name)
+    template, subscriptions = found or (False, 0)
+    if template:
+        no_template = sql.SQL("ALTER DATABASE {} IS_TEMPLATE false")
+        connection.execute(no_template.format(sql.Identifier(name)))
+    if not subscriptions:
+        return
+    with connect(target.on(name), "restore", like_pg_dump=True) as inside:
+        for subscription in map(sql.Identifier, _QUERIES.column(inside, "subscriptions")):
+            for statement in _DROP_SUBSCRIPTION:
+                inside.execute(statement.format(subscription))
 
 
-def _configuration(name: str, facts: DatabaseFacts) -> list[sql.Composed]:
-    database = sql.Identifier(name)
-    statements = [
-        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, sql.Identifier(facts.owner))
-    ]
-    for setting in facts.settings:
-        statements.append(sql.SQL("ALTER DATABASE {} SET {}").format(database, _assigned(setting)))
-    for setting in facts.role_settings:
-        role, _, rest = setting.partition(": ")
-        statements.append(
-            sql.SQL("ALTER ROLE {} IN DATABASE {} SET {}").format(
-                sql.Identifier(role), database, _assigned(rest)
-            )
-        )
-    if facts.grants:
-        statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    for grant in facts.grants:
-        privilege, _, role = grant.partition(": ")
-        if privilege not in _PRIVILEGES:
-            raise BackupDamaged(f"The manifest grants {privilege!r}, which is no privilege.")
-        grantee = sql.SQL("PUBLIC") if role == "PUBLIC" else sql.Identifier(role)
-        statements.append(_PRIVILEGES[privilege].format(database, grantee))
-    if facts.comment:
-        statements.append(
-            sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(facts.comment))
-        )
-    return statements
-
-
-def _assigned(setting: str) -> sql.Composed:
-    """Compose `name TO value`; a list keeps its elements apart, as pg_dump has it."""
-    name, _, value = setting.partition("=")
-    parts = [value]
-    if name in _LISTS:
-        # Elements are quoted where they need it; other values are as they were given.
-        found = _ELEMENT.finditer(value)
-        parts = [each[0] if each[1] is None else each[1].replace('""', '"') for each in found]
-    values = sql.SQL(", ").join(map(sql.Literal, parts or [""]))
-    # Names of extensions have a dot, which is no part of an identifier.
-    identifier = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
-    return sql.SQL("{} TO {}").format(identifier, values)
-
-
-_QUERIES = beside(__file__, "restore.sql")
 _NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
+_KEPT, _KEPT_AT = "_before_", "%Y%m%dT%H%M%SZ"
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
 
@@ -334,9 +243,14 @@ def _copy_journal(old: Connection, new: Connection) -> None:
     _QUERIES.run(new, "number_on_after_runs")
 
 
+def kept_prefix(database: str) -> str:
+    """Return what the names begin with under which the replaced ones of a database are kept."""
+    room = _NAME_MAX - len(_KEPT) - len(f"{datetime.now(UTC):{_KEPT_AT}}")
+    return database.encode()[:room].decode(errors="ignore") + _KEPT
+
+
 def _kept_name(database: str) -> str:
-    suffix = f"_before_{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    return database.encode()[: _NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+    return f"{kept_prefix(database)}{datetime.now(UTC):{_KEPT_AT}}"
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:

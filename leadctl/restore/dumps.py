@@ -76,6 +76,9 @@ class _Dump:
         """Do nothing: what belongs to others cannot be kept from them."""
         return nullcontext()
 
+    def properties(self, *, owners: bool) -> None:
+        """Return nothing: a file of others becomes the database that it replaces."""
+
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:  # noqa: ARG002
         """Count what is there: a dump does not say how much it holds."""
         tables = count_tables(connection)
@@ -213,7 +216,7 @@ class ArchiveDump(_Dump):
         Raises RestoreFailed, BackupDamaged, MissingClient.
         """
         programs = dump_programs(1, _NEWEST)
-        restore = PgRestore(target, programs, major_of(target), loading.owners)
+        restore = PgRestore(target, programs, major_of(target), loading)
         schema_only = [] if loading.rows else ["--schema-only"]
         loading.narrate("Loading the archive.")
         if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):

@@ -9,7 +9,6 @@ and the rest follow when all rows are there, in parallel.
 
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import IO, Any
 
 from psycopg import errors, sql
 
-from leadctl.backup.manifest import ARCHIVE, SCHEMA
+from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries, dump_programs
@@ -37,7 +36,9 @@ from leadctl.restore.archive import (
     parse_entries,
     rows_of,
     rows_of_tables,
+    use_list,
 )
+from leadctl.restore.properties import NO_OWNERS
 
 SHARES_OPEN_FILES = sys.platform == "linux"
 """Whether several programs can read an open file without a name: each needs a position of its own,
@@ -60,8 +61,7 @@ class PgRestore:
     target: Target
     programs: Binaries
     server_major: int
-    owners: bool
-    """Whether owners and grants are set as they were."""
+    loading: Loading
 
     @contextmanager
     def running(
@@ -71,17 +71,14 @@ class PgRestore:
 
         `entries` are the ids of those that are wanted, in the archive's order; all by default.
         """
-        with tempfile.TemporaryFile() as listed:
-            listed.writelines(f"{entry};\n".encode() for entry in entries)
-            listed.seek(0)
-            keep, read = [listed.fileno()], []
+        with use_list(entries) as (wanted, keep):
+            read = []
             if isinstance(archive, Path):
                 read.append(str(archive))
             elif archive is not None:
                 archive.seek(0)
                 keep.append(archive.fileno())
                 read.append(f"/dev/fd/{archive.fileno()}")
-            wanted = [f"--use-list=/dev/fd/{listed.fileno()}"] if entries else []
             every = [*self._arguments(), *arguments, *wanted, *read]
             path = self.programs.path("pg_restore")
             with running(self.target, path, every, stdin=archive is None, keep=keep) as program:
@@ -113,9 +110,13 @@ class PgRestore:
             raise program.failure(self.target, RestoreFailed, errors)
 
     def _arguments(self) -> list[str]:
-        owners = [] if self.owners else ["--no-owner", "--no-privileges"]
+        left_out = [
+            *([] if self.loading.owners else NO_OWNERS),
+            *([] if self.loading.subscriptions else ["--no-subscriptions"]),
+            *([] if self.loading.tablespaces else ["--no-tablespaces"]),
+        ]
         role = [f"--role={self.target.role}"] if self.target.role else []
-        return [*owners, *role, *([] if self._tolerates else ["--exit-on-error"])]
+        return [*left_out, *role, *([] if self._tolerates else ["--exit-on-error"])]
 
     @property
     def _tolerates(self) -> bool:
@@ -185,30 +186,29 @@ _TABLE_BEGINS = re.compile(r'processing data for table "(.+)"')
 _TABLES, _ROWS = "--section=pre-data", "--section=data"
 
 
-def load(reader: BackupReader, target: Target, loading: Loading) -> None:
+def load(
+    reader: BackupReader, entries: Sequence[ArchiveEntry], target: Target, loading: Loading
+) -> None:
     """Load a backup into the target's database, which is empty.
 
-    Raises RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and what connecting
+    `entries` are those of the archive of its schema.  Raises RestoreFailed,
+    BackupDamaged, InvalidIdentity, MissingClient, and what connecting
     raises.
     """
     jobs = loading.jobs if SHARES_OPEN_FILES else 1
     # An archive is read by the version that wrote it and by newer ones.
     made_by, major = reader.backup.client_major, major_of(target)
     programs = dump_programs(made_by, max(made_by, major))
-    restore = PgRestore(target, programs, major, loading.owners)
-    # Without a name from the start, so that a killed run leaves nothing.
-    with tempfile.TemporaryFile() as schema:
-        reader.unpack(SCHEMA, schema)
-        schema.flush()
-        left: list[str] = []
-        if loading.rows:
-            with ProgramPool(jobs) as pool:
-                left = _RowLoader(reader, restore, schema, loading, pool).load()
-        else:
-            restore.run(schema, _TABLES)
-            _copy_records(reader, target)
-        loading.narrate("Making indexes, constraints and triggers.")
-        restore.run(schema, "--section=post-data", f"--jobs={jobs}", entries=left)
+    restore = PgRestore(target, programs, major, loading)
+    left: list[str] = []
+    if loading.rows:
+        with ProgramPool(jobs) as pool:
+            left = _RowLoader(reader, entries, restore, loading, pool).load()
+    else:
+        restore.run(reader.schema, _TABLES)
+        _copy_records(reader, target)
+    loading.narrate("Making indexes, constraints and triggers.")
+    restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left)
     if loading.rows:
         with connect(target, "restore", like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views)
@@ -220,19 +220,18 @@ class _RowLoader:
     def __init__(
         self,
         reader: BackupReader,
+        entries: Sequence[ArchiveEntry],
         restore: PgRestore,
-        schema: IO[bytes],
         loading: Loading,
         pool: ProgramPool,
     ) -> None:
-        """`schema` is the schema-only archive, which the indexes are made from."""
+        """`entries` are those of the schema-only archive, which the indexes are made from."""
         self._reader = reader
         self._restore = restore
-        self._schema = schema
         self._loading = loading
         self._pool = pool
         self._sizes = {table.name: table.bytes for table in reader.manifest.tables}
-        self._entries = self._listed(SCHEMA)
+        self._entries = entries
         found = indexes_of_tables(self._entries) if pool.number > 1 else {}
         self._waiting = {
             table: indexes
@@ -254,7 +253,7 @@ class _RowLoader:
             loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
-            shares = divide_entries(self._listed(ARCHIVE), self._sizes, number, worth)
+            shares = divide_entries(self._listed(), self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
         for future in as_completed(loading):
@@ -265,11 +264,10 @@ class _RowLoader:
             self._begun[entry].result()
         return [entry.id for entry in self._entries if entry.id not in made]
 
-    def _listed(self, stem: str) -> list[ArchiveEntry]:
+    def _listed(self) -> list[ArchiveEntry]:
         program = self._restore.programs.path("pg_restore")
-        return parse_entries(
-            list_archive(program, "the backup", partial(self._reader.unpack, stem))
-        )
+        listed = list_archive(program, "the backup", partial(self._reader.unpack, ARCHIVE))
+        return parse_entries(listed)
 
     def _load(self, number: int, entries: Sequence[str], sections: Sequence[str]) -> None:
         """Load one share; begin with the indexes of each table that has its rows."""
@@ -290,7 +288,7 @@ class _RowLoader:
 
     def _make_index(self, entry: str) -> None:
         with (
-            self._restore.running(self._schema, entries=[entry]) as program,
+            self._restore.running(self._reader.schema, entries=[entry]) as program,
             self._pool.running(program),
         ):
             self._restore.check(program)

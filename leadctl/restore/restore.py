@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from leadctl.backup.reader import VerifyCheck, problems
-from leadctl.backup.snapshot import read_database
 from leadctl.errors import (
+    ConnectionFailed,
     DatabaseExists,
+    DatabaseInUse,
     InsufficientPrivilege,
     MissingExtension,
     MissingRole,
@@ -26,21 +27,30 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 from leadctl.restore.archive import Comparison, Loading, Origin, Restorable
 from leadctl.restore.database import (
     analyze,
     carry_over,
-    configure_database,
     drop_database,
-    drop_soon,
+    kept_prefix,
     maintenance,
     restore_lock,
     scratch_database,
     swap,
 )
+from leadctl.restore.properties import DatabaseProperties, configure_database, properties_of
 from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something in a database that does not let it be replaced, and what removes it."""
+
+    obstacle: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,12 @@ class RestorePlan:
     """The major version of this server."""
     missing_extensions: tuple[str, ...]
     missing_roles: tuple[str, ...]
+    missing_tablespaces: tuple[str, ...]
+    """Their tables go to the default tablespace."""
     missing_privilege: str | None
     """What this role may not do and must."""
+    obstacles: tuple[Obstacle, ...]
+    """What keeps the existing database from being replaced."""
     free_bytes: int | None
     """On the disk of the server; None where the server is not on this machine."""
 
@@ -117,7 +131,11 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),
         missing_roles=tuple(_QUERIES.column(connection, "missing_roles", names=list(origin.roles))),
-        missing_privilege=_missing_privilege(connection, target.database),
+        missing_tablespaces=tuple(
+            _QUERIES.column(connection, "missing_tablespaces", names=list(origin.tablespaces))
+        ),
+        missing_privilege=_missing_privilege(connection, target.database, origin),
+        obstacles=tuple(_QUERIES.rows(connection, "obstacles", Obstacle, name=target.database)),
         free_bytes=_free_bytes(connection),
     )
 
@@ -146,41 +164,43 @@ def restore(
     with source.held(), maintenance(target) as connection, restore_lock(connection, name):
         origin = source.origin()
         exists = _QUERIES.value(connection, "databases", names=[name]) is not None
-        preflight(source, _plan(target, origin, connection), owners=loading.owners)
+        found = _plan(target, origin, connection)
+        preflight(source, found, owners=loading.owners)
+        loading = without_missing(loading, found)
         if exists and new:
             raise DatabaseExists(
                 f"The database {name} is there already.", hint="Choose another name for --into."
             )
-        settings = origin.settings
         if exists:
             with connect(target, "restore", like_pg_dump=True) as existing:
                 if _QUERIES.value(existing, "own_tables"):
                     consent = permit(existing, target, "restore", consent)
-                settings = settings or read_database(existing)
+        properties = source.properties(owners=loading.owners)
+        if properties is None:
+            owners = loading.owners
+            properties = properties_of(target, owners=owners) if exists else DatabaseProperties()
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
-        with (
+        with scratch_database(target, connection, scratch, properties, loading.narrate):
             # No migrations meanwhile of what is going to be replaced.
-            schema_lock(target, "restore", lock_wait, loading.narrate) if exists else nullcontext(),
-            scratch_database(target, scratch, settings, loading.narrate),
-        ):
-            loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
-            source.load(loaded, loading)
-            compared = _checked(loaded, source, rows=loading.rows)
-            analyze(loaded, loading.jobs)
-            if exists:
-                with connect(target, "restore", like_pg_dump=True) as existing:
-                    if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
-                        permit(existing, target, "restore", consent)
-                carry_over(target, loaded)
-            if loading.owners and settings:
-                configure_database(connection, scratch, settings, loading.narrate)
-        if kept := _QUERIES.column(connection, "kept", name=name):
-            loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
-        previous = _put_in_place(connection, scratch, target, replace=exists)
+            locked = schema_lock(target, "restore", lock_wait, loading.narrate)
+            with locked if exists else nullcontext():
+                loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
+                source.load(loaded, loading)
+                compared = _checked(loaded, source, rows=loading.rows)
+                analyze(loaded, loading.jobs)
+                if exists:
+                    with connect(target, "restore", like_pg_dump=True) as existing:
+                        if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
+                            permit(existing, target, "restore", consent)
+                    carry_over(target, loaded)
+                configure_database(connection, scratch, properties, loading.narrate)
+            if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
+                loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
+            previous = swap(connection, scratch, name, replace=exists)
         if drop_old and previous and not compared.rows:
             loading.narrate(f"Kept {previous}: what was restored has no row.")
-        elif drop_old and previous and drop_database(connection, previous):
+        elif drop_old and previous and drop_database(target, connection, previous):
             loading.narrate(f"Dropped {previous}, the old database.")
             previous = None
     result = RestoreResult(
@@ -194,19 +214,8 @@ def restore(
         checks=compared.checks,
         duration_ms=round((time.monotonic() - began) * 1000),
     )
-    _journal(target, app, result)
+    _journal(target, app, result, loading.narrate)
     return result
-
-
-def _put_in_place(
-    connection: Connection, scratch: str, target: Target, *, replace: bool
-) -> str | None:
-    """Swap the restored database in; where that fails, no copy of the rows is left behind."""
-    try:
-        return swap(connection, scratch, target.database, replace=replace)
-    except BaseException:
-        drop_soon(target, scratch)
-        raise
 
 
 def _existing(target: Target) -> tuple[str | None, bool]:
@@ -222,16 +231,28 @@ def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
     """Raise for what would stop the restore later: before anything is made.
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
-    MissingRole, InsufficientPrivilege, NoSpace.
+    MissingRole, InsufficientPrivilege, DatabaseInUse, NoSpace.
     """
     source.check()
     check_plan(found, owners=owners)
 
 
+def without_missing(loading: Loading, found: RestorePlan) -> Loading:
+    """Return how a source is loaded where the server lacks a tablespace, which is said."""
+    if not found.missing_tablespaces:
+        return loading
+    loading.narrate(
+        f"This server does not have the tablespace {', '.join(found.missing_tablespaces)}: all "
+        "goes to the default one."
+    )
+    return replace(loading, tablespaces=False)
+
+
 def check_plan(found: RestorePlan, *, owners: bool) -> None:
     """Raise for what the server lacks or does not allow.
 
-    Raises OlderServer, MissingExtension, MissingRole, InsufficientPrivilege, NoSpace.
+    Raises OlderServer, MissingExtension, MissingRole, InsufficientPrivilege, DatabaseInUse,
+    NoSpace.
     """
     if found.made_on is not None and found.made_on > found.server:
         raise OlderServer(
@@ -247,8 +268,14 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
         )
     if found.missing_privilege:
         raise InsufficientPrivilege(
-            f"A restore makes a database and renames it, and this role {found.missing_privilege}.",
-            hint="Connect as the owner of the database, with CREATEDB.",
+            f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
+            hint="Connect as a superuser, or as the database's owner with CREATEDB.",
+        )
+    if found.obstacles:
+        raise DatabaseInUse(
+            f"The database {found.database} cannot be replaced: "
+            f"{'; '.join(each.obstacle for each in found.obstacles)}. Nothing was changed.",
+            hint=f"{found.obstacles[0].remedy[:1].upper()}{found.obstacles[0].remedy[1:]}.",
         )
     if found.missing_extensions:
         raise MissingExtension(
@@ -275,20 +302,38 @@ def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
     return compared
 
 
-def _journal(target: Target, app: str, result: RestoreResult) -> None:
-    """Journal the restore in the restored database, where leadctl keeps a journal."""
-    with connect(target, "restore", like_pg_dump=True) as connection:
-        if not state.is_there(connection):
-            return
-    with journaled(target, "restore", app) as entry:
-        entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
+def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) -> None:
+    """Journal the restore in the restored database, where leadctl keeps a journal.
+
+    Its own limits came back, and may not let this role in.
+    """
+    try:
+        with connect(target, "restore", like_pg_dump=True) as connection:
+            if not state.is_there(connection):
+                return
+        with journaled(target, "restore", app) as entry:
+            entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
+    except ConnectionFailed as error:
+        narrate(f"The restore is done, but is not in the journal: {error.message}")
 
 
-def _missing_privilege(connection: Connection, database: str) -> str | None:
+def _missing_privilege(connection: Connection, database: str, origin: Origin) -> str | None:
+    """Return what the role may not do, of what restoring a source there needs."""
     ((may_create, may_rename),) = _QUERIES.rows(connection, "privileges", name=database)
     if not may_create:
         return "may not create databases"
-    return None if may_rename else f"does not own {database}"
+    if not may_rename:
+        return f"does not own {database}"
+    ((extensions, event_triggers, subscriptions),) = _QUERIES.rows(
+        connection, "may_make", extensions=list(origin.extensions)
+    )
+    if extensions:
+        return f"may not make the extension {', '.join(sorted(extensions))}"
+    if origin.event_triggers and not event_triggers:
+        return f"may not make the event trigger {', '.join(origin.event_triggers)}"
+    if origin.subscriptions and not subscriptions:
+        return f"may not make the subscription {', '.join(origin.subscriptions)}"
+    return None
 
 
 def _free_bytes(connection: Connection) -> int | None:

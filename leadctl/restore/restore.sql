@@ -54,6 +54,62 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
 ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
 
+-- name: kept_from_dropping
+-- what: Is a database a template, and how many subscriptions are in it?  Neither can be dropped.
+-- versions: 15-
+SELECT d.datistemplate, (SELECT count(*) FROM pg_subscription s WHERE s.subdbid = d.oid)
+FROM pg_database d WHERE d.datname = %(name)s
+
+-- name: subscriptions
+-- what: Which subscriptions are in this database?
+-- versions: 15-
+SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database() ORDER BY 1
+
+-- name: obstacles
+-- what: What keeps this database from being replaced, and how is it removed?
+-- versions: 15-
+SELECT format('the transaction %%L is prepared', gid) AS obstacle,
+    format('connect to it and run ROLLBACK PREPARED %%L; or COMMIT PREPARED', gid) AS remedy
+FROM pg_prepared_xacts WHERE database = %(name)s
+UNION ALL
+SELECT format('the subscription %%I is enabled, and would go on in the database that is kept', subname),
+    format('connect to it and run ALTER SUBSCRIPTION %%I DISABLE', subname)
+FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = %(name)s AND s.subenabled
+UNION ALL
+SELECT format('the logical replication slot %%L is being read, and does not move to another database',
+              slot_name),
+    'stop its consumer first; afterwards it needs a new slot'
+FROM pg_replication_slots WHERE database = %(name)s AND active
+
+-- name: missing_tablespaces
+-- what: Which of these tablespaces does this server not have?
+-- versions: 15-
+SELECT unnest(%(names)s::text[]) EXCEPT SELECT spcname FROM pg_tablespace ORDER BY 1
+
+-- name: may_make
+-- what: Which of these extensions may this role not make, nor event triggers and subscriptions?
+--   Managed services list what their administrators may make in settings of their own.
+-- versions: 15-
+SELECT (SELECT coalesce(array_agg(DISTINCT v.name::text), '{}')
+        FROM pg_available_extensions a
+        JOIN pg_available_extension_versions v ON (v.name, v.version) = (a.name, a.default_version)
+        WHERE v.name = ANY (%(extensions)s) AND v.superuser AND NOT v.trusted AND NOT r.rolsuper
+          AND NOT EXISTS (SELECT FROM pg_settings s, string_to_array(s.setting, ',') n(names)
+                          WHERE s.name IN ('supautils.privileged_extensions', 'rds.allowed_extensions',
+                                           'rds.extensions', 'extwlist.extensions', 'azure.extensions')
+                            AND v.name ILIKE ANY (SELECT btrim(x) FROM unnest(names) x))
+          AND NOT service.admin) AS extensions,
+    r.rolsuper OR service.admin AS event_triggers,
+    r.rolsuper OR service.admin OR EXISTS (SELECT FROM pg_roles g
+        WHERE g.rolname = 'pg_create_subscription' AND pg_has_role(g.oid, 'USAGE')) AS subscriptions
+FROM pg_roles r, LATERAL (SELECT EXISTS (SELECT FROM pg_roles g
+        WHERE g.rolname IN ('rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', 'neon_superuser',
+                            'supabase_privileged_role')
+          AND pg_has_role(g.oid, 'MEMBER')) AS admin) service
+WHERE r.rolname = current_user
+
 -- name: data_directory
 -- what: Where are the server's files? No row for a role that may not know.
 -- versions: 15-
@@ -62,7 +118,7 @@ SELECT setting FROM pg_settings WHERE name = 'data_directory'
 -- name: kept
 -- what: Which databases did earlier restores of this one replace and keep?
 -- versions: 15-
-SELECT datname FROM pg_database WHERE starts_with(datname, %(name)s || '_before_') ORDER BY 1
+SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s) ORDER BY 1
 
 -- name: lock
 -- what: Lets one restore of a database go on at a time; asked in the maintenance database.

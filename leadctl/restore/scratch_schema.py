@@ -21,10 +21,11 @@ from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import identifier, parts_of
+from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import IDENTIFIER, check_counts, pg_restore_output, rows_of
+from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
+from leadctl.restore.properties import IDENTIFIER, text_of
 from leadctl.sql.lexer import split, tokens
 
 _CREATION = re.compile(
@@ -160,8 +161,7 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
 
 
 def _creation(table: ScratchTable, definition: str) -> sql.Composed:
-    """Compose what pg_restore writes of a table, which it would run itself in any other restore."""
-    columns = sql.SQL(definition)
+    columns = written_by_pg_dump(definition)
     return sql.SQL("CREATE TABLE {} {}").format(identifier(table.scratch), columns)
 
 
@@ -196,9 +196,10 @@ def _script(reader: BackupReader, tables: Collection[ScratchTable]) -> str:
         f"--table={bare}" for _, bare in names
     ]
     options = ("--no-owner", "--no-privileges", "--section=pre-data", "--file=-")
-    return pg_restore_output(
+    script = pg_restore_output(
         program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA)
     )
+    return text_of(script)
 
 
 def _copying(

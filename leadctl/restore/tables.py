@@ -5,7 +5,7 @@ than the backup stay.  The tables' own triggers rest meanwhile: they would write
 a second time.  Foreign keys hold.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.archive import ancestors_of, check_counts, rows_of
+from leadctl.restore.backups import RestorableBackup
 
 _DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {
@@ -51,6 +52,8 @@ class RestoredTables:
     database: str
     dry_run: bool
     tables: tuple[RestoredTable, ...]
+    gone: tuple[str, ...]
+    """Partitions that had rows and do not exist any more: theirs did not come back."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class _StagedTable:
 
 def restore_tables(
     target: Target,
-    reader: BackupReader,
+    reader: RestorableBackup,
     names: Sequence[str],
     consent: Consent,
     *,
@@ -89,7 +92,7 @@ def restore_tables(
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
-        wanted = _leaves(connection, reader, names or _all_tables(reader))
+        wanted, gone = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
         exact.execute(
@@ -105,7 +108,7 @@ def restore_tables(
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
                     advance_sequences(connection, table.relation)
-    result = RestoredTables(reader.backup.id, target.database, dry_run, tuple(done))
+    result = RestoredTables(reader.backup.id, target.database, dry_run, tuple(done), gone)
     if not dry_run:
         with journaled(target, "restore", app) as entry:
             entry.note(backup=result.backup, tables=[table.name for table in tables])
@@ -124,27 +127,77 @@ def _all_tables(reader: BackupReader) -> list[str]:
 
 
 def _leaves(
-    connection: Connection, reader: BackupReader, names: Sequence[str]
-) -> dict[str, Relation]:
+    connection: Connection, reader: RestorableBackup, names: Sequence[str]
+) -> tuple[dict[str, Relation], tuple[str, ...]]:
     """Return the tables that hold the rows of those that are named, partitions among them.
 
-    They are by the names that the manifest has them under.
+    They are by the names that the manifest has them under.  Partitions that are newer than the
+    backup are passed over; those of the backup that do not exist any more are returned, too.
     """
-    in_backup = {table.parts: table.name for table in reader.manifest.tables}
-    found: dict[int, str] = {}
+    above = ancestors_of(reader.entries)
     relations = read_named(connection, names, "descendants")
+    found: dict[int, str] = {}
+    gone: set[str] = set()
     for name in names:
-        leaves = relations[name].leaves if name in relations else ()
-        missing = [leaf.qualified for leaf in leaves if parts_of(leaf.qualified) not in in_backup]
-        if not leaves or missing:
-            where = f"the backup {reader.backup.id}" if leaves else connection.info.dbname
-            raise TableNotInBackup(
-                f"There is no table {', '.join(missing) or name} in {where}.",
-                hint="leadctl backup show lists the tables; restore a whole backup with --into.",
-            )
-        found |= {leaf.oid: in_backup[parts_of(leaf.qualified)] for leaf in leaves}
+        if name not in relations:
+            gone.add(_gone_partition(connection, reader, name, above))
+            continue
+        relation = relations[name]
+        leaves = {parts_of(leaf.qualified): leaf for leaf in relation.leaves}
+        kept = _in_backup(reader, name, leaves)
+        found |= {leaves[parts].oid: kept[parts] for parts in kept}
+        itself = (relation.schema, relation.name)
+        gone |= {
+            table.name
+            for table in reader.manifest.tables
+            if table.rows and table.parts not in leaves and itself in above.get(table.parts, ())
+        }
     tables = read_numbered(connection, found, "indexes", "triggers")
-    return {found[oid]: relation for oid, relation in tables.items()}
+    return {found[oid]: relation for oid, relation in tables.items()}, tuple(sorted(gone))
+
+
+def _in_backup(
+    reader: BackupReader, name: str, leaves: Collection[tuple[str, ...]]
+) -> dict[tuple[str, ...], str]:
+    """Return those of a table's leaves that the backup has, by the manifest's names.
+
+    Raises TableNotInBackup where that is none.
+    """
+    manifest = reader.manifest
+    left_out = {parts_of(each) for each in (*manifest.excluded, *manifest.excluded_data)}
+    kept = {table.parts: table.name for table in manifest.tables if table.parts in leaves}
+    if without := left_out.intersection(leaves):
+        raise TableNotInBackup(
+            f"The rows of {'.'.join(min(without))} were left out of the backup {manifest.id}.",
+            hint="Take another: leadctl backup list",
+        )
+    if not kept:
+        raise TableNotInBackup(
+            f"There is no table {name} in the backup {manifest.id}.",
+            hint="leadctl backup show lists the tables; restore a whole backup with --into.",
+        )
+    return kept
+
+
+def _gone_partition(
+    connection: Connection,
+    reader: BackupReader,
+    name: str,
+    above: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]],
+) -> str:
+    """Return the name of a table that does not exist any more, but what it was a partition of does.
+
+    Raises TableNotInBackup for any other.
+    """
+    tables = {table.name: table for table in reader.manifest.tables}
+    if name in tables:
+        over = [sql.Identifier(*parts).as_string() for parts in above.get(tables[name].parts, ())]
+        if read_named(connection, over):
+            return name
+    raise TableNotInBackup(
+        f"There is no table {name} in {connection.info.dbname}.",
+        hint="leadctl backup show lists the tables; restore a whole backup with --into.",
+    )
 
 
 def _require_key(relation: Relation) -> None:

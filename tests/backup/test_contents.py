@@ -17,7 +17,8 @@ from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
 from leadctl.restore.archive import Loading, parse_entries
-from leadctl.restore.load import divide_entries, load
+from leadctl.restore.backups import RestorableBackup
+from leadctl.restore.load import divide_entries
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared
@@ -47,8 +48,8 @@ def there_and_back(server: Server, name: str, folder: Path) -> None:
     back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
     copy = server.create()
     try:
-        reader = BackupReader(store.find("latest"), read_identities(identity))
-        load(reader, target(server, copy), AS_IF_LARGE)
+        reader = RestorableBackup(store.find("latest"), read_identities(identity))
+        reader.load(target(server, copy), AS_IF_LARGE)
         assert plain_dump(server, copy) == plain_dump(server, name)
     finally:
         server.drop(copy)
@@ -127,7 +128,7 @@ def test_a_connection_that_fails_ends_the_other(
     store = BackupFolder(tmp_path / "backups")
     of = target(leadconnector.server, leadconnector.name)
     back_up(of, store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
-    reader = BackupReader(store.find("latest"), read_identities(identity))
+    reader = RestorableBackup(store.find("latest"), read_identities(identity))
     begun = count()
 
     def unpack(self: BackupReader, stem: str, sink: Any) -> None:
@@ -140,7 +141,7 @@ def test_a_connection_that_fails_ends_the_other(
     copy = leadconnector.server.create()
     try:
         with pytest.raises(BackupDamaged, match=r"^It is\.$"):
-            load(reader, target(leadconnector.server, copy), AS_IF_LARGE)
+            reader.load(target(leadconnector.server, copy), AS_IF_LARGE)
         with leadconnector.server.connect("postgres") as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
             assert connection.execute(query, (copy,)).fetchall() == [(0,)]

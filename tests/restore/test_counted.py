@@ -1,11 +1,14 @@
 """A restore says that it is done where every row was counted, and at no other time."""
 
+import fcntl
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from leadctl.backup.manifest import ExtensionFacts, parse, render
 from tests.backups import create, encrypted_backups
@@ -48,18 +51,28 @@ class Place:
 
 @pytest.fixture
 def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    name = create(server, "counted", "")
-    try:
+    with (Path(server.socket) / "counted.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the name is one for all tests, of all workers
+        name = create(server, "counted", "")
         found = Place(server, name, cli, tmp_path)
-        assert found.leadctl("db", "environment", "development").code == 0
-        yield found
-    finally:
-        with server.connect() as connection:
-            rows = connection.execute(
-                "SELECT datname FROM pg_database WHERE datname ~ '^counted|^leadctl_'"
-            ).fetchall()
-        for (each,) in rows:
-            server.drop(each)
+        try:
+            assert found.leadctl("db", "environment", "development").code == 0
+            yield found
+        finally:
+            made = [f"leadctl_verify_{backup.name}" for backup in found.backups.glob("2*")]
+            made += [
+                f"leadctl_restore_{zlib.crc32(each):08x}" for each in (b"counted", b"counted_copy")
+            ]
+            with server.connect() as connection:
+                rows = connection.execute(
+                    "SELECT datname FROM pg_database WHERE datname ~ '^counted' OR datname = ANY (%s)",
+                    (made,),
+                ).fetchall()
+                for (each,) in rows:
+                    plain = sql.SQL("ALTER DATABASE {} IS_TEMPLATE false")
+                    connection.execute(plain.format(sql.Identifier(each)))
+            for (each,) in rows:
+                server.drop(each)
 
 
 @pytest.mark.parametrize("options", [(), ("--table", "item"), ("--table", "item_0")])
@@ -196,3 +209,49 @@ def test_a_table_that_may_not_be_read_is_named(place: Place) -> None:
         )
     finally:
         place.query("DROP OWNED BY counted_reader; DROP ROLE counted_reader")
+
+
+MONTHS = """
+CREATE TABLE event (at date NOT NULL, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
+CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')
+    PARTITION BY RANGE (id);
+CREATE TABLE event_2_a PARTITION OF event_2 FOR VALUES FROM (0) TO (1000);
+INSERT INTO event SELECT date '2026-01-01' + i, i FROM generate_series(0, 40) i;
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--table", "event")])
+def test_partitions_that_are_newer_than_the_backup(place: Place, options: tuple[str, ...]) -> None:
+    place.query(MONTHS)
+    assert place.leadctl("backup").code == 0
+    place.query(
+        "DELETE FROM event; CREATE TABLE event_3 PARTITION OF event"
+        " FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); INSERT INTO event_3 VALUES ('2026-03-05', 1)"
+    )
+    outcome = place.leadctl(*DATA_ONLY, *options)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["gone"] == []
+    assert place.query("SELECT count(*), count(*) FILTER (WHERE at = '2026-03-05') FROM event") == [
+        (42, 1)
+    ]
+
+
+@pytest.mark.parametrize("options", [(), ("--table", "event")])
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE event_2", "ALTER TABLE event_2 DETACH PARTITION event_2_a"]
+)
+def test_partitions_that_are_gone_are_named(
+    place: Place, options: tuple[str, ...], change: str
+) -> None:
+    place.query(MONTHS)
+    assert place.leadctl("backup").code == 0
+    place.query(f"DELETE FROM event; {change}")
+    outcome = place.leadctl(*DATA_ONLY, *options)
+    detached_by_its_own_name = not options and "DETACH" in change
+    if detached_by_its_own_name:
+        assert (outcome.code, outcome.json["gone"]) == (0, []), outcome.err
+        assert place.query("SELECT count(*) FROM event_2_a") == [(10,)]
+    else:
+        assert (outcome.code, outcome.json["gone"]) == (7, ["public.event_2_a"]), outcome.err
+    assert place.query("SELECT count(*) FROM event") == [(31,)]

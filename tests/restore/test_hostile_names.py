@@ -131,8 +131,12 @@ def test_a_manifest_is_no_statement(
             document[key] = document[key] | value if isinstance(value, dict) else value
         path.write_text(manifests._text(document))
         outcome = cli("restore", "latest", "--into", "hostile_manifest_new", url=url, env=env)
-        assert outcome.code == 1, outcome.err
-        assert re.search("privilege|no table|damaged", outcome.err), outcome.err
+        if "settings" in change:  # information for people: the archive says what is done
+            assert outcome.code == 0, outcome.err
+            server.drop("hostile_manifest_new")
+        else:
+            assert outcome.code == 1, outcome.err
+            assert re.search("no table|damaged", outcome.err), outcome.err
         with server.connect() as connection:
             roles = connection.execute("SELECT FROM pg_roles WHERE rolname IN ('x', 'y')")
             assert roles.rowcount == 0

@@ -1,6 +1,6 @@
 """`leadctl backup` and its subcommands."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
@@ -11,14 +11,33 @@ from leadctl.cli.options import (
     BACKUP_RECIPIENTS,
     BACKUP_TO,
     LOCK_WAIT,
+    Texts,
     Yes,
     argument,
     backup_ids,
     flag,
+    option,
+    table_names,
 )
+
+if TYPE_CHECKING:
+    from leadctl.backup.create import CreatedBackup
 
 RolePasswords = Annotated[
     bool, flag("--role-passwords", "Include the password hashes of the roles.")
+]
+Exclude = Annotated[
+    Texts,
+    option("--exclude", "TABLE", "Leave this table out (repeatable).", names=table_names),
+]
+ExcludeData = Annotated[
+    Texts,
+    option(
+        "--exclude-data",
+        "TABLE",
+        "Leave the rows of this table out (repeatable).",
+        names=table_names,
+    ),
 ]
 Id = Annotated[str, argument("ID", 'An id, its beginning, or "latest".', names=backup_ids)]
 Off = Annotated[bool, flag("--off", "Let prune have it again.")]
@@ -28,7 +47,13 @@ group = subtree("backup", "Backups")
 
 @group.callback()
 @command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
-def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
+def backup(
+    run: Run,
+    *,
+    exclude: Exclude = None,
+    exclude_data: ExcludeData = None,
+    role_passwords: RolePasswords = False,
+) -> None:
     r"""Back up the whole database; the subcommands list, verify and prune.
 
     Through pg_dump, from one snapshot: compressed and encrypted as it streams, to age public
@@ -40,16 +65,30 @@ def backup(run: Run, *, role_passwords: RolePasswords = False) -> None:
     """
     from leadctl.render.views.backup import created as view
 
-    run.emit(run.database().backup(role_passwords=role_passwords), view)
+    run.emit(_made(run, exclude, exclude_data, role_passwords=role_passwords), view)
+
+
+def _made(
+    run: Run, exclude: Texts, exclude_data: Texts, *, role_passwords: bool
+) -> "CreatedBackup":
+    return run.database().backup(
+        role_passwords=role_passwords, exclude=exclude or (), exclude_data=exclude_data or ()
+    )
 
 
 @group.leaf("create")
 @command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
-def create(run: Run, *, role_passwords: RolePasswords = False) -> None:
+def create(
+    run: Run,
+    *,
+    exclude: Exclude = None,
+    exclude_data: ExcludeData = None,
+    role_passwords: RolePasswords = False,
+) -> None:
     """Back up the whole database: what `leadctl backup` does."""
     from leadctl.render.views.backup import created as view
 
-    run.emit(run.database().backup(role_passwords=role_passwords), view)
+    run.emit(_made(run, exclude, exclude_data, role_passwords=role_passwords), view)
 
 
 @group.leaf("list")

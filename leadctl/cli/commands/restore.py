@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+import typer
+
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -90,6 +93,8 @@ def restore(
     if data_only:
         rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
         run.emit(rows, views.merged)
+        if rows.gone:
+            raise typer.Exit(ExitCode.PARTLY)
         return
     if table:
         run.emit(database.restore_beside(table, backup, dry_run=dry_run), views.beside)

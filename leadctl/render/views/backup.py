@@ -1,6 +1,6 @@
 """Views of backups: one that was made, the list, one in full, what verify and prune found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from leadctl.backup.create import CreatedBackup
 from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
@@ -22,6 +22,13 @@ def created(result: CreatedBackup) -> Iterator[Block]:
     yield Line(str(result.path))
     if result.globals_left_out:
         yield Line(f"Without roles: {result.globals_left_out}", "warn")
+    if left_out := _left_out(result.excluded, result.excluded_data):
+        yield Line(f"Left out: {left_out}", "warn")
+
+
+def _left_out(tables: Sequence[str], data: Sequence[str]) -> str:
+    """Name the tables that a backup does not have, or not the rows of."""
+    return ", ".join([*tables, *(f"rows of {name}" for name in data)])
 
 
 def listing(result: BackupList) -> list[Block]:
@@ -38,7 +45,16 @@ def listing(result: BackupList) -> list[Block]:
         Column("Encrypted", optional=True),
         "Verified",
     ]
-    return [Grid(columns, [_row(backup) for backup in result.backups])]
+    notes = [
+        *(f"{b.id} was made by a clock that was ahead." for b in result.backups if b.from_future),
+        *(
+            f"{b.id} does not have: {_left_out(b.excluded, b.excluded_data)}"
+            for b in result.backups
+            if b.excluded or b.excluded_data
+        ),
+    ]
+    grid = Grid(columns, [_row(backup) for backup in result.backups])
+    return [grid, *(Line(note, "warn") for note in notes)]
 
 
 def show(result: BackupDetails) -> list[Block]:
@@ -58,6 +74,7 @@ def show(result: BackupDetails) -> list[Block]:
         ("Extensions", ", ".join(f"{e.name} {e.version}" for e in manifest.extensions)),
         ("Roles", manifest.globals_left_out or "in the backup"),
         ("Needs column keys", ", ".join(manifest.keys) or "none"),
+        ("Left out", _left_out(manifest.excluded, manifest.excluded_data) or "nothing"),
         ("Pinned", result.pinned),
         ("Verified", _verified(result.verified)),
     ]

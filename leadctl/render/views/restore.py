@@ -73,4 +73,9 @@ def merged(result: RestoredTables) -> list[Block]:
         verdict = Line("Nothing was changed.", "warn")
     else:
         verdict = Line("Rows that are newer than the backup stay as they are.", "good")
-    return [Grid(["Table", *counts], rows), verdict]
+    told = f"Not brought back, as they are no partitions any more: {', '.join(result.gone)}."
+    return [
+        Grid(["Table", *counts], rows),
+        verdict,
+        *([Line(told, "warn")] if result.gone else []),
+    ]

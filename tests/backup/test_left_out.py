@@ -1,0 +1,134 @@
+"""`leadctl backup --exclude` and `--exclude-data`, and what a role may not read."""
+
+import shutil
+
+import pytest
+
+from tests.postgres import PASSWORD
+from tests.restore.test_counted import DATA_ONLY, Place, place
+
+__all__ = ["place"]
+
+TABLES = """
+CREATE SCHEMA "odd one";
+CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept SELECT generate_series(1, 5);
+CREATE TABLE "odd one"."a.b*" (id serial PRIMARY KEY, kept int REFERENCES kept);
+INSERT INTO "odd one"."a.b*" (kept) SELECT generate_series(1, 3);
+CREATE TABLE "a.b*" AS SELECT 1 AS id;
+CREATE TABLE log (at date NOT NULL, id int) PARTITION BY RANGE (at);
+CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+INSERT INTO log SELECT date '2026-01-01' + i, i FROM generate_series(0, 40) i;
+"""
+
+
+def test_rows_that_are_left_out(place: Place) -> None:
+    place.query(TABLES)
+    made = place.leadctl("backup", "--exclude-data", "log", "-o", "json")
+    assert made.code == 0, made.err
+    assert made.json["excluded_data"] == ["public.log", "public.log_1", "public.log_2"]
+    everything = place.leadctl("backup", "-o", "json").json["rows"]
+    assert made.json["rows"] == everything - 41
+    shutil.rmtree(max(place.backups.glob("2*")))
+    (listed,) = place.leadctl("backup", "list", "-o", "json").json["backups"]
+    assert listed["excluded_data"] == made.json["excluded_data"]
+    assert "rows of public.log_1" in place.leadctl("backup", "list").out
+    assert "rows of public.log_1" in place.leadctl("backup", "show", "latest").out
+    verified = place.leadctl("backup", "verify", "latest", "--restore")
+    assert verified.code == 0, verified.out
+    assert place.leadctl("restore", "latest", "--into", "counted_copy").code == 0
+    assert place.query("SELECT count(*) FROM log", "counted_copy") == [(0,)]
+    assert place.query('SELECT count(*) FROM "odd one"."a.b*"', "counted_copy") == [(3,)]
+    place.query("DELETE FROM log")
+    refused = place.leadctl(*DATA_ONLY, "--table", "log")
+    assert (refused.code, "left out" in refused.err) == (1, True), refused.err
+    place.query('ALTER TABLE "a.b*" ADD PRIMARY KEY (id)')
+    assert place.leadctl(*DATA_ONLY).code == 0
+
+
+def test_tables_that_are_left_out(place: Place) -> None:
+    place.query(TABLES)
+    made = place.leadctl("backup", "create", "--exclude", "log", "--exclude", '"odd one"."a.b*"')
+    assert made.code == 0, made.err
+    assert '"odd one"."a.b*"' in made.out
+    verified = place.leadctl("backup", "verify", "latest", "--restore")
+    assert verified.code == 0, verified.out
+    assert place.leadctl("restore", "latest", "--into", "counted_copy").code == 0
+    tables = "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND oid > 16384 ORDER BY 1"
+    found = [name for (name,) in place.query(tables, "counted_copy") if name in TABLES]
+    assert found == ["a.b*", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("needs", "option"),
+    [
+        ("CREATE TABLE child (id int REFERENCES kept)", "--exclude"),
+        ("CREATE TABLE child (id int REFERENCES kept)", "--exclude-data"),
+        ("CREATE VIEW child AS SELECT * FROM kept", "--exclude"),
+        ("CREATE FUNCTION child(kept) RETURNS int LANGUAGE sql AS 'SELECT 1'", "--exclude"),
+        (
+            "CREATE FUNCTION child() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM kept; END",
+            "--exclude",
+        ),
+    ],
+)
+def test_what_would_lack_a_table(place: Place, needs: str, option: str) -> None:
+    place.query(f"CREATE TABLE kept (id int PRIMARY KEY); {needs}")
+    refused = place.leadctl("backup", option, "kept")
+    assert (refused.code, "child" in refused.err) == (2, True), refused.err
+    if "REFERENCES" in needs:
+        assert place.leadctl("backup", option, "kept", option, "child").code == 0
+        assert place.leadctl("backup", "verify", "latest", "--restore").code == 0
+    assert place.leadctl("backup", "--exclude", "nobody").code == 2
+
+
+@pytest.mark.parametrize(
+    ("hide", "option"),
+    [
+        ("CREATE TABLE secret (id serial)", "--exclude"),
+        ("CREATE SCHEMA closed; CREATE TABLE closed.secret (id int)", "--exclude"),
+        (
+            "CREATE TABLE secret (id int); ALTER TABLE secret ENABLE ROW LEVEL SECURITY;"
+            " GRANT SELECT ON secret TO counted_reader",
+            "--exclude-data",
+        ),
+    ],
+)
+def test_what_may_not_be_read_is_named(place: Place, hide: str, option: str) -> None:
+    place.query(f"CREATE ROLE counted_reader LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        place.query(f"CREATE TABLE open (id int); GRANT SELECT ON open TO counted_reader; {hide}")
+        url = place.server.url(place.name).replace("//postgres:", "//counted_reader:")
+        for (name,) in place.query("SELECT nspname FROM pg_namespace WHERE nspname = 'leadctl'"):
+            place.query(
+                f"GRANT USAGE ON SCHEMA {name} TO counted_reader;"
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA {name} TO counted_reader;"
+                f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {name} TO counted_reader"
+            )
+        refused = place.leadctl("backup", "--url", url)
+        assert (refused.code, "secret" in refused.err) == (4, True), refused.err
+        assert f"{option} " in refused.err
+        command = refused.err[refused.err.index("leadctl backup") :].split()
+        made = place.leadctl(*command[1:], "--url", url)
+        assert made.code == 0, made.err
+        assert place.leadctl("backup", "verify", "latest", "--restore").code == 0
+    finally:
+        place.query("DROP OWNED BY counted_reader; DROP ROLE counted_reader")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("of", ["ROLE counted_reader", "DATABASE counted"])
+def test_connection_limits(place: Place, of: str, limit: int) -> None:
+    place.query(f"CREATE ROLE counted_reader LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_read_all_data")
+    try:
+        place.query(
+            f"CREATE TABLE t AS SELECT generate_series(1, 9); ALTER {of} CONNECTION LIMIT {limit}"
+        )
+        url = place.server.url(place.name).replace("//postgres:", "//counted_reader:")
+        made = place.leadctl("backup", "--url", url)
+        if limit == 1:
+            assert (made.code, "needs two connections" in made.err) == (4, True), made.err
+        else:
+            assert made.code == 0, made.err
+    finally:
+        place.query("DROP OWNED BY counted_reader; DROP ROLE counted_reader")
