@@ -32,8 +32,12 @@ def plan(result: RestorePlan) -> list[Block]:
         pairs.append(("Missing extensions", Cell(", ".join(result.missing_extensions), "bad")))
     if result.missing_roles:
         pairs.append(("Missing roles", Cell(", ".join(result.missing_roles), "warn")))
+    if result.missing_tablespaces:
+        told = f"{', '.join(result.missing_tablespaces)}: all goes to the default one"
+        pairs.append(("Missing tablespaces", Cell(told, "warn")))
     if result.missing_privilege:
         pairs.append(("This role", Cell(result.missing_privilege, "bad")))
+    pairs += [("In the way", Cell(each.obstacle, "bad")) for each in result.obstacles]
     return [Pairs(pairs)]
 
 
