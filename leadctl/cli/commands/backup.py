@@ -1,6 +1,6 @@
 """`leadctl backup` and its subcommands."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
@@ -19,9 +19,6 @@ from leadctl.cli.options import (
     option,
     table_names,
 )
-
-if TYPE_CHECKING:
-    from leadctl.backup.create import CreatedBackup
 
 RolePasswords = Annotated[
     bool, flag("--role-passwords", "Include the password hashes of the roles.")
@@ -65,15 +62,8 @@ def backup(
     """
     from leadctl.render.views.backup import created as view
 
-    run.emit(_made(run, exclude, exclude_data, role_passwords=role_passwords), view)
-
-
-def _made(
-    run: Run, exclude: Texts, exclude_data: Texts, *, role_passwords: bool
-) -> "CreatedBackup":
-    return run.database().backup(
-        role_passwords=role_passwords, exclude=exclude or (), exclude_data=exclude_data or ()
-    )
+    without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
+    run.emit(run.database().backup(role_passwords=role_passwords, **without), view)
 
 
 @group.leaf("create")
@@ -88,7 +78,8 @@ def create(
     """Back up the whole database: what `leadctl backup` does."""
     from leadctl.render.views.backup import created as view
 
-    run.emit(_made(run, exclude, exclude_data, role_passwords=role_passwords), view)
+    without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
+    run.emit(run.database().backup(role_passwords=role_passwords, **without), view)
 
 
 @group.leaf("list")
