@@ -775,6 +775,7 @@ class Database(Project):
         return health(
             *self._place,
             lambda: self.keyring,
+            lambda: (rule.name for rule in self._rules()),
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait),
             app_was_named=self.settings.is_set("app"),

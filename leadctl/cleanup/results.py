@@ -130,7 +130,7 @@ class CleanupResult:
 _RUNS = 50
 _ENOUGH = 3
 """Runs from which on one can speak of a usual one."""
-_SUCCESS = frozenset({"done", "stopped", "partly"})
+SUCCESS = frozenset({"done", "stopped", "partly"})
 """How a rule ends that did what it could; what is stopped by a bound goes on next time."""
 
 
@@ -166,7 +166,7 @@ class PastRuns:
     def _successes(self, rule: str) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
         for run in self.runs:
             noted = run.rules.get(rule)
-            if noted is not None and noted.get("status") in _SUCCESS:
+            if noted is not None and noted.get("status") in SUCCESS:
                 yield run.at, noted
 
 

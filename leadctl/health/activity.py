@@ -1,5 +1,7 @@
 """Checks of what goes on now: sessions, locks, queries."""
 
+from collections.abc import Mapping
+
 from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded, joined
 
 _MOST_WAITING = 1000
@@ -52,6 +54,37 @@ def long_queries(facts: Facts) -> Evidence:
     return _longest(facts, "long-queries", "seconds", "runs a statement")
 
 
+@check("transactions", warning=3600, unit="s")
+def long_transactions(facts: Facts) -> Evidence:
+    """No transaction is open for long, be it of many small statements."""
+    return _longest(facts, "transactions", "transaction_seconds", "has a transaction open")
+
+
+@check("transactions", warning=10_000_000, critical=200_000_000, unit="transactions")
+def oldest_xmin(facts: Facts) -> Evidence:
+    """Nothing keeps VACUUM from removing rows that died long ago."""
+    rows = [row for row in facts.rows("transactions") if row["age"] is not None]
+    oldest = max(rows, key=lambda row: row["age"], default=None)
+    if oldest is None:
+        return graded(0, "nothing holds it back", doubt=_blindness(facts))
+    name = str(oldest["pid"] or oldest["name"])
+    return graded(
+        oldest["age"],
+        f"{oldest['kind']} {name} holds back VACUUM by {oldest['age']:,} transactions",
+        _LET_GO[oldest["kind"]].format(name.replace("'", "''")),
+        doubt=_blindness(facts),
+    )
+
+
+_LET_GO: Mapping[str, str] = {
+    "session": "See: leadctl inspect transactions; end it: SELECT pg_terminate_backend({})",
+    "standby": "End long queries of the standby, or set hot_standby_feedback = off there. "
+    "See: leadctl inspect transactions",
+    "slot": "Start its reader, or: SELECT pg_drop_replication_slot('{}')",
+    "prepared": "Run COMMIT PREPARED or ROLLBACK PREPARED '{}'.",
+}
+
+
 @check("prepared-transactions", warning=1, unit="s")
 def prepared_transactions(facts: Facts) -> Evidence:
     """No prepared transaction waits for its second phase."""
@@ -85,24 +118,33 @@ def slow_queries(facts: Facts) -> Evidence:
 
 
 def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
-    """Grade the session that a report has first; skip where others' sessions cannot be seen."""
-    rows = [row for row in facts.rows(report) if row[column] is not None]
+    """Grade the session that is longest at it; skip where others' sessions cannot be seen."""
+    rows = [
+        row
+        for row in facts.rows(report)
+        if row[column] is not None and row.get("kind", "session") == "session"
+    ]
     longest = max(rows, key=lambda row: row[column], default=None)
-    seconds = max(0.0, longest[column]) if longest else 0.0
-    blind = (
-        "of other roles' sessions nothing is seen; it takes "
-        f"GRANT pg_read_all_stats TO {facts.server.role}"
-    )
+    if longest is None:
+        return graded(0, "none", doubt=_blindness(facts))
+    seconds = max(0.0, longest[column])
+    pid = longest["pid"]
     return graded(
         round(seconds, 1),
-        f"{longest['application'] or 'a session'} (pid {longest['pid']}, {longest['user']}) {does} "
-        f"for {seconds:.0f} s"
-        if longest
-        else "none",
-        f"See: leadctl inspect {report}; end it: SELECT pg_terminate_backend({longest['pid']})"
-        if longest
-        else "",
-        doubt="" if facts.server.sees_sessions else blind,
+        f"{longest['application'] or 'a session'} (pid {pid}, {longest['user']}) {does} "
+        f"for {seconds:.0f} s",
+        f"See: leadctl inspect {report}; end it: SELECT pg_terminate_backend({pid})",
+        doubt=_blindness(facts),
+    )
+
+
+def _blindness(facts: Facts) -> str:
+    """Return why nobody knows of others' sessions; nothing where the role sees them."""
+    if facts.server.sees_sessions:
+        return ""
+    return (
+        "of other roles' sessions nothing is seen; it takes "
+        f"GRANT pg_read_all_stats TO {facts.server.role}"
     )
 
 

@@ -5,7 +5,7 @@ is the function's, its description the docstring's first line.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -76,6 +76,8 @@ class Facts:
     """Whether somebody named the app, rather than its being the default."""
     keyring: Callable[[], Keyring]
     """Reads the keyring; raises what `crypto.keyring.keyring_of` raises."""
+    rules: Callable[[], Iterable[str]]
+    """Reads the names of the app's retention rules; raises what `cleanup.rules.rules_of` does."""
     interval: float = 0.0
     """Seconds between two looks at counters; 0 for one look at what they counted so far."""
     backups: BackupFolder | None = None
@@ -168,6 +170,15 @@ class Facts:
         """How many tables the schema has, Alembic's own not counted."""
         return int(self.query("tables")[0][0])
 
+    @cached_property
+    def missing_tables(self) -> list[str]:
+        """The app's own tables that were recorded and are gone, as the server quotes them."""
+        recorded = self.fingerprint or {"objects": {}}
+        own = recorded.get("own", recorded["objects"])
+        tables = {key.removeprefix("table ") for key in own if key.startswith("table ")}
+        schemas = list(self.app.schemas)
+        return sorted(tables - {name for (name,) in self.query("relations", schemas=schemas)})
+
     @property
     def expects_no_migrations(self) -> bool:
         """Whether the database has tables, and none of them through leadctl or Alembic.
@@ -189,6 +200,8 @@ class Evidence:
     """None where the check's thresholds grade the value, which is in their unit then."""
     doubt: str = ""
     """Why nobody knows where the grade is ok."""
+    up_to: float | None = None
+    """The most that the value may be: there is no doubt where that is ok, too."""
     at_least: CheckStatus = CheckStatus.OK
     """The grade where the thresholds would say ok."""
 
@@ -199,13 +212,15 @@ def graded(
     hint: str = "",
     *,
     doubt: str = "",
+    up_to: float | None = None,
     at_least: CheckStatus = CheckStatus.OK,
 ) -> Evidence:
     """Return a finding that the check's thresholds grade; the hint is for where it is not ok.
 
-    `doubt` says why the check is skipped where it would be ok; `at_least` is the grade there.
+    `doubt` says why the check is skipped where it would be ok, unless the value is `up_to` so much
+    at most, and that is ok; `at_least` is the grade there.
     """
-    return Evidence(message, hint, value, doubt=doubt, at_least=at_least)
+    return Evidence(message, hint, value, doubt=doubt, up_to=up_to, at_least=at_least)
 
 
 def ok(message: str, value: float | str | None = None, unit: str = "") -> Evidence:
@@ -267,7 +282,8 @@ class HealthCheck:
                 status = found.at_least
             if status is CheckStatus.OK:
                 hint = ""
-                if found.doubt:
+                sure = found.up_to is not None and self.thresholds.grade(found.up_to) is status
+                if found.doubt and not sure:
                     raise Skip(found.doubt)
         return CheckResult(self.name, status, found.value, unit, found.message, hint)
 
@@ -305,7 +321,7 @@ def _difference(before: list[Row], after: list[Row], columns: tuple[str, ...]) -
     ]
 
 
-def joined(names: list[str]) -> str:
+def joined(names: Sequence[str]) -> str:
     """Return the first three names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
     return ", ".join(names[:_SHOWN]) + more

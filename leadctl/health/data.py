@@ -7,7 +7,7 @@ from statistics import median
 from psycopg import sql
 
 from leadctl.backup.storage import StoredBackup
-from leadctl.cleanup.results import read_past_runs
+from leadctl.cleanup.results import SUCCESS
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
@@ -64,32 +64,41 @@ def encryption(facts: Facts) -> Evidence:
 
 @check()
 def cleanup(facts: Facts) -> Evidence:
-    """Every rule of the newest run succeeded lately; shows how many due rows they left.
+    """Every rule succeeded lately, each by its own last run; shows how many due rows they left.
 
     Raises Skip where cleanup never ran: nobody expects it there.
     """
-    past = read_past_runs(facts.connection, facts.app.name, facts.target.schema)
-    if not past.runs:
+    names = sorted(SUCCESS)
+    there = state.is_there(facts.connection)
+    found = facts.query("rules", app=facts.app.name, names=names) if there else []
+    if not found:
         raise Skip("cleanup never ran here")
-    rules = past.runs[0].rules
-    backlog = sum(past.backlog(rule) or 0 for rule in rules)
-    successes = {rule: past.last_success(rule) for rule in rules}
-    late = [
-        rule
-        for rule, at in successes.items()
-        if at is None or datetime.now(UTC) - at.astimezone(UTC) > _STALE
-    ]
-    latest = max((at for at in successes.values() if at), default=None)
-    when = "never" if latest is None else f"{latest.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    message = f"last success {when}, {backlog:,} due rows were left"
+    last = {rule: noted for rule, noted, _ in found}
+    succeeded = {rule: at for rule, _, at in found if at}
+    rules = list(facts.rules())
+    backlog = sum(last.get(rule, {}).get("backlog") or 0 for rule in rules)
+    left = f"{backlog:,} due rows were left"
+    since = datetime.now(UTC) - _STALE
+    late = [rule for rule in rules if rule not in succeeded or succeeded[rule] < since]
     if late:
         return warning(
-            f"{message}; no success lately of {', '.join(late)}",
+            f"no success lately of {', '.join(late)}; {left}",
             "See why with: leadctl history; is it still scheduled?",
             backlog,
             "rows",
         )
-    return ok(message, backlog, "rows")
+    refused = {rule: last[rule]["refused"] for rule in rules if last[rule].get("refused")}
+    if refused:
+        shown = ", ".join(f"{number:,} of {rule}" for rule, number in refused.items())
+        return warning(
+            f"rows may not be deleted that are due: {shown}; {left}",
+            f"See which and why with: leadctl cleanup --rule {next(iter(refused))}",
+            backlog,
+            "rows",
+        )
+    first = min(succeeded[rule] for rule in rules).astimezone(UTC) if rules else None
+    when = f"each rule succeeded since {first:%Y-%m-%d %H:%M}Z" if first else "there are no rules"
+    return ok(f"{when}, {left}", backlog, "rows")
 
 
 def _tables(facts: Facts) -> dict[EncryptedTable, int]:

@@ -24,6 +24,7 @@ from leadctl.health.check import (
     check,
     critical,
     graded,
+    joined,
     ok,
     warning,
 )
@@ -56,6 +57,33 @@ def latency(facts: Facts) -> Evidence:
     )
 
 
+@check()
+def schema(facts: Facts) -> Evidence:
+    """The schema is there, with the tables that were recorded when it was migrated."""
+    name = facts.target.schema
+    hint = f"Make it with: leadctl migrate --app {facts.app.name}"
+    if not facts.query("schema")[0][0]:
+        return critical(f"there is no schema {name}", hint, 0, "tables")
+    if not facts.tables:
+        return critical(f"{name} has no tables", hint, 0, "tables")
+    if facts.missing_tables:
+        which = _named(facts.missing_tables)
+        return critical(
+            f"{which} is missing", _restore(facts.missing_tables), facts.tables, "tables"
+        )
+    return ok(f"{name}, {facts.tables} tables", facts.tables, "tables")
+
+
+def _named(tables: Sequence[str]) -> str:
+    return f"the table {tables[0]}" if len(tables) == 1 else f"each of the tables {joined(tables)}"
+
+
+def _restore(tables: Sequence[str]) -> str:
+    """Return the next command where tables, or columns of them, are gone with their rows."""
+    named = " ".join(f"--table {table}" for table in tables)
+    return f"Bring it back from a backup with: leadctl restore latest {named}"
+
+
 @check(warning=90, critical=95, unit="%")
 def connections(facts: Facts) -> Evidence:
     """How many of the server's connections are used, or of a role's or a database's."""
@@ -74,18 +102,6 @@ def connections(facts: Facts) -> Evidence:
         "End idle sessions, use a pooler, or raise max_connections. "
         "See: leadctl inspect connections",
     )
-
-
-@check()
-def schema(facts: Facts) -> Evidence:
-    """The schema is there, with tables in it."""
-    name = facts.target.schema
-    hint = f"Make it with: leadctl migrate --app {facts.app.name}"
-    if not facts.query("schema")[0][0]:
-        return critical(f"there is no schema {name}", hint, 0, "tables")
-    if not facts.tables:
-        return critical(f"{name} has no tables", hint, 0, "tables")
-    return ok(f"{name}, {facts.tables} tables", facts.tables, "tables")
 
 
 @check()
@@ -135,15 +151,28 @@ def drift(facts: Facts) -> Evidence:
     own = set(facts.fingerprint.get("own", recorded.objects))
     live = read_catalog(facts.connection, facts.target.schema, [app.version_table], app.schemas)
     differences = [found for found in compare(recorded, live) if _is_own(found, own)]
-    if differences:
-        shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
-        return warning(
-            ", ".join(shown) + (", …" if len(differences) > _SHOWN else ""),
-            "Write what was meant to stay into a revision, and undo the rest.",
-            len(differences),
-            "differences",
-        )
-    return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")
+    if not differences:
+        return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")
+    differences.sort(key=lambda found: not _lost_rows(found))  # those come first
+    shown = [f"{found.object} {_WORDS[found.change]}" for found in differences[:_SHOWN]]
+    message = ", ".join(shown) + (", …" if len(differences) > _SHOWN else "")
+    lost = [_table_of(found) for found in differences if _lost_rows(found)]
+    if lost:
+        hint = _restore(list(dict.fromkeys(lost)))
+        return critical(message, hint, len(differences), "differences")
+    hint = "Write what was meant to stay into a revision, and undo the rest."
+    return warning(message, hint, len(differences), "differences")
+
+
+def _lost_rows(difference: Difference) -> bool:
+    """Whether a table or a column with its values is gone."""
+    kind = difference.object.partition(" ")[0]
+    return difference.change == "missing" and kind in {"table", "column"}
+
+
+def _table_of(difference: Difference) -> str:
+    kind, _, name = difference.object.partition(" ")
+    return name if kind == "table" else split_name(name)[0]
 
 
 @check()
@@ -154,7 +183,10 @@ def seed(facts: Facts) -> Evidence:
     fixtures = (facts.fingerprint or {}).get("fixtures", [])
     if not fixtures:
         raise Skip("no fixtures are recorded for this schema")
-    missing = [fixture["table"] for fixture in fixtures if not _is_there(facts, fixture)]
+    found = [(fixture["table"], _is_there(facts, fixture)) for fixture in fixtures]
+    if all(there is None for _, there in found):
+        raise Skip("the tables of the fixtures are missing")
+    missing = [table for table, there in found if there is False]
     if missing:
         tables = ", ".join(dict.fromkeys(missing))
         return warning(
@@ -171,7 +203,7 @@ def indexes(facts: Facts) -> Evidence:
     """Every index that was recorded when the schema was migrated is there, and valid."""
     if facts.fingerprint is None:
         raise Skip("no fingerprint is recorded for this schema")
-    recorded = _recorded_indexes(facts.fingerprint)
+    recorded = _recorded_indexes(facts.fingerprint, facts.missing_tables)
     found = {
         name: (valid, being_built)
         for name, valid, being_built in facts.query("indexes", schemas=list(facts.app.schemas))
@@ -207,13 +239,18 @@ def _identity_is_protected(facts: Facts) -> bool:
 
 def missing_recorded(
     connection: Connection, schema: str, also: Sequence[str], fingerprint: Mapping[str, Any]
-) -> list[str]:
-    """Return the definitions of recorded indexes that are not there, but not of constraints'."""
-    found = set(QUERIES.column(connection, "indexes", schema=schema, schemas=list(also)))
+) -> list[tuple[str, str]]:
+    """Return the recorded indexes that are not there, but not constraints': table and definition.
+
+    Those of tables that are gone are left out.
+    """
+    schemas = list(also)
+    found = set(QUERIES.column(connection, "indexes", schema=schema, schemas=schemas))
+    tables = set(QUERIES.column(connection, "relations", schema=schema, schemas=schemas))
     objects: Mapping[str, Mapping[str, Any]] = fingerprint.get("objects", {})
-    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
+    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)} & tables
     return [
-        str(attributes["definition"])
+        (str(attributes["table"]), str(attributes["definition"]))
         for key, attributes in objects.items()
         if key.startswith("index ")
         and attributes["table"] in own
@@ -221,10 +258,13 @@ def missing_recorded(
     ]
 
 
-def _recorded_indexes(fingerprint: Mapping[str, Any]) -> set[str]:
-    """Return the names of the indexes of the app's own tables, those of constraints too."""
+def _recorded_indexes(fingerprint: Mapping[str, Any], gone: Sequence[str]) -> set[str]:
+    """Return the names of the indexes of the app's own tables, those of constraints too.
+
+    Those of tables that are gone as a whole are left out: they are no news.
+    """
     objects: Mapping[str, Mapping[str, Any]] = fingerprint["objects"]
-    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)}
+    own = {key.removeprefix("table ") for key in fingerprint.get("own", objects)} - set(gone)
     names = set()
     for key, attributes in objects.items():
         kind, _, name = key.partition(" ")
@@ -240,12 +280,15 @@ def _has_index(constraint: Mapping[str, Any]) -> bool:
     return str(constraint["definition"]).startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE"))
 
 
-def _is_there(facts: Facts, fixture: Mapping[str, Any]) -> bool:
+def _is_there(facts: Facts, fixture: Mapping[str, Any]) -> bool | None:
+    """Return whether a fixture's row is there; None where the table itself is gone."""
     query = sql.SQL("SELECT EXISTS ({})").format(_select(fixture, sql.SQL("")))
     try:
         with facts.connection.transaction():
             row = facts.connection.execute(query).fetchone()
-    except (UndefinedTable, UndefinedColumn):
+    except UndefinedTable:
+        return None
+    except UndefinedColumn:
         return False
     return bool(row and row[0])
 

@@ -1,10 +1,13 @@
 """`health-check --fix`: what can be mended without losing anything, each step by its name.
 
 INVALID indexes are dropped, missing indexes that were recorded are built, constraints are
-validated, tables without statistics are analysed; all of it beside running queries.
+validated, tables without statistics are analysed; all of it beside running queries, and none while
+somebody works on the table: whoever builds an index concurrently would wait for us, and we for it.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -32,11 +35,13 @@ class Fix:
     """One statement that mends what `check` found."""
 
     check: str
-    statement: str
+    statement: sql.Composed
+    table: sql.Identifier
+    """The table that it works on."""
     waits: bool = False
     """Whether it may wait for locks as long as it takes, as a concurrent index build must."""
-    index: int | None = None
-    """The oid of the index that it drops, where it is to be invalid and nobody's work."""
+    drops: sql.Identifier | None = None
+    """The index that it drops, which is to be invalid."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class FixResult:
     statement: str
     outcome: str
     message: str = ""
+
+
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -82,11 +90,12 @@ def fix(
         entry = None
         if state.is_there(connection):
             entry = stack.enter_context(journaled(target, "health-check --fix", app.name))
+        worker = stack.enter_context(connect(target, "fix"))
         results: list[FixResult] = []
         for step in _fixes(connection, target, app, checks):
             if consent.yes:
-                narrate(step.statement)
-            results.append(_apply(connection, step, consent, patience))
+                narrate(step.statement.as_string(connection))
+            results.append(_apply(connection, worker, step, consent, patience))
             if entry:
                 done = [each.statement for each in results if each.outcome == "done"]
                 entry.note(fixed=done)
@@ -99,86 +108,127 @@ def _fixes(
     """Find what to mend, each kind when the one before is done: a dropped index is missing then."""
     for make, check in _MAKERS:
         if check in checks:
-            for statement, waits, index in make(connection, target, app):
-                yield Fix(check, statement.as_string(connection), waits, index)
+            yield from make(connection, target, app)
 
 
-def _apply(connection: Connection, step: Fix, consent: Consent, patience: Patience) -> FixResult:
-    if not consent.yes and not (consent.ask and consent.ask(f"{step.statement}?")):
-        return FixResult(step.check, step.statement, "declined")
+def _apply(
+    connection: Connection, worker: Connection, step: Fix, consent: Consent, patience: Patience
+) -> FixResult:
+    statement = step.statement.as_string(connection)
+    if not consent.yes and not (consent.ask and consent.ask(f"{statement}?")):
+        return FixResult(step.check, statement, "declined")
     timeout = 0 if step.waits else round(patience.lock_timeout * 1000)
-    set_session(connection, {"lock_timeout": f"{timeout}ms"})
+    set_session(worker, {"lock_timeout": f"{timeout}ms"})
     try:
-        if step.index is not None:
-            _prove_abandoned(connection, step.index)
-        connection.execute(written_by_server(step.statement))
+        _alone(connection, worker, step)
     except psycopg.Error as error:
-        if connection.broken:
+        if connection.broken or worker.broken:
             raise
         message = error.diag.message_primary or str(error)
-        return FixResult(step.check, step.statement, "failed", message)
+        return FixResult(step.check, statement, "failed", message)
     except _InWork as error:
-        return FixResult(step.check, step.statement, "failed", str(error))
-    return FixResult(step.check, step.statement, "done")
+        return FixResult(step.check, statement, "failed", str(error))
+    return FixResult(step.check, statement, "done")
 
 
 class _InWork(Exception):
-    """An index is not, or not surely, what a cancelled build left."""
+    """Somebody works on the table, or what was to be mended is no longer there."""
 
 
-def _prove_abandoned(connection: Connection, index: int) -> None:
-    """Prove that an index is invalid while nobody builds one of its table.
+def _alone(connection: Connection, worker: Connection, step: Fix) -> None:
+    """Run a step as the next, and only one, that works on its table.  Raises _InWork.
 
-    Who builds an index concurrently holds SHARE UPDATE EXCLUSIVE on the table from the first to the
-    last, so nobody does while we hold it.  What the progress views show depends on the role.
-    Raises _InWork.
+    Every step takes SHARE UPDATE EXCLUSIVE on its table, which is what everybody holds who builds,
+    attaches, vacuums or validates there, from the first to the last.  While we hold it ourselves
+    nobody does: so the step is proven to be right, and begun by another session, which waits for us
+    and nobody else.  When we let go of it, nobody can come between.
     """
-    with connection.transaction():
-        found = QUERIES.rows(connection, "invalid_index", oid=index)
-        if not found:
-            raise _InWork("the index is valid now, or gone")
-        schema, table = found[0]
-        lock = sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        with connection.transaction():
+            _prove_abandoned(connection, step)
+            running = pool.submit(worker.execute, step.statement)
+            try:
+                _wait_for_turn(connection, worker, running)
+                _prove_needed(connection, step)
+            except BaseException:
+                worker.cancel_safe()
+                running.exception()
+                raise
         try:
-            connection.execute(lock.format(sql.Identifier(schema, table)))
-        except psycopg.errors.LockNotAvailable:
-            raise _InWork(
-                "somebody is at work on its table, and may be building it; try again later"
-            ) from None
-        if not QUERIES.rows(connection, "invalid_index", oid=index):
+            running.result()
+        except KeyboardInterrupt:
+            worker.cancel_safe()
+            raise
+
+
+def _wait_for_turn(connection: Connection, worker: Connection, running: "Future[Any]") -> None:
+    """Wait until the worker waits for us alone.  Raises _InWork where somebody is before it."""
+    pid = worker.info.backend_pid
+    while not running.done():
+        blockers = set(QUERIES.value(connection, "blockers", session=pid))
+        if blockers - {connection.info.backend_pid}:
+            raise _InWork("somebody waits to work on its table; try again later")
+        if blockers:
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _prove_abandoned(connection: Connection, step: Fix) -> None:
+    lock = sql.SQL("LOCK TABLE ONLY {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+    try:
+        connection.execute(lock.format(step.table))
+    except psycopg.errors.LockNotAvailable:
+        raise _InWork(
+            "somebody is at work on its table, and may be building an index; try again later"
+        ) from None
+    table = step.table.as_string(connection)
+    if QUERIES.value(connection, "detaching", name=table):
+        raise _InWork(
+            "a partition of it is being detached; if by nobody: ALTER TABLE … DETACH … FINALIZE"
+        )
+    _prove_needed(connection, step)
+
+
+def _prove_needed(connection: Connection, step: Fix) -> None:
+    if step.drops is not None:
+        index = step.drops.as_string(connection)
+        if not QUERIES.value(connection, "is_invalid", name=index):
             raise _InWork("the index is valid now, or gone")
 
 
-Statements = Iterator[tuple[sql.Composed, bool, int | None]]
-
-
-def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Statements:
+def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, "invalid-indexes"):
         if not row["partitioned"]:
-            drop = _statement(sql.SQL("DROP INDEX CONCURRENTLY {}"), target, row["index"])
-            yield drop, False, _oid(connection, target, row["index"])
+            index, table = (_whole(target, row[each]) for each in ("index", "table"))
+            statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(index)
+            yield Fix("invalid-indexes", statement, table, drops=index)
 
 
-def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Statements:
-    recorded = state.fingerprint(connection, app.name, target.schema, app.version_table)
-    for definition in missing_recorded(connection, target.schema, app.schemas, recorded or {}):
-        yield sql.Composed([written_by_server(_concurrently(definition))]), True, None
+def _build_recorded_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
+    recorded = state.fingerprint(connection, app.name, target.schema, app.version_table) or {}
+    missing = missing_recorded(connection, target.schema, app.schemas, recorded)
+    for table, definition in missing:
+        concurrently = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+        statement = sql.Composed([written_by_server(concurrently)])
+        yield Fix("indexes", statement, _whole(target, table), waits=True)
 
 
-def _validate_constraints(connection: Connection, target: Target, _app: App) -> Statements:
+def _validate_constraints(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, "unvalidated-constraints"):
-        name = identifier(row["constraint"])
-        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT ")
-        yield _statement(validate, target, row["table"]) + name, False, None
+        table = _whole(target, row["table"])
+        validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+        statement = validate.format(table, identifier(row["constraint"]))
+        yield Fix("unvalidated-constraints", statement, table)
 
 
-def _analyse(connection: Connection, target: Target, _app: App) -> Statements:
+def _analyse(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, "vacuum"):
         if not row["analysed"] and row["live_rows"]:
-            yield _statement(sql.SQL("ANALYZE {}"), target, row["table"]), False, None
+            table = _whole(target, row["table"])
+            yield Fix("statistics", sql.SQL("ANALYZE {}").format(table), table)
 
 
-_MAKERS: tuple[tuple[Callable[[Connection, Target, App], Statements], str], ...] = (
+_MAKERS: tuple[tuple[Callable[[Connection, Target, App], Iterator[Fix]], str], ...] = (
     (_drop_invalid_indexes, "invalid-indexes"),
     (_build_recorded_indexes, "indexes"),
     (_validate_constraints, "unvalidated-constraints"),
@@ -190,16 +240,7 @@ def _rows(connection: Connection, target: Target, report: str) -> list[dict[str,
     return ask(connection, find(report), target.schema, {})
 
 
-def _statement(statement: sql.SQL, target: Target, quoted: str) -> sql.Composed:
-    """Compose a statement on an object of the schema; its name was quoted by the server."""
-    return statement.format(sql.Identifier(target.schema, *parts_of(quoted)))
-
-
-def _oid(connection: Connection, target: Target, quoted: str) -> int:
-    name = sql.Identifier(target.schema, *parts_of(quoted)).as_string(connection)
-    return int(QUERIES.value(connection, "oid", name=name))
-
-
-def _concurrently(definition: str) -> Any:
-    """Return a definition of an index, as the server writes it, for a concurrent build."""
-    return definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+def _whole(target: Target, name: str) -> sql.Identifier:
+    """Return the whole name of an object, as the server quoted it as seen from the schema."""
+    *schema, own = parts_of(name)
+    return sql.Identifier(*(schema or [target.schema]), own)

@@ -12,11 +12,10 @@ WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r
 -- versions: 15-
 SELECT to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL
 
--- name: largest
--- what: How many bytes has the largest table or index of the schema, as of its last VACUUM?
+-- name: size
+-- what: How many bytes has the database?
 -- versions: 15-
-SELECT coalesce(max(relpages), 0) * current_setting('block_size')::bigint FROM pg_class
-WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s))
+SELECT pg_database_size(current_database())
 
 -- name: connections
 -- what: How many client connections are there, and how many may ordinary roles make?
@@ -35,6 +34,14 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
        - current_setting('superuser_reserved_connections')::int
        - current_setting('reserved_connections')::int
 
+-- name: relations
+-- what: Which tables do the app's schemas have?
+-- versions: 15-
+SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
+         || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE (n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)) AND c.relkind IN ('r', 'p', 'f')
+
 -- name: indexes
 -- what: Which indexes do the app's schemas have, is each valid, is it being built now?
 -- versions: 15-
@@ -46,17 +53,20 @@ JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)
 
--- name: oid
--- what: Which number has a relation, by its quoted name?
+-- name: is_invalid
+-- what: Is this, by its quoted name, an invalid index?
 -- versions: 15-
-SELECT coalesce(to_regclass(%(name)s)::oid::bigint, 0)
+SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(%(name)s) AND NOT indisvalid)
 
--- name: invalid_index
--- what: Is an index invalid, and of which table is it?
+-- name: detaching
+-- what: Is this table, by its quoted name, a partition that is being detached, or does it have one?
 -- versions: 15-
-SELECT n.nspname::text, t.relname::text
-FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE x.indexrelid = %(oid)s::bigint::oid AND NOT x.indisvalid
+SELECT EXISTS (SELECT FROM pg_inherits WHERE inhdetachpending AND to_regclass(%(name)s) IN (inhrelid, inhparent))
+
+-- name: blockers
+-- what: For which sessions does a session wait?
+-- versions: 15-
+SELECT pg_blocking_pids(%(session)s)
 
 -- name: autovacuum
 -- what: Does the server vacuum by itself, and does it count what is written?
@@ -64,16 +74,40 @@ WHERE x.indexrelid = %(oid)s::bigint::oid AND NOT x.indisvalid
 SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean
 
 -- name: connection_limits
--- what: Which role or database is nearest to a connection limit of its own?  Superusers have none.
+-- what: Which role or database is nearest to a connection limit of its own, without this session?
+--       Superusers have none.
 -- versions: 15-
 SELECT name, used, most FROM (
     SELECT 'role ' || quote_ident(r.rolname),
-           (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid), r.rolconnlimit
+           (SELECT count(*) FROM pg_stat_activity a
+            WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()), r.rolconnlimit
     FROM pg_roles r WHERE r.rolconnlimit > 0 AND NOT r.rolsuper
     UNION ALL
     SELECT 'database ' || quote_ident(d.datname),
-           (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL),
-           d.datconnlimit
+           (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL
+            AND a.pid <> pg_backend_pid()), d.datconnlimit
     FROM pg_database d WHERE d.datconnlimit > 0
 ) AS limits (name, used, most)
 ORDER BY used::float8 / most DESC, name LIMIT 1
+
+-- name: synchronous
+-- what: Which standbys does a commit wait for?
+-- versions: 15-
+SELECT current_setting('synchronous_standby_names')
+
+-- name: replayed
+-- what: Is what was received up to a place replayed, and up to which is it?
+-- versions: 15-
+SELECT pg_last_wal_replay_lsn() >= %(received)s::pg_lsn, pg_last_wal_replay_lsn()::text
+
+-- name: rules
+-- what: How did the last run of each rule of cleanup end, and when did one last end in one of these ways?
+--       By the newest 5,000 runs.
+-- versions: 15-
+SELECT rule, (array_agg(noted ORDER BY id DESC))[1], max(at) FILTER (WHERE noted ->> 'status' = ANY (%(names)s))
+FROM (SELECT id, coalesce(ended_at, started_at) AS at, summary -> 'rules' AS rules
+      FROM leadctl.run
+      WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
+      ORDER BY id DESC LIMIT 5000) AS runs
+CROSS JOIN LATERAL jsonb_each(runs.rules) AS each (rule, noted)
+GROUP BY rule ORDER BY rule

@@ -72,6 +72,24 @@ def unvalidated_constraints(facts: Facts) -> Evidence:
     )
 
 
+@check("narrow-foreign-keys", warning=1, unit="foreign keys")
+def narrow_foreign_keys(facts: Facts) -> Evidence:
+    """No foreign key is an int where the key that it refers to is a bigint."""
+    rows = facts.rows_of_schema("narrow-foreign-keys")
+    names = [
+        f"{row['table']}.{row['column']} ({row['type']}) to "
+        f"{row['references']}.{row['referenced_column']} ({row['referenced_type']})"
+        for row in rows
+    ]
+    return graded(
+        len(rows),
+        joined(names) or "every foreign key is as wide as its key",
+        f"Make {rows[0]['table']}.{rows[0]['column']} a {rows[0]['referenced_type']} in a revision."
+        if rows
+        else "",
+    )
+
+
 @check("sequences", warning=85, critical=95, unit="%")
 def sequences(facts: Facts) -> Evidence:
     """No sequence is near the end of what its column can hold."""
@@ -97,21 +115,34 @@ def vacuum(facts: Facts) -> Evidence:
     rows = facts.rows_of_schema("vacuum")
     _require_counts(facts)
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
-    if not many:
-        if not facts.server.in_recovery and not facts.query("autovacuum")[0][0]:
-            return graded(
-                0,
-                "autovacuum is off for the whole server",
-                "Run: ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()",
-                at_least=CheckStatus.WARNING,
-            )
-        return graded(0, f"no table has {_DEAD_ROWS:,} dead rows")
-    worst = max(many, key=lambda row: row["threshold_percent"])
+    off = [
+        row
+        for row in rows
+        if not row["autovacuum"]
+        and max(row["dead_rows"], row["changed_since_analyze"]) >= _DEAD_ROWS
+    ]
+    if not facts.server.in_recovery and not facts.query("autovacuum")[0][0]:
+        off_for, turn_on = "the whole server", "ALTER SYSTEM SET autovacuum = on"
+        turn_on += "; SELECT pg_reload_conf()"
+    elif off:
+        off_for = _listed(off, "table")
+        turn_on = f"ALTER TABLE {off[0]['table']} RESET (autovacuum_enabled)"
+    else:
+        off_for = turn_on = ""
+    found = [f"autovacuum is off for {off_for}"] if off_for else []
+    hints = [turn_on] if off_for else []
+    worst = max(many, key=lambda row: row["threshold_percent"], default=None)
+    if worst:
+        found.append(
+            f"{_part(worst)} has {worst['dead_rows']:,} dead rows, autovacuum starts at "
+            f"{worst['threshold_rows']:,}"
+        )
+        hints.append(f"VACUUM (ANALYZE) {worst['table']}")
     return graded(
-        worst["threshold_percent"],
-        f"{worst['table']} has {worst['dead_rows']:,} dead rows, autovacuum starts at "
-        f"{worst['threshold_rows']:,}",
-        f"Run: VACUUM (ANALYZE) {worst['table']}; then see: leadctl inspect vacuum",
+        worst["threshold_percent"] if worst else 0,
+        "; ".join(found) or f"no table has {_DEAD_ROWS:,} dead rows",
+        f"Run: {'; '.join(hints)}. See: leadctl inspect vacuum",
+        at_least=CheckStatus.WARNING if off_for else CheckStatus.OK,
     )
 
 
@@ -133,19 +164,20 @@ def bloat(facts: Facts) -> Evidence:
     """No table or index of size is mostly empty space, by estimate."""
     if not facts.tables:
         raise Skip(f"the schema {facts.target.schema} has no tables")
-    if facts.query("largest")[0][0] < _BLOAT_BYTES:
+    if facts.query("size")[0][0] < _BLOAT_BYTES:
         return graded(0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
     rows = facts.rows("bloat")
     unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]
     large = [row for row in rows if (row["wasted_bytes"] or 0) >= _BLOAT_BYTES]
     if not large:
         if unknown:
-            raise Skip(f"no statistics, or none that may be read, of {_listed(unknown, 'name')}")
+            names = joined([_relation(row) for row in unknown])
+            raise Skip(f"no statistics, none that may be read, or old ones, of {names}")
         return graded(0, f"nothing wastes {size(_BLOAT_BYTES)}")
     worst = max(large, key=lambda row: row["wasted_percent"])
     return graded(
         worst["wasted_percent"],
-        f"{worst['kind']} {worst['name']}: about {size(worst['wasted_bytes'])} of "
+        f"{_relation(worst)}: about {size(worst['wasted_bytes'])} of "
         f"{size(worst['bytes'])} are empty",
         f"Run: REINDEX INDEX CONCURRENTLY {worst['name']}"
         if worst["kind"] == "index"
@@ -186,6 +218,14 @@ def index_usage(facts: Facts) -> Evidence:
         f"{table} is read through an index {percents[table]:g} % of the time {facts.counted}",
         "See: leadctl inspect index-usage, leadctl inspect slow-queries",
     )
+
+
+def _part(row: Row) -> str:
+    return f"the TOAST of {row['table']}" if row["part"] == "TOAST" else str(row["table"])
+
+
+def _relation(row: Row) -> str:
+    return f"{'the TOAST of' if row['kind'] == 'TOAST' else row['kind']} {row['name']}"
 
 
 def _listed(rows: list[Row], column: str) -> str:

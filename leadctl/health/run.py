@@ -1,7 +1,7 @@
 """Choosing the checks and running them, within a bounded time whatever the server does."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -166,6 +166,7 @@ def health(
     target: Target,
     app: App,
     keyring: Callable[[], Keyring],
+    rules: Callable[[], Iterable[str]],
     checks: Sequence[HealthCheck],
     timing: Timing,
     *,
@@ -175,7 +176,8 @@ def health(
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
-    `backups` is the backup folder, where one is set or there.
+    `keyring` and `rules` read the keys and the names of the app's retention rules, where a check
+    needs them; `backups` is the backup folder, where one is set or there.
     """
     try:
         connection = _reach(target, timing, narrate)
@@ -183,7 +185,7 @@ def health(
         return _summary(target, app, _unreachable(error, checks))
     with connection:
         facts = Facts(
-            connection, target, app, app_was_named, keyring, timing.interval, backups=backups
+            connection, target, app, app_was_named, keyring, rules, timing.interval, backups
         )
         return _summary(target, app, _run(facts, checks, timing))
 

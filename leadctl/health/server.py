@@ -1,5 +1,8 @@
 """Checks of the server as a whole: ids, counters, replication, archiving."""
 
+import re
+import time
+
 from leadctl.health.check import (
     CheckStatus,
     Evidence,
@@ -15,6 +18,15 @@ from leadctl.text import size, utc
 
 _MILLION = 1_000_000
 _GB = 10**9
+_SILENT_SECONDS = 60.0
+"""As long as wal_receiver_timeout is where nobody changed it."""
+_WATCH_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+"""A standby that is behind is watched so long, and looked at so often."""
+_SYNCHRONOUS = re.compile(r"\s*(?:(?:FIRST|ANY)\s+)?(\d+)\s*\(", re.IGNORECASE)
+"""How many standbys a commit waits for; one where no number is given.
+https://www.postgresql.org/docs/current/runtime-config-replication.html
+"""
 
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
@@ -66,14 +78,24 @@ def checksums(facts: Facts) -> Evidence:
 def replication(facts: Facts) -> Evidence:
     """Standbys follow; on a standby: it follows its primary."""
     if facts.server.in_recovery:
-        return _follows(facts.rows("standby")[0])
+        return _follows(facts)
     rows = facts.rows("replication")
+    (wanted,) = facts.query("synchronous")[0]
+    number = _SYNCHRONOUS.match(wanted)
+    needed = int(number[1]) if number else int(bool(wanted))
+    if sum(row["sync_state"] in {"sync", "quorum", None} for row in rows) < needed:
+        return critical(
+            f"commits wait for {needed} standbys (synchronous_standby_names = {wanted}), fewer "
+            "are connected: no commit returns",
+            "Start the standby, or: ALTER SYSTEM RESET synchronous_standby_names; "
+            "SELECT pg_reload_conf()",
+        )
     if not rows:
         raise Skip("no standby is connected to this server")
     if not facts.server.sees_sessions:
         raise Skip(f"the lag is not shown; it takes GRANT pg_read_all_stats TO {facts.server.role}")
-    worst = max(rows, key=lambda row: row["replay_lag_seconds"] or 0.0)
-    lag = worst["replay_lag_seconds"] or 0.0
+    worst = max(rows, key=lambda row: row["lag_seconds"] or 0.0)
+    lag = worst["lag_seconds"] or 0.0
     return graded(
         round(lag, 1),
         f"{len(rows)} connected, {worst['name']} is {lag:.1f} s behind",
@@ -155,24 +177,61 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
 
 
-def _follows(row: Row) -> Evidence:
-    if not row["receiving"] and not row["restores"]:
-        return critical(
-            "a standby that gets nothing: it has no WAL receiver and no restore_command",
-            "Look at the server's log, primary_conninfo, the network and the primary.",
-        )
-    if row["lag_seconds"] is None:
-        raise Skip(
-            "a standby that has replayed no transaction since it started: its lag is unknown"
-        )
-    lag, receiver = row["lag_seconds"], row["receiver"]
-    state = "replay is paused" if row["paused"] else f"receiver: {receiver or 'not shown'}"
+def _follows(facts: Facts) -> Evidence:
+    """Grade how far a standby is behind: by what it received and when, and whether it replays."""
+    row = facts.rows("standby")[0]
+    hint = "See: leadctl inspect standby; look at the network and the primary."
     if not row["receiving"]:
-        state = "no receiver, it follows an archive"
+        if not row["restores"]:
+            return critical(
+                "a standby that gets nothing: it has no WAL receiver and no restore_command",
+                "Look at the server's log, primary_conninfo, the network and the primary.",
+            )
+        age = row["lag_at_least_seconds"]
+        message = f"a standby without a receiver; what it replays of its archive is {age:.1f} s old"
+        return graded(round(age, 1), message, "Look at the server's log and at the archive.")
+    silent = row["silent_seconds"] or 0.0
+    if silent > max(_SILENT_SECONDS, row["timeout_seconds"]):
+        message = f"the WAL receiver has heard nothing for {silent:.0f} s"
+        if not row["timeout_seconds"]:
+            raise Skip(
+                f"{message}: with wal_receiver_timeout = 0 an idle primary looks as one lost"
+            )
+        return graded(round(silent, 1), message, hint)
+    least, most = row["lag_at_least_seconds"], row["lag_at_most_seconds"]
+    receiver = row["receiver"] or "not shown"
+    if most is not None and most <= _WATCH_SECONDS:
+        return graded(round(most, 1), f"a standby, {most:.1f} s behind; receiver: {receiver}", hint)
+    state, seconds = ("paused", 0.0) if row["paused"] else _watched(facts, row)
+    if state == "caught up":
+        message = f"a standby, {seconds:.1f} s behind; receiver: {receiver}"
+        return graded(round(seconds, 1), message, hint)
+    span = f"{least:.0f} s or more" if most is None else f"{least:.0f} to {most:.0f} s"
+    message = f"a standby, {span} behind; replay is {state}"
+    if state == "going on":
+        return graded(round(least, 1), message, hint, doubt=message, up_to=most)
+    resume = "Run: SELECT pg_wal_replay_resume()"
+    waits = "See what holds it up: leadctl inspect blocking, leadctl inspect transactions"
     return graded(
-        round(lag, 1),
-        f"a standby, {lag:.1f} s behind; {state}",
-        "Run: SELECT pg_wal_replay_resume()"
-        if row["paused"]
-        else "See: leadctl inspect standby; look at the network and the primary.",
+        round(least, 1),
+        message,
+        resume if row["paused"] else waits,
+        at_least=CheckStatus.WARNING,
     )
+
+
+def _watched(facts: Facts, row: Row) -> tuple[str, float]:
+    """Look for a moment whether what was received is replayed; return how it goes and the seconds.
+
+    The last transaction that was replayed may be old because the primary was idle or works on a
+    large one, so its age alone says nothing.
+    """
+    began = time.monotonic()
+    while True:
+        caught_up, replayed = facts.query("replayed", received=row["received"])[0]
+        seconds = time.monotonic() - began
+        if caught_up:
+            return "caught up", seconds
+        if seconds > _WATCH_SECONDS:
+            return ("standing still" if replayed == row["replayed"] else "going on"), seconds
+        time.sleep(_LOOK_SECONDS)

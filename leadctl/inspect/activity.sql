@@ -16,7 +16,9 @@ WITH RECURSIVE wanted AS MATERIALIZED (
 ), asked AS MATERIALIZED (
     SELECT pid, pg_blocking_pids(pid) AS blockers
     FROM (SELECT w.pid FROM wanted w JOIN sessions s ON s.pid = w.pid
-          WHERE s.datname = current_database() ORDER BY w.waitstart NULLS LAST, w.pid LIMIT 1000) AS longest
+          -- the process that replays on a standby is of no database
+          WHERE coalesce(s.datname, current_database()) = current_database()
+          ORDER BY w.waitstart NULLS LAST, w.pid LIMIT 1000) AS longest
 ), waiting AS MATERIALIZED (
     SELECT pid, coalesce((SELECT b.pid FROM unnest(blockers) WITH ORDINALITY AS b (pid, place)
                           WHERE b.pid NOT IN (SELECT pid FROM wanted) ORDER BY b.place LIMIT 1),
@@ -78,6 +80,33 @@ FROM pg_stat_activity
 WHERE state IN ('idle in transaction', 'idle in transaction (aborted)')
   AND datname = current_database()
 ORDER BY state_change, pid
+
+-- name: transactions
+-- what: Which transactions are open, and what keeps VACUUM from removing dead rows, the oldest first?
+--       Sessions of this database, standbys by their feedback, replication slots, prepared transactions.
+--       An age is counted in transaction ids: rows that died since must stay.
+-- versions: 15-
+SELECT kind, pid, name, "user", application, state, transaction_seconds, age, query FROM (
+    SELECT CASE backend_type WHEN 'walsender' THEN 'standby' ELSE 'session' END AS kind, pid, NULL AS name,
+           usename::text AS "user", application_name AS application, state,
+           extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds,
+           greatest(age(backend_xid), age(backend_xmin)) AS age, left(query, 500) AS query
+    FROM pg_stat_activity
+    WHERE coalesce(datname, current_database()) = current_database() AND pid <> pg_backend_pid()
+      AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
+      -- What VACUUM sees of the table, no other one waits for; workers are as old as their leader.
+      AND backend_type <> 'autovacuum worker' AND leader_pid IS NULL
+      AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
+    UNION ALL
+    SELECT 'slot', NULL, slot_name::text, NULL, plugin::text, CASE WHEN active THEN 'active' ELSE 'not active' END, NULL,
+           greatest(age(xmin), age(catalog_xmin)), NULL
+    FROM pg_replication_slots WHERE xmin IS NOT NULL OR catalog_xmin IS NOT NULL
+    UNION ALL
+    SELECT 'prepared', NULL, gid, owner::text, NULL, 'prepared',
+           extract(epoch FROM clock_timestamp() - prepared)::float8, age(transaction), NULL
+    FROM pg_prepared_xacts WHERE database = current_database()
+) AS holders
+ORDER BY age DESC NULLS LAST, transaction_seconds DESC NULLS LAST, pid, name
 
 -- name: connections
 -- what: Who is connected to the server, by database, user, application and state?

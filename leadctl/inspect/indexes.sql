@@ -54,46 +54,55 @@ ORDER BY bytes DESC, i.relname
 
 -- name: duplicate_indexes
 -- what: Which indexes are exactly like another one, so that one of the two can go?
---       Operators of an EXCLUDE and parameters of operator classes count.  What a partition has of its
---       parent's index cannot go by itself: the parent's is said.
+--       Operators of an EXCLUDE, parameters of operator classes and whether a constraint waits for the
+--       commit count.  What a primary key, a foreign key or replication is in need of stays, and what a
+--       partition has of its parent's index cannot go by itself: the parent's is said.
 -- versions: 15-
-WITH described AS (
-    SELECT i.oid, i.relname, i.relpages, i.relkind, i.relispartition, x.indrelid,
-           EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid) OR x.indisreplident
-           OR i.relispartition AS is_needed,
-           (SELECT n.conname FROM pg_constraint n
-            WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')) AS "constraint",
-           ROW(i.relam, x.indnkeyatts, x.indkey::text, x.indclass::text, x.indcollation::text,
-               x.indoption::text, x.indisunique, x.indnullsnotdistinct,
-               (SELECT n.conexclop::text FROM pg_constraint n
-                WHERE n.conindid = i.oid AND n.contype = 'x'),
-               (SELECT array_agg(o.attoptions::text ORDER BY o.attnum) FROM pg_attribute o
-                WHERE o.attrelid = i.oid)::text,
-               regexp_replace(x.indexprs::text, ':location -?[0-9]+', '', 'g'),
-               regexp_replace(x.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
+WITH shaped AS MATERIALIZED (
+    SELECT i.oid, i.relname, i.relpages, i.relkind, i.relispartition, x.indrelid, x.indisprimary,
+           x.indisreplident, x.indisclustered, x.indexprs, x.indpred,
+           concat_ws('/', i.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption,
+                     x.indisunique, x.indimmediate, x.indnullsnotdistinct) AS shape
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
       AND x.indisvalid
+), alike AS MATERIALIZED (  -- few are; what costs more is asked of them alone
+    SELECT * FROM (SELECT s.*, count(*) OVER (PARTITION BY indrelid, shape) AS many FROM shaped s) AS counted
+    WHERE many > 1
+), described AS (
+    SELECT a.oid, a.relname, a.relpages, a.relkind, a.relispartition, a.indrelid, n.conname,
+           CASE WHEN a.indisprimary OR a.indisreplident OR a.relispartition
+                     OR a.oid IN (SELECT conindid FROM pg_constraint WHERE contype = 'f') THEN 4
+                WHEN n.conname IS NOT NULL THEN 3
+                WHEN a.indisclustered THEN 2 ELSE 1 END AS worth,
+           ROW(a.shape, n.conexclop::text,
+               (SELECT array_agg(o.attoptions::text ORDER BY o.attnum) FROM pg_attribute o
+                WHERE o.attrelid = a.oid)::text,
+               regexp_replace(a.indexprs::text, ':location -?[0-9]+', '', 'g'),
+               regexp_replace(a.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
+    FROM alike a LEFT JOIN pg_constraint n
+      ON n.conrelid = a.indrelid AND n.conindid = a.oid AND n.contype IN ('p', 'u', 'x')
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(a.relname) AS index,
        quote_ident(b.relname) AS same_as,
        a.relpages * current_setting('block_size')::bigint AS bytes,
-       CASE WHEN a."constraint" IS NOT NULL
-            THEN 'ALTER TABLE ' || quote_ident(t.relname) || ' DROP CONSTRAINT ' || quote_ident(a."constraint")
+       CASE WHEN a.conname IS NOT NULL
+            THEN 'ALTER TABLE ' || quote_ident(t.relname) || ' DROP CONSTRAINT ' || quote_ident(a.conname)
             WHEN a.relkind = 'I' THEN 'DROP INDEX ' || quote_ident(a.relname)
             ELSE 'DROP INDEX CONCURRENTLY ' || quote_ident(a.relname) END AS remedy
 FROM described a
 JOIN described b ON b.indrelid = a.indrelid AND b.definition IS NOT DISTINCT FROM a.definition
-  AND (b.is_needed, -b.oid::bigint) > (a.is_needed, -a.oid::bigint)
+  AND (b.worth, -b.oid::bigint) > (a.worth, -a.oid::bigint)
 JOIN pg_class t ON t.oid = a.indrelid
-WHERE NOT a.relispartition
+WHERE a.worth < 4
 ORDER BY t.relname, a.relname, b.relname
 
 -- name: covered_indexes
 -- what: Which plain B-tree indexes begin as a longer or a unique one does, which can serve instead?
 -- versions: 15-
 WITH btree AS (
-    SELECT i.oid, i.relname, i.relpages, x.indrelid, x.indisunique, x.indnkeyatts AS keys, x.indnatts,
+    SELECT i.oid, i.relname, i.relpages, i.relispartition, x.indrelid, x.indisunique,
+           x.indnkeyatts AS keys, x.indnatts,
            string_to_array(x.indkey::text, ' ') AS columns,
            string_to_array(x.indclass::text, ' ') AS classes,
            string_to_array(x.indcollation::text, ' ') AS collations,
@@ -102,7 +111,7 @@ WITH btree AS (
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
     JOIN pg_am m ON m.oid = i.relam AND m.amname = 'btree'
-    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i'
+    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
       AND x.indisvalid AND x.indexprs IS NULL
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(a.relname) AS index,
@@ -115,14 +124,14 @@ JOIN btree b ON b.indrelid = a.indrelid AND b.oid <> a.oid
   AND b.collations[:a.keys] = a.collations AND b.options[:a.keys] = a.options
   AND b.predicate IS NOT DISTINCT FROM a.predicate
 JOIN pg_class t ON t.oid = a.indrelid
-WHERE NOT a.indisunique AND a.indnatts = a.keys
+WHERE NOT a.indisunique AND NOT a.relispartition AND a.indnatts = a.keys
 ORDER BY t.relname, a.relname, b.relname
 
 -- name: invalid_indexes
 -- what: Which indexes are invalid and not being built now, as a cancelled concurrent build leaves?
---       Whether one is being built is not known where the role does not see what others do, and
---       somebody holds the lock of a build on the table.  An index of a partitioned table is invalid
---       until each partition has its part of it.
+--       Whether one is being built is not known while REINDEX works on its table, which names one index at
+--       a time, nor where the role does not see what others do and somebody holds the lock of a build.
+--       An index of a partitioned table is invalid until each partition has its part of it.
 -- versions: 15-
 WITH locked AS (
     SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
@@ -130,10 +139,14 @@ WITH locked AS (
     SELECT relation FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'ShareUpdateExclusiveLock' AND pid <> pg_backend_pid()
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND NOT pg_has_role('pg_read_all_stats', 'USAGE')
+    UNION ALL
+    SELECT relid FROM pg_stat_progress_create_index
+    WHERE datname = current_database() AND command LIKE 'REINDEX%%'
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
        i.relkind = 'I' AS partitioned,
-       CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR t.oid NOT IN (SELECT relation FROM in_work)
+       CASE WHEN t.oid NOT IN (SELECT relation FROM in_work WHERE relation IS NOT NULL)
             THEN false END AS being_built,
        CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
             THEN pg_get_indexdef(i.oid, 0, true) END AS definition
@@ -142,9 +155,8 @@ JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
   AND NOT (x.indisvalid AND x.indisready)
-  -- REINDEX CONCURRENTLY of a table names one of its indexes at a time.
   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
-                  WHERE p.relid = t.oid AND p.datname = current_database())
+                  WHERE p.index_relid = i.oid AND p.datname = current_database())
 ORDER BY t.relname, i.relname
 
 -- name: missing_indexes
@@ -175,3 +187,33 @@ WHERE n.contype = 'f' AND n.conparentid = 0
                 SELECT '(' || quote_ident(a.attname) || ' IS NOT NULL)' FROM pg_attribute a
                 WHERE a.attrelid = c.oid AND a.attnum = ANY (n.conkey)) END)
 ORDER BY c.relname, n.conname
+
+-- name: narrow_foreign_keys
+-- what: Which foreign keys are narrower than the key that they refer to, so that its rows cannot all be
+--       referred to?  A domain is as wide as its base type.
+-- versions: 15-
+WITH RECURSIVE domains AS (
+    SELECT oid, typbasetype AS type FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT d.oid, t.typbasetype FROM domains d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd'
+), widths AS (
+    SELECT oid, CASE oid WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END AS width
+    FROM pg_type WHERE oid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+    UNION ALL
+    SELECT oid, CASE type WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END
+    FROM domains WHERE type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+)
+SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+       quote_ident(a.attname) AS "column", format_type(a.atttypid, a.atttypmod) AS type,
+       n.confrelid::regclass::text AS "references", quote_ident(b.attname) AS referenced_column,
+       format_type(b.atttypid, b.atttypmod) AS referenced_type
+FROM pg_constraint n
+JOIN pg_class c ON c.oid = n.conrelid
+CROSS JOIN LATERAL unnest(n.conkey, n.confkey) AS k (child, parent)
+JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.child
+JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = k.parent
+JOIN widths v ON v.oid = a.atttypid
+JOIN widths w ON w.oid = b.atttypid
+WHERE n.contype = 'f' AND n.conparentid = 0
+  AND n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND v.width < w.width
+ORDER BY c.relname, n.conname, a.attname

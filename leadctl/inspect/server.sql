@@ -12,32 +12,62 @@ FROM pg_stat_database WHERE datname = current_database()
 
 -- name: replication
 -- what: Which standbys and receivers are connected here, and how far is each behind?
+--       What was measured last is as old as the last reply: a standby that no longer replies falls behind
+--       as long as that.
 -- versions: 15-
-SELECT r.application_name AS name, host(r.client_addr) AS client, r.state, r.sync_state,
-       CASE WHEN pg_is_in_recovery() THEN NULL
-            ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn)::bigint END AS behind_bytes,
-       extract(epoch FROM r.write_lag)::float8 AS write_lag_seconds,
-       extract(epoch FROM r.flush_lag)::float8 AS flush_lag_seconds,
-       extract(epoch FROM r.replay_lag)::float8 AS replay_lag_seconds, r.reply_time
-FROM pg_stat_replication r ORDER BY behind_bytes DESC NULLS LAST, r.pid
+WITH measured AS (
+    SELECT r.*, CASE WHEN pg_is_in_recovery() THEN NULL
+                     ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn)::bigint END AS behind
+    FROM pg_stat_replication r
+)
+SELECT application_name AS name, host(client_addr) AS client, state, sync_state, behind AS behind_bytes,
+       extract(epoch FROM write_lag)::float8 AS write_lag_seconds,
+       extract(epoch FROM flush_lag)::float8 AS flush_lag_seconds,
+       extract(epoch FROM replay_lag)::float8 AS replay_lag_seconds,
+       CASE WHEN behind = 0 THEN 0 ELSE greatest(0, extract(epoch FROM replay_lag),
+           CASE WHEN behind > 0 THEN extract(epoch FROM clock_timestamp() - reply_time) END) END::float8
+       AS lag_seconds, reply_time
+FROM measured ORDER BY behind_bytes DESC NULLS LAST, pid
 
 -- name: standby
 -- what: Is this server a standby, and how far behind its primary?
---       The lag is 0 where a receiver is there and all that it received is replayed: an idle primary
---       sends nothing.  Without one nobody knows what the primary has written since.
+--       0 where a receiver is there and all that it received is replayed: an idle primary sends nothing.
+--       Else it is behind at least since the newest WAL was written that it received, and at most since
+--       the last transaction that it replayed.  Without a receiver nobody knows what the primary wrote
+--       since: it is behind as long as nothing was replayed.
 -- versions: 15-
 WITH receiver AS (
-    SELECT (SELECT status FROM pg_stat_wal_receiver) AS status,
-           EXISTS (SELECT FROM pg_stat_wal_receiver) AS receiving
+    SELECT count(*) > 0 AS receiving, max(status) AS status, max(latest_end_time) AS newest,
+           max(last_msg_receipt_time) AS heard
+    FROM pg_stat_wal_receiver
+), facts AS (
+    SELECT r.*, pg_last_wal_receive_lsn() AS received, pg_last_wal_replay_lsn() AS replayed,
+           clock_timestamp() - pg_last_xact_replay_timestamp() AS since_replay,
+           clock_timestamp() - pg_postmaster_start_time() AS since_start,
+           clock_timestamp() - newest AS since_newest,
+           (SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'recovery_min_apply_delay')
+           AS delay_seconds,
+           (SELECT setting::float8 / 1000 FROM pg_settings WHERE name = 'wal_receiver_timeout')
+           AS timeout_seconds
+    FROM receiver r
 )
-SELECT pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed,
-       pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::bigint AS behind_bytes,
-       CASE WHEN receiving AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
-            ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8
-       AS lag_seconds,
+SELECT received::text, replayed::text, pg_wal_lsn_diff(received, replayed)::bigint AS behind_bytes,
+       CASE WHEN receiving AND replayed >= received THEN 0
+            WHEN receiving AND since_newest IS NOT NULL
+            THEN greatest(0, extract(epoch FROM least(since_newest, since_replay)) - delay_seconds)
+            WHEN receiving THEN 0
+            ELSE extract(epoch FROM coalesce(since_replay, since_start)) END::float8
+       AS lag_at_least_seconds,
+       CASE WHEN receiving AND replayed >= received THEN 0
+            WHEN receiving AND since_replay IS NOT NULL
+            THEN greatest(0, extract(epoch FROM since_replay) - delay_seconds)
+            WHEN receiving THEN NULL
+            ELSE extract(epoch FROM coalesce(since_replay, since_start)) END::float8
+       AS lag_at_most_seconds,
        pg_is_wal_replay_paused() AS paused, status AS receiver, receiving,
-       current_setting('restore_command') <> '' AS restores
-FROM receiver WHERE pg_is_in_recovery()
+       extract(epoch FROM clock_timestamp() - heard)::float8 AS silent_seconds,
+       timeout_seconds, current_setting('restore_command') <> '' AS restores, delay_seconds
+FROM facts WHERE pg_is_in_recovery()
 
 -- name: replication_slots
 -- what: Which replication slots are there, and how much WAL does each keep from being removed?

@@ -30,21 +30,40 @@ SELECT quote_ident(relname) AS "table", nullif(reltuples, -1)::bigint AS rows,
 FROM bytes ORDER BY whole + indexes DESC, relname
 
 -- name: bloat
--- what: How much space of tables and B-tree indexes is probably wasted?
---       An estimate from the planner's statistics, for what is 1 MB or larger; nothing where there
---       are none, or this role may not read them. Exact: bloat-exact.
+-- what: How much space of tables, their TOAST and B-tree indexes is probably wasted?
+--       An estimate from the planner's statistics, for what is 1 MB or larger, and at least so much of
+--       TOAST; of other indexes only those that are wholly empty.  Nothing where there are no statistics,
+--       or this role may not read them, or the table is a fifth larger by now.  Exact: bloat-exact.
 -- versions: 15-
 WITH constants AS (
     SELECT current_setting('block_size')::numeric AS block
-), large AS (
-    SELECT c.oid, c.relname, c.relkind, c.relnamespace, c.reltuples, c.relpages, c.reloptions,
-           n.nspname, x.indrelid, x.indkey, x.indexprs
+), locked AS (
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND relation IS NOT NULL
+), members AS (
+    SELECT c.oid, c.relname AS name, c.oid AS relation, c.relkind AS kind
     FROM pg_class c
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm', 'i')
+    UNION ALL
+    SELECT c.oid, c.relname, c.reltoastrelid, 't' FROM pg_class c
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.reltoastrelid <> 0
+), measured AS (
+    SELECT m.name, m.kind, c.*, n.nspname, x.indrelid, x.indkey, x.indexprs, a.amname,
+           -- A size waits for whoever holds the table alone.
+           CASE WHEN m.kind = 'i' OR m.oid IN (SELECT relation FROM locked) THEN c.relpages
+                ELSE pg_relation_size(c.oid) / k.block END::bigint AS pages_now
+    FROM members m
+    CROSS JOIN constants k
+    JOIN pg_class c ON c.oid = m.relation
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index x ON x.indexrelid = c.oid
-    LEFT JOIN pg_am m ON m.oid = c.relam
-    WHERE n.nspname = %(schema)s AND c.relpages >= 128 AND c.reltuples >= 0
-      AND (c.relkind IN ('r', 'm') OR c.relkind = 'i' AND m.amname = 'btree')
+    LEFT JOIN pg_am a ON a.oid = c.relam
+), large AS (
+    SELECT oid, name, kind, relnamespace, relname, reltuples, relpages, reloptions, nspname, indrelid, indkey,
+           pages_now, reltuples >= 0 AND (pages_now - relpages < 128 OR pages_now < relpages * 1.25) AS is_fresh
+    FROM measured
+    WHERE greatest(pages_now, relpages) >= 128
+      AND (kind <> 'i' OR reltuples >= 0 AND (amname = 'btree' OR reltuples = 0 AND amname <> 'brin'))
 ), columns AS (
     SELECT l.oid, a.attnum, s.avg_width, s.null_frac
     FROM large l
@@ -72,18 +91,27 @@ WITH constants AS (
            coalesce((SELECT split_part(o, '=', 2)::numeric FROM unnest(l.reloptions) AS o
                      WHERE o LIKE 'fillfactor=%%'),
                     CASE WHEN l.indrelid IS NULL THEN 100 ELSE 90 END) AS fillfactor
-    FROM large l JOIN widths w USING (oid)
+    FROM large l LEFT JOIN widths w USING (oid)
 ), needed AS (
-    SELECT t.*, k.block, CASE WHEN t.reltuples = 0 THEN 0 WHEN t.is_known THEN least(t.relpages, ceil(
-               t.reltuples::numeric * t.tuple_bytes
-               / ((k.block - CASE WHEN t.indrelid IS NULL THEN 24 ELSE 40 END) * t.fillfactor / 100)))
+    SELECT t.*, k.block, CASE
+               WHEN NOT is_fresh THEN NULL
+               WHEN t.reltuples = 0 THEN 0
+               WHEN t.kind = 't' THEN least(t.relpages, ceil(t.reltuples / 4))  -- so many fit, or more
+               WHEN t.is_known THEN least(t.relpages, ceil(
+                   t.reltuples::numeric * t.tuple_bytes
+                   / ((k.block - CASE WHEN t.indrelid IS NULL THEN 24 ELSE 40 END) * t.fillfactor / 100)))
            END AS pages
     FROM tuples t CROSS JOIN constants k
 )
-SELECT quote_ident(relname) AS name, CASE WHEN indrelid IS NULL THEN 'table' ELSE 'index' END AS kind,
-       (relpages * block)::bigint AS bytes, ((relpages - pages) * block)::bigint AS wasted_bytes,
-       round(100 * (relpages - pages) / relpages, 1)::float8 AS wasted_percent
-FROM needed ORDER BY wasted_bytes DESC NULLS LAST, relname
+SELECT quote_ident(name) AS name,
+       CASE kind WHEN 'i' THEN 'index' WHEN 't' THEN 'TOAST' ELSE 'table' END AS kind,
+       (pages_now * block)::bigint AS bytes,
+       (wasted * block)::bigint AS wasted_bytes,
+       round((100 * wasted / nullif(pages_now, 0))::numeric, 1)::float8 AS wasted_percent
+FROM needed CROSS JOIN LATERAL (
+    SELECT CASE WHEN pages < least(relpages, pages_now) THEN least(relpages, pages_now) - pages
+                WHEN pages IS NOT NULL THEN 0 END) AS rest (wasted)
+ORDER BY wasted_bytes DESC NULLS LAST, relname
 
 -- name: bloat_exact
 -- what: How much space of tables and B-tree indexes is wasted?
@@ -110,14 +138,24 @@ ORDER BY 4 DESC, 1
 -- name: vacuum
 -- what: How many dead rows has each table, of how many that start autovacuum, and when was it
 --       last vacuumed and analysed, by hand or by autovacuum?
+--       Values that were too long for a row are in a table beside it, which has dead rows of its own.
 -- versions: 15-
-WITH settings AS (
-    SELECT c.oid, c.relname, c.reltuples, coalesce((SELECT jsonb_object_agg(
-               split_part(o, '=', 1), split_part(o, '=', 2)) FROM unnest(c.reloptions) AS o), '{}') AS o
+WITH parts AS (
+    SELECT c.oid, c.relname, c.relname AS name, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
     FROM pg_class c
     WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+    UNION ALL
+    SELECT t.oid, c.relname, t.relname, true, t.reltuples, t.reloptions, c.reloptions
+    FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+      AND pg_stat_get_dead_tuples(t.oid) > 0
+), settings AS (
+    SELECT p.*, coalesce((SELECT jsonb_object_agg(split_part(o, '=', 1), split_part(o, '=', 2))
+                          -- TOAST without options has those of its table
+                          FROM unnest(coalesce(p.reloptions, p.own)) AS o), '{}') AS o
+    FROM parts p
 ), thresholds AS (
-    SELECT s.oid, s.relname, s.reltuples >= 0 AS analysed,
+    SELECT s.oid, s.relname, s.is_toast, s.reltuples >= 0 OR s.is_toast AS analysed,
            coalesce(o ->> 'autovacuum_enabled', 'true')::boolean
            AND current_setting('autovacuum')::boolean AS autovacuum,
            least(coalesce(o ->> 'autovacuum_vacuum_threshold',
@@ -130,14 +168,15 @@ WITH settings AS (
            AS threshold
     FROM settings s
 )
-SELECT quote_ident(t.relname) AS "table", u.n_live_tup AS live_rows, u.n_dead_tup AS dead_rows,
+SELECT quote_ident(t.relname) AS "table", CASE WHEN is_toast THEN 'TOAST' ELSE 'table' END AS part,
+       u.n_live_tup AS live_rows, u.n_dead_tup AS dead_rows,
        t.threshold::bigint AS threshold_rows,
        round((100 * u.n_dead_tup / greatest(t.threshold, 1))::numeric, 1)::float8 AS threshold_percent,
        u.n_ins_since_vacuum AS inserted_since, u.n_mod_since_analyze AS changed_since_analyze,
        t.autovacuum, t.analysed, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
        greatest(u.last_analyze, u.last_autoanalyze) AS last_analyze
 FROM thresholds t JOIN pg_stat_all_tables u ON u.relid = t.oid
-ORDER BY threshold_percent DESC, t.relname
+ORDER BY threshold_percent DESC, t.relname, is_toast
 
 -- name: wraparound
 -- what: How old are the oldest transaction and multixact ids, per database, and in the 20 oldest
@@ -183,28 +222,48 @@ ORDER BY n_live_tup DESC, relname
 
 -- name: sequences
 -- what: How much of what its column can hold has each sequence used?
---       The column is the smallest of those that own the sequence or have it in their default.
---       Nothing where it was never used, goes round, or this role may not read it.
+--       The column is the smallest of those that own the sequence, or have it in their default, or in
+--       that of their domain.  Nothing where it was never used, goes round, or this role may not read it.
 -- versions: 15-
-WITH RECURSIVE fed AS (
-    SELECT objid AS oid, refobjid AS table_oid, refobjsubid AS attnum
-    FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
-      AND deptype IN ('a', 'i') AND objid IN (SELECT seqrelid FROM pg_sequence)
+WITH RECURSIVE here AS MATERIALIZED (
+    SELECT seqrelid AS oid FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
+    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s))
+), users AS MATERIALIZED (
+    SELECT d.classid, d.objid, d.objsubid, d.refobjid AS oid FROM here
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = here.oid
+    WHERE d.classid IN ('pg_attrdef'::regclass, 'pg_type'::regclass)
+), unbound AS MATERIALIZED (  -- nextval by a text, as old dumps have it: the server knows no dependency
+    SELECT f.adrelid, f.adnum, pg_get_expr(f.adbin, f.adrelid) AS expression FROM pg_attrdef f
+    WHERE f.adbin::text LIKE '%%:funcid 1574 %%'
+      AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.refobjid
+                      WHERE d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+                        AND d.refclassid = 'pg_class'::regclass)
+), fed AS (
+    SELECT here.oid, d.refobjid AS table_oid, d.refobjsubid AS attnum FROM here
+    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = here.oid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
     UNION
-    SELECT d.refobjid, f.adrelid, f.adnum
-    FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
-    WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND d.refobjid IN (SELECT seqrelid FROM pg_sequence)
+    SELECT u.oid, f.adrelid, f.adnum FROM users u JOIN pg_attrdef f ON f.oid = u.objid
+    WHERE u.classid = 'pg_attrdef'::regclass
+    UNION
+    SELECT u.oid, a.attrelid, a.attnum FROM users u JOIN pg_attribute a ON a.atttypid = u.objid
+    WHERE u.classid = 'pg_type'::regclass AND NOT a.atthasdef AND NOT a.attisdropped
+    UNION
+    SELECT to_regclass(substring(expression FROM 'nextval\(+''([^'']+)''::text'))::oid, adrelid, adnum
+    FROM unbound
 ), types AS (
-    SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, 0 AS depth
+    SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, a.atttypmod AS modifier
     FROM fed f JOIN pg_attribute a ON a.attrelid = f.table_oid AND a.attnum = f.attnum
     UNION ALL  -- a domain holds what its base type does
-    SELECT y.oid, y.table_oid, y.attnum, t.typbasetype, y.depth + 1
+    SELECT y.oid, y.table_oid, y.attnum, t.typbasetype, t.typtypmod
     FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd'
 ), smallest AS (
     SELECT DISTINCT ON (y.oid) y.oid, quote_ident(o.relname) || '.' || quote_ident(a.attname) AS "column",
-           CASE y.type WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
-                       ELSE 9223372036854775807 END AS type_max
+           CASE WHEN y.type = 'int2'::regtype THEN 32767 WHEN y.type = 'int4'::regtype THEN 2147483647
+                WHEN y.type = 'numeric'::regtype AND y.modifier >= 4  -- as many digits before the point
+                THEN least(10::numeric ^ (((y.modifier - 4) >> 16) - ((y.modifier - 4) & 1023)) - 1,
+                           9223372036854775807)
+                ELSE 9223372036854775807 END::bigint AS type_max
     FROM types y
     JOIN pg_type t ON t.oid = y.type AND t.typtype <> 'd'
     JOIN pg_class o ON o.oid = y.table_oid

@@ -34,6 +34,6 @@ def reading(target: Target, narrate: Narrate) -> Reading:
             f"The replica of [env.{target.environment}], {standby.describe()}, is not a standby.",
             hint="Correct replica = in leadctl.toml, or take it out.",
         )
-    lag = row[0] or 0.0
+    lag = row[0]
     narrate(f"Reading from the replica {standby.describe()}, {lag:.1f} s behind.")
     return Reading(standby, lag)

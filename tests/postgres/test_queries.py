@@ -52,6 +52,7 @@ PARAMETERS = {
     "cutoff": "2026-01-31 00:00Z",
     "mark": "x",
     "names": ["users"],
+    "received": "0/0",
     "session": 1,
     "work": "x",
     "after_key": ["1"],
