@@ -93,12 +93,17 @@ class TestHealth:
             return next(found for found in checks if found["name"] == "cleanup")
 
         assert check()["status"] == "skipped"
+        others = ("cleanup", "--confirm", filled.name)
+        assert cli(*others, "--rule", "finished-deliveries", url=filled.url).code == 0
+        assert check()["status"] == "warning"  # the other rule never ran
         bounded = ("cleanup", "--rule", "archived-leads", "--max-rows", "100")
         assert cli(*bounded, url=filled.url).code == 0
         assert (check()["status"], check()["value"]) == ("ok", 340)
         filled.query("UPDATE leadctl.run SET ended_at = now() - interval '3 days'")
         assert check()["status"] == "warning"
         assert cli("cleanup", "--rule", "archived-leads", url=filled.url).code == 0
+        assert (check()["status"], check()["value"]) == ("warning", 0)
+        assert cli("cleanup", url=filled.url).code == 0
         assert (check()["status"], check()["value"]) == ("ok", 0)
 
 

@@ -124,6 +124,7 @@ OF_TABLES = (
     "duplicate-indexes",
     "missing-indexes",
     "unvalidated-constraints",
+    "narrow-foreign-keys",
     "vacuum",
     "statistics",
     "bloat",

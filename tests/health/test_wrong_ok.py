@@ -32,6 +32,24 @@ SEQUENCES = {
         "CREATE SEQUENCE s; CREATE TABLE fed (id int DEFAULT nextval('s'), t text)",
         2_147_483_647,
     ),
+    "the default of a domain over an int": (
+        "CREATE SEQUENCE s; CREATE DOMAIN d AS int DEFAULT nextval('s');"
+        "CREATE TABLE fed (id d, t text)",
+        2_147_483_647,
+    ),
+    "a name in a text, as old dumps have it": (
+        "CREATE SEQUENCE s; CREATE TABLE fed (id int DEFAULT nextval(('s'::text)::regclass), t text)",
+        2_147_483_647,
+    ),
+    "a numeric of six digits": (
+        "CREATE SEQUENCE s; CREATE TABLE fed (id numeric(8, 2) DEFAULT nextval('s'), t text)",
+        999_999,
+    ),
+    "an identity of a partitioned table": (
+        "CREATE TABLE fed (id smallint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s), t text)"
+        " PARTITION BY LIST (t); CREATE TABLE fed_x PARTITION OF fed DEFAULT",
+        32_767,
+    ),
 }
 
 
@@ -43,7 +61,7 @@ def test_a_sequence_is_as_full_as_what_it_feeds(
     leadconnector.query(statements)
     assert status(cli, leadconnector.url, "sequences") == "ok"
     leadconnector.query("SELECT setval('s', %s)", last)
-    with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+    with pytest.raises(psycopg.DataError):  # its type is full, or the sequence
         leadconnector.query("INSERT INTO fed (t) VALUES ('x')")
     leadconnector.query("SELECT setval('s', %s)", last)
     assert status(cli, leadconnector.url, "sequences") == "critical"
@@ -87,6 +105,62 @@ def test_a_table_that_was_emptied_is_bloat(leadconnector: Prepared, cli: Cli) ->
     assert status(cli, leadconnector.url, "bloat") == "warning"
     (row,) = cli("inspect", "bloat", "-o", "json", url=leadconnector.url).json["reports"][0]["rows"]
     assert (row["name"], row["bytes"], row["wasted_bytes"]) == ("big", size, size)
+
+
+@pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pgstattuple")
+@pytest.mark.parametrize("looked_at", [True, False], ids=["vacuumed", "never looked at"])
+def test_what_a_table_keeps_beside_itself_is_bloat(
+    leadconnector: Prepared, cli: Cli, looked_at: bool
+) -> None:
+    """Its own pages are few; and of one that nobody analysed nothing is known."""
+    leadconnector.query(
+        "CREATE UNLOGGED TABLE big (n int, t text STORAGE EXTERNAL)"
+        " WITH (autovacuum_enabled = false, toast.vacuum_truncate = false);"
+        "INSERT INTO big SELECT n, repeat('x', 100000) FROM generate_series(1, 2000) n"
+    )
+    leadconnector.query("DELETE FROM big WHERE n > 50")
+    if looked_at:
+        leadconnector.query("VACUUM ANALYZE big")
+    leadconnector.query("CREATE EXTENSION pgstattuple")
+    ((free, size),) = leadconnector.query(
+        "SELECT free_space + dead_tuple_len, table_len FROM pgstattuple("
+        "(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'big'::regclass))"
+    )
+    assert free > 0.9 * size > 150e6
+    assert status(cli, leadconnector.url, "bloat") == ("warning" if looked_at else "skipped")
+    rows = cli("inspect", "bloat", "-o", "json", url=leadconnector.url).json["reports"][0]["rows"]
+    (row,) = [row for row in rows if row["kind"] == "TOAST"]
+    assert (row["name"], row["bytes"]) == ("big", size)
+    if looked_at:
+        assert row["wasted_bytes"] == pytest.approx(free, rel=0.05)
+
+
+def test_dead_rows_of_what_a_table_keeps_beside_itself(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query(
+        "CREATE TABLE long (n int, t text STORAGE EXTERNAL)"
+        " WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);"
+        "INSERT INTO long SELECT n, repeat('x', 100000) FROM generate_series(1, 300) n;"
+        "UPDATE long SET t = t || 'y'"
+    )
+    eventually("warning", lambda: status(cli, leadconnector.url, "vacuum"))
+    leadconnector.query("VACUUM ANALYZE long")
+    eventually("ok", lambda: status(cli, leadconnector.url, "vacuum"))
+
+
+def test_autovacuum_that_is_off_for_one_table(leadconnector: Prepared, cli: Cli) -> None:
+    """The dead rows are too few to start it, and it would not start."""
+    url = leadconnector.url
+    leadconnector.query("CREATE TABLE kept AS SELECT generate_series(1, 100000) AS n")
+    leadconnector.query("VACUUM ANALYZE kept")
+    leadconnector.query("ALTER TABLE kept SET (autovacuum_enabled = off)")
+    assert status(cli, url, "vacuum") == "ok"
+    leadconnector.query("DELETE FROM kept WHERE n <= 12000")
+    eventually("warning", lambda: status(cli, url, "vacuum"))
+    (found,) = cli("health-check", "--check", "vacuum", "-o", "json", url=url).json["checks"]
+    assert "autovacuum is off for kept" in found["message"]
+    assert "ALTER TABLE kept RESET (autovacuum_enabled)" in found["hint"]
+    leadconnector.query("ALTER TABLE kept RESET (autovacuum_enabled)")
+    assert status(cli, url, "vacuum") == "ok"
 
 
 def test_a_server_that_does_not_count_or_vacuum(cli: Cli) -> None:
@@ -148,6 +222,37 @@ ALIKE = {
         "ALTER TABLE t ADD CONSTRAINT two UNIQUE (n)",
         ["ALTER TABLE t DROP CONSTRAINT two"],
     ),
+    "a primary key that is the younger": (
+        "CREATE TABLE t (n int NOT NULL); ALTER TABLE t ADD CONSTRAINT one UNIQUE (n);"
+        "ALTER TABLE t ADD CONSTRAINT two PRIMARY KEY (n)",
+        ["ALTER TABLE t DROP CONSTRAINT one"],
+    ),
+    "one that a foreign key is in need of": (
+        "CREATE TABLE t (n int); CREATE UNIQUE INDEX one ON t (n);"
+        "CREATE TABLE u (n int REFERENCES t (n)); CREATE INDEX ON u (n);"
+        "ALTER TABLE t ADD CONSTRAINT two UNIQUE (n)",
+        ["ALTER TABLE t DROP CONSTRAINT two"],
+    ),
+    "one that tells rows apart for replication": (
+        "CREATE TABLE t (n int NOT NULL, UNIQUE (n)); CREATE UNIQUE INDEX two ON t (n);"
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX two",
+        ["ALTER TABLE t DROP CONSTRAINT t_n_key"],
+    ),
+    "a constraint that waits for the commit": (
+        "CREATE TABLE t (n int, UNIQUE (n), CONSTRAINT late UNIQUE (n) DEFERRABLE)",
+        [],
+    ),
+    "NULLs that are alike in one of two": (
+        "CREATE TABLE t (n int, UNIQUE (n), UNIQUE NULLS NOT DISTINCT (n))",
+        [],
+    ),
+    "other collations, operator classes and predicates": (
+        'CREATE TABLE t (a text); CREATE INDEX ON t (a); CREATE INDEX ON t (a COLLATE "C");'
+        "CREATE INDEX ON t (a text_pattern_ops); CREATE INDEX ON t (a DESC);"
+        "CREATE INDEX ON t (a) WHERE a > 'b'; CREATE INDEX ON t (a) WHERE a > 'c';"
+        "CREATE INDEX ON t USING hash (a)",
+        [],
+    ),
     "a partition's own beside its part of the parent's": (
         "CREATE TABLE t (n int) PARTITION BY RANGE (n);"
         "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);"
@@ -203,3 +308,99 @@ def test_a_connection_limit_of_its_own(leadconnector: Prepared, cli: Cli, kind: 
             assert status(cli, database.url, "connections") == "critical"
     finally:
         database.query(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("child", "parent", "expected"),
+    [
+        ("int", "bigint", "warning"),
+        ("smallint", "int", "warning"),
+        ("whole", "bigint", "warning"),
+        ("int", "long", "warning"),
+        ("bigint", "bigint", "ok"),
+        ("bigint", "int", "ok"),
+        ("long", "bigint", "ok"),
+    ],
+)
+def test_a_foreign_key_narrower_than_its_key(
+    leadconnector: Prepared, cli: Cli, child: str, parent: str, expected: str
+) -> None:
+    leadconnector.query(
+        "CREATE DOMAIN whole AS int; CREATE DOMAIN longer AS bigint; CREATE DOMAIN long AS longer;"
+        f"CREATE TABLE parents (id {parent} PRIMARY KEY);"
+        f"CREATE TABLE children (id {child} PRIMARY KEY REFERENCES parents)"
+    )
+    assert status(cli, leadconnector.url, "narrow-foreign-keys") == expected
+    leadconnector.query("INSERT INTO parents VALUES (32768)")
+    if expected == "warning" and parent != "int":
+        leadconnector.query("INSERT INTO parents VALUES (2147483648)")
+        with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+            leadconnector.query("INSERT INTO children SELECT max(id) FROM parents")
+
+
+def test_a_table_that_is_gone_is_critical_and_comes_first(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """Its indexes and its fixtures are no news beside it."""
+    leadconnector.query("DROP TABLE webhook_deliveries")
+    outcome = cli("health-check", "-o", "json", url=leadconnector.url)
+    found = {check["name"]: check for check in outcome.json["checks"]}
+    assert outcome.code == 2
+    assert found["schema"]["status"] == found["drift"]["status"] == "critical"
+    assert found["schema"]["message"] == "the table webhook_deliveries is missing"
+    assert "leadctl restore latest --table webhook_deliveries" in found["schema"]["hint"]
+    assert found["indexes"]["status"] == "ok"
+    line = cli("health-check", "-o", "nagios", url=leadconnector.url).out
+    assert line.startswith("LEADCTL CRITICAL - schema: the table webhook_deliveries is missing")
+    fixed = cli("health-check", "--fix", "--yes", "-o", "json", url=leadconnector.url)
+    assert [fix for fix in fixed.json["fixes"] if fix["check"] == "indexes"] == []
+    leadconnector.query("DROP TABLE users CASCADE")
+    found = {
+        check["name"]: check
+        for check in cli("health-check", "-o", "json", url=leadconnector.url).json["checks"]
+    }
+    assert "users" in found["schema"]["message"]
+    assert found["seed"]["message"].startswith("3 fixtures, the tables of 1 more are missing")
+
+
+def test_a_column_that_is_gone_is_critical(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query("ALTER TABLE leads DROP COLUMN form_name; DROP INDEX idx_leads_form_id")
+    (found,) = cli("health-check", "--check", "drift", "-o", "json", url=leadconnector.url).json[
+        "checks"
+    ]
+    assert found["status"] == "critical"
+    assert found["message"].startswith("column leads.form_name is missing")
+    assert "leadctl restore latest --table leads" in found["hint"]
+
+
+def test_each_rule_of_cleanup_has_its_own_last_run(leadconnector: Prepared, cli: Cli) -> None:
+    """Whatever ran since, a rule that failed or never ran is late."""
+    url, flags = leadconnector.url, ("health-check", "--check", "cleanup", "-o", "json")
+    leadconnector.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 y'")
+    listed = cli("cleanup", "--list", "-o", "json", url=url).json["rules"]
+    names = [rule["rule"] for rule in listed]
+    assert len(names) > 1
+    assert cli("cleanup", "--confirm", leadconnector.name, url=url).code == 0
+    (found,) = cli(*flags, url=url).json["checks"]
+    assert found["status"] == "ok"
+    leadconnector.query("UPDATE leadctl.run SET ended_at = now() - interval '3 days'")
+    for _ in range(60):  # more than any list of the last runs has
+        leadconnector.query(
+            "INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start, ended_at,"
+            " outcome, summary) SELECT command, app, schema, run_by, session, session_start, now(),"
+            " outcome, jsonb_build_object('rules', jsonb_build_object(%s::text, summary -> 'rules' ->"
+            " %s::text)) FROM leadctl.run WHERE command = 'cleanup' ORDER BY id LIMIT 1",
+            names[0],
+            names[0],
+        )
+    (found,) = cli(*flags, url=url).json["checks"]
+    assert found["status"] == "warning"
+    assert found["message"].startswith(f"no success lately of {', '.join(names[1:])};")
+    leadconnector.query(
+        "DELETE FROM leadctl.run WHERE id = (SELECT min(id) FROM leadctl.run"
+        " WHERE command = 'cleanup')"
+    )
+    (found,) = cli(*flags, url=url).json["checks"]
+    assert found["message"].startswith(f"no success lately of {', '.join(names[1:])};")
+    assert cli("cleanup", url=url).code == 0
+    assert status(cli, url, "cleanup") == "ok"
