@@ -19,6 +19,7 @@ from leadctl.progress import Narrate, Progress, silent, unheard
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from leadctl.api.project import Confirm
     from leadctl.api.studio import Studio
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from leadctl.health.run import Health
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
-    from leadctl.journal.guard import Consent, DatabaseIdentity
+    from leadctl.journal.guard import DatabaseIdentity
     from leadctl.journal.runs import RunHistory
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
@@ -96,7 +97,7 @@ class Database(Project):
         app = self.app.name
         return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
 
-    def foresee(self, verb: str, confirm: "str | Consent | None") -> None:
+    def foresee(self, verb: str, confirm: "Confirm") -> None:
         """Raise now what the guard of a verb would raise later, without asking anybody.
 
         `verb` is what messages call it.  Raises NoIdentity, Protected and NotConfirmed.
@@ -132,7 +133,7 @@ class Database(Project):
         *,
         steps: int | None = None,
         allow: Names = (),
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
         backup: bool = False,
     ) -> "MigrateResult":
         """Apply what is pending, up to a revision where one is given, as `leadctl migrate`.
@@ -225,11 +226,7 @@ class Database(Project):
         return self._lint(target, revisions, everything=everything, allow=allow)
 
     def new(
-        self,
-        message: str,
-        *,
-        renames: Names = (),
-        ask: Callable[[str], bool] | None = None,
+        self, message: str, *, renames: Names = (), ask: Callable[[str], bool] | None = None
     ) -> "NewRevisions":
         """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
 
@@ -253,11 +250,7 @@ class Database(Project):
         return new_revert(*self._place, message, revision, self.narrate)
 
     def dev(
-        self,
-        message: str,
-        *,
-        renames: Names = (),
-        ask: Callable[[str], bool] | None = None,
+        self, message: str, *, renames: Names = (), ask: Callable[[str], bool] | None = None
     ) -> "Dev":
         """Apply what is pending, write what the models say and apply it, as `leadctl migrate dev`.
 
@@ -265,24 +258,14 @@ class Database(Project):
         """
         from leadctl.migrate.dev import dev
 
-        return dev(
-            *self._place,
-            message,
-            renames=names(renames),
-            ask=ask,
-            **self._running,
-        )
+        return dev(*self._place, message, renames=names(renames), ask=ask, **self._running)
 
-    def push(self, confirm: "str | Consent | None" = None) -> "Push":
+    def push(self, confirm: "Confirm" = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""
         from leadctl.migrate.dev import push
 
-        return push(
-            *self._place,
-            consent=consent_of(confirm),
-            timeouts=self._timeouts,
-            narrate=self.narrate,
-        )
+        timeouts, narrate = self._timeouts, self.narrate
+        return push(*self._place, consent=consent_of(confirm), timeouts=timeouts, narrate=narrate)
 
     def down_plan(self, to: str | None = None, *, steps: int = 1) -> "DownPlan":
         """Say what `down` would undo and lose; changes nothing."""
@@ -291,11 +274,7 @@ class Database(Project):
         return plan(*self._place, to, steps)
 
     def down(
-        self,
-        to: str | None = None,
-        *,
-        steps: int = 1,
-        confirm: "str | Consent | None" = None,
+        self, to: str | None = None, *, steps: int = 1, confirm: "Confirm" = None
     ) -> "DownResult":
         """Undo the last revisions, or all behind one, as `leadctl migrate down`.
 
@@ -304,13 +283,7 @@ class Database(Project):
         from leadctl.migrate.down import down
 
         self.foresee("migrate down", confirm)
-        return down(
-            *self._place,
-            to,
-            steps,
-            consent=consent_of(confirm),
-            **self._running,
-        )
+        return down(*self._place, to, steps, consent=consent_of(confirm), **self._running)
 
     def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
@@ -337,11 +310,7 @@ class Database(Project):
         return adopt(*self._place, message, lock_wait=wait, narrate=narrate)
 
     def init_from_database(
-        self,
-        *,
-        encrypt: Names = (),
-        drop_history: bool = False,
-        prisma: str | Path | None = None,
+        self, *, encrypt: Names = (), drop_history: bool = False, prisma: str | Path | None = None
     ) -> "DatabaseInit":
         """Read the database into models and a baseline, as `leadctl init --from-database`.
 
@@ -394,7 +363,7 @@ class Database(Project):
         random_seed: int | None = None,
         scale: Names = (),
         span: str | None = None,
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
     ) -> "BulkResult":
         """Add synthetic rows, so many in all, as `leadctl seed --bulk`; all or none.
 
@@ -428,9 +397,7 @@ class Database(Project):
 
         return plan(*self._place)
 
-    def reset(
-        self, *, confirm: "str | Consent | None" = None, backup: bool = False
-    ) -> "ResetResult":
+    def reset(self, *, confirm: "Confirm" = None, backup: bool = False) -> "ResetResult":
         """Drop the app's objects, migrate and seed, as `leadctl reset`.
 
         Raises Protected, NotConfirmed and DependentObjects before anything is changed.
@@ -438,13 +405,8 @@ class Database(Project):
         from leadctl.reset import reset
 
         self.foresee("reset", confirm)
-        return reset(
-            *self._place,
-            self.keyring,
-            consent_of(confirm),
-            **self._running,
-            before=self._backup_before(wanted=backup),
-        )
+        before, consent = self._backup_before(wanted=backup), consent_of(confirm)
+        return reset(*self._place, self.keyring, consent, **self._running, before=before)
 
     def keys(self) -> "KeysStatus":
         """Count values per encrypted column and key, as `leadctl keys status`."""
@@ -513,7 +475,7 @@ class Database(Project):
         max_seconds: float | None = None,
         max_rows: int | None = None,
         archive: str | Path | None = None,
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
         bounds: "Bounds | None" = None,
     ) -> "CleanupResult":
         """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
@@ -662,7 +624,7 @@ class Database(Project):
         jobs: int | None = None,
         drop_old: bool = False,
         trust_script: bool = False,
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
     ) -> "RestoreResult":
         """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
 
@@ -725,7 +687,7 @@ class Database(Project):
         backup: str = "latest",
         *,
         dry_run: bool = False,
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
     ) -> "RestoredTables":
         """Bring rows back into tables, or into all, as `leadctl restore --data-only`."""
         from leadctl.restore.tables import restore_tables
@@ -784,7 +746,7 @@ class Database(Project):
         )
 
     def fix(
-        self, only: Names = (), *, skip: Names = (), confirm: "str | Consent | None" = None
+        self, only: Names = (), *, skip: Names = (), confirm: "Confirm" = None
     ) -> "tuple[FixResult, ...]":
         """Fix what checks find and what loses nothing: `leadctl health-check --fix`.
 
@@ -804,7 +766,7 @@ class Database(Project):
         wanted = [find(report) for report in reports] if reports else in_all()
         return inspect(self.target, wanted, self.narrate)
 
-    def studio(self, *, timeout: float = 30, reveal: "str | Consent | None" = None) -> "Studio":
+    def studio(self, *, timeout: float = 30, reveal: "Confirm" = None) -> "Studio":
         """Return a look at tables and rows: `leadctl studio`.
 
         `timeout` is how many seconds a statement may take; secrets are masked unless `reveal` is
@@ -855,7 +817,7 @@ class Database(Project):
         environment: str | None = None,
         *,
         protected: bool | None = None,
-        confirm: "str | Consent | None" = None,
+        confirm: "Confirm" = None,
     ) -> "DatabaseIdentity":
         """Set the environment or the protection; None stays.  Raises Protected."""
         from leadctl.journal.guard import change

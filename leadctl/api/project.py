@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import Models, SchemaDump
 
+    Confirm = str | Consent | None
+    """What is agreed to beforehand: a database's name, or a Consent."""
+
 Names = str | Sequence[str]
 """One name, or several."""
 
@@ -38,7 +41,7 @@ def names(given: Names) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def consent_of(confirm: "str | Consent | None") -> "Consent":
+def consent_of(confirm: "Confirm") -> "Consent":
     """Return the consent that is given: the database's name is one, None is none."""
     from leadctl.journal.guard import Consent
 
@@ -149,14 +152,8 @@ class Project:
     ) -> "LintResult":
         from leadctl.migrate.planner import lint
 
-        return lint(
-            target,
-            self.app,
-            names(revisions),
-            everything=everything,
-            allow=names(allow),
-            narrate=self.narrate,
-        )
+        given, passing, narrate = names(revisions), names(allow), self.narrate
+        return lint(target, self.app, given, everything=everything, allow=passing, narrate=narrate)
 
     def model_schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the models, or one, as `leadctl schema show --models`."""
@@ -274,7 +271,7 @@ class Project:
 
         return status(self.settings.project)
 
-    def destroy_server(self, confirm: "str | Consent | None" = None) -> "Destroyed":
+    def destroy_server(self, confirm: "Confirm" = None) -> "Destroyed":
         """Remove the embedded server with all of its data, as `leadctl db destroy`."""
         from leadctl.db import destroy
 

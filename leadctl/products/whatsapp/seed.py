@@ -25,49 +25,38 @@ USER = Fixture(
     },
 )
 
-CUSTOMER = Fixture(
-    "contacts",
-    key={"user_id": USER.ref(), "phone": "+12025550101"},
-    values={
-        "name": "Ada Customer",
-        "email": "ada@example.com",
-        "opted_in": True,
-        "opted_in_at": _AGREED,
-        "opt_in_source": "csv",
-        "tags": ["customer", "vip"],
-        "metadata": {"city": "Lyon"},
-    },
-)
 
-SUBSCRIBER = Fixture(
-    "contacts",
-    key={"user_id": USER.ref(), "phone": "+12025550102"},
-    values={
-        "name": "Bob Subscriber",
-        "opted_in": True,
-        "opted_in_at": _AGREED,
-        "opt_in_source": "webhook",
-        "tags": ["newsletter"],
-    },
-)
+def _contact(phone: str, **values: object) -> Fixture:
+    return Fixture("contacts", key={"user_id": USER.ref(), "phone": phone}, values=values)
 
-OPTED_OUT = Fixture(
-    "contacts",
-    key={"user_id": USER.ref(), "phone": "+12025550103"},
-    values={
-        "name": "Cleo Former",
-        "opted_in_at": _AGREED,
-        "opted_out_at": _STOPPED,
-        "opt_in_source": "api",
-        "tags": ["customer"],
-    },
-)
 
-PROSPECT = Fixture(
-    "contacts",
-    key={"user_id": USER.ref(), "phone": "+12025550104"},
-    values={"name": "Dan Prospect", "opt_in_source": "manual"},
+CUSTOMER = _contact(
+    "+12025550101",
+    name="Ada Customer",
+    email="ada@example.com",
+    opted_in=True,
+    opted_in_at=_AGREED,
+    opt_in_source="csv",
+    tags=["customer", "vip"],
+    metadata={"city": "Lyon"},
 )
+SUBSCRIBER = _contact(
+    "+12025550102",
+    name="Bob Subscriber",
+    opted_in=True,
+    opted_in_at=_AGREED,
+    opt_in_source="webhook",
+    tags=["newsletter"],
+)
+OPTED_OUT = _contact(
+    "+12025550103",
+    name="Cleo Former",
+    opted_in_at=_AGREED,
+    opted_out_at=_STOPPED,
+    opt_in_source="api",
+    tags=["customer"],
+)
+PROSPECT = _contact("+12025550104", name="Dan Prospect", opt_in_source="manual")
 
 APPROVED = Fixture(
     "templates",
@@ -111,66 +100,45 @@ CAMPAIGN = Fixture(
     },
 )
 
-_FROM_CAMPAIGN = {
-    "campaign_id": CAMPAIGN.ref(),
-    "user_id": USER.ref(),
-    "direction": "outbound",
-    "type": "template",
-    "content": {"parameters": ["Customer"]},
-}
 
-READ = Fixture(
-    "messages",
-    key={"whatsapp_message_id": "wamid.test_read"},
-    values={
-        **_FROM_CAMPAIGN,
-        "contact_id": CUSTOMER.ref(),
-        "status": "read",
-        "sent_at": _SENT,
-        "delivered_at": _SENT,
-        "read_at": _READ,
-    },
+def _message(name: str, contact: Fixture, **values: object) -> Fixture:
+    common = {"contact_id": contact.ref(), "user_id": USER.ref()}
+    key = {"whatsapp_message_id": f"wamid.test_{name}"}
+    return Fixture("messages", key=key, values={**common, **values})
+
+
+def _from_campaign(status: str, contact: Fixture, **values: object) -> Fixture:
+    return _message(
+        status,
+        contact,
+        campaign_id=CAMPAIGN.ref(),
+        direction="outbound",
+        type="template",
+        content={"parameters": ["Customer"]},
+        status=status,
+        sent_at=_SENT,
+        **values,
+    )
+
+
+READ = _from_campaign("read", CUSTOMER, delivered_at=_SENT, read_at=_READ)
+DELIVERED = _from_campaign("delivered", OPTED_OUT, delivered_at=_SENT)
+FAILED = _from_campaign(
+    "failed",
+    SUBSCRIBER,
+    failed_at=_SENT,
+    error_code="131026",
+    error_message="Message undeliverable",
+    retry_count=3,
 )
-
-DELIVERED = Fixture(
-    "messages",
-    key={"whatsapp_message_id": "wamid.test_delivered"},
-    values={
-        **_FROM_CAMPAIGN,
-        "contact_id": OPTED_OUT.ref(),
-        "status": "delivered",
-        "sent_at": _SENT,
-        "delivered_at": _SENT,
-    },
-)
-
-FAILED = Fixture(
-    "messages",
-    key={"whatsapp_message_id": "wamid.test_failed"},
-    values={
-        **_FROM_CAMPAIGN,
-        "contact_id": SUBSCRIBER.ref(),
-        "status": "failed",
-        "sent_at": _SENT,
-        "failed_at": _SENT,
-        "error_code": "131026",
-        "error_message": "Message undeliverable",
-        "retry_count": 3,
-    },
-)
-
-STOP = Fixture(
-    "messages",
-    key={"whatsapp_message_id": "wamid.test_stop"},
-    values={
-        "contact_id": OPTED_OUT.ref(),
-        "user_id": USER.ref(),
-        "direction": "inbound",
-        "type": "text",
-        "content": {"body": "STOP"},
-        "status": "delivered",
-        "delivered_at": _STOPPED,
-    },
+STOP = _message(
+    "stop",
+    OPTED_OUT,
+    direction="inbound",
+    type="text",
+    content={"body": "STOP"},
+    status="delivered",
+    delivered_at=_STOPPED,
 )
 
 EVENT = Fixture(
