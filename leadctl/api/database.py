@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from leadctl.api.project import Names, Project, consent_of, names, settings_of
+from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import NoTarget, UsageError
 from leadctl.files import absolute
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -19,7 +19,6 @@ from leadctl.progress import Narrate, Progress, silent, unheard
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from leadctl.api.project import Confirm
     from leadctl.api.studio import Studio
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
@@ -97,7 +96,7 @@ class Database(Project):
         app = self.app.name
         return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
 
-    def foresee(self, verb: str, confirm: "Confirm") -> None:
+    def foresee(self, verb: str, confirm: Confirm) -> None:
         """Raise now what the guard of a verb would raise later, without asking anybody.
 
         `verb` is what messages call it.  Raises NoIdentity, Protected and NotConfirmed.
@@ -133,7 +132,7 @@ class Database(Project):
         *,
         steps: int | None = None,
         allow: Names = (),
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
         backup: bool = False,
     ) -> "MigrateResult":
         """Apply what is pending, up to a revision where one is given, as `leadctl migrate`.
@@ -260,7 +259,7 @@ class Database(Project):
 
         return dev(*self._place, message, renames=names(renames), ask=ask, **self._running)
 
-    def push(self, confirm: "Confirm" = None) -> "Push":
+    def push(self, confirm: Confirm = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""
         from leadctl.migrate.dev import push
 
@@ -274,7 +273,7 @@ class Database(Project):
         return plan(*self._place, to, steps)
 
     def down(
-        self, to: str | None = None, *, steps: int = 1, confirm: "Confirm" = None
+        self, to: str | None = None, *, steps: int = 1, confirm: Confirm = None
     ) -> "DownResult":
         """Undo the last revisions, or all behind one, as `leadctl migrate down`.
 
@@ -363,7 +362,7 @@ class Database(Project):
         random_seed: int | None = None,
         scale: Names = (),
         span: str | None = None,
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
     ) -> "BulkResult":
         """Add synthetic rows, so many in all, as `leadctl seed --bulk`; all or none.
 
@@ -397,7 +396,7 @@ class Database(Project):
 
         return plan(*self._place)
 
-    def reset(self, *, confirm: "Confirm" = None, backup: bool = False) -> "ResetResult":
+    def reset(self, *, confirm: Confirm = None, backup: bool = False) -> "ResetResult":
         """Drop the app's objects, migrate and seed, as `leadctl reset`.
 
         Raises Protected, NotConfirmed and DependentObjects before anything is changed.
@@ -475,7 +474,7 @@ class Database(Project):
         max_seconds: float | None = None,
         max_rows: int | None = None,
         archive: str | Path | None = None,
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
         bounds: "Bounds | None" = None,
     ) -> "CleanupResult":
         """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
@@ -624,7 +623,7 @@ class Database(Project):
         jobs: int | None = None,
         drop_old: bool = False,
         trust_script: bool = False,
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
     ) -> "RestoreResult":
         """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
 
@@ -687,7 +686,7 @@ class Database(Project):
         backup: str = "latest",
         *,
         dry_run: bool = False,
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
     ) -> "RestoredTables":
         """Bring rows back into tables, or into all, as `leadctl restore --data-only`."""
         from leadctl.restore.tables import restore_tables
@@ -746,7 +745,7 @@ class Database(Project):
         )
 
     def fix(
-        self, only: Names = (), *, skip: Names = (), confirm: "Confirm" = None
+        self, only: Names = (), *, skip: Names = (), confirm: Confirm = None
     ) -> "tuple[FixResult, ...]":
         """Fix what checks find and what loses nothing: `leadctl health-check --fix`.
 
@@ -766,7 +765,7 @@ class Database(Project):
         wanted = [find(report) for report in reports] if reports else in_all()
         return inspect(self.target, wanted, self.narrate)
 
-    def studio(self, *, timeout: float = 30, reveal: "Confirm" = None) -> "Studio":
+    def studio(self, *, timeout: float = 30, reveal: Confirm = None) -> "Studio":
         """Return a look at tables and rows: `leadctl studio`.
 
         `timeout` is how many seconds a statement may take; secrets are masked unless `reveal` is
@@ -817,7 +816,7 @@ class Database(Project):
         environment: str | None = None,
         *,
         protected: bool | None = None,
-        confirm: "Confirm" = None,
+        confirm: Confirm = None,
     ) -> "DatabaseIdentity":
         """Set the environment or the protection; None stays.  Raises Protected."""
         from leadctl.journal.guard import change

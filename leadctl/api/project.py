@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from leadctl.files import absolute, expanded
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import Models, SchemaDump
 
-    Confirm = str | Consent | None
-    """What is agreed to beforehand: a database's name, or a Consent."""
-
+Confirm: TypeAlias = "str | Consent | None"
+"""What is agreed to beforehand: the database's name, or a Consent."""
 Names = str | Sequence[str]
 """One name, or several."""
 
@@ -41,7 +40,7 @@ def names(given: Names) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def consent_of(confirm: "Confirm") -> "Consent":
+def consent_of(confirm: Confirm) -> "Consent":
     """Return the consent that is given: the database's name is one, None is none."""
     from leadctl.journal.guard import Consent
 
@@ -271,7 +270,7 @@ class Project:
 
         return status(self.settings.project)
 
-    def destroy_server(self, confirm: "Confirm" = None) -> "Destroyed":
+    def destroy_server(self, confirm: Confirm = None) -> "Destroyed":
         """Remove the embedded server with all of its data, as `leadctl db destroy`."""
         from leadctl.db import destroy
 
