@@ -4,8 +4,10 @@ Whatever leadctl makes, it makes where nothing was: a link that somebody left th
 """
 
 import errno
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -26,6 +28,9 @@ def expanded(path: str | Path) -> Path:
 
 
 _BUFFER = 1024 * 1024
+_PARTIAL = ".partial"
+_BEGUN_SECONDS = 60
+"""In which a file that was made may not be locked yet."""
 
 
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
@@ -128,15 +133,20 @@ def is_real_folder(path: Path) -> bool:
 
 
 def write_whole(path: Path, text: str, mode: int) -> None:
-    """Write a text file under another name, then rename it; `mode` is less the umask.
+    """Write a text file under a name of its own, then rename it; `mode` is less the umask.
 
-    Raises OSError.
+    Who writes the same file at the same time has another name, and the last one wins.  What killed
+    processes left is removed: their locks ended with them.  Raises OSError.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
+    begin = f".{path.name}."
+    for other in path.parent.iterdir():
+        if other.name.startswith(begin) and other.name.endswith(_PARTIAL):
+            _remove_unlocked(other)
+    partial = path.with_name(f"{begin}{os.urandom(4).hex()}{_PARTIAL}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
@@ -144,6 +154,19 @@ def write_whole(path: Path, text: str, mode: int) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _remove_unlocked(partial: Path) -> None:
+    """Remove a partial file, unless it was begun just now or a process is at work with it."""
+    with suppress(OSError):  # gone, locked, or of somebody else
+        if time.time() - partial.lstat().st_mtime < _BEGUN_SECONDS:
+            return  # its writer may not have locked it yet
+        handle = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+        finally:
+            os.close(handle)
 
 
 @contextmanager

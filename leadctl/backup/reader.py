@@ -149,6 +149,7 @@ class BackupReader:
             yield VerifyCheck(file.name, good, message)
 
 
+_DEPTHS = {"bytes": 0, "content": 1, "restored": 2}
 RESTORE = "restore"
 """The check that says whether a backup could be restored."""
 Rehearse = Callable[[BackupReader], Sequence[VerifyCheck]]
@@ -231,6 +232,10 @@ def _read(reader: BackupReader, file: PackedFile) -> int:
 
 
 def _record(backup: StoredBackup, outcome: Verification) -> bool:
+    """Keep the outcome, unless it is good and a deeper look, good or bad, is on record."""
+    known = backup.verification
+    if outcome.ok and known is not None and _DEPTHS[outcome.depth] < _DEPTHS.get(known.depth, 0):
+        return True
     try:
         backup.record(outcome)
     except OSError:

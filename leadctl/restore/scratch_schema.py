@@ -68,19 +68,17 @@ def restore_beside(
     schema = f"restored_{reader.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
     with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
         reader.check()
-        if exact.execute(connection, "SELECT to_regnamespace(%s)", (schema,)).fetchone() != (None,):
-            raise SchemaExists(
-                f"The schema {schema} of {target.database} is there already, from before.",
-                hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
-            )
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
+        _require_room(connection, schema, tables.values())
         columns: dict[str, tuple[str, ...]] = {}
         into: dict[str, tuple[str, ...]] = {}
         if not dry_run:
             narrate("Reading the rows from the backup.")
             with connection.transaction():
-                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+                connection.execute(
+                    sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
+                )
                 for table, definition in _definitions(reader, tables.values()):
                     _create(connection, table, definition)
                 read: dict[str, int] = {}
@@ -103,6 +101,25 @@ def restore_beside(
         tables=tuple(tables.values()),
         lines=(*lines, f"DROP SCHEMA {schema} CASCADE;") if lines else (),
     )
+
+
+def _require_room(connection: Connection, schema: str, tables: Collection[ScratchTable]) -> None:
+    """Look at a schema that an earlier restore of the same backup made for other tables.
+
+    Raises SchemaExists where one of these is in it, or the schema is somebody else's.
+    """
+    own = exact.execute(
+        connection,
+        "SELECT pg_get_userbyid(nspowner) = current_user FROM pg_namespace WHERE nspname = %s",
+        (schema,),
+    ).fetchone()
+    there = read_named(connection, [table.scratch for table in tables])
+    if own == (False,) or there:
+        what = f"the table {', '.join(there)}" if there else f"the schema {schema} of another role"
+        raise SchemaExists(
+            f"In {connection.info.dbname} there is {what} already.",
+            hint=f"Use what is in it, or: DROP SCHEMA {schema} CASCADE",
+        )
 
 
 def _facts(

@@ -255,3 +255,99 @@ def test_partitions_that_are_gone_are_named(
     else:
         assert (outcome.code, outcome.json["gone"]) == (7, ["public.event_2_a"]), outcome.err
     assert place.query("SELECT count(*) FROM event") == [(31,)]
+
+
+def test_a_second_table_beside(place: Place) -> None:
+    place.query("CREATE TABLE one AS SELECT 1 AS id; CREATE TABLE two AS SELECT 2 AS id")
+    assert place.leadctl("backup").code == 0
+    for name in ("one", "two"):
+        outcome = place.leadctl("restore", "--table", name, "-o", "json")
+        assert outcome.code == 0, outcome.err
+    schema = outcome.json["schema"]
+    rows = f"SELECT one.id, two.id FROM {schema}.one, {schema}.two"
+    assert place.query(rows) == [(1, 2)]
+    again = place.leadctl("restore", "--table", "two")
+    assert (again.code, "two" in again.err) == (5, True), again.err
+    place.query(
+        f"DROP SCHEMA {schema} CASCADE; CREATE ROLE counted_other;"
+        f"CREATE SCHEMA {schema} AUTHORIZATION counted_other"
+    )
+    try:
+        prepared = place.leadctl("restore", "--table", "two")
+        assert (prepared.code, "another role" in prepared.err) == (5, True), prepared.err
+    finally:
+        place.query(f"DROP SCHEMA {schema}; DROP ROLE counted_other")
+
+
+def test_a_shallow_look_leaves_a_deeper_one_on_record(place: Place) -> None:
+    place.query("CREATE TABLE t AS SELECT 1 AS id")
+
+    def on_record() -> tuple[str, bool]:
+        (backup,) = place.leadctl("backup", "list", "-o", "json").json["backups"]
+        return backup["verified"]["depth"], backup["verified"]["ok"]
+
+    path = Path(place.leadctl("backup", "-o", "json").json["path"])
+    shallow = ("backup", "verify", "latest")
+    assert place.leadctl(*shallow).code == 0
+    assert on_record() == ("content", True)
+    assert place.leadctl(*shallow, "--restore").code == 0
+    assert place.leadctl(*shallow).code == 0
+    assert on_record() == ("restored", True)
+    text = (path / "manifest.json").read_text()
+    manifest = parse(text)
+    more = replace(manifest.tables[-1], rows=manifest.tables[-1].rows + 1)
+    (path / "manifest.json").write_text(
+        render(replace(manifest, tables=(*manifest.tables[:-1], more)))
+    )
+    assert place.leadctl(*shallow, "--restore").code == 1
+    assert place.leadctl(*shallow).code == 0
+    assert on_record() == ("restored", False)
+    archive = next(path.glob("archive.*"))
+    archive.write_bytes(archive.read_bytes()[:-1])
+    assert place.leadctl(*shallow).code == 1
+    assert on_record() == ("bytes", False)
+
+
+ENCODINGS = {
+    "SQL_ASCII": rb"caf\351 \303\251 \200",
+    "LATIN1": rb"caf\351 \303\251",
+    "EUC_JP": rb"\244\242\244\244",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_rows_of_other_encodings(place: Place, encoding: str) -> None:
+    place.server.drop(place.name)
+    place.query(
+        f"CREATE DATABASE {place.name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'",
+        "postgres",
+    )
+    assert place.leadctl("db", "environment", "development").code == 0
+    value = ENCODINGS[encoding].decode()
+    place.query("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    place.query(f"INSERT INTO t VALUES (1, convert_from('{value}'::bytea, '{encoding}'))")
+    raw = f"SELECT encode(convert_to(v, '{encoding}'), 'hex') FROM t"
+    before = place.query(raw)
+    assert place.leadctl("backup").code == 0
+    place.query("DELETE FROM t")
+    outcome = place.leadctl(*DATA_ONLY)
+    assert outcome.code == 0, outcome.err
+    assert place.query(raw) == before
+    beside = place.leadctl("restore", "--table", "t", "-o", "json")
+    assert beside.code == 0, beside.err
+    assert place.query(f"{raw.replace('FROM t', '')} FROM {beside.json['schema']}.t") == before
+
+
+@pytest.mark.parametrize("of", ["DATABASE counted", "ROLE postgres"])
+def test_rows_where_sessions_have_another_encoding(place: Place, of: str) -> None:
+    place.query("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'Ã© é')")
+    place.query(f"ALTER {of} SET client_encoding = 'latin1'")
+    try:
+        assert place.leadctl("backup").code == 0
+        place.query("DELETE FROM t")
+        outcome = place.leadctl(*DATA_ONLY)
+        assert outcome.code == 0, outcome.err
+        raw = "SELECT encode(convert_to(v, 'utf8'), 'hex') FROM t"
+        assert place.query(raw) == [("Ã© é".encode().hex(),)]
+    finally:
+        place.query(f"ALTER {of} RESET client_encoding")

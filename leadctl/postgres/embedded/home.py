@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +113,7 @@ class Home:
             if self.root != self.folder:
                 _SYSTEM_ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
                 self._own(self.root)
-                # Another command may be writing the very same at this moment.
-                with suppress(FileExistsError, FileNotFoundError):
-                    write_whole(self.folder / _POINTER, f"{self.root}\n{self.folder}\n", 0o600)
+                write_whole(self.folder / _POINTER, f"{self.root}\n{self.folder}\n", 0o600)
             self._own(self.sockets)
         except OSError as error:
             raise EmbeddedServerUnusable(

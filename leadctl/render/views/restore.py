@@ -53,7 +53,8 @@ def restored(result: RestoreResult) -> Iterator[Block]:
         if check.ok is None:
             yield Line(f"Not compared: {check.what}: {check.message}.", "warn")
     if result.previous:
-        yield Line(f'The old one is kept; when it is not needed: DROP DATABASE "{result.previous}"')
+        previous = result.previous.replace('"', '""')
+        yield Line(f'The old one is kept; when it is not needed: DROP DATABASE "{previous}"')
 
 
 def beside(result: ScratchTables) -> list[Block]:
