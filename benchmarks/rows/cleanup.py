@@ -54,9 +54,23 @@ def _without_vacuum(bench: Bench, name: str, deletion: Deletion) -> Sample:
     return replace(sample, seconds=sample.seconds - float(took))
 
 
-def _on_a_copy(bench: Bench, rows: int, deletion: Deletion) -> Sample:
+_SCATTER = """
+CREATE INDEX scattered ON {0} (md5(id)); CLUSTER {0} USING scattered; DROP INDEX scattered;
+VACUUM (ANALYZE) {0};
+"""
+
+
+def _on_a_copy(
+    bench: Bench, rows: int, deletion: Deletion, *, is_scattered: bool = False
+) -> Sample:
+    """Return what a deletion cost; rows lie in the order of their ages, or in none."""
     name = bench.database("leadconnector", rows)
     try:
+        if is_scattered:
+            path = bench.scratch("sql") / "scatter.sql"
+            path.write_text(_SCATTER.format("leads") + _SCATTER.format("webhook_deliveries"))
+            bench.psql(name, "-f", path)
+            bench.psql(name, "-c", "CHECKPOINT")
         return deletion(name)
     finally:
         bench.drop(name)
@@ -68,6 +82,19 @@ def cleanup(bench: Bench, rows: int) -> Iterator[Sides]:
     yield Sides(
         lambda: _on_a_copy(bench, rows, lambda name: _without_vacuum(bench, name, ours)),
         lambda: _on_a_copy(bench, rows, theirs),
+    )
+
+
+@contextmanager
+def cleanup_of_scattered_rows(bench: Bench, rows: int) -> Iterator[Sides]:
+    ours, theirs = _deletions(bench, _DELETES)
+
+    def without_vacuum(name: str) -> Sample:
+        return _without_vacuum(bench, name, ours)
+
+    yield Sides(
+        lambda: _on_a_copy(bench, rows, without_vacuum, is_scattered=True),
+        lambda: _on_a_copy(bench, rows, theirs, is_scattered=True),
     )
 
 
@@ -137,6 +164,15 @@ ROWS = (
         "the same DELETEs",
         _GOAL,
         cleanup,
+        sizes=_SIZES,
+        quick=100_000,
+        runs=_RUNS,
+    ),
+    Row(
+        "cleanup, without its VACUUM, rows scattered",
+        "the same DELETEs",
+        _GOAL,
+        cleanup_of_scattered_rows,
         sizes=_SIZES,
         quick=100_000,
         runs=_RUNS,

@@ -5,20 +5,28 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from typing import Any
 
 import psycopg
-from psycopg import Cursor, sql
+from psycopg import sql
 
 from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
-from leadctl.cleanup.batch_size import ARCHIVE_WORK, WORK, BatchSize
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
-from leadctl.cleanup.results import Reason, RefusedRows, RowsKept, halves, is_refusal, tids_of
+from leadctl.cleanup.ranges import (
+    ARCHIVE_WORK,
+    WORK,
+    BatchSize,
+    ByAge,
+    ByHeap,
+    Locked,
+    Order,
+    keepers_of,
+)
+from leadctl.cleanup.results import Reason, RefusedRows, RowsKept, halves, is_refusal
 from leadctl.cleanup.rules import RuleTable
-from leadctl.cleanup.statements import Statements, can_go_by_range
+from leadctl.cleanup.statements import Statements
 from leadctl.postgres.connect import (
     Connection,
     pipeline,
@@ -35,7 +43,8 @@ _RETRY_SECONDS = 0.2
 _PASSES = 5
 _MOST_REFUSED = 10_000
 """Rows that are refused; with more of them the rule is wrong, and each costs transactions."""
-_Age = str | date | datetime
+_MOST_ANSWERS = 100_000
+"""Rows that go in one transaction since they refer to each other."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,13 @@ class _Batch:
 
 
 class Batches:
-    """One pass after another over the rows that are due, the oldest first."""
+    """One pass after another over the rows that are due."""
 
     def __init__(
         self,
         run: RunContext,
         statements: Statements,
+        order: Order,
         archive: Archive | None,
         backoff: Backoff,
         done: RuleProgress,
@@ -114,52 +124,47 @@ class Batches:
         self._run = run
         self._connection = run.connection
         self._statements = statements
+        self._order = order
         self._archive = archive
         self._backoff = backoff
         self._done = done
         self._size = BatchSize(WORK if archive is None else ARCHIVE_WORK)
         self._waits_for_wal: bool | None = None
         self._has_skipped = False
+        self._failures = 0
+        """How often a lock was in the way since a row went."""
         self._busy: list[str] = []
         self._refused: list[str] = []
         self._refused_rows = RefusedRows(run.connection, statements)
-        self._own_keys = {
-            key.name for key in statements.table.keeps if key.child == statements.table.oid
-        }
-        """The table's references to itself."""
-        self._backward, self._has_turned = False, False
-        self._since: _Age | None = None
-        """Where the next batch begins; None for the oldest row."""
-        self._following: tuple[_Age, int] | None = None
-        """Where the next batch ends, and how many rows it was to be until there."""
+        self._own_keys = {key.name for key in statements.table.own_keys}
+        self._takes_answers = self._has_more_answers = self._has_turned = False
+        self._most_answers = _MOST_ANSWERS
         self._deleter = Deleter(run.connection, statements.table)
-        self._range_ends, self._range_deletes = (
-            tuple(compose(since=since).as_string(run.connection) for since in (False, True))
-            for compose in (statements.range_end, statements.delete_range)
-        )
-        self._locks = {
-            (since, backward): statements.lock_oldest(since=since, backward=backward)
-            for since in (False, True)
-            for backward in (False, True)
-        }
-        self._goes_by_range = (
-            can_go_by_range(run.connection, statements) and not run.bounds.counts_rows
-        )
+        self._keepers = keepers_of(run.connection, statements)
 
     def delete(self) -> None:
         """Delete until nothing is due or a bound is reached; the rule's progress has what happened.
 
-        Rows that others had locked are looked for in another pass, unless none was left out or all
-        that was due at the beginning is gone.
+        Rows that others had locked, or may have moved to where the pass had been, are looked for in
+        another pass, unless all that was due at the beginning is gone.
         """
+        is_complete = False
         for _ in range(_PASSES):
-            before, self._has_skipped = self._done.rows, False
-            self._since = self._following = None
-            if not self._pass() or not self._has_skipped or self._done.all_are_gone:
+            rows, self._has_skipped = self._done.rows, False
+            began = self._transactions()
+            self._order.begin()
+            self._done.block = self._order.block
+            if not self._pass():
                 return
-            if self._done.rows == before:
+            others_wrote = self._transactions() > began
+            is_complete = not self._has_skipped and not (
+                others_wrote and isinstance(self._order, ByHeap)
+            )
+            if is_complete or self._done.all_are_gone or self._done.rows == rows:
                 break
-        if self._is_something_left():
+        if self._keepers.some:
+            self._name_what_is_kept()
+        if not is_complete and not self._done.all_are_gone and self._is_something_left():
             self._done.stopped = Reason.ROWS_LOCKED
 
     def _pass(self) -> bool:
@@ -176,8 +181,12 @@ class Batches:
             if self._done.stopped is None:
                 rows = self._size.rows
                 self._size.rows = self._run.bounds.at_most(min(rows, left or rows))
+                self._most_answers = self._run.bounds.at_most(
+                    min(_MOST_ANSWERS, left or _MOST_ANSWERS)
+                )
                 self._wait_for_wal(self._archive is not None or not self._size.is_alone)
                 is_last = self._delete_batch()
+                self._done.block = self._order.block
                 self._run.show(self._statements.table, self._done)
             if self._done.stopped is not None:
                 return False
@@ -196,9 +205,10 @@ class Batches:
     def _delete_batch(self) -> bool:
         """Delete one batch; return whether it was the last one of the pass.
 
-        Where another session holds a lock that is needed, a smaller batch may do without it.
+        Where another session holds a lock that is needed, a smaller batch may do without it; where
+        a row is refused, it is known by its ctid then.
         """
-        if self._goes_by_range:
+        if self._order.by_range and not self._takes_answers:
             try:
                 is_last = self._timed(self._delete_range)
                 if is_last is not None:
@@ -208,10 +218,10 @@ class Batches:
             except psycopg.Error as error:
                 if not is_refusal(error):
                     raise
-                self._goes_by_range = False  # a row that is passed over is known by its ctid
-        for _ in range(_TRIES):
+        while self._failures < _TRIES:
             with suppress(*LOCKED):
                 return bool(self._timed(self._delete_locked))
+            self._failures += 1
             if self._run.bounds.reached is not None:
                 break
             if self._size.rows > 1:
@@ -235,65 +245,48 @@ class Batches:
         self._size.took(batch.size, elapsed, deleted.seconds, deleted.transaction)
         return batch.is_last
 
-    def _is_something_left(self) -> bool:
-        values = self._values(limit=len(self._refused) + 1)
-        ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
-        return bool(left > len(self._refused))
-
     def _delete_range(self, size: int) -> _Batch | None:
-        """Delete what is due of the oldest rows by their ages, as fast as one can.
+        """Delete what is due in the next range of rows, as fast as one can.
 
-        It waits for rows that others have locked.  Where the next batch ends is asked on the same
-        trip.  Returns None where all of the rows have one age, so that an age cannot part them.
+        It waits for rows that others have locked.  Returns None where there is no such range.
         """
-        until, asked = self._following or (self._end_of(self._range_end(self._since, size)), size)
-        if until == self._since:
+        found = self._order.next_range(size)
+        if found is None:
             return None
         with pipelined_transaction(self._connection):
-            statement = self._range_deletes[self._since is not None]
-            deleted_by = self._deleter.send(statement, self._values(until=until))
-            following = self._range_end(until, size)
-        self._since, self._following = until, (self._end_of(following), size)
-        deleted = deleted_by()
+            deleted_by = self._deleter.send(found.delete, found.values)
+            self._order.ask_next(size)
+        is_last, deleted = self._order.pass_range(), deleted_by()
         self._count(deleted)
-        return _Batch(asked, deleted, is_last=until == self._cutoff)
-
-    def _range_end(self, since: _Age | None, size: int) -> Cursor[Any]:
-        values = {**self._statements.values, "since": since, "limit": size}
-        return self._connection.execute(self._range_ends[since is not None], values)
-
-    def _end_of(self, found: Cursor[Any]) -> _Age:
-        following = found.fetchone()
-        return self._cutoff if following is None else following[0]
+        return _Batch(found.size, deleted, is_last)
 
     def _delete_locked(self, size: int) -> _Batch:
-        """Delete the oldest rows that are due and that nobody else has locked.
-
-        It is the last batch of the pass where there were fewer than there may be.
-        """
-        self._has_skipped, self._following = True, None
-        rows, newest = "", None
+        """Delete the next rows that are due and that nobody else has locked."""
+        self._has_skipped = True
+        locked, refused = Locked([], 0.0), len(self._refused)
         try:
             with self._connection.transaction():
-                count, newest, rows, seconds = self._lock(size)
-                if not count:
-                    return _Batch(size, Deleted(seconds=seconds), is_last=True)
-                deleted, kept = self._delete_rows(tids_of(rows))
+                locked = self._order.lock(size, [*self._busy, *self._refused])
+                deleted, kept = self._delete_rows(self._with_answers(locked.tids))
             self._committed(deleted, kept)
+            deleted = replace(deleted, seconds=locked.seconds + deleted.seconds)
         except (psycopg.Error, RowsKept) as error:
-            if not rows or not is_refusal(error):
+            if not locked.tids or not is_refusal(error):
                 raise
-            if self._turns(error):
+            if self._goes_another_way(error):
                 return _Batch(size, Deleted(), is_last=False)
-            deleted, seconds = self._delete_parts(tids_of(rows), error), 0.0
-        self._since = newest
-        return _Batch(size, replace(deleted, seconds=seconds + deleted.seconds), count < size)
+            deleted = self._delete_parts(locked.tids, error)
+        if not deleted.rows and len(self._refused) == refused:
+            self._busy += locked.tids  # they changed meanwhile; what is not looked at goes on
+        return _Batch(size, deleted, self._order.pass_locked())
 
     def _delete_rows(self, tids: list[str]) -> tuple[Deleted, list[str]]:
         """Delete rows in the caller's transaction; return those, too, that something kept silently.
 
         Raises RowsKept where these have gone to an archive.
         """
+        if not tids:
+            return Deleted(), []
         values = {**self._statements.values, "rows": tids}
         if self._archive is not None:
             began = time.monotonic()
@@ -314,18 +307,34 @@ class Batches:
         for tid in kept:
             self._refuse(tid, RowsKept())
 
-    def _turns(self, error: Exception) -> bool:
-        """Go the other way, once, where rows of the table refer to others of it.
+    def _goes_another_way(self, error: Exception) -> bool:
+        """Whether rows that other rows of their table refer to can go in a way not tried yet.
 
-        Answers are newer than what they answer: with the newest first they go before it, whatever
-        a batch has of them.
+        Answers go with what they answer, whatever batch they are in.  Where these are too many for
+        a transaction, the newest rows go first: answers are newer than what they answer.
         """
-        if self._has_turned or not isinstance(error, psycopg.Error):
-            return False
-        if error.diag.constraint_name not in self._own_keys:
-            return False
-        self._has_turned, self._backward, self._since = True, not self._backward, None
-        return True
+        is_own = isinstance(error, psycopg.Error) and error.diag.constraint_name in self._own_keys
+        if is_own and not self._takes_answers:
+            self._takes_answers = True
+            return True
+        if is_own and self._has_more_answers and not self._has_turned:
+            self._has_turned = True
+            self._order = ByAge(self._connection, self._statements, backward=True)
+            return True
+        return False
+
+    def _with_answers(self, tids: list[str]) -> list[str]:
+        """Return rows with all that refer to them, and lock these; without them where too many."""
+        if not self._takes_answers or not tids:
+            return tids
+        values = {"rows": tids, "limit": self._most_answers + 1}
+        found = self._connection.execute(self._statements.answers, values).fetchall()
+        if len(found) > self._most_answers:
+            self._has_more_answers = True
+            return tids
+        with_answers = [tid for (tid,) in found]
+        self._connection.execute(self._statements.lock_rows, {"rows": with_answers})
+        return with_answers
 
     def _delete_parts(self, tids: list[str], error: Exception) -> Deleted:
         """Delete what may go of rows that were refused together; find the others by halving.
@@ -339,7 +348,7 @@ class Batches:
             try:
                 if refused is None:
                     with self._connection.transaction():
-                        deleted, kept = self._delete_rows(part)
+                        deleted, kept = self._delete_rows(self._with_answers(part))
                     self._committed(deleted, kept)
                     sum_deleted = replace(
                         deleted,
@@ -370,26 +379,32 @@ class Batches:
     def _count(self, deleted: Deleted) -> None:
         self._done.rows += deleted.rows
         self._done.cascaded.update(deleted.cascaded)
-        self._done.batches += bool(deleted.rows)
+        if deleted.rows:
+            self._done.batches += 1
+            self._failures = 0
         self._run.bounds.took(deleted.rows)
 
-    @property
-    def _cutoff(self) -> _Age:
-        return self._statements.table.cutoff_value(self._statements.cutoff)
-
-    def _values(self, **more: Any) -> dict[str, Any]:
-        since = {} if self._since is None else {"since": self._since}
-        return {**self._statements.values, **since, **more}
-
-    def _lock(self, size: int) -> tuple[int, str, str, float]:
-        values = self._values(limit=size, busy=[*self._busy, *self._refused])
-        lock = self._locks[self._since is not None, self._backward]
-        ((count, newest, rows, seconds),) = self._connection.execute(lock, values).fetchall()
-        return count, newest, rows, seconds
-
     def _pass_over(self) -> None:
-        """Leave the oldest row to a later run: others hold something that goes along with it."""
+        """Leave the next row to a later run: others hold something that goes along with it."""
         with suppress(*LOCKED), self._connection.transaction():
-            count, _, rows, _ = self._lock(1)
-            if count:
-                self._busy.append(rows.strip('{}"'))
+            self._busy += self._order.lock(1, [*self._busy, *self._refused]).tids
+
+    def _transactions(self) -> int:
+        """Return how many transactions there were of others, but for a number that stays."""
+        number: int = QUERIES.value(self._connection, "next_transaction")
+        return number - self._done.batches - self._run.notes_written
+
+    def _name_what_is_kept(self) -> None:
+        """Name the rows that are due and stay, though nobody refused them or holds them."""
+        kept = self._statements.kept(locks=not self._keepers.policies)
+        values = {**self._statements.values, "refused": self._refused, "limit": _MOST_REFUSED}
+        with self._connection.transaction(force_rollback=True):
+            set_session(self._connection, {"enable_seqscan": "on"}, transaction=True)
+            found = self._connection.execute(kept, values).fetchall()
+        for (tid,) in found:
+            self._refuse(tid, RowsKept())
+
+    def _is_something_left(self) -> bool:
+        values = {**self._statements.values, "limit": len(self._refused) + 1}
+        ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
+        return bool(left > len(self._refused))

@@ -43,13 +43,31 @@ SELECT (SELECT extract(epoch FROM max(replay_lag))::float FROM pg_stat_replicati
 -- versions: 15-
 SELECT current_setting('track_counts')::boolean
 
--- name: keeps_silently
--- what: May a trigger or a rule of these tables keep a row that is to be deleted, without an error?
+-- name: keepers
+-- what: May a trigger, a rule or a policy of a table keep a row that is to be deleted, without an
+--       error; and is it a policy?
 -- versions: 15-
-SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::oid[]) AND NOT tgisinternal
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %(oid)s::bigint::oid AND NOT tgisinternal
                AND tgenabled <> 'D'
                AND tgtype & 11 = 11)  -- for each row, before, delete
-    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]) AND ev_type = '4')
+    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = %(oid)s::bigint::oid AND ev_type = '4')
+    OR row_security_active(%(oid)s::bigint::oid) AS some,
+       row_security_active(%(oid)s::bigint::oid) AS policies
+
+-- name: row_security
+-- what: Do policies restrict what the session's role sees and changes of a table?
+-- versions: 15-
+SELECT row_security_active(%(oid)s::bigint::oid)
+
+-- name: blocks
+-- what: How many blocks has a table?
+-- versions: 15-
+SELECT pg_relation_size(%(oid)s::bigint::oid) / current_setting('block_size')::bigint
+
+-- name: next_transaction
+-- what: Which id will the next transaction that writes have at least?
+-- versions: 15-
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 
 -- name: deleted
 -- what: How many rows of each relation has this session deleted, its transaction too; when, and by

@@ -129,6 +129,10 @@ class RuleProgress:
     partitions: list[str] = field(default_factory=list)
     """Those that went as a whole."""
     batches: int = 0
+    heap: int | None = None
+    """The table that it is at, which may be a partition, by oid."""
+    block: int | None = None
+    """The block of it that it is at, where it goes through them."""
     due: Due | None = None
     """What was due at the beginning; None before it was measured."""
     stopped: Reason | None = None
@@ -142,6 +146,11 @@ class RuleProgress:
         self.refused += 1
         if len(self.refusals) < _NAMED:
             self.refusals.append(refusal)
+
+    @property
+    def place(self) -> dict[str, int]:
+        """What the next run must know to go on from here."""
+        return {} if self.heap is None else {"heap": self.heap, "block": self.block or 0}
 
     @property
     def all_are_gone(self) -> bool:
@@ -177,12 +186,15 @@ class RunContext:
     progress: Progress
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the journal has of each rule so far."""
+    notes_written: int = 0
+    """How many transactions that took."""
     _noted: float = field(default_factory=time.monotonic)
 
     def note(self, rule: str, facts: dict[str, Any]) -> None:
         """Journal what a rule did."""
         self.notes[rule] = facts
         self.entry.note(rules=self.notes)
+        self.notes_written += 1
         self._noted = time.monotonic()
 
     def show(self, table: RuleTable, done: RuleProgress) -> None:
@@ -190,7 +202,7 @@ class RunContext:
         total = max(done.due.rows, done.rows) if done.due else 0
         self.progress(done.rows, total, f"rows of {table.name}")
         if time.monotonic() - self._noted > _NOTE_EVERY:
-            self.note(table.rule.name, {"status": "running", "rows": done.rows})
+            self.note(table.rule.name, {"status": "running", "rows": done.rows} | done.place)
 
 
 class Backoff:

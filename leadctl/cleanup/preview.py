@@ -12,12 +12,12 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
+from leadctl.cleanup.ranges import order_of
 from leadctl.cleanup.results import PastRuns, read_past_runs
 from leadctl.cleanup.rules import RuleTable, rule_table, server_time
 from leadctl.cleanup.statements import (
     COUNT_CASCADED,
     Statements,
-    can_go_by_range,
     statements_of,
     warnings,
 )
@@ -296,6 +296,4 @@ def _texts(connection: Connection, leaves: Sequence[Statements]) -> tuple[str, .
 
 
 def _deleting(connection: Connection, leaf: Statements) -> tuple[sql.Composed, ...]:
-    if can_go_by_range(connection, leaf):
-        return leaf.range_end(since=False), leaf.delete_range(since=False)
-    return leaf.lock_oldest(since=False), leaf.delete_rows
+    return order_of(connection, leaf).statements

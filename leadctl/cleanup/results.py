@@ -92,6 +92,8 @@ class RuleResult:
     message: str = ""
     archive: Path | None = None
     warnings: tuple[str, ...] = ()
+    place: Mapping[str, int] = field(default_factory=dict, metadata={"json": False})
+    """Where the next run goes on, where this one stopped."""
 
     def noted(self) -> dict[str, Any]:
         """Return what the journal keeps of it."""
@@ -104,7 +106,7 @@ class RuleResult:
             "reason": self.reason.value if self.reason else None,
             "archive": str(self.archive) if self.archive else None,
         }
-        return {name: fact for name, fact in facts.items() if fact is not None}
+        return {name: fact for name, fact in facts.items() if fact is not None} | dict(self.place)
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,11 @@ class PastRuns:
         """Return how many rows the last run of a rule left; None where it is not known."""
         noted = next((run.rules[rule] for run in self.runs if rule in run.rules), None)
         return None if noted is None else noted.get("backlog")
+
+    def place(self, rule: str) -> tuple[int | None, int]:
+        """Return where the last run of a rule stopped: at which table, by oid, and which block."""
+        noted = next((run.rules[rule] for run in self.runs if rule in run.rules), {})
+        return noted.get("heap"), noted.get("block", 0)
 
     def _successes(self, rule: str) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
         for run in self.runs:

@@ -15,6 +15,7 @@ from leadctl.cleanup.batches import Batches
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.partitions import Partition, RulePartitions
 from leadctl.cleanup.preview import blown_fuse, measure_due
+from leadctl.cleanup.ranges import order_of
 from leadctl.cleanup.results import RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
@@ -82,15 +83,20 @@ class RuleRun:
         whole = partitions.due()
         leaves = self._leaves_without(whole)
         self._check_fuse(whole, leaves)
+        if done.due is not None and done.due.exact and not done.due.rows:
+            return
         # What is in an archive is to stay deleted, whatever the role's default.  Rows are found by
         # ctid or index; for many of them the planner would read the whole table.
         with _settings(self._connection, synchronous_commit="on", enable_seqscan="off"):
             run.show(table, done)
             partitions.drop(whole)
             backoff = Backoff(run, list(table.tables))
-            for leaf in leaves:
+            for leaf, block in self._from_where_it_stopped(leaves):
                 if done.stopped is None:
-                    Batches(run, leaf, self._archive, backoff, done).delete()
+                    done.heap = leaf.heap
+                    by_age = run.bounds.counts_rows
+                    order = order_of(self._connection, leaf, oldest_first=by_age, first_block=block)
+                    Batches(run, leaf, order, self._archive, backoff, done).delete()
         if self._archive is not None:
             finish_killed_runs(run, table)
 
@@ -102,6 +108,13 @@ class RuleRun:
             for leaf in self._statements.per_leaf()
             if leaf.leaf is None or leaf.leaf.oid not in gone
         ]
+
+    def _from_where_it_stopped(self, leaves: list[Statements]) -> Iterator[tuple[Statements, int]]:
+        """Yield the tables, and the block to begin at: the one first where the last run stopped."""
+        heap, block = self._run.past.place(self._table.rule.name)
+        first = next((i for i, leaf in enumerate(leaves) if leaf.heap == heap), 0)
+        for leaf in leaves[first:] + leaves[:first]:
+            yield leaf, block if leaf.heap == heap else 0
 
     def _check_fuse(self, whole: list[Partition], leaves: list[Statements]) -> None:
         """Measure what is due.  Raises FuseBlown where that is too much, and nobody consented."""
@@ -170,6 +183,7 @@ class RuleRun:
             message=message,
             archive=self._archive.folder if self._archive else None,
             warnings=self._warnings,
+            place=done.place if done.stopped else {},
         )
 
 

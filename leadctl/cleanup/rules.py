@@ -143,6 +143,11 @@ class RuleTable:
         return tuple(found for found in self.referring if found.on_delete in _KEEPS)
 
     @property
+    def own_keys(self) -> tuple[Reference, ...]:
+        """Those of the table itself."""
+        return tuple(found for found in self.keeps if found.child == self.oid == found.parent)
+
+    @property
     def tables(self) -> dict[int, str]:
         """The tables that lose rows by oid, the rule's own first."""
         return {self.oid: self.name} | {found.child: found.child_quoted for found in self.cascades}

@@ -5,10 +5,11 @@ asks again whether the row is due.  The table goes by its own name, since a cond
 partition goes by its parent's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -18,8 +19,10 @@ from leadctl.catalog.facets import Leaf, Reference
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of, written_by_user
+
+_IN_BLOCKS = sql.SQL("ctid >= %(since)s::tid AND ctid < %(until)s::tid")
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,15 @@ class Statements:
         return written_by_user((self.table.rule.condition or "true").replace("%", "%%"))
 
     @property
-    def has_subquery(self) -> bool:
-        """Whether more than a row alone may say whether it is due."""
-        return "select" in (self.table.rule.condition or "").lower()
+    def can_go_at_once(self) -> bool:
+        """Whether one statement may find rows and delete them: a row alone says whether it goes."""
+        rule = self.table.rule
+        return not rule.archive and "select" not in (rule.condition or "").lower()
+
+    @property
+    def heap(self) -> int:
+        """The oid of the table that holds the rows."""
+        return self.leaf.oid if self.leaf else self.table.oid
 
     @property
     def due(self) -> sql.Composed:
@@ -147,6 +156,13 @@ class Statements:
             self.source, self.due
         )
 
+    def kept(self, *, locks: bool) -> sql.Composed:
+        """Which rows are due beside %(refused)s, %(limit)s at most; locks those nobody else has."""
+        lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(_name(*parts_of(self.table.name)))
+        return sql.SQL(
+            "SELECT ctid FROM {} WHERE {} AND ctid <> ALL (%(refused)s::tid[]) LIMIT %(limit)s {}"
+        ).format(self.source, self.due, lock if locks else sql.SQL(""))
+
     @property
     def delete_rows(self) -> sql.Composed:
         """Delete those of the rows %(rows)s that are due now."""
@@ -170,18 +186,65 @@ class Statements:
             self.source, self.due, self._since(since=since), self.age
         )
 
+    @property
+    def due_in_blocks(self) -> sql.Composed:
+        """Every row that is due of the blocks from %(since)s to before %(until)s."""
+        return sql.SQL("SELECT ctid FROM {} WHERE {} AND {}").format(
+            self.source, _IN_BLOCKS, self.due
+        )
+
+    @property
+    def delete_blocks(self) -> sql.Composed:
+        """Delete what is due in some blocks."""
+        return sql.SQL("DELETE FROM {} WHERE {} AND {}").format(self.source, _IN_BLOCKS, self.due)
+
+    @property
+    def lock_blocks(self) -> sql.Composed:
+        """Lock due rows of some blocks that nobody else has locked, %(limit)s at most.
+
+        Returns how many, their ctids as a text, and the seconds that it took.
+        """
+        return sql.SQL(
+            "SELECT count(*), array_agg(tid)::text,"
+            " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
+            "{} AND ctid <> ALL (%(busy)s::tid[]) LIMIT %(limit)s"
+            " FOR UPDATE OF {} SKIP LOCKED) AS batch (tid)"
+        ).format(self.due_in_blocks, _name(*parts_of(self.table.name)))
+
     def _since(self, *, since: bool, backward: bool = False) -> sql.Composable:
         if not since:
             return sql.SQL("")
         behind = sql.SQL("<=") if backward else sql.SQL(">=")
         return sql.SQL("AND {} {} %(since)s").format(self.age, behind)
 
-    def closure(self, start: sql.Composable, result: sql.Composable) -> sql.Composed:
+    @property
+    def answers(self) -> sql.Composed:
+        """The rows %(rows)s, and all of their table that refer to them, %(limit)s at most."""
+        return self.closure(
+            sql.SQL("SELECT unnest(%(rows)s::tid[])"),
+            sql.SQL("SELECT tid FROM gone WHERE rel = {}::oid LIMIT %(limit)s").format(self.heap),
+            self.table.own_keys,
+        )
+
+    @property
+    def lock_rows(self) -> sql.Composed:
+        """Lock the rows %(rows)s."""
+        return sql.SQL("SELECT FROM {} WHERE ctid = ANY (%(rows)s::tid[]) FOR UPDATE").format(
+            self.source
+        )
+
+    def closure(
+        self,
+        start: sql.Composable,
+        result: sql.Composable,
+        references: Sequence[Reference] | None = None,
+    ) -> sql.Composed:
         """Select `result` of gone (tab, rel, tid): the rows of `start`, and all that go with them.
 
-        `tab` is the oid of a table, `rel` of the partition that has the row, if it has any.
+        `tab` is the oid of a table, `rel` of the partition that has the row, if it has any.  What
+        goes along are the rows that cascades take, or those that have the references.
         """
-        edges = sql.SQL(" UNION ALL ").join(_edge(found) for found in self.table.cascades)
+        edges = sql.SQL(" UNION ALL ").join(map(_edge, references or self.table.cascades))
         return sql.SQL(
             "WITH RECURSIVE gone (tab, rel, tid) AS ("
             "SELECT {oid}::oid, {rel}, tid FROM ({start}) AS start (tid) "
@@ -189,7 +252,7 @@ class Statements:
             " AS next (tab, rel, tid)) {result}"
         ).format(
             oid=self.table.oid,
-            rel=sql.SQL("{}::oid").format(self.leaf.oid if self.leaf else self.table.oid),
+            rel=sql.SQL("{}::oid").format(self.heap),
             start=start,
             edges=edges,
             result=result,
@@ -209,6 +272,12 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
     Raises InvalidRule with what the server says of it.
     """
     rule, age = table.rule, table.rule.age
+    if table.partitioned and QUERIES.value(connection, "row_security", oid=table.oid):
+        raise InvalidRule(
+            f"Row security is active on {rule.table} for this role, and the rule {rule.name} goes "
+            "through the table's partitions, for which its policies do not hold.",
+            hint="Run cleanup as a role that row security does not restrict.",
+        )
     cutoff = QUERIES.value(
         connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
     )
@@ -232,7 +301,7 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
 def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
     """Say what makes a rule slow, or may stop it."""
     table, found = statements.table, []
-    if not _reads_by_index(connection, statements, statements.due_rows):
+    if not reads_by_index(connection, statements, statements.due_rows):
         found.append(
             f"No index serves the rule {table.rule.name}: CREATE INDEX CONCURRENTLY ON "
             f"{table.name} ({sql.Identifier(table.rule.age_column).as_string(connection)})"
@@ -241,48 +310,49 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
         f"A row of {kept.parent_quoted} to which {kept.child_quoted} refers cannot go: {kept.name}"
         for kept in table.keeps
     ]
+    if QUERIES.value(connection, "row_security", oid=table.oid):
+        found.append(
+            f"Row security is active on {table.name} for this role: "
+            "what it hides is neither counted nor deleted"
+        )
     if table.cascades and not QUERIES.value(connection, "counts"):
         found.append("What goes along is not counted: the server's track_counts is off")
     return tuple(found)
 
 
-def can_go_by_range(connection: Connection, statements: Statements) -> bool:
-    """Whether a batch can be a range of ages.
-
-    For that a row alone must say whether it goes, and an index must have all rows by age; nothing
-    may keep a row without a word.
-    """
-    rule = statements.table.rule
-    if rule.archive or rule.max_rows is not None or statements.has_subquery:
-        return False
-    oids = [statements.table.oid, *(leaf.oid for leaf in statements.table.leaves)]
-    if QUERIES.value(connection, "keeps_silently", oids=oids):
-        return False
-    return _reads_by_index(connection, statements, statements.range_end(since=False))
+NO_SCAN = {"enable_seqscan": "off", "enable_sort": "off"}
+"""Has the planner sort, or read the whole table, where there is no other way only."""
 
 
-def _reads_by_index(connection: Connection, statements: Statements, select: sql.Composed) -> bool:
+def reads_by_index(connection: Connection, statements: Statements, select: sql.Composed) -> bool:
     """Whether the first row of an ordered select is found without a sort or the whole table."""
-    with connection.transaction():
-        connection.execute("SET LOCAL enable_seqscan = off")
-        connection.execute("SET LOCAL enable_sort = off")
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) SELECT * FROM ({}) AS found LIMIT 1").format(
-            select
-        )
-        values = {**statements.values, "limit": 1}
-        ((explained,),) = connection.execute(explain, values).fetchall()
-    return not _reads_everything(explained[0]["Plan"], statements.table)
+    first = sql.SQL("SELECT * FROM ({}) AS found LIMIT 1").format(select)
+    return not reads_everything(connection, statements, first, NO_SCAN, {"limit": 1})
 
 
-def _reads_everything(node: Mapping[str, Any], table: RuleTable) -> bool:
-    """Whether a query plan sorts what it finds, or scans the rule's table; not its subqueries."""
+def reads_everything(
+    connection: Connection,
+    statements: Statements,
+    select: sql.Composed,
+    settings: Mapping[str, str],
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
+    """Whether a query's plan under some settings sorts, or scans the rule's table."""
+    with connection.transaction(force_rollback=True):
+        set_session(connection, settings, transaction=True)
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) {}").format(select)
+        found = connection.execute(explain, {**statements.values, **values}).fetchall()
+    return _has_scan(found[0][0][0]["Plan"], parts_of(statements.table.name)[-1])
+
+
+def _has_scan(node: Mapping[str, Any], alias: str) -> bool:
+    """Whether a node of a plan, or one below it, sorts or scans a table; not in its subqueries."""
     if node["Node Type"] == "Sort":
         return True
-    names = {leaf.quoted.strip('"') for leaf in table.leaves} | {table.name.strip('"')}
-    if node["Node Type"] == "Seq Scan" and node.get("Relation Name") in names:
+    if node["Node Type"] == "Seq Scan" and node.get("Alias") == alias:
         return True
     return any(
-        _reads_everything(below, table)
+        _has_scan(below, alias)
         for below in node.get("Plans", [])
         if below.get("Parent Relationship") not in {"SubPlan", "InitPlan"}
     )

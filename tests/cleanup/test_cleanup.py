@@ -156,7 +156,7 @@ def test_an_index_of_the_due_rows_alone(filled: Prepared, cli: Cli) -> None:
 def test_rows_of_one_age(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """An age cannot part them, so they go one by one."""
     for name in ("_FIRST", "_FEWEST", "_MOST"):
-        monkeypatch.setattr(f"leadctl.cleanup.batch_size.{name}", 10)
+        monkeypatch.setattr(f"leadctl.cleanup.ranges.{name}", 10)
     filled.query(
         "UPDATE leads SET created_at = date_trunc('month', now() - interval '120 days')"
         " WHERE created_at < now() - interval '100 days'"

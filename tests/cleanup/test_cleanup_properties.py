@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leadctl.apps.registry import find_app
 from leadctl.apps.retention import Rule
-from leadctl.cleanup import batch_size
+from leadctl.cleanup import ranges
 from leadctl.cleanup import run as module
 from leadctl.cleanup.context import ArchivePlace, Bounds
 from leadctl.journal.guard import Consent
@@ -147,7 +147,7 @@ def test_what_goes_is_what_the_model_says(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "server_time", lambda _: clock)
         for name in ("_FIRST", "_FEWEST", "_MOST"):
-            patch.setattr(batch_size, name, size)
+            patch.setattr(ranges, name, size)
         patch.setattr(module, "_refuse_skew", lambda _: None)
         result = module.cleanup(
             empty.target(),

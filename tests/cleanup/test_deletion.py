@@ -6,8 +6,8 @@ import pytest
 from psycopg import sql
 
 from leadctl.apps.registry import find_app
-from leadctl.cleanup.batch_size import BatchSize
 from leadctl.cleanup.batches import Deleted, Deleter
+from leadctl.cleanup.ranges import BatchSize
 from leadctl.cleanup.rules import rule_table, rules_of
 from leadctl.postgres.connect import Connection, connect
 from tests.conftest import Cli, Prepared

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.leads import due_leads, ids
+from tests.leads import due_leads, ids, scatter
 from tests.processes import run
 
 RULE = ("cleanup", "--rule", "archived-leads", "-o", "json")
@@ -31,6 +31,10 @@ REFUSALS = {
         "RAISE EXCEPTION 'on legal hold' USING ERRCODE = '45000';", "BEFORE"
     ),
     "a trigger without a word": TRIGGER.format("RETURN NULL;", "BEFORE"),
+    "a rule": (
+        "CREATE RULE hold AS ON DELETE TO leads"
+        " WHERE old.id IN (SELECT lead FROM held) DO INSTEAD NOTHING"
+    ),
     "a trigger that divides by zero": TRIGGER.format("PERFORM 1 / 0;", "AFTER"),
 }
 
@@ -44,8 +48,13 @@ def hold(database: Prepared, refusal: str, leads: list[str]) -> None:
         database.query(statement + ("$$" if statement.count("$$") == 1 else ""))
 
 
+@pytest.mark.parametrize("order", ["by age", "by heap"])
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_what_may_go_goes(filled: Prepared, refusal: str) -> None:
+def test_what_may_go_goes(filled: Prepared, refusal: str, order: str) -> None:
+    if order == "by heap":
+        scatter(filled)
+    else:
+        filled.query("CREATE INDEX ON leads (created_at) WHERE status = 'ARCHIVED'")
     due = due_leads(filled)
     held = [sorted(due)[place] for place in (0, 7, 8, len(due) - 1)]
     hold(filled, refusal, held)
@@ -94,26 +103,80 @@ def test_rules_after_one_that_was_refused_at_its_commit_run(filled: Prepared) ->
     assert second["rows"] > 0
 
 
-@pytest.mark.parametrize("refers", ["n - 1", "n + 1"], ids=["to older", "to newer"])
-def test_rows_that_refer_to_rows_of_their_table(filled: Prepared, cli: Cli, refers: str) -> None:
-    """Whatever their direction, and over many batches."""
-    filled.query("ALTER TABLE leads ADD COLUMN answers text REFERENCES leads")
-    filled.query("CREATE INDEX ON leads (answers)")
-    filled.query(
-        "UPDATE leads SET status = 'ARCHIVED', created_at = created_at - '1 year'::interval"
-    )
-    filled.query(
-        "WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at) AS n FROM leads)"
-        " UPDATE leads SET answers = other.id FROM numbered, numbered AS other"
-        f" WHERE leads.id = numbered.id AND other.n = numbered.{refers}"
-    )
-    count = len(ids(filled, "leads"))
-    done = cli(*RULE, "--confirm", filled.name, url=filled.url)
+REFERS = {
+    "to older": "other.n = numbered.n - 1",
+    "to newer": "other.n = numbered.n + 1",
+    "to any": "other.n = numbered.n * 211 % 307",  # a permutation: chains that end in cycles
+}
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("refers", REFERS)
+def test_rows_that_refer_to_rows_of_their_table(
+    filled: Prepared, cli: Cli, tmp_path: Path, refers: str, *, archived: bool
+) -> None:
+    """Whatever their direction."""
+    count = refer_to_each_other(filled, REFERS[refers])
+    options = ("--archive", str(tmp_path)) if archived else ()
+    done = cli(*RULE, *options, "--confirm", filled.name, url=filled.url)
     assert done.code == 0, done.err
     (rule,) = done.json["rules"]
     assert (rule["rows"], rule["refused"]) == (count, 0)
-    assert rule["batches"] > 3
     assert ids(filled, "leads") == set()
+
+
+@pytest.mark.parametrize("refers", ["to older", "to newer"])
+@pytest.mark.parametrize("limits", ["a transaction", "the run"])
+def test_more_answers_than_a_transaction_takes(
+    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch, refers: str, limits: str
+) -> None:
+    """They go batch by batch, in the order that lets them."""
+    count = refer_to_each_other(filled, REFERS[refers])
+    for name in ("_FIRST", "_FEWEST", "_MOST"):
+        monkeypatch.setattr(f"leadctl.cleanup.ranges.{name}", 10)
+    options = ()
+    if limits == "a transaction":
+        monkeypatch.setattr("leadctl.cleanup.batches._MOST_ANSWERS", 30)
+    else:
+        options = ("--max-rows", str(count - 100))
+    done = cli(*RULE, *options, "--confirm", filled.name, url=filled.url)
+    assert done.code == 0, done.err
+    (rule,) = done.json["rules"]
+    assert rule["batches"] > 3
+    assert (rule["rows"], rule["refused"]) == (count - 100 * (limits == "the run"), 0)
+    assert len(ids(filled, "leads")) == count - rule["rows"]
+
+
+def test_a_thread_with_an_answer_that_is_not_due(filled: Prepared, cli: Cli) -> None:
+    """What the answer refers to stays, up to the first row; other threads go."""
+    refer_to_each_other(filled, "other.n = numbered.n - 1 AND numbered.n % 10 <> 1")
+    numbers = "SELECT id, row_number() OVER (ORDER BY created_at) AS n FROM leads"
+    kept = {
+        key for (key,) in filled.query(f"SELECT id FROM ({numbers}) AS x WHERE n BETWEEN 41 AND 46")
+    }
+    filled.query(
+        f"UPDATE leads SET created_at = now() FROM ({numbers}) AS x WHERE x.id = leads.id AND n = 46"
+    )
+    done = cli(*RULE, "--confirm", filled.name, url=filled.url)
+    assert done.code == 7, done.err
+    (rule,) = done.json["rules"]
+    assert ids(filled, "leads") == kept
+    assert rule["refused"] == len(kept) - 1
+
+
+def refer_to_each_other(database: Prepared, condition: str) -> int:
+    """Make all leads due, and each refer to another one; return how many there are."""
+    database.query("ALTER TABLE leads ADD COLUMN answers text REFERENCES leads")
+    database.query("CREATE INDEX ON leads (answers)")
+    database.query(
+        "UPDATE leads SET status = 'ARCHIVED', created_at = created_at - '1 year'::interval"
+    )
+    database.query(
+        "WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at) AS n FROM leads)"
+        " UPDATE leads SET answers = other.id FROM numbered, numbered AS other"
+        f" WHERE leads.id = numbered.id AND {condition}"
+    )
+    return len(ids(database, "leads"))
 
 
 def test_a_full_disk_is_no_refusal_of_rows(filled: Prepared, cli: Cli) -> None:

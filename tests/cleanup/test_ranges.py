@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from leadctl.cleanup.batch_size import BatchSize, WorkSeconds
+from leadctl.cleanup.ranges import BatchSize, WorkSeconds
 
 AIM = WorkSeconds(beside_others=0.003, alone=0.03, longest=0.1)
 A_ROW = 0.00001
