@@ -414,7 +414,11 @@ class Database(Project):
         return keys_status(*self._place, self.keyring)
 
     def rotate_keys(
-        self, *, encrypt_plaintext: bool = False, dry_run: bool = False
+        self,
+        *,
+        encrypt_plaintext: bool = False,
+        encrypt_foreign: bool = False,
+        dry_run: bool = False,
     ) -> "RotateResult":
         """Re-encrypt to the primary key what is not under it, as `leadctl keys rotate`.
 
@@ -426,6 +430,7 @@ class Database(Project):
             *self._place,
             self.keyring,
             encrypt_plaintext=encrypt_plaintext,
+            encrypt_foreign=encrypt_foreign,
             dry_run=dry_run,
             lock_wait=self.settings.lock_wait,
             **self._told,

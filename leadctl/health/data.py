@@ -37,7 +37,7 @@ def encryption(facts: Facts) -> Evidence:
         for table, size in sizes.items()
         for column in count_values(facts.connection, table, keyring, percent=_percent(size))
     ]
-    values = sum(sum(c.under.values()) + c.legacy + c.malformed + c.plaintext for c in columns)
+    values = sum(column.values for column in columns)
     if not keyring.keys:
         if not values:
             raise Skip("no keys are set, and nothing is encrypted")
@@ -127,6 +127,7 @@ def _bad(columns: list[ColumnKeys]) -> Iterator[str]:
     for column in columns:
         for number, what in (
             (column.plaintext, "of plaintext"),
+            (sum(column.foreign.values()), f"that look like {', '.join(column.foreign)}"),
             (column.unknown, "under unknown keys"),
             (column.malformed, "malformed"),
         ):

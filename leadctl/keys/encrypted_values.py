@@ -19,6 +19,36 @@ from leadctl.postgres.queries import written_by_server
 
 PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
 """What a value may be beside one under a key, which is told by the key's fingerprint."""
+_FOREIGN = {
+    "Rails": r'^\s*\{\s*"p"\s*:\s*"[^"]*"\s*,\s*"h"\s*:\s*\{'
+    r"|^[A-Za-z0-9+/_-]{8,}=*--[A-Za-z0-9+/_-]{8,}=*(--[A-Za-z0-9+/_-]{8,}=*)?$",
+    "Laravel": r"^eyJpdiI6[A-Za-z0-9+/]+=*$",
+    "JSON of ciphertext": r'^\s*\{(?=.*"iv"\s*:)'
+    r'(?=.*"(at|tag|authTag|auth_tag|mac|ct|data|content|value|ciphertext|encrypted|encryptedData)"\s*:)',
+    "Fernet": r"^gAAAAA[A-Za-z0-9_-]{80,}=*$",
+    "JWT": r"^eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){0,2}$",
+    "PASETO": r"^v[1-4]\.(local|public)\.[A-Za-z0-9_-]{16,}",
+    "PEM or PGP": r"^\s*-----BEGIN [A-Z0-9 ]+-----",
+    "PGP": r"^(hQ[EIM]|jA0E|ww0E|wcB|wcF|wV4D|hF4D)[A-Za-z0-9+/]{20,}=*",
+    "binary": r"^\\x([0-9a-fA-F]{2}){12,}$",
+    "argon2": r"^(argon2)?\$argon2(id|i|d)\$",
+    "bcrypt": r"^(bcrypt(_sha256)?\$)?\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}$",
+    "scrypt": r"^(\$scrypt\$|scrypt:|scrypt\$|\$7\$)",
+    "crypt": r"^\$(1|5|6|y|gy|P|H|apr1|pbkdf2[a-z0-9-]*|sha1)\$",
+    "PBKDF2": r"^pbkdf2[_:][a-z0-9]+[$:]",
+    "SCRAM": r"^SCRAM-SHA-(1|256)\$[0-9]+:",
+    "LDAP": r"^\{(SSHA|SHA|CRYPT|PBKDF2)[0-9A-Z-]*\}",
+    "Vault": r"^vault:v[0-9]+:",
+    "Ansible Vault": r"^\$ANSIBLE_VAULT;",
+    "SOPS": r"^ENC\[AES256_GCM,",
+    "age": r"^age-encryption\.org/v1",
+    "OpenSSL": r"^U2FsdGVkX1[A-Za-z0-9+/]{10,}=*",
+    "AWS KMS": r"^AQICAH[A-Za-z0-9+/]{50,}=*$",
+    "CipherSweet": r"^(brng|nacl|fips|boring):[A-Za-z0-9+/_-]{16,}",
+    "a key's version": r"^(enc|encrypted|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
+}
+"""What the ciphertexts and hashes of other tools look like, for PostgreSQL and for Python."""
+_FOREIGN_FORMS = {tool: re.compile(form, re.DOTALL) for tool, form in _FOREIGN.items()}
 
 # Together they say what cipher.FORM does, over whose counts PostgreSQL takes many times as long:
 # where the dots are, that there are no more, which letters there are, and those of a fingerprint.
@@ -50,7 +80,8 @@ class ColumnKeys:
     """The values of one encrypted column, by what they are.
 
     `under` counts them by their key's fingerprint; `unknown` is how many of those are under keys
-    that the keyring lacks.
+    that the keyring lacks.  `foreign` counts, by tool, what looks like another tool's ciphertext or
+    hash; what looks like nothing known is `plaintext`.
     """
 
     table: str
@@ -59,12 +90,18 @@ class ColumnKeys:
     unknown: int
     legacy: int
     malformed: int
+    foreign: dict[str, int]
     plaintext: int
 
     @property
     def bad(self) -> int:
         """How many values are not readable ciphertext."""
-        return self.unknown + self.malformed + self.plaintext
+        return self.unknown + self.malformed + sum(self.foreign.values()) + self.plaintext
+
+    @property
+    def values(self) -> int:
+        """How many values there are."""
+        return sum(self.under.values()) - self.unknown + self.legacy + self.bad
 
 
 def count_values(
@@ -86,13 +123,16 @@ def count_values(
 
 def _column(table: str, name: str, kinds: Counter[str], keyring: Keyring) -> ColumnKeys:
     under = {kind: number for kind, number in kinds.items() if _FINGERPRINT.fullmatch(kind)}
+    foreign = {tool: kinds[tool] for tool in _FOREIGN if kinds[tool]}
+    others = kinds[LEGACY] + kinds[PLAINTEXT] + sum(foreign.values())
     return ColumnKeys(
         table=table,
         column=name,
         under=under,
         unknown=sum(number for kind, number in under.items() if kind not in keyring),
         legacy=kinds[LEGACY],
-        malformed=kinds.total() - sum(under.values()) - kinds[LEGACY] - kinds[PLAINTEXT],
+        malformed=kinds.total() - sum(under.values()) - others,
+        foreign=foreign,
         plaintext=kinds[PLAINTEXT],
     )
 
@@ -123,7 +163,7 @@ def _kind(column: sql.Identifier) -> sql.Composed:
         " WHEN {c} LIKE {places} AND {c} NOT LIKE {dots} AND {c} !~ {letters}"
         " THEN substr({c}, {start}, 16)"
         " WHEN {c} LIKE {version} THEN {malformed} WHEN {c} ~ {node} THEN {legacy}"
-        " ELSE {plaintext} END"
+        " {foreign} ELSE {plaintext} END"
     ).format(
         c=column,
         places=_PLACES,
@@ -134,6 +174,10 @@ def _kind(column: sql.Identifier) -> sql.Composed:
         malformed=MALFORMED,
         node=NODE_FORM,
         legacy=LEGACY,
+        foreign=sql.SQL(" ").join(
+            sql.SQL("WHEN {} ~ {} THEN {}").format(column, form, tool)
+            for tool, form in _FOREIGN.items()
+        ),
         plaintext=PLAINTEXT,
     )
 
@@ -157,13 +201,16 @@ class UnreadableValue:
 
 
 class Recrypt:
-    """Re-encrypts values under the primary key of a keyring."""
+    """Re-encrypts values under the primary key of a keyring.
 
-    def __init__(self, keyring: Keyring, *, plaintext: bool) -> None:
+    `plaintext` encrypts what is no ciphertext, too, `foreign` what looks like another tool's.
+    """
+
+    def __init__(self, keyring: Keyring, *, plaintext: bool, foreign: bool = False) -> None:
         self._keyring = keyring
         self._primary: Key = keyring.primary
         self._done = f"{VERSION}.{self._primary.fingerprint}."
-        self._plaintext = plaintext
+        self._plaintext, self._foreign = plaintext, foreign
 
     def rows(
         self, table: EncryptedTable, rows: Sequence[Row], unreadable: list[UnreadableValue]
@@ -191,7 +238,8 @@ class Recrypt:
         try:
             text = decrypt(value, self._keyring, context)
         except NotEncrypted:
-            if not self._plaintext:
+            is_foreign = any(form.match(value) for form in _FOREIGN_FORMS.values())
+            if not (self._foreign if is_foreign else self._plaintext):
                 return value
             text = value
         return encrypt_and_verify(text, self._primary, context)

@@ -42,6 +42,8 @@ class TableRotation:
     keyring: Keyring
     plaintext: bool
     """Whether plaintext is encrypted, too."""
+    foreign: bool
+    """Whether what looks like another tool's ciphertext is encrypted, too."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ def passes(rotation: TableRotation, due: int) -> Iterator[Pass]:
 class _Worker:
     def __init__(self, rotation: TableRotation, connection: Connection) -> None:
         self._due = DueRows(connection, rotation.table, rotation.keyring.primary.fingerprint)
-        self._recrypt = Recrypt(rotation.keyring, plaintext=rotation.plaintext)
+        self._recrypt = Recrypt(
+            rotation.keyring, plaintext=rotation.plaintext, foreign=rotation.foreign
+        )
         self._table = rotation.table
         self._rows: Sequence[Row] = ()
 
@@ -181,6 +185,7 @@ def rotate(
     keyring: Keyring,
     *,
     encrypt_plaintext: bool,
+    encrypt_foreign: bool,
     dry_run: bool,
     lock_wait: float,
     narrate: Narrate,
@@ -188,7 +193,8 @@ def rotate(
 ) -> RotateResult:
     """Re-encrypt every value that is not under the primary key.
 
-    Plaintext is left as it is unless `encrypt_plaintext`.  `lock_wait` is in seconds.  Raises
+    Plaintext is left as it is unless `encrypt_plaintext`, and what looks like another tool's
+    ciphertext or hash unless `encrypt_foreign`.  `lock_wait` is in seconds.  Raises
     MissingKey before anything is written, NoPrimaryKey, LockHeld, and RotationFailed.
     """
     primary = keyring.primary.fingerprint
@@ -196,7 +202,10 @@ def rotate(
         tables = encrypted_tables(connection, app, target.schema)
         for table in tables:
             require_key(table)
-    rotations = [TableRotation(target, table, keyring, encrypt_plaintext) for table in tables]
+    rotations = [
+        TableRotation(target, table, keyring, encrypt_plaintext, encrypt_foreign)
+        for table in tables
+    ]
     due = {rotation: _due(rotation) for rotation in rotations}
     if dry_run:
         status = keys_status(target, app, keyring)

@@ -79,6 +79,11 @@ def cleanup(result: CleanupResult, past: PastRuns) -> str:
             by_rule(lambda rule: rule.status not in bad),
         ),
         (
+            "leadctl_cleanup_partly",
+            "Whether the last run was done in part, since rows may not go.",
+            by_rule(lambda rule: rule.status is RuleStatus.PARTLY),
+        ),
+        (
             "leadctl_cleanup_backlog_rows",
             "Rows that are still due.",
             by_rule(lambda rule: past.backlog(rule.rule)),

@@ -215,9 +215,8 @@ def test_people_and_prometheus_are_told(filled: Prepared, cli: Cli, tmp_path: Pa
     done = cli(*command, "-q", url=filled.url)
     assert done.code == 7
     assert f"id={held[0]} may not go" in done.out
-    (line,) = [
-        text
-        for text in metrics.read_text().splitlines()
-        if text.startswith("leadctl_cleanup_refused_rows{")
-    ]
-    assert line.endswith(" 1")
+    said = dict(line.rsplit(" ", 1) for line in metrics.read_text().splitlines() if "{" in line)
+    for name in ("refused_rows", "partly"):
+        assert [
+            value for key, value in said.items() if key.startswith(f"leadctl_cleanup_{name}{{")
+        ] == ["1"]

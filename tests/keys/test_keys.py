@@ -1,9 +1,14 @@
 """`leadctl keys`: making, counting, rotating; and what the health check says of it."""
 
+import base64
+import hmac
 import json
+import subprocess
 from pathlib import Path
 
+import bcrypt
 import pytest
+from cryptography.fernet import Fernet
 
 from leadctl.crypto import Key, Keyring, decrypt, encrypt
 from tests.conftest import KEY, Cli, Prepared
@@ -134,6 +139,75 @@ def test_what_node_wrote_is_no_plaintext(leadconnector: Prepared, cli: Cli) -> N
     examples = rotated.json["examples"]
     assert [example["reason"] for example in examples] == ["unknown_key"]
     assert leadconnector.query("SELECT access_token FROM users") == [(NODE_VALUE,)]
+
+
+def openssl(*arguments: str) -> str:
+    done = subprocess.run(
+        ["openssl", *arguments], input="secret", capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def foreign_values(database: Prepared) -> dict[str, str]:
+    """Return what other tools make, by what it is; most of it made by the tool itself."""
+    ((scram,),) = database.query("SELECT rolpassword FROM pg_authid WHERE rolname = current_user")
+    head, body = (base64url(json.dumps(part).encode()) for part in ({"alg": "HS256"}, {"sub": 1}))
+    signature = base64url(hmac.digest(b"key", f"{head}.{body}".encode(), "sha256"))
+    armour = "hQEMA9Q1N1QGuFyZAQf/Yd0Bx6FtWmnV3x0Qq6ZrQm1tTzB5\n=njUN"
+    return {
+        "Fernet": Fernet(Fernet.generate_key()).encrypt(b"secret").decode(),
+        "bcrypt": bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode(),
+        "OpenSSL": openssl("enc", "-aes-256-cbc", "-pbkdf2", "-a", "-k", "key"),
+        "crypt": openssl("passwd", "-6", "-stdin"),
+        "SCRAM": scram,
+        "JWT": f"{head}.{body}.{signature}",
+        "Rails": '{"p":"n7J0/ol+a7DRMeaE","h":{"iv":"DXZMDWUKfp3bg/Yu","at":"X1/YjMHbHD4talgF9dt61A=="}}',
+        "JSON of ciphertext": '{"ct": "n7J0ol", "iv": "a1b2", "s": "00"}',
+        "PEM or PGP": f"-----BEGIN PGP MESSAGE-----\n\n{armour}\n-----END PGP MESSAGE-----",
+        "PGP": "jA0ECQMCqvRTHDbPIbf/0kQBWXk5SZ2XvGk6",
+        "binary": "\\xc30d04070302a5b1f05a4d3d2b0f7cd23701",
+        "argon2": "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b7dWRWJTmaaa0",
+        "PASETO": "v4.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "PBKDF2": "pbkdf2_sha256$600000$salt$W2k0f6mT1oUqG5mD2yLxTn1f7H8=",
+        "Vault": "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==",
+        "Laravel": base64.b64encode(b'{"iv":"c2VjcmV0","value":"eA==","mac":"00"}').decode(),
+    }
+
+
+def test_what_other_tools_made_is_no_plaintext(leadconnector: Prepared, cli: Cli) -> None:
+    """It is told from plaintext, named, and encrypted only where somebody says so."""
+    values = foreign_values(leadconnector)
+    users(leadconnector, len(values) + 1)
+    texts = [*values.values(), "EAAB plain {token} $2 v2.x -- \\x"]
+    for number, text in enumerate(texts):
+        key = f"u{number}"
+        leadconnector.query("UPDATE users SET access_token = %s WHERE id = %s", text, key)
+
+    def counted(*command: str, code: int) -> tuple[dict[str, int], int]:
+        done = cli("keys", *command, "-o", "json", url=leadconnector.url)
+        assert done.code == code, done.err
+        columns = done.json.get("status", done.json)["columns"]
+        (found,) = [c for c in columns if (c["table"], c["column"]) == ("users", "access_token")]
+        return found["foreign"], found["plaintext"]
+
+    each = dict.fromkeys(values, 1)
+    assert counted("status", code=1) == (each, 1)
+    assert counted("rotate", "--encrypt-plaintext", code=1) == (each, 0)
+    ring, context = Keyring([OLD_KEY]), "leadconnector.users.access_token"
+    read = "SELECT access_token FROM users WHERE id LIKE 'u%' ORDER BY substr(id, 2)::int"
+    there = [value for (value,) in leadconnector.query(read)]
+    assert there[:-1] == texts[:-1]
+    assert decrypt(there[-1], ring, context) == texts[-1]
+    said = cli("keys", "status", url=leadconnector.url).out
+    assert "look like bcrypt" in said
+    assert "--encrypt-foreign" in said
+    assert counted("rotate", "--encrypt-foreign", code=0) == ({}, 0)
+    there = [value for (value,) in leadconnector.query(read)]
+    assert [decrypt(value, ring, context) for value in there] == texts
 
 
 @pytest.mark.parametrize(

@@ -45,14 +45,21 @@ def rotate(
     encrypt_plaintext: Annotated[
         bool, flag("--encrypt-plaintext", "Encrypt what is not ciphertext, too.")
     ] = False,
+    encrypt_foreign: Annotated[
+        bool, flag("--encrypt-foreign", "Encrypt other tools' ciphertexts and hashes, too.")
+    ] = False,
     dry_run: Annotated[bool, flag("--dry-run", "Count only; change nothing.")] = False,
 ) -> None:
     """Re-encrypt everything to the primary key, beside a running application.
 
-    A killed run is continued by running it again. Ends with the count per key; exit 1 unless
-    every value is ciphertext that a key reads.
+    What looks like another tool's ciphertext or hash (Rails, Fernet, PGP, JWT, argon2, bcrypt …) is
+    no plaintext: encrypted again, the application could not read it. It is left unless
+    --encrypt-foreign says otherwise. A killed run is continued by running it again. Ends with the
+    count per key; exit 1 unless every value is ciphertext that a key reads.
     """
     from leadctl.render.views.keys import rotate as view
 
-    result = run.database().rotate_keys(encrypt_plaintext=encrypt_plaintext, dry_run=dry_run)
+    result = run.database().rotate_keys(
+        encrypt_plaintext=encrypt_plaintext, encrypt_foreign=encrypt_foreign, dry_run=dry_run
+    )
     run.emit(result, view, ok=result.dry_run or result.status.ok)

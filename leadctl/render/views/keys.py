@@ -62,12 +62,22 @@ def _values(column: ColumnKeys, labels: dict[str, str]) -> list[tuple[Cell | str
     rows += [
         (Cell("of the Node helper", "warn"), column.legacy),
         (Cell("malformed", "bad"), column.malformed),
+        *(
+            (Cell(f"foreign: they look like {tool}", "bad"), number)
+            for tool, number in column.foreign.items()
+        ),
         (Cell("plaintext", "bad"), column.plaintext),
     ]
     return [row for row in rows if row[1]] or [("(no values)", 0)]
 
 
 def _verdict(result: KeysStatus) -> Line:
+    if not result.ok and any(column.foreign for column in result.columns):
+        return Line(
+            "Some values look like another tool's ciphertext or hash: decrypt them with that tool "
+            "first. If they are plaintext: leadctl keys rotate --encrypt-foreign",
+            "bad",
+        )
     if not result.ok:
         return Line(
             "Not every value is ciphertext that a key reads. Add missing keys, or encrypt "
