@@ -9,8 +9,7 @@ import psycopg
 
 from leadctl.catalog.facets import Reference
 from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
-from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, set_session
 from leadctl.studio.conditions import check_text, join_list, split_list, typed
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
@@ -269,7 +268,7 @@ class _Record:
 
 def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relation]:
     connection = session.connection
-    exact.execute(connection, "SELECT set_config('statement_timeout', %s, true)", (_COUNT_TIMEOUT,))
+    set_session(connection, {"statement_timeout": _COUNT_TIMEOUT}, transaction=True)
     names = relation_names(shape.references)
     for reference, short in zip(shape.references, names, strict=True):
         rows = _count(connection, reference, _values(shape, reference, here))

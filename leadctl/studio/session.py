@@ -16,8 +16,7 @@ from leadctl.errors import StatementFailed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.runs import journaled
 from leadctl.journal.state import VERSION_TABLE
-from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -30,6 +29,8 @@ _REVEAL = "studio --reveal"
 _COUNTED_BYTES = 128 * 1024
 """A table up to this size is counted: that takes less than a millisecond."""
 _COUNTED_TABLES = 500
+_ORDER_OF_DATES = {"DateStyle": "ISO, YMD"}
+"""No setting of a role or database changes how a date is read that somebody typed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def looking(access: Access, **facts: object) -> Iterator[Session]:
         stack.enter_context(_patience(access.timeout))
         stack.enter_context(connection.transaction())
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        _write_values_one_way(connection)
+        set_session(connection, _ORDER_OF_DATES, transaction=True)
         yield Session(connection, access)
 
 
@@ -104,13 +105,6 @@ def _patience(timeout: float) -> Iterator[None]:
             f"It took longer than {timeout:g} s and was stopped.",
             hint="Filter or sort by a column that has an index, or allow more with --timeout.",
         ) from None
-
-
-def _write_values_one_way(connection: Connection) -> None:
-    """Let no setting of a role or database change how values are written."""
-    settings = {"DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "extra_float_digits": "1"}
-    for setting, text in settings.items():
-        exact.execute(connection, "SELECT set_config(%s, %s, true)", (setting, text))
 
 
 @dataclass(frozen=True)

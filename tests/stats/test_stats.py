@@ -186,6 +186,7 @@ def test_a_strange_database_with_a_role_that_may_read_nothing(
                 "schema",
                 "invalid-indexes",
                 "duplicate-indexes",
+                "narrow-foreign-keys",
                 "missing-indexes",
                 "unvalidated-constraints",
                 "vacuum",

@@ -201,9 +201,6 @@ class Pick:
         """65536 values, each as often as its weight says."""
         return weighted(tuple(self.weights.items()))
 
-    def __hash__(self) -> int:
-        return hash((tuple(self.weights.items()), self.name))
-
 
 PASSWORD_HASH = Pick({"$2b$12$" + "N0passw0rdHasTh1sHash." + "o" * 31: 1.0})
 """What a bcrypt hash looks like: nobody signs in with it."""
