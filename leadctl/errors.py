@@ -386,6 +386,10 @@ class DatabaseExists(Refused):
     """A database that is to be made is there already."""
 
 
+class RelationExists(Refused):
+    """A table, an index or the like has the name of one that is to come back."""
+
+
 class SchemaExists(Refused):
     """A schema that is to be made is there already."""
 

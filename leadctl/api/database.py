@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from leadctl.restore.archive import Restorable
     from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.restore import RestorePlan, RestoreResult
-    from leadctl.restore.scratch_schema import ScratchTables
+    from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
     from leadctl.schema.definition import Schema, Validation
     from leadctl.schema.read import SchemaDump
@@ -676,14 +676,21 @@ class Database(Project):
             )
         return RestorableBackup(self.backup_folder.find(backup), self.identities)
 
-    def restore_beside(
-        self, tables: Names, backup: str = "latest", *, dry_run: bool = False
-    ) -> "ScratchTables":
-        """Restore tables into a schema beside the live ones, as `leadctl restore --table`."""
-        from leadctl.restore.scratch_schema import restore_beside
+    def restore_tables(
+        self, tables: Names, backup: str = "latest", *, owners: bool = True, dry_run: bool = False
+    ) -> "TableRestore":
+        """Restore tables as they were where they are gone, else into a schema beside the live ones.
 
-        source, found = self._stored(backup), names(tables)
-        return restore_beside(self.target, source, found, dry_run=dry_run, narrate=self.narrate)
+        As `leadctl restore --table`: what is there stays as it is.  Raises TableNotInBackup,
+        RelationExists, MissingRole, LockHeld and RestoreFailed.
+        """
+        from leadctl.restore.scratch_schema import restore_by_name
+
+        given = (self.target, self._stored(backup), names(tables))
+        app, waits, narrate = self.app.name, self._timeouts, self.narrate
+        return restore_by_name(
+            *given, app=app, owners=owners, dry_run=dry_run, waits=waits, narrate=narrate
+        )
 
     def restore_rows(
         self,

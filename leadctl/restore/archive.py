@@ -115,7 +115,19 @@ class Restorable(Protocol):
         """
 
 
-_ENTRY = re.compile(r"(?P<id>\d+); \d+ \d+ (?P<what>.*)")
+_ENTRY = re.compile(r"(?P<id>\d+); (?P<catalog>\d+) \d+ (?P<what>.*)")
+_RELATION_CATALOG = "1259"
+"""The oid of pg_class."""
+_KINDS = (
+    "ACCESS METHOD", "CHECK CONSTRAINT", "DEFAULT ACL", "EVENT TRIGGER", "FK CONSTRAINT",
+    "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "INDEX ATTACH", "MATERIALIZED VIEW DATA",
+    "MATERIALIZED VIEW", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE",
+    "PUBLICATION TABLES IN SCHEMA", "PUBLICATION TABLE", "ROW SECURITY", "SECURITY LABEL",
+    "SEQUENCE OWNED BY", "SEQUENCE SET", "SHELL TYPE", "STATISTICS DATA", "SUBSCRIPTION TABLE",
+    "TABLE ATTACH", "TABLE DATA", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY",
+    "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "USER MAPPING",
+)  # fmt: skip
+"""Kinds of entries of more than one word."""
 _DEPENDS = ";\tdepends on:"
 _TABLE = re.compile(r"TABLE (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _ATTACHED = re.compile(r"TABLE ATTACH (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
@@ -139,6 +151,21 @@ class ArchiveEntry:
     id: str
     what: str
     needs: frozenset[str]
+    catalog: str = "0"
+    """The oid of the catalog that it is in."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, such as TABLE or FK CONSTRAINT."""
+        first = self.what.partition(" ")[0]
+        if self.catalog == _RELATION_CATALOG and first in {"TABLE", "SEQUENCE"}:
+            return first  # a schema may be called DATA
+        return next((kind for kind in _KINDS if self.what.startswith(f"{kind} ")), first)
+
+    @property
+    def label(self) -> str:
+        """What people call it: all but its owner."""
+        return self.what.strip().rpartition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -231,7 +258,7 @@ def parse_entries(listing: str) -> list[ArchiveEntry]:
     entries: list[ArchiveEntry] = []
     for line in listing.split("\n"):  # what else ends a line for Python may be part of a name
         if found := _ENTRY.fullmatch(line):
-            entries.append(ArchiveEntry(found["id"], found["what"], frozenset()))
+            entries.append(ArchiveEntry(found["id"], found["what"], frozenset(), found["catalog"]))
         elif entries and line.startswith(_DEPENDS):
             needs = frozenset(line.removeprefix(_DEPENDS).split())
             entries[-1] = replace(entries[-1], needs=needs)

@@ -151,3 +151,97 @@ ON CONFLICT (only_row) DO UPDATE SET id = excluded.id, environment = excluded.en
 -- versions: 15-
 SELECT setval(pg_get_serial_sequence('leadctl.run', 'id'), coalesce(max(id), 0) + 1, false)
 FROM leadctl.run
+
+-- name: relation_exists
+-- what: Is there a relation of this name, which is as SQL has it?
+-- versions: 15-
+SELECT to_regclass(%(name)s) IS NOT NULL
+
+-- name: foreign_key
+-- what: Which foreign key of a table has this name?
+-- versions: 15-
+SELECT oid::bigint FROM pg_constraint
+WHERE conrelid = to_regclass(%(table)s) AND conname = %(name)s AND contype = 'f'
+
+-- name: foreign_keys_of
+-- what: Which foreign keys of a partitioned table must the rows of a new partition keep?
+-- versions: 15-
+SELECT k.oid::bigint, k.conname FROM pg_constraint k
+LEFT JOIN pg_constraint above ON above.oid = k.conparentid
+WHERE k.conrelid = to_regclass(%(table)s) AND k.contype = 'f' AND k.convalidated
+  AND above.conrelid IS DISTINCT FROM k.conrelid
+
+-- name: granted_by_default
+-- what: To whom did default privileges grant something on new relations?
+-- versions: 15-
+SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind = 'S',
+    CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END
+FROM unnest(%(names)s::text[]) AS new (name) JOIN pg_class c ON c.oid = to_regclass(new.name)
+JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN aclexplode(c.relacl) a
+WHERE a.grantee <> c.relowner
+
+-- name: orphans
+-- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
+--       and by which condition on `r`?  The key may be that of a partition's table.
+-- versions: 15-17
+WITH parts AS (
+    SELECT k.confmatchtype = 'f' AS match_full, false AS period,
+        format(CASE f.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, f.relname) AS parent,
+        string_agg(format('r.%%I IS NOT NULL', c.attname), ' AND ' ORDER BY u.place) AS given,
+        string_agg(format('r.%%I IS NOT NULL', c.attname), ' OR ' ORDER BY u.place) AS any_given,
+        string_agg(format('p.%%I OPERATOR(%%I.%%s) r.%%I', p.attname, s.nspname, o.oprname, c.attname),
+                   ' AND ' ORDER BY u.place) AS same
+    FROM pg_constraint k
+    CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop)
+        WITH ORDINALITY AS u (child, parent, operator, place)
+    JOIN pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = u.child
+    JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.parent
+    JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace s ON s.oid = o.oprnamespace
+    JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace n ON n.oid = f.relnamespace
+    WHERE k.oid = %(oid)s
+    GROUP BY k.oid, f.oid, n.oid
+)
+SELECT (SELECT format(CASE c.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = to_regclass(%(table)s)),
+    CASE WHEN match_full
+         THEN format('(%%s) AND NOT (%%s AND EXISTS (SELECT FROM %%s AS p WHERE %%s))',
+                     any_given, given, parent, same)
+         ELSE format('%%s AND NOT EXISTS (SELECT FROM %%s AS p WHERE %%s)', given, parent, same) END
+FROM parts
+
+-- name: orphans
+-- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
+--       and by which condition on `r`?  The key may be that of a partition's table.
+-- versions: 18-
+WITH parts AS (
+    SELECT k.confmatchtype = 'f' AS match_full, k.conperiod AS period,
+        format(CASE f.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, f.relname) AS parent,
+        string_agg(format('r.%%I IS NOT NULL', c.attname), ' AND ' ORDER BY u.place) AS given,
+        string_agg(format('r.%%I IS NOT NULL', c.attname), ' OR ' ORDER BY u.place) AS any_given,
+        string_agg(format('p.%%I OPERATOR(%%I.%%s) r.%%I', p.attname, s.nspname, o.oprname, c.attname),
+                   ' AND ' ORDER BY u.place)
+            FILTER (WHERE NOT k.conperiod OR u.place < array_length(k.conkey, 1)) AS same,
+        max(c.attname) FILTER (WHERE u.place = array_length(k.conkey, 1)) AS child_period,
+        max(p.attname) FILTER (WHERE u.place = array_length(k.conkey, 1)) AS parent_period
+    FROM pg_constraint k
+    CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop)
+        WITH ORDINALITY AS u (child, parent, operator, place)
+    JOIN pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = u.child
+    JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.parent
+    JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace s ON s.oid = o.oprnamespace
+    JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace n ON n.oid = f.relnamespace
+    WHERE k.oid = %(oid)s
+    GROUP BY k.oid, f.oid, n.oid
+)
+SELECT (SELECT format(CASE c.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = to_regclass(%(table)s)),
+    CASE WHEN match_full
+         THEN format('(%%s) AND NOT (%%s AND EXISTS (SELECT FROM %%s AS p WHERE %%s))',
+                     any_given, given, parent, same)
+         WHEN period
+         THEN format('%%s AND NOT coalesce(r.%%I OPERATOR(pg_catalog.<@) (SELECT pg_catalog.range_agg(p.%%I)'
+                     ' FROM %%s AS p WHERE %%s), false)', given, child_period, parent_period, parent, same)
+         ELSE format('%%s AND NOT EXISTS (SELECT FROM %%s AS p WHERE %%s)', given, parent, same) END
+FROM parts

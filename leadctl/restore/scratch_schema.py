@@ -1,13 +1,13 @@
-"""The rows of single tables in a schema of their own, with the lines that copy them over.
+"""Single tables: made again where they are gone, else beside what is there.
 
-Nothing that is there is touched: the rows can be looked at, compared and copied by whoever knows
-which of them are wanted.
+What is there is not touched: its rows of then are in a schema of their own, with the lines that
+copy them over, to be compared by whoever knows which of them are wanted.
 """
 
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
@@ -18,13 +18,15 @@ from psycopg import sql
 from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import read_named
-from leadctl.errors import RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.errors import RelationExists, RestoreFailed, SchemaExists, TableNotInBackup
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
+from leadctl.restore.dropped import BackAgain, restore_dropped
+from leadctl.restore.foreign_keys import LeftOut, Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
 from leadctl.sql.lexer import split, tokens
 
@@ -39,26 +41,93 @@ class ScratchTable:
     """A table of the backup, quoted, and where its rows are now."""
 
     table: str
-    scratch: str
+    scratch: str | None
+    """None where the table was gone, and they are in it again."""
     rows: int
 
 
 @dataclass(frozen=True)
-class ScratchTables:
-    """What is in the scratch schema; in a dry run, what would be."""
+class TableRestore:
+    """Where tables of a backup are now; in a dry run, where they would be."""
 
     backup: str
     database: str
     dry_run: bool
-    schema: str
+    schema: str | None
+    """The scratch schema; None where all tables were gone."""
     tables: tuple[ScratchTable, ...]
     lines: tuple[str, ...]
-    """SQL that copies what is gone from the live tables, and drops the scratch schema."""
+    """SQL for what is left to do: it copies what is gone from tables that were there, and drops the
+    scratch schema; it validates foreign keys."""
+    made: tuple[str, ...] = ()
+    """What came back with tables that were gone, as pg_restore lists it."""
+    orphans: tuple[Orphans, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    """What belongs to them and is not back."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.left_out
 
 
-def restore_beside(
+def restore_by_name(
+    target: Target,
+    reader: BackupReader,
+    names: Sequence[str],
+    *,
+    app: str,
+    owners: bool,
+    dry_run: bool,
+    waits: Timeouts,
+    narrate: Narrate,
+) -> TableRestore:
+    """Make tables again that are gone; load those that are there into a new schema beside them.
+
+    Raises TableNotInBackup, RelationExists, SchemaExists, MissingRole, LockHeld, RestoreFailed,
+    BackupDamaged, InvalidIdentity, and what connecting raises.
+    """
+    with reader.held():
+        reader.check()
+        with connect(target, "restore", read_only=True) as connection:
+            found = read_named(connection, names)
+        for name, relation in found.items():
+            if not relation.is_table:
+                raise RelationExists(
+                    f"{name} is a {relation.label} now, and no table.",
+                    hint=f"Rename it, then run it again: ALTER {relation.label.upper()} "
+                    f"{relation.qualified} RENAME TO something_else",
+                )
+        live = [name for name in names if name in found]
+        gone = [spellings(name, target.schema) for name in names if name not in found]
+        back = BackAgain((), (), (), (), ())
+        if gone:
+            back = restore_dropped(
+                target,
+                reader,
+                gone,
+                app=app,
+                owners=owners,
+                dry_run=dry_run,
+                waits=waits,
+                narrate=narrate,
+            )
+        beside = TableRestore(reader.backup.id, target.database, dry_run, None, (), ())
+        if live:
+            beside = _restore_beside(target, reader, live, dry_run=dry_run, narrate=narrate)
+    return replace(
+        beside,
+        tables=(*(ScratchTable(name, None, rows) for name, rows in back.tables), *beside.tables),
+        lines=(*back.lines, *beside.lines),
+        made=back.made,
+        orphans=back.orphans,
+        left_out=back.left_out,
+    )
+
+
+def _restore_beside(
     target: Target, reader: BackupReader, names: Sequence[str], *, dry_run: bool, narrate: Narrate
-) -> ScratchTables:
+) -> TableRestore:
     """Load tables of a backup into a new schema of the target's database, in one transaction.
 
     They have their columns and checks, but no keys, indexes and triggers.  A dry run changes
@@ -66,8 +135,7 @@ def restore_beside(
     and what connecting raises.
     """
     schema = f"restored_{reader.manifest.snapshot_at.astimezone(UTC):%Y%m%d_%H%M%S}"
-    with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
-        reader.check()
+    with connect(target, "restore", like_pg_dump=True) as connection:
         facts = _facts(connection, reader, target.schema, names)
         tables = {table.name: _placed(connection, table, schema) for table in facts}
         _require_room(connection, schema, tables.values())
@@ -83,7 +151,7 @@ def restore_beside(
                     _create(connection, table, definition)
                 read: dict[str, int] = {}
                 for rows in rows_of(reader, list(tables)):
-                    scratch = identifier(tables[rows.table].scratch)
+                    scratch = _place(tables[rows.table])
                     read[rows.table] = rows.copy_into(connection, scratch)
                     columns[rows.table] = rows.columns
                     into[rows.table] = rows.into
@@ -93,7 +161,7 @@ def restore_beside(
             for name in _referenced_first(connection, list(tables))
             if name in columns
         ]
-    return ScratchTables(
+    return TableRestore(
         backup=reader.backup.id,
         database=target.database,
         dry_run=dry_run,
@@ -113,7 +181,7 @@ def _require_room(connection: Connection, schema: str, tables: Collection[Scratc
         "SELECT pg_get_userbyid(nspowner) = current_user FROM pg_namespace WHERE nspname = %s",
         (schema,),
     ).fetchone()
-    there = read_named(connection, [table.scratch for table in tables])
+    there = read_named(connection, [table.scratch or table.table for table in tables])
     if own == (False,) or there:
         what = f"the table {', '.join(there)}" if there else f"the schema {schema} of another role"
         raise SchemaExists(
@@ -132,7 +200,7 @@ def _facts(
     for name in names:
         leaves = relations[name].leaves if name in relations else ()
         # What is not there any more is named as it was.
-        asked = [parts_of(leaf.qualified) for leaf in leaves] or _spellings(name, schema)
+        asked = [parts_of(leaf.qualified) for leaf in leaves] or spellings(name, schema)
         tables = [in_backup[each] for each in asked if each in in_backup]
         if not tables:
             raise TableNotInBackup(
@@ -143,7 +211,7 @@ def _facts(
     return list(found.values())
 
 
-def _spellings(name: str, schema: str) -> list[tuple[str, ...]]:
+def spellings(name: str, schema: str) -> list[tuple[str, ...]]:
     """Return what a name that somebody typed may stand for: as SQL has it, or as it is."""
     with suppress(ValueError):
         parts = parts_of(name)
@@ -155,6 +223,10 @@ def _placed(connection: Connection, table: DumpedTable, schema: str) -> ScratchT
     _, bare = parts_of(table.name)
     scratch = sql.Identifier(schema, bare).as_string(connection)
     return ScratchTable(table.name, scratch, table.rows)
+
+
+def _place(table: ScratchTable) -> sql.Identifier:
+    return identifier(table.scratch or table.table)
 
 
 def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
@@ -179,7 +251,7 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
 
 def _creation(table: ScratchTable, definition: str) -> sql.Composed:
     columns = written_by_pg_dump(definition)
-    return sql.SQL("CREATE TABLE {} {}").format(identifier(table.scratch), columns)
+    return sql.SQL("CREATE TABLE {} {}").format(_place(table), columns)
 
 
 def _definitions(
@@ -227,7 +299,7 @@ def _copying(
         " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
     ).format(
         sql.Identifier(*into),
-        identifier(table.scratch),
+        _place(table),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
     )
     return query.as_string(connection)

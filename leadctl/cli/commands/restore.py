@@ -36,7 +36,7 @@ Table = Annotated[
     option(
         "--table",
         "TABLE",
-        "Restore only this table, beside the live one (repeatable).",
+        "Restore only this table; see below (repeatable).",
         names=table_names,
     ),
 ]
@@ -75,12 +75,13 @@ def restore(
     under another name. A protected database wants its name by --confirm. What pg_dump made
     restores, too: a script, an archive, a folder, compressed or not.
 
-    --table makes a schema beside the live tables, and prints the lines that copy rows over. With
-    --data-only rows go into the live tables at once.
+    --table brings a table that is gone back as it was. One that is there stays: its rows go into a
+    schema beside it, and the lines that copy them over are printed; with --data-only they go into
+    the live table at once.
 
     \b
     leadctl restore latest --into shop_yesterday
-    leadctl restore --table orders --table order_items
+    leadctl restore latest --table orders
     leadctl restore --table orders --data-only --dry-run
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """
@@ -89,15 +90,19 @@ def restore(
     database, consent = run.database(), run.consent(yes=yes, confirm=confirm)
     if table or data_only:
         what = "--data-only" if data_only else "--table"
-        not_with(what, into=into, no_owner=no_owner, schema_only=schema_only)
+        not_with(what, into=into, schema_only=schema_only)
     if data_only:
+        not_with("--data-only", no_owner=no_owner)
         rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
         run.emit(rows, views.merged)
         if rows.gone:
             raise typer.Exit(ExitCode.PARTLY)
         return
     if table:
-        run.emit(database.restore_beside(table, backup, dry_run=dry_run), views.beside)
+        tables = database.restore_tables(table, backup, owners=not no_owner, dry_run=dry_run)
+        run.emit(tables, views.by_name)
+        if not tables.ok:
+            raise typer.Exit(ExitCode.PARTLY)
         return
     if not (dry_run or into):
         database.foresee("restore", consent)

@@ -1,10 +1,11 @@
 """Views of a restore: what it would do, and what it did."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
+from leadctl.restore.foreign_keys import LeftOut, Orphans
 from leadctl.restore.restore import RestorePlan, RestoreResult
-from leadctl.restore.scratch_schema import ScratchTables
+from leadctl.restore.scratch_schema import TableRestore
 from leadctl.restore.tables import RestoredTables
 from leadctl.text import size
 
@@ -57,17 +58,39 @@ def restored(result: RestoreResult) -> Iterator[Block]:
         yield Line(f'The old one is kept; when it is not needed: DROP DATABASE "{previous}"')
 
 
-def beside(result: ScratchTables) -> list[Block]:
-    """Where the rows are, and the lines that copy them over."""
-    rows = [(t.table, t.scratch, t.rows) for t in result.tables]
-    grid = Grid(["Table", "Its rows are in", *numbers("Rows")], rows)
+def by_name(result: TableRestore) -> Iterator[Block]:
+    """Where the rows are; what came back with them, and what is left to do."""
+    rows = [(t.table, t.scratch or "the table itself", t.rows) for t in result.tables]
+    yield Grid(["Table", "Its rows are in", *numbers("Rows")], rows)
+    if result.made:
+        yield Line(f"Made again: {', '.join(result.made)}.")
+    for each in result.orphans:
+        yield Line(_orphans(each), "warn")
+    yield from left_out(result.left_out)
     if result.dry_run:
-        return [grid, Line("Nothing was changed.", "warn")]
-    return [
-        grid,
-        Line("The live tables are as they were. What is gone from them comes back by:", "good"),
-        *(Line(line) for line in result.lines),
-    ]
+        yield Line("Nothing was changed.", "warn")
+        return
+    if result.schema:
+        yield Line("Tables that were there are as they were.", "good")
+    if result.lines:
+        yield Line("What is left to do:")
+        yield from map(Line, result.lines)
+
+
+def _orphans(orphans: Orphans) -> str:
+    what = f"{orphans.rows:,} rows of {orphans.table} refer to nothing by {orphans.constraint}"
+    if orphans.moved:
+        return f"{what}: they were moved to {orphans.kept_in}."
+    return (
+        f"{what}: they are copied to {orphans.kept_in}, and the constraint is NOT VALID until they "
+        "are gone."
+    )
+
+
+def left_out(entries: Sequence[LeftOut]) -> Iterator[Block]:
+    """What is not back, and why."""
+    for each in entries:
+        yield Line(f"NOT restored: {each.entry}: {each.reason}.", "bad")
 
 
 def merged(result: RestoredTables) -> list[Block]:

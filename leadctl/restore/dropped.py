@@ -1,0 +1,373 @@
+"""Tables that are gone, made again from a backup as they were: rows, keys, triggers, grants.
+
+The archive says what belongs to a table: its entries name what they need.  What went with the
+table by CASCADE (views, foreign keys of others, types) comes back, too, where it is not there.
+All is one transaction.  It is tried without rows first, so that what the database lacks, or has
+under the same names, is found before rows are loaded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import psycopg
+from psycopg import sql
+
+from leadctl.backup.manifest import ARCHIVE, SCHEMA
+from leadctl.backup.reader import BackupReader
+from leadctl.errors import (
+    InsufficientPrivilege,
+    MissingRole,
+    RelationExists,
+    RestoreFailed,
+    TableNotInBackup,
+)
+from leadctl.journal import state
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.queries import beside, identifier, parts_of
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.archive import ArchiveEntry, check_counts, rows_of
+from leadctl.restore.entries import (
+    SATELLITES,
+    ArchiveSql,
+    Name,
+    Script,
+    Selection,
+    find_table,
+    name_in,
+)
+from leadctl.restore.foreign_keys import ForeignKeys, LeftOut, Orphans
+
+_QUERIES = beside(__file__, "restore.sql")
+_IS_THERE = (
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateSchema,
+)
+_BEFORE_ROWS = frozenset({"TABLE", "SEQUENCE", "SEQUENCE OWNED BY", "DEFAULT", "TABLE ATTACH"})
+_LAST = frozenset({"TRIGGER", "POLICY", "ROW SECURITY", "PUBLICATION TABLE"})
+
+
+@dataclass(frozen=True)
+class BackAgain:
+    """Tables that are back, and what came with them."""
+
+    tables: tuple[tuple[str, int], ...]
+    """Those that hold rows, as SQL has their names, and how many."""
+    made: tuple[str, ...]
+    """What was made, as pg_restore lists it, beside comments and grants."""
+    orphans: tuple[Orphans, ...]
+    left_out: tuple[LeftOut, ...]
+    lines: tuple[str, ...]
+    """SQL for what is left to do."""
+
+
+def restore_dropped(
+    target: Target,
+    reader: BackupReader,
+    names: Sequence[Sequence[Name]],
+    *,
+    app: str,
+    owners: bool,
+    dry_run: bool,
+    waits: Timeouts,
+    narrate: Narrate,
+) -> BackAgain:
+    """Make tables again that are gone; each is named by what it may be called.
+
+    Foreign keys that rows of now do not fit stay NOT VALID, and the rows are kept in a table of
+    their own.  A dry run tries everything but the rows, and rolls back.  Raises TableNotInBackup,
+    RelationExists, MissingRole, LockHeld, RestoreFailed, and what connecting raises.
+    """
+    with (
+        schema_lock(target, "restore", waits.lock_wait, narrate),
+        connect(target, "restore", like_pg_dump=True) as connection,
+    ):
+        set_session(
+            connection,
+            {
+                "search_path": "",
+                "lock_timeout": f"{round(waits.lock_timeout * 1000)}ms",
+                "check_function_bodies": "off",
+                "standard_conforming_strings": "on",
+                "xmloption": "content",
+            },
+        )
+        archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
+        selection = Selection(archive, _find(archive, reader, names))
+        _refuse_what_is_there(connection, selection)
+        with connection.transaction(force_rollback=True):
+            tried = _Making(connection, reader, selection, owners=owners)
+            tried.make_tables()
+            tried.make_parts()
+            tried.finish()
+        if dry_run:
+            return tried.result(rows_in_backup(reader, selection), None)
+        made = _Making(connection, reader, selection, owners=owners)
+        keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
+        with connection.transaction():
+            made.make_tables()
+            narrate("Loading the rows.")
+            rows = made.load(target.schema)
+            narrate("Making keys, indexes and what went with the tables.")
+            made.make_parts(keys)
+            keys.add(waits.lock_wait, narrate)
+            made.finish()
+        narrate("The tables are back. Validating foreign keys.")
+        keys.validate()
+        for name in selection.names.values():
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
+        result = made.result(rows, keys)
+        _journal(connection, target, app, reader, result)
+    return result
+
+
+def _find(
+    archive: ArchiveSql, reader: BackupReader, names: Sequence[Sequence[Name]]
+) -> list[ArchiveEntry]:
+    found = [(find_table(archive, spellings), spellings) for spellings in names]
+    for entry, spellings in found:
+        if entry is None:
+            raise TableNotInBackup(
+                f"There is no table {'.'.join(spellings[0])} in the backup {reader.backup.id}.",
+                hint="leadctl backup show lists the tables.",
+            )
+    return [entry for entry, _ in found if entry is not None]
+
+
+def _refuse_what_is_there(connection: Connection, selection: Selection) -> None:
+    """Refuse where a table has its name taken, or lacks one that it is a part of."""
+    for name in selection.names.values():
+        quoted = sql.Identifier(*name).as_string(connection)
+        if _QUERIES.value(connection, "relation_exists", name=quoted):
+            raise RelationExists(
+                f"{quoted} comes back with what was named, and something of that name is there.",
+                hint=f"Rename it, e.g.: ALTER TABLE {quoted} RENAME TO something_else; then run "
+                "it again.",
+            )
+    missing = selection.missing_relations()
+    for entry, script in selection.archive.scripts(missing).items():
+        quoted = sql.Identifier(*(name_in(script) or ())).as_string(connection)
+        if not _QUERIES.value(connection, "relation_exists", name=quoted):
+            raise RestoreFailed(
+                f"{entry.label} is needed by what was named, and is gone, too.",
+                hint=f"Name it with --table {quoted}, too.",
+            )
+
+
+def rows_in_backup(reader: BackupReader, selection: Selection) -> dict[str, int]:
+    """Return the tables of a selection that hold rows in the backup, and how many."""
+    wanted = set(selection.names.values())
+    return {table.name: table.rows for table in reader.manifest.tables if table.parts in wanted}
+
+
+class _Making:
+    """Makes the entries of a selection, in one transaction, which is the caller's."""
+
+    def __init__(
+        self, connection: Connection, reader: BackupReader, selection: Selection, *, owners: bool
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._selection = selection
+        self._owners = owners
+        self._loaded = False
+        self._made: list[ArchiveEntry] = []
+        self._not_made: set[str] = set()
+        """The ids of entries that were there already, or failed."""
+        self._left_out: list[LeftOut] = []
+
+    def make_tables(self) -> None:
+        """Make the tables, and what their columns need."""
+        self._make_all(_Phase.BEFORE_ROWS)
+        if self._owners:
+            self._revoke_defaults()
+
+    def load(self, schema: str) -> dict[str, int]:
+        """Load the rows, and set the sequences; return how many rows each table has.
+
+        Functions that are called meanwhile see the schema, as they do when the app inserts.
+        """
+        path = sql.Identifier(schema).as_string(self._connection)
+        set_session(self._connection, {"search_path": path})
+        expected = rows_in_backup(self._reader, self._selection)
+        own, read = set(self._selection.names.values()), dict[str, int]()
+        for rows in rows_of(self._reader, list(expected)):
+            into = sql.Identifier(*rows.into) if rows.into in own else identifier(rows.table)
+            read[rows.table] = rows.copy_into(self._connection, into)
+        check_counts(self._reader, read, expected)
+        set_session(self._connection, {"search_path": ""})
+        sequences = {
+            entry.what.replace("SEQUENCE", "SEQUENCE SET", 1)
+            for entry in self._made
+            if entry.kind == "SEQUENCE"
+        }
+        values = ArchiveSql(self._reader, ARCHIVE, self._connection, owners=self._owners)
+        chosen = [entry for entry in values.entries if entry.what in sequences]
+        for script in values.scripts(chosen).values():
+            values.run(script)
+        self._loaded = True
+        return read
+
+    def make_parts(self, keys: ForeignKeys | None = None) -> None:
+        """Make keys, indexes, and what went with the tables, such as views."""
+        self._make_all(_Phase.KEYS)
+        for entry in self._of(_Phase.ATTACHING):
+            if keys:
+                keys.move_orphans_of(*self._selection.attached(entry))
+            self._make(entry)
+        self._make_all(_Phase.ATTACHED)
+
+    def foreign_keys(self) -> list[tuple[ArchiveEntry, Script]]:
+        """Return the foreign keys of the tables, and of others to them."""
+        scripts = self._selection.scripts
+        return [(entry, scripts[entry]) for entry in self._of(_Phase.FOREIGN_KEYS)]
+
+    def finish(self) -> None:
+        """Make triggers and policies; set grants and comments."""
+        self._make_all(_Phase.TRIGGERS)
+        self._make_all(_Phase.SATELLITES)
+        if self._loaded:
+            self._refresh()
+
+    def result(self, rows: Mapping[str, int], keys: ForeignKeys | None) -> BackAgain:
+        """Return what was made."""
+        return BackAgain(
+            tables=tuple(rows.items()),
+            made=tuple(entry.label for entry in self._made if entry.kind not in SATELLITES),
+            orphans=tuple(keys.orphans) if keys else (),
+            left_out=(*self._left_out, *(keys.left_out if keys else ())),
+            lines=tuple(keys.lines) if keys else (),
+        )
+
+    def _of(self, phase: "_Phase") -> list[ArchiveEntry]:
+        return [e for e in self._selection.entries if _phase(self._selection, e) is phase]
+
+    def _make_all(self, phase: "_Phase") -> None:
+        for entry in self._of(phase):
+            self._make(entry)
+
+    def _make(self, entry: ArchiveEntry) -> None:
+        script = self._selection.scripts[entry]
+        says_of_another = entry.kind in {*SATELLITES, "RULE", "SEQUENCE OWNED BY", "INDEX"}
+        if not script or (says_of_another and entry.needs & self._not_made):
+            return
+        if self._selection.is_part(entry):
+            self._make_part(entry, script)
+            return
+        try:
+            with self._connection.transaction():
+                self._selection.archive.run(script)
+        except _IS_THERE:
+            self._not_made.add(entry.id)
+        except psycopg.Error as error:
+            if error.sqlstate is None:  # the connection is lost
+                raise
+            self._not_made.add(entry.id)
+            # What it needs may be there, and not ours to make: then the table says so.
+            if not self._selection.is_needed(entry):
+                self._left_out.append(LeftOut(entry.label, f"{error.diag.message_primary}"))
+        else:
+            self._made.append(entry)
+
+    def _make_part(self, entry: ArchiveEntry, script: Script) -> None:
+        try:
+            self._selection.archive.run(script)
+        except _IS_THERE as error:
+            raise RelationExists(
+                f"{entry.label} cannot be made: {error.diag.message_primary}.",
+                hint="Rename what has its name, then run it again. Nothing was changed.",
+            ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise InsufficientPrivilege(
+                f"{entry.label} cannot be made: {error.diag.message_primary}.",
+                hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
+            ) from None
+        except psycopg.Error as error:
+            message = error.diag.message_primary
+            if error.sqlstate is None:  # the connection is lost
+                raise
+            if isinstance(error, psycopg.errors.UndefinedObject) and f"{message}".startswith(
+                "role "
+            ):
+                raise MissingRole(
+                    f"{entry.label} cannot be made: {message}.",
+                    hint="Make the role, or restore with --no-owner. Nothing was changed.",
+                ) from None
+            raise RestoreFailed(
+                f"{entry.label} cannot be made: {message}.",
+                hint="Nothing was changed. Restore the backup beside the database with --into.",
+            ) from None
+        self._made.append(entry)
+
+    def _revoke_defaults(self) -> None:
+        """Revoke what default privileges gave: grants come back as they were, and no others."""
+        names = [name_in(self._selection.scripts[entry]) for entry in self._made]
+        quoted = [sql.Identifier(*name).as_string(self._connection) for name in names if name]
+        for name, is_sequence, role in _QUERIES.rows(
+            self._connection, "granted_by_default", names=quoted
+        ):
+            revoke = sql.SQL("REVOKE ALL ON {} {} FROM {}").format(
+                sql.SQL("SEQUENCE") if is_sequence else sql.SQL("TABLE"),
+                identifier(name),
+                sql.Identifier(role) if role else sql.SQL("PUBLIC"),
+            )
+            self._connection.execute(revoke)
+
+    def _refresh(self) -> None:
+        """Refresh the materialized views that were made and had rows."""
+        filled = {parts_of(view) for view in self._reader.manifest.materialized_views}
+        for entry in self._made:
+            name = name_in(self._selection.scripts[entry])
+            if entry.kind != "MATERIALIZED VIEW" or name not in filled:
+                continue
+            try:
+                with self._connection.transaction():
+                    refresh = sql.SQL("REFRESH MATERIALIZED VIEW {}")
+                    self._connection.execute(refresh.format(sql.Identifier(*name)))
+            except psycopg.Error as error:
+                if error.sqlstate is None:
+                    raise
+                reason = f"not refreshed: {error.diag.message_primary}"
+                self._left_out.append(LeftOut(entry.label, reason))
+
+
+class _Phase(Enum):
+    """When an entry is made."""
+
+    BEFORE_ROWS = 1
+    KEYS = 2
+    ATTACHING = 3
+    """To a partitioned table that is there, which its keys and rows must fit."""
+    ATTACHED = 4
+    FOREIGN_KEYS = 5
+    TRIGGERS = 6
+    """And what else would act on rows that foreign keys move, or is of no use to them."""
+    SATELLITES = 7
+
+
+def _phase(selection: Selection, entry: ArchiveEntry) -> _Phase:
+    if entry.kind in SATELLITES:
+        return _Phase.SATELLITES
+    if entry.kind == "FK CONSTRAINT":
+        return _Phase.FOREIGN_KEYS
+    if selection.is_attached_to_live(entry):
+        return _Phase.ATTACHING if entry.kind == "TABLE ATTACH" else _Phase.ATTACHED
+    if selection.is_needed(entry) or (entry.kind in _BEFORE_ROWS and selection.is_part(entry)):
+        return _Phase.BEFORE_ROWS
+    if entry.kind in _LAST or (entry.kind == "RULE" and selection.is_part(entry)):
+        return _Phase.TRIGGERS
+    return _Phase.KEYS
+
+
+def _journal(
+    connection: Connection, target: Target, app: str, reader: BackupReader, result: BackAgain
+) -> None:
+    """Journal it where leadctl keeps a journal."""
+    if state.is_there(connection):
+        with journaled(target, "restore", app) as entry:
+            entry.note(backup=reader.backup.id, tables=[name for name, _ in result.tables])

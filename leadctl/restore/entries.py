@@ -1,0 +1,227 @@
+"""What of an archive belongs to single tables, and the SQL that makes it, entry by entry.
+
+pg_restore makes what it is told to in a session of its own.  Where that must be one transaction
+with rows, foreign keys and what is there already, its SQL is run here instead.
+"""
+
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+
+from leadctl.backup.reader import BackupReader
+from leadctl.postgres.client import feeding
+from leadctl.postgres.connect import Connection, set_session
+from leadctl.postgres.queries import parts_of
+from leadctl.restore.archive import ArchiveEntry, list_archive, parse_entries, use_list
+from leadctl.restore.properties import ENCODING, IDENTIFIER, NO_OWNERS
+from leadctl.sql.lexer import split, tokens
+
+_ENTRY = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
+_SETTING = re.compile(r"SET (default_tablespace|default_table_access_method) ")
+"""What pg_restore sets before an entry where the one before it had another value."""
+_NO_STATEMENT = ("\\restrict", "\\unrestrict")
+SATELLITES = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
+"""What says something of another entry, and is nothing itself."""
+_PARTS = frozenset(
+    {"CHECK CONSTRAINT", "CONSTRAINT", "DEFAULT", "INDEX", "INDEX ATTACH", "ROW SECURITY",
+     "SEQUENCE", "SEQUENCE OWNED BY", "STATISTICS", "TABLE", "TABLE ATTACH", "TRIGGER"}
+)  # fmt: skip
+"""What is a part of a table that it needs."""
+_RELATIONS = frozenset({"TABLE", "FOREIGN TABLE", "VIEW", "MATERIALIZED VIEW"})
+_NEVER_NEEDED = _RELATIONS | {"CONSTRAINT", "FK CONSTRAINT", "DATABASE", "PUBLICATION", "INDEX"}
+"""What a table may need, and is not made for its sake: it has rows or owners of its own."""
+_CREATION = re.compile(
+    rf"CREATE (?:UNLOGGED |FOREIGN |MATERIALIZED )?(?:TABLE|VIEW|SEQUENCE) "
+    rf"(?P<name>{IDENTIFIER}\.{IDENTIFIER})"
+)
+_SEQUENCE = re.compile(rf"^\s+SEQUENCE NAME (?P<name>{IDENTIFIER}\.{IDENTIFIER})$", re.MULTILINE)
+"""That of an identity column."""
+_OF_TABLE = re.compile(
+    rf"CREATE (?:POLICY {IDENTIFIER} ON|RULE {IDENTIFIER} AS\s+ON \w+ TO) "
+    rf"(?P<name>{IDENTIFIER}\.{IDENTIFIER})"
+)
+_ATTACHING = re.compile(
+    rf"ALTER TABLE (?:ONLY )?(?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
+    rf"ATTACH PARTITION (?P<partition>{IDENTIFIER}\.{IDENTIFIER})"
+)
+_INHERITS = re.compile(r"^\)\s*INHERITS \(", re.MULTILINE)
+
+Name = tuple[str, ...]
+"""Schema and name, without quotes."""
+Script = tuple[str, ...]
+"""The statements that make an entry."""
+
+
+class ArchiveSql:
+    """The entries of one archive of a backup, and the SQL that makes them.
+
+    `stem` is the archive's file.  The connection takes the encoding of the archive's names.
+    """
+
+    def __init__(
+        self, reader: BackupReader, stem: str, connection: Connection, *, owners: bool
+    ) -> None:
+        self._write = partial(reader.unpack, stem)
+        self._program = reader.backup.programs().path("pg_restore")
+        self._connection = connection
+        self._options = () if owners else NO_OWNERS
+        self.entries = parse_entries(list_archive(self._program, "the backup", self._write))
+
+    def scripts(self, entries: Collection[ArchiveEntry]) -> Mapping[ArchiveEntry, Script]:
+        """Return the statements of entries; none for those that the options leave out.
+
+        Raises BackupDamaged and InvalidIdentity.
+        """
+        if not entries:
+            return {}
+        by_id = {entry.id: entry for entry in entries}
+        found: dict[ArchiveEntry, list[str]] = {entry: [] for entry in entries}
+        current: ArchiveEntry | None = None
+        settings: dict[str, str] = {}
+        for statement in split(self._text(list(by_id))):
+            start = next((token.start for token in tokens(statement)), 0)
+            text = statement[start:]
+            headers = _ENTRY.findall(statement[:start])
+            if headers:
+                current = by_id[headers[-1]]
+                found[current] += settings.values()
+            if setting := _SETTING.match(text):
+                settings[setting[1]] = text
+            if current is not None and not text.startswith(_NO_STATEMENT):
+                found[current].append(text)
+        return {entry: tuple(script) for entry, script in found.items()}
+
+    def run(self, script: Script) -> None:
+        """Run the statements of an entry.  Raises what psycopg does."""
+        for statement in script:
+            # Binary, so that the server takes no more than one statement at once.
+            self._connection.execute(self._encoded(statement), binary=True)
+
+    def _encoded(self, statement: str) -> bytes:
+        return statement.encode(self._connection.info.encoding, "surrogateescape")
+
+    def _text(self, ids: Sequence[str]) -> str:
+        with use_list(ids) as (listed, keep), tempfile.TemporaryFile() as output:
+            arguments = ["--file=-", "--verbose", *listed, *self._options]
+            with feeding(self._program, arguments, "the backup", output, keep) as sink:
+                self._write(sink)
+            output.seek(0)
+            written = output.read()
+        if encoding := ENCODING.search(written):
+            set_session(self._connection, {"client_encoding": encoding[1].decode()})
+        return written.decode(self._connection.info.encoding, "surrogateescape")
+
+
+def find_table(archive: ArchiveSql, names: Iterable[Name]) -> ArchiveEntry | None:
+    """Return the entry of the table that has one of the names, the first that there is."""
+    for name in names:
+        # pg_restore lists a line break as a space, and does not quote.
+        begins = re.sub(r"[\r\n]", " ", f"TABLE {' '.join(name)} ")
+        alike = [e for e in archive.entries if e.kind == "TABLE" and e.what.startswith(begins)]
+        scripts = archive.scripts(alike)
+        for entry in alike:
+            if name_in(scripts[entry]) == name:
+                return entry
+    return None
+
+
+def name_in(script: Script) -> Name | None:
+    """Return the schema and name of the relation that a script makes."""
+    made = (_CREATION.match(statement) or _SEQUENCE.search(statement) for statement in script)
+    return next((parts_of(found["name"]) for found in made if found), None)
+
+
+class Selection:
+    """What of an archive brings tables back: they, their parts, what they need, what needs them."""
+
+    def __init__(self, archive: ArchiveSql, tables: Sequence[ArchiveEntry]) -> None:
+        self.archive = archive
+        self._by_id = {entry.id: entry for entry in archive.entries}
+        self.tables = self._with_children(tables)
+        self._ids = {table.id for table in self.tables}
+        needing = self._needing()
+        known = {*self.tables, *needing}
+        needed = [entry for entry in self._needed(known) if entry not in known]
+        said = [
+            e for e in archive.entries if e.kind in SATELLITES and e.needs & {n.id for n in needed}
+        ]
+        self._needed_ids = {entry.id for entry in needed}
+        chosen = {*known, *needed, *said}
+        self.entries = [entry for entry in archive.entries if entry in chosen]
+        self.scripts = archive.scripts(self.entries)
+        self.names = {table: name_in(self.scripts[table]) or () for table in self.tables}
+
+    def is_part(self, entry: ArchiveEntry) -> bool:
+        """Whether an entry is a part of the tables, without which they are not whole."""
+        if entry.kind in {"POLICY", "RULE"}:
+            found = next((f for s in self.scripts[entry] if (f := _OF_TABLE.match(s))), None)
+            return found is not None and parts_of(found["name"]) in self.names.values()
+        if entry.kind == "SEQUENCE OWNED BY" or entry.kind in SATELLITES:
+            return any(self.is_part(self._by_id[n]) for n in entry.needs if n in self._by_id)
+        return entry.id in self._ids or (entry.kind in _PARTS and bool(entry.needs & self._ids))
+
+    def is_needed(self, entry: ArchiveEntry) -> bool:
+        """Whether the tables need it, and it may be there already."""
+        return entry.id in self._needed_ids
+
+    def is_attached_to_live(self, entry: ArchiveEntry) -> bool:
+        """Whether an entry makes a table or an index a partition of one that is there."""
+        tables = {need for need in entry.needs if self._kind(need) == "TABLE"}
+        return entry.kind in {"TABLE ATTACH", "INDEX ATTACH"} and not tables <= self._ids
+
+    def attached(self, entry: ArchiveEntry) -> tuple[str, str]:
+        """Return the partition that an entry attaches, and its table, as SQL has them."""
+        (found,) = filter(None, map(_ATTACHING.match, self.scripts[entry]))
+        return found["partition"], found["table"]
+
+    def missing_relations(self) -> list[ArchiveEntry]:
+        """Return the tables and views that the tables need and are not among them."""
+        needs = {need for table in self.tables for need in table.needs} - self._ids
+        return [e for e in self.archive.entries if e.id in needs and e.kind in _RELATIONS]
+
+    def _with_children(self, tables: Sequence[ArchiveEntry]) -> list[ArchiveEntry]:
+        """Return tables with their partitions and what inherits from them."""
+        found = {table.id: table for table in tables}
+        attached = [entry.needs for entry in self.archive.entries if entry.kind == "TABLE ATTACH"]
+        for entry in self.archive.entries:
+            if entry.kind != "TABLE" or not entry.needs & found.keys():
+                continue
+            is_partition = any(
+                entry.id in each and each & found.keys() - {entry.id} for each in attached
+            )
+            if is_partition or any(map(_INHERITS.search, self.archive.scripts([entry])[entry])):
+                found[entry.id] = entry
+        return [entry for entry in self.archive.entries if entry.id in found]
+
+    def _needing(self) -> list[ArchiveEntry]:
+        """Return what needs the tables, and what needs that; other tables stop the search."""
+        found: dict[str, ArchiveEntry] = {table.id: table for table in self.tables}
+        more = True
+        while more:
+            more = False
+            for entry in self.archive.entries:
+                if entry.id in found or not entry.needs & found.keys() or entry.kind == "TABLE":
+                    continue
+                found[entry.id] = entry
+                more = True
+                if entry.kind == "RULE" and entry.what.split()[-2] == "_RETURN":
+                    # A view that needs a key: it is made without its query first.
+                    found |= {n: self._by_id[n] for n in entry.needs if self._kind(n) == "VIEW"}
+        return [entry for entry in found.values() if entry.id not in self._ids]
+
+    def _needed(self, entries: Iterable[ArchiveEntry]) -> list[ArchiveEntry]:
+        """Return types, functions and the like that entries need, and what these need."""
+        found: dict[str, ArchiveEntry] = {}
+        waiting = [entry for entry in entries if entry.kind not in {"FK CONSTRAINT", *SATELLITES}]
+        while waiting:
+            for need in waiting.pop().needs:
+                entry = self._by_id.get(need)
+                if entry and need not in found and entry.kind not in _NEVER_NEEDED:
+                    found[need] = entry
+                    waiting.append(entry)
+        return list(found.values())
+
+    def _kind(self, number: str) -> str | None:
+        entry = self._by_id.get(number)
+        return entry.kind if entry else None

@@ -1,0 +1,279 @@
+"""Foreign keys of tables that come back, where rows may refer to what is gone.
+
+They are added NOT VALID, which locks the tables for a moment, and validated afterwards, which
+blocks no writer.  Where rows refer to nothing the key stays NOT VALID, and the rows are copied to
+a table of their own, so that somebody can decide what becomes of them.
+https://www.postgresql.org/docs/current/sql-altertable.html
+"""
+
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+
+import psycopg
+from psycopg import sql
+
+from leadctl.errors import RestoreFailed
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside, identifier, parts_of, written_by_server
+from leadctl.progress import Narrate
+from leadctl.restore.archive import ArchiveEntry
+from leadctl.restore.entries import ArchiveSql, Script
+from leadctl.restore.properties import IDENTIFIER
+
+_QUERIES = beside(__file__, "restore.sql")
+_ADDITION = re.compile(
+    rf"ALTER TABLE (?:ONLY )?(?P<table>{IDENTIFIER}\.{IDENTIFIER})\s+"
+    rf"ADD CONSTRAINT (?P<name>{IDENTIFIER}) (?P<definition>FOREIGN KEY .*)",
+    re.DOTALL,
+)
+_UNCHECKED = re.compile(r"\bNOT (?:VALID|ENFORCED)$")
+_NAME_MAX = 63
+_PAUSE_SECONDS = 0.5
+_LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something of the backup that is not back, and why."""
+
+    entry: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Rows that refer to what is not there, and the table that they were copied or moved to."""
+
+    table: str
+    constraint: str
+    rows: int
+    kept_in: str
+    moved: bool
+    """Whether they are in that table only: a key that cannot be NOT VALID wants them out."""
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A foreign key as the archive adds it."""
+
+    entry: ArchiveEntry
+    statement: str
+    table: str
+    name: str
+    definition: str
+
+    @property
+    def checked(self) -> bool:
+        """Whether it was valid when it was backed up."""
+        return not _UNCHECKED.search(self.definition)
+
+
+class ForeignKeys:
+    """The foreign keys of tables that come back, in both directions.
+
+    `own` are the tables that come back, by schema and name: rows may be moved out of them.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        archive: ArchiveSql,
+        scripts: Iterable[tuple[ArchiveEntry, Script]],
+        own: Collection[tuple[str, ...]],
+    ) -> None:
+        self._connection = connection
+        self._archive = archive
+        self._own = own
+        self._keys = [_key(entry, script) for entry, script in scripts]
+        self._waiting: list[_Key] = []
+        self.left_out: list[LeftOut] = []
+        self.orphans: list[Orphans] = []
+        self.lines: list[str] = []
+        """What is left to do, as SQL."""
+        self._kept = _KeptRows(connection)
+
+    def add(self, seconds: float, narrate: Narrate) -> None:
+        """Add them in the caller's transaction; tables that are locked are tried so long.
+
+        What cannot be added is left out, with the statement that adds it.
+        """
+        deadline = time.monotonic() + seconds
+        told = False
+        while time.monotonic() < deadline:
+            before = (list(self.left_out), list(self.orphans), list(self.lines))
+            try:
+                # All or none: what waits for one table's lock holds no other's.
+                with self._connection.transaction():
+                    self._add_all()
+                return
+            except _LOCKED:
+                self.left_out, self.orphans, self.lines = before
+                self._waiting.clear()
+            if not told:
+                narrate("A table that foreign keys need is locked by others; trying again.")
+                told = True
+            time.sleep(_PAUSE_SECONDS)
+        self._add_all(locked="is locked by another session")
+
+    def _add_all(self, locked: str | None = None) -> None:
+        """Add each; `locked` is why one is left out whose tables are, else that is raised."""
+        for key in self._keys:
+            if not self._exists(key.table):
+                continue  # it comes back with that one
+            try:
+                with self._connection.transaction():
+                    self._add(key)
+            except _LOCKED:
+                if locked is None:
+                    raise
+                self._leave_out(key, f"a table {locked}")
+
+    def validate(self) -> None:
+        """Validate them, each in a transaction of its own; keep the rows that refer to nothing."""
+        for key in self._waiting:
+            validation = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
+                identifier(key.table), identifier(key.name)
+            )
+            try:
+                self._connection.execute(validation)
+            except psycopg.errors.ForeignKeyViolation:
+                with self._connection.transaction():
+                    self._keep(key, moved=False)
+                self.lines.append(f"{validation.as_string(self._connection)};")
+            except psycopg.errors.LockNotAvailable:
+                line = validation.as_string(self._connection)
+                self.lines.append(f"{line};")
+                self.left_out.append(LeftOut(key.entry.label, "not validated: the table is locked"))
+        self._waiting.clear()
+
+    def move_orphans_of(self, partition: str, parent: str) -> None:
+        """Move rows out of a table that the foreign keys of a parent would refuse."""
+        for oid, name in _QUERIES.rows(self._connection, "foreign_keys_of", table=parent):
+            self._keep_by(oid, partition, name, moved=True)
+
+    def _exists(self, table: str) -> bool:
+        return bool(_QUERIES.value(self._connection, "relation_exists", name=table))
+
+    def _add(self, key: _Key) -> None:
+        try:
+            with self._connection.transaction():
+                if key.checked:
+                    self._archive.run((f"{key.statement} NOT VALID",))
+                    self._waiting.append(key)
+                else:
+                    self._archive.run((key.statement,))
+        except psycopg.errors.DuplicateObject:
+            return
+        except (psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported):
+            self._add_checked(key)  # of a partitioned table, which before 18 has no NOT VALID
+        except _LOCKED:
+            raise
+        except psycopg.Error as error:
+            self._leave_out(key, f"{error.diag.message_primary}")
+
+    def _add_checked(self, key: _Key) -> None:
+        try:
+            with self._connection.transaction():
+                self._archive.run((key.statement,))
+        except psycopg.errors.ForeignKeyViolation as error:
+            own = parts_of(key.table) in self._own
+            self._keep(key, moved=own)
+            if own:
+                self._archive.run((key.statement,))
+            else:
+                self._leave_out(key, f"{error.diag.message_primary}")
+
+    def _leave_out(self, key: _Key, reason: str) -> None:
+        self.left_out.append(LeftOut(key.entry.label, reason))
+        self.lines.append(f"{key.statement};")
+
+    def _keep(self, key: _Key, *, moved: bool) -> None:
+        """Copy or move the rows that refer to nothing to a table of their own."""
+        table, name = key.table, "".join(parts_of(key.name))
+        oid = _QUERIES.value(self._connection, "foreign_key", table=table, name=name)
+        if oid is not None:
+            self._keep_by(oid, table, name, moved=moved)
+            return
+        with self._kept.like(table) as empty:
+            self._archive.run((f"ALTER TABLE {empty} ADD CONSTRAINT {key.name} {key.definition}",))
+            oid = _QUERIES.value(self._connection, "foreign_key", table=empty, name=name)
+            self._keep_by(oid, table, name, moved=moved)
+
+    def _keep_by(self, oid: int, table: str, name: str, *, moved: bool) -> None:
+        """Keep the rows of `table` that a foreign key, which may be a parent's, refuses."""
+        ((rows_of, condition),) = _QUERIES.rows(self._connection, "orphans", oid=oid, table=table)
+        kept_in, rows = "", 0
+        with self._connection.transaction() as transaction:
+            kept_in, rows = self._kept.keep(name, table, rows_of, condition, moved=moved)
+            if not rows:
+                raise psycopg.Rollback(transaction)
+        if rows:
+            self.orphans.append(Orphans(table, name, rows, kept_in, moved))
+
+
+class _KeptRows:
+    """The tables that rows are kept in: in a schema of their own, where this role may make one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._schema = f"orphans_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+
+    def keep(
+        self, name: str, table: str, rows_of: str, condition: str, *, moved: bool
+    ) -> tuple[str, int]:
+        """Copy or move rows of a table into a new one; return its quoted name, and how many.
+
+        `rows_of` is the table as FROM has it, `condition` says which rows `r`.
+        """
+        new = self._new(name, table)
+        query = sql.SQL("SELECT r.* FROM {} AS r WHERE {}").format(
+            written_by_server(rows_of), written_by_server(condition)
+        )
+        made = self._connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(new, query))
+        if moved:
+            gone = sql.SQL("DELETE FROM {} AS r WHERE {}")
+            self._connection.execute(
+                gone.format(written_by_server(rows_of), written_by_server(condition))
+            )
+        return new.as_string(self._connection), made.rowcount
+
+    @contextmanager
+    def like(self, table: str) -> Iterator[str]:
+        """Make an empty table like another one, for as long as the block."""
+        new = self._new("empty", table)
+        self._connection.execute(
+            sql.SQL("CREATE TABLE {} (LIKE {})").format(new, identifier(table))
+        )
+        yield new.as_string(self._connection)
+        self._connection.execute(sql.SQL("DROP TABLE {}").format(new))
+
+    def _new(self, name: str, table: str) -> sql.Identifier:
+        """Return a name that no relation has; where no schema may be made, in the table's own."""
+        schema, prefix = self._schema, ""
+        try:
+            with self._connection.transaction():
+                make = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}")
+                self._connection.execute(make.format(sql.Identifier(schema)))
+        except psycopg.errors.InsufficientPrivilege:
+            schema, prefix = parts_of(table)[0], f"{self._schema}_"
+        for number in count(1):
+            suffix = f"_{number}" if number > 1 else ""
+            room = _NAME_MAX - len(prefix) - len(suffix)
+            bare = prefix + name.encode()[:room].decode(errors="ignore") + suffix
+            new = sql.Identifier(schema, bare)
+            quoted = new.as_string(self._connection)
+            if not _QUERIES.value(self._connection, "relation_exists", name=quoted):
+                return new
+        raise AssertionError
+
+
+def _key(entry: ArchiveEntry, script: Script) -> _Key:
+    for statement in script:
+        if found := _ADDITION.fullmatch(statement):
+            return _Key(entry, statement, found["table"], found["name"], found["definition"])
+    raise RestoreFailed(f"The backup does not say what {entry.label} is.")
