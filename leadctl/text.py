@@ -1,6 +1,7 @@
 """Values as people read them: numbers, times, and data that must not reach the terminal raw."""
 
 import re
+import shlex
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from textwrap import fill
@@ -101,3 +102,9 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     if close := get_close_matches(word, names, n=1):
         return f"Did you mean {close[0]}?"
     return otherwise or f"There are: {', '.join(names) or 'none'}."
+
+
+def restore_command(tables: Iterable[str]) -> str:
+    """Return what brings tables back from the newest backup, to be typed in a shell."""
+    named = [part for table in tables for part in ("--table", table)]
+    return shlex.join(["leadctl", "restore", "latest", *named])

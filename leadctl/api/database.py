@@ -679,9 +679,9 @@ class Database(Project):
     def restore_tables(
         self, tables: Names, backup: str = "latest", *, owners: bool = True, dry_run: bool = False
     ) -> "TableRestore":
-        """Restore tables as they were where they are gone, else into a schema beside the live ones.
+        """Make tables again that are gone, as `leadctl restore --table`.
 
-        As `leadctl restore --table`: what is there stays as it is.  Raises TableNotInBackup,
+        The rows of those that are there go into a schema beside them.  Raises TableNotInBackup,
         RelationExists, MissingRole, LockHeld and RestoreFailed.
         """
         from leadctl.restore.scratch_schema import restore_by_name

@@ -185,6 +185,15 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
     ]
 
 
+def dropped_tables(differences: Iterable[Difference]) -> list[str]:
+    """Return the tables that are missing as a whole, as the server quotes their names."""
+    return [
+        each.object.removeprefix("table ")
+        for each in differences
+        if each.change == "missing" and each.object.startswith("table ")
+    ]
+
+
 def without_grants(differences: Iterable[Difference]) -> list[Difference]:
     """Return differences without those of privileges.
 

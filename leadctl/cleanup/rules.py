@@ -16,7 +16,7 @@ from leadctl.errors import InvalidRule, NoPrimaryKey, UnindexedForeignKey, Unkno
 from leadctl.postgres.connect import Connection
 from leadctl.settings import Settings
 from leadctl.settings.durations import INTERVAL, Interval
-from leadctl.text import did_you_mean
+from leadctl.text import did_you_mean, restore_command
 
 _CASCADE = "c"
 _KEEPS = {"a", "r"}
@@ -170,7 +170,8 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
         what = "does not exist" if relation is None else "is not a table"
         raise InvalidRule(
             f"The rule {rule.name} is for {schema}.{rule.table}, which {what}.",
-            hint="Apply the migrations with: leadctl migrate, or correct the rule's table.",
+            hint="Apply the migrations with: leadctl migrate, or correct the rule's table. A table "
+            f"that was dropped comes back with: {restore_command([rule.table])}",
         )
     return RuleTable(
         rule=rule,

@@ -31,6 +31,7 @@ from leadctl.health.check import (
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection
+from leadctl.text import restore_command
 
 _SHOWN = 3
 
@@ -80,8 +81,7 @@ def _named(tables: Sequence[str]) -> str:
 
 def _restore(tables: Sequence[str]) -> str:
     """Return the next command where tables, or columns of them, are gone with their rows."""
-    named = " ".join(f"--table {table}" for table in tables)
-    return f"Bring it back from a backup with: leadctl restore latest {named}"
+    return f"Bring it back from a backup with: {restore_command(tables)}"
 
 
 @check(warning=90, critical=95, unit="%")

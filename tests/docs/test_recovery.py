@@ -104,16 +104,11 @@ def test_rows_were_deleted(shell: Shell, leadconnector: Prepared) -> None:
 
 def test_a_table_was_dropped(shell: Shell, leadconnector: Prepared) -> None:
     section = "A table was dropped, or rows were deleted"
-    rescue = f"rescue_{leadconnector.name}"
     before = leadconnector.query("SELECT count(*) FROM leads")
     indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'leads'"
     indexed = leadconnector.query(indexes)
     leadconnector.query("DROP TABLE leads CASCADE")
-    url = leadconnector.url.replace(leadconnector.name, rescue)
-    try:
-        shell(lines(section, 2).replace("rescue\n", f"{rescue}\n"), RESCUE_URL=url)
-    finally:
-        leadconnector.server.drop(rescue)
+    shell(lines(section, 2))
     assert leadconnector.query("SELECT count(*) FROM leads") == before
     assert leadconnector.query(indexes) == indexed
 

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from tests.backups import create, encrypted_backups, plain_dump
-from tests.conftest import Cli, Outcome
-from tests.postgres import PASSWORD, Server
+from tests.conftest import Cli, Outcome, Prepared
 from tests.processes import start
+from tests.servers import PASSWORD, Server
 
 SHOP = """
 CREATE TYPE state AS ENUM ('new', 'paid');
@@ -440,3 +440,27 @@ def test_interrupted_at_any_moment(place: Place, tmp_path: Path) -> None:
             place.query("DROP TABLE orders CASCADE")
         assert place.dump() == dropped
         assert place.query("SELECT nspname FROM pg_namespace WHERE nspname ~ '^orphans'") == []
+
+
+def test_the_hints_name_the_command(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
+    env = encrypted_backups(tmp_path)
+
+    def leadctl(*arguments: str) -> Outcome:
+        return cli(*arguments, url=leadconnector.url, env=env)
+
+    assert leadctl("backup").code == 0
+    leadconnector.query("DROP TABLE leads CASCADE")
+    command = "leadctl restore latest --table leads"
+    told = {
+        "drift": leadctl("migrate", "drift").out,
+        "health": leadctl("health-check", "--check", "drift").out,
+        "cleanup": leadctl("cleanup").err,
+    }
+    assert {name: command in " ".join(text.split()) for name, text in told.items()} == {
+        "drift": True, "health": True, "cleanup": True,
+    }, told  # fmt: skip
+    assert leadctl(*command.split()[1:]).code == 0
+    assert leadctl("migrate", "drift").code == 0
+    assert leadctl("health-check", "--check", "drift", "--check", "indexes").code == 0
+    (entry,) = leadconnector.query("SELECT summary FROM leadctl.run WHERE command = 'restore'")
+    assert entry[0]["tables"] == ["public.leads"]

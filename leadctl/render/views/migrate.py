@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from leadctl.catalog.definitions import Difference
+from leadctl.catalog.definitions import Difference, dropped_tables
 from leadctl.migrate.diff import Diff, Drift, SchemaCheck
 from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
-from leadctl.text import ago
+from leadctl.text import ago, restore_command
 
 if TYPE_CHECKING:
     from leadctl.migrate.dev import Dev, Push
@@ -240,9 +240,12 @@ def drift(result: Drift) -> list[Block]:
     if result.ok:
         return [Line(f"{place} is as {result.revision} left it.", "good")]
     since = f", applied {ago(result.since)}" if result.since else ""
+    tables = dropped_tables(result.differences)
+    back = [Line(f"Bring it back with: {restore_command(tables)}", "warn")] if tables else []
     return [
         Line(f"{place} was changed by hand since {result.revision}{since}:", "warn"),
         _grid(result.differences, {"missing": "dropped", "extra": "made"}),
+        *back,
         Line("Make a revision of it with: leadctl migrate resolve --adopt-drift -m NAME", "dim"),
     ]
 
