@@ -14,6 +14,7 @@ from leadctl.models.base import (
     one_of,
     only_active,
     paginate,
+    rows_changed,
     with_retry,
 )
 from leadctl.models.values import (
@@ -47,6 +48,7 @@ __all__ = [
     "only_active",
     "paginate",
     "phone_check",
+    "rows_changed",
     "to_e164",
     "verify_password",
     "with_retry",

@@ -15,8 +15,10 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import DateTime, Enum, MetaData, Select, Text, Uuid, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
+from sqlalchemy.sql.dml import UpdateBase
 
 from leadctl.models.values import imported
 
@@ -186,6 +188,13 @@ def only_active(query: Select[T]) -> Select[T]:
         if isinstance(entity, type) and issubclass(entity, SoftDelete):
             query = query.where(entity.deleted_at.is_(None))
     return query
+
+
+def rows_changed(session: Session, statement: UpdateBase, **options: Any) -> int:
+    """Execute an UPDATE or DELETE with execution options; return how many rows it was."""
+    result = session.execute(statement, execution_options=options)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def with_retry(

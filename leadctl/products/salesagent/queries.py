@@ -10,10 +10,10 @@ from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, load_only, selectinload, undefer
 
-from leadctl.models import Page, hash_password, only_active, paginate
+from leadctl.models import Page, hash_password, only_active, paginate, rows_changed
 from leadctl.products.salesagent.enums import Plan, ProspectStage, UserRole, UserStatus
 from leadctl.products.salesagent.models import (
     Activity,
@@ -146,14 +146,12 @@ def end_sessions(session: Session, user: User) -> int:
         )
         .values(deleted_at=func.now())
     )
-    return _count(session.execute(statement))
+    return rows_changed(session, statement)
 
 
 def delete_expired_sessions(session: Session) -> int:
     """Delete the sessions that have expired, everybody's; return how many there were."""
-    return _count(
-        session.execute(delete(LoginSession).where(LoginSession.expires_at <= func.now()))
-    )
+    return rows_changed(session, delete(LoginSession).where(LoginSession.expires_at <= func.now()))
 
 
 def list_prospects(
@@ -198,7 +196,7 @@ def delete_prospect(session: Session, organisation_id: str, prospect_id: str) ->
         Prospect.id == prospect_id,
         Prospect.deleted_at.is_(None),
     )
-    return _count(session.execute(statement.values(deleted_at=func.now()))) == 1
+    return rows_changed(session, statement.values(deleted_at=func.now())) == 1
 
 
 def restore_prospect(session: Session, organisation_id: str, prospect_id: str) -> bool:
@@ -211,13 +209,8 @@ def restore_prospect(session: Session, organisation_id: str, prospect_id: str) -
         Prospect.id == prospect_id,
         Prospect.deleted_at.is_not(None),
     )
-    return _count(session.execute(statement.values(deleted_at=None))) == 1
+    return rows_changed(session, statement.values(deleted_at=None)) == 1
 
 
 def _hash(token: str) -> str:
     return sha256(token.encode()).hexdigest()
-
-
-def _count(result: Any) -> int:
-    assert isinstance(result, CursorResult)
-    return result.rowcount

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Date, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
-from leadctl.models import Page, only_active, paginate
+from leadctl.models import Page, only_active, paginate, rows_changed
 from leadctl.products.viralmommy.models import (
     IS_ACTIVE,
     IS_WAITING,
@@ -133,13 +133,8 @@ def delete_video(session: Session, user_id: str, video_id: str) -> bool:
 
     Say whether there was such a video.
     """
-    marked = session.scalars(
-        update(Video)
-        .where(Video.id == video_id, Video.user_id == user_id, NOT_DELETED)
-        .values(deleted_at=_NOW)
-        .returning(Video.id)
-    ).first()
-    if marked is None:
+    there = update(Video).where(Video.id == video_id, Video.user_id == user_id, NOT_DELETED)
+    if not rows_changed(session, there.values(deleted_at=_NOW)):
         return False
     session.execute(
         update(PublishJob)
@@ -158,15 +153,10 @@ def restore_video(session: Session, user_id: str, video_id: str) -> bool:
 
     Say whether there was such a video.
     """
-    return (
-        session.scalars(
-            update(Video)
-            .where(Video.id == video_id, Video.user_id == user_id, Video.deleted_at.is_not(None))
-            .values(deleted_at=None)
-            .returning(Video.id)
-        ).first()
-        is not None
+    deleted = update(Video).where(
+        Video.id == video_id, Video.user_id == user_id, Video.deleted_at.is_not(None)
     )
+    return rows_changed(session, deleted.values(deleted_at=None)) == 1
 
 
 def spend_quota(
@@ -259,13 +249,10 @@ def fail_job(
 
 
 def _finish(session: Session, job_id: str, values: dict[str, object]) -> bool:
-    statement = (
-        update(PublishJob)
-        .where(PublishJob.job_id == job_id, PublishJob.status == JobStatus.ACTIVE)
-        .values(values)
-        .returning(PublishJob.id)
+    active = update(PublishJob).where(
+        PublishJob.job_id == job_id, PublishJob.status == JobStatus.ACTIVE
     )
-    return session.scalars(statement).first() is not None
+    return rows_changed(session, active.values(values)) == 1
 
 
 def _not_before_start() -> ColumnElement[datetime]:

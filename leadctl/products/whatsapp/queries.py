@@ -19,8 +19,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
-    Result,
     Select,
     case,
     delete,
@@ -33,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from leadctl.models import rows_changed
 from leadctl.products.whatsapp.models import (
     IS_SCHEDULED,
     MAY_BE_RETRIED,
@@ -355,23 +354,18 @@ def mark_failed(session: Session, event_id: uuid.UUID, error: str) -> bool:
 
 
 def _mark(session: Session, event_id: uuid.UUID, values: dict[str, Any]) -> bool:
-    unprocessed = (WebhookEvent.id == event_id, UNPROCESSED)
-    marked = update(WebhookEvent).where(*unprocessed).values(values).returning(WebhookEvent.id)
-    return session.scalar(marked) is not None
+    unprocessed = update(WebhookEvent).where(WebhookEvent.id == event_id, UNPROCESSED)
+    return rows_changed(session, unprocessed.values(values)) == 1
 
 
 def reprocess_failed_events(session: Session, *, user_id: uuid.UUID | None = None) -> int:
     """Let the events that failed wait again; return how many."""
-    waiting = session.execute(
-        update(WebhookEvent)
-        .where(
-            UNPROCESSED,
-            WebhookEvent.error_message.is_not(None),
-            _of_user(WebhookEvent.user_id, user_id),
-        )
-        .values(error_message=None)
+    waiting = update(WebhookEvent).where(
+        UNPROCESSED,
+        WebhookEvent.error_message.is_not(None),
+        _of_user(WebhookEvent.user_id, user_id),
     )
-    return _rows(waiting)
+    return rows_changed(session, waiting.values(error_message=None))
 
 
 def delete_old_events(session: Session, days: int = 90, *, user_id: uuid.UUID | None = None) -> int:
@@ -382,17 +376,9 @@ def delete_old_events(session: Session, days: int = 90, *, user_id: uuid.UUID | 
     """
     if days < 1:
         raise ValueError("days must be at least 1")
-    deleted = session.execute(
-        delete(WebhookEvent).where(
-            WebhookEvent.received_at < func.now() - timedelta(days=days),
-            _of_user(WebhookEvent.user_id, user_id),
-        ),
-        # To match them with the session's own events, the ids of all of them would be fetched.
-        execution_options={"synchronize_session": False},
+    old = delete(WebhookEvent).where(
+        WebhookEvent.received_at < func.now() - timedelta(days=days),
+        _of_user(WebhookEvent.user_id, user_id),
     )
-    return _rows(deleted)
-
-
-def _rows(result: Result[Any]) -> int:
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+    # To match them with the session's own events, the ids of all of them would be fetched.
+    return rows_changed(session, old, synchronize_session=False)
