@@ -136,7 +136,9 @@ def decide(backups: Sequence[StoredBackup], retention: Retention) -> list[PruneD
     groups: dict[tuple[str, str], list[StoredBackup]] = {}
     for backup in backups:
         verified = backup.verification
-        if backup.damage is None and (verified is None or verified.ok):
+        if backup.from_future:
+            kept[backup.id] = "from the future: a clock was wrong; remove it by hand"
+        elif backup.damage is None and (verified is None or verified.ok):
             manifest = backup.manifest
             origin = manifest.system_identifier or manifest.identity or ""
             groups.setdefault((manifest.database, origin), []).append(backup)

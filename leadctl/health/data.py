@@ -177,7 +177,7 @@ def backups(facts: Facts) -> Evidence:
     own = [
         backup
         for backup in facts.backups.backups()[:_LOOKED_AT]
-        if _is_of(backup, facts.connection.info.dbname, identity)
+        if not backup.from_future and _is_of(backup, facts.connection.info.dbname, identity)
     ]
     good = [backup for backup in own if _is_good(backup)]
     if not good:
@@ -185,10 +185,13 @@ def backups(facts: Facts) -> Evidence:
             f"there is no good backup of this database in {facts.backups.path}",
             "Make one with: leadctl backup",
         )
-    return _judged(own, good)
+    future = [backup for backup in facts.backups.backups() if backup.from_future]
+    return _judged(own, good, future)
 
 
-def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Evidence:
+def _judged(
+    own: Sequence[StoredBackup], good: Sequence[StoredBackup], future: Sequence[StoredBackup]
+) -> Evidence:
     """Judge the backups, the newest first, of which at least one is good."""
     now = datetime.now(UTC)
     age = now - good[0].made_at
@@ -197,6 +200,8 @@ def _judged(own: Sequence[StoredBackup], good: Sequence[StoredBackup]) -> Eviden
         warnings["the last good one is old"] = "leadctl backup"
     if own[0] != good[0]:
         warnings[f"the newest, {own[0].id}, is damaged"] = f"leadctl backup verify {own[0].id}"
+    if future:
+        warnings[f"{future[0].id} is from the future: a clock was wrong"] = "leadctl backup list"
     usual = [backup.manifest.bytes for backup in good[1:8]]
     if usual and good[0].manifest.bytes < _SMALL * median(usual):
         warnings["the last one is much smaller than usual"] = f"leadctl backup show {good[0].id}"

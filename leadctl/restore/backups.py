@@ -45,6 +45,7 @@ from leadctl.restore.restore import check_plan, plan, without_missing
 
 _QUERIES = beside(__file__, "restore.sql")
 _SHOWN = 5
+_ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
 _NOT_HERE = (
     (
         r'extension "[^"]*" is not available|extension control file|could not (?:access|load) ',
@@ -53,7 +54,7 @@ _NOT_HERE = (
     (r'role "[^"]*" does not exist', "Make the role, or rehearse on another server: --url."),
     (
         r"permission denied|must be (?:superuser|owner|able|a member)|[Mm]ust have|Only roles with",
-        "Rehearse as a superuser, or on the embedded server: --embedded.",
+        _ON_EMBEDDED,
     ),
     (
         r'(?:relation|type|function) "?[^".( ]+"?(?:\([^)]*\))? does not exist'
@@ -142,7 +143,7 @@ def rehearse(
     source = RestorableBackup(reader.backup, reader.identities)
     loading = Loading(narrate, progress, owners=False, subscriptions=False)
     try:
-        found = plan(scratch, source)
+        found = plan(scratch, source, rehearsal=True)
         check_plan(found, owners=False)
         loading = without_missing(loading, found)
         properties = source.properties(owners=False)
@@ -158,7 +159,9 @@ def rehearse(
                     _check_indexes(restored),
                 ]
             drop_database(target, connection, name)
-    except (OlderServer, MissingExtension, InsufficientPrivilege, NoSpace) as error:
+    except InsufficientPrivilege as error:
+        return [_not_here(error.message, _ON_EMBEDDED)]
+    except (OlderServer, MissingExtension, NoSpace) as error:
         return [_not_here(error.message, error.hint)]
     except RestoreFailed as error:
         why = next((hint for cause, hint in _NOT_HERE if re.search(cause, error.message)), None)

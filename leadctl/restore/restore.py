@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from psycopg import sql
+
 from leadctl.backup.reader import VerifyCheck, problems
 from leadctl.errors import (
     ConnectionFailed,
@@ -104,13 +106,15 @@ class RestoreResult:
     duration_ms: int
 
 
-def plan(target: Target, source: Restorable) -> RestorePlan:
+def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> RestorePlan:
     """Say what a restore over the target's database would do; changes nothing.
 
-    Raises BackupDamaged, and what connecting raises.
+    A rehearsal makes no subscriptions.  Raises BackupDamaged, and what connecting raises.
     """
     with maintenance(target) as connection:
-        return _plan(target, source.origin(), connection)
+        origin = source.origin()
+        known = replace(origin, subscriptions=()) if rehearsal else origin
+        return _plan(target, known, connection)
 
 
 def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
@@ -187,7 +191,7 @@ def restore(
             with locked if exists else nullcontext():
                 loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
                 source.load(loaded, loading)
-                compared = _checked(loaded, source, rows=loading.rows)
+                compared = _checked(loaded, source, loading)
                 analyze(loaded, loading.jobs)
                 if exists:
                     with connect(target, "restore", like_pg_dump=True) as existing:
@@ -291,13 +295,18 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
         )
 
 
-def _checked(loaded: Target, source: Restorable, *, rows: bool) -> Comparison:
+def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison:
     with connect(loaded, "restore", like_pg_dump=True) as connection:
-        compared = source.compare(connection, rows=rows)
+        compared = source.compare(connection, rows=loading.rows)
         if wrong := problems(compared.checks):
             raise RestoreFailed(
                 f"What was restored is not what was backed up: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
+            )
+        for name in _QUERIES.column(connection, "subscriptions"):
+            loading.narrate(
+                f"The subscription {name} is made disabled. When nothing else reads its slot, "
+                f"connect and run: ALTER SUBSCRIPTION {sql.Identifier(name).as_string()} ENABLE"
             )
     return compared
 
