@@ -95,6 +95,8 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
+_SILENT_SECONDS = 5.0
+"""For the server to answer what ends a run in order."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -273,8 +275,11 @@ def _listening() -> Iterator[None]:
     SIGHUP comes when a terminal is closed; where it is ignored, as under nohup, it stays so.
     """
 
-    def terminate(_signal: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    def end(number: int, _frame: FrameType | None) -> None:
+        # One signal is enough, also where the server or the network has gone silent.
+        if connections := sys.modules.get("leadctl.postgres.connect"):
+            connections.cut_off_all(_SILENT_SECONDS)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     if threading.current_thread() is not threading.main_thread():
         yield  # the host application has its own handlers
@@ -282,10 +287,10 @@ def _listening() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         if before[signal.SIGINT] is exit_codes.end:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, terminate)
+            signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGTERM, end)
         if before[signal.SIGHUP] is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, terminate)
+            signal.signal(signal.SIGHUP, end)
         yield
     finally:
         for number, handler in before.items():

@@ -12,6 +12,7 @@ from typing import IO
 from psycopg.conninfo import make_conninfo
 
 from leadctl.errors import BackupDamaged, LeadctlError
+from leadctl.postgres.connect import KEEPALIVES
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import without_values
@@ -172,7 +173,7 @@ def _close(pipe: IO[bytes]) -> None:
 
 
 def _conninfo(target: Target) -> str:
-    return make_conninfo(**{**target.url.params, "dbname": target.database})
+    return make_conninfo(**{**KEEPALIVES, **target.url.params, "dbname": target.database})
 
 
 def client_environment(target: Target | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -46,8 +47,18 @@ WHERE s.context OPERATOR(pg_catalog.=) 'user'
    OR pg_catalog.has_parameter_privilege(s.name, 'SET')"""
 """As far as the server has the setting and lets this role change it.
 https://www.postgresql.org/docs/current/runtime-config-client.html"""
+KEEPALIVES = {
+    # A server that vanished without a word is noticed within about a minute.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""https://www.postgresql.org/docs/current/libpq-connect.html"""
 _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
+_known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+"""The connections of this process."""
 _LOGGER = logging.getLogger("leadctl.sql")
 """Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 
@@ -111,6 +122,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
                 prepare_threshold=_PREPARE_AFTER if prepare else None,
                 cursor_factory=_Logging if target.log_sql else psycopg.Cursor,
             )
+        _known.add(connection)
         with _closed_on_error(connection):
             _check_server(connection, target)
             if not through_pooler:
@@ -156,6 +168,28 @@ def lift_timeouts(connection: Connection) -> None:
     set_timeouts(connection, Timeouts(lock_wait=0, lock_timeout=0))
 
 
+def cut_off_all(seconds: float) -> None:
+    """Cut off, after so many seconds, the connections that are open now and still are then.
+
+    For a process that is to end: it would wait without end for a server that says nothing.
+    """
+    known = list(_known)
+
+    def cut_open() -> None:
+        for connection in known:
+            with suppress(psycopg.OperationalError):  # closed
+                _cut(connection.pgconn.socket)
+
+    timer = threading.Timer(seconds, cut_open)
+    timer.daemon = True
+    timer.start()
+
+
+def _cut(handle: int) -> None:
+    with suppress(OSError), socket.socket(fileno=os.dup(handle)) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def cut_after(connection: Connection, seconds: float) -> Iterator[None]:
     """Cut a connection off when the block takes longer than `seconds`.
@@ -164,12 +198,7 @@ def cut_after(connection: Connection, seconds: float) -> Iterator[None]:
     statement that waits then fails with psycopg.OperationalError.
     """
     handle = os.dup(connection.pgconn.socket)
-
-    def cut() -> None:
-        with suppress(OSError), socket.socket(fileno=os.dup(handle)) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
+    timer = threading.Timer(seconds, _cut, [handle])
     timer.daemon = True
     timer.start()
     try:
@@ -227,10 +256,7 @@ def _parameters(target: Target, purpose: str) -> dict[str, Any]:
     defaults = {
         "connect_timeout": str(max(2, round(target.connect_timeout))),
         "client_encoding": "UTF8",
-        # A server that vanished without a word is noticed within about a minute.
-        "keepalives_idle": "30",
-        "keepalives_interval": "10",
-        "keepalives_count": "3",
+        **KEEPALIVES,
     }
     hidden = {name: secret.reveal() for name, secret in target.url.hidden.items()}
     parameters = {**defaults, **target.url.params, **hidden}

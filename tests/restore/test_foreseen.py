@@ -110,13 +110,13 @@ def test_a_slot_that_is_read(shop: Shop) -> None:
     where = ["-h", shop.server.socket, "-p", str(shop.server.port), "-U", "postgres", "-d", "shop"]
     reader = subprocess.Popen([program, *where, "--slot=cdc", "--start", "-f", "/dev/null"])
     try:
-        wait_for(lambda: shop.query("SELECT FROM pg_replication_slots WHERE active"))
+        wait_for(lambda: shop.query("SELECT 1 FROM pg_replication_slots WHERE active"))
         refused = shop.leadctl("restore", "--yes")
         assert (refused.code, "'cdc'" in refused.err) == (1, True), refused.err
     finally:
         reader.terminate()
         reader.wait()
-    wait_for(lambda: not shop.query("SELECT FROM pg_replication_slots WHERE active"))
+    wait_for(lambda: not shop.query("SELECT 1 FROM pg_replication_slots WHERE active"))
     assert shop.leadctl("restore", "--yes").code == 0
     (kept,) = shop.databases() - {"postgres", "template0", "template1", "shop"}
     shop.query("SELECT pg_drop_replication_slot('cdc')", str(kept))
