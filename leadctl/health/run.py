@@ -59,6 +59,9 @@ class Timing:
         return min(_STATEMENT_SECONDS, self.timeout * _SHARE)
 
 
+_URGENCY = (CheckStatus.CRITICAL, CheckStatus.WARNING, CheckStatus.SKIPPED, CheckStatus.OK)
+
+
 @dataclass(frozen=True)
 class Health:
     """The state of a database: `status` is the worst of the checks that were not skipped.
@@ -75,6 +78,11 @@ class Health:
     checks: tuple[CheckResult, ...]
     fixes: tuple[FixResult, ...] = ()
     """What `--fix` did before the checks were run again."""
+
+    @property
+    def by_urgency(self) -> tuple[CheckResult, ...]:
+        """The checks with what is wrong first, then what nobody knows, then what is ok."""
+        return tuple(sorted(self.checks, key=lambda check: _URGENCY.index(check.status)))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ def line(result: Health) -> str:
     """Return the plugin's line for a health check."""
     bad = [
         check
-        for status in (CheckStatus.CRITICAL, CheckStatus.WARNING)
-        for check in result.checks
-        if check.status is status
+        for check in result.by_urgency
+        if check.status in {CheckStatus.CRITICAL, CheckStatus.WARNING}
     ]
     skipped = sum(check.status is CheckStatus.SKIPPED for check in result.checks)
     if bad:
@@ -25,7 +24,7 @@ def line(result: Health) -> str:
         text = f"{len(result.checks) - skipped} checks ok"
     if skipped:
         text += f", {skipped} skipped"
-    numbers = " ".join(_performance(check) for check in result.checks if _is_number(check))
+    numbers = " ".join(_performance(check) for check in result.by_urgency if _is_number(check))
     text = plain(text).replace("|", "/").replace("\n", " ")  # | begins the performance data
     return f"LEADCTL {_WORDS[result.status]} - {text}" + (f" | {numbers}" if numbers else "")
 

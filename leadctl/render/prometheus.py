@@ -21,7 +21,7 @@ _Samples = Iterable[tuple[Mapping[str, str], float | None]]
 def health(result: Health) -> str:
     """Return a health check as metrics, without times: the collector adds the file's own."""
     place = {"database": result.database, "schema": result.schema, "app": result.app}
-    checks = [(place | {"check": check.name}, check) for check in result.checks]
+    checks = [(place | {"check": check.name}, check) for check in result.by_urgency]
     return _text(
         (
             "leadctl_health_status",

@@ -352,3 +352,38 @@ def test_a_locked_table_does_not_hang_it(leadconnector: Prepared, cli: Cli) -> N
         code, found = statuses(cli, leadconnector.url, "--timeout", "4s")
     assert (code, found["seed"], found["indexes"]) == (2, "critical", "ok")
     assert found["archiving"] == "skipped"
+
+
+def test_what_is_wrong_comes_first(leadconnector: Prepared, cli: Cli) -> None:
+    """In a table with the next command, in Nagios' line and in Prometheus' metrics alike."""
+    url = leadconnector.url
+    leadconnector.query("DROP INDEX idx_leads_form_id; CREATE INDEX again ON leads (page_id)")
+    leadconnector.query("CREATE INDEX once_more ON leads (page_id)")
+    checks = cli("health-check", "-o", "json", url=url).json["checks"]
+    severity = {"critical": 0, "warning": 1, "skipped": 2, "ok": 3}
+    order = [c["name"] for c in sorted(checks, key=lambda c: severity[c["status"]])]
+    bad = {c["name"]: c for c in checks if c["status"] in {"critical", "warning"}}
+    assert {"indexes", "drift", "duplicate-indexes"} <= bad.keys()
+    lines = cli("health-check", url=url, env={"COLUMNS": "400"}).out.splitlines()
+    rows = [line.split()[:2] for line in lines if line.startswith(("critical ", "warning "))]
+    assert rows == [[bad[name]["status"], name] for name in order[: len(bad)]]
+    for name, check in bad.items():
+        (place,) = [n for n, line in enumerate(lines) if line.split()[1:2] == [name]]
+        assert check["hint"] in lines[place + 1]
+    counts = [sum(c["status"] == kind for c in checks) for kind in ("skipped", "ok")]
+    assert lines[-2].startswith(f"{counts[0]} skipped (--all says why): ")
+    assert lines[-1] == f"{counts[1]} ok"
+    everything = cli("health-check", "--all", url=url, env={"COLUMNS": "400"}).out.splitlines()
+    shown = [line.split()[1] for line in everything if line.startswith(tuple(severity))]
+    assert shown == order
+    nagios = cli("health-check", "-o", "nagios", url=url).out
+    places = [nagios.index(f"{name}: ") for name in order[: len(bad)]]
+    assert places == sorted(places)
+    metrics = cli("health-check", "-o", "prometheus", url=url).out
+    places = [metrics.index(f'check="{name}"') for name in order]
+    assert places == sorted(places)
+
+
+def test_where_nothing_is_known_it_says_why(leadconnector: Prepared, cli: Cli) -> None:
+    outcome = cli("health-check", "--check", "archiving", url=leadconnector.url)
+    assert (outcome.code, "archive_mode is off" in outcome.out) == (3, True)

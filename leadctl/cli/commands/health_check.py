@@ -1,6 +1,7 @@
 """`leadctl health-check`."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ def health_check(
     to: To = None,
     wait: Annotated[str, option("--wait", "TIME", "Try that long to reach the server.")] = "0s",
     timeout: Annotated[str, option("--timeout", "TIME", "Time limit of all checks.")] = "20s",
+    everything: Annotated[bool, flag("--all", "Show what is ok or skipped, too.")] = False,
     fix: Fix = False,
     yes: Yes = False,
     interval: Annotated[
@@ -58,5 +60,6 @@ def health_check(
     if to is not None:
         prometheus.write(expanded(to), prometheus.health(result))
     else:
-        run.emit(result, views.health, nagios=nagios.line, prometheus=prometheus.health)
+        view = partial(views.health, everything=everything or bool(only))
+        run.emit(result, view, nagios=nagios.line, prometheus=prometheus.health)
     raise typer.Exit(NAGIOS[result.status])

@@ -1,11 +1,11 @@
 """Views of a health check."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from leadctl.health.check import CheckStatus
 from leadctl.health.fix import FixResult
 from leadctl.health.run import CheckEntry, CheckList, Health
-from leadctl.render.blocks import Block, Cell, Grid, Line, Style, numbers
+from leadctl.render.blocks import Block, Cell, Grid, Line, Style, Value, numbers
 from leadctl.text import size
 
 _STYLES: dict[str, Style] = {
@@ -17,19 +17,31 @@ _STYLES: dict[str, Style] = {
 }
 
 
-def health(result: Health) -> Iterator[Block]:
-    """Every check with its evidence, then the next steps."""
-    rows = [
-        (Cell(check.status.value, _STYLES[check.status.value]), check.name, check.message)
-        for check in result.checks
-    ]
+_FOLDED = (CheckStatus.SKIPPED, CheckStatus.OK)
+
+
+def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
+    """What is wrong, each with its evidence and the next step; the rest in a line each.
+
+    `everything` shows each check; so does a result in which nothing is known.
+    """
     place = f"{result.app} on {result.database}, schema {result.schema}"
     yield from (Line(_fixed(each), _FIXED[each.outcome]) for each in result.fixes)
     yield Line(f"{place}: {result.status}", _STYLES[result.status])
-    yield Grid(["Status", "Check", "Evidence"], rows)
-    for check in result.checks:
-        if check.hint and check.status is not CheckStatus.OK:
-            yield Line(f"{check.name}: {check.hint}")
+    folded = () if everything or result.status == "unknown" else _FOLDED
+    rows: list[Sequence[Value]] = []
+    for check in result.by_urgency:
+        if check.status not in folded:
+            style = _STYLES[check.status.value]
+            rows.append((Cell(check.status.value, style), check.name, check.message))
+            rows += [("", "", Cell(check.hint, "strong"))] if check.hint else []
+    if rows:
+        yield Grid(["Status", "Check", "Evidence"], rows)
+    for status in folded:
+        names = [check.name for check in result.checks if check.status is status]
+        if names:
+            which = f" (--all says why): {', '.join(names)}" if status is CheckStatus.SKIPPED else ""
+            yield Line(f"{len(names)} {status.value}{which}", "dim")
 
 
 _FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}

@@ -26,9 +26,21 @@ def listing(result: ReportList) -> list[Block]:
     ]
 
 
-def inspection(result: Inspection) -> list[Block]:
-    """Each report after the other."""
-    return [block for each in result.reports for block in report(each)]
+def inspection(result: Inspection) -> Iterator[Block]:
+    """Each report after the other; of many, those without rows in a line each kind."""
+    if len(result.reports) == 1:
+        yield from report(result.reports[0])
+        return
+    for each in result.reports:
+        if each.rows:
+            yield from report(each)
+    for each in result.reports:
+        if each.skipped:
+            yield Line(f"{each.report}: skipped: {each.skipped}.", "warn")
+    if empty := [each.report for each in result.reports if not each.rows and not each.skipped]:
+        yield Line(f"None: {', '.join(empty)}", "dim")
+    for note in dict.fromkeys(each.note for each in result.reports if each.note and not each.rows):
+        yield Line(f"Note: {note}.", "dim")
 
 
 def report(result: InspectReport) -> Iterator[Block]:
