@@ -367,9 +367,9 @@ def test_what_is_wrong_comes_first(leadconnector: Prepared, cli: Cli) -> None:
     lines = cli("health-check", url=url, env={"COLUMNS": "400"}).out.splitlines()
     rows = [line.split()[:2] for line in lines if line.startswith(("critical ", "warning "))]
     assert rows == [[bad[name]["status"], name] for name in order[: len(bad)]]
-    for name, check in bad.items():
-        (place,) = [n for n, line in enumerate(lines) if line.split()[1:2] == [name]]
-        assert check["hint"] in lines[place + 1]
+    for found in bad.values():
+        (place,) = [n for n, line in enumerate(lines) if line.split()[1:2] == [found["name"]]]
+        assert found["hint"] in lines[place + 1]
     counts = [sum(c["status"] == kind for c in checks) for kind in ("skipped", "ok")]
     assert lines[-2].startswith(f"{counts[0]} skipped (--all says why): ")
     assert lines[-1] == f"{counts[1]} ok"

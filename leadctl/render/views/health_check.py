@@ -40,7 +40,9 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
     for status in folded:
         names = [check.name for check in result.checks if check.status is status]
         if names:
-            which = f" (--all says why): {', '.join(names)}" if status is CheckStatus.SKIPPED else ""
+            which = (
+                f" (--all says why): {', '.join(names)}" if status is CheckStatus.SKIPPED else ""
+            )
             yield Line(f"{len(names)} {status.value}{which}", "dim")
 
 
