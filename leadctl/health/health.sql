@@ -96,9 +96,12 @@ ORDER BY used::float8 / most DESC, name LIMIT 1
 SELECT current_setting('synchronous_standby_names')
 
 -- name: replayed
--- what: Is what was received up to a place replayed, and up to which is it?
+-- what: Is what was received up to a place replayed, up to which is it, and does the rest of a record lack?
+--       A record that is larger than the page that it begins on comes in parts.
 -- versions: 15-
-SELECT pg_last_wal_replay_lsn() >= %(received)s::pg_lsn, pg_last_wal_replay_lsn()::text
+SELECT pg_last_wal_replay_lsn() >= %(received)s::pg_lsn, pg_last_wal_replay_lsn()::text,
+       (pg_last_wal_receive_lsn() - '0/0') %% current_setting('wal_block_size')::int = 0
+       AND pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn() < 65536
 
 -- name: rules
 -- what: How did the last run of each rule of cleanup end, and when did one last end in one of these ways?

@@ -228,10 +228,11 @@ def _watched(facts: Facts, row: Row) -> tuple[str, float]:
     """
     began = time.monotonic()
     while True:
-        caught_up, replayed = facts.query("replayed", received=row["received"])[0]
+        caught_up, replayed, lacks = facts.query("replayed", received=row["received"])[0]
         seconds = time.monotonic() - began
         if caught_up:
             return "caught up", seconds
         if seconds > _WATCH_SECONDS:
-            return ("standing still" if replayed == row["replayed"] else "going on"), seconds
+            stands = replayed == row["replayed"] and not lacks
+            return ("standing still" if stands else "going on"), seconds
         time.sleep(_LOOK_SECONDS)

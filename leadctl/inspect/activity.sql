@@ -14,9 +14,11 @@ WITH RECURSIVE wanted AS MATERIALIZED (
            left(query, 500) AS query
     FROM pg_stat_activity
 ), asked AS MATERIALIZED (
-    SELECT pid, pg_blocking_pids(pid) AS blockers
-    FROM (SELECT w.pid FROM wanted w JOIN sessions s ON s.pid = w.pid
-          -- the process that replays on a standby is of no database
+    SELECT pid, CASE WHEN datname IS NOT NULL THEN pg_blocking_pids(pid) ELSE ARRAY(
+               SELECT h.pid FROM pg_locks h WHERE h.granted AND h.relation = longest.relation AND h.pid <> longest.pid)
+           END AS blockers
+    FROM (SELECT w.pid, w.relation, s.datname FROM wanted w JOIN sessions s ON s.pid = w.pid
+          -- What replays on a standby is of no database, no session, and wants tables for itself alone.
           WHERE coalesce(s.datname, current_database()) = current_database()
           ORDER BY w.waitstart NULLS LAST, w.pid LIMIT 1000) AS longest
 ), waiting AS MATERIALIZED (
