@@ -21,6 +21,18 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
+READS = 2
+"""How much is read: what a schema was recorded with says which of it can be compared."""
+_NEWER_KINDS = ("property", "namespace")
+_NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
+"""What 0.1 did not read."""
+
+NOT_COMPARED = (
+    "owners", "tablespaces", "extensions", "publications", "subscriptions", "event triggers",
+    "security labels",
+)  # fmt: skip
+"""What is no part of a definition or of the schema."""
+
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 
 Attributes = Mapping[str, Any]
@@ -51,6 +63,18 @@ class Catalog:
         """Return the catalog without the objects of one kind."""
         prefix = f"{kind} "
         return Catalog({k: v for k, v in self.objects.items() if not k.startswith(prefix)})
+
+    def as_of(self, reads: int) -> "Catalog":
+        """Return what a record has that was made when less was read: see `READS`."""
+        if reads >= READS:
+            return self
+        return Catalog(
+            {
+                key: {name: value for name, value in each.items() if (kind, name) not in _NEWER}
+                for key, each in self.objects.items()
+                if (kind := key.partition(" ")[0]) not in _NEWER_KINDS and "part_of" not in each
+            }
+        )
 
     def only(self, kind: str) -> "Catalog":
         """Return the objects of one kind."""
@@ -126,13 +150,13 @@ def _parameters(
 def owner(key: str, attributes: Attributes) -> str | None:
     """Return the table or view that an object is a part of, as the server quotes its name."""
     kind, _, name = key.partition(" ")
-    if kind == "grant":
+    if kind in {"grant", "property"}:
         kind, _, name = str(attributes["of"]).partition(" ")
         if kind in {"table", "view"}:
             return name
     if kind in {"column", "constraint", "trigger", "policy", "rule"}:
         return split_name(name)[0]
-    return str(attributes["table"]) if kind in {"index", "statistics"} else None
+    return str(attributes["table"]) if "table" in attributes else None
 
 
 def split_name(name: str) -> list[str]:
@@ -200,7 +224,7 @@ def without_grants(differences: Iterable[Difference]) -> list[Difference]:
     The server may grant some by itself on what is new (ALTER DEFAULT PRIVILEGES), so that between
     something that was just made and what it was made of they tell nothing.
     """
-    return [each for each in differences if not each.object.startswith("grant ")]
+    return [each for each in differences if not each.object.startswith(("grant ", "namespace "))]
 
 
 def definition(attributes: Attributes | None) -> Attributes | None:

@@ -84,6 +84,8 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
 -- versions: 15-
 SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(n.conname), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_constraintdef(n.oid, true),
+    'invalid', (SELECT true FROM pg_index x WHERE x.indexrelid = n.conindid AND n.contype IN ('p', 'u')
+                AND NOT x.indisvalid),
     'comment', obj_description(n.oid, 'pg_constraint')))
 FROM pg_constraint n
 JOIN pg_class c ON c.oid = n.conrelid
@@ -128,6 +130,8 @@ WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'e'
 SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(t.typbasetype, t.typtypmod),
     'nullable', NOT t.typnotnull,
+    'collation', (SELECT l.oid::regcollation::text FROM pg_collation l JOIN pg_type b ON b.oid = t.typbasetype
+                  WHERE l.oid = t.typcollation AND t.typcollation <> b.typcollation),
     'default', t.typdefault,
     'checks', (SELECT jsonb_object_agg(quote_ident(n.conname), pg_get_constraintdef(n.oid, true))
                FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype = 'c'),
@@ -236,6 +240,23 @@ SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtyp
     'aggregate', (SELECT jsonb_build_object(
         'state', format_type(g.aggtranstype, NULL), 'transition', g.aggtransfn::regproc::text,
         'final', nullif(g.aggfinalfn::oid, 0)::regproc::text, 'initial', g.agginitval)
+        FROM pg_aggregate g WHERE g.aggfnoid = p.oid),
+    'aggregate_options', (SELECT nullif(jsonb_strip_nulls(jsonb_build_object(
+        'KIND', nullif(g.aggkind, 'n'), 'SSPACE', nullif(g.aggtransspace, 0),
+        'FINALFUNC_EXTRA', nullif(g.aggfinalextra, false),
+        'FINALFUNC_MODIFY', nullif(g.aggfinalmodify, CASE g.aggkind WHEN 'n' THEN 'r' ELSE 'w' END),
+        'COMBINEFUNC', nullif(g.aggcombinefn::oid, 0)::regproc::text,
+        'SERIALFUNC', nullif(g.aggserialfn::oid, 0)::regproc::text,
+        'DESERIALFUNC', nullif(g.aggdeserialfn::oid, 0)::regproc::text,
+        'MSFUNC', nullif(g.aggmtransfn::oid, 0)::regproc::text,
+        'MINVFUNC', nullif(g.aggminvtransfn::oid, 0)::regproc::text,
+        'MSTYPE', CASE WHEN g.aggmtranstype <> 0 THEN format_type(g.aggmtranstype, NULL) END,
+        'MSSPACE', nullif(g.aggmtransspace, 0),
+        'MFINALFUNC', nullif(g.aggmfinalfn::oid, 0)::regproc::text,
+        'MFINALFUNC_EXTRA', nullif(g.aggmfinalextra, false),
+        'MINITCOND', g.aggminitval,
+        'SORTOP', nullif(g.aggsortop, 0)::regoper::text,
+        'PARALLEL', nullif(p.proparallel, 'u'))), '{}')
         FROM pg_aggregate g WHERE g.aggfnoid = p.oid),
     'comment', obj_description(p.oid, 'pg_proc')))
 FROM pg_proc p
@@ -396,6 +417,12 @@ FROM (
         'options', dictinitoption)
     FROM pg_ts_dict
     UNION ALL
+    -- Which index of a partition is a part of which index of its parent.
+    SELECT 'pg_class'::regclass, i.oid, i.relnamespace, jsonb_build_object(
+        'table', (SELECT x.indrelid::regclass::text FROM pg_index x WHERE x.indexrelid = i.oid),
+        'part_of', (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = i.oid))
+    FROM pg_class i WHERE i.relkind IN ('i', 'I') AND i.relispartition
+    UNION ALL
     SELECT 'pg_conversion'::regclass, oid, connamespace, jsonb_build_object('function', conproc::text)
     FROM pg_conversion
     UNION ALL
@@ -406,3 +433,235 @@ FROM (
 ) AS o
 WHERE o.schema = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')
+
+
+-- name: property
+-- what: What else are tables, columns, keys and the like set to, each with what sets it and what takes it back?
+-- versions: 15-
+WITH r AS (
+    SELECT c.*, %(prefix)s || quote_ident(c.relname) AS name,
+        CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'view ' WHEN 'S' THEN 'sequence ' WHEN 'c' THEN 'type '
+                       ELSE 'table ' END || %(prefix)s || quote_ident(c.relname) AS key
+    FROM pg_class c
+    WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s)
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
+                      AND e.objid = c.oid AND e.deptype = 'e')
+), a AS (
+    SELECT r.oid AS rel, r.relkind, r.key, r.name AS of_table, r.name || '.' || quote_ident(a.attname) AS name,
+        'ALTER TABLE ONLY ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' ' AS alter, a.*,
+        pg_get_expr(d.adbin, d.adrelid) AS expression
+    FROM r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+), i AS (
+    SELECT i.oid, i.reloptions, x.indisclustered, %(prefix)s || quote_ident(i.relname) AS name, r.name AS of_table,
+        coalesce('constraint ' || r.name || '.' || quote_ident(n.conname),
+                 'index ' || %(prefix)s || quote_ident(i.relname)) AS key, n.oid IS NOT NULL AS of_key,
+        i.relispartition
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN r ON r.oid = x.indrelid
+    LEFT JOIN pg_constraint n ON n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
+    WHERE r.relkind IN ('r', 'p', 'm')
+), parent AS (
+    SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
+    FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
+    JOIN pg_attribute p ON p.attrelid = h.inhparent AND p.attname = a.attname AND NOT p.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = p.attrelid AND d.adnum = p.attnum AND p.attgenerated = ''
+    WHERE a.relkind IN ('r', 'p', 'f')
+    GROUP BY a.rel, a.attname
+)
+SELECT q.name, jsonb_build_object('of', q.key, 'do', q.set_by, 'undo', q.undone_by)
+FROM (
+    SELECT 'forced row security of ' || name, key, 'ALTER TABLE ' || name || ' FORCE ROW LEVEL SECURITY',
+        'ALTER TABLE ' || name || ' NO FORCE ROW LEVEL SECURITY'
+    FROM r WHERE relkind IN ('r', 'p') AND relforcerowsecurity AND NOT relrowsecurity
+    UNION ALL
+    SELECT 'toast.' || split_part(o, '=', 1) || ' of ' || r.name, r.key,
+        'ALTER TABLE ' || r.name || ' SET (toast.' || o || ')',
+        'ALTER TABLE ' || r.name || ' RESET (toast.' || split_part(o, '=', 1) || ')'
+    FROM r JOIN pg_class t ON t.oid = r.reltoastrelid, unnest(t.reloptions) AS o
+    WHERE r.relkind IN ('r', 'm')
+    UNION ALL
+    SELECT 'replica identity of ' || r.name, r.key, 'ALTER TABLE ' || r.name || ' REPLICA IDENTITY '
+        || CASE r.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE 'USING INDEX ' || (
+            SELECT quote_ident(c.relname) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+            WHERE x.indrelid = r.oid AND x.indisreplident) END,
+        'ALTER TABLE ' || r.name || ' REPLICA IDENTITY DEFAULT'
+    FROM r WHERE relkind IN ('r', 'p') AND (relreplident IN ('f', 'n') OR (relreplident = 'i' AND EXISTS (
+        SELECT FROM pg_index x WHERE x.indrelid = r.oid AND x.indisreplident)))
+    UNION ALL
+    SELECT 'type of ' || name, key, 'ALTER TABLE ' || name || ' OF ' || format_type(reloftype, NULL),
+        'ALTER TABLE ' || name || ' NOT OF'
+    FROM r WHERE relkind IN ('r', 'p') AND reloftype <> 0
+    UNION ALL
+    SELECT 'persistence of ' || r.name, r.key, 'ALTER SEQUENCE ' || r.name || ' SET UNLOGGED',
+        'ALTER SEQUENCE ' || r.name || ' SET LOGGED'
+    FROM r WHERE relkind = 'S' AND relpersistence = 'u'
+      AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid AND t.relpersistence = 'u'
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.deptype IN ('a', 'i'))
+    UNION ALL
+    SELECT split_part(o, '=', 1) || ' of ' || i.name, i.key, 'ALTER INDEX ' || i.name || ' SET (' || o || ')',
+        'ALTER INDEX ' || i.name || ' RESET (' || split_part(o, '=', 1) || ')'
+    FROM i, unnest(i.reloptions) AS o WHERE i.of_key AND NOT i.relispartition
+    UNION ALL
+    SELECT 'comment of index ' || i.name, i.key,
+        'COMMENT ON INDEX ' || i.name || ' IS ' || quote_literal(obj_description(i.oid, 'pg_class')),
+        'COMMENT ON INDEX ' || i.name || ' IS NULL'
+    FROM i WHERE (i.of_key OR i.relispartition) AND obj_description(i.oid, 'pg_class') IS NOT NULL
+    UNION ALL
+    SELECT 'order of ' || i.of_table, i.key, 'ALTER TABLE ' || i.of_table || ' CLUSTER ON ' || quote_ident(c.relname),
+        'ALTER TABLE ' || i.of_table || ' SET WITHOUT CLUSTER'
+    FROM i JOIN pg_class c ON c.oid = i.oid WHERE i.indisclustered
+    UNION ALL
+    SELECT 'statistics of ' || i.name || ' ' || a.attnum, i.key,
+        'ALTER INDEX ' || i.name || ' ALTER COLUMN ' || a.attnum || ' SET STATISTICS ' || a.attstattarget,
+        'ALTER INDEX ' || i.name || ' ALTER COLUMN ' || a.attnum || ' SET STATISTICS -1'
+    FROM i JOIN pg_attribute a ON a.attrelid = i.oid WHERE a.attstattarget >= 0
+      AND (SELECT x.indkey[a.attnum - 1] FROM pg_index x WHERE x.indexrelid = i.oid) = 0
+    UNION ALL
+    SELECT 'statistics of ' || quote_ident(s.stxname), 'statistics ' || %(prefix)s || quote_ident(s.stxname),
+        'ALTER STATISTICS ' || %(prefix)s || quote_ident(s.stxname) || ' SET STATISTICS ' || s.stxstattarget,
+        'ALTER STATISTICS ' || %(prefix)s || quote_ident(s.stxname) || ' SET STATISTICS -1'
+    FROM pg_statistic_ext s WHERE s.stxnamespace = %(schema)s::regnamespace AND s.stxstattarget >= 0
+    UNION ALL
+    SELECT 'statistics of ' || name, key, alter || 'SET STATISTICS ' || attstattarget, alter || 'SET STATISTICS -1'
+    FROM a WHERE relkind IN ('r', 'p', 'm', 'f') AND attstattarget >= 0
+    UNION ALL
+    SELECT split_part(o, '=', 1) || ' of ' || name, key, alter || 'SET (' || o || ')',
+        alter || 'RESET (' || split_part(o, '=', 1) || ')'
+    FROM a, unnest(attoptions) AS o WHERE relkind IN ('r', 'p', 'm', 'f')
+    UNION ALL
+    SELECT 'storage of ' || a.name, a.key, a.alter || 'SET STORAGE ' || w.word,
+        a.alter || 'SET STORAGE ' || (SELECT u.word FROM (VALUES ('p', 'PLAIN'), ('e', 'EXTERNAL'), ('x', 'EXTENDED'),
+            ('m', 'MAIN')) AS u (c, word) WHERE u.c = t.typstorage)
+    FROM a JOIN pg_type t ON t.oid = a.atttypid
+    JOIN (VALUES ('p', 'PLAIN'), ('e', 'EXTERNAL'), ('x', 'EXTENDED'), ('m', 'MAIN')) AS w (c, word)
+      ON w.c = a.attstorage
+    WHERE a.relkind IN ('r', 'p', 'm') AND a.attstorage <> t.typstorage
+    UNION ALL
+    SELECT 'compression of ' || name, key,
+        alter || 'SET COMPRESSION ' || CASE attcompression WHEN 'l' THEN 'lz4' ELSE 'pglz' END,
+        alter || 'SET COMPRESSION default'
+    FROM a WHERE relkind IN ('r', 'p', 'm') AND attcompression <> ''
+    UNION ALL
+    SELECT 'NOT NULL of ' || a.name, a.key, a.alter || 'SET NOT NULL', a.alter || 'DROP NOT NULL'
+    FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
+    WHERE NOT a.attislocal AND a.attnotnull AND NOT p.required
+    UNION ALL
+    SELECT 'default of ' || a.name, a.key,
+        a.alter || coalesce('SET DEFAULT ' || a.expression, 'DROP DEFAULT'),
+        a.alter || coalesce('SET DEFAULT ' || p.expression, 'DROP DEFAULT')
+    FROM a JOIN parent p ON p.rel = a.rel AND p.attname = a.attname
+    WHERE NOT a.attislocal AND a.attgenerated = '' AND a.expression IS DISTINCT FROM p.expression
+    UNION ALL
+    SELECT 'default of ' || name, key, 'ALTER VIEW ' || of_table || ' ALTER COLUMN ' || quote_ident(attname)
+        || ' SET DEFAULT ' || expression, 'ALTER VIEW ' || of_table || ' ALTER COLUMN ' || quote_ident(attname)
+        || ' DROP DEFAULT'
+    FROM a WHERE relkind = 'v' AND expression IS NOT NULL
+    UNION ALL
+    SELECT o.option_name || ' of ' || a.name, a.key, 'ALTER FOREIGN TABLE ' || a.of_table || ' ALTER COLUMN '
+        || quote_ident(a.attname) || ' OPTIONS (ADD ' || quote_ident(o.option_name) || ' '
+        || quote_literal(o.option_value) || ')', 'ALTER FOREIGN TABLE ' || a.of_table || ' ALTER COLUMN '
+        || quote_ident(a.attname) || ' OPTIONS (DROP ' || quote_ident(o.option_name) || ')'
+    FROM a, pg_options_to_table(a.attfdwoptions) AS o WHERE a.relkind = 'f'
+    UNION ALL
+    SELECT 'comment of ' || name, key,
+        'COMMENT ON COLUMN ' || name || ' IS ' || quote_literal(col_description(rel, attnum)),
+        'COMMENT ON COLUMN ' || name || ' IS NULL'
+    FROM a WHERE (relkind = 'c' OR (relkind IN ('r', 'p', 'f') AND NOT attislocal))
+      AND col_description(rel, attnum) IS NOT NULL
+    UNION ALL
+    SELECT 'comment of ' || quote_ident(n.conname) || ' of ' || a.name, a.key,
+        'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS '
+        || quote_literal(obj_description(n.oid, 'pg_constraint')),
+        'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS NULL'
+    FROM a JOIN pg_constraint n ON n.conrelid = a.rel AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]
+    WHERE obj_description(n.oid, 'pg_constraint') IS NOT NULL
+    UNION ALL
+    SELECT 'NO INHERIT of ' || a.name, a.key,
+        'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',
+        'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' INHERIT'
+    FROM a JOIN pg_constraint n ON n.conrelid = a.rel AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]
+    WHERE n.connoinherit
+    UNION ALL
+    SELECT 'comment of the sequence of ' || a.name, a.key,
+        'COMMENT ON SEQUENCE ' || s.name || ' IS ' || quote_literal(obj_description(s.oid, 'pg_class')),
+        'COMMENT ON SEQUENCE ' || s.name || ' IS NULL'
+    FROM a JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.rel AND d.refobjsubid = a.attnum
+      AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+    JOIN r AS s ON s.oid = d.objid AND s.relkind = 'S'
+    WHERE a.attidentity <> '' AND obj_description(s.oid, 'pg_class') IS NOT NULL
+    UNION ALL
+    SELECT 'comment of ' || quote_ident(n.conname) || ' of ' || quote_ident(t.typname),
+        'domain ' || %(prefix)s || quote_ident(t.typname),
+        'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON DOMAIN ' || %(prefix)s || quote_ident(t.typname)
+        || ' IS ' || quote_literal(obj_description(n.oid, 'pg_constraint')),
+        'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON DOMAIN ' || %(prefix)s || quote_ident(t.typname)
+        || ' IS NULL'
+    FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
+    WHERE t.typnamespace = %(schema)s::regnamespace AND obj_description(n.oid, 'pg_constraint') IS NOT NULL
+    UNION ALL
+    SELECT 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, r.key, 'ALTER TABLE ' || r.name || ' '
+        || CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'
+           ELSE 'ENABLE' END || ' TRIGGER ' || quote_ident(t.tgname),
+        'ALTER TABLE ' || r.name || ' '
+        || CASE p.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'
+           ELSE 'ENABLE' END || ' TRIGGER ' || quote_ident(t.tgname)
+    FROM pg_trigger t JOIN pg_trigger p ON p.oid = t.tgparentid JOIN r ON r.oid = t.tgrelid
+    WHERE NOT t.tgisinternal AND t.tgenabled <> p.tgenabled
+    UNION ALL
+    SELECT 'cast of ' || format_type(k.castsource, NULL) || ' to ' || format_type(k.casttarget, NULL),
+        CASE t.typtype WHEN 'e' THEN 'enum ' WHEN 'd' THEN 'domain ' ELSE 'type ' END || %(prefix)s
+        || quote_ident(t.typname),
+        'CREATE CAST (' || format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL) || ') '
+        || CASE k.castmethod WHEN 'f' THEN 'WITH FUNCTION ' || k.castfunc::regprocedure WHEN 'i' THEN 'WITH INOUT'
+           ELSE 'WITHOUT FUNCTION' END
+        || CASE k.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' ELSE '' END,
+        'DROP CAST (' || format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL) || ')'
+    FROM pg_cast k JOIN pg_type s ON s.oid = k.castsource JOIN pg_type g ON g.oid = k.casttarget
+    JOIN pg_type t ON t.oid = CASE WHEN s.typnamespace = %(schema)s::regnamespace THEN s.oid ELSE g.oid END
+    WHERE %(schema)s::regnamespace IN (s.typnamespace, g.typnamespace)
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_cast'::regclass AND e.objid = k.oid
+                      AND e.deptype IN ('e', 'i'))
+) AS q (name, key, set_by, undone_by)
+
+-- name: namespace
+-- what: What is set on the schema itself: its comment, who may use it, what is granted on what is made in it?
+-- versions: 15-
+SELECT 'comment', jsonb_build_object(
+    'do', 'COMMENT ON SCHEMA ' || quote_ident(n.nspname) || ' IS ' || quote_literal(obj_description(n.oid, 'pg_namespace')),
+    'undo', 'COMMENT ON SCHEMA ' || quote_ident(n.nspname) || ' IS NULL')
+FROM pg_namespace n
+WHERE n.oid = %(schema)s::regnamespace AND %(prefix)s = ''
+  AND obj_description(n.oid, 'pg_namespace') <> 'standard public schema'
+UNION ALL
+SELECT %(prefix)s || 'privileges to ' || g.grantee, jsonb_build_object(
+    'do', 'GRANT ' || g.privileges || ' ON SCHEMA ' || n.name || ' TO ' || g.grantee,
+    'undo', 'REVOKE ' || g.privileges || ' ON SCHEMA ' || n.name || ' FROM ' || g.grantee)
+FROM (SELECT oid, nspacl, nspowner, quote_ident(nspname) AS name FROM pg_namespace) AS n
+CROSS JOIN LATERAL (
+    SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee,
+        string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type) AS privileges
+    FROM aclexplode(n.nspacl) AS x WHERE x.grantee <> n.nspowner GROUP BY x.grantee) AS g
+WHERE n.oid = %(schema)s::regnamespace
+  -- What a new database has by itself.
+  AND NOT (n.name = 'public' AND g.grantee = 'PUBLIC' AND g.privileges = 'USAGE')
+UNION ALL
+SELECT %(prefix)s || 'privileges to PUBLIC', jsonb_build_object(
+    'do', 'REVOKE ALL ON SCHEMA public FROM PUBLIC', 'undo', 'GRANT USAGE ON SCHEMA public TO PUBLIC')
+FROM pg_namespace n
+WHERE n.oid = %(schema)s::regnamespace AND n.nspname = 'public'
+  AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) AS x WHERE x.grantee = 0)
+UNION ALL
+SELECT %(prefix)s || 'default privileges of ' || d.role || ' on ' || d.what || ' to ' || g.grantee, jsonb_build_object(
+    'do', d.alter || ' GRANT ' || g.privileges || ' ON ' || d.what || ' TO ' || g.grantee,
+    'undo', d.alter || ' REVOKE ' || g.privileges || ' ON ' || d.what || ' FROM ' || g.grantee)
+FROM (
+    SELECT a.defaclacl AS acl, a.defaclrole::regrole::text AS role,
+        'ALTER DEFAULT PRIVILEGES FOR ROLE ' || a.defaclrole::regrole || ' IN SCHEMA ' || quote_ident(n.nspname)
+        AS alter, CASE a.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES'
+                  WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END AS what
+    FROM pg_default_acl a JOIN pg_namespace n ON n.oid = a.defaclnamespace
+    WHERE n.oid = %(schema)s::regnamespace) AS d
+CROSS JOIN LATERAL (
+    SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE x.grantee::regrole::text END AS grantee,
+        string_agg(x.privilege_type, ', ' ORDER BY x.privilege_type) AS privileges
+    FROM aclexplode(d.acl) AS x GROUP BY x.grantee) AS g

@@ -150,6 +150,7 @@ def drift(facts: Facts) -> Evidence:
     app, recorded = facts.app, Catalog(facts.fingerprint["objects"])
     own = set(facts.fingerprint.get("own", recorded.objects))
     live = read_catalog(facts.connection, facts.target.schema, [app.version_table], app.schemas)
+    live = live.as_of(facts.fingerprint.get("reads", 1))
     differences = [found for found in compare(recorded, live) if _is_own(found, own)]
     if not differences:
         return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from leadctl.apps.metadata import environment_options, load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
+    NOT_COMPARED,
     OWN_KINDS,
+    READS,
     Attributes,
     Catalog,
     Difference,
@@ -19,8 +22,8 @@ from leadctl.catalog.definitions import (
 )
 from leadctl.errors import OperationFailed, UsageError
 from leadctl.journal import state
-from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.steps import as_script
+from leadctl.migrate.ddl.autodetector import writable_changes
+from leadctl.migrate.ddl.steps import Step, as_script
 from leadctl.migrate.revisions import Revision, read_history
 from leadctl.migrate.status import read_current
 from leadctl.postgres.connect import Connection, connect
@@ -30,7 +33,7 @@ from leadctl.redact import scrub
 
 _OPTIONAL = (
     "view", "function", "trigger", "policy", "sequence", "enum", "domain", "type", "statistics",
-    "collation", "rule", "grant", "other",
+    "collation", "rule", "grant", "property", "namespace", "other",
 )  # fmt: skip
 """Kinds that models may leave to revisions: where they name none, they say nothing of them."""
 
@@ -44,6 +47,8 @@ class RecordedSchema:
     applied_at: datetime
     own: frozenset[str]
     """What the app's own revisions made, as `kind name`."""
+    reads: int
+    """How much was read then, as `catalog.definitions.READS` counts."""
 
 
 def models_schema(target: Target, app: App) -> Catalog:
@@ -55,7 +60,7 @@ def models_schema(target: Target, app: App) -> Catalog:
 
     with scratch(target, "read models", app.schemas) as made:
         made.create_models(app)
-        return made.read().without("grant")
+        return made.read().without("grant").without("namespace")
 
 
 def history_schema(target: Target, app: App, revision: str | None) -> Catalog:
@@ -83,7 +88,13 @@ def recorded_schema(connection: Connection, target: Target, app: App) -> Recorde
     if found is None:
         return None
     own = frozenset(found.content.get("own", ()))
-    return RecordedSchema(Catalog(found.content["objects"]), found.revision, found.applied_at, own)
+    return RecordedSchema(
+        Catalog(found.content["objects"]),
+        found.revision,
+        found.applied_at,
+        own,
+        found.content.get("reads", 1),
+    )
 
 
 def migrations_schema(
@@ -91,10 +102,11 @@ def migrations_schema(
 ) -> tuple[Catalog, Collection[str]]:
     """Return what all revisions make, and what of it is the app's own, as far as that is known.
 
-    Where none is pending that was recorded; else the history is run in a scratch schema.
+    Where none is pending that was recorded; else the history is run in a scratch schema, as it is
+    where less was recorded than is read today.
     """
     record = None if pending else recorded_schema(connection, target, app)
-    if record is not None:
+    if record is not None and record.reads >= READS:
         return record.catalog, record.own
     return history_schema(target, app, read_history(app.migrations).head), ()
 
@@ -202,6 +214,7 @@ class SchemaCheck:
     """From what the migrations make to what the models say: what `new` would write."""
     drift: tuple[Difference, ...]
     """From what was recorded to what is there: what was changed by hand."""
+    not_compared: tuple[str, ...] = NOT_COMPARED
 
     @property
     def ok(self) -> bool:
@@ -247,6 +260,7 @@ class Drift:
     recorded then, and the history was run in a scratch schema instead."""
     differences: tuple[Difference, ...]
     """"missing" was dropped by hand, "extra" was made by hand."""
+    not_compared: tuple[str, ...] = NOT_COMPARED
 
     @property
     def ok(self) -> bool:
@@ -285,7 +299,7 @@ def compare_with_record(
     found = database_schema(connection, target, app)
     record = recorded_schema(connection, target, app)
     if record is not None:
-        should = record.catalog
+        should, found = record.catalog, found.as_of(record.reads)
         differences = compare(should, found)
     elif len(current) == 1:
         narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
@@ -316,6 +330,7 @@ class Diff:
     after: str
     differences: tuple[Difference, ...]
     """"missing" only the first has, "extra" only the second."""
+    not_compared: tuple[str, ...] = NOT_COMPARED
 
     @property
     def ok(self) -> bool:
@@ -331,13 +346,25 @@ class Sides:
     after: Catalog
     diff: Diff
 
+    @cached_property
+    def _changes(self) -> tuple[list[Step], list[OperationFailed]]:
+        return writable_changes(self.before, self.after)
+
+    @property
+    def unwritten(self) -> tuple[str, ...]:
+        """What cannot be written as SQL, each with the reason."""
+        return tuple(str(error) for error in self._changes[1])
+
     @property
     def sql(self) -> str:
-        """The SQL that turns the first into the second, for psql: each statement commits.
+        """The SQL that turns the first into the second, for psql, in one transaction.
 
-        It says what it loses.  Raises OperationFailed for what cannot be written.
+        It says what it loses, and what could not be written.
         """
-        return as_script(changes(self.before, self.after)) or "-- Nothing differs."
+        if self.diff.ok:
+            return "-- Nothing differs."
+        script = as_script(self._changes[0])
+        return "\n".join([*(f"-- Not written: {each}" for each in self.unwritten), script]).rstrip()
 
 
 def sides(
@@ -356,7 +383,8 @@ def sides(
         first = desired_schema(app, first, second)
     elif after == MODELS:
         second = desired_schema(app, second, first)
-    diff = Diff(app.name, scrub(before), scrub(after), tuple(compare(first, second)))
+    of, to = (find(each).describe() if "://" in each else each for each in (before, after))
+    diff = Diff(app.name, of, to, tuple(compare(first, second)))
     return Sides(first, second, diff)
 
 

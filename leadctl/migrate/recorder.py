@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, load_object
-from leadctl.catalog.definitions import read_catalog, read_names
+from leadctl.catalog.definitions import READS, read_catalog, read_names
 from leadctl.journal import state
 from leadctl.migrate.plan import QUERIES
 from leadctl.migrate.revisions import History
@@ -136,7 +136,7 @@ def record_fingerprint(
     """
     objects = read_catalog(connection, schema, [app.version_table], app.schemas).objects
     own = own_objects(connection, app, schema)
-    content = {"objects": objects, "own": own, **facts}
+    content = {"reads": READS, "objects": objects, "own": own, **facts}
     for revision in revisions:
         state.record_fingerprint(
             connection, app=app.name, schema=schema, revision=revision, content=content

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from typing import Annotated
 
+import typer
+
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     LOCK_WAIT,
@@ -278,7 +281,8 @@ def diff(
 
     FROM and TO are a revision, base (nothing), models, database, record (the database after its
     last revision), the URL of another database, or an [env.NAME]. Without them: database models.
-    -o sql writes what turns FROM into TO, and says what it loses.
+    -o sql writes what turns FROM into TO, and says what it loses; exit 7 if a part of it cannot be
+    written, which is named.
 
     \b
     leadctl migrate diff leadconnector_0001 leadconnector_0002
@@ -287,4 +291,7 @@ def diff(
     from leadctl.render.views.migrate import diff as view
 
     sides = run.database().diff(before, after)
-    run.emit(sides.diff, view, ok=sides.diff.ok, sql=lambda _: sides.sql)
+    partly = run.settings.output == "sql" and bool(sides.unwritten)
+    run.emit(sides.diff, view, ok=sides.diff.ok or partly, sql=lambda _: sides.sql)
+    if partly:
+        raise typer.Exit(ExitCode.PARTLY)

@@ -1,12 +1,22 @@
 """From two catalogs to the steps that turn one into the other."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
-from leadctl.migrate.ddl.rebuilds import rebuilt, replace_type, replaced_types
-from leadctl.migrate.ddl.steps import Phase, Stage, Step, in_order, mentions, plain
+from leadctl.migrate.ddl.rebuilds import rebuilt, refuse_retyped, replace_type, replaced_types
+from leadctl.migrate.ddl.steps import (
+    UNCHECKED_BODIES,
+    Phase,
+    Stage,
+    Step,
+    in_order,
+    mentions,
+    plain,
+)
 from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
@@ -15,6 +25,7 @@ from leadctl.migrate.ddl.tables import (
     column,
     count_on,
     create_table,
+    handed_down,
     is_required,
     must_be_added_anew,
     require_of_new_rows,
@@ -36,7 +47,17 @@ def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[St
     `online` takes forms that do not block the writers of a big table; they have stages of their
     own.  Raises OperationFailed for what cannot be written.
     """
-    return _Changes(before, after, online=online).steps()
+    found = _Changes(before, after, online=online)
+    steps = found.steps()
+    if found.unwritten:
+        raise found.unwritten[0]
+    return steps
+
+
+def writable_changes(before: Catalog, after: Catalog) -> tuple[list[Step], list[OperationFailed]]:
+    """Return the steps that can be written, and why the others cannot."""
+    found = _Changes(before, after, online=False)
+    return found.steps(), found.unwritten
 
 
 class _Changes:
@@ -44,6 +65,7 @@ class _Changes:
         self._before = before
         self._after = after
         self._online = online
+        self.unwritten: list[OperationFailed] = []
         self._replaced = replaced_types(before, after)
         self._rebuilt = rebuilt(before, after, self._replaced)
         self._serials = serials(before, after)
@@ -68,11 +90,51 @@ class _Changes:
             if kind == "grant":
                 found += self._grant(old, new, anew=anew)
                 continue
-            found += self._object(key, old, new)
+            if kind == "other" and self._comes_with_its_whole(old or new or {}):
+                continue
+            if kind in {"property", "namespace"}:
+                found += self._property(old, new)
+                continue
+            try:
+                found += self._object(key, old, new)
+            except OperationFailed as error:
+                self.unwritten.append(error)
+                continue
             if new is not None:
                 found += self._comment(kind, name, None if anew else old, new)
         found += self._drop_tables()
+        if any(self._reads_what_comes(name) for name in self._after.names("function")):
+            found.append(Step(UNCHECKED_BODIES, Phase.RENAME))
         return in_order(found)
+
+    def _comes_with_its_whole(self, part: Attributes) -> bool:
+        """Whether an index of a partition is made, or goes, together with its parent's."""
+        if "part_of" not in part:
+            return False
+        own = split_name(part["part_of"])[-1]
+        wholes = [
+            key
+            for key in self._before.objects.keys() | self._after.objects.keys()
+            if key.startswith(("index ", "constraint "))
+            and split_name(key.partition(" ")[2])[-1] == own
+        ]
+        both = self._before.objects.keys() & self._after.objects.keys()
+        return any(key not in both or key in self._rebuilt for key in wholes)
+
+    def _reads_what_comes(self, function: str) -> bool:
+        """Whether an SQL function's text, which is checked when it is made, reads what is new."""
+        key = f"function {function}"
+        text = str(self._after.objects[key].get("definition", ""))
+        if "LANGUAGE sql" not in text or text == (self._before.objects.get(key) or {}).get(
+            "definition"
+        ):
+            return False
+        words = set(re.findall(r"\w+", text))
+        return any(
+            plain(each.partition(" ")[2]) in words
+            for each in self._after.objects.keys() - self._before.objects.keys() - {key}
+            if each.startswith(("table ", "view ", "function ", "sequence "))
+        )
 
     def _object(self, key: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
         kind, _, name = key.partition(" ")
@@ -136,12 +198,18 @@ class _Changes:
             and not mentions(old["definition"]) & (going - {plain(index)})
         )
 
+    def _is_overloaded(self, function: str) -> bool:
+        """Whether another of its name comes: calls may mean both, as long as both are there."""
+        comes = self._after.objects.keys() - self._before.objects.keys()
+        names = {plain(key.partition(" ")[2]) for key in comes if key.startswith("function ")}
+        return plain(function) in names
+
     def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:
         if kind == "function":
             words = mentions(objects.create(kind, name, old))
             if words & {plain(each) for each in self._before.names("view")}:
                 return Phase.DROP_DEPENDENT
-            anew = f"function {name}" in self._after.objects
+            anew = f"function {name}" in self._after.objects or self._is_overloaded(name)
             rests_on_dropped = words & {plain(each) for each in self._dropped}
             return Phase.DROP_KEY if anew or rests_on_dropped else Phase.DROP_DEFINITION
         if kind in _DEFINED:
@@ -167,7 +235,7 @@ class _Changes:
             on_view = kind == "function" and bool(mentions(statement) & views)
             phase = Phase.DEPENDENT if on_view else Phase.DEFINE
             too = plain(str(new.get("multirange", "")))
-            yield Step(statement, phase, plain(name), provides_too=too)
+            yield Step(statement, phase, plain(name), provides_too=(too,))
             if "owned_by" in new:
                 yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
                 if f"column {new['owned_by']}" in self._before.objects:
@@ -209,12 +277,17 @@ class _Changes:
         phase = Phase.CONSTRAINT if kind == "constraint" else phase
         stage = Stage.VALIDATE if self._online and kind == "constraint" else Stage.MAIN
         provides = plain(name) if kind in _DEFINED else ""
+        if kind == "type":
+            refuse_retyped(name, old, new, self._before)
         for statement in objects.alter(kind, name, old, new) or ():
             dropped = kind == "type" and "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""
             yield Step(statement, phase, provides, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
-            yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
+            if "owned_by" in old:  # else it would go with its owner, and its number
+                yield Step(objects.owned_by(name, {}), Phase.DROP_DEPENDENT)
+            if "owned_by" in new:
+                yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
 
     def _grant(
         self, old: Attributes | None, new: Attributes | None, *, anew: bool
@@ -227,6 +300,16 @@ class _Changes:
         goes = anew or (old is not None and old["of"] not in self._before.objects)
         for statement in objects.privileges({} if goes else old or {}, new or {}):
             yield Step(statement, Phase.COMMENT)
+
+    def _property(self, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        """Yield what sets a property, or takes it back from what stays."""
+        if new is not None:
+            yield Step(new["do"], Phase.COMMENT)
+        elif old is not None:
+            of = old.get("of")
+            stays = of in self._after.objects and of not in self._rebuilt
+            if of is None or stays:
+                yield Step(old["undo"], Phase.DROP_DEPENDENT)
 
     def _comment(
         self, kind: str, name: str, old: Attributes | None, new: Attributes
@@ -255,7 +338,10 @@ class _Changes:
                 if owner(key, {}) == name
             ]
             statement = create_table(name, new, columns, constraints)
-            yield Step(statement, Phase.DEFINE, plain(name))
+            counted = (self._serials.get(f"column {name}.{own}", "") for own, _ in columns)
+            yield Step(
+                statement, Phase.DEFINE, plain(name), provides_too=tuple(map(plain, counted))
+            )
             for own, attributes in columns:
                 if "unvalidated" in attributes:
                     yield Step(require_of_new_rows(name, own, attributes), Phase.KEY)
@@ -292,23 +378,55 @@ class _Changes:
             return
         if f"table {table}" not in self._before.objects:
             return  # it comes with its table
+        # A column that a parent hands down is there as well, without an entry of its own.
+        if new is None and "inherits" in self._after.objects[f"table {table}"]:
+            self._refuse_to_hand_over(table, own)
+        old = old or handed_down(self._before, table, own)
+        new = new or handed_down(self._after, table, own)
         if new is None:
             assert old is not None
             loses = "" if "generated" in old else f"the column {own} of {table}"
-            yield Step(f"ALTER TABLE {table} DROP COLUMN {own}", Phase.DROP, loses=loses)
+            kept = any(handed_down(self._before, each, own) for each in self._keepers(own))
+            only = "ONLY " if kept else ""
+            yield Step(f"ALTER TABLE {only}{table} DROP COLUMN {own}", Phase.DROP, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
-        elif must_be_added_anew(old, new) or f"column {name}" in self._rebuilt:
+        elif must_be_added_anew(old, new) or (
+            f"column {name}" in self._rebuilt and "generated" in old
+        ):
             yield Step(
                 f"ALTER TABLE {table} DROP COLUMN {own}",
                 Phase.DROP_KEY,
                 plain(own),
+                about=f"{table}.{own} {old.get('generated', '')}",
                 loses="" if "generated" in old else f"the values of {own} of {table}",
                 why=f"The rule of a generated column cannot be changed: {table} is written anew.",
             )
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
+        elif f"column {name}" in self._rebuilt:  # its default calls what is made anew
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT", Phase.DROP_DEPENDENT)
+            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            if "default" in new:
+                yield Step(
+                    f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {new['default']}",
+                    Phase.KEY,
+                )
         else:
             yield from self._alter_column(table, own, old, new)
+
+    def _refuse_to_hand_over(self, table: str, own: str) -> None:
+        if handed_down(self._after, table, own) is not None:
+            raise OperationFailed(
+                f"The column {own} of {table} is its own now, and should be its parent's alone: "
+                "PostgreSQL can only drop it.",
+                hint="Write it by hand: leadctl migrate new --empty -m NAME",
+            )
+
+    def _keepers(self, column_name: str) -> Iterator[str]:
+        """Yield the tables that have a column of their own afterwards."""
+        for table in self._after.names("table"):
+            if f"column {table}.{column_name}" in self._after.objects:
+                yield table
 
     def _as_written(self, key: str, attributes: Attributes) -> Attributes:
         return as_serial(attributes) if key in self._serials else attributes
@@ -329,6 +447,8 @@ class _Changes:
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
         if becomes_required and not later:
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
+        if "identity" in old and "identity" not in new:
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP IDENTITY", Phase.DROP_KEY)
         on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
         actions = alter_column(old, new, own, on)
         if not old["nullable"] and (new["nullable"] or for_new_rows):
@@ -359,6 +479,11 @@ class _Changes:
             yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
         if "identity" in new and "identity" not in old:
             yield replace(count_on(table, own, new), stage=stage)
+
+
+def _plainly(column: Attributes) -> Attributes:
+    """Return a column without its default."""
+    return {key: value for key, value in column.items() if key != "default"}
 
 
 def _base_type(catalog: Catalog, kind: str) -> str:

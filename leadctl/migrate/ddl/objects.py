@@ -9,6 +9,8 @@ from leadctl.migrate.ddl.steps import literal
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
+_SIGNATURE = {"kind", "arguments", "returns", "aggregate", "aggregate_options"}
+"""What CREATE OR REPLACE cannot change."""
 _GRANTABLE = " WITH GRANT OPTION"
 LARGEST = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 """The largest value of each type that a sequence may be of."""
@@ -100,13 +102,20 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
     match kind:
         case "rule" | "trigger" if changed == {"enabled"}:
             return [enabled(kind, name, after)]
-        case "function" if not changed & {"kind", "arguments", "returns", "aggregate"}:
+        case "function" if not changed & {
+            "kind",
+            "arguments",
+            "returns",
+            "aggregate",
+            "aggregate_options",
+        }:
             return [_function(name, after)] if changed else []
         case "view" if _replaceable(before, after):
             return [_view(name, after, replace=True)] if changed else []
         case "sequence":
+            restart = " RESTART" if cannot_go_on(before, after) else ""
             changes = changed - {"owned_by"}
-            return [f"ALTER SEQUENCE {name} {_sequence(after)}"] if changes else []
+            return [f"ALTER SEQUENCE {name} {_sequence(after)}{restart}"] if changes else []
         case "enum":
             return added_values(name, before["values"], after["values"])
         case "domain":
@@ -141,6 +150,15 @@ def owned_by(name: str, attributes: Attributes) -> str:
     return f"ALTER SEQUENCE {name} OWNED BY {attributes.get('owned_by', 'NONE')}"
 
 
+def cannot_go_on(before: Attributes, after: Attributes) -> bool:
+    """Whether a sequence must begin again: it counts the other way, or began outside its bounds.
+
+    PostgreSQL refuses bounds that its last number is not within.
+    """
+    turned = (before["increment"] > 0) != (after["increment"] > 0)
+    return turned or not after["min"] <= before["start"] <= after["max"]
+
+
 def _sequence(attributes: Attributes) -> str:
     parts = [f"AS {attributes['type']}"]
     parts += [f"{words} {attributes[key]}" for key, words in _SEQUENCE.items()]
@@ -171,7 +189,9 @@ def _view(name: str, attributes: Attributes, *, replace: bool = False) -> str:
 
 def _replaceable(before: Attributes, after: Attributes) -> bool:
     """Whether CREATE OR REPLACE will do: columns may only be added at the end."""
-    if before.get("materialized") or after.get("materialized"):
+    if before.get("materialized") != after.get("materialized"):
+        return False
+    if before.get("materialized"):
         return before.get("definition") == after.get("definition") and (
             before.get("options") == after.get("options")
         )
@@ -188,7 +208,27 @@ def _function(name: str, attributes: Attributes) -> str:
         parts.append(f"FINALFUNC = {aggregate['final']}")
     if aggregate.get("initial") is not None:
         parts.append(f"INITCOND = {literal(aggregate['initial'])}")
-    return f"CREATE AGGREGATE {name} ({', '.join(parts)})"
+    parts += _aggregate_options(attributes.get("aggregate_options") or {})
+    arguments = attributes["arguments"] or "*"
+    return f"CREATE AGGREGATE {name.partition('(')[0]} ({arguments}) ({', '.join(parts)})"
+
+
+def _aggregate_options(options: Attributes) -> Iterator[str]:
+    modifies = {"r": "READ_ONLY", "s": "SHAREABLE", "w": "READ_WRITE"}
+    for name, value in options.items():
+        if name == "KIND":
+            if value == "h":
+                yield "HYPOTHETICAL"
+        elif value is True:
+            yield name
+        elif name == "FINALFUNC_MODIFY":
+            yield f"{name} = {modifies[value]}"
+        elif name == "PARALLEL":
+            yield f"{name} = {'SAFE' if value == 's' else 'RESTRICTED'}"
+        elif name == "SORTOP":
+            yield f"{name} = OPERATOR({value})"
+        else:
+            yield f"{name} = {literal(value) if name == 'MINITCOND' else value}"
 
 
 def _policy(name: str, attributes: Attributes) -> str:
@@ -216,6 +256,8 @@ def _type(name: str, attributes: Attributes) -> str:
 
 def _domain(name: str, attributes: Attributes) -> str:
     parts = [f"CREATE DOMAIN {name} AS {attributes['type']}"]
+    if "collation" in attributes:
+        parts.append(f"COLLATE {attributes['collation']}")
     if "default" in attributes:
         parts.append(f"DEFAULT {attributes['default']}")
     if not attributes["nullable"]:
@@ -243,6 +285,12 @@ def _alter_domain(name: str, before: Attributes, after: Attributes) -> Iterator[
 
 def _alter_type(name: str, before: list[str], after: list[str]) -> list[str]:
     old, new = (dict(map(attribute, side)) for side in (before, after))
+    kept = [own for own in old if own in new]
+    if list(new)[: len(kept)] != kept:
+        raise OperationFailed(
+            f"The order of the attributes of {name} cannot be changed in place.",
+            hint="Make a new type beside it, move the columns, and drop the old one.",
+        )
     changes = [f"DROP ATTRIBUTE {own}" for own in old if own not in new]
     changes += [
         f"ALTER ATTRIBUTE {own} TYPE {kind}"

@@ -9,13 +9,15 @@ cannot be replaced: where something uses it the server refuses.
 from collections.abc import Iterator, Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, unique_keys, word
-from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
-from leadctl.migrate.ddl.tables import cast_loses, must_be_added_anew, using_clause
+from leadctl.migrate.ddl.steps import Phase, Step, identifier, mentions, plain
+from leadctl.migrate.ddl.tables import alike, cast_loses, must_be_added_anew, using_clause
 
 _Columns = list[tuple[str, Attributes, Attributes]]
 """Columns of a table, each as it was and as it will be."""
 _TYPES = ("enum", "domain", "type")
+_NAMED = {"view", "function", "sequence", *_TYPES}
 _RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function"}
 
 
@@ -38,19 +40,31 @@ class _Rebuilt:
         self._words = {
             key: _words(key, attributes)
             for key, attributes in self._both.items()
-            if key.partition(" ")[0] in _RESTING or "generated" in attributes
+            if key.partition(" ")[0] in _RESTING
+            or (key.startswith("column ") and {"generated", "default"} & attributes.keys())
         }
+        gone = [key.partition(" ") for key in before.objects if key not in after.objects]
+        self._gone = {plain(name) for kind, _, name in gone if kind in {*_NAMED, "table"}}
+        self._gone_relations = {plain(name) for kind, _, name in gone if kind in {"table", "view"}}
+        self._gone_functions = {plain(name) for kind, _, name in gone if kind == "function"}
+        self._gone_columns: dict[str, set[str]] = {}
+        for kind, _, name in gone:
+            if kind == "column":
+                table, own = split_name(name)
+                self._gone_columns.setdefault(plain(table), set()).add(plain(own))
         self._found: set[str] = set()
 
     def find(self) -> set[str]:
-        self._found = {key for key in self._both if self._changes_as_a_whole(key)}
+        self._found = {
+            key for key in self._both if self._changes_as_a_whole(key) or self._holds_what_goes(key)
+        }
         self._found |= set(self._replaced)
         while resting := self._resting():
             self._found |= resting
         granted = {
             key
             for key, each in self._both.items()
-            if key.startswith("grant ") and each["of"] in self._found
+            if key.startswith(("grant ", "property ")) and each["of"] in self._found
         }
         return (self._found | granted) - set(self._replaced)
 
@@ -70,7 +84,27 @@ class _Rebuilt:
             return False
         if kind == "column":
             return must_be_added_anew(old, new)
-        return alter(kind, name, old, new) is None
+        try:
+            return alter(kind, name, old, new) is None
+        except OperationFailed:  # it is named where it would be written
+            return False
+
+    def _holds_what_goes(self, key: str) -> bool:
+        """Whether an object is on something that goes, and would keep it from going.
+
+        It is another afterwards, or something of the same name comes in its place.
+        """
+        words = self._words.get(key)
+        if words is None:
+            return False
+        if key.startswith("column "):
+            return self._both[key].get("default") != self._after[key].get("default") and bool(
+                words & self._gone_functions
+            )
+        if definition(self._both[key]) == definition(self._after[key]):
+            return bool(words & self._gone_relations)
+        columns = (self._gone_columns[each] for each in words & self._gone_columns.keys())
+        return bool(words & self._gone) or any(words & each for each in columns)
 
     def _touched_columns(self) -> Mapping[str, set[str]]:
         touched: dict[str, set[str]] = {}
@@ -79,7 +113,8 @@ class _Rebuilt:
                 continue
             new = self._after[key]
             of_replaced_type = of_replaced(old["type"], self._replaced)
-            if old["type"] != new["type"] or key in self._found or of_replaced_type:
+            retyped = any(old.get(each) != new.get(each) for each in ("type", "collation"))
+            if retyped or key in self._found or of_replaced_type:
                 table, column = split_name(key.removeprefix("column "))
                 touched.setdefault(plain(table), set()).add(plain(column))
         return touched
@@ -87,20 +122,23 @@ class _Rebuilt:
     def _rests_on(self, key: str, names: set[str], columns: Mapping[str, set[str]]) -> bool:
         kind, _, name = key.partition(" ")
         attributes, words = self._both[key], self._words[key]
+        on_columns = any(words & columns[each] for each in words & columns.keys())
         if kind == "function":
-            return bool(words & names - {plain(name)})
+            return on_columns or bool(words & names - {plain(name)})
         if kind == "column":
             parent, column = split_name(name)
-            return bool(words & columns.get(plain(parent), set()) - {plain(column)})
+            on_columns = bool(words & columns.get(plain(parent), set()) - {plain(column)})
+            return (on_columns and "generated" in attributes) or bool(words & self._functions())
         if kind == "constraint" and "FOREIGN KEY" in attributes["definition"]:
-            return self._rests_on_key(attributes)
+            return self._rests_on_key(attributes) or self._is_retyped(key, attributes)
         table = owner(key, attributes)
-        if kind in {"view", "policy", "trigger", "rule", "statistics"}:
-            tables = words if kind == "view" else {plain(table or "")}
-            if any(words & columns[each] for each in tables if each in columns):
-                return True
-        elif f"view {table}" in self._found or words & self._anew_columns(table or ""):
+        if f"view {table}" in self._found:
             return True  # it goes with what it is on
+        if kind in {"view", "policy", "trigger", "rule", "statistics"}:
+            if on_columns or (table and words & columns.get(plain(table), set())):
+                return True
+        elif words & self._anew_columns(table or ""):
+            return True
         own = {plain(name)} | ({plain(table)} if table else set())
         return bool(words & (names - own))
 
@@ -110,6 +148,31 @@ class _Rebuilt:
             for key in self._found
             if key.startswith("column ") and owner(key, {}) == table
         }
+
+    def _functions(self) -> set[str]:
+        keys = (key.partition(" ") for key in self._found)
+        return {plain(name) for kind, _, name in keys if kind == "function"}
+
+    def _is_retyped(self, key: str, attributes: Attributes) -> bool:
+        """Whether a foreign key's columns change their types on both sides, to another family.
+
+        PostgreSQL makes the key anew with each side, and in between the two would not compare.
+        """
+        own, _, rest = attributes["definition"].partition(" REFERENCES ")
+        other, _, columns = rest.partition("(")
+        sides = (
+            (owner(key, {}) or "", own.partition("(")[2]),
+            (other.strip(), columns.partition(")")[0]),
+        )
+        return all(self._changes_family(table, mentions(text)) for table, text in sides)
+
+    def _changes_family(self, table: str, columns: set[str]) -> bool:
+        for own in columns:
+            old = self._both.get(f"column {table}.{identifier(own)}")
+            new = self._after.get(f"column {table}.{identifier(own)}")
+            if old and new and not alike(old["type"], new["type"]):
+                return True
+        return False
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
         """Whether a foreign key rests on a key that is dropped or made anew."""
@@ -127,7 +190,7 @@ def _words(key: str, attributes: Attributes) -> set[str]:
     """Return what a definition names."""
     kind, _, name = key.partition(" ")
     if kind == "column":
-        return mentions(attributes["generated"])
+        return mentions(attributes.get("generated") or attributes["default"])
     return mentions(create(kind, name, attributes))
 
 
@@ -220,14 +283,32 @@ def _is_another(key: str, before: Catalog, after: Catalog) -> bool:
     if kind == "enum":
         return added_values(name, old["values"], new["values"]) is None
     if kind == "domain":
-        return bool(old["type"] != new["type"])
+        return any(old.get(each) != new.get(each) for each in ("type", "collation"))
     was, will = (list(map(attribute, each.get("attributes", ()))) for each in (old, new))
     same_names = [own for own, _ in was] == [own for own, _ in will]
-    in_use = any(
-        each.startswith("column ") and attributes["type"] in {name, f"{name}[]"}
-        for each, attributes in before.objects.items()
+    return was != will and same_names and _is_in_use(name, before)
+
+
+def _is_in_use(kind: str, catalog: Catalog) -> bool:
+    return any(
+        key.startswith("column ") and attributes["type"] in {kind, f"{kind}[]"}
+        for key, attributes in catalog.objects.items()
     )
-    return was != will and same_names and in_use
+
+
+def refuse_retyped(name: str, old: Attributes, new: Attributes, before: Catalog) -> None:
+    """Refuse a composite type that columns are of, of which attributes come and change at once.
+
+    Raises OperationFailed.
+    """
+    was, will = (dict(map(attribute, each.get("attributes", ()))) for each in (old, new))
+    retyped = any(kind != will.get(own, kind) for own, kind in was.items())
+    if retyped and was.keys() != will.keys() and _is_in_use(name, before):
+        raise OperationFailed(
+            f"The type {name} gets attributes of other types and other attributes at once, and "
+            "columns are of it.",
+            hint="Change the types of its attributes in one revision, and the rest in the next.",
+        )
 
 
 def _parts(attributes: Attributes) -> set[str]:

@@ -12,7 +12,12 @@ from leadctl.sql.lexer import Kind, tokens
 _PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
 _NAME = re.compile(rf"(?:{_PART}\.)?(?P<own>{_PART})")
 _WORD = re.compile(r"[\w$]+")
+_QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _ADDED_VALUE = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
+
+
+UNCHECKED_BODIES = "SET LOCAL check_function_bodies = off"
+"""Lets a function's text name what is made after it, as pg_dump's scripts do."""
 
 
 class Phase(IntEnum):
@@ -79,8 +84,8 @@ class Step:
     phase: Phase
     provides: str = ""
     """The name that it defines."""
-    provides_too: str = ""
-    """A second one: that of the multirange that comes with a range."""
+    provides_too: tuple[str, ...] = ()
+    """Others: the multirange that comes with a range, the sequences of a table's serials."""
     about: str = ""
     """The definition that it drops, which names what it rests on."""
     loses: str = ""
@@ -115,7 +120,7 @@ def in_order(steps: Sequence[Step]) -> list[Step]:
 def _by_mention(steps: list[Step]) -> list[Step]:
     providers: dict[str, set[int]] = {}
     for index, step in enumerate(steps):
-        for name in filter(None, (step.provides, step.provides_too)):
+        for name in filter(None, (step.provides, *step.provides_too)):
             providers.setdefault(name, set()).add(index)
     needs = [
         {
@@ -154,10 +159,18 @@ def _uses_value(step: Step, value: str) -> bool:
 
 
 def as_script(steps: Sequence[Step]) -> str:
-    """Return steps as statements with comments, for psql: each commits by itself."""
-    return "\n".join(
-        "".join(f"-- {line}\n" for line in step.comments) + f"{step.sql};" for step in steps
-    )
+    """Return steps as a script for psql, with comments; it ends at the first error.
+
+    All is one transaction but an enum's values that others use, which come before it.
+    """
+    before = [step for step in steps if step.stage is Stage.VALUES]
+    within = [step for step in steps if step.stage is not Stage.VALUES]
+    lines = ["\\set ON_ERROR_STOP on", *map(_as_lines, before), "BEGIN;", *map(_as_lines, within)]
+    return "\n".join([*lines, "COMMIT;"]) if steps else ""
+
+
+def _as_lines(step: Step) -> str:
+    return "".join(f"-- {line}\n" for line in step.comments) + f"{step.sql};"
 
 
 def losses(steps: Sequence[Step]) -> list[str]:
@@ -174,6 +187,7 @@ def mentions(text: str) -> set[str]:
     for token in tokens(text):
         if token.kind is Kind.STRING and not token.text.startswith("$"):
             found.update(_WORD.findall(token.text))
+            found.update(each.replace('""', '"') for each in _QUOTED.findall(token.text))
         elif token.name is not None:
             found.add(token.name)
     return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from leadctl.catalog.definitions import Attributes, Catalog, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl.objects import LARGEST
+from leadctl.migrate.ddl.objects import LARGEST, cannot_go_on
 from leadctl.migrate.ddl.steps import Phase, Step, literal, mentions, plain
 
 Columns = Sequence[tuple[str, Attributes]]
@@ -50,6 +50,20 @@ def create_table(
     if "foreign" in attributes:
         parts.append(attributes["foreign"])
     return " ".join(parts)
+
+
+def handed_down(catalog: Catalog, table: str, column: str) -> Attributes | None:
+    """Return a column that a table has from its parent: a partition's, or one of inheritance."""
+    attributes = catalog.objects.get(f"table {table}", {})
+    for parent in (
+        *filter(None, [attributes.get("partition_of")]),
+        *attributes.get("inherits", ()),
+    ):
+        found = catalog.objects.get(f"column {parent}.{column}")
+        found = found or handed_down(catalog, parent, column)
+        if found is not None:
+            return found
+    return None
 
 
 def within_tables(before: Catalog, after: Catalog) -> list[str]:
@@ -191,8 +205,6 @@ def alter_column(
     old_default, new_default = before.get("default"), after.get("default")
     if "generated" in before and "generated" not in after:
         actions.append(f"{head} DROP EXPRESSION")
-    if "identity" in before and "identity" not in after:
-        actions.append(f"{head} DROP IDENTITY")
     if old_default is not None and (any(typed) or new_default is None):
         actions.append(f"{head} DROP DEFAULT")
         old_default = None
@@ -225,8 +237,24 @@ def _alter_identity(head: str, before: Attributes, after: Attributes) -> list[st
         wanted = [text for key, text in options.items() if key not in given]
         wanted += [f"{key} {value}" for key, value in _pairs(given)]
         wanted.append("CYCLE" if given.endswith("CYCLE") else "NO CYCLE")
-        actions.append(f"{head} {' '.join(f'SET {each}' for each in wanted)}")
+        restart = " RESTART" if cannot_go_on(_bounds(before), _bounds(after)) else ""
+        actions.append(f"{head} {' '.join(f'SET {each}' for each in wanted)}{restart}")
     return actions
+
+
+def _bounds(column: Attributes) -> Attributes:
+    """Return how an identity counts, as a sequence has it."""
+    given = dict(_pairs(column.get("identity_options") or ""))
+    numbers = {
+        key.partition(" ")[0].removesuffix("VALUE").lower(): value for key, value in given.items()
+    }
+    increment = int(numbers.get("increment", 1))
+    largest = LARGEST.get(column["type"], LARGEST["bigint"])
+    least, most = (1, largest) if increment > 0 else (-largest - 1, -1)
+    bounds = {"increment": increment, "min": int(numbers.get("min", least))}
+    bounds["max"] = int(numbers.get("max", most))
+    first = bounds["min"] if increment > 0 else bounds["max"]
+    return {**bounds, "start": int(numbers.get("start", first))}
 
 
 def _pairs(options: str) -> Iterator[tuple[str, str]]:
@@ -268,6 +296,15 @@ def cast_loses(before: str, after: str) -> bool:
     if old in {"json", "jsonb"}:
         return new != "jsonb"
     return is_limited or old.startswith("bit") or before.endswith("[]")
+
+
+def alike(before: str, after: str) -> bool:
+    """Whether values of two types can be compared: numbers, texts, or the same."""
+    return (
+        before == after
+        or (_base(before) in _NUMBERS and _base(after) in _NUMBERS)
+        or (_base(before) in _TEXT and _base(after) in _TEXT)
+    )
 
 
 def _same(before: str, after: str) -> bool:

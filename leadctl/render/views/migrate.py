@@ -232,13 +232,19 @@ def check(result: SchemaCheck) -> Iterator[Block]:
     if result.ok:
         place = f"{result.database}, schema {result.schema}"
         yield Line(f"Models, migrations and {place} agree.", "good")
+    yield _not_compared(result.not_compared)
+
+
+def _not_compared(kinds: Sequence[str]) -> Line:
+    return Line(f"Not compared: {', '.join(kinds)}.", "dim")
 
 
 def drift(result: Drift) -> list[Block]:
     """What was changed by hand, and since when it may have been."""
     place = f"{result.database}, schema {result.schema}"
     if result.ok:
-        return [Line(f"{place} is as {result.revision} left it.", "good")]
+        said = Line(f"{place} is as {result.revision} left it.", "good")
+        return [said, _not_compared(result.not_compared)]
     since = f", applied {ago(result.since)}" if result.since else ""
     tables = dropped_tables(result.differences)
     back = [Line(f"Bring it back with: {restore_command(tables)}", "warn")] if tables else []
@@ -247,15 +253,17 @@ def drift(result: Drift) -> list[Block]:
         _grid(result.differences, {"missing": "dropped", "extra": "made"}),
         *back,
         Line("Make a revision of it with: leadctl migrate resolve --adopt-drift -m NAME", "dim"),
+        _not_compared(result.not_compared),
     ]
 
 
 def diff(result: Diff) -> list[Block]:
     """What differs, object by object."""
     if result.ok:
-        return [Line(f"{result.before} and {result.after} are equal.", "good")]
+        said = Line(f"{result.before} and {result.after} are equal.", "good")
+        return [said, _not_compared(result.not_compared)]
     words = {"missing": f"only in {result.before}", "extra": f"only in {result.after}"}
-    return [_grid(result.differences, words)]
+    return [_grid(result.differences, words), _not_compared(result.not_compared)]
 
 
 def _grid(differences: Sequence[Difference], words: dict[str, str]) -> Grid:
