@@ -8,6 +8,7 @@ from leadctl.sql.lexer import split
 from tests.backups import EVERYTHING
 from tests.conftest import Cli, Prepared
 from tests.history import Project
+from tests.migrate.test_pairs import psql
 from tests.servers import Server
 
 BY_HAND = {
@@ -73,9 +74,7 @@ def test_sql_that_turns_one_database_into_another(server: Server, database: str,
         sides = ("migrate", "diff", "database", server.url(other))
         written = cli(*sides, "-o", "sql", url=url)
         assert written.code == 1, written.err
-        with server.connect(database) as connection:
-            for statement in split(written.out):
-                connection.execute(statement)
+        psql(url, written.out)
         assert cli(*sides, url=url).code == 0
         back = cli("migrate", "diff", server.url(other), "base", "-o", "sql", url=url)
         assert (
@@ -83,9 +82,7 @@ def test_sql_that_turns_one_database_into_another(server: Server, database: str,
             " events_2024, events_rest, late, logs, odd, order_items, orders, parent, people,"
             " scratch, shipments, visits, visits_2026 with all rows."
         ) in back.out
-        with server.connect(database) as connection:
-            for statement in split(back.out):
-                connection.execute(statement)
+        psql(url, back.out)
         shown = cli(*sides, "-o", "json", url=url)
         assert shown.code == 1
         password = server.url(other).partition("@")[0].rpartition(":")[2]
