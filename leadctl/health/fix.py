@@ -16,10 +16,10 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.errors import NotConfirmed
+from leadctl.errors import NotConfirmed, OperationFailed
 from leadctl.health.check import QUERIES
 from leadctl.health.database import missing_recorded
-from leadctl.inspect.run import ask, find
+from leadctl.inspect.run import ask, find, server_facts
 from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.lock import schema_lock
@@ -75,9 +75,15 @@ def fix(
 ) -> tuple[FixResult, ...]:
     """Mend what the named checks find and what can safely be mended, each after consent.
 
-    Raises NotConfirmed where nobody can be asked, LockHeld, and ConnectionFailed.
+    Raises NotConfirmed where nobody can be asked, OperationFailed on a standby, LockHeld, and
+    ConnectionFailed.
     """
     with connect(target, "fix") as connection, ExitStack() as stack:
+        if server_facts(connection).in_recovery:
+            raise OperationFailed(
+                "This server is a standby, where nothing can be changed.",
+                hint="Run leadctl health-check --fix on its primary.",
+            )
         if not any(True for _ in _fixes(connection, target, app, checks)):
             narrate("There is nothing that --fix mends.")
             return ()

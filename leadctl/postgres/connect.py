@@ -291,6 +291,9 @@ def _configure(
         "extra_float_digits": "1",
         "quote_all_identifiers": "off",
         "client_min_messages": "warning",
+        # A deferrable one that reads waits for others that write.
+        "default_transaction_isolation": "read committed",
+        "default_transaction_deferrable": "off",
         # Compiling a statement on the catalogs takes seconds where reading them takes milliseconds.
         "jit": "off",
         # A statement of a killed run ends soon, instead of going on for nobody.
