@@ -9,7 +9,7 @@ XDIST ?= 2
 ON_SERVERS ?= tests/postgres/test_queries.py tests/sql/test_effects.py \
 	tests/catalog/test_models.py tests/postgres/test_pooler.py \
 	tests/backup/test_contents.py tests/migrate/test_migrate.py \
-	tests/health/test_health.py tests/test_reset.py tests/stats/test_stats.py
+	tests/health tests/test_reset.py tests/stats/test_stats.py
 
 .PHONY: help
 help: ## Show this help

@@ -21,7 +21,7 @@ from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.studio.projection import Secrets, masking_of
-from leadctl.studio.shape import Shape, build, name, read_shape
+from leadctl.studio.shape import QUERIES, Shape, build, name, read_shape
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a statement may take."""
@@ -29,6 +29,10 @@ _REVEAL = "studio --reveal"
 _COUNTED_BYTES = 128 * 1024
 """A table up to this size is counted: that takes less than a millisecond."""
 _COUNTED_TABLES = 500
+_LOCK_SECONDS = 2
+_COUNT_LOCK_MS = 50
+"""For a table that somebody holds; what is only counted has its estimate."""
+_SHOWN = 3
 _ORDER_OF_DATES = {"DateStyle": "ISO, YMD"}
 """No setting of a role or database changes how a date is read that somebody typed."""
 
@@ -78,7 +82,8 @@ def looking(access: Access, **facts: object) -> Iterator[Session]:
         connection = stack.enter_context(
             connect(found.target, "studio", read_only=True, statement_timeout=access.timeout)
         )
-        stack.enter_context(_patience(access.timeout))
+        set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
+        stack.enter_context(_patience(connection, access.timeout))
         stack.enter_context(connection.transaction())
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         set_session(connection, _ORDER_OF_DATES, transaction=True)
@@ -97,9 +102,17 @@ def _revealing(access: Access, consent: Consent, facts: dict[str, object]) -> It
 
 
 @contextmanager
-def _patience(timeout: float) -> Iterator[None]:
+def _patience(connection: Connection, timeout: float) -> Iterator[None]:
     try:
         yield
+    except psycopg.errors.LockNotAvailable:
+        found = QUERIES.rows(connection, "held")
+        named = [f"{table} (pid {pid})" for table, pid in found[:_SHOWN]]
+        held = ", ".join(named) or "a table"
+        raise StatementFailed(
+            f"Another session holds {held}, and did not let go of it within {_LOCK_SECONDS} s.",
+            hint="See what it does: leadctl inspect locks",
+        ) from None
     except psycopg.errors.QueryCanceled:
         raise StatementFailed(
             f"It took longer than {timeout:g} s and was stopped.",
@@ -143,6 +156,7 @@ def list_tables(access: Access) -> TableList:
             _entry(each) for each in found if not each.of_extension and each.name != VERSION_TABLE
         ]
         if len(entries) <= _COUNTED_TABLES:
+            set_session(connection, {"lock_timeout": f"{_COUNT_LOCK_MS}ms"}, transaction=True)
             entries = [_counted(connection, schema, entry) for entry in entries]
         return TableList(connection.info.dbname, schema, tuple(entries))
 
@@ -169,6 +183,10 @@ def _counted(connection: Connection, schema: str, entry: TableEntry) -> TableEnt
         with connection.transaction():
             query = build("SELECT count(*) FROM {}", name(schema, entry.name))
             row = query.run(connection).fetchone()
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState):
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ObjectNotInPrerequisiteState,
+        psycopg.errors.LockNotAvailable,
+    ):
         return entry
     return replace(entry, rows=int(row[0]) if row else None, exact=True)

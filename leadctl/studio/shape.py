@@ -68,7 +68,7 @@ def operator(qualified: str) -> Fragment:
     return Fragment(written_by_server(f"OPERATOR({qualified})".replace("%", "%%")))
 
 
-_QUERIES = beside(__file__, "studio.sql")
+QUERIES = beside(__file__, "studio.sql")
 
 _ROW = "r"
 _LISTED = 20
@@ -222,7 +222,7 @@ def _key(relation: Relation) -> tuple[str, ...]:
 
 
 def _types(connection: Connection, relation: Relation) -> dict[int, Type]:
-    rows = {row["oid"]: row for row in _QUERIES.rows(connection, "types", dict, oid=relation.oid)}
+    rows = {row["oid"]: row for row in QUERIES.rows(connection, "types", dict, oid=relation.oid)}
 
     def make(oid: int | None) -> Type | None:
         if oid is None:

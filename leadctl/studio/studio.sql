@@ -49,3 +49,12 @@ SELECT t.oid, n.nspname AS schema, t.typname AS name, t.typtype AS kind, t.typca
 FROM reached
 JOIN pg_type t ON t.oid = reached.oid
 JOIN pg_namespace n ON n.oid = t.typnamespace
+
+-- name: held
+-- what: Which relations of this database does somebody hold for himself alone?
+-- versions: 15-
+SELECT l.relation::regclass::text, l.pid FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relkind IN ('r', 'p', 'm', 'f', 'v')
+ORDER BY 1

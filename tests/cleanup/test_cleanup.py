@@ -133,6 +133,9 @@ def test_ages_that_python_does_not_have(filled: Prepared, cli: Cli) -> None:
     preview = cli(*flags, "--dry-run", url=filled.url)
     assert preview.code == 0, preview.err
     assert preview.json["rules"][0]["oldest"].startswith("0001-01-0")
+    shown = cli(*flags[:3], "--dry-run", url=filled.url).out
+    assert "Ages" in shown
+    assert "0001-01-02 or before to " in shown
     for bounds in (("--max-rows", "1"), ("--max-rows", "1", "--archive", "archives"), ()):
         outcome = cli(*flags, *bounds, url=filled.url)
         assert outcome.code == 0, outcome.err

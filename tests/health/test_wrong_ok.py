@@ -91,8 +91,9 @@ def test_a_sequence_of_any_direction(
 @pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pgstattuple")
 def test_a_table_that_was_emptied_is_bloat(leadconnector: Prepared, cli: Cli) -> None:
     leadconnector.query(
-        "CREATE UNLOGGED TABLE big (n int, t text STORAGE PLAIN)"
+        "CREATE UNLOGGED TABLE big (n int, t text)"
         " WITH (autovacuum_enabled = false, vacuum_truncate = false);"
+        "ALTER TABLE big ALTER t SET STORAGE PLAIN;"
         "INSERT INTO big SELECT n, repeat('x', 1000) FROM generate_series(1, 180000) n"
     )
     leadconnector.query("DELETE FROM big")
@@ -114,8 +115,9 @@ def test_what_a_table_keeps_beside_itself_is_bloat(
 ) -> None:
     """Its own pages are few; and of one that nobody analysed nothing is known."""
     leadconnector.query(
-        "CREATE UNLOGGED TABLE big (n int, t text STORAGE EXTERNAL)"
+        "CREATE UNLOGGED TABLE big (n int, t text)"
         " WITH (autovacuum_enabled = false, toast.vacuum_truncate = false);"
+        "ALTER TABLE big ALTER t SET STORAGE EXTERNAL;"
         "INSERT INTO big SELECT n, repeat('x', 100000) FROM generate_series(1, 2000) n"
     )
     leadconnector.query("DELETE FROM big WHERE n > 50")
@@ -137,8 +139,9 @@ def test_what_a_table_keeps_beside_itself_is_bloat(
 
 def test_dead_rows_of_what_a_table_keeps_beside_itself(leadconnector: Prepared, cli: Cli) -> None:
     leadconnector.query(
-        "CREATE TABLE long (n int, t text STORAGE EXTERNAL)"
+        "CREATE TABLE long (n int, t text)"
         " WITH (autovacuum_enabled = false, toast.autovacuum_enabled = false);"
+        "ALTER TABLE long ALTER t SET STORAGE EXTERNAL;"
         "INSERT INTO long SELECT n, repeat('x', 100000) FROM generate_series(1, 300) n;"
         "UPDATE long SET t = t || 'y'"
     )

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,19 @@ def on_a_terminal(url: str, *arguments: str) -> str:
     os.close(master)
     assert process.wait(60) == 0
     return shown.decode()
+
+
+def test_a_table_that_somebody_holds_is_not_waited_for(leadconnector: Prepared, cli: Cli) -> None:
+    """It says who holds it, soon; the other tables are shown, and the list has an estimate."""
+    url = leadconnector.url
+    with leadconnector.server.connect(leadconnector.name) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE users, pages")
+        began = time.monotonic()
+        for arguments in (["users"], ["pages", "--where", "id=x"]):
+            outcome = cli("studio", *arguments, url=url)
+            assert outcome.code == 1
+            assert f"users (pid {blocker.info.backend_pid})" in outcome.err
+            assert "leadctl inspect locks" in outcome.err
+        listed = cli("studio", "-o", "json", url=url).json["tables"]
+        assert {table["name"]: table["exact"] for table in listed}["users"] is False
+        assert time.monotonic() - began < 15
