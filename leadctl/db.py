@@ -1,8 +1,8 @@
 """The embedded server's verbs, and the ways to reach any target with other tools."""
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from leadctl.errors import ConnectionFailed, LeadctlError
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.postgres import embedded, exact
-from leadctl.postgres.binaries import client_program
+from leadctl.postgres.binaries import client_program, server_binaries, server_with
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.embedded import Home, ServerStatus
@@ -114,6 +114,23 @@ def _is_protected(target: Target) -> bool:
 def embedded_target(project: Path, narrate: Narrate) -> Target:
     """Start the project's embedded server, making it where it is missing; return a target on it."""
     return _maintenance(embedded.start(Home.of(project), narrate))
+
+
+@contextmanager
+def rehearsal_target(
+    project: Path, extensions: Collection[str], major: int, narrate: Narrate
+) -> Iterator[Target]:
+    """Yield a target on the project's embedded server, or on one that brings what that lacks.
+
+    Raises MissingExtension where nothing here brings the extensions, and what `start` raises.
+    """
+    home = Home.of(project)
+    own = server_with(extensions, 1, lambda: None)
+    if own is not None and own.folder == server_binaries().folder:
+        yield embedded_target(project, narrate)
+        return
+    with embedded.rehearsing(home, extensions, major, narrate) as running:
+        yield _maintenance(running)
 
 
 def _maintenance(running: ServerStatus) -> Target:

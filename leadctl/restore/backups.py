@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -12,6 +13,7 @@ from psycopg import sql
 from leadctl.backup.manifest import SCHEMA, BackupManifest
 from leadctl.backup.reader import RESTORE, BackupReader, VerifyCheck
 from leadctl.backup.snapshot import count_rows, not_valid, revision
+from leadctl.db import rehearsal_target
 from leadctl.errors import (
     BackupDamaged,
     InsufficientPrivilege,
@@ -162,7 +164,8 @@ def rehearse(
     except InsufficientPrivilege as error:
         return [_not_here(error.message, _ON_EMBEDDED)]
     except (OlderServer, MissingExtension, NoSpace) as error:
-        return [_not_here(error.message, error.hint)]
+        own = "" if target.embedded else " Or on a server of leadctl's own: --embedded."
+        return [_not_here(error.message, f"{error.hint}{own}")]
     except RestoreFailed as error:
         why = next((hint for cause, hint in _NOT_HERE if re.search(cause, error.message)), None)
         return [
@@ -171,6 +174,20 @@ def rehearse(
     except BackupDamaged as error:
         return [VerifyCheck(RESTORE, False, error.message)]
     return checks
+
+
+def rehearse_embedded(
+    reader: BackupReader, project: Path, narrate: Narrate, progress: Progress
+) -> list[VerifyCheck]:
+    """Rehearse on a server of leadctl's own that has the extensions, as `rehearse` does."""
+    manifest = reader.manifest
+    extensions = {extension.name for extension in manifest.extensions}
+    major = int(manifest.server_version.partition(".")[0])
+    try:
+        with rehearsal_target(project, extensions, major, narrate) as target:
+            return rehearse(reader, target, narrate, progress)
+    except MissingExtension as error:
+        return [_not_here(error.message, error.hint)]
 
 
 def _not_here(message: str, hint: str) -> VerifyCheck:

