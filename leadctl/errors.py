@@ -350,6 +350,10 @@ class UnreadableDump(OperationFailed):
     """A file is of a kind that leadctl does not restore from."""
 
 
+class UnknownEntry(UsageError):
+    """An archive has no entry of the name that is to be skipped."""
+
+
 class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 

@@ -612,11 +612,13 @@ class Database(Project):
         *,
         owners: bool = True,
         trust_script: bool = False,
+        partly: bool = False,
     ) -> None:
         """Raise for what would stop the restore that `restore_plan` planned; changes nothing."""
         from leadctl.restore.restore import preflight
 
-        preflight(self._restorable(backup, trusted=trust_script), plan, owners=owners)
+        source = self._restorable(backup, trusted=trust_script)
+        preflight(source, plan, owners=owners, partly=partly)
 
     def restore(
         self,
@@ -628,14 +630,17 @@ class Database(Project):
         jobs: int | None = None,
         drop_old: bool = False,
         trust_script: bool = False,
+        keep_going: bool = False,
+        skip: Names = (),
         confirm: Confirm = None,
     ) -> "RestoreResult":
         """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
 
         It becomes a new database `into`, or takes the place of this one, which wants `confirm`; the
         old one is kept under another name.  `trust_script` lets a script end its transaction and
-        reach out of its database.  Raises Protected, NotConfirmed, LockHeld, OutsideStatement,
-        BackupDamaged and RestoreFailed.
+        reach out of its database.  With `keep_going` what fails is left out, `skip` are entries as
+        pg_restore lists them: the result says what is not there.  Raises Protected, NotConfirmed,
+        LockHeld, OutsideStatement, BackupDamaged and RestoreFailed.
         """
         from leadctl.restore.archive import JOBS, Loading
         from leadctl.restore.restore import restore
@@ -643,7 +648,10 @@ class Database(Project):
         if into is None:
             self.foresee("restore", confirm)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
-        loading = Loading(self.narrate, self.progress, owners, rows, jobs=jobs or JOBS)
+        told = (self.narrate, self.progress)
+        loading = Loading(
+            *told, owners, rows, jobs=jobs or JOBS, keep_going=keep_going, skip=names(skip)
+        )
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
         new = into is not None

@@ -22,6 +22,12 @@ _PIPE_BYTES = 1024 * 1024
 _ERRORS_SHOWN = 3
 _LINE_MAX = 400
 _STOP_SECONDS = 5.0
+_FROM_ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); ")
+_ENTRY_ERROR = re.compile(
+    r"pg_restore: error: (?:could not execute query: |COPY failed for table .*?: )?"
+    r"(?:ERROR: +)?(.*)"
+)
+_WENT_ON = re.compile(r"pg_restore: warning: errors ignored on restore")
 
 
 class ClientProgram:
@@ -78,6 +84,22 @@ class ClientProgram:
             elif errors and (found := reason.match(line)):
                 errors[-1] += f" {without_values(found[1].strip())}"
         return errors
+
+    def failed_entries(self) -> list[tuple[str, str]]:
+        """Return the ids of what pg_restore could not load, and why, without quoting rows.
+
+        It says them with --verbose.  Empty where it did not go on to the archive's end.
+        """
+        self._messages.seek(0)
+        entry, failed = "", list[tuple[str, str]]()
+        for line in (line.decode(errors="replace").rstrip("\n") for line in self._messages):
+            if found := _FROM_ENTRY.match(line):
+                entry = found[1]
+            elif found := _ENTRY_ERROR.match(line):
+                failed.append((entry, without_values(found[1].strip())))
+            elif _WENT_ON.match(line):
+                return failed
+        return []
 
     def first_message(self) -> str:
         """Return the first line that the program wrote to standard error, else its exit code."""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from psycopg import sql
 
 from leadctl.backup.manifest import ARCHIVE
 from leadctl.backup.reader import BackupReader, VerifyCheck
-from leadctl.errors import RestoreFailed
+from leadctl.errors import RestoreFailed, UnknownEntry
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
@@ -52,6 +52,25 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Something of a source that is not back, and why."""
+
+    entry: str
+    """As pg_restore lists it; of a script the line and the first words of the statement."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class IncompleteTable:
+    """A table of which not all rows are there; 0 where it is not there itself."""
+
+    table: str
+    rows: int
+    """As the manifest says."""
+    restored: int
+
+
+@dataclass(frozen=True)
 class Loading:
     """How a source is loaded."""
 
@@ -72,6 +91,18 @@ class Loading:
     min_index_bytes: int = 32 * 2**20
     """Bytes of a table whose index takes longer to make than a program takes to start."""
 
+    keep_going: bool = False
+    """Whether what fails is left out, and the rest is loaded."""
+    skip: tuple[str, ...] = ()
+    """Entries that are left out, as pg_restore lists them, and what needs them."""
+    left_out: list[LeftOut] = field(default_factory=list)
+    """Is told what was left out."""
+
+    @property
+    def partly(self) -> bool:
+        """Whether it may end with less than the source has."""
+        return self.keep_going or bool(self.skip)
+
     def loaded(self, done: int) -> None:
         """Report progress in bytes."""
         self.progress(done, 0, "B")
@@ -85,6 +116,7 @@ class Comparison:
     tables: int
     revision: str | None
     checks: tuple[VerifyCheck, ...]
+    incomplete: tuple[IncompleteTable, ...] = ()
 
 
 class Restorable(Protocol):
@@ -263,6 +295,38 @@ def parse_entries(listing: str) -> list[ArchiveEntry]:
             needs = frozenset(line.removeprefix(_DEPENDS).split())
             entries[-1] = replace(entries[-1], needs=needs)
     return entries
+
+
+def without_skipped(
+    entries: Sequence[ArchiveEntry], loading: Loading, known: Iterable[ArchiveEntry] = ()
+) -> list[ArchiveEntry]:
+    """Return the entries but those to be skipped and what needs them, which are told as left out.
+
+    `known` are more in which one to be skipped may be.  Raises UnknownEntry where it is in none.
+    """
+    for wanted in loading.skip:
+        if not any(_is_called(entry, wanted) for entry in (*entries, *known)):
+            raise UnknownEntry(
+                f"There is no entry {wanted!r} to skip.",
+                hint="It is as pg_restore --list has it, without the numbers, such as: "
+                "EXTENSION - postgis, TABLE DATA public logs.",
+            )
+    skipped: dict[str, str] = {}
+    for entry in entries:
+        named = next((each for each in loading.skip if _is_called(entry, each)), None)
+        needed = next((need for need in sorted(entry.needs) if need in skipped), None)
+        if named or needed:
+            skipped[entry.id] = named or skipped[str(needed)]
+            reason = "skipped" if named else f"needs {skipped[entry.id]}, which is skipped"
+            left = LeftOut(entry.label, reason)
+            if entry.kind not in {"ACL", "COMMENT"} and left not in loading.left_out:
+                loading.left_out.append(left)
+    return [entry for entry in entries if entry.id not in skipped]
+
+
+def _is_called(entry: ArchiveEntry, name: str) -> bool:
+    what, wanted = " ".join(entry.what.split()), " ".join(name.split())
+    return what == wanted or what.startswith(f"{wanted} ")
 
 
 def indexes_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, list[str]]:

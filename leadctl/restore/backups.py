@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from leadctl.progress import Narrate, Progress
 from leadctl.restore.archive import (
     ArchiveEntry,
     Comparison,
+    IncompleteTable,
     Loading,
     Origin,
     list_archive,
@@ -122,11 +123,15 @@ class RestorableBackup(BackupReader):
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:
         """Compare rows, large objects, validity and revision with the manifest."""
         manifest = self.manifest
+        incomplete: list[IncompleteTable] = []
+        checks = tuple(_compared(connection, manifest, rows=rows, incomplete=incomplete))
+        lost = sum(table.rows - table.restored for table in incomplete)
         return Comparison(
-            rows=manifest.rows if rows else 0,
+            rows=manifest.rows - lost if rows else 0,
             tables=len(manifest.tables),
             revision=manifest.revision,
-            checks=tuple(_compared(connection, manifest, rows=rows)),
+            checks=checks,
+            incomplete=tuple(incomplete),
         )
 
 
@@ -196,18 +201,25 @@ def _not_here(message: str, hint: str) -> VerifyCheck:
 
 
 def _compared(
-    connection: Connection, manifest: BackupManifest, *, rows: bool
+    connection: Connection,
+    manifest: BackupManifest,
+    *,
+    rows: bool,
+    incomplete: list[IncompleteTable] | None = None,
 ) -> Iterator[VerifyCheck]:
     """Compare rows, large objects, validity and revision with the manifest.
 
-    Without `rows` only the schema is compared.
+    Without `rows` only the schema is compared.  `incomplete` is told the tables with other rows.
     """
     new = sorted(set(not_valid(connection)) - set(manifest.not_valid))
     message = f"not valid: {', '.join(new)}" if new else "valid"
     yield VerifyCheck("constraints and indexes", not new, message)
     if not rows:
         return
-    yield _rows(connection, manifest)
+    different = _different_tables(connection, manifest)
+    if incomplete is not None:
+        incomplete += different
+    yield _rows(manifest, different)
     ((objects,),) = exact.execute(connection, "SELECT count(*) FROM pg_largeobject_metadata")
     yield VerifyCheck(
         "large objects",
@@ -222,8 +234,8 @@ def _compared(
     )
 
 
-def _rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
-    """Compare rows by table; of partitions by the root of their tree.
+def _different_tables(connection: Connection, manifest: BackupManifest) -> list[IncompleteTable]:
+    """Return the tables with other rows than in the manifest; partitions as the root of their tree.
 
     pg_dump may load a tree through its root, and then which partition a row belongs to is decided
     anew: the hash of an enum depends on OIDs.
@@ -232,8 +244,8 @@ def _rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
         (schema, name): root for schema, name, *root in _QUERIES.rows(connection, "partition_roots")
     }
     expected: Counter[str] = Counter()
+    missing: set[str] = set()
     found: Counter[str] = Counter()
-    wrong = []
     for table in manifest.tables:
         root = roots.get(table.parts)
         label = sql.Identifier(*root).as_string(connection) if root else table.name
@@ -241,13 +253,16 @@ def _rows(connection: Connection, manifest: BackupManifest) -> VerifyCheck:
         try:
             found[label] += count_rows(connection, table.name)
         except psycopg.errors.UndefinedTable:
-            wrong.append(f"{table.name} is missing")
-            expected[label] -= table.rows
-    wrong += [
-        f"{label} {found[label]:,} of {rows:,}"
+            missing.add(label)
+    return [
+        IncompleteTable(label, rows, found[label])
         for label, rows in expected.items()
-        if found[label] != rows
+        if found[label] != rows or label in missing
     ]
+
+
+def _rows(manifest: BackupManifest, different: Sequence[IncompleteTable]) -> VerifyCheck:
+    wrong = [f"{each.table} {each.restored:,} of {each.rows:,}" for each in different]
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         return VerifyCheck("rows", False, ", ".join(wrong[:_SHOWN]) + more)

@@ -21,6 +21,7 @@ from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
+    ArchiveEntry,
     Comparison,
     Loading,
     Origin,
@@ -28,9 +29,11 @@ from leadctl.restore.archive import (
     list_archive,
     owners_of,
     parse_entries,
+    without_skipped,
 )
 from leadctl.restore.load import PgRestore, major_of
 from leadctl.restore.script import StatementReader, load_script
+from leadctl.restore.statements import run_statements
 
 _TABLE_OF_CONTENTS = "toc.dat"
 _HEAD = 512
@@ -167,16 +170,17 @@ class ScriptDump(_Dump):
             )
 
     def load(self, target: Target, loading: Loading) -> None:
-        """Run it on the target's database, which is empty, up to the first error.
+        """Run it on the target's database, which is empty, up to the first error, or on after it.
 
         Raises RestoreFailed, BackupDamaged, MissingClient, OptionNotForScripts.
         """
-        if not (loading.owners and loading.rows):
+        if loading.skip or not loading.rows:
             raise OptionNotForScripts(
-                f"{self.path} is a script, which runs as it is written.",
-                hint="Leave out --no-owner and --schema-only, or dump with --format=custom.",
+                f"{self.path} is a script, of which only --no-owner leaves out something.",
+                hint="Leave out --skip and --schema-only, or dump with --format=custom.",
             )
-        load_script(target, self.path, self.unpack, loading)
+        run = load_script if loading.owners and not loading.keep_going else run_statements
+        run(target, self.path, self.unpack, loading)
 
 
 @dataclass(frozen=True)
@@ -218,12 +222,19 @@ class ArchiveDump(_Dump):
         programs = dump_programs(1, _NEWEST)
         restore = PgRestore(target, programs, major_of(target), loading)
         schema_only = [] if loading.rows else ["--schema-only"]
+        known: list[ArchiveEntry] = []
+        if loading.partly:
+            write = None if self.path.is_dir() else self.unpack
+            listing = list_archive(programs.path("pg_restore"), str(self.path), write)
+            known = without_skipped(parse_entries(listing), loading)
+        entries = [entry.id for entry in known] if loading.skip else []
         loading.narrate("Loading the archive.")
         if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):
-            restore.run(self.path, f"--jobs={loading.jobs}", *schema_only)
+            jobs = 1 if loading.partly else loading.jobs  # several mix what they say of errors
+            restore.run(self.path, f"--jobs={jobs}", *schema_only, entries=entries, known=known)
             return
-        with restore.running(None, *schema_only) as program:
-            restore.feed(program, self.unpack, loading.loaded)
+        with restore.running(None, *schema_only, entries=entries) as program:
+            restore.feed(program, self.unpack, loading.loaded, known)
 
 
 class _EnoughError(Exception):

@@ -21,7 +21,7 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, identifier, parts_of, written_by_server
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry
+from leadctl.restore.archive import ArchiveEntry, LeftOut
 from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
 
@@ -35,14 +35,6 @@ _UNCHECKED = re.compile(r"\bNOT (?:VALID|ENFORCED)$")
 _NAME_MAX = 63
 _PAUSE_SECONDS = 0.5
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Something of the backup that is not back, and why."""
-
-    entry: str
-    reason: str
 
 
 @dataclass(frozen=True)

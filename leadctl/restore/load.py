@@ -9,7 +9,7 @@ and the rest follow when all rows are there, in parallel.
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
     ArchiveEntry,
+    LeftOut,
     Loading,
     check_counts,
     indexes_of_tables,
@@ -37,6 +38,7 @@ from leadctl.restore.archive import (
     rows_of,
     rows_of_tables,
     use_list,
+    without_skipped,
 )
 from leadctl.restore.properties import NO_OWNERS
 
@@ -84,13 +86,23 @@ class PgRestore:
             with running(self.target, path, every, stdin=archive is None, keep=keep) as program:
                 yield program
 
-    def run(self, archive: IO[bytes] | Path, *arguments: str, entries: Sequence[str] = ()) -> None:
+    def run(
+        self,
+        archive: IO[bytes] | Path,
+        *arguments: str,
+        entries: Sequence[str] = (),
+        known: Iterable[ArchiveEntry] = (),
+    ) -> None:
         """Run it on a file or folder to its end.  Raises as `check` does."""
         with self.running(archive, *arguments, entries=entries) as program:
-            self.check(program)
+            self.check(program, known)
 
     def feed(
-        self, program: ClientProgram, unpack: Callable[[Any], object], tick: Callable[[int], None]
+        self,
+        program: ClientProgram,
+        unpack: Callable[[Any], object],
+        tick: Callable[[int], None],
+        known: Iterable[ArchiveEntry] = (),
     ) -> None:
         """Let `unpack` write the archive to a program's standard input, and check its end.
 
@@ -99,11 +111,22 @@ class PgRestore:
         with suppress(BrokenPipeError):  # it has what it wants, or says why it ended
             unpack(_Pipe(program.stdin, tick))
             program.stdin.close()
-        self.check(program)
+        self.check(program, known)
 
-    def check(self, program: ClientProgram) -> None:
-        """Wait for the program's end.  Raises RestoreFailed, or what the connection failed of."""
+    def check(self, program: ClientProgram, known: Iterable[ArchiveEntry] = ()) -> None:
+        """Wait for the program's end; `known` are the entries that failures are told by.
+
+        Raises RestoreFailed, or what the connection failed of.
+        """
         if program.wait() == 0:
+            return
+        if self.loading.keep_going and (failed := program.failed_entries()):
+            labels = {entry.id: entry.label for entry in known}
+            self.loading.left_out.extend(
+                LeftOut(labels.get(entry, "a statement"), reason)
+                for entry, reason in failed
+                if _HARMLESS not in reason
+            )
             return
         errors = [error for error in program.errors() if _HARMLESS not in error]
         if errors or not self._tolerates:
@@ -116,7 +139,12 @@ class PgRestore:
             *([] if self.loading.tablespaces else ["--no-tablespaces"]),
         ]
         role = [f"--role={self.target.role}"] if self.target.role else []
-        return [*left_out, *role, *([] if self._tolerates else ["--exit-on-error"])]
+        told = ["--verbose"] if self.loading.keep_going else []  # which entry failed
+        return [*left_out, *role, *told, *([] if self._goes_on else ["--exit-on-error"])]
+
+    @property
+    def _goes_on(self) -> bool:
+        return self._tolerates or self.loading.keep_going
 
     @property
     def _tolerates(self) -> bool:
@@ -195,23 +223,34 @@ def load(
     BackupDamaged, InvalidIdentity, MissingClient, and what connecting
     raises.
     """
-    jobs = loading.jobs if SHARES_OPEN_FILES else 1
+    # What goes on after errors says which entry failed, which several at once would mix.
+    jobs = loading.jobs if SHARES_OPEN_FILES and not loading.partly else 1
     # An archive is read by the version that wrote it and by newer ones.
     made_by, major = reader.backup.client_major, major_of(target)
     programs = dump_programs(made_by, max(made_by, major))
     restore = PgRestore(target, programs, major, loading)
-    left: list[str] = []
+    if loading.skip:
+        in_archive = _listed(reader, restore)
+        entries = without_skipped(entries, loading, in_archive)
+    wanted = [entry.id for entry in entries] if loading.skip else []
+    left = wanted
     if loading.rows:
         with ProgramPool(jobs) as pool:
             left = _RowLoader(reader, entries, restore, loading, pool).load()
     else:
-        restore.run(reader.schema, _TABLES)
+        restore.run(reader.schema, _TABLES, entries=wanted, known=entries)
         _copy_records(reader, target)
     loading.narrate("Making indexes, constraints and triggers.")
-    restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left)
+    restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left, known=entries)
     if loading.rows:
         with connect(target, "restore", like_pg_dump=True) as connection:
-            _refresh(connection, reader.manifest.materialized_views)
+            _refresh(connection, reader.manifest.materialized_views, loading)
+
+
+def _listed(reader: BackupReader, restore: PgRestore) -> list[ArchiveEntry]:
+    """Return the entries of the archive that has the rows."""
+    program = restore.programs.path("pg_restore")
+    return parse_entries(list_archive(program, "the backup", partial(reader.unpack, ARCHIVE)))
 
 
 class _RowLoader:
@@ -250,10 +289,16 @@ class _RowLoader:
         submit, number = self._pool.submit, self._pool.number
         worth = self._loading.min_connection_bytes
         if number == 1 or sum(self._sizes.values()) < 2 * worth:
-            loading = [submit(self._load, 0, [], [_TABLES, _ROWS])]
+            entries: list[str] = []
+            if self._loading.skip:
+                listed = _listed(self._reader, self._restore)
+                kept = without_skipped(listed, self._loading, self._entries)
+                entries = [entry.id for entry in kept]
+            loading = [submit(self._load, 0, entries, [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
-            shares = divide_entries(self._listed(), self._sizes, number, worth)
+            listed = _listed(self._reader, self._restore)
+            shares = divide_entries(listed, self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
         for future in as_completed(loading):
@@ -263,11 +308,6 @@ class _RowLoader:
         for entry in made:
             self._begun[entry].result()
         return [entry.id for entry in self._entries if entry.id not in made]
-
-    def _listed(self) -> list[ArchiveEntry]:
-        program = self._restore.programs.path("pg_restore")
-        listed = list_archive(program, "the backup", partial(self._reader.unpack, ARCHIVE))
-        return parse_entries(listed)
 
     def _load(self, number: int, entries: Sequence[str], sections: Sequence[str]) -> None:
         """Load one share; begin with the indexes of each table that has its rows."""
@@ -284,7 +324,8 @@ class _RowLoader:
                     for entry in self._waiting.pop(table, []):
                         self._begun[entry] = self._pool.submit(self._make_index, entry)
 
-            self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick)
+            known = _listed(self._reader, self._restore) if self._loading.keep_going else ()
+            self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick, known)
 
     def _make_index(self, entry: str) -> None:
         with (
@@ -349,7 +390,7 @@ def _copy_records(reader: BackupReader, target: Target) -> None:
         check_counts(reader, read, found)
 
 
-def _refresh(connection: Connection, views: Sequence[str]) -> None:
+def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> None:
     """Refresh materialized views, each after those that it reads."""
     waiting = list(views)
     while waiting:
@@ -360,6 +401,17 @@ def _refresh(connection: Connection, views: Sequence[str]) -> None:
                 connection.execute(refresh)
             except errors.ObjectNotInPrerequisiteState:
                 again.append(view)
+            except errors.Error as error:
+                if not loading.partly or error.sqlstate is None:
+                    raise
+                left = LeftOut(f"MATERIALIZED VIEW DATA {view}", f"{error.diag.message_primary}")
+                loading.left_out.append(left)
         if len(again) == len(waiting):
+            if loading.partly:
+                reason = "it reads what has no rows"
+                loading.left_out.extend(
+                    LeftOut(f"MATERIALIZED VIEW DATA {view}", reason) for view in again
+                )
+                return
             raise RestoreFailed(f"The materialized view {again[0]} cannot be refreshed.")
         waiting = again

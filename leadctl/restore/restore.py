@@ -27,10 +27,17 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import Comparison, Loading, Origin, Restorable
+from leadctl.restore.archive import (
+    Comparison,
+    IncompleteTable,
+    LeftOut,
+    Loading,
+    Origin,
+    Restorable,
+)
 from leadctl.restore.database import (
     analyze,
     carry_over,
@@ -84,6 +91,8 @@ class RestorePlan:
     """Their tables go to the default tablespace."""
     missing_privilege: str | None
     """What this role may not do and must."""
+    may_replace: bool
+    """Whether it may make databases, and rename this one."""
     obstacles: tuple[Obstacle, ...]
     """What keeps the existing database from being replaced."""
     free_bytes: int | None
@@ -104,6 +113,10 @@ class RestoreResult:
     tables: int
     checks: tuple[VerifyCheck, ...]
     duration_ms: int
+    complete: bool
+    """False where something of the source was left out: see the next two."""
+    left_out: tuple[LeftOut, ...]
+    incomplete: tuple[IncompleteTable, ...]
 
 
 def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> RestorePlan:
@@ -139,6 +152,7 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
             _QUERIES.column(connection, "missing_tablespaces", names=list(origin.tablespaces))
         ),
         missing_privilege=_missing_privilege(connection, target.database, origin),
+        may_replace=all(_QUERIES.rows(connection, "privileges", name=target.database)[0]),
         obstacles=tuple(_QUERIES.rows(connection, "obstacles", Obstacle, name=target.database)),
         free_bytes=_free_bytes(connection),
     )
@@ -169,7 +183,7 @@ def restore(
         origin = source.origin()
         exists = _QUERIES.value(connection, "databases", names=[name]) is not None
         found = _plan(target, origin, connection)
-        preflight(source, found, owners=loading.owners)
+        preflight(source, found, owners=loading.owners, partly=loading.partly)
         loading = without_missing(loading, found)
         if exists and new:
             raise DatabaseExists(
@@ -202,8 +216,10 @@ def restore(
             if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
                 loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
             previous = swap(connection, scratch, name, replace=exists)
-        if drop_old and previous and not compared.rows:
-            loading.narrate(f"Kept {previous}: what was restored has no row.")
+        complete = not (loading.left_out or compared.incomplete)
+        if drop_old and previous and not (compared.rows and complete):
+            why = "has no row" if complete else "is not all of the backup"
+            loading.narrate(f"Kept {previous}: what was restored {why}.")
         elif drop_old and previous and drop_database(target, connection, previous):
             loading.narrate(f"Dropped {previous}, the old database.")
             previous = None
@@ -217,6 +233,9 @@ def restore(
         tables=compared.tables,
         checks=compared.checks,
         duration_ms=round((time.monotonic() - began) * 1000),
+        complete=complete,
+        left_out=tuple(loading.left_out),
+        incomplete=compared.incomplete,
     )
     _journal(target, app, result, loading.narrate)
     return result
@@ -231,14 +250,18 @@ def _existing(target: Target) -> tuple[str | None, bool]:
         return None, False
 
 
-def preflight(source: Restorable, found: RestorePlan, *, owners: bool) -> None:
+def preflight(
+    source: Restorable, found: RestorePlan, *, owners: bool, partly: bool = False
+) -> None:
     """Raise for what would stop the restore later: before anything is made.
+
+    What a restore that may be `partly` leaves out does not stop it.
 
     Raises BackupDamaged, InvalidIdentity, MissingClient, OlderServer, MissingExtension,
     MissingRole, InsufficientPrivilege, DatabaseInUse, NoSpace.
     """
     source.check()
-    check_plan(found, owners=owners)
+    check_plan(found, owners=owners, partly=partly)
 
 
 def without_missing(loading: Loading, found: RestorePlan) -> Loading:
@@ -252,7 +275,7 @@ def without_missing(loading: Loading, found: RestorePlan) -> Loading:
     return replace(loading, tablespaces=False)
 
 
-def check_plan(found: RestorePlan, *, owners: bool) -> None:
+def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> None:
     """Raise for what the server lacks or does not allow.
 
     Raises OlderServer, MissingExtension, MissingRole, InsufficientPrivilege, DatabaseInUse,
@@ -270,7 +293,7 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
             f"server has {size(found.free_bytes)} left.",
             hint="Drop what earlier restores kept, or restore on another server with --url.",
         )
-    if found.missing_privilege:
+    if found.missing_privilege and not (partly and found.may_replace):
         raise InsufficientPrivilege(
             f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
             hint="Connect as a superuser, or as the database's owner with CREATEDB.",
@@ -281,13 +304,14 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
             f"{'; '.join(each.obstacle for each in found.obstacles)}. Nothing was changed.",
             hint=f"{found.obstacles[0].remedy[:1].upper()}{found.obstacles[0].remedy[1:]}.",
         )
-    if found.missing_extensions:
+    if found.missing_extensions and not partly:
         raise MissingExtension(
             f"The server does not have what the backup needs: extension "
             f"{', '.join(found.missing_extensions)}.",
-            hint="Install it on the server, or restore on another one with --url.",
+            hint="Install it on the server, restore on another one with --url, or leave it out: "
+            f'--skip "EXTENSION - {found.missing_extensions[0]}"',
         )
-    if owners and found.missing_roles:
+    if owners and found.missing_roles and not partly:
         raise MissingRole(
             f"The server does not have the roles that own what is in the backup: "
             f"{', '.join(found.missing_roles)}.",
@@ -298,7 +322,11 @@ def check_plan(found: RestorePlan, *, owners: bool) -> None:
 def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison:
     with connect(loaded, "restore", like_pg_dump=True) as connection:
         compared = source.compare(connection, rows=loading.rows)
-        if wrong := problems(compared.checks):
+        wrong = problems(compared.checks)
+        if wrong and loading.keep_going:
+            checks = [check for check in compared.checks if check.ok is False]
+            loading.left_out.extend(LeftOut(check.what, check.message) for check in checks)
+        elif wrong and not _was_skipped(compared, loading):
             raise RestoreFailed(
                 f"What was restored is not what was backed up: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
@@ -309,6 +337,15 @@ def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison
                 f"connect and run: ALTER SUBSCRIPTION {sql.Identifier(name).as_string()} ENABLE"
             )
     return compared
+
+
+def _was_skipped(compared: Comparison, loading: Loading) -> bool:
+    """Whether all that differs is rows of tables that were to be skipped."""
+    skipped = {left.entry for left in loading.left_out}
+    tables = [" ".join(parts_of(each.table)) for each in compared.incomplete]
+    return [check.what for check in compared.checks if check.ok is False] == ["rows"] and all(
+        {f"TABLE {name}", f"TABLE DATA {name}"} & skipped for name in tables
+    )
 
 
 def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from psycopg import sql
 
@@ -69,6 +69,9 @@ class Statement:
 class StatementReader:
     """Takes a script; afterwards says how many statements it has, and which reach out of it."""
 
+    _keeps_rows = False
+    """Whether a line of rows is read as a whole."""
+
     def __init__(self) -> None:
         self.number = 0
         self.outside: list[Statement] = []
@@ -80,6 +83,9 @@ class StatementReader:
         self._backslashes = False
         self._large_objects = False
         self._begin()
+
+    def _consume(self, data: bytes, *, rows: bool) -> None:
+        """Take what was read on: of a statement, or of its rows.  Nothing is done with it here."""
 
     def _begin(self) -> None:
         self._words: list[str] = []
@@ -105,13 +111,15 @@ class StatementReader:
     def _read(self, *, final: bool) -> None:
         at, enough = 0, 0 if final else _LOOKAHEAD
         while at < len(self._left) - enough:
+            rows = self._within == "rows"
             after = self._pass_over(at, final=final) if self._within else self._token(at)
+            self._consume(self._left[at:after], rows=rows)
             self._line += self._left.count(b"\n", at, after)
             if after == at:
                 break
             at = after
         self._left = self._left[at:]
-        if self._within == "rows" and b"\n" not in self._left:
+        if self._within == "rows" and b"\n" not in self._left and not self._keeps_rows:
             self._left = self._left[:_LINE_START]
 
     def _pass_over(self, at: int, *, final: bool) -> int:
@@ -266,7 +274,7 @@ def _run(
     loading.narrate("Running the script.")
     with running(target, client_program("psql"), arguments, stdin=True) as program:
         with suppress(BrokenPipeError):  # psql ended early, and says why
-            sink = _ScriptFilter(program.stdin, loading, older=older)
+            sink = ScriptFilter(program.stdin, loading, older=older)
             unpack(sink)
             # Before its input ends: then psql would commit what is half.
             if not sink.close():
@@ -296,10 +304,10 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     return failure
 
 
-class _ScriptFilter:
+class ScriptFilter:
     """Hands a script on, without the lines at its ends that mean something to psql alone."""
 
-    def __init__(self, pipe: IO[bytes], loading: Loading, *, older: bool) -> None:
+    def __init__(self, pipe: Any, loading: Loading, *, older: bool) -> None:
         self._pipe = pipe
         self._report = loading.loaded
         self._older = older

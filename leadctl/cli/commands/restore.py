@@ -46,6 +46,10 @@ DataOnly = Annotated[
 NoOwner = Annotated[
     bool, flag("--no-owner", "Skip ownership and grants; restored objects belong to you.")
 ]
+KeepGoing = Annotated[bool, flag("--keep-going", "Leave out what fails, and report it.")]
+Skip = Annotated[
+    Texts, option("--skip", "ENTRY", 'Leave out an entry, e.g. "EXTENSION - postgis" (repeatable).')
+]
 TrustScript = Annotated[
     bool, flag("--trust-script", "Let a script commit and reach other databases.")
 ]
@@ -65,6 +69,8 @@ def restore(
     drop_old: Annotated[bool, flag("--drop-old", "Drop the database that was replaced.")] = False,
     no_owner: NoOwner = False,
     trust_script: TrustScript = False,
+    keep_going: KeepGoing = False,
+    skip: Skip = None,
     dry_run: Annotated[bool, flag("--dry-run", "Show what would happen.")] = False,
     yes: Yes = False,
     confirm: Confirm = None,
@@ -90,7 +96,7 @@ def restore(
     database, consent = run.database(), run.consent(yes=yes, confirm=confirm)
     if table or data_only:
         what = "--data-only" if data_only else "--table"
-        not_with(what, into=into, schema_only=schema_only)
+        not_with(what, into=into, schema_only=schema_only, keep_going=keep_going, skip=skip)
     if data_only:
         not_with("--data-only", no_owner=no_owner)
         rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
@@ -109,7 +115,13 @@ def restore(
     plan = database.restore_plan(backup, into=into)
     if dry_run:
         run.emit(plan, views.plan)
-        database.restore_preflight(plan, backup, owners=not no_owner, trust_script=trust_script)
+        database.restore_preflight(
+            plan,
+            backup,
+            owners=not no_owner,
+            trust_script=trust_script,
+            partly=keep_going or bool(skip),
+        )
         return
     run.show(plan, views.plan)
     result = database.restore(
@@ -120,11 +132,15 @@ def restore(
         jobs=jobs,
         drop_old=drop_old,
         trust_script=trust_script,
+        keep_going=keep_going,
+        skip=skip or (),
         confirm=consent,
     )
     run.emit(result, views.restored)
     if result.revision is not None:
         _say_migrations(run, database.on(into) if into else database)
+    if not result.complete:
+        raise typer.Exit(ExitCode.PARTLY)
 
 
 def _say_migrations(run: Run, database: "Database") -> None:

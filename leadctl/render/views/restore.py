@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
-from leadctl.restore.foreign_keys import LeftOut, Orphans
+from leadctl.restore.archive import LeftOut
+from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import TableRestore
 from leadctl.restore.tables import RestoredTables
@@ -44,12 +45,17 @@ def plan(result: RestorePlan) -> list[Block]:
 
 def restored(result: RestoreResult) -> Iterator[Block]:
     """What is there now, and where the old one is."""
+    how = "Restored" if result.complete else "Restored IN PART"
     yield Line(
-        f"Restored {result.backup} as {result.database}: {result.rows:,} rows in "
+        f"{how} {result.backup} as {result.database}: {result.rows:,} rows in "
         f"{result.tables} tables, revision {result.revision or 'none'}, "
         f"{result.duration_ms / 1000:.1f} s.",
-        "good",
+        "good" if result.complete else "bad",
     )
+    yield from left_out(result.left_out)
+    if result.incomplete:
+        rows = [(each.table, each.rows, each.restored) for each in result.incomplete]
+        yield Grid(["Incomplete table", *numbers("Rows in the backup", "Restored")], rows)
     for check in result.checks:
         if check.ok is None:
             yield Line(f"Not compared: {check.what}: {check.message}.", "warn")

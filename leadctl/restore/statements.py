@@ -1,0 +1,153 @@
+"""Running a script statement by statement: without owners and grants, or on after errors.
+
+psql goes on after errors, too, but where COPY fails it would run the rows as statements.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from leadctl.errors import BackupDamaged, RestoreFailed
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.target import Target
+from leadctl.restore.archive import LeftOut, Loading
+from leadctl.restore.load import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.script import ScriptFilter, StatementReader
+
+_LAST_WORDS = 3
+_SHOWN = 4
+_END_OF_ROWS = re.compile(rb"\\\.\r?\Z")
+_OWNERS = (
+    ("GRANT",),
+    ("REVOKE",),
+    ("ALTER", "DEFAULT", "PRIVILEGES"),
+    ("SET", "SESSION", "AUTHORIZATION"),
+    ("RESET", "SESSION", "AUTHORIZATION"),
+    ("SET", "ROLE"),
+    ("RESET", "ROLE"),
+)
+"""How statements begin that pg_restore leaves out with --no-owner and --no-privileges."""
+
+
+def run_statements(
+    target: Target, path: Path, unpack: Callable[[Any], None], loading: Loading
+) -> None:
+    """Run the script that `unpack` writes on the target's database, as `loading` says.
+
+    It is one transaction, unless it goes on after errors: then each statement is one, and what
+    fails is told as left out.  Raises RestoreFailed with the line, and BackupDamaged where its end
+    is missing.
+    """
+    older = major_of(target) < TRANSACTION_TIMEOUT_SINCE
+    loading.narrate("Running the script.")
+    with connect(target, "restore", like_pg_dump=True) as connection:
+        # What its author saw: the settings of the role and the database.
+        connection.execute("RESET ALL")
+        connection.execute("SET client_encoding = 'UTF8'")
+        runner = _StatementRunner(connection, loading)
+        with nullcontext() if loading.keep_going else connection.transaction():
+            sink = ScriptFilter(runner, loading, older=older)
+            unpack(sink)
+            if not sink.close():
+                raise BackupDamaged(f"{path} is cut short: pg_dump's last line is missing.")
+            runner.close()
+
+
+class _StatementRunner(StatementReader):
+    """Runs each statement when it is whole; rows go into its COPY as they come."""
+
+    _keeps_rows = True
+
+    def __init__(self, connection: Connection, loading: Loading) -> None:
+        super().__init__()
+        self._connection = connection
+        self._loading = loading
+        self._text = b""
+        self._ended: tuple[int, list[str], list[str]] | None = None
+        self._copy: Any = None
+        self._begins = False
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+
+    def _take(self, word: str) -> None:
+        super()._take(word)
+        self._last_words.append(word)
+
+    def _end(self) -> None:
+        self._ended = (self._since, self._words, list(self._last_words))
+        super()._end()
+
+    def close(self) -> None:
+        """Take the end; a last statement needs no semicolon."""
+        super().close()
+        self._consume(b"", rows=False)
+        self._end_copy()
+
+    def _consume(self, data: bytes, *, rows: bool) -> None:
+        if rows:
+            if self._begins:  # on the line behind the statement
+                _, newline, data = data.partition(b"\n")
+                self._begins = not newline
+            ended = self._within != "rows"
+            if self._copy is not None:
+                self._write_rows(_END_OF_ROWS.sub(b"", data) if ended else data)
+            if ended:
+                self._end_copy()
+            return
+        self._text += data
+        if self._ended is not None:
+            text, (line, words, last) = self._text, self._ended
+            self._text, self._ended = b"", None
+            if self._loading.owners or not _is_about_owners(words, last):
+                self._run(text, line, words)
+
+    def _run(self, text: bytes, line: int, words: list[str]) -> None:
+        self._statement = f"line {line}: {' '.join(words[:_SHOWN])}"
+        try:
+            if self._within == "rows":
+                self._begins = True
+                self._copy = self._connection.cursor().copy(text.decode("utf-8", "surrogateescape"))
+                self._rows = self._copy.__enter__()
+            else:
+                # Binary, so that the server takes no more than one statement at once.
+                self._connection.execute(text.rstrip().rstrip(b";"), binary=True)
+        except psycopg.Error as error:
+            self._copy = None
+            self._fail(error)
+
+    def _write_rows(self, data: bytes) -> None:
+        try:
+            self._rows.write(data)
+        except psycopg.Error:  # the end says why
+            return
+
+    def _end_copy(self) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            try:
+                copy.__exit__(None, None, None)
+            except psycopg.Error as error:
+                self._fail(error)
+
+    def _fail(self, error: psycopg.Error) -> None:
+        if error.sqlstate is None:  # the connection is lost
+            raise error
+        reason = f"{error.diag.message_primary}"
+        if not self._loading.keep_going:
+            raise RestoreFailed(
+                f"{self._statement} failed: {reason}. Nothing of the script was kept.",
+                hint="Correct it, or load what can be loaded with --keep-going.",
+            ) from None
+        self._loading.left_out.append(LeftOut(self._statement, reason))
+
+
+def _is_about_owners(words: list[str], last: list[str]) -> bool:
+    begins = any(tuple(words[: len(each)]) == each for each in _OWNERS)
+    return begins or (words[:1] == ["ALTER"] and last[:2] == ["OWNER", "TO"])
