@@ -136,6 +136,10 @@ class MigrationsInvalid(ConfigurationError):
     """The folder of revisions is missing, unreadable or not a history."""
 
 
+class CollidingRevisions(ConfigurationError):
+    """Two files of a history have one id, and nothing tells which of them keeps it."""
+
+
 class NotAReplica(ConfigurationError):
     """The replica that leadctl.toml names is no standby."""
 
@@ -228,6 +232,14 @@ class NotEncrypted(OperationFailed):
 
 class UnknownRevision(OperationFailed):
     """The database, or the user, names a revision that the folder does not have."""
+
+
+class RevisionEdited(OperationFailed):
+    """The file of an applied revision does something else than what was applied."""
+
+
+class RevisionMissing(OperationFailed):
+    """An applied revision has no file any more."""
 
 
 class RevisionFailed(OperationFailed):

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from leadctl.migrate.down import DownRehearsal as MigrateRehearsal
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult, MigrationPlan
+    from leadctl.migrate.planner import MigrationScript
     from leadctl.migrate.resolve import Adopted, Resolved
-    from leadctl.migrate.script import MigrationScript
     from leadctl.migrate.status import MigrationHistory, MigrationStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.partition import PartitionResult
@@ -163,7 +163,7 @@ class Database(Project):
 
     def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
-        from leadctl.migrate.script import script
+        from leadctl.migrate.planner import script
 
         return script(*self._place, to=to, steps=steps, timeouts=self._timeouts)
 
@@ -235,6 +235,18 @@ class Database(Project):
 
         given = names(renames)
         return new(*self._place, message, renames=given, ask=ask, narrate=self.narrate)
+
+    def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
+        """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
+
+        Of files that share an id the one that the database has applied keeps it, or `renumber`
+        names those that get one of their own.
+        """
+        try:
+            target = self.target
+        except NoTarget:
+            return super().new_merge(message, renumber=renumber)
+        return self._new_merge(target, message, renumber)
 
     def new_sql(self, message: str, text: str) -> "NewRevisions":
         """Write a revision of SQL statements, as `leadctl migrate new --sql`."""

@@ -131,11 +131,24 @@ class Project:
 
         return new_empty(self.app, message)
 
-    def new_merge(self, message: str | None = None) -> "NewRevisions":
-        """Write a revision that joins the history's branches, as `leadctl migrate new --merge`."""
+    def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
+        """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
+
+        `renumber` are files that share their id with others, and get one of their own.
+        """
+        return self._new_merge(None, message, renumber)
+
+    def _new_merge(self, target: Any, message: str | None, renumber: Names) -> "NewRevisions":
         from leadctl.migrate.new import new_merge
 
-        return new_merge(self.app, message)
+        return new_merge(
+            target,
+            self.app,
+            message,
+            renumber=names(renumber),
+            lock_wait=self.settings.lock_wait,
+            narrate=self.narrate,
+        )
 
     def lint(
         self, revisions: Names = (), *, everything: bool = False, allow: Names = ()

@@ -30,6 +30,7 @@ from leadctl.health.check import (
 )
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
+from leadctl.migrate.status import missing_revisions
 from leadctl.postgres.connect import Connection
 from leadctl.text import restore_command
 
@@ -111,7 +112,10 @@ def migrations(facts: Facts) -> Evidence:
         raise Skip("never migrated by leadctl; name an app with --app")
     history = read_history(facts.app.migrations)
     current = facts.current or []
-    unknown = [revision for revision in current if revision not in history]
+    everything = state.applied_revisions(facts.connection, facts.target.schema)
+    recorded = [entry for entry in everything if entry.app == facts.app.name]
+    missing = missing_revisions(history, current, recorded)
+    unknown = [revision for revision in missing if revision in current]
     if unknown:
         return critical(
             f"the database is at {', '.join(unknown)}, which the folder does not have",
@@ -126,19 +130,17 @@ def migrations(facts: Facts) -> Evidence:
             len(pending),
             "pending",
         )
-    recorded = state.applied_revisions(facts.connection, facts.target.schema)
+    applied = history.ancestors(current)
     edited = [
         entry.revision
         for entry in recorded
-        if entry.revision in history and history.get(entry.revision).checksum != entry.checksum
+        if entry.revision in applied
+        and not history.get(entry.revision).is_recorded_as(entry.checksum)
     ]
-    if edited:
-        return warning(
-            f"edited since applied: {', '.join(edited)}",
-            "See: leadctl migrate status",
-            0,
-            "pending",
-        )
+    wrong = [("edited since applied", edited), ("applied, and not in the folder", missing)]
+    said = "; ".join(f"{what}: {', '.join(found)}" for what, found in wrong if found)
+    if said:
+        return warning(said, "See: leadctl migrate status", 0, "pending")
     return ok(f"at {', '.join(current) or 'the beginning'}", 0, "pending")
 
 

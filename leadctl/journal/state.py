@@ -334,10 +334,24 @@ def forget_migration(connection: Connection, *, app: str, schema: str, revision:
 
 def accept_edit(
     connection: Connection, *, app: str, schema: str, revision: str, checksum: str
-) -> bool:
-    """Record a revision's file as it is now; say whether it was recorded otherwise."""
+) -> None:
+    """Record a revision's file as it is now, within the caller's transaction."""
     place = {"app": app, "schema": schema, "revision": revision}
-    return _QUERIES.run(connection, "accept_edit", **place, checksum=checksum).rowcount > 0
+    _QUERIES.run(connection, "accept_edit", **place, checksum=checksum)
+
+
+def applied_sql(connection: Connection, *, app: str, schema: str, revision: str) -> str:
+    """Return what an applied revision executed; empty where that was not recorded."""
+    place = {"app": app, "schema": schema, "revision": revision}
+    return str(_QUERIES.value(connection, "applied_sql", **place) or "")
+
+
+def renumber(
+    connection: Connection, *, app: str, schema: str, revision: str, now: str, checksum: str
+) -> None:
+    """Record an applied revision under another id, within the caller's transaction."""
+    place = {"app": app, "schema": schema, "revision": revision}
+    _QUERIES.run(connection, "renumber", **place, now=now, checksum=checksum)
 
 
 def forget_app(connection: Connection, *, app: str, schema: str) -> None:

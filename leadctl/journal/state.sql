@@ -213,7 +213,18 @@ WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
 -- versions: 15-
 UPDATE leadctl.migration SET checksum = %(checksum)s
 WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
-  AND checksum <> %(checksum)s
+
+-- name: applied_sql
+-- what: What did a revision execute when it was applied?
+-- versions: 15-
+SELECT sql FROM leadctl.migration
+WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
+
+-- name: renumber
+-- what: Records a revision under another id.
+-- versions: 15-
+UPDATE leadctl.migration SET revision = %(now)s, checksum = %(checksum)s
+WHERE app = %(app)s AND schema = %(schema)s AND revision = %(revision)s
 
 -- name: forget_app
 -- what: Records that nothing of an app is applied to a schema any more.

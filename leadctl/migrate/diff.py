@@ -24,6 +24,7 @@ from leadctl.errors import OperationFailed, UsageError
 from leadctl.journal import state
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.steps import Step, as_script
+from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.revisions import Revision, read_history
 from leadctl.migrate.status import read_current
 from leadctl.postgres.connect import Connection, connect
@@ -225,12 +226,12 @@ class SchemaCheck:
 def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
     """Compare models, migrations and database; changes nothing.
 
-    Raises what connecting raises, and RevisionFailed where a history cannot be run in a scratch
-    schema, which is needed while revisions are pending.
+    Raises what connecting raises, RevisionEdited, RevisionMissing, and RevisionFailed where a
+    history cannot be run in a scratch schema, which is needed while revisions are pending.
     """
     history = read_history(app.migrations)
     with connect(target, "check", read_only=True) as connection:
-        current = read_current(connection, target, app)
+        current = read_verified(connection, target, app, history)
         pending = history.pending(current)
         drift = compare_with_record(connection, target, app, narrate).drift if current else None
         made, own = migrations_schema(connection, target, app, pending)

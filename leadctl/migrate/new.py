@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import OperationFailed
+from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
@@ -16,9 +17,9 @@ from leadctl.migrate.diff import (
     migrations_schema,
     models_schema,
 )
+from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import scratch
-from leadctl.migrate.status import read_current
 from leadctl.migrate.writer import (
     Draft,
     RevisionText,
@@ -44,6 +45,8 @@ class NewRevisions:
     app: str
     follows: str | None
     revisions: tuple[WrittenRevision, ...]
+    renumbered: tuple[Renumbered, ...] = ()
+    """Revisions that got an id of their own, since two files had one."""
 
 
 def new(
@@ -76,21 +79,36 @@ def new_empty(app: App, message: str) -> NewRevisions:
     return _write(app, history, RevisionText(message), [history.head] if history.head else [])
 
 
-def new_merge(app: App, message: str | None) -> NewRevisions:
+def new_merge(
+    target: Target | None,
+    app: App,
+    message: str | None,
+    *,
+    renumber: Sequence[str],
+    lock_wait: float,
+    narrate: Narrate,
+) -> NewRevisions:
     """Write a revision that joins the heads of a history, and does nothing else.
 
-    Raises OperationFailed where there are no two.
+    Files that share an id get their own first: those named in `renumber`, or those that the
+    target's database has not applied.  Raises CollidingRevisions where nothing tells which, and
+    OperationFailed where there is nothing to join.
     """
+    check_writable(app)
+    renumbered = settle_collisions(target, app, renumber, lock_wait, narrate)
     history = _open(app)
     heads = history.heads
-    if len(heads) < 2:
+    if len(heads) < 2 and not renumbered:
         raise OperationFailed(
             f"The history in {history.folder} has one end, so there is nothing to join.",
             hint="See: leadctl migrate history",
         )
+    if len(heads) < 2:
+        return NewRevisions(app.name, None, (), renumbered)
     said = message or f"Merge {' and '.join(heads)}"
     undo = "    return  # the branches part again"
-    return _write(app, history, RevisionText(said, downgrade=undo), heads)
+    written = _write(app, history, RevisionText(said, downgrade=undo), heads)
+    return replace(written, renumbered=renumbered)
 
 
 def _write(app: App, history: History, text: RevisionText, follows: Sequence[str]) -> NewRevisions:
@@ -185,7 +203,7 @@ def _migrations(
     the first revision comes before it.
     """
     with connect_or_create(target, "new", narrate, read_only=True) as connection:
-        current = read_current(connection, target, app)
+        current = read_verified(connection, target, app, history)
         pending = history.pending(current)
         if pending:
             raise OperationFailed(

@@ -1,12 +1,15 @@
-"""Planning and linting revision after revision, knowing what the ones before it make."""
+"""Planning, linting and writing out revision after revision, knowing what those before make."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabase
 from leadctl.journal import state
+from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.lint import UNPLANNABLE, find_squawk, findings
 from leadctl.migrate.plan import (
     Holder,
@@ -22,8 +25,7 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts, Statement
-from leadctl.migrate.status import read_current
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.effects import effects, made_by
@@ -53,7 +55,7 @@ def plan(
     with suppress(UnknownDatabase):
         connection = connect(target, "plan", read_only=True, statement_timeout=LOOK_SECONDS)
     with connection or nullcontext():
-        current = read_current(connection, target, app) if connection else []
+        current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)
         return MigrationPlan(
             app.name,
@@ -62,6 +64,47 @@ def plan(
             ", ".join(current) or None,
             tuple(planner.revision(each) for each in history.pending(current, goal)[:steps]),
         )
+
+
+@dataclass(frozen=True)
+class MigrationScript:
+    """The SQL that applies what is pending, for psql."""
+
+    app: str
+    database: str
+    schema: str
+    revisions: tuple[str, ...]
+    sql: str
+
+
+def script(
+    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
+) -> MigrationScript:
+    """Return the SQL of what `up` with the same arguments would apply; changes nothing.
+
+    Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
+    revision's SQL cannot be had without running it.
+    """
+    history = read_history(app.migrations)
+    goal = history.goal(to)
+    current: list[str] = []
+    with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
+        current = read_verified(connection, target, app, history)
+    pending = history.pending(current, goal)[:steps]
+    scripts = Scripts(history, app.version_table)
+    head = [
+        r"\set ON_ERROR_STOP on",
+        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
+        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
+    ]
+    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
+    return MigrationScript(
+        app.name,
+        target.database,
+        target.schema,
+        tuple(revision.id for revision in pending),
+        "\n".join([*head, *texts]) if pending else "-- Nothing is pending.\n",
+    )
 
 
 def lint(

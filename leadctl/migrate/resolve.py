@@ -13,10 +13,12 @@ from leadctl.errors import OperationFailed
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.diff import compare_with_record
+from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.status import read_current
+from leadctl.migrate.status import missing_revisions, read_current
 from leadctl.migrate.writer import WrittenRevision, check_writable, compose, write_drafts
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
@@ -72,7 +74,6 @@ def resolve(
     LockHeld.
     """
     history = read_history(app.migrations)
-    revision = history.get(name)
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
         with journaled(target, "migrate", app.name) as entry, session.transaction():
@@ -82,7 +83,10 @@ def resolve(
                 Resolution.APPLIED: correction.apply,
                 Resolution.ROLLED_BACK: correction.roll_back,
             }
-            changed = change[resolution](revision)
+            if resolution is Resolution.ROLLED_BACK and correction.lacks(name):
+                changed = correction.forget(name)
+            else:
+                changed = change[resolution](history.get(name))
             after = read_current(session, target, app)
             entry.note(**{resolution.value.replace(" ", "_"): changed})
     return Resolved(
@@ -105,7 +109,7 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
     history = read_history(app.migrations)
     written: list[WrittenRevision] = []
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
-        current = read_current(session, target, app)
+        current = read_verified(session, target, app, history)
         if history.pending(current):
             raise OperationFailed(
                 f"Revisions are pending on {target.database}, which this one would follow.",
@@ -138,20 +142,26 @@ class _Correction:
     history: History
     current: Sequence[str]
 
+    @property
+    def _recorded(self) -> list[AppliedRevision]:
+        return state.applied_revisions(self.connection, self.target.schema)
+
+    def lacks(self, name: str) -> bool:
+        """Whether the database has a revision that the folder does not have."""
+        return name in missing_revisions(self.history, self.current, self._recorded)
+
     def accept_edit(self, revision: Revision) -> list[str]:
         if revision.id not in self.history.ancestors(self.current):
             raise OperationFailed(
                 f"{revision.id} is not applied, so its file may be edited as you like.",
                 hint="Apply it with: leadctl migrate",
             )
-        changed = state.accept_edit(
-            self.connection,
-            app=self.app.name,
-            schema=self.target.schema,
-            revision=revision.id,
-            checksum=revision.checksum,
-        )
-        return [revision.id] if changed else []
+        place = {"app": self.app.name, "schema": self.target.schema, "revision": revision.id}
+        recorded = [each for each in self._recorded if each.revision == revision.id]
+        if not recorded or revision.is_recorded_as(recorded[0].checksum):
+            return []
+        state.accept_edit(self.connection, **place, checksum=revision.checksum)
+        return [revision.id]
 
     def apply(self, revision: Revision) -> list[str]:
         changed = self.history.pending(self.current, revision.id)
@@ -199,3 +209,24 @@ class _Correction:
             self.connection, app=self.app.name, schema=schema, revision=revision.id
         )
         return [revision.id]
+
+    def forget(self, name: str) -> list[str]:
+        """Forget a revision that has no file any more: what comes before it is read off the record.
+
+        Raises OperationFailed where nothing was recorded of what it followed.
+        """
+        schema = self.target.schema
+        if name in self.current:
+            others = [each for each in self.current if each != name]
+            applied = [each.revision for each in self._recorded if each.revision in self.history]
+            followed = {down for each in applied for down in self.history.get(each).down}
+            covered = self.history.ancestors([each for each in others if each in self.history])
+            below = [each for each in applied if each not in followed | covered]
+            if not below and not others:
+                raise OperationFailed(
+                    f"What {name} followed was not recorded in {self.target.database}.",
+                    hint="Say where the database is, with: leadctl migrate resolve --applied REV",
+                )
+            state.write_current(self.connection, schema, [*others, *below], self.app.version_table)
+        state.forget_migration(self.connection, app=self.app.name, schema=schema, revision=name)
+        return [name]

@@ -3,8 +3,8 @@
 import ast
 import hashlib
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -19,6 +19,7 @@ _DOWN = re.compile(
 _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
+_HALF = 32
 _DOC = re.compile(r"\A(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
 
 
@@ -31,18 +32,42 @@ class Revision:
     """The revisions that it follows; empty for the first one."""
     message: str
     path: Path
+    text: str = field(repr=False, compare=False)
+    """What the file says; its lines end alike on every system."""
+
+    @property
+    def checksum(self) -> str:
+        """What is recorded of the file: the first halves of two SHA-256, of its text and its code.
+
+        Version 0.1 recorded that of the text, whole: its first half says the same.
+        """
+        return self._of_text[:_HALF] + self._of_code[:_HALF]
+
+    def is_recorded_as(self, checksum: str) -> bool:
+        """Whether it is the file that was recorded, or one that does the same.
+
+        A formatter, another comment or docstring, and imports in another order change nothing.
+        """
+        if checksum[:_HALF] == self._of_text[:_HALF]:
+            return True
+        return checksum[_HALF:] == self._of_code[:_HALF]
 
     @cached_property
-    def checksum(self) -> str:
-        """SHA-256 of the file, whatever its line endings, as hexadecimal digits."""
-        content = self.path.read_bytes().replace(b"\r\n", b"\n")
-        return hashlib.sha256(content).hexdigest()
+    def _of_text(self) -> str:
+        return _sha256(self.text)
+
+    @cached_property
+    def _of_code(self) -> str:
+        try:
+            return _sha256(repr(_meaning(ast.parse(self.text))))
+        except (SyntaxError, ValueError):
+            return self._of_text
 
     @property
     def is_reversible(self) -> bool:
         """Whether `downgrade()` does something: not where it is missing, empty or only raises."""
         try:
-            module = ast.parse(self._text)
+            module = ast.parse(self.text)
         except SyntaxError:
             return False
         return any(
@@ -56,7 +81,7 @@ class Revision:
     @property
     def leaves_transaction(self) -> bool:
         """Whether a part of it may run outside its transaction."""
-        return "autocommit_block" in self._text
+        return "autocommit_block" in self.text
 
     @property
     def allowed_rules(self) -> dict[str, str]:
@@ -65,11 +90,55 @@ class Revision:
         It does so by a line of its own, `# leadctl: allow RULE the reason`; one without a reason
         silences nothing.
         """
-        return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self._text)}
+        return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self.text)}
 
-    @cached_property
-    def _text(self) -> str:
-        return self.path.read_text(encoding="utf-8")
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_UNSAID = {"kind", "type_comment"}
+"""Fields of a node that change nothing."""
+
+
+def _meaning(node: object) -> object:
+    """Return what code does, in a form that is the same for every version of Python.
+
+    Left out are docstrings, `pass`, the order of a module's imports, and fields that are empty:
+    newer versions have more of them.
+    """
+    if isinstance(node, ast.Module):
+        imports = [each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom)]
+        names = sorted(
+            (
+                getattr(each, "module", None) or "",
+                getattr(each, "level", 0),
+                name.name,
+                name.asname or "",
+            )
+            for each in imports
+            for name in each.names
+        )
+        return names, _meaning([each for each in node.body if each not in imports])
+    if isinstance(node, ast.AST):
+        fields = [
+            (name, _meaning(value))
+            for name, value in ast.iter_fields(node)
+            if name not in _UNSAID and value is not None and value != []
+        ]
+        return type(node).__name__, fields
+    if isinstance(node, list):
+        return [_meaning(each) for each in node if not _is_idle(each)]
+    return ascii(node)
+
+
+def _is_idle(statement: object) -> bool:
+    """Whether a statement is `pass` or a text of its own, such as a docstring."""
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
 class History:
@@ -147,37 +216,53 @@ class History:
         return [revision for revision in self.revisions if revision.id in due]
 
 
+def versions_of(folder: Path) -> Path:
+    """Return the folder that has the files: its `versions/`, where it is an Alembic environment."""
+    return folder / "versions" if (folder / "versions").is_dir() else folder
+
+
+def read_files(versions: Path) -> list[Revision]:
+    """Read the files of a folder, each for itself.  Raises MigrationsInvalid."""
+    found = (_read(path) for path in sorted(versions.glob("*.py")))
+    return [revision for revision in found if revision is not None]
+
+
 def read_history(folder: Path) -> History:
     """Read the history of a folder, or of its `versions/` where it is an Alembic environment.
 
     Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
     is there twice, a revision that follows a missing one, a cycle.
     """
-    versions = folder / "versions" if (folder / "versions").is_dir() else folder
+    versions = versions_of(folder)
     if not versions.is_dir():
         what = "is not a folder" if versions.exists() else "does not exist"
         raise MigrationsInvalid(
             f"The migrations folder {versions} {what}.",
             hint="Name the folder of the revisions as `migrations` of the app, or make it.",
         )
-    revisions: dict[str, Revision] = {}
-    for path in sorted(versions.glob("*.py")):
-        revision = _read(path)
-        if revision is None:
-            continue
-        if revision.id in revisions:
-            raise MigrationsInvalid(
-                f"The revision {revision.id} is there twice: {revisions[revision.id].path.name} "
-                f"and {path.name}.",
-                hint="Give one of them an id of its own.",
-            )
-        revisions[revision.id] = revision
-    return History(versions, revisions)
+    revisions = read_files(versions)
+    twice = collisions(revisions)
+    if twice:
+        name, (first, second, *_) = next(iter(twice.items()))
+        raise MigrationsInvalid(
+            f"The revision {name} is there twice: {first.path.name} and {second.path.name}.",
+            hint="Two branches made it. Give one of them an id of its own, and join the branches, "
+            "with: leadctl migrate new --merge",
+        )
+    return History(versions, {revision.id: revision for revision in revisions})
+
+
+def collisions(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
+    """Return the ids that several files have, each with these files."""
+    by_id: dict[str, list[Revision]] = {}
+    for revision in revisions:
+        by_id.setdefault(revision.id, []).append(revision)
+    return {name: each for name, each in by_id.items() if len(each) > 1}
 
 
 def _read(path: Path) -> Revision | None:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise MigrationsInvalid(
             f"Cannot read {path}: {error}", hint="Make it a readable UTF-8 file."
@@ -192,6 +277,7 @@ def _read(path: Path) -> Revision | None:
         down=_down_revisions(path, down["value"] if down else "None"),
         message=doc["line"].strip().rstrip(".") if doc else path.stem,
         path=path,
+        text=text,
     )
 
 

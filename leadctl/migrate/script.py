@@ -1,62 +1,14 @@
-"""The SQL of revisions without running them: what they would send, and a script for psql."""
+"""The SQL of revisions without running them: what they would send."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
-from psycopg import sql
-
-from leadctl.apps.registry import App
-from leadctl.errors import RevisionUnplannable, UnknownDatabase
+from leadctl.errors import RevisionUnplannable
 from leadctl.migrate.executor import AlembicRunner
-from leadctl.migrate.revisions import History, Revision, read_history
-from leadctl.migrate.status import read_current
-from leadctl.postgres.connect import Timeouts, connect
-from leadctl.postgres.target import Target
+from leadctl.migrate.revisions import History, Revision
 from leadctl.sql.lexer import split
 
 _BEGIN, _COMMIT = "BEGIN", "COMMIT"
-
-
-@dataclass(frozen=True)
-class MigrationScript:
-    """The SQL that applies what is pending, for psql."""
-
-    app: str
-    database: str
-    schema: str
-    revisions: tuple[str, ...]
-    sql: str
-
-
-def script(
-    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
-) -> MigrationScript:
-    """Return the SQL of what `up` with the same arguments would apply; changes nothing.
-
-    Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
-    revision's SQL cannot be had without running it.
-    """
-    history = read_history(app.migrations)
-    goal = history.goal(to)
-    current: list[str] = []
-    with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
-        current = read_current(connection, target, app)
-    pending = history.pending(current, goal)[:steps]
-    scripts = Scripts(history, app.version_table)
-    head = [
-        r"\set ON_ERROR_STOP on",
-        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
-        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
-    ]
-    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
-    return MigrationScript(
-        app.name,
-        target.database,
-        target.schema,
-        tuple(revision.id for revision in pending),
-        "\n".join([*head, *texts]) if pending else "-- Nothing is pending.\n",
-    )
 
 
 @dataclass(frozen=True)

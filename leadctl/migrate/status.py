@@ -35,8 +35,11 @@ def read_current(connection: Connection, target: Target, app: App) -> list[str]:
     return state.current_revisions(connection, target.schema, app.version_table) or []
 
 
-def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
-    """Refuse a schema that another app was migrated into.  Raises SchemaTaken."""
+def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[AppliedRevision]:
+    """Return what was recorded of an app, and nothing of others.
+
+    Raises SchemaTaken for a schema that another app was migrated into.
+    """
     recorded = state.applied_revisions(connection, target.schema)
     others = sorted({each.app for each in recorded} - {app.name})
     if others:
@@ -51,6 +54,15 @@ def refuse_other_apps(connection: Connection, target: Target, app: App) -> None:
             f"{', '.join(others)}; in the way are: {tables[0] if tables else ''}.",
             hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
         )
+    return recorded
+
+
+def missing_revisions(
+    folder: History, current: Sequence[str], recorded: Sequence[AppliedRevision]
+) -> list[str]:
+    """Return what a database has applied, or is at, and the folder does not have."""
+    known = [*(each.revision for each in recorded), *current]
+    return [revision for revision in dict.fromkeys(known) if revision not in folder]
 
 
 class RevisionState(Enum):
@@ -61,7 +73,7 @@ class RevisionState(Enum):
     FAILED = "failed"
     """Pending, and the last run stopped in it; what it did outside a transaction is there."""
     EDITED = "edited"
-    """Applied, but the file has been changed since."""
+    """Applied, but what the file does has been changed since."""
     MISSING = "missing"
     """Applied, but the file is no longer in the folder."""
     UNKNOWN = "unknown"
@@ -149,7 +161,7 @@ def _merge(
         if revision.id not in applied:
             failed = revision.id == stopped_in
             found = RevisionState.FAILED if failed else RevisionState.PENDING
-        elif record and record.checksum != revision.checksum:
+        elif record and not revision.is_recorded_as(record.checksum):
             found = RevisionState.EDITED
         else:
             found = RevisionState.APPLIED

@@ -12,6 +12,7 @@ from leadctl.errors import RevisionMixed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
+from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts
@@ -53,16 +54,17 @@ def up(
 
     Creates the database and the schema where they are missing.  On a protected database the plan
     must be free of findings, but for the rules in `allow`, or the user consents.  Raises
-    LockHeld, RevisionFailed, RevisionMixed, Protected, and what connecting raises.
+    LockHeld, RevisionEdited, RevisionMissing, RevisionFailed, RevisionMixed, Protected, and what
+    connecting raises.
     """
     history = read_history(app.migrations)
     goal = history.goal(to)
     with connect_or_create(target, "migrate", narrate) as connection:
-        current = read_current(connection, target, app)
+        current = read_verified(connection, target, app, history)
     applied: list[AppliedNow] = []
     if history.pending(current, goal):
         with schema_lock(target, "migrate", timeouts.lock_wait, narrate) as session:
-            current = read_current(session, target, app)
+            current = read_verified(session, target, app, history)
             pending = history.pending(current, goal)[:steps]
             if pending:  # else the run that held the lock did it
                 _permit(session, target, app, history, pending, allow, consent, narrate)

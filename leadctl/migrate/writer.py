@@ -4,12 +4,15 @@ import fcntl
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from textwrap import fill as wrap
 from textwrap import indent as indented
+
+from alembic.config import Config
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, compare, without_grants
@@ -24,9 +27,14 @@ from leadctl.migrate.scratch import scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
 
-_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})$")
+_TIMED = re.compile(r"(?P<time>\d{14})_[0-9a-f]{4}")
+_TIME = "%Y%m%d%H%M%S"
+_COUNTED = re.compile(r"(?P<prefix>.*?)(?P<number>\d{4})(?P<mark>_[0-9a-f]{4})?")
+_OF_ALEMBIC = re.compile(r"[0-9a-f]{12}")
+_SLUG = 40
 _WIDTH = 96
-_MODE = 0o666  # less the umask, as any source file
+FILE_MODE = 0o666
+"""Less the umask, as any source file."""
 _TEMPLATE = '''\
 """{message}.
 
@@ -200,8 +208,8 @@ def write_revisions(
                 hint="Look at it, then run this again.",
             )
         for text in texts:
-            revision = _next_id(app, max(follows, default=None))
-            path = history.folder / file_name(revision, text.message)
+            revision = next_id(follows, alembic=app.environment is not None)
+            path = history.folder / file_name(revision, text.message, app.environment)
             _write_new(path, file_text(revision, follows, text))
             written.append(WrittenRevision(revision, text.message, path, text.loses))
             follows = [revision]
@@ -214,26 +222,55 @@ def _write_new(path: Path, text: str) -> None:
     if path.exists():
         raise MigrationsInvalid(f"{path} is there already.", hint="Move it out of the way.")
     try:
-        write_whole(path, text, _MODE)
+        write_whole(path, text, FILE_MODE)
     except OSError as error:
         raise MigrationsInvalid(
             f"Cannot write {path}: {error.strerror}.", hint="Look into the folder."
         ) from None
 
 
-def _next_id(app: App, follows: str | None) -> str:
-    """Return the id of the revision after another: its number goes on, where it has one."""
-    numbered = _NUMBERED.match(follows or f"{app.name}_0000")
-    if numbered is None:
+def next_id(follows: Sequence[str] = (), *, alembic: bool = False) -> str:
+    """Return the id of a revision after others, which nobody else makes on another branch.
+
+    It is the time, to the second and later than what it follows, and four random digits.  A
+    history that counts goes on counting, with such digits, and one with Alembic's ids has its own.
+    """
+    last = max(follows, default="")
+    timed, counted = _TIMED.fullmatch(last), _COUNTED.fullmatch(last)
+    if _OF_ALEMBIC.fullmatch(last) or (alembic and not (timed or counted)):
         return os.urandom(6).hex()
-    return f"{numbered['prefix']}{int(numbered['number']) + 1:04d}"
+    mark = os.urandom(2).hex()
+    if counted and not timed:
+        return f"{counted['prefix']}{int(counted['number']) + 1:04d}_{mark}"
+    now = datetime.now(UTC).replace(tzinfo=None)
+    if timed:
+        with suppress(ValueError, OverflowError):  # fourteen digits that are no time
+            now = max(now, datetime.strptime(timed["time"], _TIME) + timedelta(seconds=1))
+    return f"{now.strftime(_TIME)}_{mark}"
 
 
-def file_name(revision: str, message: str) -> str:
-    """Return what a revision's file is called."""
-    slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:40].rstrip("_")
-    number = _NUMBERED.match(revision)
-    return f"{number['number'] if number else revision}_{slug}.py"
+def file_name(revision: str, message: str, environment: Path | None = None) -> str:
+    """Return what a revision's file is called: as alembic.ini has it, beside a team's env.py."""
+    slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:_SLUG].rstrip("_")
+    template = _file_template(environment) if environment else None
+    if template:
+        now = datetime.now()
+        parts = ("year", "month", "day", "hour", "minute", "second")
+        values = {part: getattr(now, part) for part in parts} | {"epoch": int(now.timestamp())}
+        return f"{template % {**values, 'rev': revision, 'slug': slug}}.py"
+    own_way = _TIMED.fullmatch(revision) or _OF_ALEMBIC.fullmatch(revision)
+    counted = None if own_way else _COUNTED.fullmatch(revision)
+    own = f"{counted['number']}{counted['mark'] or ''}" if counted else revision
+    return f"{own}_{slug}.py"
+
+
+def _file_template(environment: Path) -> str | None:
+    """Return the `file_template` of the nearest alembic.ini, from the folder of an env.py up."""
+    for folder in environment.parents:
+        path = folder / "alembic.ini"
+        if path.is_file():
+            return Config(str(path)).get_main_option("file_template")
+    return None
 
 
 def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:

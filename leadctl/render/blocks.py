@@ -37,6 +37,8 @@ class Column:
     title: str
     numbers: bool = False
     optional: bool = False
+    key: bool = False
+    """Whether people copy what it has: it is not broken into lines."""
 
 
 def numbers(*titles: str) -> list[Column]:

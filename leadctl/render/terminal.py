@@ -75,7 +75,8 @@ def _grid(grid: Grid, width: int) -> Table:
     for index in kept:
         column = columns[index]
         justify: JustifyMethod = "right" if column.numbers else "left"
-        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.numbers)
+        whole = column.numbers or column.key
+        table.add_column(column.title, justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(row[index] for index in kept))
     return table

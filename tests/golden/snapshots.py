@@ -34,6 +34,7 @@ VOLATILE = [
     (r"\b\d+ (s|min) ago", "AGE"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
     (r"[0-9a-f]{64}", "SHA256"),
+    (r"\b\d{14}_[0-9a-f]{4}", "REVISION"),
     (r"[\w.-]+@[\w.-]+ pid\s+\d+", "WHO"),
     (r"\b[\d,.]+ ms\b", "N ms"),
     (r"\b\d+\.\d s\b", "N s"),

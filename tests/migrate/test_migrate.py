@@ -1,6 +1,7 @@
 """`leadctl migrate` and its subcommands, as a user runs them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,9 @@ def test_status_of_what_does_not_fit(shop: Path, server: Server, database: str, 
     text = revision.read_text()
     revision.write_text(text.replace("\n", "\r\n"))
     assert cli("migrate", "status", url=url).code == 0
-    revision.write_text(text + "\n# a change\n")
+    revision.write_text(f"{text}\n# a comment\n".replace('"""', '"""Once: ', 1))
+    assert cli("migrate", "status", url=url).code == 0
+    revision.write_text(f"{text}\nlimit = 1\n")
     edited = cli("migrate", "status", "-o", "json", url=url)
     assert (edited.code, edited.json["revisions"][0]["state"]) == (1, "edited")
     revision.rename(shop / "0001.txt")
@@ -146,14 +149,15 @@ def test_new_writes_what_the_models_have_more(
     new = ("migrate", "new", "-m", "Phone numbers", "-o", "json")
     out = python("-m", "leadctl", *new, env={"DATABASE_URL": url}, cwd=shop)
     (written,) = json.loads(out)["revisions"]
-    assert written["revision"] == "shop_0002"
-    assert Path(written["path"]).name == "0002_phone_numbers.py"
+    mark = written["revision"].removeprefix("shop_0002")
+    assert re.fullmatch("_[0-9a-f]{4}", mark)
+    assert Path(written["path"]).name == f"0002{mark}_phone_numbers.py"
     assert (
         "ALTER TABLE customers ADD COLUMN phone character varying"
         in Path(written["path"]).read_text()
     )
     applied = cli("migrate", "-o", "json", url=url).json
-    assert applied["current"] == "shop_0002"
+    assert applied["current"] == written["revision"]
 
 
 def test_two_apps_in_two_schemas_do_not_see_each_other(

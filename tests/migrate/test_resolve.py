@@ -14,7 +14,7 @@ def test_an_edit_is_accepted(project: Project, server: Server, database: str, cl
     path = project.revision("CREATE TABLE t (id int)")
     url = server.url(database)
     assert cli("migrate", url=url).code == 0
-    path.write_text(path.read_text() + "\n# formatted\n")
+    path.write_text(path.read_text().replace("id int", "id bigint"))
     assert states(cli, url) == ["edited"]
     assert cli("migrate", "status", url=url).code == 1
     assert cli("migrate", "resolve", "--accept-edit", "own_0001", url=url).code == 0
@@ -60,6 +60,33 @@ def test_what_was_undone_by_hand_is_pending_again(
     assert states(cli, url) == ["applied", "pending"]
     assert cli("migrate", url=url).code == 0
     assert states(cli, url) == ["applied", "applied"]
+
+
+def test_a_revision_that_is_gone_is_forgotten(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    project.revision("CREATE TABLE t (id int)")
+    gone = [project.revision(f"CREATE TABLE {name} (id int)") for name in "uv"]
+    assert cli("migrate", url=url).code == 0
+    for path in gone:
+        path.unlink()
+    for arguments in ([], ["--plan"], ["check"], ["new", "--sql", "-", "-m", "x"]):
+        refused = cli("migrate", *arguments, "-o", "json", url=url)
+        assert refused.code == 1
+        assert "own_0003, which is not in" in refused.err
+        assert "--rolled-back own_0003" in refused.err
+    assert cli("migrate", "resolve", "--rolled-back", "own_0003", url=url).code == 0
+    assert cli("migrate", url=url).code == 1  # the other one is missing, too
+    assert cli("migrate", "resolve", "--rolled-back", "own_0002", url=url).code == 0
+    assert states(cli, url) == ["applied"]
+    with server.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT 'current', version_num FROM alembic_version"
+            " UNION ALL SELECT 'recorded', revision FROM leadctl.migration"
+        ).fetchall()
+    assert sorted(rows) == [("current", "own_0001"), ("recorded", "own_0001")]
+    assert cli("migrate", url=url).code == 0
 
 
 def test_it_wants_one_thing(project: Project, server: Server, database: str, cli: Cli) -> None:

@@ -79,7 +79,7 @@ def test_two_at_once_do_not_write_the_same_revision(
     said = [process.communicate(timeout=120)[1] for process in processes]
     codes = [process.returncode for process in processes]
     assert codes.count(0) == 1, said
-    assert len(list(models.parent.glob("migrations/0002*"))) == 1
+    assert len(list(models.parent.glob("migrations/*.py"))) == 2
     assert cli("migrate", url=url).code == 0
     assert cli("migrate", "check", url=url).code == 0
 
@@ -148,7 +148,8 @@ def test_what_models_leave_to_revisions_follows_a_renamed_table(
     write(models, table.replace('"users"', '"people"'))
     outcome = cli("migrate", "dev", "-m", "Rename", "--rename", "users:people", url=url)
     assert outcome.code == 0, outcome.err
-    assert "DROP" not in (models.parent / "migrations" / "0003_rename.py").read_text()
+    (rename,) = models.parent.glob("migrations/*_rename.py")
+    assert "DROP" not in rename.read_text()
     assert cli("migrate", "check", url=url).code == 0
 
 

@@ -15,7 +15,7 @@ from leadctl.cli.options import (
     option,
     revision_names,
 )
-from leadctl.errors import UnreadableFile
+from leadctl.errors import UnreadableFile, UsageError
 from leadctl.files import expanded
 
 Renames = Annotated[
@@ -33,6 +33,11 @@ Revert = Annotated[
 ]
 Merge = Annotated[bool, flag("--merge", "Write one that joins the branches of the history.")]
 
+Renumber = Annotated[
+    Texts,
+    option("--renumber", "FILE", "With --merge: gets an id of its own, for the one it shares."),
+]
+
 
 @group.leaf("new")
 @command(Effect.ADDS)
@@ -45,6 +50,7 @@ def new(
     sql: Sql = None,
     revert: Revert = None,
     merge: Merge = False,
+    renumber: Renumber = None,
 ) -> None:
     r"""Write the revisions that take the migrations to the models.
 
@@ -59,8 +65,10 @@ def new(
     from leadctl.render.views.migrate import new as view
 
     exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
+    if renumber and not merge:
+        raise UsageError("--renumber is for branches that are joined.", hint="Add --merge.")
     if merge:
-        result = run.project().new_merge(message)
+        result = run.database().new_merge(message, renumber=renumber or ())
     elif revert is not None:
         result = run.database().new_revert(revert, message)
     elif empty:

@@ -39,7 +39,7 @@ def migrate(result: "MigrateResult") -> Iterator[Block]:
         rows = [
             (step.revision, step.message, f"{step.duration_ms:,} ms") for step in result.applied
         ]
-        yield Grid(["Applied", "Message", *numbers("Time")], rows)
+        yield Grid([Column("Applied", key=True), "Message", *numbers("Time")], rows)
     yield Line(f"{place} is at {result.current or 'the beginning'}.")
     if result.pending:
         yield Line(f"Still pending: {', '.join(result.pending)}.", "warn")
@@ -65,7 +65,7 @@ def status(result: MigrationStatus) -> list[Block]:
     place = f"{result.app} on {result.database}, schema {result.schema}"
     return [
         Line(f"{place}: at {result.current or 'the beginning'}{earlier}"),
-        Grid(["State", "Revision", "Message", "Applied", Column("By", optional=True)], rows),
+        Grid(["State", Column("Revision", key=True), "Message", "Applied", Column("By", optional=True)], rows),
         _verdict(result),
     ]
 
@@ -98,7 +98,7 @@ def history(result: MigrationHistory) -> list[Block]:
         (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
         for entry in result.revisions
     ]
-    return [Grid(["Revision", "Applied", Column("By", optional=True), *numbers("Time")], rows)]
+    return [Grid([Column("Revision", key=True), "Applied", Column("By", optional=True), *numbers("Time")], rows)]
 
 
 _VERDICT_STYLES: dict[str, Style] = {"reversible": "good", "lossy": "warn", "irreversible": "bad"}
@@ -113,7 +113,7 @@ def plan(result: "DownPlan") -> Iterator[Block]:
     yield Line(f"To be undone on {place}: {', '.join(result.revisions)}.")
     if result.losses:
         rows = [(each.revision, each.table, each.loss.what, _rows(each)) for each in result.losses]
-        yield Grid(["Revision", "Table", "What goes", *numbers("Rows")], rows)
+        yield Grid([Column("Revision", key=True), "Table", "What goes", *numbers("Rows")], rows)
     for revision in result.unknown:
         yield Line(f"What {revision} loses cannot be told: read its downgrade().", "warn")
     if not result.losses and not result.unknown:
@@ -129,7 +129,7 @@ def down(result: "DownResult") -> list[Block]:
         return [Line(f"Nothing to undo: {place} is at {result.current or 'the beginning'}.")]
     rows = [(each.revision, each.message, f"{each.duration_ms:,} ms") for each in result.undone]
     return [
-        Grid(["Undone", "Message", *numbers("Time")], rows),
+        Grid([Column("Undone", key=True), "Message", *numbers("Time")], rows),
         Line(f"{place} is at {result.current or 'the beginning'}."),
     ]
 
@@ -147,7 +147,7 @@ def rehearse(result: "DownRehearsal") -> Iterator[Block]:
         )
         for each in result.revisions
     ]
-    yield Grid(["Revision", "Verdict", "Loses, or why not"], rows)
+    yield Grid([Column("Revision", key=True), "Verdict", "Loses, or why not"], rows)
     for revision in result.revisions:
         for each in revision.differences:
             yield Line(f"{revision.revision}: {each.change} {each.object}", "bad")
@@ -159,14 +159,15 @@ def _rows(loss: "RevisionLoss") -> str:
     return f"{loss.loss.rows:,}" if loss.loss.exact else f"about {loss.loss.rows:,}"
 
 
-def new(result: "NewRevisions") -> list[Block]:
-    """Where the revisions were written, and what they lose."""
-    if not result.revisions:
-        return [Line("Nothing to write: the migrations make what the models say.")]
-    return [
-        *_written(result.revisions),
-        Line("Read them, then apply them with: leadctl migrate", "dim"),
-    ]
+def new(result: "NewRevisions") -> Iterator[Block]:
+    """Where the revisions were written, what they lose, and which got other ids."""
+    for each in result.renumbered:
+        yield Line(f"{each.was} is {each.revision} now, in {each.path.name}.")
+    if result.revisions:
+        yield from _written(result.revisions)
+        yield Line("Read them, then apply them with: leadctl migrate", "dim")
+    elif not result.renumbered:
+        yield Line("Nothing to write: the migrations make what the models say.")
 
 
 def dev(result: "Dev") -> Iterator[Block]:
@@ -210,7 +211,7 @@ def _written(revisions: Sequence["WrittenRevision"]) -> list[Block]:
     ]
     return [
         Line(f"Wrote to {revisions[0].path.parent}"),
-        Grid(["Revision", "Message", "Loses", Column("File", optional=True)], rows),
+        Grid([Column("Revision", key=True), "Message", "Loses", Column("File", optional=True)], rows),
     ]
 
 

@@ -1,0 +1,104 @@
+"""Whether the files of a history are those that were applied to a database."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from leadctl.apps.registry import App
+from leadctl.errors import LeadctlError, RevisionEdited, RevisionMissing
+from leadctl.journal import state
+from leadctl.journal.state import AppliedRevision
+from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.status import missing_revisions, refuse_other_apps
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.target import Target
+from leadctl.redact import scrub
+
+_OF_ALEMBIC = "SELECT pg_catalog."
+"""How Alembic's own question for its table begins, which is recorded with the first revision."""
+_LONGEST = 120
+"""Characters of a statement that a message shows."""
+
+
+def read_verified(connection: Connection, target: Target, app: App, history: History) -> list[str]:
+    """Return the revisions that an app is at, all of which the folder has as they were applied.
+
+    What was recorded of them is compared with the files: what does not hold for one of them holds
+    for nothing that is said of the schema.  Raises SchemaTaken, RevisionEdited and RevisionMissing.
+    """
+    recorded = refuse_other_apps(connection, target, app)
+    current = state.current_revisions(connection, target.schema, app.version_table) or []
+    _refuse_missing(target, history, current, recorded)
+    applied = history.ancestors(current)
+    edited = [
+        history.get(each.revision)
+        for each in recorded
+        if each.revision in applied and not history.get(each.revision).is_recorded_as(each.checksum)
+    ]
+    if edited:
+        raise _refusal(connection, target, app, history, edited)
+    return current
+
+
+def _refuse_missing(
+    target: Target, history: History, current: Sequence[str], recorded: Sequence[AppliedRevision]
+) -> None:
+    missing = missing_revisions(history, current, recorded)
+    if not missing:
+        return
+    at = [each for each in missing if each in current]
+    place = f"{target.database}, schema {target.schema},"
+    said = (
+        f"{place} is at {', '.join(at)}" if at else f"To {place} was applied {', '.join(missing)}"
+    )
+    raise RevisionMissing(
+        f"{said}, which is not in {history.folder}.",
+        hint="Check out the code that made it, or that --app, --env and --schema are right. Where "
+        "what it did was undone by hand, or is done by other revisions now: leadctl migrate "
+        f"resolve --rolled-back {missing[-1]}",
+    )
+
+
+def _refusal(
+    connection: Connection, target: Target, app: App, history: History, edited: Sequence[Revision]
+) -> RevisionEdited:
+    names = ", ".join(f"{each.id} ({each.path.name})" for each in edited)
+    differs = _difference(connection, target, app, history, edited[0])
+    return RevisionEdited(
+        f"What was applied to {target.database}, schema {target.schema}, is not what the folder "
+        f"has as {names}. {differs}",
+        hint="Put the file back as it was, and write a new revision of what it should do beside "
+        "that. Where the edit changes nothing that matters: leadctl migrate resolve --accept-edit "
+        f"{edited[0].id}. Where it is another branch's revision of the same id, give this one an "
+        "id of its own.",
+    )
+
+
+def _difference(
+    connection: Connection, target: Target, app: App, history: History, revision: Revision
+) -> str:
+    """Say the first statement in which a file differs from what was applied of it."""
+    from leadctl.migrate.script import Scripts  # loads Alembic
+
+    applied = state.applied_sql(
+        connection, app=app.name, schema=target.schema, revision=revision.id
+    )
+    try:
+        statements = Scripts(history, app.version_table).statements(revision)
+    except LeadctlError:
+        return f"What {revision.path.name} does cannot be told without running it."
+    if not applied:
+        return f"Of {revision.id} no SQL was recorded to compare it with."
+    before = [" ".join(each.split()) for each in applied.split(";\n")]
+    before = [each for each in before if not each.startswith(_OF_ALEMBIC)]
+    after = [" ".join(each.sql.split()) for each in statements]
+    for old, new in zip_longest(before, after):
+        if old != new:
+            return f"Applied was: {_shown(old)}; the file says: {_shown(new)}."
+    return f"The SQL of {revision.id} is the same; what it follows, or its way back, is not."
+
+
+def _shown(statement: str | None) -> str:
+    if statement is None:
+        return "nothing more"
+    text = scrub(statement)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
