@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli, Outcome
-from tests.postgres import Server
+from tests.servers import Server
 
 HEAD = """\
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column

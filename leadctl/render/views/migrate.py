@@ -65,7 +65,16 @@ def status(result: MigrationStatus) -> list[Block]:
     place = f"{result.app} on {result.database}, schema {result.schema}"
     return [
         Line(f"{place}: at {result.current or 'the beginning'}{earlier}"),
-        Grid(["State", Column("Revision", key=True), "Message", "Applied", Column("By", optional=True)], rows),
+        Grid(
+            [
+                "State",
+                Column("Revision", key=True),
+                "Message",
+                "Applied",
+                Column("By", optional=True),
+            ],
+            rows,
+        ),
         _verdict(result),
     ]
 
@@ -98,7 +107,17 @@ def history(result: MigrationHistory) -> list[Block]:
         (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
         for entry in result.revisions
     ]
-    return [Grid([Column("Revision", key=True), "Applied", Column("By", optional=True), *numbers("Time")], rows)]
+    return [
+        Grid(
+            [
+                Column("Revision", key=True),
+                "Applied",
+                Column("By", optional=True),
+                *numbers("Time"),
+            ],
+            rows,
+        )
+    ]
 
 
 _VERDICT_STYLES: dict[str, Style] = {"reversible": "good", "lossy": "warn", "irreversible": "bad"}
@@ -211,7 +230,9 @@ def _written(revisions: Sequence["WrittenRevision"]) -> list[Block]:
     ]
     return [
         Line(f"Wrote to {revisions[0].path.parent}"),
-        Grid([Column("Revision", key=True), "Message", "Loses", Column("File", optional=True)], rows),
+        Grid(
+            [Column("Revision", key=True), "Message", "Loses", Column("File", optional=True)], rows
+        ),
     ]
 
 
