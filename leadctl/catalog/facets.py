@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-_DEFAULT = "DEFAULT"
-
 
 @dataclass(frozen=True)
 class Column:
@@ -107,11 +105,6 @@ class Descendant:
     is_partition: bool
     detaching: bool
     bound: str | None
-
-    @property
-    def is_default(self) -> bool:
-        """Whether it is a default partition."""
-        return self.bound == _DEFAULT
 
 
 @dataclass(frozen=True)

@@ -391,7 +391,6 @@ def test_partitions_and_inheritance(witness: Witness, connection: Connection) ->
     assert found == attached | dict.fromkeys(inherits)
     for below in (below for each in roots for below in each.descendants):
         assert below.is_partition is (below.bound is not None)
-        assert below.is_default is (below.bound == "DEFAULT")
         assert not below.detaching
     whole = read_numbered(connection, names)
     assert strategies == {

@@ -149,11 +149,6 @@ class Chunk:
         """Draw a value a row from a pool of 65536."""
         return list(map(pool.__getitem__, self.bits(name)))
 
-    def whole(self, name: str, low: int, high: int) -> list[int]:
-        """Draw an integer a row, from `low` to `high`, each as likely; at most 65536 different."""
-        width = high - low + 1
-        return [low + (bits * width >> 16) for bits in self.bits(name)]
-
     def shares(self, name: str) -> list[float]:
         """Draw a number a row, from 0 to 1."""
         draw = self.random(name).random
