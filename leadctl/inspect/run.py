@@ -206,10 +206,6 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
         )
 
 
-_NAMES = {"pgstattuple": "pgstattuple|pgstatindex"}
-"""What reports use of an extension, where that is more than its own name."""
-
-
 def ask(
     connection: Connection, report: Diagnostic, schema: str, extensions: Mapping[str, str]
 ) -> list[dict[str, Any]]:
@@ -228,8 +224,7 @@ def ask(
     text = block.sql
     if report.needs and home is not None:
         path = sql.Identifier(home).as_string(connection).replace("%", "%%")
-        names = _NAMES.get(report.needs, report.needs)
-        text = re.sub(rf"\b(?:{names})\b", lambda name: f"{path}.{name[0]}", text)
+        text = re.sub(rf"\b(?:{'|'.join(block.uses)})\b", lambda name: f"{path}.{name[0]}", text)
     return exact.execute(connection, text, {"schema": schema}, dict_row).fetchall()
 
 

@@ -114,15 +114,21 @@ FROM needed CROSS JOIN LATERAL (
 ORDER BY wasted_bytes DESC NULLS LAST, relname
 
 -- name: bloat_exact
--- what: How much space of tables and B-tree indexes is wasted?
+-- what: How much space of tables, their TOAST and B-tree indexes is wasted?
 --       Reads every page of them, so it is asked by its name only, never by "all".
 -- versions: 15-
--- needs: pgstattuple
+-- needs: pgstattuple for pgstattuple, pgstatindex
 SELECT quote_ident(c.relname) AS name, 'table' AS kind, s.table_len AS bytes,
        s.dead_tuple_len + s.free_space AS wasted_bytes,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8 AS wasted_percent
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid::regclass) s
 WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+UNION ALL
+SELECT quote_ident(c.relname), 'TOAST', s.table_len, s.dead_tuple_len + s.free_space,
+       round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8
+FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.reltoastrelid::regclass) s
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+  AND c.reltoastrelid <> 0
 UNION ALL
 SELECT quote_ident(c.relname), 'index', s.index_size,
        (s.index_size * (100 - s.avg_leaf_density) / 100)::bigint,

@@ -2,8 +2,9 @@
 
 A block begins with `-- name: NAME`, then `-- what: …`, what question it answers, and
 `-- versions: 15-` or `-- versions: 15-16`, the major versions of the server that it is for.
-`-- needs: NAME` may follow: the extension without which the block cannot run.  The same name may
-stand several times with different versions.
+`-- needs: NAME` may follow: the extension without which the block cannot run, with what the block
+names of it where that is more than its own name: `-- needs: NAME for ONE, ANOTHER`.  The same name
+may stand several times with different versions.
 
 Names that come as text, such as those of a manifest or a catalog, become identifiers here, too:
 nowhere else does text become SQL, and a test looks for every other place.
@@ -71,7 +72,7 @@ _HEADER = re.compile(
     r"^-- name: (?P<name>\w+)\n"
     r"^-- what: (?P<what>(?:.+\n)(?:^-- {2,}.+\n)*)"
     r"^-- versions: (?P<since>\d+)-(?P<until>\d*)\n"
-    r"(?:^-- needs: (?P<needs>\w+)\n)?",
+    r"(?:^-- needs: (?P<needs>\w+)(?: for (?P<uses>\w+(?:, \w+)*))?\n)?",
     re.MULTILINE,
 )
 
@@ -86,6 +87,8 @@ class Query:
     until: int
     sql: str
     needs: str | None = None
+    uses: tuple[str, ...] = ()
+    """What it names of the extension that it needs."""
 
 
 class Queries:
@@ -213,4 +216,5 @@ def _query(header: re.Match[str], text: str) -> Query:
         until=int(header["until"] or 999),
         sql=text.strip().rstrip(";"),
         needs=header["needs"],
+        uses=tuple((header["uses"] or header["needs"] or "").split(", ")),
     )
