@@ -128,7 +128,7 @@ SELECT quote_ident(c.relname), 'TOAST', s.table_len, s.dead_tuple_len + s.free_s
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.reltoastrelid::regclass) s
 WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
-  AND c.reltoastrelid <> 0
+  AND c.reltoastrelid <> 0 AND s.table_len > 0
 UNION ALL
 SELECT quote_ident(c.relname), 'index', s.index_size,
        (s.index_size * (100 - s.avg_leaf_density) / 100)::bigint,
