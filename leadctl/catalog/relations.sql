@@ -69,7 +69,13 @@ ORDER BY c.relname, n.nspname
 -- versions: 15-
 SELECT a.attrelid::bigint AS oid, a.attname AS name,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid::bigint AS type_oid,
-       pg_catalog.format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) AS base,
+       pg_catalog.format_type(CASE WHEN t.typtype = 'd' THEN (
+           WITH RECURSIVE beneath (oid, base) AS (
+               SELECT t.oid, t.typbasetype
+               UNION ALL
+               SELECT b.oid, b.typbasetype
+               FROM beneath JOIN pg_catalog.pg_type b ON b.oid = beneath.base)
+           SELECT oid FROM beneath WHERE base = 0) ELSE t.oid END, NULL) AS base,
        t.typtype = 'd' AS domain, a.attnotnull AS not_null, a.atthasdef AS has_expression,
        nullif(a.attgenerated::text, '') AS generated, nullif(a.attidentity::text, '') AS identity,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment

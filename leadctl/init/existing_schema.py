@@ -285,7 +285,18 @@ def proven_baseline(
 def models_differ(
     target: Target, read: ExistingSchema, metadata: MetaData, owner: str
 ) -> list[Difference]:
-    """Return how what the models of the app `owner` make differs from the database."""
+    """Return how what the models of the app `owner` make differs from the database.
+
+    Models have columns of the database's domains and composite types, and do not make these.
+    """
+    types = Catalog(
+        {
+            name: facts
+            for name, facts in read.catalog.objects.items()
+            if name.startswith(("domain ", "type "))
+        }
+    )
     with scratch(target, "init") as made:
+        made.execute(step.sql for step in changes(Catalog({}), types))
         made.create_tables(metadata, owner)
-        return compare(read.catalog, made.read())
+        return [*compare(read.catalog, made.read()), *compare(types, Catalog({}))]

@@ -247,7 +247,9 @@ def test_what_cannot_be_made_again_is_kept(leadconnector: Prepared) -> None:
 
 def test_a_refused_row_leaves_everything_as_it_was(leadconnector: Prepared) -> None:
     leadconnector.query(
-        "ALTER TABLE webhook_deliveries ADD CONSTRAINT never CHECK (id ~ '^never') NOT VALID"
+        "CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+        " USING ERRCODE = 'check_violation', CONSTRAINT = 'never', TABLE = TG_TABLE_NAME; END $$;"
+        "CREATE TRIGGER never BEFORE INSERT ON webhook_deliveries FOR EACH ROW EXECUTE FUNCTION never()"
     )
     before, rows = catalog(leadconnector), contents(leadconnector)
     with pytest.raises(SeedFailed, match="webhook_deliveries") as caught:

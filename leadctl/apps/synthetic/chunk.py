@@ -1,6 +1,7 @@
 """Some neighbouring rows of one table, made column by column, and as the text that COPY reads."""
 
 import random
+import re
 import sys
 from array import array
 from collections import OrderedDict
@@ -222,6 +223,19 @@ def chunk_text(world: World, plan: TablePlan, index: int, key: Key | None) -> by
     columns = [_texts(world, column, chunk[column.name], key) for column in plan.columns]
     lines = map("\t".join, zip(*columns, strict=True))
     return ("\n".join(lines) + "\n").encode()
+
+
+def column_texts(chunk: Chunk, column: ColumnPlan) -> list[str | None]:
+    """Return the values of a column as the server will have them, as texts."""
+    texts = _texts(chunk.world, column, chunk[column.name], None)
+    return [None if text == _NULL else _ESCAPED.sub(_unescaped, text) for text in texts]
+
+
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return {"t": "\t", "n": "\n", "r": "\r"}.get(found[1], found[1])
 
 
 def _texts(world: World, column: ColumnPlan, values: Values, key: Key | None) -> Iterable[str]:

@@ -71,6 +71,7 @@ class Short:
     """Texts of a few letters and digits, as many different ones as the length allows."""
 
     length: int
+    upper: bool = False
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
@@ -79,9 +80,10 @@ class Short:
     def at(self, world: World, _table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows; each of 64 runs has its own."""
         domain = 36**self.length
-        return [
+        made = [
             keys.base36((row + world.series * domain // 64) % domain, self.length) for row in rows
         ]
+        return [text.upper() for text in made] if self.upper else made
 
 
 @dataclass(frozen=True)

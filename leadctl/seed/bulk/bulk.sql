@@ -44,3 +44,58 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = ANY (%(tables)s)
   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indexrelid
                   AND a.attstattarget >= 0)
 ORDER BY c.relname, x.relname
+
+-- name: conditions
+-- what: Which CHECK constraints hold for rows of the tables, those of their columns' domains too?
+--       `base` is the type beneath a domain, with its length; the domain's expression says VALUE.
+-- versions: 15-
+WITH RECURSIVE domains (oid, name, domain, below, modifier) AS (
+    SELECT a.attrelid, a.attname, t.oid, t.typbasetype, t.typtypmod
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = ANY (%(oids)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+      AND t.typtype = 'd' AND a.attgenerated = ''
+    UNION ALL
+    SELECT d.oid, d.name, t.oid, t.typbasetype, t.typtypmod
+    FROM domains d JOIN pg_type t ON t.oid = d.below
+    WHERE t.typtype = 'd'
+), bases (oid, name, base) AS (
+    SELECT d.oid, d.name, format_type(d.below, CASE WHEN d.below IN ('varchar'::regtype, 'bpchar'::regtype)
+                                            THEN -1 ELSE d.modifier END)
+    FROM domains d JOIN pg_type t ON t.oid = d.below
+    WHERE t.typtype <> 'd'
+)
+SELECT k.conrelid::bigint, k.conname, ARRAY(
+           SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY AS c (number, place)
+           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number
+           ORDER BY c.place), pg_get_expr(k.conbin, k.conrelid), NULL
+FROM pg_constraint k
+WHERE k.contype = 'c' AND k.conrelid = ANY (%(oids)s::bigint[]::oid[])
+  AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+UNION ALL
+SELECT d.oid::bigint, k.conname, ARRAY[d.name], pg_get_expr(k.conbin, 0), b.base
+FROM domains d
+JOIN bases b USING (oid, name)
+JOIN pg_constraint k ON k.contypid = d.domain AND k.contype = 'c'
+UNION ALL
+SELECT d.oid::bigint, t.typname, ARRAY[d.name], '(VALUE IS NOT NULL)', b.base
+FROM domains d
+JOIN bases b USING (oid, name)
+JOIN pg_type t ON t.oid = d.domain
+WHERE t.typnotnull
+UNION ALL
+-- A cast cuts what is too long, and COPY refuses it.
+SELECT a.attrelid::bigint, format_type(a.atttypid, a.atttypmod), ARRAY[a.attname],
+    format('(char_length(%%I) <= %%s)', a.attname, a.atttypmod - 4), NULL
+FROM pg_attribute a
+WHERE a.attrelid = ANY (%(oids)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
+  AND EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'c'
+              AND a.attnum = ANY (k.conkey))
+UNION ALL
+SELECT d.oid::bigint, format_type(d.below, d.modifier), ARRAY[d.name],
+    format('(char_length(VALUE) <= %%s)', d.modifier - 4), b.base
+FROM domains d
+JOIN bases b USING (oid, name)
+WHERE d.below IN ('varchar'::regtype, 'bpchar'::regtype) AND d.modifier > 4
+ORDER BY 1, 2

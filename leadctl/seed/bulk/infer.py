@@ -5,13 +5,15 @@ lead to rows of the same owner where there are such.  Columns that must differ g
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
 
 from leadctl.apps.synthetic.chunk import ColumnPlan, Maker
+from leadctl.apps.synthetic.constrained import Span
 from leadctl.apps.synthetic.makers import (
     DAYS,
     Days,
@@ -28,11 +30,12 @@ from leadctl.apps.synthetic.shapes import Factory, Shape
 from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.models.values import EncryptedJSON, EncryptedText
+from leadctl.seed.bulk.conditions import Condition
 from leadctl.seed.bulk.values import (
     CheckRules,
-    is_time,
+    column_type,
     json_default,
-    plain_type,
+    made_column,
     read_checks,
     value_maker,
 )
@@ -42,8 +45,6 @@ _TOKEN = 10
 """The length of a unique text."""
 _DEPTH_FACTOR = 5.0
 """How many rows a table has for each row of the one that its rows belong to."""
-_MADE = ("created", "inserted", "made", "placed", "received", "occurred", "published", "registered",
-         "joined", "started", "timestamp", "time", "date", "at")  # fmt: skip
 
 
 @dataclass
@@ -56,14 +57,21 @@ class PlannedTable:
     shape: Shape
     first_numbers: dict[str, int]
     """By column that a sequence numbers: where to begin."""
+    kinds: dict[str, TypeEngine[Any]] = field(init=False)
+    """The columns' types, without decorators and domains."""
     made: str | None = field(init=False)
     """The column that says when a row was made."""
     makers: dict[str, Maker] = field(init=False)
     even: bool = field(init=False)
     at_most: float | None = field(init=False)
+    unique: list[list[str]] = field(default_factory=list, init=False)
+    """Columns that must differ together, beside those of unique indexes."""
 
     def __post_init__(self) -> None:
-        self.made = _made_column(self.table)
+        self.kinds = {
+            column.name: column_type(column, self.relation) for column in self.table.columns
+        }
+        self.made = made_column(self.table, self.kinds)
         self.makers = {name: maker for name, maker in self.shape.columns.items() if maker}
         self.even, self.at_most = self.shape.even, self.shape.at_most
 
@@ -83,10 +91,12 @@ def infer(
     relations: Mapping[str, Relation],
     factory: Factory,
     first_numbers: Mapping[str, dict[str, int]],
+    conditions: Mapping[str, Sequence[Condition]],
+    spans_apart: Callable[..., tuple[dict[str, Span], list[list[str]]]],
 ) -> dict[str, PlannedTable]:
     """Return the tables to fill, each after those that it refers to.
 
-    Raises CannotInfer for a column that needs a factory.
+    `spans_apart` is that of the conditions.  Raises CannotInfer for a column that needs a factory.
     """
     planned: dict[str, PlannedTable] = {}
     for table in tables:
@@ -96,12 +106,16 @@ def infer(
         found = PlannedTable(
             table,
             relations[table.name],
-            read_checks(_checks(relations[table.name])),
+            read_checks(each.of_columns for each in conditions.get(table.name, ())),
             _placed(table, shape, planned),
             first_numbers.get(table.name, {}),
         )
         planned[table.name] = found
         _refer(found, planned)
+        owners = [name for name in found.makers if _is_owner(found, name)]
+        spans, found.unique = spans_apart(relations[table.name], owners, found.shape.columns)
+        found.makers |= spans
+        found.made = None if found.made in spans else found.made
         _differ(found)
         _fill(found)
     return planned
@@ -203,7 +217,8 @@ def _leave_empty(found: PlannedTable, columns: Sequence[sa.Column[Any]]) -> None
 
 def _differ(found: PlannedTable) -> None:
     """Give makers of different values to the columns of unique sets, the smallest set first."""
-    sets = [_columns_of(found, expressions) for expressions in _unique_sets(found.relation)]
+    wanted = [*_unique_sets(found.relation), *found.unique]
+    sets = [_columns_of(found, expressions) for expressions in wanted]
     for columns in sorted(filter(None, sets), key=len):
         if not any(_differs(found, column) for column in columns):
             _make_differ(found, columns)
@@ -213,10 +228,6 @@ def _unique_sets(relation: Relation) -> list[list[str]]:
     """Return the expressions that must differ together, those of the primary key first."""
     unique = [index for index in relation.indexes if index.unique]
     return [relation.key_of(each) for each in sorted(unique, key=lambda each: not each.primary)]
-
-
-def _checks(relation: Relation) -> list[str]:
-    return [relation.definition(each) for each in relation.constraints if each.kind == "c"]
 
 
 def _columns_of(found: PlannedTable, expressions: Sequence[str]) -> list[str]:
@@ -231,7 +242,8 @@ def _differs(found: PlannedTable, column: str) -> bool:
         return True  # the factory's word is taken
     if isinstance(maker, Reference) and maker.link.table == found.owner:
         return found.even and found.at_most == 1
-    return isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
+    apart = isinstance(maker, Span) and maker.first is not None
+    return apart or isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
 
 
 def _make_differ(found: PlannedTable, columns: Sequence[str]) -> None:
@@ -277,7 +289,7 @@ def _limit(found: PlannedTable, rows: int | None) -> None:
 
 
 def _unique_maker(found: PlannedTable, column: sa.Column[Any], *, owned: bool) -> Maker | None:
-    kind, name = plain_type(column.type), column.name
+    kind, name = found.kinds[column.name], column.name
     if isinstance(kind, sa.Enum) or name in found.rules.values:
         return None
     if name in found.first_numbers:
@@ -309,7 +321,7 @@ def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -
 
 
 def _few_values(found: PlannedTable, column: str) -> list[Any]:
-    kind = plain_type(found.table.columns[column].type)
+    kind = found.kinds[column]
     if column in found.rules.values:
         return found.rules.values[column]
     if isinstance(kind, sa.Enum):
@@ -353,24 +365,14 @@ def _maker(found: PlannedTable, column: sa.Column[Any]) -> Maker | None:
         return json_default(array=False)
     if isinstance(column.type, EncryptedText):
         return Unique("hex", null=_NULLS if column.nullable else 0.0, name=column.name)
-    return value_maker(column, found.rules, found.made)
-
-
-def _made_column(table: sa.Table) -> str | None:
-    times = [c.name for c in table.columns if is_time(plain_type(c.type))]
-    required = [name for name in times if not table.columns[name].nullable]
-    for word in _MADE:
-        for name in required or times:
-            if word in name.lower().split("_"):
-                return name
-    return next(iter(required or times), None)
+    return value_maker(column, found.kinds[column.name], found.rules, found.made)
 
 
 def _kind(found: PlannedTable, name: str) -> str:
     column = found.table.columns[name]
-    if isinstance(found.makers[name], Reference) or _context(column):
+    if isinstance(found.makers[name], Reference | Span) or _context(column):
         return "text"
-    kind = plain_type(column.type)
+    kind = found.kinds[name]
     if isinstance(kind, sa.DateTime):
         return "time"
     dated = isinstance(kind, sa.Date) and not isinstance(found.makers[name], Days)
@@ -383,11 +385,12 @@ def _context(column: sa.Column[Any]) -> str | None:
 
 def numbered(table: sa.Table, relation: Relation) -> list[str]:
     """Return the columns that a sequence numbers, and the numbers that are unique by themselves."""
-    alone = {names[0] for names in _unique_sets(relation) if len(names) == 1}
+    referring = {column.name for column in table.columns if column.foreign_keys}
+    alone = {name for names in _unique_sets(relation) if not referring & {*names} for name in names}
     numbers = {
         column.name
         for column in table.columns
-        if isinstance(plain_type(column.type), sa.Integer | sa.Numeric | sa.Float)
+        if isinstance(column_type(column, relation), sa.Integer | sa.Numeric | sa.Float)
         and not column.foreign_keys
     }
     return [

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -17,6 +18,8 @@ from leadctl.catalog.relations import Facet, Relation, read_tables
 from leadctl.errors import InvalidFlag, SeedFailed
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
+from leadctl.seed.bulk.conditions import read_conditions, spans_apart
+from leadctl.seed.bulk.fitting import fit
 from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
 from leadctl.settings.durations import DURATION, parse_seconds
 
@@ -95,7 +98,15 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
             f"The database lacks the table {missing[0]}.",
             hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
         )
-    planned = infer(tables, relations, factory, _first_numbers(connection, tables, relations))
+    conditions = read_conditions(connection, relations)
+    planned = infer(
+        tables,
+        relations,
+        factory,
+        _first_numbers(connection, tables, relations),
+        conditions,
+        partial(spans_apart, connection, options.calendar),
+    )
     counts = allocate(planned, options.rows, options.scale)
     layout = Layout(
         {
@@ -109,6 +120,8 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     # How many runs have filled these tables before.
     series = _QUERIES.value(connection, "series", app=app.name, schema=schema)
     world = World(options.seed, series, layout, options.calendar, plans)
+    declared = {name: frozenset(table.shape.columns) for name, table in planned.items()}
+    world = fit(connection, world, relations, conditions, declared)
     return BulkPlan(options, world, {name: relations[name] for name in plans})
 
 

@@ -1,14 +1,17 @@
 """What may be in a column: from its type, its name and the CHECK constraints of its table."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.dialects.postgresql import DOMAIN
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 from leadctl.apps.synthetic.chunk import Maker
+from leadctl.apps.synthetic.constrained import Span
 from leadctl.apps.synthetic.makers import (
     After,
     Cut,
@@ -22,6 +25,7 @@ from leadctl.apps.synthetic.makers import (
     Whole,
     choice,
 )
+from leadctl.catalog.relations import Relation
 from leadctl.models.values import E164, PhoneNumber
 
 _CAST = re.compile(r"::(?:[a-z_]+(?: varying| precision)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?")
@@ -117,7 +121,12 @@ _SENTENCE = "{verb} the {adjective} {noun} and {verb} your {noun} in {city}."
 _PHRASES = (
     (("first_name", "given_name", "firstname"), "{first}"),
     (("last_name", "family_name", "surname", "lastname"), "{last}"),
-    (("company", "business", "organisation", "organization", "brand"), "{adjective} {trade}"),
+    (("company", "business", "organisation", "organization", "brand", "vendor", "supplier",
+      "employer", "merchant", "manufacturer", "shop", "store"), "{adjective} {trade}"),
+    (("zip", "zipcode", "postal", "postcode", "plz"), "1{number}"),
+    (("street", "address", "addr", "line1"), "{noun} street {number}"),
+    (("timezone", "tz"), "Europe/Berlin"),
+    (("colour", "color"), "#2a{number}"),
     (("city", "town"), "{city}"),
     (("country",), "{country}"),
     (("url", "link", "website", "image", "avatar", "photo"), "https://www.example.com/{noun}/{number}"),
@@ -149,30 +158,55 @@ _RARE: dict[str, Maker] = {
 }
 
 
+SPANS = {
+    "TSRANGE": "time",
+    "TSTZRANGE": "time",
+    "DATERANGE": "date",
+    "INT4RANGE": "number",
+    "INT8RANGE": "number",
+    "NUMRANGE": "number",
+}
+"""Range types, by what they are ranges of."""
+
+
 def json_default(*, array: bool) -> Json:
     """Return a maker of plausible JSON."""
     one = {"source": "{noun}", "label": "{adjective} {noun}", "city": "{city}"}
     return Json(([{"name": "{noun}", "value": "{number}"}],) if array else (one,))
 
 
-def value_maker(column: sa.Column[Any], rules: CheckRules, made: str | None) -> Maker | None:
+def value_maker(
+    column: sa.Column[Any], kind: TypeEngine[Any], rules: CheckRules, made: str | None
+) -> Maker | None:
     """Return a maker for a column that refers to nothing and need not be unique.
 
-    `made` is the column that says when a row was made.  None where the type is not known.
+    `kind` is its type, without decorators and domains; `made` is the column that says when a row
+    was made.  None where the type is not known.
     """
     null = _NULLS if column.nullable else 0.0
     if column.name in rules.values:
         return choice(*rules.values[column.name], null=null, name=column.name)
     if column.name in rules.phones or isinstance(column.type, PhoneNumber):
         return Unique("phone", null=null)
-    return _of_type(column, plain_type(column.type), rules, made, null)
+    return _of_type(column, kind, rules, made, null)
 
 
 def plain_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     """Return the type below decorators; Interval is one over a time, which PostgreSQL ignores."""
-    while isinstance(kind, TypeDecorator) and not isinstance(kind, sa.Interval):
-        kind = kind.impl_instance
+    while isinstance(kind, TypeDecorator | DOMAIN) and not isinstance(kind, sa.Interval):
+        kind = kind.data_type if isinstance(kind, DOMAIN) else kind.impl_instance
     return kind
+
+
+def column_type(column: sa.Column[Any], relation: Relation) -> TypeEngine[Any]:
+    """Return the type below decorators, and below a domain that the models have a name for only."""
+    kind, live = plain_type(column.type), relation.column(column.name)
+    if live is None or not isinstance(kind, UserDefinedType | sa.types.NullType):
+        return kind
+    known = ischema_names.get(live.base.removesuffix("[]"))
+    if known is None:
+        return kind
+    return sa.ARRAY(known()) if live.base.endswith("[]") else known()
 
 
 def is_time(kind: TypeEngine[Any]) -> bool:
@@ -210,8 +244,10 @@ def _of_other_type(kind: TypeEngine[Any], null: float) -> Maker | None:
         return _array(kind)
     if isinstance(kind, sa.LargeBinary):
         return Unique("hex", "\\\\x{}", null)
-    if "RANGE" in name:
-        return choice("empty")
+    if name in SPANS:
+        return Span(SPANS[name], null=null)
+    if name.removesuffix("MULTIRANGE") + "RANGE" in SPANS:
+        return Span(SPANS[name.removesuffix("MULTIRANGE") + "RANGE"], "{{[{0},{1})}}", null=null)
     if name == "BIT":
         return choice("1" * (getattr(kind, "length", None) or 1))
     generic = "TIME" if isinstance(kind, sa.Time) else "INTERVAL"
@@ -260,7 +296,7 @@ def _text(name: str, kind: sa.String, rules: CheckRules, null: float) -> Maker:
     words = set(name.lower().split("_"))
     if "email" in words and longest >= 60:
         return Email()
-    if words & {"phone", "mobile", "telephone", "msisdn"} and longest >= 15:
+    if words & {"phone", "mobile", "telephone", "msisdn", "tel", "fax", "cell"} and longest >= 14:
         return Unique("phone", null=null)
     if words & {"token", "secret", "key", "hash"}:
         return Cut(Unique("hex", null=null), longest) if longest < 64 else Unique("hex", null=null)
@@ -269,3 +305,18 @@ def _text(name: str, kind: sa.String, rules: CheckRules, null: float) -> Maker:
             return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)
     form = "{adjective} {noun}"
     return Cut(Phrase(form, null), longest) if longest < _LARGE else Phrase(form, null)
+
+
+_MADE = ("created", "inserted", "made", "placed", "received", "occurred", "published", "registered",
+         "joined", "started", "timestamp", "time", "date", "at")  # fmt: skip
+
+
+def made_column(table: sa.Table, kinds: Mapping[str, TypeEngine[Any]]) -> str | None:
+    """Return the column that says when a row was made, as far as names and types tell."""
+    times = [name for name, kind in kinds.items() if is_time(kind)]
+    required = [name for name in times if not table.columns[name].nullable]
+    for word in _MADE:
+        for name in required or times:
+            if word in name.lower().split("_"):
+                return name
+    return next(iter(required or times), None)
