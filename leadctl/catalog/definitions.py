@@ -6,6 +6,7 @@ This alone decides what differs, whoever asks: check, drift, diff, new, push and
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -231,7 +232,32 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
         return None
-    return {name: value for name, value in attributes.items() if name != _PLACE}
+    return {name: _settled(value) for name, value in attributes.items() if name != _PLACE}
+
+
+_ITEM = r"'(?:[^']|'')*'::character varying"
+_LISTS = (
+    (re.compile(rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::text\[\]"), r"(\g<0>)::text"),
+    (re.compile(rf"ARRAY\[({_ITEM}(?:, {_ITEM})*)\]::text\[\]"), r"\g<0>::text"),
+)
+
+
+def _settled(value: Any) -> Any:
+    """Return a definition as the server writes it when it has read its own text again.
+
+    `c IN ('a', 'b')` of a varchar is an array that is cast, and then one whose items are.
+    """
+    if isinstance(value, Mapping):
+        return {name: _settled(each) for name, each in value.items()}
+    if not isinstance(value, str) or "::text[]" not in value:
+        return value
+    for whole, item in _LISTS:
+        value = whole.sub(partial(_with_items, item), value)
+    return value
+
+
+def _with_items(item: str, found: re.Match[str]) -> str:
+    return f"ARRAY[{re.sub(_ITEM, item, found[1])}]"
 
 
 def _is_whole_table(difference: Difference) -> bool:

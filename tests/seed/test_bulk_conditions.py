@@ -83,9 +83,9 @@ create table "Weird Table" (id serial primary key, "Pct %" numeric not null chec
 create table people (id bigserial primary key, email text, phone text, check (email is not null or phone is not null),
   birth date not null check (birth < current_date - interval '18 years'), name text not null check (char_length(trim(name)) > 0 and name = btrim(name)),
   slug varchar(30) not null unique check (slug = lower(slug) and slug !~ '\\s'), iban text not null unique check (iban ~ '^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$'),
-  country text check (country in ('DE','FR','PL')), ip inet not null check (family(ip) = 4), wait interval not null check (wait >= '1 day'),
+  country varchar(2) check (country in ('DE','FR','PL')), ip inet not null check (family(ip) = 4), wait interval not null check (wait >= '1 day'),
   hash bytea not null check (octet_length(hash) = 32), tag tagname not null, level posbig not null, code text not null check (good(code)), color text check (color ~ '^#[0-9a-fA-F]{6}$'),
-  score numeric(3,1) not null check (score between 0 and 10), lat double precision check (lat >= -90 and lat <= 90), sex text check (sex = any (array['m','f','x'])),
+  score numeric(3,1) not null check (score between 0 and 10), lat double precision check (lat >= -90 and lat <= 90), sex char(1) check (sex = any (array['m','f','x'])),
   website text check (website ~ '^https?://'), pct real not null check (pct > 0::real and pct < 1::real), created_at timestamptz not null default now(), updated_at timestamptz not null, check (updated_at >= created_at), expires_at timestamptz, check (expires_at > created_at + interval '1 day'), full_code text not null, check (full_code = (country || '-' || code)));
 create table split (id serial primary key, a int not null, b int not null, c int not null, check (a + b + c = 100), check (a >= 0 and b >= 0 and c >= 0), w int not null, h int not null, area int not null check (area = w * h), check (w > h), is_big boolean not null, check (is_big = (area > 100)));
 create table owners_p (id serial primary key, name text not null); create table owners_c (id serial primary key, company text not null);
