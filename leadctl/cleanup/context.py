@@ -147,6 +147,11 @@ class RuleProgress:
         if len(self.refusals) < _NAMED:
             self.refusals.append(refusal)
 
+    def forget_refusals(self) -> None:
+        """Take no row for refused: what stood in the way may have gone."""
+        self.refused = 0
+        self.refusals.clear()
+
     @property
     def place(self) -> dict[str, int]:
         """What the next run must know to go on from here."""

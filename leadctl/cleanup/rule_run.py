@@ -91,14 +91,24 @@ class RuleRun:
             run.show(table, done)
             partitions.drop(whole)
             backoff = Backoff(run, list(table.tables))
-            for leaf, block in self._from_where_it_stopped(leaves):
-                if done.stopped is None:
-                    done.heap = leaf.heap
-                    by_age = run.bounds.counts_rows
-                    order = order_of(self._connection, leaf, oldest_first=by_age, first_block=block)
-                    Batches(run, leaf, order, self._archive, backoff, done).delete()
+            rows = -1
+            while done.stopped is None and rows < done.rows:
+                rows = done.rows
+                done.forget_refusals()
+                for leaf, block in self._from_where_it_stopped(leaves):
+                    self._delete_of(leaf, block, backoff)
+                if not (done.refused and table.own_keys and table.partitioned):
+                    break  # else rows of another partition may have referred to what was refused
         if self._archive is not None:
             finish_killed_runs(run, table)
+
+    def _delete_of(self, leaf: Statements, block: int, backoff: Backoff) -> None:
+        run, done = self._run, self._done
+        if done.stopped is None:
+            done.heap = leaf.heap
+            by_age = run.bounds.counts_rows
+            order = order_of(self._connection, leaf, oldest_first=by_age, first_block=block)
+            Batches(run, leaf, order, self._archive, backoff, done).delete()
 
     def _leaves_without(self, whole: list[Partition]) -> list[Statements]:
         """Return the statements of the tables that hold rows, but not of whole partitions."""

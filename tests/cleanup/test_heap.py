@@ -193,3 +193,31 @@ def test_row_security_hides_and_keeps(scattered: Prepared, cli: Cli) -> None:
         assert any("Row security" in text for text in rule["warnings"])
     finally:
         scattered.query("DROP OWNED BY sweeper; DROP ROLE sweeper")
+
+
+def test_a_partitioned_table_under_row_security_is_refused(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its policies would not hold for the partitions, which are gone through one by one."""
+    leadconnector.query(
+        "CREATE TABLE posts (id int, at timestamptz, tenant int) PARTITION BY HASH (id);"
+        "CREATE TABLE posts_0 PARTITION OF posts FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        "INSERT INTO posts SELECT n, '2020-01-01', n % 2 FROM generate_series(1, 20) n;"
+        "CREATE ROLE sweeper LOGIN PASSWORD 'sweeps'; GRANT ALL ON posts, posts_0 TO sweeper;"
+        "GRANT ALL ON SCHEMA leadctl TO sweeper; GRANT ALL ON ALL TABLES IN SCHEMA leadctl TO sweeper;"
+        "ALTER TABLE posts ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON posts USING (tenant = 1)"
+    )
+    (tmp_path / "leadctl.toml").write_text(
+        '[[apps.leadconnector.retention]]\nname = "posts"\ntable = "posts"\nage_column = "at"\n'
+        'older_than = "1d"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    try:
+        url = leadconnector.url.replace("postgres:correct%20horse%20battery", "sweeper:sweeps")
+        for more in ("--dry-run", "-q"):
+            done = cli("cleanup", "--rule", "posts", more, "-o", "json", url=url)
+            assert done.code == 3, done.err
+            assert "Row security" in done.err
+        assert leadconnector.query("SELECT count(*) FROM posts") == [(20,)]
+    finally:
+        leadconnector.query("DROP OWNED BY sweeper; DROP ROLE sweeper")

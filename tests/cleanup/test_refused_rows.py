@@ -147,6 +147,41 @@ def test_more_answers_than_a_transaction_takes(
     assert len(ids(filled, "leads")) == count - rule["rows"]
 
 
+PARTITIONED = """
+CREATE TABLE posts (id int, at timestamptz NOT NULL, up int, up_at timestamptz,
+    PRIMARY KEY (id, at), FOREIGN KEY (up, up_at) REFERENCES posts) PARTITION BY HASH (id);
+CREATE TABLE posts_0 PARTITION OF posts FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+CREATE TABLE posts_1 PARTITION OF posts FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+CREATE TABLE posts_2 PARTITION OF posts FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+CREATE INDEX ON posts (at); CREATE INDEX ON posts (up, up_at);
+INSERT INTO posts SELECT n, timestamptz '2020-01-01' + n * interval '1 min' FROM generate_series(1, 60) n;
+UPDATE posts SET up = id - 1, up_at = at - interval '1 min' WHERE id % 6 <> 1;
+"""
+POSTS_RULE = """
+[[apps.leadconnector.retention]]
+name = "posts"
+table = "posts"
+age_column = "at"
+older_than = "1d"
+"""
+
+
+def test_rows_that_refer_to_rows_of_other_partitions(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leadconnector.query(PARTITIONED)
+    leadconnector.query("INSERT INTO posts SELECT 100, now(), id, at FROM posts WHERE id = 14")
+    (tmp_path / "leadctl.toml").write_text(POSTS_RULE)
+    monkeypatch.chdir(tmp_path)
+    command = ("cleanup", "--rule", "posts", "-o", "json", "--confirm", leadconnector.name)
+    done = cli(*command, url=leadconnector.url)
+    assert done.code == 7, done.err
+    (rule,) = done.json["rules"]
+    left = {key for (key,) in leadconnector.query("SELECT id FROM posts")}
+    assert left == {13, 14, 100}
+    assert (rule["rows"], rule["refused"]) == (58, 2)
+
+
 def test_a_thread_with_an_answer_that_is_not_due(filled: Prepared, cli: Cli) -> None:
     """What the answer refers to stays, up to the first row; other threads go."""
     refer_to_each_other(filled, "other.n = numbered.n - 1 AND numbered.n % 10 <> 1")
