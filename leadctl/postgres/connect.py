@@ -55,6 +55,8 @@ KEEPALIVES = {
     "tcp_user_timeout": "60000",
 }
 """https://www.postgresql.org/docs/current/libpq-connect.html"""
+_TRANSACTION_TIMEOUT = 170_000
+"""The first server that has it."""
 _LOOKS = 5
 """At a pooler: in a busy one, one look is not enough."""
 _known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
@@ -299,10 +301,13 @@ def _configure(
         # A statement of a killed run ends soon, instead of going on for nobody.
         "client_connection_check_interval": "1s",
     }
+    # How long things may take is the command's affair, and not that of the role or its database.
+    settings["statement_timeout"] = f"{round((statement_timeout or 0) * 1000)}ms"
+    settings |= {"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0"}
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT:
+        settings["transaction_timeout"] = "0"
     if read_only:
         settings["default_transaction_read_only"] = "on"
-    if statement_timeout is not None:
-        settings["statement_timeout"] = f"{round(statement_timeout * 1000)}ms"
     set_session(connection, settings)
 
 

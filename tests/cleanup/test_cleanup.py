@@ -169,6 +169,21 @@ def test_rows_of_one_age(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyP
     assert (outcome.json["rows"], due_leads(filled)) == (due, set())
 
 
+def test_timeouts_of_the_role_end_no_run(filled: Prepared, cli: Cli, tmp_path: Path) -> None:
+    """How long a statement, a transaction and a pause may take is the command's affair."""
+    slow(filled, 0.005)
+    due = len(due_leads(filled))
+    timeouts = ["statement_timeout", "idle_in_transaction_session_timeout"]
+    if filled.server.major >= 17:
+        timeouts.append("transaction_timeout")
+    setting = f"ALTER DATABASE {filled.name} SET {{}} = '5ms'"
+    filled.query(";".join(setting.format(name) for name in timeouts))
+    for options in (("--list",), ("--dry-run",), ("--archive", str(tmp_path))):
+        done = cli("cleanup", *options, "--rule", "archived-leads", "-o", "json", url=filled.url)
+        assert done.code == 0, done.err
+    assert done.json["rows"] == due
+
+
 def test_a_bound_of_time(filled: Prepared, cli: Cli) -> None:
     slow(filled, 0.01)
     flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
