@@ -248,6 +248,7 @@ class Other:
         return chunk.world.texts(link.table, self.own.column, rows)
 
 
+_WIDEST = 72
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -273,10 +274,10 @@ class Span:
             places = chunk.positions if self.owned else chunk.rows
             lows = [self.first + 2 * place for place in places]  # edges may be included
             return [self._written(low, low + 1) for low in lows]
-        widths = chunk.whole(f"span {self}", 1, 72)
+        widths = [1 + bits % _WIDEST for bits in chunk.bits(f"span {self}")]
         start = _hours(datetime.combine(chunk.world.calendar.start, datetime.min.time(), UTC))
         if self.kind == "number":
-            lows = chunk.whole(f"low {self}", 0, 1000)
+            lows = [bits % 1000 for bits in chunk.bits(f"low {self}")]
         else:
             seconds = chunk.world.calendar.at(chunk.moments)
             lows = [start + second // 3600 for second in seconds]
