@@ -406,6 +406,10 @@ class RelationExists(Refused):
     """A table, an index or the like has the name of one that is to come back."""
 
 
+class UnitTaken(Refused):
+    """A unit of systemd that is to be written is there, and another project's."""
+
+
 class SchemaExists(Refused):
     """A schema that is to be made is there already."""
 

@@ -1,6 +1,8 @@
 """Lines for cron and units for systemd: with environment, log and time limit."""
 
+import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -8,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadctl.errors import UsageError
+from leadctl.errors import UnitTaken, UsageError
 from leadctl.settings import Settings
 
 LIMIT_SECONDS = 1800
-"""How long a run may take: cleanup stops itself in time, and what hangs is ended a minute later."""
+"""How long a cleanup may take: it stops itself in time, and what hangs is ended a minute later."""
 _GRACE_SECONDS = 60
+_BACKUP_SECONDS = 6 * 3600
+"""A dump that is ended each night is no backup: this is for what hangs."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +25,39 @@ class Job:
     """Something to run again and again."""
 
     name: str
-    arguments: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
+    """Arguments of leadctl; each is run where the one before it succeeded."""
+    seconds: int
+    """How long each may take, where nothing else is said."""
     cron: str
     calendar: str
     """The same times, as systemd has them."""
+    chatty: bool = False
+    """Whether it prints something where all is well, which is not kept."""
 
 
 JOBS = {
     "cleanup": Job(
         "cleanup",
-        ("cleanup", "-q", "--max-seconds", str(LIMIT_SECONDS)),
+        (("cleanup", "-q", "--max-seconds", str(LIMIT_SECONDS)),),
+        LIMIT_SECONDS + _GRACE_SECONDS,
         "17 * * * *",
         "*-*-* *:17:00",
     ),
-    "backup": Job("backup", ("backup", "-q"), "41 2 * * *", "*-*-* 02:41:00"),
+    "backup": Job(
+        "backup",
+        (("backup", "-q"), ("backup", "prune", "-q", "--yes")),
+        _BACKUP_SECONDS,
+        "41 2 * * *",
+        "*-*-* 02:41:00",
+    ),
     "health-check": Job(
-        "health-check", ("health-check", "-o", "nagios"), "*/5 * * * *", "*-*-* *:00/5:00"
+        "health-check",
+        (("health-check", "-o", "nagios"),),
+        LIMIT_SECONDS,
+        "*/5 * * * *",
+        "*-*-* *:00/5:00",
+        chatty=True,
     ),
 }
 
@@ -47,54 +68,87 @@ class Schedule:
 
     kind: str
     job: str
+    name: str
+    """Of the units, or what tells the line in a crontab from those of other projects."""
     files: Mapping[str, str]
     install: tuple[str, ...]
-    """What to run to put it in place."""
+    """What to run to put it in place; again, it replaces what it has put there."""
+    tells: bool
+    """Whether somebody is told when it fails."""
 
 
-def cron(settings: Settings, job: str) -> Schedule:
-    """Return the line for a crontab, and how to put it there.  Raises UsageError."""
+def cron(
+    settings: Settings, job: str, *, seconds: float | None = None, on_failure: str | None = None
+) -> Schedule:
+    """Return the line for a crontab, and how to put it there.
+
+    `seconds` is how long each command may take, `on_failure` a command that is run where one
+    failed; without it cron mails a line.  Raises UsageError.
+    """
     found = _find(job)
-    limit = LIMIT_SECONDS + _GRACE_SECONDS
-    log = settings.project / "leadctl.log"
+    project, log = settings.project, settings.project / "leadctl.log"
+    limit = math.ceil(seconds or found.seconds)
+    commands = " && ".join(
+        f"timeout -k {_GRACE_SECONDS} {limit} {shlex.join(command)}"
+        for command in _commands(settings, found)
+    )
+    if found.chatty:
+        kept = f'out=$({commands} 2>&1) || {{ echo "$out" >> {shlex.quote(str(log))}; false; }}'
+    else:
+        kept = f"{{ {commands}; }} >> {shlex.quote(str(log))} 2>&1"
+    environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment().items())
+    told = f"echo leadctl {found.name} failed, see {shlex.quote(str(log))}"
+    if on_failure is not None:
+        told = f"LEADCTL_JOB={found.name} sh -c {shlex.quote(_one_line(on_failure))}"
+    mark = f"[leadctl {' '.join([found.name, *_flags(settings), str(project)])}]"
+    line = (
+        f"export {environment}; cd {shlex.quote(str(project))} && {kept} || {{ {told}; }} # {mark}"
+    )
     # In a crontab a percent sign ends the command.
-    command = (
-        f"cd {shlex.quote(str(settings.project))} && timeout -k {_GRACE_SECONDS} {limit}"
-        f" {shlex.join(_command(settings, found))} >> {shlex.quote(str(log))} 2>&1"
-    ).replace("%", "\\%")
-    lines = [
-        f"# leadctl {found.name}: the environment is that of {settings.project}/.env",
-        *(f"{name}={value}" for name, value in _environment().items()),
-        f"{found.cron} {command}",
-    ]
-    install = ("(crontab -l 2>/dev/null; leadctl schedule cron " + found.name + ") | crontab -",)
-    return Schedule("cron", found.name, {"crontab": "\n".join(lines)}, install)
+    line, mark = line.replace("%", "\\%"), mark.replace("%", "\\%")
+    printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
+    install = f"(crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)}; {printed}) | crontab -"
+    files = {"crontab": f"{found.cron} {line}"}
+    return Schedule("cron", found.name, mark, files, (install,), on_failure is not None)
 
 
-def systemd(settings: Settings, job: str) -> Schedule:
-    """Return a service and its timer, and how to put them in place.  Raises UsageError."""
+def systemd(
+    settings: Settings, job: str, *, seconds: float | None = None, on_failure: str | None = None
+) -> Schedule:
+    """Return a service and its timer, and how to put them in place.
+
+    `seconds` is how long all of it may take, `on_failure` a command that a unit of its own runs
+    where it failed.  Raises UsageError.
+    """
     found = _find(job)
-    unit = f"leadctl-{found.name}"
+    project = settings.project
+    values = [flag for flag in _flags(settings) if not flag.startswith("--")]
+    unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
+    whose = " ".join([found.name, "of", str(project), *_flags(settings)])
     environment = "\n".join(f"Environment={name}={value}" for name, value in _environment().items())
-    command = " ".join(_systemd_quoted(word) for word in _command(settings, found))
+    commands = "\n".join(
+        f"ExecStart={' '.join(_systemd_quoted(word) for word in command)}"
+        for command in _commands(settings, found)
+    )
+    telling = f"\nOnFailure={unit}-failed.service" if on_failure else ""
+    place = f"WorkingDirectory={_escaped(str(project))}\n{environment}"
     service = f"""[Unit]
-Description=leadctl {found.name}
+Description=leadctl {_escaped(whose)}
 Wants=network-online.target
-After=network-online.target
+After=network-online.target{telling}
 
 [Service]
 Type=oneshot
-WorkingDirectory={_escaped(str(settings.project))}
-{environment}
-ExecStart={command}
-TimeoutStartSec={LIMIT_SECONDS + _GRACE_SECONDS}
+{place}
+{commands}
+TimeoutStartSec={math.ceil(seconds or found.seconds)}
 TimeoutStopSec={_GRACE_SECONDS}
 Nice=10
 IOSchedulingClass=idle
 UMask=0077
 NoNewPrivileges=true"""
     timer = f"""[Unit]
-Description=When to run leadctl {found.name}
+Description=When to run leadctl {_escaped(whose)}
 
 [Timer]
 OnCalendar={found.calendar}
@@ -104,18 +158,43 @@ Persistent=true
 [Install]
 WantedBy=timers.target"""
     files = {f"{unit}.service": service, f"{unit}.timer": timer}
+    if on_failure:
+        files[f"{unit}-failed.service"] = f"""[Unit]
+Description=Tell that leadctl {_escaped(whose)} failed
+
+[Service]
+Type=oneshot
+{place}
+Environment=LEADCTL_JOB={found.name}
+ExecStart=/bin/sh -c {_systemd_quoted(on_failure, always=True)}"""
+    printed = _own_command("systemd", settings, found, seconds, on_failure)
     install = (
-        f"leadctl schedule systemd {found.name} --write /etc/systemd/system",
+        shlex.join([*printed, "--write", "/etc/systemd/system"]),
         "systemctl daemon-reload",
-        f"systemctl enable --now {unit}.timer",
+        f"systemctl enable --now {shlex.quote(unit)}.timer",
     )
-    return Schedule("systemd", found.name, files, install)
+    return Schedule("systemd", found.name, unit, files, install, on_failure is not None)
 
 
 def write_files(schedule: Schedule, folder: Path) -> None:
-    """Write the files of a schedule into a folder."""
+    """Write the files of a schedule into a folder, over its own of before.
+
+    Raises UnitTaken where one of them is another project's.
+    """
+    for name, text in schedule.files.items():
+        path = folder / name
+        there = path.read_text(encoding="utf-8") if path.exists() else text
+        if _description(there) != _description(text):
+            raise UnitTaken(
+                f"{path} is there, and not this project's: {_description(there)}.",
+                hint="Give one of the two projects' folders another name, or write them elsewhere.",
+            )
     for name, text in schedule.files.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _description(unit: str) -> str:
+    return next((each for each in unit.splitlines() if each.startswith("Description=")), "none")
 
 
 def _find(job: str) -> Job:
@@ -127,22 +206,47 @@ def _find(job: str) -> Job:
     return JOBS[job]
 
 
-def _command(settings: Settings, job: Job) -> list[str]:
-    """Return the command, with what this call was told by flags; secrets stay where they are."""
-    program = shutil.which("leadctl")
-    start = [program] if program else [sys.executable, "-m", "leadctl"]
-    flags = [
-        part
-        for name in ("app", "env", "schema")
-        if settings.is_flag(name)
-        for part in (f"--{name}", str(getattr(settings, name)))
-    ]
+def _commands(settings: Settings, job: Job) -> list[list[str]]:
+    """Return the commands, with what this call was told by flags; secrets stay where they are."""
     if settings.is_flag("url"):
         raise UsageError(
             "A URL does not belong into a crontab or a unit, where everybody can read it.",
             hint="Set DATABASE_URL in the project's .env, or name an environment by --env.",
         )
-    return [*start, *job.arguments, *flags]
+    return [[*_program(), *command, *_flags(settings)] for command in job.commands]
+
+
+def _program() -> list[str]:
+    program = shutil.which("leadctl")
+    return [program] if program else [sys.executable, "-m", "leadctl"]
+
+
+def _flags(settings: Settings) -> list[str]:
+    return [
+        part
+        for name in ("app", "env", "schema")
+        if settings.is_flag(name)
+        for part in (f"--{name}", str(getattr(settings, name)))
+    ]
+
+
+def _one_line(command: str) -> str:
+    """Return a command that a line of a crontab can have.  Raises UsageError."""
+    if "\n" in command or "\r" in command:
+        raise UsageError(
+            "--on-failure has a line break, which ends a line of a crontab.",
+            hint="Write the commands to a script, and name that.",
+        )
+    return command
+
+
+def _own_command(
+    kind: str, settings: Settings, job: Job, seconds: float | None, on_failure: str | None
+) -> list[str]:
+    """Return the command that prints this again."""
+    limit = ["--timeout", f"{math.ceil(seconds)}s"] if seconds else []
+    told = ["--on-failure", on_failure] if on_failure else []
+    return ["leadctl", "schedule", kind, job.name, *limit, *told, *_flags(settings)]
 
 
 def _environment() -> dict[str, str]:
@@ -156,6 +260,12 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _systemd_quoted(word: str) -> str:
+def _systemd_quoted(word: str, *, always: bool = False) -> str:
     plain = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return f'"{plain}"' if any(letter.isspace() for letter in plain) else plain
+    plain = plain.replace("\n", "\\n")
+    return f'"{plain}"' if always or any(letter in " \t;'" for letter in word) else plain
+
+
+def _in_unit_name(text: str) -> str:
+    """Return a text as a part of a unit's name, which has letters, digits and few signs."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") or "project"

@@ -13,34 +13,32 @@ from tests.conftest import KEY, Cli, Prepared
 from tests.processes import ROOT
 
 
-def line_of(text: str) -> tuple[dict[str, str], str]:
-    """Read a crontab as cron does: variables, then the command after five fields."""
-    variables, command = {}, ""
-    for line in text.splitlines():
-        if line.startswith("#") or not line:
-            continue
-        if command == "" and "=" in line.split()[0]:
-            name, _, value = line.partition("=")
-            variables[name] = value
-        else:
-            command = line.split(maxsplit=5)[5]
-    return variables, command.replace("\\%", "%")
+def line_of(text: str) -> str:
+    """Read a crontab as cron does: one line, the command after five fields."""
+    (line,) = text.splitlines()
+    return line.split(maxsplit=5)[5].replace("\\%", "%")
+
+
+def program(folder: Path, script: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "leadctl"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
 
 
 def test_a_line_of_cron_runs(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
     Path(".env").write_text(f"DATABASE_URL={leadconnector.url}\nENCRYPTION_KEY={KEY}\n")
     printed = cli("schedule", "cron", "cleanup", env={"ENCRYPTION_KEY": ""})
     assert printed.code == 0, printed.err
-    variables, command = line_of(printed.out)
-    program = tmp_path / "bin" / "leadctl"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m leadctl "$@"\n')
-    program.chmod(0o755)
-    variables["PATH"] = f"{program.parent}:{variables['PATH']}"
-    if "-m leadctl" in command:
-        variables["PYTHONPATH"] = str(ROOT)
+    program(tmp_path / "bin", f'PYTHONPATH={ROOT} exec {sys.executable} -m leadctl "$@"')
+    command = line_of(printed.out).replace("PATH=", f"PATH={tmp_path / 'bin'}:", 1)
     done = subprocess.run(
-        ["/bin/sh", "-c", command], env=variables, cwd="/", capture_output=True, check=False
+        ["/bin/sh", "-c", command],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd="/",
+        capture_output=True,
+        check=False,
     )
     log = (tmp_path / "leadctl.log").read_text()
     assert (done.returncode, done.stdout, done.stderr, log) == (0, b"", b"", "")
@@ -52,20 +50,21 @@ def test_a_line_of_cron_runs(leadconnector: Prepared, cli: Cli, tmp_path: Path) 
 def test_units(cli: Cli, tmp_path: Path) -> None:
     printed = cli("schedule", "systemd", "health-check", "--app", "whatsapp", "-o", "json")
     files = printed.json["files"]
-    assert list(files) == ["leadctl-health-check.service", "leadctl-health-check.timer"]
+    unit = f"leadctl-{tmp_path.name}-whatsapp-health-check"
+    assert list(files) == [f"{unit}.service", f"{unit}.timer"]
     units = {}
     for name, text in files.items():
         units[name] = configparser.ConfigParser(strict=False, interpolation=None)
         units[name].optionxform = str  # type: ignore[assignment,method-assign]
         units[name].read_string(text)
-    service = units["leadctl-health-check.service"]["Service"]
+    service = units[f"{unit}.service"]["Service"]
     assert service["ExecStart"].endswith("health-check -o nagios --app whatsapp")
     assert service["WorkingDirectory"] == str(tmp_path)
-    assert int(service["TimeoutStartSec"]) > 1800
-    assert units["leadctl-health-check.timer"]["Timer"]["Persistent"] == "true"
+    assert int(service["TimeoutStartSec"]) >= 1800
+    assert units[f"{unit}.timer"]["Timer"]["Persistent"] == "true"
     written = cli("schedule", "systemd", "--write", str(tmp_path))
     assert written.code == 0
-    assert (tmp_path / "leadctl-cleanup.timer").exists()
+    assert (tmp_path / f"leadctl-{tmp_path.name}-cleanup.timer").exists()
 
 
 def test_systemd_accepts_the_units(cli: Cli, tmp_path: Path) -> None:
@@ -76,12 +75,13 @@ def test_systemd_accepts_the_units(cli: Cli, tmp_path: Path) -> None:
     odd.mkdir()
     os.chdir(odd)
     for job in ("cleanup", "backup", "health-check"):
-        assert cli("schedule", "systemd", job, "--write", str(tmp_path)).code == 0
+        told = ("--on-failure", "mail -s \"50% 'failed' $MONITOR_UNIT\" ops@x <\\dev")
+        assert cli("schedule", "systemd", job, *told, "--write", str(tmp_path)).code == 0
     units = sorted([*tmp_path.glob("*.service"), *tmp_path.glob("*.timer")])
     verified = subprocess.run(
         [analyze, "verify", *units], capture_output=True, text=True, check=False
     )
-    assert (len(units), verified.returncode, verified.stderr) == (6, 0, "")
+    assert (len(units), verified.returncode, verified.stderr) == (9, 0, "")
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd"])
@@ -94,3 +94,102 @@ def test_no_secret_and_no_nonsense(kind: str, cli: Cli) -> None:
     assert shown.code == 0
     assert "hush" not in shown.out + shown.err
     assert cli("schedule", kind, "nothing").code == 2
+
+
+def test_a_backup_has_its_own_limit_and_prunes(cli: Cli, tmp_path: Path) -> None:
+    cron = line_of(cli("schedule", "cron", "backup").out)
+    assert cron.index("timeout -k 60 21600") < cron.index(" backup -q && timeout")
+    assert "backup prune -q --yes" in cron
+    assert "timeout -k 60 7200 " in line_of(
+        cli("schedule", "cron", "backup", "--timeout", "2h").out
+    )
+    cli("schedule", "systemd", "backup", "--timeout", "10h", "--write", str(tmp_path))
+    service = (tmp_path / f"leadctl-{tmp_path.name}-backup.service").read_text().splitlines()
+    starts = [line for line in service if line.startswith("ExecStart=")]
+    assert [start.partition(" backup")[2] for start in starts] == [" -q", " prune -q --yes"]
+    assert "TimeoutStartSec=36000" in service
+    assert cli("schedule", "cron", "backup", "--timeout", "soon").code == 2
+    assert cli("schedule", "cron", "backup", "--on-failure", "a\nb").code == 2
+
+
+@pytest.mark.parametrize("fails", ["none", "backup", "prune", "hangs"])
+def test_who_is_told(cli: Cli, tmp_path: Path, fails: str) -> None:
+    log = tmp_path / "calls"
+    does = {"hangs": "sleep 60", "backup": "exit 1", "prune": '[ "$2" != prune ]', "none": "true"}
+    program(tmp_path / "bin", f'echo "$@" >> {log}; {does[fails]}')
+    hook = f"echo \"told of $LEADCTL_JOB, 100%\" >> '{log}' # it is"
+    limit = ("--timeout", "1s") if fails == "hangs" else ()
+    printed = cli("schedule", "cron", "backup", *limit, "--on-failure", hook)
+    command = line_of(printed.out)
+    for found in {word for word in command.split() if word.endswith("bin/leadctl")}:
+        command = command.replace(found, "leadctl")
+    command = command.replace(f"{sys.executable} -m leadctl", "leadctl")
+    command = command.replace("PATH=", f"PATH={tmp_path / 'bin'}:", 1)
+    subprocess.run(["/bin/sh", "-c", command], env={}, cwd="/", check=False, timeout=30)
+    expected = ["backup -q", *(["backup prune -q --yes"] if fails in {"none", "prune"} else [])]
+    told = [] if fails == "none" else ["told of backup, 100%"]
+    assert log.read_text().splitlines() == [*expected, *told]
+
+
+def test_without_a_hook_cron_mails_a_line(cli: Cli, tmp_path: Path) -> None:
+    program(tmp_path / "bin", "echo all the news; exit 2")
+    for job in ("backup", "health-check"):
+        command = line_of(cli("schedule", "cron", job).out)
+        for found in {word for word in command.split() if word.endswith("bin/leadctl")}:
+            command = command.replace(found, "leadctl")
+        command = command.replace(f"{sys.executable} -m leadctl", "leadctl")
+        command = command.replace("PATH=", f"PATH={tmp_path / 'bin'}:", 1)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env={}, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert done.stdout.startswith(f"leadctl {job} failed, see "), done
+    assert (tmp_path / "leadctl.log").read_text() == "all the news\n" * 2
+
+
+def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
+    """With a `crontab` of our own, which keeps the table in a file."""
+    table = tmp_path / "table"
+    table.write_text("0 0 * * * others\n")
+    programs = tmp_path / "bin"
+    program(programs, f'PYTHONPATH={ROOT} exec {sys.executable} -m leadctl "$@"')
+    (programs / "crontab").write_text(
+        f'#!/bin/sh\nif [ "$1" = -l ]; then cat {table}; else cat > {table}.new; '
+        f"mv {table}.new {table}; fi\n"
+    )
+    (programs / "crontab").chmod(0o755)
+    env = {"PATH": f"{programs}:/usr/bin:/bin"}
+    for name in ("50% of it", "50% of it too"):
+        folder = tmp_path / name
+        folder.mkdir()
+        os.chdir(folder)
+        for job in ("backup", "backup", "cleanup", "backup"):
+            found = cli("schedule", "cron", job, "--on-failure", "page 'me' 5%", "-o", "json").json
+            (install,) = found["install"]
+            subprocess.run(["/bin/sh", "-c", install], env=env, cwd=folder, check=True)
+    lines = table.read_text().splitlines()
+    assert len(lines) == 5, lines
+    assert all(line.count("[leadctl ") == 1 for line in lines[1:])
+
+
+def test_units_of_two_projects_of_one_name(cli: Cli, tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    units.mkdir()
+    for place in ("a", "b"):
+        folder = tmp_path / place / "shop"
+        folder.mkdir(parents=True)
+        os.chdir(folder)
+        codes = [
+            cli("schedule", "systemd", "backup", *more, "--write", str(units))
+            for more in ((), (), ("--app", "whatsapp"))
+        ]
+        if place == "b":
+            assert [each.code for each in codes] == [5, 5, 5]
+            assert str(tmp_path / "a" / "shop") in codes[0].err
+        else:
+            assert [each.code for each in codes] == [0, 0, 0]
+    assert sorted(path.name for path in units.iterdir()) == [
+        "leadctl-shop-backup.service",
+        "leadctl-shop-backup.timer",
+        "leadctl-shop-whatsapp-backup.service",
+        "leadctl-shop-whatsapp-backup.timer",
+    ]

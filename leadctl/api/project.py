@@ -250,17 +250,29 @@ class Project:
         )
         return prune(self.backup_folder, retention, confirmed=confirmed)
 
-    def cron(self, job: str = "cleanup") -> "Schedule":
-        """Return a crontab's line for a job, as `leadctl schedule cron`.  Raises UsageError."""
+    def cron(
+        self, job: str = "cleanup", *, timeout: float | None = None, on_failure: str | None = None
+    ) -> "Schedule":
+        """Return a crontab's line for a job, as `leadctl schedule cron`.
+
+        `timeout` is in seconds, `on_failure` a command.  Raises UsageError.
+        """
         from leadctl.schedule import cron
 
-        return cron(self.settings, job)
+        return cron(self.settings, job, seconds=timeout, on_failure=on_failure)
 
-    def systemd(self, job: str = "cleanup", *, write: str | Path | None = None) -> "Schedule":
+    def systemd(
+        self,
+        job: str = "cleanup",
+        *,
+        timeout: float | None = None,
+        on_failure: str | None = None,
+        write: str | Path | None = None,
+    ) -> "Schedule":
         """Return a service and its timer, as `leadctl schedule systemd`; may write them."""
         from leadctl.schedule import systemd, write_files
 
-        found = systemd(self.settings, job)
+        found = systemd(self.settings, job, seconds=timeout, on_failure=on_failure)
         if write is not None:
             write_files(found, absolute(write))
         return found

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
-from leadctl.cli.options import Text, argument, option
+from leadctl.cli.options import Text, argument, option, seconds
 
 if TYPE_CHECKING:
     from leadctl.schedule import Schedule
@@ -14,13 +14,19 @@ group = subtree(
     "schedule", "Setup", "Ready lines and units that run cleanup, backup or health-check."
 )
 What = Annotated[str, argument("COMMAND")]
+Limit = Annotated[
+    Text, option("--timeout", "TIME", "How long a run may take, e.g. 6h (default for backup).")
+]
+Telling = Annotated[Text, option("--on-failure", "COMMAND", "Run this when a run has failed.")]
 
 
 @group.leaf("cron")
 @command(Effect.READS)
-def cron(run: Run, *, what: What = "cleanup") -> None:
+def cron(
+    run: Run, *, what: What = "cleanup", timeout: Limit = None, on_failure: Telling = None
+) -> None:
     """Print a line for a crontab: cleanup, backup or health-check."""
-    _show(run, run.project().cron(what))
+    _show(run, run.project().cron(what, timeout=_seconds(timeout), on_failure=on_failure))
 
 
 @group.leaf("systemd")
@@ -29,10 +35,17 @@ def systemd(
     run: Run,
     *,
     what: What = "cleanup",
+    timeout: Limit = None,
+    on_failure: Telling = None,
     write: Annotated[Text, option("--write", "DIR", "Write the units there.")] = None,
 ) -> None:
     """Print a service and its timer: cleanup, backup or health-check."""
-    _show(run, run.project().systemd(what, write=write))
+    limit = _seconds(timeout)
+    _show(run, run.project().systemd(what, timeout=limit, on_failure=on_failure, write=write))
+
+
+def _seconds(timeout: str | None) -> float | None:
+    return None if timeout is None else seconds("--timeout", timeout)
 
 
 def _show(run: Run, result: "Schedule") -> None:
@@ -42,4 +55,7 @@ def _show(run: Run, result: "Schedule") -> None:
         run.emit(result, lambda _: [])
     else:
         sys.stdout.write(text(result) + "\n")
+    if not result.tells:
+        told = "cron mails one line" if result.kind == "cron" else "nobody is told"
+        run.narrate(f"When it fails, {told}: --on-failure COMMAND runs a command.")
     run.narrate("To put it in place: " + "; ".join(result.install))
