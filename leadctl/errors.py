@@ -242,6 +242,10 @@ class RevisionMissing(OperationFailed):
     """An applied revision has no file any more."""
 
 
+class RowsWithoutValue(OperationFailed):
+    """Rows have nothing in a column that is required from now on."""
+
+
 class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 

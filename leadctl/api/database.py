@@ -225,11 +225,11 @@ class Database(Project):
         return self._lint(target, revisions, everything=everything, allow=allow)
 
     def new(
-        self, message: str, *, renames: Names = (), ask: Callable[[str], bool] | None = None
+        self, message: str, *, renames: Names = (), ask: Callable[[str], str] | None = None
     ) -> "NewRevisions":
         """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
 
-        `renames` are OLD:NEW; `ask` is asked about what may be one.
+        `renames` are OLD:NEW; `ask` is asked about what may be one, and returns what is typed.
         """
         from leadctl.migrate.new import new
 
@@ -261,15 +261,30 @@ class Database(Project):
         return new_revert(*self._place, message, revision, self.narrate)
 
     def dev(
-        self, message: str, *, renames: Names = (), ask: Callable[[str], bool] | None = None
+        self,
+        message: str,
+        *,
+        renames: Names = (),
+        fills: Names = (),
+        ask: Callable[[str], str] | None = None,
+        confirm: Confirm = None,
     ) -> "Dev":
         """Apply what is pending, write what the models say and apply it, as `leadctl migrate dev`.
 
-        Raises Protected on a protected database.
+        `fills` are TABLE.COLUMN=SQL, for rows that lack what becomes required.  Raises Protected on
+        a protected database, and NotConfirmed where rows would be lost.
         """
         from leadctl.migrate.dev import dev
 
-        return dev(*self._place, message, renames=names(renames), ask=ask, **self._running)
+        return dev(
+            *self._place,
+            message,
+            renames=names(renames),
+            fills=names(fills),
+            ask=ask,
+            consent=consent_of(confirm),
+            **self._running,
+        )
 
     def push(self, confirm: Confirm = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""

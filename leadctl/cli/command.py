@@ -76,11 +76,16 @@ class Run:
         """A way to ask a question that is answered by yes or no, where somebody is there."""
         return _confirmed if self.interactive else None
 
+    @property
+    def ask_text(self) -> Callable[[str], str] | None:
+        """A way to ask a question that is answered by a text, where somebody is there."""
+        return _typed if self.interactive else None
+
     def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":
         """What the user said beforehand; where somebody is there, a way to ask for the rest."""
         from leadctl.journal.guard import Consent
 
-        return Consent(yes, confirm, self.ask, _typed_name if self.interactive else None)
+        return Consent(yes, confirm, self.ask, _typed if self.interactive else None)
 
     def show(self, plan: Any, view: Callable[[Any], "Iterable[Block]"]) -> None:
         """Show what is going to happen, beside the result: to people only."""
@@ -208,7 +213,7 @@ def _confirmed(question: str) -> bool:
     return typer.confirm(question, err=True)
 
 
-def _typed_name(question: str) -> str:
+def _typed(question: str) -> str:
     return str(typer.prompt(question, err=True, default=""))
 
 

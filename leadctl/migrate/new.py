@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
-from leadctl.errors import OperationFailed
+from leadctl.errors import NotConfirmed, OperationFailed
 from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
@@ -35,7 +35,10 @@ from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
 
-Ask = Callable[[str], bool]
+Ask = Callable[[str], str]
+"""A way to ask somebody who is there; what is returned is what was typed."""
+Ready = Callable[[Sequence[Draft]], Sequence[Draft]]
+"""What looks at revisions before they are written: it may add to them, or raise."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def new(
     *,
     renames: Sequence[str] = (),
     ask: Ask | None = None,
+    ready: Ready = tuple,
     narrate: Narrate,
 ) -> NewRevisions:
     """Write the revisions that take the migrations to the models.
@@ -69,7 +73,7 @@ def new(
     models = models_schema(target, app)
     found = _renames(before, desired_schema(app, models, before, own), renames, ask)
     after = desired_schema(app, models, renamed_schema(target, before, found), own)
-    drafts = compose(target, before, after, found)
+    drafts = ready(compose(target, before, after, found))
     return _write_drafts(app, history, message, drafts, narrate)
 
 
@@ -236,10 +240,18 @@ def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | N
                 f"{old} goes and {new} comes: is it renamed?",
                 hint=f"Say so with --rename {old}:{new}, or that it goes with --rename {old}:",
             )
-        if ask(f"Is {old} renamed to {new}?"):
+        answer = ask(f"Is {old} renamed to {new}? [r]ename, [d]rop {old}, Enter stops").lower()
+        if answer in {"r", "rename", "y", "yes"}:
             texts.append(f"{old}:{new}")
             known.add(old)
             taken.add(new)
+        elif answer in {"d", "drop"}:
+            known.add(old)
+        elif answer not in {"n", "no"}:
+            raise NotConfirmed(
+                f"Whether {old} is renamed to {new} was not said, and nothing was written.",
+                hint=f"Say so with --rename {old}:{new}, or that it goes with --rename {old}:",
+            )
     return named_renames(texts, before)
 
 

@@ -190,7 +190,7 @@ class Planner:
             reason = error.message
             found = [LintFinding(UNPLANNABLE, error.message, error.hint)]
         else:
-            statements = tuple(self._statement(statement) for statement in script)
+            statements = tuple(self.statement(statement) for statement in script)
             version = self._connection.info.server_version if self._connection else None
             found = sorted(findings(statements, version), key=lambda each: each.statement or 0)
         allowed = revision.allowed_rules | dict.fromkeys(self._allow, "--allow")
@@ -203,7 +203,8 @@ class Planner:
             tuple(replace(each, allowed=allowed.get(each.rule)) for each in found),
         )
 
-    def _statement(self, statement: Statement) -> PlannedStatement:
+    def statement(self, statement: Statement) -> PlannedStatement:
+        """Return what a statement would do, behind those that were planned before it."""
         planned = PlannedStatement(
             statement.sql,
             statement.transactional,

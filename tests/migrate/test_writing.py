@@ -84,23 +84,11 @@ def test_two_at_once_do_not_write_the_same_revision(
     assert cli("migrate", "check", url=url).code == 0
 
 
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [("y", "RENAME COLUMN name TO full_name"), ("n", "Loses the column name of users")],
-)
-def test_a_rename_is_asked_about_on_a_terminal(
-    models: Path, server: Server, database: str, cli: Cli, answer: str, said: str
-) -> None:
-    url = server.url(database)
-    table = (
-        'Table("users", metadata, Column("id", Integer, primary_key=True), Column("name", Text))\n'
-    )
-    write(models, table)
-    assert cli("migrate", "dev", "-m", "First", url=url).code == 0
-    write(models, table.replace('"name"', '"full_name"'))
+def on_a_terminal(models: Path, url: str, arguments: list[str], talk: dict[str, str]) -> int:
+    """Run a subcommand of migrate on a terminal, and answer what it asks; return the exit code."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "leadctl", "migrate", "new", "-m", "Names"],
+        [sys.executable, "-m", "leadctl", "migrate", *arguments],
         env=environment({"DATABASE_URL": url, "ENCRYPTION_KEY": KEY}),
         cwd=models.parent,
         stdin=terminal,
@@ -108,13 +96,166 @@ def test_a_rename_is_asked_about_on_a_terminal(
         stderr=terminal,
     )
     os.close(terminal)
-    shown = read_until(controller, "Is users.name renamed to full_name?")
-    os.write(controller, f"{answer}\n".encode())
+    for question, answer in talk.items():
+        read_until(controller, question)
+        os.write(controller, f"{answer}\n".encode())
     out, _ = process.communicate(timeout=60)
     os.close(controller)
-    assert process.returncode == 0, shown
-    assert b"renamed" not in out  # the question is no part of the result
+    assert b"renamed" not in out  # a question is no part of the result
+    return process.returncode
+
+
+USERS = 'Table("users", metadata, Column("id", Integer, primary_key=True), Column("name", Text))\n'
+
+
+@pytest.fixture
+def filled(models: Path, server: Server, database: str, cli: Cli) -> str:
+    """The URL of a database whose users have 500 names, of 501 rows."""
+    url = server.url(database)
+    write(models, USERS)
+    assert cli("migrate", "dev", "-m", "First", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO users (name) SELECT nullif(i, 501)::text FROM generate_series(1, 501) i"
+        )
+    return url
+
+
+def count(server: Server, database: str, what: str) -> int:
+    with server.connect(database) as connection:
+        row = connection.execute(f"SELECT count({what}) FROM users").fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("y", 0, "RENAME COLUMN name TO full_name"),
+        ("r", 0, "RENAME COLUMN name TO full_name"),
+        ("n", 0, "Loses the column name of users"),
+        ("drop", 0, "Loses the column name of users"),
+        ("", 5, ""),
+        ("what?", 5, ""),
+    ],
+)
+def test_a_rename_is_asked_about_on_a_terminal(
+    models: Path, filled: str, answer: str, code: int, said: str
+) -> None:
+    write(models, USERS.replace('"name"', '"full_name"'))
+    question = "Is users.name renamed to full_name?"
+    assert on_a_terminal(models, filled, ["new", "-m", "Names"], {question: answer}) == code
     assert said in revisions(models)
+    assert len(list(models.parent.glob("migrations/*.py"))) == (2 if said else 1)
+
+
+@pytest.mark.parametrize(
+    ("talk", "code", "names"),
+    [
+        ({"full_name?": "r"}, 0, 500),
+        ({"full_name?": ""}, 5, 500),
+        ({"full_name?": "d", "500 rows": ""}, 5, 500),
+        ({"full_name?": "d", "500 rows": "n"}, 5, 500),
+        ({"full_name?": "d", "500 rows": "y"}, 0, 0),
+    ],
+)
+def test_dev_loses_nothing_by_enter(
+    models: Path, filled: str, server: Server, database: str, talk: dict[str, str], code: int,
+    names: int,
+) -> None:  # fmt: skip
+    write(models, USERS.replace('"name"', '"full_name"'))
+    assert on_a_terminal(models, filled, ["dev", "-m", "Names"], talk) == code
+    assert count(server, database, "full_name" if code == 0 else "name") == names
+    assert len(list(models.parent.glob("migrations/*.py"))) == (1 if code else 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('Column("name", Text)', "", "the column name of users: that of 500 rows"),
+        (USERS, "", "the table users"),
+        ('Column("name", Text)', 'Column("name", Integer)', "what integer cannot hold"),
+    ],
+)
+def test_dev_wants_consent_to_lose_rows(
+    models: Path, filled: str, server: Server, database: str, cli: Cli, change: tuple[str, str, str]
+) -> None:
+    old, new, said = change
+    other = 'Table("others", metadata, Column("id", Integer, primary_key=True))\n'
+    write(models, USERS.replace(old, new) + other)
+    refused = cli("migrate", "dev", "-m", "x", url=filled)
+    assert refused.code == 5
+    assert f"It loses {said}" in refused.err
+    assert len(list(models.parent.glob("migrations/*.py"))) == 1
+    assert count(server, database, "name") == 500
+    with server.connect(database) as connection:
+        connection.execute("UPDATE users SET name = '7'")
+    allowed = cli("migrate", "dev", "-m", "x", "--yes", url=filled)
+    assert allowed.code == 0, allowed.err
+
+
+def test_dev_asks_nobody_for_what_no_row_has(
+    models: Path, filled: str, server: Server, database: str, cli: Cli
+) -> None:
+    with server.connect(database) as connection:
+        connection.execute("UPDATE users SET name = NULL")
+    write(models, USERS.replace('Column("name", Text)', ""))
+    assert cli("migrate", "dev", "-m", "x", url=filled).code == 0
+
+
+WEBSITE = USERS.replace("Text))", 'Text), Column("website", Text, nullable=False))')
+REQUIRED = USERS.replace("Text))", "Text, nullable=False))")
+
+
+@pytest.mark.parametrize(
+    ("changed", "column", "rows", "value"),
+    [
+        (WEBSITE, "website", "501 rows of users have no users.website", "'x'"),
+        (WEBSITE, "website", "501 rows of users have no users.website", "coalesce(name, 'none')"),
+        (REQUIRED, "name", "1 row of users has no users.name", "'user ' || id"),
+    ],
+)
+def test_dev_counts_the_rows_that_lack_what_becomes_required(
+    models: Path, filled: str, server: Server, database: str, cli: Cli, changed: str, column: str,
+    rows: str, value: str,
+) -> None:  # fmt: skip
+    write(models, changed)
+    refused = cli("migrate", "dev", "-m", "x", url=filled)
+    assert refused.code == 1
+    assert rows in refused.err
+    assert f"--fill \"users.{column}='…'\"" in refused.err
+    for wrong, code in ((f"users.{column}=nothing", 2), ("users.id=1", 2), ("users=1", 2)):
+        assert cli("migrate", "dev", "-m", "x", "--fill", wrong, url=filled).code == code
+    assert len(list(models.parent.glob("migrations/*.py"))) == 1
+    filling = f"users.{column}={value}"
+    done = cli("migrate", "dev", "-m", "x", "--fill", filling, url=filled)
+    assert done.code == 0, done.err
+    assert count(server, database, column) == 501
+    assert cli("migrate", "check", url=filled).code == 0
+    with server.connect(database) as connection:
+        row = connection.execute(
+            "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'users'::regclass"
+            " AND attname = %s",
+            (column,),
+        ).fetchone()
+    assert row == (True,)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "value"),
+    [("", 1, None), ("unknown", 0, "unknown"), ("it's", 0, "it's"), ("'a' || 'b'", 0, "ab")],
+)
+def test_a_value_or_sql_is_asked_for(
+    models: Path, filled: str, server: Server, database: str, answer: str, code: int,
+    value: str | None,
+) -> None:  # fmt: skip
+    write(models, WEBSITE)
+    question = "501 rows of users have no users.website"
+    assert on_a_terminal(models, filled, ["dev", "-m", "x"], {question: answer}) == code
+    if value is not None:
+        with server.connect(database) as connection:
+            rows = connection.execute("SELECT DISTINCT website FROM users").fetchall()
+        assert rows == [(value,)]
 
 
 def read_until(descriptor: int, text: str) -> str:

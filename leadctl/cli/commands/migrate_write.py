@@ -10,6 +10,7 @@ from leadctl.cli.options import (
     Message,
     Text,
     Texts,
+    Yes,
     exclusive,
     flag,
     option,
@@ -26,6 +27,10 @@ Renames = Annotated[
         "A table, table.column, enum or enum.value, and its new name; nothing where it goes.",
         consent=True,
     ),
+]
+Fills = Annotated[
+    Texts,
+    option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
 ]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
@@ -77,7 +82,7 @@ def new(
         result = run.database().new_sql(required(message), _read(sql))
     else:
         database = run.database(may_create=True)
-        result = database.new(required(message), renames=renames or (), ask=run.ask)
+        result = database.new(required(message), renames=renames or (), ask=run.ask_text)
     run.emit(result, view)
 
 
@@ -88,18 +93,29 @@ def dev(
     *,
     message: Annotated[str, option("--message -m", "TEXT", "What the revision does.")],
     renames: Renames = None,
+    fills: Fills = None,
+    yes: Yes = False,
 ) -> None:
     r"""Apply what is pending, then write and apply what the models say.
 
-    The developer's loop, for a database of one's own: a protected one is refused.
+    The developer's loop, for a database of one's own: a protected one is refused. Rows are counted
+    first: what would be lost is asked about, and rows without what becomes required want a value.
 
     \b
     leadctl migrate dev -m "Phone numbers"
+    leadctl migrate dev -m "Websites" --fill "companies.website='unknown'"
     """
     from leadctl.render.views.migrate import dev as view
 
     database = run.database(may_create=True)
-    run.emit(database.dev(message, renames=renames or (), ask=run.ask), view)
+    done = database.dev(
+        message,
+        renames=renames or (),
+        fills=fills or (),
+        ask=run.ask_text,
+        confirm=run.consent(yes=yes),
+    )
+    run.emit(done, view)
 
 
 def _read(name: str) -> str:

@@ -5,6 +5,7 @@ https://www.postgresql.org/docs/current/sql-altertable.html, "Notes"
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 
 from leadctl.catalog.definitions import Attributes, split_name
@@ -79,6 +80,7 @@ def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[St
         Phase.CONSTRAINT,
         why=_NOT_VALID,
         stage=stage,
+        requires=(table, own),
     )
     yield Step(
         f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}", Phase.CONSTRAINT, stage=Stage.VALIDATE
@@ -137,11 +139,11 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
         )
     if is_required(new):
         for step in set_not_null(table, own, Stage.CONSTRAINT):
-            yield step if default else _filled_first(step, table, own)
+            yield replace(step, requires=None) if default else _filled_first(step, table, own)
 
 
 def _filled_first(step: Step, table: str, own: str) -> Step:
     if step.stage is not Stage.CONSTRAINT:
         return step
     why = f"Every row of {table} needs a value of {own} before the next revision: see fill()."
-    return Step(step.sql, step.phase, why=why, stage=step.stage)
+    return replace(step, why=why)

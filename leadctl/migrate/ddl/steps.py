@@ -95,6 +95,8 @@ class Step:
     stage: Stage = Stage.MAIN
     fill: Fill | None = None
     """Instead of a statement: rows to be filled by the helper for that."""
+    requires: tuple[str, str] | None = None
+    """The table and the column of it that must have a value in each row, once this is done."""
     back: "Step | None" = None
     """The way back of a rename, which no comparison could tell."""
 
