@@ -152,7 +152,7 @@ def restore_lock(connection: Connection, database: str) -> Iterator[None]:
 
 
 def analyze(target: Target, jobs: int) -> None:
-    """Do what ANALYZE does for a database, on so many connections.
+    """Let ANALYZE gather the statistics that were not restored, on so many connections.
 
     Raises what connecting raises.
     """
@@ -167,7 +167,7 @@ def analyze(target: Target, jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as threads:
         try:
-            list(threads.map(work, range(jobs)))
+            list(threads.map(work, range(min(jobs, len(tables)))))
         finally:
             tables.clear()  # where one failed, or nobody waits any more
 

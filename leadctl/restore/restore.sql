@@ -47,11 +47,38 @@ SELECT r.rolsuper OR r.rolcreatedb,
 FROM pg_roles r WHERE r.rolname = current_user
 
 -- name: analyzed
--- what: Which tables does ANALYZE take, the largest first?  A partitioned one stands for its parts.
--- versions: 15-
+-- what: Which tables does ANALYZE take, the largest first?  A partitioned one stands for its parts;
+--   the server's own are those of any new database.
+-- versions: 15-17
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
+  AND c.oid >= 16384
+ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
+
+-- name: analyzed
+-- what: Of which tables were no statistics restored, or not all, the largest first?  Those of
+--   expressions in indexes and of several columns are in no dump.
+-- versions: 18-
+WITH parts AS (
+    SELECT c.oid AS root, t.oid, t.relkind, tn.nspname, t.relname
+    FROM pg_class c
+    CROSS JOIN LATERAL (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) m (oid)
+    JOIN pg_class t ON t.oid = m.oid JOIN pg_namespace tn ON tn.oid = t.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
+      AND c.oid >= 16384 AND t.relkind IN ('r', 'p', 'm')),
+known AS (SELECT schemaname, tablename, attname, inherited FROM pg_stats),
+without AS (
+    SELECT p.root FROM parts p
+    JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND a.attgenerated <> 'v' AND coalesce(a.attstattarget, -1) <> 0
+    LEFT JOIN known k ON (k.schemaname, k.tablename, k.attname, k.inherited)
+        = (p.nspname, p.relname, a.attname, p.relkind = 'p')
+    WHERE k.attname IS NULL
+    UNION SELECT p.root FROM parts p JOIN pg_index i ON i.indrelid = p.oid WHERE i.indexprs IS NOT NULL
+    UNION SELECT p.root FROM parts p JOIN pg_statistic_ext e ON e.stxrelid = p.oid)
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM without w JOIN pg_class c ON c.oid = w.root JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY coalesce((SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(c.oid)), pg_table_size(c.oid)) DESC
 
 -- name: kept_from_dropping

@@ -1,6 +1,7 @@
 """A restore says that it is done where every row was counted, and at no other time."""
 
 import fcntl
+import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,10 @@ from typing import Any
 import pytest
 from psycopg import sql
 
-from leadctl.backup.manifest import ExtensionFacts, parse, render
+from leadctl.backup.manifest import ARCHIVE, ExtensionFacts, parse, render
+from leadctl.backup.packing import read_identities
+from leadctl.backup.reader import BackupReader
+from leadctl.backup.storage import BackupFolder
 from tests.backups import create, encrypted_backups
 from tests.conftest import Cli, Outcome
 from tests.servers import PASSWORD, Server
@@ -39,6 +43,7 @@ class Place:
         self.server, self.name, self._cli = server, name, cli
         self._env = encrypted_backups(folder)
         self.backups = Path(self._env["BACKUP_DIR"])
+        self.identity = Path(self._env["BACKUP_IDENTITY_FILE"])
 
     def leadctl(self, *arguments: str) -> Outcome:
         return self._cli(*arguments, url=self.server.url(self.name), env=self._env)
@@ -351,3 +356,52 @@ def test_rows_where_sessions_have_another_encoding(place: Place, of: str) -> Non
         assert place.query(raw) == [("Ã© é".encode().hex(),)]
     finally:
         place.query(f"ALTER {of} RESET client_encoding")
+
+
+STATISTICS = """
+CREATE TABLE seen (id int PRIMARY KEY, kind text, part int);
+INSERT INTO seen SELECT i, 'kind ' || i % 7, i % 5 FROM generate_series(1, 3000) i;
+CREATE INDEX ON seen ((lower(kind)));
+CREATE STATISTICS together (dependencies) ON kind, part FROM seen;
+CREATE TABLE plain (id int, "odd "" name" text); INSERT INTO plain SELECT i, i % 3 FROM generate_series(1, 99) i;
+CREATE TABLE halved (id int, at int) PARTITION BY RANGE (at);
+CREATE TABLE halved_1 PARTITION OF halved FOR VALUES FROM (0) TO (50);
+INSERT INTO halved SELECT i, i FROM generate_series(0, 49) i;
+CREATE MATERIALIZED VIEW counted_view AS SELECT kind, count(*) FROM seen GROUP BY 1;
+ANALYZE;
+CREATE TABLE unseen (id int, note text); INSERT INTO unseen SELECT i, 'n' FROM generate_series(1, 50) i;
+"""
+
+
+def test_statistics_come_back_or_are_gathered(place: Place) -> None:
+    place.query(STATISTICS)
+    known = (
+        "SELECT tablename, attname, inherited, null_frac, avg_width, n_distinct, most_common_vals::text,"
+        " histogram_bounds::text FROM pg_stats WHERE schemaname = 'public' ORDER BY 1, 2, 3"
+    )
+    before = place.query(known)
+    assert {row[0] for row in before} >= {"seen", "plain", "halved", "halved_1", "counted_view"}
+    assert place.leadctl("backup").code == 0
+    assert place.leadctl("restore", "latest", "--into", "counted_copy").code == 0
+    after = place.query(known, "counted_copy")
+    assert [row for row in after if row[0] != "unseen"] == before
+    assert len([row for row in after if row[0] == "unseen"]) == 2
+    extended = "SELECT statistics_name FROM pg_stats_ext"
+    assert place.query(extended, "counted_copy") == [("together",)]
+    rows = "SELECT relname, reltuples FROM pg_class WHERE relname IN ('seen', 'plain', 'unseen') ORDER BY 1"
+    assert place.query(rows, "counted_copy") == [("plain", 99), ("seen", 3000), ("unseen", 50)]
+
+
+def test_statistics_do_not_quote_rows_that_are_left_out(place: Place) -> None:
+    place.query(
+        "CREATE TABLE secret (card text); INSERT INTO secret SELECT '4111-1111' FROM"
+        " generate_series(1, 99); ANALYZE secret"
+    )
+    made = place.leadctl("backup", "--exclude-data", "secret", "-o", "json")
+    reader = BackupReader(
+        BackupFolder(place.backups).find("latest"), read_identities(place.identity)
+    )
+    taken = io.BytesIO()
+    reader.unpack(ARCHIVE, taken)
+    assert b"secret" in taken.getvalue(), made.err
+    assert b"4111-1111" not in taken.getvalue()
