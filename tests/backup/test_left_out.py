@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from tests.postgres import PASSWORD
 from tests.restore.test_counted import DATA_ONLY, Place, place
+from tests.servers import PASSWORD
 
 __all__ = ["place"]
 
