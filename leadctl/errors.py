@@ -398,6 +398,10 @@ class TableNotInBackup(OperationFailed):
     """A table that is named is not in the backup, or not in the database."""
 
 
+class UnknownKept(OperationFailed):
+    """What is to be dropped was not left by a restore of this database."""
+
+
 class DatabaseInUse(OperationFailed):
     """A database has sessions that cannot be ended, so it cannot be replaced."""
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from leadctl.reset import ResetPlan, ResetResult
     from leadctl.restore.archive import Restorable
     from leadctl.restore.backups import RestorableBackup
+    from leadctl.restore.kept import KeptDropped, KeptList
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
@@ -743,6 +744,22 @@ class Database(Project):
         given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
         app, wait, narrate = self.app.name, self.settings.lock_timeout, self.narrate
         return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
+
+    def kept(self) -> "KeptList":
+        """Return the databases and schemas that restores left, as `leadctl db kept`."""
+        from leadctl.restore.kept import kept
+
+        return kept(self.target)
+
+    def drop_kept(self, kept: Names, confirm: Confirm = None) -> "KeptDropped":
+        """Drop what restores left, by name: `leadctl db kept --drop`.
+
+        Raises Protected, NotConfirmed, UnknownKept and DependentObjects.
+        """
+        from leadctl.restore.kept import drop_kept
+
+        self.foresee("drop of what restores left", confirm)
+        return drop_kept(self.target, names(kept), consent_of(confirm), app=self.app.name)
 
     # --- looking ----------------------------------------------------------------------------
 

@@ -11,10 +11,23 @@ from leadctl.cleanup.results import SUCCESS
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
 from leadctl.errors import LeadctlError
-from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, critical, ok, warning
+from leadctl.health.check import (
+    CheckStatus,
+    Evidence,
+    Facts,
+    Skip,
+    check,
+    critical,
+    graded,
+    joined,
+    ok,
+    warning,
+)
 from leadctl.journal import state
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 from leadctl.postgres import exact
+from leadctl.restore.kept import read_kept
+from leadctl.text import size
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.
@@ -140,10 +153,10 @@ def _unreadable_samples(
 ) -> Iterator[str]:
     """Decrypt one value of each column that the primary key encrypted."""
     begins = f"{VERSION}.{keyring.primary.fingerprint}.%"
-    for table, size in sizes.items():
+    for table, rows in sizes.items():
         for column, context in table.contexts.items():
             query = sql.SQL("SELECT {c} FROM {t} {sample} WHERE {c} LIKE %s LIMIT 1").format(
-                c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(size))
+                c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(rows))
             )
             row = facts.connection.execute(query, (begins,)).fetchone()
             try:
@@ -160,6 +173,21 @@ _VERIFIED_AGE = timedelta(days=8)
 _SMALL = 0.5
 """Share of the usual size, which is the median of those before."""
 _LOOKED_AT = 20
+
+
+@check(warning=14, critical=365, unit="days")
+def kept_by_restores(facts: Facts) -> Evidence:
+    """Databases and schemas that restores left are not forgotten."""
+    kept = read_kept(facts.connection)
+    if not kept:
+        return ok("restores left nothing", 0, "days")
+    days = (datetime.now(UTC) - kept[0].since).days
+    total = sum(each.bytes or 0 for each in kept)
+    return graded(
+        days,
+        f"{joined([each.name for each in kept])} of {size(total)}, since {days} days",
+        "See: leadctl db kept; when nobody misses it: leadctl db kept --drop NAME",
+    )
 
 
 @check()

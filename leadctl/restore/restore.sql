@@ -147,6 +147,25 @@ SELECT setting FROM pg_settings WHERE name = 'data_directory'
 -- versions: 15-
 SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s) ORDER BY 1
 
+-- name: left_behind
+-- what: Which databases did restores of this one replace and keep, which schemas did they make?
+-- versions: 15-
+SELECT 'database', d.datname,
+    CASE WHEN has_database_privilege(d.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
+         THEN pg_database_size(d.oid) END
+FROM pg_database d WHERE starts_with(d.datname, %(prefix)s)
+UNION ALL
+SELECT 'schema', n.nspname, (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
+                             FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r')::bigint
+FROM pg_namespace n WHERE n.nspname ~ '^(restored|orphans)_[0-9]{8}_[0-9]{6}$'
+
+-- name: tables_of_schema
+-- what: Which tables are in a schema?
+-- versions: 15-
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind = 'r'
+
 -- name: lock
 -- what: Lets one restore of a database go on at a time; asked in the maintenance database.
 -- versions: 15-

@@ -20,6 +20,7 @@ from tests.processes import environment, run
 
 LINES = {
     "db environment": ["db", "environment", "--unprotect"],
+    "db kept": ["db", "kept", "--drop", "restored_20200101_000000"],
     "db push": ["db", "push", "--yes"],
     "migrate dev": ["migrate", "dev", "-m", "x"],
 }
@@ -76,6 +77,7 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
         "db", "environment", "production", "--protect", "-o", "json", url=leadconnector.url
     )
     assert outcome.json["protected"]
+    leadconnector.query("CREATE SCHEMA restored_20200101_000000")  # for db kept
     assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
 

@@ -165,6 +165,48 @@ def test_without_the_private_key(leadctl: Restore) -> None:
     assert (outcome.code, "BACKUP_IDENTITY_FILE" in outcome.err) == (3, True)
 
 
+def test_what_restores_left(leadctl: Restore, leadconnector: Prepared) -> None:
+    nothing = leadctl("db", "kept")
+    assert (nothing.code, "left nothing" in nothing.out or "left anything" in nothing.out) == (
+        0,
+        True,
+    )
+    leadctl("backup")
+    old = leadctl("restore", "--yes", "-o", "json").json["previous"]
+    schema = leadctl("restore", "--table", "users", "-o", "json").json["schema"]
+    leadconnector.query("CREATE SCHEMA restored_by_me; CREATE SCHEMA restored_99999999_999999")
+    found = leadctl("db", "kept", "-o", "json").json["kept"]
+    assert {(each["kind"], each["name"]) for each in found} == {
+        ("database", old),
+        ("schema", schema),
+    }
+    ((size,),) = leadconnector.query("SELECT pg_database_size(%s)", old)
+    assert {each["bytes"] for each in found if each["kind"] == "database"} == {size}
+    assert leadctl("health-check", "--check", "kept-by-restores").code == 0
+    aged = old.replace("_before_20", "_before_19")  # a century ago
+    with leadconnector.server.connect() as connection:
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (old, aged)))
+        )
+    health = leadctl("health-check", "--check", "kept-by-restores")
+    assert (health.code, "db kept" in health.out) == (2, True), health.out
+    assert leadctl("db", "kept", "--drop", aged).code == 5
+    for name in ("postgres", leadconnector.name, "restored_by_me", "public", f"{aged}x"):
+        outcome = leadctl("db", "kept", "--drop", aged, "--drop", name, "--yes")
+        assert (outcome.code, "Nothing was dropped" in outcome.err) == (1, True), outcome.err
+    leadconnector.query(f"CREATE VIEW mine AS SELECT * FROM {schema}.users")
+    used = leadctl("db", "kept", "--drop", schema, "--yes")
+    assert (used.code, "mine" in used.err) == (5, True), used.err
+    leadconnector.query("DROP VIEW mine")
+    leadctl("db", "environment", "production", "--protect")
+    assert leadctl("db", "kept", "--drop", aged, "--yes").code == 5
+    assert aged in left_by_restores(leadconnector)
+    done = leadctl("db", "kept", "--drop", aged, "--drop", schema, "--confirm", leadconnector.name)
+    assert done.code == 0, done.err
+    assert leadctl("db", "kept", "-o", "json").json["kept"] == []
+    assert left_by_restores(leadconnector) == []
+
+
 def test_a_weird_database_with_everything(
     server: Server, cli: Cli, env: dict[str, str], tmp_path: Path
 ) -> None:

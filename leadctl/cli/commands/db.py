@@ -5,7 +5,7 @@ from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
-from leadctl.cli.options import TIMEOUTS, Confirm, Text, Texts, Yes, argument, flag
+from leadctl.cli.options import TIMEOUTS, Confirm, Text, Texts, Yes, argument, flag, option
 
 group = subtree("db", "Setup", "The embedded server, and ways in.")
 
@@ -45,6 +45,26 @@ def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     from leadctl.render.views.db import destroyed as view
 
     run.emit(run.project().destroy_server(run.consent(yes=yes, confirm=confirm)), view)
+
+
+@group.leaf("kept")
+@command(Effect.DESTROYS)
+def kept(
+    run: Run,
+    *,
+    drop: Annotated[Texts, option("--drop", "NAME", "Drop this one (repeatable).")] = None,
+    yes: Yes = False,
+    confirm: Confirm = None,
+) -> None:
+    """List the databases and schemas that restores left, or drop some."""
+    from leadctl.render.views import db as views
+
+    database = run.database()
+    if drop is None:
+        run.emit(database.kept(), views.kept)
+    else:
+        consent = run.consent(yes=yes, confirm=confirm)
+        run.emit(database.drop_kept(drop, consent), views.dropped)
 
 
 @group.leaf("environment")

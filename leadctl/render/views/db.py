@@ -3,7 +3,9 @@
 from leadctl.db import Destroyed, TargetUrl
 from leadctl.journal.guard import DatabaseIdentity
 from leadctl.postgres.embedded import ServerStatus
-from leadctl.render.blocks import Block, Cell, Line, Pairs
+from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, numbers
+from leadctl.restore.kept import KeptDropped, KeptList
+from leadctl.text import ago, size
 
 
 def server(result: ServerStatus) -> list[Block]:
@@ -27,6 +29,28 @@ def destroyed(result: Destroyed) -> list[Block]:
     if not result.removed:
         return [Line(f"There is no embedded server in {result.folder}.")]
     return [Line(f"Removed the embedded server of {result.folder} with all of its data.")]
+
+
+def kept(result: KeptList) -> list[Block]:
+    """What restores left, the oldest first, and how it goes."""
+    if not result.kept:
+        return [Line(f"No restore of {result.database} left anything.")]
+    rows = [
+        (
+            each.name,
+            each.kind,
+            ago(each.since),
+            "unknown" if each.bytes is None else size(each.bytes),
+        )
+        for each in result.kept
+    ]
+    grid = Grid(["Name", "Kind", "Since", *numbers("Size")], rows)
+    return [grid, Line("When nobody misses it: leadctl db kept --drop NAME", "dim")]
+
+
+def dropped(result: KeptDropped) -> list[Block]:
+    """What is gone now."""
+    return [Line(f"Dropped the {each.kind} {each.name}.") for each in result.dropped]
 
 
 def url(result: TargetUrl) -> list[Block]:

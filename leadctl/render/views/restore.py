@@ -1,5 +1,6 @@
 """Views of a restore: what it would do, and what it did."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
@@ -60,8 +61,8 @@ def restored(result: RestoreResult) -> Iterator[Block]:
         if check.ok is None:
             yield Line(f"Not compared: {check.what}: {check.message}.", "warn")
     if result.previous:
-        previous = result.previous.replace('"', '""')
-        yield Line(f'The old one is kept; when it is not needed: DROP DATABASE "{previous}"')
+        drop = shlex.join(["leadctl", "db", "kept", "--drop", result.previous])
+        yield Line(f"The old one is kept; when it is not needed: {drop}")
 
 
 def by_name(result: TableRestore) -> Iterator[Block]:

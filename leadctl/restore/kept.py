@@ -1,0 +1,132 @@
+"""What restores left on purpose: replaced databases, and schemas of rows beside live ones."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from leadctl.errors import DependentObjects, InsufficientPrivilege, UnknownKept
+from leadctl.journal.guard import Consent, permit
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside, identifier
+from leadctl.postgres.target import Target
+from leadctl.restore.database import drop_database, kept_prefix, maintenance
+from leadctl.text import did_you_mean
+
+_QUERIES = beside(__file__, "restore.sql")
+_TIMES = (
+    (re.compile(r"_before_(\d{8}T\d{6}Z)$"), "%Y%m%dT%H%M%SZ"),
+    (re.compile(r"^(?:restored|orphans)_(\d{8}_\d{6})$"), "%Y%m%d_%H%M%S"),
+)
+"""How the names of databases and schemas say when."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A database that a restore replaced, or a schema with rows of a backup."""
+
+    kind: str
+    """database or schema."""
+    name: str
+    since: datetime
+    """When it was replaced; of a schema `restored_…` the moment of the backup."""
+    bytes: int | None
+    """None where this role may not know."""
+
+
+@dataclass(frozen=True)
+class KeptList:
+    """What is kept of a database, the oldest first."""
+
+    database: str
+    kept: tuple[Kept, ...]
+
+
+@dataclass(frozen=True)
+class KeptDropped:
+    """What was dropped."""
+
+    database: str
+    dropped: tuple[Kept, ...]
+
+
+def kept(target: Target) -> KeptList:
+    """List the databases and schemas that restores of the target left.
+
+    Raises what connecting raises.
+    """
+    with connect(target, "kept", read_only=True) as connection:
+        return KeptList(target.database, tuple(read_kept(connection)))
+
+
+def read_kept(connection: Connection) -> list[Kept]:
+    """Return what restores of the connected database left, the oldest first."""
+    prefix = kept_prefix(connection.info.dbname)
+    found = [
+        Kept(kind, name, since, size)
+        for kind, name, size in _QUERIES.rows(connection, "left_behind", prefix=prefix)
+        if (since := _since(name))
+    ]
+    return sorted(found, key=lambda each: each.since)
+
+
+def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: str) -> KeptDropped:
+    """Drop what `kept` lists, by name, and nothing else; it is journaled.
+
+    Raises Protected, NotConfirmed, UnknownKept, DependentObjects, and what connecting raises.
+    """
+    with connect(target, "kept") as connection:
+        permit(connection, target, f"drop of {', '.join(names)}", consent)
+        known = {each.name: each for each in read_kept(connection)}
+        for name in names:
+            if name not in known:
+                raise UnknownKept(
+                    f"No restore of {target.database} left {name}. Nothing was dropped.",
+                    hint=did_you_mean(name, known, "leadctl db kept lists what there is."),
+                )
+        wanted = [known[name] for name in dict.fromkeys(names)]
+        with journaled(target, "db kept", app) as entry:
+            for each in wanted:
+                if each.kind == "schema":
+                    _drop_schema(connection, each.name)
+                else:
+                    with maintenance(target) as other:
+                        drop_database(target, other, each.name)
+            entry.note(dropped=[each.name for each in wanted])
+    return KeptDropped(target.database, tuple(wanted))
+
+
+def _drop_schema(connection: Connection, name: str) -> None:
+    """Drop a schema with its tables, but nothing that somebody made of them elsewhere."""
+    tables = _QUERIES.column(connection, "tables_of_schema", schema=name)
+    try:
+        with connection.transaction():
+            if tables:
+                listed = sql.SQL(", ").join(map(identifier, tables))
+                connection.execute(sql.SQL("DROP TABLE {}").format(listed))
+            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = (error.diag.message_detail or "").replace("\n", "; ")
+        raise DependentObjects(
+            f"The schema {name} is used by what is not leadctl's: {detail}.",
+            hint="Drop or move that first; the schema is as it was.",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"The schema {name} is another role's: {error.diag.message_primary}.",
+            hint="Connect as the role that ran the restore.",
+        ) from None
+
+
+def _since(name: str) -> datetime | None:
+    """Return when a name says that it was made; None where it says none."""
+    for pattern, form in _TIMES:
+        if found := pattern.search(name):
+            try:
+                return datetime.strptime(found[1], form).replace(tzinfo=UTC)
+            except ValueError:
+                return None
+    return None
