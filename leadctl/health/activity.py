@@ -140,6 +140,8 @@ def _longest(facts: Facts, report: str, column: str, does: str) -> Evidence:
 
 def _blindness(facts: Facts) -> str:
     """Return why nobody knows of others' sessions; nothing where the role sees them."""
+    if facts.server.untracked:
+        return f"nothing is told of {facts.server.untracked} sessions: track_activities is off"
     if facts.server.sees_sessions:
         return ""
     return (

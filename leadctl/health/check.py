@@ -153,6 +153,11 @@ class Facts:
         """What the server is, and what this role may see of it."""
         return server_facts(self.connection)
 
+    def require_counts(self) -> None:
+        """Raise Skip where the server counts nothing, so that 0 says nothing."""
+        if not self.query("autovacuum")[0][1]:
+            raise Skip("the server does not count: track_counts is off")
+
     @cached_property
     def current(self) -> list[str] | None:
         """The revisions that the schema is at; None where it was never migrated."""

@@ -113,7 +113,7 @@ def sequences(facts: Facts) -> Evidence:
 def vacuum(facts: Facts) -> Evidence:
     """Autovacuum keeps up: no table has far more dead rows than start it."""
     rows = facts.rows_of_schema("vacuum")
-    _require_counts(facts)
+    facts.require_counts()
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
     off = [
         row
@@ -150,7 +150,7 @@ def vacuum(facts: Facts) -> Evidence:
 def statistics(facts: Facts) -> Evidence:
     """The planner has statistics of every table of size."""
     rows = facts.rows_of_schema("vacuum")
-    _require_counts(facts)
+    facts.require_counts()
     never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
     return graded(
         len(never),
@@ -230,9 +230,3 @@ def _relation(row: Row) -> str:
 
 def _listed(rows: list[Row], column: str) -> str:
     return joined([row[column] for row in rows])
-
-
-def _require_counts(facts: Facts) -> None:
-    """Raise Skip where the server counts no rows, so that 0 says nothing."""
-    if not facts.query("autovacuum")[0][1]:
-        raise Skip("the server does not count rows: track_counts is off")

@@ -65,6 +65,8 @@ def checksums(facts: Facts) -> Evidence:
     if not database["checksums"]:
         raise Skip("the server was made without data checksums")
     failures = database["checksum_failures"] or 0
+    if not failures:
+        facts.require_counts()
     return graded(
         failures,
         f"{failures} failures, the last {database['checksum_last_failure']}"
@@ -145,12 +147,21 @@ def archiving(facts: Facts) -> Evidence:
             row["waiting_segments"],
             "segments",
         )
-    if row["waiting_segments"] is None:
+    if not row["configured"]:
+        return critical(
+            "archive_mode is on without archive_command and archive_library: WAL is kept "
+            "until the disk is full",
+            "Set archive_command, or archive_mode = off",
+            row["waiting_segments"],
+            "segments",
+        )
+    waiting, last = row["waiting_segments"], row["last_archived_time"]
+    if waiting is None or (last is None and not waiting):
         raise Skip("nothing was archived yet")
     return graded(
-        row["waiting_segments"],
-        f"{row['waiting_segments']} segments wait, the last was archived at "
-        f"{utc(row['last_archived_time'])}",
+        waiting,
+        f"{waiting} segments wait, "
+        + (f"the last was archived at {utc(last)}" if last else "none was archived yet"),
         "See: leadctl inspect archiving; look at the archive's speed and free space.",
     )
 
@@ -171,6 +182,7 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     """Grade what was counted an hour; where the counters' age is not known, only nothing is ok."""
     count, hours = facts.rows("database")[0][column], facts.counted_hours
     if not count:
+        facts.require_counts()
         return graded(0, f"no {what} {facts.counted}")
     if hours is None:
         raise Skip(f"{count:,} {what}, nobody knows since when; look twice with --interval 5s")

@@ -4,7 +4,9 @@
 -- what: What is this server, what may this role see of it, since when does it count?
 -- versions: 15-
 SELECT current_user::text AS role, pg_is_in_recovery() AS in_recovery,
-       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions, clock_timestamp() AS now,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
+       (SELECT count(*) FROM pg_stat_activity
+        WHERE state = 'disabled' AND datname = current_database()) AS untracked, clock_timestamp() AS now,
        (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
            AS counted_since,
        (SELECT coalesce(jsonb_object_agg(e.extname, n.nspname), '{}')

@@ -162,6 +162,8 @@ class ServerFacts:
     in_recovery: bool
     sees_sessions: bool
     """Those of other roles, too."""
+    untracked: int
+    """Sessions of the database of which nothing is told: track_activities is off for them."""
     now: datetime
     counted_since: datetime | None
     """Since when the database's counters count; None where the server does not tell."""

@@ -2,12 +2,13 @@
 
 import re
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
-from tests.health.test_facts import eventually, status
+from tests.health.test_facts import eventually, status, thresholds
 from tests.health.test_server import HAS_CONTRIB
 from tests.servers import MAJOR, RunningServer
 
@@ -174,6 +175,8 @@ def test_a_server_that_does_not_count_or_vacuum(cli: Cli) -> None:
             connection.execute("DELETE FROM much")
             assert status(cli, url, "vacuum") == "skipped"
             assert status(cli, url, "statistics") == "skipped"
+            for check in ("deadlocks", "temporary-files", "checksums"):
+                assert status(cli, url, check) == "skipped"
             connection.execute("ALTER SYSTEM SET track_counts = on")
             connection.execute("ALTER SYSTEM SET autovacuum = off")
             connection.execute("SELECT pg_reload_conf()")
@@ -407,3 +410,32 @@ def test_each_rule_of_cleanup_has_its_own_last_run(leadconnector: Prepared, cli:
     assert found["message"].startswith(f"no success lately of {', '.join(names[1:])};")
     assert cli("cleanup", url=url).code == 0
     assert status(cli, url, "cleanup") == "ok"
+
+
+def test_sessions_of_which_nothing_is_told(leadconnector: Prepared, cli: Cli) -> None:
+    with leadconnector.server.connect(leadconnector.name) as session:
+        session.execute("SET track_activities = off")
+        session.execute("BEGIN")
+        for check in ("idle-in-transaction", "long-transactions", "long-queries"):
+            eventually("skipped", lambda check=check: status(cli, leadconnector.url, check))  # type: ignore[misc]
+        session.execute("ROLLBACK")
+    eventually("ok", lambda: status(cli, leadconnector.url, "long-transactions"))
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"), [("", "critical"), ("sleep 20", "warning")], ids=["none", "one hangs"]
+)
+def test_an_archive_that_gets_nothing(
+    cli: Cli, tmp_path: Path, command: str, expected: str
+) -> None:
+    """The server counts no failure: it does not try, or has not come back."""
+    thresholds(tmp_path, "archiving", warning=3)
+    with RunningServer(MAJOR, archive_mode="on", archive_command=command) as running:
+        url = running.info.url("postgres")
+        with running.info.connect() as connection:
+            for _ in range(4):
+                connection.execute("SELECT pg_logical_emit_message(true, 'x', 'x')")
+                connection.execute("SELECT pg_switch_wal()")
+            row = connection.execute("SELECT failed_count, archived_count FROM pg_stat_archiver")
+            assert row.fetchone() == (0, 0)
+        assert status(cli, url, "archiving") == expected
