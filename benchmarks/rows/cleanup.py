@@ -67,7 +67,7 @@ def _on_a_copy(
     name = bench.database("leadconnector", rows)
     try:
         if is_scattered:
-            path = bench.scratch("sql") / "scatter.sql"
+            path = bench.scratch("scatter") / "scatter.sql"
             path.write_text(_SCATTER.format("leads") + _SCATTER.format("webhook_deliveries"))
             bench.psql(name, "-f", path)
             bench.psql(name, "-c", "CHECKPOINT")

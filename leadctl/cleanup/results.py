@@ -198,10 +198,10 @@ _LENGTH = 200
 
 
 class RowsKept(Exception):
-    """Rows that are due stayed though nothing failed: a trigger or a rule kept them."""
+    """Rows that are due stayed though nothing failed: a trigger, a rule or a policy kept them."""
 
     def __str__(self) -> str:
-        return "a trigger or a rule of the table keeps it, or the rule's condition changes"
+        return "a trigger, a rule or a policy of the table keeps it, or the condition changes"
 
 
 def is_refusal(error: Exception) -> bool:

@@ -309,6 +309,7 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
     found += [
         f"A row of {kept.parent_quoted} to which {kept.child_quoted} refers cannot go: {kept.name}"
         for kept in table.keeps
+        if kept not in table.own_keys
     ]
     if QUERIES.value(connection, "row_security", oid=table.oid):
         found.append(

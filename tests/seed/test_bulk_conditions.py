@@ -97,6 +97,16 @@ create table docs (id uuid primary key, data jsonb not null check (jsonb_typeof(
 create table part (id int not null, at timestamptz not null, v int not null check (v between 5 and 7), primary key (id, at)) partition by range (at); create table part_d partition of part default;
 """
 
+TRADE = """
+create extension btree_gist;
+create domain price as numeric(8,2) check (value >= 0.01);
+create domain sku as char(8) check (value ~ '^[A-Z0-9]{8}$');
+create table vendors (id int primary key check (id > 1000), organisation_name varchar(60) not null, supplier text not null, postcode varchar(10) not null, telephone varchar(15) not null, fax text, street text not null, number int not null check (number > 0), value int not null check (value between 10 and 20), "VALUE" int check ("VALUE" = 3), c0 int check (c0 <> 0));
+create table products (sku sku primary key, vendor_id int not null references vendors, price price not null, old_price price, check (old_price is null or old_price > price), rating numeric(2,1) check (rating between 1 and 5), kind text not null check (kind in ('a','b','c')), weight float8 check (weight > 0 and weight < 1000), ean text unique check (ean ~ '^\\d{13}$' and length(ean) = 13), name text not null check (length(name) <= 20 and length(name) >= 5), min_age int not null, max_age int not null, check (min_age >= 0), check (max_age > min_age), check (max_age <= 99), launched date not null, retired date, check (retired > launched), tags text[] check (tags <@ array['x','y','z']), dims int[] not null check (array_length(dims,1) = 3), lang char(2) not null default 'en' check (lang in ('en','de')), active boolean not null check (active), flags bit(4) not null, a_b text not null check (a_b in ('x''y', 'it, is', '(z)')));
+create table leases (id bigserial primary key, vendor_id int not null references vendors, sku sku not null references products, from_date date not null, to_date date not null, check (to_date >= from_date), exclude using gist (sku with =, daterange(from_date, to_date, '[]') with &&), slot int8range not null, exclude using gist (slot with &&), code uuid not null unique, exclude using gist (vendor_id with =, code with =));
+create table audit (id int generated always as identity, who text not null check (who <> 'root'), at timestamptz not null check (at >= '2001-01-01'), pct int not null check (pct in (0, 25, 50, 75, 100)), status smallint not null check (status = any ('{1,2,3}'::smallint[])), ratio numeric check (ratio > 0 and ratio <= 1), note text check (note is null or length(note) > 3), mail text not null check (position('@' in mail) > 1), url text not null check (url like 'https://%'), hex text not null check (hex ~ '^([0-9a-f]{2}:){5}[0-9a-f]{2}$'), j json not null check (json_typeof(j) = 'array'), amt money check (amt > 0::money));
+"""
+
 
 def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, str]:
     env = {"DATABASE_URL": url}
@@ -109,7 +119,9 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
 
 
 @pytest.mark.parametrize(
-    ("schema", "rows"), [(SHOP, 3000), (FLEET, 3000), (ODD, 2000)], ids=["shop", "fleet", "odd"]
+    ("schema", "rows"),
+    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000)],
+    ids=["shop", "fleet", "odd", "trade"],
 )
 def test_every_row_is_taken(
     server: Server, database: str, tmp_path: Path, schema: str, rows: int

@@ -166,7 +166,7 @@ class RowsAsked:
         if not rows:
             return []
         meets = [sql.SQL("{} IS NOT FALSE").format(each.asked) for each in conditions]
-        query = sql.SQL("SELECT number::int - 1 FROM {} WHERE {}").format(
+        query = sql.SQL('SELECT "#"::int - 1 FROM {} WHERE {}').format(
             self._source(columns), sql.SQL(" AND ").join([sql.SQL("true"), *meets])
         )
         found = self._try(query, columns, rows)
@@ -182,7 +182,7 @@ class RowsAsked:
 
     def solved(self, columns: Sequence[str], rows: list[Row], column: str, value: str) -> list[Row]:
         """Return rows with a column set to what an expression of the others is."""
-        query = sql.SQL("SELECT ({})::{}::text FROM {} ORDER BY number").format(
+        query = sql.SQL('SELECT ({})::{}::text FROM {} ORDER BY "#"').format(
             with_parameters(value), written_by_server(self._types[column]), self._source(columns)
         )
         found = self._try(query, columns, rows)
@@ -231,7 +231,7 @@ class RowsAsked:
             for place, name in zip(places, columns, strict=True)
         )
         return sql.SQL(
-            "(SELECT number, {} FROM unnest({}) WITH ORDINALITY AS given ({}, number)) AS {}"
+            '(SELECT "#", {} FROM unnest({}) WITH ORDINALITY AS given ({}, "#")) AS {}'
         ).format(
             cast,
             comma.join([sql.SQL("%s::text[]")] * len(columns)),

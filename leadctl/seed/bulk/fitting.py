@@ -321,7 +321,9 @@ def _possible_values(
     if base in _NUMBERS:
         yield from _possible_numbers(numbers, whole=base in _WHOLE)
     elif base in _TEXTS:
-        yield from texts
+        yield from (
+            form.format(text) for text in texts for form in ("{}", "ab{}cd", "{}cd", "ab{}")
+        )
         for pattern in (pattern for each in conditions for pattern in each.patterns):
             yield from pattern_texts(pattern, _EACH, rng)
         yield from _possible_texts([int(number) for number in numbers if 0 <= number <= _LONGEST])
@@ -363,6 +365,7 @@ def _possible_numbers(numbers: Sequence[float], *, whole: bool) -> Iterator[str]
 def _possible_texts(lengths: Sequence[int]) -> Iterator[str]:
     for word in ("Alpine", "cedar plate", "NOBLE", "x"):
         yield from (word, word.upper(), word.lower(), word.title())
+    yield from ("ada@example.com", "https://www.example.com/plan", "203.0.113.7", "4711", "DE")
     for length in {near for each in lengths for near in (each - 1, each, each + 1) if near > 0}:
         for letters in ("cedarplate", "ALPINE", "4711", "a1b2"):
             yield (letters * (length // len(letters) + 1))[:length]

@@ -41,8 +41,7 @@ from leadctl.seed.bulk.values import (
 )
 
 _NULLS = 0.15
-_TOKEN = 10
-"""The length of a unique text."""
+_TOKEN = 10  # the length of a unique text
 _DEPTH_FACTOR = 5.0
 """How many rows a table has for each row of the one that its rows belong to."""
 
@@ -84,6 +83,10 @@ class PlannedTable:
     def owner(self) -> str | None:
         """The table that its rows belong to."""
         return self.shape.owner
+
+    def serial(self, column: str) -> Serial:
+        """Return a maker of the numbers behind those that are there, and that may be there."""
+        return Serial(max(self.first_numbers[column], int(self.rules.least.get(column, 0))))
 
 
 def infer(
@@ -293,7 +296,7 @@ def _unique_maker(found: PlannedTable, column: sa.Column[Any], *, owned: bool) -
     if isinstance(kind, sa.Enum) or name in found.rules.values:
         return None
     if name in found.first_numbers:
-        return Serial(found.first_numbers[name])
+        return found.serial(name)
     if isinstance(kind, sa.Integer | sa.Numeric | sa.Float):
         found.even = found.even or owned
         first = int(found.rules.least.get(name, 1))
@@ -329,9 +332,6 @@ def _few_values(found: PlannedTable, column: str) -> list[Any]:
     return ["t", "f"] if isinstance(kind, sa.Boolean) else []
 
 
-# --- The rest -------------------------------------------------------------------------------
-
-
 def _fill(found: PlannedTable) -> None:
     for column in found.table.columns:
         live = found.relation.column(column.name)
@@ -360,7 +360,7 @@ def _maker(found: PlannedTable, column: sa.Column[Any]) -> Maker | None:
     if column.foreign_keys:
         return None
     if column.name in found.first_numbers:
-        return Serial(found.first_numbers[column.name])
+        return found.serial(column.name)
     if isinstance(column.type, EncryptedJSON):
         return json_default(array=False)
     if isinstance(column.type, EncryptedText):

@@ -265,6 +265,8 @@ def _number(kind: TypeEngine[Any], name: str, rules: CheckRules, null: float) ->
         places = kind.scale or 0
         widest = 10.0 ** (kind.precision - places)
     high = min(rules.most.get(name, low + 1000.0), widest - 10.0**-places)
+    if high <= low and name in rules.least:
+        low -= 0.99  # a strict bound that is a whole number was moved by one
     return Fraction(low, high, places, null, name)
 
 
@@ -294,7 +296,7 @@ def _text(name: str, kind: sa.String, rules: CheckRules, null: float) -> Maker:
         kind.length or _LARGE, rules.longest.get(name, _LARGE), int(rules.most.get(name, _LARGE))
     )
     words = set(name.lower().split("_"))
-    if "email" in words and longest >= 60:
+    if words & {"email", "mail"} and longest >= 60:
         return Email()
     if words & {"phone", "mobile", "telephone", "msisdn", "tel", "fax", "cell"} and longest >= 14:
         return Unique("phone", null=null)
