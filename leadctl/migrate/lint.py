@@ -54,6 +54,7 @@ _SQUAWK_LEFT_OUT = frozenset(
         "prefer-robust-stmts",
         "prefer-text-field",
         "prefer-timestamp-tz",
+        "require-enum-value-ordering",
         "syntax-error",  # the server knows better
     ]
 )
@@ -209,9 +210,29 @@ def _squawk(
         ) from None
     for finding in findings:
         rule = finding["rule_name"]
-        if rule not in _SQUAWK_LEFT_OUT:
-            statement = lines[finding["line"]]
+        statement = lines[finding["line"]]
+        taken_over = rule == "ban-drop-constraint" and _not_null_says_it(statements, statement)
+        if rule not in _SQUAWK_LEFT_OUT and not taken_over:
             yield LintFinding(rule, finding["message"], finding["help"] or "", statement)
+
+
+def _not_null_says_it(statements: Sequence[PlannedStatement], number: int) -> bool:
+    """Whether a statement drops the CHECK that the NOT NULL just before it made needless."""
+    before, this = (
+        Reader(each.sql) for each in (statements[max(number - 2, 0)], statements[number - 1])
+    )
+    tables = []
+    for reader in (before, this):
+        if not reader.accept("ALTER", "TABLE"):
+            return False
+        reader.skip_if_exists()
+        tables.append(reader.name())
+    dropped = this.name() if this.accept("DROP", "CONSTRAINT") else ""
+    return (
+        tables[0] == tables[1]
+        and dropped.endswith("_not_null")
+        and before.has("SET", "NOT", "NULL")
+    )
 
 
 def _lines(statements: Sequence[PlannedStatement]) -> tuple[list[int], str]:

@@ -1,5 +1,6 @@
 """Planning, linting and writing out revision after revision, knowing what those before make."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -138,11 +139,15 @@ def lint(
             chosen = chosen or history.revisions
         planner = Planner(app, history, connection, schema, allow)
         linted = []
-        for each in chosen:
-            found = planner.revision(each).findings
-            linted.append(LintedRevision(each.id, each.path, found))
-            if connection is None:
-                planner.forget()
+        from_the_start = connection is None or bool(everything or named)
+        for each in history.revisions:
+            if each in chosen:
+                found = planner.revision(each).findings
+                linted.append(LintedRevision(each.id, each.path, found))
+                if connection is None:
+                    planner.forget()
+            elif from_the_start:
+                planner.learn(each)
     return LintResult(app.name, database, squawk, tuple(linted))
 
 
@@ -171,10 +176,23 @@ class Planner:
         self._scripts = Scripts(history, app.version_table)
         self._connection = connection
         self._tables = LiveTables(connection, schema) if connection else None
-        self._facts = self._tables.facts if self._tables else CatalogFacts()
+        self._proven = _ProvenNotNull()
+        live = self._tables.facts if self._tables else CatalogFacts()
+        self._facts = replace(
+            live,
+            has_not_null_check=lambda table, column: (
+                self._proven.has(table, column) or live.has_not_null_check(table, column)
+            ),
+        )
         self._allow = allow
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""
+
+    def learn(self, revision: Revision) -> None:
+        """Take what a revision proves of the rows for known, without planning it."""
+        with suppress(RevisionUnplannable):
+            for statement in self._scripts.statements(revision):
+                self._proven.read(statement.sql)
 
     def forget(self) -> None:
         """Forget what was made until now: it is there when the next revision is applied."""
@@ -210,6 +228,7 @@ class Planner:
             statement.transactional,
             tuple(self._effect(statement, each) for each in effects(statement.sql, self._facts)),
         )
+        self._proven.read(statement.sql)
         made = made_by(statement.sql)
         if made:
             table, before = made
@@ -253,3 +272,50 @@ class Planner:
 def _describe(holder: Holder) -> str:
     since = "" if holder.seconds is None else f" for {holder.seconds:,.0f} s"
     return f"{holder.who} (pid {holder.pid}), {holder.state}{since}, holds {holder.lock.words}"
+
+
+_NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_CHECK = re.compile(
+    rf"\bADD\s+CONSTRAINT\s+(?P<name>{_NAME})\s+CHECK\s*\(+\s*(?P<column>{_NAME})\s+IS\s+NOT\s+NULL"
+    r"\s*\)+(?P<later>\s*NOT\s+VALID)?(?=\s*(?:,|;|$))",
+    re.IGNORECASE,
+)
+_VALIDATED = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<name>{_NAME})", re.IGNORECASE)
+_DROPPED = re.compile(rf"\bDROP\s+CONSTRAINT\s+(?:IF\s+EXISTS\s+)?(?P<name>{_NAME})", re.IGNORECASE)
+
+
+class _ProvenNotNull:
+    """The columns that earlier statements of the plan prove to have no NULL, by a valid CHECK.
+
+    The catalog has no such CHECK yet, or none any more: SET NOT NULL reads nothing all the same.
+    """
+
+    def __init__(self) -> None:
+        self._checks: dict[tuple[str, str], str] = {}
+        """The column of each CHECK, by its table and name."""
+        self._valid: set[tuple[str, str]] = set()
+
+    def has(self, table: str, column: str) -> bool:
+        """Whether a CHECK proves that a column has no NULL."""
+        return any(self._checks[check] == column for check in self._valid if check[0] == table)
+
+    def read(self, statement: str) -> None:
+        """Take note of the CHECKs that a statement adds, validates and drops."""
+        reader = Reader(statement)
+        if not reader.accept("ALTER", "TABLE"):
+            return
+        reader.skip_if_exists()
+        reader.accept("ONLY")
+        table = reader.name()
+
+        def named(text: str) -> tuple[str, str]:
+            return table, Reader(text).name()
+
+        for found in _CHECK.finditer(statement):
+            self._checks[named(found["name"])] = Reader(found["column"]).name()
+            if not found["later"]:
+                self._valid.add(named(found["name"]))
+        self._valid |= self._checks.keys() & {
+            named(found["name"]) for found in _VALIDATED.finditer(statement)
+        }
+        self._valid -= {named(found["name"]) for found in _DROPPED.finditer(statement)}

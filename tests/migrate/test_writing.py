@@ -294,6 +294,86 @@ def test_what_models_leave_to_revisions_follows_a_renamed_table(
     assert cli("migrate", "check", url=url).code == 0
 
 
+TWO = """
+mood = Enum("sad", "ok", name="mood", metadata=metadata)
+Table("others", metadata, Column("id", Integer, primary_key=True))
+Table("users", metadata, Column("id", Integer, primary_key=True), Column("name", Text),
+      Column("mood", mood), Column("other_id", Integer))
+"""
+SAFE = {
+    "index": ('Column("name", Text)', 'Column("name", Text, index=True)'),
+    "unique": ('Column("name", Text)', 'Column("name", Text, unique=True)'),
+    "foreign key": ('"other_id", Integer', '"other_id", ForeignKey("others.id")'),
+    "check": ('Column("name", Text)', 'Column("name", Text), CheckConstraint("id > 0", name="c")'),
+    "not null": ('Column("name", Text)', 'Column("name", Text, nullable=False)'),
+    "required, quoted": (
+        'Column("mood", mood)',
+        'Column("mood", mood), Column("Order", Text, nullable=False)',
+    ),
+    "required": ('Column("name", Text)', 'Column("name", Text), Column("a", Text, nullable=False)'),
+    "required, with a default": (
+        'Column("name", Text)',
+        'Column("name", Text), Column("a", Text, nullable=False, server_default="x")',
+    ),
+    "default that differs": (
+        'Column("name", Text)',
+        'Column("name", Text), Column("a", UUID, nullable=False,'
+        ' server_default=text("gen_random_uuid()"))',
+    ),
+    "enum value that is used": (
+        '"ok", name="mood", metadata=metadata)',
+        '"ok", "new", name="mood", metadata=metadata)',
+    ),
+}
+"""Every row of the table of safe forms in docs/migrate.md."""
+
+
+@pytest.mark.parametrize("change", SAFE)
+def test_lint_passes_what_new_writes(
+    models: Path, server: Server, database: str, cli: Cli, change: str
+) -> None:
+    url = server.url(database)
+    old, new = SAFE[change]
+    write(models, TWO)
+    assert cli("migrate", "dev", "-m", "First", url=url).code == 0
+    used = 'Column("mood", mood, server_default="new")' if "enum" in change else ""
+    changed = TWO.replace(old, new)
+    write(models, changed.replace('Column("mood", mood)', used) if used else changed)
+    assert cli("migrate", "new", "-m", "Next", url=url).code == 0
+    for lint in (["--all"], [sorted(models.parent.glob("migrations/*.py"))[-1].name[:19]]):
+        found = cli("migrate", "lint", *lint, "-o", "json")
+        assert found.code == 0, found.out
+        assert found.json["database"] is None
+    with server.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO users SELECT n, repeat('x', 100) FROM generate_series(1, 100000) n"
+        )
+        connection.execute("ANALYZE")
+    assert cli("migrate", "--plan", url=url).code == 0
+    for lint in ([], ["--all"]):
+        found = cli("migrate", "lint", *lint, "-o", "json", url=url)
+        assert found.code == 0, found.out
+        assert found.json["database"] is not None
+
+
+@pytest.mark.parametrize(
+    "check",
+    ["CHECK (name IS NOT NULL OR id > 1)", "CHECK ((name IS NOT NULL) OR id > 1)",
+     "CHECK (mood IS NOT NULL)", "CHECK (name IS NOT NULL) NOT VALID"],
+)  # fmt: skip
+def test_lint_is_not_deceived(models: Path, server: Server, cli: Cli, check: str) -> None:
+    path = models.parent / "migrations" / "0001_first.py"
+    path.write_text(
+        '"""First."""\nfrom alembic import op\nrevision = "own_0001"\ndown_revision = None\n'
+        f"def upgrade():\n    op.execute({f'ALTER TABLE users ADD CONSTRAINT c {check}'!r})\n"
+        '    op.execute("ALTER TABLE users ALTER name SET NOT NULL")\n'
+    )
+    found = cli("migrate", "lint", "--all", "-o", "json")
+    assert "blocking-scan" in [
+        each["rule"] for each in found.json["revisions"][0]["findings"] if each["statement"] == 2
+    ]
+
+
 TANGLED = """
 mood = Enum("sad", "ok", name="mood", metadata=metadata)
 def others(n): return sorted({(n * 7 + 3) % 200, (n + 1) % 200, n} - {n} | ({n} if n % 5 == 0 else set()))
