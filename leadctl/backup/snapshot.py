@@ -11,7 +11,13 @@ from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
 from leadctl.crypto import Keyring
-from leadctl.errors import InsufficientPrivilege, NeededTable, TooManyConnections, UnknownTable
+from leadctl.errors import (
+    BackupFailed,
+    InsufficientPrivilege,
+    NeededTable,
+    TooManyConnections,
+    UnknownTable,
+)
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
@@ -199,10 +205,23 @@ def exported(target: Target, lock_wait: float) -> Iterator[Snapshot]:
         set_session(connection, {"lock_timeout": f"{round(lock_wait * 1000)}ms"})
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        with connection.transaction():
+        with _names_are_text(connection), connection.transaction():
             found = _QUERIES.one(connection, "snapshot", dict[str, Any])
             assert found is not None
             yield Snapshot(connection, **found)
+
+
+@contextmanager
+def _names_are_text(connection: Connection) -> Iterator[None]:
+    """Say what the server means where a name is not UTF-8, as it may be in SQL_ASCII."""
+    try:
+        yield
+    except psycopg.errors.CharacterNotInRepertoire:
+        raise BackupFailed(
+            f"A name in {connection.info.dbname} is not valid UTF-8, so leadctl cannot back it up.",
+            hint="Find it: SELECT oid, encode(convert_to(relname, 'SQL_ASCII'), 'escape') FROM "
+            "pg_class WHERE relname ~ '[^ -~]'; rename it, or back up with pg_dump alone.",
+        ) from None
 
 
 def revision(connection: Connection, schema: str, version_table: str = VERSION_TABLE) -> str | None:

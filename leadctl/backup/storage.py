@@ -4,6 +4,7 @@ A backup is written into `ID.partial`, locked as long as its run lives; the mani
 then the rename.  What a killed run left is known by its name and removed by the next one.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ from typing import IO
 
 from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest, read_document
-from leadctl.errors import BackupDamaged, BackupFolderUnusable, UnknownBackup
+from leadctl.errors import BackupDamaged, BackupFolderUnusable, NoSpace, UnknownBackup
 from leadctl.files import (
     is_real_folder,
     make_file,
@@ -172,9 +173,22 @@ class NewBackup:
     id: str
     path: Path
 
-    def create(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a new file of the backup, which is synced to disk at the block's end."""
-        return private_file(self.path / name)
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a new file of the backup, which is synced to disk at the block's end.
+
+        Raises NoSpace, and OSError for others.
+        """
+        try:
+            with private_file(self.path / name) as file:
+                yield file
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise NoSpace(
+                f"There is no space left in {self.path.parent}: no backup was made.",
+                hint="Remove old backups (leadctl backup prune), or set BACKUP_DIR or --to.",
+            ) from None
 
     def discard(self, name: str) -> None:
         """Remove a file again, where it was begun."""

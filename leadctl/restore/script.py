@@ -221,7 +221,7 @@ class StatementReader:
 
 _HELD_BACK = 8 * 1024
 """Bytes at either end of a script in which pg_dump's own lines are looked for."""
-_BEGINS = re.compile(rb"^-- PostgreSQL database dump\r?$", re.MULTILINE)
+_BEGINS = re.compile(rb"^--\r?\n-- PostgreSQL database dump\r?\n--\r?$", re.MULTILINE)
 _ENDS = re.compile(rb"^-- PostgreSQL database dump complete\r?$", re.MULTILINE)
 _RESTRICT = re.compile(rb"^\\restrict [0-9A-Za-z]+\r?$", re.MULTILINE)
 _UNRESTRICT = re.compile(rb"^\\unrestrict [0-9A-Za-z]+\r?$", re.MULTILINE)
@@ -278,7 +278,11 @@ def _run(
             unpack(sink)
             # Before its input ends: then psql would commit what is half.
             if not sink.close():
-                raise BackupDamaged(f"{path} is cut short: pg_dump's last line is missing.")
+                raise BackupDamaged(
+                    f"{path} is cut short: pg_dump's last line is missing.",
+                    hint="If it was edited and is whole, let it end with the line: "
+                    "-- PostgreSQL database dump complete",
+                )
             program.stdin.close()
         if program.wait() != 0:
             raise _failure(program, target)

@@ -1,11 +1,13 @@
 """`leadctl backup --exclude` and `--exclude-data`, and what a role may not read."""
 
 import shutil
+from urllib.parse import quote
 
 import pytest
+from psycopg import sql
 
 from tests.restore.test_counted import DATA_ONLY, Place, place
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, small_disk
 
 __all__ = ["place"]
 
@@ -132,3 +134,51 @@ def test_connection_limits(place: Place, of: str, limit: int) -> None:
             assert made.code == 0, made.err
     finally:
         place.query("DROP OWNED BY counted_reader; DROP ROLE counted_reader")
+
+
+def test_a_name_that_is_no_text(place: Place) -> None:
+    place.server.drop(place.name)
+    place.query(
+        f"CREATE DATABASE {place.name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'",
+        "postgres",
+    )
+    with place.server.connect(place.name, client_encoding="LATIN1") as connection:
+        connection.execute('CREATE TABLE "caf\u00e9" (id int)')
+    refused = place.leadctl("backup")
+    assert (refused.code, "not valid UTF-8" in refused.err) == (1, True), refused.err
+    assert "relname" in refused.err
+    with place.server.connect(place.name, client_encoding="LATIN1") as connection:
+        connection.execute('ALTER TABLE "caf\u00e9" RENAME TO cafe')
+    assert place.leadctl("backup").code == 0
+
+
+@pytest.mark.parametrize("name", ["counted=b", "counted dbname=postgres", 'counted"x', "counted'x"])
+def test_roles_are_in_the_backup_whatever_the_database_is_called(place: Place, name: str) -> None:
+    place.query(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)).as_string(), "postgres")
+    made = place.leadctl("backup", "-o", "json", "--url", place.server.url(quote(name)))
+    assert (made.code, made.json["globals_left_out"]) == (0, None), made.err
+    assert made.json["database"] == name
+
+
+def test_kept_databases_of_a_long_name_are_known(place: Place) -> None:
+    name = "counted_" + "n" * 55
+    place.query(f"CREATE DATABASE {name}; ", "postgres")
+    url = ("--url", place.server.url(name))
+    place.query("CREATE TABLE t AS SELECT 1 AS id", name)
+    assert place.leadctl("db", "environment", "dev", "--unprotect", *url).code == 0
+    assert place.leadctl("backup", *url).code == 0
+    first = place.leadctl("restore", "latest", "--yes", *url)
+    assert first.code == 0, first.err
+    (kept,) = [
+        each for (each,) in place.query("SELECT datname FROM pg_database") if "_before_" in each
+    ]
+    second = place.leadctl("restore", "latest", "--yes", *url)
+    assert (second.code, kept in second.err) == (0, True), second.err
+
+
+def test_a_full_disk_is_named_by_its_folder(place: Place) -> None:
+    place.query("CREATE TABLE t AS SELECT md5(random()::text) FROM generate_series(1, 60000)")
+    with small_disk("512k") as folder:
+        failed = place.leadctl("backup", "--to", str(folder / "backups"))
+        assert (failed.code, str(folder / "backups") in failed.err) == (1, True), failed.err
+        assert not list((folder / "backups").glob("2*"))
