@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leadctl.cli.console import Console
+from leadctl.cli.console import Console, let_write
 from leadctl.cli.exit_codes import ExitCode
 from leadctl.cli.options import COMMON, Quiet, Text, Verbose, exclusive, option
 from leadctl.errors import UsageError
@@ -190,6 +190,7 @@ def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose:
             f"(from {settings.source('output')}).",
             hint=f"It has: {', '.join(outputs)}.",
         )
+    let_write(settings.output)
     if settings.log_sql:
         _log_sql()
     return Run(settings, Console(quiet=quiet, as_json=settings.output == "json"))

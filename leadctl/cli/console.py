@@ -1,5 +1,7 @@
 """Standard error: narration, progress, errors, and the one place that speaks them."""
 
+import codecs
+import io
 import json
 import sys
 import time
@@ -11,6 +13,34 @@ from leadctl.text import size
 
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
+_PLAINLY = "leadctl: plainly"
+_FOR_PEOPLE = {"table", "nagios"}
+"""Formats that a stream shows as well as it can; the others are data, and UTF-8."""
+_PLAIN = dict(zip("─│…→≥↵█▉▊▋▌▍▎▏▇▆▅▄▃▂▁", "-|~>>\\" + "####||||" + "===--__", strict=True))
+"""What stands for characters of ours where a stream has none of them: as wide as they are."""
+
+
+def let_write(output: str) -> None:
+    """Let the standard streams take what a format has, whatever encoding the terminal has.
+
+    What a table cannot show is written otherwise: a command that has done its work does not fail
+    at its last line.
+    """
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream is sys.stdout and output not in _FOR_PEOPLE:
+            stream.reconfigure(encoding="utf-8")
+        elif stream.encoding.lower() not in {"utf-8", "utf8"}:
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    plain = (_PLAIN.get(each) or ascii(each)[1:-1] for each in text)
+    return "".join(plain), error.end
 
 
 class Console:

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import subprocess
+import sys
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +14,8 @@ from leadctl.render import csv as csv_writer
 from leadctl.render import table, terminal
 from leadctl.render.blocks import Cell, Column, Grid, Line, Pairs
 from leadctl.render.views.stats import bar, sparkline
+from tests.conftest import KEY, Prepared
+from tests.processes import environment
 
 TEXT = st.text(st.characters(codec="latin-1", min_codepoint=32), max_size=12).map(str.strip)
 TITLE = st.text("abc ä", min_size=1, max_size=12).map(str.strip).filter(bool)
@@ -66,3 +71,44 @@ def test_csv() -> None:
     assert header == ["a", "b", "c", "d", "e"]
     assert row == ['x,"y"', "", "true", "2026-01-31T00:00:00Z", '{"k": [1]}']
     assert csv_writer.dumps([]) == ""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "iso8859-1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["studio", "users"], ["studio"], ["stats"], ["schema", "show"], ["migrate", "status"],
+     ["seed"], ["migrate"], ["health-check", "--check", "latency"], ["inspect", "tables"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_any_encoding_shows_what_is_done(
+    leadconnector: Prepared, encoding: str, arguments: list[str]
+) -> None:
+    leadconnector.query("UPDATE users SET name = '株 Ångström …'")
+    env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY, "PYTHONUTF8": "0"}
+    codes, shown = [], []
+    for spoken in ("utf-8", encoding):
+        process = subprocess.run(
+            [sys.executable, "-m", "leadctl", *arguments],
+            env=environment({**env, "PYTHONIOENCODING": spoken, "COLUMNS": "100"}),
+            capture_output=True,
+            check=False,
+        )
+        codes.append(process.returncode)
+        shown.append(process.stdout.decode(spoken))
+        assert b"unexpectedly" not in process.stderr
+    assert codes[0] == codes[1] == 0
+    assert len(shown[0].splitlines()) == len(shown[1].splitlines())
+
+
+@pytest.mark.parametrize("output", ["csv", "json", "jsonl"])
+def test_data_is_utf_8_whatever_the_terminal_is(leadconnector: Prepared, output: str) -> None:
+    leadconnector.query("UPDATE users SET name = '株'")
+    env = {"DATABASE_URL": leadconnector.url, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    process = subprocess.run(
+        [sys.executable, "-m", "leadctl", "studio", "users", "-o", output],
+        env=environment(env),
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 0
+    assert "株" in process.stdout.decode("utf-8")
