@@ -2,8 +2,10 @@
 
 import re
 import stat
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -208,3 +210,146 @@ def test_an_index_of_a_partitioned_table_that_was_never_attached(
     assert leadconnector.query("SELECT to_regclass('never_attached')::text") == [
         ("never_attached",)
     ]
+
+
+@contextmanager
+def at_work(database: Prepared, statement: str, begun: str) -> Iterator[psycopg.Connection[Any]]:
+    """Let somebody work concurrently, held up by a reader that then goes; it must come to its end."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(database.server.connect(database.name))
+        reader.autocommit = False
+        reader.execute("LOCK big IN ROW EXCLUSIVE MODE")
+        builder = stack.enter_context(database.server.connect(database.name))
+        builder.pgconn.send_query(statement.encode())
+        database.wait_for(begun)
+        yield builder
+        reader.rollback()
+        while (result := builder.pgconn.get_result()) is not None:
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+
+
+def big_with_leftover(database: Prepared) -> None:
+    """A table whose index a cancelled build left, and a constraint that nobody validated."""
+    database.query("CREATE TABLE big AS SELECT n FROM generate_series(1, 20000) n")
+    database.query("INSERT INTO big VALUES (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.query("CREATE UNIQUE INDEX CONCURRENTLY left_over ON big (n)")
+    database.query("CREATE INDEX sound ON big (n)")
+    database.query("ALTER TABLE big ADD CONSTRAINT one CHECK (n > 0) NOT VALID")
+
+
+WORK = {
+    "REINDEX CONCURRENTLY": (
+        "REINDEX TABLE CONCURRENTLY big",
+        "SELECT 1 FROM pg_class WHERE relname = 'sound_ccnew'",
+    ),
+    "REINDEX CONCURRENTLY of what was left": (
+        "REINDEX INDEX CONCURRENTLY sound",
+        "SELECT 1 FROM pg_class WHERE relname = 'sound_ccnew'",
+    ),
+    "CREATE INDEX CONCURRENTLY of another": (
+        "CREATE INDEX CONCURRENTLY other ON big (n)",
+        "SELECT 1 WHERE to_regclass('other') IS NOT NULL",
+    ),
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_nobody_s_work_is_disturbed(leadconnector: Prepared, cli: Cli, work: str) -> None:
+    """What others do on a table comes to its end, and what is to be mended there waits."""
+    database = leadconnector
+    big_with_leftover(database)
+    url, check = database.url, ("health-check", "--check", "invalid-indexes")
+    with at_work(database, *WORK[work]):
+        (found,) = cli(*check, "-o", "json", url=url).json["checks"]
+        assert found["status"] != "ok"
+        flags = ("--check", "unvalidated-constraints", "--fix", "--yes", "-o", "json")
+        outcome = cli(*check, *flags, url=url)
+        assert {fix["outcome"] for fix in outcome.json["fixes"]} == {"failed"}
+        assert "at work on its table" in outcome.json["fixes"][0]["message"]
+    assert database.query("SELECT to_regclass('left_over') IS NULL") == [(False,)]
+    fixes = cli(*check, *flags, url=url).json["fixes"]
+    assert {fix["outcome"] for fix in fixes} == {"done"}
+    assert database.query("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
+
+
+def test_an_index_that_is_missing_is_not_built_into_another_s_build(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """Two builds on one table wait for each other, and the server ends one."""
+    database = leadconnector
+    database.query("DROP INDEX idx_leads_form_id")
+    with ExitStack() as stack:
+        reader = stack.enter_context(database.server.connect(database.name))
+        reader.autocommit = False
+        reader.execute("LOCK leads IN ROW EXCLUSIVE MODE")
+        builder = stack.enter_context(database.server.connect(database.name))
+        builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY other ON leads (form_name)")
+        database.wait_for("SELECT 1 WHERE to_regclass('other') IS NOT NULL")
+        flags = ("health-check", "--check", "indexes", "--fix", "--yes", "-o", "json")
+        (fix,) = cli(*flags, url=database.url).json["fixes"]
+        assert (fix["outcome"], "at work" in fix["message"]) == ("failed", True)
+        reader.rollback()
+        while (result := builder.pgconn.get_result()) is not None:
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+    (fix,) = cli(*flags, url=database.url).json["fixes"]
+    assert fix["outcome"] == "done"
+
+
+def test_a_partition_that_is_being_detached_is_left_alone(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """Between its two steps a DETACH CONCURRENTLY holds no lock on the partition."""
+    database = leadconnector
+    database.query(
+        "CREATE TABLE parent (n int) PARTITION BY RANGE (n);"
+        "CREATE TABLE big PARTITION OF parent FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE rest PARTITION OF parent FOR VALUES FROM (100) TO (200);"
+        "INSERT INTO parent VALUES (1), (1)"
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.query("CREATE UNIQUE INDEX CONCURRENTLY left_over ON big (n)")
+    check = ("health-check", "--check", "invalid-indexes", "--fix", "--yes", "-o", "json")
+    with ExitStack() as stack:
+        reader = stack.enter_context(database.server.connect(database.name))
+        reader.autocommit = False
+        reader.execute("LOCK ONLY parent IN ACCESS SHARE MODE")
+        detacher = stack.enter_context(database.server.connect(database.name))
+        detacher.pgconn.send_query(b"ALTER TABLE parent DETACH PARTITION big CONCURRENTLY")
+        database.wait_for("SELECT 1 FROM pg_inherits WHERE inhdetachpending")
+        (fix,) = cli(*check, url=database.url).json["fixes"]
+        assert (fix["outcome"], "being detached" in fix["message"]) == ("failed", True)
+        reader.rollback()
+        while (result := detacher.pgconn.get_result()) is not None:
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+    (fix,) = cli(*check, url=database.url).json["fixes"]
+    assert fix["outcome"] == "done"
+
+
+def test_nobody_comes_between_the_proof_and_the_step(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who begins a build at that moment comes after it, and both come to their end."""
+    from leadctl.health import fix
+
+    database = leadconnector
+    big_with_leftover(database)
+    with ExitStack() as stack:
+        builder = stack.enter_context(database.server.connect(database.name))
+        prove = fix._prove_needed
+
+        def meanwhile(*given: Any) -> None:
+            if builder.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                builder.pgconn.send_query(b"CREATE INDEX CONCURRENTLY later ON big (n)")
+                database.wait_for("SELECT 1 FROM pg_locks WHERE NOT granted")
+            prove(*given)
+
+        monkeypatch.setattr(fix, "_prove_needed", meanwhile)
+        flags = ("health-check", "--check", "invalid-indexes", "--fix", "--yes", "-o", "json")
+        (found,) = cli(*flags, url=database.url).json["fixes"]
+        while (result := builder.pgconn.get_result()) is not None:
+            assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
+        assert found["outcome"] in {"done", "failed"}, found
+    assert database.query(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'later'::regclass"
+    ) == [(True,)]
