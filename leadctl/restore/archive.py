@@ -164,7 +164,10 @@ _DEPENDS = ";\tdepends on:"
 _TABLE = re.compile(r"TABLE (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _ATTACHED = re.compile(r"TABLE ATTACH (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
 _ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
-_EXTENSION = re.compile(r"EXTENSION - (\S+) ")
+_OWNED = re.compile(
+    r"(?:TABLE|VIEW|MATERIALIZED VIEW|SEQUENCE|FUNCTION|TYPE|DOMAIN|SCHEMA|EVENT TRIGGER)"
+    r" \S+ \S+ (?P<owner>\S+)"
+)
 _INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
 """An index, or a constraint that is one; where a name has a space, it is not taken for one."""
 _COPY = re.compile(
@@ -375,15 +378,15 @@ def ancestors_of(
     return above
 
 
-def extensions_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
-    """Return the extensions that an archive makes."""
-    found = (_EXTENSION.fullmatch(entry.what) for entry in entries)
+def named(entries: Sequence[ArchiveEntry], kind: str) -> tuple[str, ...]:
+    """Return the objects of a kind that is in no schema, such as extensions, without spaces."""
+    found = (re.fullmatch(rf"{kind} - (\S+) \S*", entry.what) for entry in entries)
     return tuple(match[1] for match in found if match)
 
 
 def owners_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
-    """Return the roles that own tables, as far as names without spaces tell."""
-    found = (_TABLE.fullmatch(entry.what) for entry in entries)
+    """Return the roles that own something, as far as names without spaces tell."""
+    found = (_OWNED.fullmatch(entry.what) for entry in entries)
     return tuple(sorted({match["owner"] for match in found if match}))
 
 

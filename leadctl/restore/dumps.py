@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from leadctl.restore.archive import (
     Comparison,
     Loading,
     Origin,
-    extensions_of,
     list_archive,
+    named,
     owners_of,
     parse_entries,
     without_skipped,
@@ -142,8 +143,26 @@ class ScriptDump(_Dump):
     """Whether it may end its transaction, and reach out of its database."""
 
     def origin(self) -> Origin:
-        """Return next to nothing: a script says what it holds when it runs."""
-        return self._origin(_SCRIPT_VERSION.search(self.head()))
+        """Return what its statements need; what it holds it says when it runs.
+
+        Raises BackupDamaged and InvalidIdentity.
+        """
+        read = self._statements
+        return self._origin(
+            _SCRIPT_VERSION.search(self.head()),
+            roles=tuple(sorted(read.roles)),
+            extensions=tuple(sorted(read.extensions)),
+            event_triggers=tuple(sorted(read.event_triggers)),
+            subscriptions=tuple(sorted(read.subscriptions)),
+        )
+
+    @cached_property
+    def _statements(self) -> StatementReader:
+        """Its statements, read to the end once."""
+        read = StatementReader()
+        self.unpack(read)
+        read.close()
+        return read
 
     def check(self) -> None:
         """Read its statements before any of them runs; its end is looked at while it runs.
@@ -151,9 +170,7 @@ class ScriptDump(_Dump):
         Raises BackupDamaged where it has none, OutsideStatement where one ends the transaction
         that the script runs in or reaches out of its database.
         """
-        read = StatementReader()
-        self.unpack(read)
-        read.close()
+        read = self._statements
         if not read.number:
             raise BackupDamaged(
                 f"{self.path} has no SQL statement in it.",
@@ -199,8 +216,10 @@ class ArchiveDump(_Dump):
         return self._origin(
             _VERSION.search(listing),
             database=database[1] if database else None,
-            extensions=extensions_of(entries),
+            extensions=named(entries, "EXTENSION"),
             roles=owners_of(entries),
+            event_triggers=named(entries, "EVENT TRIGGER"),
+            subscriptions=named(entries, "SUBSCRIPTION"),
         )
 
     def check(self) -> None:

@@ -34,7 +34,7 @@ _TOKEN = re.compile(
     rb"|(?P<block>/\*)"
     rb"|(?P<escaped>[eE]')"
     rb"|(?P<text>')"
-    rb'|(?P<name>")'
+    rb'|(?P<name>"(?:[^"]|"")*"?)'
     rb"|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)"
     rb"|(?P<word>[A-Za-z_\x80-\xff][\w$\x80-\xff]*)"
     rb"|(?P<number>[\d$][\w.$]*)"
@@ -46,13 +46,18 @@ _STOPS = {
     "block": re.compile(rb"/\*|\*/"),
     "text": re.compile(rb"'"),
     "escaped": re.compile(rb"''|\\.|'", re.DOTALL),
-    "name": re.compile(rb'"'),
     "rows": re.compile(rb"^\\\.\r?$", re.MULTILINE),
 }
 """What is looked for within something that is no token: mostly its end.  A quote that is written
 twice ends a string and begins it anew."""
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
 
+_NO_ROLE = frozenset(
+    {"PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "GROUP", "DEFAULT", "NONE", "USER"}
+)
+_NO_MORE_ROLES = frozenset({"WITH", "GRANTED", "CASCADE", "RESTRICT", "USING", "AS"})
+_ROLE_FOLLOWS = frozenset({("OWNER", "TO"), ("FOR", "ROLE"), ("SET", "ROLE")})
+_MAKES_ROLE = [["CREATE", kind] for kind in ("ROLE", "USER", "GROUP")]
 _LARGE_OBJECTS = frozenset({"LO_CREATE", "LO_OPEN", "LOWRITE", "LO_CLOSE", "LO_UNLINK"})
 """What pg_dump calls between a BEGIN and a COMMIT of its own, for large objects."""
 
@@ -74,6 +79,11 @@ class StatementReader:
 
     def __init__(self) -> None:
         self.number = 0
+        self.extensions: set[str] = set()
+        self.event_triggers: set[str] = set()
+        self.subscriptions: set[str] = set()
+        self._roles: set[str] = set()
+        self._made_roles: set[str] = set()
         self.outside: list[Statement] = []
         self._left = b""
         self._line = 1
@@ -95,6 +105,13 @@ class StatementReader:
         self._bodies = 0
         self._from_stdin = False
         self._named_on = False
+        self._roles_follow = False
+        self._last = ("", "")
+
+    @property
+    def roles(self) -> set[str]:
+        """The roles that own something, or are granted something, and are not made by itself."""
+        return self._roles - self._made_roles
 
     def write(self, data: bytes) -> int:
         """Take a piece of the script."""
@@ -155,14 +172,45 @@ class StatementReader:
         if not self._begun:
             self._begun, self._since = True, self._line
         if kind == "name":
+            name = match[0].decode(errors="replace")[1:-1].replace('""', '"')
+            self._note(name, '"')
             self._take('"')
         elif kind == "word":
-            self._take(match[0].decode(errors="replace").upper())
+            word = match[0].decode(errors="replace")
+            self._note(word.lower(), word.upper())
+            self._take(word.upper())
         elif match[0] in (b"(", b")"):
             self._parentheses = max(0, self._parentheses + (1 if match[0] == b"(" else -1))
         elif match[0] == b";" and not self._parentheses and not self._bodies:
             self._end()
         return match.end()
+
+    def _note(self, name: str, word: str) -> None:
+        """Note whom and what the statement needs, where a name says it."""
+        self._note_role(name, word)
+        words = self._words
+        if words in (["CREATE", "EXTENSION"], ["CREATE", "EXTENSION", "IF", "NOT", "EXISTS"]):
+            if word != "IF":
+                self.extensions.add(name)
+        elif words == ["CREATE", "EVENT", "TRIGGER"]:
+            self.event_triggers.add(name)
+        elif words == ["CREATE", "SUBSCRIPTION"]:
+            self.subscriptions.add(name)
+        elif words in _MAKES_ROLE:
+            self._made_roles.add(name)
+
+    def _note_role(self, name: str, word: str) -> None:
+        before, words = self._last, [*self._words, "", ""]
+        self._last = (before[1], word)
+        if word in _NO_MORE_ROLES:
+            self._roles_follow = False
+        elif word in {"TO", "FROM"} and not self._parentheses:
+            granted = words[0] in {"GRANT", "REVOKE"} or words[:2] == ["ALTER", "DEFAULT"]
+            self._roles_follow = granted or (words[:2] == ["CREATE", "POLICY"] and word == "TO")
+        elif word in _NO_ROLE or self._parentheses:
+            return
+        elif self._roles_follow or before in _ROLE_FOLLOWS or before[1] == "AUTHORIZATION":
+            self._roles.add(name)
 
     def _take(self, word: str) -> None:
         """Take a word, and follow the bodies of functions: a semicolon in one ends nothing."""

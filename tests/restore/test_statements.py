@@ -91,3 +91,46 @@ def test_long_rows_and_strings_take_no_memory() -> None:
     reader.write(b"'; COMMIT;")
     reader.close()
     assert [each.line for each in reader.outside] == [4]
+
+
+NEEDS = r"""
+SET ROLE "set; by";
+SET SESSION AUTHORIZATION DEFAULT;
+CREATE ROLE made_here;
+CREATE SCHEMA s AUTHORIZATION of_schema;
+CREATE EXTENSION IF NOT EXISTS "uuid-ossp" WITH SCHEMA public;
+CREATE EXTENSION pgcrypto;
+CREATE EVENT TRIGGER alarm ON ddl_command_end EXECUTE FUNCTION f();
+CREATE SUBSCRIPTION "Sub" CONNECTION 'dbname=x' PUBLICATION p;
+ALTER TABLE public.t OWNER TO "My ""odd"" Role";
+ALTER FUNCTION f(a integer, b text, c numeric, d text, e text, f text, g text) OWNER TO of_function;
+ALTER TABLE t OWNER TO CURRENT_USER;
+ALTER TABLE t OWNER TO made_here;
+GRANT SELECT(a), INSERT(b) ON TABLE public.t TO one, "TWO", PUBLIC WITH GRANT OPTION;
+REVOKE ALL ON FUNCTION f(to_x integer) FROM three GRANTED BY CURRENT_USER;
+ALTER DEFAULT PRIVILEGES FOR ROLE four IN SCHEMA public GRANT SELECT ON TABLES TO five;
+CREATE POLICY p ON t TO six USING ((owner = 'seven'::text));
+ALTER TABLE t RENAME TO not_a_role;
+ALTER DATABASE x SET search_path TO not_a_role, public;
+COMMENT ON TABLE t IS 'OWNER TO not_a_role';
+INSERT INTO t VALUES ('GRANT x TO not_a_role');
+COPY t (owner, "to") FROM stdin;
+OWNER TO not_a_role;
+\.
+CREATE FUNCTION g() RETURNS text LANGUAGE sql AS $$ GRANT x TO not_a_role $$;
+"""
+
+
+def test_what_a_script_needs() -> None:
+    for size in (7, 600, len(NEEDS)):
+        reader = StatementReader()
+        data = NEEDS.encode()
+        for start in range(0, len(data), size):
+            reader.write(data[start : start + size])
+        reader.close()
+        assert reader.roles == {
+            *("set; by", "of_schema", 'My "odd" Role', "of_function"),
+            *("one", "TWO", "three", "four", "five", "six"),
+        }
+        assert reader.extensions == {"uuid-ossp", "pgcrypto"}
+        assert (reader.event_triggers, reader.subscriptions) == ({"alarm"}, {"Sub"})
