@@ -154,8 +154,10 @@ class RuleProgress:
 
     @property
     def place(self) -> dict[str, int]:
-        """What the next run must know to go on from here."""
-        return {} if self.heap is None else {"heap": self.heap, "block": self.block or 0}
+        """What the next run must know to go on from here; nothing where the oldest go first."""
+        if self.heap is None or self.block is None:
+            return {}
+        return {"heap": self.heap, "block": self.block}
 
     @property
     def all_are_gone(self) -> bool:
