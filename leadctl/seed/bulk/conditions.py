@@ -334,6 +334,9 @@ def spans_apart(
         owned = any(name.strip('"') in owners for name in exclusion.equal)
         first = _first_place(connection, calendar, relation, exclusion)
         for column, form in exclusion.forms.items():
+            if column in makers:  # several constraints: apart from all that any of them is about
+                owned = owned and makers[column].owned
+                first = max(first, makers[column].first or 0)
             makers[column] = Span(exclusion.kind, form, first, owned)
     return makers, unique
 

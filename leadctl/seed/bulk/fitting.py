@@ -40,7 +40,7 @@ from leadctl.seed.bulk.conditions import Condition, Row, RowsAsked
 
 _ASKED = 2000
 """Rows of a sample, and rows that are made up of candidates."""
-_POOL = 1000
+_POOL, _ENOUGH = 1000, 200
 _EACH = 60
 """How many values of a column are tried with those of others."""
 _LONGEST = 200
@@ -175,10 +175,13 @@ class _Fitting:
         if kept and len(columns) == 1 and not isinstance(own[kept[0]], Reference):
             return {kept[0]: self._unique(plans[kept[0]], conditions)}
         sample = self._sample(columns)
-        rows = [sample[i] for i in self._rows.passing(columns, sample, conditions)]
-        if len(rows) < len(sample) // 4 or len(set(rows)) < min(20, len(set(sample)) // 4):
-            more = self._candidates(columns, sample, conditions)
-            rows += [more[i] for i in self._rows.passing(columns, more, conditions)]
+        rows: list[Row] = []
+        for tried in self._tries(columns, sample, conditions):
+            passing = [tried[i] for i in self._rows.passing(columns, tried, conditions)]
+            rows += passing
+            is_usual = len(passing) >= len(tried) // 4
+            if len(set(rows)) >= min(20 if is_usual else _ENOUGH, len(set(sample)) // 4 + 1):
+                break
         if not rows:
             alone = [c for c in conditions if not self._rows.passing(columns, sample, [c])]
             raise self._unread((alone or conditions)[0])
@@ -211,13 +214,33 @@ class _Fitting:
                     found[each.columns[0 if is_owner else 1]] = Other(mine, other)
         return found
 
-    def _candidates(
+    def _tries(
+        self, columns: Sequence[str], sample: list[Row], conditions: list[Condition]
+    ) -> Iterator[list[Row]]:
+        """Yield rows, the likeliest first: as they are, solved, combined anew, and made up."""
+        yield sample
+        yield self._solved(columns, sample, conditions)
+        for made_up in (False, True):
+            rows = self._combined(columns, sample, conditions, made_up=made_up)
+            yield self._solved(columns, rows, conditions)
+
+    def _solved(
+        self, columns: Sequence[str], rows: list[Row], conditions: list[Condition]
+    ) -> list[Row]:
+        for condition in conditions:
+            if condition.equation is not None:
+                rows = self._rows.solved(columns, rows, *condition.equation)
+        return rows
+
+    def _combined(
         self,
         columns: Sequence[str],
         sample: Sequence[Row],
         conditions: list[Condition],
+        *,
+        made_up: bool,
     ) -> list[Row]:
-        """Make rows up: of values of each column, all combinations or some of them by chance."""
+        """Combine values of each column, all of them or some by chance."""
         made = {plan.name for plan in self._plan.columns}
         values = []
         for i, name in enumerate(columns):
@@ -229,7 +252,7 @@ class _Fitting:
                 if name not in made
                 else [
                     *itertools.islice(seen, _EACH),
-                    *_possible_values(self._bases[name], own, self._random),
+                    *(_possible_values(self._bases[name], own, self._random) if made_up else ()),
                     *([None] if name in self._nullable else []),
                 ]
             )
@@ -239,13 +262,8 @@ class _Fitting:
         for each in values:
             number *= len(each)
         if number <= 10 * _ASKED:
-            rows = list(itertools.product(*values))
-        else:
-            rows = [tuple(self._random.choice(each) for each in values) for _ in range(10 * _ASKED)]
-        for condition in conditions:
-            if condition.equation is not None:
-                rows = self._rows.solved(columns, rows, *condition.equation)
-        return rows
+            return list(itertools.product(*values))
+        return [tuple(self._random.choice(each) for each in values) for _ in range(10 * _ASKED)]
 
     def _unique(self, plan: ColumnPlan, conditions: list[Condition]) -> Maker:
         """Return another maker of different values that pass, for a column that must differ."""
