@@ -6,7 +6,7 @@ This alone decides what differs, whoever asks: check, drift, diff, new, push and
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from psycopg import sql
@@ -52,13 +52,16 @@ class Catalog:
 
     def columns(self, table: str) -> dict[str, Attributes]:
         """Return the columns of a table or view by their names, as the server quotes both."""
-        prefix = f"column {table}."
-        parts = {
-            key: split_name(key.removeprefix("column "))
-            for key in self.objects
-            if key.startswith(prefix)
-        }
-        return {own: self.objects[key] for key, (of, own) in parts.items() if of == table}
+        return self._columns.get(table, {})
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, Attributes]]:
+        found: dict[str, dict[str, Attributes]] = {}
+        for key, attributes in self.objects.items():
+            if key.startswith("column "):
+                table, own = split_name(key.removeprefix("column "))
+                found.setdefault(table, {})[own] = attributes
+        return found
 
     def without(self, kind: str) -> "Catalog":
         """Return the catalog without the objects of one kind."""

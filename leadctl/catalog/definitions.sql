@@ -480,6 +480,17 @@ FROM (
     FROM r JOIN pg_class t ON t.oid = r.reltoastrelid, unnest(t.reloptions) AS o
     WHERE r.relkind IN ('r', 'm')
     UNION ALL
+    SELECT 'privileges of the owner of ' || r.name, r.key, 'REVOKE ' || m.missing || m.what || r.name || ' FROM '
+        || r.relowner::regrole, 'GRANT ' || m.missing || m.what || r.name || ' TO ' || r.relowner::regrole
+    FROM r CROSS JOIN LATERAL (
+        SELECT string_agg(d.privilege_type, ', ' ORDER BY d.privilege_type) AS missing,
+            CASE r.relkind WHEN 'S' THEN ' ON SEQUENCE ' ELSE ' ON TABLE ' END AS what
+        FROM aclexplode(acldefault(CASE r.relkind WHEN 'S' THEN 's'::"char" ELSE 'r' END, r.relowner)) AS d
+        WHERE d.grantee = r.relowner AND NOT EXISTS (
+            SELECT FROM aclexplode(r.relacl) AS x
+            WHERE x.grantee = r.relowner AND x.privilege_type = d.privilege_type)) AS m
+    WHERE r.relacl IS NOT NULL AND m.missing IS NOT NULL AND r.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+    UNION ALL
     SELECT 'replica identity of ' || r.name, r.key, 'ALTER TABLE ' || r.name || ' REPLICA IDENTITY '
         || CASE r.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING' ELSE 'USING INDEX ' || (
             SELECT quote_ident(c.relname) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid

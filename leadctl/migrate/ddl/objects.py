@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from leadctl.catalog.definitions import Attributes, Catalog, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl.steps import literal
+from leadctl.migrate.ddl.steps import literal, plain
 
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 _ENABLED = {"disabled": "DISABLE", "replica": "ENABLE REPLICA", "always": "ENABLE ALWAYS"}
@@ -72,13 +72,15 @@ def word(kind: str, attributes: Attributes) -> str:
     return kind.upper()
 
 
-def unique_keys(catalog: Catalog) -> Iterator[tuple[str, Attributes]]:
-    """Yield what a foreign key may rest on: primary keys, unique constraints and indexes."""
+def unique_keys(catalog: Catalog) -> Mapping[str, list[tuple[str, Attributes]]]:
+    """Return what foreign keys may rest on, by table: primary keys, unique constraints, indexes."""
+    found: dict[str, list[tuple[str, Attributes]]] = {}
     for key, each in catalog.objects.items():
         if key.startswith(("constraint ", "index ")) and each["definition"].startswith(
             ("PRIMARY", "UNIQUE", "CREATE UNIQUE")
         ):
-            yield key, each
+            found.setdefault(plain(owner(key, each) or ""), []).append((key, each))
+    return found
 
 
 def comment(kind: str, name: str, attributes: Attributes) -> str:

@@ -31,12 +31,12 @@ def rebuilt(before: Catalog, after: Catalog, replaced: list[str]) -> set[str]:
 
 class _Rebuilt:
     def __init__(self, before: Catalog, after: Catalog, replaced: list[str]) -> None:
-        self._before = before
         self._replaced = replaced
         self._both = {
             key: attributes for key, attributes in before.objects.items() if key in after.objects
         }
         self._after = after.objects
+        self._unique_keys = unique_keys(before)
         self._words = {
             key: _words(key, attributes)
             for key, attributes in self._both.items()
@@ -178,11 +178,10 @@ class _Rebuilt:
         """Whether a foreign key rests on a key that is dropped or made anew."""
         name, _, rest = attributes["definition"].partition("REFERENCES ")[2].partition("(")
         table, columns = plain(name.strip()), mentions(rest.partition(")")[0])
-        for key, each in unique_keys(self._before):
-            if plain(owner(key, each) or "") == table:
-                gone = definition(each) != definition(self._after.get(key)) or key in self._found
-                if gone and columns <= mentions(each["definition"]):
-                    return True
+        for key, each in self._unique_keys.get(table, ()):
+            gone = definition(each) != definition(self._after.get(key)) or key in self._found
+            if gone and columns <= mentions(each["definition"]):
+                return True
         return False
 
 

@@ -65,29 +65,57 @@ def _pair(form: str, old: str, new: str, why: str = "") -> Step:
     return Step(form.format(old, new), Phase.RENAME, why=why, back=back)
 
 
+_IMPLIED = {
+    "constraint": "ALTER TABLE {table} RENAME CONSTRAINT {{}} TO {{}}",
+    "index": "ALTER INDEX {schema}{{}} RENAME TO {{}}",
+    "sequence": "ALTER SEQUENCE {schema}{{}} RENAME TO {{}}",
+    "other index": "ALTER INDEX {schema}{{}} RENAME TO {{}}",  # of a partition
+}
+
+
 def implied_renames(before: Catalog, after: Catalog) -> Iterator[Step]:
     """Yield renames that lose nothing and mean nothing: of constraints, indexes and sequences.
 
     They are what a convention calls them; what they are is the same.
     """
-    for kind, form in (
-        ("constraint", "ALTER TABLE {table} RENAME CONSTRAINT {{}} TO {{}}"),
-        ("index", "ALTER INDEX {schema}{{}} RENAME TO {{}}"),
-        ("sequence", "ALTER SEQUENCE {schema}{{}} RENAME TO {{}}"),
-    ):
-        going = _only(kind, before, after)
+    for kind, old, new in _implied(before, after):
+        table = owner(f"{kind} {old}", before.objects[f"{kind} {old}"])
+        names = [split_name(each)[-1] for each in (old, new)]
+        yield _pair(_IMPLIED[kind].format(table=table, schema=_place(old)[0]), *names)
+
+
+def with_implied_renames(before: Catalog, after: Catalog) -> Catalog:
+    """Return the catalog as it is after the renames of constraints and indexes that are implied."""
+    objects = dict(before.objects)
+    for kind, old, new in _implied(before, after):
+        renamed = dict(after.objects[f"{kind} {new}"])
+        was = objects.pop(f"{kind} {old}")
+        objects[f"{kind} {new}"] = {
+            **{key: value for key, value in renamed.items() if key != "comment"},
+            **{key: value for key, value in was.items() if key != "definition"},
+        }
+    return Catalog(objects)
+
+
+def _implied(before: Catalog, after: Catalog) -> Iterator[tuple[str, str, str]]:
+    for kind in _IMPLIED:
         coming = _only(kind, after, before)
-        for old, attributes in going.items():
+        keys = {
+            split_name(each)[-1]
+            for each in (*before.names("constraint"), *after.names("constraint"))
+        }
+        for old, attributes in _only(kind, before, after).items():
             what = _what(kind, old, attributes)
             new = next(
                 (each for each, other in coming.items() if _what(kind, each, other) == what), None
             )
-            if new is None or what is None:
-                continue
-            del coming[new]
-            table = owner(f"{kind} {old}", attributes)
-            names = [split_name(each)[-1] for each in (old, new)]
-            yield _pair(form.format(table=table, schema=_place(old)[0]), *names)
+            of_keys = (
+                kind == "other index"
+                and {split_name(each)[-1] for each in (old, new or old)} & keys
+            )
+            if new is not None and what is not None and not of_keys:
+                del coming[new]
+                yield kind, old, new
 
 
 def _only(kind: str, catalog: Catalog, other: Catalog) -> dict[str, Attributes]:
@@ -102,6 +130,8 @@ def _what(kind: str, name: str, attributes: Attributes) -> Any:
     """Return what an object is beside its name; None where it is nothing without it."""
     if kind == "sequence":
         return attributes.get("owned_by")
+    if kind == "other index":
+        return (attributes["table"], attributes["part_of"]) if "part_of" in attributes else None
     text = attributes["definition"]
     if kind == "index":
         text = text.replace(f"INDEX {split_name(name)[-1]} ON", "INDEX ON", 1)

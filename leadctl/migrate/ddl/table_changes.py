@@ -1,0 +1,282 @@
+"""What creates, changes and drops tables and their columns."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from leadctl.catalog.definitions import Attributes, Catalog, split_name
+from leadctl.errors import OperationFailed
+from leadctl.migrate.ddl import objects, online
+from leadctl.migrate.ddl.rebuilds import rebuilt, replaced_types
+from leadctl.migrate.ddl.steps import (
+    Phase,
+    Stage,
+    Step,
+    plain,
+)
+from leadctl.migrate.ddl.tables import (
+    alter_column,
+    alter_table,
+    as_serial,
+    cast_loses,
+    column,
+    count_on,
+    create_table,
+    handed_down,
+    is_required,
+    must_be_added_anew,
+    require_of_new_rows,
+    row_security,
+    serials,
+    within_tables,
+)
+
+_LISTED = 6
+"""So many tables have a line each."""
+_NEW_LINE = ",\n    "
+
+
+class Comparison:
+    """Two catalogs, and what follows from comparing them."""
+
+    def __init__(self, before: Catalog, after: Catalog, *, online: bool) -> None:
+        self.before = before
+        self.after = after
+        self.online = online
+        self.replaced = replaced_types(before, after)
+        self.rebuilt = rebuilt(before, after, self.replaced)
+        self.serials = serials(before, after)
+        self.unique_keys = objects.unique_keys(after)
+        self.within: dict[str, list[str]] = {}
+        """The keys of the constraints that come with their tables, by table."""
+        for key in within_tables(before, after):
+            self.within.setdefault(split_name(key.removeprefix("constraint "))[0], []).append(key)
+        self.dropped = {
+            name
+            for kind in ("table", "view")
+            for name in before.names(kind)
+            if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self.rebuilt
+        }
+
+    def exists(self, table: str) -> bool:
+        """Whether a table was there, is still, and has rows of its own to be careful with."""
+        key = f"table {table}"
+        return (
+            key in self.before.objects
+            and key in self.after.objects
+            and "partition_key" not in self.after.objects[key]
+        )
+
+
+class TableChanges:
+    """The changes of tables, columns included, between two catalogs."""
+
+    def __init__(self, both: Comparison) -> None:
+        self._both = both
+        self._before, self._after, self._rebuilt = both.before, both.after, both.rebuilt
+
+    def change(
+        self, kind: str, name: str, old: Attributes | None, new: Attributes | None
+    ) -> Iterator[Step]:
+        """Yield what makes a table, or a column, what it should be."""
+        yield from (self._table if kind == "table" else self._column)(name, old, new)
+
+    def _table(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        if new is None:
+            return
+        if old is None:
+            columns = [
+                (own, self._as_written(f"column {name}.{own}", attributes))
+                for own, attributes in self._after.columns(name).items()
+            ]
+            constraints = [
+                (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
+                for key in self._both.within.get(name, ())
+            ]
+            statement = create_table(name, new, columns, constraints)
+            counted = (self._both.serials.get(f"column {name}.{own}", "") for own, _ in columns)
+            yield Step(
+                statement, Phase.DEFINE, plain(name), provides_too=tuple(map(plain, counted))
+            )
+            for own, attributes in columns:
+                if "unvalidated" in attributes:
+                    yield Step(require_of_new_rows(name, own, attributes), Phase.KEY)
+        else:
+            for statement in alter_table(name, old, new):
+                unlogged = statement.endswith("SET UNLOGGED")
+                why = f"After a crash of the server {name} is empty." if unlogged else ""
+                # What refers to another cannot stay while that loses its log, nor come before it.
+                kind = unlogged or statement.endswith("SET LOGGED")
+                others = self._relatives(name, referring=unlogged) if kind else []
+                provides = plain(name) if kind else ""
+                about = " ".join([statement, *others])
+                yield Step(statement, Phase.DEFINE, provides, about=about, why=why)
+        for statement in row_security(name, old or {}, new):
+            yield Step(statement, Phase.DEPENDENT)
+
+    def _relatives(self, table: str, *, referring: bool) -> list[str]:
+        """Return the tables that foreign keys of a table lead to, or those that `refer` to it."""
+        found = []
+        for name in self._after.names("constraint"):
+            text = self._after.objects[f"constraint {name}"]["definition"]
+            if text.startswith("FOREIGN KEY"):
+                child, parent = split_name(name)[0], _referred(text)
+                if referring and parent == table:
+                    found.append(child)
+                elif not referring and child == table:
+                    found.append(parent)
+        return found
+
+    def drop(self) -> Iterator[Step]:
+        """Yield what drops the tables that go."""
+        gone = [name for name in self._before.names("table") if name in self._both.dropped]
+        defined = {name: self._before.objects[f"table {name}"] for name in gone}
+        foreign = [name for name in gone if "foreign" in defined[name]]
+        whole = [
+            name
+            for name in gone
+            if defined[name].get("partition_of") not in gone and name not in foreign
+        ]
+        for name in whole:
+            parent = defined[name].get("partition_of")
+            if parent is not None and self._is_referred_to(parent):
+                yield Step(f"ALTER TABLE {parent} DETACH PARTITION {name}", Phase.DROP_KEY)
+        if foreign:  # their rows are elsewhere, and stay
+            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
+        if whole:  # one statement: those that refer to each other go together
+            yield Step(
+                f"DROP TABLE {(', ' if len(whole) < _LISTED else _NEW_LINE).join(whole)}",
+                Phase.DROP,
+                loses=f"the {'table' if len(gone) == 1 else 'tables'} {', '.join(gone)} "
+                "with all rows",
+            )
+
+    def _is_referred_to(self, table: str) -> bool:
+        return any(
+            _referred(self._before.objects[f"constraint {name}"]["definition"]) == table
+            for name in self._before.names("constraint")
+        )
+
+    def _column(self, name: str, old: Attributes | None, new: Attributes | None) -> Iterator[Step]:
+        table, own = split_name(name)
+        if f"table {table}" not in self._after.objects or table in self._both.dropped:
+            return
+        if f"table {table}" not in self._before.objects:
+            return  # it comes with its table
+        # A column that a parent hands down is there as well, without an entry of its own.
+        if new is None and "inherits" in self._after.objects[f"table {table}"]:
+            self._refuse_to_hand_over(table, own)
+        old = old or handed_down(self._before, table, own)
+        new = new or handed_down(self._after, table, own)
+        if new is None:
+            assert old is not None
+            loses = "" if "generated" in old else f"the column {own} of {table}"
+            kept = any(handed_down(self._before, each, own) for each in self._keepers(own))
+            only = "ONLY " if kept else ""
+            yield Step(f"ALTER TABLE {only}{table} DROP COLUMN {own}", Phase.DROP, loses=loses)
+        elif old is None:
+            yield from self._add_column(table, own, self._as_written(f"column {name}", new))
+        elif must_be_added_anew(old, new) or (
+            f"column {name}" in self._rebuilt and "generated" in old
+        ):
+            yield Step(
+                f"ALTER TABLE {table} DROP COLUMN {own}",
+                Phase.DROP_KEY,
+                plain(own),
+                about=f"{table}.{own} {old.get('generated', '')}",
+                loses="" if "generated" in old else f"the values of {own} of {table}",
+                why=f"The rule of a generated column cannot be changed: {table} is written anew.",
+            )
+            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
+        elif f"column {name}" in self._rebuilt:  # its default calls what is made anew
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT", Phase.DROP_DEPENDENT)
+            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
+            if "default" in new:
+                yield Step(
+                    f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {new['default']}",
+                    Phase.KEY,
+                )
+        else:
+            yield from self._alter_column(table, own, old, new)
+
+    def _refuse_to_hand_over(self, table: str, own: str) -> None:
+        if handed_down(self._after, table, own) is not None:
+            raise OperationFailed(
+                f"The column {own} of {table} is its own now, and should be its parent's alone: "
+                "PostgreSQL can only drop it.",
+                hint="Write it by hand: leadctl migrate new --empty -m NAME",
+            )
+
+    def _keepers(self, column_name: str) -> Iterator[str]:
+        """Yield the tables that have a column of their own afterwards."""
+        for table in self._after.names("table"):
+            if f"column {table}.{column_name}" in self._after.objects:
+                yield table
+
+    def _as_written(self, key: str, attributes: Attributes) -> Attributes:
+        return as_serial(attributes) if key in self._both.serials else attributes
+
+    def _add_column(self, table: str, own: str, new: Attributes) -> Iterator[Step]:
+        if self._both.online and self._both.exists(table):
+            yield from online.add_column(table, own, new)
+        else:
+            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
+        if "unvalidated" in new:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
+
+    def _alter_column(
+        self, table: str, own: str, old: Attributes, new: Attributes
+    ) -> Iterator[Step]:
+        becomes_required = old["nullable"] and is_required(new)
+        later = becomes_required and self._both.online and self._both.exists(table)
+        for_new_rows = "unvalidated" in new and "unvalidated" not in old
+        if becomes_required and not later:
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
+        if "identity" in old and "identity" not in new:
+            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP IDENTITY", Phase.DROP_KEY)
+        on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))
+        actions = alter_column(old, new, own, on)
+        if not old["nullable"] and (new["nullable"] or for_new_rows):
+            actions.append(f"ALTER COLUMN {own} DROP NOT NULL")
+        # PostgreSQL wants NOT NULL before an identity.
+        counted = [each for each in actions if later and " ADD GENERATED " in each]
+        actions = [each for each in actions if each not in counted]
+        if actions:
+            retyped = old["type"] != new["type"]
+            loses = retyped and cast_loses(*on)
+            yield Step(
+                f"ALTER TABLE {table} {', '.join(actions)}",
+                Phase.DEFINE,
+                loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
+                why=f"Unless the types are alike on disk, {table} is written anew, and locked "
+                "meanwhile."
+                if retyped and self._both.online
+                else "",
+            )
+        if "unvalidated" in old and is_required(new):
+            yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)
+        if for_new_rows:
+            yield Step(require_of_new_rows(table, own, new), Phase.KEY)
+        if later:
+            yield from online.set_not_null(table, own)
+        stage = Stage.NOT_NULL if later else Stage.MAIN
+        for action in counted:
+            yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
+        if "identity" in new and "identity" not in old:
+            yield replace(count_on(table, own, new), stage=stage)
+
+
+def _referred(definition_of_key: str) -> str:
+    """Return the table that a foreign key leads to; nothing for another constraint."""
+    return definition_of_key.partition(" REFERENCES ")[2].partition("(")[0].strip()
+
+
+def _plainly(column: Attributes) -> Attributes:
+    """Return a column without its default."""
+    return {key: value for key, value in column.items() if key != "default"}
+
+
+def _base_type(catalog: Catalog, kind: str) -> str:
+    """Return a column's type, or the one that its domain is on."""
+    while (domain := catalog.objects.get(f"domain {kind}")) is not None:
+        kind = str(domain["type"])
+    return kind
