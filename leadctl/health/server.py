@@ -98,11 +98,18 @@ def replication(facts: Facts) -> Evidence:
         raise Skip(f"the lag is not shown; it takes GRANT pg_read_all_stats TO {facts.server.role}")
     worst = max(rows, key=lambda row: row["lag_seconds"] or 0.0)
     lag = worst["lag_seconds"] or 0.0
-    return graded(
-        round(lag, 1),
-        f"{len(rows)} connected, {worst['name']} is {lag:.1f} s behind",
-        "See: leadctl inspect replication; look at the standby's load and log.",
-    )
+    hint = "See: leadctl inspect replication; look at the standby's load and log."
+    message = f"{len(rows)} connected, {worst['name']} is {lag:.1f} s behind"
+    # Nobody measures the lag of one that is sent what is old.
+    sent = [
+        f"{row['name']} by {size(row['behind_bytes'] or 0)}"
+        for row in rows
+        if row["state"] == "catchup"
+    ]
+    if sent:
+        message += f"; not caught up: {joined(sent)}"
+    at_least = CheckStatus.WARNING if sent else CheckStatus.OK
+    return graded(round(lag, 1), message, hint, at_least=at_least)
 
 
 @check("replication-slots", warning=5 * _GB, critical=50 * _GB, unit="B")

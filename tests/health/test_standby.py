@@ -193,3 +193,19 @@ def test_commits_that_wait_for_a_standby_that_is_gone(cli: Cli) -> None:
                 writer.execute("SELECT pg_sleep(0.6)")
         run(primary, "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         eventually("skipped", lambda: status(cli, url, "replication"))
+
+
+def test_a_receiver_that_has_not_caught_up(cli: Cli) -> None:
+    """It is sent what is old and takes nothing: the server measures no lag, and knows the bytes."""
+    with RunningServer(MAJOR, wal_keep_size="1GB") as primary:
+        url = primary.info.url("postgres")
+        ((begin,),) = run(primary, "SELECT pg_current_wal_lsn()::text")
+        for _ in range(8):
+            run(primary, "SELECT pg_logical_emit_message(true, 'x', repeat('x', 8000000))")
+        with primary.info.connect("postgres", replication="true") as receiver:
+            result = receiver.pgconn.exec_(f"START_REPLICATION PHYSICAL {begin}".encode())
+            assert result.status == psycopg.pq.ExecStatus.COPY_BOTH
+            ((state, lag),) = run(primary, "SELECT state, replay_lag FROM pg_stat_replication")
+            assert (state, lag) == ("catchup", None)
+            assert status(cli, url, "replication") == "warning"
+            receiver.pgconn.finish()
