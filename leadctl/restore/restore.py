@@ -7,14 +7,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import psycopg
 from psycopg import sql
 
 from leadctl.backup.reader import VerifyCheck, problems
 from leadctl.errors import (
-    ConnectionFailed,
     DatabaseExists,
     DatabaseInUse,
     InsufficientPrivilege,
+    LeadctlError,
     MissingExtension,
     MissingRole,
     NoSpace,
@@ -30,6 +31,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
+from leadctl.redact import scrub
 from leadctl.restore.archive import (
     Comparison,
     IncompleteTable,
@@ -351,7 +353,8 @@ def _was_skipped(compared: Comparison, loading: Loading) -> bool:
 def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) -> None:
     """Journal the restore in the restored database, where leadctl keeps a journal.
 
-    Its own limits came back, and may not let this role in.
+    Its own limits and settings came back, and may not let this role in, or be read-only: that
+    undoes nothing of what was done.
     """
     try:
         with connect(target, "restore", like_pg_dump=True) as connection:
@@ -359,8 +362,8 @@ def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) 
                 return
         with journaled(target, "restore", app) as entry:
             entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
-    except ConnectionFailed as error:
-        narrate(f"The restore is done, but is not in the journal: {error.message}")
+    except (LeadctlError, psycopg.Error) as error:
+        narrate(f"The restore is done, but is not in the journal: {scrub(str(error))}")
 
 
 def _missing_privilege(connection: Connection, database: str, origin: Origin) -> str | None:

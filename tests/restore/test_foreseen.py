@@ -199,3 +199,24 @@ def test_a_clock_that_was_ahead(shop: Shop) -> None:
     assert 0 <= checked["value"] < 1
     shop.leadctl("backup", "prune", "--yes")
     assert ahead.exists()
+
+
+def test_a_database_that_lets_nobody_in_or_write(shop: Shop) -> None:
+    shop.query(
+        f"CREATE ROLE shop_app LOGIN CREATEDB PASSWORD '{PASSWORD}'; ALTER DATABASE shop OWNER TO shop_app;"
+        "ALTER TABLE t OWNER TO shop_app; ALTER SCHEMA leadctl OWNER TO shop_app;"
+        "ALTER TABLE leadctl.identity OWNER TO shop_app; ALTER TABLE leadctl.run OWNER TO shop_app;"
+        "ALTER TABLE leadctl.migration OWNER TO shop_app;"
+        "ALTER DATABASE shop SET default_transaction_read_only = on"
+    )
+    assert shop.leadctl("backup").code == 0
+    url = shop.server.url("shop").replace("//postgres:", "//shop_app:")
+    for limit in ("-1", "0"):
+        shop.query(f"ALTER DATABASE shop CONNECTION LIMIT {limit}", "postgres")
+        assert shop.leadctl("backup").code == 0
+        done = shop.leadctl("restore", "latest", "--into", "shop_copy", url=url)
+        assert (done.code, "not in the journal" in done.err) == (0, True), done.err
+        of_copy = "SELECT datconnlimit FROM pg_database WHERE datname = 'shop_copy'"
+        assert shop.query(of_copy, "postgres") == [(int(limit),)]
+        assert shop.query("SELECT count(*) FROM t", "shop_copy") == [(9,)]
+        shop.server.drop("shop_copy")
