@@ -49,6 +49,8 @@ class Origin:
     event_triggers: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
     tablespaces: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Tables that are not in it, or not their rows, by --exclude and --exclude-data."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ class RestorableBackup(BackupReader):
             event_triggers=manifest.event_triggers,
             subscriptions=manifest.subscriptions,
             tablespaces=manifest.tablespaces,
+            left_out=(*manifest.excluded, *manifest.excluded_data),
         )
 
     @cached_property

@@ -89,6 +89,8 @@ class RestorePlan:
     """The major version of this server."""
     missing_extensions: tuple[str, ...]
     missing_roles: tuple[str, ...]
+    without_rows_of: tuple[str, ...]
+    """Tables that the backup does not have, or not the rows of."""
     missing_tablespaces: tuple[str, ...]
     """Their tables go to the default tablespace."""
     missing_privilege: str | None
@@ -150,6 +152,7 @@ def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),
         missing_roles=tuple(_QUERIES.column(connection, "missing_roles", names=list(origin.roles))),
+        without_rows_of=origin.left_out,
         missing_tablespaces=tuple(
             _QUERIES.column(connection, "missing_tablespaces", names=list(origin.tablespaces))
         ),
@@ -219,8 +222,9 @@ def restore(
                 loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
             previous = swap(connection, scratch, name, replace=exists)
         complete = not (loading.left_out or compared.incomplete)
-        if drop_old and previous and not (compared.rows and complete):
-            why = "has no row" if complete else "is not all of the backup"
+        whole = complete and not origin.left_out
+        if drop_old and previous and not (compared.rows and whole):
+            why = "has no row" if whole else "is not all of the database"
             loading.narrate(f"Kept {previous}: what was restored {why}.")
         elif drop_old and previous and drop_database(target, connection, previous):
             loading.narrate(f"Dropped {previous}, the old database.")

@@ -41,6 +41,13 @@ def test_rows_that_are_left_out(place: Place) -> None:
     assert place.leadctl("restore", "latest", "--into", "counted_copy").code == 0
     assert place.query("SELECT count(*) FROM log", "counted_copy") == [(0,)]
     assert place.query('SELECT count(*) FROM "odd one"."a.b*"', "counted_copy") == [(3,)]
+    assert "public.log_1" in place.leadctl("restore", "latest", "--dry-run").out
+    over = place.leadctl("restore", "latest", "--confirm", place.name, "--drop-old")
+    assert (over.code, "Kept counted_before_" in over.err) == (0, True), over.err
+    (kept,) = [
+        each for (each,) in place.query("SELECT datname FROM pg_database") if "_before_" in each
+    ]
+    assert place.query("SELECT count(*) FROM log", kept) == [(41,)]
     place.query("DELETE FROM log")
     refused = place.leadctl(*DATA_ONLY, "--table", "log")
     assert (refused.code, "left out" in refused.err) == (1, True), refused.err

@@ -35,6 +35,8 @@ def plan(result: RestorePlan) -> list[Block]:
         pairs.append(("Missing extensions", Cell(", ".join(result.missing_extensions), "bad")))
     if result.missing_roles:
         pairs.append(("Missing roles", Cell(", ".join(result.missing_roles), "warn")))
+    if result.without_rows_of:
+        pairs.append(("Without rows of", Cell(", ".join(result.without_rows_of), "warn")))
     if result.missing_tablespaces:
         told = f"{', '.join(result.missing_tablespaces)}: all goes to the default one"
         pairs.append(("Missing tablespaces", Cell(told, "warn")))
