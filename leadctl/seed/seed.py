@@ -28,6 +28,9 @@ from leadctl.progress import Narrate
 from leadctl.seed.files import SeedFile, seed_files
 from leadctl.seed.upsert import Upsert, advance_sequences
 
+_FOLDER = "seeds"
+"""Where `init` and the documents have seed files."""
+
 
 @dataclass(frozen=True)
 class SeededTable:
@@ -58,6 +61,8 @@ class SeedResult:
     schema: str
     tables: tuple[SeededTable, ...]
     files: tuple[SeededFile, ...] = ()
+    nothing: str | None = None
+    """Why there was nothing to seed, where there was nothing."""
 
     @property
     def inserted(self) -> int:
@@ -104,7 +109,16 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 f"{error.orig.diag.message_primary}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
-    return SeedResult(app.name, target.database, target.schema, tables, files)
+    return SeedResult(app.name, target.database, target.schema, tables, files, _why_nothing(app))
+
+
+def _why_nothing(app: App) -> str | None:
+    """Say why an app has nothing to seed; None where it says what."""
+    if app.seed or app.seed_files:
+        return None
+    there = (app.root / _FOLDER).is_dir()
+    found = f'; {_FOLDER}/ is there: seed_files = "{_FOLDER}" in leadctl.toml brings it in'
+    return f"{app.name} has no fixtures{found if there else ''}"
 
 
 def journaled_seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedResult:

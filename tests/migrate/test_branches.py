@@ -353,3 +353,12 @@ def test_a_checksum_of_version_0_1_is_of_the_bytes(team: Team) -> None:
     assert team.run("resolve", "--accept-edit", "c_0001").code == 0
     path.write_text(HAND)
     assert team.run().code == 0
+
+
+def test_nothing_is_called_seeded_that_was_not_there(team: Team) -> None:
+    assert team.run("dev", "-m", "First").code == 0
+    seed = team.cli("seed", url=team.url)
+    assert (seed.code, seed.out) == (0, "Nothing to seed: c has no fixtures.\n")
+    (team.folder / "seeds").mkdir()
+    told = " ".join(team.cli("seed", url=team.url).out.split())
+    assert 'seed_files = "seeds" in leadctl.toml' in told

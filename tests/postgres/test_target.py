@@ -7,6 +7,7 @@ import pytest
 from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
+from tests.conftest import Cli
 
 
 def target(environ: dict[str, str], flags: dict[str, str | None] | None = None) -> Target:
@@ -57,6 +58,19 @@ def test_libpq_variables_count_as_a_url(tmp_path: Path) -> None:
 def test_no_url_and_no_embedded_server_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoTarget):
         target({})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["studio"], ["stats"], ["db", "url"], ["db", "shell"], ["health-check"], ["history"],
+     ["schema", "show"], ["inspect", "tables"], ["cleanup", "--dry-run"], ["backup"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_reads_makes_no_server(tmp_path: Path, cli: Cli, arguments: list[str]) -> None:
+    refused = cli(*arguments)
+    assert (refused.code, refused.out) == (3, "") or "UNKNOWN" in refused.out
+    assert "leadctl" in refused.err
     assert list(tmp_path.iterdir()) == []
 
 

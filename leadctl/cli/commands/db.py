@@ -113,7 +113,7 @@ def url(run: Run) -> None:
     """Print the target's URL for other tools; a password is left out."""
     from leadctl.render.views.db import url as view
 
-    result = run.database(may_create=True).url()
+    result = run.database().url()
     run.emit(result, view)
     if result.password_left_out:
         run.narrate("The password is left out; give it by PGPASSWORD or ~/.pgpass.")
@@ -123,6 +123,6 @@ def url(run: Run) -> None:
 @command(Effect.READS)
 def shell(run: Run, *, arguments: Annotated[Texts, argument("-- PSQL ARGUMENTS")] = None) -> None:
     """Open psql on the target; what stands after -- goes to psql."""
-    started = run.database(may_create=True).shell()
+    started = run.database().shell()
     command_line = [str(started.program), *started.arguments, *(arguments or [])]
     os.execve(started.program, command_line, started.environment)

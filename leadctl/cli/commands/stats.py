@@ -33,7 +33,7 @@ def stats(
     from leadctl.render import csv
     from leadctl.render.views import stats as views
 
-    database = run.database(may_create=True)
+    database = run.database()
     if report is None:
         only_with("REPORT", user=user, since=since)
         found = database.stats(exact=exact)

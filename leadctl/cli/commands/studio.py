@@ -80,9 +80,7 @@ def studio(
     selection = Selection(columns, tuple(where or ()), sort, limit, page, after, count)
     _refuse_what_does_not_go_together(table, row, follow, selection)
     patience, consent = seconds("--timeout", timeout), run.consent(confirm=confirm)
-    look = run.database(may_create=True).studio(
-        timeout=patience, reveal=consent if reveal else None
-    )
+    look = run.database().studio(timeout=patience, reveal=consent if reveal else None)
     words = [*_repeated(run), *(["--reveal"] if reveal else [])]
     shown = _Shown(run, look, selection, words)
     if table is None:

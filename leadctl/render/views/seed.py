@@ -10,7 +10,9 @@ from leadctl.seed.seed import SeedResult
 
 def seed(result: SeedResult) -> Iterator[Block]:
     """The rows by table, and the files."""
-    if not result.tables and not result.files:
+    if result.nothing:
+        yield Line(f"Nothing to seed: {result.nothing}.")
+    elif not result.tables and not result.files:
         yield Line(f"Seeded {result.app} on {result.database}, schema {result.schema}.")
     if result.tables:
         updates = ["Updated"] if result.files else []
