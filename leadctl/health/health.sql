@@ -114,3 +114,8 @@ FROM (SELECT id, coalesce(ended_at, started_at) AS at, summary -> 'rules' AS rul
       ORDER BY id DESC LIMIT 5000) AS runs
 CROSS JOIN LATERAL jsonb_each(runs.rules) AS each (rule, noted)
 GROUP BY rule ORDER BY rule
+
+-- name: ready
+-- what: How many segments of WAL wait for the archive?  Only a monitor may ask.
+-- versions: 15-
+SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%%.ready'

@@ -163,6 +163,8 @@ def archiving(facts: Facts) -> Evidence:
             "segments",
         )
     waiting, last = row["waiting_segments"], row["last_archived_time"]
+    if last is None:
+        ((waiting,),) = facts.query("ready")
     if waiting is None or (last is None and not waiting):
         raise Skip("nothing was archived yet")
     return graded(

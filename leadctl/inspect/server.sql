@@ -108,11 +108,7 @@ SELECT current_setting('archive_mode') AS archive_mode, a.archived_count AS arch
        CASE WHEN a.last_archived_wal ~ '^[0-9A-F]{24}$' AND NOT pg_is_in_recovery() THEN greatest(0,
            pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint / s.size
            - ('x' || substr(a.last_archived_wal, 9, 8))::bit(32)::bigint * (4294967296 / s.size)
-           - ('x' || substr(a.last_archived_wal, 17, 8))::bit(32)::bigint - 1)
-            WHEN a.last_archived_wal IS NULL AND current_setting('archive_mode') <> 'off'
-                 AND has_function_privilege('pg_ls_archive_statusdir()', 'EXECUTE')
-            THEN (SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%%.ready')
-       END AS waiting_segments,
+           - ('x' || substr(a.last_archived_wal, 17, 8))::bit(32)::bigint - 1) END AS waiting_segments,
        current_setting('archive_command') NOT IN ('', '(disabled)') OR current_setting('archive_library') <> ''
        AS configured,
        a.stats_reset AS counted_since
