@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
-    from leadctl.restore.archive import Restorable
+    from leadctl.restore.archive import Loading, Restorable
     from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.kept import KeptDropped, KeptList
     from leadctl.restore.restore import RestorePlan, RestoreResult
@@ -670,20 +670,30 @@ class Database(Project):
         pg_restore lists them: the result says what is not there.  Raises Protected, NotConfirmed,
         LockHeld, OutsideStatement, BackupDamaged and RestoreFailed.
         """
-        from leadctl.restore.archive import JOBS, Loading
         from leadctl.restore.restore import restore
 
         if into is None:
             self.foresee("restore", confirm)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
-        told = (self.narrate, self.progress)
-        loading = Loading(
-            *told, owners, rows, jobs=jobs or JOBS, keep_going=keep_going, skip=names(skip)
-        )
+        loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
         new = into is not None
         return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait)
+
+    def _loading(
+        self,
+        owners: bool,
+        rows: bool,
+        jobs: int | None,
+        skip: tuple[str, ...],
+        *,
+        keep_going: bool,
+    ) -> "Loading":
+        from leadctl.restore.archive import JOBS, Loading
+
+        told, jobs = (self.narrate, self.progress), jobs or JOBS
+        return Loading(*told, owners, rows, jobs=jobs, skip=skip, keep_going=keep_going)
 
     def on(self, name: str) -> "Database":
         """Return the same app on another database of the server."""
@@ -744,6 +754,22 @@ class Database(Project):
         given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
         app, wait, narrate = self.app.name, self.settings.lock_timeout, self.narrate
         return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
+
+    def restore_in_place(
+        self, backup: str = "latest", *, owners: bool = True, confirm: Confirm = None
+    ) -> "TableRestore":
+        """Put the app's own schemas back in one transaction, as `leadctl restore --in-place`.
+
+        For a role that may not make databases; what it owns there is dropped, which wants
+        `confirm`.  Raises Protected, NotConfirmed, DependentObjects, LockHeld and RestoreFailed;
+        then nothing was changed.
+        """
+        from leadctl.restore.in_place import VERB, restore_in_place
+
+        self.foresee(VERB, confirm)
+        given = (self.target, self.app, self._stored(backup), consent_of(confirm))
+        waits, narrate = self._timeouts, self.narrate
+        return restore_in_place(*given, owners=owners, waits=waits, narrate=narrate)
 
     def kept(self) -> "KeptList":
         """Return the databases and schemas that restores left, as `leadctl db kept`."""

@@ -87,27 +87,18 @@ def restore_dropped(
         schema_lock(target, "restore", waits.lock_wait, narrate),
         connect(target, "restore", like_pg_dump=True) as connection,
     ):
-        set_session(
-            connection,
-            {
-                "search_path": "",
-                "lock_timeout": f"{round(waits.lock_timeout * 1000)}ms",
-                "check_function_bodies": "off",
-                "standard_conforming_strings": "on",
-                "xmloption": "content",
-            },
-        )
+        as_pg_restore(connection, waits.lock_timeout)
         archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
         selection = Selection(archive, _find(archive, reader, names))
-        _refuse_what_is_there(connection, selection)
+        refuse_what_is_there(connection, selection)
         with connection.transaction(force_rollback=True):
-            tried = _Making(connection, reader, selection, owners=owners)
+            tried = Making(connection, reader, selection, owners=owners)
             tried.make_tables()
             tried.make_parts()
             tried.finish()
         if dry_run:
             return tried.result(rows_in_backup(reader, selection), None)
-        made = _Making(connection, reader, selection, owners=owners)
+        made = Making(connection, reader, selection, owners=owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         with connection.transaction():
             made.make_tables()
@@ -122,8 +113,20 @@ def restore_dropped(
         for name in selection.names.values():
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
         result = made.result(rows, keys)
-        _journal(connection, target, app, reader, result)
+        journal_tables(connection, target, app, reader, result)
     return result
+
+
+def as_pg_restore(connection: Connection, lock_timeout: float) -> None:
+    """Set a session as pg_restore does before it runs the SQL of an archive."""
+    settings = {
+        "search_path": "",
+        "lock_timeout": f"{round(lock_timeout * 1000)}ms",
+        "check_function_bodies": "off",
+        "standard_conforming_strings": "on",
+        "xmloption": "content",
+    }
+    set_session(connection, settings)
 
 
 def _find(
@@ -139,7 +142,7 @@ def _find(
     return [entry for entry, _ in found if entry is not None]
 
 
-def _refuse_what_is_there(connection: Connection, selection: Selection) -> None:
+def refuse_what_is_there(connection: Connection, selection: Selection) -> None:
     """Refuse where a table has its name taken, or lacks one that it is a part of."""
     for name in selection.names.values():
         quoted = sql.Identifier(*name).as_string(connection)
@@ -165,7 +168,7 @@ def rows_in_backup(reader: BackupReader, selection: Selection) -> dict[str, int]
     return {table.name: table.rows for table in reader.manifest.tables if table.parts in wanted}
 
 
-class _Making:
+class Making:
     """Makes the entries of a selection, in one transaction, which is the caller's."""
 
     def __init__(
@@ -269,7 +272,7 @@ class _Making:
                 raise
             self._not_made.add(entry.id)
             # What it needs may be there, and not ours to make: then the table says so.
-            if not self._selection.is_needed(entry):
+            if not self._selection.may_be_missing(entry):
                 self._left_out.append(LeftOut(entry.label, f"{error.diag.message_primary}"))
         else:
             self._made.append(entry)
@@ -364,7 +367,7 @@ def _phase(selection: Selection, entry: ArchiveEntry) -> _Phase:
     return _Phase.KEYS
 
 
-def _journal(
+def journal_tables(
     connection: Connection, target: Target, app: str, reader: BackupReader, result: BackAgain
 ) -> None:
     """Journal it where leadctl keeps a journal."""

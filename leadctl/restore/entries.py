@@ -135,14 +135,22 @@ def name_in(script: Script) -> Name | None:
 class Selection:
     """What of an archive brings tables back: they, their parts, what they need, what needs them."""
 
-    def __init__(self, archive: ArchiveSql, tables: Sequence[ArchiveEntry]) -> None:
+    def __init__(
+        self,
+        archive: ArchiveSql,
+        tables: Sequence[ArchiveEntry],
+        also: Iterable[ArchiveEntry] = (),
+    ) -> None:
+        """`also` are more entries to make, such as functions that no table needs."""
         self.archive = archive
         self._by_id = {entry.id: entry for entry in archive.entries}
         self.tables = self._with_children(tables)
         self._ids = {table.id for table in self.tables}
         needing = self._needing()
         known = {*self.tables, *needing}
-        needed = [entry for entry in self._needed(known) if entry not in known]
+        asked = {entry for entry in also if entry not in known}
+        needed = {*self._needed({*known, *asked}), *asked} - known
+        self._asked = {entry.id for entry in asked}
         said = [
             e for e in archive.entries if e.kind in SATELLITES and e.needs & {n.id for n in needed}
         ]
@@ -164,6 +172,10 @@ class Selection:
     def is_needed(self, entry: ArchiveEntry) -> bool:
         """Whether the tables need it, and it may be there already."""
         return entry.id in self._needed_ids
+
+    def may_be_missing(self, entry: ArchiveEntry) -> bool:
+        """Whether nobody asked for it but the tables, which fail themselves where they lack it."""
+        return self.is_needed(entry) and entry.id not in self._asked
 
     def is_attached_to_live(self, entry: ArchiveEntry) -> bool:
         """Whether an entry makes a table or an index a partition of one that is there."""

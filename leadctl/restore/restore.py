@@ -302,7 +302,8 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
     if found.missing_privilege and not (partly and found.may_replace):
         raise InsufficientPrivilege(
             f"This role {found.missing_privilege}, which restoring {found.backup} needs.",
-            hint="Connect as a superuser, or as the database's owner with CREATEDB.",
+            hint="Connect as a superuser, or as the database's owner with CREATEDB; or restore the "
+            "app's own schemas with --in-place.",
         )
     if found.obstacles:
         raise DatabaseInUse(

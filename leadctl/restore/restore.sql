@@ -147,6 +147,31 @@ SELECT setting FROM pg_settings WHERE name = 'data_directory'
 -- versions: 15-
 SELECT datname FROM pg_database WHERE starts_with(datname, %(prefix)s) ORDER BY 1
 
+-- name: own_objects
+-- what: What is in these schemas that this role owns, by kind, as DROP names it?  Not what an
+--   extension made, nor a part of something else.
+-- versions: 15-
+WITH found (kind, class, oid, owner, schema) AS (
+    SELECT CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
+                        WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
+        'pg_class'::regclass, oid, relowner, relnamespace
+    FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND NOT relispartition
+    UNION ALL
+    SELECT 'ROUTINE', 'pg_proc'::regclass, oid, proowner, pronamespace FROM pg_proc
+    UNION ALL
+    SELECT CASE typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, 'pg_type'::regclass, oid, typowner, typnamespace
+    FROM pg_type WHERE typtype IN ('e', 'd', 'r') OR (typtype = 'c' AND EXISTS (
+        SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c'))
+    UNION ALL
+    SELECT 'COLLATION', 'pg_collation'::regclass, oid, collowner, collnamespace FROM pg_collation
+)
+SELECT f.kind, (pg_identify_object(f.class, f.oid, 0)).identity
+FROM found f JOIN pg_namespace n ON n.oid = f.schema
+WHERE n.nspname = ANY (%(schemas)s) AND pg_has_role(f.owner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = f.class AND d.objid = f.oid
+                  AND d.deptype IN ('e', 'i', 'a') AND d.refclassid <> 'pg_namespace'::regclass
+                  AND NOT (d.refclassid = f.class AND d.refobjid = f.oid))
+
 -- name: left_behind
 -- what: Which databases did restores of this one replace and keep, which schemas did they make?
 -- versions: 15-

@@ -159,7 +159,7 @@ def test_a_project_needs_no_database(shop: Path, monkeypatch: pytest.MonkeyPatch
     assert project.generate_key().key != project.generate_key().key
     assert "cleanup" in project.cron().files["crontab"]
     assert project.systemd("backup", write=".").files.keys() == {
-        path.name for path in Path().glob("leadctl-backup.*")
+        path.name for path in Path().glob("leadctl-shop-backup.*")
     }
     assert not project.server_status().exists
     assert project.backups().backups == ()

@@ -27,6 +27,7 @@ from leadctl.errors import LeadctlError
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
+    from leadctl.restore.scratch_schema import TableRestore
 
 Source = Annotated[
     str, argument("BACKUP", 'An id, its beginning, "latest", or a path.', names=backup_ids)
@@ -50,6 +51,9 @@ KeepGoing = Annotated[bool, flag("--keep-going", "Leave out what fails, and repo
 Skip = Annotated[
     Texts, option("--skip", "ENTRY", 'Leave out an entry, e.g. "EXTENSION - postgis" (repeatable).')
 ]
+InPlace = Annotated[
+    bool, flag("--in-place", "Replace the app's own schemas, without a new database.")
+]
 TrustScript = Annotated[
     bool, flag("--trust-script", "Let a script commit and reach other databases.")
 ]
@@ -64,6 +68,7 @@ def restore(
     into: Annotated[Text, option("--into", "DATABASE", "Make a new database instead.")] = None,
     table: Table = None,
     data_only: DataOnly = False,
+    in_place: InPlace = False,
     schema_only: Annotated[bool, flag("--schema-only", "Restore no rows.")] = False,
     jobs: Annotated[int, option("--jobs", "N", "Number of parallel connections.", min=1)] = 2,
     drop_old: Annotated[bool, flag("--drop-old", "Drop the database that was replaced.")] = False,
@@ -96,19 +101,21 @@ def restore(
     database, consent = run.database(), run.consent(yes=yes, confirm=confirm)
     if table or data_only:
         what = "--data-only" if data_only else "--table"
+        not_with(what, in_place=in_place)
         not_with(what, into=into, schema_only=schema_only, keep_going=keep_going, skip=skip)
     if data_only:
         not_with("--data-only", no_owner=no_owner)
         rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
         run.emit(rows, views.merged)
-        if rows.gone:
-            raise typer.Exit(ExitCode.PARTLY)
+        _exit(complete=not rows.gone)
         return
     if table:
-        tables = database.restore_tables(table, backup, owners=not no_owner, dry_run=dry_run)
-        run.emit(tables, views.by_name)
-        if not tables.ok:
-            raise typer.Exit(ExitCode.PARTLY)
+        _emit(run, database.restore_tables(table, backup, owners=not no_owner, dry_run=dry_run))
+        return
+    if in_place:
+        not_with("--in-place", into=into, schema_only=schema_only, dry_run=dry_run)
+        not_with("--in-place", drop_old=drop_old, keep_going=keep_going, skip=skip)
+        _emit(run, database.restore_in_place(backup, owners=not no_owner, confirm=consent))
         return
     if not (dry_run or into):
         database.foresee("restore", consent)
@@ -139,7 +146,18 @@ def restore(
     run.emit(result, views.restored)
     if result.revision is not None:
         _say_migrations(run, database.on(into) if into else database)
-    if not result.complete:
+    _exit(complete=result.complete)
+
+
+def _emit(run: Run, result: "TableRestore") -> None:
+    from leadctl.render.views.restore import by_name
+
+    run.emit(result, by_name)
+    _exit(complete=result.ok)
+
+
+def _exit(*, complete: bool) -> None:
+    if not complete:
         raise typer.Exit(ExitCode.PARTLY)
 
 

@@ -1,0 +1,139 @@
+"""`restore --in-place`: by the usual role of an app, in one transaction, or nothing at all."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from leadctl.backup.manifest import parse, render
+from tests.backups import create, encrypted_backups, plain_dump
+from tests.conftest import Cli, Outcome
+from tests.restore.test_dropped import SHOP
+from tests.servers import PASSWORD, Server
+
+ROLE = "in_place_app"
+MORE = """
+CREATE FUNCTION alone(n int) RETURNS int LANGUAGE sql AS 'SELECT n';
+CREATE PROCEDURE doing() LANGUAGE sql AS 'SELECT 1';
+CREATE TYPE pair AS (a int, b text);
+CREATE SEQUENCE counter START 7;
+CREATE VIEW two AS SELECT 2 AS two;
+CREATE VIEW three AS SELECT two + 1 AS three FROM two;
+CREATE TABLE logs (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM ('2020-01-01') TO ('2030-01-01');
+INSERT INTO logs SELECT i, '2024-01-01' FROM generate_series(1, 50) i;
+SELECT nextval('counter');
+"""
+
+
+class Place:
+    """A database of an app's role, which owns the schema public and may make no database."""
+
+    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
+        self.server, self.name, self._cli = server, name, cli
+        self._env = encrypted_backups(folder)
+        self.url = server.url(name).replace("//postgres:", f"//{ROLE}:")
+        self.backup = Path()
+
+    def leadctl(self, *arguments: str) -> Outcome:
+        return self._cli(*arguments, url=self.url, env=self._env)
+
+    def query(self, statement: str) -> list[Any]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def dump(self) -> list[str]:
+        return plain_dump(self.server, self.name, None, "--exclude-schema=leadctl")
+
+
+@pytest.fixture
+def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
+    name = create(server, "in_place", "")
+    with server.connect(name) as connection:
+        connection.execute(f"DROP ROLE IF EXISTS {ROLE}")
+        connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_monitor")
+        connection.execute(f"ALTER SCHEMA public OWNER TO {ROLE}")
+        connection.execute(f"ALTER DATABASE {name} OWNER TO {ROLE}")
+        connection.execute("CREATE SCHEMA others; CREATE TABLE others.t (id int)")
+        connection.execute(
+            f"GRANT SELECT ON others.t TO {ROLE}; GRANT USAGE ON SCHEMA others TO {ROLE}"
+        )
+    found = Place(server, name, cli, tmp_path)
+    try:
+        found.query(SHOP.replace("ALTER TABLE orders FORCE ROW LEVEL SECURITY;", ""))
+        found.query(MORE)
+        assert found.leadctl("db", "environment", "dev", "--unprotect").code == 0
+        made = found.leadctl("backup", "-o", "json")
+        assert made.code == 0, made.err
+        found.backup = Path(made.json["path"])
+        yield found
+    finally:
+        server.drop(name)
+        with server.connect() as connection:
+            connection.execute(f"DROP ROLE {ROLE}")
+
+
+def test_all_is_as_it_was(place: Place) -> None:
+    before = place.dump()
+    refused = place.leadctl("restore", "latest", "--yes")
+    assert (refused.code, "--in-place" in refused.err) == (4, True), refused.err
+    place.query(
+        "DROP TABLE items; UPDATE customers SET name = 'z'; DROP VIEW three; DROP TYPE pair"
+    )
+    place.query("CREATE TABLE newer (id serial, o int REFERENCES orders)")
+    place.query("CREATE VIEW newest AS TABLE newer; ALTER TABLE customers RENAME name TO called")
+    assert place.leadctl("restore", "latest", "--in-place").code == 5
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert place.dump() == before
+    assert place.query("SELECT count(*) FROM leadctl.run WHERE command = 'restore'") == [(1,)]
+
+
+def test_what_others_need_stops_it(place: Place, server: Server) -> None:
+    with server.connect(place.name) as connection:
+        connection.execute("CREATE VIEW others.v AS SELECT * FROM customers")
+    before = place.dump()
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert (outcome.code, "others.v" in outcome.err) == (5, True), outcome.err
+    assert place.dump() == before
+
+
+def test_a_failure_leaves_all_as_it_was(place: Place) -> None:
+    path = place.backup / "manifest.json"
+    manifest = parse(path.read_text())
+    tables = tuple(
+        replace(t, rows=t.rows + 1) if t.name.endswith(".items") else t for t in manifest.tables
+    )
+    path.write_text(render(replace(manifest, tables=tables)))
+    place.query("DELETE FROM items WHERE id > 7")
+    before = place.dump()
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert (outcome.code, "has 300 rows of public.items" in outcome.err) == (1, True), outcome.err
+    assert place.dump() == before
+
+
+def test_the_guard(place: Place) -> None:
+    place.leadctl("db", "environment", "production", "--protect")
+    before = place.dump()
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert (outcome.code, "restore in place" in outcome.err) == (5, True), outcome.err
+    assert place.dump() == before
+    done = place.leadctl("restore", "latest", "--in-place", "--confirm", place.name)
+    assert done.code == 0, done.err
+    assert place.query("SELECT environment, protected FROM leadctl.identity") == [
+        ("production", True)
+    ]
+
+
+def test_a_table_that_a_session_holds(place: Place) -> None:
+    with psycopg.connect(place.url) as session:
+        session.execute("INSERT INTO items VALUES (999, 1)")
+        outcome = place.leadctl(
+            *("restore", "latest", "--in-place", "--yes", "--lock-timeout", "0.2s")
+        )
+        assert (outcome.code, "locked" in outcome.err) == (1, True), outcome.err
+    assert place.query("SELECT count(*) FROM items") == [(301,)]
