@@ -1,5 +1,6 @@
 """`leadctl restore --table`: a table that was dropped is there again as pg_dump saw it before."""
 
+import os
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from tests.conftest import Cli, Outcome, Prepared
 from tests.processes import start
 from tests.servers import PASSWORD, Server
 
+READER = f"dropped_reader_{os.getpid()}"
 SHOP = """
 CREATE TYPE state AS ENUM ('new', 'paid');
 CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%');
@@ -93,7 +95,7 @@ class Place:
 
 @pytest.fixture
 def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    name = create(server, "dropped", "")
+    name = create(server, f"dropped_{os.getpid()}", "")
     found = Place(server, name, cli, tmp_path)
     yield found
     server.drop(name)
@@ -306,12 +308,12 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
 @pytest.fixture
 def roles(place: Place) -> Iterator[str]:
     """Roles of a shop: one that owns, one that works for it."""
-    name = "dropped_owner"
+    name = f"dropped_owner_{os.getpid()}"
     place.query(
-        f"DROP ROLE IF EXISTS {name}, dropped_reader; CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE dropped_reader"
+        f"DROP ROLE IF EXISTS {name}, {READER}; CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE {READER}"
     )
     yield name
-    for role in (name, "dropped_reader"):
+    for role in (name, READER):
         if place.query(f"SELECT FROM pg_roles WHERE rolname = '{role}'"):
             place.query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
@@ -322,8 +324,8 @@ def test_grants_are_those_of_then_and_no_others(place: Place, roles: str) -> Non
         place,
         f"{default.format('TABLES')}; {default.format('SEQUENCES')}; "
         "CREATE TABLE secret (id serial PRIMARY KEY, note text);"
-        "REVOKE ALL ON secret, secret_id_seq FROM PUBLIC, dropped_owner;"
-        "GRANT SELECT ON secret TO dropped_reader",
+        f"REVOKE ALL ON secret, secret_id_seq FROM PUBLIC, {roles};"
+        f"GRANT SELECT ON secret TO {READER}",
     )
     acl = "SELECT relname, relacl::text FROM pg_class WHERE relname ~ '^secret' AND relkind <> 'i'"
     grants = place.query(acl)
@@ -333,11 +335,11 @@ def test_grants_are_those_of_then_and_no_others(place: Place, roles: str) -> Non
 
 
 def test_a_role_that_is_gone(place: Place, roles: str) -> None:
-    backed_up(place, f"CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO dropped_reader;"
+    backed_up(place, f"CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {READER};"
               f"INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO {roles}")  # fmt: skip
-    place.query("DROP TABLE t; DROP ROLE dropped_reader")
+    place.query(f"DROP TABLE t; DROP ROLE {READER}")
     outcome = place.leadctl("restore", "--table", "t")
-    assert (outcome.code, "dropped_reader" in outcome.err, "--no-owner" in outcome.err) == (
+    assert (outcome.code, READER in outcome.err, "--no-owner" in outcome.err) == (
         1, True, True,
     )  # fmt: skip
     assert place.query("SELECT to_regclass('t')") == [(None,)]

@@ -1,5 +1,6 @@
 """`restore --in-place`: by the usual role of an app, in one transaction, or nothing at all."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.conftest import Cli, Outcome
 from tests.restore.test_dropped import SHOP
 from tests.servers import PASSWORD, Server
 
-ROLE = "in_place_app"
+ROLE = f"in_place_app_{os.getpid()}"
 MORE = """
 CREATE FUNCTION alone(n int) RETURNS int LANGUAGE sql AS 'SELECT n';
 CREATE PROCEDURE doing() LANGUAGE sql AS 'SELECT 1';
@@ -52,7 +53,7 @@ class Place:
 
 @pytest.fixture
 def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    name = create(server, "in_place", "")
+    name = create(server, f"in_place_{os.getpid()}", "")
     with server.connect(name) as connection:
         connection.execute(f"DROP ROLE IF EXISTS {ROLE}")
         connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_monitor")

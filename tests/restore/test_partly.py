@@ -1,5 +1,6 @@
 """`restore --keep-going`, `--skip` and `--no-owner`: what is not there is named, and exit is 7."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,12 +56,12 @@ class Place:
 
 @pytest.fixture
 def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    found = Place(server, create(server, "partly", NEEDS_A_PATH), cli, tmp_path)
+    found = Place(server, create(server, f"partly_{os.getpid()}", NEEDS_A_PATH), cli, tmp_path)
     assert found.leadctl("backup").code == 0
     yield found
     with server.connect() as connection:
         names = connection.execute(
-            "SELECT datname FROM pg_database WHERE datname ~ '^partly'"
+            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (found.name,)
         ).fetchall()
     for (name,) in names:
         server.drop(name)

@@ -1,6 +1,6 @@
 """`leadctl restore`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,6 @@ from leadctl.errors import LeadctlError
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
-    from leadctl.restore.scratch_schema import TableRestore
 
 Source = Annotated[
     str, argument("BACKUP", 'An id, its beginning, "latest", or a path.', names=backup_ids)
@@ -149,7 +148,7 @@ def restore(
     _exit(complete=result.complete)
 
 
-def _emit(run: Run, result: "TableRestore") -> None:
+def _emit(run: Run, result: Any) -> None:
     from leadctl.render.views.restore import by_name
 
     run.emit(result, by_name)
