@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.catalog.relations import read_named
 from leadctl.crypto import Keyring
 from leadctl.errors import DependentObjects, UnknownDatabase
 from leadctl.journal import state
@@ -76,7 +77,7 @@ class ResetResult:
 def plan(target: Target, app: App) -> ResetPlan:
     """Say what a reset would drop; changes nothing.  A database that is missing has nothing."""
     try:
-        connection = connect(target, "reset", statement_timeout=_COUNT_SECONDS)
+        connection = connect(target, "reset", rows=True, statement_timeout=_COUNT_SECONDS)
     except UnknownDatabase:
         return ResetPlan(app.name, target.database, target.schema, None, (), ())
     with connection:
@@ -88,7 +89,10 @@ def plan(target: Target, app: App) -> ResetPlan:
             database=target.database,
             schema=target.schema,
             protected=protection(connection, target),
-            tables=tuple(TableLoss(table, _count(connection, table)) for table in tables),
+            tables=tuple(
+                TableLoss(name, _count(connection, name, table.touched_as))
+                for name, table in read_named(connection, tables).items()
+            ),
             others=tuple(key for key in own if not key.startswith("table ")),
         )
 
@@ -119,7 +123,7 @@ def reset(
         ensure_schema(session, target, narrate)
         before()
         with journaled(target, "reset", app.name) as entry:
-            with connect(target, "reset") as connection:
+            with connect(target, "reset", rows=True) as connection:
                 set_timeouts(connection, timeouts)
                 dropped = own_objects(connection, app, target.schema)
                 with connection.transaction():
@@ -197,10 +201,11 @@ def _execute(connection: Connection, statement: sql.Composed) -> None:
         ) from None
 
 
-def _count(connection: Connection, table: str) -> int | None:
+def _count(connection: Connection, table: str, role: str | None) -> int | None:
     try:
-        query = sql.SQL("SELECT count(*) FROM {}").format(_listed([table]))
-        row = connection.execute(query).fetchone()
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(_listed([table]))
+        with exact.as_owner(connection, role):
+            row = connection.execute(query).fetchone()
     except psycopg.errors.QueryCanceled:
         return None
     return int(row[0]) if row else None

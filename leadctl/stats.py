@@ -8,15 +8,15 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
-from psycopg.rows import dict_row
 
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.catalog.relations import Relation, read_schema
 from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
 from leadctl.journal.state import VERSION_TABLE
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.exact import execute as read_exactly
+from leadctl.postgres.exact import Authored, authored
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
@@ -63,11 +63,11 @@ def run_report(
             hint=f"Leave out --since, for {name}.",
         )
     found = reading(target, narrate)
-    with connect(found.target, "stats", read_only=True) as connection:
+    with connect(found.target, "stats", rows=True, read_only=True) as connection:
         try:
-            user_id = _user_id(connection, available, user)
-            with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-                rows = cursor.execute(report.sql, {"user": user_id, "since": since}).fetchall()
+            user_id = _user_id(connection, target.schema, available, user)
+            values = {"user": user_id, "since": since}
+            rows = authored(connection, target.schema, report.sql).fetch(connection, values)
         except psycopg.errors.UndefinedTable as error:
             raise StatementFailed(
                 f"The report {name} of {app.name} needs a table that the schema "
@@ -84,16 +84,19 @@ def _find(app: App, available: AppReports, name: str) -> Report:
     return by_name[name]
 
 
-def _user_id(connection: Connection, available: AppReports, user: str | None) -> str | None:
+def _user_id(
+    connection: Connection, schema: str, available: AppReports, user: str | None
+) -> str | None:
     if user is None or available.find_user is None:
         return None
-    row = connection.execute(available.find_user, {"user": user}).fetchone()
-    if row is None:
+    finding = authored(connection, schema, available.find_user)
+    rows = finding.fetch(connection, {"user": user})
+    if not rows:
         raise UnknownUser(
             f"There is no user with the id or email address {user!r}.",
             hint="Look for the user with: leadctl studio users",
         )
-    return str(row[0])
+    return str(next(iter(rows[0].values())))
 
 
 _QUERIES = beside(__file__, "stats.sql")
@@ -155,23 +158,25 @@ class Overview:
 
 
 def overview(
-    target: Target, app: App, *, exact: bool = False, narrate: Narrate = lambda _: None
+    target: Target, app: App, *, count: bool = False, narrate: Narrate = lambda _: None
 ) -> Overview:
-    """Read sizes, row counts and charts: `exact` counts every row, in one snapshot.
+    """Read sizes, row counts and charts: `count` counts every row, in one snapshot.
 
     Works on any database, with a role that may read nothing but the catalog.
     """
     found = reading(target, narrate)
-    limit = None if exact else _STATEMENT_SECONDS
+    limit = None if count else _STATEMENT_SECONDS
     with (
-        connect(found.target, "stats", read_only=True, statement_timeout=limit) as connection,
+        connect(
+            found.target, "stats", rows=True, read_only=True, statement_timeout=limit
+        ) as connection,
         connection.transaction(),
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"}, transaction=True)
         (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
         tables = tuple(
-            _table(connection, relation, exact=exact)
+            _table(connection, relation, count=count)
             for relation in sorted(
                 read_schema(connection, target.schema, "sizes"),
                 key=lambda each: (-each.size.total_bytes, each.name),
@@ -179,7 +184,7 @@ def overview(
             if relation.is_table and relation.name != VERSION_TABLE
         )
         reports = _reports(connection, target, app)
-        drawn, left_out = _charts(connection, reports)
+        drawn, left_out = _charts(connection, target.schema, reports)
     return Overview(
         schema=target.schema,
         replica_lag_seconds=found.lag_seconds,
@@ -194,13 +199,13 @@ def overview(
 def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
     """Return the app's reports, unless the app never lived in this schema."""
     name = sql.Identifier(target.schema, app.version_table).as_string(connection)
-    row = read_exactly(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
+    row = exact.execute(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return load_reports(app).reports if row == (True,) else ()
 
 
-def _table(connection: Connection, relation: Relation, *, exact: bool) -> TableStats:
+def _table(connection: Connection, relation: Relation, *, count: bool) -> TableStats:
     size = relation.size
-    wanted = (exact or size.heap_bytes <= _EXACT_BYTES) and not size.locked
+    wanted = (count or size.heap_bytes <= _EXACT_BYTES) and not size.locked
     counted = _count(connection, relation) if wanted else None
     return TableStats(
         name=relation.quoted,
@@ -215,9 +220,9 @@ def _table(connection: Connection, relation: Relation, *, exact: bool) -> TableS
 
 def _count(connection: Connection, relation: Relation) -> int | None:
     """Count a table's rows; None where this role may not read it, or it takes too long."""
-    query = sql.SQL("SELECT count(*) FROM {}").format(relation.identifier)
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(relation.identifier)
     try:
-        with connection.transaction():
+        with connection.transaction(), exact.as_owner(connection, relation.touched_as):
             row = connection.execute(query).fetchone()
     except (InsufficientPrivilege, QueryCanceled, LockNotAvailable):
         return None
@@ -225,7 +230,7 @@ def _count(connection: Connection, relation: Relation) -> int | None:
 
 
 def _charts(
-    connection: Connection, reports: Sequence[Report]
+    connection: Connection, schema: str, reports: Sequence[Report]
 ) -> tuple[tuple[ReportResult, ...], tuple[str, ...]]:
     """Run the reports with a chart, and name those that were left out: they would read too much.
 
@@ -239,12 +244,13 @@ def _charts(
             continue
         try:
             with connection.transaction():
-                cost = _cost(connection, report)
+                statement = authored(connection, schema, report.sql)
+                cost = _cost(connection, statement)
                 if cost > left:
                     left_out.append(report.name)
                     continue
                 left -= cost
-                drawn.append(_run_in_passing(connection, report))
+                drawn.append(_run_in_passing(connection, report, statement))
         except psycopg.Error:
             if connection.broken:
                 raise
@@ -252,14 +258,12 @@ def _charts(
     return tuple(drawn), tuple(left_out)
 
 
-def _cost(connection: Connection, report: Report) -> float:
+def _cost(connection: Connection, statement: Authored) -> float:
     """Return what the planner thinks that a report costs."""
-    row = connection.execute("EXPLAIN (FORMAT JSON) " + report.sql, _NO_PARAMETERS).fetchone()
-    assert row is not None
-    return float(row[0][0]["Plan"]["Total Cost"])
+    (row,) = statement.fetch(connection, _NO_PARAMETERS, explain=True)
+    return float(row["QUERY PLAN"][0]["Plan"]["Total Cost"])
 
 
-def _run_in_passing(connection: Connection, report: Report) -> ReportResult:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(report.sql, _NO_PARAMETERS).fetchall()
+def _run_in_passing(connection: Connection, report: Report, statement: Authored) -> ReportResult:
+    rows = statement.fetch(connection, _NO_PARAMETERS)
     return ReportResult(report.name, report.title, None, None, report.chart, tuple(rows))

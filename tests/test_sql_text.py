@@ -10,6 +10,7 @@ ROOT = Path(leadctl.__file__).parent
 MAKES_SQL = {
     # A block of our own .sql files; the server's text; the author's of a revision or a rule; what
     # pg_restore would run in any other restore.
+    "postgres/exact.py": {"fetch", "declare"},  # of the app's own author, and of SQLAlchemy
     "postgres/queries.py": {
         "statement",
         "written_by_server",

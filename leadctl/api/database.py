@@ -7,9 +7,9 @@ printed and nothing exits.  What a method needs is imported when it is called.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import NoTarget, UsageError
@@ -105,6 +105,19 @@ class Database(Project):
         from leadctl.journal.guard import foresee
 
         foresee(self.target, verb, consent_of(confirm))
+
+    def _ahead(
+        self,
+        verb: str | None,
+        confirm: Confirm,
+        show: Callable[[Any], object] | None,
+        plan: Callable[[], Any],
+    ) -> None:
+        """Ask the guard of a verb ahead of all else, then show what is planned to who asked."""
+        if verb is not None:
+            self.foresee(verb, confirm)
+        if show is not None:
+            show(plan())
 
     @property
     def _place(self) -> "tuple[Target, App]":
@@ -301,16 +314,26 @@ class Database(Project):
         return plan(*self._place, to, steps)
 
     def down(
-        self, to: str | None = None, *, steps: int = 1, confirm: Confirm = None
+        self,
+        to: str | None = None,
+        *,
+        steps: int = 1,
+        confirm: Confirm = None,
+        show: "Callable[[DownPlan], object] | None" = None,
     ) -> "DownResult":
         """Undo the last revisions, or all behind one, as `leadctl migrate down`.
+
+        `show` is called with what `down_plan` says, before anybody is asked.
 
         Raises Protected, NotConfirmed, Irreversible and LockHeld before anything is changed.
         """
         from leadctl.migrate.down import down
 
-        self.foresee("migrate down", confirm)
-        return down(*self._place, to, steps, consent=consent_of(confirm), **self._running)
+        consent = consent_of(confirm)
+        # What goes is shown before consent is missed: only protection is asked ahead of it.
+        ahead = replace(consent, yes=True) if show else consent
+        self._ahead("migrate down", ahead, show, partial(self.down_plan, to, steps=steps))
+        return down(*self._place, to, steps, consent=consent, **self._running)
 
     def rehearse_down(self, to: str | None = None, *, steps: int = 1) -> "MigrateRehearsal":
         """Try revisions up, down and up in a scratch, as `leadctl migrate down --rehearse`."""
@@ -424,14 +447,22 @@ class Database(Project):
 
         return plan(*self._place)
 
-    def reset(self, *, confirm: Confirm = None, backup: bool = False) -> "ResetResult":
+    def reset(
+        self,
+        *,
+        confirm: Confirm = None,
+        backup: bool = False,
+        show: "Callable[[ResetPlan], object] | None" = None,
+    ) -> "ResetResult":
         """Drop the app's objects, migrate and seed, as `leadctl reset`.
+
+        `show` is called with what `reset_plan` says, before anybody is asked.
 
         Raises Protected, NotConfirmed and DependentObjects before anything is changed.
         """
         from leadctl.reset import reset
 
-        self.foresee("reset", confirm)
+        self._ahead("reset", confirm, show, self.reset_plan)
         before, consent = self._backup_before(wanted=backup), consent_of(confirm)
         return reset(*self._place, self.keyring, consent, **self._running, before=before)
 
@@ -661,25 +692,26 @@ class Database(Project):
         keep_going: bool = False,
         skip: Names = (),
         confirm: Confirm = None,
+        show: "Callable[[RestorePlan], object] | None" = None,
     ) -> "RestoreResult":
         """Restore a backup, or a file of anyone's pg_dump, as `leadctl restore`.
 
         It becomes a new database `into`, or takes the place of this one, which wants `confirm`; the
         old one is kept under another name.  `trust_script` lets a script end its transaction and
         reach out of its database.  With `keep_going` what fails is left out, `skip` are entries as
-        pg_restore lists them: the result says what is not there.  Raises Protected, NotConfirmed,
+        pg_restore lists them: the result says what is not there.  `show` is called with what
+        `restore_plan` says, before anybody is asked.  Raises Protected, NotConfirmed,
         LockHeld, OutsideStatement, BackupDamaged and RestoreFailed.
         """
         from leadctl.restore.restore import restore
 
-        if into is None:
-            self.foresee("restore", confirm)
+        plan = partial(self.restore_plan, backup, into=into)
+        self._ahead(None if into else "restore", confirm, show, plan)
         place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
         loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
-        new = into is not None
-        return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait)
+        return restore(*given, app=app, new=into is not None, drop_old=drop_old, lock_wait=wait)
 
     def _loading(
         self,
@@ -793,7 +825,7 @@ class Database(Project):
         """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
         from leadctl.stats import overview
 
-        return overview(*self._place, exact=exact, narrate=self.narrate)
+        return overview(*self._place, count=exact, narrate=self.narrate)
 
     def report(
         self, name: str, *, user: str | None = None, since: datetime | None = None

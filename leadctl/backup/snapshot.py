@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
+from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.errors import (
     BackupFailed,
@@ -21,7 +22,6 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
-from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
@@ -241,7 +241,7 @@ def count_tables(connection: Connection, excluded: Collection[str] = ()) -> tupl
 
 def count_rows(connection: Connection, table: str) -> int:
     """Count the rows of a table; its name is as the server quoted it."""
-    query = sql.SQL("SELECT count(*) FROM ONLY {}").format(identifier(table))
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(identifier(table))
     ((count,),) = connection.execute(query)
     return int(count)
 
@@ -282,13 +282,11 @@ def _keys(
         contexts.setdefault(table, {})[column] = context
     found: set[str] = set()
     without = {sql.Identifier(*parts_of(name)).as_string(connection) for name in excluded}
-    for name, columns in contexts.items():
-        table = EncryptedTable(schema, name, columns)
-        identifier = table.identifier.as_string(connection)
-        ((exists,),) = exact.execute(
-            connection, "SELECT to_regclass(%s) IS NOT NULL", (identifier,)
-        )
-        if exists and identifier not in without:
-            for column in count_values(connection, table, Keyring([])):
-                found.update(column.under)
+    for relation in read_tables(connection, schema, contexts).values():
+        if relation.identifier.as_string(connection) in without:
+            continue
+        name, role = relation.name, relation.touched_as
+        table = EncryptedTable(schema, name, contexts[name], touched_as=role)
+        for column in count_values(connection, table, Keyring([])):
+            found.update(column.under)
     return tuple(sorted(found))

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import sql
+
+from leadctl.postgres.queries import written_by_server
+
 
 @dataclass(frozen=True)
 class Column:
@@ -12,6 +16,8 @@ class Column:
     type: str
     type_oid: int
     base: str
+    operators: str
+    """The schema of the operators of `base`, quoted."""
     domain: bool
     not_null: bool
     has_expression: bool
@@ -21,6 +27,10 @@ class Column:
     identity: str | None
     """a for always, d for by default."""
     comment: str | None
+
+    def compared(self, symbol: str) -> sql.Composable:
+        """Return the type's own operator for =, <, > and so on, with its schema."""
+        return written_by_server(f"OPERATOR({self.operators}.{symbol})")
 
     @property
     def has_default(self) -> bool:
@@ -79,6 +89,8 @@ class Reference:
     parent_quoted: str
     columns: tuple[str, ...]
     referred: tuple[str, ...]
+    equal: tuple[str, ...]
+    """The operators by which `referred` are compared with `columns`, as `schema.symbol`."""
     on_delete: str
     validated: bool
     deferrable: bool

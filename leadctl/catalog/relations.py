@@ -46,7 +46,7 @@ _LISTS = {
     "relations": ("partition_key", "parents"),
     "indexes": ("columns",),
     "constraints": ("columns",),
-    "references": ("columns", "referred"),
+    "references": ("columns", "referred", "equal"),
 }
 """What of each block's rows is a list."""
 _T = TypeVar("_T")
@@ -69,6 +69,8 @@ class Relation:
     owner: str
     owned: bool
     """Whether this role has the owner's privileges."""
+    touched_as: str | None
+    """The role to read and write its rows as (`exact.as_owner`); None for this one."""
     row_security: bool
     is_partition: bool
     strategy: str | None
@@ -261,10 +263,17 @@ def advance_sequences(connection: Connection, relation: Relation) -> None:
     for column, sequence in relation.sequences.items():
         connection.execute(
             sql.SQL(
-                "SELECT pg_catalog.setval({2}::regclass, max({0})) FROM {1}"
-                " HAVING max({0}) > coalesce(pg_catalog.pg_sequence_last_value({2}::regclass), 0)"
+                "SELECT pg_catalog.setval({2}::pg_catalog.regclass, pg_catalog.max({0})) FROM {1}"
+                " HAVING pg_catalog.max({0}) OPERATOR(pg_catalog.>)"
+                " coalesce(pg_catalog.pg_sequence_last_value({2}::pg_catalog.regclass), 0)"
             ).format(sql.Identifier(column), relation.identifier, sql.Literal(sequence)),
         )
+
+
+def common_role(relations: Iterable[Relation]) -> str | None:
+    """Return the role to touch rows of all of them as; None where it is not one for all."""
+    roles = {relation.touched_as for relation in relations}
+    return roles.pop() if len(roles) == 1 else None
 
 
 class _Facets:

@@ -40,12 +40,18 @@ ORDER BY c.relname
 
 -- name: relations
 -- what: Which relations are these, of what kind, whose, and how are they partitioned?
+--       Rows are `touched_as` the owner where this role is a superuser and the owner none.  Where a
+--       policy would hide rows from the owner, too, this role's own rights are needed.
 -- versions: 15-
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
        c.oid::pg_catalog.regclass::text AS quoted,
        pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS qualified,
        c.relkind::text AS kind, pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned, c.relrowsecurity AS row_security,
+       pg_catalog.pg_has_role(c.relowner, 'USAGE') AS owned,
+       CASE WHEN pg_catalog.current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity
+            THEN (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper)
+       END AS touched_as,
+       c.relrowsecurity AS row_security,
        c.relispartition AS is_partition, p.partstrat::text AS strategy,
        ARRAY(SELECT a.attname
              FROM pg_catalog.unnest(p.partattrs::int2[]) WITH ORDINALITY AS k (attnum, place)
@@ -65,22 +71,33 @@ ORDER BY c.relname, n.nspname
 
 -- name: columns
 -- what: Which columns are there, of which types, and what makes their values?
---       `base` is the type beneath a domain, without length or precision.
+--       `base` is the type beneath a domain, without length or precision.  `operators` is the schema
+--       of those by which its values are equal and in order.
 -- versions: 15-
 SELECT a.attrelid::bigint AS oid, a.attname AS name,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid::bigint AS type_oid,
-       pg_catalog.format_type(CASE WHEN t.typtype = 'd' THEN (
-           WITH RECURSIVE beneath (oid, base) AS (
-               SELECT t.oid, t.typbasetype
-               UNION ALL
-               SELECT b.oid, b.typbasetype
-               FROM beneath JOIN pg_catalog.pg_type b ON b.oid = beneath.base)
-           SELECT oid FROM beneath WHERE base = 0) ELSE t.oid END, NULL) AS base,
+       pg_catalog.format_type(beneath.oid, NULL) AS base,
+       coalesce((SELECT pg_catalog.quote_ident(s.nspname) FROM pg_catalog.pg_type b
+                 JOIN pg_catalog.pg_opclass k ON k.opcintype = b.oid AND k.opcdefault
+                 JOIN pg_catalog.pg_am m ON m.oid = k.opcmethod AND m.amname IN ('btree', 'hash')
+                 JOIN pg_catalog.pg_amop p ON p.amopfamily = k.opcfamily AND p.amoplefttype = b.oid
+                                          AND p.amoprighttype = b.oid AND p.amoppurpose = 's'
+                 JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr AND o.oprname = '='
+                 JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
+                 WHERE b.oid = beneath.oid AND b.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+                 ORDER BY m.amname LIMIT 1), 'pg_catalog') AS operators,
        t.typtype = 'd' AS domain, a.attnotnull AS not_null, a.atthasdef AS has_expression,
        nullif(a.attgenerated::text, '') AS generated, nullif(a.attidentity::text, '') AS identity,
        pg_catalog.col_description(a.attrelid, a.attnum) AS comment
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (SELECT CASE WHEN t.typtype = 'd' THEN (
+    WITH RECURSIVE beneath (oid, base) AS (
+        SELECT t.oid, t.typbasetype
+        UNION ALL
+        SELECT b.oid, b.typbasetype
+        FROM beneath JOIN pg_catalog.pg_type b ON b.oid = beneath.base)
+    SELECT oid FROM beneath WHERE base = 0) ELSE t.oid END) AS beneath (oid)
 WHERE a.attrelid = ANY (%(oids)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
 
@@ -163,6 +180,11 @@ SELECT f.oid::bigint AS oid, f.outgoing, n.conname AS name,
              FROM pg_catalog.unnest(n.confkey) WITH ORDINALITY AS k (attnum, place)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = n.confrelid AND a.attnum = k.attnum
              ORDER BY k.place) AS referred,
+       ARRAY(SELECT pg_catalog.quote_ident(s.nspname) || '.' || o.oprname
+             FROM pg_catalog.unnest(n.conpfeqop) WITH ORDINALITY AS k (operator, place)
+             JOIN pg_catalog.pg_operator o ON o.oid = k.operator
+             JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
+             ORDER BY k.place) AS equal,
        n.confdeltype::text AS on_delete, n.convalidated AS validated,
        n.condeferrable AS deferrable, n.condeferred AS deferred
 FROM found f

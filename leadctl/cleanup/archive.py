@@ -26,7 +26,7 @@ from leadctl.cleanup.archive_files import (
 from leadctl.cleanup.context import RunContext
 from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
-from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements
+from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements, deleting
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
 from leadctl.postgres import exact
@@ -62,14 +62,18 @@ class Archive:
         Returns how many rows went, and by cascades per table's oid.  `commit` is called after the
         transaction has committed.  Raises RowsKept where not all of them went.
         """
-        count = sql.SQL("SELECT count(*) FROM ({}) AS due").format(statements.still_due)
-        ((expected,),) = self._connection.execute(count, values).fetchall()
-        if not expected:
-            return 0, {}
-        rows = _lock_all(self._connection, statements, values)
-        selects = [self._select(tab, name, tids) for tab, name, tids in rows]
-        counted = self._write(statements.cutoff, selects)
-        deleted = self._connection.execute(statements.delete_rows, values).rowcount
+        count = sql.SQL("SELECT pg_catalog.count(*) FROM ({}) AS due").format(statements.still_due)
+        with exact.as_owner(self._connection, statements.reads_as):
+            ((expected,),) = self._connection.execute(count, values).fetchall()
+            if not expected:
+                return 0, {}
+            rows = _lock_all(self._connection, statements, values)
+            if statements.exactly:  # a cast of a type of the app's is its code
+                exact.take_app_path(self._connection)
+            selects = [self._select(tab, name, tids) for tab, name, tids in rows]
+            counted = self._write(statements.cutoff, selects)
+        with deleting(self._connection, statements):
+            deleted = self._connection.execute(statements.delete_rows, values).rowcount
         if deleted != expected:
             raise RowsKept
         counted[self._table.oid] -= deleted
@@ -78,7 +82,8 @@ class Archive:
     def archive_table(self, cutoff: datetime, name: str) -> int:
         """Archive all rows of a partition, in the caller's transaction, which drops it."""
         oid = self._table.oid
-        return self._write(cutoff, [self._select(oid, name, None)])[oid]
+        with exact.as_owner(self._connection, self._table.roles[oid]):
+            return self._write(cutoff, [self._select(oid, name, None)])[oid]
 
     def commit(self) -> None:
         """Give the file that was written last its name: its rows are deleted."""
@@ -89,13 +94,15 @@ class Archive:
     def _select(self, tab: int, name: str, tids: str | None) -> tuple[int, sql.Composable]:
         """Compose the rows of a table as lines; every value is text, as PostgreSQL writes it."""
         columns = sql.SQL(", ").join(
-            sql.SQL("{}::text").format(sql.Identifier(column)) for column in self._columns[tab]
+            sql.SQL("{}::pg_catalog.text").format(sql.Identifier(column))
+            for column in self._columns[tab]
         )
         which: sql.Composable = sql.SQL("")
         if tids is not None:
-            which = sql.SQL(" WHERE ctid = ANY ({}::tid[])").format(tids)
+            which = sql.SQL(" WHERE {}").format(_is_one_of(tids))
         return tab, sql.SQL(
-            "SELECT json_build_object('table', {}::text, 'row', to_json(r.*))::text"
+            "SELECT pg_catalog.json_build_object('table', {}::pg_catalog.text,"
+            " 'row', pg_catalog.to_json(r.*))::pg_catalog.text"
             " FROM (SELECT {} FROM ONLY {}{}) AS r"
         ).format(self._table.tables[tab], columns, identifier(name), which)
 
@@ -209,13 +216,12 @@ def _lock_all(
     table = statements.table
     if not table.cascades:
         ((tids,),) = connection.execute(
-            sql.SQL("SELECT array_agg(ctid ORDER BY ctid)::text FROM ({}) AS due").format(
-                statements.still_due
-            ),
+            sql.SQL(
+                "SELECT pg_catalog.array_agg(ctid ORDER BY ctid)::pg_catalog.text FROM ({}) AS due"
+            ).format(statements.still_due),
             values,
         ).fetchall()
-        leaf = statements.leaf
-        return [(table.oid, leaf.quoted if leaf else table.name, tids)]
+        return [(table.oid, statements.qualified, tids)]
     closure = statements.closure(statements.still_due, ROWS_BY_RELATION)
     before: list[Any] = []
     for _ in range(_LOOKS):
@@ -225,7 +231,11 @@ def _lock_all(
             ordered = sorted(found, key=lambda row: list(table.tables).index(row[0]))
             return [(tab, name, tids) for tab, _, name, tids in ordered]
         for _, _, name, tids in found:
-            lock = sql.SQL("SELECT FROM ONLY {} WHERE ctid = ANY ({}::tid[]) FOR UPDATE")
-            connection.execute(lock.format(identifier(name), tids))
+            lock = sql.SQL("SELECT FROM ONLY {} WHERE {} FOR UPDATE")
+            connection.execute(lock.format(identifier(name), _is_one_of(tids)))
         before = found
     raise psycopg.errors.LockNotAvailable("rows that go along keep changing")
+
+
+def _is_one_of(tids: str) -> sql.Composed:
+    return sql.SQL("ctid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.tid[])").format(tids)

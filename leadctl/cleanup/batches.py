@@ -26,7 +26,8 @@ from leadctl.cleanup.ranges import (
 )
 from leadctl.cleanup.results import Reason, RefusedRows, RowsKept, halves, is_refusal
 from leadctl.cleanup.rules import RuleTable
-from leadctl.cleanup.statements import Statements
+from leadctl.cleanup.statements import Statements, deleting
+from leadctl.postgres import exact
 from leadctl.postgres.connect import (
     Connection,
     pipeline,
@@ -242,7 +243,10 @@ class Batches:
         if batch is None:
             return None
         elapsed, deleted = time.monotonic() - began, batch.deleted
-        self._size.took(batch.size, elapsed, deleted.seconds, deleted.transaction)
+        if (
+            deleted.rows or not self._has_skipped
+        ):  # a lock on no row says nothing of how long one takes
+            self._size.took(batch.size, elapsed, deleted.seconds, deleted.transaction)
         return batch.is_last
 
     def _delete_range(self, size: int) -> _Batch | None:
@@ -254,6 +258,8 @@ class Batches:
         if found is None:
             return None
         with pipelined_transaction(self._connection):
+            if self._statements.deletes_as is not None:
+                exact.set_role(self._connection, self._statements.deletes_as)
             deleted_by = self._deleter.send(found.delete, found.values)
             self._order.ask_next(size)
         is_last, deleted = self._order.pass_range(), deleted_by()
@@ -285,6 +291,8 @@ class Batches:
 
         Raises RowsKept where these have gone to an archive.
         """
+        if self._statements.exactly:  # what deletes does not ask
+            tids = self._still_due(tids)
         if not tids:
             return Deleted(), []
         values = {**self._statements.values, "rows": tids}
@@ -292,13 +300,19 @@ class Batches:
             began = time.monotonic()
             rows, cascaded = self._archive.archive_and_delete(self._statements, values)
             return Deleted(rows, cascaded, time.monotonic() - began), []
-        with pipeline(self._connection):
+        with deleting(self._connection, self._statements), pipeline(self._connection):
             deleted_by = self._deleter.send(self._statements.delete_rows, values)
         deleted = deleted_by()
-        if deleted.rows == len(tids):
-            return deleted, []
-        left = self._connection.execute(self._statements.still_due, values)
-        return deleted, [tid for (tid,) in left]
+        return deleted, [] if deleted.rows == len(tids) else self._still_due(tids)
+
+    def _still_due(self, tids: list[str]) -> list[str]:
+        return [tid for (tid,) in self._read(self._statements.still_due, rows=tids)]
+
+    def _read(self, statement: sql.Composed, **values: Any) -> list[Any]:
+        with exact.as_owner(self._connection, self._statements.reads_as):
+            return self._connection.execute(
+                statement, {**self._statements.values, **values}
+            ).fetchall()
 
     def _committed(self, deleted: Deleted, kept: list[str]) -> None:
         if self._archive is not None:
@@ -327,13 +341,12 @@ class Batches:
         """Return rows with all that refer to them, and lock these; without them where too many."""
         if not self._takes_answers or not tids:
             return tids
-        values = {"rows": tids, "limit": self._most_answers + 1}
-        found = self._connection.execute(self._statements.answers, values).fetchall()
+        found = self._read(self._statements.answers, rows=tids, limit=self._most_answers + 1)
         if len(found) > self._most_answers:
             self._has_more_answers = True
             return tids
         with_answers = [tid for (tid,) in found]
-        self._connection.execute(self._statements.lock_rows, {"rows": with_answers})
+        self._read(self._statements.lock_rows, rows=with_answers)
         return with_answers
 
     def _delete_parts(self, tids: list[str], error: Exception) -> Deleted:
@@ -397,14 +410,12 @@ class Batches:
     def _name_what_is_kept(self) -> None:
         """Name the rows that are due and stay, though nobody refused them or holds them."""
         kept = self._statements.kept(locks=not self._keepers.policies)
-        values = {**self._statements.values, "refused": self._refused, "limit": _MOST_REFUSED}
         with self._connection.transaction(force_rollback=True):
             set_session(self._connection, {"enable_seqscan": "on"}, transaction=True)
-            found = self._connection.execute(kept, values).fetchall()
+            found = self._read(kept, refused=self._refused, limit=_MOST_REFUSED)
         for (tid,) in found:
             self._refuse(tid, RowsKept())
 
     def _is_something_left(self) -> bool:
-        values = {**self._statements.values, "limit": len(self._refused) + 1}
-        ((left,),) = self._connection.execute(self._statements.count, values).fetchall()
+        ((left,),) = self._read(self._statements.count, limit=len(self._refused) + 1)
         return bool(left > len(self._refused))

@@ -69,6 +69,13 @@ SELECT pg_relation_size(%(oid)s::bigint::oid) / current_setting('block_size')::b
 -- versions: 15-
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 
+-- name: has_triggers
+-- what: Has one of these tables a trigger of its own, or a rule?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::oid[]) AND NOT tgisinternal
+               AND tgenabled <> 'D')
+    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]))
+
 -- name: deleted
 -- what: How many rows of each relation has this session deleted, its transaction too; when, and by
 --       which transaction?  What cascades and triggers delete is in it.  The server forgets between

@@ -1,6 +1,7 @@
 """What the rules would do now, and the fuse that stops one which would take far too much."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from leadctl.cleanup.statements import (
     warnings,
 )
 from leadctl.errors import FuseBlown
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
@@ -124,7 +126,8 @@ def _sampled_share(connection: Connection, table: RuleTable, parts: Sequence[Sta
     percent = min(100.0, 100.0 * _SAMPLE_PAGES / table.pages)
     for part in parts:
         values = {**part.values, "percent": percent}
-        ((seen, found),) = connection.execute(part.sample, values).fetchall()
+        with exact.as_owner(connection, part.reads_as):
+            ((seen, found),) = connection.execute(part.sample, values).fetchall()
         there, due = there + seen, due + found
     return due / there if there else 1.0
 
@@ -141,7 +144,8 @@ def _count(
         if rows >= limit:
             break
         values = {**part.values, "limit": limit - rows}
-        ((found,),) = connection.execute(statement(part), values).fetchall()
+        with exact.as_owner(connection, part.reads_as):
+            ((found,),) = connection.execute(statement(part), values).fetchall()
         rows += int(found)
     return rows
 
@@ -216,7 +220,9 @@ def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
         listed = []
         for rule in rules:
             table = rule_table(connection, target.schema, rule)
-            due, _, _ = _summary(connection, statements_of(connection, table, now))
+            statements = statements_of(connection, table, now)
+            with exact.own_path(connection, statements.exactly):
+                due, _, _ = _summary(connection, statements)
             listed.append(
                 ListedRule(
                     rule=rule.name,
@@ -241,36 +247,44 @@ def preview(target: Target, app: App, rules: Sequence[Rule]) -> Preview:
         for rule in rules:
             table = rule_table(connection, target.schema, rule)
             statements = statements_of(connection, table, now)
-            leaves = statements.per_leaf()
-            due, oldest, newest = _summary(connection, statements)
-            found.append(
-                RulePreview(
-                    rule=rule.name,
-                    table=rule.table,
-                    cutoff=statements.cutoff,
-                    due=due,
-                    oldest=oldest,
-                    newest=newest,
-                    cascaded=_cascaded(connection, leaves),
-                    archive=rule.archive,
-                    needs_consent=measure_due(connection, table, leaves, 0, past).blown,
-                    statements=_texts(connection, leaves),
-                    warnings=warnings(connection, statements),
-                )
-            )
+            with exact.own_path(connection, statements.exactly):
+                found.append(_previewed(connection, statements, past))
     return Preview(app.name, target.database, target.schema, tuple(found))
+
+
+def _previewed(connection: Connection, statements: Statements, past: PastRuns) -> RulePreview:
+    table, leaves = statements.table, statements.per_leaf()
+    due, oldest, newest = _summary(connection, statements)
+    return RulePreview(
+        rule=table.rule.name,
+        table=table.rule.table,
+        cutoff=statements.cutoff,
+        due=due,
+        oldest=oldest,
+        newest=newest,
+        cascaded=_cascaded(connection, leaves),
+        archive=table.rule.archive,
+        needs_consent=measure_due(connection, table, leaves, 0, past).blown,
+        statements=_texts(connection, leaves),
+        warnings=warnings(connection, statements),
+    )
 
 
 @contextmanager
 def _snapshot(target: Target) -> Iterator[Connection]:
     """Provide a connection that sees one moment and may not write."""
-    with connect(target, "cleanup", read_only=True) as connection, connection.transaction():
+    with (
+        connect(target, "cleanup", rows=True, read_only=True) as connection,
+        connection.transaction(),
+    ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield connection
 
 
 def _summary(connection: Connection, statements: Statements) -> tuple[int, Any, Any]:
-    ((due, oldest, newest),) = connection.execute(statements.summary, statements.values).fetchall()
+    with exact.as_owner(connection, statements.reads_as):
+        found = connection.execute(statements.summary, statements.values)
+        ((due, oldest, newest),) = found.fetchall()
     return due, oldest, newest
 
 
@@ -281,15 +295,19 @@ def _cascaded(connection: Connection, leaves: Sequence[Statements]) -> dict[str,
     counted: Counter[int] = Counter()
     for leaf in leaves:
         closure = leaf.closure(leaf.due_rows, COUNT_CASCADED)
-        counted.update(dict(connection.execute(closure, leaf.values).fetchall()))
+        with exact.as_owner(connection, leaf.reads_as):
+            counted.update(dict(connection.execute(closure, leaf.values).fetchall()))
         counted[table.oid] -= _summary(connection, leaf)[0]
     return {table.tables[oid]: count for oid, count in sorted(counted.items()) if count}
 
 
+_OPERATOR = re.compile(r"(?:OPERATOR\(pg_catalog\.([^)]+)\)|pg_catalog\.)")
+
+
 def _texts(connection: Connection, leaves: Sequence[Statements]) -> tuple[str, ...]:
-    """Return the statements as the server gets them, with their parameters by name."""
+    """Return the statements with their parameters by name; operators stand without a schema."""
     return tuple(
-        " ".join(statement.as_string(connection).replace("%%", "%").split())
+        _OPERATOR.sub(r"\1", " ".join(statement.as_string(connection).replace("%%", "%").split()))
         for leaf in leaves
         for statement in _deleting(connection, leaf)
     )

@@ -21,6 +21,7 @@ from leadctl.cleanup.statements import (
     reads_by_index,
     reads_everything,
 )
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 
 _BEHIND_ALL = 4_294_967_295
@@ -62,6 +63,7 @@ class ByAge:
         backward: bool = False,
     ) -> None:
         self._connection = connection
+        self._reads_as = statements.reads_as
         self._values: Mapping[str, Any] = statements.values
         self._cutoff: _Age = statements.table.cutoff_value(statements.cutoff)
         self._ends, self._deletes = (
@@ -90,7 +92,9 @@ class ByAge:
 
     def next_range(self, size: int) -> Range | None:
         """Return the next range; None where so many rows have one age, which cannot part them."""
-        until, asked = self._following or (self._end_of(self._end(self._since, size)), size)
+        with exact.as_owner(self._connection, self._reads_as):
+            first = self._following or (self._end_of(self._end(self._since, size)), size)
+        until, asked = first
         if until == self._since:
             return None
         self._until = until
@@ -112,7 +116,8 @@ class ByAge:
         self._following = None
         lock = self._locks[self._since is not None]
         values = {**self._values, "since": self._since, "limit": size, "busy": without}
-        ((count, last, tids, seconds),) = self._connection.execute(lock, values).fetchall()
+        with exact.as_owner(self._connection, self._reads_as):
+            ((count, last, tids, seconds),) = self._connection.execute(lock, values).fetchall()
         self._last, self._is_last = last or self._since, bool(count < size)
         return Locked(tids_of(tids or ""), seconds)
 
@@ -135,6 +140,7 @@ class ByHeap:
 
     def __init__(self, connection: Connection, statements: Statements, first_block: int) -> None:
         self._connection = connection
+        self._reads_as = statements.reads_as
         self._values: Mapping[str, Any] = statements.values
         self._heap = statements.heap
         self._first = first_block
@@ -182,7 +188,8 @@ class ByHeap:
     def lock(self, size: int, without: list[str]) -> Locked:
         """Lock the next rows that are due and that nobody else has locked."""
         values = {**self._bounds(size), "limit": size, "busy": without}
-        ((count, tids, seconds),) = self._connection.execute(self._lock, values).fetchall()
+        with exact.as_owner(self._connection, self._reads_as):
+            ((count, tids, seconds),) = self._connection.execute(self._lock, values).fetchall()
         self._are_all = bool(count < size)
         # What is not due is not locked: where little is due, a batch of so many rows is wider.
         blocks = max(1, min(self._until, self._blocks) - self._since)
@@ -241,7 +248,9 @@ def _is_nearer_by_heap(connection: Connection, statements: Statements) -> bool:
         "enable_bitmapscan": "off",
         "max_parallel_workers_per_gather": "0",
     }
-    due = sql.SQL("SELECT ctid FROM {} WHERE {}").format(statements.source, statements.due)
+    due = sql.SQL("{}SELECT ctid FROM {} WHERE {}").format(
+        statements.tables, statements.source, statements.due
+    )
     blocks = {"since": "(0,0)", "until": "(1,0)"}
     return reads_everything(connection, statements, due, costs) and not reads_everything(
         connection, statements, statements.due_in_blocks, NO_SCAN, blocks

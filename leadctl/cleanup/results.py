@@ -21,6 +21,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.statements import Statements
 from leadctl.errors import LeadctlError
 from leadctl.journal import state
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
@@ -234,16 +235,23 @@ class RefusedRows:
         (relation,) = read_numbered(connection, [statements.table.oid], "indexes").values()
         self._columns = relation.primary_key
         columns = sql.SQL(", ").join(
-            sql.SQL("left({}::text, {})").format(sql.Identifier(column.replace("%", "%%")), _LENGTH)
+            sql.SQL("pg_catalog.left({}::pg_catalog.text, {})").format(
+                sql.Identifier(column.replace("%", "%%")), _LENGTH
+            )
             for column in self._columns or ("ctid",)
         )
-        select = sql.SQL("SELECT {} FROM {} WHERE ctid = %(tid)s::tid")
+        select = sql.SQL(
+            "SELECT {} FROM {} WHERE ctid OPERATOR(pg_catalog.=) %(tid)s::pg_catalog.tid"
+        )
+        self._role = statements.reads_as
         self._select = select.format(columns, statements.source)
 
     def refusal(self, tid: str, error: Exception) -> Refusal | None:
         """Return a row's name and why it stays; None where it is gone meanwhile."""
         values: Mapping[str, Any] = {"tid": tid}
-        found = self._connection.execute(self._select, values).fetchone()
+        with self._connection.transaction(), exact.as_owner(self._connection, self._role):
+            exact.take_app_path(self._connection)
+            found = self._connection.execute(self._select, values).fetchone()
         if found is None:
             return None
         names = self._columns or ("ctid",)

@@ -20,6 +20,7 @@ from leadctl.cleanup.results import RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
 from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.translate import translate
 
@@ -79,8 +80,16 @@ class RuleRun:
         if run.bounds.reached is not None:
             done.stopped = run.bounds.reached
             return
-        self._warnings = warnings(self._connection, self._statements)
         whole = partitions.due()
+        with exact.own_path(self._connection, wanted=self._statements.exactly):
+            self._delete_from(partitions, whole)
+        if self._archive is not None:
+            finish_killed_runs(run, table)
+
+    def _delete_from(self, partitions: RulePartitions, whole: list[Partition]) -> None:
+        """Drop whole partitions, and delete from the other tables that hold rows."""
+        run, table, done = self._run, self._table, self._done
+        self._warnings = warnings(self._connection, self._statements)
         leaves = self._leaves_without(whole)
         self._check_fuse(whole, leaves)
         if done.due is not None and done.due.exact and not done.due.rows:
@@ -99,8 +108,6 @@ class RuleRun:
                     self._delete_of(leaf, block, backoff)
                 if not (done.refused and table.own_keys and table.partitioned):
                     break  # else rows of another partition may have referred to what was refused
-        if self._archive is not None:
-            finish_killed_runs(run, table)
 
     def _delete_of(self, leaf: Statements, block: int, backoff: Backoff) -> None:
         run, done = self._run, self._done

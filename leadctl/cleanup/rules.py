@@ -3,7 +3,7 @@
 Rules are the app's own and those of leadctl.toml, which overrides both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -121,6 +121,7 @@ class RuleTable:
     oid: int
     name: str
     """Quoted, and qualified where it is not in the target's schema."""
+    schema: str
     age_type: str
     leaves: tuple[Leaf, ...]
     referring: tuple[Reference, ...]
@@ -131,6 +132,8 @@ class RuleTable:
     estimate: int
     """Rows that the table may have."""
     pages: int
+    roles: Mapping[int, str | None]
+    """The roles to touch rows as, by the oids of the tables that have or may lose them."""
 
     @property
     def cascades(self) -> tuple[Reference, ...]:
@@ -173,17 +176,23 @@ def rule_table(connection: Connection, schema: str, rule: Rule) -> RuleTable:
             hint="Apply the migrations with: leadctl migrate, or correct the rule's table. A table "
             f"that was dropped comes back with: {restore_command([rule.table])}",
         )
+    referring = tuple(_referring_keys(connection, relation, rule))
+    reached = {key.child for key in referring if key.on_delete == _CASCADE}
+    others = read_numbered(connection, reached | {leaf.oid for leaf in relation.leaves})
     return RuleTable(
         rule=rule,
         oid=relation.oid,
         name=relation.quoted,
+        schema=relation.schema,
         age_type=_age_type(relation, rule),
         leaves=relation.leaves,
-        referring=tuple(_referring_keys(connection, relation, rule)),
+        referring=referring,
         by_age=relation.strategy == _RANGE and relation.partition_key == (rule.age_column,),
         partitioned=relation.kind == "p",
         estimate=relation.size.dense_rows,
         pages=relation.size.pages,
+        roles={relation.oid: relation.touched_as}
+        | {oid: each.touched_as for oid, each in others.items()},
     )
 
 

@@ -65,7 +65,7 @@ def cleanup(
     All rules are checked before the first one runs: raises InvalidRule, UnindexedForeignKey,
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
     """
-    with connect(target, "cleanup") as connection:
+    with connect(target, "cleanup", rows=True) as connection:
         if consent.confirm is not None:
             permit(connection, target, "cleanup past its fuse", consent)
         now = server_time(connection)

@@ -3,9 +3,14 @@
 A row is named by its ctid, which a row keeps until it is changed; what is done by ctid therefore
 asks again whether the row is due.  The table goes by its own name, since a condition may name it; a
 partition goes by its parent's.
+
+Every name is written with its schema, and the condition is read along pg_catalog, where it names no
+more of the app's than tables (`exact.Authored`).  What deletes runs along the app's path, since its
+triggers do; then the condition was asked by the statement before.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -19,10 +24,18 @@ from leadctl.catalog.facets import Leaf, Reference
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
-from leadctl.postgres.queries import parts_of, written_by_user
+from leadctl.postgres.exact import Authored, authored
+from leadctl.postgres.queries import parts_of, written_by_server, written_by_user
 
-_IN_BLOCKS = sql.SQL("ctid >= %(since)s::tid AND ctid < %(until)s::tid")
+_CHANGES = {"n", "d"}
+"""What a foreign key does that changes rows: set NULL, set the default."""
+
+_IN_BLOCKS = sql.SQL(
+    "ctid OPERATOR(pg_catalog.>=) %(since)s::pg_catalog.tid"
+    " AND ctid OPERATOR(pg_catalog.<) %(until)s::pg_catalog.tid"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,10 @@ class Statements:
     cutoff: datetime
     leaf: Leaf | None = None
     """The partition; None for the whole table."""
+    authored: Authored | None = None
+    """The rule's condition, where it has one."""
+    runs_code: bool = True
+    """Whether a DELETE may run code of the app's, which looks along its path."""
 
     def per_leaf(self) -> "list[Statements]":
         """Return the statements for each table that holds rows."""
@@ -46,20 +63,51 @@ class Statements:
         return {"cutoff": self.table.cutoff_value(self.cutoff)}
 
     @property
+    def exactly(self) -> bool:
+        """Whether the statements are for a session whose path is pg_catalog."""
+        return self.authored is not None and self.authored.exactly
+
+    @property
+    def reads_as(self) -> str | None:
+        """The role to read as: the owner of all that is read; None where there is not one."""
+        roles = set(self.table.roles.values())
+        if self.authored is not None:
+            roles.add(self.authored.role)
+        return roles.pop() if len(roles) == 1 else None
+
+    @property
+    def deletes_as(self) -> str | None:
+        """The role to delete as."""
+        if self.authored is not None and not self.authored.exactly:
+            return self.reads_as  # the condition is a part of what deletes
+        return self.table.roles.get(self.heap)
+
+    @property
+    def qualified(self) -> str:
+        """The name of the table, or of the partition, as SQL has it anywhere."""
+        if self.leaf is not None:
+            return self.leaf.qualified
+        return sql.Identifier(self.table.schema, self.table.rule.table).as_string()
+
+    @property
     def source(self) -> sql.Composed:
         """The table as FROM has it."""
-        name = _name(*parts_of(self.table.name))
+        name = _name(*parts_of(self.qualified))
         if not self.table.partitioned:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
-        return sql.SQL("ONLY {} AS {}").format(_name(*parts_of(self.leaf.quoted)), name)
+        return sql.SQL("ONLY {} AS {}").format(name, _name(self.table.rule.table))
 
     @property
-    def age(self) -> sql.Composed:
+    def age(self) -> sql.Identifier:
         """The age column."""
-        column = _name(self.table.rule.age_column)
-        return sql.SQL("{}.{}").format(_name(*parts_of(self.table.name)), column)
+        return _name(self.table.rule.table, self.table.rule.age_column)
+
+    @property
+    def tables(self) -> sql.Composable:
+        """What stands before a SELECT that has the condition."""
+        return self.authored.tables if self.authored and self.exactly else sql.SQL("")
 
     @property
     def condition(self) -> sql.SQL:
@@ -70,7 +118,8 @@ class Statements:
     def can_go_at_once(self) -> bool:
         """Whether one statement may find rows and delete them: a row alone says whether it goes."""
         rule = self.table.rule
-        return not rule.archive and "select" not in (rule.condition or "").lower()
+        alone = not rule.archive and "select" not in (rule.condition or "").lower()
+        return alone and not (self.exactly and self.runs_code)
 
     @property
     def heap(self) -> int:
@@ -81,36 +130,39 @@ class Statements:
     def due(self) -> sql.Composed:
         """The condition that a row is due.  A NULL age is never."""
         # On a line of its own, so that a comment in it does not swallow the parenthesis.
-        return sql.SQL("{} < %(cutoff)s AND (\n{}\n)").format(self.age, self.condition)
+        return sql.SQL("{} OPERATOR(pg_catalog.<) %(cutoff)s AND (\n{}\n)").format(
+            self.age, self.condition
+        )
 
     @property
     def due_rows(self) -> sql.Composed:
         """Every row that is due, the oldest first."""
-        return sql.SQL("SELECT ctid FROM {} WHERE {} ORDER BY {}").format(
-            self.source, self.due, self.age
+        return sql.SQL("{}SELECT ctid FROM {} WHERE {} ORDER BY {}").format(
+            self.tables, self.source, self.due, self.age
         )
 
     @property
     def count(self) -> sql.Composed:
         """How many rows are due, %(limit)s at most."""
         return sql.SQL(
-            "SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT %(limit)s) AS due"
-        ).format(self.source, self.due)
+            "{}SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE {} LIMIT %(limit)s) AS due"
+        ).format(self.tables, self.source, self.due)
 
     @property
     def count_others(self) -> sql.Composed:
         """How many rows are not due, %(limit)s at most."""
         return sql.SQL(
-            "SELECT count(*) FROM (SELECT FROM {} WHERE ({}) IS NOT TRUE LIMIT %(limit)s) AS others"
-        ).format(self.source, self.due)
+            "{}SELECT pg_catalog.count(*)"
+            " FROM (SELECT FROM {} WHERE ({}) IS NOT TRUE LIMIT %(limit)s) AS others"
+        ).format(self.tables, self.source, self.due)
 
     @property
     def sample(self) -> sql.Composed:
         """How many rows are there, and how many of them are due, in %(percent)s of the pages."""
         return sql.SQL(
-            "SELECT count(*), count(*) FILTER (WHERE {})"
-            " FROM {} TABLESAMPLE SYSTEM (%(percent)s::float4)"
-        ).format(self.due, self.source)
+            "{}SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {})"
+            " FROM {} TABLESAMPLE pg_catalog.system (%(percent)s::pg_catalog.float4)"
+        ).format(self.tables, self.due, self.source)
 
     @property
     def summary(self) -> sql.Composed:
@@ -119,9 +171,11 @@ class Statements:
         What is older than the year 1 is said to be of that year, which is as far as Python goes.
         """
         return sql.SQL(
-            "SELECT count(*), min(age), max(age)"
+            "{tables}SELECT pg_catalog.count(*), pg_catalog.min(age), pg_catalog.max(age)"
             " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
-        ).format(age=self.age, source=self.source, due=self.due, first="0001-01-02")
+        ).format(
+            tables=self.tables, age=self.age, source=self.source, due=self.due, first="0001-01-02"
+        )
 
     def lock_oldest(self, *, since: bool, backward: bool = False) -> sql.Composed:
         """Lock the oldest %(limit)s due rows that nobody else has locked, and name them.
@@ -130,45 +184,53 @@ class Statements:
         that it took.  `since` leaves out rows that are older than %(since)s.  `backward` takes the
         newest, returns the age of the oldest of these, and leaves out rows that are newer.
         """
-        last, order = sql.SQL("min"), sql.SQL("DESC")
+        last, order = sql.SQL("pg_catalog.min"), sql.SQL("DESC")
         if not backward:
-            last, order = sql.SQL("max"), sql.SQL("ASC")
+            last, order = sql.SQL("pg_catalog.max"), sql.SQL("ASC")
         return sql.SQL(
-            "SELECT count(*), {last}(age)::text, array_agg(tid)::text,"
-            " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
+            "{tables}SELECT pg_catalog.count(*), {last}(age)::pg_catalog.text,"
+            " pg_catalog.array_agg(tid)::pg_catalog.text,"
+            " extract(epoch FROM pg_catalog.clock_timestamp()"
+            " OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp())::pg_catalog.float8 FROM ("
             "SELECT ctid, {age} FROM {source} WHERE {due} {since}"
-            " AND ctid <> ALL (%(busy)s::tid[]) ORDER BY {age} {order} LIMIT %(limit)s"
+            " AND ctid OPERATOR(pg_catalog.<>) ALL (%(busy)s::pg_catalog.tid[])"
+            " ORDER BY {age} {order} LIMIT %(limit)s"
             " FOR UPDATE OF {name} SKIP LOCKED) AS batch (tid, age)"
         ).format(
+            tables=self.tables,
             last=last,
             order=order,
             age=self.age,
             source=self.source,
             due=self.due,
             since=self._since(since=since, backward=backward),
-            name=_name(*parts_of(self.table.name)),
+            name=_name(self.table.rule.table),
         )
 
     @property
     def still_due(self) -> sql.Composed:
         """Which of the rows %(rows)s are due now: a statement of its own sees what changed."""
-        return sql.SQL("SELECT ctid FROM {} WHERE ctid = ANY (%(rows)s::tid[]) AND {}").format(
-            self.source, self.due
+        return sql.SQL("{}SELECT ctid FROM {} WHERE {} AND {}").format(
+            self.tables, self.source, _IS_NAMED, self.due
         )
 
     def kept(self, *, locks: bool) -> sql.Composed:
         """Which rows are due beside %(refused)s, %(limit)s at most; locks those nobody else has."""
-        lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(_name(*parts_of(self.table.name)))
+        lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(_name(self.table.rule.table))
         return sql.SQL(
-            "SELECT ctid FROM {} WHERE {} AND ctid <> ALL (%(refused)s::tid[]) LIMIT %(limit)s {}"
-        ).format(self.source, self.due, lock if locks else sql.SQL(""))
+            "{}SELECT ctid FROM {} WHERE {}"
+            " AND ctid OPERATOR(pg_catalog.<>) ALL (%(refused)s::pg_catalog.tid[])"
+            " LIMIT %(limit)s {}"
+        ).format(self.tables, self.source, self.due, lock if locks else sql.SQL(""))
 
     @property
     def delete_rows(self) -> sql.Composed:
-        """Delete those of the rows %(rows)s that are due now."""
-        return sql.SQL("DELETE FROM {} WHERE ctid = ANY (%(rows)s::tid[]) AND {}").format(
-            self.source, self.due
-        )
+        """Delete those of the rows %(rows)s that are due now.
+
+        They are locked, so that of a condition that was read exactly the look before still holds.
+        """
+        due = sql.SQL("true") if self.exactly else self.due
+        return sql.SQL("DELETE FROM {} WHERE {} AND {}").format(self.source, _IS_NAMED, due)
 
     def range_end(self, *, since: bool) -> sql.Composed:
         """The age that follows those of the oldest %(limit)s rows, due or not; none at the end.
@@ -176,21 +238,22 @@ class Statements:
         It is a text: PostgreSQL has ages that Python has not.
         """
         return sql.SQL(
-            "SELECT {age}::text FROM {source} WHERE {age} < %(cutoff)s {since}"
+            "SELECT {age}::pg_catalog.text FROM {source}"
+            " WHERE {age} OPERATOR(pg_catalog.<) %(cutoff)s {since}"
             " ORDER BY {age} OFFSET %(limit)s LIMIT 1"
         ).format(age=self.age, source=self.source, since=self._since(since=since))
 
     def delete_range(self, *, since: bool) -> sql.Composed:
         """Delete what is due of the rows that are older than %(until)s."""
-        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} < %(until)s").format(
+        return sql.SQL("DELETE FROM {} WHERE {} {} AND {} OPERATOR(pg_catalog.<) %(until)s").format(
             self.source, self.due, self._since(since=since), self.age
         )
 
     @property
     def due_in_blocks(self) -> sql.Composed:
         """Every row that is due of the blocks from %(since)s to before %(until)s."""
-        return sql.SQL("SELECT ctid FROM {} WHERE {} AND {}").format(
-            self.source, _IN_BLOCKS, self.due
+        return sql.SQL("{}SELECT ctid FROM {} WHERE {} AND {}").format(
+            self.tables, self.source, _IN_BLOCKS, self.due
         )
 
     @property
@@ -205,33 +268,35 @@ class Statements:
         Returns how many, their ctids as a text, and the seconds that it took.
         """
         return sql.SQL(
-            "SELECT count(*), array_agg(tid)::text,"
-            " extract(epoch FROM clock_timestamp() - statement_timestamp())::float8 FROM ("
-            "{} AND ctid <> ALL (%(busy)s::tid[]) LIMIT %(limit)s"
+            "SELECT pg_catalog.count(*), pg_catalog.array_agg(tid)::pg_catalog.text,"
+            " extract(epoch FROM pg_catalog.clock_timestamp()"
+            " OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp())::pg_catalog.float8 FROM ("
+            "{} AND ctid OPERATOR(pg_catalog.<>) ALL (%(busy)s::pg_catalog.tid[]) LIMIT %(limit)s"
             " FOR UPDATE OF {} SKIP LOCKED) AS batch (tid)"
-        ).format(self.due_in_blocks, _name(*parts_of(self.table.name)))
+        ).format(self.due_in_blocks, _name(self.table.rule.table))
 
     def _since(self, *, since: bool, backward: bool = False) -> sql.Composable:
         if not since:
             return sql.SQL("")
-        behind = sql.SQL("<=") if backward else sql.SQL(">=")
-        return sql.SQL("AND {} {} %(since)s").format(self.age, behind)
+        behind = sql.SQL("<=" if backward else ">=")
+        return sql.SQL("AND {} OPERATOR(pg_catalog.{}) %(since)s").format(self.age, behind)
 
     @property
     def answers(self) -> sql.Composed:
         """The rows %(rows)s, and all of their table that refer to them, %(limit)s at most."""
         return self.closure(
-            sql.SQL("SELECT unnest(%(rows)s::tid[])"),
-            sql.SQL("SELECT tid FROM gone WHERE rel = {}::oid LIMIT %(limit)s").format(self.heap),
+            sql.SQL("SELECT pg_catalog.unnest(%(rows)s::pg_catalog.tid[])"),
+            sql.SQL(
+                "SELECT tid FROM gone WHERE rel OPERATOR(pg_catalog.=) {}::pg_catalog.oid"
+                " LIMIT %(limit)s"
+            ).format(self.heap),
             self.table.own_keys,
         )
 
     @property
     def lock_rows(self) -> sql.Composed:
         """Lock the rows %(rows)s."""
-        return sql.SQL("SELECT FROM {} WHERE ctid = ANY (%(rows)s::tid[]) FOR UPDATE").format(
-            self.source
-        )
+        return sql.SQL("SELECT FROM {} WHERE {} FOR UPDATE").format(self.source, _IS_NAMED)
 
     def closure(
         self,
@@ -247,21 +312,23 @@ class Statements:
         edges = sql.SQL(" UNION ALL ").join(map(_edge, references or self.table.cascades))
         return sql.SQL(
             "WITH RECURSIVE gone (tab, rel, tid) AS ("
-            "SELECT {oid}::oid, {rel}, tid FROM ({start}) AS start (tid) "
+            "SELECT {oid}::pg_catalog.oid, {rel}, tid FROM ({start}) AS start (tid) "
             "UNION SELECT next.tab, next.rel, next.tid FROM gone CROSS JOIN LATERAL ({edges})"
             " AS next (tab, rel, tid)) {result}"
         ).format(
             oid=self.table.oid,
-            rel=sql.SQL("{}::oid").format(self.heap),
+            rel=sql.SQL("{}::pg_catalog.oid").format(self.heap),
             start=start,
             edges=edges,
             result=result,
         )
 
 
-COUNT_CASCADED = sql.SQL("SELECT tab::bigint, count(*) FROM gone GROUP BY tab")
+_IS_NAMED = sql.SQL("ctid OPERATOR(pg_catalog.=) ANY (%(rows)s::pg_catalog.tid[])")
+COUNT_CASCADED = sql.SQL("SELECT tab::bigint, pg_catalog.count(*) FROM gone GROUP BY tab")
 ROWS_BY_RELATION = sql.SQL(
-    "SELECT tab::bigint, rel::bigint, rel::regclass::text, array_agg(tid ORDER BY tid)::text"
+    "SELECT tab::bigint, rel::bigint, rel::pg_catalog.regclass::pg_catalog.text,"
+    " pg_catalog.array_agg(tid ORDER BY tid)::pg_catalog.text"
     " FROM gone GROUP BY tab, rel ORDER BY 1, 2"
 )
 
@@ -282,11 +349,19 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
         connection, "cutoff", now=now, months=age.months, days=age.days, seconds=age.seconds
     )
     found = Statements(table, cutoff)
-    # Without parentheses around it: it must be whole in itself.
-    alone = sql.SQL("SELECT FROM {} WHERE {}").format(found.source, found.condition)
+    if rule.condition:
+        written = authored(connection, table.schema, rule.condition, [rule.table])
+        found = replace(found, authored=written)
     try:
-        for select in (alone, found.due_rows):
-            connection.execute(sql.SQL("EXPLAIN {}").format(select), found.values)
+        if found.authored and found.exactly:
+            try:
+                _explain(connection, found)
+            except psycopg.ProgrammingError as error:
+                if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                    raise
+                found = replace(found, authored=replace(found.authored, exactly=False))
+        if not found.exactly:
+            _explain(connection, found)
     except psycopg.errors.InsufficientPrivilege:
         raise
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
@@ -295,7 +370,40 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
             f"{error.diag.message_primary}.",
             hint=f"It is: {rule.condition}",
         ) from None
-    return found
+    return replace(found, runs_code=found.exactly and _runs_code(connection, table))
+
+
+def _explain(connection: Connection, statements: Statements) -> None:
+    """Let the server read a condition."""
+    # Without parentheses around it: it must be whole in itself.
+    alone = sql.SQL("{}SELECT FROM {} WHERE {}").format(
+        statements.tables, statements.source, statements.condition
+    )
+    with (
+        connection.transaction(),
+        exact.own_path(connection, statements.exactly),
+        exact.as_owner(connection, statements.reads_as),
+    ):
+        for select in (alone, statements.due_rows):
+            connection.execute(sql.SQL("EXPLAIN {}").format(select), statements.values)
+
+
+@contextmanager
+def deleting(connection: Connection, statements: Statements) -> Iterator[None]:
+    """Let a DELETE by ctid run with the rights of the owner, and its triggers along the app's path.
+
+    For a transaction that ends with it.
+    """
+    if statements.exactly:
+        exact.take_app_path(connection)
+    with exact.as_owner(connection, statements.deletes_as):
+        yield
+
+
+def _runs_code(connection: Connection, table: RuleTable) -> bool:
+    oids = [*table.roles, *(key.child for key in table.referring)]
+    changes = any(key.on_delete in _CHANGES for key in table.referring)
+    return changes or bool(QUERIES.value(connection, "has_triggers", oids=oids))
 
 
 def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
@@ -339,7 +447,10 @@ def reads_everything(
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> bool:
     """Whether a query's plan under some settings sorts, or scans the rule's table."""
-    with connection.transaction(force_rollback=True):
+    with (
+        connection.transaction(force_rollback=True),
+        exact.as_owner(connection, statements.reads_as),
+    ):
         set_session(connection, settings, transaction=True)
         explain = sql.SQL("EXPLAIN (FORMAT JSON) {}").format(select)
         found = connection.execute(explain, {**statements.values, **values}).fetchall()
@@ -362,22 +473,30 @@ def _has_scan(node: Mapping[str, Any], alias: str) -> bool:
 def _edge(found: Reference) -> sql.Composed:
     """Compose the step from rows that go to those that a foreign key takes along."""
     same = sql.SQL(" AND ").join(
-        sql.SQL("child.{} = parent.{}").format(_name(column), _name(referred))
-        for column, referred in zip(found.columns, found.referred, strict=True)
+        sql.SQL("parent.{} {} child.{}").format(
+            _name(referred),
+            written_by_server(f"OPERATOR({operator})".replace("%", "%%")),
+            _name(column),
+        )
+        for column, referred, operator in zip(
+            found.columns, found.referred, found.equal, strict=True
+        )
     )
     # OFFSET 0 keeps the planner from joining the whole tables for the sake of a batch.
     return sql.SQL(
-        "SELECT {child_oid}::oid, next.rel, next.tid FROM ("
+        "SELECT {child_oid}::pg_catalog.oid, next.rel, next.tid FROM ("
         "SELECT parent.* FROM {parent} AS parent"
-        " WHERE gone.tab = {parent_oid}::oid AND parent.ctid = gone.tid"
-        " AND parent.tableoid = gone.rel OFFSET 0) AS parent CROSS JOIN LATERAL ("
+        " WHERE gone.tab OPERATOR(pg_catalog.=) {parent_oid}::pg_catalog.oid"
+        " AND parent.ctid OPERATOR(pg_catalog.=) gone.tid"
+        " AND parent.tableoid OPERATOR(pg_catalog.=) gone.rel OFFSET 0)"
+        " AS parent CROSS JOIN LATERAL ("
         "SELECT child.tableoid, child.ctid FROM {child} AS child WHERE {same} OFFSET 0)"
         " AS next (rel, tid)"
     ).format(
         child_oid=found.child,
         parent_oid=found.parent,
-        parent=_name(*parts_of(found.parent_quoted)),
-        child=_name(*parts_of(found.child_quoted)),
+        parent=_name(found.parent_schema, found.parent_table),
+        child=_name(found.child_schema, found.child_table),
         same=same,
     )
 

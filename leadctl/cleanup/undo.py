@@ -14,7 +14,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.backup.packing import unpack_file
 from leadctl.backup.stream import is_encrypted, sha256_of
-from leadctl.catalog.relations import read_named, read_table
+from leadctl.catalog.relations import Relation, read_named, read_table
 from leadctl.cleanup.archive_files import (
     LINES,
     ArchivedBatch,
@@ -23,8 +23,9 @@ from leadctl.cleanup.archive_files import (
 )
 from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
 from leadctl.journal.runs import journaled
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import identifier, written_by_server
+from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
@@ -66,11 +67,11 @@ def unarchive(
     segments = _segments(manifest, path)
     total = sum(sum(segment.rows.values()) for segment in segments)
     restored, there, done = Counter[str](), Counter[str](), 0
-    with connect(target, "cleanup unarchive") as connection:
-        columns = {table: _writable(connection, manifest, table) for table in manifest.columns}
+    with connect(target, "cleanup unarchive", rows=True) as connection:
+        places = {table: _place(connection, manifest, table) for table in manifest.columns}
         with journaled(target, "cleanup unarchive", app.name) as entry:
             for segment in segments:
-                inserted = _put_back(connection, folder, segment, columns, identities)
+                inserted = _put_back(connection, folder, segment, places, identities)
                 for table, rows in segment.rows.items():
                     restored[table] += inserted[table]
                     there[table] += rows - inserted[table]
@@ -86,7 +87,7 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
     Raises RowNotFound where there is none, or it is not marked, and NoPrimaryKey where the table
     has no primary key of one column.
     """
-    with connect(target, "cleanup undelete") as connection:
+    with connect(target, "cleanup undelete", rows=True) as connection:
         relation = read_table(connection, target.schema, table, "columns", "indexes")
         if relation is None:
             raise RowNotFound(
@@ -106,14 +107,16 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
             parts = {
                 "mark": sql.Identifier(SOFT_DELETED),
                 "table": relation.identifier,
-                "row": sql.SQL("{} = {}").format(sql.Identifier(*relation.primary_key), key),
+                "row": sql.SQL("{} {} {}").format(
+                    sql.Identifier(*relation.primary_key), _equal(relation), key
+                ),
             }
             find = sql.SQL(
                 "SELECT {mark} FROM {table} WHERE {row} AND {mark} IS NOT NULL FOR UPDATE"
             )
             restore = sql.SQL("UPDATE {table} SET {mark} = NULL WHERE {row}")
             try:
-                with connection.transaction():
+                with connection.transaction(), exact.as_owner(connection, relation.touched_as):
                     found = connection.execute(find.format(**parts)).fetchone()
                     if found is None:
                         raise _not_found(table, key)
@@ -122,6 +125,13 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
                 raise _not_found(table, key) from None
             entry.note(table=table, key=key)
     return UndeleteResult(table, key, found[0])
+
+
+def _equal(relation: Relation) -> sql.Composable:
+    """Return the operator by which values of the primary key are equal."""
+    column = relation.column(relation.primary_key[0])
+    assert column is not None
+    return column.compared("=")
 
 
 def _segments(manifest: ArchiveManifest, path: Path) -> tuple[ArchivedBatch, ...]:
@@ -143,7 +153,7 @@ def _put_back(
     connection: Connection,
     folder: Path,
     segment: ArchivedBatch,
-    columns: Mapping[str, Mapping[str, str]],
+    places: Mapping[str, "_Place"],
     identities: Sequence[Any],
 ) -> Counter[str]:
     path = _whole(folder, segment)
@@ -162,8 +172,15 @@ def _put_back(
         with cursor.copy(copy_in) as copy:
             unpack_file(path, identities, copy, encrypted=is_encrypted(segment.file))
         for table in segment.rows:
-            cursor.execute(_insert(table, columns[table]))
-            inserted[table] = cursor.rowcount
+            place = places[table]
+            if place.relation.touched_as is not None:
+                reader = sql.Identifier(place.relation.touched_as)
+                cursor.execute(
+                    sql.SQL("GRANT SELECT ON pg_temp.leadctl_lines TO {}").format(reader)
+                )
+            with exact.as_owner(connection, place.relation.touched_as):
+                cursor.execute(_insert(table, place))
+                inserted[table] = cursor.rowcount
     return inserted
 
 
@@ -186,8 +203,16 @@ def _whole(folder: Path, segment: ArchivedBatch) -> Path:
     return path
 
 
-def _writable(connection: Connection, manifest: ArchiveManifest, table: str) -> dict[str, str]:
-    """Return the archived columns that can be written, with the types they have now."""
+@dataclass(frozen=True)
+class _Place:
+    """A table that rows are put back into; the columns that can be, with the types of now."""
+
+    relation: Relation
+    columns: Mapping[str, str]
+
+
+def _place(connection: Connection, manifest: ArchiveManifest, table: str) -> _Place:
+    """Return the table that archived rows are put back into."""
     relation = read_named(connection, [table], "columns").get(table)
     if relation is None:
         raise ArchiveDamaged(
@@ -201,19 +226,23 @@ def _writable(connection: Connection, manifest: ArchiveManifest, table: str) -> 
             f"The archive has columns that {table} does not have any more: {', '.join(missing)}.",
             hint="Put them back into a database at an older revision, and move them from there.",
         )
-    return {name: found[name].type for name in manifest.columns[table] if found[name].written}
+    types = {name: found[name].type for name in manifest.columns[table] if found[name].written}
+    return _Place(relation, types)
 
 
-def _insert(table: str, columns: Mapping[str, str]) -> sql.Composed:
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+def _insert(table: str, place: _Place) -> sql.Composed:
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in place.columns)
     values = sql.SQL(", ").join(
-        sql.SQL("(line -> 'row' ->> {})::{}").format(name, written_by_server(kind))
-        for name, kind in columns.items()
+        sql.SQL("(line OPERATOR(pg_catalog.->) 'row' OPERATOR(pg_catalog.->>) {})::{}").format(
+            name, written_by_server(kind)
+        )
+        for name, kind in place.columns.items()
     )
     return sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.leadctl_lines"
-        " WHERE line ->> 'table' = {} ORDER BY n ON CONFLICT DO NOTHING"
-    ).format(identifier(table), names, values, table)
+        " WHERE (line OPERATOR(pg_catalog.->>) 'table') OPERATOR(pg_catalog.=) {}"
+        " ORDER BY n ON CONFLICT DO NOTHING"
+    ).format(place.relation.identifier, names, values, table)
 
 
 def _not_found(table: str, key: str) -> RowNotFound:

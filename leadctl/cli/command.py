@@ -13,7 +13,16 @@ import typer
 
 from leadctl.cli.console import Console, let_write
 from leadctl.cli.exit_codes import ExitCode
-from leadctl.cli.options import COMMON, Quiet, Text, Verbose, exclusive, option
+from leadctl.cli.options import (
+    COMMON,
+    ForSpreadsheet,
+    Quiet,
+    Text,
+    Verbose,
+    exclusive,
+    only_with,
+    option,
+)
 from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
 
@@ -47,6 +56,8 @@ class Run:
 
     settings: Settings
     console: Console
+    for_spreadsheet: bool = False
+    """Whether no cell of a CSV may be a formula."""
     _databases: "dict[bool, Database]" = field(default_factory=dict, init=False, repr=False)
 
     def project(self) -> "Project":
@@ -87,12 +98,22 @@ class Run:
 
         return Consent(yes, confirm, self.ask, _typed if self.interactive else None)
 
-    def show(self, plan: Any, view: Callable[[Any], "Iterable[Block]"]) -> None:
-        """Show what is going to happen, beside the result: to people only."""
-        if not self.console.quiet and not self.console.as_json:
-            from leadctl.render.table import write
+    def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:
+        """Return what shows what is going to happen, beside the result: to people only."""
 
-            write(view(plan), sys.stderr)
+        def shown(plan: Any) -> None:
+            if not self.console.quiet and not self.console.as_json:
+                from leadctl.render.table import write
+
+                write(view(plan), sys.stderr)
+
+        return shown
+
+    def csv(self, rows: Sequence[Any]) -> str:
+        """Write rows as CSV, for a spreadsheet where that was asked for."""
+        from leadctl.render.csv import dumps
+
+        return dumps(rows, for_spreadsheet=self.for_spreadsheet)
 
     def emit(
         self,
@@ -140,9 +161,12 @@ def command(
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
             run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
-            function(run, **values)
+            for_spreadsheet = values.pop("for_spreadsheet", False)
+            if run.settings.output != "csv":
+                only_with("-o csv", for_spreadsheet=for_spreadsheet)
+            function(replace(run, for_spreadsheet=for_spreadsheet), **values)
 
-        signature = _signature(function, flags)
+        signature = _signature(function, flags, with_csv="csv" in outputs)
         # A docstring cannot hold the character by which Click leaves lines as they are.
         wrapper.__doc__ = (function.__doc__ or "").replace("\\b\n", "\b\n")
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
@@ -155,7 +179,9 @@ def command(
     return decorate
 
 
-def _signature(function: Callable[..., None], flags: dict[str, Any]) -> inspect.Signature:
+def _signature(
+    function: Callable[..., None], flags: dict[str, Any], *, with_csv: bool
+) -> inspect.Signature:
     """Return the signature that Typer sees: the command's own parameters, then the common ones."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [
@@ -166,6 +192,8 @@ def _signature(function: Callable[..., None], flags: dict[str, Any]) -> inspect.
     common: dict[str, tuple[Any, Any]] = {
         name: (annotation, None) for name, annotation in flags.items()
     }
+    if with_csv:
+        common["for_spreadsheet"] = (ForSpreadsheet, False)
     common |= {"quiet": (Quiet, False), "verbose": (Verbose, 0)}
     return inspect.Signature(
         [

@@ -7,6 +7,7 @@ from statistics import median
 from psycopg import sql
 
 from leadctl.backup.storage import StoredBackup
+from leadctl.catalog.relations import read_tables
 from leadctl.cleanup.results import SUCCESS
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
@@ -120,16 +121,13 @@ def _tables(facts: Facts) -> dict[EncryptedTable, int]:
     for name, context in (facts.fingerprint or {}).get("encrypted", {}).items():
         table, _, column = name.rpartition(".")
         contexts.setdefault(table, {})[column] = context
-    found = {}
-    for name, columns in contexts.items():
-        table = EncryptedTable(facts.target.schema, name, columns)
-        regclass = table.identifier.as_string(facts.connection)
-        row = exact.execute(
-            facts.connection, "SELECT pg_relation_size(to_regclass(%s))", (regclass,)
-        ).fetchone()
-        if row and row[0] is not None:
-            found[table] = int(row[0])
-    return found
+    relations = read_tables(facts.connection, facts.target.schema, contexts, "sizes")
+    return {
+        EncryptedTable(
+            each.schema, each.name, contexts[each.name], touched_as=each.touched_as
+        ): each.size.heap_bytes
+        for each in relations.values()
+    }
 
 
 def _percent(size: int) -> float | None:
@@ -155,10 +153,11 @@ def _unreadable_samples(
     begins = f"{VERSION}.{keyring.primary.fingerprint}.%"
     for table, rows in sizes.items():
         for column, context in table.contexts.items():
-            query = sql.SQL("SELECT {c} FROM {t} {sample} WHERE {c} LIKE %s LIMIT 1").format(
-                c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(rows))
-            )
-            row = facts.connection.execute(query, (begins,)).fetchone()
+            query = sql.SQL(
+                "SELECT {c} FROM {t} {sample} WHERE {c} OPERATOR(pg_catalog.~~) %s LIMIT 1"
+            ).format(c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(rows)))
+            with exact.as_owner(facts.connection, table.touched_as):
+                row = facts.connection.execute(query, (begins,)).fetchone()
             try:
                 if row:
                     decrypt(row[0], keyring, context)

@@ -1,12 +1,11 @@
 """Checks of the database that the app expects: it answers, is migrated, seeded, as recorded."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from psycopg import sql
-from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from leadctl.catalog.definitions import (
     Catalog,
@@ -16,6 +15,7 @@ from leadctl.catalog.definitions import (
     read_catalog,
     split_name,
 )
+from leadctl.catalog.relations import Relation, common_role, read_tables
 from leadctl.health.check import (
     QUERIES,
     Evidence,
@@ -31,6 +31,7 @@ from leadctl.health.check import (
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import missing_revisions
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.text import restore_command
 
@@ -186,7 +187,9 @@ def seed(facts: Facts) -> Evidence:
     fixtures = (facts.fingerprint or {}).get("fixtures", [])
     if not fixtures:
         raise Skip("no fixtures are recorded for this schema")
-    found = [(fixture["table"], _is_there(facts, fixture)) for fixture in fixtures]
+    names = {name for fixture in fixtures for name in _tables(fixture)}
+    relations = read_tables(facts.connection, facts.target.schema, names, "columns")
+    found = [(fixture["table"], _is_there(facts, relations, fixture)) for fixture in fixtures]
     gone = sum(there is None for _, there in found)
     if gone == len(found):
         raise Skip("the tables of the fixtures are missing")
@@ -285,32 +288,52 @@ def _has_index(constraint: Mapping[str, Any]) -> bool:
     return str(constraint["definition"]).startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE"))
 
 
-def _is_there(facts: Facts, fixture: Mapping[str, Any]) -> bool | None:
-    """Return whether a fixture's row is there; None where the table itself is gone."""
-    query = sql.SQL("SELECT EXISTS ({})").format(_select(fixture, sql.SQL("")))
-    try:
-        with facts.connection.transaction():
-            row = facts.connection.execute(query).fetchone()
-    except UndefinedTable:
+def _tables(fixture: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tables of a fixture's row, and of those that its key refers to."""
+    yield fixture["table"]
+    for value in fixture["key"].values():
+        if isinstance(value, Mapping):
+            yield from _tables(value["ref"])
+
+
+def _is_there(
+    facts: Facts, relations: Mapping[str, Relation], fixture: Mapping[str, Any]
+) -> bool | None:
+    """Return whether a fixture's row is there; None where a table itself is gone."""
+    if not relations.keys() >= set(_tables(fixture)):
         return None
-    except UndefinedColumn:
+    try:
+        query = sql.SQL("SELECT EXISTS ({})").format(_select(relations, fixture, sql.SQL("")))
+    except KeyError:  # a column that is not there
         return False
+    role = common_role(relations[name] for name in _tables(fixture))
+    with facts.connection.transaction(), exact.as_owner(facts.connection, role):
+        row = facts.connection.execute(query).fetchone()
     return bool(row and row[0])
 
 
-def _select(fixture: Mapping[str, Any], column: sql.Composable) -> sql.Composed:
-    """Compose the query for a fixture's row; a key that refers to another fixture is a subquery."""
+def _select(
+    relations: Mapping[str, Relation], fixture: Mapping[str, Any], column: sql.Composable
+) -> sql.Composed:
+    """Compose the query for a fixture's row; a key that refers to another fixture is a subquery.
+
+    Raises KeyError for a table or column that is not there.
+    """
+    relation = relations[fixture["table"]]
+    columns = {each.name: each for each in relation.columns}
     conditions = [
-        sql.SQL("{} = {}").format(sql.Identifier(name), _value(value))
+        sql.SQL("{} {} {}").format(
+            sql.Identifier(name), columns[name].compared("="), _value(relations, value)
+        )
         for name, value in fixture["key"].items()
     ]
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(
-        column, sql.Identifier(fixture["table"]), sql.SQL(" AND ").join(conditions)
+        column, relation.identifier, sql.SQL(" AND ").join(conditions)
     )
 
 
-def _value(value: Any) -> sql.Composable:
+def _value(relations: Mapping[str, Relation], value: Any) -> sql.Composable:
     if isinstance(value, Mapping):
-        inner = _select(value["ref"], sql.Identifier(value["column"]))
+        inner = _select(relations, value["ref"], sql.Identifier(value["column"]))
         return sql.SQL("({})").format(inner)
     return sql.Literal(str(value))  # the server reads the text as the column's type

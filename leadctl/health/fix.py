@@ -78,7 +78,7 @@ def fix(
     Raises NotConfirmed where nobody can be asked, OperationFailed on a standby, LockHeld, and
     ConnectionFailed.
     """
-    with connect(target, "fix") as connection, ExitStack() as stack:
+    with connect(target, "fix", rows=True) as connection, ExitStack() as stack:
         if server_facts(connection).in_recovery:
             raise OperationFailed(
                 "This server is a standby, where nothing can be changed.",
@@ -96,7 +96,7 @@ def fix(
         entry = None
         if state.is_there(connection):
             entry = stack.enter_context(journaled(target, "health-check --fix", app.name))
-        worker = stack.enter_context(connect(target, "fix"))
+        worker = stack.enter_context(connect(target, "fix", rows=True))
         results: list[FixResult] = []
         for step in _fixes(connection, target, app, checks):
             if consent.yes:

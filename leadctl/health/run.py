@@ -205,7 +205,11 @@ def _reach(target: Target, timing: Timing, narrate: Narrate) -> Connection:
     while True:
         try:
             connection = connect(
-                patient, "health-check", read_only=True, statement_timeout=timing.statement
+                patient,
+                "health-check",
+                rows=True,
+                read_only=True,
+                statement_timeout=timing.statement,
             )
         except ConnectionFailed as error:
             if time.monotonic() >= deadline:

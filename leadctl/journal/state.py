@@ -231,12 +231,12 @@ def current_revisions(
 ) -> list[str] | None:
     """Return what Alembic's table says is applied; None where the table does not exist."""
     table = psycopg.sql.Identifier(schema, version_table)
-    name = table.as_string(connection)
-    row = exact.execute(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
-    if not (row and row[0]):
+    found = _QUERIES.one(connection, "touched_as", name=table.as_string(connection))
+    if found is None:
         return None
     query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)
-    return [revision for (revision,) in connection.execute(query)]
+    with exact.as_owner(connection, found[0]):
+        return [revision for (revision,) in connection.execute(query)]
 
 
 def write_current(
@@ -253,8 +253,9 @@ def write_current(
             " CONSTRAINT {} PRIMARY KEY (version_num))"
         ).format(table, psycopg.sql.Identifier(f"{version_table}_pkc"))
     )
-    connection.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
-    with connection.cursor() as cursor:
+    role = _QUERIES.value(connection, "touched_as", name=table.as_string(connection))
+    with exact.as_owner(connection, role), connection.cursor() as cursor:
+        cursor.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
         cursor.executemany(
             psycopg.sql.SQL("INSERT INTO {} VALUES (%s)").format(table),
             [(revision,) for revision in revisions],

@@ -59,7 +59,9 @@ SELECT id, environment, protected, created_at FROM leadctl.identity LIMIT 2
 
 -- name: owned
 -- what: What has the identity's name, with its columns?  And what in the schema leadctl is of an
---   owner whom this role has no reason to trust, or does what no table of leadctl does?
+--   owner whom this role has no reason to trust, or is not as leadctl makes it: a table with columns
+--   of these types, with defaults that call nothing else, without triggers, rules, policies, checks
+--   and heirs?  Columns of a newer leadctl are of the server's own types.
 -- versions: 15-
 WITH me AS MATERIALIZED (
     SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user
@@ -70,32 +72,87 @@ WITH me AS MATERIALIZED (
     -- What a role may hand out itself is no reason; nor is anything for a superuser.
     SELECT m.roleid FROM pg_auth_members m JOIN me ON m.member = me.oid
     JOIN pg_roles g ON g.oid = m.grantor WHERE NOT me.rolsuper AND (g.rolsuper OR g.oid = me.oid)
-), part AS (
-    SELECT 'the schema leadctl' AS name, nspowner AS owner, true AS is_plain
-    FROM pg_namespace WHERE nspname = 'leadctl'
-    UNION ALL
-    SELECT 'leadctl.' || quote_ident(c.relname), c.relowner,
-        (c.relkind = 'r' OR c.relname = 'identity') AND NOT c.relhasrules AND NOT c.relrowsecurity
-        AND NOT EXISTS (
-            SELECT FROM pg_depend d
-            JOIN pg_depend f ON f.classid = d.classid AND f.objid = d.objid
-            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-              AND f.refclassid = 'pg_proc'::regclass)
+), made (tab, col, type) AS (VALUES
+    ('identity', 'only_row', 'boolean'), ('identity', 'state_version', 'integer'), ('identity', 'id', 'uuid'),
+    ('identity', 'environment', 'text'), ('identity', 'protected', 'boolean'),
+    ('identity', 'created_at', 'timestamp with time zone'),
+    ('migration', 'app', 'text'), ('migration', 'schema', 'text'), ('migration', 'revision', 'text'),
+    ('migration', 'checksum', 'text'), ('migration', 'sql', 'text'),
+    ('migration', 'applied_at', 'timestamp with time zone'), ('migration', 'applied_by', 'text'),
+    ('migration', 'duration_ms', 'integer'), ('migration', 'made', 'text[]'), ('migration', 'fingerprint', 'jsonb'),
+    ('run', 'id', 'bigint'), ('run', 'command', 'text'), ('run', 'app', 'text'), ('run', 'schema', 'text'),
+    ('run', 'run_by', 'text'), ('run', 'session', 'integer'), ('run', 'session_start', 'timestamp with time zone'),
+    ('run', 'started_at', 'timestamp with time zone'), ('run', 'ended_at', 'timestamp with time zone'),
+    ('run', 'outcome', 'text'), ('run', 'summary', 'jsonb'),
+    ('seed_file', 'app', 'text'), ('seed_file', 'schema', 'text'), ('seed_file', 'file', 'text'),
+    ('seed_file', 'checksum', 'text'), ('seed_file', 'seeded_at', 'timestamp with time zone'),
+    ('backfill', 'schema', 'text'), ('backfill', 'work', 'text'), ('backfill', 'after_key', 'text[]'),
+    ('backfill', 'rows', 'bigint'), ('backfill', 'updated_at', 'timestamp with time zone')
+), own AS MATERIALIZED (
+    SELECT c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = 'leadctl'
-      AND c.relname IN ('identity', 'migration', 'run', 'seed_file', 'backfill')
-), stranger AS (
-    SELECT name, owner FROM part WHERE owner NOT IN (SELECT oid FROM trusted)
-    UNION ALL SELECT name, owner FROM part
-    WHERE NOT is_plain AND name <> 'leadctl.identity'
+    WHERE n.nspname = 'leadctl' AND c.relname IN (SELECT tab FROM made)
+), part (class, object, place, owner, tab) AS (
+    SELECT 'pg_namespace'::regclass, oid, 0, nspowner, NULL::oid FROM pg_namespace
+    WHERE nspname = 'leadctl' AND nspowner NOT IN (SELECT oid FROM trusted)
+    UNION ALL
+    SELECT d.classid, d.objid, 0, s.refobjid, NULL
+    FROM pg_namespace n
+    JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+    JOIN pg_shdepend s ON s.classid = d.classid AND s.objid = d.objid AND s.deptype = 'o'
+        AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    WHERE n.nspname = 'leadctl' AND s.refobjid NOT IN (SELECT oid FROM trusted)
+    UNION ALL
+    SELECT 'pg_class'::regclass, oid, 0, relowner, oid FROM own
+    WHERE relkind <> 'r' OR relrowsecurity
+       OR EXISTS (SELECT FROM pg_inherits i WHERE own.oid IN (i.inhrelid, i.inhparent))
+    UNION ALL
+    SELECT 'pg_trigger'::regclass, t.oid, 0, own.relowner, own.oid
+    FROM own JOIN pg_trigger t ON t.tgrelid = own.oid WHERE NOT t.tgisinternal
+    UNION ALL
+    SELECT 'pg_rewrite'::regclass, r.oid, 0, own.relowner, own.oid
+    FROM own JOIN pg_rewrite r ON r.ev_class = own.oid WHERE own.relkind = 'r'
+    UNION ALL
+    SELECT 'pg_policy'::regclass, p.oid, 0, own.relowner, own.oid
+    FROM own JOIN pg_policy p ON p.polrelid = own.oid
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, k.oid, 0, own.relowner, own.oid
+    FROM own JOIN pg_constraint k ON k.conrelid = own.oid
+    WHERE k.contype IN ('c', 'f', 'x', 't')
+      AND NOT (own.relname = 'identity' AND pg_get_constraintdef(k.oid) = 'CHECK (only_row)')
+    UNION ALL
+    SELECT 'pg_class'::regclass, x.indexrelid, 0, own.relowner, own.oid
+    FROM own JOIN pg_index x ON x.indrelid = own.oid WHERE x.indexprs IS NOT NULL OR x.indpred IS NOT NULL
+    UNION ALL
+    SELECT 'pg_class'::regclass, own.oid, a.attnum, own.relowner, own.oid
+    FROM own
+    JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN made m ON m.tab = own.relname AND m.col = a.attname
+    LEFT JOIN pg_attrdef f ON f.adrelid = own.oid AND f.adnum = a.attnum
+    WHERE own.relkind = 'r' AND (
+        t.typnamespace <> 'pg_catalog'::regnamespace OR format_type(a.atttypid, NULL) <> m.type
+        OR a.attgenerated <> '' OR NOT (
+            pg_get_expr(f.adbin, f.adrelid) IN ('gen_random_uuid()', 'now()', 'clock_timestamp()')
+            OR pg_get_expr(f.adbin, f.adrelid) !~ '[(]'))
 )
 SELECT c.relkind::text, (SELECT count(*) = 6 FROM pg_attribute a
-        WHERE a.attrelid = c.oid AND NOT a.attisdropped AND a.attname IN
-            ('only_row', 'state_version', 'id', 'environment', 'protected', 'created_at'))
-        AND coalesce((SELECT is_plain FROM part WHERE name = 'leadctl.identity'), true),
-    s.name, pg_get_userbyid(s.owner)
+        WHERE a.attrelid = c.oid AND NOT a.attisdropped
+          AND a.attname IN (SELECT col FROM made WHERE tab = 'identity'))
+        AND NOT EXISTS (SELECT FROM part WHERE tab = c.oid),
+    s.name, s.owner
 FROM me LEFT JOIN pg_class c ON c.oid = to_regclass('leadctl.identity')
-LEFT JOIN (SELECT name, owner FROM stranger ORDER BY name LIMIT 1) AS s ON true
+LEFT JOIN (
+    SELECT pg_describe_object(class, object, place) AS name, pg_get_userbyid(owner) AS owner FROM part
+    WHERE coalesce(tab, 0::oid) <> coalesce(to_regclass('leadctl.identity')::oid, 1::oid)
+    ORDER BY tab IS NOT NULL, 1 LIMIT 1) AS s ON true
+
+-- name: touched_as
+-- what: Is there a relation of a name, and which role reads and writes its rows, where not this one?
+-- versions: 15-
+SELECT (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
+        AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
+FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
 
 -- name: moved_identity
 -- what: Which table looks like the identity, and has another name or schema?

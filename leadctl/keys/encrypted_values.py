@@ -6,14 +6,17 @@ Nothing here knows the models: health checks use it, and load no SQLAlchemy.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
+from leadctl.catalog.facets import Column
+from leadctl.catalog.relations import Relation
 from leadctl.crypto import Key, Keyring, decrypt
 from leadctl.crypto.cipher import NODE_FORM, VERSION, encrypt_and_verify
 from leadctl.errors import LeadctlError, NotEncrypted
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import written_by_server
 
@@ -66,13 +69,27 @@ class EncryptedTable:
     name: str
     contexts: Mapping[str, str]
     """Column → context."""
-    key: Mapping[str, str] = field(default_factory=dict)
-    """Column of the primary key → type."""
+    key: tuple[Column, ...] = ()
+    """The columns of the primary key, where it is needed."""
+    touched_as: str | None = None
+    """The role to read and write rows as; None for this one."""
 
     @property
     def identifier(self) -> sql.Identifier:
         """The table's qualified name."""
         return sql.Identifier(self.schema, self.name)
+
+
+def encrypted_table(relation: Relation, contexts: Mapping[str, str]) -> EncryptedTable:
+    """Return a relation that has encrypted columns, with its key."""
+    columns = {column.name: column for column in relation.columns}
+    return EncryptedTable(
+        relation.schema,
+        relation.name,
+        contexts,
+        tuple(columns[name] for name in relation.primary_key),
+        relation.touched_as,
+    )
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,9 @@ def count_values(
     `percent` reads only that share of the table's pages.
     """
     found: dict[str, Counter[str]] = {name: Counter() for name in table.contexts}
-    for name, kind, number in connection.execute(_counting(table, percent)):
-        found[name][kind] = number
+    with exact.as_owner(connection, table.touched_as):
+        for name, kind, number in connection.execute(_counting(table, percent)):
+            found[name][kind] = number
     return [_column(table.name, name, kinds, keyring) for name, kinds in found.items()]
 
 
@@ -141,7 +159,7 @@ def sample(percent: float | None) -> sql.Composed:
     """Compose what stands behind a table to read only a share of its pages; None is all."""
     if percent is None:
         return sql.Composed([])
-    return sql.SQL("TABLESAMPLE SYSTEM ({})").format(percent)
+    return sql.SQL("TABLESAMPLE pg_catalog.system ({})").format(percent)
 
 
 def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
@@ -150,7 +168,7 @@ def _counting(table: EncryptedTable, percent: float | None) -> sql.Composed:
         for column in table.contexts
     )
     return sql.SQL(
-        "SELECT v.name, v.kind, count(*) FROM {table} AS t {sample}"
+        "SELECT v.name, v.kind, pg_catalog.count(*) FROM {table} AS t {sample}"
         " CROSS JOIN LATERAL (VALUES {values}) AS v (name, kind)"
         " WHERE v.kind IS NOT NULL GROUP BY 1, 2"
     ).format(table=table.identifier, sample=sample(percent), values=values)
@@ -160,9 +178,10 @@ def _kind(column: sql.Identifier) -> sql.Composed:
     """Compose what a value is: what should be a fingerprint, or one of the others, or NULL."""
     return sql.SQL(
         "CASE WHEN {c} IS NULL THEN NULL"
-        " WHEN {c} LIKE {places} AND {c} NOT LIKE {dots} AND {c} !~ {letters}"
-        " THEN substr({c}, {start}, 16)"
-        " WHEN {c} LIKE {version} THEN {malformed} WHEN {c} ~ {node} THEN {legacy}"
+        " WHEN {c} OPERATOR(pg_catalog.~~) {places} AND {c} OPERATOR(pg_catalog.!~~) {dots}"
+        " AND {c} OPERATOR(pg_catalog.!~) {letters} THEN pg_catalog.substr({c}, {start}, 16)"
+        " WHEN {c} OPERATOR(pg_catalog.~~) {version} THEN {malformed}"
+        " WHEN {c} OPERATOR(pg_catalog.~) {node} THEN {legacy}"
         " {foreign} ELSE {plaintext} END"
     ).format(
         c=column,
@@ -175,7 +194,7 @@ def _kind(column: sql.Identifier) -> sql.Composed:
         node=NODE_FORM,
         legacy=LEGACY,
         foreign=sql.SQL(" ").join(
-            sql.SQL("WHEN {} ~ {} THEN {}").format(column, form, tool)
+            sql.SQL("WHEN {} OPERATOR(pg_catalog.~) {} THEN {}").format(column, form, tool)
             for tool, form in _FOREIGN.items()
         ),
         plaintext=PLAINTEXT,
@@ -256,20 +275,21 @@ class DueRows:
     def __init__(self, connection: Connection, table: EncryptedTable, primary: str) -> None:
         self._connection = connection
         self._table = table
-        self._keys = [sql.Identifier("t", column) for column in table.key]
+        self._keys = [sql.Identifier("t", column.name) for column in table.key]
         self._version = sql.Identifier("t", "xmin")
         self._columns = [sql.Identifier(column) for column in table.contexts]
         self._due = sql.SQL(" OR ").join(
-            sql.SQL("{} NOT LIKE {}").format(column, f"{VERSION}.{primary}.%")
+            sql.SQL("{} OPERATOR(pg_catalog.!~~) {}").format(column, f"{VERSION}.{primary}.%")
             for column in self._columns
         )
         set_session(connection, _SESSION)
 
     def count(self) -> int:
         """Return how many rows are due; plaintext and unreadable values count, too."""
-        counting = sql.SQL("SELECT count(*) FROM {} WHERE {}")
+        counting = sql.SQL("SELECT pg_catalog.count(*) FROM {} WHERE {}")
         query = counting.format(self._table.identifier, self._due)
-        row = self._connection.execute(query).fetchone()
+        with exact.as_owner(self._connection, self._table.touched_as):
+            row = self._connection.execute(query).fetchone()
         return int(row[0]) if row else 0
 
     def read(self, after: Row | None) -> list[Row]:
@@ -277,12 +297,10 @@ class DueRows:
         comma = sql.SQL(", ")
         beyond: sql.Composable = sql.SQL("true")
         if after is not None:
-            values = [
-                sql.SQL("{}::{}").format(value, written_by_server(kind))
-                for value, kind in zip(after, self._table.key.values(), strict=False)
-            ]
-            beyond = sql.SQL("({}) > ({})").format(comma.join(self._keys), comma.join(values))
-        read = [sql.SQL("{}::text").format(name) for name in (*self._keys, self._version)]
+            beyond = self._beyond(after)
+        read = [
+            sql.SQL("{}::pg_catalog.text").format(name) for name in (*self._keys, self._version)
+        ]
         query = sql.SQL("SELECT {} FROM {} AS t WHERE ({}) AND {} ORDER BY {} LIMIT {}").format(
             comma.join([*read, *self._columns]),
             self._table.identifier,
@@ -291,7 +309,33 @@ class DueRows:
             comma.join(self._keys),
             _BATCH,
         )
-        return self._connection.execute(query).fetchall()
+        with exact.as_owner(self._connection, self._table.touched_as):
+            return self._connection.execute(query).fetchall()
+
+    def _beyond(self, after: Row) -> sql.Composable:
+        """Compose that a row follows another in the order of the primary key."""
+        key = self._table.key
+        values = [
+            sql.SQL("{}::{}").format(value, written_by_server(column.type))
+            for value, column in zip(after, key, strict=False)
+        ]
+        if len({column.operators for column in key}) == 1:
+            comma = sql.SQL(", ")
+            return sql.SQL("({}) {} ({})").format(
+                comma.join(self._keys), key[0].compared(">"), comma.join(values)
+            )
+        compared = [
+            [
+                sql.SQL("{} {} {}").format(name, column.compared(symbol), value)
+                for name, column, value in zip(self._keys, key, values, strict=True)
+            ]
+            for symbol in ("=", ">")
+        ]
+        same, later = compared
+        parts = [
+            sql.SQL(" AND ").join([*same[:place], later[place]]) for place in range(len(later))
+        ]
+        return sql.SQL("(({}))").format(sql.SQL(") OR (").join(parts))
 
     def replace(self, changes: Sequence[Row]) -> int:
         """Write new values where the rows are as they were read; return how many it were.
@@ -303,7 +347,8 @@ class DueRows:
             return 0
         try:
             arrays = [_array(column) for column in zip(*changes, strict=True)]
-            return self._connection.execute(self._update(), arrays).rowcount
+            with exact.as_owner(self._connection, self._table.touched_as):
+                return self._connection.execute(self._update(), arrays).rowcount
         except psycopg.errors.LockNotAvailable:
             if len(changes) == 1:
                 return 0
@@ -316,19 +361,24 @@ class DueRows:
         A row that anybody has written since has another xmin, whatever its values are:
         https://www.postgresql.org/docs/current/ddl-system-columns.html
         """
-        types = [*map(sql.SQL, self._table.key.values()), sql.SQL("xid")]
-        types += [sql.SQL("text")] * len(self._columns)
+        types = [written_by_server(column.type) for column in self._table.key]
+        types += [sql.SQL("pg_catalog.xid"), *[sql.SQL("pg_catalog.text")] * len(self._columns)]
+        equal = [column.compared("=") for column in self._table.key]
+        equal += [sql.SQL("OPERATOR(pg_catalog.=)"), *[sql.SQL("=")] * len(self._columns)]
         names = [*self._keys, self._version, *self._columns]
         given = [sql.Identifier("v", f"v{i}") for i in range(len(names))]
         same = len(self._keys) + 1
-        equal = [sql.SQL("{} = {}").format(*pair) for pair in zip(names, given, strict=True)]
+        pairs = [
+            sql.SQL("{} {} {}").format(name, operator, value)
+            for name, operator, value in zip(names, equal, given, strict=True)
+        ]
         comma = sql.SQL(", ")
-        return sql.SQL("UPDATE {} AS t SET {} FROM unnest({}) AS v ({}) WHERE {}").format(
+        return sql.SQL("UPDATE {} AS t SET {} FROM ROWS FROM ({}) AS v ({}) WHERE {}").format(
             self._table.identifier,
-            comma.join(equal[same:]),
-            comma.join(sql.SQL("%s::{}[]").format(each) for each in types),
+            comma.join(pairs[same:]),
+            comma.join(sql.SQL("pg_catalog.unnest(%s::{}[])").format(each) for each in types),
             comma.join(sql.Identifier(f"v{i}") for i in range(len(names))),
-            sql.SQL(" AND ").join(equal[:same]),
+            sql.SQL(" AND ").join(pairs[:same]),
         )
 
 

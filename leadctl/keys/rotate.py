@@ -71,7 +71,7 @@ def passes(rotation: TableRotation, due: int) -> Iterator[Pass]:
     """
     count = min(_MOST, os.cpu_count() or 1, due // _WORTH_A_PROCESS)
     if count < 2 or rotation.target.log_sql:  # what others execute would not be shown
-        with connect(rotation.target, "keys rotate") as connection:
+        with connect(rotation.target, "keys rotate", rows=True) as connection:
             yield lambda: _alone(_Worker(rotation, connection))
         return
     with worker_processes(_work, [rotation] * count, duplex=True) as pipes:
@@ -144,7 +144,7 @@ def _received(pipe: Pipe) -> Row | BatchDone | None:
 def _work(rotation: TableRotation, pipe: Pipe) -> None:
     gc.disable()  # what a batch is made of refers to nothing that refers back
     try:
-        with connect(rotation.target, "keys rotate") as connection:
+        with connect(rotation.target, "keys rotate", rows=True) as connection:
             worker = _Worker(rotation, connection)
             while True:
                 last = worker.read(pipe.recv())
@@ -198,7 +198,7 @@ def rotate(
     MissingKey before anything is written, NoPrimaryKey, LockHeld, and RotationFailed.
     """
     primary = keyring.primary.fingerprint
-    with connect(target, "keys rotate") as connection:
+    with connect(target, "keys rotate", rows=True) as connection:
         tables = encrypted_tables(connection, app, target.schema)
         for table in tables:
             require_key(table)
@@ -247,5 +247,5 @@ def _rotate_table(
 
 
 def _due(rotation: TableRotation) -> int:
-    with connect(rotation.target, "keys rotate") as connection:
+    with connect(rotation.target, "keys rotate", rows=True) as connection:
         return DueRows(connection, rotation.table, rotation.keyring.primary.fingerprint).count()

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.relations import Relation, read_tables
+from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.crypto.cipher import KEY_BYTES, Key
 from leadctl.errors import NoPrimaryKey
-from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values
+from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, encrypted_table
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 
@@ -54,7 +54,7 @@ class KeysStatus:
 
 def keys_status(target: Target, app: App, keyring: Keyring) -> KeysStatus:
     """Count values per column and key; each table is read once, nothing is decrypted."""
-    with connect(target, "keys status", read_only=True) as connection:
+    with connect(target, "keys status", rows=True, read_only=True) as connection:
         columns = [
             column
             for table in encrypted_tables(connection, app, target.schema)
@@ -93,11 +93,15 @@ def encrypted_tables(connection: Connection, app: App, schema: str) -> list[Encr
         (schema, name): relation
         for schema in dict.fromkeys(schema for schema, _ in contexts)
         for name, relation in read_tables(
-            connection, schema, [name for place, name in contexts if place == schema], "indexes"
+            connection,
+            schema,
+            [name for place, name in contexts if place == schema],
+            "columns",
+            "indexes",
         ).items()
     }
     return [
-        EncryptedTable(*place, contexts=found, key=_key(relations[place]))
+        encrypted_table(relations[place], found)
         for place, found in contexts.items()
         if place in relations
     ]
@@ -110,8 +114,3 @@ def require_key(table: EncryptedTable) -> None:
             f"The table {table.schema}.{table.name} has encrypted columns and no primary key.",
             hint="Give it one: without it a row cannot be changed without changing its equals.",
         )
-
-
-def _key(relation: Relation) -> dict[str, str]:
-    types = {column.name: column.type for column in relation.columns}
-    return {name: types[name] for name in relation.primary_key}

@@ -101,7 +101,7 @@ def dev(
     first = apply()
 
     def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:
-        with connect(target, "dev", read_only=True) as connection:
+        with connect(target, "dev", rows=True, read_only=True) as connection:
             filled = _filled(connection, drafts, given, ask)
             planner = Planner(app, read_history(app.migrations), connection, target.schema)
             lost = list(_lost(planner, filled))
@@ -201,7 +201,7 @@ def _rows_without(connection: Connection, table: str, own: str) -> int:
     for condition in (f"{own} IS NULL", "true"):
         try:
             with connection.transaction():
-                query = sql.SQL("SELECT count(*) FROM {} WHERE {}")
+                query = sql.SQL("SELECT pg_catalog.count(*) FROM {} WHERE {}")
                 row = connection.execute(
                     query.format(*map(written_by_server, (table, condition)))
                 ).fetchone()
@@ -276,8 +276,9 @@ def push(
             permit(session, target, "db push", consent)
         if steps:
             with journaled(target, "push", app.name) as entry:
-                set_timeouts(session, timeouts)
-                _execute(session, steps)
+                with connect(target, "push", rows=True) as connection:
+                    set_timeouts(connection, timeouts)
+                    _execute(connection, steps)
                 entry.note(statements=len(steps))
                 _check(database_schema(session, target, app), wanted)
     statements = tuple(step.sql for step in steps)

@@ -107,7 +107,9 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
     history = read_history(app.migrations)
-    with connect(target, "down", read_only=True, statement_timeout=LOOK_SECONDS) as connection:
+    with connect(
+        target, "down", rows=True, read_only=True, statement_timeout=LOOK_SECONDS
+    ) as connection:
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
         planned = [planner.revision(revision, down=True) for revision in chosen]

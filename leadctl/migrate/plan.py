@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.catalog.relations import Relation, read_numbered, read_table
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.sql.lexer import Reader
@@ -190,9 +191,8 @@ class LiveTables:
         if relation.size.rows is not None:
             return relation.size.rows
         if table not in self._guesses:  # it was never analysed: the planner guesses from its size
-            row = self._try(
-                sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(self._name(table))
-            )
+            query = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(self._name(table))
+            row = self._try(table, query)
             self._guesses[table] = int(row[0][0]["Plan"]["Plan Rows"]) if row else None
         return self._guesses[table]
 
@@ -212,10 +212,11 @@ class LiveTables:
         if size is None:
             return Loss(what, 0, exact=True)
         if size <= _COUNT_BELOW_BYTES:
-            counted = sql.SQL("count({})").format(
+            counted = sql.SQL("pg_catalog.count({})").format(
                 sql.Identifier(column) if column else sql.SQL("*")
             )
-            row = self._try(sql.SQL("SELECT {} FROM {}").format(counted, self._name(table)))
+            query = sql.SQL("SELECT {} FROM {}").format(counted, self._name(table))
+            row = self._try(table, query)
             if row is not None:
                 return Loss(what, int(row[0]), exact=True)
         rows = self.rows(table)
@@ -226,9 +227,11 @@ class LiveTables:
             rows = round(rows * (1 - (share or 0)))
         return Loss(what, rows, exact=False)
 
-    def _try(self, query: sql.Composed) -> tuple[Any, ...] | None:
+    def _try(self, table: str, query: sql.Composed) -> tuple[Any, ...] | None:
+        relation = self._relation(table)
+        role = relation.touched_as if relation else None
         try:
-            with self._connection.transaction():
+            with self._connection.transaction(), exact.as_owner(self._connection, role):
                 self._connection.execute("SET LOCAL lock_timeout = '1s'")
                 return self._connection.execute(query).fetchone()
         except psycopg.Error:  # locked, or not ours to read: it must do without

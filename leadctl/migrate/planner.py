@@ -54,7 +54,9 @@ def plan(
     goal = history.goal(to)
     connection = None
     with suppress(UnknownDatabase):
-        connection = connect(target, "plan", read_only=True, statement_timeout=LOOK_SECONDS)
+        connection = connect(
+            target, "plan", rows=True, read_only=True, statement_timeout=LOOK_SECONDS
+        )
     with connection or nullcontext():
         current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)

@@ -33,6 +33,8 @@ from leadctl.redact import scrub
 Connection = psycopg.Connection[Any]
 
 OLDEST_MAJOR = 15
+OWN_PATH = "pg_catalog, pg_temp"
+"""The search path where nothing of the app's is named without its schema."""
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
@@ -82,15 +84,17 @@ def connect(
     purpose: str = "",
     *,
     autocommit: bool = True,
+    rows: bool = False,
     read_only: bool = False,
     statement_timeout: float | None = None,
     prepare: bool = False,
     through_pooler: bool = False,
     like_pg_dump: bool = False,
 ) -> Connection:
-    """Open a connection to the target, with exactly its schema as search path.
+    """Open a connection to the target, in which names are the server's own.
 
-    `purpose` is shown in pg_stat_activity, so that others see who holds what.
+    `purpose` is shown in pg_stat_activity, so that others see who holds what.  Where `rows` of the
+    app are touched, or its code is run, the search path is exactly the target's schema.
     `statement_timeout` is in seconds.  `prepare` lets statements that come again be prepared,
     which a pooler in transaction mode does not bear; `through_pooler` lets there be one.
     `like_pg_dump` is for what copies databases: no timeout of the role ends it, no policy hides
@@ -106,7 +110,7 @@ def connect(
             raise
         connection = _opened(renewed, purpose, prepare=prepare, through_pooler=through_pooler)
     with connecting(target), _closed_on_error(connection):
-        _configure(connection, target, statement_timeout, read_only=read_only)
+        _configure(connection, target, statement_timeout, rows=rows, read_only=read_only)
         if like_pg_dump:
             connection.execute(_LIKE_PG_DUMP)
         connection.autocommit = autocommit
@@ -280,12 +284,19 @@ def _check_server(connection: Connection, target: Target) -> None:
 
 
 def _configure(
-    connection: Connection, target: Target, statement_timeout: float | None, *, read_only: bool
+    connection: Connection,
+    target: Target,
+    statement_timeout: float | None,
+    *,
+    rows: bool,
+    read_only: bool,
 ) -> None:
     if target.role:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
+    app_path = sql.Identifier(target.schema).as_string(connection)
     settings = {
-        "search_path": sql.Identifier(target.schema).as_string(connection),
+        "search_path": app_path if rows else OWN_PATH,
+        "leadctl.app_path": app_path,
         "TimeZone": "UTC",
         # What values look like: psycopg reads no other, and texts are compared.
         "DateStyle": "ISO",

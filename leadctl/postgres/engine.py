@@ -5,10 +5,13 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL, Delete, Engine, Select, Table, Update, create_engine, event
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql import visitors
 
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.settings import Settings
@@ -43,9 +46,58 @@ def application_engine(target: Target, settings: Settings) -> Engine:
 
 def run_engine(target: Target, purpose: str) -> Engine:
     """Return an engine without a pool, for one run of leadctl."""
-    return create_engine(
-        _URL, creator=lambda: connect(target, purpose, autocommit=False), poolclass=NullPool
+    engine = create_engine(
+        _URL,
+        creator=lambda: connect(target, purpose, autocommit=False, rows=True),
+        poolclass=NullPool,
     )
+    event.listen(engine, "before_cursor_execute", _name_exactly, retval=True)
+    event.listen(engine, "after_cursor_execute", _close_declared)
+    return engine
+
+
+def _name_exactly(
+    connection: SqlConnection, _cursor: Any, statement: str, values: Any, context: Any, _many: bool
+) -> tuple[str, Any]:
+    """Let names be the server's in what SQLAlchemy and Alembic themselves say.
+
+    They ask the catalog, and write which revision is applied, in a session whose path is the app's.
+    """
+    made_of = getattr(getattr(context, "compiled", None), "statement", None)
+    if isinstance(made_of, Update | Delete) and _is_version_table(made_of.table):
+        return statement.replace(_IS_REVISION, _IS_REVISION_EXACTLY), values
+    if not (isinstance(made_of, Select) and _reads_catalog(made_of)):
+        return statement, values
+    driver = driver_connection(connection)
+    if driver.info.transaction_status == TransactionStatus.IDLE:
+        driver.execute("BEGIN")
+        context.leadctl_began = True
+    exact.declare(driver, statement, values)
+    return exact.FETCH, {}
+
+
+_IS_REVISION = ".version_num = "
+_IS_REVISION_EXACTLY = ".version_num OPERATOR(pg_catalog.=) "
+
+
+def _is_version_table(table: object) -> bool:
+    return isinstance(table, Table) and table.columns.keys() == ["version_num"]
+
+
+def _close_declared(
+    connection: SqlConnection, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool
+) -> None:
+    if statement == exact.FETCH:
+        driver = driver_connection(connection)
+        exact.close(driver)
+        if getattr(context, "leadctl_began", False):
+            driver.execute("COMMIT")
+
+
+def _reads_catalog(statement: Select[Any]) -> bool:
+    """Whether a query is of nothing but tables of pg_catalog."""
+    tables = [each for each in visitors.iterate(statement) if isinstance(each, Table)]
+    return bool(tables) and all(table.schema == "pg_catalog" for table in tables)
 
 
 def driver_connection(connection: SqlConnection) -> Connection:
@@ -71,6 +123,7 @@ def _pooled_engine(target: Target, pool_min: int, pool_max: int) -> Engine:
             target,
             "application",
             autocommit=False,
+            rows=True,
             prepare=not target.url.pgbouncer,
             through_pooler=True,
         ),

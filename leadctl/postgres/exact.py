@@ -2,39 +2,53 @@
 
 Functions, operators, casts and tables without a schema are looked for where the search path leads,
 and one that fits the types better than the server's own would be taken: somebody who may create in
-the app's schema would have code run by whoever runs leadctl.  So a statement is read while the path
-is pg_catalog.  It is executed under the path that the session has: names and definitions are
-written by the server as they are seen from the app's schema.  A cursor keeps the two apart: it is
-declared under the one, and fetched from under the other.  All goes in one round trip.
+the app's schema would have code run by whoever runs leadctl.  So the search path of a session is
+pg_catalog, and a statement says the schema of what is the app's.
+
+Names and definitions are written by the server as they are seen from the app's schema.  A cursor
+keeps the two apart: it is declared under the one path, and fetched from under the other.  All goes
+in one round trip.
+
+Where rows are touched, triggers, policies and views run, which look along the app's path; so do
+`connect(…, rows=True)` and `run_engine`.  A statement on rows names every function, operator and
+type of its own with the schema, which is as good.  What it makes run has the rights of the table's
+owner where ours are a superuser's (`as_owner`).
 https://www.postgresql.org/docs/current/typeconv-func.html
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
-if TYPE_CHECKING:
-    from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import OWN_PATH, Connection, LoggingClientCursor
 
 _READS = re.compile(r"(?:\s|--[^\n]*\n)*(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
 _WRITES = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 _NARROW = (
     "SELECT pg_catalog.set_config('leadctl.search_path',"
     " pg_catalog.current_setting('search_path'), true),"
-    " pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),"
+    f" pg_catalog.set_config('search_path', '{OWN_PATH}', true),"
     " pg_catalog.set_config('cursor_tuple_fraction', '1', true)"
 )
-_WIDE = (
+_AS_THE_APP = (
+    "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting("
+    f"CASE pg_catalog.current_setting('leadctl.search_path') WHEN '{OWN_PATH}'"
+    " THEN 'leadctl.app_path' ELSE 'leadctl.search_path' END), true)"
+)
+_BACK = (
     "SELECT pg_catalog.set_config('search_path',"
     " pg_catalog.current_setting('leadctl.search_path'), true)"
 )
 
 
 def execute(
-    connection: "Connection",
+    connection: Connection,
     statement: str | sql.Composable,
     values: Mapping[str, Any] | tuple[Any, ...] | None = None,
     row_factory: Any = None,
@@ -47,13 +61,13 @@ def execute(
     if _READS.match(text) and not _WRITES.search(text):
         return next(_reading(connection, [text], values, row_factory))
     cursor = _cursor(connection, row_factory)
-    _send(cursor, [_NARROW, text, _WIDE], values, text)
+    _send(cursor, [_NARROW, text, _BACK], values, text)
     cursor.nextset()
     return cursor
 
 
 def fetch_all(
-    connection: "Connection",
+    connection: Connection,
     statements: Sequence[str],
     values: Mapping[str, Any] | None = None,
     row_factory: Any = None,
@@ -63,16 +77,17 @@ def fetch_all(
 
 
 def _reading(
-    connection: "Connection", statements: Sequence[str], values: Any, row_factory: Any
+    connection: Connection, statements: Sequence[str], values: Any, row_factory: Any
 ) -> "Iterator[psycopg.Cursor[Any]]":
     """Yield a cursor at the rows of each statement in turn."""
     numbered = list(enumerate(statements))
     parts = [
         _NARROW,
         *(f"DECLARE leadctl_{n} NO SCROLL CURSOR FOR {text}" for n, text in numbered),
-        _WIDE,
+        _AS_THE_APP,
         *(f"FETCH ALL FROM leadctl_{n}" for n, _ in numbered),
         *(f"CLOSE leadctl_{n}" for n, _ in numbered),
+        _BACK,
     ]
     cursor = _cursor(connection, row_factory)
     _send(cursor, parts, values, "; ".join(statements))
@@ -81,6 +96,24 @@ def _reading(
     for _ in statements:
         cursor.nextset()
         yield cursor
+
+
+FETCH = "FETCH ALL FROM leadctl_declared"
+"""Reads what was declared."""
+
+
+def declare(connection: Connection, statement: str, values: Any) -> None:
+    """Let a cursor be of a statement that reads, in the caller's transaction; `close` it."""
+    connection.execute(_NARROW)
+    query = sql.SQL("DECLARE leadctl_declared NO SCROLL CURSOR FOR ") + sql.SQL(statement)
+    connection.execute(query, values)
+    connection.execute(_AS_THE_APP)
+
+
+def close(connection: Connection) -> None:
+    """Close what was declared, and look again along the path of before."""
+    connection.execute("CLOSE leadctl_declared")
+    connection.execute(_BACK)
 
 
 def _send(
@@ -92,11 +125,139 @@ def _send(
     cursor.execute(";\n".join(parts), values if values or isinstance(values, tuple) else None)
 
 
-def _cursor(connection: "Connection", row_factory: Any) -> "psycopg.ClientCursor[Any]":
+def _cursor(connection: Connection, row_factory: Any) -> "psycopg.ClientCursor[Any]":
     """Return a cursor that may send several statements at once, and logs where the others do."""
     kind: type[psycopg.ClientCursor[Any]] = psycopg.ClientCursor
     if connection.cursor_factory is not psycopg.Cursor:
-        from leadctl.postgres.connect import LoggingClientCursor
-
         kind = LoggingClientCursor
     return kind(connection, row_factory=row_factory or connection.row_factory)
+
+
+@contextmanager
+def as_owner(connection: Connection, role: str | None) -> Iterator[None]:
+    """Run the block's statements with the rights of `role`, in a transaction; None changes nothing.
+
+    `Relation.touched_as` says which role that is.
+    """
+    if role is None:
+        yield
+        return
+    outermost = connection.info.transaction_status == TransactionStatus.IDLE
+    with connection.transaction():
+        ((before,),) = connection.execute("SELECT pg_catalog.current_setting('role')")
+        set_role(connection, role)
+        yield
+        if not outermost:  # else what is deferred has the owner's rights, too
+            set_role(connection, before)
+
+
+@contextmanager
+def own_path(connection: Connection, wanted: bool = True) -> Iterator[None]:
+    """Let the block's statements, in a session that touches rows, look along pg_catalog."""
+    if not wanted:
+        yield
+        return
+    connection.execute("SELECT pg_catalog.set_config('search_path', %s, false)", (OWN_PATH,))
+    try:
+        yield
+    finally:
+        # What fails is rolled back, and the path with it.
+        if not connection.closed and connection.info.transaction_status < TransactionStatus.INERROR:
+            connection.execute(_TAKE_APP_PATH, (False,))
+
+
+_TAKE_APP_PATH = (
+    "SELECT pg_catalog.set_config('search_path',"
+    " pg_catalog.current_setting('leadctl.app_path'), %s)"
+)
+
+
+def take_app_path(connection: Connection) -> None:
+    """Look along the app's path until the transaction ends."""
+    connection.execute(_TAKE_APP_PATH, (True,))
+
+
+def set_role(connection: Connection, role: str) -> None:
+    """Take the rights of a role until the transaction ends."""
+    connection.execute("SELECT pg_catalog.set_config('role', %s, true)", (role,))
+
+
+@dataclass(frozen=True)
+class Authored:
+    """SQL that the app's author wrote, such as a report or a rule's condition.
+
+    Its names are the server's, too, but for the tables of the app that it names (`tables`): as
+    common table expressions they stand before it, so that it needs no other path.  What names more
+    of the app's than tables, compares values of a type of an extension, which brings operators, or
+    reads what runs code of the app's (a view, a policy) is read along the app's path (`exactly` is
+    False).
+    """
+
+    text: str
+    tables: sql.Composable
+    """What stands before a statement that holds the text; it may be empty."""
+    exactly: bool
+    role: str | None
+    """The role to run it as; None for this one."""
+
+    def fetch(
+        self, connection: Connection, values: Mapping[str, Any], *, explain: bool = False
+    ) -> list[dict[str, Any]]:
+        """Run it as a statement, or let the server explain it as JSON; return its rows."""
+        from psycopg.rows import dict_row
+
+        explaining = sql.SQL("EXPLAIN (FORMAT JSON) " if explain else "")
+        whole = sql.SQL("{}{}(\n{}\n)").format(
+            explaining, self.tables, sql.SQL(self.text.rstrip().rstrip(";"))
+        )
+        with as_owner(connection, self.role):
+            if self.exactly:
+                try:
+                    with connection.transaction():
+                        return execute(connection, whole, values, dict_row).fetchall()
+                except psycopg.ProgrammingError as error:
+                    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                        raise
+            plain = sql.SQL("{}{}").format(explaining, sql.SQL(self.text))
+            with connection.cursor(row_factory=dict_row) as cursor:
+                return cursor.execute(plain, values).fetchall()
+
+
+_WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+_NAMED = """
+SELECT c.relname,
+       CASE WHEN current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity
+            THEN (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper) END,
+       c.relkind = 'v' OR row_security_active(c.oid)
+       OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+               JOIN pg_type b
+                 ON b.oid = coalesce(nullif(t.typbasetype, 0), nullif(t.typelem, 0), t.oid)
+               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                 AND b.typnamespace <> 'pg_catalog'::regnamespace
+                 AND b.typtype = 'b' AND b.typelem = 0)
+FROM pg_class c
+WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = ANY (%(words)s)
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def authored(connection: Connection, schema: str, text: str, also: Sequence[str] = ()) -> Authored:
+    """Find what SQL of the app's author names in a schema; `also` are tables that it is about."""
+    words = {quoted.replace('""', '"') or bare.lower() for quoted, bare in _WORD.findall(text)}
+    values = {"schema": schema, "words": sorted(words | set(also))}
+    found = execute(connection, _NAMED, values).fetchall()
+    tables = [
+        sql.SQL("{} AS NOT MATERIALIZED (SELECT * FROM {})").format(
+            *(sql.Identifier(*(part.replace("%", "%%") for part in name)) for name in names)
+        )
+        for table, _, _ in found
+        if table in words
+        for names in [((table,), (schema, table))]
+    ]
+    roles = {role for _, role, _ in found}
+    return Authored(
+        text,
+        sql.SQL("WITH {} ").format(sql.SQL(", ").join(tables)) if tables else sql.SQL(""),
+        not any(brings_code for _, _, brings_code in found),
+        roles.pop() if len(roles) == 1 else None,
+    )

@@ -243,7 +243,7 @@ def load(
     loading.narrate("Making indexes, constraints and triggers.")
     restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left, known=entries)
     if loading.rows:
-        with connect(target, "restore", like_pg_dump=True) as connection:
+        with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views, loading)
 
 

@@ -18,7 +18,7 @@ from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -88,18 +88,14 @@ def restore_tables(
     back.  `lock_timeout` is in seconds.  Raises TableNotInBackup, NoPrimaryKey, RestoreFailed,
     BackupDamaged, and what the guard and connecting raise.
     """
-    with reader.held(), connect(target, "restore", like_pg_dump=True) as connection:
+    with reader.held(), connect(target, "restore", rows=True, like_pg_dump=True) as connection:
         if not dry_run:
             permit(connection, target, "restore of tables", consent)
         reader.check()
         wanted, gone = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
-        exact.execute(
-            connection,
-            "SELECT set_config('lock_timeout', %s, false)",
-            (f"{round(lock_timeout * 1000)}ms",),
-        )
+        set_session(connection, {"lock_timeout": f"{round(lock_timeout * 1000)}ms"})
         with connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")
             tables = _stage(connection, reader, wanted)
@@ -217,7 +213,7 @@ def _stage(
     for rows in rows_of(reader, list(wanted)):
         if rows.into not in staged:
             relation = _taking(connection, wanted[rows.table], rows.into)
-            staging = sql.Identifier(f"leadctl_rows_{len(staged)}")
+            staging = sql.Identifier("pg_temp", f"leadctl_rows_{len(staged)}")
             staged[rows.into] = _StagedTable(relation, staging, rows.columns)
             _make_staging(connection, staged[rows.into])
         read[rows.table] = rows.copy_into(connection, staged[rows.into].staging)
@@ -315,8 +311,14 @@ def _merge(connection: Connection, table: _StagedTable) -> RestoredTable:
     if table.relation.kind == "p":  # what is gone is looked up, and must stay so
         lock = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
         connection.execute(lock.format(table.relation.identifier))
-    row = connection.execute(_merging(table, changing)).fetchone()
-    count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table.staging)).fetchone()
+    role = table.relation.touched_as
+    if role is not None:
+        grant = sql.SQL("GRANT SELECT ON {} TO {}")
+        connection.execute(grant.format(table.staging, sql.Identifier(role)))
+    with exact.as_owner(connection, role):
+        row = connection.execute(_merging(table, changing)).fetchone()
+    counting = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(table.staging)
+    count = connection.execute(counting).fetchone()
     assert row is not None
     assert count is not None
     return RestoredTable(table.name, count[0], *row)
@@ -328,7 +330,8 @@ def _merging(table: _StagedTable, changing: Sequence[str]) -> sql.Composed:
     if changing:
         # As texts: not every type, such as json, knows what equal is.
         action = sql.SQL(
-            "UPDATE SET {sets} WHERE ROW({old})::text IS DISTINCT FROM ROW({new})::text"
+            "UPDATE SET {sets} WHERE ROW({old})::pg_catalog.text"
+            " OPERATOR(pg_catalog.<>) ROW({new})::pg_catalog.text"
         ).format(
             sets=sql.SQL(", ").join(
                 sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in changing
@@ -336,11 +339,18 @@ def _merging(table: _StagedTable, changing: Sequence[str]) -> sql.Composed:
             old=sql.SQL(", ").join(sql.Identifier("present", name) for name in changing),
             new=sql.SQL(", ").join(sql.Identifier("excluded", name) for name in changing),
         )
+    columns = {column.name: column for column in table.relation.columns}
     parts = {
         "table": table.relation.identifier,
         "columns": sql.SQL(", ").join(map(sql.Identifier, table.columns)),
         "staging": table.staging,
         "key": sql.SQL(", ").join(map(sql.Identifier, table.relation.primary_key)),
+        "same": sql.SQL(" AND ").join(
+            sql.SQL("present.{0} {1} s.{0}").format(
+                sql.Identifier(name), columns[name].compared("=")
+            )
+            for name in table.relation.primary_key
+        ),
         "action": action,
     }
     merging = sql.SQL(
@@ -350,12 +360,14 @@ def _merging(table: _StagedTable, changing: Sequence[str]) -> sql.Composed:
     if table.relation.kind == "p":  # which has no xmax to tell by
         return sql.SQL(
             "WITH gone AS (SELECT pg_catalog.count(*) AS rows FROM {staging} AS s WHERE NOT EXISTS"
-            " (SELECT FROM {table} AS present JOIN (SELECT s.*) AS same USING ({key}))),"
+            " (SELECT FROM {table} AS present WHERE {same})),"
             " merged AS ({merging} RETURNING 1)"
-            " SELECT rows, (SELECT pg_catalog.count(*) FROM merged) - rows FROM gone"
+            " SELECT rows,"
+            " (SELECT pg_catalog.count(*) FROM merged) OPERATOR(pg_catalog.-) rows FROM gone"
         ).format(**parts, merging=merging)
     # A row that the statement itself inserted has no xmax.
     return sql.SQL(
-        "WITH merged AS ({merging} RETURNING xmax = 0 AS inserted)"
-        " SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"
+        "WITH merged AS ({merging} RETURNING xmax OPERATOR(pg_catalog.=) 0 AS inserted)"
+        " SELECT pg_catalog.count(*) FILTER (WHERE inserted),"
+        " pg_catalog.count(*) FILTER (WHERE NOT inserted) FROM merged"
     ).format(merging=merging)

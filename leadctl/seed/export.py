@@ -14,18 +14,19 @@ from typing import Any
 from uuid import UUID
 
 import yaml
-from sqlalchemy import Column, Connection, Table, func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Column, Connection, Select, Table, func, select, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.errors import OperationFailed, UsageError
 from leadctl.init.project_files import is_secret_name, snake_case
 from leadctl.models.values import encrypted_columns
-from leadctl.postgres.engine import run_engine
+from leadctl.postgres import exact
+from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
-from leadctl.seed.upsert import natural_key
+from leadctl.seed.upsert import ModelRows, natural_key
 
 MASK = "masked"
 FORMATS = ("yaml", "json", "csv")
@@ -69,8 +70,10 @@ def export(target: Target, app: App, table_name: str, *, where: str | None, path
     columns = [column for column in table.columns if not _is_generated(column)]
     with run_engine(target, "export").connect() as connection:
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-        rows = _read(connection, table, columns, masked, where)
-        referred = [_with_keys(connection, table, row) for row in rows]
+        touching = ModelRows(connection)
+        with touching.touched(table):
+            rows = _read(connection, target.schema, table, columns, masked, where)
+        referred = [_with_keys(connection, touching, table, row) for row in rows]
     _write(path, table, referred)
     return Exported(table.name, len(rows), tuple(sorted(masked)), path)
 
@@ -93,6 +96,7 @@ def _is_generated(column: Column[Any]) -> bool:
 
 def _read(
     connection: Connection,
+    schema: str,
     table: Table,
     columns: Iterable[Column[Any]],
     masked: Collection[str],
@@ -107,7 +111,7 @@ def _read(
     if where:
         query = query.where(text(where.replace(":", r"\:")))
     try:
-        found = [dict(row) for row in connection.execute(query).mappings()]
+        found = _fetch(connection, schema, table, query, where)
     except DBAPIError as error:
         known = translate(error)
         raise UsageError(
@@ -127,18 +131,38 @@ def _read(
     ]
 
 
-def _with_keys(connection: Connection, table: Table, row: dict[str, Any]) -> dict[str, Any]:
+def _fetch(
+    connection: Connection, schema: str, table: Table, query: Select[Any], where: str | None
+) -> list[dict[str, Any]]:
+    """Read rows: along pg_catalog, unless the condition names more of the app's than columns."""
+    driver = driver_connection(connection)
+    if where and exact.authored(driver, schema, where, [table.name]).exactly:
+        named = {"schema_translate_map": {None: schema}}
+        try:
+            with connection.begin_nested(), exact.own_path(driver):
+                found = connection.execute(query, execution_options=named)
+                return [dict(row) for row in found.mappings()]
+        except ProgrammingError:
+            pass  # it names more of the app's; else the server says below what is wrong
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _with_keys(
+    connection: Connection, rows: ModelRows, table: Table, row: dict[str, Any]
+) -> dict[str, Any]:
     """Return a row with plain values, its references as what finds the row referred to."""
     result: dict[str, Any] = {}
     for name, value in row.items():
         column = table.columns[name]
         referred = next((key.column for key in column.foreign_keys), None)
-        key = _key_of(connection, referred, value) if referred is not None else None
+        key = _key_of(connection, rows, referred, value) if referred is not None else None
         result[str(name)] = key if key is not None else _plain(value)
     return result
 
 
-def _key_of(connection: Connection, referred: Column[Any], value: Any) -> dict[str, Any] | None:
+def _key_of(
+    connection: Connection, rows: ModelRows, referred: Column[Any], value: Any
+) -> dict[str, Any] | None:
     table = referred.table
     others = {
         each.name: True
@@ -148,8 +172,9 @@ def _key_of(connection: Connection, referred: Column[Any], value: Any) -> dict[s
     key = natural_key(table, others)
     if value is None or key is None:
         return None
-    query = select(*(table.columns[name] for name in key)).where(referred == value)
-    found = connection.execute(query).mappings().first()
+    query = select(*(table.columns[name] for name in key)).where(rows.equal(referred, value))
+    with rows.touched(table):
+        found = connection.execute(query).mappings().first()
     if found is None or None in found.values():
         return None
     return {str(name): _plain(found[name]) for name in key}

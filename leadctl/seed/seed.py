@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from sqlalchemy import Column, ColumnElement, Connection, MetaData, Select, Table, and_, select
+from sqlalchemy import Column, Connection, MetaData, Select, Table, and_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
@@ -26,7 +26,7 @@ from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.seed.files import SeedFile, seed_files
-from leadctl.seed.upsert import Upsert, advance_sequences
+from leadctl.seed.upsert import ModelRows, Upsert, advance_sequences
 
 _FOLDER = "seeds"
 """Where `init` and the documents have seed files."""
@@ -95,7 +95,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 else:
                     tables = _insert_missing(connection, load_metadata(app), fixtures)
                 if app.seed_files:
-                    upsert = Upsert(connection, load_metadata(app))
+                    upsert = Upsert(connection, load_metadata(app), ModelRows(connection))
                     files = _load_files(upsert, target, app, narrate)
                     tables += tuple(
                         SeededTable(name, each.inserted, each.unchanged, each.updated)
@@ -147,63 +147,66 @@ def _insert_missing(
 ) -> tuple[SeededTable, ...]:
     inserted: Counter[str] = Counter()
     unchanged: Counter[str] = Counter()
+    bringing = _Fixtures(connection, metadata)
     for fixture in fixtures:
-        counter = inserted if _insert(connection, metadata, fixture) else unchanged
+        counter = inserted if bringing.insert(fixture) else unchanged
         counter[fixture.table] += 1
     advance_sequences(connection, [_table(metadata, name) for name in inserted])
     names = dict.fromkeys(fixture.table for fixture in fixtures)
     return tuple(SeededTable(name, inserted[name], unchanged[name]) for name in names)
 
 
-def _insert(connection: Connection, metadata: MetaData, fixture: Fixture) -> bool:
-    """Insert a fixture's row unless it is there; say whether it was inserted."""
-    table = _table(metadata, fixture.table)
-    column = next(iter(table.columns))
-    if _find(connection, metadata, fixture.table, fixture.key, column):
-        return False
-    values = {
-        name: _value(connection, metadata, value)
-        for name, value in {**fixture.values, **fixture.key}.items()
-    }
-    # DO NOTHING, since another seed may insert the same row between our look and this.
-    statement = insert(table).values(values).on_conflict_do_nothing().returning(column)
-    if connection.execute(statement).first():
-        return True
-    if not _find(connection, metadata, fixture.table, fixture.key, column):
-        raise SeedFailed(
-            f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
-            "unique values.",
-            hint=f"Look for it with: leadctl studio {fixture.table}",
-        )
-    return False
+class _Fixtures:
+    """Inserts the rows of fixtures."""
 
+    def __init__(self, connection: Connection, metadata: MetaData) -> None:
+        self._connection = connection
+        self._metadata = metadata
+        self._rows = ModelRows(connection)
 
-def _value(connection: Connection, metadata: MetaData, value: Any) -> Any:
-    if isinstance(value, Ref):
-        column = _table(metadata, value.table).columns[value.column]
-        found = _find(connection, metadata, value.table, value.key, column)
-        if found is None:
+    def insert(self, fixture: Fixture) -> bool:
+        """Insert a fixture's row unless it is there; say whether it was inserted."""
+        table = _table(self._metadata, fixture.table)
+        column = next(iter(table.columns))
+        if self._find(fixture.table, fixture.key, column):
+            return False
+        values = {
+            name: self._value(value) for name, value in {**fixture.values, **fixture.key}.items()
+        }
+        # DO NOTHING, since another seed may insert the same row between our look and this.
+        statement = insert(table).values(values).on_conflict_do_nothing().returning(column)
+        with self._rows.touched(table):
+            if self._connection.execute(statement).first():
+                return True
+        if not self._find(fixture.table, fixture.key, column):
             raise SeedFailed(
-                f"A fixture refers to {value.table} with {dict(value.key)}, which is not there.",
-                hint="List the fixture that it refers to before it.",
+                f"The fixture {_describe(fixture)} cannot be inserted: another row has one of its "
+                "unique values.",
+                hint=f"Look for it with: leadctl studio {fixture.table}",
             )
-        return found[0]
-    return value() if callable(value) else value
+        return False
 
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, Ref):
+            column = _table(self._metadata, value.table).columns[value.column]
+            found = self._find(value.table, value.key, column)
+            if found is None:
+                raise SeedFailed(
+                    f"A fixture refers to {value.table} with {dict(value.key)}, which is not "
+                    "there.",
+                    hint="List the fixture that it refers to before it.",
+                )
+            return found[0]
+        return value() if callable(value) else value
 
-def _find(
-    connection: Connection,
-    metadata: MetaData,
-    table_name: str,
-    key: Mapping[str, Any],
-    column: Column[Any],
-) -> Any:
-    table = _table(metadata, table_name)
-    conditions: list[ColumnElement[bool]] = [
-        table.columns[name] == _value(connection, metadata, value) for name, value in key.items()
-    ]
-    query: Select[Any] = select(column).where(and_(*conditions))
-    return connection.execute(query).first()
+    def _find(self, table_name: str, key: Mapping[str, Any], column: Column[Any]) -> Any:
+        table = _table(self._metadata, table_name)
+        conditions = [
+            self._rows.equal(table.columns[name], self._value(value)) for name, value in key.items()
+        ]
+        query: Select[Any] = select(column).where(and_(*conditions))
+        with self._rows.touched(table):
+            return self._connection.execute(query).first()
 
 
 def _table(metadata: MetaData, name: str) -> Table:

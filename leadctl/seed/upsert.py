@@ -1,6 +1,7 @@
 """Bringing the rows of seed files into the database: inserted, or changed where they differ."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Enum,
+    FromClause,
     Index,
     MetaData,
     String,
@@ -31,6 +33,7 @@ from sqlalchemy.types import TypeDecorator
 from leadctl.catalog import relations
 from leadctl.errors import SeedFailed
 from leadctl.models.values import encrypted_columns
+from leadctl.postgres import exact
 from leadctl.postgres.engine import driver_connection
 from leadctl.postgres.translate import translate
 from leadctl.seed.files import SeedRow
@@ -47,12 +50,44 @@ class Counts:
     unchanged: int = 0
 
 
+class ModelRows:
+    """Rows of the models' tables: how their values are compared, and as whom they are touched."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._driver = driver_connection(connection)
+        self._relations: dict[str, relations.Relation | None] = {}
+
+    def equal(self, column: Column[Any], value: Any) -> ColumnElement[bool]:
+        """Compare a column with a value, by the type's own operator."""
+        if value is None:
+            return column.is_(None)
+        relation = self._relation(column.table)
+        found = relation.column(column.name) if relation else None
+        schema = found.operators if found else "pg_catalog"
+        return column.bool_op(f"OPERATOR({schema}.=)")(value)
+
+    def touched(self, table: FromClause) -> AbstractContextManager[None]:
+        """Read and write rows of a table as its owner, where this role is a superuser."""
+        relation = self._relation(table)
+        return exact.as_owner(self._driver, relation.touched_as if relation else None)
+
+    def _relation(self, table: FromClause) -> relations.Relation | None:
+        assert isinstance(table, Table)
+        if table.fullname not in self._relations:
+            place = sql.Identifier(*filter(None, (table.schema, table.name)))
+            name = place.as_string(self._driver)
+            found = relations.read_named(self._driver, [name], "columns")
+            self._relations[table.fullname] = found.get(name)
+        return self._relations[table.fullname]
+
+
 @dataclass
 class Upsert:
     """The rows of several files, brought in together: they may refer to each other."""
 
     connection: Connection
     metadata: MetaData
+    rows: ModelRows
     counts: dict[str, Counts] = field(default_factory=dict)
     _named: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """The columns of the rows that have names, by table and name."""
@@ -135,7 +170,7 @@ class Upsert:
         statement = insert(table).values(values)
         if others:
             changed = [
-                table.columns[name].is_distinct_from(statement.excluded[name])
+                _as_text(table.columns[name]).is_distinct_from(_as_text(statement.excluded[name]))
                 for name in others
                 if table.columns[name] not in self._encrypted
             ]
@@ -149,13 +184,16 @@ class Upsert:
         else:
             statement = statement.on_conflict_do_nothing(index_elements=list(key))
         # A row version that this statement inserted was never locked by another.
-        inserted: ColumnElement[bool] = literal_column("xmax = 0")
+        inserted: ColumnElement[bool] = literal_column("xmax OPERATOR(pg_catalog.=) 0")
         plain = [column for column in table.columns if column not in self._encrypted]
-        row = (
-            self.connection.execute(statement.returning(inserted.label("leadctl_inserted"), *plain))
-            .mappings()
-            .first()
-        )
+        with self.rows.touched(table):
+            row = (
+                self.connection.execute(
+                    statement.returning(inserted.label("leadctl_inserted"), *plain)
+                )
+                .mappings()
+                .first()
+            )
         if row is not None:
             found = {str(name): row[name] for name in row}
             return ("inserted" if row["leadctl_inserted"] else "updated"), found
@@ -165,8 +203,9 @@ class Upsert:
         self, table: Table, values: Mapping[str, Any], key: Sequence[str]
     ) -> Mapping[str, Any] | None:
         plain = [column for column in table.columns if column not in self._encrypted]
-        where = and_(*(table.columns[name] == values[name] for name in key))
-        found = self.connection.execute(select(*plain).where(where)).mappings().first()
+        where = and_(*(self.rows.equal(table.columns[name], values[name]) for name in key))
+        with self.rows.touched(table):
+            found = self.connection.execute(select(*plain).where(where)).mappings().first()
         return None if found is None else {str(name): found[name] for name in found}
 
     def _find_named(self, table_name: str, name: str) -> Mapping[str, Any] | None:
@@ -214,9 +253,13 @@ class Upsert:
                 f"{row.file}: {table.name} has no column {unknown[0]}.", hint="Correct it."
             )
         where = and_(
-            *(table.columns[name] == _typed(table.columns[name], key[name]) for name in key)
+            *(
+                self.rows.equal(table.columns[name], _typed(table.columns[name], key[name]))
+                for name in key
+            )
         )
-        found = self.connection.execute(select(referred).where(where).limit(2)).fetchall()
+        with self.rows.touched(table):
+            found = self.connection.execute(select(referred).where(where).limit(2)).fetchall()
         if len(found) != 1:
             raise SeedFailed(
                 f"{row.file}: a row of {row.table} refers to {table.name} with {dict(key)}, of "
@@ -259,6 +302,11 @@ def _is_plain(index: Index) -> bool:
 
 def _columns(index: Index) -> list[str]:
     return [each.name for each in index.expressions if isinstance(each, Column)]
+
+
+def _as_text(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return a value as text: what two of those are equal by is the server's own operator."""
+    return cast(column, Text())
 
 
 def _typed(column: Column[Any], value: Any) -> Any:

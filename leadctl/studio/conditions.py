@@ -176,7 +176,7 @@ def typed(
     cast = build("CAST({} AS {})", value(text), kind.identifier)
     try:
         with connection.transaction():
-            build("SELECT {} IS NULL", cast).run(connection)
+            build("SELECT {} IS NULL", cast).run(connection, column.touched_as)
     except psycopg.Error as error:
         if not (error.sqlstate or "").startswith(_NOT_A_VALUE):
             raise
@@ -213,7 +213,7 @@ def _on_column(connection: Connection, column: ColumnShape, condition: Condition
     if condition.operator == "null":
         return build("{} IS NULL", column.identifier)
     if condition.operator == "~":
-        return _contains(build("{}::text", column.identifier), condition.values[0])
+        return _contains(build("{}::pg_catalog.text", column.identifier), condition.values[0])
     if condition.operator == "has":
         return _has(connection, column, condition.values[0])
     if condition.operator in {"=", "in"}:
@@ -234,7 +234,9 @@ def _on_column(connection: Connection, column: ColumnShape, condition: Condition
 def _equals(connection: Connection, column: ColumnShape, text: str) -> Fragment:
     symbol = column.base.equal
     if symbol is None:
-        return build("{}::text = {}", column.identifier, value(text))
+        return build(
+            "{}::pg_catalog.text OPERATOR(pg_catalog.=) {}", column.identifier, value(text)
+        )
     given = typed(connection, column, text)
     return build("{} {} {}", column.identifier, operator(symbol), given)
 
@@ -242,18 +244,23 @@ def _equals(connection: Connection, column: ColumnShape, text: str) -> Fragment:
 def _contains(text: Fragment, part: str) -> Fragment:
     """Compose whether a text contains a part, in any case: the part is no pattern."""
     escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return build('{} COLLATE "default" ILIKE {}', text, value(f"%{escaped}%"))
+    return build(
+        '{} COLLATE pg_catalog."default" OPERATOR(pg_catalog.~~*) {}', text, value(f"%{escaped}%")
+    )
 
 
 def _has(connection: Connection, column: ColumnShape, text: str) -> Fragment:
     base = column.base
     if base.element is not None and base.equal is not None:
         element = typed(connection, column, text, base.element)
-        return build("{} @> ARRAY[{}]::{}", column.identifier, element, base.identifier)
+        return build(
+            "{} OPERATOR(pg_catalog.@>) ARRAY[{}]::{}", column.identifier, element, base.identifier
+        )
     if base.subtype is not None:
-        return build("{} @> {}", column.identifier, typed(connection, column, text, base.subtype))
+        part = typed(connection, column, text, base.subtype)
+        return build("{} OPERATOR(pg_catalog.@>) {}", column.identifier, part)
     if base.is_json and base.name == "jsonb":
-        return build("{} ? {}", column.identifier, value(text))
+        return build("{} OPERATOR(pg_catalog.?) {}", column.identifier, value(text))
     raise InvalidFilter(
         f"{column.name} is {column.type}; has asks what is in an array, a range or jsonb.",
         hint=f"For a part of a text: {column.name}~{text}",
@@ -265,11 +272,16 @@ def _within_json(column: ColumnShape, condition: Condition) -> Fragment:
 
     What is not there and JSON's null are both null.
     """
-    path = build("ARRAY[{}]::text[]", join(", ", [value(step) for step in condition.path]))
-    text = build("({} #>> {})", column.identifier, path)
+    path = build(
+        "ARRAY[{}]::pg_catalog.text[]", join(", ", [value(step) for step in condition.path])
+    )
+    text = build("({} OPERATOR(pg_catalog.#>>) {})", column.identifier, path)
     if column.base.name == "json":
         text = build(
-            "CASE WHEN {}::text !~ {} THEN {} END", column.identifier, value(_NOT_TEXT), text
+            "CASE WHEN {}::pg_catalog.text OPERATOR(pg_catalog.!~) {} THEN {} END",
+            column.identifier,
+            value(_NOT_TEXT),
+            text,
         )
         text = build("({})", text)
     if condition.operator == "null":
@@ -277,14 +289,22 @@ def _within_json(column: ColumnShape, condition: Condition) -> Fragment:
     if condition.operator == "~":
         return _contains(text, condition.values[0])
     if condition.operator in {"=", "in"}:
-        return join(" OR ", [build("{} = {}", text, value(each)) for each in condition.values])
+        return join(
+            " OR ",
+            [build("{} OPERATOR(pg_catalog.=) {}", text, value(each)) for each in condition.values],
+        )
     if condition.operator == "has":
         if column.base.name != "jsonb":
             raise InvalidFilter(
                 f"{column.name} is json; has works in jsonb only.",
                 hint=f"{column.name}.{'.'.join(condition.path)}~{condition.values[0]}",
             )
-        return build("({} #> {}) ? {}", column.identifier, path, value(condition.values[0]))
+        return build(
+            "({} OPERATOR(pg_catalog.#>) {}) OPERATOR(pg_catalog.?) {}",
+            column.identifier,
+            path,
+            value(condition.values[0]),
+        )
     return _in_order(text, condition)
 
 
@@ -293,14 +313,15 @@ def _in_order(text: Fragment, condition: Condition) -> Fragment:
     given = condition.values[0]
     if _is_number(given):
         return build(
-            "CASE WHEN {} ~ {} THEN {}::numeric {} {}::numeric END",
+            "CASE WHEN {} OPERATOR(pg_catalog.~) {}"
+            " THEN {}::pg_catalog.numeric {} {}::pg_catalog.numeric END",
             text,
             value(_NUMBER),
             text,
             symbol,
             value(given),
         )
-    return build('{} COLLATE "C" {} {}', text, symbol, value(given))
+    return build('{} COLLATE pg_catalog."C" {} {}', text, symbol, value(given))
 
 
 def _check_encoding(connection: Connection, *texts: str) -> None:
@@ -310,7 +331,7 @@ def _check_encoding(connection: Connection, *texts: str) -> None:
     for text in texts:
         try:
             with connection.transaction():
-                build("SELECT {}::text", value(text)).run(connection)
+                build("SELECT {}::pg_catalog.text", value(text)).run(connection)
         except psycopg.DataError as error:
             raise InvalidFilter(
                 f"{text!r} cannot be in this database: {error.diag.message_primary}.", hint=""

@@ -63,9 +63,10 @@ class Masking:
         """Compose what is read in place of a masked column's value."""
         if column.name not in self.contexts:
             return build("CASE WHEN {} IS NOT NULL THEN '' END", column.identifier)
-        text = build("{}::text", column.identifier)
+        text = build("{}::pg_catalog.text", column.identifier)
         return build(
-            "CASE WHEN {} ~ {} THEN left({}, {}) WHEN {} IS NOT NULL THEN '' END",
+            "CASE WHEN {} OPERATOR(pg_catalog.~) {} THEN pg_catalog.left({}, {})"
+            " WHEN {} IS NOT NULL THEN '' END",
             text,
             value(FORM),
             text,
@@ -184,14 +185,14 @@ def as_text(column: ColumnShape, secrets: Secrets, limit: int | None = None) -> 
     """Read a column as text; `limit` is how many characters of it at most."""
     if secrets.masks(column):
         return Projection(secrets.masking.expression(column), secrets.masking.shown)
-    whole = build("{}::text", column.identifier)
+    whole = build("{}::pg_catalog.text", column.identifier)
     if secrets.opens(column):
         return Projection(whole, lambda stored: secrets.open(column, stored)[:limit])
     if column.base.is_binary:
         return Projection(_hexadecimal(column, limit), str)
-    return Projection(
-        whole if limit is None else build("left({}, {})", whole, value(limit)), _concealed(secrets)
-    )
+    if limit is not None:
+        whole = build("pg_catalog.left({}, {})", whole, value(limit))
+    return Projection(whole, _concealed(secrets))
 
 
 def as_json(column: ColumnShape, secrets: Secrets) -> Projection:
@@ -200,11 +201,11 @@ def as_json(column: ColumnShape, secrets: Secrets) -> Projection:
         shown = secrets.masking.shown
         return Projection(secrets.masking.expression(column), lambda read: _quoted(shown(read)))
     if secrets.opens(column):
-        text = build("{}::text", column.identifier)
+        text = build("{}::pg_catalog.text", column.identifier)
         return Projection(text, lambda stored: _quoted(secrets.open(column, stored)))
     if column.base.is_binary:
         return Projection(_hexadecimal(column, None), _quoted)
-    expression = build("to_json({})::text", column.identifier)
+    expression = build("pg_catalog.to_json({})::pg_catalog.text", column.identifier)
     if column.base.is_json:
         return Projection(expression, _on_one_line)
     if column.base.category == "D":
@@ -219,7 +220,7 @@ def _hexadecimal(column: ColumnShape, limit: int | None) -> Fragment:
     part = column.identifier
     if limit is not None:
         part = build("substring({} FROM 1 FOR {})", part, value(limit))
-    return build("'\\x' || encode({}, 'hex')", part)
+    return build("'\\x' OPERATOR(pg_catalog.||) pg_catalog.encode({}, 'hex')", part)
 
 
 def _concealed(secrets: Secrets) -> Decode:

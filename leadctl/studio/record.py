@@ -138,7 +138,9 @@ def _followed(
     reference = fitting[0]
     schema, table = reference.other
     other = session.shape(table, schema)
-    condition = _related(reference, _values(shape, reference, here))
+    if other.touched_as != shape.touched_as:  # one statement reads both
+        other = replace(other, touched_as=None)
+    condition = _related(shape, reference, here)
     found = Found(session, other, condition, selection)
     if reference.outgoing:
         found.key = _key_of(session.connection, other, condition)
@@ -229,7 +231,9 @@ class _Record:
         hidden = self._secrets.masks(column) or self._secrets.opens(column)
         if column.base.name != "jsonb" or hidden:
             return projection
-        pretty = build("left(jsonb_pretty({}), {})", column.identifier, value(_VALUE + 1))
+        pretty = build(
+            "pg_catalog.left(pg_catalog.jsonb_pretty({}), {})", column.identifier, value(_VALUE + 1)
+        )
         return Projection(pretty, str)
 
     def _read(self, projections: Sequence[Projection]) -> list[Field]:
@@ -251,7 +255,7 @@ class _Record:
     def _cut(self, field: Field) -> Field:
         if field.value is None or len(field.value) <= _VALUE:
             return field
-        length = build("length({}::text)", name(field.name))
+        length = build("pg_catalog.length({}::pg_catalog.text)", name(field.name))
         row = _select(self._session.connection, self._shape, [length], self._here)
         return replace(field, value=field.value[:_VALUE], characters=int(row[0] or 0) if row else 0)
 
@@ -271,35 +275,35 @@ def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relat
     set_session(connection, {"statement_timeout": _COUNT_TIMEOUT}, transaction=True)
     names = relation_names(shape.references)
     for reference, short in zip(shape.references, names, strict=True):
-        rows = _count(connection, reference, _values(shape, reference, here))
+        rows = _count(connection, reference, _related(shape, reference, here))
         columns = reference.columns
         more = rows is not None and rows > _COUNTED
         counted = _COUNTED if more else rows
         yield Relation(short, reference.outgoing, reference.other[1], columns, counted, more)
 
 
-def _values(shape: Shape, reference: Reference, here: Fragment) -> Fragment:
-    """Compose what a reference's columns on this side are in the record, as a row."""
-    columns = reference.columns if reference.outgoing else reference.referred
-    return build(
-        "(SELECT {} FROM {} WHERE {})",
-        join(", ", [name(column) for column in columns]),
-        shape.identifier,
-        here,
-    )
+def _related(shape: Shape, reference: Reference, here: Fragment) -> Fragment:
+    """Compose that rows of the other side are those of a reference of the record."""
+    columns = zip(reference.referred, reference.columns, reference.equal, strict=True)
+    return join(" AND ", [_equal(shape, reference, here, *each) for each in columns])
 
 
-def _related(reference: Reference, values: Fragment) -> Fragment:
-    columns = reference.referred if reference.outgoing else reference.columns
-    return build("({}) = {}", join(", ", [name(column) for column in columns]), values)
+def _equal(
+    shape: Shape, reference: Reference, here: Fragment, referred: str, column: str, equal: str
+) -> Fragment:
+    other, own = (referred, column) if reference.outgoing else (column, referred)
+    held = build("(SELECT {} FROM {} WHERE {})", name(own), shape.identifier, here)
+    # The operator has what is referred to on its left.
+    sides = [name(other), held] if reference.outgoing else [held, name(other)]
+    return build("{} {} {}", sides[0], operator(equal), sides[1])
 
 
-def _count(connection: Connection, reference: Reference, values: Fragment) -> int | None:
+def _count(connection: Connection, reference: Reference, related: Fragment) -> int | None:
     """Count related rows up to the limit; None where it takes too long or is not allowed."""
     query = build(
-        "SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS related",
+        "SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS related",
         name(*reference.other),
-        _related(reference, values),
+        related,
         value(_COUNTED + 1),
     )
     try:
@@ -312,7 +316,7 @@ def _count(connection: Connection, reference: Reference, values: Fragment) -> in
 
 def _key_of(connection: Connection, shape: Shape, condition: Fragment) -> str | None:
     """Return the key of the row that a condition finds, as `at_key` reads it."""
-    columns = [build("{}::text", name(column)) for column in shape.key]
+    columns = [build("{}::pg_catalog.text", name(column)) for column in shape.key]
     row = _select(connection, shape, columns or [build("''")], condition)
     return None if row is None else join_list([each or "" for each in row])
 
@@ -321,4 +325,4 @@ def _select(
     connection: Connection, shape: Shape, columns: Sequence[Fragment], condition: Fragment
 ) -> tuple[str | None, ...] | None:
     query = build("SELECT {} FROM {} WHERE {}", join(", ", columns), shape.identifier, condition)
-    return query.run(connection, shape.relation).fetchone()
+    return query.run(connection, shape.touched_as).fetchone()

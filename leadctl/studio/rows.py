@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from leadctl.postgres import exact
 from leadctl.studio import keyset
 from leadctl.studio.conditions import parse, split_list, where
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
@@ -186,7 +187,7 @@ class _Reading:
     def check(self) -> None:
         """Let the server plan the statement, so that what it refuses is known before any output."""
         planned = build("EXPLAIN {}", self._query(self._segments[0], 1))
-        planned.run(self._connection, self.shape.relation)
+        planned.run(self._connection, self.shape.touched_as)
 
     def shown(self, row: Row) -> Row:
         """Return what shows of a row that was read."""
@@ -203,8 +204,10 @@ class _Reading:
 
     def total(self) -> int:
         """Count the rows that fit the filter."""
-        query = build("SELECT count(*) FROM {} WHERE {}", self.shape.identifier, self._where)
-        row = query.run(self._connection, self.shape.relation).fetchone()
+        query = build(
+            "SELECT pg_catalog.count(*) FROM {} WHERE {}", self.shape.identifier, self._where
+        )
+        row = query.run(self._connection, self.shape.touched_as).fetchone()
         return int(row[0]) if row else 0
 
     def estimate(self) -> int | None:
@@ -220,7 +223,7 @@ class _Reading:
         return keyset.from_the_start(self.order)
 
     def _query(self, segment: keyset.Segment, limit: int | None) -> Fragment:
-        keys = [build("{}::text", key.column.identifier) for key in self.order.keys]
+        keys = [build("{}::pg_catalog.text", key.column.identifier) for key in self.order.keys]
         selected = [projection.expression for projection in self._projections]
         query = build(
             "SELECT {} FROM {} WHERE {} AND {} {}",
@@ -240,15 +243,16 @@ class _Reading:
     def _read(self, query: Fragment) -> Generator[Row, None, None]:
         """Read through a cursor: a statement a batch, so that its timeout is not the reader's."""
         declared = build("DECLARE leadctl_studio NO SCROLL CURSOR FOR {}", query)
-        declared.run(self._connection, self.shape.relation)
-        read = _BATCH
-        while read == _BATCH:
-            read = 0
-            with self._connection.cursor() as cursor:
-                for row in cursor.stream(f"FETCH {_BATCH} FROM leadctl_studio"):
-                    read += 1
-                    yield row
-        self._connection.execute("CLOSE leadctl_studio")
+        with exact.as_owner(self._connection, self.shape.touched_as):
+            declared.run(self._connection)
+            read = _BATCH
+            while read == _BATCH:
+                read = 0
+                with self._connection.cursor() as cursor:
+                    for row in cursor.stream(f"FETCH {_BATCH} FROM leadctl_studio"):
+                        read += 1
+                        yield row
+            self._connection.execute("CLOSE leadctl_studio")
 
 
 def chosen(shape: Shape, columns: str | None) -> list[ColumnShape]:

@@ -80,7 +80,13 @@ def looking(access: Access, **facts: object) -> Iterator[Session]:
             stack.enter_context(_revealing(access, access.consent, facts))
         found = reading(access.target, access.narrate)
         connection = stack.enter_context(
-            connect(found.target, "studio", read_only=True, statement_timeout=access.timeout)
+            connect(
+                found.target,
+                "studio",
+                rows=True,
+                read_only=True,
+                statement_timeout=access.timeout,
+            )
         )
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         stack.enter_context(_patience(connection, access.timeout))
@@ -152,12 +158,11 @@ def list_tables(access: Access) -> TableList:
     with looking(access) as session:
         connection = session.connection
         found = read_schema(connection, schema, "references", "sizes")
-        entries = [
-            _entry(each) for each in found if not each.of_extension and each.name != VERSION_TABLE
-        ]
+        own = [each for each in found if not each.of_extension and each.name != VERSION_TABLE]
+        entries = [_entry(each) for each in own]
         if len(entries) <= _COUNTED_TABLES:
             set_session(connection, {"lock_timeout": f"{_COUNT_LOCK_MS}ms"}, transaction=True)
-            entries = [_counted(connection, schema, entry) for entry in entries]
+            entries = [_counted(connection, *each) for each in zip(own, entries, strict=True)]
         return TableList(connection.info.dbname, schema, tuple(entries))
 
 
@@ -174,15 +179,15 @@ def _entry(relation: Relation) -> TableEntry:
     )
 
 
-def _counted(connection: Connection, schema: str, entry: TableEntry) -> TableEntry:
+def _counted(connection: Connection, relation: Relation, entry: TableEntry) -> TableEntry:
     """Count a small table, whose estimate is often missing; not where this role may not."""
     small = entry.bytes is not None and entry.bytes <= _COUNTED_BYTES
     if not small or entry.kind == "foreign table":
         return entry
     try:
         with connection.transaction():
-            query = build("SELECT count(*) FROM {}", name(schema, entry.name))
-            row = query.run(connection).fetchone()
+            query = build("SELECT pg_catalog.count(*) FROM {}", name(relation.schema, entry.name))
+            row = query.run(connection, relation.touched_as).fetchone()
     except (
         psycopg.errors.InsufficientPrivilege,
         psycopg.errors.ObjectNotInPrerequisiteState,

@@ -22,14 +22,13 @@ class Fragment:
     text: sql.Composable
     parameters: tuple[Any, ...] = ()
 
-    def run(self, connection: Connection, relation: Relation | None = None) -> Cursor[Any]:
-        """Execute it as a whole statement, which reads rows of `relation` where that is named.
+    def run(self, connection: Connection, role: str | None = None) -> Cursor[Any]:
+        """Execute it as a whole statement, with the rights of a role where one is named.
 
-        Code of a view is planned with the statement, and looks for names along the app's path.
+        Every name in it has its schema: the session looks along the app's path, for its views.
         """
-        if relation is not None and relation.kind == "v":
+        with exact.as_owner(connection, role):
             return connection.execute(*self.statement())
-        return exact.execute(connection, *self.statement())
 
     def statement(self) -> tuple[sql.Composed, tuple[Any, ...]]:
         """Return what psycopg's `execute` takes."""
@@ -136,6 +135,8 @@ class ColumnShape:
     type: str
     base: Type
     not_null: bool
+    touched_as: str | None = None
+    """The role to read values as; None for this one."""
 
     @property
     def identifier(self) -> Fragment:
@@ -153,6 +154,8 @@ class Shape:
     relation: Relation
     columns: tuple[ColumnShape, ...]
     key: tuple[str, ...]
+    touched_as: str | None
+    """The role to read rows as; None for this one."""
 
     @property
     def schema(self) -> str:
@@ -202,10 +205,16 @@ def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
         )
     types = _types(connection, relation)
     columns = tuple(
-        ColumnShape(column.name, column.type, types[column.type_oid], column.not_null)
+        ColumnShape(
+            column.name,
+            column.type,
+            types[column.type_oid],
+            column.not_null,
+            relation.touched_as,
+        )
         for column in relation.columns
     )
-    return Shape(relation, columns, _key(relation))
+    return Shape(relation, columns, _key(relation), relation.touched_as)
 
 
 def _key(relation: Relation) -> tuple[str, ...]:

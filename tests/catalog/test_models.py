@@ -22,7 +22,7 @@ def catalog_of_models(target: Target, app: str, settings: object) -> Catalog:
 
     metadata = load_metadata(all_apps(settings)[app])  # type: ignore[arg-type]
     scratch = replace(target, schema="scratch")
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         connection.execute("CREATE SCHEMA scratch")
     with run_engine(scratch, "test").connect() as connection:
         metadata.create_all(connection)
@@ -34,7 +34,7 @@ def catalog_of_models(target: Target, app: str, settings: object) -> Catalog:
 def test_models_are_what_the_migrations_make(app: str, prepared: object) -> None:
     database: Prepared = prepared(app)  # type: ignore[operator]
     target = database.target(app=app)
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         migrated = read_catalog(connection, "public")
     models = catalog_of_models(target, app, database.settings(app=app))
     assert compare(models, migrated) == []
@@ -49,7 +49,7 @@ def test_the_shop_is_what_its_migrations_make(
     from leadctl.postgres.target import resolve
 
     target = resolve(settings, app="shop")
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         migrated = read_catalog(connection, "public")
     assert compare(catalog_of_models(target, "shop", settings), migrated) == []
 
@@ -92,7 +92,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_kind_of_change_is_seen(leadconnector: Prepared, change: str) -> None:
-    with connect(leadconnector.target()) as connection:
+    with connect(leadconnector.target(), rows=True) as connection:
         before = read_catalog(connection, "public")
         connection.execute(change)
         differences = compare(before, read_catalog(connection, "public"))
@@ -103,7 +103,7 @@ def test_what_an_extension_brings_is_not_the_schema_s_own(leadconnector: Prepare
     ((extension,),) = leadconnector.query(
         "SELECT min(name) FROM pg_available_extensions WHERE name IN ('pgstattuple', 'vector')"
     )
-    with connect(leadconnector.target()) as connection:
+    with connect(leadconnector.target(), rows=True) as connection:
         before = read_catalog(connection, "public")
         connection.execute(f"CREATE EXTENSION {extension}")
         assert compare(before, read_catalog(connection, "public")) == []

@@ -140,7 +140,7 @@ def backup(server: Server, database: str) -> Witness:
 
 @pytest.fixture
 def connection(witness: Witness) -> Iterator[Connection]:
-    with connect(witness.target) as connection:
+    with connect(witness.target, rows=True) as connection:
         yield connection
 
 
@@ -406,7 +406,7 @@ def test_partitions_and_inheritance(witness: Witness, connection: Connection) ->
 
 
 def test_leaves_hold_the_rows(backup: Witness) -> None:
-    with connect(backup.target) as connection:
+    with connect(backup.target, rows=True) as connection:
         readings = read_table(connection, "public", "readings")
         assert readings is not None
         assert [leaf.qualified for leaf in readings.leaves] == [
@@ -438,7 +438,7 @@ def test_triggers(witness: Witness, everything: list[Relation]) -> None:
 
 
 def test_sizes(backup: Witness) -> None:
-    with connect(backup.target) as connection:
+    with connect(backup.target, rows=True) as connection:
         connection.execute("VACUUM ANALYZE")
         folder = Path(backup.server.socket) / "data"
         for relation in read_schema(connection, "public", "sizes"):
@@ -482,7 +482,10 @@ def test_what_was_never_analysed_is_unknown(server: Server, database: str) -> No
 
 
 def test_nobody_waits_for_a_locked_table(backup: Witness) -> None:
-    with connect(backup.target, autocommit=False) as other, connect(backup.target) as connection:
+    with (
+        connect(backup.target, autocommit=False, rows=True) as other,
+        connect(backup.target, rows=True) as connection,
+    ):
         other.execute("LOCK TABLE leaves IN ACCESS EXCLUSIVE MODE")
         connection.execute("SET lock_timeout = '1s'")
         found = {each.name: each for each in read_schema(connection, "public", "sizes")}
@@ -501,7 +504,7 @@ def test_nobody_waits_for_a_locked_table(backup: Witness) -> None:
 
 
 def test_a_facet_is_read_once_and_only_if_it_is_asked_for(backup: Witness) -> None:
-    with connect(backup.target) as connection:
+    with connect(backup.target, rows=True) as connection:
         tables = read_tables(connection, "public", ["people", "trees", "nothing"], "columns")
         assert set(tables) == {"people", "trees"}
         assert tables["trees"].primary_key == ("id",)
@@ -513,7 +516,7 @@ def test_a_facet_is_read_once_and_only_if_it_is_asked_for(backup: Witness) -> No
 
 def test_names_are_as_sql_has_them_or_as_they_are(backup: Witness) -> None:
     odd = 'Tä"ble'
-    with connect(backup.target) as connection:
+    with connect(backup.target, rows=True) as connection:
         table = read_table(connection, "odd Schema", odd)
         assert table is not None
         assert (table.schema, table.name) == ("odd Schema", odd)
@@ -536,7 +539,7 @@ def test_a_schema_that_does_not_exist_has_nothing(witness: Witness, connection: 
 def test_a_block_costs_what_the_relations_have(backup: Witness, block: str) -> None:
     """Every block reads the catalog through indexes alone, however many tables there are."""
     values = {"schema": "public", "names": ["people"], "oids": [1]}
-    with connect(backup.target) as connection:
+    with connect(backup.target, rows=True) as connection:
         connection.execute("SET enable_seqscan = off")
         statement = QUERIES.get(block, connection.info.server_version)
         plan = connection.execute(f"EXPLAIN {statement}", values).fetchall()

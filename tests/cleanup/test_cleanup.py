@@ -74,7 +74,7 @@ def test_a_dry_run_counts_to_the_row_and_changes_nothing(filled: Prepared, cli: 
     first, ran = preview["rules"][0], done["rules"][0]
     assert (first["due"], first["cascaded"]) == (ran["rows"], ran["cascaded"])
     assert first["oldest"] < first["newest"] < first["cutoff"]
-    assert any('DELETE FROM ONLY "leads" WHERE' in text for text in first["statements"])
+    assert any('DELETE FROM ONLY "public"."leads" WHERE' in text for text in first["statements"])
 
 
 def test_reading_makes_no_schema_of_ours(filled: Prepared, cli: Cli) -> None:

@@ -27,7 +27,7 @@ def test_it_counts_and_shows_that_others_write(filled: Prepared) -> None:
     (rule,) = rules_of(find_app(settings), settings, only=["archived-leads"])
     keys = sorted(due_leads(filled))
     deliveries = len(ids(filled, "webhook_deliveries"))
-    with connect(filled.target(), "cleanup") as connection:
+    with connect(filled.target(), "cleanup", rows=True) as connection:
         table = rule_table(connection, "public", rule)
         deleter = Deleter(connection, table)
         nothing = delete(connection, deleter, [])

@@ -59,7 +59,7 @@ def target(url: str) -> Target:
 
 def differences(one: str, other: str) -> list[Difference]:
     ignore = ["alembic_version", "_prisma_migrations"]
-    with connect(target(one)) as first, connect(target(other)) as second:
+    with connect(target(one), rows=True) as first, connect(target(other), rows=True) as second:
         return compare(
             read_catalog(first, "public", ignore), read_catalog(second, "public", ignore)
         )

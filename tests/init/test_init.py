@@ -173,7 +173,7 @@ def test_a_project_from_nothing_to_a_migrated_database(
             for schema in {"billing", "vet"}:
                 connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
             load_metadata(find_app(settings)).create_all(connection)
-        with connect(target) as ours, connect(other) as theirs:
+        with connect(target, rows=True) as ours, connect(other, rows=True) as theirs:
             for each in {target.schema, *find_app(settings).schemas}:
                 for connection in (ours, theirs):
                     connection.execute(f"SET search_path = {each}")

@@ -113,6 +113,67 @@ def test_no_verb_gets_by(damaged: Prepared, cli: Cli) -> None:
     assert names == [(damaged.name,)]
 
 
+TOML = "[env.dev]\nurl = '{url}'\nprotected = false\n"
+WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
+    **{way: (line, {}) for way, line in LINES.items()},
+    "yes by a variable": (["reset"], {"LEADCTL_YES": "1", "LEADCTL_RESET_YES": "1"}),
+    "the name by a variable": (["reset", "--yes"], {"LEADCTL_CONFIRM": "{name}"}),
+    "quietly": (["reset", "--yes", "-q"], {}),
+    "as JSON": (["reset", "--yes", "-o", "json"], {}),
+    "another case": (["reset", "--yes", "--confirm", "{NAME}"], {}),
+    "a blank more": (["reset", "--yes", "--confirm", "{name} "], {}),
+    "a part of the name": (["reset", "--yes", "--confirm", "t_"], {}),
+    "no name": (["reset", "--yes", "--confirm", ""], {}),
+    "a wildcard": (["reset", "--yes", "--confirm", "%"], {}),
+    "the environment's name": (["reset", "--yes", "--confirm", "production"], {}),
+    "an environment that is not protected": (["reset", "--yes", "--env", "dev"], {}),
+    "an environment by a variable": (["reset", "--yes"], {"LEADCTL_ENV": "dev"}),
+    "a URL as a flag": (["reset", "--yes", "--url", "{url}"], {"DATABASE_URL": ""}),
+    "DIRECT_URL": (["reset", "--yes"], {"DIRECT_URL": "{url}"}),
+    "another search path": (["reset", "--yes"], {"PGOPTIONS": "-c search_path=evil"}),
+    "a path in the URL": (["reset", "--yes", "--url", "{url}?options=-csearch_path%3Devil"], {}),
+    "read-only off": (["reset", "--yes"], {"PGOPTIONS": "-c default_transaction_read_only=off"}),
+    "another schema of the app": (["reset", "--yes", "--schema", "evil"], {}),
+    "down by steps": (["migrate", "down", "--steps", "2", "--yes"], {}),
+    "down without waiting": (["migrate", "down", "--yes", "--lock-wait", "0s"], {}),
+    "a large bulk seed": (["seed", "--bulk", "100", "--scale", "leads=50", "--yes"], {}),
+    "restore without rows": (["restore", "latest", "--schema-only", "--yes"], {}),
+    "restore as one's own": (["restore", "latest", "--no-owner", "--yes"], {}),
+    "a script that is trusted": (["restore", "./dump.sql", "--trust-script", "--yes"], {}),
+    "restore rows for another": (["restore", "--data-only", "--confirm", "other"], {}),
+    "unprotect and rename": (["db", "environment", "mine", "--unprotect"], {}),
+    "unprotect for another": (["db", "environment", "--unprotect", "--confirm", "other"], {}),
+    "develop": (["migrate", "dev", "-m", "x"], {}),
+}
+"""Forty and some command lines and environments on a protected database, all of them refused."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_way_around(way: str, leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query(
+        "UPDATE leadctl.identity SET protected = true, environment = 'production';"
+        "CREATE SCHEMA evil; CREATE TABLE evil.identity AS SELECT * FROM leadctl.identity;"
+        "UPDATE evil.identity SET protected = false"
+    )
+    before = rows(leadconnector)
+    Path("dump.sql").write_text("CREATE TABLE other (id int);\n")
+    Path("leadctl.toml").write_text('app = "leadconnector"\n' + TOML.format(url=leadconnector.url))
+    names = {
+        "name": leadconnector.name,
+        "NAME": leadconnector.name.upper(),
+        "url": leadconnector.url,
+    }
+    line, variables = WAYS[way]
+    env = {"DATABASE_URL": leadconnector.url} | variables
+    outcome = cli(
+        *(word.format(**names) for word in line),
+        env={name: value.format(**names) for name, value in env.items()},
+    )
+    assert outcome.code == 5, outcome.err
+    assert outcome.out == ""
+    assert rows(leadconnector) == before
+
+
 @pytest.mark.parametrize(
     "damaged", list(DAMAGES.values())[1:], ids=list(DAMAGES)[1:], indirect=True
 )

@@ -232,12 +232,15 @@ def test_what_a_value_counts_as(leadconnector: Prepared, cli: Cli, change: str, 
 
 
 def test_a_row_is_written_only_if_it_is_what_was_read(leadconnector: Prepared) -> None:
-    from leadctl.keys.encrypted_values import DueRows, EncryptedTable
+    from leadctl.catalog.relations import read_table
+    from leadctl.keys.encrypted_values import DueRows, encrypted_table
     from leadctl.postgres.connect import connect
 
     users(leadconnector, 3)
-    table = EncryptedTable("public", "users", {"access_token": "x"}, {"id": "text"})
-    with connect(leadconnector.target()) as connection:
+    with connect(leadconnector.target(), rows=True) as connection:
+        relation = read_table(connection, "public", "users")
+        assert relation is not None
+        table = encrypted_table(relation, {"access_token": "x"})
         batches = DueRows(connection, table, NEW_KEY.fingerprint)
         rows = batches.read(None)
         leadconnector.query("UPDATE users SET access_token = 'written meanwhile' WHERE id = 'u1'")

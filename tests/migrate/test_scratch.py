@@ -15,7 +15,7 @@ _SCHEMAS = ["billing", "Odd one", "missing"]
 def test_nobody_sees_or_waits_for_what_is_set_aside(leadconnector: Prepared) -> None:
     leadconnector.query(_TABLES)
     target: Target = leadconnector.target()
-    with scratch(target, "test", _SCHEMAS) as made, connect(target) as other:
+    with scratch(target, "test", _SCHEMAS) as made, connect(target, rows=True) as other:
         assert not made.read().names("schema")
         made.execute(["CREATE SCHEMA billing", "CREATE TABLE billing.invoices (no text)"])
         assert "column billing.invoices.no" in made.read().objects

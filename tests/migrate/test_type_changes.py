@@ -47,7 +47,7 @@ VALUES = {
 def connection(server: Server) -> Iterator[Connection]:
     name = server.create()
     settings = load_settings({}, environ={"DATABASE_URL": server.url(name)})
-    with connect(resolve(settings, app="leadconnector")) as opened:
+    with connect(resolve(settings, app="leadconnector"), rows=True) as opened:
         opened.execute("CREATE DOMAIN code AS varchar(3)")
         yield opened
     server.drop(name)

@@ -286,7 +286,7 @@ def pair(server: Server, database: str) -> Iterator[Pair]:
     settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
     target = resolve(settings, app="leadconnector")
     role = f"reader_{database}"
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         connection.execute(f"CREATE ROLE {role}".encode())
         connection.execute("CREATE FOREIGN DATA WRAPPER w")
         connection.execute("CREATE SERVER s FOREIGN DATA WRAPPER w")

@@ -154,7 +154,7 @@ def schemas(draw: st.DrawFn) -> list[str]:
 def connection(server: Server) -> Iterator[Connection]:
     name = server.create()
     found = load_settings({}, environ={"DATABASE_URL": server.url(name)})
-    with connect(resolve(found, app="leadconnector")) as opened:
+    with connect(resolve(found, app="leadconnector"), rows=True) as opened:
         yield opened
     server.drop(name)
 

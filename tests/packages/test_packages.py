@@ -35,7 +35,7 @@ migrated = resolve(settings, app=settings.app)
 fresh = migrated.on(sys.argv[1])
 with run_engine(fresh, "test").connect() as connection, connection.begin():
     load_metadata(find_app(settings)).create_all(connection)
-with connect(fresh) as one, connect(migrated) as other:
+with connect(fresh, rows=True) as one, connect(migrated, rows=True) as other:
     for difference in compare(read_catalog(one, "public"), read_catalog(other, "public")):
         print(difference)
 """

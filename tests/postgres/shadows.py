@@ -1,4 +1,4 @@
-"""Shadows: functions and operators of the app's schema that fit better than the server's own.
+"""Shadows: functions, operators, tables and types of the app's schema under the server's names.
 
 Each takes an argument of another type than the server's, so that a call without a schema, whose
 types are not exactly the server's, would be of the shadow.  Each writes down that it was called.
@@ -55,7 +55,7 @@ OPERANDS = (
     ("text[]", "text"),
 )
 LOG = """
-CREATE FUNCTION log_shadow(called text) RETURNS void LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION log_shadow(called text) RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog AS $$ BEGIN
     EXECUTE format('COPY (SELECT %L) TO %L', called || ' in ' || current_query(),
         format('%s/shadowed_%s_%s_%s', current_setting('data_directory'), current_database(),
@@ -63,6 +63,17 @@ SET search_path = pg_catalog AS $$ BEGIN
 END $$;
 """
 """Writes a file of the server's, which no rollback takes away and a read-only session may write."""
+AGGREGATES = ("text", "name", "varchar", "int2", "int4", "oid", '"char"', "bool", "timestamp")
+CATALOGS = (
+    "pg_class",
+    "pg_roles",
+    "pg_namespace",
+    "pg_proc",
+    "pg_type",
+    "pg_settings",
+    "pg_database",
+)
+TYPES = ("text", "name", "oid", "regclass", "int8", "tid", "jsonb", "xid")
 _CALLED = re.compile(r"\b([a-z_][a-z0-9_]*)\s*\(")
 
 
@@ -101,7 +112,37 @@ def make_shadows(connection: psycopg.Connection, *, at_most: int) -> int:
                 f" FUNCTION = {function})"
             )
         made += 1
-    return made
+    return made + _make_aggregates(connection) + _make_relations(connection)
+
+
+def _make_aggregates(connection: psycopg.Connection) -> int:
+    """Make count, max and min of types that the server counts as any, or as others."""
+    for number, (kind, name) in enumerate(product(AGGREGATES, ("count", "max", "min"))):
+        step = f"counted_{number}"
+        connection.execute(
+            f"CREATE FUNCTION {step}(int8, {kind}) RETURNS int8 LANGUAGE plpgsql AS $f$ BEGIN"
+            f" PERFORM public.log_shadow('{name}({kind.replace(chr(34), '')})'); RETURN 0; END $f$;"
+            f" CREATE AGGREGATE {name}({kind}) (SFUNC = {step}, STYPE = int8, INITCOND = '0')"
+        )
+    return 3 * len(AGGREGATES)
+
+
+def _make_relations(connection: psycopg.Connection) -> int:
+    """Make views and domains under names of the server's."""
+    connection.execute(
+        "CREATE FUNCTION shadow_row(what text) RETURNS boolean LANGUAGE plpgsql VOLATILE"
+        " AS $f$ BEGIN PERFORM public.log_shadow(what); RETURN true; END $f$"
+    )
+    for name in CATALOGS:
+        connection.execute(
+            f"CREATE VIEW public.{name} AS SELECT * FROM pg_catalog.{name}"
+            f" WHERE public.shadow_row('table {name}')"
+        )
+    for name in TYPES:
+        connection.execute(
+            f"CREATE DOMAIN public.{name} AS pg_catalog.{name} CHECK (shadow_row('type {name}'))"
+        )
+    return len(CATALOGS) + len(TYPES)
 
 
 def _variants(arguments: list[str]) -> Iterable[tuple[str, ...]]:
@@ -133,7 +174,7 @@ def calls_of(connection: psycopg.Connection) -> set[str]:
     """Return what shadows of the database were called, with the statements that did."""
     connection.execute("SET search_path = pg_catalog")
     rows = connection.execute(
-        "SELECT pg_read_file(f) FROM pg_ls_dir('.') f"
+        "SELECT pg_read_file(f), f FROM pg_ls_dir('.') f"
         " WHERE starts_with(f, 'shadowed_' || current_database() || '_')"
     )
-    return {text for (text,) in rows}
+    return {f"{text} ({file})" for text, file in rows}

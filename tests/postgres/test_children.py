@@ -67,7 +67,8 @@ def test_programs_of_postgresql(
         monkeypatch.setenv(name, value)
     env = {"ENCRYPTION_KEYS": "", "ENCRYPTION_KEY_FILE": "", "DIRECT_URL": ""}
     env |= {"BACKUP_IDENTITY_FILE": ""}
-    for line in (["backup"], ["schema", "dump"], ["restore", "--yes"]):
+    lines = (["backup"], ["schema", "dump"], ["restore", "--table", "users"], ["restore", "--yes"])
+    for line in lines:
         outcome = cli(*line, url=leadconnector.url, env=env)
         assert outcome.code == 0, outcome.err
     assert {"pg_dump", "pg_restore"} <= children.keys()

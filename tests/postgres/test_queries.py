@@ -74,7 +74,10 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
     assert block.what.endswith((".", "?", "!")), block.what
     if not block.since <= leadconnector.server.major <= block.until:
         return
-    with connect(leadconnector.target()) as connection, connection.transaction(force_rollback=True):
+    with (
+        connect(leadconnector.target(), rows=True) as connection,
+        connection.transaction(force_rollback=True),
+    ):
         if (file.stem, block.name) == ("state", "create"):
             connection.execute("DROP SCHEMA leadctl CASCADE")
             state._execute_all(connection, "create", PARAMETERS)
@@ -122,7 +125,7 @@ def test_versions_of_a_block_do_not_overlap_and_leave_no_gap() -> None:
 def test_app_reports_run(leadconnector: Prepared) -> None:
     from leadctl.products.leadconnector.reports import REPORTS
 
-    with connect(leadconnector.target(), read_only=True) as connection:
+    with connect(leadconnector.target(), read_only=True, rows=True) as connection:
         for report in REPORTS.reports:
             assert isinstance(
                 connection.execute(report.sql, {"user": None, "since": None}), psycopg.Cursor

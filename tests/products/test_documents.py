@@ -45,7 +45,7 @@ def database(prepared_once: Prepare, app: str) -> Prepared:
 
 
 def test_the_document(database: Prepared, app: str, document: ModuleType) -> None:
-    with connect(database.target(app=app)) as connection:
+    with connect(database.target(app=app), rows=True) as connection:
         catalog = read_catalog(connection, "public")
     assert set(catalog.names("table")) == set(document.TABLES)
     tables = document.TABLES.items()

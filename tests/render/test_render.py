@@ -64,6 +64,22 @@ def test_sparklines() -> None:
     assert len(sparkline(list(range(365)))) == 60
 
 
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\uff1d1+1", '=a,"b"']
+TEXTS = ["", "x", "-5", "+3.5e7", "a=b", "1-2", "'=1", "mail@example.com"]
+
+
+def test_no_cell_is_a_formula_for_a_spreadsheet() -> None:
+    rows = [{"a": text, "=b": None} for text in (*FORMULAS, *TEXTS)]
+    (header, *lines) = csv.reader(
+        io.StringIO(csv_writer.dumps(rows, for_spreadsheet=True), newline="")
+    )
+    assert header == ["a", "'=b"]
+    assert [line[0] for line in lines] == [f"'{text}" for text in FORMULAS] + TEXTS
+    assert csv_writer.inert("\r=1") == "'\r=1"
+    plain = csv.reader(io.StringIO(csv_writer.dumps(rows), newline=""))
+    assert [line[0] for line in list(plain)[1:]] == [*FORMULAS, *TEXTS]
+
+
 def test_csv() -> None:
     moment = datetime(2026, 1, 31, tzinfo=UTC)
     rows = [{"a": 'x,"y"', "b": None, "c": True, "d": moment, "e": {"k": [1]}}]

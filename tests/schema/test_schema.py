@@ -168,7 +168,7 @@ def test_a_dump_makes_the_schema_again(
     assert dumped.code == 0, dumped.err
     load(server, database, dumped.out)
     again = resolve(load_settings({}, environ={"DATABASE_URL": server.url(database)}), app=app)
-    with connect(original.target(app=app)) as one, connect(again) as other:
+    with connect(original.target(app=app), rows=True) as one, connect(again, rows=True) as other:
         before, after = read_catalog(one, "public"), read_catalog(other, "public")
     if source == "database":
         assert compare(before, after) == []

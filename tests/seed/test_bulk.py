@@ -86,7 +86,7 @@ def contents(database: Prepared) -> dict[str, object]:
 
 
 def catalog(database: Prepared) -> Catalog:
-    with connect(database.target()) as connection:
+    with connect(database.target(), rows=True) as connection:
         return read_catalog(connection, "public")
 
 

@@ -75,7 +75,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) 
     before, rows = catalog(leadconnector), contents(leadconnector)
     process = start("seed", "--bulk", "2000000", env=env)
     leadconnector.wait_for(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+        'SELECT 1 FROM pg_stat_activity WHERE query LIKE \'COPY "public"."leads"%\''
         " AND datname = current_database()"
     )
     process.send_signal(signal.SIGINT)
@@ -95,7 +95,7 @@ def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
     rows = contents(leadconnector)
     process = start("seed", "--bulk", "2000000", env=env)
     leadconnector.wait_for(
-        "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY \"leads\"%'"
+        'SELECT 1 FROM pg_stat_activity WHERE query LIKE \'COPY "public"."leads"%\''
         " AND datname = current_database()"
     )
     kill_one_worker(process)

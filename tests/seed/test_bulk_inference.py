@@ -119,7 +119,7 @@ def fill(
         )
         settings = load_settings({}, environ={"DATABASE_URL": server.url(database)})
         target = resolve(settings, app="own")
-        with connect(target) as connection:
+        with connect(target, rows=True) as connection:
             state.ensure(connection, target)  # as leadctl migrate does
         engine = create_engine(server.url(database).replace("postgresql", "postgresql+psycopg"))
         load_metadata(app).create_all(engine)

@@ -296,3 +296,17 @@ def test_a_table_that_somebody_holds_is_not_waited_for(leadconnector: Prepared, 
         listed = cli("studio", "-o", "json", url=url).json["tables"]
         assert {table["name"]: table["exact"] for table in listed}["users"] is False
         assert time.monotonic() - began < 15
+
+
+def test_a_csv_for_a_spreadsheet_has_no_formula(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query('UPDATE users SET name = \'=HYPERLINK("http://x","y")\'')
+    line = ["studio", "users", "--columns", "name", "-o", "csv"]
+    plain = cli(*line, url=leadconnector.url).out.splitlines()
+    safe = cli(*line, "--for-spreadsheet", url=leadconnector.url).out.splitlines()
+    assert plain[1].startswith('"=HYPERLINK')
+    assert safe[1].startswith("\"'=HYPERLINK")
+    refused = cli("studio", "users", "--for-spreadsheet", url=leadconnector.url)
+    assert (refused.code, "-o csv" in refused.err) == (2, True)
+    for report in ("stats", "inspect"):
+        outcome = cli(report, "-o", "csv", "--for-spreadsheet", url=leadconnector.url)
+        assert outcome.code == 0, outcome.err

@@ -25,24 +25,23 @@ def inspect(
     leadctl inspect blocking
     leadctl inspect all --to ticket-4711
     """
-    from leadctl.render import csv
     from leadctl.render.views import inspect as views
 
     if report is None:
         only_with("REPORT", to=to)
         reports = run.project().inspect_reports()
-        run.emit(reports, views.listing, csv=lambda found: csv.dumps(found.reports))
+        run.emit(reports, views.listing, csv=lambda found: run.csv(found.reports))
         return
     output = run.settings.output
     if output == "csv" and to is None and report == "all":
         raise UsageError("A CSV is of one report.", hint="For all of them give --to DIR.")
     result = run.database().inspect(*([] if report == "all" else [report]))
     if to is not None:
-        suffix, text_of = views.FILES[output]
+        suffix, text_of = views.file_format(output, run.csv)
         written = run.project().write_reports(result, expanded(to), suffix, text_of)
         files = [{"file": file} for file in written.files]
-        run.emit(written, views.written, csv=lambda _: csv.dumps(files))
+        run.emit(written, views.written, csv=lambda _: run.csv(files))
         return
     skipped = report != "all" and result.reports[0].skipped is not None
     rows = result.reports[0].rows
-    run.emit(result, views.inspection, ok=not skipped, csv=lambda _: csv.dumps(rows))
+    run.emit(result, views.inspection, ok=not skipped, csv=lambda _: run.csv(rows))

@@ -1,6 +1,5 @@
 """`leadctl migrate`, and its subcommands that apply, undo, show, compare and correct."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -235,11 +234,8 @@ def down(
         rehearsal = database.rehearse_down(revision, steps=count)
         run.emit(rehearsal, views.rehearse, ok=rehearsal.ok)
         return
-    consent = run.consent(yes=yes, confirm=confirm)
-    # What goes is shown before consent is missed: only protection is asked ahead of it.
-    database.foresee("migrate down", replace(consent, yes=True))
-    run.show(database.down_plan(revision, steps=count), views.plan)
-    run.emit(database.down(revision, steps=count, confirm=consent), views.down)
+    consent, show = run.consent(yes=yes, confirm=confirm), run.show(views.plan)
+    run.emit(database.down(revision, steps=count, confirm=consent, show=show), views.down)
 
 
 Before = Annotated[str, argument("FROM", "Default: database.", names=revision_names)]

@@ -17,6 +17,5 @@ def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup
     from leadctl.render.views.reset import reset as view
 
     database, consent = run.database(may_create=True), run.consent(yes=yes, confirm=confirm)
-    database.foresee("reset", consent)
-    run.show(database.reset_plan(), plan_view)
-    run.emit(database.reset(confirm=consent, backup=backup), view)
+    done = database.reset(confirm=consent, backup=backup, show=run.show(plan_view))
+    run.emit(done, view)

@@ -116,10 +116,8 @@ def restore(
         not_with("--in-place", drop_old=drop_old, keep_going=keep_going, skip=skip)
         _emit(run, database.restore_in_place(backup, owners=not no_owner, confirm=consent))
         return
-    if not (dry_run or into):
-        database.foresee("restore", consent)
-    plan = database.restore_plan(backup, into=into)
     if dry_run:
+        plan = database.restore_plan(backup, into=into)
         run.emit(plan, views.plan)
         database.restore_preflight(
             plan,
@@ -129,7 +127,6 @@ def restore(
             partly=keep_going or bool(skip),
         )
         return
-    run.show(plan, views.plan)
     result = database.restore(
         backup,
         into=into,
@@ -141,6 +138,7 @@ def restore(
         keep_going=keep_going,
         skip=skip or (),
         confirm=consent,
+        show=run.show(views.plan),
     )
     run.emit(result, views.restored)
     if result.revision is not None:

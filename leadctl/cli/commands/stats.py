@@ -30,18 +30,17 @@ def stats(
     leadctl stats
     leadctl stats leads --user test@example.com --since 7d
     """
-    from leadctl.render import csv
     from leadctl.render.views import stats as views
 
     database = run.database()
     if report is None:
         only_with("REPORT", user=user, since=since)
         found = database.stats(exact=exact)
-        run.emit(found, views.overview, csv=lambda result: csv.dumps(result.tables))
+        run.emit(found, views.overview, csv=lambda result: run.csv(result.tables))
     else:
         moment = None if since is None else _moment(since)
         result = database.report(report, user=user, since=moment)
-        run.emit(result, views.report, csv=lambda result: csv.dumps(result.rows))
+        run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
 
 
 def _moment(text: str) -> datetime:

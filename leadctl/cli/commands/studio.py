@@ -73,7 +73,7 @@ def studio(
     leadctl studio
     leadctl studio leads --where status=FAILED --sort -created_at
     leadctl studio leads ID --follow page
-    leadctl studio leads -o csv > leads.csv
+    leadctl studio leads -o csv --for-spreadsheet > leads.csv
     """
     from leadctl.studio.rows import Selection
 
@@ -170,7 +170,11 @@ class _Shown:
         from leadctl.render import csv, json
 
         if self.output == "csv":
-            return csv.lines(stream, for_terminal=sys.stdout.isatty())
+            return csv.lines(
+                stream,
+                for_terminal=sys.stdout.isatty(),
+                for_spreadsheet=self.run.for_spreadsheet,
+            )
         return json.lines(stream) if self.output == "jsonl" else json.rows_document(stream)
 
     def _typed(self, *words: str) -> str:

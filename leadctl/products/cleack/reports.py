@@ -25,7 +25,7 @@ DRAWS = Report(
            coalesce(sum(d.participants), 0)::bigint AS participants,
            coalesce(sum(d.credits_used), 0)::bigint AS credits_used,
            max(d.created_at) AS newest
-    FROM unnest(enum_range(NULL::draw_status)) AS s (status)
+    FROM unnest(enum_range((SELECT status FROM draws LIMIT 0))) AS s (status)
     LEFT JOIN draws d ON d.status = s.status AND (%(user)s::text IS NULL OR d.user_id = %(user)s)
         AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
     GROUP BY s.status ORDER BY s.status
@@ -44,7 +44,7 @@ DRAWS_BY_PLATFORM = Report(
                AS share_percent,
            round(avg(d.participants) FILTER (WHERE d.status = 'completed'), 1)::float8
                AS participants_per_draw
-    FROM unnest(enum_range(NULL::platform)) AS p (platform)
+    FROM unnest(enum_range((SELECT platform FROM draws LIMIT 0))) AS p (platform)
     LEFT JOIN draws d
         ON d.platform = p.platform AND (%(user)s::text IS NULL OR d.user_id = %(user)s)
         AND (%(since)s::timestamptz IS NULL OR d.created_at >= %(since)s)
@@ -103,7 +103,7 @@ REVENUE = Report(
                AS cents_per_month,
            coalesce(sum(s.credits_per_month) FILTER (WHERE s.pays), 0)::bigint
                AS credits_per_month
-    FROM unnest(enum_range(NULL::plan_type)) AS p (plan_type)
+    FROM unnest(enum_range((SELECT plan_type FROM subscriptions LIMIT 0))) AS p (plan_type)
     LEFT JOIN (
         SELECT *, status = 'active' AND (end_date IS NULL OR end_date > now()) AS pays
         FROM subscriptions
@@ -121,7 +121,7 @@ PLATFORMS = Report(
            count(*) FILTER (WHERE a.is_active AND a.token_expires_at < now()) AS token_expired,
            round(100.0 * count(a.id) / nullif(sum(count(a.id)) OVER (), 0), 1)::float8
                AS share_percent
-    FROM unnest(enum_range(NULL::platform)) AS p (platform)
+    FROM unnest(enum_range((SELECT platform FROM draws LIMIT 0))) AS p (platform)
     LEFT JOIN social_accounts a
         ON a.platform = p.platform AND (%(user)s::text IS NULL OR a.user_id = %(user)s)
     GROUP BY p.platform ORDER BY accounts DESC, p.platform
@@ -135,7 +135,7 @@ METRICS = Report(
     """
     SELECT t.metric_type::text AS metric, newest.value AS newest, newest.created_at AS recorded_at,
            recent.measured, recent.lowest, recent.mean, recent.highest
-    FROM unnest(enum_range(NULL::metric_type)) AS t (metric_type)
+    FROM unnest(enum_range((SELECT metric_type FROM system_metrics LIMIT 0))) AS t (metric_type)
     LEFT JOIN LATERAL (
         SELECT value, created_at FROM system_metrics m
         WHERE m.metric_type = t.metric_type ORDER BY created_at DESC, id DESC LIMIT 1

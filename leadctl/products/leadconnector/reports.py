@@ -55,7 +55,7 @@ LEADS_BY_STATUS = Report(
     "Leads by status",
     """
     SELECT s.status::text, count(l.id) AS leads
-    FROM unnest(enum_range(NULL::lead_status)) AS s (status)
+    FROM unnest(enum_range((SELECT status FROM leads LIMIT 0))) AS s (status)
     LEFT JOIN (
         SELECT l.id, l.status FROM leads l JOIN pages p ON p.id = l.page_id
         WHERE (%(user)s::text IS NULL OR p.user_id = %(user)s)

@@ -45,7 +45,7 @@ PROSPECTS_BY_STAGE = _report(
     """
     SELECT s.stage::text, count(p.stage) AS prospects,
            round(avg(p.score), 1)::float8 AS average_score
-    FROM unnest(enum_range(NULL::prospect_stage)) AS s (stage)
+    FROM unnest(enum_range((SELECT stage FROM prospects LIMIT 0))) AS s (stage)
     LEFT JOIN (
         SELECT stage, score FROM prospects JOIN organisation USING (organisation_id)
         WHERE deleted_at IS NULL
@@ -101,7 +101,7 @@ INSIGHTS = _report(
            count(*) FILTER (WHERE i.status = 'ACCEPTED') AS accepted,
            count(*) FILTER (WHERE i.status = 'DISMISSED') AS dismissed,
            round(100 * avg(i.confidence)::numeric, 1)::float8 AS confidence_percent
-    FROM unnest(enum_range(NULL::insight_type)) AS t (type)
+    FROM unnest(enum_range((SELECT type FROM ai_insights LIMIT 0))) AS t (type)
     LEFT JOIN (
         SELECT type, status, confidence FROM ai_insights JOIN organisation USING (organisation_id)
         WHERE deleted_at IS NULL
@@ -120,7 +120,7 @@ SUBSCRIPTIONS = _report(
            count(*) FILTER (WHERE s.status = 'PAST_DUE') AS past_due,
            count(*) FILTER (WHERE s.status = 'CANCELED') AS canceled,
            coalesce(sum(s.seats) FILTER (WHERE s.status <> 'CANCELED'), 0)::bigint AS seats
-    FROM unnest(enum_range(NULL::plan)) AS p (plan)
+    FROM unnest(enum_range((SELECT plan FROM subscriptions LIMIT 0))) AS p (plan)
     LEFT JOIN (
         SELECT plan, status, seats FROM subscriptions JOIN organisation USING (organisation_id)
         WHERE deleted_at IS NULL

@@ -31,7 +31,7 @@ POSTS = Report(
            round(100.0 * (sum(o.likes) + sum(o.comments) + sum(o.shares))
                / nullif(sum(o.views), 0), 2)::float8 AS engagement_percent,
            max(o.published_at) AS newest
-    FROM unnest(enum_range(NULL::platform)) AS p (platform)
+    FROM unnest(enum_range((SELECT platform FROM published_posts LIMIT 0))) AS p (platform)
     LEFT JOIN published_posts o ON o.platform = p.platform AND o.deleted_at IS NULL
          AND (%(since)s::timestamptz IS NULL OR o.published_at >= %(since)s)
          AND (%(user)s::text IS NULL OR o.user_id = %(user)s)
@@ -53,7 +53,7 @@ CONNECTIONS = Report(
            count(c.id) FILTER (WHERE c.expires_at > now() + interval '7 days') AS later,
            count(c.id) FILTER (WHERE c.expires_at IS NULL) AS no_expiry,
            min(c.expires_at) FILTER (WHERE c.expires_at > now()) AS next_expiry
-    FROM unnest(enum_range(NULL::connection_status)) AS s (status)
+    FROM unnest(enum_range((SELECT status FROM platform_connections LIMIT 0))) AS s (status)
     LEFT JOIN platform_connections c ON c.status = s.status
          AND (%(user)s::text IS NULL OR c.user_id = %(user)s)
     GROUP BY s.status ORDER BY s.status
@@ -72,7 +72,7 @@ JOBS = Report(
                epoch FROM coalesce(j.completed_at, j.failed_at) - j.started_at)))::numeric, 2
            )::float8 AS median_seconds,
            min(j.created_at) AS oldest
-    FROM unnest(enum_range(NULL::job_status)) AS s (status)
+    FROM unnest(enum_range((SELECT status FROM publish_jobs LIMIT 0))) AS s (status)
     LEFT JOIN publish_jobs j ON j.status = s.status
          AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s)
          AND (%(user)s::text IS NULL OR j.user_id = %(user)s)

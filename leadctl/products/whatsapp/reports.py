@@ -71,7 +71,7 @@ OPT_INS = Report(
            count(c.id) FILTER (WHERE c.opted_in AND NOT c.is_blocked) AS reachable,
            round(100.0 * count(c.id) FILTER (WHERE c.opted_in) / nullif(count(c.id), 0),
                1)::float8 AS opted_in_percent
-    FROM unnest(enum_range(NULL::opt_in_source)) AS s (source)
+    FROM unnest(enum_range((SELECT opt_in_source FROM contacts LIMIT 0))) AS s (source)
     LEFT JOIN contacts c ON c.opt_in_source = s.source
         AND (%(user)s::uuid IS NULL OR c.user_id = %(user)s::uuid)
     GROUP BY s.source ORDER BY s.source
@@ -113,7 +113,7 @@ TEMPLATE_APPROVAL = Report(
                AS approved_percent,
            coalesce(sum(c.waiting) FILTER (WHERE t.status <> 'approved'), 0)::bigint
                AS campaigns_held_back
-    FROM unnest(enum_range(NULL::template_category)) AS k (category)
+    FROM unnest(enum_range((SELECT category FROM templates LIMIT 0))) AS k (category)
     LEFT JOIN templates t ON t.category = k.category
         AND (%(user)s::uuid IS NULL OR t.user_id = %(user)s::uuid)
     LEFT JOIN (

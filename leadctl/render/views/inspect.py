@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from leadctl.inspect.run import Inspection, InspectReport, ReportFiles, ReportList
-from leadctl.render import csv, json, table
+from leadctl.render import json, table
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, holds_numbers
 from leadctl.text import size, span
 
@@ -97,9 +97,13 @@ def _value(name: str, value: Any) -> Value:
     return value  # type: ignore[no-any-return]
 
 
-FILES: dict[str, tuple[str, Callable[[InspectReport], str]]] = {
-    "table": ("txt", lambda found: table.dumps([*report(found)])),
-    "json": ("json", lambda found: json.dumps(found) + "\n"),
-    "csv": ("csv", lambda found: csv.dumps(found.rows) + "\n"),
-}
-"""How a file with a report ends, and its text, by output format."""
+def file_format(
+    output: str, csv: Callable[[Sequence[Any]], str]
+) -> tuple[str, Callable[[InspectReport], str]]:
+    """Return how a file with a report ends, and what makes its text; `csv` writes rows."""
+    formats: dict[str, tuple[str, Callable[[InspectReport], str]]] = {
+        "table": ("txt", lambda found: table.dumps([*report(found)])),
+        "json": ("json", lambda found: json.dumps(found) + "\n"),
+        "csv": ("csv", lambda found: csv(found.rows) + "\n"),
+    }
+    return formats[output]

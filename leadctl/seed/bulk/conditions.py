@@ -17,6 +17,7 @@ from leadctl.apps.synthetic.constrained import Span
 from leadctl.apps.synthetic.layout import Calendar
 from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of, written_by_server
 from leadctl.seed.bulk.values import SPANS
@@ -134,6 +135,7 @@ class RowsAsked:
     ) -> None:
         self._connection = connection
         self._name = relation.name
+        self._role = relation.touched_as
         self._nullable = nullable
         self._types = {
             # Without a length, to which a cast would cut.
@@ -149,7 +151,8 @@ class RowsAsked:
     ) -> list[Condition]:
         """Return the conditions that not all rows meet."""
         met = sql.SQL(", ").join(
-            sql.SQL("coalesce(bool_and({}), true)").format(each.asked) for each in conditions
+            sql.SQL("coalesce(pg_catalog.bool_and({}), true)").format(each.asked)
+            for each in conditions
         )
         query = sql.SQL("SELECT {} FROM {}").format(met, self._source(columns))
         found = self._try(query, columns, rows)
@@ -166,7 +169,7 @@ class RowsAsked:
         if not rows:
             return []
         meets = [sql.SQL("{} IS NOT FALSE").format(each.asked) for each in conditions]
-        query = sql.SQL('SELECT "#"::int - 1 FROM {} WHERE {}').format(
+        query = sql.SQL('SELECT "#" OPERATOR(pg_catalog.-) 1 FROM {} WHERE {}').format(
             self._source(columns), sql.SQL(" AND ").join([sql.SQL("true"), *meets])
         )
         found = self._try(query, columns, rows)
@@ -182,7 +185,7 @@ class RowsAsked:
 
     def solved(self, columns: Sequence[str], rows: list[Row], column: str, value: str) -> list[Row]:
         """Return rows with a column set to what an expression of the others is."""
-        query = sql.SQL('SELECT ({})::{}::text FROM {} ORDER BY "#"').format(
+        query = sql.SQL('SELECT ({})::{}::pg_catalog.text FROM {} ORDER BY "#"').format(
             with_parameters(value), written_by_server(self._types[column]), self._source(columns)
         )
         found = self._try(query, columns, rows)
@@ -201,8 +204,9 @@ class RowsAsked:
             query = sql.SQL("SELECT FROM {}").format(self._source([name]))
             return [value for value in values if self._try(query, [name], [(value,)]) is not None]
         found = self._connection.execute(
-            "SELECT number::int - 1 FROM unnest(%s::text[]) WITH ORDINALITY AS t (value, number)"
-            " WHERE value IS NULL OR pg_input_is_valid(value, %s)",
+            "SELECT number OPERATOR(pg_catalog.-) 1"
+            " FROM pg_catalog.unnest(%s::pg_catalog.text[]) WITH ORDINALITY AS t (value, number)"
+            " WHERE value IS NULL OR pg_catalog.pg_input_is_valid(value, %s)",
             (values, kind),
         )
         return [values[number] for (number,) in found]
@@ -213,7 +217,7 @@ class RowsAsked:
         """Return what a query finds; None where a value is an error to the server."""
         arrays = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in columns]
         try:
-            with self._connection.transaction():
+            with self._connection.transaction(), exact.as_owner(self._connection, self._role):
                 return self._connection.execute(query, arrays).fetchall()
         except psycopg.OperationalError:
             raise
@@ -231,10 +235,10 @@ class RowsAsked:
             for place, name in zip(places, columns, strict=True)
         )
         return sql.SQL(
-            '(SELECT "#", {} FROM unnest({}) WITH ORDINALITY AS given ({}, "#")) AS {}'
+            '(SELECT "#", {} FROM ROWS FROM ({}) WITH ORDINALITY AS given ({}, "#")) AS {}'
         ).format(
             cast,
-            comma.join([sql.SQL("%s::text[]")] * len(columns)),
+            comma.join([sql.SQL("pg_catalog.unnest(%s::pg_catalog.text[])")] * len(columns)),
             comma.join(places),
             sql.Identifier(self._name.replace("%", "%%")),
         )
@@ -346,16 +350,25 @@ def _first_place(
 ) -> int:
     """Return where spans begin that overlap with none that is there, in the maker's steps."""
     assert exclusion.span is not None
-    upper = sql.SQL("upper({})").format(written_by_server(exclusion.span.replace("%", "%%")))
-    steps = {
-        "time": sql.SQL("extract(epoch FROM max({0}) FILTER (WHERE isfinite({0}))) / 3600"),
-        "date": sql.SQL("max({0}) FILTER (WHERE isfinite({0})) - date '1970-01-01'"),
-        "number": sql.SQL("max({0}) / 10.0"),
-    }
-    query = sql.SQL("SELECT ceil({})::int8 + 1 FROM {}").format(
-        steps[exclusion.kind].format(upper), relation.identifier
+    upper = sql.SQL("pg_catalog.upper({})").format(
+        written_by_server(exclusion.span.replace("%", "%%"))
     )
-    row = connection.execute(query).fetchone()
+    steps = {
+        "time": sql.SQL(
+            "extract(epoch FROM pg_catalog.max({0}) FILTER (WHERE pg_catalog.isfinite({0})))"
+            " OPERATOR(pg_catalog./) 3600"
+        ),
+        "date": sql.SQL(
+            "pg_catalog.max({0}) FILTER (WHERE pg_catalog.isfinite({0}))"
+            " OPERATOR(pg_catalog.-) date '1970-01-01'"
+        ),
+        "number": sql.SQL("pg_catalog.max({0}) OPERATOR(pg_catalog./) 10.0"),
+    }
+    query = sql.SQL(
+        "SELECT pg_catalog.ceil({})::pg_catalog.int8 OPERATOR(pg_catalog.+) 1 FROM {}"
+    ).format(steps[exclusion.kind].format(upper), relation.identifier)
+    with exact.as_owner(connection, relation.touched_as):
+        row = connection.execute(query).fetchone()
     days = (calendar.start - date(1970, 1, 1)).days
     least = {"time": days * 24, "date": days, "number": 0}[exclusion.kind]
     return max(least, row[0] or 0) if row else least

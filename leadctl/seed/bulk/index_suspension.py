@@ -13,6 +13,7 @@ from psycopg import sql
 from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.catalog.relations import Relation
 from leadctl.errors import SeedFailed
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, identifier, written_by_server
 from leadctl.progress import Narrate
@@ -39,7 +40,7 @@ class IndexSuspension:
         self,
         connection: Connection,
         schema: str,
-        tables: Collection[str],
+        tables: Collection[Relation],
         narrate: Narrate,
     ) -> None:
         self._connection = connection
@@ -50,12 +51,12 @@ class IndexSuspension:
         """By table, as SQL names it."""
         self._foreign_keys: list[Definition] = []
         self._dropped: dict[str, list[Definition]] = {}
-        self.tables = frozenset(tables)
+        self.tables = {relation.name: relation for relation in tables}
         if tables:
-            self._begin(sorted(tables))
+            self._begin(sorted(self.tables))
 
     def _begin(self, tables: Sequence[str]) -> None:
-        names = sql.SQL(", ").join(map(sql.Identifier, tables))
+        names = sql.SQL(", ").join(self.tables[name].identifier for name in tables)
         self._connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         self._before = read_catalog(self._connection, self._schema)
         place = {"schema": self._quoted(self._schema), "tables": list(tables)}
@@ -78,7 +79,8 @@ class IndexSuspension:
             for item in self._definitions.get(self._quoted(table), ())
             if item.kind != "f" and self._drop(item)
         ]
-        return not has_rows(self._connection, table, 0) and self._truncate(table)
+        relation = self.tables[table]
+        return not has_rows(self._connection, relation, 0) and self._truncate(relation)
 
     def restore(self, table: str) -> None:
         """Make again what `drop` dropped of a table."""
@@ -127,11 +129,11 @@ class IndexSuspension:
             what = sql.SQL("ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
             self._connection.execute(_statement(what, item))
 
-    def _truncate(self, table: str) -> bool:
+    def _truncate(self, table: Relation) -> bool:
         """Empty an empty table: a run that was killed leaves space behind."""
         try:
             with self._connection.transaction():
-                self._connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
+                self._connection.execute(sql.SQL("TRUNCATE {}").format(table.identifier))
         except psycopg.errors.FeatureNotSupported:
             return False  # a table that is not loaded refers to it
         return True
@@ -153,7 +155,7 @@ def suspendable(
         for name, rows in counts.items()
         if _has_own_indexes(relations[name])
         and not _has_triggers(relations[name])
-        and not has_rows(connection, name, rows // _SHARE_THERE)
+        and not has_rows(connection, relations[name], rows // _SHARE_THERE)
     ]
 
 
@@ -166,12 +168,14 @@ def _has_triggers(relation: Relation) -> bool:
     return any(each.on_insert and each.enabled != "D" for each in relation.triggers)
 
 
-def has_rows(connection: Connection, table: str, more_than: int) -> bool:
+def has_rows(connection: Connection, table: Relation, more_than: int) -> bool:
     """Whether a table has more rows than so many; reads no more than that."""
-    query = sql.SQL("SELECT count(*) > {} FROM (SELECT FROM {} LIMIT {}) AS first").format(
-        sql.Literal(more_than), sql.Identifier(table), sql.Literal(more_than + 1)
-    )
-    row = connection.execute(query).fetchone()
+    query = sql.SQL(
+        "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) {}"
+        " FROM (SELECT FROM {} LIMIT {}) AS first"
+    ).format(sql.Literal(more_than), table.identifier, sql.Literal(more_than + 1))
+    with exact.as_owner(connection, table.touched_as):
+        row = connection.execute(query).fetchone()
     return bool(row and row[0])
 
 

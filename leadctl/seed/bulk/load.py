@@ -18,7 +18,7 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_session, set_timeouts
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspendable
@@ -73,7 +73,7 @@ def bulk_seed(
     began = time.monotonic()
     with (
         schema_lock(target, "seed --bulk", timeouts.lock_wait, narrate),
-        connect(target, "seed --bulk") as connection,
+        connect(target, "seed --bulk", rows=True) as connection,
     ):
         # What is added loses nothing, so only a protected database needs more than the command.
         protected = protection(connection, target)
@@ -89,8 +89,8 @@ def bulk_seed(
                 load = _Load(connection, target, plan, blocks, narrate, progress)
                 tables = load.run(timeouts, entry, granted)
             narrate("Gathering the planner's statistics")
-            for table in plan.tables:
-                connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table.name)))
+            for relation in plan.relations.values():
+                connection.execute(sql.SQL("ANALYZE {}").format(relation.identifier))
     seconds, rows = time.monotonic() - began, sum(table.rows for table in tables)
     return BulkResult(
         app=app.name,
@@ -111,7 +111,7 @@ _YES = Consent(yes=True)
 def _ask(connection: Connection, target: Target, plan: BulkPlan, consent: Consent) -> None:
     """Where somebody is there, ask before synthetic rows are mixed with others."""
     if consent.ask is not None and any(
-        has_rows(connection, table.name, _FEW) for table in plan.tables
+        has_rows(connection, relation, _FEW) for relation in plan.relations.values()
     ):
         permit(connection, target, "bulk seed into tables that have rows", consent)
 
@@ -140,11 +140,9 @@ class _Load:
         with connection.transaction():
             permit(connection, self.target, "bulk seed", granted)  # it may be protected by now
             set_timeouts(connection, timeouts)
-            for setting, value in _SETTINGS.items():
-                exact.execute(connection, "SELECT set_config(%s, %s, true)", (setting, value))
-            indexes = IndexSuspension(
-                connection, self.target.schema, self._suspended(), self.narrate
-            )
+            set_session(connection, _SETTINGS, transaction=True)
+            suspended = [self.plan.relations[name] for name in self._suspended()]
+            indexes = IndexSuspension(connection, self.target.schema, suspended, self.narrate)
             reserve_numbers(connection, self.plan)
             self.progress(0, self.total, "rows")
             filled = [self._fill(table, indexes) for table in self.plan.tables]
@@ -167,12 +165,17 @@ class _Load:
 
     def _copy(self, table: TablePlan, *, frozen: bool) -> None:
         """Copy a table's rows; those of a table that this transaction emptied need no vacuum."""
+        relation = self.plan.relations[table.name]
         statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table.name),
+            relation.identifier,
             sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
         ) + (sql.SQL(" WITH (FREEZE)") if frozen else sql.SQL(""))
         left = table.rows
-        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+        with (
+            exact.as_owner(self.connection, relation.touched_as),
+            self.connection.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
             for block in self.blocks(table):
                 copy.write(block)
                 count = min(left, CHUNK_ROWS)

@@ -85,11 +85,11 @@ def test_the_history_of_a_draw_goes_with_the_draw(cleack: Prepared) -> None:
 
 def test_creating_the_models_where_they_are_changes_nothing(cleack: Prepared) -> None:
     target = cleack.target(app="cleack")
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         before = read_catalog(connection, "public")
     with run_engine(target, "test").begin() as connection:
         Base.metadata.create_all(connection)
-    with connect(target) as connection:
+    with connect(target, rows=True) as connection:
         assert compare(before, read_catalog(connection, "public")) == []
 
 

@@ -17,7 +17,7 @@ from tests.products.salesagent.document import (
 
 @pytest.fixture
 def catalog(salesagent: Prepared) -> Catalog:
-    with connect(salesagent.target(app="salesagent")) as connection:
+    with connect(salesagent.target(app="salesagent"), rows=True) as connection:
         return read_catalog(connection, "public")
 
 

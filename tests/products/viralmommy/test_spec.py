@@ -14,7 +14,7 @@ from tests.products.viralmommy.document import TABLES
 
 
 def catalog_of(database: Prepared) -> Catalog:
-    with connect(database.target(app="viralmommy")) as connection:
+    with connect(database.target(app="viralmommy"), rows=True) as connection:
         return read_catalog(connection, "public")
 
 

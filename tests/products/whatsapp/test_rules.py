@@ -59,7 +59,7 @@ def test_bad_rows_are_refused(whatsapp: Prepared, constraint: str) -> None:
 
 
 def test_every_constraint_is_tested(whatsapp: Prepared) -> None:
-    with connect(whatsapp.target(app="whatsapp")) as connection:
+    with connect(whatsapp.target(app="whatsapp"), rows=True) as connection:
         constraints = read_catalog(connection, "public").names("constraint")
     names = {name.partition(".")[2] for name in constraints}
     assert {name for name in names if not name.startswith("pk_")} == set(REFUSED)

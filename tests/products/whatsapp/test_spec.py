@@ -12,7 +12,7 @@ from tests.products.whatsapp.document import FOR_QUERY_PATTERNS, TABLES
 
 @pytest.fixture
 def catalog(whatsapp: Prepared) -> Catalog:
-    with connect(whatsapp.target(app="whatsapp")) as connection:
+    with connect(whatsapp.target(app="whatsapp"), rows=True) as connection:
         return read_catalog(connection, "public")
 
 
