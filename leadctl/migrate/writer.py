@@ -209,7 +209,8 @@ def write_revisions(
             )
         for text in texts:
             revision = next_id(follows, alembic=app.environment is not None)
-            path = history.folder / file_name(revision, text.message, app.environment)
+            about = text.message if len(follows) < 2 else "merge"
+            path = history.folder / file_name(revision, about, app.environment)
             _write_new(path, file_text(revision, follows, text))
             written.append(WrittenRevision(revision, text.message, path, text.loses))
             follows = [revision]

@@ -151,6 +151,7 @@ def test_two_branches_do_not_make_one_id(team: Team, server: Server) -> None:
         team.models("a", "b")
         assert "2 heads" in team.run(url=theirs).err
         assert team.run("new", "--merge", url=theirs).code == 0
+        assert re.fullmatch(rf"{TIMED}_merge\.py", team.files()[-1])
         for url in (team.url, theirs):
             assert team.run(url=url).code == 0
             assert team.columns(url) == {"a", "b"}
