@@ -1,7 +1,10 @@
 """Databases to back up, and ways to compare what came back."""
 
+import fcntl
 import subprocess
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyrage
@@ -28,6 +31,14 @@ def create(server: Server, name: str, script: str = EVERYTHING) -> str:
         ).fetchone():
             connection.execute("CREATE SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext")
     return name
+
+
+@contextmanager
+def alone(server: Server, name: str) -> Iterator[None]:
+    """Let no other worker use databases of a fixed name within the block."""
+    with (Path(server.socket) / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def plain_dump(server: Server, name: str, by: int | None = None, *options: str) -> list[str]:

@@ -1,6 +1,5 @@
 """A restore says that it is done where every row was counted, and at no other time."""
 
-import fcntl
 import io
 import zlib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from leadctl.backup.manifest import ARCHIVE, ExtensionFacts, parse, render
 from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
-from tests.backups import create, encrypted_backups
+from tests.backups import alone, create, encrypted_backups
 from tests.conftest import Cli, Outcome
 from tests.servers import PASSWORD, Server
 
@@ -56,8 +55,7 @@ class Place:
 
 @pytest.fixture
 def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    with (Path(server.socket) / "counted.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the name is one for all tests, of all workers
+    with alone(server, "counted"):
         name = create(server, "counted", "")
         found = Place(server, name, cli, tmp_path)
         try:
