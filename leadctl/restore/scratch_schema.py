@@ -90,7 +90,9 @@ def restore_by_name(
     with reader.held():
         reader.check()
         with connect(target, "restore", read_only=True) as connection:
-            found = read_named(connection, names)
+            as_sql = {name: _as_sql(name) for name in names}
+            named = read_named(connection, as_sql.values())
+            found = {name: named[asked] for name, asked in as_sql.items() if asked in named}
         for name, relation in found.items():
             if not relation.is_table:
                 raise RelationExists(
@@ -98,7 +100,7 @@ def restore_by_name(
                     hint=f"Rename it, then run it again: ALTER {relation.label.upper()} "
                     f"{relation.qualified} RENAME TO something_else",
                 )
-        live = [name for name in names if name in found]
+        live = [as_sql[name] for name in names if name in found]
         gone = [spellings(name, target.schema) for name in names if name not in found]
         back = BackAgain((), (), (), (), ())
         if gone:
@@ -209,6 +211,15 @@ def _facts(
             )
         found |= {table.name: table for table in tables}
     return list(found.values())
+
+
+def _as_sql(name: str) -> str:
+    """Return a name as SQL has it: one that is typed as it is, is quoted."""
+    try:
+        parts_of(name)
+    except ValueError:
+        return sql.Identifier(name).as_string(None)
+    return name
 
 
 def spellings(name: str, schema: str) -> list[tuple[str, ...]]:
