@@ -80,6 +80,10 @@ class UnknownEnvironment(ConfigurationError):
     """`--env` names an environment that leadctl.toml does not have."""
 
 
+class NoProject(ConfigurationError):
+    """There is no leadctl.toml, and no app is named, so it is not known what to write."""
+
+
 class UnknownApp(ConfigurationError):
     """`--app` names an app that is neither built in nor declared."""
 

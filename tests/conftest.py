@@ -28,7 +28,7 @@ from leadctl.postgres.target import Target, resolve
 from leadctl.seed.seed import seed
 from leadctl.settings import Settings, load_settings
 from tests.history import Project
-from tests.processes import wait_for
+from tests.processes import an_app, wait_for
 from tests.servers import MAJOR, RunningServer, Server
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -266,7 +266,8 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     def run(
         *args: str, url: str | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> Outcome:
-        variables = {"ENCRYPTION_KEY": KEY, **({"DATABASE_URL": url} if url else {}), **(env or {})}
+        variables = {"ENCRYPTION_KEY": KEY, **({"DATABASE_URL": url} if url else {})}
+        variables |= {**an_app(), **(env or {})}
         result = CliRunner().invoke(
             cli_app, list(args), env=variables, input=stdin, catch_exceptions=False
         )

@@ -12,10 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment with nothing of ours but what is given."""
+def environment(env: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, str]:
+    """Return an environment with nothing of ours but what is given, and an app."""
     ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.gettempdir()}
-    return {**ours, **(env or {})}
+    return {**ours, **an_app(cwd), **(env or {})}
+
+
+def an_app(cwd: Path | None = None) -> dict[str, str]:
+    """Return what names an app where a test works in a folder without a project."""
+    folder = cwd or Path.cwd()
+    projects = [each for each in (folder, *folder.parents) if (each / "leadctl.toml").exists()]
+    return {} if projects else {"LEADCTL_APP": "leadconnector"}
 
 
 def start(
@@ -24,7 +31,7 @@ def start(
     """Start leadctl."""
     return subprocess.Popen(
         [sys.executable, "-m", "leadctl", *arguments],
-        env=environment(env),
+        env=environment(env, cwd),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -56,7 +63,7 @@ def python(
     """Run Python, which finds our package, to its good end; return what it writes."""
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=environment(env),
+        env=environment(env, cwd),
         cwd=cwd,
         capture_output=True,
         text=True,

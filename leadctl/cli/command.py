@@ -23,8 +23,9 @@ from leadctl.cli.options import (
     only_with,
     option,
 )
-from leadctl.errors import UsageError
+from leadctl.errors import NoProject, UsageError
 from leadctl.settings import Settings, load_settings
+from leadctl.settings.model import DEFAULT_APP
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -143,11 +144,15 @@ class Run:
 
 
 def command(
-    effect: Effect, *options: tuple[str, Any], outputs: Sequence[str] = ("table", "json")
+    effect: Effect,
+    *options: tuple[str, Any],
+    outputs: Sequence[str] = ("table", "json"),
+    of_app: bool = True,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, and hand it a `Run` made of them as first argument.
 
-    `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.
+    `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What it
+    writes is an app's, unless it is not `of_app`: then it must be known which app is meant.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
     output = Annotated[Text, option("--output -o", "FORMAT", formats)]
@@ -161,6 +166,8 @@ def command(
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
             run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
+            if of_app and effect is not Effect.READS:
+                _refuse_without_project(run.settings)
             for_spreadsheet = values.pop("for_spreadsheet", False)
             if run.settings.output != "csv":
                 only_with("-o csv", for_spreadsheet=for_spreadsheet)
@@ -177,6 +184,15 @@ def command(
         return wrapper
 
     return decorate
+
+
+def _refuse_without_project(settings: Settings) -> None:
+    """Refuse to write an app's things where nobody said which app.  Raises NoProject."""
+    if settings.config_file is None and not settings.is_set("app"):
+        raise NoProject(
+            f"There is no leadctl.toml in {settings.project} or above, and no app is named.",
+            hint=f"For your own models: leadctl init. For a built-in app add: --app {DEFAULT_APP}",
+        )
 
 
 def _signature(

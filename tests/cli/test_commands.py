@@ -212,3 +212,32 @@ def test_a_typer_that_renamed_what_is_private(
     )
     assert done.returncode == code, done.stderr
     assert "unexpectedly" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("migrate",), ("migrate", "new", "-m", "x"), ("migrate", "dev", "-m", "x"), ("db", "push"),
+        ("seed",), ("seed", "--bulk", "10"), ("reset", "--yes"), ("cleanup",), ("keys", "rotate"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_nothing_is_written_where_no_app_is_meant(
+    arguments: tuple[str, ...], server: Server, database: str, cli: Cli
+) -> None:
+    refused = cli(*arguments, url=server.url(database), env={"LEADCTL_APP": ""})
+    assert refused.code == 3
+    assert "leadctl init" in refused.err
+    assert "--app leadconnector" in refused.err
+    with server.connect(database) as connection:
+        made = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        ).fetchall()
+        assert made == [("public",)]
+        assert (
+            connection.execute(
+                "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            ).rowcount
+            == 0
+        )
+    assert cli("migrate", "--app", "leadconnector", url=server.url(database)).code == 0

@@ -43,7 +43,7 @@ group = subtree("backup", "Backups")
 
 
 @group.callback()
-@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
+@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT, of_app=False)
 def backup(
     run: Run,
     *,
@@ -67,7 +67,7 @@ def backup(
 
 
 @group.leaf("create")
-@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT)
+@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT, of_app=False)
 def create(
     run: Run,
     *,
@@ -125,7 +125,7 @@ def verify(
 
 
 @group.leaf("pin")
-@command(Effect.ADDS, BACKUP_FROM)
+@command(Effect.ADDS, BACKUP_FROM, of_app=False)
 def pin(run: Run, *, backup_id: Id, off: Off = False) -> None:
     """Keep a backup from prune, whatever its age."""
     from leadctl.render.views.backup import show as view
@@ -134,7 +134,7 @@ def pin(run: Run, *, backup_id: Id, off: Off = False) -> None:
 
 
 @group.leaf("prune")
-@command(Effect.DESTROYS, BACKUP_FROM, *BACKUP_KEEPS)
+@command(Effect.DESTROYS, BACKUP_FROM, *BACKUP_KEEPS, of_app=False)
 def prune(run: Run, *, yes: Yes = False) -> None:
     """Remove old backups; shows what would go, until --yes.
 

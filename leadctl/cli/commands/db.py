@@ -11,7 +11,7 @@ group = subtree("db", "Setup", "The embedded server, and ways in.")
 
 
 @group.leaf("start")
-@command(Effect.ADDS)
+@command(Effect.ADDS, of_app=False)
 def start(run: Run) -> None:
     """Start the embedded server of this project; makes it where it is missing."""
     from leadctl.render.views.db import server as view
@@ -20,7 +20,7 @@ def start(run: Run) -> None:
 
 
 @group.leaf("stop")
-@command(Effect.ADDS)
+@command(Effect.ADDS, of_app=False)
 def stop(run: Run) -> None:
     """Stop the embedded server; its data stays."""
     from leadctl.render.views.db import server as view
@@ -39,7 +39,7 @@ def status(run: Run) -> None:
 
 
 @group.leaf("destroy")
-@command(Effect.DESTROYS)
+@command(Effect.DESTROYS, of_app=False)
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
     """Remove the embedded server with all of its data and its encryption key."""
     from leadctl.render.views.db import destroyed as view
@@ -48,7 +48,7 @@ def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 
 
 @group.leaf("kept")
-@command(Effect.DESTROYS)
+@command(Effect.DESTROYS, of_app=False)
 def kept(
     run: Run,
     *,
@@ -68,7 +68,7 @@ def kept(
 
 
 @group.leaf("environment")
-@command(Effect.DESTROYS)
+@command(Effect.DESTROYS, of_app=False)
 def environment(
     run: Run,
     *,

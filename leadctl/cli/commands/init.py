@@ -37,7 +37,7 @@ TakeOver = Annotated[
 
 
 @app.leaf("init", "Setup")
-@command(Effect.ADDS)
+@command(Effect.ADDS, of_app=False)
 def init(
     run: Run,
     *,

@@ -59,7 +59,7 @@ TrustScript = Annotated[
 
 
 @app.leaf("restore", "Backups")
-@command(Effect.DESTROYS, BACKUP_FROM, BACKUP_IDENTITY, LOCK_WAIT, LOCK_TIMEOUT)
+@command(Effect.DESTROYS, BACKUP_FROM, BACKUP_IDENTITY, LOCK_WAIT, LOCK_TIMEOUT, of_app=False)
 def restore(
     run: Run,
     *,
