@@ -860,9 +860,8 @@ class Database(Project):
             lambda: self.keyring,
             lambda: (rule.name for rule in self._rules()),
             select(self.settings, names(only), names(skip)),
-            Timing(timeout, interval, wait),
+            Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            narrate=self.narrate,
             backups=self.known_backup_folder,
         )
 

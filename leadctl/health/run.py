@@ -22,7 +22,7 @@ from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, S
 from leadctl.health.fix import FixResult
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
-from leadctl.progress import Narrate
+from leadctl.progress import Narrate, unheard
 from leadctl.settings import Settings
 from leadctl.settings.model import HealthConfig
 from leadctl.text import did_you_mean
@@ -47,11 +47,15 @@ _RETRY_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds: for all checks in all, between two looks at counters, to wait for the server."""
+    """Seconds: for all checks in all, between two looks at counters, to wait for the server.
+
+    Somebody may be told that it is waited for.
+    """
 
     timeout: float = 20.0
     interval: float = 0.0
     wait: float = 0.0
+    narrate: Narrate = unheard
 
     @property
     def statement(self) -> float:
@@ -179,7 +183,6 @@ def health(
     timing: Timing,
     *,
     app_was_named: bool,
-    narrate: Narrate,
     backups: BackupFolder | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
@@ -188,7 +191,7 @@ def health(
     needs them; `backups` is the backup folder, where one is set or there.
     """
     try:
-        connection = _reach(target, timing, narrate)
+        connection = _reach(target, timing)
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error, checks))
     with connection:
@@ -198,7 +201,7 @@ def health(
         return _summary(target, app, _run(facts, checks, timing))
 
 
-def _reach(target: Target, timing: Timing, narrate: Narrate) -> Connection:
+def _reach(target: Target, timing: Timing) -> Connection:
     deadline = time.monotonic() + timing.wait
     patient = replace(target, connect_timeout=min(target.connect_timeout, timing.timeout))
     told = False
@@ -215,7 +218,7 @@ def _reach(target: Target, timing: Timing, narrate: Narrate) -> Connection:
             if time.monotonic() >= deadline:
                 raise
             if not told:
-                narrate(f"Waiting up to {timing.wait:g} s: {error.message}")
+                timing.narrate(f"Waiting up to {timing.wait:g} s: {error.message}")
                 told = True
             time.sleep(min(_RETRY_SECONDS, max(0.0, deadline - time.monotonic())))
         else:
