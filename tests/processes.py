@@ -19,7 +19,10 @@ def environment(env: Mapping[str, str] | None = None, cwd: Path | None = None) -
 
 
 def an_app(cwd: Path | None = None) -> dict[str, str]:
-    """Return what names an app where a test works in a folder without a project."""
+    """Return what names an app where a test works in a folder without a project.
+
+    Not for `init`, which makes one.
+    """
     folder = cwd or Path.cwd()
     projects = [each for each in (folder, *folder.parents) if (each / "leadctl.toml").exists()]
     return {} if projects else {"LEADCTL_APP": "leadconnector"}
@@ -29,9 +32,10 @@ def start(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.Popen[str]:
     """Start leadctl."""
+    named = {"LEADCTL_APP": ""} if arguments[:1] == ("init",) else {}
     return subprocess.Popen(
         [sys.executable, "-m", "leadctl", *arguments],
-        env=environment(env, cwd),
+        env=environment({**named, **(env or {})}, cwd),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -145,15 +145,15 @@ FROM found JOIN pg_class c ON c.oid = found.oid JOIN pg_namespace n ON n.oid = c
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
     'the foreign key ' || quote_ident(k.conname) || ' of it' AS why
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.confrelid = ANY (%(tables)s::oid[] || %(data)s::oid[])
-  AND k.conrelid <> ALL (%(tables)s::oid[])
-  AND (k.confrelid = ANY (%(tables)s::oid[]) OR k.conrelid <> ALL (%(data)s::oid[]))
+WHERE k.contype = 'f' AND k.confrelid = ANY (%(oids)s::oid[] || %(data)s::oid[])
+  AND k.conrelid <> ALL (%(oids)s::oid[])
+  AND (k.confrelid = ANY (%(oids)s::oid[]) OR k.conrelid <> ALL (%(data)s::oid[]))
 UNION
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), 'what it selects'
 FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
 JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
-  AND c.oid <> ALL (%(tables)s::oid[])
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(oids)s::oid[])
+  AND c.oid <> ALL (%(oids)s::oid[])
 UNION
 SELECT p.oid::regprocedure::text, 'its arguments or its body'
 FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
@@ -161,7 +161,7 @@ LEFT JOIN pg_type t ON t.oid = d.refobjid AND d.refclassid = 'pg_type'::regclass
 LEFT JOIN pg_type e ON e.oid = t.typelem
 WHERE coalesce(nullif(t.typrelid, 0), nullif(e.typrelid, 0),
                CASE WHEN d.refclassid = 'pg_class'::regclass THEN d.refobjid END)
-      = ANY (%(tables)s::oid[])
+      = ANY (%(oids)s::oid[])
 ORDER BY 1
 
 -- name: free_connections

@@ -145,7 +145,7 @@ def left_out(
                     hint="Name it as SQL does, with its schema: leadctl stats lists the tables.",
                 )
             oids[kind] |= found
-    needs = _QUERIES.rows(connection, "needs", **{kind: list(oids[kind]) for kind in oids})
+    needs = _QUERIES.rows(connection, "needs", oids=list(oids["tables"]), data=list(oids["data"]))
     if needs:
         name, why = needs[0]
         raise NeededTable(

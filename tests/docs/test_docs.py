@@ -49,11 +49,12 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     for name, content in FILE.findall(document.read_text()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    env = environment()
-    env["PATH"] = f"{programs}:{env['PATH']}"
+    makes_one = any("leadctl init" in block for block in blocks)
     try:
         for block in blocks:
             for command, expected in commands(block):
+                env = environment({"LEADCTL_APP": ""} if makes_one else None, folder)
+                env["PATH"] = f"{programs}:{env['PATH']}"
                 done = subprocess.run(
                     ["/bin/sh", "-c", command],
                     cwd=folder,

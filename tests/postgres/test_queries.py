@@ -42,6 +42,8 @@ PARAMETERS = {
     "table": "leads",
     "oid": 1259,
     "oids": [1259],
+    "data": [1259],
+    "extensions": ["citext"],
     "column": "created_at",
     "now": "2026-01-31 00:00Z",
     "months": 1,
