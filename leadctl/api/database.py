@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
-    from leadctl.restore.archive import Loading, Restorable
     from leadctl.restore.backups import RestorableBackup
     from leadctl.restore.kept import KeptDropped, KeptList
+    from leadctl.restore.restorable import Loading, Restorable
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
@@ -722,7 +722,7 @@ class Database(Project):
         *,
         keep_going: bool,
     ) -> "Loading":
-        from leadctl.restore.archive import JOBS, Loading
+        from leadctl.restore.restorable import JOBS, Loading
 
         told, jobs = (self.narrate, self.progress), jobs or JOBS
         return Loading(*told, owners, rows, jobs=jobs, skip=skip, keep_going=keep_going)

@@ -22,15 +22,15 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, literal, losses, plain
-from leadctl.migrate.diff import (
+from leadctl.migrate.new import Ask, new
+from leadctl.migrate.planner import Planner
+from leadctl.migrate.revisions import read_history
+from leadctl.migrate.schema_sources import (
     database_schema,
     desired_schema,
     models_schema,
     recorded_schema,
 )
-from leadctl.migrate.new import Ask, new
-from leadctl.migrate.planner import Planner
-from leadctl.migrate.revisions import read_history
 from leadctl.migrate.script import Statement
 from leadctl.migrate.status import refuse_other_apps
 from leadctl.migrate.up import MigrateResult, up

@@ -10,15 +10,15 @@ from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.diff import (
-    compare_with_record,
+from leadctl.migrate.diff import compare_with_record
+from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.schema_sources import (
     desired_schema,
     history_schema,
     migrations_schema,
     models_schema,
 )
-from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.writer import (
     Draft,

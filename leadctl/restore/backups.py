@@ -27,16 +27,7 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.restore.archive import (
-    ArchiveEntry,
-    Comparison,
-    IncompleteTable,
-    Loading,
-    Origin,
-    list_archive,
-    parse_entries,
-    pg_restore_output,
-)
+from leadctl.restore.archive import ArchiveEntry, list_archive, parse_entries, pg_restore_output
 from leadctl.restore.database import (
     drop_database,
     maintenance,
@@ -44,6 +35,7 @@ from leadctl.restore.database import (
 )
 from leadctl.restore.load import load
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
+from leadctl.restore.restorable import Comparison, IncompleteTable, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
 
 _QUERIES = beside(__file__, "restore.sql")

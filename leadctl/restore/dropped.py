@@ -29,7 +29,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry, LeftOut, check_counts, rows_of
+from leadctl.restore.archive import ArchiveEntry, check_counts, rows_of
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,
@@ -40,6 +40,7 @@ from leadctl.restore.entries import (
     name_in,
 )
 from leadctl.restore.foreign_keys import ForeignKeys, Orphans
+from leadctl.restore.restorable import LeftOut
 
 _QUERIES = beside(__file__, "restore.sql")
 _IS_THERE = (

@@ -23,16 +23,14 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
     ArchiveEntry,
-    Comparison,
-    Loading,
-    Origin,
     list_archive,
     named,
     owners_of,
     parse_entries,
     without_skipped,
 )
-from leadctl.restore.load import PgRestore, major_of
+from leadctl.restore.pg_restore import PgRestore, major_of
+from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.statements import run_statements
 

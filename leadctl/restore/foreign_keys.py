@@ -21,9 +21,10 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, identifier, parts_of, written_by_server
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry, LeftOut
+from leadctl.restore.archive import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
+from leadctl.restore.restorable import LeftOut
 
 _QUERIES = beside(__file__, "restore.sql")
 _ADDITION = re.compile(

@@ -32,14 +32,6 @@ from leadctl.postgres.queries import beside, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
-from leadctl.restore.archive import (
-    Comparison,
-    IncompleteTable,
-    LeftOut,
-    Loading,
-    Origin,
-    Restorable,
-)
 from leadctl.restore.database import (
     analyze,
     carry_over,
@@ -51,6 +43,14 @@ from leadctl.restore.database import (
     swap,
 )
 from leadctl.restore.properties import DatabaseProperties, configure_database, properties_of
+from leadctl.restore.restorable import (
+    Comparison,
+    IncompleteTable,
+    LeftOut,
+    Loading,
+    Origin,
+    Restorable,
+)
 from leadctl.text import size
 
 _QUERIES = beside(__file__, "restore.sql")

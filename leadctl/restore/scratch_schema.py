@@ -24,10 +24,11 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import LeftOut, check_counts, pg_restore_output, rows_of
+from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
 from leadctl.restore.dropped import BackAgain, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
+from leadctl.restore.restorable import LeftOut
 from leadctl.sql.lexer import split, tokens
 
 _CREATION = re.compile(

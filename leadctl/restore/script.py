@@ -19,8 +19,8 @@ from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFa
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import Loading
-from leadctl.restore.load import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.restorable import Loading
 
 _WORDS = 12
 """Words of a statement that say what it is."""

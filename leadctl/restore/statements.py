@@ -15,8 +15,8 @@ import psycopg
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import LeftOut, Loading
-from leadctl.restore.load import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.restorable import LeftOut, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
 
 _LAST_WORDS = 3

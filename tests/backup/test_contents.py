@@ -16,9 +16,10 @@ from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
-from leadctl.restore.archive import Loading, parse_entries
+from leadctl.restore.archive import parse_entries
 from leadctl.restore.backups import RestorableBackup
 from leadctl.restore.load import divide_entries
+from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
 from tests.backups import EVERYTHING, WEIRD, create, key_pair, plain_dump
 from tests.conftest import KEY, Prepare, Prepared

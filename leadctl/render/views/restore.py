@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
-from leadctl.restore.archive import LeftOut
 from leadctl.restore.foreign_keys import Orphans
+from leadctl.restore.restorable import LeftOut
 from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import TableRestore
 from leadctl.restore.tables import RestoredTables

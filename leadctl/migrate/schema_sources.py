@@ -1,0 +1,186 @@
+"""What a schema is by models, migrations, record and database, and what it should be."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from leadctl.apps.metadata import environment_options, load_metadata
+from leadctl.apps.registry import App
+from leadctl.catalog.definitions import (
+    OWN_KINDS,
+    READS,
+    Attributes,
+    Catalog,
+    owner,
+    read_catalog,
+)
+from leadctl.journal import state
+from leadctl.migrate.revisions import Revision, read_history
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.target import Target
+
+_OPTIONAL = (
+    "view", "function", "trigger", "policy", "sequence", "enum", "domain", "type", "statistics",
+    "collation", "rule", "grant", "property", "namespace", "other",
+)  # fmt: skip
+"""Kinds that models may leave to revisions: where they name none, they say nothing of them."""
+
+
+@dataclass(frozen=True)
+class RecordedSchema:
+    """The schema as it was after its newest revision."""
+
+    catalog: Catalog
+    revision: str
+    applied_at: datetime
+    own: frozenset[str]
+    """What the app's own revisions made, as `kind name`."""
+    reads: int
+    """How much was read then, as `catalog.definitions.READS` counts."""
+
+
+def models_schema(target: Target, app: App) -> Catalog:
+    """Return what an app's models describe; they are created in a scratch schema.
+
+    Privileges are the server's: models do not say who may do what.
+    """
+    from leadctl.migrate.scratch import scratch  # loads SQLAlchemy
+
+    with scratch(target, "read models", app.schemas) as made:
+        made.create_models(app)
+        return made.read().without("grant").without("namespace")
+
+
+def history_schema(target: Target, app: App, revision: str | None) -> Catalog:
+    """Return what a history makes up to a revision, or nothing; it is run in a scratch schema."""
+    from leadctl.migrate.scratch import scratch  # loads SQLAlchemy and Alembic
+
+    if revision is None:
+        return Catalog({})
+    with scratch(target, "read history", app.schemas) as made:
+        made.run(app, read_history(app.migrations), revision)
+        return made.read([app.version_table])
+
+
+def database_schema(connection: Connection, target: Target, app: App) -> Catalog:
+    """Return what is there; a schema that does not exist has nothing."""
+    exists = "SELECT FROM pg_namespace WHERE nspname = %s"
+    if connection.execute(exists, (target.schema,)).fetchone() is None:
+        return Catalog({})
+    return read_catalog(connection, target.schema, [app.version_table], app.schemas)
+
+
+def recorded_schema(connection: Connection, target: Target, app: App) -> RecordedSchema | None:
+    """Return what was recorded after the revision that the database is at, if anything was."""
+    found = state.read_fingerprint(connection, app.name, target.schema, app.version_table)
+    if found is None:
+        return None
+    own = frozenset(found.content.get("own", ()))
+    return RecordedSchema(
+        Catalog(found.content["objects"]),
+        found.revision,
+        found.applied_at,
+        own,
+        found.content.get("reads", 1),
+    )
+
+
+def migrations_schema(
+    connection: Connection, target: Target, app: App, pending: Sequence[Revision]
+) -> tuple[Catalog, Collection[str]]:
+    """Return what all revisions make, and what of it is the app's own, as far as that is known.
+
+    Where none is pending that was recorded; else the history is run in a scratch schema, as it is
+    where less was recorded than is read today.
+    """
+    record = None if pending else recorded_schema(connection, target, app)
+    if record is not None and record.reads >= READS:
+        return record.catalog, record.own
+    return history_schema(target, app, read_history(app.migrations).head), ()
+
+
+def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[str] = ()) -> Catalog:
+    """Return what a schema should be: what the models say, and what is there that they leave out.
+
+    Left out are kinds of objects that they have none of, partitions of their tables, tables,
+    enums and the like that are not the app's `own` (where that is known), and what a team's env.py
+    excludes.
+    """
+    spoken = {key.partition(" ")[0] for key in models.objects}
+    left = {
+        key
+        for key, attributes in found.objects.items()
+        if key not in models.objects and _is_left_out(key, attributes, spoken, own)
+    }
+    wanted = dict(models.objects)
+    if app.environment is not None:
+        excluded = _excluded(app, models, found)
+        left |= {key for key in excluded if key in found.objects}
+        wanted = {key: value for key, value in wanted.items() if key not in excluded}
+    left |= {
+        key
+        for key, attributes in found.objects.items()
+        if key not in models.objects and f"table {owner(key, attributes)}" in left
+    }
+    if "policy" not in spoken:
+        secured = {key: each for key, each in found.objects.items() if "row_security" in each}
+        for key in wanted.keys() & secured.keys():
+            wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
+    return Catalog({**wanted, **{key: found.objects[key] for key in left}})
+
+
+def _is_left_out(
+    key: str, attributes: Attributes, spoken: Collection[str], own: Collection[str]
+) -> bool:
+    kind = key.partition(" ")[0]
+    if own and kind in OWN_KINDS and key not in own:
+        return True
+    if kind == "table":
+        return "partition_of" in attributes
+    return kind in _OPTIONAL and kind not in spoken
+
+
+def _excluded(app: App, models: Catalog, found: Catalog) -> set[str]:
+    """Return what the include_name and include_object of a team's env.py leave out."""
+    from sqlalchemy import Column, MetaData, Table
+    from sqlalchemy.types import NullType
+
+    assert app.environment is not None
+    options = environment_options(app.environment, app.root)
+    by_name, by_object = options.get("include_name"), options.get("include_object")
+    metadata = load_metadata(app)
+
+    def is_excluded(key: str, *, reflected: bool) -> bool:
+        kind, _, name = key.partition(" ")
+        if kind not in {"table", "column"}:
+            return False
+        own = _plain(name)
+        parents: dict[str, str | None] = {"schema_name": None}
+        item: Any = metadata.tables.get(own)
+        if kind == "column":
+            table, own = (_plain(part) for part in name.rsplit(".", 1))
+            parents["table_name"] = table
+            known = metadata.tables.get(table)
+            item = None if known is None else known.columns.get(own)
+            if item is None:
+                Table(table, MetaData(), item := Column(own, NullType()))
+        elif item is None:
+            item = Table(own, MetaData())
+        return bool(
+            (reflected and by_name and not by_name(own, kind, parents))
+            or (by_object and not by_object(item, own, kind, reflected, None))
+        )
+
+    keys = models.objects.keys() | found.objects.keys()
+    excluded = {key for key in keys if is_excluded(key, reflected=key not in models.objects)}
+    return excluded | {
+        key
+        for catalog in (models, found)
+        for key, attributes in catalog.objects.items()
+        if f"table {owner(key, attributes)}" in excluded
+    }
+
+
+def _plain(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

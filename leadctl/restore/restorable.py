@@ -1,0 +1,134 @@
+"""What can be restored: a backup of leadctl's own, an archive or a script of anyone's pg_dump."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from leadctl.backup.reader import VerifyCheck
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate, Progress
+from leadctl.restore.properties import DatabaseProperties
+
+JOBS = 2
+"""Connections that load and make indexes, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a source before it is loaded; None is what it does not say."""
+
+    name: str
+    """The id of a backup, the path of a file."""
+    made_at: datetime
+    bytes: int
+    """About what it takes on the server; of a file that does not say it, its size."""
+    database: str | None = None
+    schema: str | None = None
+    revision: str | None = None
+    server_major: int | None = None
+    rows: int | None = None
+    extensions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    event_triggers: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Tables that are not in it, or not their rows, by --exclude and --exclude-data."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something of a source that is not back, and why."""
+
+    entry: str
+    """As pg_restore lists it; of a script the line and the first words of the statement."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class IncompleteTable:
+    """A table of which not all rows are there; 0 where it is not there itself."""
+
+    table: str
+    rows: int
+    """As the manifest says."""
+    restored: int
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a source is loaded."""
+
+    narrate: Narrate
+    progress: Progress
+    owners: bool = True
+    """Whether owners and grants are set as they were; their roles must exist."""
+    rows: bool = True
+    """Whether rows are loaded, or the schema alone."""
+    subscriptions: bool = True
+    """Whether subscriptions are made: a rehearsal must not know other servers."""
+    tablespaces: bool = True
+    """Whether tables go to their tablespaces; else to the default one."""
+    jobs: int = JOBS
+    """Connections that load and make indexes."""
+    min_connection_bytes: int = 64 * 2**20
+    """Bytes of tables that take longer to load than an archive takes to be read once more."""
+    min_index_bytes: int = 32 * 2**20
+    """Bytes of a table whose index takes longer to make than a program takes to start."""
+
+    keep_going: bool = False
+    """Whether what fails is left out, and the rest is loaded."""
+    skip: tuple[str, ...] = ()
+    """Entries that are left out, as pg_restore lists them, and what needs them."""
+    left_out: list[LeftOut] = field(default_factory=list)
+    """Is told what was left out."""
+
+    @property
+    def partly(self) -> bool:
+        """Whether it may end with less than the source has."""
+        return self.keep_going or bool(self.skip)
+
+    def loaded(self, done: int) -> None:
+        """Report progress in bytes."""
+        self.progress(done, 0, "B")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was loaded, and what comparing it with its source found."""
+
+    rows: int
+    tables: int
+    revision: str | None
+    checks: tuple[VerifyCheck, ...]
+    incomplete: tuple[IncompleteTable, ...] = ()
+
+
+class Restorable(Protocol):
+    """A source that a new database can be made from."""
+
+    def origin(self) -> Origin:
+        """Say what it is.  Raises BackupDamaged."""
+
+    def properties(self, *, owners: bool) -> DatabaseProperties | None:
+        """Return what belongs to its database itself; None where that of a replaced one is kept.
+
+        Without `owners` there are no owners and grants among it.  Raises BackupDamaged.
+        """
+
+    def held(self) -> AbstractContextManager[object]:
+        """Keep others from removing it within the block."""
+
+    def check(self) -> None:
+        """Look at its bytes before anything is made.  Raises BackupDamaged."""
+
+    def load(self, target: Target, loading: Loading) -> None:
+        """Load it into an empty database.  Raises RestoreFailed and BackupDamaged."""
+
+    def compare(self, connection: Connection, *, rows: bool) -> Comparison:
+        """Compare a database that it was loaded into with what it says of itself.
+
+        Without `rows` only the schema was loaded.
+        """
