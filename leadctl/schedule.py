@@ -12,6 +12,7 @@ from pathlib import Path
 
 from leadctl.errors import UnitTaken, UsageError
 from leadctl.settings import Settings
+from leadctl.settings.sources import ENVIRONMENT
 
 LIMIT_SECONDS = 1800
 """How long a cleanup may take: it stops itself in time, and what hangs is ended a minute later."""
@@ -222,10 +223,11 @@ def _program() -> list[str]:
 
 
 def _flags(settings: Settings) -> list[str]:
+    """Return as flags what was told for this call, by a flag or this shell: cron has neither."""
     return [
         part
         for name in ("app", "env", "schema")
-        if settings.is_flag(name)
+        if settings.is_flag(name) or settings.source(name) == ENVIRONMENT
         for part in (f"--{name}", str(getattr(settings, name)))
     ]
 

@@ -27,6 +27,12 @@ def program(folder: Path, script: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_project(tmp_path: Path) -> None:
+    """A job is a project's."""
+    (tmp_path / "leadctl.toml").write_text('app = "leadconnector"\n')
+
+
 def test_a_line_of_cron_runs(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
     Path(".env").write_text(f"DATABASE_URL={leadconnector.url}\nENCRYPTION_KEY={KEY}\n")
     printed = cli("schedule", "cron", "cleanup", env={"ENCRYPTION_KEY": ""})
@@ -161,6 +167,7 @@ def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
     for name in ("50% of it", "50% of it too"):
         folder = tmp_path / name
         folder.mkdir()
+        (folder / "leadctl.toml").write_text('app = "leadconnector"\n')
         os.chdir(folder)
         for job in ("backup", "backup", "cleanup", "backup"):
             found = cli("schedule", "cron", job, "--on-failure", "page 'me' 5%", "-o", "json").json
@@ -177,6 +184,7 @@ def test_units_of_two_projects_of_one_name(cli: Cli, tmp_path: Path) -> None:
     for place in ("a", "b"):
         folder = tmp_path / place / "shop"
         folder.mkdir(parents=True)
+        (folder / "leadctl.toml").write_text('app = "leadconnector"\n')
         os.chdir(folder)
         codes = [
             cli("schedule", "systemd", "backup", *more, "--write", str(units))

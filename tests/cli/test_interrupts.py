@@ -42,7 +42,7 @@ def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepare
         assert "Traceback" not in err, err
         # A shell says 128 + number for a process that the signal itself ended, too.
         assert process.returncode in {0, 128 + number, -number}, said
-        if process.returncode:
+        if process.returncode > 0:  # else it had done its work, and Python was leaving
             ended += 1
             assert said[-1] in {"Interrupted.", "Terminated."}
     assert ended

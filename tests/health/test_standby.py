@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.health.test_facts import eventually, status, thresholds
+from tests.processes import wait_for
 from tests.servers import MAJOR, RunningServer
 
 
@@ -119,6 +120,7 @@ def test_an_archive_that_does_not_go_on(cli: Cli, tmp_path: Path) -> None:
         its_url = standby.info.url("postgres")
         run(primary, "CREATE TABLE moved (n int)")
         eventually("ok", lambda: status(cli, its_url, "replication"))
+        wait_for(lambda: caught_up(primary))
         thresholds(tmp_path, "replication", warning=2, critical=5)
         run(
             standby,
@@ -146,6 +148,7 @@ def test_a_receiver_that_hears_nothing(
     primary, standby = pair
     its_url = standby.info.url("postgres")
     eventually("ok", lambda: status(cli, its_url, "replication"))
+    wait_for(lambda: caught_up(primary))
     run(standby, "ALTER SYSTEM SET wal_receiver_timeout = 0", "SELECT pg_reload_conf()")
     ((sender,),) = run(primary, "SELECT pid FROM pg_stat_replication")
     os.kill(sender, signal.SIGSTOP)
