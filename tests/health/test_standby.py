@@ -38,7 +38,8 @@ def grade(cli: Cli, url: str) -> dict[str, Any]:
 
 def caught_up(primary: RunningServer) -> bool:
     return run(
-        primary, "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication"
+        primary,
+        "SELECT bool_and(replay_lsn >= pg_current_wal_insert_lsn()) FROM pg_stat_replication",
     ) == [(True,)]
 
 
@@ -166,7 +167,7 @@ def test_a_standby_that_does_not_reply_is_behind_as_long(
     primary, standby = pair
     url = primary.info.url("postgres")
     eventually("ok", lambda: status(cli, url, "replication"))
-    assert caught_up(primary)
+    wait_for(lambda: caught_up(primary))
     thresholds(tmp_path, "replication", warning=1)
     ((receiver,),) = run(standby, "SELECT pid FROM pg_stat_wal_receiver")
     os.kill(receiver, signal.SIGSTOP)
