@@ -18,6 +18,7 @@ import typer.testing
 from psycopg import sql
 from typer.testing import CliRunner
 
+from leadctl import redact
 from leadctl.apps.registry import find_app
 from leadctl.cli.commands import app as cli_app
 from leadctl.crypto import Key, Keyring, cipher
@@ -97,9 +98,10 @@ def server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Start every test in an empty folder, without keys remembered from another."""
+    """Start every test in an empty folder, without keys and secrets remembered from another."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cipher, "_of_process", [])
+    monkeypatch.setattr(redact, "_known", set())
 
 
 @pytest.fixture

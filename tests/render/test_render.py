@@ -93,7 +93,7 @@ def test_csv() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["studio", "users"], ["studio"], ["stats"], ["schema", "show"], ["migrate", "status"],
-     ["seed"], ["migrate"], ["health-check", "--check", "latency"], ["inspect", "tables"]],
+     ["seed"], ["migrate"], ["health-check", "--check", "server"], ["inspect", "tables"]],
     ids=" ".join,
 )  # fmt: skip
 def test_any_encoding_shows_what_is_done(
