@@ -104,6 +104,7 @@ class Bench:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "ENCRYPTION_KEY": KEY,
+            "LEADCTL_APP": "leadconnector",
             **variables,
         }
 
