@@ -57,13 +57,16 @@ def _upgrade(bench: Bench) -> Sequence[str]:
 
 
 def _beside(command: str, peer: Callable[[Bench], Sequence[str]]) -> Prepare:
-    """Return what prepares a command of ours, and Python with the arguments of its peer."""
+    """Return what prepares a command of ours, and Python with the arguments of its peer.
+
+    The benchmark's server has no autovacuum, of which health-check would warn.
+    """
 
     @contextmanager
     def prepare(bench: Bench, rows: int) -> Iterator[Sides]:
         name, arguments = bench.database("leadconnector", rows), peer(bench)
         yield Sides(
-            lambda: bench.leadctl(name, command),
+            lambda: bench.leadctl(name, *command.split()),
             lambda: bench.python(*arguments, database=name),
         )
         bench.drop(name)
@@ -76,9 +79,16 @@ _FLOOR = "the floor"
 
 ROWS = (
     Row("--help", 'python -c "import typer"', 2.0, help_, runs=9),
-    Row("health-check", _FLOOR, 1.6, _beside("health-check", _floor), runs=9),
+    Row("health-check", _FLOOR, 1.6, _beside("health-check --skip vacuum", _floor), runs=9),
     Row("migrate, nothing pending", _FLOOR, 1.1, _beside("migrate", _floor), runs=9),
-    Row("health-check", "alembic current", 0.4, _beside("health-check", _current), SIZES, runs=9),
+    Row(
+        "health-check",
+        "alembic current",
+        0.4,
+        _beside("health-check --skip vacuum", _current),
+        SIZES,
+        runs=9,
+    ),
     Row(
         "migrate, nothing pending",
         "alembic upgrade head",
