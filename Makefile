@@ -62,7 +62,7 @@ clean: ## Remove what the other targets made; the embedded database, too
 	$(if $(UV),$(UV) venv --quiet --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
 
 # One stamp a set of packages: made again when pyproject.toml changes.
-.venv/.demo: EXTRAS = embedded
+.venv/.demo: EXTRAS = embedded,apps
 .venv/.test: EXTRAS = test
 .venv/.check: EXTRAS = test,check
 .venv/.matrix: EXTRAS = test,matrix
