@@ -254,48 +254,19 @@ WHERE a.grantee <> c.relowner
 -- name: orphans
 -- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
 --       and by which condition on `r`?  The key may be that of a partition's table.
--- versions: 15-17
+-- versions: 15-
 WITH parts AS (
-    SELECT k.confmatchtype = 'f' AS match_full, false AS period,
-        format(CASE f.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, f.relname) AS parent,
-        string_agg(format('r.%%I IS NOT NULL', c.attname), ' AND ' ORDER BY u.place) AS given,
-        string_agg(format('r.%%I IS NOT NULL', c.attname), ' OR ' ORDER BY u.place) AS any_given,
-        string_agg(format('p.%%I OPERATOR(%%I.%%s) r.%%I', p.attname, s.nspname, o.oprname, c.attname),
-                   ' AND ' ORDER BY u.place) AS same
-    FROM pg_constraint k
-    CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop)
-        WITH ORDINALITY AS u (child, parent, operator, place)
-    JOIN pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = u.child
-    JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.parent
-    JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace s ON s.oid = o.oprnamespace
-    JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace n ON n.oid = f.relnamespace
-    WHERE k.oid = %(oid)s
-    GROUP BY k.oid, f.oid, n.oid
-)
-SELECT (SELECT format(CASE c.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, c.relname)
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = to_regclass(%(table)s)),
-    CASE WHEN match_full
-         THEN format('(%%s) AND NOT (%%s AND EXISTS (SELECT FROM %%s AS p WHERE %%s))',
-                     any_given, given, parent, same)
-         ELSE format('%%s AND NOT EXISTS (SELECT FROM %%s AS p WHERE %%s)', given, parent, same) END
-FROM parts
-
--- name: orphans
--- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
---       and by which condition on `r`?  The key may be that of a partition's table.
--- versions: 18-
-WITH parts AS (
-    SELECT k.confmatchtype = 'f' AS match_full, k.conperiod AS period,
+    SELECT k.confmatchtype = 'f' AS match_full, k.period,
         format(CASE f.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, f.relname) AS parent,
         string_agg(format('r.%%I IS NOT NULL', c.attname), ' AND ' ORDER BY u.place) AS given,
         string_agg(format('r.%%I IS NOT NULL', c.attname), ' OR ' ORDER BY u.place) AS any_given,
         string_agg(format('p.%%I OPERATOR(%%I.%%s) r.%%I', p.attname, s.nspname, o.oprname, c.attname),
                    ' AND ' ORDER BY u.place)
-            FILTER (WHERE NOT k.conperiod OR u.place < array_length(k.conkey, 1)) AS same,
+            FILTER (WHERE NOT k.period OR u.place < array_length(k.conkey, 1)) AS same,
         max(c.attname) FILTER (WHERE u.place = array_length(k.conkey, 1)) AS child_period,
         max(p.attname) FILTER (WHERE u.place = array_length(k.conkey, 1)) AS parent_period
-    FROM pg_constraint k
+    -- PERIOD is of PostgreSQL 18.
+    FROM (SELECT *, coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) AS period FROM pg_constraint c) k
     CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop)
         WITH ORDINALITY AS u (child, parent, operator, place)
     JOIN pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = u.child
@@ -303,7 +274,7 @@ WITH parts AS (
     JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace s ON s.oid = o.oprnamespace
     JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace n ON n.oid = f.relnamespace
     WHERE k.oid = %(oid)s
-    GROUP BY k.oid, f.oid, n.oid
+    GROUP BY k.oid, k.confmatchtype, k.period, f.oid, n.oid
 )
 SELECT (SELECT format(CASE c.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, c.relname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
