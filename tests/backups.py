@@ -6,12 +6,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pyrage
 from psycopg import sql
 
 from leadctl.postgres.binaries import dump_programs
-from tests.conftest import Prepared
+from tests.conftest import Cli, Outcome, Prepared
 from tests.servers import Server
 
 WEIRD = 'we"ird näme'
@@ -31,6 +33,28 @@ def create(server: Server, name: str, script: str = EVERYTHING) -> str:
         ).fetchone():
             connection.execute("CREATE SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext")
     return name
+
+
+class Place:
+    """A database, and the folder of its backups."""
+
+    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
+        self.server, self.name, self._cli = server, name, cli
+        self.url = server.url(name)
+        self._env = encrypted_backups(folder)
+        self.backups = Path(self._env["BACKUP_DIR"])
+        self.identity = Path(self._env["BACKUP_IDENTITY_FILE"])
+
+    def leadctl(self, *arguments: str) -> Outcome:
+        return self._cli(*arguments, url=self.url, env=self._env)
+
+    def connect(self, name: str) -> psycopg.Connection[Any]:
+        return self.server.connect(name)
+
+    def query(self, statement: str, name: str | None = None) -> list[Any]:
+        with self.connect(name or self.name) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

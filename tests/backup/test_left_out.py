@@ -6,7 +6,8 @@ from urllib.parse import quote
 import pytest
 from psycopg import sql
 
-from tests.restore.test_counted import DATA_ONLY, Place, place
+from tests.backups import Place
+from tests.restore.test_counted import DATA_ONLY, place
 from tests.servers import PASSWORD, small_disk
 
 __all__ = ["place"]

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from psycopg import sql
@@ -14,8 +13,8 @@ from leadctl.backup.manifest import ARCHIVE, ExtensionFacts, parse, render
 from leadctl.backup.packing import read_identities
 from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
-from tests.backups import alone, create, encrypted_backups
-from tests.conftest import Cli, Outcome
+from tests.backups import Place, alone, create
+from tests.conftest import Cli
 from tests.servers import PASSWORD, Server
 
 BY_ENUM = """
@@ -33,24 +32,6 @@ ALTER TABLE ONLY item_1 DISABLE TRIGGER closed;
 """
 """pg_dump loads it through its root: which partition a row belongs to depends on OIDs."""
 DATA_ONLY = ("restore", "latest", "--data-only", "--yes", "-o", "json")
-
-
-class Place:
-    """A database, and the folder of its backups."""
-
-    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
-        self.server, self.name, self._cli = server, name, cli
-        self._env = encrypted_backups(folder)
-        self.backups = Path(self._env["BACKUP_DIR"])
-        self.identity = Path(self._env["BACKUP_IDENTITY_FILE"])
-
-    def leadctl(self, *arguments: str) -> Outcome:
-        return self._cli(*arguments, url=self.server.url(self.name), env=self._env)
-
-    def query(self, statement: str, name: str | None = None) -> list[Any]:
-        with self.server.connect(name or self.name) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.backups import create, encrypted_backups, plain_dump
+from tests.backups import Place, create, encrypted_backups, plain_dump
 from tests.conftest import Cli, Outcome, Prepared
 from tests.processes import start
 from tests.servers import PASSWORD, Server
@@ -67,16 +67,12 @@ SELECT nextval('orders_id_seq'), nextval('orders_id_seq');
 """
 
 
-class Place:
-    """A database with a shop, and its backups."""
+class Dropped(Place):
+    """A database with a shop."""
 
-    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
-        self.server, self.name, self._cli = server, name, cli
-        self._env = encrypted_backups(folder)
-        self.env = {**self._env, "DATABASE_URL": server.url(name)}
-
-    def leadctl(self, *arguments: str) -> Outcome:
-        return self._cli(*arguments, url=self.server.url(self.name), env=self._env)
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self._env, "DATABASE_URL": self.url}
 
     def restore(self, *tables: str, code: int = 0) -> Any:
         options = [option for table in tables for option in ("--table", table)]
@@ -84,24 +80,19 @@ class Place:
         assert outcome.code == code, outcome.err + outcome.out
         return outcome.json
 
-    def query(self, statement: str) -> list[Any]:
-        with self.server.connect(self.name) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
     def dump(self) -> list[str]:
         return plain_dump(self.server, self.name)
 
 
 @pytest.fixture
-def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
+def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Dropped]:
     name = create(server, f"dropped_{os.getpid()}", "")
-    found = Place(server, name, cli, tmp_path)
+    found = Dropped(server, name, cli, tmp_path)
     yield found
     server.drop(name)
 
 
-def backed_up(place: Place, script: str) -> list[str]:
+def backed_up(place: Dropped, script: str) -> list[str]:
     place.query(script)
     assert place.leadctl("backup").code == 0
     return place.dump()
@@ -110,7 +101,7 @@ def backed_up(place: Place, script: str) -> list[str]:
 @pytest.mark.parametrize(
     "also", ["", "DROP TYPE state CASCADE; DROP DOMAIN email; DROP FUNCTION touch, positive;"]
 )
-def test_all_of_a_table_comes_back(place: Place, also: str) -> None:
+def test_all_of_a_table_comes_back(place: Dropped, also: str) -> None:
     before = backed_up(place, SHOP)
     place.query(f"DROP TABLE orders CASCADE; {also}")
     assert place.dump() != before
@@ -127,7 +118,7 @@ def test_all_of_a_table_comes_back(place: Place, also: str) -> None:
 NOT_VALID = "SELECT conname FROM pg_constraint WHERE NOT convalidated ORDER BY 1"
 
 
-def test_rows_that_refer_to_nothing_any_more_are_kept_aside(place: Place) -> None:
+def test_rows_that_refer_to_nothing_any_more_are_kept_aside(place: Dropped) -> None:
     before = backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE; DELETE FROM customers WHERE id <= 3")
     place.query("INSERT INTO items VALUES (1001, 1001), (1002, 1002)")  # of newer orders
@@ -176,7 +167,7 @@ INSERT INTO notes SELECT id, at, kind FROM logs LIMIT 5;
 """
 
 
-def test_a_tree_of_partitions_by_its_root(place: Place) -> None:
+def test_a_tree_of_partitions_by_its_root(place: Dropped) -> None:
     before = backed_up(place, PARTITIONED)
     place.query("DROP TABLE logs CASCADE")
     result = place.restore("logs")
@@ -185,7 +176,7 @@ def test_a_tree_of_partitions_by_its_root(place: Place) -> None:
 
 
 @pytest.mark.parametrize("table", ["logs_new", "logs_old", "logs_old_rest"])
-def test_a_partition_of_a_table_that_is_there(place: Place, table: str) -> None:
+def test_a_partition_of_a_table_that_is_there(place: Dropped, table: str) -> None:
     before = backed_up(place, PARTITIONED)
     place.query(f"ALTER TABLE notes DROP CONSTRAINT notes_log_at_kind_fkey; DROP TABLE {table}")
     if table == "logs_old":
@@ -202,7 +193,7 @@ def test_a_partition_of_a_table_that_is_there(place: Place, table: str) -> None:
     assert result["left_out"] == []
 
 
-def test_partitions_with_rows_that_refer_to_nothing(place: Place) -> None:
+def test_partitions_with_rows_that_refer_to_nothing(place: Dropped) -> None:
     backed_up(place, PARTITIONED)
     place.query("DROP TABLE logs CASCADE; DELETE FROM owners WHERE id = 1")
     result = place.restore("logs")
@@ -246,7 +237,7 @@ ALL = (
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_names_of_all_kinds(place: Place, together: bool) -> None:
+def test_names_of_all_kinds(place: Dropped, together: bool) -> None:
     before = backed_up(place, NAMES)
     place.query('DROP SCHEMA "odd Schema.x" CASCADE; DROP SCHEMA "DATA" CASCADE')
     place.query('DROP TABLE a, "a b", "a b postgres", ' + WIDEST)
@@ -255,7 +246,7 @@ def test_names_of_all_kinds(place: Place, together: bool) -> None:
     assert place.dump() == before
 
 
-def test_a_table_that_is_gone_beside_one_that_is_there(place: Place) -> None:
+def test_a_table_that_is_gone_beside_one_that_is_there(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE items; UPDATE customers SET name = 'x'; DELETE FROM orders WHERE n > 9")
     result = place.restore("items", "customers")
@@ -277,7 +268,7 @@ def test_a_table_that_is_gone_beside_one_that_is_there(place: Place) -> None:
         ("CREATE TYPE orders AS ENUM ('x')", "orders"),
     ],
 )
-def test_a_name_that_is_taken(place: Place, taken: str, says: str) -> None:
+def test_a_name_that_is_taken(place: Dropped, taken: str, says: str) -> None:
     backed_up(place, SHOP)
     place.query(f"DROP TABLE orders CASCADE; {taken}")
     before = place.dump()
@@ -286,7 +277,7 @@ def test_a_name_that_is_taken(place: Place, taken: str, says: str) -> None:
     assert place.dump() == before
 
 
-def test_what_is_made_again_by_hand_stays(place: Place) -> None:
+def test_what_is_made_again_by_hand_stays(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE; CREATE VIEW paid AS SELECT 1 AS mine")
     place.query("COMMENT ON VIEW paid IS 'mine'")
@@ -295,7 +286,7 @@ def test_what_is_made_again_by_hand_stays(place: Place) -> None:
     assert [each["entry"] for each in result["left_out"]] == ["MATERIALIZED VIEW public counted"]
 
 
-def test_a_dry_run_changes_nothing(place: Place) -> None:
+def test_a_dry_run_changes_nothing(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")
     before = place.dump()
@@ -306,7 +297,7 @@ def test_a_dry_run_changes_nothing(place: Place) -> None:
 
 
 @pytest.fixture
-def roles(place: Place) -> Iterator[str]:
+def roles(place: Dropped) -> Iterator[str]:
     """Roles of a shop: one that owns, one that works for it."""
     name = f"dropped_owner_{os.getpid()}"
     place.query(
@@ -318,7 +309,7 @@ def roles(place: Place) -> Iterator[str]:
             place.query(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
 
 
-def test_grants_are_those_of_then_and_no_others(place: Place, roles: str) -> None:
+def test_grants_are_those_of_then_and_no_others(place: Dropped, roles: str) -> None:
     default = f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON {{}} TO {roles}, PUBLIC"
     before = backed_up(
         place,
@@ -334,7 +325,7 @@ def test_grants_are_those_of_then_and_no_others(place: Place, roles: str) -> Non
     assert (place.dump(), sorted(place.query(acl))) == (before, sorted(grants))
 
 
-def test_a_role_that_is_gone(place: Place, roles: str) -> None:
+def test_a_role_that_is_gone(place: Dropped, roles: str) -> None:
     backed_up(place, f"CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {READER};"
               f"INSERT INTO t VALUES (1); ALTER TABLE t OWNER TO {roles}")  # fmt: skip
     place.query(f"DROP TABLE t; DROP ROLE {READER}")
@@ -348,7 +339,7 @@ def test_a_role_that_is_gone(place: Place, roles: str) -> None:
                        ) == [("postgres", None)]  # fmt: skip
 
 
-def test_a_role_that_may_not(place: Place, roles: str) -> None:
+def test_a_role_that_may_not(place: Dropped, roles: str) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")
     before = place.dump()
@@ -360,7 +351,7 @@ def test_a_role_that_may_not(place: Place, roles: str) -> None:
     assert place.dump() == before
 
 
-def test_the_owner_without_createdb(place: Place, roles: str) -> None:
+def test_the_owner_without_createdb(place: Dropped, roles: str) -> None:
     """The usual role of an app: it owns its tables, and may make some."""
     place.query(f"ALTER SCHEMA public OWNER TO {roles}")
     url = place.server.url(place.name).replace("//postgres:", f"//{roles}:")
@@ -379,7 +370,7 @@ def test_the_owner_without_createdb(place: Place, roles: str) -> None:
     assert place.query(f"SELECT * FROM {orphans['kept_in']}") == [(9,)]
 
 
-def test_a_table_that_another_session_holds(place: Place) -> None:
+def test_a_table_that_another_session_holds(place: Dropped) -> None:
     """A key that must wait for an app's transaction is tried again, then left to do."""
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")
@@ -395,7 +386,7 @@ def test_a_table_that_another_session_holds(place: Place) -> None:
     assert place.query("SELECT count(*) FROM orders") == [(300,)]
 
 
-def test_an_app_that_goes_on_writing(place: Place) -> None:
+def test_an_app_that_goes_on_writing(place: Dropped) -> None:
     backed_up(place, SHOP)
     place.query("DROP TABLE orders CASCADE")
     stop, written = threading.Event(), []
@@ -424,7 +415,7 @@ def test_an_app_that_goes_on_writing(place: Place) -> None:
     assert place.query(NOT_VALID) == []
 
 
-def test_interrupted_at_any_moment(place: Place, tmp_path: Path) -> None:
+def test_interrupted_at_any_moment(place: Dropped, tmp_path: Path) -> None:
     place.query(SHOP)
     place.query(
         "INSERT INTO orders (customer_id, n) SELECT 1, i FROM generate_series(1000, 60000) i"

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from leadctl.backup.manifest import parse, render
-from tests.backups import create, encrypted_backups, plain_dump
-from tests.conftest import Cli, Outcome
+from tests.backups import Place, create, plain_dump
+from tests.conftest import Cli
 from tests.restore.test_dropped import SHOP
 from tests.servers import PASSWORD, Server
 
@@ -30,29 +30,23 @@ SELECT nextval('counter');
 """
 
 
-class Place:
+class InPlace(Place):
     """A database of an app's role, which owns the schema public and may make no database."""
 
     def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
-        self.server, self.name, self._cli = server, name, cli
-        self._env = encrypted_backups(folder)
-        self.url = server.url(name).replace("//postgres:", f"//{ROLE}:")
+        super().__init__(server, name, cli, folder)
+        self.url = self.url.replace("//postgres:", f"//{ROLE}:")
         self.backup = Path()
 
-    def leadctl(self, *arguments: str) -> Outcome:
-        return self._cli(*arguments, url=self.url, env=self._env)
-
-    def query(self, statement: str) -> list[Any]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+    def connect(self, name: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url, dbname=name, autocommit=True)
 
     def dump(self) -> list[str]:
         return plain_dump(self.server, self.name, None, "--exclude-schema=leadctl")
 
 
 @pytest.fixture
-def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
+def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[InPlace]:
     name = create(server, f"in_place_{os.getpid()}", "")
     with server.connect(name) as connection:
         connection.execute(f"DROP ROLE IF EXISTS {ROLE}")
@@ -63,7 +57,7 @@ def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
         connection.execute(
             f"GRANT SELECT ON others.t TO {ROLE}; GRANT USAGE ON SCHEMA others TO {ROLE}"
         )
-    found = Place(server, name, cli, tmp_path)
+    found = InPlace(server, name, cli, tmp_path)
     try:
         found.query(SHOP.replace("ALTER TABLE orders FORCE ROW LEVEL SECURITY;", ""))
         found.query(MORE)
@@ -78,7 +72,7 @@ def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
             connection.execute(f"DROP ROLE {ROLE}")
 
 
-def test_all_is_as_it_was(place: Place) -> None:
+def test_all_is_as_it_was(place: InPlace) -> None:
     before = place.dump()
     refused = place.leadctl("restore", "latest", "--yes")
     assert (refused.code, "--in-place" in refused.err) == (4, True), refused.err
@@ -94,7 +88,7 @@ def test_all_is_as_it_was(place: Place) -> None:
     assert place.query("SELECT count(*) FROM leadctl.run WHERE command = 'restore'") == [(1,)]
 
 
-def test_what_others_need_stops_it(place: Place, server: Server) -> None:
+def test_what_others_need_stops_it(place: InPlace, server: Server) -> None:
     with server.connect(place.name) as connection:
         connection.execute("CREATE VIEW others.v AS SELECT * FROM customers")
     before = place.dump()
@@ -103,7 +97,7 @@ def test_what_others_need_stops_it(place: Place, server: Server) -> None:
     assert place.dump() == before
 
 
-def test_a_failure_leaves_all_as_it_was(place: Place) -> None:
+def test_a_failure_leaves_all_as_it_was(place: InPlace) -> None:
     path = place.backup / "manifest.json"
     manifest = parse(path.read_text())
     tables = tuple(
@@ -117,7 +111,7 @@ def test_a_failure_leaves_all_as_it_was(place: Place) -> None:
     assert place.dump() == before
 
 
-def test_the_guard(place: Place) -> None:
+def test_the_guard(place: InPlace) -> None:
     place.leadctl("db", "environment", "production", "--protect")
     before = place.dump()
     outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
@@ -130,7 +124,7 @@ def test_the_guard(place: Place) -> None:
     ]
 
 
-def test_a_table_that_a_session_holds(place: Place) -> None:
+def test_a_table_that_a_session_holds(place: InPlace) -> None:
     with psycopg.connect(place.url) as session:
         session.execute("INSERT INTO items VALUES (999, 1)")
         outcome = place.leadctl(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from leadctl.postgres.binaries import dump_programs
-from tests.backups import plain_dump
-from tests.restore.test_counted import Place, place
+from tests.backups import Place, plain_dump
+from tests.restore.test_counted import place
 
 __all__ = ["place"]
 

@@ -4,13 +4,12 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from leadctl.postgres.binaries import dump_programs
-from tests.backups import create, encrypted_backups, plain_dump
-from tests.conftest import Cli, Outcome
+from tests.backups import Place, create, plain_dump
+from tests.conftest import Cli
 from tests.servers import Server
 
 NEEDS_A_PATH = """
@@ -30,21 +29,12 @@ COMMENT ON VIEW plain_view IS 'it is';
 """Rows of `checked` do not load: the function finds its table by search_path only."""
 
 
-class Place:
-    """A database with what does not load, and its backups."""
+class Partly(Place):
+    """A database with what does not load."""
 
-    def __init__(self, server: Server, name: str, cli: Cli, folder: Path) -> None:
-        self.server, self.name, self._cli = server, name, cli
-        self._env = encrypted_backups(folder)
-        self.copy = f"{name}_copy"
-
-    def leadctl(self, *arguments: str) -> Outcome:
-        return self._cli(*arguments, url=self.server.url(self.name), env=self._env)
-
-    def query(self, statement: str, name: str | None = None) -> list[Any]:
-        with self.server.connect(name or self.name) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+    @property
+    def copy(self) -> str:
+        return f"{self.name}_copy"
 
     def dump(self, *options: str) -> bytes:
         program = dump_programs(self.server.major, self.server.major).path("pg_dump")
@@ -55,8 +45,8 @@ class Place:
 
 
 @pytest.fixture
-def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
-    found = Place(server, create(server, f"partly_{os.getpid()}", NEEDS_A_PATH), cli, tmp_path)
+def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Partly]:
+    found = Partly(server, create(server, f"partly_{os.getpid()}", NEEDS_A_PATH), cli, tmp_path)
     assert found.leadctl("backup").code == 0
     yield found
     with server.connect() as connection:
@@ -67,7 +57,7 @@ def place(server: Server, cli: Cli, tmp_path: Path) -> Iterator[Place]:
         server.drop(name)
 
 
-def test_what_fails_is_left_out_and_counted(place: Place) -> None:
+def test_what_fails_is_left_out_and_counted(place: Partly) -> None:
     refused = place.leadctl("restore", "latest", "--into", place.copy)
     assert refused.code == 1
     outcome = place.leadctl("restore", "latest", "--into", place.copy, "--keep-going", "-o", "json")
@@ -85,7 +75,7 @@ def test_what_fails_is_left_out_and_counted(place: Place) -> None:
     assert (shown.code, "Restored IN PART" in shown.out) == (7, True)
 
 
-def test_over_a_database_nothing_is_dropped(place: Place) -> None:
+def test_over_a_database_nothing_is_dropped(place: Partly) -> None:
     assert place.leadctl("db", "environment", "dev", "--unprotect").code == 0
     options = ("--keep-going", "--drop-old", "--yes", "-o", "json")
     outcome = place.leadctl("restore", "latest", *options)
@@ -94,7 +84,7 @@ def test_over_a_database_nothing_is_dropped(place: Place) -> None:
     assert place.query("SELECT count(*) FROM checked", previous) == [(10,)]
 
 
-def test_entries_are_skipped_with_what_needs_them(place: Place) -> None:
+def test_entries_are_skipped_with_what_needs_them(place: Partly) -> None:
     skip = ("--skip", "TABLE public checked", "--skip", "VIEW public plain_view")
     outcome = place.leadctl("restore", "latest", "--into", place.copy, *skip, "-o", "json")
     assert outcome.code == 7, outcome.err
@@ -110,7 +100,7 @@ def test_entries_are_skipped_with_what_needs_them(place: Place) -> None:
     assert place.query(f"SELECT FROM pg_database WHERE datname = '{place.copy}2'") == []
 
 
-def test_a_whole_restore_is_complete(place: Place) -> None:
+def test_a_whole_restore_is_complete(place: Partly) -> None:
     place.query("ALTER FUNCTION fits SET search_path = public")
     assert place.leadctl("backup").code == 0
     outcome = place.leadctl("restore", "latest", "--into", place.copy, "--keep-going", "-o", "json")
@@ -120,7 +110,7 @@ def test_a_whole_restore_is_complete(place: Place) -> None:
 
 
 @pytest.mark.parametrize("form", ["--format=custom", "--format=plain", "--format=tar"])
-def test_a_file_of_pg_dump(place: Place, form: str, tmp_path: Path) -> None:
+def test_a_file_of_pg_dump(place: Partly, form: str, tmp_path: Path) -> None:
     file = tmp_path / "dump"
     file.write_bytes(place.dump(form))
     outcome = place.leadctl(
@@ -158,7 +148,7 @@ CREATE TABLE public.last (id int)
 """
 
 
-def test_a_script_goes_on_and_no_row_is_run(place: Place, tmp_path: Path) -> None:
+def test_a_script_goes_on_and_no_row_is_run(place: Partly, tmp_path: Path) -> None:
     file = tmp_path / "managed.sql"
     file.write_text(SCRIPT + "--\n-- PostgreSQL database dump complete\n--\n")
     outcome = place.leadctl(
@@ -173,7 +163,7 @@ def test_a_script_goes_on_and_no_row_is_run(place: Place, tmp_path: Path) -> Non
     assert place.query("SELECT * FROM a ORDER BY id", place.copy) == [(1, "one"), (2, None)]
 
 
-def test_a_script_without_owners(place: Place, tmp_path: Path) -> None:
+def test_a_script_without_owners(place: Partly, tmp_path: Path) -> None:
     broken = (
         "CREATE ROLE_THAT_IS_NO_STATEMENT;\n",
         "CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION public.gone();\n",

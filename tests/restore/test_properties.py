@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from leadctl.postgres.binaries import dump_programs
+from tests.backups import Place
 from tests.processes import wait_for
-from tests.restore.test_counted import Place, place
+from tests.restore.test_counted import place
 
 __all__ = ["place"]
 

@@ -8,9 +8,9 @@ from leadctl.errors import DatabaseInUse
 from leadctl.postgres.target import resolve
 from leadctl.restore.database import maintenance
 from leadctl.settings import load_settings
-from tests.backups import left_by_restores
+from tests.backups import Place, left_by_restores
 from tests.processes import run
-from tests.restore.test_counted import Place, place
+from tests.restore.test_counted import place
 from tests.servers import MAJOR, PASSWORD, RunningServer
 
 __all__ = ["place"]
