@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
@@ -167,6 +167,24 @@ def split_name(name: str) -> list[str]:
     """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
     *place, own = _PART.findall(name)
     return [".".join(place), own] if place else [own]
+
+
+class KeyReference(NamedTuple):
+    """What the definition of a foreign key says, as the server writes it."""
+
+    columns: str
+    """Its own, with commas between them."""
+    table: str
+    """The one that it refers to; empty for another constraint."""
+    referred: str
+    """That one's columns."""
+
+
+def key_reference(definition: str) -> KeyReference:
+    """Read the definition of a constraint as a foreign key's."""
+    own, _, rest = definition.partition(" REFERENCES ")
+    table, _, referred = rest.partition("(")
+    return KeyReference(own.partition("(")[2], table.strip(), referred.partition(")")[0])
 
 
 _PLACE = "position"

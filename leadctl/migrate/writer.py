@@ -109,7 +109,7 @@ def compose(
     with scratch(target, "new", _schemas(before, after)) as made:
         made.create(before)
         made.execute(step.sql for step in renames)
-        implied = list(implied_renames(made.read(), after))
+        implied, _ = implied_renames(made.read(), after)
         made.execute(step.sql for step in implied)
         start = made.read()
         steps = changes(start, after, online=True)

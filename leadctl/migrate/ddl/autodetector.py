@@ -8,7 +8,7 @@ from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, 
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.rebuilds import refuse_retyped, replace_type
-from leadctl.migrate.ddl.renames import implied_renames, with_implied_renames
+from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import (
     UNCHECKED_BODIES,
     Phase,
@@ -19,10 +19,7 @@ from leadctl.migrate.ddl.steps import (
     plain,
 )
 from leadctl.migrate.ddl.table_changes import Comparison, TableChanges
-from leadctl.migrate.ddl.tables import (
-    count_on,
-    handed_down,
-)
+from leadctl.migrate.ddl.tables import count_on, handed_down
 
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
 """Kinds that tables rest on."""
@@ -43,8 +40,8 @@ def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[St
 
 def writable_changes(before: Catalog, after: Catalog) -> tuple[list[Step], list[OperationFailed]]:
     """Return the steps that can be written, and why the others cannot."""
-    renames = list(implied_renames(before, after))
-    found = _Changes(Comparison(with_implied_renames(before, after), after, online=False))
+    renames, renamed = implied_renames(before, after)
+    found = _Changes(Comparison(renamed, after, online=False))
     return [*renames, *found.steps()], found.unwritten
 
 

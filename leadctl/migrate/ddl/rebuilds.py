@@ -8,7 +8,14 @@ cannot be replaced: where something uses it the server refuses.
 
 from collections.abc import Iterator, Mapping
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
+from leadctl.catalog.definitions import (
+    Attributes,
+    Catalog,
+    definition,
+    key_reference,
+    owner,
+    split_name,
+)
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, unique_keys, word
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, mentions, plain
@@ -70,12 +77,12 @@ class _Rebuilt:
 
     def _resting(self) -> set[str]:
         """Return what rests on what was found, and was not found itself."""
-        named = {"view", "function", *_TYPES}
-        keys = (key.partition(" ") for key in self._found)
-        names = {plain(name) for kind, _, name in keys if kind in named}
+        named = [key.partition(" ") for key in self._found]
+        names = {plain(name) for kind, _, name in named if kind in {"view", "function", *_TYPES}}
+        functions = {plain(name) for kind, _, name in named if kind == "function"}
         columns = self._touched_columns()
         waiting = self._words.keys() - self._found
-        return {key for key in waiting if self._rests_on(key, names, columns)}
+        return {key for key in waiting if self._rests_on(key, names, functions, columns)}
 
     def _changes_as_a_whole(self, key: str) -> bool:
         kind, _, name = key.partition(" ")
@@ -119,7 +126,9 @@ class _Rebuilt:
                 touched.setdefault(plain(table), set()).add(plain(column))
         return touched
 
-    def _rests_on(self, key: str, names: set[str], columns: Mapping[str, set[str]]) -> bool:
+    def _rests_on(
+        self, key: str, names: set[str], functions: set[str], columns: Mapping[str, set[str]]
+    ) -> bool:
         kind, _, name = key.partition(" ")
         attributes, words = self._both[key], self._words[key]
         on_columns = any(words & columns[each] for each in words & columns.keys())
@@ -128,14 +137,14 @@ class _Rebuilt:
         if kind == "column":
             parent, column = split_name(name)
             on_columns = bool(words & columns.get(plain(parent), set()) - {plain(column)})
-            return (on_columns and "generated" in attributes) or bool(words & self._functions())
+            return (on_columns and "generated" in attributes) or bool(words & functions)
         if kind == "constraint" and "FOREIGN KEY" in attributes["definition"]:
             return self._rests_on_key(attributes) or self._is_retyped(key, attributes)
         table = owner(key, attributes)
         if f"view {table}" in self._found:
             return True  # it goes with what it is on
         if kind in {"view", "policy", "trigger", "rule", "statistics"}:
-            if on_columns or (table and words & columns.get(plain(table), set())):
+            if on_columns:
                 return True
         elif words & self._anew_columns(table or ""):
             return True
@@ -149,21 +158,13 @@ class _Rebuilt:
             if key.startswith("column ") and owner(key, {}) == table
         }
 
-    def _functions(self) -> set[str]:
-        keys = (key.partition(" ") for key in self._found)
-        return {plain(name) for kind, _, name in keys if kind == "function"}
-
     def _is_retyped(self, key: str, attributes: Attributes) -> bool:
         """Whether a foreign key's columns change their types on both sides, to another family.
 
         PostgreSQL makes the key anew with each side, and in between the two would not compare.
         """
-        own, _, rest = attributes["definition"].partition(" REFERENCES ")
-        other, _, columns = rest.partition("(")
-        sides = (
-            (owner(key, {}) or "", own.partition("(")[2]),
-            (other.strip(), columns.partition(")")[0]),
-        )
+        reference = key_reference(attributes["definition"])
+        sides = ((owner(key, {}) or "", reference.columns), (reference.table, reference.referred))
         return all(self._changes_family(table, mentions(text)) for table, text in sides)
 
     def _changes_family(self, table: str, columns: set[str]) -> bool:
@@ -176,9 +177,9 @@ class _Rebuilt:
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
         """Whether a foreign key rests on a key that is dropped or made anew."""
-        name, _, rest = attributes["definition"].partition("REFERENCES ")[2].partition("(")
-        table, columns = plain(name.strip()), mentions(rest.partition(")")[0])
-        for key, each in self._unique_keys.get(table, ()):
+        reference = key_reference(attributes["definition"])
+        columns = mentions(reference.referred)
+        for key, each in self._unique_keys.get(plain(reference.table), ()):
             gone = definition(each) != definition(self._after.get(key)) or key in self._found
             if gone and columns <= mentions(each["definition"]):
                 return True

@@ -73,37 +73,32 @@ _IMPLIED = {
 }
 
 
-def implied_renames(before: Catalog, after: Catalog) -> Iterator[Step]:
-    """Yield renames that lose nothing and mean nothing: of constraints, indexes and sequences.
+def implied_renames(before: Catalog, after: Catalog) -> tuple[list[Step], Catalog]:
+    """Return renames that lose nothing and mean nothing, and the catalog after them.
 
-    They are what a convention calls them; what they are is the same.
+    They are of constraints, indexes and sequences: they are what a convention calls them; what
+    they are is the same.
     """
+    steps, objects = [], dict(before.objects)
     for kind, old, new in _implied(before, after):
-        table = owner(f"{kind} {old}", before.objects[f"{kind} {old}"])
-        names = [split_name(each)[-1] for each in (old, new)]
-        yield _pair(_IMPLIED[kind].format(table=table, schema=_place(old)[0]), *names)
-
-
-def with_implied_renames(before: Catalog, after: Catalog) -> Catalog:
-    """Return the catalog as it is after the renames of constraints and indexes that are implied."""
-    objects = dict(before.objects)
-    for kind, old, new in _implied(before, after):
-        renamed = dict(after.objects[f"{kind} {new}"])
         was = objects.pop(f"{kind} {old}")
+        table = owner(f"{kind} {old}", was)
+        names = [split_name(each)[-1] for each in (old, new)]
+        steps.append(_pair(_IMPLIED[kind].format(table=table, schema=_place(old)[0]), *names))
+        renamed = after.objects[f"{kind} {new}"]
         objects[f"{kind} {new}"] = {
             **{key: value for key, value in renamed.items() if key != "comment"},
             **{key: value for key, value in was.items() if key != "definition"},
         }
-    return Catalog(objects)
+    return steps, Catalog(objects)
 
 
 def _implied(before: Catalog, after: Catalog) -> Iterator[tuple[str, str, str]]:
+    keys = {
+        split_name(each)[-1] for each in (*before.names("constraint"), *after.names("constraint"))
+    }
     for kind in _IMPLIED:
         coming = _only(kind, after, before)
-        keys = {
-            split_name(each)[-1]
-            for each in (*before.names("constraint"), *after.names("constraint"))
-        }
         for old, attributes in _only(kind, before, after).items():
             what = _what(kind, old, attributes)
             new = next(

@@ -3,16 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from leadctl.catalog.definitions import Attributes, Catalog, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, key_reference, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.rebuilds import rebuilt, replaced_types
-from leadctl.migrate.ddl.steps import (
-    Phase,
-    Stage,
-    Step,
-    plain,
-)
+from leadctl.migrate.ddl.steps import Phase, Stage, Step, plain
 from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
@@ -24,6 +19,7 @@ from leadctl.migrate.ddl.tables import (
     handed_down,
     is_required,
     must_be_added_anew,
+    parents,
     require_of_new_rows,
     row_security,
     serials,
@@ -119,7 +115,7 @@ class TableChanges:
         for name in self._after.names("constraint"):
             text = self._after.objects[f"constraint {name}"]["definition"]
             if text.startswith("FOREIGN KEY"):
-                child, parent = split_name(name)[0], _referred(text)
+                child, parent = split_name(name)[0], key_reference(text).table
                 if referring and parent == table:
                     found.append(child)
                 elif not referring and child == table:
@@ -152,7 +148,7 @@ class TableChanges:
 
     def _is_referred_to(self, table: str) -> bool:
         return any(
-            _referred(self._before.objects[f"constraint {name}"]["definition"]) == table
+            key_reference(self._before.objects[f"constraint {name}"]["definition"]).table == table
             for name in self._before.names("constraint")
         )
 
@@ -170,8 +166,7 @@ class TableChanges:
         if new is None:
             assert old is not None
             loses = "" if "generated" in old else f"the column {own} of {table}"
-            kept = any(handed_down(self._before, each, own) for each in self._keepers(own))
-            only = "ONLY " if kept else ""
+            only = "ONLY " if self._is_kept_by_a_child(table, own) else ""
             yield Step(f"ALTER TABLE {only}{table} DROP COLUMN {own}", Phase.DROP, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
@@ -206,11 +201,13 @@ class TableChanges:
                 hint="Write it by hand: leadctl migrate new --empty -m NAME",
             )
 
-    def _keepers(self, column_name: str) -> Iterator[str]:
-        """Yield the tables that have a column of their own afterwards."""
-        for table in self._after.names("table"):
-            if f"column {table}.{column_name}" in self._after.objects:
-                yield table
+    def _is_kept_by_a_child(self, table: str, own: str) -> bool:
+        """Whether a column that a table hands down stays in one that inherits it."""
+        return any(
+            f"column {child}.{own}" in self._after.objects
+            for child in self._before.names("table")
+            if table in parents(self._before, child)
+        )
 
     def _as_written(self, key: str, attributes: Attributes) -> Attributes:
         return as_serial(attributes) if key in self._both.serials else attributes
@@ -263,11 +260,6 @@ class TableChanges:
             yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
         if "identity" in new and "identity" not in old:
             yield replace(count_on(table, own, new), stage=stage)
-
-
-def _referred(definition_of_key: str) -> str:
-    """Return the table that a foreign key leads to; nothing for another constraint."""
-    return definition_of_key.partition(" REFERENCES ")[2].partition("(")[0].strip()
 
 
 def _plainly(column: Attributes) -> Attributes:

@@ -52,13 +52,15 @@ def create_table(
     return " ".join(parts)
 
 
+def parents(catalog: Catalog, table: str) -> list[str]:
+    """Return what a table is a partition of, or inherits from."""
+    attributes = catalog.objects.get(f"table {table}", {})
+    return [*filter(None, [attributes.get("partition_of")]), *attributes.get("inherits", ())]
+
+
 def handed_down(catalog: Catalog, table: str, column: str) -> Attributes | None:
     """Return a column that a table has from its parent: a partition's, or one of inheritance."""
-    attributes = catalog.objects.get(f"table {table}", {})
-    for parent in (
-        *filter(None, [attributes.get("partition_of")]),
-        *attributes.get("inherits", ()),
-    ):
+    for parent in parents(catalog, table):
         found = catalog.objects.get(f"column {parent}.{column}")
         found = found or handed_down(catalog, parent, column)
         if found is not None:
