@@ -102,20 +102,10 @@ def restore_dropped(
         made = Making(connection, reader, selection, owners=owners)
         keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
         with connection.transaction():
-            made.make_tables()
-            narrate("Loading the rows.")
-            rows = made.load(target.schema)
-            narrate("Making keys, indexes and what went with the tables.")
-            made.make_parts(keys)
-            keys.add(waits.lock_wait, narrate)
-            made.finish()
+            parts = "Making keys, indexes and what went with the tables."
+            rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
         narrate("The tables are back. Validating foreign keys.")
-        keys.validate()
-        for name in selection.names.values():
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
-        result = made.result(rows, keys)
-        journal_tables(connection, target, app, reader, result)
-    return result
+        return made.settle(target, app, keys, rows)
 
 
 def as_pg_restore(connection: Connection, lock_timeout: float) -> None:
@@ -185,9 +175,39 @@ class Making:
         """The ids of entries that were there already, or failed."""
         self._left_out: list[LeftOut] = []
 
+    def make_all(
+        self, schema: str, keys: ForeignKeys, lock_wait: float, narrate: Narrate, *, parts: str
+    ) -> dict[str, int]:
+        """Make the selection with its rows, in order; return how many rows each table has.
+
+        `lock_wait` are seconds for the locks of foreign keys; `parts` is said when rows are loaded.
+        """
+        self.make_tables()
+        narrate("Loading the rows.")
+        rows = self.load(schema)
+        narrate(parts)
+        self.make_parts(keys)
+        keys.add(lock_wait, narrate)
+        self.finish()
+        return rows
+
+    def settle(
+        self, target: Target, app: str, keys: ForeignKeys, rows: Mapping[str, int]
+    ) -> BackAgain:
+        """Do what follows the commit: validate, analyze, and write the journal, if there is one."""
+        keys.validate()
+        for name in self._selection.names.values():
+            self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
+        result = self.result(rows, keys)
+        if state.is_there(self._connection):
+            with journaled(target, "restore", app) as entry:
+                tables = [name for name, _ in result.tables]
+                entry.note(backup=self._reader.backup.id, tables=tables)
+        return result
+
     def make_tables(self) -> None:
         """Make the tables, and what their columns need."""
-        self._make_all(_Phase.BEFORE_ROWS)
+        self._make_phase(_Phase.BEFORE_ROWS)
         if self._owners:
             self._revoke_defaults()
 
@@ -219,12 +239,12 @@ class Making:
 
     def make_parts(self, keys: ForeignKeys | None = None) -> None:
         """Make keys, indexes, and what went with the tables, such as views."""
-        self._make_all(_Phase.KEYS)
+        self._make_phase(_Phase.KEYS)
         for entry in self._of(_Phase.ATTACHING):
             if keys:
                 keys.move_orphans_of(*self._selection.attached(entry))
             self._make(entry)
-        self._make_all(_Phase.ATTACHED)
+        self._make_phase(_Phase.ATTACHED)
 
     def foreign_keys(self) -> list[tuple[ArchiveEntry, Script]]:
         """Return the foreign keys of the tables, and of others to them."""
@@ -233,8 +253,8 @@ class Making:
 
     def finish(self) -> None:
         """Make triggers and policies; set grants and comments."""
-        self._make_all(_Phase.TRIGGERS)
-        self._make_all(_Phase.SATELLITES)
+        self._make_phase(_Phase.TRIGGERS)
+        self._make_phase(_Phase.SATELLITES)
         if self._loaded:
             self._refresh()
 
@@ -251,7 +271,7 @@ class Making:
     def _of(self, phase: "_Phase") -> list[ArchiveEntry]:
         return [e for e in self._selection.entries if _phase(self._selection, e) is phase]
 
-    def _make_all(self, phase: "_Phase") -> None:
+    def _make_phase(self, phase: "_Phase") -> None:
         for entry in self._of(phase):
             self._make(entry)
 
@@ -366,12 +386,3 @@ def _phase(selection: Selection, entry: ArchiveEntry) -> _Phase:
     if entry.kind in _LAST or (entry.kind == "RULE" and selection.is_part(entry)):
         return _Phase.TRIGGERS
     return _Phase.KEYS
-
-
-def journal_tables(
-    connection: Connection, target: Target, app: str, reader: BackupReader, result: BackAgain
-) -> None:
-    """Journal it where leadctl keeps a journal."""
-    if state.is_there(connection):
-        with journaled(target, "restore", app) as entry:
-            entry.note(backup=reader.backup.id, tables=[name for name, _ in result.tables])

@@ -26,7 +26,6 @@ from leadctl.restore.dropped import (
     BackAgain,
     Making,
     as_pg_restore,
-    journal_tables,
     refuse_what_is_there,
 )
 from leadctl.restore.entries import SATELLITES, ArchiveSql, Selection
@@ -94,22 +93,12 @@ def restore_in_place(
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
-            made.make_tables()
-            narrate("Loading the rows.")
-            rows = made.load(target.schema)
-            narrate("Making keys, indexes, views and triggers.")
-            made.make_parts(keys)
-            keys.add(waits.lock_wait, narrate)
-            made.finish()
-            result = made.result(rows, keys)
-            _refuse_partly(result)
+            parts = "Making keys, indexes, views and triggers."
+            rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
+            _refuse_partly(made.result(rows, keys))
             _copy_records(connection, reader, wanted)
         narrate("The schemas are back. Validating foreign keys.")
-        keys.validate()
-        for name in selection.names.values():
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*name)))
-        result = made.result(rows, keys)
-        journal_tables(connection, target, app.name, reader, result)
+        result = made.settle(target, app.name, keys, rows)
     return TableRestore(
         backup=reader.backup.id,
         database=target.database,

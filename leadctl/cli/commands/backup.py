@@ -60,10 +60,7 @@ def backup(
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
     leadctl backup verify latest --restore
     """
-    from leadctl.render.views.backup import created as view
-
-    without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
-    run.emit(run.database().backup(role_passwords=role_passwords, **without), view)
+    _back_up(run, exclude, exclude_data, role_passwords=role_passwords)
 
 
 @group.leaf("create")
@@ -76,6 +73,10 @@ def create(
     role_passwords: RolePasswords = False,
 ) -> None:
     """Back up the whole database: what `leadctl backup` does."""
+    _back_up(run, exclude, exclude_data, role_passwords=role_passwords)
+
+
+def _back_up(run: Run, exclude: Texts, exclude_data: Texts, *, role_passwords: bool) -> None:
     from leadctl.render.views.backup import created as view
 
     without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
