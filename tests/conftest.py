@@ -269,7 +269,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
         *args: str, url: str | None = None, env: Mapping[str, str] | None = None, stdin: str = ""
     ) -> Outcome:
         variables = {"ENCRYPTION_KEY": KEY, **({"DATABASE_URL": url} if url else {})}
-        variables |= {**({} if args[:1] == ("init",) else an_app()), **(env or {})}
+        variables |= {**an_app(next(iter(args), None)), **(env or {})}
         result = CliRunner().invoke(
             cli_app, list(args), env=variables, input=stdin, catch_exceptions=False
         )

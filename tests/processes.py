@@ -12,17 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def environment(env: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, str]:
+def environment(
+    env: Mapping[str, str] | None = None, cwd: Path | None = None, command: str | None = None
+) -> dict[str, str]:
     """Return an environment with nothing of ours but what is given, and an app."""
     ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": tempfile.gettempdir()}
-    return {**ours, **an_app(cwd), **(env or {})}
+    return {**ours, **an_app(command, cwd), **(env or {})}
 
 
-def an_app(cwd: Path | None = None) -> dict[str, str]:
+def an_app(command: str | None = None, cwd: Path | None = None) -> dict[str, str]:
     """Return what names an app where a test works in a folder without a project.
 
-    Not for `init`, which makes one.
+    Not for the command `init`, which makes one.
     """
+    if command == "init":
+        return {}
     folder = cwd or Path.cwd()
     projects = [each for each in (folder, *folder.parents) if (each / "leadctl.toml").exists()]
     return {} if projects else {"LEADCTL_APP": "leadconnector"}
@@ -32,10 +36,9 @@ def start(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.Popen[str]:
     """Start leadctl."""
-    named = {"LEADCTL_APP": ""} if arguments[:1] == ("init",) else {}
     return subprocess.Popen(
         [sys.executable, "-m", "leadctl", *arguments],
-        env=environment({**named, **(env or {})}, cwd),
+        env=environment(env, cwd, next(iter(arguments), None)),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

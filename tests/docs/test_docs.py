@@ -49,11 +49,11 @@ def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     for name, content in FILE.findall(document.read_text()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    makes_one = any("leadctl init" in block for block in blocks)
+    makes_one = "init" if any("leadctl init" in block for block in blocks) else None
     try:
         for block in blocks:
             for command, expected in commands(block):
-                env = environment({"LEADCTL_APP": ""} if makes_one else None, folder)
+                env = environment(cwd=folder, command=makes_one)
                 env["PATH"] = f"{programs}:{env['PATH']}"
                 done = subprocess.run(
                     ["/bin/sh", "-c", command],
