@@ -243,9 +243,8 @@ class Batches:
         if batch is None:
             return None
         elapsed, deleted = time.monotonic() - began, batch.deleted
-        if (
-            deleted.rows or not self._has_skipped
-        ):  # a lock on no row says nothing of how long one takes
+        # A lock on no row says nothing of how long one takes.
+        if deleted.rows or not self._has_skipped:
             self._size.took(batch.size, elapsed, deleted.seconds, deleted.transaction)
         return batch.is_last
 
