@@ -26,6 +26,7 @@ from typer.main import get_command
 from leadctl.apps import registry
 from leadctl.cli.commands import app
 from leadctl.crypto import cipher
+from tests import processes
 from tests.conftest import Prepared
 
 CHUNK = 250
@@ -242,6 +243,17 @@ def called(vector: Vector, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
+            patch.undo()
+            end_server(vector, folder)
+
+
+def end_server(vector: Vector, folder: Path) -> None:
+    """End the embedded server that a command may have made, whatever settings it had."""
+    if (folder / ".leadctl").is_dir():
+        for name in vector.files:
+            (folder / name).unlink(missing_ok=True)
+        done = processes.run("db", "destroy", "--yes", cwd=folder)
+        assert done.returncode == 0, done.stderr
 
 
 def run(vector: Vector) -> tuple[int, str, str]:

@@ -322,8 +322,14 @@ def test_rows_of_other_encodings(place: Place, encoding: str) -> None:
     assert place.query(f"{raw.replace('FROM t', '')} FROM {beside.json['schema']}.t") == before
 
 
-@pytest.mark.parametrize("of", ["DATABASE counted", "ROLE postgres"])
+@pytest.mark.parametrize("of", ["DATABASE counted", "ROLE counted_latin"])
 def test_rows_where_sessions_have_another_encoding(place: Place, of: str) -> None:
+    """By a role of the test's own: what is set for postgres, other tests have, too."""
+    place.query(
+        "DROP ROLE IF EXISTS counted_latin;"
+        f"CREATE ROLE counted_latin SUPERUSER LOGIN PASSWORD '{PASSWORD}'"
+    )
+    place.url = place.url.replace("//postgres:", "//counted_latin:")
     place.query("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'Ã© é')")
     place.query(f"ALTER {of} SET client_encoding = 'latin1'")
     try:
@@ -335,6 +341,8 @@ def test_rows_where_sessions_have_another_encoding(place: Place, of: str) -> Non
         assert place.query(raw) == [("Ã© é".encode().hex(),)]
     finally:
         place.query(f"ALTER {of} RESET client_encoding")
+        place.query("REASSIGN OWNED BY counted_latin TO postgres; DROP OWNED BY counted_latin")
+        place.query("DROP ROLE counted_latin")
 
 
 STATISTICS = """
