@@ -6,13 +6,25 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from textwrap import fill
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet sees the beginning of a formula, also in full width, or after a semicolon
+or a tab, by which some of them tell cells apart.  https://owasp.org/www-community/attacks/CSV_Injection
+"""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _AGES = ((60, "s", 1), (3600, "min", 60), (86400, "h", 3600), (86400 * 60, "d", 86400))
 
 
 def plain(text: str) -> str:
     """Return a text in which control characters show as their code instead of acting."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def inert(text: str) -> str:
+    """Return a cell of CSV in which a spreadsheet sees a text or a number, and no formula."""
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:

@@ -429,17 +429,23 @@ class Database(Project):
         return bulk_seed(*self._place, self.keyring, options, consent, **self._running)
 
     def export(
-        self, table: str, path: str | Path | None = None, *, where: str | None = None
+        self,
+        table: str,
+        path: str | Path | None = None,
+        *,
+        where: str | None = None,
+        for_spreadsheet: bool = False,
     ) -> "Exported":
         """Write rows of a table as a seed file, secrets masked, as `leadctl seed --export`.
 
-        The file is TABLE.yaml among the seed files where none is given.
+        The file is TABLE.yaml among the seed files where none is given.  `for_spreadsheet` leaves
+        no cell of a CSV that is a formula.
         """
         from leadctl.seed.export import export
 
         folder = self.app.seed_files or self.settings.project / "seeds"
         file = absolute(path) if path else folder / f"{table}.yaml"
-        return export(*self._place, table, where=where, path=file)
+        return export(*self._place, table, where=where, path=file, for_spreadsheet=for_spreadsheet)
 
     def reset_plan(self) -> "ResetPlan":
         """Say what `reset` would drop; changes nothing."""

@@ -168,10 +168,11 @@ def command(
             run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
             if of_app and effect is not Effect.READS:
                 _refuse_without_project(run.settings)
-            for_spreadsheet = values.pop("for_spreadsheet", False)
-            if run.settings.output != "csv":
-                only_with("-o csv", for_spreadsheet=for_spreadsheet)
-            function(replace(run, for_spreadsheet=for_spreadsheet), **values)
+            if "csv" in outputs:
+                run = replace(run, for_spreadsheet=values.pop("for_spreadsheet"))
+                if run.settings.output != "csv":
+                    only_with("-o csv", for_spreadsheet=run.for_spreadsheet)
+            function(run, **values)
 
         signature = _signature(function, flags, with_csv="csv" in outputs)
         # A docstring cannot hold the character by which Click leaves lines as they are.

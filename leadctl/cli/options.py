@@ -204,7 +204,7 @@ Verbose = Annotated[
         show_envvar=False,
     ),
 ]
-ForSpreadsheet = Annotated[bool, flag("--for-spreadsheet", "Let no cell of -o csv be a formula.")]
+ForSpreadsheet = Annotated[bool, flag("--for-spreadsheet", "Let no cell of CSV be a formula.")]
 Yes = Annotated[bool, flag("--yes -y", "Do not ask.", consent=True)]
 Confirm = Annotated[
     Text,

@@ -7,23 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from leadctl.render.json import dumps_line, to_jsonable
-from leadctl.text import plain
+from leadctl.text import inert, plain
 
 if TYPE_CHECKING:
     from leadctl.studio.rows import Stream
 
 _NEEDS_QUOTES = re.compile(r'[",\r\n]')
-_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a cell begins with that a spreadsheet takes for a formula, also in full width.
-https://owasp.org/www-community/attacks/CSV_Injection"""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-def inert(text: str) -> str:
-    """Return a cell in which a spreadsheet sees a text or a number, and no formula."""
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
 
 
 def dumps(rows: Sequence[Any], *, for_spreadsheet: bool = False) -> str:

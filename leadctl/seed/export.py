@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -27,6 +27,7 @@ from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.seed.upsert import ModelRows, natural_key
+from leadctl.text import inert
 
 MASK = "masked"
 FORMATS = ("yaml", "json", "csv")
@@ -45,12 +46,21 @@ class Exported:
     path: Path
 
 
-def export(target: Target, app: App, table_name: str, *, where: str | None, path: Path) -> Exported:
+def export(
+    target: Target,
+    app: App,
+    table_name: str,
+    *,
+    where: str | None,
+    path: Path,
+    for_spreadsheet: bool = False,
+) -> Exported:
     """Write rows of a table as a seed file in the format of the path's ending.
 
     `where` is an SQL condition on the table's own columns, run in a transaction that may not
     write.  A foreign key to a table with a natural key becomes that key, and a primary key that
-    the server makes is left out.  Raises UsageError and OperationFailed.
+    the server makes is left out.  `for_spreadsheet` leaves no cell of CSV that is a formula.
+    Raises UsageError and OperationFailed.
     """
     metadata = load_metadata(app)
     table = metadata.tables.get(table_name)
@@ -63,6 +73,11 @@ def export(target: Target, app: App, table_name: str, *, where: str | None, path
         raise UsageError(
             f"{path} does not say a format.", hint=f"Let it end in one of: {', '.join(FORMATS)}."
         )
+    if for_spreadsheet and path.suffix != ".csv":
+        raise UsageError(
+            f"--for-spreadsheet is for a seed file in CSV, and {path.name} is none.",
+            hint=f"Add --to {path.stem}.csv, or leave --for-spreadsheet out.",
+        )
     if path.exists():
         raise OperationFailed(f"{path} exists.", hint="Move it away, or name another file.")
     encrypted = {column for column, _ in encrypted_columns(metadata)}
@@ -74,7 +89,7 @@ def export(target: Target, app: App, table_name: str, *, where: str | None, path
         with touching.touched(table):
             rows = _read(connection, target.schema, table, columns, masked, where)
         referred = [_with_keys(connection, touching, table, row) for row in rows]
-    _write(path, table, referred)
+    _write(path, table, referred, for_spreadsheet=for_spreadsheet)
     return Exported(table.name, len(rows), tuple(sorted(masked)), path)
 
 
@@ -195,9 +210,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _write(path: Path, table: Table, rows: list[dict[str, Any]]) -> None:
+def _write(path: Path, table: Table, rows: list[dict[str, Any]], *, for_spreadsheet: bool) -> None:
     if path.suffix == ".csv":
-        content = _csv(rows)
+        content = _csv(rows, inert if for_spreadsheet else str)
     elif path.suffix == ".json":
         content = (
             json.dumps({str(table.name): rows}, ensure_ascii=False, indent=2, default=str) + "\n"
@@ -210,13 +225,13 @@ def _write(path: Path, table: Table, rows: list[dict[str, Any]]) -> None:
         file.write(content)
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    """Return CSV; a reference is written as JSON, since a field holds one text."""
+def _csv(rows: list[dict[str, Any]], way: Callable[[str], str]) -> str:
+    """Return CSV, texts as `way` has them; a reference is JSON, since a field holds one text."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _field(value) for name, value in row.items()})
+    writer = csv.writer(out, lineterminator="\n")
+    for line in [list(rows[0]) if rows else [], *(row.values() for row in rows)]:
+        fields = map(_field, line)
+        writer.writerow([way(field) if isinstance(field, str) else field for field in fields])
     return out.getvalue()
 
 

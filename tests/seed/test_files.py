@@ -237,6 +237,21 @@ def test_what_is_exported_comes_back(
     assert cli("seed", "--export", "customers", "--to", str(seeds / file.name)).code == 1
 
 
+def test_an_export_for_a_spreadsheet(seeds: Path, rows: Prepared, cli: Cli, tmp_path: Path) -> None:
+    assert cli("seed").code == 0
+    rows.query("UPDATE customers SET email = '=ada()' WHERE email LIKE 'ada%%'")
+    call = ["seed", "--export", "customers", "--where", "email LIKE '%ada%'", "--to"]
+    for flags, text in (([], "=ada()"), (["--for-spreadsheet"], "'=ada()")):
+        file = tmp_path / f"customers{len(flags)}.csv"
+        outcome = cli(*call, str(file), *flags)
+        assert outcome.code == 0, outcome.err
+        assert next(csv.DictReader(file.read_text().splitlines()))["email"] == text
+    refused = cli(*call, str(tmp_path / "customers.yaml"), "--for-spreadsheet")
+    assert (refused.code, refused.out) == (2, "")
+    assert "Add --to customers.csv" in refused.err
+    assert cli("seed", "--for-spreadsheet").code == 2
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -8,6 +8,7 @@ from leadctl.cli.options import (
     LOCK_TIMEOUT,
     LOCK_WAIT,
     Confirm,
+    ForSpreadsheet,
     Number,
     Text,
     Texts,
@@ -67,6 +68,7 @@ def seed(
     export: Export = None,
     where: Where = None,
     to: To = None,
+    for_spreadsheet: ForSpreadsheet = False,
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
@@ -85,16 +87,17 @@ def seed(
     of_bulk = {"random_seed": random_seed, "scale": scale, "span": span}
     if export is not None:
         not_with("--export", bulk=bulk, **of_bulk, yes=yes, confirm=confirm)
-        run.emit(run.database().export(export, to, where=where), views.exported)
+        result = run.database().export(export, to, where=where, for_spreadsheet=for_spreadsheet)
+        run.emit(result, views.exported)
         return
-    only_with("--export", where=where, to=to)
+    only_with("--export", where=where, to=to, for_spreadsheet=for_spreadsheet)
     database = run.database(may_create=True)
     if bulk is None:
         only_with("--bulk", **of_bulk, yes=yes, confirm=confirm)
         run.emit(database.seed(), views.seed)
         return
     consent = run.consent(yes=yes, confirm=confirm)
-    result = database.bulk_seed(
+    added = database.bulk_seed(
         bulk, random_seed=random_seed, scale=scale or (), span=span, confirm=consent
     )
-    run.emit(result, views.bulk)
+    run.emit(added, views.bulk)
