@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from leadctl.apps.registry import find_app
 from leadctl.errors import UnitTaken, UsageError
 from leadctl.settings import Settings
 from leadctl.settings.sources import ENVIRONMENT
@@ -84,9 +85,9 @@ def cron(
     """Return the line for a crontab, and how to put it there.
 
     `seconds` is how long each command may take, `on_failure` a command that is run where one
-    failed; without it cron mails a line.  Raises UsageError.
+    failed; without it cron mails a line.  Raises UsageError and UnknownApp.
     """
-    found = _find(job)
+    found = _find(settings, job)
     project, log = settings.project, settings.project / "leadctl.log"
     limit = math.ceil(seconds or found.seconds)
     commands = " && ".join(
@@ -119,9 +120,9 @@ def systemd(
     """Return a service and its timer, and how to put them in place.
 
     `seconds` is how long all of it may take, `on_failure` a command that a unit of its own runs
-    where it failed.  Raises UsageError.
+    where it failed.  Raises UsageError and UnknownApp.
     """
-    found = _find(job)
+    found = _find(settings, job)
     project = settings.project
     values = [flag for flag in _flags(settings) if not flag.startswith("--")]
     unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
@@ -198,7 +199,9 @@ def _description(unit: str) -> str:
     return next((each for each in unit.splitlines() if each.startswith("Description=")), "none")
 
 
-def _find(job: str) -> Job:
+def _find(settings: Settings, job: str) -> Job:
+    if settings.is_set("app"):
+        find_app(settings)  # else each run would fail
     if job not in JOBS:
         raise UsageError(
             f"There is nothing to schedule that is named {job!r}.",

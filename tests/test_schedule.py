@@ -102,6 +102,16 @@ def test_no_secret_and_no_nonsense(kind: str, cli: Cli) -> None:
     assert cli("schedule", kind, "nothing").code == 2
 
 
+@pytest.mark.parametrize("kind", ["cron", "systemd"])
+def test_a_job_of_an_app_that_is_not_there(kind: str, cli: Cli) -> None:
+    key = f"AGE-SECRET-KEY-1{'Q' * 58}"
+    refused = cli("schedule", kind, "cleanup", env={"LEADCTL_APP": key})
+    assert (refused.code, refused.out) == (3, "")
+    assert "There is no app" in refused.err
+    assert key not in refused.err
+    assert cli("schedule", kind, "cleanup", "--app", "leadconector").code == 3
+
+
 def test_a_backup_has_its_own_limit_and_prunes(cli: Cli, tmp_path: Path) -> None:
     cron = line_of(cli("schedule", "cron", "backup").out)
     assert cron.index("timeout -k 60 21600") < cron.index(" backup -q && timeout")
