@@ -2,12 +2,12 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leadctl.errors import UnreadableFile
+from leadctl.errors import InvalidSetting, UnreadableFile
 from leadctl.files import trusted
 
 FLAG = "flag"
@@ -49,8 +49,14 @@ def find_project(start: Path) -> Project:
             return Project(folder, own, _read_toml(trusted(own)))
         shared = folder / "pyproject.toml"
         if shared.is_file():
-            section = _read_toml(shared).get("tool", {}).get("leadctl")
+            tools = _read_toml(shared).get("tool")
+            section = tools.get("leadctl") if isinstance(tools, dict) else None
             if section is not None:
+                if not isinstance(section, dict):
+                    raise InvalidSetting(
+                        f"leadctl of [tool] in {shared} is not a table.",
+                        hint="Write it as [tool.leadctl].",
+                    )
                 return Project(folder, trusted(shared), section)
     return Project(start)
 
@@ -68,15 +74,34 @@ def variable_layers(root: Path, environ: Mapping[str, str] | None = None) -> lis
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file)
+            content = tomllib.load(file)
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(
             f"Cannot read {path}: {error}", hint="Make the file readable, or move it away."
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise UnreadableFile(
-            f"{path} is not valid TOML: {error}", hint="Mend the line that the message names."
+            f"{path} is not valid TOML: {error}", hint="Fix the line that the message names."
         ) from None
+    _refuse_null(path, _texts(content))
+    return content
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in a value of TOML."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            yield from _texts(each)
+
+
+def _refuse_null(path: Path, texts: Iterable[str]) -> None:
+    """Refuse what neither PostgreSQL nor a file's name nor an argument of a program can have."""
+    if any("\0" in text for text in texts):
+        raise UnreadableFile(
+            f"{path} has a text with a null character.", hint="Remove the character."
+        )
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
@@ -99,4 +124,6 @@ def _read_dotenv(path: Path) -> dict[str, str]:
             f"{path}, line {broken.original.line}: not of the form NAME=value",
             hint="Quote a value that has spaces or quotes in it.",
         )
-    return {name: value for name, value in values.items() if value is not None}
+    found = {name: value for name, value in values.items() if value is not None}
+    _refuse_null(path, found.values())
+    return found

@@ -93,6 +93,9 @@ def test_a_wrong_value_names_setting_and_source(environ: dict[str, str], named: 
         ("[env]\nprod = 1", InvalidSetting, "env.prod"),
         ("env = 1", InvalidSetting, "env"),
         ("this is not toml", UnreadableFile, "leadctl.toml"),
+        ('schema = "a\\u0000"', UnreadableFile, "null character"),
+        ('[apps.shop]\nmodels = "x:y"\nschemas = ["a\\u0000"]', UnreadableFile, "null character"),
+        ('[health."a\\u0000"]', UnreadableFile, "null character"),
     ],
 )
 def test_a_wrong_file_is_named(
@@ -103,6 +106,16 @@ def test_a_wrong_file_is_named(
         load_settings(environ={})
     assert named in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("toml", ["tool = 1", "[tool]\nleadctl = 1", "[[tool.leadctl]]"])
+def test_a_pyproject_of_another_form(tmp_path: Path, toml: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(toml)
+    if "leadctl" not in toml:
+        assert load_settings(environ={}, cwd=tmp_path).config_file is None
+        return
+    with pytest.raises(InvalidSetting, match=r"leadctl of .tool. in .* is not a table"):
+        load_settings(environ={}, cwd=tmp_path)
 
 
 def test_a_broken_line_in_dotenv_is_named(tmp_path: Path) -> None:
