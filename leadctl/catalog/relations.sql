@@ -265,6 +265,8 @@ WITH RECURSIVE tree (root, oid) AS (
     SELECT coalesce(i.indrelid, l.relation) AS oid
     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database
+                        WHERE datname = pg_catalog.current_database())
 ), held AS (
     SELECT t.root, c.oid, c.relkind, c.relkind IN ('r', 'm', 'f') AS has_rows, c.reltuples, c.relpages::bigint,
            pg_catalog.current_setting('block_size')::bigint AS block,

@@ -47,7 +47,8 @@ WHERE (n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)) AND c.relkind IN
 -- versions: 15-
 SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
          || quote_ident(i.relname), x.indisvalid AND x.indisready,
-       EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.oid)
+       EXISTS (SELECT FROM pg_stat_progress_create_index p
+               WHERE p.index_relid = i.oid AND p.datname = current_database())
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace

@@ -15,7 +15,8 @@ WITH RECURSIVE wanted AS MATERIALIZED (
     FROM pg_stat_activity
 ), asked AS MATERIALIZED (
     SELECT pid, CASE WHEN datname IS NOT NULL THEN pg_blocking_pids(pid) ELSE ARRAY(
-               SELECT h.pid FROM pg_locks h WHERE h.granted AND h.relation = longest.relation AND h.pid <> longest.pid)
+               SELECT h.pid FROM pg_locks h WHERE h.granted AND h.relation = longest.relation AND h.pid <> longest.pid
+                 AND h.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
            END AS blockers
     FROM (SELECT w.pid, w.relation, s.datname FROM wanted w JOIN sessions s ON s.pid = w.pid
           -- What replays on a standby is of no database, no session, and wants tables for itself alone.

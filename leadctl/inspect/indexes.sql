@@ -7,7 +7,9 @@
 --       Sizes are as of the last VACUUM or ANALYZE.
 -- versions: 15-
 WITH locked AS (
-    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
        i.relpages * current_setting('block_size')::bigint AS bytes, coalesce(s.idx_scan, 0) AS scans,
@@ -134,7 +136,9 @@ ORDER BY t.relname, a.relname, b.relname
 --       An index of a partitioned table is invalid until each partition has its part of it.
 -- versions: 15-
 WITH locked AS (
-    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), in_work AS (
     SELECT relation FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'ShareUpdateExclusiveLock' AND pid <> pg_backend_pid()
@@ -163,7 +167,9 @@ ORDER BY t.relname, i.relname
 -- what: Which foreign keys have no index on their columns, so that a deleted parent costs a scan?
 -- versions: 15-
 WITH locked AS (
-    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
        n.confrelid::regclass::text AS "references", nullif(c.reltuples, -1)::bigint AS rows,

@@ -9,6 +9,7 @@ WITH locked AS (
     SELECT coalesce(i.indrelid, l.relation) AS oid
     FROM pg_locks l LEFT JOIN pg_index i ON i.indexrelid = l.relation
     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), sized AS (
     SELECT c.oid, c.relname, c.reltuples, c.oid IN (SELECT oid FROM locked) AS is_locked,
            coalesce(t.relpages, 0)::bigint AS toast_pages, c.relpages::bigint AS pages,
@@ -39,7 +40,8 @@ WITH constants AS (
     SELECT current_setting('block_size')::numeric AS block
 ), locked AS (
     SELECT relation FROM pg_locks
-    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock' AND relation IS NOT NULL
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), members AS (
     SELECT c.oid, c.relname AS name, c.oid AS relation, c.relkind AS kind
     FROM pg_class c
@@ -306,7 +308,9 @@ ORDER BY used_percent DESC NULLS LAST, relname
 -- what: Which constraints were never checked against the rows that were there before them?
 -- versions: 15-17
 WITH locked AS (
-    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
@@ -319,7 +323,9 @@ ORDER BY c.relname, n.conname
 -- what: Which constraints were never checked against the rows that were there before them?
 -- versions: 18-
 WITH locked AS (
-    SELECT relation FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
 SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END

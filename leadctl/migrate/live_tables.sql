@@ -41,5 +41,6 @@ FROM pg_stat_progress_create_index WHERE pid = %(session)s
 -- what: Is there an index of a name that is not valid, and is it being built now?
 -- versions: 15-
 SELECT x.indexrelid::regclass::text,
-       EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid)
+       EXISTS (SELECT FROM pg_stat_progress_create_index p
+               WHERE p.index_relid = x.indexrelid AND p.datname = current_database())
 FROM pg_index x WHERE x.indexrelid = to_regclass(%(name)s) AND NOT x.indisvalid

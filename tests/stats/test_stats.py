@@ -1,6 +1,7 @@
 """`leadctl stats`: numbers as the document defines them, on any database."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -215,3 +216,25 @@ def test_json_is_one_document_on_standard_output(filled: Prepared, cli: Cli) -> 
         outcome = cli(*arguments, "-o", "json", url=filled.url)
         assert json.loads(outcome.out)
         assert outcome.err == ""
+
+
+def test_locks_in_a_copy_of_the_database_are_not_its_own(
+    copied: Callable[[str], Prepared], template: Callable[[str], str], cli: Cli
+) -> None:
+    """A database made from a template has its relations under the same numbers."""
+    ours, theirs = copied(template("leadconnector")), copied(template("leadconnector"))
+    ours.query("ANALYZE")
+
+    def seen() -> list[object]:
+        tables = cli("stats", "-o", "json", url=ours.url).json["tables"]
+        indexes = cli("inspect", "indexes", "-o", "json", url=ours.url).json["reports"][0]["rows"]
+        return [tables, *((row["index"], row["definition"]) for row in indexes)]
+
+    before = seen()
+    names = theirs.query(
+        "SELECT string_agg(format('%I', tablename), ', ') FROM pg_tables"
+        " WHERE schemaname = 'public'",
+    )[0][0]
+    with theirs.server.connect(theirs.name) as other, other.transaction():
+        other.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+        assert seen() == before
