@@ -1,6 +1,7 @@
 """The entry point: `leadctl`, and `python -m leadctl`."""
 
 import gc
+import sys
 
 from leadctl.cli import exit_codes
 
@@ -16,9 +17,9 @@ def main() -> None:
     exit_codes.quit_quietly()
     gc.set_threshold(_ALLOCATIONS, 20, 100)
     try:
-        from leadctl.cli.commands import app
+        from leadctl.cli.commands import app_for
 
-        app()
+        app_for(sys.argv[1:])()
     finally:
         gc.freeze()
 

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup import QUERIES
-from leadctl.cleanup.statements import Statements
 from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+
+if TYPE_CHECKING:
+    from leadctl.cleanup.statements import Statements
 
 
 class Reason(Enum):
@@ -155,6 +156,8 @@ class PastRuns:
     def usual_rows(self, rule: str) -> float | None:
         """Return how many rows a rule takes usually: the median; None where too few runs say."""
         rows = [int(noted["rows"]) for _, noted in self._successes(rule)]
+        from statistics import median
+
         return median(rows) if len(rows) >= _ENOUGH else None
 
     def last_success(self, rule: str) -> datetime | None:
@@ -230,7 +233,7 @@ def halves(tids: list[str]) -> list[list[str]]:
 class RefusedRows:
     """Names the rows of a table that are refused."""
 
-    def __init__(self, connection: Connection, statements: Statements) -> None:
+    def __init__(self, connection: Connection, statements: "Statements") -> None:
         self._connection = connection
         (relation,) = read_numbered(connection, [statements.table.oid], "indexes").values()
         self._columns = relation.primary_key

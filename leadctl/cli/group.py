@@ -37,9 +37,11 @@ class LightParam:
         if value is None:
             return () if many else None
         annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
-        if annotation is str and isinstance(value, str):
+        if annotation in (str, bool) and type(value) is annotation:
             return value
-        if isinstance(value, int) and value == param.default:
+        if annotation == list[str] and all(isinstance(each, str) for each in value):
+            return list(value)
+        if isinstance(value, int) and (value == param.default or getattr(param, "count", False)):
             return value
         param._runtime_param = None  # noqa: SLF001 - Typer makes it anew
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)

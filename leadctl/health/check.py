@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.rows import dict_row
 
-from leadctl.apps.registry import App
-from leadctl.backup.storage import BackupFolder
-from leadctl.crypto import Keyring
 from leadctl.errors import MissingExtension
 from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
@@ -24,6 +21,11 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.backup.storage import BackupFolder
+    from leadctl.crypto import Keyring
 
 QUERIES = beside(__file__, "health.sql")
 
@@ -71,16 +73,16 @@ class Facts:
 
     connection: Connection
     target: Target
-    app: App
+    app: "App"
     app_was_named: bool
     """Whether somebody named the app, rather than its being the default."""
-    keyring: Callable[[], Keyring]
+    keyring: "Callable[[], Keyring]"
     """Reads the keyring; raises what `crypto.keyring.keyring_of` raises."""
     rules: Callable[[], Iterable[str]]
     """Reads the names of the app's retention rules; raises what `cleanup.rules.rules_of` does."""
     interval: float = 0.0
     """Seconds between two looks at counters; 0 for one look at what they counted so far."""
-    backups: BackupFolder | None = None
+    backups: "BackupFolder | None" = None
     """The backup folder, where one is set or there."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
@@ -155,7 +157,7 @@ class Facts:
 
     def require_counts(self) -> None:
         """Raise Skip where the server counts nothing, so that 0 says nothing."""
-        if not self.query("autovacuum")[0][1]:
+        if not self.counts[1]:
             raise Skip("the server does not count: track_counts is off")
 
     @cached_property
@@ -166,9 +168,21 @@ class Facts:
     @cached_property
     def fingerprint(self) -> Mapping[str, Any] | None:
         """What the schema should look like, as recorded."""
-        return state.fingerprint(
-            self.connection, self.app.name, self.target.schema, self.app.version_table
+        found = state.fingerprint_after(
+            self.connection, self.app.name, self.target.schema, self.current or []
         )
+        return found.content if found else None
+
+    @cached_property
+    def identity(self) -> state.Identity | None:
+        """What the database says about itself; None where it has no identity that can be read."""
+        return state.read_identity(self.connection)
+
+    @cached_property
+    def counts(self) -> tuple[bool, bool]:
+        """Whether the server has autovacuum on, and counts what is done to tables."""
+        vacuums, counts = self.query("autovacuum")[0]
+        return vacuums, counts
 
     @cached_property
     def tables(self) -> int:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from statistics import median
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from leadctl.backup.storage import StoredBackup
 from leadctl.catalog.relations import read_tables
 from leadctl.cleanup.results import SUCCESS
 from leadctl.crypto import Keyring, decrypt
@@ -29,6 +28,9 @@ from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_valu
 from leadctl.postgres import exact
 from leadctl.restore.kept import read_kept
 from leadctl.text import size
+
+if TYPE_CHECKING:
+    from leadctl.backup.storage import StoredBackup
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.
@@ -192,7 +194,7 @@ def kept_by_restores(facts: Facts) -> Evidence:
 @check()
 def backups(facts: Facts) -> Evidence:
     """Count once a backup folder is set or there, or the database is protected."""
-    identity = state.read_identity(facts.connection)
+    identity = facts.identity
     protected = facts.target.protected or bool(identity and identity.protected)
     if facts.backups is None:
         if not protected:
@@ -217,7 +219,7 @@ def backups(facts: Facts) -> Evidence:
 
 
 def _judged(
-    own: Sequence[StoredBackup], good: Sequence[StoredBackup], future: Sequence[StoredBackup]
+    own: Sequence["StoredBackup"], good: Sequence["StoredBackup"], future: Sequence["StoredBackup"]
 ) -> Evidence:
     """Judge the backups, the newest first, of which at least one is good."""
     now = datetime.now(UTC)
@@ -229,6 +231,8 @@ def _judged(
         warnings[f"the newest, {own[0].id}, is damaged"] = f"leadctl backup verify {own[0].id}"
     if future:
         warnings[f"{future[0].id} is from the future: a clock was wrong"] = "leadctl backup list"
+    from statistics import median
+
     usual = [backup.manifest.bytes for backup in good[1:8]]
     if usual and good[0].manifest.bytes < _SMALL * median(usual):
         warnings["the last one is much smaller than usual"] = f"leadctl backup show {good[0].id}"
@@ -247,7 +251,7 @@ def _judged(
     )
 
 
-def _is_of(backup: StoredBackup, database: str, identity: state.Identity | None) -> bool:
+def _is_of(backup: "StoredBackup", database: str, identity: state.Identity | None) -> bool:
     """Whether a backup may be one of this database; of a damaged one nobody knows."""
     if backup.damage is not None:
         return True
@@ -256,5 +260,5 @@ def _is_of(backup: StoredBackup, database: str, identity: state.Identity | None)
     return same and manifest.database == database
 
 
-def _is_good(backup: StoredBackup) -> bool:
+def _is_good(backup: "StoredBackup") -> bool:
     return backup.damage is None and (backup.verification is None or backup.verification.ok)

@@ -121,7 +121,7 @@ def vacuum(facts: Facts) -> Evidence:
         if not row["autovacuum"]
         and max(row["dead_rows"], row["changed_since_analyze"]) >= _DEAD_ROWS
     ]
-    if not facts.server.in_recovery and not facts.query("autovacuum")[0][0]:
+    if not facts.server.in_recovery and not facts.counts[0]:
         off_for, turn_on = "the whole server", "ALTER SYSTEM SET autovacuum = on"
         turn_on += "; SELECT pg_reload_conf()"
     elif off:

@@ -3,12 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from leadctl.apps.registry import App
-from leadctl.backup.storage import BackupFolder
-from leadctl.crypto import Keyring
 from leadctl.errors import (
     ConnectionFailed,
     InvalidSetting,
@@ -19,13 +17,18 @@ from leadctl.errors import (
 )
 from leadctl.health import activity, data, database, objects, server
 from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
-from leadctl.health.fix import FixResult
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, unheard
 from leadctl.settings import Settings
 from leadctl.settings.model import HealthConfig
 from leadctl.text import did_you_mean
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.backup.storage import BackupFolder
+    from leadctl.crypto import Keyring
+    from leadctl.health.fix import FixResult
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
@@ -80,7 +83,7 @@ class Health:
     schema: str
     app: str
     checks: tuple[CheckResult, ...]
-    fixes: tuple[FixResult, ...] = ()
+    fixes: "tuple[FixResult, ...]" = ()
     """What `--fix` did before the checks were run again."""
 
     @property
@@ -176,14 +179,14 @@ def listing(checks: Sequence[HealthCheck]) -> CheckList:
 
 def health(
     target: Target,
-    app: App,
-    keyring: Callable[[], Keyring],
+    app: "App",
+    keyring: "Callable[[], Keyring]",
     rules: Callable[[], Iterable[str]],
     checks: Sequence[HealthCheck],
     timing: Timing,
     *,
     app_was_named: bool,
-    backups: BackupFolder | None = None,
+    backups: "BackupFolder | None" = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
@@ -288,7 +291,7 @@ def _skipped(name: str, why: str) -> CheckResult:
     return CheckResult(name, CheckStatus.SKIPPED, message=why)
 
 
-def _summary(target: Target, app: App, checks: list[CheckResult]) -> Health:
+def _summary(target: Target, app: "App", checks: list[CheckResult]) -> Health:
     order = (CheckStatus.CRITICAL, CheckStatus.WARNING, CheckStatus.OK)
     found = {check.status for check in checks}
     worst = next((status.value for status in order if status in found), "unknown")

@@ -51,7 +51,6 @@ _FOREIGN = {
     "a key's version": r"^(enc|encrypted|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
 }
 """What the ciphertexts and hashes of other tools look like, for PostgreSQL and for Python."""
-_FOREIGN_FORMS = {tool: re.compile(form, re.DOTALL) for tool, form in _FOREIGN.items()}
 
 # Together they say what cipher.FORM does, over whose counts PostgreSQL takes many times as long:
 # where the dots are, that there are no more, which letters there are, and those of a fingerprint.
@@ -257,7 +256,7 @@ class Recrypt:
         try:
             text = decrypt(value, self._keyring, context)
         except NotEncrypted:
-            is_foreign = any(form.match(value) for form in _FOREIGN_FORMS.values())
+            is_foreign = any(re.match(form, value, re.DOTALL) for form in _FOREIGN.values())
             if not (self._foreign if is_foreign else self._plaintext):
                 return value
             text = value

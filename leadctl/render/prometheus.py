@@ -5,11 +5,14 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from leadctl.cleanup.results import CleanupResult, PastRuns, RuleResult, RuleStatus
 from leadctl.files import write_whole
 from leadctl.health.check import CheckResult, CheckStatus
 from leadctl.health.run import Health
+
+if TYPE_CHECKING:
+    from leadctl.cleanup.results import CleanupResult, PastRuns, RuleResult
 
 _FILE_MODE = 0o644
 _NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
@@ -45,14 +48,16 @@ def health(result: Health) -> str:
     )
 
 
-def cleanup(result: CleanupResult, past: PastRuns) -> str:
+def cleanup(result: "CleanupResult", past: "PastRuns") -> str:
     """Return a run of cleanup as metrics; `past` are the runs of the journal, this one included."""
+    from leadctl.cleanup.results import RuleStatus
+
     place = {"app": result.app, "database": result.database, "schema": result.schema}
 
-    def by_rule(value: Callable[[RuleResult], float | None]) -> _Samples:
+    def by_rule(value: "Callable[[RuleResult], float | None]") -> _Samples:
         return [(place | {"rule": rule.rule}, value(rule)) for rule in result.rules]
 
-    def last_success(rule: RuleResult) -> float | None:
+    def last_success(rule: "RuleResult") -> float | None:
         moment = past.last_success(rule.rule)
         return None if moment is None else moment.timestamp()
 

@@ -3,6 +3,7 @@
 https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,8 +61,13 @@ _PATTERNS = (
     (Kind.WORD, r"[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*"),
     (Kind.SYMBOL, r"::|:=|[^\s]"),
 )
-_COMPILED = [(kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _PATTERNS]
 _DOLLAR = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?\$")
+
+
+@functools.cache
+def _compiled() -> list[tuple[Kind | None, re.Pattern[str]]]:
+    """Compile the patterns, once something is read: that takes longer than most imports."""
+    return [(kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _PATTERNS]
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -69,7 +75,7 @@ def tokens(text: str) -> Iterator[Token]:
 
     What never ends (a string, a comment) is one token to the end of the text.
     """
-    position = 0
+    position, patterns = 0, _compiled()
     while position < len(text):
         if text.startswith("/*", position):
             position = _end_of_comment(text, position)
@@ -81,7 +87,7 @@ def tokens(text: str) -> Iterator[Token]:
             yield Token(Kind.STRING, text[position:end], position)
             position = end
             continue
-        for kind, pattern in _COMPILED:
+        for kind, pattern in patterns:
             found = pattern.match(text, position)
             if found:
                 if kind is not None:

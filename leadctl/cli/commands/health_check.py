@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, Yes, flag, option, seconds
 from leadctl.errors import UsageError
 from leadctl.files import expanded
+
+if TYPE_CHECKING:
+    from leadctl.health.run import Health
 
 Fix = Annotated[bool, flag("--fix", "Fix what loses nothing; asks before each step.", consent=True)]
 To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there, at once.")]
@@ -40,7 +43,6 @@ def health_check(
     Exit 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios has it; wrong flags and settings are
     unknown, a server that cannot be reached is critical.
     """
-    from leadctl.render import nagios, prometheus
     from leadctl.render.views import health_check as views
 
     if to is not None and run.settings.output != "prometheus":
@@ -58,8 +60,22 @@ def health_check(
     found = database.health(only, skip=skipped, wait=waits, timeout=most, interval=apart)
     result = replace(found, fixes=fixes)
     if to is not None:
+        from leadctl.render import prometheus
+
         prometheus.write(expanded(to), prometheus.health(result))
     else:
         view = partial(views.health, everything=everything or bool(only))
-        run.emit(result, view, nagios=nagios.line, prometheus=prometheus.health)
+        run.emit(result, view, nagios=_nagios, prometheus=_prometheus)
     raise typer.Exit(NAGIOS[result.status])
+
+
+def _nagios(result: "Health") -> str:
+    from leadctl.render.nagios import line
+
+    return line(result)
+
+
+def _prometheus(result: "Health") -> str:
+    from leadctl.render.prometheus import health
+
+    return health(result)

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from leadctl.catalog.definitions import Difference, dropped_tables
-from leadctl.migrate.diff import Diff, Drift, SchemaCheck
 from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
 from leadctl.text import ago, restore_command
 
 if TYPE_CHECKING:
+    from leadctl.catalog.definitions import Difference
     from leadctl.migrate.dev import Dev, Push
+    from leadctl.migrate.diff import Diff, Drift, SchemaCheck
     from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult, RevisionLoss
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.resolve import Adopted
@@ -241,7 +241,7 @@ _CONTEXT = 20
 _CHANGE_STYLES: dict[str, Style] = {"missing": "bad", "extra": "good", "changed": "warn"}
 
 
-def check(result: SchemaCheck) -> Iterator[Block]:
+def check(result: "SchemaCheck") -> Iterator[Block]:
     """What is pending, what the models have beyond the migrations, what was changed by hand."""
     if result.pending:
         yield Line(f"Pending: {', '.join(result.pending)}. leadctl migrate", "warn")
@@ -261,8 +261,10 @@ def _not_compared(kinds: Sequence[str]) -> Line:
     return Line(f"Not compared: {', '.join(kinds)}.", "dim")
 
 
-def drift(result: Drift) -> list[Block]:
+def drift(result: "Drift") -> list[Block]:
     """What was changed by hand, and since when it may have been."""
+    from leadctl.catalog.definitions import dropped_tables
+
     place = f"{result.database}, schema {result.schema}"
     if result.ok:
         said = Line(f"{place} is as {result.revision} left it.", "good")
@@ -279,7 +281,7 @@ def drift(result: Drift) -> list[Block]:
     ]
 
 
-def diff(result: Diff) -> list[Block]:
+def diff(result: "Diff") -> list[Block]:
     """What differs, object by object."""
     if result.ok:
         said = Line(f"{result.before} and {result.after} are equal.", "good")
@@ -288,7 +290,7 @@ def diff(result: Diff) -> list[Block]:
     return [_grid(result.differences, words), _not_compared(result.not_compared)]
 
 
-def _grid(differences: Sequence[Difference], words: dict[str, str]) -> Grid:
+def _grid(differences: Sequence["Difference"], words: dict[str, str]) -> Grid:
     return Grid(
         ["Change", "Object", "What"],
         [
@@ -302,7 +304,7 @@ def _grid(differences: Sequence[Difference], words: dict[str, str]) -> Grid:
     )
 
 
-def _details(difference: Difference) -> Iterator[str]:
+def _details(difference: "Difference") -> Iterator[str]:
     before, after = difference.before or {}, difference.after or {}
     for name in difference.attributes:
         old, new = _short(_text(before.get(name)), _text(after.get(name)))
