@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, Yes, flag, option, seconds
 from leadctl.errors import UsageError
 from leadctl.files import expanded
-
-if TYPE_CHECKING:
-    from leadctl.health.run import Health
 
 Fix = Annotated[bool, flag("--fix", "Fix what loses nothing; asks before each step.", consent=True)]
 To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there, at once.")]
@@ -69,13 +66,13 @@ def health_check(
     raise typer.Exit(NAGIOS[result.status])
 
 
-def _nagios(result: "Health") -> str:
+def _nagios(result: Any) -> str:
     from leadctl.render.nagios import line
 
     return line(result)
 
 
-def _prometheus(result: "Health") -> str:
+def _prometheus(result: Any) -> str:
     from leadctl.render.prometheus import health
 
     return health(result)
