@@ -284,9 +284,9 @@ def _dropped(app: App, history: History, revision: Revision) -> tuple[str, ...]:
         for statement in statements:
             for effect in effects(statement.sql):
                 if effect.drops and (down or effect.table not in made):
-                    what = effect.drops.partition(", ")[0]
-                    whole = what == "table"
-                    lost.append(f"the {what}{'' if whole else ' of'} {effect.table}")
+                    for what in effect.drops:
+                        of = "" if what == "table" else " of"
+                        lost.append(f"the {what}{of} {effect.table}")
             new = made_by(statement.sql)
             if new and not down:
                 made.add(new[0])

@@ -4,7 +4,6 @@ A table that is small, or that the plan itself makes, may be locked, scanned and
 """
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +19,6 @@ from leadctl.sql.lexer import Reader
 
 _SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or written anew in some tens of milliseconds."""
-_OPAQUE = ("DO", "CALL", "SELECT", "WITH", "EXECUTE")
-_COUNTS = re.compile(r"SELECT setval\(")
-"""What lets a sequence go on behind the rows that are there; it changes no table."""
 
 LOSES_DATA = "loses-data"
 UNPLANNABLE = "unplannable"
@@ -173,11 +169,14 @@ def _explicit(statement: PlannedStatement) -> Iterator[LintFinding]:
             "It may lose every table in there.",
             "Drop what is in there table by table, so that the plan can say what goes.",
         )
-    elif reader.peek().word in _OPAQUE and not _COUNTS.match(statement.sql):
+    elif reader.accept("DROP", "DATABASE"):
+        yield LintFinding(LOSES_DATA, "It loses a database.", "Drop it by hand, if it is meant.")
+    if statement.unplannable:
+        reason = statement.unplannable
         yield LintFinding(
             UNPLANNABLE,
-            f"What {reader.peek().word} … does to which table cannot be told.",
-            "Read it.",
+            f"{reason[0].upper()}{reason[1:]}.",
+            "Read it; what it may lose is unknown.",
         )
 
 

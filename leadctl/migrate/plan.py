@@ -4,6 +4,7 @@ Size, rows, who holds a lock, what is lost; and what the text of a statement doe
 a change of type rewrites, for example.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from leadctl.catalog.relations import Relation, read_numbered, read_table
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
-from leadctl.sql.lexer import Reader
+from leadctl.sql.lexer import Reader, parts_of_name
 from leadctl.sql.lock_modes import CatalogFacts, Lock
 
 
@@ -24,9 +25,9 @@ class Loss:
     """What a statement would lose of a table."""
 
     what: str
-    """ "table", "rows" or "column NAME"."""
+    """ "table", "rows", "column NAME" or "columns NAME, NAME"."""
     rows: int | None
-    """How many rows lose it; None where the statement's condition decides."""
+    """How many rows lose it; None where that is not known: any number."""
     exact: bool
 
 
@@ -54,6 +55,8 @@ class TableEffect:
     """What others cannot do meanwhile: "reads and writes", "writes" or nothing."""
     rewrites: bool
     scans: bool
+    duration: str
+    """How long it takes: "instant", or as long as a "scan" or a "rewrite" of `bytes` takes."""
     is_new: bool
     """Whether the plan itself makes the table: nobody waits for it."""
     bytes: int | None
@@ -70,6 +73,8 @@ class PlannedStatement:
 
     sql: str
     transactional: bool
+    unplannable: str | None
+    """Why it is not known what it does."""
     effects: tuple[TableEffect, ...]
 
 
@@ -205,27 +210,41 @@ class LiveTables:
             )
         ]
 
-    def loss(self, table: str, what: str) -> Loss:
-        """Return how many rows lose "table", "rows" or "column NAME"."""
+    def loss(self, table: str, drops: Sequence[str]) -> Loss | None:
+        """Return how many rows lose "table", "rows" or "column NAME" each; None if none does.
+
+        A table that is not found, or whose rows a policy hides, may have any number.
+        """
+        columns = [each.removeprefix("column ") for each in drops if each.startswith("column ")]
+        whole = next((each for each in drops if each in {"table", "rows"}), None)
+        names = [] if whole else columns
+        what = whole or f"column{'s' if len(names) > 1 else ''} {', '.join(names)}"
         size = self.bytes(table)
-        column = what.removeprefix("column ") if what.startswith("column ") else None
         if size is None:
-            return Loss(what, 0, exact=True)
+            return Loss(what, None, exact=False)
         if size <= _COUNT_BELOW_BYTES:
-            counted = sql.SQL("pg_catalog.count({})").format(
-                sql.Identifier(column) if column else sql.SQL("*")
-            )
-            query = sql.SQL("SELECT {} FROM {}").format(counted, self._name(table))
-            row = self._try(table, query)
+            row = self._try(table, self._count(table, names))
             if row is not None:
-                return Loss(what, int(row[0]), exact=True)
-        rows = self.rows(table)
-        if rows is not None and column is not None:
-            share = QUERIES.value(
-                self._connection, "null_share", table=self._quoted(table), column=column
-            )
-            rows = round(rows * (1 - (share or 0)))
-        return Loss(what, rows, exact=False)
+                return Loss(what, int(row[0]), exact=True) if row[0] else None
+        return Loss(what, self._estimate(table, names), exact=False)
+
+    def _count(self, table: str, columns: Sequence[str]) -> sql.Composed:
+        is_there = (sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns)
+        where = sql.SQL(" OR ").join(is_there) if columns else sql.SQL("TRUE")
+        return sql.SQL("SELECT pg_catalog.count(*) FROM {} WHERE {}").format(
+            self._name(table), where
+        )
+
+    def _estimate(self, table: str, columns: Sequence[str]) -> int | None:
+        relation = self._relation(table)
+        rows = self.rows(table) if relation and not relation.row_security else None
+        if not rows or not columns:
+            return rows or None
+        shares = [
+            QUERIES.value(self._connection, "null_share", table=self._quoted(table), column=name)
+            for name in columns
+        ]
+        return round(rows * (1 - min(share or 0 for share in shares)))
 
     def _try(self, table: str, query: sql.Composed) -> tuple[Any, ...] | None:
         relation = self._relation(table)
@@ -233,20 +252,24 @@ class LiveTables:
         try:
             with self._connection.transaction(), exact.as_owner(self._connection, role):
                 self._connection.execute("SET LOCAL lock_timeout = '1s'")
+                # Rows that a policy hides are rows: better an error than a smaller number.
+                self._connection.execute("SET LOCAL row_security = off")
                 return self._connection.execute(query).fetchone()
         except psycopg.Error:  # locked, or not ours to read: it must do without
             return None
 
     def _relation(self, table: str) -> Relation | None:
         if table not in self._relations:
-            schema, _, name = table.rpartition(".")
-            self._relations[table] = read_table(
-                self._connection, schema or self._schema, name, "sizes"
-            )
+            schema, name = self._place(table)
+            self._relations[table] = read_table(self._connection, schema, name, "sizes")
         return self._relations[table]
 
+    def _place(self, name: str) -> tuple[str, str]:
+        *schema, own = parts_of_name(name) or ("",)
+        return (schema[-1] if schema else self._schema), own
+
     def _name(self, name: str) -> sql.Identifier:
-        return sql.Identifier(*(name.split(".") if "." in name else (self._schema, name)))
+        return sql.Identifier(*self._place(name))
 
     def _quoted(self, name: str) -> str:
         return self._name(name).as_string(self._connection)

@@ -30,8 +30,9 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.effects import effects, made_by
-from leadctl.sql.lexer import Reader
+from leadctl.sql.lexer import Reader, parts_of_name
 from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
+from leadctl.sql.reach import unread
 
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
@@ -190,6 +191,9 @@ class Planner:
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""
 
+        self._looks_elsewhere = False
+        """Whether names without a schema may be any schema's: the plan has set the search path."""
+
     def learn(self, revision: Revision) -> None:
         """Take what a revision proves of the rows for known, without planning it."""
         with suppress(RevisionUnplannable):
@@ -225,27 +229,43 @@ class Planner:
 
     def statement(self, statement: Statement) -> PlannedStatement:
         """Return what a statement would do, behind those that were planned before it."""
+        found = effects(statement.sql, self._facts)
+        if self._tables and Reader(statement.sql).has("IF", "EXISTS"):
+            found = [each for each in found if self._may_exist(each.table)]
         planned = PlannedStatement(
             statement.sql,
             statement.transactional,
-            tuple(self._effect(statement, each) for each in effects(statement.sql, self._facts)),
+            unread(statement.sql),
+            tuple(self._effect(statement, each) for each in found),
         )
         self._proven.read(statement.sql)
+        self._looks_elsewhere |= "search_path" in statement.sql.lower()
         made = made_by(statement.sql)
         if made:
             table, before = made
-            self._made[table] = self._made.get(before, before) if before else None
+            if before:
+                self._made[table] = self._made.get(before, before)
+            elif table in self._made or not self._is_found(table):
+                self._made[table] = None  # else IF NOT EXISTS, or it fails: what exists is not new
         return planned
+
+    def _may_exist(self, table: str) -> bool:
+        return table in self._made or self._looks_elsewhere or self._is_found(table)
+
+    def _is_found(self, table: str) -> bool:
+        elsewhere = self._looks_elsewhere and len(parts_of_name(table)) == 1
+        return bool(self._tables and not elsewhere and self._tables.exists(table))
 
     def _effect(self, statement: Statement, effect: Effect) -> TableEffect:
         table = self._made.get(effect.table, effect.table)
-        live = self._tables if table and self._tables and self._tables.exists(table) else None
+        live = self._tables if table and self._is_found(table) else None
         return TableEffect(
-            table=effect.table,
+            table=".".join(parts_of_name(effect.table)),
             lock=effect.lock.words,
             blocks=effect.lock.blocks,
             rewrites=effect.rewrites,
             scans=effect.scans,
+            duration=_duration(effect),
             is_new=table is None,
             bytes=live.bytes(table) if live and table else None,
             rows=live.rows(table) if live and table else None,
@@ -264,11 +284,16 @@ class Planner:
                 yield _describe(holder)
 
     def _loss(self, statement: Statement, effect: Effect, table: str) -> Loss | None:
-        what = effect.drops.partition(", ")[0]
-        if self._tables is None or Reader(statement.sql).has("WHERE"):
-            return Loss(what, None, exact=False)
-        loss = self._tables.loss(table, what)
-        return None if loss.exact and loss.rows == 0 else loss
+        reader = Reader(statement.sql)
+        unknown = self._tables is None or not self._is_found(table)
+        if unknown or reader.has("WHERE") or reader.accept("MERGE"):
+            return Loss(", ".join(effect.drops), None, exact=False)
+        assert self._tables is not None
+        return self._tables.loss(table, effect.drops)
+
+
+def _duration(effect: Effect) -> str:
+    return "rewrite" if effect.rewrites else "scan" if effect.scans else "instant"
 
 
 def _describe(holder: Holder) -> str:

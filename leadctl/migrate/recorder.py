@@ -25,6 +25,7 @@ from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
 from leadctl.postgres.engine import driver_connection
 from leadctl.postgres.queries import identifier
+from leadctl.sql.lexer import Reader, parts_of_name
 
 _POLL_SECONDS = 0.2
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
@@ -110,7 +111,7 @@ class Recorder:
         return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
 
     def _before(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
-        if self._app.version_table not in statement:
+        if not keeps_record(statement, self._app.version_table):
             self._statements.append(statement.strip())
         if _CONCURRENTLY.search(statement):
             lift_timeouts(self.driver)
@@ -121,6 +122,21 @@ class Recorder:
     def _after(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
         if _CONCURRENTLY.search(statement):
             set_timeouts(self.driver, self._timeouts)
+
+
+def keeps_record(statement: str, version_table: str) -> bool:
+    """Whether a statement is Alembic's own, about its version table and nothing else."""
+    reader = Reader(statement)
+    if reader.accept("SELECT"):
+        column, of = parts_of_name(reader.name()), reader.accept("FROM")
+        table = parts_of_name(reader.name()) if of else ()
+        return column[-2:] == (version_table, "version_num") and table[-1:] == (version_table,)
+    begins = (("CREATE", "TABLE"), ("DROP", "TABLE"), ("INSERT", "INTO"), ("UPDATE",))
+    known = any(reader.accept(*words) for words in (*begins, ("DELETE", "FROM")))
+    if not known or parts_of_name(reader.name())[-1:] != (version_table,):
+        return False
+    # What it drops is it alone; what it writes is a revision's id.
+    return reader.done or reader.has("VERSION_NUM")
 
 
 def record_fingerprint(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from leadctl.errors import RevisionUnplannable
 from leadctl.migrate.executor import AlembicRunner
+from leadctl.migrate.recorder import keeps_record
 from leadctl.migrate.revisions import History, Revision
 from leadctl.sql.lexer import split
 
@@ -37,7 +38,7 @@ class Scripts:
         return [
             statement
             for statement in _statements(self._offline(revision, down=down))
-            if self._version_table not in statement.sql
+            if not keeps_record(statement.sql, self._version_table)
         ]
 
     def text(self, revision: Revision) -> str:

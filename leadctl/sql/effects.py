@@ -42,7 +42,7 @@ def _both(one: Effect, other: Effect) -> Effect:
         max(one.lock, other.lock),
         one.rewrites or other.rewrites,
         one.scans or other.scans,
-        ", ".join(filter(None, (one.drops, other.drops))),
+        tuple(dict.fromkeys((*one.drops, *other.drops))),
     )
 
 
@@ -55,7 +55,7 @@ class _Statement:
         self.table = table
 
     def effects(self) -> Iterator[Effect]:
-        for words, read in _STATEMENTS:
+        for words, read in STATEMENTS:
             if self.reader.accept(*words):
                 yield from read(self)
                 return
@@ -67,7 +67,9 @@ class _Statement:
 
     def _listed(self) -> Iterator[str]:
         while not self.reader.done:
-            yield self.reader.until_comma().name()
+            part = self.reader.until_comma()
+            part.accept("ONLY")
+            yield part.name()
 
     def create_table(self) -> Iterator[Effect]:
         self.reader.skip_if_exists()
@@ -89,15 +91,14 @@ class _Statement:
     def drop_table(self) -> Iterator[Effect]:
         self.reader.skip_if_exists()
         for table in self._listed():
-            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops="table")
+            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops=("table",))
             for other in self.facts.referencing(table):
                 yield Effect(other, Lock.ACCESS_EXCLUSIVE)
 
     def truncate(self) -> Iterator[Effect]:
         self.reader.accept("TABLE")
-        self.reader.accept("ONLY")
         for table in self._listed():
-            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops="rows")
+            yield Effect(table, Lock.ACCESS_EXCLUSIVE, drops=("rows",))
 
     def create_index(self) -> Iterator[Effect]:
         concurrently = self.reader.accept("CONCURRENTLY")
@@ -115,9 +116,10 @@ class _Statement:
                 yield Effect(table, lock)
 
     def reindex(self) -> Iterator[Effect]:
+        options = self.reader.parenthesised()
         kind = self.reader.take().word
         lock = Lock.SHARE
-        if self.reader.accept("CONCURRENTLY"):
+        if self.reader.accept("CONCURRENTLY") or (options and options.has("CONCURRENTLY")):
             lock = Lock.SHARE_UPDATE_EXCLUSIVE
         name = self.reader.name()
         table = name if kind == "TABLE" else self.facts.table_of_index(name)
@@ -127,20 +129,38 @@ class _Statement:
     def write(self) -> Iterator[Effect]:
         yield Effect(self._name(), Lock.ROW_EXCLUSIVE)
 
+    def copy(self) -> Iterator[Effect]:
+        if self.reader.peek().text != "(":
+            table = self._name()
+            self.reader.parenthesised()
+            if self.reader.accept("FROM"):
+                yield Effect(table, Lock.ROW_EXCLUSIVE)
+
     def update(self) -> Iterator[Effect]:
         table = self._name()
         yield Effect(table, Lock.ROW_EXCLUSIVE, scans=not self.reader.has("WHERE"))
 
     def delete(self) -> Iterator[Effect]:
-        yield Effect(self._name(), Lock.ROW_EXCLUSIVE, drops="rows")
+        yield Effect(self._name(), Lock.ROW_EXCLUSIVE, drops=("rows",))
+
+    def merge(self) -> Iterator[Effect]:
+        table = self._name()
+        drops = ("rows",) if self.reader.has("THEN", "DELETE") else ()
+        yield Effect(table, Lock.ROW_EXCLUSIVE, drops=drops)
 
     def lock(self) -> Iterator[Effect]:
-        table, mode = self._name(), Lock.ACCESS_EXCLUSIVE
+        self.reader.accept("TABLE")
+        tables, mode = [], Lock.ACCESS_EXCLUSIVE
+        while True:
+            self.reader.accept("ONLY")
+            tables.append(self.reader.name())
+            if not self.reader.accept(","):
+                break
         if self.reader.accept("IN"):
             words = self.reader.words()
             named = "_".join(word for word in words if word not in {"MODE", "NOWAIT"})
             mode = Lock[named] if named in Lock.__members__ else mode
-        yield Effect(table, mode)
+        yield from (Effect(table, mode) for table in tables)
 
     def comment(self) -> Iterator[Effect]:
         if self.reader.accept("TABLE"):
@@ -161,19 +181,25 @@ class _Statement:
         yield Effect(self.reader.name(), lock, rewrites=True)
 
     def vacuum(self) -> Iterator[Effect]:
-        full = self.reader.has("FULL")
-        self.reader.parenthesised()
+        options = self.reader.parenthesised()
+        full = options is not None and _is_on(options, "FULL")
+        full = full or self.reader.peek().word == "FULL"
         while self.reader.peek().word in {"FULL", "FREEZE", "VERBOSE", "ANALYZE"}:
             self.reader.take()
         if not self.reader.done:
             lock = Lock.ACCESS_EXCLUSIVE if full else Lock.SHARE_UPDATE_EXCLUSIVE
-            analyzes = self.reader.text.upper().startswith("ANALYZE")
-            yield Effect(self.reader.name(), lock, rewrites=full, scans=not analyzes)
+            analyzes = self.reader.text.upper().startswith("ANALY")
+            while not self.reader.done:
+                table = self.reader.until_comma().name()
+                yield Effect(table, lock, rewrites=full, scans=not analyzes)
 
     def cluster(self) -> Iterator[Effect]:
+        self.reader.parenthesised()
         self.reader.accept("VERBOSE")
         if not self.reader.done:
-            yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE, rewrites=True)
+            table = self.reader.name()
+            table = self.reader.name() if self.reader.accept("ON") else table
+            yield Effect(table, Lock.ACCESS_EXCLUSIVE, rewrites=True)
 
     # ALTER TABLE: https://www.postgresql.org/docs/current/sql-altertable.html
 
@@ -202,12 +228,17 @@ class _Statement:
         yield self.altered(Lock.ACCESS_EXCLUSIVE)
 
     def altered(
-        self, lock: Lock, *, rewrites: bool = False, scans: bool = False, drops: str = ""
+        self,
+        lock: Lock,
+        *,
+        rewrites: bool = False,
+        scans: bool = False,
+        drops: tuple[str, ...] = (),
     ) -> Effect:
         return Effect(self.table, lock, rewrites, scans, drops)
 
     def add(self) -> Iterator[Effect]:
-        kinds = {"CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE", "CHECK", "EXCLUDE"}
+        kinds = {"CONSTRAINT", "FOREIGN", "PRIMARY", "UNIQUE", "CHECK", "EXCLUDE", "NOT"}
         constraint = self.reader.peek().word in kinds
         yield from self.add_constraint() if constraint else self.add_column()
 
@@ -244,7 +275,7 @@ class _Statement:
 
     def drop_column(self) -> Iterator[Effect]:
         self.reader.skip_if_exists()
-        yield self.altered(Lock.ACCESS_EXCLUSIVE, drops=f"column {self.reader.name()}")
+        yield self.altered(Lock.ACCESS_EXCLUSIVE, drops=(f"column {self.reader.name()}",))
 
     def alter_column(self) -> Iterator[Effect]:
         reader, column = self.reader, self.reader.name()
@@ -262,11 +293,22 @@ class _Statement:
             yield self.altered(Lock.ACCESS_EXCLUSIVE)
 
     def set(self) -> Iterator[Effect]:
-        if self.reader.peek().text == "(" or self.reader.accept("WITHOUT", "CLUSTER"):
+        options = self.reader.parenthesised()
+        catalog_table = options is not None and options.has("USER_CATALOG_TABLE")
+        if (options and not catalog_table) or self.reader.accept("WITHOUT", "CLUSTER"):
             yield self.altered(Lock.SHARE_UPDATE_EXCLUSIVE)
             return
         copies = self.reader.peek().word in {"LOGGED", "UNLOGGED", "ACCESS", "TABLESPACE"}
         yield self.altered(Lock.ACCESS_EXCLUSIVE, rewrites=copies)
+
+
+def _is_on(options: Reader, name: str) -> bool:
+    """Whether an option of a list is on, as it is where no value follows."""
+    while not options.done:
+        option = options.until_comma()
+        if option.accept(name):
+            return option.done or option.take().text.strip("'").upper() in {"ON", "TRUE", "1"}
+    return False
 
 
 _Read = Callable[[_Statement], Iterator[Effect]]
@@ -287,7 +329,7 @@ def _lock(lock: Lock, *, scans: bool = False) -> _Read:
     return lambda action: iter([action.altered(lock, scans=scans)])
 
 
-_STATEMENTS: tuple[tuple[tuple[str, ...], _Read], ...] = (
+STATEMENTS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     (("CREATE", "TABLE"), _Statement.create_table),
     (("CREATE", "UNLOGGED", "TABLE"), _Statement.create_table),
     (("DROP", "TABLE"), _Statement.drop_table),
@@ -298,8 +340,8 @@ _STATEMENTS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     (("DROP", "INDEX"), _Statement.drop_index),
     (("REINDEX",), _Statement.reindex),
     (("INSERT", "INTO"), _Statement.write),
-    (("COPY",), _Statement.write),
-    (("MERGE", "INTO"), _Statement.write),
+    (("COPY",), _Statement.copy),
+    (("MERGE", "INTO"), _Statement.merge),
     (("UPDATE",), _Statement.update),
     (("DELETE", "FROM"), _Statement.delete),
     (("LOCK",), _Statement.lock),
@@ -316,6 +358,7 @@ _STATEMENTS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     (("CLUSTER",), _Statement.cluster),
     (("VACUUM",), _Statement.vacuum),
     (("ANALYZE",), _Statement.vacuum),
+    (("ANALYSE",), _Statement.vacuum),
     (("ALTER", "TABLE"), _Statement.alter_table),
 )
 _ACTIONS: tuple[tuple[tuple[str, ...], _Read], ...] = (
@@ -324,7 +367,7 @@ _ACTIONS: tuple[tuple[tuple[str, ...], _Read], ...] = (
     (("DROP", "CONSTRAINT"), _lock(Lock.ACCESS_EXCLUSIVE)),
     (("DROP", "COLUMN"), _Statement.drop_column),
     (("DROP",), _Statement.drop_column),
-    (("ALTER", "CONSTRAINT"), _lock(Lock.SHARE_ROW_EXCLUSIVE)),
+    (("ALTER", "CONSTRAINT"), _lock(Lock.ACCESS_EXCLUSIVE)),
     (("ALTER", "COLUMN"), _Statement.alter_column),
     (("ALTER",), _Statement.alter_column),
     (("VALIDATE", "CONSTRAINT"), _lock(Lock.SHARE_UPDATE_EXCLUSIVE, scans=True)),

@@ -122,6 +122,21 @@ def split(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
+def parts_of_name(name: str) -> tuple[str, ...]:
+    """Return the parts of a name as `Reader.name` writes it, without quotes."""
+    return tuple(
+        part[1:-1].replace('""', '"') if part.startswith('"') else part
+        for part in _PARTS.findall(name)
+    )
+
+
+_PARTS = re.compile(r'"(?:[^"]|"")*"|[^.]+')
+
+
+def _dotless(part: str) -> str:
+    return '"' + part.replace('"', '""') + '"' if "." in part or part.startswith('"') else part
+
+
 def _end_of_comment(text: str, position: int) -> int:
     """Return the position behind a comment; PostgreSQL's comments nest."""
     depth = 0
@@ -192,11 +207,14 @@ class Reader:
         )
 
     def name(self) -> str:
-        """Take a name, qualified or not, and return it as `schema.name` or `name`."""
+        """Take a name, qualified or not, and return it as `schema.name` or `name`.
+
+        A part that has a dot itself stands in quotes: `parts_of_name` takes the name apart.
+        """
         parts = [self.take().name or ""]
         while self.accept("."):
             parts.append(self.take().name or "")
-        return ".".join(parts)
+        return ".".join(_dotless(part) for part in parts)
 
     def parenthesised(self) -> "Reader | None":
         """Take what stands in the parentheses that are next, and return a reader of it."""

@@ -62,8 +62,8 @@ class Effect:
     rewrites: bool = False
     scans: bool = False
     """Whether it reads the whole table while it holds the lock."""
-    drops: str = ""
-    """What of the table is lost: "table", "rows", or "column NAME"."""
+    drops: tuple[str, ...] = ()
+    """What of the table is lost: "table", "rows", "column NAME" each."""
 
 
 VOLATILE = frozenset(

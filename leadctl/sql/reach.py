@@ -1,0 +1,116 @@
+"""How far a statement reaches: whether its text tells all it does, whether it leaves the database.
+
+What is neither known by its text (`unread`) nor seen when it is tried is unknown, and unsafe.  What
+reaches servers, roles, files or other databases (`outside`) is never tried.
+"""
+
+import re
+
+from leadctl.sql.effects import STATEMENTS
+from leadctl.sql.lexer import Kind, Reader, tokens
+
+_OPAQUE = frozenset({"DO", "CALL", "SELECT", "WITH", "EXECUTE", "PREPARE", "EXPLAIN", "VALUES"})
+"""They may run any function, or anything."""
+_OBJECT = (
+    "ACCESS METHOD|AGGREGATE|CAST|COLLATION|CONVERSION|DATABASE|EVENT TRIGGER|EXTENSION"
+    "|FOREIGN DATA WRAPPER|FUNCTION|GROUP|LANGUAGE|OPERATOR|POLICY|PROCEDURAL LANGUAGE|PROCEDURE"
+    "|ROLE|ROUTINE|SERVER|STATISTICS|SUBSCRIPTION|TABLESPACE|TEXT SEARCH|TRANSFORM|USER"
+)
+_TOUCHES_NO_TABLE = re.compile(
+    rf"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:{_OBJECT}|DOMAIN|TYPE|SEQUENCE|(?:RECURSIVE )?VIEW"
+    r"|(?:LOCAL |GLOBAL )?TEMP(?:ORARY)? TABLE|(?:UNIQUE )?INDEX)\b"
+    rf"|CREATE SCHEMA\b|DROP (?:{_OBJECT}|DOMAIN|TYPE|SEQUENCE|SCHEMA|OWNED|INDEX|RULE|VIEW)\b"
+    rf"|ALTER (?:{_OBJECT}|DEFAULT PRIVILEGES|SCHEMA|SYSTEM|LARGE OBJECT|INDEX|SEQUENCE|VIEW)\b"
+    r"|ALTER TYPE (?:\S+ )+(?:ADD VALUE|RENAME|OWNER|SET)\b"
+    r"|ALTER DOMAIN (?:\S+ )+(?:(?:SET|DROP) DEFAULT|DROP|RENAME|OWNER|SET SCHEMA)\b"
+    r"|(?:GRANT|REVOKE|SET|RESET|SHOW|COMMENT|NOTIFY|LISTEN|UNLISTEN|DISCARD|DEALLOCATE|CHECKPOINT"
+    r"|SECURITY|BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE|CLOSE|FETCH|MOVE|LOAD"
+    r"|REASSIGN)\b"
+)
+"""How a statement begins, words with one space between them, that changes no table's rows."""
+_WHOLE = re.compile(
+    r"ALTER (?:TABLE|INDEX|MATERIALIZED VIEW) ALL IN"
+    r"|REINDEX (?:\( .* \) )?(?:SCHEMA|DATABASE|SYSTEM)\b"
+    r"|(?:VACUUM (?:\(.*\bFULL\b.*\)|FULL.*)|CLUSTER(?: VERBOSE| \( .* \))?)$"
+)
+"""What is about every table there is, or those of a place."""
+_HARMLESS = frozenset({"setval", "max", "coalesce", "greatest", "set_config", "currval", "lastval"})
+"""What a SELECT may call that changes no table: a sequence goes on behind the rows that exist."""
+_WRITES = {"DELETE", "INSERT", "MERGE", "UPDATE"}
+_RESTS = "{} takes along what rests on it, which only the server knows"
+
+_OF_SERVER = re.compile(
+    r"(?:CREATE|ALTER|DROP) (?:OR REPLACE )?(?:ROLE|USER|GROUP|DATABASE|TABLESPACE|SUBSCRIPTION"
+    r"|SYSTEM|SERVER|FOREIGN DATA WRAPPER|EVENT TRIGGER)\b"
+    r"|COMMENT ON (?:ROLE|DATABASE|TABLESPACE)\b"
+    r"|(?:GRANT|REVOKE) .*\bON (?:DATABASE|TABLESPACE|PARAMETER|FOREIGN)\b"
+    r"|(?:GRANT|REVOKE) (?!.* ON )|SECURITY LABEL|REINDEX (?:\( .* \) )?(?:DATABASE|SYSTEM)\b"
+    r"|IMPORT FOREIGN SCHEMA|LOAD\b|CHECKPOINT\b|COPY\b|REASSIGN\b"
+)
+"""How a statement begins that changes what databases share, or reads and writes files."""
+_REACHES_OUT = re.compile(
+    r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|DATABASE|TABLESPACE|SUBSCRIPTION|SYSTEM|SERVER)\b"
+    r"|\bPROGRAM\b|\bCOPY\b|\bdblink|\blo_(?:im|ex)port\b|\bpg_(?:terminate|cancel|reload|rotate"
+    r"|switch|promote|read|ls_|stat_file|file_|create_\w*slot|drop_replication|copy_\w*slot"
+    r"|replication|logical_emit|wal|backup|sleep|advisory|try_advisory|stat_reset|notify)\w*"
+    r"|\bplpython|\bplperlu|\bplsh|\bpltclu",
+    re.IGNORECASE,
+)
+"""What in the text of a function would reach further than its database."""
+
+
+def unread(sql: str) -> str | None:
+    """Return why the text of a statement does not tell what it does to tables; None if it does."""
+    text = _plain(sql)
+    reader = Reader(sql)
+    first = reader.peek().word
+    if first == "SELECT" and _only_counts(reader):
+        return None
+    if first in _OPAQUE:
+        return f"what {first} … does to which table cannot be told"
+    if _WHOLE.match(text):
+        return "which tables it is about cannot be told from its text"
+    takes_along = first in {"DROP", "TRUNCATE"} or text.startswith("ALTER TABLE")
+    if takes_along and re.search(r"(?<!ON DELETE)(?<!ON UPDATE) CASCADE\b", text):
+        return _RESTS.format("CASCADE")
+    if _writes_within(sql):
+        return "a part of it writes to tables of its own"
+    known = any(reader.accept(*words) for words, _ in STATEMENTS)
+    if known or _TOUCHES_NO_TABLE.match(text):
+        return None
+    return "what it does to which table cannot be told from its text"
+
+
+def outside(sql: str) -> str | None:
+    """Return why a statement must not be tried, not even in a database of its own; else None."""
+    text = _plain(sql)
+    if _OF_SERVER.match(text):
+        return "it changes what is not the database's own"
+    if reaches_out(sql):
+        return "what it runs may reach out of the database"
+    return None
+
+
+def reaches_out(text: str) -> bool:
+    """Whether code, such as a function's body, may act on anything but its database."""
+    return _REACHES_OUT.search(text) is not None
+
+
+def _plain(sql: str) -> str:
+    """Return a statement's words and symbols with one space between them, in capitals."""
+    return " ".join(token.text.upper() for token in tokens(sql) if token.kind is not Kind.STRING)
+
+
+def _only_counts(reader: Reader) -> bool:
+    """Whether a SELECT calls functions that change no table, and nothing else can be behind it."""
+    called = set(reader.called())
+    return called <= _HARMLESS and not {"INTO", "FOR"} & set(reader.words()) and bool(called)
+
+
+def _writes_within(sql: str) -> bool:
+    """Whether a statement has another in parentheses that writes: a WITH of its own."""
+    found = list(tokens(sql))
+    return any(
+        before.word in {"AS", "MATERIALIZED", "COPY"} and one.text == "(" and other.word in _WRITES
+        for before, one, other in zip(found, found[1:], found[2:], strict=False)
+    )
