@@ -30,6 +30,7 @@ from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import ArchiveEntry, check_counts, rows_of
+from leadctl.restore.cut_off import CutOff
 from leadctl.restore.entries import (
     SATELLITES,
     ArchiveSql,
@@ -97,6 +98,8 @@ def restore_dropped(
             tried.make_tables()
             tried.make_parts()
             tried.finish()
+            if dry_run:
+                tried.cut_off.finish(target.schema, narrate, rows=False)
         if dry_run:
             return tried.result(rows_in_backup(reader, selection), None)
         made = Making(connection, reader, selection, owners=owners)
@@ -174,6 +177,7 @@ class Making:
         self._not_made: set[str] = set()
         """The ids of entries that were there already, or failed."""
         self._left_out: list[LeftOut] = []
+        self.cut_off = CutOff(connection, reader, selection)
 
     def make_all(
         self, schema: str, keys: ForeignKeys, lock_wait: float, narrate: Narrate, *, parts: str
@@ -187,6 +191,7 @@ class Making:
         rows = self.load(schema)
         narrate(parts)
         self.make_parts(keys)
+        self.cut_off.finish(schema, narrate, rows=True)
         keys.add(lock_wait, narrate)
         self.finish()
         return rows
@@ -239,7 +244,12 @@ class Making:
 
     def make_parts(self, keys: ForeignKeys | None = None) -> None:
         """Make keys, indexes, and what went with the tables, such as views."""
-        self._make_phase(_Phase.KEYS)
+        made, cut = set(self._of(_Phase.KEYS)), set(self._selection.cut)
+        for entry in self._selection.archive.entries:
+            if entry in made:
+                self._make(entry)
+            if entry in cut:  # what follows may need its columns
+                self.cut_off.add(entry)
         for entry in self._of(_Phase.ATTACHING):
             if keys:
                 keys.move_orphans_of(*self._selection.attached(entry))
@@ -260,12 +270,13 @@ class Making:
 
     def result(self, rows: Mapping[str, int], keys: ForeignKeys | None) -> BackAgain:
         """Return what was made."""
+        made = (entry.label for entry in self._made if entry.kind not in SATELLITES)
         return BackAgain(
             tables=tuple(rows.items()),
-            made=tuple(entry.label for entry in self._made if entry.kind not in SATELLITES),
+            made=(*made, *self.cut_off.made),
             orphans=tuple(keys.orphans) if keys else (),
-            left_out=(*self._left_out, *(keys.left_out if keys else ())),
-            lines=tuple(keys.lines) if keys else (),
+            left_out=(*self._left_out, *self.cut_off.left_out, *(keys.left_out if keys else ())),
+            lines=(*self.cut_off.lines, *(keys.lines if keys else ())),
         )
 
     def _of(self, phase: "_Phase") -> list[ArchiveEntry]:

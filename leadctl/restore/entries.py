@@ -45,7 +45,16 @@ _ATTACHING = re.compile(
     rf"ALTER TABLE (?:ONLY )?(?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
     rf"ATTACH PARTITION (?P<partition>{IDENTIFIER}\.{IDENTIFIER})"
 )
-_INHERITS = re.compile(r"^\)\s*INHERITS \(", re.MULTILINE)
+_INHERITS = re.compile(
+    rf"^\)\s*INHERITS \((?P<parents>{IDENTIFIER}\.{IDENTIFIER}(?:, {IDENTIFIER}\.{IDENTIFIER})*)\)",
+    re.MULTILINE,
+)
+_PARENT = re.compile(rf"{IDENTIFIER}\.{IDENTIFIER}")
+_NOT_CUT_OFF = frozenset(
+    {"TABLE", "TABLE ATTACH", "TABLE DATA", "SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET",
+     "DEFAULT", "STATISTICS DATA"}
+)  # fmt: skip
+"""What needs a table and does not go with one of its columns."""
 
 Name = tuple[str, ...]
 """Schema and name, without quotes."""
@@ -132,6 +141,12 @@ def name_in(script: Script) -> Name | None:
     return next((parts_of(found["name"]) for found in made if found), None)
 
 
+def _parents(script: Script) -> set[Name | None]:
+    """Return the tables that the one that a script makes inherits from."""
+    found = filter(None, map(_INHERITS.search, script))
+    return {parts_of(parent) for each in found for parent in _PARENT.findall(each["parents"])}
+
+
 class Selection:
     """What of an archive brings tables back: they, their parts, what they need, what needs them."""
 
@@ -139,16 +154,19 @@ class Selection:
         self,
         archive: ArchiveSql,
         tables: Sequence[ArchiveEntry],
-        also: Iterable[ArchiveEntry] = (),
+        also: Iterable[ArchiveEntry] | None = None,
     ) -> None:
-        """`also` are more entries to make, such as functions that no table needs."""
+        """`also` are more entries to make, such as functions that no table needs.
+
+        Where they are given, nothing went with the tables by CASCADE.
+        """
         self.archive = archive
         self._by_id = {entry.id: entry for entry in archive.entries}
         self.tables = self._with_children(tables)
         self._ids = {table.id for table in self.tables}
         needing = self._needing()
         known = {*self.tables, *needing}
-        asked = {entry for entry in also if entry not in known}
+        asked = {entry for entry in also or () if entry not in known}
         needed = {*self._needed({*known, *asked}), *asked} - known
         self._asked = {entry.id for entry in asked}
         said = [
@@ -157,7 +175,14 @@ class Selection:
         self._needed_ids = {entry.id for entry in needed}
         chosen = {*known, *needed, *said}
         self.entries = [entry for entry in archive.entries if entry in chosen]
-        self.scripts = archive.scripts(self.entries)
+        gone = {*self._ids, *(entry.id for entry in needing)}
+        self.cut = self._cut(gone) if also is None else []
+        """Tables, foreign tables and types that stay, and may have lost a part with the tables."""
+        self.of_cut = self._needing_cut(chosen)
+        """What needs those, and may have gone with such a part."""
+        self.scripts = archive.scripts(
+            list(dict.fromkeys([*self.entries, *self.cut, *self.of_cut]))
+        )
         self.names = {table: name_in(self.scripts[table]) or () for table in self.tables}
 
     def is_part(self, entry: ArchiveEntry) -> bool:
@@ -196,15 +221,40 @@ class Selection:
         """Return tables with their partitions and what inherits from them."""
         found = {table.id: table for table in tables}
         attached = [entry.needs for entry in self.archive.entries if entry.kind == "TABLE ATTACH"]
+        reached = set(found)
         for entry in self.archive.entries:
-            if entry.kind != "TABLE" or not entry.needs & found.keys():
+            if entry.kind == "TABLE" and entry.needs & reached:
+                reached.add(entry.id)
+        scripts = self.archive.scripts([self._by_id[number] for number in reached])
+        names = {name_in(scripts[table]) for table in tables}
+        for entry in self.archive.entries:
+            if entry.id not in reached or entry.id in found:
                 continue
             is_partition = any(
                 entry.id in each and each & found.keys() - {entry.id} for each in attached
             )
-            if is_partition or any(map(_INHERITS.search, self.archive.scripts([entry])[entry])):
+            if is_partition or _parents(scripts[entry]) & names:
                 found[entry.id] = entry
+                names.add(name_in(scripts[entry]))
         return [entry for entry in self.archive.entries if entry.id in found]
+
+    def _cut(self, gone: set[str]) -> list[ArchiveEntry]:
+        """Return what stays where something goes that it needs: by a column of its type, say."""
+        kinds = {"TABLE", "FOREIGN TABLE", "TYPE"}
+        return [
+            entry
+            for entry in self.archive.entries
+            if entry.kind in kinds and entry.id not in self._ids and entry.needs & gone
+        ]
+
+    def _needing_cut(self, chosen: Collection[ArchiveEntry]) -> list[ArchiveEntry]:
+        reached = {entry.id for entry in self.cut}
+        found = []
+        for entry in self.archive.entries:
+            if entry.kind not in _NOT_CUT_OFF and entry.needs & reached and entry not in chosen:
+                reached.add(entry.id)
+                found.append(entry)
+        return found
 
     def _needing(self) -> list[ArchiveEntry]:
         """Return what needs the tables, and what needs that; other tables stop the search."""

@@ -17,9 +17,17 @@ from itertools import count
 import psycopg
 from psycopg import sql
 
+from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import beside, identifier, parts_of, written_by_server
+from leadctl.postgres.queries import (
+    beside,
+    identifier,
+    parts_of,
+    written_by_pg_dump,
+    written_by_server,
+)
 from leadctl.progress import Narrate
 from leadctl.restore.archive import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
@@ -33,6 +41,8 @@ _ADDITION = re.compile(
     re.DOTALL,
 )
 _UNCHECKED = re.compile(r"\bNOT (?:VALID|ENFORCED)$")
+_VALIDATE = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+_REPLACE = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}, ADD CONSTRAINT {} {}")
 _NAME_MAX = 63
 _PAUSE_SECONDS = 0.5
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
@@ -129,20 +139,35 @@ class ForeignKeys:
     def validate(self) -> None:
         """Validate them, each in a transaction of its own; keep the rows that refer to nothing."""
         for key in self._waiting:
-            validation = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(
-                identifier(key.table), identifier(key.name)
-            )
             try:
-                self._connection.execute(validation)
-            except psycopg.errors.ForeignKeyViolation:
-                with self._connection.transaction():
-                    self._keep(key, moved=False)
-                self.lines.append(f"{validation.as_string(self._connection)};")
-            except psycopg.errors.LockNotAvailable:
-                line = validation.as_string(self._connection)
-                self.lines.append(f"{line};")
-                self.left_out.append(LeftOut(key.entry.label, "not validated: the table is locked"))
+                valid = self._is_valid(key)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
+                locked = isinstance(error, psycopg.errors.LockNotAvailable)
+                why = "the table is locked" if locked else error.diag.message_primary
+                self.left_out.append(LeftOut(key.entry.label, f"not validated: {why}"))
+                valid = False
+            if not valid:
+                table, name = identifier(key.table), identifier(key.name)
+                line = _VALIDATE.format(table, name)
+                if self._has_period(key):  # which VALIDATE does not check
+                    line = _REPLACE.format(table, name, name, written_by_pg_dump(key.definition))
+                self.lines.append(f"{line.as_string(self._connection)};")
         self._waiting.clear()
+
+    def _is_valid(self, key: _Key) -> bool:
+        """Validate a key, or keep the rows that refer to nothing; return whether it is valid."""
+        # PostgreSQL 18 calls a key with PERIOD valid without looking at the rows.
+        if self._has_period(key) and self._keep(key, moved=False):
+            return False
+        validation = _VALIDATE.format(identifier(key.table), identifier(key.name))
+        try:
+            # It calls operators of the columns' types with the rights of whoever runs it.
+            with exact.as_owner(self._connection, _owner_of(self._connection, key.table)):
+                self._connection.execute(validation)
+        except psycopg.errors.ForeignKeyViolation:
+            self._keep(key, moved=False)
+            return False
+        return True
 
     def move_orphans_of(self, partition: str, parent: str) -> None:
         """Move rows out of a table that the foreign keys of a parent would refuse."""
@@ -185,28 +210,55 @@ class ForeignKeys:
         self.left_out.append(LeftOut(key.entry.label, reason))
         self.lines.append(f"{key.statement};")
 
-    def _keep(self, key: _Key, *, moved: bool) -> None:
-        """Copy or move the rows that refer to nothing to a table of their own."""
+    def _has_period(self, key: _Key) -> bool:
+        name = "".join(parts_of(key.name))
+        found = _QUERIES.value(self._connection, "has_period", table=key.table, name=name)
+        return bool(found)
+
+    def _keep(self, key: _Key, *, moved: bool) -> int:
+        """Copy or move the rows that refer to nothing to a table of their own; say how many."""
         table, name = key.table, "".join(parts_of(key.name))
         oid = _QUERIES.value(self._connection, "foreign_key", table=table, name=name)
         if oid is not None:
-            self._keep_by(oid, table, name, moved=moved)
-            return
+            return self._keep_by(oid, table, name, moved=moved)
         with self._kept.like(table) as empty:
             self._archive.run((f"ALTER TABLE {empty} ADD CONSTRAINT {key.name} {key.definition}",))
             oid = _QUERIES.value(self._connection, "foreign_key", table=empty, name=name)
-            self._keep_by(oid, table, name, moved=moved)
+            return self._keep_by(oid, table, name, moved=moved)
 
-    def _keep_by(self, oid: int, table: str, name: str, *, moved: bool) -> None:
+    def _keep_by(self, oid: int, table: str, name: str, *, moved: bool) -> int:
         """Keep the rows of `table` that a foreign key, which may be a parent's, refuses."""
-        ((rows_of, condition),) = _QUERIES.rows(self._connection, "orphans", oid=oid, table=table)
+        ((rows_of, condition, plain),) = _QUERIES.rows(
+            self._connection, "orphans", oid=oid, table=table
+        )
+        role = _owner_of(self._connection, table)
+        try:
+            with self._connection.transaction():
+                return self._kept_as(role, name, table, rows_of, condition, moved=moved)
+        except psycopg.errors.InsufficientPrivilege:
+            if role is None or not plain:
+                raise
+        # The owner may not read what the key refers to; the operators are the server's own.
+        with self._connection.transaction():
+            return self._kept_as(None, name, table, rows_of, condition, moved=moved)
+
+    def _kept_as(
+        self, role: str | None, name: str, table: str, rows_of: str, condition: str, *, moved: bool
+    ) -> int:
         kept_in, rows = "", 0
         with self._connection.transaction() as transaction:
-            kept_in, rows = self._kept.keep(name, table, rows_of, condition, moved=moved)
+            kept_in, rows = self._kept.keep(name, table, rows_of, condition, moved=moved, role=role)
             if not rows:
                 raise psycopg.Rollback(transaction)
         if rows:
             self.orphans.append(Orphans(table, name, rows, kept_in, moved))
+        return rows
+
+
+def _owner_of(connection: Connection, table: str) -> str | None:
+    """Return the role that the rows of a table are touched as; None for this one."""
+    found = read_named(connection, [table])
+    return found[table].touched_as if table in found else None
 
 
 class _KeptRows:
@@ -217,23 +269,39 @@ class _KeptRows:
         self._schema = f"orphans_{datetime.now(UTC):%Y%m%d_%H%M%S}"
 
     def keep(
-        self, name: str, table: str, rows_of: str, condition: str, *, moved: bool
+        self,
+        name: str,
+        table: str,
+        rows_of: str,
+        condition: str,
+        *,
+        moved: bool,
+        role: str | None,
     ) -> tuple[str, int]:
         """Copy or move rows of a table into a new one; return its quoted name, and how many.
 
-        `rows_of` is the table as FROM has it, `condition` says which rows `r`.
+        `rows_of` is the table as FROM has it, `condition` says which rows `r`.  It is done as
+        `role`, the table's owner, whose the new table is, too; with None as this one.
         """
         new = self._new(name, table)
-        query = sql.SQL("SELECT r.* FROM {} AS r WHERE {}").format(
-            written_by_server(rows_of), written_by_server(condition)
+        rows = written_by_server(rows_of)
+        self._connection.execute(
+            sql.SQL("CREATE TABLE {} AS SELECT r.* FROM {} AS r WITH NO DATA").format(new, rows)
         )
-        made = self._connection.execute(sql.SQL("CREATE TABLE {} AS {}").format(new, query))
-        if moved:
-            gone = sql.SQL("DELETE FROM {} AS r WHERE {}")
-            self._connection.execute(
-                gone.format(written_by_server(rows_of), written_by_server(condition))
+        if role is not None:
+            owner, schema = sql.Identifier(role), sql.Identifier(self._schema)
+            for give in ("GRANT USAGE ON SCHEMA {} TO {}", "ALTER TABLE {} OWNER TO {}"):
+                what = schema if "SCHEMA" in give else new
+                self._connection.execute(sql.SQL(give).format(what, owner))
+        where = written_by_server(condition)
+        with exact.as_owner(self._connection, role):
+            copied = self._connection.execute(
+                sql.SQL("INSERT INTO {} SELECT r.* FROM {} AS r WHERE {}").format(new, rows, where)
             )
-        return new.as_string(self._connection), made.rowcount
+            if moved:
+                gone = sql.SQL("DELETE FROM {} AS r WHERE {}").format(rows, where)
+                self._connection.execute(gone)
+        return new.as_string(self._connection), copied.rowcount
 
     @contextmanager
     def like(self, table: str) -> Iterator[str]:

@@ -234,6 +234,12 @@ SELECT to_regclass(%(name)s) IS NOT NULL
 SELECT oid::bigint FROM pg_constraint
 WHERE conrelid = to_regclass(%(table)s) AND conname = %(name)s AND contype = 'f'
 
+-- name: has_period
+-- what: Has a foreign key of a table PERIOD, as PostgreSQL 18 has it?
+-- versions: 15-
+SELECT coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) FROM pg_constraint c
+WHERE conrelid = to_regclass(%(table)s) AND conname = %(name)s AND contype = 'f'
+
 -- name: foreign_keys_of
 -- what: Which foreign keys of a partitioned table must the rows of a new partition keep?
 -- versions: 15-
@@ -253,10 +259,11 @@ WHERE a.grantee <> c.relowner
 
 -- name: orphans
 -- what: Of which rows does a table have to look for those that refer to nothing by a foreign key,
---       and by which condition on `r`?  The key may be that of a partition's table.
+--       by which condition on `r`, and are its operators the server's?  The key may be that of a
+--       partition's table.
 -- versions: 15-
 WITH parts AS (
-    SELECT k.confmatchtype = 'f' AS match_full, k.period,
+    SELECT k.confmatchtype = 'f' AS match_full, k.period, bool_and(o.oid < 16384) AS plain,
         format(CASE f.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I' END, n.nspname, f.relname) AS parent,
         string_agg(format('r.%%I IS NOT NULL', c.attname), ' AND ' ORDER BY u.place) AS given,
         string_agg(format('r.%%I IS NOT NULL', c.attname), ' OR ' ORDER BY u.place) AS any_given,
@@ -285,5 +292,71 @@ SELECT (SELECT format(CASE c.relkind WHEN 'p' THEN '%%I.%%I' ELSE 'ONLY %%I.%%I'
          WHEN period
          THEN format('%%s AND NOT coalesce(r.%%I OPERATOR(pg_catalog.<@) (SELECT pg_catalog.range_agg(p.%%I)'
                      ' FROM %%s AS p WHERE %%s), false)', given, child_period, parent_period, parent, same)
-         ELSE format('%%s AND NOT EXISTS (SELECT FROM %%s AS p WHERE %%s)', given, parent, same) END
+         ELSE format('%%s AND NOT EXISTS (SELECT FROM %%s AS p WHERE %%s)', given, parent, same) END, plain
 FROM parts
+
+-- name: lost
+-- what: What has a relation as it was (`copy`) that the one of now (`live`) lacks, and that went
+--   because it needs one of the tables that are `back`?  An object goes with what it depends on, and
+--   with what is an internal part of it.
+-- versions: 15-
+WITH had (place, what, name, action, required, class, oid, sub) AS (
+    SELECT a.attnum, CASE c.relkind WHEN 'c' THEN 'ATTRIBUTE' ELSE 'COLUMN' END, a.attname,
+        format('ADD %%s %%I %%s', CASE c.relkind WHEN 'c' THEN 'ATTRIBUTE' ELSE 'COLUMN' END, a.attname,
+               format_type(a.atttypid, a.atttypmod))
+        || coalesce((SELECT format(' COLLATE %%I.%%I', n.nspname, l.collname)
+                     FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                     JOIN pg_type t ON t.oid = a.atttypid
+                     WHERE l.oid = a.attcollation AND l.oid <> t.typcollation), '')
+        || coalesce(CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS (' END
+                    || pg_get_expr(d.adbin, d.adrelid)
+                    || CASE a.attgenerated WHEN '' THEN '' WHEN 's' THEN ') STORED' ELSE ') VIRTUAL' END, ''),
+        a.attnotnull, 'pg_class'::regclass, a.attrelid, a.attnum::int
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = to_regclass(%(copy)s) AND a.attnum > 0 AND NOT a.attisdropped
+      AND NOT EXISTS (SELECT FROM pg_attribute l WHERE l.attrelid = to_regclass(%(live)s)
+                      AND l.attname = a.attname AND NOT l.attisdropped)
+    UNION ALL
+    SELECT 10000 + d.adnum, 'DEFAULT', a.attname,
+        format('ALTER COLUMN %%I SET DEFAULT %%s', a.attname, pg_get_expr(d.adbin, d.adrelid)),
+        false, 'pg_attrdef'::regclass, d.oid, 0
+    FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    JOIN pg_attribute l ON l.attrelid = to_regclass(%(live)s) AND l.attname = a.attname
+        AND NOT l.attisdropped AND NOT l.atthasdef AND l.attidentity = ''
+    WHERE d.adrelid = to_regclass(%(copy)s) AND a.attgenerated = ''
+    UNION ALL
+    SELECT 20000, 'CHECK CONSTRAINT', k.conname,
+        format('ADD CONSTRAINT %%I %%s', k.conname, pg_get_constraintdef(k.oid))
+        || CASE WHEN k.convalidated THEN ' NOT VALID' ELSE '' END,
+        k.convalidated, 'pg_constraint'::regclass, k.oid, 0
+    FROM pg_constraint k
+    WHERE k.conrelid = to_regclass(%(copy)s) AND k.contype = 'c'
+      AND NOT EXISTS (SELECT FROM pg_constraint l
+                      WHERE l.conrelid = to_regclass(%(live)s) AND l.conname = k.conname)
+)
+SELECT h.what, h.name, h.action, h.required FROM had h
+WHERE EXISTS (
+    WITH RECURSIVE needed (class, oid, sub) AS (
+        SELECT h.class::oid, h.oid, h.sub
+        UNION
+        SELECT more.* FROM needed e CROSS JOIN LATERAL (
+            SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
+            WHERE d.classid = e.class AND d.objid = e.oid
+              AND (d.objsubid = e.sub OR (d.objsubid = 0 AND e.oid <> h.oid))
+            UNION ALL  -- such as the expression of a generated column
+            SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
+            WHERE d.refclassid = e.class AND d.refobjid = e.oid AND d.refobjsubid = e.sub AND d.deptype = 'i'
+        ) more
+    )
+    SELECT FROM needed WHERE class = 'pg_class'::regclass
+        AND oid = ANY (SELECT to_regclass(name) FROM unnest(%(back)s::text[]) name))
+ORDER BY h.place, h.name
+
+-- name: dependents
+-- what: How many objects need these columns of a table?
+-- versions: 15-
+SELECT count(*) FROM pg_depend d JOIN pg_attribute a
+    ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(%(table)s)
+  AND a.attname = ANY (%(columns)s)

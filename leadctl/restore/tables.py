@@ -57,7 +57,7 @@ class RestoredTables:
 
 
 @dataclass(frozen=True)
-class _StagedTable:
+class StagedTable:
     """A table that rows go back into, and where they wait: it, or the root of its partitions."""
 
     relation: Relation
@@ -98,8 +98,8 @@ def restore_tables(
         set_session(connection, {"lock_timeout": f"{round(lock_timeout * 1000)}ms"})
         with connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")
-            tables = _stage(connection, reader, wanted)
-            with _triggers_resting(connection, tables):
+            tables = stage(connection, reader, wanted)
+            with triggers_resting(connection, tables):
                 done = _merge_all(connection, tables)
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
@@ -204,18 +204,26 @@ def _require_key(relation: Relation) -> None:
         )
 
 
-def _stage(
-    connection: Connection, reader: BackupReader, wanted: Mapping[str, Relation]
-) -> list[_StagedTable]:
-    """Copy the backup's rows of tables into temporary tables, one for each that they go into."""
-    staged: dict[tuple[str, ...], _StagedTable] = {}
+def stage(
+    connection: Connection,
+    reader: BackupReader,
+    wanted: Mapping[str, Relation],
+    *,
+    lacking: bool = False,
+) -> list[StagedTable]:
+    """Copy the backup's rows of tables into temporary tables, one for each that they go into.
+
+    `wanted` are by the names of the manifest.  With `lacking` a table may lack columns of the
+    backup, which are texts then.  Raises RestoreFailed, and what reading the backup raises.
+    """
+    staged: dict[tuple[str, ...], StagedTable] = {}
     read: dict[str, int] = {}
     for rows in rows_of(reader, list(wanted)):
         if rows.into not in staged:
             relation = _taking(connection, wanted[rows.table], rows.into)
             staging = sql.Identifier("pg_temp", f"leadctl_rows_{len(staged)}")
-            staged[rows.into] = _StagedTable(relation, staging, rows.columns)
-            _make_staging(connection, staged[rows.into])
+            staged[rows.into] = StagedTable(relation, staging, rows.columns)
+            _make_staging(connection, staged[rows.into], lacking=lacking)
         read[rows.table] = rows.copy_into(connection, staged[rows.into].staging)
     check_counts(reader, read, wanted)
     return list(staged.values())
@@ -236,8 +244,14 @@ def _taking(connection: Connection, leaf: Relation, into: tuple[str, ...]) -> Re
     return found
 
 
-def _make_staging(connection: Connection, table: _StagedTable) -> None:
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+def _make_staging(connection: Connection, table: StagedTable, *, lacking: bool) -> None:
+    present = {column.name for column in table.relation.columns}
+    columns = sql.SQL(", ").join(
+        sql.SQL("NULL::pg_catalog.text AS {}" if lacking and name not in present else "{}").format(
+            sql.Identifier(name)
+        )
+        for name in table.columns
+    )
     try:
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} LIMIT 0").format(
@@ -252,7 +266,7 @@ def _make_staging(connection: Connection, table: _StagedTable) -> None:
 
 
 @contextmanager
-def _triggers_resting(connection: Connection, tables: Sequence[_StagedTable]) -> Iterator[None]:
+def triggers_resting(connection: Connection, tables: Sequence[StagedTable]) -> Iterator[None]:
     """Disable the tables' own triggers within the transaction, and give them back as they were.
 
     Those of a partition are told one by one: they may be set otherwise than the root's.
@@ -277,12 +291,12 @@ def _set_trigger(connection: Connection, relation: Relation, how: sql.SQL, name:
     connection.execute(how.format(relation.identifier, sql.Identifier(name)))
 
 
-def _merge_all(connection: Connection, tables: Sequence[_StagedTable]) -> list[RestoredTable]:
+def _merge_all(connection: Connection, tables: Sequence[StagedTable]) -> list[RestoredTable]:
     """Merge tables that may refer to each other: while one succeeds, the rest is tried again."""
     done: dict[str, RestoredTable] = {}
     waiting = list(tables)
     while waiting:
-        failed: list[tuple[_StagedTable, psycopg.Error]] = []
+        failed: list[tuple[StagedTable, psycopg.Error]] = []
         for table in waiting:
             try:
                 with connection.transaction():
@@ -304,7 +318,7 @@ def _merge_all(connection: Connection, tables: Sequence[_StagedTable]) -> list[R
     return [done[table.name] for table in tables]
 
 
-def _merge(connection: Connection, table: _StagedTable) -> RestoredTable:
+def _merge(connection: Connection, table: StagedTable) -> RestoredTable:
     fixed = {c.name for c in table.relation.columns if not c.written or c.identity == "a"}
     key = table.relation.primary_key
     changing = [name for name in table.columns if name not in {*key, *fixed}]
@@ -324,7 +338,7 @@ def _merge(connection: Connection, table: _StagedTable) -> RestoredTable:
     return RestoredTable(table.name, count[0], *row)
 
 
-def _merging(table: _StagedTable, changing: Sequence[str]) -> sql.Composed:
+def _merging(table: StagedTable, changing: Sequence[str]) -> sql.Composed:
     """Compose the INSERT that brings rows back, and counts those that were gone or changed."""
     action: sql.Composable = sql.SQL("NOTHING")
     if changing:

@@ -9,7 +9,7 @@ from leadctl.restore.restorable import LeftOut
 from leadctl.restore.restore import RestorePlan, RestoreResult
 from leadctl.restore.scratch_schema import TableRestore
 from leadctl.restore.tables import RestoredTables
-from leadctl.text import size
+from leadctl.text import counted, size
 
 
 def plan(result: RestorePlan) -> list[Block]:
@@ -87,13 +87,11 @@ def by_name(result: TableRestore) -> Iterator[Block]:
 
 
 def _orphans(orphans: Orphans) -> str:
-    what = f"{orphans.rows:,} rows of {orphans.table} refer to nothing by {orphans.constraint}"
+    rows = counted(orphans.rows, "row")
+    what = f"By {orphans.constraint}, {rows} of {orphans.table} would refer to nothing"
     if orphans.moved:
-        return f"{what}: they were moved to {orphans.kept_in}."
-    return (
-        f"{what}: they are copied to {orphans.kept_in}, and the constraint is NOT VALID until they "
-        "are gone."
-    )
+        return f"{what}: moved to {orphans.kept_in}."
+    return f"{what}: copied to {orphans.kept_in}. The constraint is NOT VALID until they are gone."
 
 
 def left_out(entries: Sequence[LeftOut]) -> Iterator[Block]:
