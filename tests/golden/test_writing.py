@@ -1,13 +1,17 @@
 """What the writing half of migrate prints and writes, to the letter, per format and width."""
 
 import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.conftest import Cli
 from tests.golden.snapshots import VARIANTS, assert_complete, assert_snapshot, sections, stable
+from tests.processes import run
 from tests.servers import Server
 
 FIRST = """\
@@ -63,21 +67,52 @@ DRIFTED = {
 SCENARIOS = {**COMMANDS, **CHANGED, **DRIFTED}
 
 
-@pytest.fixture
-def url(
-    tmp_path: Path, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> str:
-    """A database with the first models migrated."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("leadctl.text.ago", lambda _: "1 s ago")
-    (tmp_path / "leadctl.toml").write_text(
+class Migrated(NamedTuple):
+    """A project whose first models are migrated."""
+
+    folder: Path
+    database: str
+
+
+@pytest.fixture(scope="module")
+def migrated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrated]:
+    """A project and a database with the first models migrated, made once, to be copied."""
+    folder, database = tmp_path_factory.mktemp("migrated"), server.create()
+    (folder / "leadctl.toml").write_text(
         'app = "own"\n[apps.own]\nmodels = "own_models:metadata"\n'
     )
-    (tmp_path / "migrations").mkdir()
+    (folder / "migrations").mkdir()
+    models(folder, FIRST)
+    done = run(
+        "migrate", "dev", "-m", "First", env={"DATABASE_URL": server.url(database)}, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    yield Migrated(folder, database)
+    server.drop(database)
+
+
+@pytest.fixture
+def database(server: Server, migrated: Migrated) -> Iterator[str]:
+    """The name of a copy of that database."""
+    name = server.create(migrated.database)
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture
+def url(
+    tmp_path: Path,
+    server: Server,
+    database: str,
+    migrated: Migrated,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """The address of the copy; the project's is the current folder."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("leadctl.text.ago", lambda _: "1 s ago")
+    shutil.copytree(migrated.folder, tmp_path, dirs_exist_ok=True)
     models(tmp_path, FIRST)
-    found = server.url(database)
-    assert cli("migrate", "dev", "-m", "First", url=found).code == 0
-    return found
+    return server.url(database)
 
 
 def models(folder: Path, text: str) -> None:
