@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult, PastRuns
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
-    from leadctl.health.fix import FixResult
+    from leadctl.health.check import FixResult
     from leadctl.health.run import Health
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection

@@ -108,16 +108,23 @@ class Project:
         models: str | None = None,
         migrations: str | Path | None = None,
         choose: Callable[[str, Sequence[str]], str] | None = None,
+        ask: Callable[[str], bool] | None = None,
     ) -> "InitResult":
         """Set the project up for its own models, as `leadctl init`; overwrites nothing.
 
         `models` is `package.module:Base`; where it is not given and several are found, `choose` is
-        asked.
+        asked.  What .gitignore lacks is added where `ask` says yes.
         """
         from leadctl.init.existing_models import init_own
 
         folder = absolute(migrations) if migrations else None
-        return init_own(self.settings, models=models, migrations=folder, choose=choose)
+        return init_own(self.settings, models=models, migrations=folder, choose=choose, ask=ask)
+
+    def init_starter(self) -> "InitResult":
+        """Write a project to begin with, as `leadctl init --starter`; overwrites nothing."""
+        from leadctl.init.starter import init_starter
+
+        return init_starter(self.settings)
 
     def generate_key(self) -> "NewKey":
         """Return a new key for encrypted columns, as `leadctl keys generate`; kept nowhere."""

@@ -94,7 +94,7 @@ def read_archive_manifest(folder: Path) -> ArchiveManifest:
     if found.format != _FORMAT:
         raise ArchiveDamaged(
             f"{path} is of the format {found.format!r}; this leadctl reads {_FORMAT!r}.",
-            hint="Update leadctl: pip install --upgrade leadctl",
+            hint="Install a newer leadctl, as the one that wrote it.",
         )
     return found
 

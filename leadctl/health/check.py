@@ -63,6 +63,16 @@ class CheckResult:
     hint: str = ""
 
 
+@dataclass(frozen=True)
+class FixResult:
+    """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
+
+    check: str
+    statement: str
+    outcome: str
+    message: str = ""
+
+
 class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 

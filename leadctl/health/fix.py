@@ -17,7 +17,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import NotConfirmed, OperationFailed
-from leadctl.health.check import QUERIES
+from leadctl.health.check import QUERIES, FixResult
 from leadctl.health.database import missing_recorded
 from leadctl.inspect.run import ask, find, server_facts
 from leadctl.journal import state
@@ -42,16 +42,6 @@ class Fix:
     """Whether it may wait for locks as long as it takes, as a concurrent index build must."""
     drops: sql.Identifier | None = None
     """The index that it drops, which is to be invalid."""
-
-
-@dataclass(frozen=True)
-class FixResult:
-    """How a fix went: `outcome` is done, declined or failed, `message` says why it failed."""
-
-    check: str
-    statement: str
-    outcome: str
-    message: str = ""
 
 
 _LOOK_SECONDS = 0.01

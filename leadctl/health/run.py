@@ -16,7 +16,15 @@ from leadctl.errors import (
     UnknownSetting,
 )
 from leadctl.health import activity, data, database, objects, server
-from leadctl.health.check import CheckResult, CheckStatus, Facts, HealthCheck, Skip, Thresholds
+from leadctl.health.check import (
+    CheckResult,
+    CheckStatus,
+    Facts,
+    FixResult,
+    HealthCheck,
+    Skip,
+    Thresholds,
+)
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, unheard
@@ -28,7 +36,6 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
-    from leadctl.health.fix import FixResult
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
@@ -83,7 +90,7 @@ class Health:
     schema: str
     app: str
     checks: tuple[CheckResult, ...]
-    fixes: "tuple[FixResult, ...]" = ()
+    fixes: tuple[FixResult, ...] = ()
     """What `--fix` did before the checks were run again."""
 
     @property

@@ -213,8 +213,9 @@ def _nothing(app: App, modules: Sequence[Module]) -> ModelsNotFound:
     return ModelsNotFound(
         f"No tables were found in {app.root}"
         + (f": {looked} make metadata that stays empty." if looked else "."),
-        hint="Name the declarative base or the MetaData with --models package.module:Base, "
-        "or read a database into models with --from-database.",
+        hint="To begin with example tables: leadctl init --starter. Else name the declarative base "
+        "or the MetaData with --models package.module:Base, or read a database into models with "
+        "--from-database.",
     )
 
 

@@ -20,6 +20,7 @@ from leadctl.init.project_files import (
     WrittenFile,
     joined_lines,
     leadctl_toml,
+    not_ignored,
     old_rows,
     secret_columns,
 )
@@ -28,6 +29,9 @@ from leadctl.settings import Settings
 
 Choose = Callable[[str, Sequence[str]], str]
 """Asks a person to choose one of several; there is none where nobody can be asked."""
+
+Ask = Callable[[str], bool]
+"""Asks a person a question that is answered by yes or no."""
 
 MODELS_MODULE = "leadctl_models"
 """The module that is written where no single one of the project's imports all tables."""
@@ -52,10 +56,16 @@ class InitResult:
 
 
 def init_own(
-    settings: Settings, *, models: str | None, migrations: Path | None, choose: Choose | None
+    settings: Settings,
+    *,
+    models: str | None,
+    migrations: Path | None,
+    choose: Choose | None,
+    ask: Ask | None = None,
 ) -> InitResult:
     """Declare a project's own models in leadctl.toml.
 
+    What .gitignore lacks is added where `ask` says yes.
     Raises ModelsNotImportable with the file and line that matter, ModelsNotFound where there are
     none, or several and nobody to `choose`, and AlreadyDeclared; then nothing was written.
     """
@@ -83,6 +93,8 @@ def init_own(
     files.new_configuration(leadctl_toml(name, entries, guessed))
     encrypted = any(True for _ in encrypted_columns(metadata))
     files.add_variables(name, has_url=bool(settings.url), needs_key=encrypted)
+    if ask and notes(root) and ask(f"Add {', '.join(not_ignored(root))} to .gitignore?"):
+        files.ignore()
     return InitResult(
         app=name,
         models=str(entries["models"]) if "models" in entries else None,
@@ -92,11 +104,12 @@ def init_own(
         encrypted=tuple(secret_columns(metadata)),
         retention=guessed,
         notes=tuple(notes(root)),
-        next=_next(folder, has_url=bool(settings.url)),
+        next=next_commands(folder, has_url=bool(settings.url)),
     )
 
 
-def _next(folder: Path, *, has_url: bool) -> tuple[str, ...]:
+def next_commands(folder: Path, *, has_url: bool) -> tuple[str, ...]:
+    """Return the commands to run after init."""
     if (folder / ".gitkeep").exists():
         return ('leadctl migrate new -m "first tables"', "leadctl migrate")
     return ("leadctl migrate status", "leadctl migrate") if has_url else ("leadctl migrate",)
@@ -129,12 +142,14 @@ def app_name(settings: Settings) -> str:
 
 def notes(root: Path) -> list[str]:
     """Return what a person should look after."""
-    ignored = root / ".gitignore"
-    if (root / ".git").exists() and not (
-        ignored.exists() and ".env" in ignored.read_text(encoding="utf-8")
-    ):
-        return ["Add .env and .leadctl/ to .gitignore: they hold secrets and data."]
-    return []
+    missing = not_ignored(root) if (root / ".git").exists() else []
+    if not missing:
+        return []
+    lines = "".join(rf"{name}\n" for name in missing)
+    return [
+        f".gitignore lacks {', '.join(missing)}, which hold secrets and data: "
+        f"printf '{lines}' >> .gitignore"
+    ]
 
 
 def relative(path: Path, root: Path) -> str:

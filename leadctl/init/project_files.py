@@ -110,7 +110,7 @@ class Files:
     root: Path
     _planned: list[tuple[Path, str, str]] = field(default_factory=list)
     _kept: list[WrittenFile] = field(default_factory=list)
-    _extended: list[tuple[Path, str, str]] = field(default_factory=list)
+    _extended: list[tuple[Path, str, str, int]] = field(default_factory=list)
 
     def new(self, path: Path, content: str, what: str) -> None:
         """Plan a file.  Raises AlreadyDeclared where it exists."""
@@ -142,7 +142,14 @@ class Files:
                 f"{'' if needs_key else '# '}ENCRYPTION_KEY={key}",
             ]
         if lines:
-            self._extended.append((path, joined_lines(lines), "variables"))
+            # It is for secrets, or will be.
+            self._extended.append((path, joined_lines(lines), "variables", 0o600))
+
+    def ignore(self) -> None:
+        """Plan the lines that .gitignore lacks."""
+        if lines := not_ignored(self.root):
+            path = self.root / ".gitignore"
+            self._extended.append((path, joined_lines(lines), "secrets and data", 0o644))
 
     def keep(self, path: Path, what: str) -> None:
         """Say that a file or folder is used as it is."""
@@ -156,10 +163,10 @@ class Files:
             with path.open("x", encoding="utf-8") as file:
                 file.write(content)
             written.append(WrittenFile(path, "written", what))
-        for path, content, what in self._extended:
+        for path, content, what, mode in self._extended:
             existed = path.exists()
-            if not existed:  # it is for secrets, or will be
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            if not existed:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             before = path.read_text(encoding="utf-8")
             gap = "\n" if before and not before.endswith("\n") else ""
             with path.open("a", encoding="utf-8") as file:
@@ -168,15 +175,35 @@ class Files:
         return tuple(written)
 
 
+_SECRET_FILES = (".env", ".env.local", ".leadctl/")
+
+
+def not_ignored(root: Path) -> list[str]:
+    """Return the lines that a project's .gitignore lacks for what holds secrets and data."""
+    path = root / ".gitignore"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    ignored = {line.strip().strip("/") for line in text.splitlines()}
+    if ".env*" in ignored or ".env.*" in ignored:
+        ignored |= {".env.local"} | ({".env"} if ".env*" in ignored else set())
+    return [name for name in _SECRET_FILES if name.strip("/") not in ignored]
+
+
 def joined_lines(lines: Iterable[str]) -> str:
     """Return lines as a file's content."""
     return "".join(f"{line}\n" for line in lines)
 
 
 def leadctl_toml(
-    app: str, entries: Mapping[str, object], retention: Sequence[RetentionGuess]
+    app: str,
+    entries: Mapping[str, object],
+    retention: Sequence[RetentionGuess],
+    *,
+    in_force: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines of a leadctl.toml that declares one app."""
+    """Yield the lines of a leadctl.toml that declares one app.
+
+    Its rules are comments, unless they are `in_force`.
+    """
     yield f"app = {json.dumps(app)}"
     yield ""
     yield from app_table(app, entries)
@@ -185,7 +212,7 @@ def leadctl_toml(
             yield f"# {key} = {json.dumps(example)}  # {what}"
     yield ""
     yield "# Rows that may go, and when. Nothing is deleted by a rule that is a comment."
-    yield from _retention(app, retention)
+    yield from _retention(app, retention, "" if in_force else "# ")
     yield ""
     yield "# [env.production]"
     yield '# url_command = "…"  # prints the URL, or: url = "postgresql://…"'
@@ -205,11 +232,11 @@ _OPTIONAL = (
 )
 
 
-def _retention(app: str, guesses: Sequence[RetentionGuess]) -> Iterator[str]:
+def _retention(app: str, guesses: Sequence[RetentionGuess], mark: str) -> Iterator[str]:
     example = RetentionGuess("sessions", "created_at", "90d", "an example")
     for guess in guesses or [example]:
-        yield f"# [[apps.{app}.retention]]  # {guess.why}"
-        yield f"# name = {json.dumps('old-' + guess.table.replace('_', '-').lower())}"
-        yield f"# table = {json.dumps(guess.table)}"
-        yield f"# age_column = {json.dumps(guess.age_column)}"
-        yield f"# older_than = {json.dumps(guess.older_than)}"
+        yield f"{mark}[[apps.{app}.retention]]  # {guess.why}"
+        yield f"{mark}name = {json.dumps('old-' + guess.table.replace('_', '-').lower())}"
+        yield f"{mark}table = {json.dumps(guess.table)}"
+        yield f"{mark}age_column = {json.dumps(guess.age_column)}"
+        yield f"{mark}older_than = {json.dumps(guess.older_than)}"

@@ -215,7 +215,7 @@ def check_version(connection: Connection) -> None:
         raise NewerState(
             f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "
             f"(state version {version}; this one knows {STATE_VERSION}).",
-            hint="Update leadctl: pip install --upgrade leadctl",
+            hint="Install a newer leadctl, as the one that wrote it.",
         )
 
 

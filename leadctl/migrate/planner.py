@@ -128,7 +128,7 @@ def lint(
     history = read_history(app.migrations)
     squawk = find_squawk() is not None
     if not squawk:
-        narrate("squawk's rules are left out; install them with: pip install 'leadctl[lint]'")
+        narrate("squawk's rules are left out; install them with: pip install squawk-cli")
     named = {history.get(name).id for name in names}
     chosen = [each for each in history.revisions if everything or each.id in named]
     schema, database = "public", None

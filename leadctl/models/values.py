@@ -94,7 +94,7 @@ def imported(package: str, purpose: str) -> Any:
     except ImportError:
         raise MissingExtra(
             f"{purpose} needs the package {package}.",
-            hint="Install it with: pip install 'leadctl[apps]'",
+            hint=f"It belongs to the extra apps. Install it with: pip install {package}",
         ) from None
 
 

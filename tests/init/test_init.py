@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -281,6 +282,83 @@ def test_a_new_env_file_is_closed_to_others(folder: Path, cli: Cli) -> None:
     module(folder, DECLARATIVE)
     assert cli("init", "--app", "cats").code == 0
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_starter_is_a_whole_project(
+    folder: Path, server: Server, database: str, cli: Cli
+) -> None:
+    """From an empty folder to rows, a rule and models that agree with the database."""
+    (folder / ".gitignore").write_text("*.pyc\n.env\n")
+    url = server.url(database)
+    outcome = cli("init", "--starter", "--app", "shop", "-o", "json", url=url)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["sessions", "users"]
+    assert (folder / ".gitignore").read_text() == "*.pyc\n.env\n.env.local\n.leadctl/\n"
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+
+    def fresh(*arguments: str) -> str:
+        done = run(*arguments, env={"DATABASE_URL": url}, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for line in outcome.json["next"]:
+        fresh(*shlex.split(line)[1:])
+    fresh("migrate", "check")
+    assert "old-sessions" in fresh("cleanup", "--list")
+    with server.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT email, count(s.id) FROM users u LEFT JOIN sessions s ON s.user_id = u.id"
+            " GROUP BY email ORDER BY email"
+        ).fetchall()
+        assert rows == [("ada@example.com", 1), ("grace@example.com", 0)]
+        connection.execute("UPDATE sessions SET created_at = now() - interval '91 days'")
+    fresh("cleanup", "--confirm", database)
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT FROM sessions").fetchall() == []
+
+
+@pytest.mark.parametrize("name", ["models.py", "seeds/first.yaml", "leadctl.toml"])
+def test_a_starter_overwrites_nothing(name: str, folder: Path, cli: Cli) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("# mine\n")
+    outcome = cli("init", "--starter", "--app", "shop")
+    assert (outcome.code, outcome.out) == (5, "")
+    assert [file.name for file in folder.rglob("*") if file.is_file()] == [Path(name).name]
+    assert (folder / name).read_text() == "# mine\n"
+
+
+def test_an_empty_folder_is_told_of_it(folder: Path, cli: Cli) -> None:
+    assert "leadctl init --starter" in cli("init").err
+    refused = cli("init", "--starter", "--models", "a:B")
+    assert (refused.code, "--models" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "missing"),
+    [
+        (None, ".env, .env.local, .leadctl/"),
+        ("/.env*\n", ".leadctl/"),
+        (".env\n.env.*\n/.leadctl\n", None),
+        ("# .env is not here\nvenv/\n", ".env, .env.local, .leadctl/"),
+    ],
+)
+def test_what_git_does_not_ignore_is_named(
+    ignored: str | None, missing: str | None, folder: Path, cli: Cli
+) -> None:
+    """The line that is shown is what mends it: git says so."""
+    module(folder, DECLARATIVE)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    if ignored is not None:
+        (folder / ".gitignore").write_text(ignored)
+    (note, *_) = [*cli("init", "--app", "cats", "-o", "json").json["notes"], None]
+    assert (note is None) == (missing is None)
+    if note is not None:
+        assert missing is not None
+        assert f"lacks {missing}," in note
+        subprocess.run(["/bin/sh", "-c", note.partition(": ")[2]], cwd=folder, check=True)
+    for name in (".env", ".env.local", ".leadctl/x"):
+        asked = ["git", "check-ignore", "-q", name]
+        assert subprocess.run(asked, cwd=folder, check=False).returncode == 0, name
 
 
 _TWICE = """\

@@ -31,6 +31,7 @@ Prisma = Annotated[
 DropHistory = Annotated[
     bool, flag("--drop-history", "Write a revision that drops the former tool's history table.")
 ]
+Starter = Annotated[bool, flag("--starter", "Write two example tables, a seed file and a rule.")]
 TakeOver = Annotated[
     bool, flag("--take-over", "Write the revision that makes another tool's tables an app's.")
 ]
@@ -41,6 +42,7 @@ TakeOver = Annotated[
 def init(
     run: Run,
     *,
+    starter: Starter = False,
     models: Models = None,
     migrations: Migrations = None,
     from_database: FromDatabase = False,
@@ -56,6 +58,7 @@ def init(
 
     \b
     leadctl init
+    leadctl init --starter               in an empty folder
     leadctl init --app shop --models shop.models:Base
     leadctl init --from-database --url postgresql://… --app shop
     """
@@ -64,11 +67,17 @@ def init(
     if not from_database:
         only_with(_FROM, encrypt=encrypt, prisma=prisma, drop_history=drop_history)
         only_with(_FROM, take_over=take_over)
+        if starter:
+            not_with("--starter", models=models, migrations=migrations)
+            run.emit(run.project().init_starter(), views.init)
+            return
         choose = _choose if run.interactive else None
-        result = run.project().init(models=models, migrations=migrations, choose=choose)
+        result = run.project().init(
+            models=models, migrations=migrations, choose=choose, ask=run.ask
+        )
         run.emit(result, views.init)
         return
-    not_with(_FROM, models=models, migrations=migrations)
+    not_with(_FROM, models=models, migrations=migrations, starter=starter)
     if prisma is not None and not expanded(prisma).is_dir():
         raise UsageError(f"--prisma {prisma}: there is no such folder.")
     database = run.database()

@@ -1,15 +1,11 @@
 """Views of a health check."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from leadctl.health.check import CheckStatus
+from leadctl.health.check import CheckStatus, FixResult
 from leadctl.health.run import CheckEntry, CheckList, Health
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style, Value, numbers
 from leadctl.text import size
-
-if TYPE_CHECKING:
-    from leadctl.health.fix import FixResult
 
 _STYLES: dict[str, Style] = {
     "ok": "good",
@@ -52,7 +48,7 @@ def health(result: Health, *, everything: bool = False) -> Iterator[Block]:
 _FIXED: dict[str, Style] = {"done": "good", "declined": "dim", "failed": "bad"}
 
 
-def _fixed(result: "FixResult") -> str:
+def _fixed(result: FixResult) -> str:
     return ": ".join(filter(None, (result.outcome, result.statement, result.message)))
 
 
