@@ -35,6 +35,30 @@ Connection = psycopg.Connection[Any]
 OLDEST_MAJOR = 15
 OWN_PATH = "pg_catalog, pg_temp"
 """The search path where nothing of the app's is named without its schema."""
+_APP_PATH = """
+WITH found AS (
+    SELECT concat_ws(', ', %(schema)s::text, (
+        SELECT string_agg(quote_ident(n.nspname), ', ' ORDER BY n.nspname)
+        FROM pg_namespace n
+        WHERE n.oid IN (SELECT extnamespace FROM pg_extension)
+          AND quote_ident(n.nspname) NOT IN ('pg_catalog', quote_ident(%(name)s::text))
+          AND NOT EXISTS (
+              SELECT FROM pg_class c
+              WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                                AND d.objid = c.oid AND d.deptype = 'e'))
+          AND NOT EXISTS (
+              SELECT FROM pg_type t
+              WHERE t.typnamespace = n.oid AND t.typtype IN ('e', 'd', 'r')
+                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass
+                                AND d.objid = t.oid AND d.deptype = 'e')))) AS path)
+SELECT set_config('leadctl.app_path', path, false), set_config('search_path', path, false)
+FROM found"""
+"""Looks along the app's path: its schema, and those where extensions are.
+
+A schema that has tables or types of somebody's own, too, is left out: an enum or a version table of
+the app's would be taken from there.
+"""
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
@@ -94,7 +118,7 @@ def connect(
     """Open a connection to the target, in which names are the server's own.
 
     `purpose` is shown in pg_stat_activity, so that others see who holds what.  Where `rows` of the
-    app are touched, or its code is run, the search path is exactly the target's schema.
+    app are touched, or its code is run, the search path is the target's schema, then extensions'.
     `statement_timeout` is in seconds.  `prepare` lets statements that come again be prepared,
     which a pooler in transaction mode does not bear; `through_pooler` lets there be one.
     `like_pg_dump` is for what copies databases: no timeout of the role ends it, no policy hides
@@ -293,10 +317,11 @@ def _configure(
 ) -> None:
     if target.role:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
-    app_path = sql.Identifier(target.schema).as_string(connection)
+    schema = sql.Identifier(target.schema).as_string(connection)
     settings = {
-        "search_path": app_path if rows else OWN_PATH,
-        "leadctl.app_path": app_path,
+        "search_path": OWN_PATH,
+        "leadctl.seen_from": schema,
+        "leadctl.app_path": schema,
         "TimeZone": "UTC",
         # What values look like: psycopg reads no other, and texts are compared.
         "DateStyle": "ISO",
@@ -320,6 +345,8 @@ def _configure(
     if read_only:
         settings["default_transaction_read_only"] = "on"
     set_session(connection, settings)
+    if rows:
+        connection.execute(_APP_PATH, {"schema": schema, "name": target.schema})
 
 
 def _refuse_transaction_mode(

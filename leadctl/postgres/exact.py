@@ -38,8 +38,9 @@ _NARROW = (
 )
 _AS_THE_APP = (
     "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting("
-    f"CASE pg_catalog.current_setting('leadctl.search_path') WHEN '{OWN_PATH}'"
-    " THEN 'leadctl.app_path' ELSE 'leadctl.search_path' END), true)"
+    "CASE WHEN pg_catalog.current_setting('leadctl.search_path') OPERATOR(pg_catalog.=) ANY"
+    f" (ARRAY['{OWN_PATH}', pg_catalog.current_setting('leadctl.app_path')])"
+    " THEN 'leadctl.seen_from' ELSE 'leadctl.search_path' END), true)"
 )
 _BACK = (
     "SELECT pg_catalog.set_config('search_path',"
@@ -190,7 +191,7 @@ class Authored:
     common table expressions they stand before it, so that it needs no other path.  What names more
     of the app's than tables, compares values of a type of an extension, which brings operators, or
     reads what runs code of the app's (a view, a policy) is read along the app's path (`exactly` is
-    False).
+    False).  So is what names a function with its schema, whose body looks along the path.
     """
 
     text: str
@@ -234,10 +235,24 @@ SELECT c.relname,
                  ON b.oid = coalesce(nullif(t.typbasetype, 0), nullif(t.typelem, 0), t.oid)
                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                  AND b.typnamespace <> 'pg_catalog'::regnamespace
-                 AND b.typtype = 'b' AND b.typelem = 0)
+                 AND (b.typtype = 'b' AND b.typelem = 0
+                      OR EXISTS (SELECT FROM pg_cast k WHERE b.oid IN (k.castsource, k.casttarget)
+                                 AND k.castfunc <> 0)))
 FROM pg_class c
 WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relname = ANY (%(words)s)
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+_CALLED = """
+SELECT 'operator' = ANY (%(words)s)
+    OR EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE p.proname = ANY (%(words)s) AND n.nspname = ANY (%(words)s)
+                 AND n.nspname <> 'pg_catalog')
+    OR EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+               WHERE t.typname = ANY (%(words)s) AND n.nspname = ANY (%(words)s)
+                 AND t.typtype = 'd')
+"""
+"""Whether a function, an operator or a domain may be named with its schema: it is found along any
+path, and what its body names without a schema is not.
 """
 
 
@@ -245,7 +260,7 @@ def authored(connection: Connection, schema: str, text: str, also: Sequence[str]
     """Find what SQL of the app's author names in a schema; `also` are tables that it is about."""
     words = {quoted.replace('""', '"') or bare.lower() for quoted, bare in _WORD.findall(text)}
     values = {"schema": schema, "words": sorted(words | set(also))}
-    found = execute(connection, _NAMED, values).fetchall()
+    found, ((calls,),) = fetch_all(connection, [_NAMED, _CALLED], values)
     tables = [
         sql.SQL("{} AS NOT MATERIALIZED (SELECT * FROM {})").format(
             *(sql.Identifier(*(part.replace("%", "%%") for part in name)) for name in names)
@@ -258,6 +273,6 @@ def authored(connection: Connection, schema: str, text: str, also: Sequence[str]
     return Authored(
         text,
         sql.SQL("WITH {} ").format(sql.SQL(", ").join(tables)) if tables else sql.SQL(""),
-        not any(brings_code for _, _, brings_code in found),
+        not (calls or any(brings_code for _, _, brings_code in found)),
         roles.pop() if len(roles) == 1 else None,
     )

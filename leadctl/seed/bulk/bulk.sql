@@ -9,6 +9,13 @@ WHERE app = %(app)s AND schema = %(schema)s AND command = 'seed --bulk' AND summ
   AND id > coalesce((SELECT max(id) FROM leadctl.run
                      WHERE app = %(app)s AND schema = %(schema)s AND command = 'reset'), 0)
 
+-- name: secured
+-- what: For which of these tables do policies restrict what this role sees and adds?
+-- versions: 15-
+SELECT oid::regclass::text FROM pg_class
+WHERE oid = ANY (%(oids)s::bigint[]::oid[]) AND row_security_active(oid)
+ORDER BY 1
+
 -- name: constraints
 -- what: Which keys and foreign keys have the tables, the latter first, and how are they made?
 --       A key stays that a table which is not loaded refers to, or that has a comment.

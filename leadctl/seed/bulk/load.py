@@ -19,12 +19,14 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session, set_timeouts
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspendable
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
 from leadctl.seed.bulk.workers import Blocks, synthetic_rows
 
+_QUERIES = beside(__file__, "bulk.sql")
 _FEW = 1000
 """Rows of a table that are fixtures, and not somebody's data."""
 
@@ -67,8 +69,8 @@ def bulk_seed(
 ) -> BulkResult:
     """Add synthetic rows to an app's tables; all of them, or none where it ends early.
 
-    Raises Protected or NotConfirmed, LockHeld,
-    MissingKey, CannotInfer, InvalidFlag, and SeedFailed where the server refuses a row.
+    Raises Protected or NotConfirmed, LockHeld, MissingKey, CannotInfer, InvalidFlag, and SeedFailed
+    where the server refuses a row, or row security restricts the role.
     """
     began = time.monotonic()
     with (
@@ -81,6 +83,7 @@ def bulk_seed(
         granted = permit(connection, target, "bulk seed", given)
         with journaled(target, "seed --bulk", app.name) as entry:
             plan = make_plan(connection, app, target.schema, options)
+            _refuse_policies(connection, plan)
             if not protected:
                 _ask(connection, target, plan, consent)
             key = keyring.primary if plan.encrypted else None
@@ -106,6 +109,18 @@ def bulk_seed(
 
 
 _YES = Consent(yes=True)
+
+
+def _refuse_policies(connection: Connection, plan: BulkPlan) -> None:
+    """Refuse tables into which this role may not COPY, and whose rows it may not all see."""
+    oids = [relation.oid for relation in plan.relations.values()]
+    secured = _QUERIES.column(connection, "secured", oids=oids)
+    if secured:
+        raise SeedFailed(
+            f"Row security restricts this role on {', '.join(secured)}; nothing was added.",
+            hint="Connect as a superuser, a role with BYPASSRLS, or the tables' owner where row "
+            "security is not forced.",
+        )
 
 
 def _ask(connection: Connection, target: Target, plan: BulkPlan, consent: Consent) -> None:
