@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,32 +18,10 @@ from leadctl.errors import RestoreFailed, UnknownEntry
 from leadctl.postgres.client import feeding, running
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
+from leadctl.restore.contents import ArchiveEntry, Contents, read_contents
 from leadctl.restore.properties import ENCODING, IDENTIFIER, codec_of
 from leadctl.restore.restorable import LeftOut, Loading
 
-_ENTRY = re.compile(r"(?P<id>\d+); (?P<catalog>\d+) \d+ (?P<what>.*)")
-_RELATION_CATALOG = "1259"
-"""The oid of pg_class."""
-_KINDS = (
-    "ACCESS METHOD", "CHECK CONSTRAINT", "DEFAULT ACL", "EVENT TRIGGER", "FK CONSTRAINT",
-    "FOREIGN DATA WRAPPER", "FOREIGN TABLE", "INDEX ATTACH", "MATERIALIZED VIEW DATA",
-    "MATERIALIZED VIEW", "OPERATOR CLASS", "OPERATOR FAMILY", "PROCEDURAL LANGUAGE",
-    "PUBLICATION TABLES IN SCHEMA", "PUBLICATION TABLE", "ROW SECURITY", "SECURITY LABEL",
-    "SEQUENCE OWNED BY", "SEQUENCE SET", "SHELL TYPE", "STATISTICS DATA", "SUBSCRIPTION TABLE",
-    "TABLE ATTACH", "TABLE DATA", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY",
-    "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "USER MAPPING",
-)  # fmt: skip
-"""Kinds of entries of more than one word."""
-_DEPENDS = ";\tdepends on:"
-_TABLE = re.compile(r"TABLE (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
-_ATTACHED = re.compile(r"TABLE ATTACH (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
-_ROWS = re.compile(r"TABLE DATA (?P<schema>\S+) (?P<name>\S+) (?P<owner>\S+)")
-_OWNED = re.compile(
-    r"(?:TABLE|VIEW|MATERIALIZED VIEW|SEQUENCE|FUNCTION|TYPE|DOMAIN|SCHEMA|EVENT TRIGGER)"
-    r" \S+ \S+ (?P<owner>\S+)"
-)
-_INDEX = re.compile(r"(INDEX \S+|CONSTRAINT \S+ \S+) \S+ \S+")
-"""An index, or a constraint that is one; where a name has a space, it is not taken for one."""
 _COPY = re.compile(
     rf"COPY (?P<table>{IDENTIFIER}\.{IDENTIFIER}) "
     rf"(?:\((?P<columns>{IDENTIFIER}(?:, {IDENTIFIER})*)\))? FROM stdin;\n"
@@ -51,30 +29,6 @@ _COPY = re.compile(
 _COLUMN = re.compile(IDENTIFIER)
 _BEGIN, _END = b"COPY ", b"\\.\n"
 _CHUNK = 256 * 1024
-
-
-@dataclass(frozen=True)
-class ArchiveEntry:
-    """One object of an archive: its number, what it is, and the numbers of what it needs."""
-
-    id: str
-    what: str
-    needs: frozenset[str]
-    catalog: str = "0"
-    """The oid of the catalog that it is in."""
-
-    @property
-    def kind(self) -> str:
-        """What it is, such as TABLE or FK CONSTRAINT."""
-        first = self.what.partition(" ")[0]
-        if self.catalog == _RELATION_CATALOG and first in {"TABLE", "SEQUENCE"}:
-            return first  # a schema may be called DATA
-        return next((kind for kind in _KINDS if self.what.startswith(f"{kind} ")), first)
-
-    @property
-    def label(self) -> str:
-        """What people call it: all but its owner."""
-        return self.what.strip().rpartition(" ")[0]
 
 
 @dataclass(frozen=True)
@@ -114,19 +68,6 @@ class TableRows:
             return cursor.rowcount
 
 
-def list_archive(
-    program: Path, what: str, write: Callable[[IO[bytes]], object] | None = None
-) -> str:
-    """Return pg_restore's list of what `write` writes; without it `what` is a folder.
-
-    No more is written than the table of contents, which is at the beginning.  Raises
-    BackupDamaged, and what `write` raises.
-    """
-    folder = [] if write else [what]
-    listed = pg_restore_output(program, ["--list", "--verbose", "--create", *folder], what, write)
-    return listed.decode(errors="replace")
-
-
 def pg_restore_output(
     program: Path,
     arguments: Sequence[str],
@@ -162,18 +103,6 @@ def use_list(entries: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
         yield [f"--use-list=/dev/fd/{listed.fileno()}"], [listed.fileno()]
 
 
-def parse_entries(listing: str) -> list[ArchiveEntry]:
-    """Return the entries of a listing, in its order."""
-    entries: list[ArchiveEntry] = []
-    for line in listing.split("\n"):  # what else ends a line for Python may be part of a name
-        if found := _ENTRY.fullmatch(line):
-            entries.append(ArchiveEntry(found["id"], found["what"], frozenset(), found["catalog"]))
-        elif entries and line.startswith(_DEPENDS):
-            needs = frozenset(line.removeprefix(_DEPENDS).split())
-            entries[-1] = replace(entries[-1], needs=needs)
-    return entries
-
-
 def without_skipped(
     entries: Sequence[ArchiveEntry], loading: Loading, known: Iterable[ArchiveEntry] = ()
 ) -> list[ArchiveEntry]:
@@ -182,7 +111,13 @@ def without_skipped(
     `known` are more in which one to be skipped may be.  Raises UnknownEntry where it is in none.
     """
     for wanted in loading.skip:
-        if not any(_is_called(entry, wanted) for entry in (*entries, *known)):
+        called = {e.parts for e in (*entries, *known) if _is_called(e, wanted)}
+        if len(called) > 1:
+            raise UnknownEntry(
+                f"There are {len(called)} entries that are called {wanted!r}.",
+                hint="Restore all with --into, and drop what is not wanted.",
+            )
+        if not called:
             raise UnknownEntry(
                 f"There is no entry {wanted!r} to skip.",
                 hint="It is as pg_restore --list has it, without the numbers, such as: "
@@ -202,66 +137,17 @@ def without_skipped(
 
 
 def _is_called(entry: ArchiveEntry, name: str) -> bool:
-    what, wanted = " ".join(entry.what.split()), " ".join(name.split())
-    return what == wanted or what.startswith(f"{wanted} ")
+    """Whether somebody means an entry: by its label, or with its owner behind it."""
+    label, wanted = " ".join(entry.label.split()), " ".join(name.split())
+    return wanted in {label, f"{label} {' '.join(entry.owner.split())}".rstrip()}
 
 
-def indexes_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, list[str]]:
-    """Return the indexes that need nothing but the rows of one table, by `schema.table`.
+def reader_contents(reader: BackupReader, stem: str) -> Contents:
+    """Read the table of contents of a backup's archive; `stem` is its file.
 
-    Tables whose names have a space are not among them.
+    Raises BackupDamaged and InvalidIdentity.
     """
-    tables = {entry.id: found for entry in entries if (found := _TABLE.fullmatch(entry.what))}
-    indexes = {entry.id for entry in entries if _INDEX.fullmatch(entry.what)}
-    result: dict[str, list[str]] = {}
-    for entry in entries:
-        needed = [tables[need] for need in entry.needs if need in tables]
-        if entry.id in indexes and len(needed) == 1 and not entry.needs & indexes:
-            result.setdefault(f"{needed[0]['schema']}.{needed[0]['name']}", []).append(entry.id)
-    return result
-
-
-def rows_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, str]:
-    """Return the entries that are the rows of a table, with its `schema.table`.
-
-    Tables whose names have a space are not among them.
-    """
-    found = {entry.id: _ROWS.fullmatch(entry.what) for entry in entries}
-    return {entry: f"{rows['schema']}.{rows['name']}" for entry, rows in found.items() if rows}
-
-
-def ancestors_of(
-    entries: Sequence[ArchiveEntry],
-) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return of each partition the tables that it is a partition of, the nearest first.
-
-    Tables whose names have a space are not among them.
-    """
-    tables = {e.id: (m["schema"], m["name"]) for e in entries if (m := _TABLE.fullmatch(e.what))}
-    parents: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for entry in entries:
-        if found := _ATTACHED.fullmatch(entry.what):
-            child: tuple[str, ...] = (found["schema"], found["name"])
-            for parent in {tables[need] for need in entry.needs if need in tables} - {child}:
-                parents[child] = parent
-    above: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for child in parents:
-        above[child] = [parents[child]]
-        while above[child][-1] in parents:
-            above[child].append(parents[above[child][-1]])
-    return above
-
-
-def named(entries: Sequence[ArchiveEntry], kind: str) -> tuple[str, ...]:
-    """Return the objects of a kind that is in no schema, such as extensions, without spaces."""
-    found = (re.fullmatch(rf"{kind} - (\S+) \S*", entry.what) for entry in entries)
-    return tuple(match[1] for match in found if match)
-
-
-def owners_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
-    """Return the roles that own something, as far as names without spaces tell."""
-    found = (_OWNED.fullmatch(entry.what) for entry in entries)
-    return tuple(sorted({match["owner"] for match in found if match}))
+    return read_contents(f"The backup {reader.backup.id}", partial(reader.unpack, stem))
 
 
 def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
@@ -272,26 +158,24 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
     anything else.  A table that the archive has no rows of is passed over: compare what was read by
     `check_counts`.  Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
     """
-    pg_restore = reader.backup.programs().path("pg_restore")
-    listing = list_archive(pg_restore, "the backup", partial(reader.unpack, ARCHIVE))
     wanted = {parts_of(table): table for table in tables}
-    entries = _entries_of_rows(parse_entries(listing), wanted)
+    entries = [
+        entry
+        for entry in reader_contents(reader, ARCHIVE).entries
+        if entry.kind == "TABLE DATA" and entry.parts in wanted
+    ]
     if not entries:
         return
     with use_list([entry.id for entry in entries]) as (listed, keep):
         arguments = ["--data-only", "--file=-", *listed]
+        pg_restore = reader.backup.programs().path("pg_restore")
         with (
             ThreadPoolExecutor(1) as thread,
             running(None, pg_restore, arguments, stdin=True, stdout=True, keep=keep) as program,
         ):
             fed = thread.submit(_feed, reader, program.stdin)
             for rows, entry in zip(_tables(program.stdout, len(entries)), entries, strict=False):
-                # The entry says whose rows they are; but where names have spaces, entries of
-                # others may be listed just like those.
-                listed_as = _ROWS.fullmatch(entry.what)
-                owner = (listed_as["schema"], listed_as["name"]) if listed_as else rows.into
-                if asked := wanted.get(owner):
-                    yield replace(rows, table=asked)
+                yield replace(rows, table=wanted[entry.parts])
                 for _ in rows.chunks:
                     pass
             fed.result()
@@ -312,16 +196,6 @@ def check_counts(reader: BackupReader, read: Mapping[str, int], tables: Iterable
                 f"backup {reader.backup.id} says {in_manifest[table]:,}.",
                 hint=f"Try: leadctl backup verify {reader.backup.id} --restore",
             )
-
-
-def _entries_of_rows(
-    entries: Sequence[ArchiveEntry], wanted: Collection[tuple[str, ...]]
-) -> list[ArchiveEntry]:
-    """Return the entries that may be the rows of tables, in the archive's order."""
-    # pg_restore lists a line break as a space.
-    names = [re.sub(r"[\r\n]", " ", " ".join(parts)) for parts in wanted]
-    begins = tuple(f"TABLE DATA {name} " for name in names)
-    return [entry for entry in entries if entry.what.startswith(begins)]
 
 
 def _feed(reader: BackupReader, pipe: IO[bytes]) -> None:

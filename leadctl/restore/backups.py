@@ -27,7 +27,8 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
-from leadctl.restore.archive import ArchiveEntry, list_archive, parse_entries, pg_restore_output
+from leadctl.restore.archive import pg_restore_output, reader_contents
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.database import (
     drop_database,
     maintenance,
@@ -94,8 +95,7 @@ class RestorableBackup(BackupReader):
     @cached_property
     def entries(self) -> list[ArchiveEntry]:
         """What the archive of the schema has.  Raises BackupDamaged and InvalidIdentity."""
-        program = self.backup.programs().path("pg_restore")
-        return parse_entries(list_archive(program, "the backup", partial(self.unpack, SCHEMA)))
+        return list(reader_contents(self, SCHEMA).entries)
 
     def properties(self, *, owners: bool) -> DatabaseProperties:
         """Return what the archive says of the database itself."""
@@ -105,7 +105,7 @@ class RestorableBackup(BackupReader):
             arguments,
             "the backup",
             partial(self.unpack, SCHEMA),
-            [entry.id for entry in self.entries if "DATABASE" in entry.what],
+            [entry.id for entry in self.entries if entry.is_of_database],
         )
         return DatabaseProperties.parse(text_of(script))
 
@@ -118,6 +118,10 @@ class RestorableBackup(BackupReader):
         manifest = self.manifest
         incomplete: list[IncompleteTable] = []
         checks = tuple(_compared(connection, manifest, rows=rows, incomplete=incomplete))
+        roots, leaves = _roots(connection), dict[str, dict[tuple[str, ...], int]]()
+        for table in manifest.tables if incomplete else ():
+            found = leaves.setdefault(roots.get(table.parts, table.name), {})
+            found[table.parts] = table.rows
         lost = sum(table.rows - table.restored for table in incomplete)
         return Comparison(
             rows=manifest.rows - lost if rows else 0,
@@ -125,6 +129,7 @@ class RestorableBackup(BackupReader):
             revision=manifest.revision,
             checks=checks,
             incomplete=tuple(incomplete),
+            leaves=leaves,
         )
 
 
@@ -227,21 +232,26 @@ def _compared(
     )
 
 
+def _roots(connection: Connection) -> dict[tuple[str, ...], str]:
+    """Return of each partition the root of its tree, as SQL has it."""
+    return {
+        (schema, name): sql.Identifier(*root).as_string(connection)
+        for schema, name, *root in _QUERIES.rows(connection, "partition_roots")
+    }
+
+
 def _different_tables(connection: Connection, manifest: BackupManifest) -> list[IncompleteTable]:
     """Return the tables with other rows than in the manifest; partitions as the root of their tree.
 
     pg_dump may load a tree through its root, and then which partition a row belongs to is decided
     anew: the hash of an enum depends on OIDs.
     """
-    roots: dict[tuple[str, ...], list[str]] = {
-        (schema, name): root for schema, name, *root in _QUERIES.rows(connection, "partition_roots")
-    }
+    roots = _roots(connection)
     expected: Counter[str] = Counter()
     missing: set[str] = set()
     found: Counter[str] = Counter()
     for table in manifest.tables:
-        root = roots.get(table.parts)
-        label = sql.Identifier(*root).as_string(connection) if root else table.name
+        label = roots.get(table.parts, table.name)
         expected[label] += table.rows
         try:
             found[label] += count_rows(connection, table.name)

@@ -22,7 +22,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import beside, parts_of, written_by_server
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import SATELLITES, Selection
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOut
@@ -317,7 +317,7 @@ class CutOff:
 
     def _is_of_column(self, entry: ArchiveEntry) -> bool:
         return any(
-            entry.what.startswith(f"{entry.kind} {name[0]} COLUMN {table}.{of_table} ")
+            (entry.schema, entry.name) == (name[0], f"COLUMN {table}.{of_table}")
             for name, columns in self._filled.items()
             for column in columns
             for table in {name[-1], *_quoted(name[-1:])}  # comments have it quoted, grants do not

@@ -29,7 +29,8 @@ from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry, check_counts, rows_of
+from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.cut_off import CutOff
 from leadctl.restore.entries import (
     SATELLITES,
@@ -230,13 +231,9 @@ class Making:
             read[rows.table] = rows.copy_into(self._connection, into)
         check_counts(self._reader, read, expected)
         set_session(self._connection, {"search_path": ""})
-        sequences = {
-            entry.what.replace("SEQUENCE", "SEQUENCE SET", 1)
-            for entry in self._made
-            if entry.kind == "SEQUENCE"
-        }
+        made = {entry.parts for entry in self._made if entry.kind == "SEQUENCE"}
         values = ArchiveSql(self._reader, ARCHIVE, self._connection, owners=self._owners)
-        chosen = [entry for entry in values.entries if entry.what in sequences]
+        chosen = [e for e in values.entries if e.kind == "SEQUENCE SET" and e.parts in made]
         for script in values.scripts(chosen).values():
             values.run(script)
         self._loaded = True

@@ -21,14 +21,8 @@ from leadctl.errors import (
 from leadctl.postgres.binaries import dump_programs
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import (
-    ArchiveEntry,
-    list_archive,
-    named,
-    owners_of,
-    parse_entries,
-    without_skipped,
-)
+from leadctl.restore.archive import without_skipped
+from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
 from leadctl.restore.pg_restore import PgRestore, major_of
 from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.script import StatementReader, load_script
@@ -41,8 +35,7 @@ _END_OF_TAR = 1024
 _NEWEST = 99
 """A major version that no server has: the newest programs are the nearest to it."""
 _SCRIPT_VERSION = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
-_VERSION = re.compile(r"^; +Dumped from database version: (\d+)", re.MULTILINE)
-_DATABASE = re.compile(r"^; +dbname: (.+)$", re.MULTILINE)
+_VERSION = re.compile(r"(\d+)")
 
 
 def is_dump(path: Path) -> bool:
@@ -205,20 +198,21 @@ class ArchiveDump(_Dump):
     is_tar: bool
 
     def origin(self) -> Origin:
-        """Return what the table of contents says.  Raises BackupDamaged, MissingClient."""
-        program = dump_programs(1, _NEWEST).path("pg_restore")
-        write = None if self.path.is_dir() else self.unpack
-        listing = list_archive(program, str(self.path), write)
-        entries = parse_entries(listing)
-        database = _DATABASE.search(listing)
+        """Return what the table of contents says.  Raises BackupDamaged."""
+        contents = self._contents
+        entries = contents.entries
         return self._origin(
-            _VERSION.search(listing),
-            database=database[1] if database else None,
+            _VERSION.match(contents.server_version),
+            database=contents.database or None,
             extensions=named(entries, "EXTENSION"),
             roles=owners_of(entries),
             event_triggers=named(entries, "EVENT TRIGGER"),
             subscriptions=named(entries, "SUBSCRIPTION"),
         )
+
+    @cached_property
+    def _contents(self) -> Contents:
+        return read_contents(str(self.path), self.path if self.path.is_dir() else self.unpack)
 
     def check(self) -> None:
         """Look for the end of a tar, which pg_restore would seek for ever.  Raises BackupDamaged.
@@ -241,9 +235,7 @@ class ArchiveDump(_Dump):
         schema_only = [] if loading.rows else ["--schema-only"]
         known: list[ArchiveEntry] = []
         if loading.partly:
-            write = None if self.path.is_dir() else self.unpack
-            listing = list_archive(programs.path("pg_restore"), str(self.path), write)
-            known = without_skipped(parse_entries(listing), loading)
+            known = without_skipped(self._contents.entries, loading)
         entries = [entry.id for entry in known] if loading.skip else []
         loading.narrate("Loading the archive.")
         if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):

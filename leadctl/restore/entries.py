@@ -13,7 +13,8 @@ from leadctl.backup.reader import BackupReader
 from leadctl.postgres.client import feeding
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import parts_of
-from leadctl.restore.archive import ArchiveEntry, list_archive, parse_entries, use_list
+from leadctl.restore.archive import reader_contents, use_list
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import ENCODING, IDENTIFIER, NO_OWNERS
 from leadctl.sql.lexer import split, tokens
 
@@ -75,7 +76,7 @@ class ArchiveSql:
         self._program = reader.backup.programs().path("pg_restore")
         self._connection = connection
         self._options = () if owners else NO_OWNERS
-        self.entries = parse_entries(list_archive(self._program, "the backup", self._write))
+        self.entries = reader_contents(reader, stem).entries
 
     def scripts(self, entries: Collection[ArchiveEntry]) -> Mapping[ArchiveEntry, Script]:
         """Return the statements of entries; none for those that the options leave out.
@@ -124,15 +125,8 @@ class ArchiveSql:
 
 def find_table(archive: ArchiveSql, names: Iterable[Name]) -> ArchiveEntry | None:
     """Return the entry of the table that has one of the names, the first that there is."""
-    for name in names:
-        # pg_restore lists a line break as a space, and does not quote.
-        begins = re.sub(r"[\r\n]", " ", f"TABLE {' '.join(name)} ")
-        alike = [e for e in archive.entries if e.kind == "TABLE" and e.what.startswith(begins)]
-        scripts = archive.scripts(alike)
-        for entry in alike:
-            if name_in(scripts[entry]) == name:
-                return entry
-    return None
+    tables = {entry.parts: entry for entry in archive.entries if entry.kind == "TABLE"}
+    return next((tables[name] for name in names if name in tables), None)
 
 
 def name_in(script: Script) -> Name | None:
@@ -267,7 +261,7 @@ class Selection:
                     continue
                 found[entry.id] = entry
                 more = True
-                if entry.kind == "RULE" and entry.what.split()[-2] == "_RETURN":
+                if entry.kind == "RULE" and entry.name.endswith(" _RETURN"):
                     # A view that needs a key: it is made without its query first.
                     found |= {n: self._by_id[n] for n in entry.needs if self._kind(n) == "VIEW"}
         return [entry for entry in found.values() if entry.id not in self._ids]

@@ -29,7 +29,7 @@ from leadctl.postgres.queries import (
     written_by_server,
 )
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
 from leadctl.restore.properties import IDENTIFIER
 from leadctl.restore.restorable import LeftOut

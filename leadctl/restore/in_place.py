@@ -21,7 +21,8 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import beside, written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ArchiveEntry, check_counts, rows_of
+from leadctl.restore.archive import check_counts, rows_of
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import (
     BackAgain,
     Making,
@@ -113,9 +114,7 @@ def restore_in_place(
 
 
 def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:
-    rest = entry.what.removeprefix(f"{entry.kind} ")
-    within = any(rest.startswith(f"{schema} ") for schema in schemas)
-    return within and entry.kind not in _NOT_OF_A_SCHEMA
+    return entry.schema in schemas and entry.kind not in _NOT_OF_A_SCHEMA
 
 
 def _refuse_less(reader: BackupReader, selection: Selection, schemas: Collection[str]) -> None:

@@ -22,15 +22,12 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import (
-    ArchiveEntry,
     check_counts,
-    indexes_of_tables,
-    list_archive,
-    parse_entries,
+    reader_contents,
     rows_of,
-    rows_of_tables,
     without_skipped,
 )
+from leadctl.restore.contents import ArchiveEntry, indexes_of_tables, rows_of_tables
 from leadctl.restore.pg_restore import (
     _TABLE_BEGINS,
     SHARES_OPEN_FILES,
@@ -59,7 +56,7 @@ def load(
     programs = dump_programs(made_by, max(made_by, major))
     restore = PgRestore(target, programs, major, loading)
     if loading.skip:
-        in_archive = _listed(reader, restore)
+        in_archive = _listed(reader)
         entries = without_skipped(entries, loading, in_archive)
     wanted = [entry.id for entry in entries] if loading.skip else []
     left = wanted
@@ -76,10 +73,9 @@ def load(
             _refresh(connection, reader.manifest.materialized_views, loading)
 
 
-def _listed(reader: BackupReader, restore: PgRestore) -> list[ArchiveEntry]:
+def _listed(reader: BackupReader) -> Sequence[ArchiveEntry]:
     """Return the entries of the archive that has the rows."""
-    program = restore.programs.path("pg_restore")
-    return parse_entries(list_archive(program, "the backup", partial(reader.unpack, ARCHIVE)))
+    return reader_contents(reader, ARCHIVE).entries
 
 
 class _RowLoader:
@@ -98,14 +94,14 @@ class _RowLoader:
         self._restore = restore
         self._loading = loading
         self._pool = pool
-        self._sizes = {table.name: table.bytes for table in reader.manifest.tables}
+        self._sizes = {table.parts: table.bytes for table in reader.manifest.tables}
         self._entries = entries
         found = indexes_of_tables(self._entries) if pool.number > 1 else {}
-        self._waiting = {
-            table: indexes
-            for table, indexes in found.items()
-            if self._sizes.get(table, 0) >= loading.min_index_bytes
-        }
+        self._waiting: dict[str, list[str]] = {}
+        """Indexes of large tables, by what pg_restore calls the table."""
+        for table, indexes in found.items():
+            if self._sizes.get(table, 0) >= loading.min_index_bytes:
+                self._waiting.setdefault(".".join(table), []).extend(indexes)
         self._begun: dict[str, Future[None]] = {}
         self._read: dict[int, int] = {}
 
@@ -120,13 +116,13 @@ class _RowLoader:
         if number == 1 or sum(self._sizes.values()) < 2 * worth:
             entries: list[str] = []
             if self._loading.skip:
-                listed = _listed(self._reader, self._restore)
+                listed = _listed(self._reader)
                 kept = without_skipped(listed, self._loading, self._entries)
                 entries = [entry.id for entry in kept]
             loading = [submit(self._load, 0, entries, [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
-            listed = _listed(self._reader, self._restore)
+            listed = _listed(self._reader)
             shares = divide_entries(listed, self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
@@ -153,7 +149,7 @@ class _RowLoader:
                     for entry in self._waiting.pop(table, []):
                         self._begun[entry] = self._pool.submit(self._make_index, entry)
 
-            known = _listed(self._reader, self._restore) if self._loading.keep_going else ()
+            known = _listed(self._reader) if self._loading.keep_going else ()
             self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick, known)
 
     def _make_index(self, entry: str) -> None:
@@ -184,12 +180,12 @@ class _LoadedTables:
 
 
 def divide_entries(
-    entries: Sequence[ArchiveEntry], sizes: Mapping[str, int], number: int, worth: int
+    entries: Sequence[ArchiveEntry], sizes: Mapping[tuple[str, ...], int], number: int, worth: int
 ) -> list[list[str]]:
     """Divide an archive's entries, so that the shares have about as many bytes of tables.
 
-    `sizes` are the bytes of each table by its name; a share has at least `worth` bytes.  What is no
-    rows, or of a table whose name is quoted, is in the first share.
+    `sizes` are the bytes of each table by its schema and name; a share has at least `worth` bytes.
+    What is no rows is in the first share.
     """
     tables = {entry: sizes.get(name, 0) for entry, name in rows_of_tables(entries).items()}
     loads = [0] * number

@@ -14,10 +14,8 @@ from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
-from leadctl.restore.archive import (
-    ArchiveEntry,
-    use_list,
-)
+from leadctl.restore.archive import use_list
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.properties import NO_OWNERS
 from leadctl.restore.restorable import LeftOut, Loading
 

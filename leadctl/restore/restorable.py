@@ -1,5 +1,6 @@
 """What can be restored: a backup of leadctl's own, an archive or a script of anyone's pg_dump."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,6 +105,8 @@ class Comparison:
     revision: str | None
     checks: tuple[VerifyCheck, ...]
     incomplete: tuple[IncompleteTable, ...] = ()
+    leaves: Mapping[str, Mapping[tuple[str, ...], int]] = field(default_factory=dict)
+    """Of each incomplete table the tables that hold its rows, and how many are in the source."""
 
 
 class Restorable(Protocol):

@@ -28,10 +28,11 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside, parts_of
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
+from leadctl.restore.contents import label_of
 from leadctl.restore.database import (
     analyze,
     carry_over,
@@ -348,11 +349,13 @@ def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison
 
 def _was_skipped(compared: Comparison, loading: Loading) -> bool:
     """Whether all that differs is rows of tables that were to be skipped."""
-    skipped = {left.entry for left in loading.left_out}
-    tables = [" ".join(parts_of(each.table)) for each in compared.incomplete]
-    return [check.what for check in compared.checks if check.ok is False] == ["rows"] and all(
-        {f"TABLE {name}", f"TABLE DATA {name}"} & skipped for name in tables
-    )
+    labels = {left.entry for left in loading.left_out}
+    for each in compared.incomplete:
+        leaves = compared.leaves[each.table].items()
+        skipped = [rows for parts, rows in leaves if label_of("TABLE DATA", *parts) in labels]
+        if not skipped or each.rows - each.restored != sum(skipped):
+            return False
+    return [check.what for check in compared.checks if check.ok is False] == ["rows"]
 
 
 def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) -> None:

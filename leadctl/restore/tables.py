@@ -22,8 +22,9 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.archive import ancestors_of, check_counts, rows_of
+from leadctl.restore.archive import check_counts, rows_of
 from leadctl.restore.backups import RestorableBackup
+from leadctl.restore.contents import ancestors_of
 
 _DISABLE = sql.SQL("ALTER TABLE ONLY {} DISABLE TRIGGER {}")
 _ENABLE = {

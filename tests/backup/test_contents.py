@@ -16,8 +16,8 @@ from leadctl.backup.reader import BackupReader
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import BackupDamaged
 from leadctl.postgres.target import resolve
-from leadctl.restore.archive import parse_entries
 from leadctl.restore.backups import RestorableBackup
+from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.load import divide_entries
 from leadctl.restore.restorable import Loading
 from leadctl.settings import load_settings
@@ -153,20 +153,19 @@ def test_a_connection_that_fails_ends_the_other(
 @pytest.mark.parametrize(
     ("worth", "shares"),
     [
-        (1, [["4", "6", "7"], ["5"], ["3", "8"]]),
+        (1, [["4", "6"], ["5", "7"], ["3", "8"]]),
         (6, [["4", "6", "7", "5"], ["3", "8"]]),
         (10, [["3", "4", "5", "6", "7", "8"]]),
     ],
 )
 def test_tables_are_divided_by_their_bytes(worth: int, shares: list[list[str]]) -> None:
-    entries = parse_entries("""
-3; 0 1 TABLE DATA public small owner
-4; 0 2 TABLE DATA public largest owner
-5; 0 3 TABLE DATA public large owner
-6; 0 0 SEQUENCE SET public large_id_seq owner
-7; 0 4 TABLE DATA public with space owner
-8; 0 5 TABLE DATA public middle owner
-""")
-    sizes = {"public.small": 3, "public.largest": 9, "public.large": 5, "public.middle": 3}
+    listed = {
+        "3": ("TABLE DATA", "small"), "4": ("TABLE DATA", "largest"), "5": ("TABLE DATA", "large"),
+        "6": ("SEQUENCE SET", "large_id_seq"), "7": ("TABLE DATA", "not in the manifest"),
+        "8": ("TABLE DATA", "middle one"),
+    }  # fmt: skip
+    entries = [ArchiveEntry(n, kind, "public", name, "me") for n, (kind, name) in listed.items()]
+    bytes_of = {"small": 3, "largest": 9, "large": 5, "middle one": 3}
+    sizes = {("public", name): size for name, size in bytes_of.items()}
     divided = divide_entries(entries, sizes, 3, worth)
     assert [sorted(share) for share in divided] == [sorted(share) for share in shares]

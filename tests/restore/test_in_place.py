@@ -132,3 +132,23 @@ def test_a_table_that_a_session_holds(place: InPlace) -> None:
         )
         assert (outcome.code, "locked" in outcome.err) == (1, True), outcome.err
     assert place.query("SELECT count(*) FROM items") == [(301,)]
+
+
+def test_a_schema_whose_name_begins_like_the_apps(place: InPlace, server: Server) -> None:
+    """What `public x` has is not the schema public's, and stays as it is."""
+    with server.connect(place.name) as connection:
+        connection.execute('CREATE SCHEMA "public items"; CREATE TABLE "public items".t (id int)')
+        connection.execute('CREATE TABLE public."items t" (id int)')
+        connection.execute(f'ALTER TABLE public."items t" OWNER TO {ROLE}')
+    with server.connect(place.name) as connection:
+        connection.execute(f'GRANT USAGE ON SCHEMA "public items" TO {ROLE}')
+        connection.execute(f'GRANT SELECT ON "public items".t TO {ROLE}')
+    assert place.leadctl("backup").code == 0
+    place.query('DROP TABLE "items t"; DELETE FROM items')
+    with server.connect(place.name) as connection:
+        connection.execute('INSERT INTO "public items".t VALUES (7)')
+    outcome = place.leadctl("restore", "latest", "--in-place", "--yes")
+    assert outcome.code == 0, outcome.err
+    assert place.query('SELECT * FROM "public items".t') == [(7,)]
+    assert place.query('SELECT count(*) FROM "items t", items') == [(0,)]
+    assert place.query("SELECT count(*) FROM items") == [(300,)]

@@ -1,0 +1,287 @@
+"""The table of contents of an archive of pg_dump's: what is in it, and what needs what.
+
+It is read from the archive's own head.  `pg_restore --list` prints the same, in which nobody can
+tell a space within a name from one between two.
+https://github.com/postgres/postgres/blob/master/src/bin/pg_dump/pg_backup_archiver.c
+"""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from leadctl.errors import BackupDamaged
+from leadctl.restore.properties import ENCODING, codec_of
+
+_MAGIC = b"PGDMP"
+_CUSTOM, _TAR, _DIRECTORY = 1, 3, 5
+_SINCE, _UNTIL = (1, 12), (1, 16)
+"""The formats that are read: those of pg_dump 9.0 to 18."""
+_FIRST_TRY = 64 * 1024
+_TOC_MAX = 1 << 30
+_NUMBER_MAX = 1 << 30
+_TAR_HEADER = 512
+_TAR_MAGIC = slice(257, 262)
+_TOC = "toc.dat"
+_NO_ROWS_OF_OTHERS = frozenset({"DATABASE", "DATABASE PROPERTIES"})
+
+
+def label_of(kind: str, schema: str | None, name: str) -> str:
+    """Return what an object is called, as pg_restore lists it."""
+    return re.sub(r"[\r\n]", " ", f"{kind} {schema or '-'} {name}")
+
+
+@dataclass(frozen=True)
+class ArchiveEntry:
+    """One object of an archive: its number, what it is, and the numbers of what it needs.
+
+    `kind` is such as TABLE or FK CONSTRAINT; `name` that of the object, behind that of its table
+    where it is a part of one, and with the types of its arguments where it is a function.
+    """
+
+    id: str
+    kind: str
+    schema: str | None
+    name: str
+    owner: str
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        """What people call it, as pg_restore lists it, but for its owner."""
+        return label_of(self.kind, self.schema, self.name)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Its schema and name."""
+        return (self.schema or "", self.name)
+
+    @property
+    def is_of_database(self) -> bool:
+        """Whether it is the database itself, or says something of it."""
+        said = self.kind in {"ACL", "COMMENT", "SECURITY LABEL"}
+        return self.kind in _NO_ROWS_OF_OTHERS or (
+            said and self.schema is None and self.name.startswith("DATABASE ")
+        )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an archive says of itself."""
+
+    database: str
+    server_version: str
+    entries: tuple[ArchiveEntry, ...]
+
+
+def read_contents(what: str, source: Path | Callable[[IO[bytes]], object]) -> Contents:
+    """Read the table of contents of an archive, which messages call `what`.
+
+    `source` is a folder, or writes the archive to a sink, which takes no more of it than is needed.
+    Raises BackupDamaged, and what `source` raises.
+    """
+    sink = _Head(what)
+    if isinstance(source, Path):
+        sink.data += (source / _TOC).read_bytes()
+    else:
+        with suppress(_EnoughError):
+            source(sink)  # type: ignore[arg-type]
+    if sink.found is None:
+        sink.found = _parse(what, bytes(sink.data))
+    if sink.found is None:
+        raise BackupDamaged(f"{what} is cut short within its table of contents.")
+    return sink.found
+
+
+class _EnoughError(BrokenPipeError):
+    """The table of contents is there."""
+
+
+class _Head:
+    """Takes an archive's head, until its table of contents is whole."""
+
+    def __init__(self, what: str) -> None:
+        self.data = bytearray()
+        self.found: Contents | None = None
+        self._what = what
+        self._try = _FIRST_TRY
+
+    def write(self, data: bytes) -> int:
+        """Take a piece; raises BrokenPipeError when it is enough."""
+        self.data += data
+        if len(self.data) >= self._try:
+            self._try *= 2
+            self.found = _parse(self._what, bytes(self.data))
+            if self.found:
+                raise _EnoughError
+            if len(self.data) > _TOC_MAX:
+                raise BackupDamaged(f"{self._what} has no end of its table of contents.")
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: it is in memory."""
+
+
+def _parse(what: str, data: bytes) -> Contents | None:
+    """Parse a table of contents; None where there must be more of it."""
+    if data[_TAR_MAGIC] == b"ustar":  # toc.dat is the first file
+        data = data[_TAR_HEADER:]
+    try:
+        return _Reader(what, data).contents()
+    except IndexError:
+        return None
+
+
+class _Reader:
+    """Reads the numbers and texts of an archive's head.  Raises IndexError behind its end."""
+
+    def __init__(self, what: str, data: bytes) -> None:
+        self._what = what
+        self._data = data
+        self._at = 0
+        self._integer, self._offset, self._format = 4, 8, _CUSTOM
+
+    def contents(self) -> Contents:
+        """Read it.  Raises BackupDamaged where it is of another kind or version."""
+        if self._bytes(len(_MAGIC)) != _MAGIC:
+            raise BackupDamaged(f"{self._what} is not an archive of pg_dump.")
+        version = (self._byte(), self._byte())
+        self._byte()  # the revision changes nothing
+        if not _SINCE <= version <= _UNTIL:
+            raise BackupDamaged(
+                f"{self._what} has the archive format {version[0]}.{version[1]}, and this leadctl "
+                f"reads {_SINCE[0]}.{_SINCE[1]} to {_UNTIL[0]}.{_UNTIL[1]}.",
+                hint="Make it with the pg_dump of a supported PostgreSQL, or use a newer leadctl.",
+            )
+        self._integer, self._offset, self._format = self._byte(), self._byte(), self._byte()
+        if self._format not in {_CUSTOM, _TAR, _DIRECTORY}:
+            raise BackupDamaged(f"{self._what} is an archive of an unknown kind.")
+        if version >= (1, 15):
+            self._byte()  # how it is compressed
+        else:
+            self._number()
+        for _ in range(7):  # when it was made
+            self._number()
+        database, server_version, _ = self._text(), self._text(), self._text()
+        found = [self._entry(version) for _ in range(self._number())]
+        codec = "utf-8"
+        for kind, definition in ((each[1], each[-1]) for each in found):
+            if kind == b"ENCODING" and (match := ENCODING.search(definition or b"")):
+                codec = codec_of(match[1].decode())
+
+        def text(raw: bytes | None) -> str:
+            return (raw or b"").decode(codec, "surrogateescape")
+
+        return Contents(
+            text(database),
+            text(server_version),
+            tuple(
+                ArchiveEntry(
+                    number,
+                    text(kind),
+                    text(schema) or None,
+                    text(name),
+                    text(owner),
+                    needs,
+                )
+                for number, kind, schema, name, owner, needs, _ in found
+            ),
+        )
+
+    def _entry(
+        self, version: tuple[int, int]
+    ) -> tuple[
+        str, bytes | None, bytes | None, bytes | None, bytes | None, frozenset[str], bytes | None
+    ]:
+        number = str(self._number())
+        self._number()  # whether there is data
+        self._text(), self._text()  # the oids of its catalog and of itself
+        name, kind = self._text(), self._text()
+        self._number()  # the section
+        definition, _, _ = self._text(), self._text(), self._text()  # with DROP and COPY
+        schema, _ = self._text(), self._text()  # and the tablespace
+        if version >= (1, 14):
+            self._text()  # the access method
+        if version >= (1, 16):
+            self._number()  # the kind of relation
+        owner, _ = self._text(), self._text()  # and whether rows have OIDs
+        needs = []
+        while (need := self._text()) is not None:
+            needs.append(need.decode())
+        if self._format == _CUSTOM:
+            self._byte()
+            self._bytes(self._offset)
+        else:
+            self._text()  # its file
+        return number, kind, schema, name, owner, frozenset(needs), definition
+
+    def _byte(self) -> int:
+        value = self._data[self._at]
+        self._at += 1
+        return value
+
+    def _bytes(self, number: int) -> bytes:
+        if self._at + number > len(self._data):
+            raise IndexError
+        self._at += number
+        return self._data[self._at - number : self._at]
+
+    def _number(self) -> int:
+        sign = self._byte()
+        value = int.from_bytes(self._bytes(self._integer), "little")
+        if sign > 1 or value > _NUMBER_MAX:
+            raise BackupDamaged(f"{self._what} has a damaged table of contents.")
+        return -value if sign else value
+
+    def _text(self) -> bytes | None:
+        length = self._number()
+        return self._bytes(length) if length >= 0 else None
+
+
+def named(entries: Sequence[ArchiveEntry], kind: str) -> tuple[str, ...]:
+    """Return the names of objects of a kind, such as extensions."""
+    return tuple(entry.name for entry in entries if entry.kind == kind)
+
+
+def owners_of(entries: Sequence[ArchiveEntry]) -> tuple[str, ...]:
+    """Return the roles that own something."""
+    return tuple(
+        sorted({entry.owner for entry in entries if entry.owner and not entry.is_of_database})
+    )
+
+
+def rows_of_tables(entries: Sequence[ArchiveEntry]) -> dict[str, tuple[str, ...]]:
+    """Return the entries that are the rows of a table, with its schema and name."""
+    return {entry.id: entry.parts for entry in entries if entry.kind == "TABLE DATA"}
+
+
+def indexes_of_tables(entries: Sequence[ArchiveEntry]) -> dict[tuple[str, ...], list[str]]:
+    """Return the indexes that need nothing but the rows of one table, by its schema and name."""
+    tables = {entry.id: entry.parts for entry in entries if entry.kind == "TABLE"}
+    indexes = {entry.id for entry in entries if entry.kind in {"INDEX", "CONSTRAINT"}}
+    result: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        needed = [tables[need] for need in entry.needs if need in tables]
+        if entry.id in indexes and len(needed) == 1 and not entry.needs & indexes:
+            result.setdefault(needed[0], []).append(entry.id)
+    return result
+
+
+def ancestors_of(
+    entries: Collection[ArchiveEntry],
+) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return of each partition the tables that it is a partition of, the nearest first."""
+    tables = {entry.id: entry.parts for entry in entries if entry.kind == "TABLE"}
+    parents: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for entry in entries:
+        if entry.kind == "TABLE ATTACH":
+            for parent in {tables[need] for need in entry.needs if need in tables} - {entry.parts}:
+                parents[entry.parts] = parent
+    above: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for child in parents:
+        above[child] = [parents[child]]
+        while above[child][-1] in parents:
+            above[child].append(parents[above[child][-1]])
+    return above
