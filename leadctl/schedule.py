@@ -89,7 +89,7 @@ def cron(
     """
     found = _find(settings, job)
     project, log = settings.project, settings.project / "leadctl.log"
-    limit = math.ceil(seconds or found.seconds)
+    limit = _limit(found, seconds)
     commands = " && ".join(
         f"timeout -k {_GRACE_SECONDS} {limit} {shlex.join(command)}"
         for command in _commands(settings, found)
@@ -101,13 +101,12 @@ def cron(
     environment = " ".join(f"{name}={shlex.quote(value)}" for name, value in _environment().items())
     told = f"echo leadctl {found.name} failed, see {shlex.quote(str(log))}"
     if on_failure is not None:
-        told = f"LEADCTL_JOB={found.name} sh -c {shlex.quote(_one_line(on_failure))}"
+        told = f"LEADCTL_JOB={found.name} sh -c {shlex.quote(on_failure)}"
     mark = f"[leadctl {' '.join([found.name, *_flags(settings), str(project)])}]"
     line = (
         f"export {environment}; cd {shlex.quote(str(project))} && {kept} || {{ {told}; }} # {mark}"
     )
-    # In a crontab a percent sign ends the command.
-    line, mark = line.replace("%", "\\%"), mark.replace("%", "\\%")
+    line, mark = _in_crontab(line), _in_crontab(mark)
     printed = shlex.join(_own_command("cron", settings, found, seconds, on_failure))
     install = f"(crontab -l 2>/dev/null | grep -vF {shlex.quote(mark)}; {printed}) | crontab -"
     files = {"crontab": f"{found.cron} {line}"}
@@ -123,11 +122,14 @@ def systemd(
     where it failed.  Raises UsageError and UnknownApp.
     """
     found = _find(settings, job)
-    project = settings.project
+    project = _in_unit(settings.project)
     values = [flag for flag in _flags(settings) if not flag.startswith("--")]
     unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
     whose = " ".join([found.name, "of", str(project), *_flags(settings)])
-    environment = "\n".join(f"Environment={name}={value}" for name, value in _environment().items())
+    environment = "\n".join(
+        f"Environment={_systemd_quoted(f'{name}={value}', always=True, dollars='$')}"
+        for name, value in _environment().items()
+    )
     commands = "\n".join(
         f"ExecStart={' '.join(_systemd_quoted(word) for word in command)}"
         for command in _commands(settings, found)
@@ -143,7 +145,7 @@ After=network-online.target{telling}
 Type=oneshot
 {place}
 {commands}
-TimeoutStartSec={math.ceil(seconds or found.seconds)}
+TimeoutStartSec={_limit(found, seconds)}
 TimeoutStopSec={_GRACE_SECONDS}
 Nice=10
 IOSchedulingClass=idle
@@ -235,14 +237,36 @@ def _flags(settings: Settings) -> list[str]:
     ]
 
 
-def _one_line(command: str) -> str:
-    """Return a command that a line of a crontab can have.  Raises UsageError."""
-    if "\n" in command or "\r" in command:
+def _limit(job: Job, seconds: float | None) -> int:
+    """Return the whole seconds that a run may take.  Raises UsageError."""
+    if seconds == 0:
+        raise UsageError("--timeout 0 leaves no time for a run.", hint="For example: --timeout 6h")
+    return job.seconds if seconds is None else math.ceil(seconds)
+
+
+def _in_crontab(text: str) -> str:
+    """Return text as a line of a crontab has it.  Raises UsageError where it has a line break.
+
+    A percent sign ends the command there, and a backslash before it says that it does not; which
+    another backslash before that one takes back, so that quotes of the shell's keep them apart.
+    """
+    if "\n" in text or "\r" in text:
         raise UsageError(
-            "--on-failure has a line break, which ends a line of a crontab.",
+            "--on-failure or the project's path has a line break, which ends a line of a crontab.",
             hint="Write the commands to a script, and name that.",
         )
-    return command
+    return text.replace("\\%", "\\''%").replace("%", "\\%")
+
+
+def _in_unit(project: Path) -> Path:
+    """Return a project's folder, if a unit can name it.  Raises UsageError."""
+    if any(ord(letter) < 32 for letter in str(project)) or str(project).endswith("\\"):
+        raise UsageError(
+            f"{str(project)!r} has a control character or ends in a backslash, which a unit cannot "
+            "name.",
+            hint="Rename the folder.",
+        )
+    return project
 
 
 def _own_command(
@@ -265,8 +289,9 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _systemd_quoted(word: str, *, always: bool = False) -> str:
-    plain = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+def _systemd_quoted(word: str, *, always: bool = False, dollars: str = "$$") -> str:
+    """Return a word of a unit; `dollars` is what stands for a dollar sign there."""
+    plain = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", dollars)
     plain = plain.replace("\n", "\\n")
     return f'"{plain}"' if always or any(letter in " \t;'" for letter in word) else plain
 

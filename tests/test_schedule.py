@@ -16,7 +16,13 @@ from tests.processes import ROOT
 def line_of(text: str) -> str:
     """Read a crontab as cron does: one line, the command after five fields."""
     (line,) = text.splitlines()
-    return line.split(maxsplit=5)[5].replace("\\%", "%")
+    command, escaped = "", False
+    for letter in line.split(maxsplit=5)[5]:
+        if letter == "%" and not escaped:
+            break  # what follows is the command's standard input
+        command = command[:-1] + letter if letter == "%" else command + letter
+        escaped = letter == "\\" and not escaped
+    return command
 
 
 def program(folder: Path, script: str) -> Path:
@@ -211,3 +217,62 @@ def test_units_of_two_projects_of_one_name(cli: Cli, tmp_path: Path) -> None:
         "leadctl-shop-whatsapp-backup.service",
         "leadctl-shop-whatsapp-backup.timer",
     ]
+
+
+HOOKS = (
+    r"printf '%s\n' 'a\%b' \% \\% '%' > {out}",
+    r"""echo "$LEADCTL_JOB" 'it'\''s' 100% > {out} # 5%""",
+    r"printf 'x%%\%%\\%%y' > {out}",
+)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_is_run_as_it_was_written(cli: Cli, tmp_path: Path, hook: str) -> None:
+    """Percent signs end a command of cron's, and backslashes before them end that again."""
+    program(tmp_path / "bin", "exit 1")
+    outs = {name: tmp_path / name for name in ("shell", "cron")}
+    meant = hook.format(out=outs["shell"])
+    subprocess.run(["/bin/sh", "-c", meant], env={"LEADCTL_JOB": "backup"}, check=True)
+    printed = cli("schedule", "cron", "backup", "--on-failure", hook.format(out=outs["cron"]))
+    command = line_of(printed.out).replace("PATH=", f"PATH={tmp_path / 'bin'}:", 1)
+    command = command.replace(f"{sys.executable} -m leadctl", "leadctl")
+    for found in {word for word in command.split() if word.endswith("bin/leadctl")}:
+        command = command.replace(found, "leadctl")
+    subprocess.run(["/bin/sh", "-c", command], env={}, cwd="/", check=True, timeout=30)
+    assert outs["cron"].read_bytes() == outs["shell"].read_bytes()
+
+
+def test_folders_with_odd_names(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The units of each are ones that systemd takes; what no unit can name is refused."""
+    odd = tmp_path / 'it\'s 100% "mine" \\% $HOME é'
+    odd.mkdir()
+    (odd / "leadctl.toml").write_text('app = "leadconnector"\n')
+    monkeypatch.chdir(odd)
+    monkeypatch.setattr(sys, "executable", str(odd / "bin" / "python"))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    written = cli(
+        *("schedule", "systemd", "backup", "--on-failure", "a %; $B", "--write", str(tmp_path))
+    )
+    assert written.code == 0, written.err
+    (service,) = tmp_path.glob("*-backup.service")
+    text = service.read_text().splitlines()
+    (path,) = (line for line in text if line.startswith("Environment=") and "PATH=" in line)
+    assert path.startswith('Environment="PATH=')
+    assert path.endswith(':/usr/bin:/bin"')
+    if analyze := shutil.which("systemd-analyze"):
+        service.write_text(
+            "\n".join(x for x in text if not x.startswith("ExecStart=")) + "\nExecStart=/bin/true"
+        )
+        found = subprocess.run([analyze, "verify", service], capture_output=True, check=False)
+        said = [line for line in found.stderr.decode().splitlines() if service.name in line]
+        assert not [line for line in said if "ignoring" in line.lower()], said
+    line = line_of(cli("schedule", "cron", "backup").out)
+    start = line.partition(" && ")[0] + " && pwd"
+    done = subprocess.run(["/bin/sh", "-c", start], capture_output=True, check=True)
+    assert done.stdout.decode().rstrip("\n") == str(odd)
+    broken = tmp_path / "line\nbreak"
+    broken.mkdir()
+    (broken / "leadctl.toml").write_text('app = "leadconnector"\n')
+    monkeypatch.chdir(broken)
+    assert [cli("schedule", kind, "backup").code for kind in ("cron", "systemd")] == [2, 2]
+    assert cli("schedule", "cron", "backup", "--timeout", "0s").code == 2
