@@ -250,6 +250,10 @@ class RowsWithoutValue(OperationFailed):
     """Rows have nothing in a column that is required from now on."""
 
 
+class RowsInTheWay(OperationFailed):
+    """Rows are not what a schema would have them be."""
+
+
 class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 

@@ -239,16 +239,24 @@ class Database(Project):
         return self._lint(target, revisions, everything=everything, allow=allow)
 
     def new(
-        self, message: str, *, renames: Names = (), ask: Callable[[str], str] | None = None
+        self,
+        message: str,
+        *,
+        renames: Names = (),
+        plain: bool = False,
+        ask: Callable[[str], str] | None = None,
     ) -> "NewRevisions":
         """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
 
         `renames` are OLD:NEW; `ask` is asked about what may be one, and returns what is typed.
+        `plain` has short forms, for tables below lint's limit.
         """
         from leadctl.migrate.new import new
 
         given = names(renames)
-        return new(*self._place, message, renames=given, ask=ask, narrate=self.narrate)
+        return new(
+            *self._place, message, renames=given, safe=not plain, ask=ask, narrate=self.narrate
+        )
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
@@ -280,6 +288,7 @@ class Database(Project):
         *,
         renames: Names = (),
         fills: Names = (),
+        plain: bool = False,
         ask: Callable[[str], str] | None = None,
         confirm: Confirm = None,
     ) -> "Dev":
@@ -290,15 +299,11 @@ class Database(Project):
         """
         from leadctl.migrate.dev import dev
 
+        renamed, filled, consent = names(renames), names(fills), consent_of(confirm)
         return dev(
-            *self._place,
-            message,
-            renames=names(renames),
-            fills=names(fills),
-            ask=ask,
-            consent=consent_of(confirm),
-            **self._running,
-        )
+            *self._place, message, renames=renamed, fills=filled, safe=not plain, ask=ask,
+            consent=consent, **self._running,
+        )  # fmt: skip
 
     def push(self, confirm: Confirm = None) -> "Push":
         """Make a local database what the models say, without a revision, as `leadctl db push`."""

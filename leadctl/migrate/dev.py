@@ -1,29 +1,24 @@
 """What is for a developer's database: `migrate dev`, the loop, and `db push`, without revisions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import psycopg
-from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, compare, without_grants
-from leadctl.errors import (
-    OperationFailed,
-    Protected,
-    RowsWithoutValue,
-    UnknownDatabase,
-    UsageError,
-)
+from leadctl.errors import OperationFailed, Protected, RowsInTheWay, UnknownDatabase
 from leadctl.journal.guard import Consent, permit, protection, require_identity
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, literal, losses, plain
+from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.planner import Planner
+from leadctl.migrate.required_columns import filled
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
     database_schema,
@@ -37,14 +32,12 @@ from leadctl.migrate.up import MigrateResult, up
 from leadctl.migrate.writer import Draft, WrittenRevision
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
-from leadctl.postgres.queries import written_by_server, written_by_user
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
 from leadctl.sql.effects import effects
 from leadctl.text import counted
 
-_FILLED = "The rows were filled in the revision before; they are held against it in the next one."
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -75,6 +68,7 @@ def dev(
     *,
     renames: Sequence[str] = (),
     fills: Sequence[str] = (),
+    safe: bool = True,
     ask: Ask | None = None,
     consent: Consent,
     timeouts: Timeouts,
@@ -83,12 +77,12 @@ def dev(
 ) -> Dev:
     """Apply what is pending, write the revisions that the models ask for, show and apply them.
 
-    The rows are looked at before anything is written: what would be lost wants consent, and a
-    column that becomes required a value for the rows that have none, asked for or among `fills`
-    ("table.column=SQL").  Raises Protected for a protected database, which is no place to develop
-    on, NotConfirmed, RowsWithoutValue, and what `up` and `new` raise.
+    The rows are looked at before anything is written: what would be lost wants consent, a column
+    that becomes required a value for the rows that have none, asked for or among `fills`
+    ("table.column=SQL"), and all else is tried on the rows and undone.  Raises Protected for a
+    protected database, which is no place to develop on, NotConfirmed, RowsWithoutValue,
+    RowsInTheWay, and what `up` and `new` raise.
     """
-    given = dict(_fill(text) for text in fills)
 
     def apply() -> MigrateResult:
         return up(
@@ -102,21 +96,60 @@ def dev(
 
     def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:
         with connect(target, "dev", rows=True, read_only=True) as connection:
-            filled = _filled(connection, drafts, given, ask)
+            made = filled(connection, drafts, fills, ask)
             planner = Planner(app, read_history(app.migrations), connection, target.schema)
-            lost = list(_lost(planner, filled))
+            lost = list(_lost(planner, made))
             for each in lost:
                 narrate(f"It loses {each}.")
             if lost:
                 permit(connection, target, "migrate dev", consent)
-        return filled
+        if first.current:  # else there are no rows
+            _try(target, made, timeouts)
+        return made
 
     written = new(
-        target, app, message, renames=renames, ask=ask, ready=ready, narrate=narrate
+        target, app, message, renames=renames, safe=safe, ask=ask, ready=ready, narrate=narrate
     ).revisions
     for each in written:
         narrate(each.path.read_text(encoding="utf-8").rstrip())
     return Dev(written, apply() if written else first)
+
+
+_CONCURRENTLY = re.compile(r"\b(INDEX) CONCURRENTLY(?: IF (?:NOT )?EXISTS)?\b")
+_FOR_GOOD = ("22", "23", "42")
+"""Classes of errors that come again: a bad value, a violated constraint, a wrong type."""
+
+
+def _try(target: Target, drafts: Sequence[Draft], timeouts: Timeouts) -> None:
+    """Do on the rows what revisions do, in one transaction, and undo it.
+
+    Raises RowsInTheWay.  What ends it otherwise, such as a lock, is no reason not to write.
+    """
+    statements = [text for draft in drafts for step in draft.up for text in _within(step)]
+    with connect(target, "dev", rows=True) as connection:
+        set_timeouts(connection, timeouts)
+        with connection.transaction(force_rollback=True):
+            for statement in statements:
+                try:
+                    connection.execute(statement.encode())
+                except psycopg.Error as error:
+                    if (error.sqlstate or "")[:2] not in _FOR_GOOD:
+                        return
+                    reason = translate(error) or OperationFailed(str(error))
+                    raise RowsInTheWay(
+                        f"It fails on the rows of {target.database}: {reason.message}: "
+                        f"{' '.join(statement.split())}. Nothing was written.",
+                        hint="Change those rows, or the models, then run it again.",
+                    ) from error
+
+
+def _within(step: Step) -> list[str]:
+    """Return what a step does as statements of one transaction."""
+    if step.fill is None:
+        return [_CONCURRENTLY.sub(r"\1", step.sql)]
+    table, assignment, where = step.fill.table, step.fill.assignment, step.fill.where
+    update = f"UPDATE {table} SET {assignment} WHERE {where}"  # noqa: S608 - the revision's own
+    return [update, "SET CONSTRAINTS ALL IMMEDIATE"]  # no table can be altered before that
 
 
 def _lost(planner: Planner, drafts: Sequence[Draft]) -> Iterator[str]:
@@ -133,113 +166,6 @@ def _lost(planner: Planner, drafts: Sequence[Draft]) -> Iterator[str]:
         untold = step.loses and not any(each.drops for each in effects(step.sql))
         if untold and (not found or any(effect.rows != 0 for effect in found)):
             yield step.loses
-
-
-def _fill(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and value.strip() and "." in name):
-        raise UsageError(
-            f"--fill {text} is not TABLE.COLUMN=SQL.",
-            hint="For example: --fill \"companies.website='unknown'\"",
-        )
-    return name.strip(), value.strip()
-
-
-def _filled(
-    connection: Connection, drafts: Sequence[Draft], given: Mapping[str, str], ask: Ask | None
-) -> Sequence[Draft]:
-    """Add what gives a value to the rows that lack one in a column that becomes required."""
-    missing = {
-        _column(step.requires): step.requires
-        for draft in drafts
-        for step in draft.up
-        if step.requires
-    }
-    unknown = sorted(given.keys() - missing.keys())
-    if unknown:
-        raise UsageError(
-            f"--fill {', '.join(unknown)}: it does not become required.",
-            hint=f"What does: {', '.join(sorted(missing)) or 'nothing'}.",
-        )
-    fills = []
-    for name, (table, own) in missing.items():
-        rows = _rows_without(connection, table, own)
-        value = given.get(name)
-        if value is None and rows:
-            value = _asked(connection, table, name, rows, ask)
-        if value is not None:
-            _check_value(connection, table, name, value)
-            fill = Fill(table, f"{own} = {value}", f"{own} IS NULL")
-            fills.append(Step("", Phase.DEPENDENT, stage=Stage.FILL, fill=fill))
-    return _with_fills(drafts, fills) if fills else drafts
-
-
-def _column(required: tuple[str, str]) -> str:
-    return ".".join(map(plain, required))
-
-
-def _with_fills(drafts: Sequence[Draft], fills: Sequence[Step]) -> Sequence[Draft]:
-    filled = {(step.fill.table, step.fill.where) for step in fills if step.fill}
-
-    def told(step: Step) -> Step:
-        table, own = step.requires or ("", "")
-        return replace(step, why=_FILLED) if (table, f"{own} IS NULL") in filled else step
-
-    existing = [step for draft in drafts if draft.stage is Stage.FILL for step in draft.up]
-    others = [
-        replace(draft, up=[told(step) for step in draft.up])
-        for draft in drafts
-        if draft.stage is not Stage.FILL
-    ]
-    return sorted(
-        [*others, Draft(Stage.FILL, [*existing, *fills], [])], key=lambda draft: draft.stage
-    )
-
-
-def _rows_without(connection: Connection, table: str, own: str) -> int:
-    """Count the rows that have no value: all of them, where the column is new."""
-    for condition in (f"{own} IS NULL", "true"):
-        try:
-            with connection.transaction():
-                query = sql.SQL("SELECT pg_catalog.count(*) FROM {} WHERE {}")
-                row = connection.execute(
-                    query.format(*map(written_by_server, (table, condition)))
-                ).fetchone()
-                return int(row[0]) if row else 0
-        except psycopg.errors.UndefinedColumn:
-            continue
-        except psycopg.errors.UndefinedTable:  # it is renamed, or made, by the same change
-            break
-    return 0
-
-
-def _asked(connection: Connection, table: str, name: str, rows: int, ask: Ask | None) -> str:
-    said = f"{counted(rows, 'row')} of {plain(table)} {'has' if rows == 1 else 'have'} no {name}"
-    answer = ask(f"{said}. A value or SQL for them, Enter stops") if ask else ""
-    if not answer:
-        raise RowsWithoutValue(
-            f"{said}, which becomes required. Nothing was written.",
-            hint=f"Say what they get, in SQL: --fill \"{name}='…'\". Or give the column a "
-            "server_default, or let it be empty.",
-        )
-    try:
-        _check_value(connection, table, name, answer)
-    except UsageError:
-        return literal(answer)
-    return answer
-
-
-def _check_value(connection: Connection, table: str, name: str, value: str) -> None:
-    """Raise UsageError where the server does not take a value for a column."""
-    try:
-        with connection.transaction():
-            query = sql.SQL("EXPLAIN SELECT ({}) FROM {}")
-            connection.execute(query.format(written_by_user(value), written_by_server(table)))
-    except psycopg.Error as error:
-        raise UsageError(
-            f"{value} is no value for {name}: {error.diag.message_primary or error}.",
-            hint=f"It is SQL: a text stands in quotes, as in --fill \"{name}='unknown'\"",
-        ) from None
 
 
 def push(

@@ -12,7 +12,7 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
 from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import LOOK_SECONDS, Planner
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revisions import History, Revision, in_chains, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.status import AppliedNow, read_current
@@ -45,6 +45,8 @@ class DownPlan:
     """Why the database is protected, where it is."""
     revisions: tuple[str, ...]
     """In the order of undoing."""
+    messages: tuple[str, ...]
+    """What each of them does."""
     losses: tuple[RevisionLoss, ...]
     unknown: tuple[str, ...]
     """Revisions of which it cannot be told what they lose."""
@@ -119,6 +121,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
             target.schema,
             protection(connection, target),
             tuple(revision.id for revision in chosen),
+            tuple(revision.message for revision in chosen),
             tuple(
                 RevisionLoss(each.revision, effect.table, effect.loss)
                 for each in planned
@@ -142,6 +145,8 @@ def down(
     progress: Progress,
 ) -> DownResult:
     """Undo the last `steps` revisions, or all behind `to`, each in a transaction of its own.
+
+    A chain of files counts as one.
 
     Raises Protected or NotConfirmed before anything is changed, Irreversible, LockHeld and
     RevisionFailed; then what was undone before stays undone.
@@ -206,10 +211,14 @@ def _chosen(
 def _newest_first(
     history: History, applied: set[str], to: str | None, steps: int
 ) -> list[Revision]:
-    """Return the last `steps` of the applied revisions, or all behind `to`."""
+    """Return the last `steps` of the applied revisions, or all behind `to`.
+
+    A chain of files is one step, as much of it as is applied.
+    """
     kept = history.ancestors([history.get(to).id]) if to and to != BASE else set()
-    behind = [each for each in reversed(history.revisions) if each.id in applied - kept]
-    return behind if to else behind[:steps]
+    behind = [each for each in history.revisions if each.id in applied - kept]
+    chains = in_chains(behind, lambda each: each.message)[None if to else -steps :]
+    return [each for chain in reversed(chains) for each in reversed(chain)]
 
 
 def rehearse(

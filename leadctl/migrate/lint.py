@@ -17,12 +17,16 @@ from leadctl.migrate.plan import LintFinding, Loss, PlannedStatement, TableEffec
 from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 
-_SMALL_BYTES = 10 * 10**6
+SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or written anew in some tens of milliseconds."""
 
 LOSES_DATA = "loses-data"
 UNPLANNABLE = "unplannable"
 MIXED = "mixed-transaction"
+OF_BIG_TABLES = ("blocking-rewrite", "blocking-scan", "unbatched-write")
+"""Rules that let a small table pass."""
+REQUIRED_FIELD = "adding-required-field"
+"""squawk's: old writers cannot fill a new column."""
 _SQUAWK_LEFT_OUT = frozenset(
     [
         # Our own rules say these with the catalog's help; squawk would flag safe statements, too.
@@ -87,7 +91,7 @@ def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
     for effect in statement.effects:
         if effect.loss:
             yield _loses(effect, effect.loss)
-        is_small = effect.bytes is not None and effect.bytes <= _SMALL_BYTES
+        is_small = effect.bytes is not None and effect.bytes <= SMALL_BYTES
         if not (effect.is_new or is_small):
             yield from _blocks(statement, effect)
 

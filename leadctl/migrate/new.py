@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
-from leadctl.errors import NotConfirmed, OperationFailed
+from leadctl.errors import NotConfirmed, OperationFailed, Protected
+from leadctl.journal.guard import protection
 from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.diff import compare_with_record
 from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.lint import SMALL_BYTES
+from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.schema_sources import (
     desired_schema,
@@ -20,6 +23,7 @@ from leadctl.migrate.schema_sources import (
     models_schema,
 )
 from leadctl.migrate.scratch import scratch
+from leadctl.migrate.script import Statement
 from leadctl.migrate.writer import (
     Draft,
     RevisionText,
@@ -30,10 +34,12 @@ from leadctl.migrate.writer import (
     write_drafts,
     write_revisions,
 )
+from leadctl.postgres.connect import connect
 from leadctl.postgres.provision import connect_or_create
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.sql.lexer import split
+from leadctl.text import size
 
 Ask = Callable[[str], str]
 """A way to ask somebody who is there; what is returned is what was typed."""
@@ -58,6 +64,7 @@ def new(
     message: str,
     *,
     renames: Sequence[str] = (),
+    safe: bool = True,
     ask: Ask | None = None,
     ready: Ready = tuple,
     narrate: Narrate,
@@ -65,15 +72,23 @@ def new(
     """Write the revisions that take the migrations to the models.
 
     What goes while something alike comes is asked about, or must be among `renames` ("old:new";
-    "old:" for what really goes).  Raises OperationFailed where revisions are pending, where a
-    rename is left open, and for what cannot be written.
+    "old:" for what really goes).  What would block a big table is written in its `safe` form, else
+    all that fits one transaction is one file.  Raises OperationFailed where revisions are pending,
+    where a rename is left open, for what cannot be written, and for a big table that is not safe.
     """
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
     models = models_schema(target, app)
     found = _renames(before, desired_schema(app, models, before, own), renames, ask)
     after = desired_schema(app, models, renamed_schema(target, before, found), own)
-    drafts = ready(compose(target, before, after, found))
+    drafts = ready(compose(target, before, after, found, safe=safe))
+    if drafts and not safe:
+        _refuse_plain(target, _big_tables(target, app, history, drafts))
+    elif len(drafts) > 1 and not _big_tables(target, app, history, drafts):
+        narrate(
+            "Its tables are small: --plain writes fewer files, for a history that is applied "
+            "nowhere else."
+        )
     return _write_drafts(app, history, message, drafts, narrate)
 
 
@@ -224,6 +239,43 @@ def _migrations(
                     "makes one of them."
                 )
         return migrations_schema(connection, target, app, pending)
+
+
+def _refuse_plain(target: Target, big: Sequence[str]) -> None:
+    hint = "Leave --plain out: what is safe for a big table is written then."
+    if big:
+        raise OperationFailed(
+            f"--plain is for tables below {size(SMALL_BYTES)}, and not for: {', '.join(big)}.",
+            hint=hint,
+        )
+    with connect(target, "new", read_only=True) as connection:
+        reason = protection(connection, target)
+    if reason:
+        raise Protected(
+            f"--plain is for a history that is applied nowhere else, and {target.database} is "
+            f"protected: {reason}.",
+            hint=hint,
+        )
+
+
+def _big_tables(target: Target, app: App, history: History, drafts: Sequence[Draft]) -> list[str]:
+    """Return the tables that revisions touch and that lint does not call small, with their size."""
+    with connect(target, "new", rows=True, read_only=True) as connection:
+        planner = Planner(app, history, connection, target.schema)
+        statements = [
+            planner.statement(Statement(step.sql, transactional=True))
+            for draft in drafts
+            for step in draft.up
+            if step.sql
+        ]
+    return sorted(
+        {
+            f"{effect.table} ({size(effect.bytes)})"
+            for statement in statements
+            for effect in statement.effects
+            if effect.bytes is not None and effect.bytes > SMALL_BYTES
+        }
+    )
 
 
 def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | None) -> list[Step]:

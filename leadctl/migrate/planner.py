@@ -11,7 +11,7 @@ from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabase
 from leadctl.journal import state
 from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.lint import UNPLANNABLE, find_squawk, findings
+from leadctl.migrate.lint import OF_BIG_TABLES, REQUIRED_FIELD, UNPLANNABLE, find_squawk, findings
 from leadctl.migrate.plan import (
     Holder,
     LintedRevision,
@@ -34,6 +34,7 @@ from leadctl.sql.lexer import Reader, parts_of_name
 from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 from leadctl.sql.reach import unread
 
+_PLAIN = "written for small tables; how big they are, a database tells"
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
@@ -218,6 +219,9 @@ class Planner:
             version = self._connection.info.server_version if self._connection else None
             found = sorted(findings(statements, version), key=lambda each: each.statement or 0)
         allowed = revision.allowed_rules | dict.fromkeys(self._allow, "--allow")
+        if revision.is_plain:
+            rules = OF_BIG_TABLES if self._connection is None else ()
+            allowed |= dict.fromkeys([*rules, REQUIRED_FIELD], _PLAIN)
         return PlannedRevision(
             revision.id,
             revision.message,

@@ -3,11 +3,13 @@
 import ast
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
+from typing import TypeVar
 
 from leadctl.errors import MigrationsInvalid, UnknownRevision
 
@@ -19,8 +21,60 @@ _DOWN = re.compile(
 _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
+_PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
+PLAIN = "# leadctl: plain"
+"""The line of a revision that was written in the short forms, for tables that are small."""
 _HALF = 32
 _DOC = re.compile(r"\A(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a revision is that was written as one of several files: a part of their chain."""
+
+    about: str
+    """What the whole chain does."""
+    number: int
+    of: int
+
+    def follows(self, other: "Part | None") -> bool:
+        """Whether it is the part behind another one of the same chain."""
+        return other is not None and other == Part(self.about, self.number - 1, self.of)
+
+
+def part_of(message: str) -> Part | None:
+    """Read which part of a chain a message names, as in `Websites (2 of 3: validate)`."""
+    found = _PART.fullmatch(message.partition("\n")[0])
+    return Part(found["about"], int(found["number"]), int(found["of"])) if found else None
+
+
+def in_chains(entries: Iterable[Entry], message: Callable[[Entry], str]) -> list[tuple[Entry, ...]]:
+    """Put together the entries that stand behind each other and are parts of one chain.
+
+    What is part of none stands alone.
+    """
+    found: list[list[Entry]] = []
+    before: Part | None = None
+    for entry in entries:
+        part = part_of(message(entry))
+        if part is not None and part.follows(before):
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+        before = part
+    return [tuple(each) for each in found]
+
+
+def chain_message(messages: Sequence[str]) -> str:
+    """Return what one line says of parts of a chain that stand behind each other."""
+    first, last = part_of(messages[0]), part_of(messages[-1])
+    if len(messages) == 1 or first is None or last is None:
+        return messages[0]
+    whole = first.number == 1 and last.number == last.of
+    parts = f"{last.of} files" if whole else f"{first.number} to {last.number} of {last.of}"
+    return f"{first.about} ({parts})"
 
 
 @dataclass(frozen=True)
@@ -77,6 +131,11 @@ class Revision:
             if isinstance(node, ast.FunctionDef) and node.name == "downgrade"
             for statement in node.body
         )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it was written for small tables: how big they are, a database tells."""
+        return PLAIN in self.text.splitlines()
 
     @property
     def leaves_transaction(self) -> bool:
@@ -295,7 +354,10 @@ def _down_revisions(path: Path, expression: str) -> tuple[str, ...]:
 
 
 def _in_order(folder: Path, revisions: Mapping[str, Revision]) -> list[Revision]:
-    """Sort topologically; among those that could come next, by file name."""
+    """Sort topologically; among those that could come next, the chain goes on, then by file name.
+
+    So the parts of a chain stand behind each other, also where branches were joined.
+    """
     for revision in revisions.values():
         for down in revision.down:
             if down not in revisions:
@@ -312,8 +374,15 @@ def _in_order(folder: Path, revisions: Mapping[str, Revision]) -> list[Revision]
             hint="Correct the down_revision of one of them.",
         ) from None
     ordered: list[Revision] = []
+    ready: list[tuple[bool, str, str]] = []
+    before: Part | None = None
     while sorter.is_active():
-        ready = sorted((revisions[name] for name in sorter.get_ready()), key=lambda r: r.path.name)
-        ordered += ready
-        sorter.done(*(revision.id for revision in ready))
+        for name in sorter.get_ready():
+            part = part_of(revisions[name].message)
+            goes_on = part is not None and part.follows(before)
+            heappush(ready, (not goes_on, revisions[name].path.name, name))
+        *_, name = heappop(ready)
+        ordered.append(revisions[name])
+        before = part_of(revisions[name].message)
+        sorter.done(name)
     return ordered

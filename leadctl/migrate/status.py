@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.errors import SchemaTaken, UnknownDatabase
+from leadctl.errors import MigrationsInvalid, SchemaTaken, UnknownDatabase
 from leadctl.journal import state
 from leadctl.journal.runs import last_attempt
 from leadctl.journal.state import AppliedRevision
@@ -110,13 +110,21 @@ class MigrationStatus:
 
 
 @dataclass(frozen=True)
+class RecordedRevision(AppliedRevision):
+    """A revision as it was recorded, and what its file says it does."""
+
+    message: str
+    """Empty where the folder has no such file any more."""
+
+
+@dataclass(frozen=True)
 class MigrationHistory:
     """The recorded revisions of an app in a schema."""
 
     app: str
     database: str
     schema: str
-    revisions: tuple[AppliedRevision, ...]
+    revisions: tuple[RecordedRevision, ...]
 
 
 def status(target: Target, app: App) -> MigrationStatus:
@@ -188,12 +196,22 @@ def _status(
 
 
 def history(target: Target, app: App) -> MigrationHistory:
-    """Read what was recorded; changes nothing.  Raises what connecting raises."""
+    """Read what was recorded; changes nothing.  Raises what connecting raises.
+
+    A folder that is no history tells no messages, and nothing else of it counts.
+    """
+    messages: dict[str, str] = {}
+    with suppress(MigrationsInvalid):
+        messages = {each.id: each.message for each in read_history(app.migrations).revisions}
     with connect(target, "history", read_only=True) as connection:
         recorded = state.applied_revisions(connection, target.schema)
     return MigrationHistory(
         app=app.name,
         database=target.database,
         schema=target.schema,
-        revisions=tuple(revision for revision in recorded if revision.app == app.name),
+        revisions=tuple(
+            RecordedRevision(**vars(each), message=messages.get(each.revision, ""))
+            for each in recorded
+            if each.app == app.name
+        ),
     )

@@ -22,7 +22,7 @@ from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step, losses, plain
-from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.revisions import PLAIN, History, part_of, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
@@ -62,7 +62,6 @@ _SUFFIXES = {
     Stage.INDEX: "indexes",
     Stage.CONSTRAINT: "constraints",
     Stage.VALIDATE: "validate",
-    Stage.NOT_NULL: "not null",
 }
 
 
@@ -85,6 +84,7 @@ class RevisionText:
     upgrade: str = "    pass"
     downgrade: str = "    pass"
     loses: tuple[str, ...] = ()
+    safe: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,23 @@ class Draft:
     stage: Stage
     up: Sequence[Step]
     down: Sequence[Step]
+    safe: bool = True
+    """Whether it has the forms that let others write to a big table meanwhile."""
 
 
 def compose(
-    target: Target, before: Catalog, after: Catalog, renames: Sequence[Step] = ()
+    target: Target,
+    before: Catalog,
+    after: Catalog,
+    renames: Sequence[Step] = (),
+    *,
+    safe: bool = True,
 ) -> list[Draft]:
     """Return the revisions that turn one schema into another, in order.
 
-    They are tried in a scratch schema, and each way back is read off there.  Raises
-    OperationFailed for what cannot be written, and where they would not lead there.
+    Unless they are to be `safe`, they have the short forms, for small tables.  They are tried in a
+    scratch schema, and each way back is read off there.  Raises OperationFailed for what cannot be
+    written, and where they would not lead there.
     """
     _refuse_unwritable(before, after)
     after = after.without("other")
@@ -112,17 +120,17 @@ def compose(
         implied, _ = implied_renames(made.read(), after)
         made.execute(step.sql for step in implied)
         start = made.read()
-        steps = changes(start, after, online=True)
+        steps = changes(start, after, online=safe)
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
         drafts = []
-        for stage, group in groupby(steps, key=lambda step: step.stage):
+        for stage, group in groupby(steps, key=lambda step: step.stage.of_revision):
             up = list(group)
             made.execute(step.sql for step in up if step.phase is not Phase.RENAME and step.sql)
             end = made.read()
             down = changes(end, start, online=stage is Stage.INDEX)
             down += [step.back for step in reversed(up) if step.back]
-            drafts.append(Draft(stage, up, down))
+            drafts.append(Draft(stage, up, down, safe))
             start = end
         left = without_grants(compare(made.read(), after))
     if left:
@@ -171,23 +179,28 @@ def check_writable(app: App) -> None:
 def write_drafts(
     app: App, history: History, message: str, drafts: Sequence[Draft]
 ) -> list[WrittenRevision]:
-    """Write revisions behind the head of a history.
-
-    One that is not the message's own says in its name what it is for.
-    """
-    main = Stage.MAIN if any(each.stage is Stage.MAIN for each in drafts) else drafts[0].stage
+    """Write revisions behind the head of a history: several are a chain, and say which part."""
     texts = [
         RevisionText(
-            message if each.stage is main else f"{message}: {_SUFFIXES[each.stage]}",
+            _part_message(message, each.stage, number, len(drafts)),
             body(each.up, transactional=each.stage.transactional),
             body(each.down, transactional=each.stage.transactional)
             if each.down
             else "    return  # the rows may stay as they are",
             tuple(losses(each.up)),
+            each.safe,
         )
-        for each in drafts
+        for number, each in enumerate(drafts, 1)
     ]
     return write_revisions(app, history, texts, [history.head] if history.head else [])
+
+
+def _part_message(message: str, stage: Stage, number: int, count: int) -> str:
+    if count == 1:
+        return message
+    line, newline, more = message.partition("\n")
+    what = f": {_SUFFIXES[stage]}" if stage in _SUFFIXES else ""
+    return f"{line.strip().rstrip('.')} ({number} of {count}{what}){newline}{more}"
 
 
 def write_revisions(
@@ -252,7 +265,10 @@ def next_id(follows: Sequence[str] = (), *, alembic: bool = False) -> str:
 
 def file_name(revision: str, message: str, environment: Path | None = None) -> str:
     """Return what a revision's file is called: as alembic.ini has it, beside a team's env.py."""
-    slug = re.sub(r"\W+", "_", message.lower()).strip("_")[:_SLUG].rstrip("_")
+    part = part_of(message)
+    about = part.about if part else message
+    slug = re.sub(r"\W+", "_", about.lower()).strip("_")[:_SLUG].rstrip("_")
+    slug += f"_{part.number}of{part.of}" if part else ""
     template = _file_template(environment) if environment else None
     if template:
         now = datetime.now()
@@ -278,6 +294,9 @@ def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:
     """Return what a revision's file says.  One that joins branches follows several."""
     names = ", ".join(f'"{each}"' for each in follows)
     imports = "from alembic import op"
+    if not text.safe:
+        about = "For tables below 10 MB, in a history that is applied nowhere else."
+        imports = f"{PLAIN}\n# {about}\n\n{imports}"
     if "fill(" in text.upgrade:
         imports += "\n\nfrom leadctl import fill"
     return _TEMPLATE.format(

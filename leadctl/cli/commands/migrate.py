@@ -199,7 +199,8 @@ def required(message: str | None) -> str:
 
 
 DownSteps = Annotated[
-    Number, option("--steps", "N", "Number of revisions to undo (default 1).", min=1)
+    Number,
+    option("--steps", "N", "Revisions to undo, a chain as one (default 1).", min=1),
 ]
 
 

@@ -32,6 +32,9 @@ Fills = Annotated[
     Texts,
     option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
 ]
+Plain = Annotated[
+    bool, flag("--plain", "One file in short forms, for small tables and a history of one's own.")
+]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
     Text, option("--revert", "REV", "Write one that undoes another.", names=revision_names)
@@ -51,6 +54,7 @@ def new(
     *,
     message: Message = None,
     renames: Renames = None,
+    plain: Plain = False,
     empty: Annotated[bool, flag("--empty", "Write it without operations.")] = False,
     sql: Sql = None,
     revert: Revert = None,
@@ -70,6 +74,7 @@ def new(
     from leadctl.render.views.migrate import new as view
 
     exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
+    exclusive(plain=plain, empty=empty, sql=sql, revert=revert, merge=merge)
     if renumber and not merge:
         raise UsageError("--renumber is for branches that are joined.", hint="Add --merge.")
     if merge:
@@ -82,7 +87,9 @@ def new(
         result = run.database().new_sql(required(message), _read(sql))
     else:
         database = run.database(may_create=True)
-        result = database.new(required(message), renames=renames or (), ask=run.ask_text)
+        result = database.new(
+            required(message), renames=renames or (), plain=plain, ask=run.ask_text
+        )
     run.emit(result, view)
 
 
@@ -94,6 +101,7 @@ def dev(
     message: Annotated[str, option("--message -m", "TEXT", "What the revision does.")],
     renames: Renames = None,
     fills: Fills = None,
+    plain: Plain = False,
     yes: Yes = False,
 ) -> None:
     r"""Apply what is pending, then write and apply what the models say.
@@ -112,6 +120,7 @@ def dev(
         message,
         renames=renames or (),
         fills=fills or (),
+        plain=plain,
         ask=run.ask_text,
         confirm=run.consent(yes=yes),
     )

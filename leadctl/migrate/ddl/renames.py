@@ -1,6 +1,7 @@
 """Renames: those that were named, those that follow from them, and those that may be meant."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
@@ -15,27 +16,33 @@ _ALIKE = 0.6
 def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     """Return the renames that `old:new` stand for: a table, table.column, enum or enum.value.
 
-    An empty new name says that it is none.  Raises UsageError for what is not there.
+    All have the names that are there now: tables come last.  An empty new name says that it is
+    none.  Raises UsageError for what is not there.
     """
-    found = []
+    parts: list[Step] = []
+    wholes: list[Step] = []
     for text in given:
         old, colon, new = text.rpartition(":")
         if not colon or not old:
             raise UsageError(f"--rename {text} names no pair.", hint="Write it as old:new.")
         if new:
-            found.append(_named(old, new, before))
-    return found
+            is_whole = any(f"{kind} {old}" in before.objects for kind in ("table", "enum"))
+            (wholes if is_whole else parts).append(_named(old, new, before))
+    return [*parts, *wholes]
 
 
 def _named(old: str, new: str, before: Catalog) -> Step:
     objects = before.objects
     if f"table {old}" in objects:
-        return _whole("TABLE", old, new)
+        schema = _place(old)[0]
+        named = f"{schema}{identifier(new.removeprefix(schema))}"
+        return replace(_whole("TABLE", old, new), renamed=(old, named))
     if f"enum {old}" in objects:
         return _whole("TYPE", old, new)
     if f"column {old}" in objects:
         table, own = split_name(old)
-        return _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, identifier(new), _WHY)
+        step = _pair(f"ALTER TABLE {table} RENAME COLUMN {{}} TO {{}}", own, identifier(new), _WHY)
+        return replace(step, renamed=(table, own, identifier(new)))
     for enum in before.names("enum"):
         value = old.removeprefix(f"{enum}.")
         if value not in objects[f"enum {enum}"]["values"]:

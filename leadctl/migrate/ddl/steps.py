@@ -59,7 +59,12 @@ class Stage(IntEnum):
     VALIDATE = 5
     """What was added NOT VALID is held against the rows, while others write."""
     NOT_NULL = 6
-    """NOT NULL, which a validated CHECK spares the scan."""
+    """NOT NULL, which a validated CHECK spares the scan; at the end of the same transaction."""
+
+    @property
+    def of_revision(self) -> "Stage":
+        """The stage that names the revision: two that fit one transaction at any size share it."""
+        return Stage.VALIDATE if self is Stage.NOT_NULL else self
 
     @property
     def transactional(self) -> bool:
@@ -97,6 +102,10 @@ class Step:
     """Instead of a statement: rows to be filled by the helper for that."""
     requires: tuple[str, str] | None = None
     """The table and the column of it that must have a value in each row, once this is done."""
+    nullable: str = ""
+    """The statement that makes a required column without that, for rows to be filled first."""
+    renamed: tuple[str, ...] = ()
+    """A table and its new name, or a table, a column of it and that one's new name."""
     back: "Step | None" = None
     """The way back of a rename, which no comparison could tell."""
 

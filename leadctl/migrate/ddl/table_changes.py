@@ -216,9 +216,20 @@ class TableChanges:
         if self._both.online and self._both.exists(table):
             yield from online.add_column(table, own, new)
         else:
-            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.DEFINE)
+            yield self._add_at_once(table, own, new)
         if "unvalidated" in new:
             yield Step(require_of_new_rows(table, own, new), Phase.KEY)
+
+    def _add_at_once(self, table: str, own: str, new: Attributes) -> Step:
+        statement = f"ALTER TABLE {table} ADD COLUMN "
+        step = Step(f"{statement}{column(own, new)}", Phase.DEFINE)
+        has_value = {"default", "generated", "identity"} & new.keys() or new["type"].endswith(
+            "serial"
+        )
+        if has_value or not is_required(new) or not self._both.exists(table):
+            return step
+        nullable = f"{statement}{column(own, {**new, 'nullable': True})}"
+        return replace(step, requires=(table, own), nullable=nullable)
 
     def _alter_column(
         self, table: str, own: str, old: Attributes, new: Attributes
@@ -227,7 +238,11 @@ class TableChanges:
         later = becomes_required and self._both.online and self._both.exists(table)
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
         if becomes_required and not later:
-            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL", Phase.DEFINE)
+            yield Step(
+                f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL",
+                Phase.DEFINE,
+                requires=(table, own) if self._both.exists(table) else None,
+            )
         if "identity" in old and "identity" not in new:
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP IDENTITY", Phase.DROP_KEY)
         on = (_base_type(self._before, old["type"]), _base_type(self._after, new["type"]))

@@ -1,9 +1,18 @@
 """Views of migrate's results: what is applied, what goes, what differs, what was written."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionState
+from leadctl.migrate.revisions import chain_message, in_chains
+from leadctl.migrate.status import (
+    AppliedNow,
+    MigrationHistory,
+    MigrationStatus,
+    RevisionState,
+    RevisionStatus,
+)
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
 from leadctl.text import ago, restore_command
 
@@ -36,10 +45,9 @@ def migrate(result: "MigrateResult") -> Iterator[Block]:
         yield Line(f"Nothing to do: {place} is at {result.current or 'the beginning'}.")
         return
     if result.applied:
-        rows = [
-            (step.revision, step.message, f"{step.duration_ms:,} ms") for step in result.applied
-        ]
-        yield Grid([Column("Applied", key=True), "Message", *numbers("Time")], rows)
+        yield Grid(
+            [Column("Applied", key=True), "Message", *numbers("Time")], _done(result.applied)
+        )
     yield Line(f"{place} is at {result.current or 'the beginning'}.")
     if result.pending:
         yield Line(f"Still pending: {', '.join(result.pending)}.", "warn")
@@ -50,16 +58,21 @@ def status(result: MigrationStatus) -> list[Block]:
 
     Of a long history that is applied the end is shown.
     """
-    hidden = max(0, _applied_from_the_beginning(result) - _SHOWN)
+    chains = [
+        chain
+        for _, alike in groupby(result.revisions, key=lambda each: each.state)
+        for chain in in_chains(alike, _message)
+    ]
+    hidden = max(0, _applied_from_the_beginning(chains) - _SHOWN)
     rows = [
         (
-            Cell(revision.state.value, _STYLES[revision.state]),
-            revision.revision,
-            revision.message,
-            revision.applied_at,
-            revision.applied_by,
+            Cell(chain[-1].state.value, _STYLES[chain[-1].state]),
+            chain[-1].revision,
+            chain_message([each.message for each in chain]),
+            chain[-1].applied_at,
+            chain[-1].applied_by,
         )
-        for revision in result.revisions[hidden:]
+        for chain in chains[hidden:]
     ]
     earlier = f"; {hidden} earlier ones are applied" if hidden else ""
     place = f"{result.app} on {result.database}, schema {result.schema}"
@@ -79,9 +92,25 @@ def status(result: MigrationStatus) -> list[Block]:
     ]
 
 
-def _applied_from_the_beginning(result: MigrationStatus) -> int:
-    states = [revision.state is RevisionState.APPLIED for revision in result.revisions]
+def _applied_from_the_beginning(chains: Sequence[tuple[RevisionStatus, ...]]) -> int:
+    states = [chain[0].state is RevisionState.APPLIED for chain in chains]
     return states.index(False) if False in states else len(states)
+
+
+_message = attrgetter("message")
+
+
+def _done(steps: Sequence[AppliedNow], *, down: bool = False) -> list[tuple[str, str, str]]:
+    """Return the rows of what was applied, or undone: one a chain, by its last revision's name."""
+    order = -1 if down else 1
+    return [
+        (
+            chain[-1].revision,
+            chain_message([step.message for step in chain]),
+            f"{sum(step.duration_ms for step in chain):,} ms",
+        )
+        for chain in in_chains(steps[::order], _message)[::order]
+    ]
 
 
 def _verdict(result: MigrationStatus) -> Line:
@@ -104,13 +133,20 @@ def history(result: MigrationHistory) -> list[Block]:
     if not result.revisions:
         return [Line(f"Nothing was applied to {result.database}, schema {result.schema}, yet.")]
     rows = [
-        (entry.revision, entry.applied_at, entry.applied_by, f"{entry.duration_ms:,} ms")
-        for entry in result.revisions
+        (
+            chain[-1].revision,
+            chain_message([each.message for each in chain]),
+            chain[-1].applied_at,
+            chain[-1].applied_by,
+            f"{sum(each.duration_ms for each in chain):,} ms",
+        )
+        for chain in in_chains(result.revisions, _message)
     ]
     return [
         Grid(
             [
                 Column("Revision", key=True),
+                "Message",
                 "Applied",
                 Column("By", optional=True),
                 *numbers("Time"),
@@ -129,7 +165,9 @@ def plan(result: "DownPlan") -> Iterator[Block]:
     if not result.revisions:
         yield Line(f"Nothing to undo on {place}.")
         return
-    yield Line(f"To be undone on {place}: {', '.join(result.revisions)}.")
+    undone = [AppliedNow(*each, 0) for each in zip(result.revisions, result.messages, strict=True)]
+    named = [f"{revision} {message}" for revision, message, _ in _done(undone, down=True)]
+    yield Line(f"To be undone on {place}: {', '.join(named)}.")
     if result.losses:
         rows = [(each.revision, each.table, each.loss.what, _rows(each)) for each in result.losses]
         yield Grid([Column("Revision", key=True), "Table", "What goes", *numbers("Rows")], rows)
@@ -146,9 +184,11 @@ def down(result: "DownResult") -> list[Block]:
     place = f"{result.database}, schema {result.schema}"
     if not result.undone:
         return [Line(f"Nothing to undo: {place} is at {result.current or 'the beginning'}.")]
-    rows = [(each.revision, each.message, f"{each.duration_ms:,} ms") for each in result.undone]
     return [
-        Grid([Column("Undone", key=True), "Message", *numbers("Time")], rows),
+        Grid(
+            [Column("Undone", key=True), "Message", *numbers("Time")],
+            _done(result.undone, down=True),
+        ),
         Line(f"{place} is at {result.current or 'the beginning'}."),
     ]
 
