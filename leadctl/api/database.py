@@ -586,10 +586,10 @@ class Database(Project):
         return split_recipients(self.settings.backup_recipients)
 
     def past_cleanups(self) -> "PastRuns":
-        """Return what the last runs of cleanup did, as the journal has it."""
+        """Return what the last runs of each rule of cleanup did, as the journal has it."""
         from leadctl.cleanup.results import past_runs
 
-        return past_runs(self.target, self.app.name)
+        return past_runs(self.target, self.app.name, [rule.name for rule in self._rules()])
 
     def unarchive(self, path: str | Path) -> "UnarchiveResult":
         """Put the rows of an archive back, as `leadctl cleanup unarchive`.

@@ -115,12 +115,26 @@ CROSS JOIN LATERAL (
 WHERE now.dead > 0 OR NOT now.counted
 
 -- name: runs
--- what: What did the last runs of cleanup do, the newest first?
+-- what: What did the last runs of each of these rules do, the newest first, and the last one that
+--       ended in one of these ways, however long ago?
 -- versions: 15-
-SELECT coalesce(ended_at, started_at) AS at, outcome, summary -> 'rules' AS rules
-FROM leadctl.run
-WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
-ORDER BY id DESC LIMIT %(limit)s
+SELECT asked.rule, run.at, run.noted
+FROM unnest(%(rules)s::text[]) AS asked (rule)
+CROSS JOIN LATERAL (
+    (SELECT id, at, rules -> asked.rule AS noted
+     FROM (SELECT id, coalesce(ended_at, started_at) AS at, summary -> 'rules' AS rules
+           FROM leadctl.run
+           WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
+           ORDER BY id DESC LIMIT 5000) AS newest
+     WHERE rules ? asked.rule ORDER BY id DESC LIMIT %(limit)s)
+    UNION
+    (SELECT id, coalesce(ended_at, started_at), summary -> 'rules' -> asked.rule
+     FROM leadctl.run
+     WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s
+       AND summary -> 'rules' -> asked.rule ->> 'status' = ANY (%(success)s)
+     ORDER BY id DESC LIMIT 1)
+) AS run
+ORDER BY asked.rule, run.id DESC
 
 -- name: place
 -- what: Which database of which cluster is this, so that its transaction ids mean something?

@@ -216,7 +216,9 @@ class Preview:
 def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
     """Return the rules with the rows each would take now, at one moment."""
     with _snapshot(target) as connection:
-        past, now = read_past_runs(connection, app.name, target.schema), server_time(connection)
+        names = [rule.name for rule in rules]
+        past = read_past_runs(connection, app.name, target.schema, names)
+        now = server_time(connection)
         listed = []
         for rule in rules:
             table = rule_table(connection, target.schema, rule)
@@ -242,7 +244,9 @@ def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
 def preview(target: Target, app: App, rules: Sequence[Rule]) -> Preview:
     """Return what a run would do, at one moment."""
     with _snapshot(target) as connection:
-        past, now = read_past_runs(connection, app.name, target.schema), server_time(connection)
+        names = [rule.name for rule in rules]
+        past = read_past_runs(connection, app.name, target.schema, names)
+        now = server_time(connection)
         found = []
         for rule in rules:
             table = rule_table(connection, target.schema, rule)

@@ -5,7 +5,7 @@ server's own state refuses (locks, space, memory, a lost connection) has nothing
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -140,59 +140,58 @@ SUCCESS = frozenset({"done", "stopped", "partly"})
 
 @dataclass(frozen=True)
 class PastRun:
-    """One run: when it ended, and what it noted of each rule."""
+    """One run of a rule: when it ended, and what it noted."""
 
     at: datetime
-    outcome: str | None
-    rules: Mapping[str, Mapping[str, Any]]
+    noted: Mapping[str, Any]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended as it should."""
+        return self.noted.get("status") in SUCCESS
 
 
 @dataclass(frozen=True)
 class PastRuns:
-    """The last runs of an app's cleanup in a schema, the newest first."""
+    """The last runs of each rule of an app's cleanup in a schema, the newest first."""
 
-    runs: tuple[PastRun, ...]
+    rules: Mapping[str, tuple[PastRun, ...]]
 
     def usual_rows(self, rule: str) -> float | None:
         """Return how many rows a rule takes usually: the median; None where too few runs say."""
-        rows = [int(noted["rows"]) for _, noted in self._successes(rule)]
+        rows = [int(run.noted["rows"]) for run in self.rules.get(rule, ()) if run.succeeded]
         from statistics import median
 
         return median(rows) if len(rows) >= _ENOUGH else None
 
     def last_success(self, rule: str) -> datetime | None:
         """Return when a rule last ended as it should."""
-        return next((at for at, _ in self._successes(rule)), None)
+        return next((run.at for run in self.rules.get(rule, ()) if run.succeeded), None)
 
-    def backlog(self, rule: str) -> int | None:
-        """Return how many rows the last run of a rule left; None where it is not known."""
-        noted = next((run.rules[rule] for run in self.runs if rule in run.rules), None)
-        return None if noted is None else noted.get("backlog")
+    def last(self, rule: str) -> Mapping[str, Any]:
+        """Return what the last run of a rule noted: `backlog`, `refused`; nothing without one."""
+        return next((run.noted for run in self.rules.get(rule, ())), {})
 
     def place(self, rule: str) -> tuple[int | None, int]:
         """Return where the last run of a rule stopped: at which table, by oid, and which block."""
-        noted = next((run.rules[rule] for run in self.runs if rule in run.rules), {})
+        noted = self.last(rule)
         return noted.get("heap"), noted.get("block", 0)
 
-    def _successes(self, rule: str) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
-        for run in self.runs:
-            noted = run.rules.get(rule)
-            if noted is not None and noted.get("status") in SUCCESS:
-                yield run.at, noted
 
-
-def past_runs(target: Target, app: str) -> PastRuns:
-    """Connect, and read the last runs of an app's cleanup."""
+def past_runs(target: Target, app: str, rules: Iterable[str]) -> PastRuns:
+    """Connect, and read the last runs of an app's rules."""
     with connect(target, "cleanup", read_only=True) as connection:
-        return read_past_runs(connection, app, target.schema)
+        return read_past_runs(connection, app, target.schema, rules)
 
 
-def read_past_runs(connection: Connection, app: str, schema: str) -> PastRuns:
-    """Read the last runs; none where leadctl never wrote here."""
-    if not state.is_there(connection):
-        return PastRuns(())
-    found = QUERIES.rows(connection, "runs", PastRun, app=app, schema=schema, limit=_RUNS)
-    return PastRuns(tuple(found))
+def read_past_runs(connection: Connection, app: str, schema: str, rules: Iterable[str]) -> PastRuns:
+    """Read the last runs of rules by their names; none where leadctl never wrote here."""
+    found: dict[str, list[PastRun]] = {}
+    if state.is_there(connection):
+        values = {"rules": list(rules), "limit": _RUNS, "success": sorted(SUCCESS)}
+        for rule, at, noted in QUERIES.rows(connection, "runs", app=app, schema=schema, **values):
+            found.setdefault(rule, []).append(PastRun(at, noted))
+    return PastRuns({rule: tuple(runs) for rule, runs in found.items()})
 
 
 _CONSTRAINT = "23"

@@ -84,7 +84,9 @@ def cleanup(
                 bounds=bounds,
                 consented=consent.confirm is not None,
                 archive=archive,
-                past=read_past_runs(connection, app.name, target.schema),
+                past=read_past_runs(
+                    connection, app.name, target.schema, [rule.name for rule in rules]
+                ),
                 entry=entry,
                 narrate=narrate,
                 progress=progress,

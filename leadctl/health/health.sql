@@ -104,18 +104,6 @@ SELECT pg_last_wal_replay_lsn() >= %(received)s::pg_lsn, pg_last_wal_replay_lsn(
        (pg_last_wal_receive_lsn() - '0/0') %% current_setting('wal_block_size')::int = 0
        AND pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn() < 65536
 
--- name: rules
--- what: How did the last run of each rule of cleanup end, and when did one last end in one of these ways?
---       By the newest 5,000 runs.
--- versions: 15-
-SELECT rule, (array_agg(noted ORDER BY id DESC))[1], max(at) FILTER (WHERE noted ->> 'status' = ANY (%(names)s))
-FROM (SELECT id, coalesce(ended_at, started_at) AS at, summary -> 'rules' AS rules
-      FROM leadctl.run
-      WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
-      ORDER BY id DESC LIMIT 5000) AS runs
-CROSS JOIN LATERAL jsonb_each(runs.rules) AS each (rule, noted)
-GROUP BY rule ORDER BY rule
-
 -- name: ready
 -- what: How many segments of WAL wait for the archive?  Only a monitor may ask.
 -- versions: 15-

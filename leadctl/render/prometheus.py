@@ -91,7 +91,7 @@ def cleanup(result: "CleanupResult", past: "PastRuns") -> str:
         (
             "leadctl_cleanup_backlog_rows",
             "Rows that are still due.",
-            by_rule(lambda rule: past.backlog(rule.rule)),
+            by_rule(lambda rule: past.last(rule.rule).get("backlog")),
         ),
         (
             "leadctl_cleanup_refused_rows",

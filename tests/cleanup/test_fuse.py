@@ -1,6 +1,7 @@
 """cleanup: what the fuse holds back."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,34 @@ def test_more_than_a_share_wants_consent(filled: Prepared, cli: Cli) -> None:
         assert (ids(filled, "leads") == before) == (code == 5)
 
 
-def test_far_more_than_usual_wants_consent(filled: Prepared, cli: Cli) -> None:
+@pytest.mark.parametrize("runs_of_others", [0, 100])
+def test_far_more_than_usual_wants_consent(
+    runs_of_others: int, filled: Prepared, cli: Cli, tmp_path: Path
+) -> None:
     filled.query("UPDATE leads SET status = 'NEW'")
     rule = ("cleanup", "--rule", "archived-leads")
     for number in range(3):
         filled.query("UPDATE leads SET status = 'ARCHIVED' WHERE id = 'l' || (3900 + %s)", number)
         assert cli(*rule, url=filled.url).code == 0
+    ((before,),) = filled.query("SELECT extract(epoch FROM max(ended_at)) FROM leadctl.run")
+    filled.query(
+        "INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start, summary)"
+        " SELECT 'cleanup', 'leadconnector', 'public', 'me', 1, now(),"
+        """ '{"rules": {"finished-deliveries": {"status": "done", "rows": 0}}}'"""
+        " FROM generate_series(1, %s)",
+        runs_of_others,
+    )
     filled.query(
         "UPDATE leads SET status = 'ARCHIVED' WHERE created_at < now() - interval '140 days'"
     )
-    refused = cli(*rule, url=filled.url)
+    refused = cli(*rule, "--metrics-file", str(tmp_path / "m.prom"), url=filled.url)
     assert refused.code == 5
     assert "usual" in refused.err
+    # When it last succeeded is known, however often others ran since.
+    metrics = (tmp_path / "m.prom").read_text()
+    success = re.search(r"(?m)^leadctl_cleanup_last_success_timestamp_seconds.* (.+)$", metrics)
+    assert success
+    assert float(success[1]) == pytest.approx(float(before))
 
 
 def test_other_rules_go_on(filled: Prepared, cli: Cli) -> None:

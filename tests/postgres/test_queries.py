@@ -38,6 +38,8 @@ PARAMETERS = {
     "facts": "{}",
     "id": 1,
     "limit": 10,
+    "rules": ["archived-leads"],
+    "success": ["done"],
     "user": None,
     "table": "leads",
     "oid": 1259,
