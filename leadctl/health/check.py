@@ -113,8 +113,13 @@ class Facts:
             return _difference(self._earlier[report], self._rows[report], _COUNTERS[report])
         return self._rows[report]
 
+    @property
+    def schemas(self) -> list[str]:
+        """The target's schema, and those that the app has beside it."""
+        return [self.target.schema, *self.app.schemas]
+
     def rows_of_schema(self, report: str) -> list[Row]:
-        """Return the rows of a report on the schema.  Raises Skip where it has no tables."""
+        """Return the rows of a report on the schemas.  Raises Skip where there are no tables."""
         if not self.tables:
             raise Skip(f"the schema {self.target.schema} has no tables")
         return self.rows(report)
@@ -130,7 +135,7 @@ class Facts:
         self._rows.update(self._fetch(names))
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
-        version, parameters = version_of(self.connection), {"schema": self.target.schema}
+        version, parameters = version_of(self.connection), {"schemas": self.schemas}
         try:
             blocks = [block_of(reports()[name], version).sql for name in names]
             found = exact.fetch_all(self.connection, blocks, parameters, dict_row)
@@ -142,7 +147,7 @@ class Facts:
         found = reports()[report]
         extensions = self.server.extensions if found.needs else {}
         try:
-            return ask(self.connection, found, self.target.schema, extensions)
+            return ask(self.connection, found, self.schemas, extensions)
         except MissingExtension as error:
             raise Skip(error.message) from None
 

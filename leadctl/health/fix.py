@@ -192,8 +192,8 @@ def _prove_needed(connection: Connection, step: Fix) -> None:
             raise _InWork("the index is valid now, or gone")
 
 
-def _drop_invalid_indexes(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
-    for row in _rows(connection, target, "invalid-indexes"):
+def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
+    for row in _rows(connection, target, app, "invalid-indexes"):
         if not row["partitioned"]:
             index, table = (_whole(target, row[each]) for each in ("index", "table"))
             statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(index)
@@ -209,16 +209,16 @@ def _build_recorded_indexes(connection: Connection, target: Target, app: App) ->
         yield Fix("indexes", statement, _whole(target, table), waits=True)
 
 
-def _validate_constraints(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
-    for row in _rows(connection, target, "unvalidated-constraints"):
+def _validate_constraints(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
+    for row in _rows(connection, target, app, "unvalidated-constraints"):
         table = _whole(target, row["table"])
         validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
         statement = validate.format(table, identifier(row["constraint"]))
         yield Fix("unvalidated-constraints", statement, table)
 
 
-def _analyse(connection: Connection, target: Target, _app: App) -> Iterator[Fix]:
-    for row in _rows(connection, target, "vacuum"):
+def _analyse(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
+    for row in _rows(connection, target, app, "vacuum"):
         if not row["analysed"] and row["live_rows"]:
             table = _whole(target, row["table"])
             yield Fix("statistics", sql.SQL("ANALYZE {}").format(table), table)
@@ -232,8 +232,8 @@ _MAKERS: tuple[tuple[Callable[[Connection, Target, App], Iterator[Fix]], str], .
 )
 
 
-def _rows(connection: Connection, target: Target, report: str) -> list[dict[str, Any]]:
-    return ask(connection, find(report), target.schema, {})
+def _rows(connection: Connection, target: Target, app: App, report: str) -> list[dict[str, Any]]:
+    return ask(connection, find(report), [target.schema, *app.schemas], {})
 
 
 def _whole(target: Target, name: str) -> sql.Identifier:

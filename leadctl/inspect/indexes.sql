@@ -1,4 +1,4 @@
--- The indexes of the target's schema.  Definitions are read with a lock on the table, so of one that
+-- The indexes of the app's schemas.  Definitions are read with a lock on the table, so of one that
 -- somebody holds an exclusive lock on there is none; expressions are compared as they are stored,
 -- without the places that they had in the statement.
 
@@ -11,7 +11,7 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
+SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
        i.relpages * current_setting('block_size')::bigint AS bytes, coalesce(s.idx_scan, 0) AS scans,
        x.indisprimary AS "primary", x.indisunique AS "unique",
        CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
@@ -20,20 +20,20 @@ FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i'
+WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i'
 ORDER BY bytes DESC, i.relname
 
 -- name: unused_indexes
 -- what: Which indexes of 1 MB or more were used at most 20 times, and serve no constraint?
 --       Counters are of this server alone: a replica may use what the primary does not.
 -- versions: 15-15
-SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
+SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
        i.relpages * current_setting('block_size')::bigint AS bytes, s.idx_scan AS scans
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND NOT x.indisunique
+WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
   AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
@@ -42,14 +42,14 @@ ORDER BY bytes DESC, i.relname
 -- what: Which indexes of 1 MB or more were used at most 20 times, and serve no constraint?
 --       Counters are of this server alone: a replica may use what the primary does not.
 -- versions: 16-
-SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
+SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
        i.relpages * current_setting('block_size')::bigint AS bytes, s.idx_scan AS scans,
        s.last_idx_scan AS last_used
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind = 'i' AND NOT x.indisunique
+WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
   AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
@@ -66,7 +66,7 @@ WITH shaped AS MATERIALIZED (
            concat_ws('/', i.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption,
                      x.indisunique, x.indimmediate, x.indnullsnotdistinct) AS shape
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
+    WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
       AND x.indisvalid
 ), alike AS MATERIALIZED (  -- few are; what costs more is asked of them alone
     SELECT * FROM (SELECT s.*, count(*) OVER (PARTITION BY indrelid, shape) AS many FROM shaped s) AS counted
@@ -85,13 +85,13 @@ WITH shaped AS MATERIALIZED (
     FROM alike a LEFT JOIN pg_constraint n
       ON n.conrelid = a.indrelid AND n.conindid = a.oid AND n.contype IN ('p', 'u', 'x')
 )
-SELECT quote_ident(t.relname) AS "table", quote_ident(a.relname) AS index,
-       quote_ident(b.relname) AS same_as,
+SELECT t.oid::regclass::text AS "table", a.oid::regclass::text AS index,
+       b.oid::regclass::text AS same_as,
        a.relpages * current_setting('block_size')::bigint AS bytes,
        CASE WHEN a.conname IS NOT NULL
-            THEN 'ALTER TABLE ' || quote_ident(t.relname) || ' DROP CONSTRAINT ' || quote_ident(a.conname)
-            WHEN a.relkind = 'I' THEN 'DROP INDEX ' || quote_ident(a.relname)
-            ELSE 'DROP INDEX CONCURRENTLY ' || quote_ident(a.relname) END AS remedy
+            THEN 'ALTER TABLE ' || t.oid::regclass::text || ' DROP CONSTRAINT ' || quote_ident(a.conname)
+            WHEN a.relkind = 'I' THEN 'DROP INDEX ' || a.oid::regclass::text
+            ELSE 'DROP INDEX CONCURRENTLY ' || a.oid::regclass::text END AS remedy
 FROM described a
 JOIN described b ON b.indrelid = a.indrelid AND b.definition IS NOT DISTINCT FROM a.definition
   AND (b.worth, -b.oid::bigint) > (a.worth, -a.oid::bigint)
@@ -113,11 +113,11 @@ WITH btree AS (
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
     JOIN pg_am m ON m.oid = i.relam AND m.amname = 'btree'
-    WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
+    WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
       AND x.indisvalid AND x.indexprs IS NULL
 )
-SELECT quote_ident(t.relname) AS "table", quote_ident(a.relname) AS index,
-       quote_ident(b.relname) AS covered_by,
+SELECT t.oid::regclass::text AS "table", a.oid::regclass::text AS index,
+       b.oid::regclass::text AS covered_by,
        a.relpages * current_setting('block_size')::bigint AS bytes
 FROM btree a
 JOIN btree b ON b.indrelid = a.indrelid AND b.oid <> a.oid
@@ -148,7 +148,7 @@ WITH locked AS (
     SELECT relid FROM pg_stat_progress_create_index
     WHERE datname = current_database() AND command LIKE 'REINDEX%%'
 )
-SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
+SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
        i.relkind = 'I' AS partitioned,
        CASE WHEN t.oid NOT IN (SELECT relation FROM in_work WHERE relation IS NOT NULL)
             THEN false END AS being_built,
@@ -157,7 +157,7 @@ SELECT quote_ident(t.relname) AS "table", quote_ident(i.relname) AS index,
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
-WHERE i.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND i.relkind IN ('i', 'I')
+WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
   AND NOT (x.indisvalid AND x.indisready)
   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
                   WHERE p.index_relid = i.oid AND p.datname = current_database())
@@ -171,17 +171,17 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        n.confrelid::regclass::text AS "references", nullif(c.reltuples, -1)::bigint AS rows,
        -- CONCURRENTLY is refused for a partitioned table.
        CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON ' ELSE 'CREATE INDEX CONCURRENTLY ON ' END
-       || quote_ident(c.relname) || ' (' || (
+       || c.oid::regclass::text || ' (' || (
            SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
            FROM unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) || ')' AS remedy
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.contype = 'f' AND n.conparentid = 0
-  AND n.connamespace = to_regnamespace(quote_ident(%(schema)s))
+  AND n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
   AND NOT EXISTS (
       SELECT FROM pg_index x
       JOIN pg_class i ON i.oid = x.indexrelid
@@ -209,7 +209,7 @@ WITH RECURSIVE domains AS (
     SELECT oid, CASE type WHEN 'int2'::regtype THEN 2 WHEN 'int4'::regtype THEN 4 ELSE 8 END
     FROM domains WHERE type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
 )
-SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        quote_ident(a.attname) AS "column", format_type(a.atttypid, a.atttypmod) AS type,
        n.confrelid::regclass::text AS "references", quote_ident(b.attname) AS referenced_column,
        format_type(b.atttypid, b.atttypmod) AS referenced_type
@@ -221,5 +221,5 @@ JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = k.parent
 JOIN widths v ON v.oid = a.atttypid
 JOIN widths w ON w.oid = b.atttypid
 WHERE n.contype = 'f' AND n.conparentid = 0
-  AND n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND v.width < w.width
+  AND n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND v.width < w.width
 ORDER BY c.relname, n.conname, a.attname

@@ -4,7 +4,7 @@ What cannot run says why.  Results are shown, or written to a folder, for a tick
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -185,8 +185,12 @@ def server_facts(connection: Connection) -> ServerFacts:
     return found
 
 
-def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> Inspection:
+def inspect(
+    target: Target, schemas: Sequence[str], wanted: Iterable[Diagnostic], narrate: Narrate
+) -> Inspection:
     """Run reports on the target, or on its replica where it has one.  Changes nothing.
+
+    Those about tables look at the target's schema, and at `schemas`, which the app has beside it.
 
     A report takes 30 s and waits 2 s for a lock at most; one that fails is marked as skipped, and
     the others go on.  Raises ConnectionFailed.
@@ -197,7 +201,8 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
     ) as connection:
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         facts = server_facts(connection)
-        reports = tuple(_run(connection, target.schema, facts, report) for report in wanted)
+        whole = [target.schema, *schemas]
+        reports = tuple(_run(connection, whole, facts, report) for report in wanted)
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,
@@ -209,7 +214,10 @@ def inspect(target: Target, wanted: Iterable[Diagnostic], narrate: Narrate) -> I
 
 
 def ask(
-    connection: Connection, report: Diagnostic, schema: str, extensions: Mapping[str, str]
+    connection: Connection,
+    report: Diagnostic,
+    schemas: list[str],
+    extensions: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return a report's rows; what an extension brings is looked for in its schema.
 
@@ -227,7 +235,7 @@ def ask(
     if report.needs and home is not None:
         path = sql.Identifier(home).as_string(connection).replace("%", "%%")
         text = re.sub(rf"\b(?:{'|'.join(block.uses)})\b", lambda name: f"{path}.{name[0]}", text)
-    return exact.execute(connection, text, {"schema": schema}, dict_row).fetchall()
+    return exact.execute(connection, text, {"schemas": schemas}, dict_row).fetchall()
 
 
 def _why_not(error: psycopg.Error) -> str:
@@ -240,13 +248,13 @@ def _why_not(error: psycopg.Error) -> str:
 
 
 def _run(
-    connection: Connection, schema: str, facts: ServerFacts, report: Diagnostic
+    connection: Connection, schemas: list[str], facts: ServerFacts, report: Diagnostic
 ) -> InspectReport:
     block = block_of(report, connection.info.server_version)
     if connection.closed or connection.broken:
         return InspectReport(report.name, block.what, skipped="the connection was lost")
     try:
-        found = ask(connection, report, schema, facts.extensions)
+        found = ask(connection, report, schemas, facts.extensions)
     except MissingExtension as error:
         skipped = error.message
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
--- The tables of the target's schema: how large, how well kept.  Partitions stand for themselves.
+-- The tables of the app's schemas: how large, how well kept.  Partitions stand for themselves.
 
 -- name: tables
 -- what: How large is each table, its TOAST and its indexes?
@@ -17,7 +17,7 @@ WITH locked AS (
             WHERE x.indrelid = c.oid)::bigint AS index_pages,
            current_setting('block_size')::bigint AS block
     FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
 ), bytes AS (
     SELECT s.*,
            CASE WHEN is_locked THEN pages * block ELSE pg_relation_size(oid) END AS heap,
@@ -25,7 +25,7 @@ WITH locked AS (
            CASE WHEN is_locked THEN index_pages * block ELSE pg_indexes_size(oid) END AS indexes
     FROM sized s
 )
-SELECT quote_ident(relname) AS "table", nullif(reltuples, -1)::bigint AS rows,
+SELECT oid::regclass::text AS "table", nullif(reltuples, -1)::bigint AS rows,
        heap AS heap_bytes, greatest(whole - heap, 0) AS toast_bytes, indexes AS index_bytes,
        whole + indexes AS total_bytes
 FROM bytes ORDER BY whole + indexes DESC, relname
@@ -43,14 +43,14 @@ WITH constants AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), members AS (
-    SELECT c.oid, c.relname AS name, c.oid AS relation, c.relkind AS kind
+    SELECT c.oid, c.oid AS relation, c.relkind AS kind
     FROM pg_class c
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm', 'i')
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm', 'i')
     UNION ALL
-    SELECT c.oid, c.relname, c.reltoastrelid, 't' FROM pg_class c
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.reltoastrelid <> 0
+    SELECT c.oid, c.reltoastrelid, 't' FROM pg_class c
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.reltoastrelid <> 0
 ), measured AS (
-    SELECT m.name, m.kind, c.*, n.nspname, x.indrelid, x.indkey, x.indexprs, a.amname,
+    SELECT m.oid AS whose, m.kind, c.*, n.nspname, x.indrelid, x.indkey, x.indexprs, a.amname,
            -- A size waits for whoever holds the table alone.
            CASE WHEN m.kind = 'i' OR m.oid IN (SELECT relation FROM locked) THEN c.relpages
                 ELSE pg_relation_size(c.oid) / k.block END::bigint AS pages_now
@@ -61,7 +61,7 @@ WITH constants AS (
     LEFT JOIN pg_index x ON x.indexrelid = c.oid
     LEFT JOIN pg_am a ON a.oid = c.relam
 ), large AS (
-    SELECT oid, name, kind, relnamespace, relname, reltuples, relpages, reloptions, nspname, indrelid, indkey,
+    SELECT oid, whose, kind, relnamespace, relname, reltuples, relpages, reloptions, nspname, indrelid, indkey,
            pages_now, reltuples >= 0 AND (pages_now - relpages < 128 OR pages_now < relpages * 1.25) AS is_fresh
     FROM measured
     WHERE greatest(pages_now, relpages) >= 128
@@ -105,7 +105,7 @@ WITH constants AS (
            END AS pages
     FROM tuples t CROSS JOIN constants k
 )
-SELECT quote_ident(name) AS name,
+SELECT whose::regclass::text AS name,
        CASE kind WHEN 'i' THEN 'index' WHEN 't' THEN 'TOAST' ELSE 'table' END AS kind,
        (pages_now * block)::bigint AS bytes,
        (wasted * block)::bigint AS wasted_bytes,
@@ -120,26 +120,26 @@ ORDER BY wasted_bytes DESC NULLS LAST, relname
 --       Reads every page of them, so it is asked by its name only, never by "all".
 -- versions: 15-
 -- needs: pgstattuple for pgstattuple, pgstatindex
-SELECT quote_ident(c.relname) AS name, 'table' AS kind, s.table_len AS bytes,
+SELECT c.oid::regclass::text AS name, 'table' AS kind, s.table_len AS bytes,
        s.dead_tuple_len + s.free_space AS wasted_bytes,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8 AS wasted_percent
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid::regclass) s
-WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
 UNION ALL
-SELECT quote_ident(c.relname), 'TOAST', s.table_len, s.dead_tuple_len + s.free_space,
+SELECT c.oid::regclass::text, 'TOAST', s.table_len, s.dead_tuple_len + s.free_space,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.reltoastrelid::regclass) s
-WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
   AND c.reltoastrelid <> 0 AND s.table_len > 0
 UNION ALL
-SELECT quote_ident(c.relname), 'index', s.index_size,
+SELECT c.oid::regclass::text, 'index', s.index_size,
        (s.index_size * (100 - s.avg_leaf_density) / 100)::bigint,
        round((100 - s.avg_leaf_density)::numeric, 1)::float8
 FROM pg_class c
 JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
 JOIN pg_index x ON x.indexrelid = c.oid AND x.indisvalid
 CROSS JOIN LATERAL pgstatindex(c.oid) s
-WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind = 'i'
+WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind = 'i'
   AND s.avg_leaf_density <> 'NaN'
 ORDER BY 4 DESC, 1
 
@@ -149,13 +149,13 @@ ORDER BY 4 DESC, 1
 --       Values that were too long for a row are in a table beside it, which has dead rows of its own.
 -- versions: 15-
 WITH parts AS (
-    SELECT c.oid, c.relname, c.relname AS name, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
+    SELECT c.oid, c.oid AS whose, c.relname, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
     FROM pg_class c
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
     UNION ALL
-    SELECT t.oid, c.relname, t.relname, true, t.reltuples, t.reloptions, c.reloptions
+    SELECT t.oid, c.oid, c.relname, true, t.reltuples, t.reloptions, c.reloptions
     FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'm')
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
       AND pg_stat_get_dead_tuples(t.oid) > 0
 ), settings AS (
     SELECT p.*, coalesce((SELECT jsonb_object_agg(split_part(o, '=', 1), split_part(o, '=', 2))
@@ -163,7 +163,7 @@ WITH parts AS (
                           FROM unnest(coalesce(p.reloptions, p.own)) AS o), '{}') AS o
     FROM parts p
 ), thresholds AS (
-    SELECT s.oid, s.relname, s.is_toast, s.reltuples >= 0 OR s.is_toast AS analysed,
+    SELECT s.oid, s.whose, s.relname, s.is_toast, s.reltuples >= 0 OR s.is_toast AS analysed,
            coalesce(o ->> 'autovacuum_enabled', 'true')::boolean
            AND current_setting('autovacuum')::boolean AS autovacuum,
            least(coalesce(o ->> 'autovacuum_vacuum_threshold',
@@ -176,7 +176,7 @@ WITH parts AS (
            AS threshold
     FROM settings s
 )
-SELECT quote_ident(t.relname) AS "table", CASE WHEN is_toast THEN 'TOAST' ELSE 'table' END AS part,
+SELECT t.whose::regclass::text AS "table", CASE WHEN is_toast THEN 'TOAST' ELSE 'table' END AS part,
        u.n_live_tup AS live_rows, u.n_dead_tup AS dead_rows,
        t.threshold::bigint AS threshold_rows,
        round((100 * u.n_dead_tup / greatest(t.threshold, 1))::numeric, 1)::float8 AS threshold_percent,
@@ -206,7 +206,7 @@ UNION ALL
 -- name: cache_hit
 -- what: Which share of the blocks that were read of each table and its indexes was in memory?
 -- versions: 15-
-SELECT quote_ident(relname) AS "table",
+SELECT relid::regclass::text AS "table",
        coalesce(heap_blks_hit, 0) + coalesce(idx_blks_hit, 0) + coalesce(toast_blks_hit, 0)
        + coalesce(tidx_blks_hit, 0) AS hits,
        coalesce(heap_blks_read, 0) + coalesce(idx_blks_read, 0) + coalesce(toast_blks_read, 0)
@@ -215,17 +215,17 @@ SELECT quote_ident(relname) AS "table",
        AS table_percent,
        round(100.0 * idx_blks_hit / nullif(idx_blks_hit + idx_blks_read, 0), 2)::float8
        AS index_percent
-FROM pg_statio_all_tables WHERE schemaname = %(schema)s
+FROM pg_statio_all_tables WHERE schemaname = ANY (%(schemas)s)
 ORDER BY heap_blks_read + coalesce(idx_blks_read, 0) DESC, relname
 
 -- name: index_usage
 -- what: How often is each table read through an index, and how often from end to end?
 -- versions: 15-
-SELECT quote_ident(relname) AS "table", n_live_tup AS rows, seq_scan AS sequential_scans,
+SELECT relid::regclass::text AS "table", n_live_tup AS rows, seq_scan AS sequential_scans,
        coalesce(idx_scan, 0) AS index_scans,
        round(100.0 * coalesce(idx_scan, 0) / nullif(seq_scan + coalesce(idx_scan, 0), 0), 1)::float8
        AS index_percent
-FROM pg_stat_all_tables WHERE schemaname = %(schema)s
+FROM pg_stat_all_tables WHERE schemaname = ANY (%(schemas)s)
 ORDER BY n_live_tup DESC, relname
 
 -- name: sequences
@@ -235,7 +235,7 @@ ORDER BY n_live_tup DESC, relname
 -- versions: 15-
 WITH RECURSIVE here AS MATERIALIZED (
     SELECT seqrelid AS oid FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s))
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
 ), users AS MATERIALIZED (
     SELECT d.classid, d.objid, d.objsubid, d.refobjid AS oid FROM here
     JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = here.oid
@@ -266,7 +266,7 @@ WITH RECURSIVE here AS MATERIALIZED (
     SELECT y.oid, y.table_oid, y.attnum, t.typbasetype, t.typtypmod
     FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd'
 ), smallest AS (
-    SELECT DISTINCT ON (y.oid) y.oid, quote_ident(o.relname) || '.' || quote_ident(a.attname) AS "column",
+    SELECT DISTINCT ON (y.oid) y.oid, o.oid::regclass::text || '.' || quote_ident(a.attname) AS "column",
            CASE WHEN y.type = 'int2'::regtype THEN 32767 WHEN y.type = 'int4'::regtype THEN 2147483647
                 WHEN y.type = 'numeric'::regtype AND y.modifier >= 4  -- as many digits before the point
                 THEN least(10::numeric ^ (((y.modifier - 4) >> 16) - ((y.modifier - 4) & 1023)) - 1,
@@ -286,11 +286,11 @@ WITH RECURSIVE here AS MATERIALIZED (
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
     LEFT JOIN smallest m ON m.oid = c.oid
-    WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s))
+    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
 ), used AS (
     SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
 )
-SELECT quote_ident(relname) AS sequence, "column", last_value,
+SELECT oid::regclass::text AS sequence, "column", last_value,
        CASE WHEN seqincrement > 0 THEN last ELSE first END AS last_possible,
        CASE WHEN seqcycle OR last_value IS NULL THEN NULL
             WHEN seqincrement > 0
@@ -312,11 +312,11 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated
+WHERE n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND NOT n.convalidated
 ORDER BY c.relname, n.conname
 
 -- name: unvalidated_constraints
@@ -327,19 +327,19 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT quote_ident(c.relname) AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.connamespace = to_regnamespace(quote_ident(%(schema)s)) AND NOT n.convalidated AND n.conenforced
+WHERE n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND NOT n.convalidated AND n.conenforced
 ORDER BY c.relname, n.conname
 
 -- name: missing_primary_keys
 -- what: Which tables have no primary key, so that their rows cannot be told apart?
 -- versions: 15-
-SELECT quote_ident(c.relname) AS "table", nullif(c.reltuples, -1)::bigint AS rows
+SELECT c.oid::regclass::text AS "table", nullif(c.reltuples, -1)::bigint AS rows
 FROM pg_class c
-WHERE c.relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND c.relkind IN ('r', 'p')
+WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'p')
   AND NOT c.relispartition
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'p')
 ORDER BY c.relname

@@ -116,6 +116,55 @@ def test_indexes(server: Server, database: str, cli: Cli) -> None:
         )
 
 
+BESIDE = """
+CREATE SCHEMA "Billing";
+CREATE TABLE "Billing".leads (id int PRIMARY KEY, at timestamptz);
+CREATE TABLE "Billing".notes (lead int);
+ALTER TABLE "Billing".notes ADD FOREIGN KEY (lead) REFERENCES "Billing".leads NOT VALID;
+CREATE INDEX one ON "Billing".leads (at); CREATE INDEX two ON "Billing".leads (at);
+CREATE SEQUENCE "Billing".numbers AS smallint; SELECT setval('"Billing".numbers', 32000);
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"Billing".two'::regclass;
+"""
+SEEN_BESIDE = {
+    "tables": ("table", '"Billing".leads'),
+    "indexes": ("index", '"Billing".one'),
+    "vacuum": ("table", '"Billing".notes'),
+    "invalid-indexes": ("index", '"Billing".two'),
+    "missing-indexes": ("remedy", 'CREATE INDEX CONCURRENTLY ON "Billing".notes (lead)'),
+    "missing-primary-keys": ("table", '"Billing".notes'),
+    "sequences": ("sequence", '"Billing".numbers'),
+    "unvalidated-constraints": ("table", '"Billing".notes'),
+    "index-usage": ("table", '"Billing".leads'),
+    "cache-hit": ("table", '"Billing".leads'),
+}
+
+
+def test_schemas_that_the_app_has_beside_its_own(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leadconnector.query(BESIDE)
+    one = [row["table"] for row in rows(cli, leadconnector.url, "tables")]
+    assert not [name for name in one if "Billing" in name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leadctl.toml").write_text(
+        '[apps.wide]\nmodels = "leadctl.products.leadconnector.models:Base"\n'
+        'schemas = ["Billing", "not there"]\n'
+    )
+    for report, (column, name) in SEEN_BESIDE.items():
+        found = rows(cli, leadconnector.url, report, "--app", "wide")
+        assert name in [row[column] for row in found], report
+        if column == "table":
+            assert all("public." not in row[column] for row in found)
+    checks = ("--check", "sequences", "--check", "invalid-indexes", "-o", "json")
+    checked = cli("health-check", *checks, "--app", "wide", url=leadconnector.url)
+    assert checked.code == 2
+    assert {each["status"] for each in checked.json["checks"]} == {"critical", "warning"}
+    assert '"Billing".numbers' in checked.out.replace("\\", "")
+    fixed = cli("health-check", *checks, "--fix", "--yes", "--app", "wide", url=leadconnector.url)
+    assert [each["outcome"] for each in fixed.json["fixes"]] == ["done"]
+    assert leadconnector.query("""SELECT to_regclass('"Billing".two')""") == [(None,)]
+
+
 def test_the_estimate_of_bloat_is_near_the_truth(server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     with server.connect(database) as connection:

@@ -19,7 +19,7 @@ PARAMETERS = {
     "schema": "public",
     "ignore": ["alembic_version"],
     "prefix": "",
-    "schemas": [],
+    "schemas": ["public"],
     "app": "leadconnector",
     "revision": "leadconnector_0001",
     "checksum": "x",
