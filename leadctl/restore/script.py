@@ -51,7 +51,12 @@ _STOPS = {
 """What is looked for within something that is no token: mostly its end.  A quote that is written
 twice ends a string and begins it anew."""
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
-
+_ON_THE_SERVER = frozenset(
+    {"LO_IMPORT", "LO_EXPORT", "PG_READ_FILE", "PG_READ_BINARY_FILE", "PG_LS_DIR", "PG_STAT_FILE",
+     "PG_RELOAD_CONF", "PG_TERMINATE_BACKEND", "DBLINK", "DBLINK_EXEC", "DBLINK_CONNECT"}
+)  # fmt: skip
+"""Functions that act on the server or on others, where a statement calls them by name."""
+_CALLS = frozenset({"SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "COPY", "PERFORM"})
 _NO_ROLE = frozenset(
     {"PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER", "GROUP", "DEFAULT", "NONE", "USER"}
 )
@@ -104,6 +109,8 @@ class StatementReader:
         self._parentheses = 0
         self._bodies = 0
         self._from_stdin = False
+        self._to_stdout = False
+        self._on_server = False
         self._named_on = False
         self._roles_follow = False
         self._last = ("", "")
@@ -216,7 +223,10 @@ class StatementReader:
         """Take a word, and follow the bodies of functions: a semicolon in one ends nothing."""
         if len(self._words) < _WORDS:
             self._words.append(word)
-        self._from_stdin = self._from_stdin or (word == "STDIN" and self._words[0] == "COPY")
+        if self._words[0] == "COPY" and not self._parentheses:
+            self._from_stdin = self._from_stdin or self._last == ("FROM", "STDIN")
+            self._to_stdout = self._to_stdout or self._last == ("TO", "STDOUT")
+        self._on_server = self._on_server or word in _ON_THE_SERVER
         self._named_on = self._named_on or word == "ON"
         routine = self._words[0] == "CREATE" and {"FUNCTION", "PROCEDURE"} & set(self._words[:4])
         if routine and not self._parentheses:
@@ -261,6 +271,9 @@ class StatementReader:
         owned = first in {"REASSIGN", "DROP"} and second == "OWNED"
         if (made and words[2] != "MAPPING") or told or granted or owned:
             return "reaches another database, or roles and settings of the whole server"
+        copied = first == "COPY" and not (self._from_stdin or self._to_stdout)
+        if copied or first == "LOAD" or (self._on_server and first in _CALLS):
+            return "reaches files, programs or other sessions of the server"
         return None
 
     def _follows_on(self, words: list[str]) -> str:

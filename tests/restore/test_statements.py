@@ -17,7 +17,7 @@ def read(script: str, size: int = 1 << 20) -> StatementReader:
 OUTSIDE = [
     "COMMIT;",
     "BEGIN; SELECT 1; COMMIT;",
-    "BEGIN; SELECT pg_catalog.lo_export(1, 'x'); COMMIT;",
+    "BEGIN; SELECT pg_catalog.lo_put(1, 0, 'x'); COMMIT;",
     "BEGIN; SELECT pg_catalog.lo_open(1, 2); DROP TABLE t; COMMIT;",
     "end",
     "/* a /* b */ c */ rollback work;",
@@ -33,6 +33,13 @@ OUTSIDE = [
     "REASSIGN OWNED BY a TO b;",
     "DROP OWNED BY a;",
     "CREATE TABLESPACE t LOCATION '/x';",
+    "COPY t TO PROGRAM 'true';",
+    "COPY t (a) FROM '/etc/passwd';",
+    "COPY t (stdin) FROM PROGRAM 'x';",
+    "COPY (SELECT a FROM stdin) TO '/x';",
+    "LOAD 'x';",
+    "SELECT pg_catalog.lo_import('/etc/passwd');",
+    "INSERT INTO t SELECT pg_read_file('/etc/passwd');",
 ]
 BEFORE = [
     "",
@@ -49,6 +56,10 @@ INSIDE = [
     "CREATE USER MAPPING FOR x SERVER y;",
     "GRANT SELECT ON t TO x;",
     "ALTER DEFAULT PRIVILEGES FOR ROLE x GRANT SELECT ON TABLES TO y;",
+    "COPY (SELECT 1) TO STDOUT;",
+    'COPY t ("stdin", program) FROM stdin;\nCOMMIT;\n\\.\n',
+    "CREATE TABLE lo_import (load int);",
+    "GRANT EXECUTE ON FUNCTION dblink(text) TO x;",
     "-- COMMIT;",
     "/* COMMIT; */",
     "SELECT 'COMMIT;'",
@@ -134,3 +145,9 @@ def test_what_a_script_needs() -> None:
         }
         assert reader.extensions == {"uuid-ossp", "pgcrypto"}
         assert (reader.event_triggers, reader.subscriptions) == ({"alarm"}, {"Sub"})
+
+
+def test_rows_begin_only_where_psql_takes_them() -> None:
+    """A column called stdin does not make what follows rows, which nobody would look at."""
+    found = read("COPY t (stdin) FROM '/f';\nDROP DATABASE x;\n\\.\nCOMMIT;\n").outside
+    assert [each.line for each in found] == [1, 2, 4]
