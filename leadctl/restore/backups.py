@@ -35,6 +35,7 @@ from leadctl.restore.database import (
     scratch_database,
 )
 from leadctl.restore.load import load
+from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
 from leadctl.restore.restorable import Comparison, IncompleteTable, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
@@ -52,13 +53,7 @@ _NOT_HERE = (
         r"permission denied|must be (?:superuser|owner|able|a member)|[Mm]ust have|Only roles with",
         _ON_EMBEDDED,
     ),
-    (
-        r'(?:relation|type|function) "?[^".( ]+"?(?:\([^)]*\))? does not exist'
-        r"|operator does not exist",
-        "A function that is called while rows are loaded finds this by search_path only, which is "
-        "empty then. In the database that is backed up: ALTER FUNCTION name SET search_path = "
-        "public; then back up again.",
-    ),
+    (FOUND_BY_PATH.pattern, FOUND_BY_PATH_HINT),
     (
         r"unrecognized configuration parameter|collation .* (?:does not exist|not supported)"
         r"|language \S+ does not exist",

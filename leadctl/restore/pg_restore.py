@@ -31,6 +31,24 @@ _HARMLESS = 'unrecognized configuration parameter "transaction_timeout"'
 """What a pg_restore of 17 or newer sets, and an older server does not know."""
 
 
+FOUND_BY_PATH = re.compile(
+    r'(?:relation|type|function) "?[^".( ]+"?(?:\([^)]*\))? does not exist'
+    r"|operator does not exist"
+)
+"""What a server says where a function finds something by search_path only."""
+FOUND_BY_PATH_HINT = (
+    "A function that is called while rows are loaded finds this by search_path only, which is "
+    "empty then. In the database that is backed up: ALTER FUNCTION name SET search_path = "
+    "public; then back up again."
+)
+
+
+def hint_for(message: str) -> str:
+    """Return what to do where pg_restore could not load something."""
+    otherwise = "Rerun with --keep-going to load all the rest; what fails is named then."
+    return f"{FOUND_BY_PATH_HINT} {otherwise}" if FOUND_BY_PATH.search(message) else otherwise
+
+
 def major_of(target: Target) -> int:
     """Return the major version of a target's server.  Raises what connecting raises."""
     with connect(target, "restore") as connection:
@@ -111,7 +129,10 @@ class PgRestore:
             return
         errors = [error for error in program.errors() if _HARMLESS not in error]
         if errors or not self._tolerates:
-            raise program.failure(self.target, RestoreFailed, errors)
+            failure = program.failure(self.target, RestoreFailed, errors)
+            if isinstance(failure, RestoreFailed):
+                failure.hint = hint_for(failure.message)
+            raise failure
 
     def _arguments(self) -> list[str]:
         left_out = [
