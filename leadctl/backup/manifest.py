@@ -65,7 +65,7 @@ _FILE = re.compile(
     rf"(?P<stem>{'|'.join(map(re.escape, (ARCHIVE, SCHEMA, GLOBALS)))})\.zst(?P<age>\.age)?"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_VERSION = re.compile(r"\d{1,4}(?!\d)")
+_VERSION = re.compile(r"(\d{1,4})(?:[.\s]|$|devel|beta|rc)")
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,16 @@ class BackupManifest:
         """The rows of all tables."""
         return sum(table.rows for table in self.tables)
 
+    @property
+    def server_major(self) -> int:
+        """The major version of the server that was backed up."""
+        return _major(self.server_version)
+
+    @property
+    def client_major(self) -> int:
+        """The major version of the pg_dump that made the backup."""
+        return _major(self.client_version)
+
     def file(self, stem: str) -> PackedFile | None:
         """Return a file by its name without suffixes; None where the backup lacks it."""
         return next((file for file in self.files if file.name.startswith(f"{stem}.")), None)
@@ -206,6 +216,13 @@ def parse(text: str) -> BackupManifest:
     return manifest
 
 
+def _major(version: str) -> int:
+    found = _VERSION.match(version)
+    if found is None:
+        raise BackupDamaged(f"the manifest has {version!r} as a version of PostgreSQL")
+    return int(found[1])
+
+
 def _check_names(manifest: BackupManifest) -> None:
     """Refuse what would not be a name in a statement: its hash keeps nobody from writing one."""
     tables = (table.name for table in manifest.tables)
@@ -217,9 +234,8 @@ def _check_names(manifest: BackupManifest) -> None:
             raise BackupDamaged(f"the manifest names {name!r}, which is no table") from None
         if len(parts) != len(("schema", "table")):
             raise BackupDamaged(f"the manifest names {name!r} without a schema")
-    for version in (manifest.server_version, manifest.client_version):
-        if not _VERSION.match(version):
-            raise BackupDamaged(f"the manifest has {version!r} as a version of PostgreSQL")
+    manifest.server_major  # noqa: B018 - raises where it is none
+    manifest.client_major  # noqa: B018
 
 
 def _check_files(manifest: BackupManifest) -> None:

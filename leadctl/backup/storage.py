@@ -111,14 +111,10 @@ class StoredBackup:
         """
         return open_regular(self.path / name)
 
-    @property
-    def client_major(self) -> int:
-        """The major version of the pg_dump that made the backup."""
-        return int(self.manifest.client_version.partition(".")[0])
-
     def programs(self) -> Binaries:
         """Return the client programs that read its archives.  Raises MissingClient."""
-        return dump_programs(self.client_major, self.client_major)
+        major = self.manifest.client_major
+        return dump_programs(major, major)
 
     @property
     def damage(self) -> str | None:

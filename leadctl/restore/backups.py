@@ -77,7 +77,7 @@ class RestorableBackup(BackupReader):
             database=manifest.database,
             schema=manifest.schema,
             revision=manifest.revision,
-            server_major=int(manifest.server_version.partition(".")[0]),
+            server_major=manifest.server_major,
             rows=manifest.rows,
             extensions=tuple(extension.name for extension in manifest.extensions),
             roles=(manifest.settings.owner, *manifest.roles),
@@ -180,7 +180,7 @@ def rehearse_embedded(
     """Rehearse on a server of leadctl's own that has the extensions, as `rehearse` does."""
     manifest = reader.manifest
     extensions = {extension.name for extension in manifest.extensions}
-    major = int(manifest.server_version.partition(".")[0])
+    major = manifest.server_major
     try:
         with rehearsal_target(project, extensions, major, narrate) as target:
             return rehearse(reader, target, narrate, progress)

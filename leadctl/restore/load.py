@@ -52,7 +52,7 @@ def load(
     # What goes on after errors says which entry failed, which several at once would mix.
     jobs = loading.jobs if SHARES_OPEN_FILES and not loading.partly else 1
     # An archive is read by the version that wrote it and by newer ones.
-    made_by, major = reader.backup.client_major, major_of(target)
+    made_by, major = reader.manifest.client_major, major_of(target)
     programs = dump_programs(made_by, max(made_by, major))
     restore = PgRestore(target, programs, major, loading)
     if loading.skip:

@@ -86,6 +86,7 @@ CHANGES: dict[str, Change] = {
     "true for rows": lambda d: d["tables"][0].update(rows=True),
     "version": lambda d: d.update(client_version="new"),
     "server version": lambda d: d.update(server_version=""),
+    "date for a version": lambda d: d.update(server_version="2026-13-45T00:00:00"),
 }
 
 
