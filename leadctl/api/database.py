@@ -168,12 +168,20 @@ class Database(Project):
         )
 
     def plan(
-        self, to: str | None = None, *, steps: int | None = None, allow: Names = ()
+        self,
+        to: str | None = None,
+        *,
+        steps: int | None = None,
+        allow: Names = (),
+        tried: bool = True,
     ) -> "MigrationPlan":
-        """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`."""
+        """Say what `migrate` would lock, cost and lose, as `leadctl migrate --plan`.
+
+        It is tried in a scratch database, unless `tried` is false.
+        """
         from leadctl.migrate.planner import plan
 
-        return plan(*self._place, to=to, steps=steps, allow=names(allow))
+        return plan(*self._place, to=to, steps=steps, allow=names(allow), tried=tried)
 
     def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""

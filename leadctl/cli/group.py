@@ -171,6 +171,8 @@ class RootGroup(LeadctlGroup):
             "windows_expand_args": windows_expand_args,
         }
         arguments = list(sys.argv[1:] if args is None else args)
+        # Typer has no option whose value may be left out.
+        arguments = ["--plan-read" if each == "--plan=read" else each for each in arguments]
         console = Console(as_json=_wants(arguments, "json"))
         sys.exit(self._run(arguments, console, extra))
 

@@ -23,7 +23,7 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.migrate.backfill import progress_of_run
-from leadctl.migrate.plan import QUERIES
+from leadctl.migrate.live_tables import QUERIES
 from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps

@@ -88,7 +88,10 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
 
 
 def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
+    told = {effect.table for effect in statement.effects if effect.loss or effect.blocks}
     for effect in statement.effects:
+        if effect.part_of in told:
+            continue  # what is said of the whole table is said of its partitions
         if effect.loss:
             yield _loses(effect, effect.loss)
         is_small = effect.bytes is not None and effect.bytes <= SMALL_BYTES
@@ -167,7 +170,9 @@ def _explicit(statement: PlannedStatement) -> Iterator[LintFinding]:
             "While a trigger is disabled, what it keeps true is not kept.",
             "Change the data so that the trigger may see it.",
         )
-    elif reader.accept("DROP", "SCHEMA") or reader.accept("DROP", "OWNED"):
+    elif reader.accept("DROP", "OWNED") or (
+        reader.accept("DROP", "SCHEMA") and not statement.tried
+    ):
         yield LintFinding(
             LOSES_DATA,
             "It may lose every table in there.",

@@ -1,10 +1,10 @@
 """Planning, linting and writing out revision after revision, knowing what those before make."""
 
-import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 
+import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
@@ -12,12 +12,12 @@ from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabas
 from leadctl.journal import state
 from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.lint import OF_BIG_TABLES, REQUIRED_FIELD, UNPLANNABLE, find_squawk, findings
+from leadctl.migrate.live_tables import Holder, LiveTables, ProvenNotNull
 from leadctl.migrate.plan import (
-    Holder,
+    KINDS,
     LintedRevision,
     LintFinding,
     LintResult,
-    LiveTables,
     Loss,
     MigrationPlan,
     PlannedRevision,
@@ -26,6 +26,8 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts, Statement
+from leadctl.migrate.trial import Seen, Touched, Trial, trial
+from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -35,6 +37,7 @@ from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 from leadctl.sql.reach import unread
 
 _PLAIN = "written for small tables; how big they are, a database tells"
+NOT_ASKED = "it was asked for what reading alone tells"
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
@@ -46,9 +49,11 @@ def plan(
     to: str | None = None,
     steps: int | None = None,
     allow: Collection[str] = (),
+    tried: bool = True,
 ) -> MigrationPlan:
     """Say what `up` with the same arguments would do; changes nothing.
 
+    The statements are tried in a scratch database, unless `tried` is false: then they are read.
     `allow` are rules whose findings do not count.  A database that does not exist is an empty
     one.  Raises UnknownRevision, and what connecting raises.
     """
@@ -62,12 +67,16 @@ def plan(
     with connection or nullcontext():
         current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)
+        pending = history.pending(current, goal)[:steps]
+        with planner.trying(target, pending) if tried else nullcontext(NOT_ASKED) as not_tried:
+            revisions = tuple(planner.revision(each) for each in pending)
         return MigrationPlan(
             app.name,
             target.database,
             target.schema,
             ", ".join(current) or None,
-            tuple(planner.revision(each) for each in history.pending(current, goal)[:steps]),
+            not_tried,
+            revisions,
         )
 
 
@@ -180,7 +189,7 @@ class Planner:
         self._scripts = Scripts(history, app.version_table)
         self._connection = connection
         self._tables = LiveTables(connection, schema) if connection else None
-        self._proven = _ProvenNotNull()
+        self._proven = ProvenNotNull()
         live = self._tables.facts if self._tables else CatalogFacts()
         self._facts = replace(
             live,
@@ -192,8 +201,36 @@ class Planner:
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""
 
+        self._trial: Trial | None = None
+        self._changed = False
+        """Whether the plan has changed rows or definitions of the target's before."""
         self._looks_elsewhere = False
         """Whether names without a schema may be any schema's: the plan has set the search path."""
+
+    @contextmanager
+    def trying(self, target: Target, revisions: Sequence[Revision]) -> Iterator[str | None]:
+        """Let the block's statements be tried in a scratch database, beside being read.
+
+        Yields why that cannot be; None where it can.
+        """
+        if self._connection is None or self._tables is None:
+            yield "there is no database to be like"
+            return
+        statements: list[str] = []
+        for revision in revisions:
+            with suppress(RevisionUnplannable):
+                statements += [each.sql for each in self._scripts.statements(revision)]
+        with ExitStack() as stack:
+            why = None
+            try:
+                self._trial = stack.enter_context(trial(target, self._connection, statements))
+                self._tables.prepare(self._trial.live)
+            except NotTried as error:
+                why = str(error)
+            except psycopg.Error as error:
+                why = f"the server refused it: {error.diag.message_primary or error}"
+            yield why
+            self._trial = None
 
     def learn(self, revision: Revision) -> None:
         """Take what a revision proves of the rows for known, without planning it."""
@@ -233,12 +270,32 @@ class Planner:
 
     def statement(self, statement: Statement) -> PlannedStatement:
         """Return what a statement would do, behind those that were planned before it."""
+        seen = self._trial.run(statement) if self._trial else unread(statement.sql)
+        read = self._read(statement)
+        if not isinstance(seen, Seen):
+            return (
+                read
+                if seen is None or read.unplannable is None
+                else replace(read, unplannable=seen)
+            )
+        planned = PlannedStatement(
+            statement.sql,
+            statement.transactional,
+            True,
+            seen.unknown,
+            tuple(self._seen(statement, each, seen) for each in _with_parts(seen.touched)),
+        )
+        self._changed |= any(each.live and each.lock >= Lock.ROW_EXCLUSIVE for each in seen.touched)
+        return planned
+
+    def _read(self, statement: Statement) -> PlannedStatement:
         found = effects(statement.sql, self._facts)
         if self._tables and Reader(statement.sql).has("IF", "EXISTS"):
             found = [each for each in found if self._may_exist(each.table)]
         planned = PlannedStatement(
             statement.sql,
             statement.transactional,
+            False,
             unread(statement.sql),
             tuple(self._effect(statement, each) for each in found),
         )
@@ -260,17 +317,62 @@ class Planner:
         elsewhere = self._looks_elsewhere and len(parts_of_name(table)) == 1
         return bool(self._tables and not elsewhere and self._tables.exists(table))
 
+    def _seen(self, statement: Statement, touched: Touched, seen: Seen) -> TableEffect:
+        """Return what the trial saw, with what the target has of the relation."""
+        assert self._tables is not None
+        live = touched.live
+        exists = live is not None and self._tables.exists(live)
+        effect = Effect(touched.name, touched.lock, touched.rewrites, touched.scans, touched.drops)
+        reads = "reads and writes" if touched.blocks_reads else touched.lock.blocks
+        return TableEffect(
+            table=".".join(parts_of_name(touched.name)),
+            kind=KINDS[touched.kind],
+            lock=touched.lock.words,
+            blocks=reads,
+            rewrites=touched.rewrites,
+            scans=touched.scans,
+            duration=_duration(effect),
+            is_new=live is None,
+            part_of=".".join(parts_of_name(touched.part_of)) if touched.part_of else None,
+            bytes=self._tables.bytes(live) if exists and live else None,
+            rows=self._tables.rows(live) if exists and live else None,
+            waits_for=tuple(self._holders(statement, effect, live)) if exists and live else (),
+            loss=self._lost(statement, touched, seen) if live and touched.drops else None,
+        )
+
+    def _lost(self, statement: Statement, touched: Touched, seen: Seen) -> Loss | None:
+        """Return what of a relation that exists is lost, counted where that can be."""
+        assert self._tables is not None
+        assert touched.live is not None
+        whole = self._tables.loss(touched.live, touched.drops)
+        if whole is None or not {"rows"}.intersection(touched.drops):
+            return whole
+        if touched.by_key is not None:
+            return replace(whole, rows=None, exact=False)
+        reader = Reader(statement.sql)
+        if reader.accept("TRUNCATE"):
+            return whole
+        if not reader.accept("DELETE", "FROM") or len(seen.touched) == 0:
+            return replace(whole, rows=None, exact=False)
+        if not (reader.has("WHERE") or reader.has("USING")):
+            return whole
+        if self._changed:
+            return replace(whole, rows=None, exact=False)
+        return self._tables.rows_where(touched.live, statement.sql)
+
     def _effect(self, statement: Statement, effect: Effect) -> TableEffect:
         table = self._made.get(effect.table, effect.table)
         live = self._tables if table and self._is_found(table) else None
         return TableEffect(
             table=".".join(parts_of_name(effect.table)),
+            kind="table",
             lock=effect.lock.words,
             blocks=effect.lock.blocks,
             rewrites=effect.rewrites,
             scans=effect.scans,
             duration=_duration(effect),
             is_new=table is None,
+            part_of=None,
             bytes=live.bytes(table) if live and table else None,
             rows=live.rows(table) if live and table else None,
             waits_for=tuple(self._holders(statement, effect, table)) if live and table else (),
@@ -296,6 +398,19 @@ class Planner:
         return self._tables.loss(table, effect.drops)
 
 
+def _with_parts(touched: Sequence[Touched]) -> Iterator[Touched]:
+    """Yield what was touched; a partitioned table is rewritten and read where its parts are."""
+    for each in touched:
+        if each.kind == "p":
+            parts = [part for part in touched if part.part_of == each.name]
+            each = replace(
+                each,
+                rewrites=any(part.rewrites for part in parts),
+                scans=any(part.scans for part in parts),
+            )
+        yield each
+
+
 def _duration(effect: Effect) -> str:
     return "rewrite" if effect.rewrites else "scan" if effect.scans else "instant"
 
@@ -303,50 +418,3 @@ def _duration(effect: Effect) -> str:
 def _describe(holder: Holder) -> str:
     since = "" if holder.seconds is None else f" for {holder.seconds:,.0f} s"
     return f"{holder.who} (pid {holder.pid}), {holder.state}{since}, holds {holder.lock.words}"
-
-
-_NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
-_CHECK = re.compile(
-    rf"\bADD\s+CONSTRAINT\s+(?P<name>{_NAME})\s+CHECK\s*\(+\s*(?P<column>{_NAME})\s+IS\s+NOT\s+NULL"
-    r"\s*\)+(?P<later>\s*NOT\s+VALID)?(?=\s*(?:,|;|$))",
-    re.IGNORECASE,
-)
-_VALIDATED = re.compile(rf"\bVALIDATE\s+CONSTRAINT\s+(?P<name>{_NAME})", re.IGNORECASE)
-_DROPPED = re.compile(rf"\bDROP\s+CONSTRAINT\s+(?:IF\s+EXISTS\s+)?(?P<name>{_NAME})", re.IGNORECASE)
-
-
-class _ProvenNotNull:
-    """The columns that earlier statements of the plan prove to have no NULL, by a valid CHECK.
-
-    The catalog has no such CHECK yet, or none any more: SET NOT NULL reads nothing all the same.
-    """
-
-    def __init__(self) -> None:
-        self._checks: dict[tuple[str, str], str] = {}
-        """The column of each CHECK, by its table and name."""
-        self._valid: set[tuple[str, str]] = set()
-
-    def has(self, table: str, column: str) -> bool:
-        """Whether a CHECK proves that a column has no NULL."""
-        return any(self._checks[check] == column for check in self._valid if check[0] == table)
-
-    def read(self, statement: str) -> None:
-        """Take note of the CHECKs that a statement adds, validates and drops."""
-        reader = Reader(statement)
-        if not reader.accept("ALTER", "TABLE"):
-            return
-        reader.skip_if_exists()
-        reader.accept("ONLY")
-        table = reader.name()
-
-        def named(text: str) -> tuple[str, str]:
-            return table, Reader(text).name()
-
-        for found in _CHECK.finditer(statement):
-            self._checks[named(found["name"])] = Reader(found["column"]).name()
-            if not found["later"]:
-                self._valid.add(named(found["name"]))
-        self._valid |= self._checks.keys() & {
-            named(found["name"]) for found in _VALIDATED.finditer(statement)
-        }
-        self._valid -= {named(found["name"]) for found in _DROPPED.finditer(statement)}

@@ -20,7 +20,7 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
 from leadctl.journal import state
-from leadctl.migrate.plan import QUERIES
+from leadctl.migrate.live_tables import QUERIES
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
 from leadctl.postgres.engine import driver_connection

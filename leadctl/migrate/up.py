@@ -5,6 +5,7 @@ database with psycopg.  Only then is the lock taken and the machinery loaded.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from leadctl.apps.registry import App
@@ -137,7 +138,9 @@ def _permit(
     from leadctl.migrate.planner import Planner  # loads Alembic
 
     planner = Planner(app, history, connection, target.schema, allow)
-    planned = [planner.revision(revision) for revision in pending]
+    # Without protection, only how a revision commits is asked for, which needs no trial.
+    with planner.trying(target, pending) if protected else nullcontext():
+        planned = [planner.revision(revision) for revision in pending]
     found = [(revision.revision, each) for revision in planned for each in revision.blocking]
     for revision, finding in found:
         if finding.rule == MIXED:

@@ -130,6 +130,11 @@ def parts_of_name(name: str) -> tuple[str, ...]:
     )
 
 
+def as_name(*parts: str) -> str:
+    """Return the name that consists of these parts, as `Reader.name` writes it."""
+    return ".".join(_dotless(part) for part in parts)
+
+
 _PARTS = re.compile(r'"(?:[^"]|"")*"|[^.]+')
 
 
@@ -214,7 +219,7 @@ class Reader:
         parts = [self.take().name or ""]
         while self.accept("."):
             parts.append(self.take().name or "")
-        return ".".join(_dotless(part) for part in parts)
+        return as_name(*parts)
 
     def parenthesised(self) -> "Reader | None":
         """Take what stands in the parentheses that are next, and return a reader of it."""

@@ -9,7 +9,7 @@ import re
 from leadctl.sql.effects import STATEMENTS
 from leadctl.sql.lexer import Kind, Reader, tokens
 
-_OPAQUE = frozenset({"DO", "CALL", "SELECT", "WITH", "EXECUTE", "PREPARE", "EXPLAIN", "VALUES"})
+OPAQUE = frozenset({"DO", "CALL", "SELECT", "WITH", "EXECUTE", "PREPARE", "EXPLAIN", "VALUES"})
 """They may run any function, or anything."""
 _OBJECT = (
     "ACCESS METHOD|AGGREGATE|CAST|COLLATION|CONVERSION|DATABASE|EVENT TRIGGER|EXTENSION"
@@ -31,12 +31,12 @@ _TOUCHES_NO_TABLE = re.compile(
 _WHOLE = re.compile(
     r"ALTER (?:TABLE|INDEX|MATERIALIZED VIEW) ALL IN"
     r"|REINDEX (?:\( .* \) )?(?:SCHEMA|DATABASE|SYSTEM)\b"
-    r"|(?:VACUUM (?:\(.*\bFULL\b.*\)|FULL.*)|CLUSTER(?: VERBOSE| \( .* \))?)$"
+    r"|(?:VACUUM(?: \(.*\bFULL\b.*\)| FULL)(?: FREEZE| VERBOSE| ANALYZE)*|CLUSTER(?: VERBOSE"
+    r"| \( .* \))?)$"
 )
-"""What is about every table there is, or those of a place."""
 _HARMLESS = frozenset({"setval", "max", "coalesce", "greatest", "set_config", "currval", "lastval"})
 """What a SELECT may call that changes no table: a sequence goes on behind the rows that exist."""
-_WRITES = {"DELETE", "INSERT", "MERGE", "UPDATE"}
+_WRITE = {"DELETE", "INSERT", "MERGE", "UPDATE"}
 _RESTS = "{} takes along what rests on it, which only the server knows"
 
 _OF_SERVER = re.compile(
@@ -58,6 +58,21 @@ _REACHES_OUT = re.compile(
 )
 """What in the text of a function would reach further than its database."""
 
+BRANCHES = re.compile(
+    r"\b(?:IF|CASE|LOOP|FOR|FOREACH|WHILE|EXCEPTION|EXECUTE|RETURN\s+QUERY)\b", re.IGNORECASE
+)
+"""What in a body depends on rows, or is put together when it runs."""
+WRITES = re.compile(
+    r"\b(?:DELETE|TRUNCATE|DROP|ALTER|UPDATE|INSERT|MERGE|EXECUTE|CALL)\b", re.IGNORECASE
+)
+DESTROYS = re.compile(r"\b(?:DELETE|TRUNCATE|DROP|EXECUTE)\b", re.IGNORECASE)
+DEFINES_CODE = re.compile(
+    r"\s*(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?(?:FUNCTION|PROCEDURE|TRIGGER|AGGREGATE|CAST"
+    r"|OPERATOR|EVENT|RULE|VIEW)|DROP|COMMENT|GRANT|REVOKE|ALTER\s+(?:FUNCTION|PROCEDURE|ROUTINE))\b",
+    re.IGNORECASE,
+)
+"""What names code, and does not run it."""
+
 
 def unread(sql: str) -> str | None:
     """Return why the text of a statement does not tell what it does to tables; None if it does."""
@@ -66,9 +81,9 @@ def unread(sql: str) -> str | None:
     first = reader.peek().word
     if first == "SELECT" and _only_counts(reader):
         return None
-    if first in _OPAQUE:
+    if first in OPAQUE:
         return f"what {first} … does to which table cannot be told"
-    if _WHOLE.match(text):
+    if is_about_all(sql):
         return "which tables it is about cannot be told from its text"
     takes_along = first in {"DROP", "TRUNCATE"} or text.startswith("ALTER TABLE")
     if takes_along and re.search(r"(?<!ON DELETE)(?<!ON UPDATE) CASCADE\b", text):
@@ -79,6 +94,29 @@ def unread(sql: str) -> str | None:
     if known or _TOUCHES_NO_TABLE.match(text):
         return None
     return "what it does to which table cannot be told from its text"
+
+
+_DEFINITION = re.compile(
+    r"\b(?:DROP|ALTER|REPLACE)\s+(?:TYPE|DOMAIN|FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|EXTENSION"
+    r"|COLLATION|OPERATOR|LANGUAGE|SERVER|FOREIGN\s+DATA|TEXT\s+SEARCH|ACCESS\s+METHOD)\b",
+    re.IGNORECASE,
+)
+_SCHEMA = re.compile(r"\bDROP\s+SCHEMA\b|\bREINDEX\s*(?:\([^)]*\))?\s*SCHEMA\b", re.IGNORECASE)
+
+
+def drops_definitions(sql: str) -> bool:
+    """Whether a statement, or its body, drops or changes what tables are made of."""
+    return _DEFINITION.search(sql) is not None
+
+
+def drops_schema(sql: str) -> bool:
+    """Whether a statement, or its body, is about all that is in a schema."""
+    return _SCHEMA.search(sql) is not None
+
+
+def is_about_all(sql: str) -> bool:
+    """Whether a statement is about every table there is, or those of a place."""
+    return _WHOLE.match(_plain(sql)) is not None
 
 
 def outside(sql: str) -> str | None:
@@ -111,6 +149,6 @@ def _writes_within(sql: str) -> bool:
     """Whether a statement has another in parentheses that writes: a WITH of its own."""
     found = list(tokens(sql))
     return any(
-        before.word in {"AS", "MATERIALIZED", "COPY"} and one.text == "(" and other.word in _WRITES
+        before.word in {"AS", "MATERIALIZED", "COPY"} and one.text == "(" and other.word in _WRITE
         for before, one, other in zip(found, found[1:], found[2:], strict=False)
     )

@@ -137,7 +137,7 @@ def test_what_reads_the_database_cannot_be_planned(
     first, second = planned(cli, applied)
     assert "cannot be had without running it" in first["cannot_be_planned"]
     assert rules(first) == [(None, "unplannable")]
-    assert rules(second) == [(1, "unplannable")]
+    assert rules(second) == [(1, "loses-data")]
     assert "It cannot be planned." in cli("migrate", "--plan", url=applied).out
     assert cli("migrate", "--sql", url=applied).code == 1
     assert cli("migrate", url=applied).code == 0  # nothing protects it

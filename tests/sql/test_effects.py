@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from leadctl.migrate.plan import LiveTables
+from leadctl.migrate.live_tables import LiveTables
 from leadctl.sql.effects import effects
 from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
 from tests.servers import Server

@@ -30,6 +30,9 @@ Steps = Annotated[Number, option("--steps", "N", "Apply at most N.", min=1)]
 ShowPlan = Annotated[
     bool, flag("--plan", "Show locks, cost, loss and lint of each statement; change nothing.")
 ]
+ReadPlan = Annotated[
+    bool, flag("--plan-read", "As --plan, by reading alone: no trial (also --plan=read).")
+]
 ShowSql = Annotated[bool, flag("--sql", "Write the SQL for psql; change nothing.")]
 # What is allowed is decided by somebody, for this run.
 Allow = Annotated[
@@ -46,6 +49,7 @@ def migrate(
     *,
     steps: Steps = None,
     plan: ShowPlan = False,
+    plan_read: ReadPlan = False,
     sql: ShowSql = False,
     allow: Allow = None,
     confirm: Confirm = None,
@@ -61,7 +65,8 @@ def migrate(
     leadctl migrate --plan --env production
     DATABASE_URL=postgresql://… leadctl migrate -o json
     """
-    _up(run, None, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
+    planned = "read" if plan_read else "tried" if plan else None
+    _up(run, None, steps, planned, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
 
 
 @group.leaf("up")
@@ -72,21 +77,23 @@ def up(
     revision: Revision = None,
     steps: Steps = None,
     plan: ShowPlan = False,
+    plan_read: ReadPlan = False,
     sql: ShowSql = False,
     allow: Allow = None,
     confirm: Confirm = None,
     backup: Backup = False,
 ) -> None:
     """Apply what is pending, up to a revision where one is given."""
-    _up(run, revision, steps, plan=plan, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
+    planned = "read" if plan_read else "tried" if plan else None
+    _up(run, revision, steps, planned, sql=sql, allow=allow or [], confirm=confirm, backup=backup)
 
 
 def _up(
     run: Run,
     to: str | None,
     steps: int | None,
+    plan: str | None,
     *,
-    plan: bool,
     sql: bool,
     allow: list[str],
     confirm: str | None,
@@ -96,7 +103,7 @@ def _up(
     if plan:
         from leadctl.render.views.migrate_plan import plan as plan_view
 
-        planned = run.database().plan(to, steps=steps, allow=allow)
+        planned = run.database().plan(to, steps=steps, allow=allow, tried=plan == "tried")
         run.emit(planned, plan_view, ok=planned.ok)
     elif sql:
         script = run.database().script(to, steps=steps)

@@ -211,6 +211,8 @@ class _Changes:
             phase = Phase.DEPENDENT if on_view else Phase.DEFINE
             too = plain(str(new.get("multirange", "")))
             yield Step(statement, phase, plain(name), provides_too=(too,))
+            late = objects.unvalidated_checks(name, new) if kind == "domain" else ()
+            yield from (Step(each, Phase.CONSTRAINT) for each in late)
             if "owned_by" in new:
                 yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
                 if f"column {new['owned_by']}" in self._before.objects:

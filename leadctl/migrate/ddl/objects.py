@@ -265,8 +265,22 @@ def _domain(name: str, attributes: Attributes) -> str:
     if not attributes["nullable"]:
         parts.append("NOT NULL")
     checks = attributes.get("checks") or {}
-    parts += [f"CONSTRAINT {own} {check}" for own, check in sorted(checks.items())]
+    parts += [
+        f"CONSTRAINT {own} {check}"
+        for own, check in sorted(checks.items())
+        if not check.endswith(_LATER)
+    ]
     return " ".join(parts)
+
+
+_LATER = "NOT VALID"
+
+
+def unvalidated_checks(name: str, attributes: Attributes) -> Iterator[str]:
+    """Yield what adds a domain's checks that its values were never held against."""
+    for own, check in sorted((attributes.get("checks") or {}).items()):
+        if check.endswith(_LATER):
+            yield f"ALTER DOMAIN {name} ADD CONSTRAINT {own} {check}"
 
 
 def _alter_domain(name: str, before: Attributes, after: Attributes) -> Iterator[str]:

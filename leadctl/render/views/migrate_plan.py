@@ -29,6 +29,8 @@ def plan(result: MigrationPlan) -> Iterator[Block]:
     for revision in result.revisions:
         yield from _revision(revision)
     yield Line(f"{place} is at {result.current or 'the beginning'}.")
+    if result.not_tried:
+        yield Line(f"Judged by reading, without a trial on the server: {result.not_tried}.", "dim")
     count = sum(len(revision.blocking) for revision in result.revisions)
     yield Line("Nothing was found.", "good") if result.ok else Line(_found(count), "warn")
 
@@ -65,16 +67,23 @@ def _rows(statement: PlannedStatement, number: int) -> Iterator[list[str | int |
     short = text if len(text) <= _STATEMENT_LENGTH else f"{text[: _STATEMENT_LENGTH - 1]}…"
     if not statement.effects:
         yield [number, short, None, None, None, None, None]
-    for index, effect in enumerate(statement.effects):
+    told = {effect.table for effect in statement.effects}
+    whole = [effect for effect in statement.effects if effect.part_of not in told]
+    for index, effect in enumerate(whole):
         yield [
             None if index else number,
             "" if index else short,
-            effect.table,
+            _named(effect, statement),
             Cell(effect.lock, "warn" if effect.blocks and not effect.is_new else ""),
             _does(effect),
             effect.rows,
             None if effect.bytes is None else size(effect.bytes),
         ]
+
+
+def _named(effect: TableEffect, statement: PlannedStatement) -> str:
+    parts = sum(each.part_of == effect.table for each in statement.effects)
+    return f"{effect.table} (and {counted(parts, 'partition')})" if parts else effect.table
 
 
 def _does(effect: TableEffect) -> str:

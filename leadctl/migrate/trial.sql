@@ -1,0 +1,197 @@
+-- name: reach
+-- what: What can statements reach that name these words: what is named, what rests on it, of which it is a
+--       part, and what all that needs to be made?  `held` are names whose users count, too: of what is dropped or
+--       changed.  Everything in `schemas`, or in the database where `everything` is true.
+-- versions: 15-
+WITH RECURSIVE place AS (
+    SELECT oid, nspname FROM pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'leadctl')
+), named (class, oid) AS (
+    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN place n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
+      AND (%(everything)s OR c.relname = ANY (%(words)s) OR n.nspname = ANY (%(schemas)s))
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN place n ON n.oid = t.typnamespace
+    WHERE t.typname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN place n ON n.oid = p.pronamespace
+    WHERE p.proname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
+    UNION ALL
+    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN place n ON n.oid = l.collnamespace
+    WHERE l.collname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
+    UNION ALL
+    SELECT 'pg_extension'::regclass, e.oid FROM pg_extension e
+    WHERE e.extname = ANY (%(held)s) AND e.extname <> 'plpgsql'
+), resting (class, oid) AS (
+    SELECT class, oid FROM named
+    UNION
+    SELECT n.class, n.oid FROM resting w CROSS JOIN LATERAL (
+        SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = w.class AND d.refobjid = w.oid
+        UNION ALL
+        SELECT d.refclassid, d.refobjid FROM pg_depend d
+        WHERE d.classid = w.class AND d.objid = w.oid AND d.deptype IN ('a', 'i', 'P', 'S')
+    ) AS n (class, oid)
+), used (class, oid) AS (
+    SELECT 'pg_type'::regclass::oid, t.oid FROM pg_type t JOIN place n ON n.oid = t.typnamespace
+    WHERE t.typname = ANY (%(words)s)
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN place n ON n.oid = p.pronamespace
+    WHERE p.proname = ANY (%(words)s)
+    UNION ALL
+    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN place n ON n.oid = l.collnamespace
+    WHERE l.collname = ANY (%(words)s)
+    UNION ALL
+    SELECT 'pg_extension'::regclass, e.oid FROM pg_extension e WHERE e.extname = ANY (%(words)s)
+    UNION ALL
+    SELECT 'pg_extension'::regclass, d.refobjid FROM pg_opclass o JOIN pg_am a ON a.oid = o.opcmethod
+    JOIN pg_depend d ON d.classid = 'pg_opclass'::regclass AND d.objid = o.oid AND d.deptype = 'e'
+    WHERE o.opcname = ANY (%(words)s) OR (a.amname = ANY (%(words)s) AND a.amname NOT IN ('btree', 'hash'))
+), needed (class, oid) AS (
+    SELECT class, oid FROM (SELECT class, oid FROM resting UNION ALL SELECT class, oid FROM used) AS s
+    UNION
+    SELECT n.class, n.oid FROM needed w CROSS JOIN LATERAL (
+        SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = w.class AND d.objid = w.oid
+        UNION ALL
+        SELECT d.classid, d.objid FROM pg_depend d
+        WHERE d.refclassid = w.class AND d.refobjid = w.oid AND d.deptype IN ('a', 'i', 'P')
+    ) AS n (class, oid)
+), own AS (
+    SELECT class, oid FROM needed w
+    WHERE class = 'pg_extension'::regclass
+       OR NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = w.class AND e.objid = w.oid AND e.deptype = 'e')
+)
+SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view' WHEN c.relkind = 'S' THEN 'sequence' ELSE 'table' END AS kind,
+    n.nspname AS schema, quote_ident(c.relname) AS name, c.relname AS plain, NULL AS source
+FROM own w JOIN pg_class c ON c.oid = w.oid JOIN place n ON n.oid = c.relnamespace
+WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+UNION ALL
+SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, n.nspname, quote_ident(t.typname),
+    t.typname, NULL
+FROM own w JOIN pg_type t ON t.oid = w.oid JOIN place n ON n.oid = t.typnamespace
+WHERE w.class = 'pg_type'::regclass
+UNION ALL
+SELECT 'function', n.nspname, quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')', p.proname,
+    p.prosrc
+FROM own w JOIN pg_proc p ON p.oid = w.oid JOIN place n ON n.oid = p.pronamespace
+WHERE w.class = 'pg_proc'::regclass
+UNION ALL
+SELECT 'collation', n.nspname, quote_ident(l.collname), l.collname, NULL
+FROM own w JOIN pg_collation l ON l.oid = w.oid JOIN place n ON n.oid = l.collnamespace
+WHERE w.class = 'pg_collation'::regclass
+UNION ALL
+SELECT 'extension', n.nspname, e.extname, e.extname, e.extversion
+FROM own w JOIN pg_extension e ON e.oid = w.oid JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE w.class = 'pg_extension'::regclass AND e.extname <> 'plpgsql'
+
+-- name: schemas
+-- what: Which schemas have one of these names?
+-- versions: 15-
+SELECT nspname FROM pg_namespace WHERE nspname = ANY (%(names)s) AND nspname !~ '^pg_'
+  AND nspname NOT IN ('information_schema', 'leadctl')
+
+-- name: unreached
+-- what: Which tables and views of a schema are not among these?
+-- versions: 15-
+SELECT relname FROM pg_class
+WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND relname <> ALL (%(names)s)
+
+-- name: beside
+-- what: What else belongs to tables, by the statement that sets it: tablespaces, and publications with a name?
+-- versions: 15-
+SELECT format('ALTER %%s %%I.%%I SET TABLESPACE %%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+    n.nspname, c.relname, t.spcname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_tablespace t ON t.oid = c.reltablespace
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relname = ANY (%(names)s) AND n.nspname = ANY (%(schemas)s)
+UNION ALL
+SELECT format('CREATE PUBLICATION %%I', p.pubname) FROM pg_publication p
+WHERE p.pubname = ANY (%(words)s) AND NOT p.puballtables
+UNION ALL
+SELECT format('ALTER PUBLICATION %%I ADD TABLE %%I.%%I', p.pubname, n.nspname, c.relname)
+FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = ANY (%(words)s) AND c.relname = ANY (%(names)s) AND n.nspname = ANY (%(schemas)s)
+
+-- name: made_like
+-- what: In which encoding and with which locale was the database made?
+-- versions: 15-16
+SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS lc_collate, datctype AS lc_ctype,
+    datlocprovider::text AS provider, daticulocale AS locale
+FROM pg_database WHERE datname = current_database()
+
+-- name: made_like
+-- what: In which encoding and with which locale was the database made?
+-- versions: 17-
+SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS lc_collate, datctype AS lc_ctype,
+    datlocprovider::text AS provider, datlocale AS locale
+FROM pg_database WHERE datname = current_database()
+
+-- name: left_behind
+-- what: Which scratch databases of trials are there that no run holds any more, and this role may drop?
+-- versions: 15-
+SELECT d.datname FROM pg_database d
+WHERE d.datname ~ '^leadctl_trial_[0-9]+$' AND pg_has_role(d.datdba, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = %(lock)s
+                  AND l.objid::text = substr(d.datname, 15))
+
+-- name: relations
+-- what: Which relations are there, what holds this session's transaction of each, which files do they lie in, how
+--       often were they read whole, and which columns do they have?
+-- versions: 15-
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+    coalesce(x.indrelid::bigint, 0) AS of_table, pg_relation_filenode(c.oid)::bigint AS file,
+    coalesce(CASE WHEN c.relkind IN ('r', 'm') THEN pg_stat_get_xact_numscans(c.oid) END, 0) AS scans,
+    (SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition) AS part_of,
+    coalesce(a.columns, '{}'::jsonb) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_index x ON x.indexrelid = c.oid
+LEFT JOIN LATERAL (
+    SELECT jsonb_object_agg(a.attnum, a.attname) AS columns FROM pg_attribute a
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'f', 'c')
+) AS a ON true
+WHERE c.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'leadctl_trial')
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I', 'c')
+
+-- name: locks
+-- what: Which relations are locked by this session, and how?
+-- versions: 15-
+SELECT relation::bigint AS oid, array_agg(mode) AS modes FROM pg_locks
+WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+GROUP BY relation
+
+-- name: inherits
+-- what: Which tables are partitions of which, or inherit from which?
+-- versions: 15-
+SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits
+
+-- name: keys
+-- what: Which foreign keys change rows of their own table when those that they refer to go, and which columns?
+-- versions: 15-
+SELECT k.confrelid::bigint, k.conrelid::bigint, k.confdeltype::text,
+    ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))
+FROM pg_constraint k
+WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+
+-- name: validated
+-- what: Which tables do foreign keys of these names hold against which?
+-- versions: 15-
+SELECT conrelid::bigint, confrelid::bigint, p.relid::bigint FROM pg_constraint
+CROSS JOIN LATERAL (SELECT relid::oid FROM pg_partition_tree(conrelid)
+                    UNION ALL SELECT relid::oid FROM pg_partition_tree(confrelid)) AS p
+WHERE contype = 'f' AND conname = ANY (%(names)s)
+
+-- name: row_triggers
+-- what: Which triggers of tables run for each row, at what, by which code?
+-- versions: 15-
+SELECT t.tgrelid::bigint, t.tgtype::int, p.proname, p.prosrc
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE NOT t.tgisinternal AND t.tgtype & 1 = 1 AND t.tgenabled <> 'D'
+
+-- name: users_of_type
+-- what: Which columns are of a composite type?
+-- versions: 15-
+SELECT a.attrelid::bigint, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_type t ON t.oid = a.atttypid
+WHERE c.relkind IN ('r', 'p', 'm') AND NOT a.attisdropped
+  AND (SELECT reltype FROM pg_class WHERE oid = %(type)s::bigint::oid) IN (t.oid, t.typelem)

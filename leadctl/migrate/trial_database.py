@@ -1,0 +1,270 @@
+"""A scratch database on the target's server, with what pending statements can reach, without rows.
+
+The target itself is only asked what is there.  What a killed run left is dropped by the next one:
+each run holds an advisory lock with the number that its database is named by.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from leadctl.catalog.definitions import Attributes, Catalog, owner, read_catalog
+from leadctl.errors import ConnectionFailed, LeadctlError, OperationFailed
+from leadctl.migrate.ddl.autodetector import writable_changes
+from leadctl.migrate.ddl.steps import identifier
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside, written_by_server
+from leadctl.postgres.target import DEFAULT_SCHEMA, Target
+from leadctl.sql.lexer import Kind, tokens
+from leadctl.sql.reach import drops_definitions, drops_schema, is_about_all
+
+QUERIES = beside(__file__, "trial.sql")
+_PREFIX = "leadctl_trial_"
+_LOCK_CLASS = 1_818_583_924
+_MOST = 2_000
+"""Relations that are copied; a plan that reaches more is read, which costs no minutes."""
+_CHUNK = 50
+"""Statements of a copy that are sent at once."""
+_ROUNDS = 4
+"""How often code that was found is read for what it names, in its turn."""
+_LEFT_OUT = {"grant", "namespace", "other", "schema"}
+"""What no lock and no row depends on, and what is made otherwise."""
+
+
+SAID = "LEAD1"
+"""The SQLSTATE of what our triggers say."""
+_TELL = """
+CREATE SCHEMA leadctl_trial;
+CREATE FUNCTION leadctl_trial.tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE INFO USING ERRCODE = 'LEAD1', MESSAGE = TG_RELID::pg_catalog.text || ' ' || TG_OP;
+    RETURN NULL;
+END $$;
+DO $$
+DECLARE t pg_catalog.regclass;
+BEGIN
+    FOR t IN SELECT c.oid FROM pg_catalog.pg_class c
+             WHERE c.relkind IN ('r', 'p') AND c.oid OPERATOR(pg_catalog.>=) 16384 LOOP
+        EXECUTE 'CREATE TRIGGER leadctl_trial BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON '
+            || t || ' FOR EACH STATEMENT EXECUTE FUNCTION leadctl_trial.tell()';
+        EXECUTE 'ALTER TABLE ' || t || ' ENABLE ALWAYS TRIGGER leadctl_trial';
+    END LOOP;
+END $$"""
+
+
+class NotTried(Exception):
+    """Why there is no trial, in words; then statements are judged by reading."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What statements can reach: the names of each kind as a catalog has them, by schema."""
+
+    names: frozenset[tuple[str, str, str]]
+    """(kind, schema, name), the name as the server quotes it."""
+    plain: frozenset[tuple[str, str]]
+    """(schema, name) of the relations."""
+    extensions: tuple[tuple[str, str, str], ...]
+    """(name, schema, version)."""
+    code: dict[str, str]
+    """The source of the functions, by name."""
+    words: frozenset[str]
+
+
+def reach(connection: Connection, statements: Sequence[str]) -> Reached:
+    """Find what statements can reach.  Raises NotTried where it is too much, psycopg's errors."""
+    words = {word for each in statements for word in words_of(each)}
+    held = {w for each in statements if drops_definitions(each) for w in words_of(each)}
+    schemas = {w for each in statements if drops_schema(each) for w in words_of(each)}
+    everything = any(is_about_all(each) for each in statements)
+    for _ in range(_ROUNDS):
+        rows = QUERIES.rows(
+            connection,
+            "reach",
+            words=sorted(words),
+            held=sorted(held),
+            schemas=sorted(schemas),
+            everything=everything,
+        )
+        functions = [row for row in rows if row[0] == "function"]
+        found = {word for *_, source in functions for word in words_of(source or "")} - words
+        if not found:
+            break
+        words |= found
+    plain = frozenset((row[1], row[3]) for row in rows if row[0] in {"table", "view", "sequence"})
+    if len(plain) > _MOST:
+        raise NotTried(f"it reaches {len(plain):,} tables and the like")
+    return Reached(
+        frozenset((row[0], row[1], row[2]) for row in rows),
+        plain,
+        tuple((row[2], row[1], row[4]) for row in rows if row[0] == "extension"),
+        {row[3]: row[4] or "" for row in functions},
+        frozenset(words),
+    )
+
+
+_WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
+
+
+def words_of(text: str) -> set[str]:
+    """Return every word of a text that may be a name, those in strings and bodies among them."""
+    found: set[str] = set()
+    for token in tokens(text):
+        if token.kind is Kind.STRING:
+            for quoted, bare in _WORD.findall(token.text):
+                found |= {quoted.replace('""', '"')} if quoted else {bare, bare.lower()}
+        elif token.name is not None:
+            found.add(token.name)
+    return found
+
+
+@contextmanager
+def trial_database(target: Target, source: Connection) -> Iterator[Target]:
+    """Make a scratch database like the target's, and drop it with the block.
+
+    `source` is a connection to the target.  Raises NotTried.
+    """
+    number = secrets.randbelow(2**31)
+    name = sql.Identifier(f"{_PREFIX}{number}")
+    try:
+        made_by = connect(target, "plan")
+    except ConnectionFailed as error:
+        raise NotTried(error.message) from None
+    with made_by:
+        made_by.execute("SELECT pg_catalog.pg_advisory_lock(%s, %s)", (_LOCK_CLASS, number))
+        _drop_left_behind(made_by)
+        try:
+            made_by.execute(_create(name, source))
+        except psycopg.Error as error:
+            reason = error.diag.message_primary or str(error)
+            raise NotTried(f"no scratch database could be made: {reason}") from None
+        try:
+            yield target.on(f"{_PREFIX}{number}")
+        finally:
+            _drop(made_by, name)
+
+
+def _create(name: sql.Identifier, source: Connection) -> sql.Composed:
+    (like,) = QUERIES.rows(source, "made_like", dict)
+    provider = {"i": "icu", "b": "builtin"}.get(like["provider"], "libc")
+    options = [
+        sql.SQL("ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+            like["encoding"], like["lc_collate"], like["lc_ctype"]
+        )
+    ]
+    if provider != "libc":
+        kind = sql.SQL("ICU_LOCALE" if provider == "icu" else "BUILTIN_LOCALE")
+        options.append(
+            sql.SQL("LOCALE_PROVIDER {} {} {}").format(
+                sql.Identifier(provider), kind, like["locale"]
+            )
+        )
+    return sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
+        name, sql.SQL(" ").join(options)
+    )
+
+
+def _drop_left_behind(connection: Connection) -> None:
+    for left in QUERIES.column(connection, "left_behind", lock=_LOCK_CLASS):
+        _drop(connection, sql.Identifier(left))
+
+
+def _drop(connection: Connection, name: sql.Identifier) -> None:
+    with suppress(psycopg.Error):  # the next run drops it
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+def copy(source: Connection, trial: Target, reached: Reached) -> Connection:
+    """Make what was reached in the scratch database; return a session there.
+
+    What cannot be made is left out: a statement that needs it fails, and is judged by reading.
+    Raises NotTried where nothing can be made there.
+    """
+    wanted = _wanted(source, trial.schema, reached)
+    schemas = {schema for _, schema, _ in reached.names} | {
+        schema for _, schema, _ in reached.extensions
+    }
+    named = QUERIES.column(source, "schemas", names=sorted(reached.words))
+    try:
+        steps, _ = writable_changes(Catalog({}), wanted)
+    except OperationFailed as error:
+        raise NotTried(error.message) from None
+    others = QUERIES.column(
+        source,
+        "beside",
+        names=sorted(name for _, name in reached.plain),
+        schemas=sorted(schemas),
+        words=sorted(reached.words),
+    )
+    try:
+        connection = connect(trial, "plan", rows=True)
+        for schema in sorted({*schemas, *named, trial.schema} - {DEFAULT_SCHEMA}):
+            connection.execute(
+                sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
+            )
+    except (LeadctlError, psycopg.Error) as error:
+        raise NotTried(f"the scratch database cannot be used: {error}") from None
+    connection.execute("SET check_function_bodies = off")
+    connection.execute("SET synchronous_commit = off")
+    for name, schema, version in reached.extensions:
+        with suppress(psycopg.Error):
+            connection.execute(
+                sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} VERSION {} CASCADE").format(
+                    sql.Identifier(name), sql.Identifier(schema), version
+                )
+            )
+    statements = [step.sql for step in steps] + others
+    for start in range(0, len(statements), _CHUNK):
+        _execute(connection, statements[start : start + _CHUNK])
+    connection.execute("RESET check_function_bodies")
+    connection.execute(_TELL)
+    return connection
+
+
+def _execute(connection: Connection, statements: Sequence[str]) -> None:
+    """Send statements at once; where one fails, send each alone."""
+    try:
+        connection.execute(written_by_server(";\n".join(statements)).as_string().encode())
+    except psycopg.Error:
+        for each in statements:
+            with suppress(psycopg.Error):
+                connection.execute(each.encode())
+
+
+def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
+    """Read what defines all that was reached, and nothing that is a part of anything else."""
+    unreached = QUERIES.column(
+        source,
+        "unreached",
+        schema=schema,
+        names=[name for place, name in reached.plain if place == schema],
+    )
+    also = sorted({place for _, place, _ in reached.names} - {schema})
+    read = read_catalog(source, schema, unreached, also).objects
+    keys = {
+        f"{kind} {name if place == schema else f'{identifier(place)}.{name}'}"
+        for kind, place, name in reached.names
+    }
+    kept = {key: each for key, each in read.items() if _is_wanted(key, each, keys)}
+    return Catalog(
+        {
+            key: {name: value for name, value in each.items() if name != "comment"}
+            for key, each in kept.items()
+            if not key.startswith("property ") or each["of"] in kept
+        }
+    )
+
+
+def _is_wanted(key: str, attributes: Attributes, keys: Iterable[str]) -> bool:
+    kind = key.partition(" ")[0]
+    if kind in _LEFT_OUT:
+        return False
+    table = owner(key, attributes)
+    if table is not None:
+        return f"table {table}" in keys or f"view {table}" in keys
+    return kind == "property" or key in keys
