@@ -88,15 +88,20 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
 
 
 def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
-    told = {effect.table for effect in statement.effects if effect.loss or effect.blocks}
+    """Yield what is found of tables; what is said of a whole one is not said of its partitions."""
+    lost = {effect.table for effect in statement.effects if effect.loss}
+    costs = {effect.table: list(_costs(statement, effect)) for effect in statement.effects}
     for effect in statement.effects:
-        if effect.part_of in told:
-            continue  # what is said of the whole table is said of its partitions
-        if effect.loss:
+        if effect.loss and effect.part_of not in lost:
             yield _loses(effect, effect.loss)
-        is_small = effect.bytes is not None and effect.bytes <= SMALL_BYTES
-        if not (effect.is_new or is_small):
-            yield from _blocks(statement, effect)
+        if not costs.get(effect.part_of or ""):
+            yield from costs[effect.table]
+
+
+def _costs(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
+    is_small = effect.bytes is not None and effect.bytes <= SMALL_BYTES
+    if not (effect.is_new or is_small):
+        yield from _blocks(statement, effect)
 
 
 def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:

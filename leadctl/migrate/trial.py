@@ -24,6 +24,7 @@ from leadctl.migrate.trial_database import (
     copy,
     reach,
     trial_database,
+    words_of,
 )
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
@@ -185,7 +186,7 @@ class Trial:
             oid: max(_MODES[mode] for mode in modes)
             for oid, modes in QUERIES.rows(self._connection, "locks")
         }
-        touched = list(self._touched(before, after, held, told))
+        touched = list(self._touched(statement, before, after, held, told))
         self._connection.execute("COMMIT")
         self._relations = after
         return touched
@@ -238,6 +239,7 @@ class Trial:
 
     def _touched(
         self,
+        statement: str,
         before: Mapping[int, _Relation],
         after: Mapping[int, _Relation],
         held: Mapping[int, Lock],
@@ -279,13 +281,19 @@ class Trial:
             )
         self._inherited_deletes(before, found, changed)
         self._by_keys(before, found, changed)
-        counts_on = bool(changed) or any(each.rewrites for each in found.values())
-        for each in found.values():
-            if each.kind == "S" and each.lock and counts_on:
-                # A row takes the next number, and none was there.
-                yield replace(each, lock=max(each.lock, Lock.ROW_EXCLUSIVE))
-            elif each.kind != "c":
-                yield each
+        if changed or any(each.rewrites for each in found.values()):
+            self._count_on(statement, before, found)
+        yield from (each for each in found.values() if each.kind != "c")
+
+    def _count_on(
+        self, statement: str, relations: Mapping[int, _Relation], found: dict[int, Touched]
+    ) -> None:
+        """Let sequences be locked as they are for a row's next number: no row was there."""
+        named = words_of(statement) if "nextval" in statement.lower() else set()
+        for oid, each in relations.items():
+            touched = found.get(oid) or self._of(each, relations)
+            if each.kind == "S" and (touched.lock or each.name in named):
+                found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
 
     def _of(self, relation: _Relation, relations: Mapping[int, _Relation]) -> Touched:
         whole = relations.get(relation.part_of or 0)

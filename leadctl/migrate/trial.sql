@@ -177,8 +177,8 @@ WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
 -- what: Which tables do foreign keys of these names hold against which?
 -- versions: 15-
 SELECT conrelid::bigint, confrelid::bigint, p.relid::bigint FROM pg_constraint
-CROSS JOIN LATERAL (SELECT relid::oid FROM pg_partition_tree(conrelid)
-                    UNION ALL SELECT relid::oid FROM pg_partition_tree(confrelid)) AS p
+LEFT JOIN LATERAL (SELECT relid::oid FROM pg_partition_tree(conrelid)
+                   UNION ALL SELECT relid::oid FROM pg_partition_tree(confrelid)) AS p ON true
 WHERE contype = 'f' AND conname = ANY (%(names)s)
 
 -- name: row_triggers

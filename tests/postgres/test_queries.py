@@ -64,7 +64,6 @@ PARAMETERS = {
     "session": 1,
     "words": ["leads"],
     "held": ["citext"],
-    "schemas": ["public"],
     "everything": False,
     "lock": 1,
     "type": 1259,

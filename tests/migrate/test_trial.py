@@ -1,0 +1,237 @@
+"""What is said of statements is what the server does when it really runs them, with rows."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from leadctl.apps.registry import find_app
+from leadctl.migrate.lint import LOSES_DATA, UNPLANNABLE, findings
+from leadctl.migrate.planner import Planner
+from leadctl.migrate.revisions import read_history
+from leadctl.migrate.script import Statement
+from leadctl.migrate.trial import Trial
+from leadctl.migrate.trial_database import copy, reach, trial_database
+from leadctl.postgres.connect import connect
+from leadctl.postgres.target import resolve
+from leadctl.settings import load_settings
+from leadctl.sql.lock_modes import Lock
+from tests.servers import Server
+
+DATA = Path(__file__).parent / "trial"
+ROLES = ("plan_owner", "plan_reader")
+TABLESPACE = "plan_ts"
+EXTENSIONS = {"citext", "hstore", "btree_gist", "pg_trgm"}
+MODES = {mode.name.replace("_", "").lower(): mode for mode in Lock}
+
+
+def statements(server: Server) -> list[str]:
+    found = []
+    for line in (DATA / "statements.txt").read_text().splitlines():
+        version, _, statement = line.partition(": ") if line[:2].isdigit() else ("0", "", line)
+        if int(version) <= server.major:
+            found.append(statement)
+    return found
+
+
+@dataclass
+class Real:
+    """What a statement did to one relation."""
+
+    kind: str
+    lock: Lock = Lock.NONE
+    rewritten: bool = False
+    read: bool = False
+    lost: bool = False
+
+
+def relations(connection: psycopg.Connection) -> dict[int, tuple[str, str, Any, int]]:
+    rows = connection.execute(
+        "SELECT c.oid, CASE nspname WHEN 'public' THEN '' ELSE nspname || '.' END || relname,"
+        " relkind::text, pg_relation_filenode(c.oid), pg_stat_get_xact_numscans(c.oid)"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname !~ '^pg_|^information' AND relkind IN ('r', 'p', 'm', 'v', 'S')"
+    )
+    return {oid: (name, kind, node, scans) for oid, name, kind, node, scans in rows}
+
+
+def contents(connection: psycopg.Connection, oids: Iterator[int]) -> dict[int, dict[int, int]]:
+    """The rows (as column 0), and the values of each column."""
+    found = {}
+    for oid in oids:
+        columns = connection.execute(
+            "SELECT attnum, attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0"
+            " AND NOT attisdropped",
+            (oid,),
+        ).fetchall()
+        (table,) = connection.execute("SELECT %s::regclass::text", (oid,)).fetchone() or ("",)
+        counts = "".join(f", count({sql.Identifier(name).as_string()})" for _, name in columns)
+        row = connection.execute(f"SELECT count(*){counts} FROM ONLY {table}").fetchone()
+        found[oid] = dict(zip([0, *(number for number, _ in columns)], row or (), strict=True))
+    return found
+
+
+def observe(connection: psycopg.Connection, statement: str) -> dict[str, Real]:
+    """Run a statement on the tables with their rows, look, and take it back."""
+    connection.rollback()
+    before = relations(connection)
+    connection.rollback()
+    before = relations(connection)
+    stored = contents(connection, (oid for oid, each in before.items() if each[1] in "rm"))
+    before = relations(connection)
+    connection.execute(statement)
+    connection.execute("RESET ROLE; RESET search_path")
+    held: dict[int, Lock] = {}
+    for oid, mode in connection.execute(
+        "SELECT relation, lower(mode) FROM pg_locks WHERE pid = pg_backend_pid()"
+        " AND locktype = 'relation'"
+    ):
+        held[oid] = max(held.get(oid, Lock.NONE), MODES[mode.removesuffix("lock")])
+    after = relations(connection)
+    left = {}
+    if "WITH NO DATA" not in statement:
+        left = contents(connection, (oid for oid in stored if oid in after))
+    connection.rollback()
+    found = {}
+    for oid, (name, kind, node, scans) in before.items():
+        now = after.get(oid)
+        counts, remaining = stored.get(oid, {}), left.get(oid, {})
+        lost = bool(counts.get(0)) and (now is None or (oid in left and (
+            remaining[0] < counts[0]
+            or any(count and number not in remaining for number, count in counts.items())
+        )))  # fmt: skip
+        found[name] = Real(
+            kind,
+            held.get(oid, Lock.NONE),
+            rewritten=bool(now and kind in "rm" and now[2] != node),
+            read=bool(now and kind in "rm" and now[3] > scans),
+            lost=lost,
+        )
+    return found
+
+
+@dataclass
+class Verdicts:
+    """What of the plan is not what the server did, by statement."""
+
+    count: int = 0
+    loss_not_said: list[str] = field(default_factory=list)
+    too_weak: list[str] = field(default_factory=list)
+    too_strong: list[str] = field(default_factory=list)
+    unplannable: list[str] = field(default_factory=list)
+
+    def add(self, statement: str, real: dict[str, Real], planned: Any, rules: set[str]) -> None:
+        self.count += 1
+        if UNPLANNABLE in rules:
+            self.unplannable.append(f"{statement}: {planned.unplannable}")
+            return
+        claims = {each.table: each for each in planned.effects}
+        weak: list[str] = []
+        strong: list[str] = []
+        for name in real.keys() | claims.keys():
+            did, claim = real.get(name, Real("r")), claims.get(name)
+            if did.lost and not (claim and claim.loss and LOSES_DATA in rules):
+                self.loss_not_said.append(f"{statement}: {name}")
+            said = bool(claim and claim.loss and not claim.loss.what.startswith("values"))
+            if said and not did.lost and did.kind != "p":
+                strong.append(f"loss of {name}")
+            _compare(name, did, claim, weak, strong, counts=not statement.startswith("TRUNCATE"))
+        if weak:
+            self.too_weak.append(f"{statement}: {weak}")
+        if strong:
+            self.too_strong.append(f"{statement}: {strong}")
+
+
+def _compare(
+    name: str, did: Real, claim: Any, weak: list[str], strong: list[str], *, counts: bool
+) -> None:
+    lock = Lock[claim.lock.replace(" ", "_")] if claim else Lock.NONE
+    # The weakest come and go with planning, and block nobody.
+    if max(lock, did.lock) >= Lock.ROW_EXCLUSIVE and lock != did.lock:
+        (weak if lock < did.lock else strong).append(f"{name} {lock.words}, {did.lock.words}")
+    if did.kind == "p" or not counts:  # TRUNCATE makes new, empty files, and their indexes
+        return
+    rewrites, scans = bool(claim and claim.rewrites), bool(claim and claim.scans)
+    if did.rewritten != rewrites:
+        (weak if did.rewritten else strong).append(f"rewrites {name}")
+    elif not rewrites and max(lock, did.lock) >= Lock.SHARE and did.read != scans:
+        (weak if did.read else strong).append(f"scans {name}")
+
+
+@pytest.fixture
+def corpus(server: Server, database: str) -> str:
+    """The URL of a database with the corpus's tables."""
+    with server.connect(database) as connection:
+        available = {
+            row[0] for row in connection.execute("SELECT name FROM pg_available_extensions")
+        }
+        if not available >= EXTENSIONS:
+            pytest.skip("this server has no contrib")
+        connection.execute("SELECT pg_advisory_lock(1)")
+        for role in ROLES:
+            connection.execute(
+                f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN END $$"
+            )
+        if not connection.execute(
+            "SELECT 1 FROM pg_tablespace WHERE spcname = 'plan_ts'"
+        ).fetchone():
+            connection.execute("SET allow_in_place_tablespaces = on")
+            connection.execute("CREATE TABLESPACE plan_ts LOCATION ''")
+        connection.execute((DATA / "schema.sql").read_text().encode())
+    return server.url(database)
+
+
+def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts:
+    """Compare plan and server for each statement, each on the tables as they are at the start."""
+    (folder / "leadctl.toml").write_text(
+        'app = "own"\n[apps.own]\nmodels = "m:x"\nmigrations = "."\n'
+    )
+    settings = load_settings({}, cwd=folder, environ={"DATABASE_URL": url})
+    target, app = resolve(settings, app="own"), find_app(settings)
+    verdicts = Verdicts()
+    with ExitStack() as stack:
+        source = stack.enter_context(connect(target, "plan", rows=True, read_only=True))
+        reached = reach(source, chosen)
+        scratch = stack.enter_context(trial_database(target, source))
+        session = stack.enter_context(copy(source, scratch, reached))
+        # Each is tried on what was copied, not behind the others.
+        run = session.execute
+        session.execute = lambda query, *rest, **more: run(  # type: ignore[method-assign]
+            "ROLLBACK" if query == "COMMIT" else query, *rest, **more
+        )
+        trial = Trial(session, target.schema, reached)
+        witness = stack.enter_context(psycopg.connect(url))
+        for statement in chosen:
+            planner = Planner(app, read_history(app.migrations), source, target.schema)
+            planner._trial = trial
+            planned = planner.statement(Statement(statement, transactional=True))
+            found = findings([planned], None)
+            verdicts.add(statement, observe(witness, statement), planned, {f.rule for f in found})
+    return verdicts
+
+
+def check(found: Verdicts) -> None:
+    assert found.loss_not_said == []
+    assert found.too_weak == []
+    assert len(found.too_strong) <= 0.03 * found.count, found.too_strong
+    assert len(found.unplannable) <= 0.05 * found.count, found.unplannable
+
+
+def test_some_statements(
+    server: Server, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
+    check(judge(server, corpus, statements(server)[::6], tmp_path))
+
+
+@pytest.mark.slow
+def test_every_statement(
+    server: Server, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
+    check(judge(server, corpus, statements(server), tmp_path))
