@@ -192,8 +192,9 @@ class RulePreview:
     table: str
     cutoff: datetime
     due: int
-    oldest: datetime | date | None
-    newest: datetime | date | None
+    oldest: datetime | date | str | None
+    newest: datetime | date | str | None
+    """The ages of these; as the server writes them where they are before the year 1."""
     cascaded: Mapping[str, int]
     """The rows that would go along, by table."""
     archive: bool
@@ -288,8 +289,8 @@ def _snapshot(target: Target) -> Iterator[Connection]:
 def _summary(connection: Connection, statements: Statements) -> tuple[int, Any, Any]:
     with exact.as_owner(connection, statements.reads_as):
         found = connection.execute(statements.summary, statements.values)
-        ((due, oldest, newest),) = found.fetchall()
-    return due, oldest, newest
+        ((due, oldest, oldest_text, newest, newest_text),) = found.fetchall()
+    return due, oldest or oldest_text, newest or newest_text
 
 
 def _cascaded(connection: Connection, leaves: Sequence[Statements]) -> dict[str, int]:

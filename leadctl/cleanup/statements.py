@@ -168,13 +168,24 @@ class Statements:
     def summary(self) -> sql.Composed:
         """How many rows are due, and how old the oldest and the newest are.
 
-        What is older than the year 1 is said to be of that year, which is as far as Python goes.
+        Each age twice: as a moment, where Python has it, and as the server writes it.
         """
+        ages = [
+            sql.SQL(
+                "CASE WHEN {age} OPERATOR(pg_catalog.>=) {first} THEN {age} END,"
+                " {age}::pg_catalog.text"
+            ).format(age=sql.Identifier(name), first="0001-01-01")
+            for name in ("oldest", "newest")
+        ]
         return sql.SQL(
-            "{tables}SELECT pg_catalog.count(*), pg_catalog.min(age), pg_catalog.max(age)"
-            " FROM (SELECT greatest({age}, {first}) FROM {source} WHERE {due}) AS due (age)"
+            "{tables}SELECT due, {ages} FROM (SELECT pg_catalog.count(*), pg_catalog.min({age}),"
+            " pg_catalog.max({age}) FROM {source} WHERE {due}) AS due (due, oldest, newest)"
         ).format(
-            tables=self.tables, age=self.age, source=self.source, due=self.due, first="0001-01-02"
+            tables=self.tables,
+            ages=sql.SQL(", ").join(ages),
+            age=self.age,
+            source=self.source,
+            due=self.due,
         )
 
     def lock_oldest(self, *, since: bool, backward: bool = False) -> sql.Composed:

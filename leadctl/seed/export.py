@@ -129,6 +129,8 @@ def _read(
         found = _fetch(connection, schema, table, query, where)
     except DBAPIError as error:
         known = translate(error)
+        if not where:
+            raise known or OperationFailed(str(error.orig)) from None
         raise UsageError(
             f"--where {where}: {known.message if known else error.orig}",
             hint="It is an SQL condition on the table's columns.",

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+import psycopg
 import sqlalchemy.exc
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.types.datetime import DateLoader, TimestampLoader, TimestamptzLoader
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -50,11 +54,33 @@ class Counts:
     unchanged: int = 0
 
 
+def _lenient(loader: type[Loader]) -> type[Loader]:
+    """Return a loader that leaves as text what Python has no value for: infinity, BC."""
+
+    class Lenient(loader):  # type: ignore[valid-type, misc]
+        def load(self, data: Buffer) -> Any:
+            try:
+                return super().load(data)
+            except psycopg.DataError:
+                return bytes(data).decode()
+
+    return Lenient
+
+
+_LOADERS = {
+    "date": _lenient(DateLoader),
+    "timestamp": _lenient(TimestampLoader),
+    "timestamptz": _lenient(TimestamptzLoader),
+}
+
+
 class ModelRows:
     """Rows of the models' tables: how their values are compared, and as whom they are touched."""
 
     def __init__(self, connection: Connection) -> None:
         self._driver = driver_connection(connection)
+        for kind, loader in _LOADERS.items():
+            self._driver.adapters.register_loader(kind, loader)
         self._relations: dict[str, relations.Relation | None] = {}
 
     def equal(self, column: Column[Any], value: Any) -> ColumnElement[bool]:

@@ -132,10 +132,19 @@ def test_ages_that_python_does_not_have(filled: Prepared, cli: Cli) -> None:
     flags = ("cleanup", "--rule", "archived-leads", "-o", "json")
     preview = cli(*flags, "--dry-run", url=filled.url)
     assert preview.code == 0, preview.err
-    assert preview.json["rules"][0]["oldest"].startswith("0001-01-0")
+    assert preview.json["rules"][0]["oldest"] == "-infinity"
     shown = cli(*flags[:3], "--dry-run", url=filled.url).out
     assert "Ages" in shown
-    assert "0001-01-02 or before to " in shown
+    assert "-infinity to " in shown
+    for moment, said in (
+        ("0044-03-15 BC", "0044-03-15 00:00:00+00 BC"),
+        ("0001-01-01", "0001-01-01T00:00:00Z"),
+        ("0001-01-02", "0001-01-02T00:00:00Z"),
+    ):
+        filled.query("UPDATE leads SET created_at = %s WHERE id IN ('l1', 'l2')", moment)
+        preview = cli(*flags, "--dry-run", url=filled.url)
+        assert preview.json["rules"][0]["oldest"] == said
+    filled.query("UPDATE leads SET created_at = '-infinity' WHERE id = 'l1'")
     for bounds in (("--max-rows", "1"), ("--max-rows", "1", "--archive", "archives"), ()):
         outcome = cli(*flags, *bounds, url=filled.url)
         assert outcome.code == 0, outcome.err

@@ -237,6 +237,23 @@ def test_what_is_exported_comes_back(
     assert cli("seed", "--export", "customers", "--to", str(seeds / file.name)).code == 1
 
 
+@pytest.mark.parametrize("moment", ["-infinity", "0044-03-15 00:00:00 BC", "infinity"])
+def test_moments_that_python_does_not_have(
+    moment: str, seeds: Path, rows: Prepared, cli: Cli
+) -> None:
+    assert cli("seed").code == 0
+    rows.query("UPDATE plans SET since = %s", moment)
+    for old in seeds.iterdir():
+        old.unlink()
+    done = cli("seed", "--export", "plans")
+    assert done.code == 0, done.err
+    assert moment in (seeds / "plans.yaml").read_text()
+    rows.query("UPDATE plans SET since = now()")
+    back = cli("seed")
+    assert back.code == 0, back.err
+    assert rows.query("SELECT DISTINCT since::text FROM plans") == [(moment,)]
+
+
 def test_an_export_for_a_spreadsheet(seeds: Path, rows: Prepared, cli: Cli, tmp_path: Path) -> None:
     assert cli("seed").code == 0
     rows.query("UPDATE customers SET email = '=ada()' WHERE email LIKE 'ada%%'")

@@ -1,7 +1,7 @@
 """Views of cleanup: the rules, what they would do, what they did."""
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from leadctl.cleanup.preview import Preview, RuleList, RulePreview
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
@@ -117,8 +117,6 @@ def _previewed(found: RulePreview) -> Block:
 
 
 def _moment(moment: object) -> str:
-    if isinstance(moment, date) and moment.year == 1:
-        return "0001-01-02 or before"  # the server has times that Python has not: -infinity, BC
     if isinstance(moment, datetime):
         zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return utc(zoned)
