@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from psycopg import sql
 
@@ -131,6 +132,21 @@ def rehearsal_target(
         return
     with embedded.rehearsing(home, extensions, major, narrate) as running:
         yield _maintenance(running)
+
+
+@contextmanager
+def temporary_target(extensions: Collection[str], major: int, narrate: Narrate) -> Iterator[Target]:
+    """Yield a target on a server of exactly that major version, which goes with the block.
+
+    Raises MissingExtension where no such server is here, and what `start` raises.
+    """
+    with TemporaryDirectory(prefix="leadctl-") as folder:
+        home = Home.of(Path(folder))
+        try:
+            with embedded.rehearsing(home, extensions, major, narrate, exactly=True) as running:
+                yield _maintenance(running)
+        finally:
+            embedded.destroy(home)
 
 
 def _maintenance(running: ServerStatus) -> Target:

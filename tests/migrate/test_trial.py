@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from leadctl.apps.registry import find_app
+from leadctl.migrate import trial_database as trial_database_module
 from leadctl.migrate.lint import LOSES_DATA, UNPLANNABLE, findings
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
@@ -21,7 +22,9 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.sql.lock_modes import Lock
-from tests.servers import Server
+from tests.conftest import Cli
+from tests.history import Project
+from tests.servers import PASSWORD, Server
 
 DATA = Path(__file__).parent / "trial"
 ROLES = ("plan_owner", "plan_reader")
@@ -235,3 +238,129 @@ def test_every_statement(
 ) -> None:
     monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
     check(judge(server, corpus, statements(server), tmp_path))
+
+
+# --- What a trial must not do ------------------------------------------------------------------
+
+
+@pytest.fixture
+def tables(project: Project, server: Server, database: str, cli: Cli) -> str:
+    """The URL of a database with a table that has rows."""
+    project.revision(
+        "CREATE TYPE mood AS ENUM ('sad')",
+        "CREATE TABLE q (id int PRIMARY KEY, v text, m mood)",
+        "INSERT INTO q SELECT n, n, 'sad' FROM generate_series(1, 200) n",
+    )
+    url = server.url(database)
+    assert cli("migrate", url=url).code == 0
+    return url
+
+
+def leftovers(server: Server) -> list[str]:
+    """Scratch databases that no running test holds."""
+    with server.connect() as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE datname ~ '^leadctl_trial' AND NOT EXISTS"
+            " (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid::text = substr(datname, 15))"
+        )
+        return [name for (name,) in rows]
+
+
+OUTWARD = [
+    ["ALTER TABLE public.q ADD COLUMN x int", "COMMIT", "DROP TABLE public.q"],
+    ["CREATE ROLE {role}"],
+    ["DO $$ BEGIN EXECUTE 'CREATE ROLE {role}'; END $$"],
+    ["CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS 'BEGIN CREATE ROLE {role}; RETURN 1; END'",
+     "SELECT f()"],
+    ["ALTER DATABASE {database} SET work_mem = '1MB'"],
+    ["COMMENT ON DATABASE {database} IS 'x'"],
+    ["ALTER SYSTEM SET work_mem = '1MB'"],
+    ["COPY q TO '{file}'"],
+    ["COPY q TO PROGRAM 'touch {file}'"],
+    ["DROP DATABASE {database}"],
+    ["SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case[-1].split(" {")[0][:40])
+def test_nothing_is_reached_from_a_trial(
+    project: Project,
+    server: Server,
+    database: str,
+    tables: str,
+    cli: Cli,
+    tmp_path: Path,
+    case: list[str],
+) -> None:
+    """Neither the target nor what all databases share; and a lock on the target is not waited for."""
+    file = tmp_path / "out"
+    role = f"made_by_{database}"
+    project.revision(*(each.format(role=role, database=database, file=file) for each in case))
+    with server.connect(database) as other:
+        with other.transaction():
+            other.execute("LOCK TABLE q")
+            assert cli("migrate", "--plan", url=tables).code in {0, 1}
+        assert other.execute("SELECT count(*), count(v) FROM q").fetchone() == (200, 200)
+        assert other.execute("SELECT FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'").fetchone() is None  # fmt: skip
+        assert other.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None
+        assert other.execute(
+            "SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase"
+            " WHERE datname = current_database()"
+        ).fetchone() == (0,)
+        assert other.execute(
+            "SELECT shobj_description(oid, 'pg_database') FROM pg_database"
+            " WHERE datname = current_database()"
+        ).fetchone() == (None,)
+    assert not file.exists()
+    assert leftovers(server) == []
+
+
+def test_a_killed_runs_database_goes_with_the_next_run(
+    project: Project, server: Server, tables: str, cli: Cli
+) -> None:
+    project.revision("DROP TABLE q")
+    with server.connect() as killed, server.connect() as running:
+        killed.execute("CREATE DATABASE leadctl_trial_4711")
+        assert leftovers(server) == ["leadctl_trial_4711"]
+        running.execute("SELECT pg_advisory_lock(%s, 4712)", (trial_database_module._LOCK_CLASS,))
+        running.execute("CREATE DATABASE leadctl_trial_4712")
+        assert cli("migrate", "--plan", url=tables).code == 1
+        assert leftovers(server) == []
+        running.execute("DROP DATABASE leadctl_trial_4712")  # it is still there
+
+
+def as_owner_without_createdb(server: Server, database: str) -> str:
+    name = f"owner_of_{database}"
+    with server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+        connection.execute(f"GRANT ALL ON DATABASE {database} TO {name}")
+        connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public, leadctl TO {name}")
+        connection.execute(f"GRANT ALL ON SCHEMA public, leadctl TO {name}")
+    return server.url(database).replace("postgres:", f"{name}:")
+
+
+def test_a_role_that_may_make_no_database(
+    project: Project, server: Server, database: str, tables: str, cli: Cli
+) -> None:
+    """A server of leadctl's own takes its place, where there is one of the version."""
+    project.revision("DROP TYPE mood CASCADE")
+    url = as_owner_without_createdb(server, database)
+    outcome = cli("migrate", "--plan", "-o", "json", url=url)
+    (statement,) = outcome.json["revisions"][0]["statements"]
+    if outcome.json["not_tried"] is None:
+        (effect,) = statement["effects"]
+        assert effect["table"] == "q"
+        assert effect["loss"] == {"what": "column m", "rows": 200, "exact": True}
+    else:
+        assert "permission denied to create database" in outcome.json["not_tried"]
+        assert "CASCADE takes along" in statement["unplannable"]
+    assert outcome.code == 1
+
+
+def test_reading_alone(project: Project, server: Server, tables: str, cli: Cli) -> None:
+    project.revision("DROP TYPE mood CASCADE")
+    outcome = cli("migrate", "--plan=read", "-o", "json", url=tables)
+    (statement,) = outcome.json["revisions"][0]["statements"]
+    assert not statement["tried"]
+    assert "CASCADE takes along" in statement["unplannable"]
+    assert "reading" in cli("migrate", "--plan=read", url=tables).out

