@@ -248,7 +248,7 @@ def _command(app: typer.Typer) -> Any:
     return typer.main.get_command(app)
 
 
-def _fresh_command(app: typer.Typer) -> Any:
+def fresh_command(app: typer.Typer) -> Any:
     """Return the tree with parameters that have not read anything, as in a process of its own."""
     command = _command(app)
     todo = [command]
@@ -263,7 +263,7 @@ def _fresh_command(app: typer.Typer) -> Any:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command in this process: `cli("migrate", "-o", "json", url=…, env={…})`."""
-    monkeypatch.setattr(typer.testing, "_get_command", _fresh_command)
+    monkeypatch.setattr(typer.testing, "_get_command", fresh_command)
 
     def run(
         *args: str, url: str | None = None, env: Mapping[str, str] | None = None, stdin: str = ""

@@ -27,11 +27,11 @@ from leadctl.apps import registry
 from leadctl.cli.commands import app
 from leadctl.crypto import cipher
 from tests import processes
-from tests.conftest import Prepared
+from tests.conftest import Prepared, fresh_command
 
-CHUNK = 250
-QUICK, ALL = 4, 40
-"""Chunks of the default run, and of all."""
+CHUNK = 50
+QUICK, THOROUGH, ALL = 1, 20, 200
+"""Chunks of the default run, of the thorough one, and of all: ten thousand vectors."""
 HANGS_AFTER = 30
 """Seconds.  On a loaded machine a call that only starts many programs can take as long, so that one
 is tried again with more time before it counts.
@@ -264,7 +264,7 @@ def end_server(vector: Vector, folder: Path) -> None:
 def run(vector: Vector) -> tuple[int, str, str]:
     """Run the command line; return its exit code and what it wrote where."""
     out, err = io.StringIO(), io.StringIO()
-    command = get_command(app)
+    command = fresh_command(app)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             command.main(vector.arguments, prog_name="leadctl")
@@ -299,7 +299,11 @@ def faults(vector: Vector, code: int, out: str, err: str, started: list[str]) ->
 
 @pytest.mark.parametrize(
     "chunk",
-    [*range(QUICK), *(pytest.param(each, marks=pytest.mark.slow) for each in range(QUICK, ALL))],
+    [
+        *range(QUICK),
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in range(QUICK, THOROUGH)),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in range(THOROUGH, ALL)),
+    ],
 )
 def test_vectors(
     chunk: int,
