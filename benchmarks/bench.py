@@ -31,7 +31,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a command of ours beside its peer.
+    """One line of the table: a command of ours next to its peer.
 
     `prepare` is handed the bench and a number of rows, and yields the two sides.
     """
@@ -113,7 +113,7 @@ class Bench:
         return self.server.connect(database)
 
     def database(self, app: str, rows: int = 0, *, fixtures: bool = True, **scale: int) -> str:
-        """Return a database of one's own with an app, its fixtures and so many synthetic rows.
+        """Return a database of its own with an app, its fixtures and so many synthetic rows.
 
         It is a copy of one that was made once; `scale` gives tables rows of their own number.
         """

@@ -179,7 +179,7 @@ def shell(target: Target, narrate: Narrate) -> ShellCommand:
     with suppress(ConnectionFailed), connect(target, "shell", read_only=True) as connection:
         reason = protection(connection, target)
         if reason:
-            narrate(f"Careful: {target.database} is protected: {reason}. psql asks nobody.")
+            narrate(f"Careful: {target.database} is protected: {reason}. psql asks no questions.")
     path = re.sub(r"([\\\s])", r"\\\1", sql.Identifier(target.schema).as_string())
     environment = client_environment(target)
     options = target.url.hidden.get("options")

@@ -259,7 +259,7 @@ class RevisionFailed(OperationFailed):
 
 
 class RevisionUnplannable(OperationFailed):
-    """The SQL of a revision cannot be had without running it."""
+    """A revision cannot be rendered as SQL offline."""
 
 
 class RevisionMixed(OperationFailed):

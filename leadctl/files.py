@@ -69,7 +69,7 @@ def trusted(path: Path) -> Path:
         return path
     raise UntrustedFile(
         f"{path} is not used: {reason}.",
-        hint=f"Where you trust what it says: export LEADCTL_TRUST={path}",
+        hint=f"If you trust it: export LEADCTL_TRUST={path}",
     )
 
 
@@ -110,7 +110,7 @@ def _is_listed(path: Path) -> bool:
 
 
 def make_file(path: Path, text: str = "") -> None:
-    """Make a private file where nothing is; one that is there is left alone.  Raises OSError."""
+    """Make a private file where nothing is; one that exists is left alone.  Raises OSError."""
     with suppress(FileExistsError), private_file(path) as file:
         file.write(text.encode())
 
@@ -173,7 +173,7 @@ def _remove_unlocked(partial: Path) -> None:
 def private_file(path: Path, flag: int = os.O_EXCL) -> Iterator[IO[bytes]]:
     """Open a new file that only its owner may read, and sync it to disk at the block's end.
 
-    With `flag` O_TRUNC one that is there is overwritten, but never what a link points to.  Raises
+    With `flag` O_TRUNC one that exists is overwritten, but never what a link points to.  Raises
     OSError.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | flag, 0o600)

@@ -1,7 +1,7 @@
 """Writing the revision that partitions a table by time.
 
-The table that is there becomes the first partition, so no row is copied.  Where that one ends is
-decided when the revision is applied: after every row that is there, and after now.
+The table that exists becomes the first partition, so no row is copied.  Where that one ends is
+decided when the revision is applied: after every row that exists, and after now.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,13 +115,13 @@ def _reasons_of_table(connection: Connection, relation: Relation) -> Iterator[st
     if relation.kind == "p" or relation.is_partition:
         yield "it is partitioned already"
     elif relation.kind != "r" or relation.parents or relation.descendants:
-        yield "it is no plain table"
+        yield "it is not a plain table"
     if relation.row_security:
-        yield "it has row security, whose policies would have to be written anew"
+        yield "it has row security, whose policies would have to be recreated"
     for why, names in {
-        "its triggers would have to be made anew": [each.name for each in relation.triggers],
+        "its triggers would have to be recreated": [each.name for each in relation.triggers],
         "a sequence of its own would go with its oldest partition": list(relation.sequences),
-        "views would go on reading its oldest partition": _QUERIES.column(
+        "views would keep reading its oldest partition": _QUERIES.column(
             connection, "views", oid=relation.oid
         ),
     }.items():
@@ -137,7 +137,8 @@ def _reasons_of_column(relation: Relation, name: str | None) -> Iterator[str]:
     if column is None:
         yield f"it has no column {name}"
     elif column.domain or column.base not in _TYPES:
-        yield f"{name} is of type {column.type if column.domain else column.base}, which is no time"
+        kind = column.type if column.domain else column.base
+        yield f"{name} is of type {kind}, which is not a time"
     elif not column.not_null:
         yield f"{name} may be NULL, and a row without a time belongs to no partition"
 

@@ -1,4 +1,4 @@
-"""Python processes beside the one that runs the command, each with a pipe to it."""
+"""Python processes next to the one that runs the command, each with a pipe to it."""
 
 import multiprocessing
 import signal

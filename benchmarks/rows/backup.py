@@ -1,4 +1,4 @@
-"""Encrypted backups beside pg_dump's own, and restores beside pg_restore of plain files."""
+"""Encrypted backups next to pg_dump's own, and restores next to pg_restore of plain files."""
 
 import shutil
 from collections.abc import Iterator

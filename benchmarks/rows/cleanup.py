@@ -1,4 +1,4 @@
-"""Retention beside the same DELETEs, and what a writer feels of either."""
+"""Retention next to the same DELETEs, and what a writer feels of either."""
 
 import random
 import threading
@@ -117,7 +117,7 @@ def writer_beside_deletes(bench: Bench, rows: int) -> Iterator[Sides]:
 
 
 def _felt(bench: Bench, rows: int, deletion: Deletion) -> Sides:
-    """Compare a writer's 99th percentile beside a deletion with that of the same writer alone."""
+    """Compare a writer's 99th percentile next to a deletion with that of the same writer alone."""
 
     def alone(_name: str) -> Sample:
         time.sleep(_IDLE_SECONDS)

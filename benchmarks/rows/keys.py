@@ -1,4 +1,4 @@
-"""Rotation beside the same UPDATEs with ciphertext that somebody made beforehand."""
+"""Rotation next to the same UPDATEs with ciphertext that somebody made in advance."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

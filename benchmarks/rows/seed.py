@@ -1,4 +1,4 @@
-"""Synthetic rows beside psql's copy of the very same rows into the same indexed tables."""
+"""Synthetic rows next to psql's copy of the very same rows into the same indexed tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

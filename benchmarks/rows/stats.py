@@ -1,4 +1,4 @@
-"""What is shown of a database, beside its own SQL in psql."""
+"""What is shown of a database, besides its own SQL in psql."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

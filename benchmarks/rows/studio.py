@@ -1,4 +1,4 @@
-"""A page deep in a table beside the table's first page."""
+"""A page deep in a table next to the table's first page."""
 
 import json
 from collections.abc import Iterator

@@ -769,7 +769,7 @@ class Database(Project):
         if backup != "latest" and is_dump(absolute(backup)):
             raise UsageError(
                 "Single tables can be restored only from leadctl's own backups.",
-                hint="Restore the file beside the database with --into, and copy what is needed.",
+                hint="Restore the file into another database with --into, and copy what is needed.",
             )
         return RestorableBackup(self.backup_folder.find(backup), self.identities)
 
@@ -778,7 +778,7 @@ class Database(Project):
     ) -> "TableRestore":
         """Make tables again that are gone, as `leadctl restore --table`.
 
-        The rows of those that are there go into a schema beside them.  Raises TableNotInBackup,
+        The rows of those that exist go into a schema next to them.  Raises TableNotInBackup,
         RelationExists, MissingRole, LockHeld and RestoreFailed.
         """
         from leadctl.restore.scratch_schema import restore_by_name

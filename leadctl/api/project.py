@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from leadctl.schema.read import Models, SchemaDump
 
 Confirm: TypeAlias = "str | Consent | None"
-"""What is agreed to beforehand: the database's name, or a Consent."""
+"""What is agreed to in advance: the database's name, or a Consent."""
 Names = str | Sequence[str]
 """One name, or several."""
 

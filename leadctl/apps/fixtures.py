@@ -1,7 +1,7 @@
 """Fixtures: the rows that seeding makes sure of, as data.
 
 A fixture says which table, by which natural key the row is found, and what it has when it must be
-made.  A row that is there is left as it is.
+made.  A row that exists is left as it is.
 """
 
 from collections.abc import Callable, Mapping

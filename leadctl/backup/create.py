@@ -31,7 +31,7 @@ from leadctl.version import __version__
 _HOOK_SECONDS = 3600
 _STDERR = 2
 _AT_ONCE = 2
-"""Connections of pg_dump beside that of the snapshot."""
+"""Connections of pg_dump besides that of the snapshot."""
 _STATISTICS_SINCE = 18
 _SKEW = timedelta(minutes=5)
 
@@ -234,8 +234,8 @@ def _look_at_clocks(snapshot: Snapshot, folder: BackupFolder, narrate: Narrate) 
         )
     if future := [backup for backup in folder.backups() if backup.from_future]:
         narrate(
-            f"WARNING: the backup {future[0].id} is from the future: a clock was wrong. It does "
-            "not count as the latest; remove it when you do not need it."
+            f"WARNING: the backup {future[0].id} is from the future: a clock was wrong. It is "
+            "not used as the latest; remove it if you do not need it."
         )
 
 
@@ -244,7 +244,7 @@ def _globals(dump: _Dumper) -> tuple[PackedFile | None, str | None]:
     if not dump.programs.path("pg_dumpall").exists():
         return None, f"there is no pg_dumpall in {dump.programs.folder}"
     passwords = [] if dump.options.role_passwords else ["--no-role-passwords"]
-    # What has a = in it would be taken for a connection string.
+    # What has a = in it would be taken as a connection string.
     database = make_conninfo(dbname=dump.target.database)
     arguments = ["--globals-only", f"--database={database}", *passwords]
     try:
@@ -296,7 +296,7 @@ class Hooks:
             raise HookFailed(
                 f"The backup {made.id} is whole, but the hook on_success failed with exit code "
                 f"{code}.",
-                hint="Run what it does by hand; the backup need not be made again.",
+                hint="Run what it does by hand; the backup itself is complete.",
             )
 
     def _run(self, command: str, facts: Mapping[str, str]) -> int:

@@ -231,7 +231,7 @@ def _check_names(manifest: BackupManifest) -> None:
         try:
             parts = parts_of(name)
         except ValueError:
-            raise BackupDamaged(f"the manifest names {name!r}, which is no table") from None
+            raise BackupDamaged(f"the manifest names {name!r}, which is not a table") from None
         if len(parts) != len(("schema", "table")):
             raise BackupDamaged(f"the manifest names {name!r} without a schema")
     manifest.server_major  # noqa: B018 - raises where it is none
@@ -245,7 +245,9 @@ def _check_files(manifest: BackupManifest) -> None:
     for file in manifest.files:
         match = found[file.name]
         if match is None or not _SHA256.fullmatch(file.sha256):
-            raise BackupDamaged(f"the manifest lists {file.name!r}, which is no file of a backup")
+            raise BackupDamaged(
+                f"the manifest lists {file.name!r}, which is not a file of a backup"
+            )
         if bool(match["age"]) != bool(manifest.recipients):
             state = "encrypted" if manifest.recipients else "plain"
             raise BackupDamaged(f"the backup is {state} by its manifest, and {file.name} is not")

@@ -74,7 +74,7 @@ def read_identities(path: Path) -> list[Any]:
     except pyrage.IdentityError as error:
         raise InvalidIdentity(
             f"The identity file {path} has no private key that can be read: {error}.",
-            hint="age-keygen makes one; where it is encrypted with a passphrase, decrypt it first.",
+            hint="age-keygen makes one. If it is encrypted with a passphrase, decrypt it first.",
         ) from None
     if not identities:
         raise InvalidIdentity(

@@ -165,14 +165,14 @@ class VerifyResult:
     ok: bool
     depth: str
     recorded: bool
-    """Whether the outcome could be kept beside the backup."""
+    """Whether the outcome could be kept next to the backup."""
     checks: tuple[VerifyCheck, ...]
     not_rehearsed: str | None
     """Why it could not be restored here, though that was wanted; that is no fault of the backup."""
 
 
 def verify(reader: BackupReader, rehearse: Rehearse | None) -> VerifyResult:
-    """Verify a backup and keep the outcome beside it.
+    """Verify a backup and keep the outcome next to it.
 
     Every byte is compared with its hash; what can be decrypted is read to its end; a rehearsal
     loads it into a database and compares that with the manifest; where the server cannot take it,

@@ -304,7 +304,7 @@ def _is_id(name: str) -> bool:
 
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with the process; yields whether it could be had."""
+    """Hold a folder's lock, which ends with the process; yields whether it was free."""
     handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, how)

@@ -113,7 +113,7 @@ def read_catalog(
     """Read everything that defines a schema, in one round trip.
 
     The connection's search path must be exactly the schema: definitions are read unqualified.
-    Of further schemas, those in `also` that are there, the names are qualified.
+    Of further schemas, those in `also` that exist, the names are qualified.
     """
     kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
     query = _union(connection, kinds, sql.SQL("q.name, q.attributes"))

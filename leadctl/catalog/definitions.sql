@@ -4,7 +4,7 @@
 -- %(prefix)s is how names of a schema begin that is not in the search path; else it is empty.
 
 -- name: schema
--- what: Is this a schema that an app has beside its own?
+-- what: Is this a schema that an app has besides its own?
 -- versions: 15-
 SELECT quote_ident(n.nspname) AS name, jsonb_strip_nulls(jsonb_build_object(
     'comment', obj_description(n.oid, 'pg_namespace'))) AS attributes
@@ -95,7 +95,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u',
                   AND e.objid = c.oid AND e.deptype = 'e')
 
 -- name: index
--- what: Which indexes are there beside those of constraints, and which of them are invalid?
+-- what: Which indexes are there besides those of constraints, and which of them are invalid?
 -- versions: 15-
 SELECT %(prefix)s || quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_object(
     'table', %(prefix)s || quote_ident(c.relname),
@@ -187,7 +187,7 @@ WHERE l.collnamespace = %(schema)s::regnamespace
                   AND e.objid = l.oid AND e.deptype = 'e')
 
 -- name: sequence
--- what: Which sequences are there beside those of identity columns?
+-- what: Which sequences are there besides those of identity columns?
 -- versions: 15-
 SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(s.seqtypid, NULL), 'start', s.seqstart, 'increment', s.seqincrement,
@@ -306,7 +306,7 @@ JOIN pg_namespace n ON n.oid = s.stxnamespace
 WHERE s.stxnamespace = %(schema)s::regnamespace
 
 -- name: rule
--- what: Which rewrite rules do the tables and views have, beside what makes a view one?
+-- what: Which rewrite rules do the tables and views have, besides what makes a view one?
 -- versions: 15-
 SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(r.rulename), jsonb_strip_nulls(jsonb_build_object(
     'definition', pg_get_ruledef(r.oid, true),

@@ -67,7 +67,7 @@ class ArchiveManifest:
         return replace(self, segments=kept)
 
     def write(self, folder: Path) -> None:
-        """Write it in place of the one that is there, so that there is always a whole one."""
+        """Write it in place of the one that exists, so that there is always a whole one."""
         partial = folder / _PARTIAL_MANIFEST
         write_private(partial, json.dumps(asdict(self), indent=1, ensure_ascii=False))
         partial.replace(folder / _MANIFEST)
@@ -83,7 +83,7 @@ def read_archive_manifest(folder: Path) -> ArchiveManifest:
         found = ArchiveManifest(**values, segments=segments)
     except FileNotFoundError:
         raise ArchiveDamaged(
-            f"{folder} is no folder of an archive: it has no {_MANIFEST}.",
+            f"{folder} is not the folder of an archive: it has no {_MANIFEST}.",
             hint="Name the folder that cleanup said, its manifest or one of its files.",
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -37,7 +37,7 @@ from leadctl.postgres.connect import (
 from leadctl.postgres.queries import version_of
 
 LOCK_TIMEOUT = "200ms"
-"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
+"""Below deadlock_timeout, which is a second: in a deadlock it is we who yield."""
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 _TRIES = 20
 _RETRY_SECONDS = 0.2

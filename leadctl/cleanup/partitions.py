@@ -125,7 +125,7 @@ class RulePartitions:
         if not table.by_age:
             return
         for each in self._partitions(detaching=True):
-            self._run.narrate(f"Finishing the detach of {each.quoted}")
+            self._run.narrate(f"Completing the interrupted detach of {each.quoted}")
             self._alter(_FINALIZE, each.quoted)
         mark = f"{_MARK}{table.rule.name}"
         partitions = read_numbered(self._connection, [each.oid for each in self._partitions()])
@@ -227,7 +227,7 @@ class RulePartitions:
                 self._connection.execute(attach.format(parent, name, values))
         except (*LOCKED, psycopg.errors.CheckViolation, psycopg.errors.DuplicateTable) as error:
             why = error.diag.message_primary
-            self._run.narrate(f"No partition was made for {begin:%Y-%m-%d}: {why}")
+            self._run.narrate(f"Could not create the partition for {begin:%Y-%m-%d}: {why}")
             return False
         return True
 

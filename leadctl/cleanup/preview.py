@@ -36,7 +36,7 @@ _MARGIN = 0.1
 """How far the share that is due in so many random pages may be from that in the table.
 
 By Hoeffding's inequality it is further away once in exp(2 * 1000 * 0.1 ** 2), half a billion times,
-however the rows that are due lie beside each other.
+however the rows that are due lie next to each other.
 """
 
 
@@ -153,9 +153,9 @@ def _count(
 def blown_fuse(table: RuleTable, due: Due, database: str) -> FuseBlown:
     """Return the error that says why a rule's fuse has blown."""
     return FuseBlown(
-        f"The rule {table.rule.name} took nothing of {table.name}: {due.blown}.",
-        hint=f"Look with: leadctl cleanup --dry-run --rule {table.rule.name}. Where that is what "
-        f"you want, add: --confirm {database}",
+        f"Rule {table.rule.name} stopped before deleting anything of {table.name}: {due.blown}.",
+        hint=f"See the rows with: leadctl cleanup --dry-run --rule {table.rule.name}. "
+        f"If this is intended, rerun with --confirm {database}",
     )
 
 

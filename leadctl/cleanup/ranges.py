@@ -294,7 +294,7 @@ class WorkSeconds:
 
 
 WORK = WorkSeconds(beside_others=0.003, alone=0.02, longest=0.1)
-"""What a batch locks is locked that long, and a commit beside it waits for the WAL of that time."""
+"""What a batch locks is locked that long, and commits wait for the WAL of that time."""
 ARCHIVE_WORK = WorkSeconds(beside_others=0.5, alone=0.5, longest=0.5)
 
 

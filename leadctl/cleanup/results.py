@@ -60,7 +60,7 @@ class RuleStatus(Enum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A row that may not go: a reference, a trigger, a constraint or a policy refuses it."""
+    """A row that cannot be deleted: a reference, a trigger, a constraint or a policy refuses it."""
 
     key: str
     """Its primary key, as column=value; its ctid where it has none."""
@@ -133,7 +133,7 @@ class CleanupResult:
 
 _RUNS = 50
 _ENOUGH = 3
-"""Runs from which on one can speak of a usual one."""
+"""Runs from which on one can refer to a usual one."""
 SUCCESS = frozenset({"done", "stopped", "partly"})
 """How a rule ends that did what it could; what is stopped by a bound goes on next time."""
 

@@ -56,7 +56,8 @@ def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:
         if names.count(name) > 1:
             raise InvalidRule(
                 f"{app.name} has two retention rules that are named {name}.",
-                hint=f"To change the rule, write [retention.{name}]; else name the new one anew.",
+                hint=f"To override the built-in rule use [retention.{name}]; "
+                "otherwise choose another name.",
             )
 
 
@@ -86,9 +87,9 @@ def _refuse_levelling(rules: Sequence[Rule], only: Sequence[str]) -> None:
     ages = {rule.older_than for rule in rules}
     if len(ages) > 1 and not only:
         raise UsageError(
-            f"--days would give one age to rules that have {len(ages)} different ones.",
-            hint="Name the rule that it is for: --rule "
-            f"{rules[0].name} --days …; see leadctl cleanup --list",
+            f"--days needs --rule: the rules have {len(ages)} different ages.",
+            hint=f"Run: leadctl cleanup --rule {rules[0].name} --days N. "
+            "See: leadctl cleanup --list",
         )
 
 
@@ -104,7 +105,7 @@ def _refuse_senseless(rule: Rule) -> None:
         raise InvalidRule(
             f"The rule {rule.name} has older_than = {rule.older_than!r}: every row of "
             f"{rule.table} would be due. Nothing was changed.",
-            hint="Give an age. Where the age column says when a row ends, add expiry = true.",
+            hint="Give an age. If the age column says when a row expires, add expiry = true.",
         )
     if not 0 < rule.fuse_share <= 1 or rule.fuse_rows < 0 or (rule.max_rows or 1) < 1:
         raise InvalidRule(

@@ -133,7 +133,7 @@ def _refuse_skew(server: datetime) -> None:
         raise ClockSkew(
             f"The server's clock says {utc(server)}, which is {abs(skew):,.0f} s "
             f"{'ahead of' if skew > 0 else 'behind'} this machine's. Nothing was changed.",
-            hint="One of them is wrong, so nobody can say how old a row is: set it by NTP.",
+            hint="Synchronise both clocks (NTP); row ages cannot be trusted.",
         )
 
 

@@ -226,7 +226,7 @@ class Statements:
         )
 
     def kept(self, *, locks: bool) -> sql.Composed:
-        """Which rows are due beside %(refused)s, %(limit)s at most; locks those nobody else has."""
+        """Which rows are due besides %(refused)s, %(limit)s at most; locks those that are free."""
         lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(_name(self.table.rule.table))
         return sql.SQL(
             "{}SELECT ctid FROM {} WHERE {}"

@@ -59,7 +59,7 @@ def unarchive(
 ) -> UnarchiveResult:
     """Put the rows of an archive back: of all of it, or of the one file of it that `path` is.
 
-    A row that is there is left as it is.  A file is put back as a whole or not at all.  Raises
+    A row that exists is left as it is.  A file is put back as a whole or not at all.  Raises
     ArchiveDamaged, InvalidIdentity, and StatementFailed where a row does not fit any more.
     """
     folder = path if path.is_dir() else path.parent
@@ -95,7 +95,7 @@ def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
             )
         if relation.column(SOFT_DELETED) is None:
             raise RowNotFound(
-                f"{table} has no column {SOFT_DELETED}: its rows are deleted for good.",
+                f"{table} has no column {SOFT_DELETED}: rows of this table are not soft-deleted.",
                 hint="Where they were archived: leadctl cleanup unarchive FILE",
             )
         if len(relation.primary_key) != 1:
@@ -143,7 +143,7 @@ def _segments(manifest: ArchiveManifest, path: Path) -> tuple[ArchivedBatch, ...
     named = tuple(segment for segment in manifest.segments if segment.file == name)
     if not named:
         raise ArchiveDamaged(
-            f"The manifest beside {path} does not list it.",
+            f"{path} is not listed in its archive's manifest.",
             hint="Name a file of the archive, its manifest or its folder.",
         )
     return named

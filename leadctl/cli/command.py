@@ -46,7 +46,7 @@ class Effect(Enum):
     BY_RULE = "by rule"
     """It loses only what a rule allows."""
     LOCAL = "local"
-    """It is for a database of one's own: a protected one is refused, whoever consents."""
+    """It is for a database of its own: a protected one is refused, whoever consents."""
     DESTROYS = "destroys"
     """It can lose something: the guard comes first."""
 
@@ -75,7 +75,7 @@ class Run:
         return self._databases[may_create]
 
     def narrate(self, message: str) -> None:
-        """Say something beside the result."""
+        """Say something besides the result."""
         self.console.narrate(message)
 
     @property
@@ -94,13 +94,13 @@ class Run:
         return _typed if self.interactive else None
 
     def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":
-        """What the user said beforehand; where somebody is there, a way to ask for the rest."""
+        """What the user said in advance; where somebody is there, a way to ask for the rest."""
         from leadctl.journal.guard import Consent
 
         return Consent(yes, confirm, self.ask, _typed if self.interactive else None)
 
     def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:
-        """Return what shows what is going to happen, beside the result: to people only."""
+        """Return what shows what is going to happen, besides the result: to people only."""
 
         def shown(plan: Any) -> None:
             if not self.console.quiet and not self.console.as_json:

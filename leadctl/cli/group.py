@@ -43,7 +43,7 @@ class LightParam:
             return list(value)
         if isinstance(value, int) and (value == param.default or getattr(param, "count", False)):
             return value
-        param._runtime_param = None  # noqa: SLF001 - Typer makes it anew
+        param._runtime_param = None  # noqa: SLF001 - Typer recreates it
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
 
@@ -149,7 +149,7 @@ class RootGroup(LeadctlGroup):
     """The whole command line: every error becomes a message and an exit code, here only."""
 
     def get_params(self, ctx: Any) -> Any:
-        """Return the parameters; those of Typer itself do not speak of variables."""
+        """Return the parameters; those of Typer itself do not refer to variables."""
         params = super().get_params(ctx)
         for param in params:
             param.show_envvar = param.allow_from_autoenv = False

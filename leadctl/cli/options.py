@@ -211,7 +211,7 @@ Confirm = Annotated[
     option(
         "--confirm",
         "DATABASE",
-        "Confirm by typing the database name (required if it is protected).",
+        "Confirm by typing the database name. Required if it is protected.",
         consent=True,
     ),
 ]

@@ -16,11 +16,11 @@ shares of the time say nothing.
 
 @check("blocking", warning=1, critical=120, unit="s")
 def blocking(facts: Facts) -> Evidence:
-    """Nobody waits long for a lock."""
+    """No session waits long for a lock."""
     rows = facts.rows("blocking")
     waiting = [row for row in rows if row["blocked_by"] is not None]
     if not waiting:
-        return graded(0, "nobody waits")
+        return graded(0, "no session waits")
     longest = max(row["waiting_seconds"] or 0.0 for row in waiting)
     holders = [row["session"] for row in rows if row["blocked_by"] is None]
     return graded(
@@ -56,7 +56,7 @@ def long_queries(facts: Facts) -> Evidence:
 
 @check("transactions", warning=3600, unit="s")
 def long_transactions(facts: Facts) -> Evidence:
-    """No transaction is open for long, be it of many small statements."""
+    """No transaction is open for long, even one of many small statements."""
     return _longest(facts, "transactions", "transaction_seconds", "has a transaction open")
 
 

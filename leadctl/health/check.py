@@ -115,7 +115,7 @@ class Facts:
 
     @property
     def schemas(self) -> list[str]:
-        """The target's schema, and those that the app has beside it."""
+        """The target's schema, and those that the app has next to it."""
         return [self.target.schema, *self.app.schemas]
 
     def rows_of_schema(self, report: str) -> list[Row]:
@@ -125,7 +125,7 @@ class Facts:
         return self.rows(report)
 
     def prefetch(self, wanted: Iterable[str]) -> None:
-        """Read reports in one round trip; what cannot be had so is asked by itself later."""
+        """Read reports in one round trip; what is not available so is asked by itself later."""
         names = [name for name in dict.fromkeys(wanted) if not reports()[name].needs]
         if self.interval:
             self._rows.update(self._fetch([name for name in names if name in _COUNTERS]))

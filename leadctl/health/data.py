@@ -60,7 +60,7 @@ def encryption(facts: Facts) -> Evidence:
             raise Skip("no keys are set, and nothing is encrypted")
         return warning(
             f"{values:,} values are encrypted, and no key is set here to read them",
-            "Set ENCRYPTION_KEY where the values must be read.",
+            "Set ENCRYPTION_KEY if this host must read them.",
             values,
             "values",
         )
@@ -83,7 +83,7 @@ def encryption(facts: Facts) -> Evidence:
 def cleanup(facts: Facts) -> Evidence:
     """Every rule succeeded lately, each by its own last run; shows how many due rows they left.
 
-    Raises Skip where none of them ever ran: nobody expects it there.
+    Raises Skip if none of them ever ran here.
     """
     rules = list(facts.rules())
     past = read_past_runs(facts.connection, facts.app.name, facts.target.schema, rules)
@@ -115,7 +115,7 @@ def cleanup(facts: Facts) -> Evidence:
 
 
 def _tables(facts: Facts) -> dict[EncryptedTable, int]:
-    """Return the recorded tables with encrypted columns that are there, with their bytes."""
+    """Return the recorded tables with encrypted columns that exist, with their bytes."""
     contexts: dict[str, dict[str, str]] = {}
     for name, context in (facts.fingerprint or {}).get("encrypted", {}).items():
         table, _, column = name.rpartition(".")
@@ -184,7 +184,7 @@ def kept_by_restores(facts: Facts) -> Evidence:
     return graded(
         days,
         f"{joined([each.name for each in kept])} of {size(total)}, since {days} days",
-        "See: leadctl db kept; when nobody misses it: leadctl db kept --drop NAME",
+        "See: leadctl db kept; if no longer needed: leadctl db kept --drop NAME",
     )
 
 

@@ -180,7 +180,7 @@ def _table_of(difference: Difference) -> str:
 
 @check()
 def seed(facts: Facts) -> Evidence:
-    """The fixtures are there; nobody expects them on a protected database."""
+    """The fixtures exist; a protected database needs none."""
     if facts.target.protected or (facts.identity and facts.identity.protected):
         raise Skip("the database is protected")
     fixtures = (facts.fingerprint or {}).get("fixtures", [])

@@ -1,7 +1,7 @@
-"""`health-check --fix`: what can be mended without losing anything, each step by its name.
+"""`health-check --fix`: what can be fixed without losing anything, each step by its name.
 
 INVALID indexes are dropped, missing indexes that were recorded are built, constraints are
-validated, tables without statistics are analysed; all of it beside running queries, and none while
+validated, tables without statistics are analysed; all of it while queries run, and none while
 somebody works on the table: whoever builds an index concurrently would wait for us, and we for it.
 """
 
@@ -32,7 +32,7 @@ from leadctl.progress import Narrate
 
 @dataclass(frozen=True)
 class Fix:
-    """One statement that mends what `check` found."""
+    """One statement that fixes what `check` found."""
 
     check: str
     statement: sql.Composed
@@ -63,7 +63,7 @@ def fix(
     patience: Patience,
     narrate: Narrate,
 ) -> tuple[FixResult, ...]:
-    """Mend what the named checks find and what can safely be mended, each after consent.
+    """Fix what the named checks find and what can safely be fixed, each after consent.
 
     Raises NotConfirmed where nobody can be asked, OperationFailed on a standby, LockHeld, and
     ConnectionFailed.
@@ -71,16 +71,16 @@ def fix(
     with connect(target, "fix", rows=True) as connection, ExitStack() as stack:
         if server_facts(connection).in_recovery:
             raise OperationFailed(
-                "This server is a standby, where nothing can be changed.",
+                "This server is a standby: nothing can be changed here.",
                 hint="Run leadctl health-check --fix on its primary.",
             )
         if not any(True for _ in _fixes(connection, target, app, checks)):
-            narrate("There is nothing that --fix mends.")
+            narrate("There is nothing that --fix can fix.")
             return ()
         if not consent.yes and consent.ask is None:
             raise NotConfirmed(
-                "--fix asks before each step, and nobody is there to be asked.",
-                hint="Say yes beforehand with --yes.",
+                "--fix asks before each step, but there is no terminal.",
+                hint="Rerun with --yes.",
             )
         stack.enter_context(schema_lock(target, "fix", patience.lock_wait, narrate))
         entry = None
@@ -101,7 +101,7 @@ def fix(
 def _fixes(
     connection: Connection, target: Target, app: App, checks: Sequence[str]
 ) -> Iterator[Fix]:
-    """Find what to mend, each kind when the one before is done: a dropped index is missing then."""
+    """Find what to fix, each kind when the one before is done: a dropped index is missing then."""
     for make, check in _MAKERS:
         if check in checks:
             yield from make(connection, target, app)
@@ -128,7 +128,7 @@ def _apply(
 
 
 class _InWork(Exception):
-    """Somebody works on the table, or what was to be mended is no longer there."""
+    """Somebody works on the table, or what was to be fixed is no longer there."""
 
 
 def _alone(connection: Connection, worker: Connection, step: Fix) -> None:
@@ -180,7 +180,8 @@ def _prove_abandoned(connection: Connection, step: Fix) -> None:
     table = step.table.as_string(connection)
     if QUERIES.value(connection, "detaching", name=table):
         raise _InWork(
-            "a partition of it is being detached; if by nobody: ALTER TABLE … DETACH … FINALIZE"
+            "a partition of it is being detached; if that was interrupted: "
+            "ALTER TABLE … DETACH … FINALIZE"
         )
     _prove_needed(connection, step)
 

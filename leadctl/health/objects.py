@@ -181,7 +181,7 @@ def bloat(facts: Facts) -> Evidence:
         f"{size(worst['bytes'])} are empty",
         f"Run: REINDEX INDEX CONCURRENTLY {worst['name']}"
         if worst["kind"] == "index"
-        else f"Rewrite {worst['name']} with pg_repack, or VACUUM FULL where a lock is no matter.",
+        else f"Rewrite {worst['name']} with pg_repack, or VACUUM FULL if it may be locked.",
     )
 
 

@@ -145,7 +145,7 @@ def select(
 
 def _overridden(name: str, check: HealthCheck | None, override: HealthConfig) -> HealthCheck:
     if check is None or check.thresholds is None:
-        what = "has no threshold" if check else "is no check"
+        what = "has no threshold" if check else "is not a check"
         raise UnknownSetting(
             f"[health.{name}] in leadctl.toml: {name} {what}.",
             hint="See: leadctl health-check --list",

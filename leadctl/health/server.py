@@ -31,13 +31,13 @@ https://www.postgresql.org/docs/current/runtime-config-replication.html
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="transactions")
 def transaction_age(facts: Facts) -> Evidence:
-    """No database nears the end of transaction ids, where the server stops writing."""
+    """No database nears the end of transaction ids, at which the server stops writing."""
     return _oldest(facts, "transaction_age")
 
 
 @check("wraparound", warning=1.3e9, critical=1.4e9, unit="multixacts")
 def multixact_age(facts: Facts) -> Evidence:
-    """No database nears the end of multixact ids, where the server stops writing."""
+    """No database nears the end of multixact ids, at which the server stops writing."""
     return _oldest(facts, "multixact_age")
 
 
@@ -134,7 +134,7 @@ def replication_slots(facts: Facts) -> Evidence:
     if not unread:
         return graded(retained, message, hint)
     hint = f"Start its reader, or: SELECT pg_drop_replication_slot('{unread[0]}')"
-    unread_message = f"nobody reads {joined(unread)}; {message}"
+    unread_message = f"no one reads {joined(unread)}; {message}"
     return graded(retained, unread_message, hint, at_least=CheckStatus.WARNING)
 
 
@@ -194,7 +194,7 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
         facts.require_counts()
         return graded(0, f"no {what} {facts.counted}")
     if hours is None:
-        raise Skip(f"{count:,} {what}, nobody knows since when; look twice with --interval 5s")
+        raise Skip(f"{count:,} {what}, since an unknown time; look twice with --interval 5s")
     return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
 
 

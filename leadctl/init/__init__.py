@@ -1,1 +1,1 @@
-"""Init: leadctl for a project's own models, or for a database that is there already."""
+"""Init: leadctl for a project's own models, or for a database that exists already."""

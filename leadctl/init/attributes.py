@@ -217,7 +217,7 @@ def is_serial(column: Column[Any]) -> bool:
 
 
 def foreign_key_options(constraint: ForeignKeyConstraint, shared: Collection[str]) -> Iterator[str]:
-    """Yield the arguments of a foreign key, beside its columns.
+    """Yield the arguments of a foreign key, besides its columns.
 
     Its name is among them where the server would take another: `shared` names are taken twice.
     """

@@ -245,7 +245,7 @@ class ForeignHistory:
 def foreign_histories(tables: Mapping[str, Collection[str]]) -> list[ForeignHistory]:
     """Return the histories among some tables, given with their columns.
 
-    Rails and dbmate call their table alike; Rails has a second one beside it.
+    Rails and dbmate call their table alike; Rails has a second one next to it.
     """
     found = [
         ForeignHistory(tool, (table,))

@@ -121,7 +121,7 @@ def refuse_declared(settings: Settings) -> None:
         raise AlreadyDeclared(
             f"{settings.config_file} is there, and init overwrites nothing.",
             hint='Add a table [apps.NAME] with models = "package.module:Base" to it; '
-            "to begin anew, remove it first, with what init wrote.",
+            "to start again, first remove it and what init wrote.",
         )
 
 

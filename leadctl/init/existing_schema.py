@@ -133,7 +133,7 @@ def read_existing_schema(
 def earlier_baseline(connection: Connection, target: Target) -> AppliedRevision | None:
     """Return the baseline that an earlier init recorded, if nothing was applied since.
 
-    It is a record and nothing else, so that init may begin anew.  Raises AlreadyDeclared where
+    It is a record and nothing else, so that init may begin again.  Raises AlreadyDeclared where
     there is any other history of Alembic's or leadctl's.
     """
     current = state.current_revisions(connection, target.schema)

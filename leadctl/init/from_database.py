@@ -250,7 +250,7 @@ def _record(
 def record_baseline(
     target: Target, app: App, ignored: Sequence[str], lock_wait: float, narrate: Narrate
 ) -> None:
-    """Record an app's first revision as applied: all that is there is what it made.
+    """Record an app's first revision as applied: all that exists is what it made.
 
     It takes the place of an earlier init's baseline.  `lock_wait` is in seconds.  Raises LockHeld,
     and AlreadyDeclared where something was applied meanwhile.

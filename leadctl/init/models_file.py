@@ -212,7 +212,7 @@ class ModelsFile:
         yield from default_arguments(column, self._names)
 
     def _table_arguments(self, table: Table) -> Iterator[tuple[str, list[str]]]:
-        """Yield what a table has beside columns, each as a callee and its arguments."""
+        """Yield what a table has besides columns, each as a callee and its arguments."""
         key = table.primary_key
         if key.columns and key.name not in {None, f"{table.name}_pkey"}:
             columns = [python_literal(column.name) for column in key.columns]

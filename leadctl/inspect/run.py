@@ -190,7 +190,7 @@ def inspect(
 ) -> Inspection:
     """Run reports on the target, or on its replica where it has one.  Changes nothing.
 
-    Those about tables look at the target's schema, and at `schemas`, which the app has beside it.
+    Those about tables look at the target's schema, and at `schemas`, which the app has next to it.
 
     A report takes 30 s and waits 2 s for a lock at most; one that fails is marked as skipped, and
     the others go on.  Raises ConnectionFailed.
@@ -241,7 +241,7 @@ def ask(
 def _why_not(error: psycopg.Error) -> str:
     """Say in a few words why a report could not be asked."""
     if isinstance(error, psycopg.errors.LockNotAvailable):
-        return f"a lock was not to be had within {_LOCK_SECONDS:g} s; see: leadctl inspect blocking"
+        return f"no lock could be taken within {_LOCK_SECONDS:g} s; see: leadctl inspect blocking"
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it took longer than {STATEMENT_SECONDS:g} s"
     return error.diag.message_primary or str(error).partition("\n")[0]

@@ -146,7 +146,7 @@ ORDER BY 4 DESC, 1
 -- name: vacuum
 -- what: How many dead rows has each table, of how many that start autovacuum, and when was it
 --       last vacuumed and analysed, by hand or by autovacuum?
---       Values that were too long for a row are in a table beside it, which has dead rows of its own.
+--       Values that were too long for a row are in a table next to it, which has dead rows of its own.
 -- versions: 15-
 WITH parts AS (
     SELECT c.oid, c.oid AS whose, c.relname, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own

@@ -18,11 +18,11 @@ from leadctl.postgres.target import Target
 
 @dataclass(frozen=True)
 class Consent:
-    """What the user said beforehand, and how to ask where somebody is there to answer."""
+    """What the user said in advance, and how to ask where somebody is there to answer."""
 
     yes: bool = False
     confirm: str | None = None
-    """The name of the database, typed as proof that it is meant."""
+    """The name of the database, typed to confirm."""
     ask: Callable[[str], bool] | None = None
     ask_name: Callable[[str], str] | None = None
 
@@ -89,20 +89,20 @@ def decide(name: str, protected: str | None, verb: str, consent: Consent) -> Con
 
 def _by_name(name: str, protected: str, verb: str, consent: Consent) -> None:
     if consent.ask_name is not None:
-        question = f"{verb} on {name}: {protected}. Type its name to go on"
+        question = f"{verb} on {name}: {protected}. Type its name to continue"
         if consent.ask_name(question) == name:
             return
     raise Protected(
         f"{verb} is refused on {name}: {protected}. Nothing was changed.",
-        hint=f"Where that is what you want: --confirm {name}",
+        hint=f"If this is intended, rerun with --confirm {name}",
     )
 
 
 def _by_answer(name: str, verb: str, consent: Consent) -> None:
     if consent.ask is None:
         raise NotConfirmed(
-            f"{verb} on {name} needs consent, and nobody is there to be asked.",
-            hint="Say yes beforehand with --yes.",
+            f"{verb} on {name} needs confirmation, but there is no terminal.",
+            hint="Rerun with --yes.",
         )
     if not consent.ask(f"{verb} on {name}?"):
         raise NotConfirmed("Nothing was changed.")

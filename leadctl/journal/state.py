@@ -121,9 +121,9 @@ class IdentityFault:
     """Whether something else has the identity's place."""
 
     def refusal(self, database: str, verb: str) -> NoIdentity:
-        """Return the error that refuses a verb, with the way to mend it."""
+        """Return the error that refuses a verb, with the way to fix it."""
         return NoIdentity(
-            f"{verb} is refused on {database}: {self.reason}, so nobody can tell whether it is "
+            f"{verb} is refused on {database}: {self.reason}, so it is not known whether it is "
             "protected. Nothing was changed.",
             hint="Say what it is with: leadctl db environment NAME (it is protected then, unless "
             "you add --unprotect).",

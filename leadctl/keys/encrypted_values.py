@@ -21,7 +21,7 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import written_by_server
 
 PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
-"""What a value may be beside one under a key, which is told by the key's fingerprint."""
+"""What a value may be next to one under a key, which is told by the key's fingerprint."""
 _FOREIGN = {
     "Rails": r'^\s*\{\s*"p"\s*:\s*"[^"]*"\s*,\s*"h"\s*:\s*\{'
     r"|^[A-Za-z0-9+/_-]{8,}=*--[A-Za-z0-9+/_-]{8,}=*(--[A-Za-z0-9+/_-]{8,}=*)?$",
@@ -205,7 +205,7 @@ Row = tuple[str | None, ...]
 _BATCH = 5000
 """Rows."""
 _LOCK_TIMEOUT = "200ms"
-"""Below deadlock_timeout, which is a second: in a deadlock it is we who give way."""
+"""Below deadlock_timeout, which is a second: in a deadlock it is we who yield."""
 
 
 @dataclass(frozen=True)

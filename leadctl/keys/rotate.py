@@ -1,4 +1,4 @@
-"""Rotation: every value re-encrypted under the primary key, beside a running application.
+"""Rotation: every value re-encrypted under the primary key, while the application runs.
 
 A table is passed over in batches by primary key.  A row is written only if it is still the version
 that was read (compare-and-set), so nothing that an application writes meanwhile is lost; what it

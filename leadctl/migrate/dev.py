@@ -153,7 +153,7 @@ def _within(step: Step) -> list[str]:
 
 
 def _lost(planner: Planner, drafts: Sequence[Draft]) -> Iterator[str]:
-    """Yield what of the rows that are there would go, and of how many."""
+    """Yield what of the rows that exist would go, and of how many."""
     for step in (each for draft in drafts for each in draft.up if each.sql):
         found = planner.statement(Statement(step.sql, transactional=True)).effects
         counts = [effect.loss for effect in found if effect.loss]
@@ -245,7 +245,7 @@ def _execute(connection: Connection, steps: Sequence[Step]) -> None:
                     reason = translate(error) or OperationFailed(str(error))
                     raise OperationFailed(
                         f"{reason.message}: {' '.join(step.sql.split())}",
-                        hint="Change the rows that are in the way; what this stage did is undone.",
+                        hint="Fix the conflicting rows; what this stage did is undone.",
                     ) from error
 
 
@@ -253,7 +253,7 @@ def _check(found: Catalog, wanted: Catalog) -> None:
     left = without_grants(compare(found, wanted))
     if left:
         raise OperationFailed(
-            "Left over is what cannot be changed in place: "
+            "These changes cannot be applied in place: "
             f"{', '.join(f'{each.change} {each.object}' for each in left)}.",
             hint="Change it by hand; leadctl migrate diff shows it.",
         )

@@ -33,7 +33,7 @@ from leadctl.progress import Narrate
 from leadctl.redact import scrub
 
 MODELS, DATABASE, RECORD, BASE = "models", "database", "record", "base"
-"""What may be compared, beside revisions and other databases."""
+"""What may be compared, besides revisions and other databases."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def sides(
 
     Each is "models", "database", "record" (what it was after its last revision), "base" (nothing),
     a revision, or the URL or environment of another database, of which `find` makes a target.
-    Beside models, the other side counts for what models leave to revisions.
+    Besides models, the other side counts for what models leave to revisions.
     """
     if before == after:
         raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")

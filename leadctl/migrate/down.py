@@ -194,14 +194,14 @@ def _chosen(
     applied = history.ancestors(current)
     if to not in {None, BASE} and history.get(str(to)).id not in applied:
         raise OperationFailed(
-            f"{history.get(str(to)).id} is not applied, so there is no way down to it.",
+            f"{history.get(str(to)).id} is not applied: cannot downgrade to it.",
             hint=f"Apply it with: leadctl migrate up {to}",
         )
     chosen = _newest_first(history, applied, to, steps)
     for revision in chosen:
         if not revision.is_reversible:
             raise Irreversible(
-                f"{revision.id} has no way back: its downgrade() does nothing. "
+                f"{revision.id} is irreversible: its downgrade() does nothing. "
                 "Nothing was changed.",
                 hint="Restore a backup, or write a revision that makes good what it did.",
             )
@@ -270,7 +270,7 @@ def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedR
     """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
     scripts = Scripts(history, app.version_table)
     if any(scripts.statements(revision, down=down) for down in (False, True)):
-        return _irreversible(revision, "it joins two branches, and does something beside that")
+        return _irreversible(revision, "it joins two branches and does more than that")
     return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
 
 

@@ -195,12 +195,12 @@ def _failed(revision: Revision, error: Exception, *, down: bool) -> LeadctlError
     reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
     name, what = revision.path.name, f"The revision {revision.id}"
     if down:
-        hint = f"Mend downgrade() of {name} or the data it stumbles over."
+        hint = f"Fix downgrade() of {name}, or the data that violates it."
         return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
     return RevisionFailed(
         f"{what} failed and was not applied: {reason}",
-        hint=f"Mend {name} or the data it stumbles over, then run leadctl migrate "
-        "again: it goes on from there.",
+        hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "
+        "again; it resumes here.",
     )
 
 

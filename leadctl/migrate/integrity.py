@@ -66,10 +66,9 @@ def _refusal(
     return RevisionEdited(
         f"What was applied to {target.database}, schema {target.schema}, is not what the folder "
         f"has as {names}. {differs}",
-        hint="Put the file back as it was, and write a new revision of what it should do beside "
-        "that. Where the edit changes nothing that matters: leadctl migrate resolve --accept-edit "
-        f"{edited[0].id}. Where it is another branch's revision of the same id, give this one an "
-        "id of its own.",
+        hint="Restore the file as it was applied, and write a new revision for the change. If the "
+        "edit changes nothing that matters: leadctl migrate resolve --accept-edit "
+        f"{edited[0].id}. If another branch's revision has the same id, give this one its own.",
     )
 
 

@@ -18,7 +18,7 @@ from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 
 SMALL_BYTES = 10 * 10**6
-"""A table of this size, indexes included, is read or written anew in some tens of milliseconds."""
+"""A table of this size, indexes included, is read or rewritten in some tens of milliseconds."""
 
 LOSES_DATA = "loses-data"
 UNPLANNABLE = "unplannable"
@@ -81,8 +81,8 @@ def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
     if len({statement.transactional for statement in statements}) > 1:
         yield LintFinding(
             MIXED,
-            "It does a part in a transaction and a part outside: stopped in between, it can be "
-            "neither run again nor rolled back.",
+            "It mixes transactional and non-transactional statements: stopped in between, it can "
+            "be neither rerun nor rolled back.",
             "Write a revision for each part.",
         )
 
@@ -109,13 +109,13 @@ def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFi
     if effect.rewrites and effect.blocks:
         yield LintFinding(
             "blocking-rewrite",
-            f"It writes {effect.table}{size} anew, and blocks {effect.blocks} meanwhile.",
-            "Add a column beside it, fill it in batches, then switch.",
+            f"It rewrites {effect.table}{size}, and blocks {effect.blocks} during that time.",
+            "Add a second column, fill it in batches, then switch.",
         )
     elif effect.scans and effect.blocks:
         yield LintFinding(
             "blocking-scan",
-            f"It reads the whole of {effect.table}{size}, and blocks {effect.blocks} meanwhile.",
+            f"It reads all of {effect.table}{size}, and blocks {effect.blocks} during that time.",
             _way_around(statement.sql),
         )
     elif _is_write(statement.sql):

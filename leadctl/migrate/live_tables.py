@@ -217,7 +217,7 @@ def _behind_from(delete: str) -> str | None:
 
 
 def _same_on_disk(current: str, new: str) -> bool:
-    """Whether PostgreSQL changes between two types without writing the rows anew.
+    """Whether PostgreSQL changes between two types without writing the rows again.
 
     True for a varchar that gets longer or loses its limit, and for text and varchar without one;
     https://www.postgresql.org/docs/current/sql-altertable.html, "Notes".

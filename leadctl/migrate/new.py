@@ -145,7 +145,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
     statements = list(split(text))
     outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
     if not statements:
-        raise OperationFailed("There is no statement.", hint="Give some, or --empty.")
+        raise OperationFailed("No statement was given.", hint="Give at least one, or --empty.")
     if outside and len(outside) < len(statements):
         raise OperationFailed(
             "Some statements must leave the transaction (CONCURRENTLY), and some must not.",
@@ -162,7 +162,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
     lost = [step.loses for step in changes(start, end) if step.loses]
     steps[0] = replace(steps[0], loses="; ".join(lost))
     if not down:
-        narrate("It changes no definition, so its way back is empty: write it where there is one.")
+        narrate("No schema change detected, so downgrade() is empty. Fill it in if needed.")
     return _write_drafts(app, history, message, [Draft(stage, steps, down)], narrate)
 
 
@@ -289,8 +289,8 @@ def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | N
             continue
         if ask is None:
             raise OperationFailed(
-                f"{old} goes and {new} comes: is it renamed?",
-                hint=f"Say so with --rename {old}:{new}, or that it goes with --rename {old}:",
+                f"{old} was removed and {new} was added. Is this a rename?",
+                hint=f"If so, add --rename {old}:{new}; if it is to be dropped, --rename {old}:",
             )
         answer = ask(f"Is {old} renamed to {new}? [r]ename, [d]rop {old}, Enter stops").lower()
         if answer in {"r", "rename", "y", "yes"}:
@@ -302,7 +302,7 @@ def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | N
         elif answer not in {"n", "no"}:
             raise NotConfirmed(
                 f"Whether {old} is renamed to {new} was not said, and nothing was written.",
-                hint=f"Say so with --rename {old}:{new}, or that it goes with --rename {old}:",
+                hint=f"If so, add --rename {old}:{new}; if it is to be dropped, --rename {old}:",
             )
     return named_renames(texts, before)
 

@@ -97,7 +97,7 @@ def script(
     """Return the SQL of what `up` with the same arguments would apply; changes nothing.
 
     Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
-    revision's SQL cannot be had without running it.
+    revision's SQL is not available without running it.
     """
     history = read_history(app.migrations)
     goal = history.goal(to)
@@ -133,7 +133,7 @@ def lint(
     """Say what is dangerous in revisions: the named ones, all, or else what is pending.
 
     Without a database that can be reached it is all of them, and every table that a revision does
-    not make itself is taken for a big one.  Raises UnknownRevision.
+    not make itself counts as a big one.  Raises UnknownRevision.
     """
     history = read_history(app.migrations)
     squawk = find_squawk() is not None
@@ -168,14 +168,14 @@ def _connect(target: Target, narrate: Narrate) -> Connection | None:
     try:
         return connect(target, "lint", read_only=True, statement_timeout=LOOK_SECONDS)
     except ConnectionFailed as error:
-        narrate(f"{error.message} Every table is taken for a big one.")
+        narrate(f"{error.message} Assuming that all tables are large.")
         return None
 
 
 class Planner:
     """Plans the revisions of a history, in order.
 
-    Without a connection every table that was not made is taken for one that is there and big.
+    Without a connection every table that was not made counts as one that exists and big.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Planner:
 
     @contextmanager
     def trying(self, target: Target, revisions: Sequence[Revision]) -> Iterator[str | None]:
-        """Let the block's statements be tried in a scratch database, beside being read.
+        """Let the block's statements be tried in a scratch database, next to being read.
 
         Yields why that cannot be; None where it can.
         """

@@ -184,7 +184,7 @@ def named_by_models(app: App) -> set[str]:
 
 
 def recorded_facts(app: App) -> Mapping[str, Any]:
-    """Return what the fingerprint has beside the schema's objects, read from the app's code.
+    """Return what the fingerprint has next to the schema's objects, read from the app's code.
 
     `encrypted` is the context of each encrypted column, `fixtures` what finds each fixture's row.
     """

@@ -181,6 +181,6 @@ def _check_value(connection: Connection, table: str, name: str, value: str) -> N
             connection.execute(query.format(written_by_user(value), written_by_server(table)))
     except psycopg.Error as error:
         raise UsageError(
-            f"{value} is no value for {name}: {error.diag.message_primary or error}.",
+            f"{value} is not a value for {name}: {error.diag.message_primary or error}.",
             hint=f"It is SQL: a text stands in quotes, as in --fill \"{name}='unknown'\"",
         ) from None

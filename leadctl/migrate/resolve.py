@@ -121,7 +121,7 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
             written = write_drafts(app, history, message, drafts)
             for each in written:
                 for lost in each.loses:
-                    narrate(f"{each.revision} loses {lost} where it is applied.")
+                    narrate(f"{each.revision} loses {lost} when it is applied.")
             made = {each.object for each in found.drift.differences if each.change == "extra"}
             history = read_history(app.migrations)
             correction = _Correction(session, target, app, history, current)
@@ -225,7 +225,7 @@ class _Correction:
             if not below and not others:
                 raise OperationFailed(
                     f"What {name} followed was not recorded in {self.target.database}.",
-                    hint="Say where the database is, with: leadctl migrate resolve --applied REV",
+                    hint="Record the current revision with: leadctl migrate resolve --applied REV",
                 )
             state.write_current(self.connection, schema, [*others, *below], self.app.version_table)
         state.forget_migration(self.connection, app=self.app.name, schema=schema, revision=name)

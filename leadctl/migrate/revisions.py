@@ -290,14 +290,14 @@ def read_history(folder: Path) -> History:
     """Read the history of a folder, or of its `versions/` where it is an Alembic environment.
 
     Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
-    is there twice, a revision that follows a missing one, a cycle.
+    occurs twice, a revision that follows a missing one, a cycle.
     """
     versions = versions_of(folder)
     if not versions.is_dir():
         what = "is not a folder" if versions.exists() else "does not exist"
         raise MigrationsInvalid(
             f"The migrations folder {versions} {what}.",
-            hint="Name the folder of the revisions as `migrations` of the app, or make it.",
+            hint="Set `migrations` of the app to the folder of its revisions, or create it.",
         )
     revisions = read_files(versions)
     twice = collisions(revisions)

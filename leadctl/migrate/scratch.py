@@ -135,7 +135,7 @@ class Scratch:
 def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[Scratch]:
     """Make a scratch schema; everything done with it is rolled back.
 
-    `also` are schemas that the app has beside the target's: they are renamed for as long, which
+    `also` are schemas that the app has besides the target's: they are renamed for as long, which
     nobody else sees, so that what names them finds none.  Types and functions of extensions, and
     operators and the like that leadctl does not write, are found where the target's schema holds
     some.  Raises InsufficientPrivilege where the role may create no schema, or owns one of `also`

@@ -65,8 +65,7 @@ class Scripts:
         except Exception as error:
             # A revision is code, which may raise anything where there is no connection to ask.
             raise RevisionUnplannable(
-                f"The SQL of {revision.id} cannot be had without running it: "
-                f"{type(error).__name__}: {error}",
+                f"{revision.id} cannot be rendered as SQL offline: {type(error).__name__}: {error}",
                 hint=f"It asks the database, or it is wrong. Read it: {revision.path.name}",
             ) from error
         return collector

@@ -51,7 +51,7 @@ def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[
         ).fetchone()
         raise SchemaTaken(
             f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
-            f"{', '.join(others)}; in the way are: {tables[0] if tables else ''}.",
+            f"{', '.join(others)}; conflicting tables: {tables[0] if tables else ''}.",
             hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
         )
     return recorded

@@ -146,7 +146,7 @@ def _permit(
         if finding.rule == MIXED:
             raise RevisionMixed(
                 f"The revision {revision} was not applied: {finding.message}",
-                hint=f"{finding.hint} Where it may be: --allow {MIXED}",
+                hint=f"{finding.hint} If this is intended: --allow {MIXED}",
             )
     if protected is None or not found:
         return

@@ -217,7 +217,7 @@ def write_revisions(
         fcntl.flock(folder, fcntl.LOCK_EX)
         if read_history(history.folder).heads != history.heads:
             raise MigrationsInvalid(
-                f"Another run wrote a revision to {history.folder} meanwhile.",
+                f"Another run has just written a revision to {history.folder}.",
                 hint="Look at it, then run this again.",
             )
         for text in texts:
@@ -264,7 +264,7 @@ def next_id(follows: Sequence[str] = (), *, alembic: bool = False) -> str:
 
 
 def file_name(revision: str, message: str, environment: Path | None = None) -> str:
-    """Return what a revision's file is called: as alembic.ini has it, beside a team's env.py."""
+    """Return what a revision's file is called: as alembic.ini has it, next to a team's env.py."""
     part = part_of(message)
     about = part.about if part else message
     slug = re.sub(r"\W+", "_", about.lower()).strip("_")[:_SLUG].rstrip("_")

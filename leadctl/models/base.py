@@ -42,7 +42,7 @@ TYPES: dict[Any, Any] = {
 
 
 def new_metadata() -> MetaData:
-    """Return metadata with the naming convention, for a base of one's own."""
+    """Return metadata with the naming convention, for a base of its own."""
     return MetaData(naming_convention=NAMING_CONVENTION)
 
 

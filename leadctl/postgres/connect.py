@@ -365,8 +365,8 @@ def _refuse_transaction_mode(
             held = _backend(other)  # in a transaction, so that nobody else gets this one
             if held == backend or _backend(connection) != backend:
                 raise PoolerInTransactionMode(
-                    f"Between leadctl and {target.describe()} stands a pooler in transaction "
-                    "mode, where no lock and no setting holds.",
+                    f"{target.describe()} is reached through a pooler in transaction mode, "
+                    "which keeps neither locks nor settings.",
                     hint="Set DIRECT_URL to the server itself, or to a pooler in session mode.",
                 )
             other.rollback()

@@ -1,4 +1,4 @@
-"""Named SQL blocks: catalog queries live in `.sql` files beside the module that runs them.
+"""Named SQL blocks: catalog queries live in `.sql` files next to the module that runs them.
 
 A block begins with `-- name: NAME`, then `-- what: …`, what question it answers, and
 `-- versions: 15-` or `-- versions: 15-16`, the major versions of the server that it is for.
@@ -29,7 +29,7 @@ def parts_of(quoted: str) -> tuple[str, ...]:
     Raises ValueError where the text is anything else.
     """
     if not _NAME.fullmatch(quoted):
-        raise ValueError(f"{quoted!r} is no name.")
+        raise ValueError(f"{quoted!r} is not a name.")
     found = _PARTS.findall(quoted)
     return tuple(part[1:-1].replace('""', '"') if part[0] == '"' else part for part in found)
 

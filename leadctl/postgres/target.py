@@ -58,7 +58,7 @@ class UrlCommand:
         if self.base is None:
             raise CommandOfUrlFailed(
                 f"{name} printed no URL.",
-                hint="Where it prints a password or token, give the rest of the URL as url.",
+                hint="If it prints a password or token, give the rest of the URL as url.",
             )
         return replace(_parse(self.base, self.place), password=printed)
 

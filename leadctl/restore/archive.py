@@ -120,7 +120,7 @@ def without_skipped(
         if not called:
             raise UnknownEntry(
                 f"There is no entry {wanted!r} to skip.",
-                hint="It is as pg_restore --list has it, without the numbers, such as: "
+                hint="Write it as pg_restore --list shows it, without the numbers, e.g. "
                 "EXTENSION - postgis, TABLE DATA public logs.",
             )
     skipped: dict[str, str] = {}
@@ -154,7 +154,7 @@ def rows_of(reader: BackupReader, tables: Sequence[str]) -> Iterator[TableRows]:
     """Read the rows of tables from a backup, the names as quote_ident writes them.
 
     Which entries of the archive they are, its table of contents says.  The rows of each begin
-    behind a COPY that is read as SQL and end where COPY's format ends, so that no row is taken for
+    behind a COPY that is read as SQL and end where COPY's format ends, so that no row counts as
     anything else.  A table that the archive has no rows of is passed over: compare what was read by
     `check_counts`.  Raises BackupDamaged, InvalidIdentity, MissingClient, RestoreFailed.
     """

@@ -239,7 +239,7 @@ def _different_tables(connection: Connection, manifest: BackupManifest) -> list[
     """Return the tables with other rows than in the manifest; partitions as the root of their tree.
 
     pg_dump may load a tree through its root, and then which partition a row belongs to is decided
-    anew: the hash of an enum depends on OIDs.
+    again: the hash of an enum depends on OIDs.
     """
     roots = _roots(connection)
     expected: Counter[str] = Counter()
@@ -269,7 +269,7 @@ def _rows(manifest: BackupManifest, different: Sequence[IncompleteTable]) -> Ver
 
 
 def _check_indexes(connection: Connection) -> VerifyCheck:
-    """Check every B-tree index against its table with amcheck, where that can be had."""
+    """Check every B-tree index against its table with amcheck, where that is available."""
     what = "amcheck"
     if not _QUERIES.value(connection, "amcheck_available"):
         return VerifyCheck(what, None, "the server does not have the extension amcheck")

@@ -226,7 +226,7 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
             ) from None
     raise DatabaseInUse(
         f"The database {database} has sessions that do not end.",
-        hint="End them, or stop what connects anew, and restore again. Nothing was replaced.",
+        hint="End them, or stop what keeps connecting, and restore again. Nothing was replaced.",
     )
 
 

@@ -62,7 +62,7 @@ class BackAgain:
     tables: tuple[tuple[str, int], ...]
     """Those that hold rows, as SQL has their names, and how many."""
     made: tuple[str, ...]
-    """What was made, as pg_restore lists it, beside comments and grants."""
+    """What was made, as pg_restore lists it, besides comments and grants."""
     orphans: tuple[Orphans, ...]
     left_out: tuple[LeftOut, ...]
     lines: tuple[str, ...]
@@ -332,7 +332,7 @@ class Making:
                 ) from None
             raise RestoreFailed(
                 f"{entry.label} cannot be made: {message}.",
-                hint="Nothing was changed. Restore the backup beside the database with --into.",
+                hint="Nothing was changed. Restore the backup into another database with --into.",
             ) from None
         self._made.append(entry)
 
@@ -374,7 +374,7 @@ class _Phase(Enum):
     BEFORE_ROWS = 1
     KEYS = 2
     ATTACHING = 3
-    """To a partitioned table that is there, which its keys and rows must fit."""
+    """To a partitioned table that exists, which its keys and rows must fit."""
     ATTACHED = 4
     FOREIGN_KEYS = 5
     TRIGGERS = 6

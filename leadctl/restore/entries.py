@@ -197,7 +197,7 @@ class Selection:
         return self.is_needed(entry) and entry.id not in self._asked
 
     def is_attached_to_live(self, entry: ArchiveEntry) -> bool:
-        """Whether an entry makes a table or an index a partition of one that is there."""
+        """Whether an entry makes a table or an index a partition of one that exists."""
         tables = {need for need in entry.needs if self._kind(need) == "TABLE"}
         return entry.kind in {"TABLE ATTACH", "INDEX ATTACH"} and not tables <= self._ids
 

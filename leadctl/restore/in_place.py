@@ -128,7 +128,7 @@ def _refuse_less(reader: BackupReader, selection: Selection, schemas: Collection
     if missing:
         raise RestoreFailed(
             f"The archive does not say what {', '.join(missing)} is, so it would be lost.",
-            hint="Nothing was changed. Restore the backup beside the database with --into.",
+            hint="Nothing was changed. Restore the backup into another database with --into.",
         )
 
 

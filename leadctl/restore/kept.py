@@ -1,4 +1,4 @@
-"""What restores left on purpose: replaced databases, and schemas of rows beside live ones."""
+"""What restores left on purpose: replaced databases, and schemas of rows next to live ones."""
 
 import re
 from dataclasses import dataclass

@@ -179,7 +179,7 @@ def restore(
 
     It is loaded into a database of its own, compared with the manifest, and takes its place in one
     transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
-    that is there; `drop_old` drops the one that was replaced, unless no row was restored.
+    that exists; `drop_old` drops the one that was replaced, unless no row was restored.
     Raises Protected or NotConfirmed, LockHeld, DatabaseInUse, RestoreFailed, and what `preflight`
     and connecting raise.
     """
@@ -220,7 +220,9 @@ def restore(
                     carry_over(target, loaded)
                 configure_database(connection, scratch, properties, loading.narrate)
             if kept := _QUERIES.column(connection, "kept", prefix=kept_prefix(name)):
-                loading.narrate(f"Earlier restores left {', '.join(kept)}, to be dropped by you.")
+                loading.narrate(
+                    f"Earlier restores kept {', '.join(kept)}: drop them when no longer needed."
+                )
             previous = swap(connection, scratch, name, replace=exists)
         complete = not (loading.left_out or compared.incomplete)
         whole = complete and not origin.left_out
@@ -290,9 +292,9 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
     """
     if found.made_on is not None and found.made_on > found.server:
         raise OlderServer(
-            f"{found.backup} is of PostgreSQL {found.made_on}, and this server is "
-            f"PostgreSQL {found.server}: what is newer cannot be loaded into what is older.",
-            hint=f"Restore on a server of PostgreSQL {found.made_on} or newer, with --url.",
+            f"{found.backup} was made with PostgreSQL {found.made_on}; this server is "
+            f"{found.server}.",
+            hint=f"Restore it on PostgreSQL {found.made_on} or newer, with --url.",
         )
     if found.free_bytes is not None and found.free_bytes < found.bytes:
         raise NoSpace(
@@ -336,7 +338,7 @@ def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison
             loading.left_out.extend(LeftOut(check.what, check.message) for check in checks)
         elif wrong and not _was_skipped(compared, loading):
             raise RestoreFailed(
-                f"What was restored is not what was backed up: {'; '.join(wrong)}.",
+                f"Verification failed: restored data differ from the backup: {'; '.join(wrong)}.",
                 hint="The target was not changed. Try: leadctl backup verify ID --restore",
             )
         for name in _QUERIES.column(connection, "subscriptions"):

@@ -29,7 +29,7 @@ WHERE c.relispartition AND c.relkind = 'r'
 SELECT datname FROM pg_database WHERE datname = ANY (%(names)s)
 
 -- name: missing_extensions
--- what: Which of these extensions cannot be had on this server?
+-- what: Which of these extensions is not available on this server?
 -- versions: 15-
 SELECT unnest(%(names)s::text[]) EXCEPT SELECT name FROM pg_available_extensions ORDER BY 1
 

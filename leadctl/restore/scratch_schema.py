@@ -1,4 +1,4 @@
-"""Single tables: made again where they are gone, else beside what is there.
+"""Single tables: made again where they are gone, else besides what is there.
 
 What is there is not touched: its rows of then are in a schema of their own, with the lines that
 copy them over, to be compared by whoever knows which of them are wanted.
@@ -83,7 +83,7 @@ def restore_by_name(
     waits: Timeouts,
     narrate: Narrate,
 ) -> TableRestore:
-    """Make tables again that are gone; load those that are there into a new schema beside them.
+    """Make tables again that are gone; load those that exist into a new schema next to them.
 
     Raises TableNotInBackup, RelationExists, SchemaExists, MissingRole, LockHeld, RestoreFailed,
     BackupDamaged, InvalidIdentity, and what connecting raises.
@@ -243,7 +243,7 @@ def _place(table: ScratchTable) -> sql.Identifier:
 
 def _create(connection: Connection, table: ScratchTable, definition: str) -> None:
     """Make a table as the backup has it, under its other name."""
-    hint = "Restore the backup beside the database with --into, and copy what is needed."
+    hint = "Restore the backup into another database with --into, and copy what is needed."
     if re.search(r"^\)\s*INHERITS \(", definition, re.MULTILINE):
         raise RestoreFailed(f"{table.table} inherits from another table.", hint=hint)
     try:

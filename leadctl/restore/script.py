@@ -25,7 +25,7 @@ from leadctl.restore.restorable import Loading
 _WORDS = 12
 """Words of a statement that say what it is."""
 _LOOKAHEAD = 512
-"""Bytes that are there before a token is read: names and tags have 63."""
+"""Bytes that exist before a token is read: names and tags have 63."""
 _LINE_START = 4
 """Bytes of a line of rows that say whether it is their end."""
 _TOKEN = re.compile(
@@ -49,7 +49,7 @@ _STOPS = {
     "rows": re.compile(rb"^\\\.\r?$", re.MULTILINE),
 }
 """What is looked for within something that is no token: mostly its end.  A quote that is written
-twice ends a string and begins it anew."""
+twice ends a string and begins it again."""
 _SHARED = frozenset({"DATABASE", "ROLE", "USER", "GROUP", "TABLESPACE", "SYSTEM", "PARAMETER"})
 _ON_THE_SERVER = frozenset(
     {"LO_IMPORT", "LO_EXPORT", "PG_READ_FILE", "PG_READ_BINARY_FILE", "PG_LS_DIR", "PG_STAT_FILE",
@@ -363,7 +363,7 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     failure = program.failure(target, RestoreFailed)
     if other:
         failure.hint = (
-            "It would run commands of psql, such as one that connects to another database: dump a "
+            "It would run commands of psql, e.g. one that connects to another database: dump a "
             "single database, without --create."
         )
     return failure

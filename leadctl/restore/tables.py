@@ -1,4 +1,4 @@
-"""Bringing back the rows of single tables, into the tables that are there.
+"""Bringing back the rows of single tables, into the tables that exist.
 
 Rows that are gone come back, rows that were changed become what they were, rows that are newer
 than the backup stay.  The tables' own triggers rest meanwhile: they would write history and totals
@@ -201,7 +201,7 @@ def _require_key(relation: Relation) -> None:
     if not relation.primary_key:
         raise NoPrimaryKey(
             f"The table {relation.qualified} has no primary key, so its rows cannot be told apart.",
-            hint="Restore the backup beside it with --into, and copy what is needed.",
+            hint="Restore the backup into another database with --into, and copy what is needed.",
         )
 
 
@@ -239,7 +239,7 @@ def _taking(connection: Connection, leaf: Relation, into: tuple[str, ...]) -> Re
     if found is None:
         raise RestoreFailed(
             f"{leaf.qualified} was a partition of {name}, which does not exist any more.",
-            hint="Restore the backup beside it with --into, and copy what is needed.",
+            hint="Restore the backup into another database with --into, and copy what is needed.",
         )
     _require_key(found)
     return found
@@ -262,7 +262,7 @@ def _make_staging(connection: Connection, table: StagedTable, *, lacking: bool) 
     except psycopg.errors.UndefinedColumn as error:
         raise RestoreFailed(
             f"{table.name} lacks a column of the backup: {error.diag.message_primary}.",
-            hint="Restore the backup beside it with --into, and copy what is needed.",
+            hint="Restore the backup into another database with --into, and copy what is needed.",
         ) from None
 
 

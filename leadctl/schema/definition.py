@@ -42,7 +42,7 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Index:
-    """An index beside those of constraints; `columns` are names, or expressions as SQL."""
+    """An index besides those of constraints; `columns` are names, or expressions as SQL."""
 
     name: str
     columns: tuple[str, ...]

@@ -38,7 +38,7 @@ _FIRST = "--\n-- Name: "
 _END = "--\n-- PostgreSQL database dump complete"
 _SESSION = re.compile(r"^SET default_(?:tablespace|table_access_method) = .*;\n+", re.MULTILINE)
 _PREFACE = "SET check_function_bodies = false;\n\n"
-"""A function may speak of what is made after it."""
+"""A function may refer to what is made after it."""
 
 
 @dataclass(frozen=True)

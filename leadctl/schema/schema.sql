@@ -1,4 +1,4 @@
--- What a live schema has beside its relations.  Names are as they are, not quoted.
+-- What a live schema has besides its relations.  Names are as they are, not quoted.
 
 -- name: enums
 -- what: Which enums are there, with their values in order?

@@ -1,4 +1,4 @@
-"""Reading seed files: `seeds/*.yaml`, and `seeds/ENVIRONMENT/*` beside them for one environment."""
+"""Reading seed files: `seeds/*.yaml`, and `seeds/ENVIRONMENT/*` for one environment."""
 
 import csv
 import hashlib
@@ -54,7 +54,7 @@ class SeedFile:
         try:
             return self.path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
-            raise SeedFailed(f"{self.name} is no text in UTF-8.", hint="Convert it.") from None
+            raise SeedFailed(f"{self.name} is not valid UTF-8.", hint="Convert it.") from None
 
     def rows(self) -> list[SeedRow]:
         """Return the rows.  Raises SeedFailed with what is wrong where."""
@@ -83,7 +83,8 @@ class SeedFile:
             for name, row in named:
                 if not isinstance(row, Mapping):
                     raise SeedFailed(
-                        f"{self.name}: a row of {table} is no mapping of columns to values: {row}.",
+                        f"{self.name}: a row of {table} is not a mapping of columns to "
+                        f"values: {row}.",
                         hint="Write it as {column: value}.",
                     )
                 label = row.get(NAME_COLUMN, name)
@@ -103,7 +104,7 @@ class SeedFile:
             for rows in found.values()
         ):
             raise SeedFailed(
-                f"{self.name} is no mapping of tables to rows.",
+                f"{self.name} is not a mapping of tables to rows.",
                 hint="Write it as: TABLE: [{column: value}, …].",
             )
         return found

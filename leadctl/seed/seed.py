@@ -54,7 +54,7 @@ class SeededFile:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What seeding did; a seed function of one's own is not counted."""
+    """What seeding did; a seed function of its own is not counted."""
 
     app: str
     database: str
@@ -230,7 +230,7 @@ _QUERIES = beside(__file__, "seed_files.sql")
 def _load_files(
     upsert: Upsert, target: Target, app: App, narrate: Narrate
 ) -> tuple[SeededFile, ...]:
-    """Bring in the seed files that changed, each recorded with its checksum beside its rows."""
+    """Bring in the seed files that changed, each recorded with its checksum next to its rows."""
     assert app.seed_files is not None
     files = seed_files(app.seed_files, target.environment)
     connection = driver_connection(upsert.connection)

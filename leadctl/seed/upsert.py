@@ -347,7 +347,7 @@ def _typed(column: Column[Any], value: Any) -> Any:
 
 
 def advance_sequences(connection: Connection, tables: Iterable[Table]) -> None:
-    """Let the generated keys of tables go on behind the largest that is there."""
+    """Let the generated keys of tables go on behind the largest that exists."""
     driver = driver_connection(connection)
     places = [sql.Identifier(*filter(None, (table.schema, table.name))) for table in tables]
     names = [place.as_string(driver) for place in places]

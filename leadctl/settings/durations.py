@@ -13,7 +13,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 6048
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
-DURATION = 'a duration such as "500ms", "30s", "5m", "1h30m" or "90d"'
+DURATION = 'a duration, e.g. "500ms", "30s", "5m", "1h30m" or "90d"'
 
 _CALENDAR: dict[str, tuple[str, int]] = {
     "y": ("months", 12),
@@ -38,7 +38,7 @@ _ISO_INTERVAL = re.compile(
     r"(?:(?P<second>\d{1,6})s)?)?"
 )
 
-INTERVAL = 'an interval such as "90d", "6 months", "1 year" or "P90D"'
+INTERVAL = 'an interval, e.g. "90d", "6 months", "1 year" or "P90D"'
 
 
 def parse_seconds(text: str) -> float:

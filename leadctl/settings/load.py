@@ -126,9 +126,13 @@ def _parse(declared: Field[Any], text: str, source: str, project: Project) -> An
         return parse(text)
     except (ValueError, UsageError):
         # Anything but a word or a number may be a secret in the wrong place.
-        shown = f" is {text!r}, which" if _PLAIN_VALUE.fullmatch(text) else ""
-        what = f"{shown} is not a value that it can have."
-        hint = f"Allowed is {declared.metadata['allowed']}."
+        shown = (
+            f" has the invalid value {text!r}"
+            if _PLAIN_VALUE.fullmatch(text)
+            else " has an invalid value"
+        )
+        what = f"{shown}."
+        hint = f"Allowed: {declared.metadata['allowed']}."
         if source.startswith(FLAG):
             raise InvalidFlag(f"{source.removeprefix(f'{FLAG} ')}{what}", hint=hint) from None
         name = declared.metadata["variable"]

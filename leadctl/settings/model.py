@@ -162,7 +162,7 @@ class AppConfig:
     """A file of SQL that makes of another tool's tables those of the app."""
     schema: str | None = None
     schemas: tuple[str, ...] = ()
-    """Schemas that the models name, beside that one."""
+    """Schemas that the models name, next to that one."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class Settings:
     archive_dir: Path = setting(
         "LEADCTL_ARCHIVE_DIR",
         _FOLDER,
-        "The folder that cleanup archives to where a rule asks for it.",
+        "The folder of archives, for rules that ask for one.",
         default=Path("archives"),
     )
     backup_dir: Path = setting(
@@ -314,7 +314,7 @@ class Settings:
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
     health: Mapping[str, HealthConfig] = field(default_factory=dict)
     app_rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
-    """`[[apps.NAME.retention]]` by app: retention rules beside those of the app's own code."""
+    """`[[apps.NAME.retention]]` by app: retention rules besides those of the app's own code."""
     retention: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """`[retention.RULE]` by rule: what is otherwise than the rule says."""
     libpq: Mapping[str, str] = field(default_factory=dict)

@@ -92,7 +92,7 @@ _FORM = (
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """A parsed URL: libpq's own parameters, and what leadctl and pools read beside them."""
+    """A parsed URL: libpq's own parameters, and what leadctl and pools read next to them."""
 
     params: Mapping[str, str] = field(default_factory=dict)
     """libpq keywords and values, without those that may be secret."""

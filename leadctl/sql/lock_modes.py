@@ -92,7 +92,7 @@ class CatalogFacts:
     is_volatile: Callable[[str], bool] = lambda name: name.rpartition(".")[2] in VOLATILE
     """Whether a function may return something else at each call."""
     type_change_rewrites: Callable[[str, str, str], bool] = lambda _table, _column, _type: True
-    """Whether a change of (table, column, new type) writes every row anew."""
+    """Whether a change of (table, column, new type) writes every row again."""
     has_not_null_check: Callable[[str, str], bool] = lambda _table, _column: False
     """Whether a validated CHECK (column IS NOT NULL) spares SET NOT NULL the scan."""
     table_of_index: Callable[[str], str | None] = lambda _index: None

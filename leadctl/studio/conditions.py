@@ -125,7 +125,7 @@ def check_text(text: str) -> None:
     """Refuse what PostgreSQL cannot hold as text.  Raises InvalidFilter."""
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidFilter(
-            f"{text!r} is no text: it holds a NUL or is not UTF-8.",
+            f"{text!r} is not valid text: it holds a NUL or is not UTF-8.",
             hint="PostgreSQL has no such values.",
         )
 
@@ -181,7 +181,7 @@ def typed(
         if not (error.sqlstate or "").startswith(_NOT_A_VALUE):
             raise
         raise InvalidFilter(
-            f"{text!r} is no value for {column.name}, which is {column.type}: "
+            f"{text!r} is not a value for {column.name}, which is {column.type}: "
             f"{error.diag.message_primary}.",
             hint=f"It is one of: {', '.join(kind.labels)}." if kind.labels else "",
         ) from None

@@ -102,7 +102,7 @@ def decode(text: str, shape: Shape, order: Order) -> Cursor:
     """Read what `encode` wrote for the same order.  Raises InvalidFlag, NoPrimaryKey."""
     if not order.total:
         raise NoPrimaryKey(
-            f"{shape.name} has no primary key, so a page has no end to go on from.",
+            f"{shape.name} has no primary key, so there is no place to continue from.",
             hint="Use --page.",
         )
     if len(order.keys) == 1:
@@ -118,7 +118,7 @@ def decode(text: str, shape: Shape, order: Order) -> Cursor:
     ):
         names = ", ".join(key.column.name for key in order.keys)
         raise InvalidFlag(
-            f"--after is {text!r}, which is no place in the order by {names}.",
+            f"--after is {text!r}, which is not a place in the order by {names}.",
             hint="Take it from the end of the page before, with the same --sort.",
         )
     return cursor

@@ -53,7 +53,7 @@ class Masking:
     contexts: Mapping[str, str]
     secrets: frozenset[str]
     labels: Mapping[str, str]
-    """Fingerprint → label of the keys that are there."""
+    """Fingerprint → label of the keys that exist."""
 
     def covers(self, column: str) -> bool:
         """Whether a column is masked."""

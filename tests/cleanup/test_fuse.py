@@ -63,7 +63,7 @@ def test_what_it_says_is_said_once(filled: Prepared, cli: Cli) -> None:
     outcome = cli("cleanup", url=filled.url)
     assert outcome.code == 5
     said = outcome.out + outcome.err
-    assert said.count("took nothing of leads") == 1
+    assert said.count("stopped before deleting anything of leads") == 1
     assert outcome.out.startswith("archived-leads: refused\n")
     Path("leadctl.toml").write_text(
         '[[apps.leadconnector.retention]]\nname = "again"\ntable = "leads"\n'
@@ -71,7 +71,7 @@ def test_what_it_says_is_said_once(filled: Prepared, cli: Cli) -> None:
     )
     outcome = cli("cleanup", url=filled.url)
     (second,) = [line for line in outcome.out.splitlines() if "again" in line]
-    assert second.startswith("The rule again took nothing of leads")
+    assert second.startswith("Rule again stopped before deleting anything of leads")
     assert second.count("again") == 1
 
 

@@ -249,7 +249,7 @@ def test_people_and_prometheus_are_told(filled: Prepared, cli: Cli, tmp_path: Pa
     command = ("cleanup", "--rule", "archived-leads", "--metrics-file", str(metrics))
     done = cli(*command, "-q", url=filled.url)
     assert done.code == 7
-    assert f"id={held[0]} may not go" in done.out
+    assert f"id={held[0]} cannot be deleted" in done.out
     said = dict(line.rsplit(" ", 1) for line in metrics.read_text().splitlines() if "{" in line)
     for name in ("refused_rows", "partly"):
         assert [

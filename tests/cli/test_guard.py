@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from leadctl.cli.command import Effect
 from leadctl.cli.commands import app
+from tests import few
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
@@ -114,7 +115,7 @@ def test_yes_is_not_enough_on_a_protected_database(
     assert everything(protected) != before
 
 
-@pytest.mark.parametrize("verb", ON_A_DATABASE)
+@pytest.mark.parametrize("verb", few(ON_A_DATABASE, 2))
 @pytest.mark.parametrize("how", ["template", "rename", "dump"])
 def test_a_copy_is_as_protected(verb: str, how: str, protected: Prepared, cli: Cli) -> None:
     server = protected.server

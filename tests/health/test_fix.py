@@ -79,7 +79,7 @@ def test_only_what_was_selected(leadconnector: Prepared, cli: Cli) -> None:
 def test_nothing_to_mend_changes_nothing(leadconnector: Prepared, cli: Cli) -> None:
     outcome = cli("health-check", "--fix", url=leadconnector.url)
     assert outcome.code == 0
-    assert "There is nothing that --fix mends." in outcome.err
+    assert "There is nothing that --fix can fix." in outcome.err
     assert cli("history", "-o", "json", url=leadconnector.url).json["runs"][0]["command"] != (
         "health-check --fix"
     )
@@ -133,7 +133,7 @@ def test_selection_and_thresholds(leadconnector: Prepared, cli: Cli, tmp_path: P
     assert cli("health-check", "--interval", "30s", url=url).code == 3
     config = tmp_path / "leadctl.toml"
     for text, said in (
-        ("[health.sede]\nwarning = 1", "is no check"),
+        ("[health.sede]\nwarning = 1", "is not a check"),
         ("[health.seed]\nwarning = 1", "has no threshold"),
         ("[health.latency]\nwarning = 5000", "before it warns"),
         ("[health.latency]\nwarn = 1", "Did you mean warning?"),

@@ -223,7 +223,7 @@ def test_init_may_begin_anew(
     assert "leadctl init --from-database --take-over" in " ".join(first.out.split())
     again = cli("init", "--from-database", "--app", "crm6", url=existing.url)
     assert (again.code, again.out) == (5, "")
-    assert "to begin anew, remove" in again.err
+    assert "to start again, first remove" in again.err
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
     second = cli("init", "--from-database", "--take-over", "-o", "json", url=existing.url)
     assert second.code == 0, second.err

@@ -61,7 +61,7 @@ def test_what_cannot_be_undone(project: Project, server: Server, database: str, 
     }
     assert cli("migrate", "down", "--rehearse", url=url).code == 0
     refused = cli("migrate", "down", "base", "--yes", url=url)
-    assert (refused.code, "own_0002 has no way back" in refused.err) == (5, True)
+    assert (refused.code, "own_0002 is irreversible" in refused.err) == (5, True)
     assert cli("migrate", "down", "--steps", "3", "--yes", url=url).code == 0
     failed = cli("migrate", "down", "--yes", url=url)
     assert failed.code == 1

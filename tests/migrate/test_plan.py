@@ -135,7 +135,7 @@ def test_what_reads_the_database_cannot_be_planned(
     )
     project.revision("DO $$ BEGIN DROP TABLE small; END $$")
     first, second = planned(cli, applied)
-    assert "cannot be had without running it" in first["cannot_be_planned"]
+    assert "cannot be rendered as SQL offline" in first["cannot_be_planned"]
     assert rules(first) == [(None, "unplannable")]
     assert rules(second) == [(1, "loses-data")]
     assert "It cannot be planned." in cli("migrate", "--plan", url=applied).out

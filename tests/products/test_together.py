@@ -11,6 +11,8 @@ from leadctl.settings.model import DEFAULT_APP
 from tests.conftest import Cli
 from tests.servers import Server
 
+pytestmark = pytest.mark.thorough
+
 APPS = sorted(all_apps(load_settings({}, environ={})))
 
 

@@ -152,7 +152,7 @@ def test_a_manifest_is_no_statement(
     "text", ["", "a.", ".a", "a b", 'a"b"', '""', '"a', "a;b", "1a", "a\n", "a\0"]
 )
 def test_what_is_no_name(text: str) -> None:
-    with pytest.raises(ValueError, match="is no name"):
+    with pytest.raises(ValueError, match="is not a name"):
         parts_of(text)
 
 

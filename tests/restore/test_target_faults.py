@@ -12,6 +12,7 @@ from psycopg import sql
 
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
+from tests import few
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Prepared
@@ -153,7 +154,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+@pytest.mark.parametrize("options", few(OPTIONS, 2), ids=" ".join)
 def test_a_damaged_backup_whatever_the_option(
     leadconnector: Prepared, env: dict[str, str], cli: Cli, options: list[str]
 ) -> None:

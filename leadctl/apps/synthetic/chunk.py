@@ -134,7 +134,7 @@ class Chunk:
         return self._made[name]
 
     def random(self, name: str) -> random.Random:
-        """Return a generator of one's own for a column: others draw without changing it."""
+        """Return a generator of its own for a column: others draw without changing it."""
         return random.Random(  # noqa: S311 - made up, not secret
             f"{self.world.seed}/{self.world.series}/{self.table}/{name}/{self.index}"
         )

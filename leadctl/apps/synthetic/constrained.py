@@ -233,7 +233,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Other:
-    """A reference that leads to another row than one beside it does."""
+    """A reference that leads to another row than one next to it does."""
 
     own: Reference
     other: Reference

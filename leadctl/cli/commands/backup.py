@@ -51,7 +51,7 @@ def backup(
     exclude_data: ExcludeData = None,
     role_passwords: RolePasswords = False,
 ) -> None:
-    r"""Back up the whole database; the subcommands list, verify and prune.
+    r"""Back up the whole database; see also the subcommands.
 
     Through pg_dump, from one snapshot: compressed and encrypted as it streams, to age public
     keys, so that this machine needs no private one. Without a key the backup is plain.
@@ -86,7 +86,7 @@ def _back_up(run: Run, exclude: Texts, exclude_data: Texts, *, role_passwords: b
 @group.leaf("list")
 @command(Effect.READS, BACKUP_FROM)
 def list_(run: Run) -> None:
-    """List the backups: age, size, revision, and whether they were verified."""
+    """List the backups: age, size, revision, verification."""
     from leadctl.render.views.backup import listing as view
 
     run.emit(run.project().backups(), view)
@@ -108,13 +108,15 @@ def verify(
     *,
     backup_id: Id,
     restore: Annotated[
-        bool, flag("--restore", "Also restore it into a scratch database on the target's server.")
+        bool, flag("--restore", "Also restore it into a scratch database of the server.")
     ] = False,
     embedded: Annotated[
         bool, flag("--embedded", "Restore on the embedded server instead of the target's.")
     ] = False,
 ) -> None:
-    """Check every byte of a backup, and what is in it; exit 1 if anything is wrong.
+    """Check every byte of a backup, and its contents.
+
+    Exit 1 if anything is wrong.
 
     With the private key it is decrypted and read to its end; without, it says what could not be
     checked. --restore compares rows, constraints and revision, too. The outcome is kept with it.

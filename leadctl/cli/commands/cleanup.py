@@ -57,7 +57,7 @@ def cleanup(
 ) -> None:
     r"""Delete what the app's retention rules say is due; for cron.
 
-    In short transactions, within the bounds that are given; the next run goes on where this one
+    In short transactions, within the bounds that are given; the next run continues where this one
     stopped. A rule that would take far more than it should does nothing, unless the database's name
     is given by --confirm.
 
@@ -115,9 +115,11 @@ def _stopping(bounds: "Bounds") -> Iterator[None]:
 @group.leaf("unarchive")
 @command(Effect.ADDS)
 def unarchive(run: Run, *, file: Annotated[str, argument("FILE")]) -> None:
-    """Put the rows of an archive back: FILE is its folder, its manifest or one of its files.
+    """Insert the rows of an archive again.
 
-    A row that is there is left as it is, so it can be run again.
+    FILE is its folder, its manifest or one of its files.
+
+    A row that exists is left as it is, so it can be run again.
     """
     from leadctl.render.views.cleanup import unarchive as view
 
@@ -132,7 +134,7 @@ def undelete(
     table: Annotated[str, argument("TABLE", names=table_names)],
     key: Annotated[str, argument("KEY")],
 ) -> None:
-    """Bring a soft-deleted row back, as long as no rule has purged it."""
+    """Bring a soft-deleted row back, if no rule has purged it."""
     from leadctl.render.views.cleanup import undelete as view
 
     run.emit(run.database().undelete(table, key), view)

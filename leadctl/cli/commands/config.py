@@ -7,7 +7,7 @@ from leadctl.cli.group import app
 @app.leaf("config", "Setup")
 @command(Effect.READS)
 def config(run: Run) -> None:
-    """Show the effective settings and their sources, secrets hidden."""
+    """Show effective settings and their sources, secrets hidden."""
     from leadctl.render.views.config import config as view
 
     run.emit(run.project().config(), view)

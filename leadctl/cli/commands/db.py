@@ -13,7 +13,10 @@ group = subtree("db", "Setup", "The embedded server, and ways in.")
 @group.leaf("start")
 @command(Effect.ADDS, of_app=False)
 def start(run: Run) -> None:
-    """Start the embedded server of this project; makes it where it is missing."""
+    """Start the embedded server of this project.
+
+    It is created if it is missing.
+    """
     from leadctl.render.views.db import server as view
 
     run.emit(run.project().start_server(), view)
@@ -31,7 +34,10 @@ def stop(run: Run) -> None:
 @group.leaf("status")
 @command(Effect.READS)
 def status(run: Run) -> None:
-    """Show whether the embedded server runs, and where; exit 1 unless it runs."""
+    """Show whether the embedded server runs, and where.
+
+    Exit 1 unless it runs.
+    """
     from leadctl.render.views.db import server as view
 
     result = run.project().server_status()
@@ -41,7 +47,7 @@ def status(run: Run) -> None:
 @group.leaf("destroy")
 @command(Effect.DESTROYS, of_app=False)
 def destroy(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
-    """Remove the embedded server with all of its data and its encryption key."""
+    """Remove the embedded server, its data and encryption key."""
     from leadctl.render.views.db import destroyed as view
 
     run.emit(run.project().destroy_server(run.consent(yes=yes, confirm=confirm)), view)
@@ -56,7 +62,7 @@ def kept(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    """List the databases and schemas that restores left, or drop some."""
+    """List databases and schemas that restores kept, or drop some."""
     from leadctl.render.views import db as views
 
     database = run.database()
@@ -79,7 +85,7 @@ def environment(
     ] = None,
     confirm: Confirm = None,
 ) -> None:
-    r"""Show or set what the database says it is, and whether it is protected.
+    r"""Show or set the environment and protection of the database.
 
     \b
     leadctl db environment production --protect
@@ -97,7 +103,7 @@ def environment(
 @group.leaf("push")
 @command(Effect.LOCAL, *TIMEOUTS)
 def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
-    """Make a local database what the models say, without a revision.
+    """Apply the models to a local database, without a revision.
 
     For trying things out: a protected or remote database is refused, and what loses rows asks.
     """
@@ -110,7 +116,7 @@ def push(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
 @group.leaf("url")
 @command(Effect.READS)
 def url(run: Run) -> None:
-    """Print the target's URL for other tools; a password is left out."""
+    """Print the target's URL for other tools, without password."""
     from leadctl.render.views.db import url as view
 
     result = run.database().url()

@@ -20,7 +20,7 @@ Migrations = Annotated[
     Text, option("--migrations", "FOLDER", "The folder of revisions, or of an Alembic env.py.")
 ]
 FromDatabase = Annotated[
-    bool, flag(_FROM, "Read the database into models and a baseline, recorded as applied.")
+    bool, flag(_FROM, "Read the database into models and a baseline revision.")
 ]
 Encrypt = Annotated[
     Texts, option("--encrypt", "TABLE.COLUMN", "Make this column an encrypted one (repeatable).")
@@ -33,7 +33,7 @@ DropHistory = Annotated[
 ]
 Starter = Annotated[bool, flag("--starter", "Write two example tables, a seed file and a rule.")]
 TakeOver = Annotated[
-    bool, flag("--take-over", "Write the revision that makes another tool's tables an app's.")
+    bool, flag("--take-over", "Write the revision that takes over another tool's tables.")
 ]
 
 

@@ -17,7 +17,7 @@ def inspect(
     report: Annotated[Text, argument("REPORT", 'A report, or "all".')] = None,
     to: Annotated[Text, option("--to", "DIR", "Write each report to a file.")] = None,
 ) -> None:
-    r"""Look into the server: tables, indexes, sessions, locks, replication.
+    r"""Show reports on tables, indexes, sessions, locks and more.
 
     Without a report: the list of them.  Works on any PostgreSQL database, and changes nothing.
 

@@ -12,7 +12,7 @@ group = subtree("keys", "Rows", "The keys of encrypted columns.")
 @group.leaf("generate")
 @command(Effect.READS)
 def generate(run: Run) -> None:
-    """Print a new key, and say how to install it; it is kept nowhere."""
+    """Print a new key; it is stored nowhere."""
     from leadctl.render.views.keys import generate as view
 
     result = run.project().generate_key()
@@ -27,7 +27,9 @@ def generate(run: Run) -> None:
 @group.leaf("status")
 @command(Effect.READS)
 def status(run: Run) -> None:
-    """Count values per encrypted column and key; exit 1 unless all can be read.
+    """Count values per encrypted column and key.
+
+    Exit 1 unless all can be read.
 
     Each table is read once and nothing is decrypted, so it works without the keys, too.
     """
@@ -50,11 +52,13 @@ def rotate(
     ] = False,
     dry_run: Annotated[bool, flag("--dry-run", "Count only; change nothing.")] = False,
 ) -> None:
-    """Re-encrypt everything to the primary key, beside a running application.
+    """Re-encrypt all values with the primary key.
+
+    The application may keep running.
 
     What looks like another tool's ciphertext or hash (Rails, Fernet, PGP, JWT, argon2, bcrypt …) is
-    no plaintext: encrypted again, the application could not read it. It is left unless
-    --encrypt-foreign says otherwise. A killed run is continued by running it again. Ends with the
+    not plaintext: encrypted again, the application could not read it. It is left as it is, unless
+    --encrypt-foreign is given. A killed run is continued by running it again. Ends with the
     count per key; exit 1 unless every value is ciphertext that a key reads.
     """
     from leadctl.render.views.keys import rotate as view

@@ -27,9 +27,7 @@ from leadctl.cli.options import (
 from leadctl.errors import UsageError
 
 Steps = Annotated[Number, option("--steps", "N", "Apply at most N.", min=1)]
-ShowPlan = Annotated[
-    bool, flag("--plan", "Show locks, cost, loss and lint of each statement; change nothing.")
-]
+ShowPlan = Annotated[bool, flag("--plan", "Show locks, cost, loss and lint; change nothing.")]
 ReadPlan = Annotated[
     bool, flag("--plan-read", "As --plan, by reading alone: no trial (also --plan=read).")
 ]
@@ -55,7 +53,7 @@ def migrate(
     confirm: Confirm = None,
     backup: Backup = False,
 ) -> None:
-    r"""Apply what is pending; the subcommands show and write revisions.
+    r"""Apply pending revisions; see also the subcommands.
 
     Database and schema are made where they are missing. On a protected database a plan with
     findings wants --allow or --confirm.
@@ -147,7 +145,9 @@ def lint(
     everything: Annotated[bool, flag("--all", "Every revision of the folder.")] = False,
     allow: Allow = None,
 ) -> None:
-    """Report dangerous statements in pending revisions (exit 1 if any).
+    """Report dangerous statements in pending revisions.
+
+    Exit 1 if there are any.
 
     With revisions or --all it reads those, as if the database had not been migrated further. No
     database is needed; where there is one, its tables' sizes count.
@@ -178,7 +178,7 @@ def resolve(
     ] = False,
     message: Message = None,
 ) -> None:
-    """Correct the record of what is applied; objects stay as they are."""
+    """Correct the record of what is applied; change no object."""
     from leadctl.render.views.migrate import adopt as adopt_view
     from leadctl.render.views.migrate_plan import resolve as view
 
@@ -224,7 +224,7 @@ def down(
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
-    r"""Undo the last revision, the last N, or all behind REV (base: all).
+    r"""Undo the last revision, the last N, or all after REV.
 
     Shows first what goes, and asks; a protected database wants its name by --confirm. A revision
     without a way back is refused. --rehearse says of each what would come of it; exit 1 where one
@@ -253,7 +253,9 @@ After = Annotated[str, argument("TO", "Default: models.", names=revision_names)]
 @group.leaf("check")
 @command(Effect.READS)
 def check(run: Run) -> None:
-    """Compare models, migrations and database; exit 1 unless they agree.
+    """Compare models, migrations and database.
+
+    Exit 1 unless they agree.
 
     While revisions are pending the history is run in a scratch schema, which is rolled back.
     """
@@ -266,7 +268,10 @@ def check(run: Run) -> None:
 @group.leaf("drift")
 @command(Effect.READS)
 def drift(run: Run) -> None:
-    """Show what was changed by hand since the last revision (exit 1 if any)."""
+    """Show what was changed by hand since the last revision.
+
+    Exit 1 if anything was.
+    """
     from leadctl.render.views.migrate import drift as view
 
     result = run.database().drift()
@@ -281,7 +286,9 @@ def diff(
     before: Before = "database",
     after: After = "models",
 ) -> None:
-    r"""Show what turns one schema into another; exit 1 if they differ.
+    r"""Show what turns one schema into another.
+
+    Exit 1 if they differ.
 
     FROM and TO are a revision, base (nothing), models, database, record (the database after its
     last revision), the URL of another database, or an [env.NAME]. Without them: database models.

@@ -24,7 +24,8 @@ Renames = Annotated[
     option(
         "--rename",
         "OLD:NEW",
-        "A table, table.column, enum or enum.value, and its new name; nothing where it goes.",
+        "The new name of what was renamed (repeatable). OLD is a table, "
+        "table.column, enum or enum.value; leave NEW empty if it is dropped.",
         consent=True,
     ),
 ]
@@ -33,7 +34,7 @@ Fills = Annotated[
     option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
 ]
 Plain = Annotated[
-    bool, flag("--plain", "One file in short forms, for small tables and a history of one's own.")
+    bool, flag("--plain", "One file in short forms, for small tables without other users.")
 ]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
@@ -104,9 +105,9 @@ def dev(
     plain: Plain = False,
     yes: Yes = False,
 ) -> None:
-    r"""Apply what is pending, then write and apply what the models say.
+    r"""Write a revision from the models, and apply it.
 
-    The developer's loop, for a database of one's own: a protected one is refused. Rows are counted
+    The developer's loop, for a database of its own: a protected one is refused. Rows are counted
     first: what would be lost is asked about, and rows without what becomes required want a value.
 
     \b

@@ -85,8 +85,8 @@ def restore(
     under another name. A protected database wants its name by --confirm. What pg_dump made
     restores, too: a script, an archive, a folder, compressed or not.
 
-    --table brings a table that is gone back as it was. One that is there stays: its rows go into a
-    schema beside it, and the lines that copy them over are printed; with --data-only they go into
+    --table brings a table that is gone back as it was. One that exists stays: its rows go into a
+    schema next to it, and the lines that copy them over are printed; with --data-only they go into
     the live table at once.
 
     \b

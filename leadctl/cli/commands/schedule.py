@@ -10,9 +10,7 @@ from leadctl.cli.options import Text, argument, option, seconds
 if TYPE_CHECKING:
     from leadctl.schedule import Schedule
 
-group = subtree(
-    "schedule", "Setup", "Ready lines and units that run cleanup, backup or health-check."
-)
+group = subtree("schedule", "Setup", "Print cron lines and systemd units for leadctl.")
 What = Annotated[str, argument("COMMAND")]
 Limit = Annotated[
     Text, option("--timeout", "TIME", "How long a run may take, e.g. 6h (default for backup).")
@@ -39,7 +37,7 @@ def systemd(
     on_failure: Telling = None,
     write: Annotated[Text, option("--write", "DIR", "Write the units there.")] = None,
 ) -> None:
-    """Print a service and its timer: cleanup, backup or health-check."""
+    """Print a systemd service and its timer."""
     limit = _seconds(timeout)
     _show(run, run.project().systemd(what, timeout=limit, on_failure=on_failure, write=write))
 
@@ -56,6 +54,6 @@ def _show(run: Run, result: "Schedule") -> None:
     else:
         sys.stdout.write(text(result) + "\n")
     if not result.tells:
-        told = "cron mails one line" if result.kind == "cron" else "nobody is told"
+        told = "cron mails one line" if result.kind == "cron" else "no notice"
         run.narrate(f"When it fails, {told}: --on-failure COMMAND runs a command.")
     run.narrate("To put it in place: " + "; ".join(result.install))

@@ -6,9 +6,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import subtree
 from leadctl.cli.options import Text, argument, flag, table_names
 
-group = subtree(
-    "schema", "Schema", "What the tables consist of, in the models or in a live database."
-)
+group = subtree("schema", "Schema", "Show, draw, check or dump the schema.")
 FromModels = Annotated[bool, flag("--models", "Of the models, not of the database.")]
 
 
@@ -55,7 +53,9 @@ def validate(
     *,
     database: Annotated[bool, flag("--database", "The live database, not the models.")] = False,
 ) -> None:
-    """Check the models: names, keys, indexes of foreign keys, times; exit 1 for an error.
+    """Check names, keys, indexes and times of the models.
+
+    Exit 1 for an error.
 
     Models that cannot be imported are exit 3, with the file and line.
     """
@@ -68,7 +68,7 @@ def validate(
 @group.leaf("dump")
 @command(Effect.READS, outputs=("sql", "json"))
 def dump(run: Run, *, models: FromModels = False) -> None:
-    """Write the schema as SQL, in an order that is always the same.
+    """Write the schema as SQL, always in the same order.
 
     Of a database it is made by pg_dump, of models by SQLAlchemy.
     """

@@ -33,7 +33,7 @@ Span = Annotated[
     option(
         "--span",
         "TIME",
-        "The days that the rows were made in: 365d before today, or 2025-01-01..2025-12-31.",
+        "The days that the rows are from. E.g. 365d, or 2025-01-01..2025-12-31.",
     ),
 ]
 Export = Annotated[
@@ -41,7 +41,7 @@ Export = Annotated[
     option(
         "--export",
         "TABLE",
-        "Write rows of a table as a seed file instead, secrets masked.",
+        "Write rows of a table as a seed file, secrets masked.",
         names=table_names,
     ),
 ]
@@ -51,7 +51,7 @@ To = Annotated[
     option(
         "--to",
         "FILE",
-        "The file, ending in .yaml, .json or .csv; else TABLE.yaml among the seed files.",
+        "The file to write (.yaml, .json or .csv). Default: TABLE.yaml among the seed files.",
     ),
 ]
 
@@ -74,7 +74,7 @@ def seed(
 ) -> None:
     r"""Insert the app's fixtures and seed files, or synthetic rows.
 
-    A fixture's row that is there stays as it is; a seed file's is made as the file has it.
+    A fixture's row that exists stays as it is; a seed file's is made as the file has it.
     Synthetic rows come all or not at all; a protected database wants its name by --confirm.
 
     \b

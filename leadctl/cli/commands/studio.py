@@ -38,7 +38,7 @@ Where = Annotated[
 ]
 Sort = Annotated[Text, option("--sort", "A,-B", "The order of rows; - is descending.")]
 Limit = Annotated[Number, option("--limit", "N", _LIMIT, min=1, max=_MOST)]
-After = Annotated[Text, option("--after", "PLACE", "Go on where a page ended; it says how.")]
+After = Annotated[Text, option("--after", "PLACE", "Continue after the place that a page named.")]
 Page = Annotated[int, option("--page", "N", "The Nth page.", min=1, max=_MOST)]
 Follow = Annotated[
     Text, option("--follow", "RELATION", "What the row refers to, or is referred by.")

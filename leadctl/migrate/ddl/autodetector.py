@@ -99,7 +99,7 @@ class _Changes:
 
     @cached_property
     def _wholes_made_anew(self) -> set[str]:
-        """The own names of the indexes and keys that come, go, or are made anew."""
+        """The own names of the indexes and keys that come, go, or are recreated."""
         both = self._before.objects.keys() & self._after.objects.keys()
         keys = (self._before.objects.keys() | self._after.objects.keys()) - (both - self._rebuilt)
         named = (key.partition(" ") for key in keys)

@@ -98,7 +98,7 @@ def _reference(kind: str, name: str, attributes: Attributes) -> str:
 
 
 def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[str] | None:
-    """Return the statements that change an object in place; None where it must be made anew."""
+    """Return the statements that change an object in place; None where it must be recreated."""
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     changed -= {"comment", "column_comments"}
     match kind:
@@ -305,7 +305,7 @@ def _alter_type(name: str, before: list[str], after: list[str]) -> list[str]:
     if list(new)[: len(kept)] != kept:
         raise OperationFailed(
             f"The order of the attributes of {name} cannot be changed in place.",
-            hint="Make a new type beside it, move the columns, and drop the old one.",
+            hint="Create a new type, move the columns to it, and drop the old one.",
         )
     changes = [f"DROP ATTRIBUTE {own}" for own in old if own not in new]
     changes += [

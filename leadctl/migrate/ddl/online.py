@@ -107,7 +107,7 @@ def _check_name(table: str, own: str) -> str:
 
 
 def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
-    """Yield a column that old writers can leave out, and that writes no table anew.
+    """Yield a column that old writers can leave out, and that writes no table again.
 
     A default that is another at each row is set for new rows; the old ones are filled in batches.
     """
@@ -117,7 +117,9 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
         yield Step(
             f"ALTER TABLE {table} ADD COLUMN {column(own, new)}",
             Phase.DEFINE,
-            why=f"{table} is written anew, and locked meanwhile." if not new.get("virtual") else "",
+            why=f"{table} is rewritten, and locked during that time."
+            if not new.get("virtual")
+            else "",
         )
         return
     if (default and not volatile) or (not is_required(new) and not default):
@@ -129,7 +131,7 @@ def add_column(table: str, own: str, new: Attributes) -> Iterator[Step]:
         yield Step(
             f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {default}",
             Phase.DROP,
-            why="For new rows; those that are there are filled in the next revision.",
+            why="For new rows; the next revision fills the existing ones.",
         )
         yield Step(
             "",

@@ -29,7 +29,7 @@ _RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statist
 
 
 def rebuilt(before: Catalog, after: Catalog, replaced: list[str]) -> set[str]:
-    """Return the keys of objects that both have, and that must be made anew.
+    """Return the keys of objects that both have, and that must be recreated.
 
     `replaced` are types that are, too, in a way of their own: they are not returned.
     """
@@ -161,7 +161,7 @@ class _Rebuilt:
     def _is_retyped(self, key: str, attributes: Attributes) -> bool:
         """Whether a foreign key's columns change their types on both sides, to another family.
 
-        PostgreSQL makes the key anew with each side, and in between the two would not compare.
+        PostgreSQL makes the key again with each side, and in between the two would not compare.
         """
         reference = key_reference(attributes["definition"])
         sides = ((owner(key, {}) or "", reference.columns), (reference.table, reference.referred))
@@ -176,7 +176,7 @@ class _Rebuilt:
         return False
 
     def _rests_on_key(self, attributes: Attributes) -> bool:
-        """Whether a foreign key rests on a key that is dropped or made anew."""
+        """Whether a foreign key rests on a key that is dropped or recreated."""
         reference = key_reference(attributes["definition"])
         columns = mentions(reference.referred)
         for key, each in self._unique_keys.get(plain(reference.table), ()):
@@ -233,8 +233,8 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
         Phase.DEFINE,
         own,
         about=own,
-        why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is made anew: its "
-        "tables are written anew, and locked meanwhile.",
+        why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is recreated: its "
+        "tables are rewritten, and locked during that time.",
     )
     yield Step(create(kind, name, new), Phase.DEFINE, own)
     for table, columns in _columns_of(name, before, after).items():

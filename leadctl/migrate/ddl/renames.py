@@ -10,13 +10,13 @@ from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal
 
 _WHY = "Code that knows the old name stops working: let it be deployed with this, or before."
 _ALIKE = 0.6
-"""The share of columns that two tables must have in common to be taken for one."""
+"""The share of columns that two tables must have in common to count as one."""
 
 
 def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     """Return the renames that `old:new` stand for: a table, table.column, enum or enum.value.
 
-    All have the names that are there now: tables come last.  An empty new name says that it is
+    All have the names that exist now: tables come last.  An empty new name says that it is
     none.  Raises UsageError for what is not there.
     """
     parts: list[Step] = []
@@ -129,7 +129,7 @@ def _only(kind: str, catalog: Catalog, other: Catalog) -> dict[str, Attributes]:
 
 
 def _what(kind: str, name: str, attributes: Attributes) -> Any:
-    """Return what an object is beside its name; None where it is nothing without it."""
+    """Return what an object is besides its name; None where it is nothing without it."""
     if kind == "sequence":
         return attributes.get("owned_by")
     if kind == "other index":

@@ -27,7 +27,7 @@ class Phase(IntEnum):
     DROP_DEPENDENT = 1
     """Views, policies, triggers, foreign keys: what rests on keys."""
     DROP_KEY = 2
-    """Keys, checks, indexes, and functions that are made anew."""
+    """Keys, checks, indexes, and functions that are recreated."""
     DEFINE = 3
     """Types, functions, sequences, tables, columns."""
     DROP = 4

@@ -179,10 +179,10 @@ class TableChanges:
                 plain(own),
                 about=f"{table}.{own} {old.get('generated', '')}",
                 loses="" if "generated" in old else f"the values of {own} of {table}",
-                why=f"The rule of a generated column cannot be changed: {table} is written anew.",
+                why=f"The rule of a generated column cannot be changed: {table} is rewritten.",
             )
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
-        elif f"column {name}" in self._rebuilt:  # its default calls what is made anew
+        elif f"column {name}" in self._rebuilt:  # its default calls what is recreated
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT", Phase.DROP_DEPENDENT)
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
             if "default" in new:
@@ -259,8 +259,8 @@ class TableChanges:
                 f"ALTER TABLE {table} {', '.join(actions)}",
                 Phase.DEFINE,
                 loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
-                why=f"Unless the types are alike on disk, {table} is written anew, and locked "
-                "meanwhile."
+                why=f"Unless the types are alike on disk, {table} is rewritten, and locked "
+                "during that time."
                 if retyped and self._both.online
                 else "",
             )

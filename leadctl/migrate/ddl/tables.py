@@ -118,7 +118,7 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     if before.get("partition_key") != after.get("partition_key"):
         raise OperationFailed(
             f"The table {name} cannot become partitioned, or cease to be, in place.",
-            hint="Make a new table beside it, move the rows, and rename both.",
+            hint="Create a new table, move the rows to it, and rename both.",
         )
     if before.get("foreign") != after.get("foreign"):
         raise OperationFailed(
@@ -170,12 +170,12 @@ def column(name: str, attributes: Attributes) -> str:
 
 
 def is_required(attributes: Attributes) -> bool:
-    """Whether no row has a NULL: what is not validated (PostgreSQL 18) speaks of new ones only."""
+    """Whether no row has a NULL: what is not validated (PostgreSQL 18) refers to new ones only."""
     return not attributes["nullable"] and "unvalidated" not in attributes
 
 
 def require_of_new_rows(table: str, name: str, attributes: Attributes) -> str:
-    """Return what keeps NULL out of new rows, and says nothing of those that are there."""
+    """Return what keeps NULL out of new rows, and says nothing of those that exist."""
     constraint = attributes["unvalidated"]
     return f"ALTER TABLE {table} ADD CONSTRAINT {constraint} NOT NULL {name} NOT VALID"
 
@@ -363,7 +363,7 @@ def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -
 
 
 def count_on(table: str, own: str, attributes: Attributes, sequence: str | None = None) -> Step:
-    """Return the step that lets a column's sequence go on behind the values that are there.
+    """Return the step that lets a column's sequence go on behind the values that exist.
 
     `attributes` are those of the sequence, or of the identity column where none is named.
     """
@@ -375,5 +375,5 @@ def count_on(table: str, own: str, attributes: Attributes, sequence: str | None 
     return Step(
         f"SELECT setval({which}, max({own})) FROM {rows}",  # noqa: S608 - names as the server quotes them
         Phase.DEPENDENT,
-        why="New rows count on behind those that are there.",
+        why="New rows continue the existing numbers.",
     )

@@ -129,7 +129,7 @@ class Home:
             ) from None
 
     def write_key(self) -> None:
-        """Write a random encryption key beside the data, unless one is there."""
+        """Write a random encryption key next to the data, unless one is there."""
         make_file(self.key_file, secrets.token_hex(32) + "\n")
 
     def install(self, binaries: Binaries) -> Path:

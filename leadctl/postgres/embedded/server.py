@@ -115,7 +115,7 @@ def rehearsing(
     *,
     exactly: bool = False,
 ) -> Iterator[ServerStatus]:
-    """Run a server that brings extensions beside a project's own, and remove it with the block.
+    """Run a server that brings extensions besides a project's own, and remove it with the block.
 
     `at_least` is the major version; `exactly` takes none that is newer.  Raises MissingExtension
     where no programs here bring them, LockHeld where another rehearsal runs, and what `start`
@@ -271,7 +271,7 @@ def _remove_stale_files(home: Home) -> None:
     """Remove what a killed server left; the caller holds the lock, so nobody else starts one.
 
     PostgreSQL does so itself, unless a process has got the dead server's number.  It still refuses
-    to start beside survivors of the old one: it knows them by their shared memory.
+    to start with survivors of the old one: it knows them by their shared memory.
     """
     if _postmaster(home) is None:
         for path in (home.data / "postmaster.pid", *home.sockets.glob(".s.PGSQL.*")):
@@ -336,7 +336,7 @@ def _exclusive(home: Home, name: str = "lock") -> Iterator[None]:
                     raise LockHeld(
                         "Another leadctl has been starting or stopping the server in "
                         f"{home.folder} for {_LOCK_SECONDS:.0f} s.",
-                        hint="Wait for it, or end it.",
+                        hint="Wait for it to finish, or stop it.",
                     ) from None
                 time.sleep(_POLL_SECONDS)
         yield

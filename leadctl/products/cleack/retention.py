@@ -23,7 +23,7 @@ RULES = (
         description="Users who never verified their address and have nothing, with their token.",
     ),
     # Of draws that ended for good: a failed one can be retried, and its next step counts on from
-    # those that are there.
+    # those that exist.
     Rule(
         "draw-history",
         table="draw_history",
@@ -32,7 +32,7 @@ RULES = (
         condition="EXISTS (SELECT FROM draws"
         " WHERE id = draw_history.draw_id AND status IN ('completed', 'cancelled'))",
         archive=True,
-        description="The audit trail of draws that nobody contests any more.",
+        description="The audit trail of draws that are no longer contested.",
     ),
     Rule(
         "system-metrics",

@@ -1,7 +1,7 @@
 """What the server itself does for cleack: the ledger of credits and the audit trail of draws.
 
 Each function finds its tables in the schema of the table that it was called for, whatever the
-schema's name and the caller's search path: it has a search path of its own, set anew at each call
+schema's name and the caller's search path: it has a search path of its own, set again at each call
 and forgotten at its end.  Temporary tables come last in it, so that nobody's stand in for ours.
 """
 

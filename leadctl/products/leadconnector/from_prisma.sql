@@ -1,7 +1,7 @@
 -- Tokens stay as Node encrypted them until leadctl keys rotate: put the old key behind a new one, as
 -- ENCRYPTION_KEYS=new:HEX,legacy/node:HEX.
 
--- In this zone a time without one becomes a time with one without being written anew.
+-- In this zone a time without one becomes a time with one without being rewritten.
 SET LOCAL TimeZone = 'UTC';
 
 ALTER TYPE "AuthType" RENAME TO auth_type;

@@ -44,6 +44,6 @@ RULES = (
         table="youtube_quotas",
         age_column="date",
         older_than="90d",
-        description="Days whose YouTube quota nobody asks for any more.",
+        description="Days whose YouTube quota is no longer needed.",
     ),
 )

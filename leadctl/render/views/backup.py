@@ -70,7 +70,7 @@ def show(result: BackupDetails) -> list[Block]:
         ("Environment", manifest.environment or "unnamed"),
         ("Server, client", f"{manifest.server_version}, {manifest.client_version}"),
         ("WAL position", manifest.lsn),
-        ("Encrypted to", Cell(keys, "good") if keys else Cell("nobody: it is plain", "warn")),
+        ("Encrypted to", Cell(keys, "good") if keys else Cell("none: it is not encrypted", "warn")),
         ("Extensions", ", ".join(f"{e.name} {e.version}" for e in manifest.extensions)),
         ("Roles", manifest.globals_left_out or "in the backup"),
         ("Needs column keys", ", ".join(manifest.keys) or "none"),

@@ -19,16 +19,16 @@ _STYLES: dict[RuleStatus, Style] = {
 }
 _BAD = {RuleStatus.REFUSED, RuleStatus.FAILED}
 _REASONS = {
-    "max_seconds": "the time was up",
-    "max_rows": "the number of rows was reached",
-    "interrupted": "it was interrupted",
-    "terminated": "it was terminated",
+    "max_seconds": "time limit reached",
+    "max_rows": "row limit reached",
+    "interrupted": "interrupted",
+    "terminated": "terminated",
     "replica_lag": "a replica is behind",
     "wal_archiving": "WAL waits to be archived",
     "vacuum": "the table is being vacuumed",
     "table_locked": "the table was locked",
-    "rows_locked": "rows were locked by others",
-    "rows_refused": "too many rows may not go",
+    "rows_locked": "some rows were locked",
+    "rows_refused": "too many rows cannot be deleted",
 }
 
 
@@ -43,7 +43,7 @@ def cleanup(result: CleanupResult) -> Iterator[Block]:
         yield Line(text, _STYLES[found.status])
     for found in result.rules:
         for row in found.refusals:
-            yield Line(f"{found.rule}: {row.key} may not go: {row.reason}", "warn")
+            yield Line(f"{found.rule}: {row.key} cannot be deleted: {row.reason}", "warn")
     for found in result.rules:
         yield from (Line(f"Warning: {warning}", "warn") for warning in found.warnings)
     if not result.rules:
@@ -142,14 +142,14 @@ def _sentence(found: RuleResult) -> str:
     if found.reason is not None:
         text += f"; stopped: {_REASONS[found.reason.value]}"
     if found.refused:
-        text += f"; partly: {found.refused:,} may not go"
+        text += f"; partly: {found.refused:,} cannot be deleted"
     if found.backlog and found.backlog > found.refused:
-        text += f"; {found.backlog:,} are left"
+        text += f"; {found.backlog:,} rows still due"
     if found.archive:
         text += f"; archived in {found.archive}"
     return text
 
 
 def _count(rows: int, cascaded: int) -> str:
-    along = f" and {cascaded:,} along with them" if cascaded else ""
+    along = f" (plus {cascaded:,} by cascade)" if cascaded else ""
     return f"{rows:,} rows{along}"

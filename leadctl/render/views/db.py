@@ -45,7 +45,7 @@ def kept(result: KeptList) -> list[Block]:
         for each in result.kept
     ]
     grid = Grid(["Name", "Kind", "Since", *numbers("Size")], rows)
-    return [grid, Line("When nobody misses it: leadctl db kept --drop NAME", "dim")]
+    return [grid, Line("If it is no longer needed: leadctl db kept --drop NAME", "dim")]
 
 
 def dropped(result: KeptDropped) -> list[Block]:

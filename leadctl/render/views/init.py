@@ -60,7 +60,7 @@ def _guesses(result: InitResult | DatabaseInit) -> Iterator[Block]:
         yield Line(
             "These columns look as if they held secrets, and the models do not encrypt them:"
         )
-        yield Grid(["Column", "Because of"], [(each.column, each.why) for each in result.encrypted])
+        yield Grid(["Column", "Reason"], [(each.column, each.why) for each in result.encrypted])
     if result.retention:
         named = ", ".join(each.table for each in result.retention)
         yield Line(f"Rules suggested in leadctl.toml, as comments: {named}.")

@@ -170,11 +170,11 @@ def plan(result: "DownPlan") -> Iterator[Block]:
     yield Line(f"To be undone on {place}: {', '.join(named)}.")
     if result.losses:
         rows = [(each.revision, each.table, each.loss.what, _rows(each)) for each in result.losses]
-        yield Grid([Column("Revision", key=True), "Table", "What goes", *numbers("Rows")], rows)
+        yield Grid([Column("Revision", key=True), "Table", "Lost", *numbers("Rows")], rows)
     for revision in result.unknown:
-        yield Line(f"What {revision} loses cannot be told: read its downgrade().", "warn")
+        yield Line(f"What {revision} loses is not known: read its downgrade().", "warn")
     if not result.losses and not result.unknown:
-        yield Line("No rows go.", "good")
+        yield Line("No rows are lost.", "good")
     if result.protected:
         yield Line(f"The database is protected: {result.protected}.", "warn")
 
@@ -258,7 +258,7 @@ def adopt(result: "Adopted") -> list[Block]:
         return [Line(f"Nothing to adopt: nothing of {place} was changed by hand.")]
     return [
         *_written(result.revisions),
-        Line(f"They count as applied to {place}.", "good"),
+        Line(f"They are recorded as applied to {place}.", "good"),
         Line("Let the models say the same: leadctl migrate check", "dim"),
     ]
 

@@ -148,8 +148,8 @@ def resolve(result: Resolved) -> list[Block]:
     if not result.revisions:
         return [Line(f"Nothing to correct. {place}")]
     said = {
-        Resolution.ACCEPT_EDIT: "The files as they are now count as applied",
-        Resolution.APPLIED: "Counts as applied",
+        Resolution.ACCEPT_EDIT: "The files as they are now are recorded as applied",
+        Resolution.APPLIED: "Recorded as applied",
         Resolution.ROLLED_BACK: "Pending again",
     }
     return [Line(f"{said[result.resolution]}: {', '.join(result.revisions)}. {place}")]

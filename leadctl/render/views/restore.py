@@ -15,19 +15,19 @@ from leadctl.text import counted, size
 def plan(result: RestorePlan) -> list[Block]:
     """Which backup becomes which database, and what is in the way."""
     if result.replaces:
-        what = Cell("replaced; kept under another name", "warn")
+        what = Cell("replace (the old database is kept under another name)", "warn")
     else:
-        what = Cell("new, or empty so far", "good")
+        what = Cell("create (there are no tables yet)", "good")
     pairs: list[tuple[str, Value]] = [
         ("Backup", result.backup),
         ("Made", result.made_at),
         ("Of", f"{result.source_database or 'unknown'}, {result.revision or 'no revision'}"),
         ("Rows", "unknown until it is loaded" if result.rows is None else result.rows),
-        ("Takes about", size(result.bytes)),
-        ("Free", "not known here" if result.free_bytes is None else size(result.free_bytes)),
-        ("Made on", f"PostgreSQL {result.made_on or 'unknown'}; here is {result.server}"),
+        ("Space needed", size(result.bytes)),
+        ("Free space", "unknown" if result.free_bytes is None else size(result.free_bytes)),
+        ("Server", f"PostgreSQL {result.server} (backup: {result.made_on or 'unknown'})"),
         ("Database", result.database),
-        ("It is", what),
+        ("Action", what),
     ]
     if result.protected:
         pairs.append(("Protected", Cell(result.protected, "warn")))
@@ -108,7 +108,7 @@ def merged(result: RestoredTables) -> list[Block]:
         verdict = Line("Nothing was changed.", "warn")
     else:
         verdict = Line("Rows that are newer than the backup stay as they are.", "good")
-    told = f"Not brought back, as they are no partitions any more: {', '.join(result.gone)}."
+    told = f"Not restored, because they are no longer partitions: {', '.join(result.gone)}."
     return [
         Grid(["Table", *counts], rows),
         verdict,

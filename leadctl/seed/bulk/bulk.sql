@@ -35,7 +35,7 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname = ANY (%(tables)s)
 ORDER BY k.contype <> 'f', c.relname, k.contype <> 'p', k.conname
 
 -- name: indexes
--- what: Which indexes have the tables beside those of constraints, and how are they made?
+-- what: Which indexes have the tables besides those of constraints, and how are they made?
 --       One stays that has a comment, a tablespace or statistics targets of its own.
 -- versions: 15-
 SELECT format('%%I', c.relname) AS table_name, x.relname AS name, 'i' AS kind,

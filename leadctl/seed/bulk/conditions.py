@@ -348,7 +348,7 @@ def spans_apart(
 def _first_place(
     connection: Connection, calendar: Calendar, relation: Relation, exclusion: Exclusion
 ) -> int:
-    """Return where spans begin that overlap with none that is there, in the maker's steps."""
+    """Return where spans begin that overlap with none that exists, in the maker's steps."""
     assert exclusion.span is not None
     upper = sql.SQL("pg_catalog.upper({})").format(
         written_by_server(exclusion.span.replace("%", "%%"))

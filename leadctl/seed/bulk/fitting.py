@@ -217,7 +217,7 @@ class _Fitting:
     def _tries(
         self, columns: Sequence[str], sample: list[Row], conditions: list[Condition]
     ) -> Iterator[list[Row]]:
-        """Yield rows, the likeliest first: as they are, solved, combined anew, and made up."""
+        """Yield rows, the likeliest first: as they are, solved, combined again, and made up."""
         yield sample
         yield self._solved(columns, sample, conditions)
         for made_up in (False, True):

@@ -64,7 +64,7 @@ class PlannedTable:
     even: bool = field(init=False)
     at_most: float | None = field(init=False)
     unique: list[list[str]] = field(default_factory=list, init=False)
-    """Columns that must differ together, beside those of unique indexes."""
+    """Columns that must differ together, besides those of unique indexes."""
 
     def __post_init__(self) -> None:
         self.kinds = {
@@ -85,7 +85,7 @@ class PlannedTable:
         return self.shape.owner
 
     def serial(self, column: str) -> Serial:
-        """Return a maker of the numbers behind those that are there, and that may be there."""
+        """Return a maker of the numbers behind those that exist, and that may be there."""
         return Serial(max(self.first_numbers[column], int(self.rules.least.get(column, 0))))
 
 

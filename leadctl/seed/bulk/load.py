@@ -231,7 +231,7 @@ def _explained(app: App) -> Iterator[None]:
 
 
 def _place(diagnostic: psycopg.errors.Diagnostic) -> str:
-    """Return the table, and the column where it is known, that the server speaks of."""
+    """Return the table, and the column where it is known, that the server refers to."""
     told = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
     names = told.groups() if told else (diagnostic.table_name, diagnostic.column_name)
     return ".".join(filter(None, names)) or "a table"

@@ -138,7 +138,7 @@ def reserve_numbers(connection: Connection, plan: BulkPlan) -> None:
 def _first_numbers(
     connection: Connection, tables: Sequence[sa.Table], relations: Mapping[str, Relation]
 ) -> dict[str, dict[str, int]]:
-    """Return where the numbers begin that differ in every row: after those that are there."""
+    """Return where the numbers begin that differ in every row: after those that exist."""
     found: dict[str, dict[str, int]] = {table.name: {} for table in tables}
     for table in tables:
         relation = relations[table.name]
@@ -262,8 +262,8 @@ def _calendar(span: str | None, today: date) -> Calendar:
             end, days = today, int(parse_seconds(span) // _DAY)
     except (ValueError, OverflowError):
         raise InvalidFlag(
-            f"--span {span!r} is no span of days.",
-            hint=f"Give {DURATION}, of at least a day, or two dates as 2025-01-01..2025-12-31.",
+            f"--span {span!r} is not a span of days.",
+            hint=f"Give {DURATION}, of at least a day, or two dates, e.g. 2025-01-01..2025-12-31.",
         ) from None
     if not 1 <= days <= _MOST_DAYS:
         raise InvalidFlag(

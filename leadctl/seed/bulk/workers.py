@@ -1,4 +1,4 @@
-"""Making rows in processes beside the one that loads them.
+"""Making rows in processes next to the one that loads them.
 
 Each process makes every n-th chunk and may be some megabytes ahead, no more: memory is flat.
 """

@@ -12,6 +12,8 @@ from leadctl.catalog.definitions import compare, read_catalog, without_grants
 from tests.conftest import Cli, Prepare, Prepared
 from tests.servers import PASSWORD, Server, find_binaries
 
+pytestmark = pytest.mark.thorough
+
 TABLES = [
     "users",
     "credits",

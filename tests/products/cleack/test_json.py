@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import Prepare
 
+pytestmark = pytest.mark.thorough
+
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8)
 """What JSONB can hold: no zero character, no half of a surrogate pair."""
 scalars = st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | texts

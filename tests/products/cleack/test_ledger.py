@@ -23,6 +23,8 @@ from leadctl.products.cleack.queries import (
 )
 from tests.conftest import Prepare
 
+pytestmark = pytest.mark.thorough
+
 HASH = "$2b$12$" + "a" * 53
 GIVEN = [TransactionType.PURCHASE, TransactionType.REFUND, TransactionType.BONUS]
 

@@ -34,6 +34,8 @@ from leadctl.products.cleack.models import (
 from leadctl.products.cleack.plans import Terms
 from tests.conftest import KEY, Prepare
 
+pytestmark = pytest.mark.thorough
+
 CONFIG: dict[str, Any] = {"filters": {}, "rules": {}, "winners_count": 1}
 HASH = "$2b$12$" + "a" * 53
 WINNER = {"username": "w", "user_id": "1", "selected_at": "2025-01-05T12:00:00Z"}

@@ -41,6 +41,8 @@ from leadctl.products.salesagent.models import (
 )
 from tests.conftest import Prepared
 
+pytestmark = pytest.mark.thorough
+
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 

@@ -12,6 +12,8 @@ from psycopg.types.json import Jsonb
 
 from tests.conftest import Prepare, Prepared
 
+pytestmark = pytest.mark.thorough
+
 HASH = f"$2b$10${'x' * 53}"
 # Two organisations, the first with a row in every table.
 ROWS = f"""

@@ -28,6 +28,8 @@ from leadctl.products.viralmommy.models import (
 )
 from tests.conftest import KEY, Prepared
 
+pytestmark = pytest.mark.thorough
+
 DAY = date(2026, 1, 31)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2999, 1, 1, tzinfo=UTC)

@@ -23,6 +23,8 @@ from leadctl.products.whatsapp.queries import (
 )
 from tests.conftest import Prepare, Prepared
 
+pytestmark = pytest.mark.thorough
+
 QUEUED, SENT, DELIVERED, READ, FAILED = MessageStatus
 REPORTED = (SENT, DELIVERED, READ, FAILED)
 RANK = {QUEUED: 0, SENT: 1, FAILED: 2, DELIVERED: 3, READ: 4}

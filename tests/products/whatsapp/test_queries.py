@@ -25,6 +25,8 @@ from leadctl.products.whatsapp.queries import (
 )
 from tests.conftest import Prepare, Prepared
 
+pytestmark = pytest.mark.thorough
+
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OTHER = uuid.UUID("22222222-2222-4222-8222-222222222222")
 
