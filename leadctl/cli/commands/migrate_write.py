@@ -34,7 +34,7 @@ Fills = Annotated[
     option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
 ]
 Plain = Annotated[
-    bool, flag("--plain", "One file in short forms, for small tables without other users.")
+    bool, flag("--plain", "One file in short forms: small tables, no other users.")
 ]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
