@@ -33,9 +33,7 @@ Fills = Annotated[
     Texts,
     option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),
 ]
-Plain = Annotated[
-    bool, flag("--plain", "One file in short forms: small tables, no other users.")
-]
+Plain = Annotated[bool, flag("--plain", "One file in short forms: small tables, no other users.")]
 Sql = Annotated[Text, option("--sql", "FILE", "Write it of these statements; - is standard input.")]
 Revert = Annotated[
     Text, option("--revert", "REV", "Write one that undoes another.", names=revision_names)
