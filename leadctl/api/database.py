@@ -754,17 +754,19 @@ class Database(Project):
 
     def _restorable(self, backup: str | Path, *, trusted: bool = False) -> "Restorable":
         """Return what is to be restored: a file or folder where there is one, else a backup."""
-        from leadctl.restore.dumps import is_dump, open_dump
+        from leadctl.restore.restorable import is_dump
 
         path = absolute(backup)
         if backup != "latest" and is_dump(path):
+            from leadctl.restore.dumps import open_dump
+
             return open_dump(path, self.identities, self.target.schema, trusted=trusted)
         return self._stored(str(backup))
 
     def _stored(self, backup: str) -> "RestorableBackup":
         """Return a backup of leadctl's own."""
         from leadctl.restore.backups import RestorableBackup
-        from leadctl.restore.dumps import is_dump
+        from leadctl.restore.restorable import is_dump
 
         if backup != "latest" and is_dump(absolute(backup)):
             raise UsageError(

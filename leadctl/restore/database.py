@@ -159,17 +159,25 @@ def analyze(target: Target, jobs: int) -> None:
     with connect(target, "restore", like_pg_dump=True) as connection:
         tables = deque(_QUERIES.column(connection, "analyzed"))
 
-    def work(_number: int) -> None:
-        with connect(target, "restore", like_pg_dump=True) as connection, suppress(IndexError):
-            while True:
-                table = identifier(tables.popleft())
-                connection.execute(sql.SQL("ANALYZE {}").format(table))
+        def work(connection: Connection) -> None:
+            with suppress(IndexError):
+                while True:
+                    table = identifier(tables.popleft())
+                    connection.execute(sql.SQL("ANALYZE {}").format(table))
 
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            list(threads.map(work, range(min(jobs, len(tables)))))
-        finally:
-            tables.clear()  # where one failed, or nobody waits any more
+        def help_on(_number: int) -> None:
+            with connect(target, "restore", like_pg_dump=True) as another:
+                work(another)
+
+        helpers = min(jobs, len(tables)) - 1
+        with ThreadPoolExecutor(jobs) as threads:
+            try:
+                others = [threads.submit(help_on, number) for number in range(helpers)]
+                work(connection)
+                for other in others:
+                    other.result()
+            finally:
+                tables.clear()  # where one failed, or nobody waits any more
 
 
 def carry_over(target: Target, loaded: Target) -> None:

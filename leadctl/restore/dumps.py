@@ -28,7 +28,6 @@ from leadctl.restore.restorable import Comparison, Loading, Origin
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.statements import run_statements
 
-_TABLE_OF_CONTENTS = "toc.dat"
 _HEAD = 512
 _END_OF_TAR = 1024
 """Bytes that are zero at the end of a tar archive."""
@@ -36,11 +35,6 @@ _NEWEST = 99
 """A major version that no server has: the newest programs are the nearest to it."""
 _SCRIPT_VERSION = re.compile(rb"^-- Dumped from database version (\d+)", re.MULTILINE)
 _VERSION = re.compile(r"(\d+)")
-
-
-def is_dump(path: Path) -> bool:
-    """Whether a path is a file, or a folder that pg_dump made."""
-    return path.is_file() or (path / _TABLE_OF_CONTENTS).is_file()
 
 
 def open_dump(

@@ -68,7 +68,7 @@ def load(
         _copy_records(reader, target)
     loading.narrate("Making indexes, constraints and triggers.")
     restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left, known=entries)
-    if loading.rows:
+    if loading.rows and reader.manifest.materialized_views:
         with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views, loading)
 

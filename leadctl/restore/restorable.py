@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from leadctl.backup.reader import VerifyCheck
@@ -14,6 +15,11 @@ from leadctl.restore.properties import DatabaseProperties
 
 JOBS = 2
 """Connections that load and make indexes, where nothing else is said."""
+
+
+def is_dump(path: Path) -> bool:
+    """Whether a path is a file, or a folder that pg_dump made."""
+    return path.is_file() or (path / "toc.dat").is_file()
 
 
 @dataclass(frozen=True)

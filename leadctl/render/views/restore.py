@@ -2,17 +2,20 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from leadctl.render.blocks import Block, Cell, Grid, Line, Pairs, Value, numbers
-from leadctl.restore.foreign_keys import Orphans
-from leadctl.restore.restorable import LeftOut
-from leadctl.restore.restore import RestorePlan, RestoreResult
-from leadctl.restore.scratch_schema import TableRestore
-from leadctl.restore.tables import RestoredTables
 from leadctl.text import counted, size
 
+if TYPE_CHECKING:
+    from leadctl.restore.foreign_keys import Orphans
+    from leadctl.restore.restorable import LeftOut
+    from leadctl.restore.restore import RestorePlan, RestoreResult
+    from leadctl.restore.scratch_schema import TableRestore
+    from leadctl.restore.tables import RestoredTables
 
-def plan(result: RestorePlan) -> list[Block]:
+
+def plan(result: "RestorePlan") -> list[Block]:
     """Which backup becomes which database, and what is in the way."""
     if result.replaces:
         what = Cell("replace (the old database is kept under another name)", "warn")
@@ -46,7 +49,7 @@ def plan(result: RestorePlan) -> list[Block]:
     return [Pairs(pairs)]
 
 
-def restored(result: RestoreResult) -> Iterator[Block]:
+def restored(result: "RestoreResult") -> Iterator[Block]:
     """What is there now, and where the old one is."""
     how = "Restored" if result.complete else "Restored IN PART"
     yield Line(
@@ -67,7 +70,7 @@ def restored(result: RestoreResult) -> Iterator[Block]:
         yield Line(f"The old one is kept; when it is not needed: {drop}")
 
 
-def by_name(result: TableRestore) -> Iterator[Block]:
+def by_name(result: "TableRestore") -> Iterator[Block]:
     """Where the rows are; what came back with them, and what is left to do."""
     rows = [(t.table, t.scratch or "the table itself", t.rows) for t in result.tables]
     yield Grid(["Table", "Its rows are in", *numbers("Rows")], rows)
@@ -86,7 +89,7 @@ def by_name(result: TableRestore) -> Iterator[Block]:
         yield from map(Line, result.lines)
 
 
-def _orphans(orphans: Orphans) -> str:
+def _orphans(orphans: "Orphans") -> str:
     rows = counted(orphans.rows, "row")
     what = f"By {orphans.constraint}, {rows} of {orphans.table} would refer to nothing"
     if orphans.moved:
@@ -94,13 +97,13 @@ def _orphans(orphans: Orphans) -> str:
     return f"{what}: copied to {orphans.kept_in}. The constraint is NOT VALID until they are gone."
 
 
-def left_out(entries: Sequence[LeftOut]) -> Iterator[Block]:
+def left_out(entries: "Sequence[LeftOut]") -> Iterator[Block]:
     """What is not back, and why."""
     for each in entries:
         yield Line(f"NOT restored: {each.entry}: {each.reason}.", "bad")
 
 
-def merged(result: RestoredTables) -> list[Block]:
+def merged(result: "RestoredTables") -> list[Block]:
     """How many rows came back to each table."""
     counts = numbers("In the backup", "Brought back", "Changed back")
     rows = [(t.table, t.rows, t.inserted, t.updated) for t in result.tables]
