@@ -96,7 +96,7 @@ SELECT relname FROM pg_class
 WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r', 'p', 'v', 'm', 'f')
   AND relname <> ALL (%(names)s)
 
--- name: next to
+-- name: beside
 -- what: What else belongs to tables, by the statement that sets it: tablespaces, and publications with a name?
 -- versions: 15-
 SELECT format('ALTER %%s %%I.%%I SET TABLESPACE %%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
