@@ -35,6 +35,19 @@ _CREATION = re.compile(
     re.DOTALL,
 )
 _COPY = "pg_temp.leadctl_as_it_was"
+_IS_THERE = (
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.InvalidTableDefinition,
+)
+"""The last is that of a second primary key."""
+_LACKS = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+)
 _NOT_NULL = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
 _VALIDATE = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
 
@@ -304,6 +317,11 @@ class CutOff:
         except psycopg.Error as error:
             if error.sqlstate is None:
                 raise
+            gone_before = isinstance(error, _LACKS) and not known
+            if isinstance(error, _IS_THERE) or gone_before:
+                return False
+            self.left_out.append(LeftOut(entry.label, f"{error.diag.message_primary}"))
+            self.lines += [f"{each};" for each in self.selection.scripts[entry] if " " in each]
             return False
         return wanted
 

@@ -164,6 +164,20 @@ WITH found (kind, class, oid, owner, schema) AS (
         SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c'))
     UNION ALL
     SELECT 'COLLATION', 'pg_collation'::regclass, oid, collowner, collnamespace FROM pg_collation
+    UNION ALL
+    SELECT 'CONVERSION', 'pg_conversion'::regclass, oid, conowner, connamespace FROM pg_conversion
+    UNION ALL
+    SELECT 'TEXT SEARCH CONFIGURATION', 'pg_ts_config'::regclass, oid, cfgowner, cfgnamespace
+    FROM pg_ts_config
+    UNION ALL
+    SELECT 'TEXT SEARCH DICTIONARY', 'pg_ts_dict'::regclass, oid, dictowner, dictnamespace
+    FROM pg_ts_dict
+    UNION ALL
+    SELECT 'OPERATOR CLASS', 'pg_opclass'::regclass, oid, opcowner, opcnamespace FROM pg_opclass
+    UNION ALL
+    SELECT 'OPERATOR FAMILY', 'pg_opfamily'::regclass, oid, opfowner, opfnamespace FROM pg_opfamily
+    UNION ALL
+    SELECT 'OPERATOR', 'pg_operator'::regclass, oid, oprowner, oprnamespace FROM pg_operator
 )
 SELECT f.kind, (pg_identify_object(f.class, f.oid, 0)).identity
 FROM found f JOIN pg_namespace n ON n.oid = f.schema

@@ -542,6 +542,29 @@ def test_what_others_lost_and_cannot_be_given_back_is_named(place: Dropped) -> N
     assert place.query("SELECT o::text FROM changed") == [("(1)",)]
 
 
+def test_keys_and_partitions_of_columns_that_went(place: Dropped) -> None:
+    backed_up(
+        place,
+        "CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1), (2);"
+        "CREATE TABLE keyed (id int, o orders, PRIMARY KEY (id, o));"
+        "INSERT INTO keyed SELECT 1, orders FROM orders;"
+        "CREATE TABLE parts (id int PRIMARY KEY, o orders) PARTITION BY RANGE (id);"
+        "CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (9);"
+        "CREATE INDEX on_o ON parts (o); INSERT INTO parts SELECT id, orders FROM orders;"
+        "CREATE PUBLICATION p FOR TABLE parts (id, o) WITH (publish_via_partition_root)",
+    )
+    place.query("DROP TABLE orders CASCADE")
+    result = place.restore("orders", code=7)
+    left = {each["entry"]: each["reason"] for each in result["left_out"]}
+    assert sorted(left) == ["COLUMN public.keyed.o", "CONSTRAINT public keyed keyed_pkey"]
+    assert any("ADD CONSTRAINT keyed_pkey PRIMARY KEY" in line for line in result["lines"])
+    assert place.query(
+        "SELECT count(*) FROM pg_index WHERE indrelid::regclass::text IN ('parts', 'part')"
+    ) == [(4,)]
+    assert place.query("SELECT count(o), sum((o).id) FROM part") == [(2, 3)]
+    assert place.query("SELECT attnames::text FROM pg_publication_tables") == [("{id,o}",)]
+
+
 def test_what_another_session_holds_is_left_to_do(place: Dropped) -> None:
     backed_up(
         place,

@@ -25,6 +25,14 @@ CREATE VIEW two AS SELECT 2 AS two;
 CREATE VIEW three AS SELECT two + 1 AS three FROM two;
 CREATE TABLE logs (id int, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM ('2020-01-01') TO ('2030-01-01');
+CREATE TEXT SEARCH DICTIONARY plain (TEMPLATE = simple, STOPWORDS = english);
+CREATE TEXT SEARCH CONFIGURATION "our words" (COPY = simple);
+ALTER TEXT SEARCH CONFIGURATION "our words" ALTER MAPPING FOR asciiword WITH plain;
+CREATE FUNCTION same(int, text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1::text = $2';
+CREATE OPERATOR === (LEFTARG = int, RIGHTARG = text, FUNCTION = same);
+CREATE TABLE words (id int PRIMARY KEY, t text, v tsvector GENERATED ALWAYS AS (to_tsvector('"our words"', t)) STORED);
+CREATE INDEX by_word ON words USING gin (to_tsvector('"our words"', t));
+INSERT INTO words (id, t) VALUES (1, 'the word');
 INSERT INTO logs SELECT i, '2024-01-01' FROM generate_series(1, 50) i;
 SELECT nextval('counter');
 """
@@ -80,6 +88,10 @@ def test_all_is_as_it_was(place: InPlace) -> None:
         "DROP TABLE items; UPDATE customers SET name = 'z'; DROP VIEW three; DROP TYPE pair"
     )
     place.query("CREATE TABLE newer (id serial, o int REFERENCES orders)")
+    place.query(
+        'ALTER TEXT SEARCH CONFIGURATION "our words" DROP MAPPING FOR asciiword;'
+        "DROP OPERATOR === (int, text); ALTER TEXT SEARCH DICTIONARY plain (STOPWORDS = french)"
+    )
     place.query("CREATE VIEW newest AS TABLE newer; ALTER TABLE customers RENAME name TO called")
     assert place.leadctl("restore", "latest", "--in-place").code == 5
     outcome = place.leadctl("restore", "latest", "--in-place", "--yes", "-o", "json")
