@@ -35,13 +35,15 @@ class EffectiveConfig:
     config_file: Path | None
     environments: tuple[str, ...]
     apps: tuple[str, ...]
+    computed: tuple[str, ...]
+    """Apps whose env.py every command runs, since its text says no version table or folders."""
     keys: tuple[str, ...]
     """Label and fingerprint of each encryption key; the first encrypts.  No command is run."""
     settings: tuple[EffectiveSetting, ...]
 
 
 def effective_config(
-    settings: Settings, apps: tuple[str, ...], keyring: Keyring
+    settings: Settings, apps: tuple[str, ...], computed: tuple[str, ...], keyring: Keyring
 ) -> EffectiveConfig:
     """Describe the settings."""
     return EffectiveConfig(
@@ -49,6 +51,7 @@ def effective_config(
         config_file=settings.config_file,
         environments=tuple(settings.environments),
         apps=apps,
+        computed=computed,
         keys=(
             *(f"{key.label} {key.fingerprint}" for key in keyring.keys),
             *(["those of ENCRYPTION_KEY_COMMAND"] if settings.encryption_key_command else []),

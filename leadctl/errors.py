@@ -100,6 +100,10 @@ class ModelsNotImportable(ConfigurationError):
     """The models, seed or migrations that an app names cannot be loaded."""
 
 
+class EnvironmentNotRun(ConfigurationError):
+    """A project's own env.py of Alembic cannot be run on leadctl's connection."""
+
+
 class ModelsNotFound(ConfigurationError):
     """A project has no models that `init` could find, or several to choose from."""
 

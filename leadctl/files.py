@@ -5,10 +5,12 @@ Whatever leadctl makes, it makes where nothing was: a link that somebody left th
 
 import errno
 import fcntl
+import importlib.machinery
 import os
 import stat
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -36,6 +38,23 @@ _BEGUN_SECONDS = 60
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
     """Return a path from a folder, else from the current one, as `expanded` does."""
     return (folder or Path.cwd()) / expanded(path)
+
+
+def package_folder(location: str, paths: Sequence[str] = ()) -> Path | None:
+    """Return the folder that `package:folder` names, without importing the package.
+
+    It is looked for in `paths` first.  None where no such package is there.
+    """
+    package, *parts = location.split(":")
+    top, *below = package.split(".")
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(top, [*paths, *sys.path])
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folders = [Path(each).joinpath(*below, *parts) for each in spec.submodule_search_locations]
+    return next((each for each in folders if each.is_dir()), folders[0])
 
 
 def read_private(path: Path, error: type[LeadctlError], *, name: str, hint: str) -> str:

@@ -115,8 +115,8 @@ def reset(
     DependentObjects where something else needs what would go, and what migrate and seed raise.
     """
     check_key(app, keyring)
-    history = read_history(app.migrations)
-    history.head  # noqa: B018 - raises where the history could not be applied afterwards
+    history = read_history(app.versions)
+    history.goals  # noqa: B018 - raises where the history could not be applied afterwards
     connect_or_create(target, "reset", narrate).close()
     with schema_lock(target, "reset", timeouts.lock_wait, narrate) as session:
         granted = permit(session, target, "reset", consent)
@@ -144,10 +144,11 @@ def reset(
 def _drop(connection: Connection, target: Target, app: App, own: list[str]) -> None:
     """Drop objects in the caller's transaction, without CASCADE: what others need stops it."""
     tables = [key.removeprefix("table ") for key in own if key.startswith("table ")]
-    if state.current_revisions(connection, target.schema, app.version_table) is not None:
-        tables.append(app.version_table)
     # One statement for all tables: those that refer to each other go together.
     drops = [sql.SQL("DROP TABLE IF EXISTS {}").format(_listed(tables))] if tables else []
+    if state.current_revisions(connection, target.schema, app.version_table) is not None:
+        versions = app.version_table.within(target.schema)
+        drops.append(sql.SQL("DROP TABLE IF EXISTS {}").format(versions))
     drops += [_drop_one(connection, key) for key in own if not key.startswith("table ")]
     _execute_in_any_order(connection, drops)
     if state.is_there(connection):

@@ -198,7 +198,7 @@ def overview(
 
 def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
     """Return the app's reports, unless the app never lived in this schema."""
-    name = sql.Identifier(target.schema, app.version_table).as_string(connection)
+    name = app.version_table.within(target.schema).as_string(connection)
     row = exact.execute(connection, "SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return load_reports(app).reports if row == (True,) else ()
 

@@ -100,25 +100,30 @@ class Project:
         from leadctl.crypto.cipher import keyring_of
 
         keyring = keyring_of(self.settings, run_command=False)  # looking runs nothing
-        return effective_config(self.settings, tuple(all_apps(self.settings)), keyring)
+        apps = all_apps(self.settings)
+        computed = tuple(name for name, app in apps.items() if app.is_computed)
+        return effective_config(self.settings, tuple(apps), computed, keyring)
 
     def init(
         self,
         *,
         models: str | None = None,
         migrations: str | Path | None = None,
+        alembic: str | None = None,
         choose: Callable[[str, Sequence[str]], str] | None = None,
         ask: Callable[[str], bool] | None = None,
     ) -> "InitResult":
         """Set the project up for its own models, as `leadctl init`; overwrites nothing.
 
         `models` is `package.module:Base`; where it is not given and several are found, `choose` is
-        asked.  What .gitignore lacks is added where `ask` says yes.
+        asked.  `alembic` is the FILE or FILE:SECTION of an Alembic configuration in no usual place.
+        What .gitignore lacks is added where `ask` says yes.
         """
         from leadctl.init.existing_models import init_own
 
         folder = absolute(migrations) if migrations else None
-        return init_own(self.settings, models=models, migrations=folder, choose=choose, ask=ask)
+        given = {"models": models, "alembic": alembic}
+        return init_own(self.settings, migrations=folder, choose=choose, ask=ask, **given)
 
     def init_starter(self) -> "InitResult":
         """Write a project to begin with, as `leadctl init --starter`; overwrites nothing."""

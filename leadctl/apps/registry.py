@@ -5,32 +5,35 @@ them.  What a team's code writes to standard output meanwhile goes to standard e
 output is for results.
 """
 
-import ast
-import contextlib
-import ctypes
 import importlib
-import os
 import re
-import sys
-import threading
 import tomllib
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from leadctl.apps.alembic_config import (
+    AlembicConfig,
+    VersionLocations,
+    find_config,
+    literal_version_table,
+)
+from leadctl.apps.loading import make_importable, to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
-from leadctl.errors import MigrationsInvalid, ModelsNotImportable, UnknownApp
+from leadctl.errors import ModelsNotImportable, UnknownApp
+from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
 from leadctl.settings.sources import Project
 from leadctl.text import did_you_mean
 
-DEFAULT_VERSION_TABLE = "alembic_version"
+if TYPE_CHECKING:
+    from leadctl.apps.alembic_environment import AlembicEnvironment
+
 _PACKAGE = Path(__file__).parent.parent
 _BUILT_IN = _PACKAGE / "products" / "products.toml"
 
@@ -45,12 +48,56 @@ class App(AppConfig):
         return environment_file(self.migrations)
 
     @cached_property
-    def version_table(self) -> str:
+    def configuration(self) -> AlembicConfig:
+        """The configuration of that environment."""
+        scripts = self.environment.parent if self.environment else None
+        found = find_config(self.root, scripts, self.alembic, self.alembic_section)
+        return found or AlembicConfig(beside=self.root)
+
+    @cached_property
+    def import_paths(self) -> tuple[Path, ...]:
+        """The folders that its modules are imported from, the first of which goes before others."""
+        source = self.root / "src"
+        has_source = source.is_dir() and not (source / "__init__.py").exists()
+        own = (self.root, source) if has_source else (self.root,)
+        return (*(map(Path, self.configuration.import_paths) if self.environment else ()), *own)
+
+    @cached_property
+    def version_table(self) -> VersionTable:
         """The table of Alembic that says which revision is applied.
 
-        Raises MigrationsInvalid where the app's env.py does not write its name out.
+        Raises MigrationsInvalid, and EnvironmentNotRun where the app's env.py must be run to know.
         """
-        return version_table(self.environment)
+        if self.environment is None:
+            return VERSION_TABLE
+        return self._literal or self.alembic_environment.facts().version_table
+
+    @cached_property
+    def versions(self) -> VersionLocations:
+        """Where the files of its history are.  Raises as `version_table` does."""
+        if self.environment is None:
+            below = self.migrations / "versions"
+            return VersionLocations((below if below.is_dir() else self.migrations,))
+        if self._literal:
+            return self.configuration.versions(self.environment.parent)
+        return self.alembic_environment.facts().versions
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether its env.py must be run to know version table and folders."""
+        return self.environment is not None and self._literal is None
+
+    @cached_property
+    def alembic_environment(self) -> "AlembicEnvironment":
+        """What runs its env.py, which must be there."""
+        from leadctl.apps.alembic_environment import AlembicEnvironment  # loads Alembic
+
+        assert self.environment is not None
+        return AlembicEnvironment(self.environment, self.root, self.configuration)
+
+    @cached_property
+    def _literal(self) -> VersionTable | None:
+        return literal_version_table(self.environment) if self.environment else None
 
 
 def find_app(settings: Settings) -> App:
@@ -119,7 +166,8 @@ def load_module(app: App, name: str, what: str) -> ModuleType:
 
     Raises ModelsNotImportable with the file and line that matter.
     """
-    make_importable(app.root)
+    for path in reversed(app.import_paths):
+        make_importable(path)
     try:
         with to_stderr():
             return importlib.import_module(name)
@@ -146,12 +194,6 @@ def _not_importable(
     )
 
 
-def make_importable(root: Path) -> None:
-    """Let modules be imported from a folder, also later: inside of functions, say."""
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-
-
 def _built_in() -> dict[str, AppConfig]:
     """Return the apps of the package's own table, each with its folder of the migrations."""
     with _BUILT_IN.open("rb") as file:
@@ -176,101 +218,3 @@ def environment_file(migrations: Path) -> Path | None:
         ):
             return folder / "env.py"
     return None
-
-
-def version_table(environment: Path | None) -> str:
-    """Return the name of Alembic's table that an env.py gives, read from its text.
-
-    Raises MigrationsInvalid where the name is not written out.
-    """
-    for keyword in _configured(environment) if environment else ():
-        if keyword.arg != "version_table":
-            continue
-        if isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str):
-            return keyword.value.value
-        raise MigrationsInvalid(
-            f"{environment}: version_table is {ast.unparse(keyword.value)}, no literal.",
-            hint='Write it out: context.configure(version_table="…").',
-        )
-    return DEFAULT_VERSION_TABLE
-
-
-def _configured(environment: Path) -> list[ast.keyword]:
-    try:
-        module = ast.parse(environment.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        raise MigrationsInvalid(f"Cannot read {environment}: {error}", hint="Correct it.") from None
-    return [
-        keyword
-        for node in ast.walk(module)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "configure"
-        for keyword in node.keywords
-    ]
-
-
-_STDOUT = 1
-_STDERR = 2
-
-
-@contextlib.contextmanager
-def to_stderr() -> Iterator[None]:
-    """Send what is written to standard output to standard error, while a team's code runs.
-
-    That is what Python prints, and what writes to the descriptor: C libraries, child processes.
-    Both are the whole process's; with several threads in here the last one to leave restores them.
-    """
-    _diversion.enter()
-    try:
-        yield
-    finally:
-        _diversion.leave()
-
-
-class _Diversion:
-    """Standard output, diverted as long as anybody needs it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._restore = contextlib.ExitStack()
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._restore.enter_context(_descriptor_to_stderr())
-                self._restore.enter_context(contextlib.redirect_stdout(sys.stderr))
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._restore.close()
-
-
-_diversion = _Diversion()
-
-
-@contextlib.contextmanager
-def _descriptor_to_stderr() -> Iterator[None]:
-    _flush()
-    try:
-        kept = os.dup(_STDOUT)
-    except OSError:  # it is closed: nothing can be written to it
-        yield
-        return
-    try:
-        os.dup2(_STDERR, _STDOUT)
-        yield
-        _flush()
-    finally:
-        os.dup2(kept, _STDOUT)
-        os.close(kept)
-
-
-def _flush() -> None:
-    """Write out what is buffered, by Python and by C, while it goes where it belongs."""
-    sys.stdout.flush()
-    ctypes.CDLL(None).fflush(None)

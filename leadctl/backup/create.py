@@ -19,7 +19,7 @@ from leadctl.backup.snapshot import LeftOut, Snapshot, exported, left_out, requi
 from leadctl.backup.storage import BackupFolder, NewBackup
 from leadctl.backup.stream import Label, PackedFile, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
-from leadctl.journal.state import VERSION_TABLE
+from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.postgres.binaries import Binaries, dump_programs
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
@@ -44,7 +44,7 @@ class BackupOptions:
     """Public keys of age or SSH; none leaves the backup plain."""
     lock_wait: float
     """Seconds to wait for a table that is locked."""
-    version_table: str = VERSION_TABLE
+    version_table: VersionTable = VERSION_TABLE
     """Alembic's table in the schema."""
     role_passwords: bool = False
     """Whether the roles' password hashes are in the backup, too."""

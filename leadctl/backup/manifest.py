@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from leadctl.backup.stream import PackedFile
 from leadctl.errors import BackupDamaged
+from leadctl.journal.state import VersionTable
 from leadctl.postgres.queries import parts_of
 
 _T = TypeVar("_T")
@@ -158,6 +159,13 @@ class BackupManifest:
     subscriptions: tuple[str, ...] = ()
     tablespaces: tuple[str, ...] = ()
     """Those of the database or of something in it, but for the default one."""
+    version_schema: str | None = None
+    """The schema of the version table, where it is another one."""
+
+    @property
+    def versions(self) -> VersionTable:
+        """Alembic's table."""
+        return VersionTable(self.version_table, self.version_schema)
 
     @property
     def bytes(self) -> int:

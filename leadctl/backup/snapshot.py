@@ -20,7 +20,7 @@ from leadctl.errors import (
     UnknownTable,
 )
 from leadctl.journal import state
-from leadctl.journal.state import VERSION_TABLE
+from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
@@ -68,7 +68,7 @@ class Snapshot:
         """The server's major version."""
         return self.connection.info.server_version // 10000
 
-    def facts(self, schema: str, version_table: str, left_out: LeftOut) -> dict[str, Any]:
+    def facts(self, schema: str, version_table: VersionTable, left_out: LeftOut) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
         `schema` is the one whose migrations and keys are looked at.
@@ -81,7 +81,8 @@ class Snapshot:
         return {
             "app": app,
             "schema": schema,
-            "version_table": version_table,
+            "version_table": str(version_table),
+            "version_schema": version_table.schema,
             "revision": revision(connection, schema, version_table),
             "database": connection.info.dbname,
             "identity": str(identity.id) if identity else None,
@@ -224,7 +225,9 @@ def _names_are_text(connection: Connection) -> Iterator[None]:
         ) from None
 
 
-def revision(connection: Connection, schema: str, version_table: str = VERSION_TABLE) -> str | None:
+def revision(
+    connection: Connection, schema: str, version_table: VersionTable = VERSION_TABLE
+) -> str | None:
     """Return the revision that a schema is at, as Alembic's table has it."""
     revisions = state.current_revisions(connection, schema, version_table)
     return ", ".join(revisions) if revisions else None

@@ -110,7 +110,7 @@ def migrations(facts: Facts) -> Evidence:
     """Everything in the folder is applied, and nothing that the folder lacks."""
     if facts.expects_no_migrations:
         raise Skip("never migrated by leadctl; name an app with --app")
-    history = read_history(facts.app.migrations)
+    history = read_history(facts.app.versions)
     current = facts.current or []
     everything = state.applied_revisions(facts.connection, facts.target.schema)
     recorded = [entry for entry in everything if entry.app == facts.app.name]

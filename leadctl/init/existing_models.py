@@ -1,17 +1,20 @@
 """Init for a project that has models: what leadctl.toml must say is found out and written."""
 
-import configparser
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import MetaData
 
-from leadctl.apps.metadata import environment_options, load_metadata
-from leadctl.apps.registry import App, all_apps, make_importable
+from leadctl.apps.alembic_config import SECTION, AlembicConfig, find_config
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App, all_apps
 from leadctl.errors import AlreadyDeclared, ModelsNotFound
+from leadctl.files import absolute
 from leadctl.init.discovery import FoundModels, discover, imports
 from leadctl.init.project_files import (
     EncryptedGuess,
@@ -60,31 +63,45 @@ def init_own(
     *,
     models: str | None,
     migrations: Path | None,
+    alembic: str | None,
     choose: Choose | None,
     ask: Ask | None = None,
 ) -> InitResult:
     """Declare a project's own models in leadctl.toml.
 
+    `alembic` is the configuration of its Alembic environment, as FILE or FILE:SECTION; where it is
+    not given, ALEMBIC_CONFIG and the usual places are looked at.
     What .gitignore lacks is added where `ask` says yes.
+
     Raises ModelsNotImportable with the file and line that matter, ModelsNotFound where there are
     none, or several and nobody to `choose`, and AlreadyDeclared; then nothing was written.
     """
     root = settings.project
     refuse_declared(settings)
     name = app_name(settings)
-    folder = migrations or _alembic_folder(root) or root / "migrations"
-    app = App(name, root, folder, models)
+    config = _alembic_config(root, alembic)
+    scripts = config.script_location if config else None
+    if config is None or scripts is None or not (scripts / "env.py").is_file():
+        config, scripts = None, root / "migrations"
+    folder = migrations or scripts
+    app = App(name, root, folder, models, **_config_of(config, root) if config else {})
     files = Files(root)
     entries: dict[str, object] = {}
-    if app.environment and not models and _environment_knows(app.environment, root):
+    if app.environment and not models and _environment_knows(app):
         found = FoundModels("", tuple(sorted(load_metadata(app).tables)))
     else:
         found = _found(app, models, choose)
         entries["models"] = _models_of(app, found, files)
-    metadata = load_metadata(App(name, root, folder, found.models or None))
+    metadata = load_metadata(replace(app, models=found.models or None))
     entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
-    entries["migrations"] = relative(folder, root)
-    if folder.exists():
+    entries["migrations"] = _location(folder, root, config)
+    if app.alembic:
+        entries["alembic"] = relative(app.alembic, root)
+    if app.alembic_section != SECTION:
+        entries["alembic_section"] = app.alembic_section
+    if app.environment:
+        files.keep(folder, "its Alembic environment, used in place")
+    elif folder.exists():
         files.keep(folder, "revisions, used in place")
     else:
         files.new(folder / ".gitkeep", "", "the folder of revisions")
@@ -173,23 +190,35 @@ def _project_name(root: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _alembic_folder(root: Path) -> Path | None:
-    """Return the script location that an alembic.ini names."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read(root / "alembic.ini", encoding="utf-8")
-        location = parser.get("alembic", "script_location")
-    except (configparser.Error, UnicodeDecodeError):
-        return None
-    folder = root / location.replace("%(here)s/", "").replace("%(here)s", ".")
-    return folder if (folder / "env.py").is_file() else None
+def _alembic_config(root: Path, given: str | None) -> AlembicConfig | None:
+    """Return the configuration of the project's Alembic environment, where it has one."""
+    if given is None:
+        return find_config(root)
+    path, _, section = given.rpartition(":")
+    if not path or absolute(given, root).exists():
+        path, section = given, SECTION
+    return find_config(root, named=absolute(path, root), section=section)
 
 
-def _environment_knows(environment: Path, root: Path) -> bool:
+def _config_of(config: AlembicConfig, root: Path) -> dict[str, Any]:
+    """Return what an app says of its Alembic configuration: nothing, where it is found anyway."""
+    if config == find_config(root) and not os.environ.get("ALEMBIC_CONFIG"):
+        return {}
+    return {"alembic": config.file, "alembic_section": config.section}
+
+
+def _location(folder: Path, root: Path, config: AlembicConfig | None) -> str:
+    """Return how leadctl.toml names a folder of revisions, on every machine alike."""
+    said = config.option("script_location") if config else None
+    outside = not folder.resolve().is_relative_to(root.resolve())
+    return said if said and ":" in said and outside else relative(folder, root)
+
+
+def _environment_knows(app: App) -> bool:
     """Whether an env.py says what the models are."""
-    make_importable(root)
-    found = environment_options(environment, root).get("target_metadata")
-    return bool(getattr(getattr(found, "metadata", found), "tables", None))
+    found = app.alembic_environment.facts().options.get("target_metadata")
+    several = found if isinstance(found, list | tuple) else [found]
+    return any(getattr(getattr(each, "metadata", each), "tables", None) for each in several)
 
 
 def _found(app: App, models: str | None, choose: Choose | None) -> FoundModels:

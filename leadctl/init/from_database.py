@@ -231,7 +231,7 @@ def _add_revisions(
         said = writer.RevisionText(message, upgrade, _NO_WAY_BACK)
         text = writer.file_text(revision, [follows] if follows else [], said)
         state = "pending" if follows else "recorded as applied"
-        files.new(folder / writer.file_name(revision, message), text, state)
+        files.new(folder / writer.file_name(None, revision, message), text, state)
         follows = revision
 
 
@@ -255,7 +255,7 @@ def record_baseline(
     It takes the place of an earlier init's baseline.  `lock_wait` is in seconds.  Raises LockHeld,
     and AlreadyDeclared where something was applied meanwhile.
     """
-    revision = read_history(app.migrations).revisions[0]
+    revision = read_history(app.versions).revisions[0]
     schema = target.schema
     with (
         schema_lock(target, "init", lock_wait, narrate),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import psycopg
@@ -20,8 +20,30 @@ from leadctl.postgres.connect import Connection, whoami
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
-VERSION_TABLE = "alembic_version"
-"""Alembic's table in the schema: the truth of what is applied."""
+
+class VersionTable(str):
+    """The name of Alembic's table, the truth of what is applied: it is a text that says its schema.
+
+    `schema` is None where the table is in the schema that the app is in.
+    """
+
+    DEFAULT = "alembic_version"
+    schema: str | None
+    __slots__ = ("schema",)
+
+    def __new__(cls, name: str = DEFAULT, schema: str | None = None) -> Self:
+        """Name the table."""
+        made = super().__new__(cls, name)
+        made.schema = schema
+        return made
+
+    def within(self, schema: str) -> psycopg.sql.Identifier:
+        """Return it as SQL names it, for an app in this schema."""
+        return psycopg.sql.Identifier(self.schema or schema, self)
+
+
+VERSION_TABLE = VersionTable()
+"""What Alembic calls it where nothing else is said."""
 STATE_VERSION = 1
 _QUERIES = beside(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
@@ -247,10 +269,10 @@ def write_identity(
 
 
 def current_revisions(
-    connection: Connection, schema: str, version_table: str = VERSION_TABLE
+    connection: Connection, schema: str, version_table: VersionTable = VERSION_TABLE
 ) -> list[str] | None:
     """Return what Alembic's table says is applied; None where the table does not exist."""
-    table = psycopg.sql.Identifier(schema, version_table)
+    table = version_table.within(schema)
     found = _QUERIES.one(connection, "touched_as", name=table.as_string(connection))
     if found is None:
         return None
@@ -260,13 +282,13 @@ def current_revisions(
 
 
 def write_current(
-    connection: Connection, schema: str, revisions: Sequence[str], version_table: str
+    connection: Connection, schema: str, revisions: Sequence[str], version_table: VersionTable
 ) -> None:
     """Make Alembic's table say what is applied, within the caller's transaction.
 
     The table is made as Alembic makes it, where it is missing.
     """
-    table = psycopg.sql.Identifier(schema, version_table)
+    table = version_table.within(schema)
     connection.execute(
         psycopg.sql.SQL(
             "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
@@ -300,7 +322,7 @@ class Fingerprint:
 
 
 def read_fingerprint(
-    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+    connection: Connection, app: str, schema: str, version_table: VersionTable = VERSION_TABLE
 ) -> Fingerprint | None:
     """Return what was recorded after the revision that the schema is at.
 
@@ -321,7 +343,7 @@ def fingerprint_after(
 
 
 def fingerprint(
-    connection: Connection, app: str, schema: str, version_table: str = VERSION_TABLE
+    connection: Connection, app: str, schema: str, version_table: VersionTable = VERSION_TABLE
 ) -> Mapping[str, Any] | None:
     """Return what the schema should look like; None as `read_fingerprint` does."""
     found = read_fingerprint(connection, app, schema, version_table)

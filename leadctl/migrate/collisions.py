@@ -17,7 +17,7 @@ from leadctl.files import write_whole
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.revisions import Revision, collisions, read_files, versions_of
+from leadctl.migrate.revisions import Revision, collisions, read_files
 from leadctl.migrate.status import read_current, refuse_other_apps
 from leadctl.migrate.writer import FILE_MODE, check_writable, file_name, next_id
 from leadctl.postgres.connect import connect
@@ -45,7 +45,7 @@ def settle_collisions(
     The ones that keep theirs are those that the database has applied, where there is one.  One
     that is named although the database has it is renumbered there, too.  Raises as `renumber` does.
     """
-    if not named and not collisions(read_files(versions_of(app.migrations))):
+    if not named and not collisions(read_files(app.versions)):
         return ()
     check_writable(app)
     recorded: dict[str, str] = {}
@@ -69,7 +69,7 @@ def settle_collisions(
             now = {each.was: each.revision for each in moved}
             heads = [now.get(each, each) for each in current]
             state.write_current(session, target.schema, heads, app.version_table)
-            checksums = {each.id: each.checksum for each in read_files(versions_of(app.migrations))}
+            checksums = {each.id: each.checksum for each in read_files(app.versions)}
             for each in moved:
                 place = {"app": app.name, "schema": target.schema, "revision": each.was}
                 checksum = checksums[each.revision]
@@ -86,7 +86,7 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
     `recorded` are the checksums of what it has, by id.  Raises CollidingRevisions where neither
     tells, UsageError for a named file that shares its id with none.
     """
-    files = read_files(versions_of(app.migrations))
+    files = read_files(app.versions)
     twice = collisions(files)
     sharing = {each.path.name for found in twice.values() for each in found}
     names = {Path(each).name for each in named}
@@ -110,7 +110,7 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
         path = each.path
         if path in ids:
             text = _with_id(text, "revision", each.id, ids[path])
-            path = path.with_name(file_name(ids[path], each.message, app.environment))
+            path = path.with_name(file_name(app, ids[path], each.message))
         write_whole(each.path, text, FILE_MODE)
         each.path.rename(path)
         branches.moved[each.path] = path

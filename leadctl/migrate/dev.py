@@ -97,7 +97,7 @@ def dev(
     def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:
         with connect(target, "dev", rows=True, read_only=True) as connection:
             made = filled(connection, drafts, fills, ask)
-            planner = Planner(app, read_history(app.migrations), connection, target.schema)
+            planner = Planner(app, read_history(app.versions), connection, target.schema)
             lost = list(_lost(planner, made))
             for each in lost:
                 narrate(f"It loses {each}.")

@@ -63,7 +63,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
     Raises what connecting raises, RevisionEdited, RevisionMissing, and RevisionFailed where a
     history cannot be run in a scratch schema, which is needed while revisions are pending.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     with connect(target, "check", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
         pending = history.pending(current)
@@ -136,15 +136,11 @@ def compare_with_record(
     if record is not None:
         should, found = record.catalog, found.as_of(record.reads)
         differences = compare(should, found)
-    elif len(current) == 1:
-        narrate(f"Nothing was recorded after {current[0]}; its history is run in a scratch schema.")
-        should = history_schema(target, app, current[0])
-        differences = without_grants(compare(should, found))
     else:
-        raise OperationFailed(
-            f"The database is at {len(current)} revisions, and nothing was recorded after them.",
-            hint="Join the branches of the history, and apply that.",
-        )
+        at = " and ".join(current)
+        narrate(f"Nothing was recorded after {at}; its history is run in a scratch schema.")
+        should = history_schema(target, app, current)
+        differences = without_grants(compare(should, found))
     result = Drift(
         app.name,
         target.database,
@@ -239,7 +235,7 @@ def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target])
                 hint="Name a revision instead.",
             )
         return record.catalog
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     if "://" not in name and any(each.id.startswith(name) for each in history.revisions):
         return history_schema(target, app, history.get(name).id)
     other = find(name)

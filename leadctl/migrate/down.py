@@ -108,7 +108,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
 
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     with connect(
         target, "down", rows=True, read_only=True, statement_timeout=LOOK_SECONDS
     ) as connection:
@@ -151,7 +151,7 @@ def down(
     Raises Protected or NotConfirmed before anything is changed, Irreversible, LockHeld and
     RevisionFailed; then what was undone before stays undone.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     undone: list[AppliedNow] = []
     with schema_lock(target, "down", timeouts.lock_wait, narrate) as session:
         chosen = _chosen(session, target, app, history, to, steps)
@@ -229,7 +229,7 @@ def rehearse(
     Nothing is changed, and no rows are there: what a revision does to rows is read off its
     statements.  Where some are applied, those are meant, else the end of the folder's history.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     with connect(target, "rehearse", read_only=True) as connection:
         current = read_current(connection, target, app)
     rehearsed = []
@@ -268,7 +268,7 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
 
 def _rehearse_join(app: App, history: History, revision: Revision) -> RehearsedRevision:
     """Judge a revision that joins two branches: nothing is to be undone where it does nothing."""
-    scripts = Scripts(history, app.version_table)
+    scripts = Scripts(app, history)
     if any(scripts.statements(revision, down=down) for down in (False, True)):
         return _irreversible(revision, "it joins two branches and does more than that")
     return RehearsedRevision(revision.id, Verdict.REVERSIBLE, (), None, ())
@@ -282,7 +282,7 @@ def _irreversible(
 
 def _dropped(app: App, history: History, revision: Revision) -> tuple[str, ...]:
     """Return what way there and way back drop, in words."""
-    scripts = Scripts(history, app.version_table)
+    scripts = Scripts(app, history)
     lost: list[str] = []
     made: set[str] = set()
     for down in (False, True):

@@ -1,10 +1,13 @@
 """Executing revisions through Alembic, one at a time, each in a transaction of its own."""
 
+import copy
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,9 +19,17 @@ from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from leadctl.apps.metadata import environment_options, load_metadata, not_honoured
-from leadctl.apps.registry import App, builtin_migrations, find_app, to_stderr
-from leadctl.errors import ConnectionFailed, LeadctlError, RevisionFailed, SchemaTaken
+from leadctl.apps.loading import to_stderr
+from leadctl.apps.metadata import load_metadata, without_effect
+from leadctl.apps.registry import App, builtin_migrations, find_app
+from leadctl.errors import (
+    ConnectionFailed,
+    EnvironmentNotRun,
+    LeadctlError,
+    OperationFailed,
+    RevisionFailed,
+    SchemaTaken,
+)
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
@@ -28,7 +39,7 @@ from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.engine import run_engine
+from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.provision import ensure_schema
 from leadctl.postgres.target import Target, resolve
 from leadctl.postgres.translate import translate
@@ -44,6 +55,9 @@ _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 5.0
 _LOCK_NOT_AVAILABLE = "55P03"
 _POLL_SECONDS = 1.0
+
+Memo = dict[str, Any]
+"""What SQLAlchemy remembers of a run: the types that it made, so that it makes none twice."""
 
 
 def apply(
@@ -68,114 +82,263 @@ def apply(
     if app.environment and not down:
         _say_what_is_left_out(app, narrate)
     progress_of_run.set(progress)
-    runner = AlembicRunner(history, app.version_table)
-    done: list[AppliedNow] = []
+    run = _Applying(AlembicRunner(app, history), revisions, narrate, note, down=down)
     with run_engine(target, "migrate").connect() as connection:
         if not down and any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, app, target)
         recorder = Recorder(connection, app, history, target.schema, timeouts)
         with IndexBuilds(target, recorder.driver.info.backend_pid, progress):
-            for revision in revisions:
-                narrate(f"{'Undoing' if down else 'Applying'} {revision.id}: {revision.message}")
-                note(revision.id)
-                recorder.is_last = revision is revisions[-1]
-                started = time.perf_counter()
+            while run.is_waiting:
                 try:
-                    _run(runner, recorder, connection, revision, narrate, down=down)
+                    run.go_on(connection, recorder)
                 except Exception as error:
                     _roll_back(connection)
-                    if done:
-                        recorder.record_where_it_stopped()
-                    raise _failed(revision, error, down=down) from error
+                    if not run.may_try_again(error):
+                        if run.done and run.current:
+                            recorder.record_where_it_stopped()
+                        raise run.failed(error) from error
+    return run.done
+
+
+class _Applying:
+    """Revisions that are applied in order, or undone, and how far that is."""
+
+    def __init__(
+        self,
+        runner: "AlembicRunner",
+        revisions: Sequence[Revision],
+        narrate: Narrate,
+        note: Callable[[str], None],
+        *,
+        down: bool,
+    ) -> None:
+        self.done: list[AppliedNow] = []
+        self.current: Revision | None = None
+        self._runner = runner
+        self._waiting = list(revisions)
+        self._narrate = narrate
+        self._note = note
+        self._down = down
+        self._attempts = 0
+        self._made: Memo = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some are left."""
+        return bool(self._waiting)
+
+    def go_on(self, connection: SqlConnection, recorder: Recorder) -> None:
+        """Run what is waiting, in one run of Alembic.  Raises whatever a revision raises."""
+        driver = recorder.driver
+        recorder.begin()
+        path = _search_path(driver)
+        driver.commit()
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+            driver.commit()  # what env.py did before its revisions
+            self._refuse_other_path(driver, path)
+            while self._waiting:
+                revision = self._waiting[0]
+                if revision is not self.current:
+                    self._announce(revision)
+                context.impl.memo.update(copy.deepcopy(self._made))
+                recorder.is_last = len(self._waiting) == 1
+                started = time.perf_counter()
+                recorder.begin()
+                yield step(revision.id)
                 elapsed = round((time.perf_counter() - started) * 1000)
-                done.append(AppliedNow(revision.id, revision.message, elapsed))
-    return done
+                self.done.append(AppliedNow(revision.id, revision.message, elapsed))
+                self._made = copy.deepcopy(dict(context.impl.memo))
+                self._waiting.pop(0)
+                self.current = None
 
-
-def _run(
-    runner: "AlembicRunner",
-    recorder: Recorder,
-    connection: SqlConnection,
-    revision: Revision,
-    narrate: Narrate,
-    *,
-    down: bool,
-) -> None:
-    """Run a revision, again where a table was locked by others."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            recorder.begin()
-            runner.run(
-                revision.id,
-                down=down,
-                connection=connection,
-                transaction_per_migration=True,
-                on_version_apply=recorder.on_version_apply,
+        ours = {"on_version_apply": recorder.on_version_apply, "transaction_per_migration": True}
+        self._runner.run(steps, ours, connection=connection, down=self._down)
+        if self._waiting:
+            raise EnvironmentNotRun(
+                f"env.py ended before {self._waiting[0].id} was "
+                f"{'undone' if self._down else 'applied'}, and said nothing.",
+                hint="It must call context.run_migrations().",
             )
+
+    def _announce(self, revision: Revision) -> None:
+        verb = "Undoing" if self._down else "Applying"
+        self._narrate(f"{verb} {revision.id}: {revision.message}")
+        self._note(revision.id)
+        self.current = revision
+        self._attempts = 0
+
+    def _refuse_other_path(self, driver: Connection, path: str) -> None:
+        """Refuse an env.py that goes into another schema than the target's."""
+        now = _search_path(driver)
+        if now == path:
             return
-        except DBAPIError as error:
-            sqlstate = getattr(error.orig, "sqlstate", None)
-            if sqlstate != _LOCK_NOT_AVAILABLE or attempt == _ATTEMPTS:
-                raise
-        _roll_back(connection)
-        narrate(f"{revision.id}: a table is locked by others; trying again.")
-        pause = min(_PAUSE_SECONDS * attempt, _PAUSE_SECONDS_MAX)
+        first = _current_schema(driver)
+        driver.execute("SELECT pg_catalog.set_config('search_path', %s, false)", (path,))
+        wanted = _current_schema(driver)
+        driver.commit()
+        if first != wanted:
+            raise EnvironmentNotRun(
+                f"env.py sets the search path to {now}, and the target is the schema {wanted}.",
+                hint=f"Say so to leadctl, too: --schema {first or 'NAME'}, or LEADCTL_SCHEMA.",
+            )
+
+    def may_try_again(self, error: Exception) -> bool:
+        """Whether a revision ended because a table was locked by others; wait for them then."""
+        locked = getattr(getattr(error, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE
+        self._attempts += 1
+        if not (isinstance(error, DBAPIError) and locked and self.current):
+            return False
+        if self._attempts == _ATTEMPTS:
+            return False
+        self._narrate(f"{self.current.id}: a table is locked by others; trying again.")
+        pause = min(_PAUSE_SECONDS * self._attempts, _PAUSE_SECONDS_MAX)
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+        return True
+
+    def failed(self, error: Exception) -> LeadctlError:
+        """Return what is said of an error."""
+        if isinstance(error, LeadctlError):
+            return error
+        translated = translate(error)
+        if isinstance(translated, ConnectionFailed):
+            return translated
+        reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
+        if self.current is None:
+            return OperationFailed(f"The revisions cannot be run: {reason}")
+        name, what = self.current.path.name, f"The revision {self.current.id}"
+        if self._down:
+            hint = f"Fix downgrade() of {name}, or the data that violates it."
+            return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
+        return RevisionFailed(
+            f"{what} failed and was not applied: {reason}",
+            hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "
+            "again; it resumes here.",
+        )
+
+
+def _search_path(driver: Connection) -> str:
+    asked = driver.execute("SELECT pg_catalog.current_setting('search_path')")
+    (found,) = asked.fetchone() or ("",)
+    return str(found)
+
+
+def _current_schema(driver: Connection) -> str | None:
+    (found,) = driver.execute("SELECT pg_catalog.current_schema()").fetchone() or (None,)
+    return None if found is None else str(found)
 
 
 class AlembicRunner:
-    """Runs single revisions of a history: on a connection, or offline for their SQL."""
+    """Runs revisions of an app's history: on a connection, or offline for their SQL.
 
-    def __init__(self, history: History, version_table: str) -> None:
-        self._version_table = version_table
-        self._config = Config()
-        self._config.set_main_option(
-            "script_location", str(builtin_migrations()).replace("%", "%%")
-        )
-        self._script = ScriptDirectory(
-            str(builtin_migrations()),
-            version_locations=[str(history.folder)],
-            messaging_opts={"quiet": True},  # standard output is for results
-        )
+    What it takes is one Alembic run: what the revisions made in it is known to those that follow,
+    as with `alembic upgrade`.
+    """
+
+    def __init__(self, app: App, history: History) -> None:
+        self._app = app
+        self._history = history
+        self._printed: Memo = {}
 
     def run(
         self,
-        revision: str,
+        steps: Callable[[Any, Callable[[str], Any]], Iterable[Any]],
+        ours: Mapping[str, Any],
         *,
+        connection: SqlConnection | None = None,
         down: bool = False,
-        prepare: Callable[[Any], None] = lambda _context: None,
+        fenced: bool = False,
         offline: Mapping[str, Any] | None = None,
-        **options: Any,
     ) -> None:
-        """Run a revision's `upgrade()`, or its `downgrade()` whatever else follows what it follows.
+        """Run what `steps` yields; it is handed Alembic's context, and what makes a step.
 
-        `prepare` is called with Alembic's context first; `options` are those of its `configure`,
-        `offline` those that let it print the SQL instead.  Raises whatever the revision raises.
+        Within the app's env.py, where it has one, else alone.  `ours` are options of Alembic's
+        `configure`, `offline` those that let it print the SQL instead.  Raises whatever a revision
+        raises, and EnvironmentNotRun.
         """
+        options = {"transaction_per_migration": True, **ours}
 
-        def steps(heads: Any, context: Any) -> Iterable[Any]:
-            prepare(context)
-            if down:
-                found = self._script.get_revision(revision)
-                assert found is not None
-                return [MigrationStep.downgrade_from_script(self._script.revision_map, found)]
-            # As Alembic's own commands do.
-            return self._script._upgrade_revs(revision, heads)  # noqa: SLF001
+        def fn(_heads: Any, context: Any) -> Iterable[Any]:
+            return steps(context, lambda name: self._step(context.script, name, down=down))
 
-        context = EnvironmentContext(self._config, self._script, fn=steps, **(offline or {}))
-        with context as environment:
-            environment.configure(version_table=self._version_table, **options)
+        if self._app.environment is not None:
+            if self._app.models is not None:
+                options.setdefault("target_metadata", load_metadata(self._app))
+            self._app.alembic_environment.run(
+                fn, options, connection=connection, fenced=fenced, offline=offline
+            )
+            return
+        if connection is not None:
+            options["connection"] = connection
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            config = Config()
+            location = str(builtin_migrations()).replace("%", "%%")
+            config.set_main_option("script_location", location)
+            script = ScriptDirectory(
+                str(builtin_migrations()),
+                version_locations=[str(each) for each in self._app.versions.folders],
+                messaging_opts={"quiet": True},  # standard output is for results
+            )
+        with EnvironmentContext(config, script, fn=fn, **(offline or {})) as environment:
+            environment.configure(
+                version_table=str(self._app.version_table),
+                target_metadata=load_metadata(self._app),
+                **options,
+            )
             with environment.begin_transaction(), to_stderr():
                 environment.run_migrations()
 
+    def try_out(
+        self, connection: SqlConnection, goal: Collection[str], *, down: bool = False
+    ) -> None:
+        """Run a history up to some revisions, or undo one, in the connection's own transaction.
+
+        Nothing of Alembic's records outside of the connection's schema is touched.
+        """
+        driver = driver_connection(connection)
+        path = _search_path(driver)
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+            driver.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+            context.autocommit_block = nullcontext  # everything is the one transaction
+            if down:
+                return iter([step(each) for each in goal])
+            heads = context.get_current_heads()
+            return (step(each.id) for each in self._history.pending(heads, goal))
+
+        ours = {"version_table_schema": None}
+        self.run(steps, ours, connection=connection, down=down, fenced=True)
+
+    def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
+        """Have Alembic print the SQL of a revision; what those before made is known to it."""
+        start = revision.id if down else revision.down or None
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+            context.impl.memo.update(self._printed)
+            yield step(revision.id)
+            self._printed = {} if down else dict(context.impl.memo)
+
+        ours = {
+            "dialect_opts": {"paramstyle": "named"},  # a percent sign is not doubled
+            "dialect_name": "postgresql",
+            "literal_binds": True,
+            "output_buffer": buffer,
+        }
+        self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": start})
+
+    @staticmethod
+    def _step(script: ScriptDirectory, name: str, *, down: bool) -> Any:
+        """Return Alembic's step of a revision, whatever else follows what it follows."""
+        make = MigrationStep.downgrade_from_script if down else MigrationStep.upgrade_from_script
+        return make(script.revision_map, script.get_revision(name))
+
 
 def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
-    assert app.environment is not None
-    given = environment_options(app.environment, app.root)
-    left_out = not_honoured(given)
+    left_out = without_effect(app.alembic_environment.facts().options)
     narrate(
-        f"{app.environment}: leadctl takes the metadata and version_table from it, and connects "
-        f"itself.{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"
+        f"{app.environment}: it is run on leadctl's connection."
+        f"{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"
     )
 
 
@@ -184,24 +347,6 @@ def _roll_back(connection: SqlConnection) -> None:
         connection.rollback()
     except DBAPIError:
         connection.invalidate()  # the server is gone, and with it the transaction
-
-
-def _failed(revision: Revision, error: Exception, *, down: bool) -> LeadctlError:
-    if isinstance(error, LeadctlError):
-        return error
-    translated = translate(error)
-    if isinstance(translated, ConnectionFailed):
-        return translated
-    reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
-    name, what = revision.path.name, f"The revision {revision.id}"
-    if down:
-        hint = f"Fix downgrade() of {name}, or the data that violates it."
-        return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
-    return RevisionFailed(
-        f"{what} failed and was not applied: {reason}",
-        hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "
-        "again; it resumes here.",
-    )
 
 
 def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Target) -> None:
@@ -243,7 +388,7 @@ def run_alembic(context: Any) -> None:
             timeouts = Timeouts(
                 settings.lock_wait, settings.lock_timeout, settings.statement_timeout
             )
-            history = read_history(app.migrations)
+            history = read_history(app.versions)
             recorder = Recorder(connection, app, history, target.schema, timeouts)
             recorder.begin()
 

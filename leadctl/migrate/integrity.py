@@ -82,7 +82,7 @@ def _difference(
         connection, app=app.name, schema=target.schema, revision=revision.id
     )
     try:
-        statements = Scripts(history, app.version_table).statements(revision)
+        statements = Scripts(app, history).statements(revision)
     except LeadctlError:
         return f"What {revision.path.name} does cannot be told without running it."
     if not applied:

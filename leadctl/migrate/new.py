@@ -209,8 +209,8 @@ def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Cat
 
 def _open(app: App) -> History:
     check_writable(app)
-    app.migrations.mkdir(parents=True, exist_ok=True)
-    return read_history(app.migrations)
+    app.versions.folders[0].mkdir(parents=True, exist_ok=True)
+    return read_history(app.versions)
 
 
 def _migrations(

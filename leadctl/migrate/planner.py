@@ -57,7 +57,7 @@ def plan(
     `allow` are rules whose findings do not count.  A database that does not exist is an empty
     one.  Raises UnknownRevision, and what connecting raises.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     goal = history.goal(to)
     connection = None
     with suppress(UnknownDatabase):
@@ -99,13 +99,13 @@ def script(
     Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
     revision's SQL is not available without running it.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     goal = history.goal(to)
     current: list[str] = []
     with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
     pending = history.pending(current, goal)[:steps]
-    scripts = Scripts(history, app.version_table)
+    scripts = Scripts(app, history)
     head = [
         r"\set ON_ERROR_STOP on",
         f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
@@ -135,7 +135,7 @@ def lint(
     Without a database that can be reached it is all of them, and every table that a revision does
     not make itself counts as a big one.  Raises UnknownRevision.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     squawk = find_squawk() is not None
     if not squawk:
         narrate("squawk's rules are left out; install them with: pip install squawk-cli")
@@ -186,7 +186,7 @@ class Planner:
         schema: str,
         allow: Collection[str] = (),
     ) -> None:
-        self._scripts = Scripts(history, app.version_table)
+        self._scripts = Scripts(app, history)
         self._connection = connection
         self._tables = LiveTables(connection, schema) if connection else None
         self._proven = ProvenNotNull()

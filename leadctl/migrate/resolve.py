@@ -73,7 +73,7 @@ def resolve(
     `lock_wait` is in seconds.  Raises UnknownRevision, OperationFailed for what cannot be, and
     LockHeld.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
         with journaled(target, "migrate", app.name) as entry, session.transaction():
@@ -106,7 +106,7 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
     seconds.  Raises OperationFailed where revisions are pending or it cannot be written.
     """
     check_writable(app)
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     written: list[WrittenRevision] = []
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_verified(session, target, app, history)
@@ -123,7 +123,7 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
                 for lost in each.loses:
                     narrate(f"{each.revision} loses {lost} when it is applied.")
             made = {each.object for each in found.drift.differences if each.change == "extra"}
-            history = read_history(app.migrations)
+            history = read_history(app.versions)
             correction = _Correction(session, target, app, history, current)
             with journaled(target, "migrate", app.name) as entry, session.transaction():
                 # What was made by hand is the app's own from now on.

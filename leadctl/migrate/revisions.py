@@ -4,18 +4,24 @@ import ast
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import TypeVar
 
+from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision
 
 _REVISION = re.compile(r"^revision\b[^=\n]*=\s*(['\"])(?P<id>.+?)\1", re.MULTILINE)
 _DOWN = re.compile(
     r"^down_revision\b[^=\n]*=\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\2)",
+    re.MULTILINE,
+)
+_ELSE = re.compile(
+    r"^(?P<name>depends_on|branch_labels)\b[^=\n]*="
+    r"\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\3)",
     re.MULTILINE,
 )
 _ALLOW = re.compile(
@@ -88,6 +94,12 @@ class Revision:
     path: Path
     text: str = field(repr=False, compare=False)
     """What the file says; its lines end alike on every system."""
+    labels: tuple[str, ...] = ()
+    """The names that it gives to its branch."""
+    depends_on: tuple[str, ...] = ()
+    """What must be applied before it on other branches: ids, their beginnings, or labels."""
+    location: Path | None = None
+    """The version location that its file was found in."""
 
     @property
     def checksum(self) -> str:
@@ -201,12 +213,14 @@ def _is_idle(statement: object) -> bool:
 
 
 class History:
-    """The revisions of a folder, ordered so that each comes after those it follows."""
+    """The revisions of some folders, ordered so that each comes after what it needs."""
 
     def __init__(self, folder: Path, revisions: Mapping[str, Revision]) -> None:
         self.folder = folder
+        """Where a first revision is written to."""
         self._by_id = revisions
-        self.revisions = _in_order(folder, revisions)
+        self._needs = _needs(folder, revisions)
+        self.revisions = _in_order(folder, revisions, self._needs)
 
     @property
     def heads(self) -> list[str]:
@@ -219,96 +233,154 @@ class History:
         """The one head; None for an empty folder.  Raises MigrationsInvalid for several."""
         heads = self.heads
         if len(heads) > 1:
-            raise MigrationsInvalid(
-                f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
-                hint="Two branches were merged. Make one revision follow the other, or join them "
-                "with: leadctl migrate new --merge",
-            )
+            raise self._several(heads)
         return heads[0] if heads else None
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """The heads: one, or several that are meant to be.
+
+        That is where each has a branch label that no other has, but for one that may have none, or
+        where they lie in different version locations.  Raises MigrationsInvalid for others.
+        """
+        heads = self.heads
+        labels = {head: self._labels(head) for head in heads}
+        apart = set()
+        for head in heads:
+            others = {each for other in heads if other != head for each in labels[other]}
+            apart.add((tuple(sorted(labels[head] - others)), self._by_id[head].location))
+        if len(apart) < len(heads):
+            raise self._several(heads)
+        return tuple(heads)
+
+    def _several(self, heads: Sequence[str]) -> MigrationsInvalid:
+        return MigrationsInvalid(
+            f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
+            hint="Two branches were merged. Make one revision follow the other, or join them "
+            "with: leadctl migrate new --merge. Where both are meant to be, name them by "
+            "branch_labels, or apply them with: leadctl migrate up heads",
+        )
+
+    def _labels(self, head: str) -> set[str]:
+        """Return the labels of the branch that ends in a revision."""
+        followed = [*self._walk([head], lambda each: self._by_id[each].down)]
+        return {label for each in followed for label in self._by_id[each].labels}
 
     def __contains__(self, revision: str) -> bool:
         return revision in self._by_id
 
     def get(self, name: str) -> Revision:
-        """Return a revision by its id or the unique beginning of it.  Raises UnknownRevision."""
+        """Return a revision by its id, the unique beginning of it, or its branch's label.
+
+        A label, alone or as `label@head`, names the head of its branch.  Raises UnknownRevision.
+        """
         if name in self._by_id:
             return self._by_id[name]
-        matching = [revision for revision in self.revisions if revision.id.startswith(name)]
+        label = name.removesuffix("@heads").removesuffix("@head")
+        matching = [each for each in self.heads if label in self._labels(each)] or [
+            revision.id for revision in self.revisions if revision.id.startswith(name)
+        ]
         if len(matching) == 1:
-            return matching[0]
+            return self._by_id[matching[0]]
         what = "is not" if not matching else f"is the beginning of {len(matching)} revisions"
         raise UnknownRevision(
             f"The revision {name} {what} in {self.folder}.", hint="See: leadctl migrate status"
         )
 
     def ancestors(self, heads: Collection[str]) -> set[str]:
-        """Return the given revisions and all that they follow.  Raises UnknownRevision."""
-        found: set[str] = set()
-        waiting = list(heads)
-        while waiting:
-            name = waiting.pop()
-            if name in found:
-                continue
+        """Return the given revisions and all that they need.  Raises UnknownRevision."""
+        for name in heads:
             if name not in self._by_id:
                 raise UnknownRevision(
                     f"The database is at revision {name}, which is not in {self.folder}.",
                     hint="Check out the code that made it, or that --app and --schema are right.",
                 )
-            found.add(name)
-            waiting.extend(self._by_id[name].down)
+        return self._walk(heads, self._needs.__getitem__)
+
+    def _walk(self, start: Iterable[str], before: Callable[[str], Iterable[str]]) -> set[str]:
+        found: set[str] = set()
+        waiting = list(start)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(before(name))
         return found
 
-    def goal(self, to: str | None) -> str | None:
-        """Return the revision that is named, or the one head; None for an empty folder.
+    def goal(self, to: str | None) -> tuple[str, ...]:
+        """Return the revision that is named, all heads for "heads", or those that are meant.
 
-        Raises UnknownRevision, and MigrationsInvalid for a history with several heads.
+        It is empty for an empty folder.  Raises UnknownRevision, and MigrationsInvalid for a
+        history with several heads that nothing tells apart.
         """
-        return self.get(to).id if to else self.head
+        if to == "heads":
+            return tuple(self.heads)
+        return (self.get(to).id,) if to else self.goals
 
-    def pending(self, current: Collection[str], goal: str | None = None) -> list[Revision]:
-        """Return what a database at `current` lacks up to a revision, in the order of applying.
+    def effective(self, heads: Collection[str]) -> list[str]:
+        """Return those of some revisions that no other of them needs, as Alembic records them."""
+        return [
+            each
+            for each in heads
+            if not any(each in self.ancestors([other]) for other in heads if other != each)
+        ]
 
-        Without a revision that is all.
+    def pending(
+        self, current: Collection[str], goal: Collection[str] | None = None
+    ) -> list[Revision]:
+        """Return what a database at `current` lacks up to some revisions, in order.
+
+        Without any that is all.
         """
-        wanted = self.ancestors([goal]) if goal else self._by_id.keys()
+        wanted = self.ancestors(goal) if goal else self._by_id.keys()
         due = wanted - self.ancestors(current)
         return [revision for revision in self.revisions if revision.id in due]
 
-
-def versions_of(folder: Path) -> Path:
-    """Return the folder that has the files: its `versions/`, where it is an Alembic environment."""
-    return folder / "versions" if (folder / "versions").is_dir() else folder
-
-
-def read_files(versions: Path) -> list[Revision]:
-    """Read the files of a folder, each for itself.  Raises MigrationsInvalid."""
-    found = (_read(path) for path in sorted(versions.glob("*.py")))
-    return [revision for revision in found if revision is not None]
+    def place_behind(self, follows: Sequence[str]) -> Path:
+        """Return the folder for a revision that follows others: that of the first of them."""
+        known = [self._by_id[each] for each in follows if each in self._by_id]
+        return known[0].path.parent if known else self.folder
 
 
-def read_history(folder: Path) -> History:
-    """Read the history of a folder, or of its `versions/` where it is an Alembic environment.
+def _is_empty(folder: Path) -> bool:
+    """Whether it is an Alembic environment's `versions/` before its first revision."""
+    return not folder.exists() and (folder.parent / "env.py").is_file()
+
+
+def read_files(versions: VersionLocations) -> list[Revision]:
+    """Read the files of a history, each for itself.  Raises MigrationsInvalid."""
+    found: dict[Path, Revision] = {}
+    for folder in versions.folders:
+        for path in sorted(folder.rglob("*.py") if versions.recursive else folder.glob("*.py")):
+            read = None if path.resolve() in found else _read(path)
+            if read is not None:
+                found[path.resolve()] = replace(read, location=folder)
+    return list(found.values())
+
+
+def read_history(versions: VersionLocations) -> History:
+    """Read the history whose files are in some folders.
 
     Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
     occurs twice, a revision that follows a missing one, a cycle.
     """
-    versions = versions_of(folder)
-    if not versions.is_dir():
-        what = "is not a folder" if versions.exists() else "does not exist"
+    first = versions.folders[0]
+    if not any(folder.is_dir() or _is_empty(folder) for folder in versions.folders):
+        what = "is not a folder" if first.exists() else "does not exist"
         raise MigrationsInvalid(
-            f"The migrations folder {versions} {what}.",
+            f"The migrations folder {first} {what}.",
             hint="Set `migrations` of the app to the folder of its revisions, or create it.",
         )
     revisions = read_files(versions)
     twice = collisions(revisions)
     if twice:
-        name, (first, second, *_) = next(iter(twice.items()))
+        name, (one, other, *_) = next(iter(twice.items()))
         raise MigrationsInvalid(
-            f"The revision {name} is there twice: {first.path.name} and {second.path.name}.",
+            f"The revision {name} is there twice: {one.path.name} and {other.path.name}.",
             hint="Two branches made it. Give one of them an id of its own, and join the branches, "
             "with: leadctl migrate new --merge",
         )
-    return History(versions, {revision.id: revision for revision in revisions})
+    return History(first, {revision.id: revision for revision in revisions})
 
 
 def collisions(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
@@ -331,33 +403,36 @@ def _read(path: Path) -> Revision | None:
         return None
     down = _DOWN.search(text)
     doc = _DOC.match(text)
+    also = {
+        said["name"]: _literals(path, said["name"], said["value"]) for said in _ELSE.finditer(text)
+    }
     return Revision(
         id=found["id"],
-        down=_down_revisions(path, down["value"] if down else "None"),
+        down=_literals(path, "down_revision", down["value"] if down else "None"),
         message=doc["line"].strip().rstrip(".") if doc else path.stem,
         path=path,
         text=text,
+        labels=also.get("branch_labels", ()),
+        depends_on=also.get("depends_on", ()),
     )
 
 
-def _down_revisions(path: Path, expression: str) -> tuple[str, ...]:
+def _literals(path: Path, name: str, expression: str) -> tuple[str, ...]:
     try:
         value = ast.literal_eval(expression)
     except (ValueError, SyntaxError):
         raise MigrationsInvalid(
-            f"{path.name}: down_revision is {expression}, which is not a literal.",
-            hint="Write down_revision as a text, a tuple of texts or None.",
+            f"{path.name}: {name} is {expression}, which is not a literal.",
+            hint=f"Write {name} as a text, a tuple of texts or None.",
         ) from None
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _in_order(folder: Path, revisions: Mapping[str, Revision]) -> list[Revision]:
-    """Sort topologically; among those that could come next, the chain goes on, then by file name.
-
-    So the parts of a chain stand behind each other, also where branches were joined.
-    """
+def _needs(folder: Path, revisions: Mapping[str, Revision]) -> dict[str, tuple[str, ...]]:
+    """Return what must be applied before each revision: what it follows, and depends on."""
+    found: dict[str, tuple[str, ...]] = {}
     for revision in revisions.values():
         for down in revision.down:
             if down not in revisions:
@@ -365,7 +440,35 @@ def _in_order(folder: Path, revisions: Mapping[str, Revision]) -> list[Revision]
                     f"{revision.path.name} follows the revision {down}, which is not in {folder}.",
                     hint="Restore the missing file, or correct down_revision.",
                 )
-    sorter = TopologicalSorter({name: revision.down for name, revision in revisions.items()})
+        depends = [_dependency(folder, revision, each, revisions) for each in revision.depends_on]
+        found[revision.id] = (*revision.down, *depends)
+    return found
+
+
+def _dependency(
+    folder: Path, revision: Revision, name: str, revisions: Mapping[str, Revision]
+) -> str:
+    if name in revisions:
+        return name
+    matching = [each.id for each in revisions.values() if name in each.labels] or [
+        each for each in revisions if each.startswith(name)
+    ]
+    if len(matching) != 1:
+        raise MigrationsInvalid(
+            f"{revision.path.name} depends on the revision {name}, which is not in {folder}.",
+            hint="Restore the missing file, or correct depends_on.",
+        )
+    return matching[0]
+
+
+def _in_order(
+    folder: Path, revisions: Mapping[str, Revision], needs: Mapping[str, tuple[str, ...]]
+) -> list[Revision]:
+    """Sort topologically; among those that could come next, the chain goes on, then by file name.
+
+    So the parts of a chain stand behind each other, also where branches were joined.
+    """
+    sorter = TopologicalSorter(needs)
     try:
         sorter.prepare()
     except CycleError as error:

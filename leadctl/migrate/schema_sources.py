@@ -3,9 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from leadctl.apps.metadata import environment_options, load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
     OWN_KINDS,
@@ -16,6 +14,7 @@ from leadctl.catalog.definitions import (
     read_catalog,
 )
 from leadctl.journal import state
+from leadctl.migrate.include_hooks import left_out_by_hooks
 from leadctl.migrate.revisions import Revision, read_history
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
@@ -52,14 +51,14 @@ def models_schema(target: Target, app: App) -> Catalog:
         return made.read().without("grant").without("namespace")
 
 
-def history_schema(target: Target, app: App, revision: str | None) -> Catalog:
-    """Return what a history makes up to a revision, or nothing; it is run in a scratch schema."""
+def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:
+    """Return what a history makes up to some revisions; it is run in a scratch schema."""
     from leadctl.migrate.scratch import scratch  # loads SQLAlchemy and Alembic
 
-    if revision is None:
+    if not revision:
         return Catalog({})
     with scratch(target, "read history", app.schemas) as made:
-        made.run(app, read_history(app.migrations), revision)
+        made.run(app, read_history(app.versions), revision)
         return made.read([app.version_table])
 
 
@@ -97,7 +96,7 @@ def migrations_schema(
     record = None if pending else recorded_schema(connection, target, app)
     if record is not None and record.reads >= READS:
         return record.catalog, record.own
-    return history_schema(target, app, read_history(app.migrations).head), ()
+    return history_schema(target, app, read_history(app.versions).goals), ()
 
 
 def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[str] = ()) -> Catalog:
@@ -115,7 +114,7 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
     }
     wanted = dict(models.objects)
     if app.environment is not None:
-        excluded = _excluded(app, models, found)
+        excluded = left_out_by_hooks(app, models, found)
         left |= {key for key in excluded if key in found.objects}
         wanted = {key: value for key, value in wanted.items() if key not in excluded}
     left |= {
@@ -139,48 +138,3 @@ def _is_left_out(
     if kind == "table":
         return "partition_of" in attributes
     return kind in _OPTIONAL and kind not in spoken
-
-
-def _excluded(app: App, models: Catalog, found: Catalog) -> set[str]:
-    """Return what the include_name and include_object of a team's env.py leave out."""
-    from sqlalchemy import Column, MetaData, Table
-    from sqlalchemy.types import NullType
-
-    assert app.environment is not None
-    options = environment_options(app.environment, app.root)
-    by_name, by_object = options.get("include_name"), options.get("include_object")
-    metadata = load_metadata(app)
-
-    def is_excluded(key: str, *, reflected: bool) -> bool:
-        kind, _, name = key.partition(" ")
-        if kind not in {"table", "column"}:
-            return False
-        own = _plain(name)
-        parents: dict[str, str | None] = {"schema_name": None}
-        item: Any = metadata.tables.get(own)
-        if kind == "column":
-            table, own = (_plain(part) for part in name.rsplit(".", 1))
-            parents["table_name"] = table
-            known = metadata.tables.get(table)
-            item = None if known is None else known.columns.get(own)
-            if item is None:
-                Table(table, MetaData(), item := Column(own, NullType()))
-        elif item is None:
-            item = Table(own, MetaData())
-        return bool(
-            (reflected and by_name and not by_name(own, kind, parents))
-            or (by_object and not by_object(item, own, kind, reflected, None))
-        )
-
-    keys = models.objects.keys() | found.objects.keys()
-    excluded = {key for key in keys if is_excluded(key, reflected=key not in models.objects)}
-    return excluded | {
-        key
-        for catalog in (models, found)
-        for key, attributes in catalog.objects.items()
-        if f"table {owner(key, attributes)}" in excluded
-    }
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -6,7 +6,7 @@ Nothing of it is ever seen by others, and no second database is needed.
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from os import getpid
 from typing import Any
 
@@ -103,20 +103,17 @@ class Scratch:
                 f"The models of {owner} cannot be created: {error}"
             ) from error
 
-    def run(self, app: App, history: History, revision: str, *, down: bool = False) -> None:
-        """Run a history up to a revision; `down` undoes that revision, which must be the last.
+    def run(
+        self, app: App, history: History, revision: str | Sequence[str], *, down: bool = False
+    ) -> None:
+        """Run a history up to a revision, or several; `down` undoes one, which must be the last.
 
         Raises RevisionFailed.
         """
-
-        def prepare(context: Any) -> None:
-            context.autocommit_block = nullcontext  # everything is the scratch's own transaction
-
+        goal = (revision,) if isinstance(revision, str) else tuple(revision)
         event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
         try:
-            AlembicRunner(history, app.version_table).run(
-                revision, down=down, prepare=prepare, connection=self._connection
-            )
+            AlembicRunner(app, history).try_out(self._connection, goal, down=down)
         except Exception as error:
             if isinstance(error, LeadctlError):
                 raise
@@ -124,7 +121,7 @@ class Scratch:
             reason = translated.message if translated else f"{type(error).__name__}: {error}"
             raise RevisionFailed(
                 f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
-                f"{revision} in a scratch schema: {reason}",
+                f"{', '.join(goal)} in a scratch schema: {reason}",
                 hint="It was tried without rows, and rolled back: nothing was changed.",
             ) from error
         finally:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from leadctl.errors import RevisionUnplannable
+from leadctl.apps.registry import App
+from leadctl.errors import LeadctlError, RevisionUnplannable
 from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.recorder import keeps_record
 from leadctl.migrate.revisions import History, Revision
@@ -24,9 +25,9 @@ class Statement:
 class Scripts:
     """The SQL of a history's revisions."""
 
-    def __init__(self, history: History, version_table: str) -> None:
-        self._version_table = version_table
-        self._runner = AlembicRunner(history, version_table)
+    def __init__(self, app: App, history: History) -> None:
+        self._version_table = app.version_table
+        self._runner = AlembicRunner(app, history)
 
     def statements(self, revision: Revision, *, down: bool = False) -> list[Statement]:
         """Return the statements of a revision in order, without those on Alembic's own table.
@@ -50,18 +51,10 @@ class Scripts:
 
     def _offline(self, revision: Revision, *, down: bool = False) -> list[str]:
         collector = _Collector()
-        start = revision.id if down else revision.down or None
         try:
-            self._runner.run(
-                revision.id,
-                down=down,
-                offline={"as_sql": True, "starting_rev": start},
-                dialect_name="postgresql",
-                dialect_opts={"paramstyle": "named"},  # a percent sign is not doubled
-                literal_binds=True,
-                transaction_per_migration=True,
-                output_buffer=collector,
-            )
+            self._runner.print_sql(revision, collector, down=down)
+        except LeadctlError:
+            raise
         except Exception as error:
             # A revision is code, which may raise anything where there is no connection to ask.
             raise RevisionUnplannable(

@@ -133,7 +133,7 @@ def status(target: Target, app: App) -> MigrationStatus:
     A database that does not exist yet has everything pending.  Raises SchemaTaken, and what
     connecting raises.
     """
-    folder = read_history(app.migrations)
+    folder = read_history(app.versions)
     current: list[str] = []
     recorded: list[AppliedRevision] = []
     stopped_in = None
@@ -202,7 +202,7 @@ def history(target: Target, app: App) -> MigrationHistory:
     """
     messages: dict[str, str] = {}
     with suppress(MigrationsInvalid):
-        messages = {each.id: each.message for each in read_history(app.migrations).revisions}
+        messages = {each.id: each.message for each in read_history(app.versions).revisions}
     with connect(target, "history", read_only=True) as connection:
         recorded = state.applied_revisions(connection, target.schema)
     return MigrationHistory(

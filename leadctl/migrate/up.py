@@ -58,7 +58,7 @@ def up(
     LockHeld, RevisionEdited, RevisionMissing, RevisionFailed, RevisionMixed, Protected, and what
     connecting raises.
     """
-    history = read_history(app.migrations)
+    history = read_history(app.versions)
     goal = history.goal(to)
     with connect_or_create(target, "migrate", narrate) as connection:
         current = read_verified(connection, target, app, history)

@@ -11,8 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from textwrap import fill as wrap
 from textwrap import indent as indented
-
-from alembic.config import Config
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, compare, without_grants
@@ -169,9 +168,12 @@ def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
 
 def check_writable(app: App) -> None:
     """Raise MigrationsInvalid where no revision can be written."""
-    if not os.access(app.migrations if app.migrations.exists() else app.migrations.parent, os.W_OK):
+    folder = app.versions.folders[0]
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
         raise MigrationsInvalid(
-            f"The folder {app.migrations} cannot be written to.",
+            f"The folder {folder} cannot be written to.",
             hint="Make it writable, or declare an app of your own in leadctl.toml.",
         )
 
@@ -215,7 +217,7 @@ def write_revisions(
     folder = os.open(history.folder, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        if read_history(history.folder).heads != history.heads:
+        if read_history(app.versions).heads != history.heads:
             raise MigrationsInvalid(
                 f"Another run has just written a revision to {history.folder}.",
                 hint="Look at it, then run this again.",
@@ -223,7 +225,7 @@ def write_revisions(
         for text in texts:
             revision = next_id(follows, alembic=app.environment is not None)
             about = text.message if len(follows) < 2 else "merge"
-            path = history.folder / file_name(revision, about, app.environment)
+            path = history.place_behind(follows) / file_name(app, revision, about)
             _write_new(path, file_text(revision, follows, text))
             written.append(WrittenRevision(revision, text.message, path, text.loses))
             follows = [revision]
@@ -263,15 +265,18 @@ def next_id(follows: Sequence[str] = (), *, alembic: bool = False) -> str:
     return f"{now.strftime(_TIME)}_{mark}"
 
 
-def file_name(revision: str, message: str, environment: Path | None = None) -> str:
-    """Return what a revision's file is called: as alembic.ini has it, next to a team's env.py."""
+def file_name(app: App | None, revision: str, message: str) -> str:
+    """Return what a revision's file is called: as Alembic's configuration has it, if the app's."""
+    config = app.configuration if app and app.environment else None
+    length = int((config and config.option("truncate_slug_length")) or _SLUG)
     part = part_of(message)
     about = part.about if part else message
-    slug = re.sub(r"\W+", "_", about.lower()).strip("_")[:_SLUG].rstrip("_")
+    slug = re.sub(r"\W+", "_", about.lower()).strip("_")[:length].rstrip("_")
     slug += f"_{part.number}of{part.of}" if part else ""
-    template = _file_template(environment) if environment else None
-    if template:
-        now = datetime.now()
+    template = config and config.option("file_template")
+    if config and template:
+        zone = config.option("timezone")
+        now = datetime.now(_zone(zone)) if zone else datetime.now()
         parts = ("year", "month", "day", "hour", "minute", "second")
         values = {part: getattr(now, part) for part in parts} | {"epoch": int(now.timestamp())}
         return f"{template % {**values, 'rev': revision, 'slug': slug}}.py"
@@ -281,13 +286,18 @@ def file_name(revision: str, message: str, environment: Path | None = None) -> s
     return f"{own}_{slug}.py"
 
 
-def _file_template(environment: Path) -> str | None:
-    """Return the `file_template` of the nearest alembic.ini, from the folder of an env.py up."""
-    for folder in environment.parents:
-        path = folder / "alembic.ini"
-        if path.is_file():
-            return Config(str(path)).get_main_option("file_template")
-    return None
+def _zone(name: str) -> ZoneInfo:
+    """Return a time zone, also of a name that is not written as the zone's file, as Alembic does.
+
+    Raises MigrationsInvalid.
+    """
+    for each in (name, name.upper(), name.title()):
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            return ZoneInfo(each)
+    raise MigrationsInvalid(
+        f"There is no time zone {name!r}, which Alembic's configuration names.",
+        hint="Correct `timezone`, or install the package tzdata.",
+    )
 
 
 def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:

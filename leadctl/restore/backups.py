@@ -219,7 +219,7 @@ def _compared(
         objects == manifest.large_objects,
         f"{objects:,} of {manifest.large_objects:,}",
     )
-    found = revision(connection, manifest.schema, manifest.version_table)
+    found = revision(connection, manifest.schema, manifest.versions)
     yield VerifyCheck(
         "revision",
         found == manifest.revision,

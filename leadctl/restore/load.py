@@ -203,7 +203,7 @@ def divide_entries(
 def _copy_records(reader: BackupReader, target: Target) -> None:
     """Copy what leadctl and Alembic record of the schema: it goes with the schema."""
     manifest = reader.manifest
-    version_table = (manifest.schema, manifest.version_table)
+    version_table = (manifest.version_schema or manifest.schema, manifest.version_table)
     records = {("leadctl", "identity"), ("leadctl", "migration"), version_table}
     found = [table.name for table in manifest.tables if table.parts in records]
     if found:

@@ -115,7 +115,7 @@ def restore_tables(
 def _all_tables(reader: BackupReader) -> list[str]:
     """Return the tables of a backup but those that record what the schema is."""
     manifest = reader.manifest
-    version_table = (manifest.schema, manifest.version_table)
+    version_table = (manifest.version_schema or manifest.schema, manifest.version_table)
     return [
         table.name
         for table in manifest.tables

@@ -12,8 +12,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from leadctl.apps.fixtures import Fixture, Ref
+from leadctl.apps.loading import to_stderr
 from leadctl.apps.metadata import load_metadata
-from leadctl.apps.registry import App, load_object, to_stderr
+from leadctl.apps.registry import App, load_object
 from leadctl.crypto import Keyring, using
 from leadctl.errors import SeedFailed
 from leadctl.journal import state

@@ -14,7 +14,7 @@ from leadctl.errors import (
     UnknownSetting,
     UsageError,
 )
-from leadctl.files import absolute
+from leadctl.files import absolute, package_folder
 from leadctl.redact import Secret
 from leadctl.settings.model import (
     RULE_IDENTITY,
@@ -264,8 +264,9 @@ def _value(project: Project, what: str, given: Any, declared: Any) -> Any:
 
 
 def _folder(project: Project, what: str, path: str) -> Path:
+    package = package_folder(path, [str(project.root)]) if ":" in path else None
     try:
-        return absolute(path, project.root)
+        return package or absolute(path, project.root)
     except UsageError as error:
         raise InvalidSetting(
             f"{what} in {_file_name(project)}: {error.message}", hint=error.hint

@@ -163,6 +163,10 @@ class AppConfig:
     schema: str | None = None
     schemas: tuple[str, ...] = ()
     """Schemas that the models name, next to that one."""
+    alembic: Path | None = None
+    """The configuration file of an Alembic environment, where it is in no usual place."""
+    alembic_section: str = "alembic"
+    """The section of it that is read."""
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts
         trial = Trial(session, target.schema, reached)
         witness = stack.enter_context(psycopg.connect(url))
         for statement in chosen:
-            planner = Planner(app, read_history(app.migrations), source, target.schema)
+            planner = Planner(app, read_history(app.versions), source, target.schema)
             planner._trial = trial
             planned = planner.statement(Statement(statement, transactional=True))
             found = findings([planned], None)

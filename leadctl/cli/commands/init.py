@@ -19,6 +19,9 @@ Models = Annotated[
 Migrations = Annotated[
     Text, option("--migrations", "FOLDER", "The folder of revisions, or of an Alembic env.py.")
 ]
+Alembic = Annotated[
+    Text, option("--alembic", "FILE[:SECTION]", "Alembic's configuration, in no usual place.")
+]
 FromDatabase = Annotated[
     bool, flag(_FROM, "Read the database into models and a baseline revision.")
 ]
@@ -45,6 +48,7 @@ def init(
     starter: Starter = False,
     models: Models = None,
     migrations: Migrations = None,
+    alembic: Alembic = None,
     from_database: FromDatabase = False,
     encrypt: Encrypt = None,
     prisma: Prisma = None,
@@ -68,16 +72,15 @@ def init(
         only_with(_FROM, encrypt=encrypt, prisma=prisma, drop_history=drop_history)
         only_with(_FROM, take_over=take_over)
         if starter:
-            not_with("--starter", models=models, migrations=migrations)
+            not_with("--starter", models=models, migrations=migrations, alembic=alembic)
             run.emit(run.project().init_starter(), views.init)
             return
         choose = _choose if run.interactive else None
-        result = run.project().init(
-            models=models, migrations=migrations, choose=choose, ask=run.ask
-        )
+        places = {"migrations": migrations, "alembic": alembic}
+        result = run.project().init(models=models, choose=choose, ask=run.ask, **places)
         run.emit(result, views.init)
         return
-    not_with(_FROM, models=models, migrations=migrations, starter=starter)
+    not_with(_FROM, models=models, migrations=migrations, alembic=alembic, starter=starter)
     if prisma is not None and not expanded(prisma).is_dir():
         raise UsageError(f"--prisma {prisma}: there is no such folder.")
     database = run.database()

@@ -13,6 +13,7 @@ def config(result: EffectiveConfig) -> list[Block]:
                 ("File", str(result.config_file) if result.config_file else "none"),
                 ("Environments", ", ".join(result.environments) or "none"),
                 ("Apps", ", ".join(result.apps)),
+                *([("Run env.py", ", ".join(result.computed))] if result.computed else []),
                 ("Keys", ", ".join(result.keys) or "none"),
             ]
         ),

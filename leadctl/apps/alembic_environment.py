@@ -1,0 +1,562 @@
+"""A project's own Alembic environment: its env.py, run on a connection that it is given.
+
+While it runs, every engine, sync or async, whoever made it, connects to what leadctl is connected
+to, or to nothing where only what it says is asked for; a driver that is called directly is refused.
+So lock, timeouts and journal hold for whatever env.py does.
+"""
+
+import argparse
+import ast
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from leadctl.apps.alembic_config import AlembicConfig, VersionLocations
+from leadctl.apps.loading import make_importable, to_stderr
+from leadctl.errors import EnvironmentNotRun, LeadctlError
+from leadctl.journal.state import VersionTable
+
+_DRIVER = "postgresql+psycopg"
+_NEUTRAL = ("driver://", "")
+"""Values of `sqlalchemy.url` that name no database: what `alembic init` writes, and none."""
+_HOW_TO_CONNECT = frozenset(
+    {
+        "as_sql",
+        "connection",
+        "dialect_name",
+        "dialect_opts",
+        "literal_binds",
+        "output_buffer",
+        "starting_rev",
+        "tag",
+        "transaction_per_migration",
+        "transactional_ddl",
+        "url",
+    }
+)
+"""Options of `context.configure` that say how to connect and to run: those are leadctl's."""
+
+Steps = Callable[[tuple[str, ...], Any], Any]
+"""Alembic's `fn`: is handed heads and context, and yields the steps to run."""
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """What an env.py says when it is run, up to where it configures Alembic."""
+
+    options: Mapping[str, Any]
+    """What it hands to `context.configure`."""
+    version_table: VersionTable
+    versions: VersionLocations
+
+
+@dataclass
+class AlembicEnvironment:
+    """A project's env.py."""
+
+    env_py: Path
+    root: Path
+    """The project's folder."""
+    config: AlembicConfig
+    _facts: EnvironmentFacts | None = field(default=None, init=False, repr=False)
+
+    def facts(self) -> EnvironmentFacts:
+        """Return what it says; it connects to nothing.  Raises EnvironmentNotRun."""
+        if self._facts is None:
+            self._facts = self._read_facts()
+        return self._facts
+
+    def _read_facts(self) -> EnvironmentFacts:
+        found: list[EnvironmentFacts] = []
+
+        def said(run: "_Run", given: Mapping[str, Any]) -> None:
+            script = run.context.script
+            name = given.get("version_table") or VersionTable.DEFAULT
+            table = VersionTable(name, given.get("version_table_schema"))
+            folders = tuple(Path(each) for each in script._version_locations)  # noqa: SLF001
+            where = VersionLocations(folders, script.recursive_version_locations)
+            found.append(EnvironmentFacts(dict(given), table, where))
+            raise _Enough
+
+        self._run_env(lambda: _Run(self, _nowhere(), said))
+        return found[0]
+
+    def run(
+        self,
+        steps: Steps,
+        ours: Mapping[str, Any],
+        *,
+        connection: Connection | None = None,
+        fenced: bool = False,
+        offline: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run env.py; its `run_migrations()` runs the steps on the connection.
+
+        `ours` are options of `configure` that go before its own.  `fenced` keeps it from ending
+        the connection's transaction.  `offline` has what lets Alembic print SQL instead.  Raises
+        EnvironmentNotRun, and whatever a step raises.
+        """
+        self._refuse_loops()
+
+        def configure(run: "_Run", given: Mapping[str, Any]) -> None:
+            kept = {key: value for key, value in given.items() if key not in _HOW_TO_CONNECT}
+            callbacks = [kept.get("on_version_apply"), ours.get("on_version_apply")]
+            options: dict[str, Any] = {**kept, **ours, "on_version_apply": _flat(callbacks)}
+            if options.get("target_metadata") is None:
+                options["target_metadata"] = given.get("target_metadata")
+            run.context.context_opts.update(offline or {})
+            if connection is not None:
+                translated = _translate_map(given.get("connection"))
+                if translated:
+                    connection.execution_options(schema_translate_map=translated)
+                options["connection"] = connection
+            run.configure(**options)
+
+        driver = None if connection is None else connection.connection.driver_connection
+        dialect = None if connection is None else connection.dialect
+        engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=fenced)
+        self._run_env(lambda: _Run(self, engine, configure, steps, as_sql=bool(offline)))
+
+    def _run_env(self, start: Callable[[], "_Run"]) -> None:
+        """Run the half of env.py that is for connections; the other one where it has none."""
+        first: EnvironmentNotRun | None = None
+        for half in ("online", "offline"):
+            run = start()
+            try:
+                run.env_py(offline=half == "offline")
+            except EnvironmentNotRun as error:
+                if run.configured:
+                    raise
+                first = first or error
+            if run.configured:
+                return
+        raise first or EnvironmentNotRun(
+            f"{self.env_py} calls context.configure() neither online nor offline.",
+            hint="leadctl takes the metadata and the version table from that call.",
+        )
+
+    def _refuse_loops(self) -> None:
+        for node in ast.walk(ast.parse(self.env_py.read_bytes())):
+            if not isinstance(node, ast.For | ast.AsyncFor | ast.While):
+                continue
+            called = [each.func for each in ast.walk(node) if isinstance(each, ast.Call)]
+            if any(getattr(each, "attr", None) == "run_migrations" for each in called):
+                raise EnvironmentNotRun(
+                    f"{self.env_py}, line {node.lineno}: it runs the revisions in a loop, once for "
+                    "each database or schema.",
+                    hint="leadctl has one target at a time: let env.py configure that one. For "
+                    "many there is leadctl migrate --fleet.",
+                )
+
+    def alembic_config(self, url: str) -> Config:
+        """Return Alembic's configuration of the project, in which `url` stands for no database."""
+        config = Config(
+            str(self.config.ini) if self.config.ini else None,
+            toml_file=str(self.config.toml) if self.config.toml else None,
+            ini_section=self.config.section,
+            cmd_opts=argparse.Namespace(
+                cmd=(command.upgrade, ["revision"], ["sql", "tag"]),
+                config=str(self.config.file) if self.config.file else None,
+                name=self.config.section,
+                quiet=True,
+                raiseerr=False,
+                revision="heads",
+                sql=False,
+                tag=None,
+                verbose=False,
+                x=None,
+            ),
+        )
+        config.set_main_option("script_location", str(self.env_py.parent).replace("%", "%%"))
+        given = config.get_main_option("sqlalchemy.url") or ""
+        if given == "" or given.startswith(_NEUTRAL[0]):
+            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        return config
+
+    def script(self, config: Config) -> ScriptDirectory:
+        """Return Alembic's directory of scripts; the project's modules can be imported then."""
+        paths = list(sys.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                found = ScriptDirectory.from_config(config)
+            except (CommandError, ImportError, ValueError) as error:
+                raise EnvironmentNotRun(
+                    f"{self.config.file or self.env_py}: {error}", hint="Correct it."
+                ) from None
+        sys.path[:] = paths
+        for path in (str(self.root), *reversed(self.config.import_paths)):
+            make_importable(Path(path))
+        return found
+
+
+def _translate_map(connection: Any) -> Mapping[str | None, str | None] | None:
+    options: Mapping[str, Any] = getattr(connection, "get_execution_options", dict)()
+    found: Mapping[str | None, str | None] | None = options.get("schema_translate_map")
+    return found
+
+
+def _flat(callbacks: list[Any]) -> tuple[Any, ...]:
+    return tuple(
+        each
+        for given in callbacks
+        if given is not None
+        for each in (given if isinstance(given, list | tuple) else [given])
+    )
+
+
+class _Run:
+    """One run of an env.py."""
+
+    def __init__(
+        self,
+        environment: AlembicEnvironment,
+        engine: Engine,
+        on_configure: Callable[["_Run", Mapping[str, Any]], None],
+        steps: Steps | None = None,
+        *,
+        as_sql: bool = False,
+    ) -> None:
+        self._environment = environment
+        self._engine = engine
+        self._on_configure = on_configure
+        self._as_sql = as_sql
+        self._in_revisions = False
+        self._offline = False
+        self._has_run = False
+        self._error: BaseException | None = None
+        self.configured = False
+        config = environment.alembic_config(engine.url.render_as_string())
+        self.context = EnvironmentContext(
+            config, environment.script(config), fn=steps, destination_rev="heads"
+        )
+        # `alembic.context` is a proxy for this very class, so a subclass would not do.
+        self.context.__dict__ |= {
+            "configure": self._configure,
+            "run_migrations": self._run_migrations,
+            "is_offline_mode": lambda: self._offline or (self._in_revisions and self._as_sql),
+        }
+
+    def configure(self, **options: Any) -> None:
+        """Configure Alembic's context, and say so."""
+        if "connection" not in options:
+            options["dialect_name"] = "postgresql"
+        EnvironmentContext.configure(self.context, **options)
+
+    def env_py(self, *, offline: bool) -> None:
+        """Run the file.  Raises EnvironmentNotRun with its line, and what a revision raises."""
+        self._offline = offline
+        before = Path.cwd()
+        folder = self._environment.config.folder
+        try:
+            os.chdir(folder)
+            with (
+                to_stderr(),
+                _logging_as_it_is(),
+                _connected_to(self._engine, lambda: not self._in_revisions),
+                _flask(self._environment),
+                self.context,
+            ):
+                self.context.script.run_env()
+                if self.configured and not self._has_run:
+                    with self.context.begin_transaction():
+                        self.context.run_migrations()
+        except _Enough:
+            return
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - an env.py may raise anything
+            if self._error is None:
+                raise self._failed(error) from None
+        finally:
+            os.chdir(before)
+        if self._error is not None:
+            raise self._error
+
+    def _configure(self, *given: Any, **options: Any) -> None:
+        if given:
+            options |= dict(zip(("connection", "url", "dialect_name"), given, strict=False))
+        self.configured = True
+        try:
+            self._on_configure(self, options)
+        except LeadctlError as error:
+            self._error = error
+            raise
+
+    def _run_migrations(self, **arguments: Any) -> None:
+        if self._has_run:
+            raise EnvironmentNotRun(
+                f"{self._environment.env_py} runs the revisions a second time.",
+                hint="leadctl has one target at a time: let env.py configure that one.",
+            )
+        self._has_run = self._in_revisions = True
+        try:
+            EnvironmentContext.run_migrations(self.context, **arguments)
+        except BaseException as error:
+            self._error = error  # whatever env.py makes of it
+            raise
+        finally:
+            self._in_revisions = False
+
+    def _failed(self, error: BaseException) -> LeadctlError:
+        if isinstance(error, LeadctlError):
+            return error
+        path = self._environment.env_py
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [each for each in frames if Path(each.filename).resolve() == path.resolve()]
+        line = f", line {own[-1].lineno}" if own else ""
+        if isinstance(error, SyntaxError) and error.lineno:
+            line = f", line {error.lineno}"
+        did = "failed after its revisions" if self._has_run else "cannot be run"
+        return EnvironmentNotRun(
+            f"{path}{line} {did}: {type(error).__name__}: {error}",
+            hint="leadctl runs it on a connection of its own, for what it hands to "
+            "context.configure().",
+        )
+
+
+class _Enough(BaseException):
+    """Ends an env.py once it said what it had to say; it must not be caught by it."""
+
+
+@contextlib.contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """Let env.py's `fileConfig()` do nothing: standard error is leadctl's."""
+    import logging.config  # 10 ms that few commands need
+
+    with _replaced(logging.config, "fileConfig", lambda *_args, **_options: None):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Let a module or class have something else under a name."""
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
+def _flask(environment: AlembicEnvironment) -> Iterator[None]:
+    """Push the application context that Flask-Migrate's env.py is run in by `flask db`."""
+    if "current_app" not in environment.env_py.read_text(encoding="utf-8"):
+        yield
+        return
+    cli = importlib.import_module("flask.cli")  # which the project has, since its env.py needs it
+    before = Path.cwd()
+    os.chdir(environment.root)
+    try:
+        cli.load_dotenv()
+        named = os.environ.get("FLASK_APP") or _flask_app(environment.root)
+        app = cli.ScriptInfo(named).load_app()
+    except cli.NoAppException as error:
+        raise EnvironmentNotRun(
+            f"{environment.env_py} needs Flask's application: {' '.join(str(error).split())}",
+            hint="Say which one with FLASK_APP, in the environment or in .flaskenv.",
+        ) from None
+    finally:
+        os.chdir(before)
+    with app.app_context():
+        yield
+
+
+def _flask_app(root: Path) -> str | None:
+    """Return the one module that makes the application, where flask's own guesses find none."""
+    if any((root / name).is_file() for name in ("wsgi.py", "app.py")):
+        return None
+    found = []
+    for path in sorted({*root.glob("*.py"), *root.glob("*/__init__.py"), *root.glob("*/app.py")}):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if "Flask(" in text and ("def create_app(" in text or "app = " in text):
+            parts = path.relative_to(root).with_suffix("").parts
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found[0] if len(found) == 1 else None
+
+
+def _shared(driver: Any, dialect: Any, *, fenced: bool) -> Engine:
+    """Return an engine whose every connection is one that exists already."""
+    info = driver.info
+    url = URL.create(
+        _DRIVER, username=info.user, host=info.host, port=info.port, database=info.dbname
+    )
+    return _engine_of(_Borrowed(driver, fenced=fenced), dialect, url)
+
+
+def _nowhere() -> Engine:
+    """Return an engine that connects to nothing: what is asked of it has no rows."""
+    dialect: Any = URL.create(_DRIVER).get_dialect()()
+    dialect.dbapi = psycopg
+    dialect.default_schema_name = "public"
+    dialect.server_version_info = (15,)
+    return _engine_of(_Nothing(), dialect, URL.create(_DRIVER))
+
+
+def _engine_of(connection: Any, dialect: Any, url: URL) -> Engine:
+    pool = StaticPool(lambda: connection, reset_on_return=None, dialect=dialect)
+    return Engine(pool, dialect, url)
+
+
+class _Borrowed:
+    """A driver's connection that somebody else closes, and ends the transactions of (`fenced`)."""
+
+    def __init__(self, driver: Any, *, fenced: bool) -> None:
+        self._driver = driver
+        self._fenced = fenced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def commit(self) -> None:
+        """Commit, where that is allowed."""
+        if not self._fenced:
+            self._driver.commit()
+
+    def rollback(self) -> None:
+        """Roll back, where that is allowed."""
+        if not self._fenced:
+            self._driver.rollback()
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+class _Nothing:
+    """A driver's connection to nothing."""
+
+    autocommit = False
+    description = (("column", 25, None, None, None, None, None),)
+    rowcount = 0
+
+    def cursor(self, *_given: Any, **_options: Any) -> "_Nothing":
+        return self
+
+    def execute(self, *_given: Any, **_options: Any) -> None:
+        """Execute nothing."""
+
+    executemany = commit = rollback = close = execute
+
+    def fetchone(self) -> None:
+        """Return no row."""
+
+    def fetchall(self, *_given: Any) -> list[Any]:
+        return []
+
+    fetchmany = fetchall
+
+
+@contextlib.contextmanager
+def _connected_to(engine: Engine, is_meant: Callable[[], bool]) -> Iterator[None]:
+    """Let every engine connect as this one does, and no driver by itself, while that is meant.
+
+    It is meant in the thread that runs env.py and in those that it starts.
+    """
+    others = {each.ident for each in threading.enumerate()} - {threading.get_ident()}
+
+    def applies() -> bool:
+        return is_meant() and threading.get_ident() not in others
+
+    real_connect, real_raw = Engine.connect, Engine.raw_connection
+
+    def connect(self: Engine) -> Connection:
+        return real_connect(engine) if applies() else real_connect(self)
+
+    def raw_connection(self: Engine) -> Any:
+        return real_raw(engine) if applies() else real_raw(self)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_replaced(Engine, "connect", connect))
+        stack.enter_context(_replaced(Engine, "raw_connection", raw_connection))
+        for module, name in _makers():
+            made = _made_anyway(getattr(module, name), applies)
+            stack.enter_context(_replaced(module, name, made))
+        for owner, name in _drivers():
+            refused = _refused(vars(owner)[name], applies)
+            stack.enter_context(_replaced(owner, name, refused))
+        yield
+
+
+def _makers() -> Iterator[tuple[Any, str]]:
+    """Yield where what makes engines is taken from."""
+    for place in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
+        module = importlib.import_module(place)
+        yield from ((module, name) for name in ("create_engine", "engine_from_config"))
+    for place in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
+        module = importlib.import_module(place)
+        names = ("create_async_engine", "async_engine_from_config")
+        yield from ((module, name) for name in names)
+
+
+def _made_anyway(make: Callable[..., Any], applies: Callable[[], bool]) -> Callable[..., Any]:
+    """Return what makes an engine also where the URL is none, or its driver is not installed."""
+
+    def made(*given: Any, **options: Any) -> Any:
+        try:
+            return make(*given, **options)
+        except (ArgumentError, ImportError, KeyError, NoSuchModuleError):
+            if not applies():
+                raise
+            if "async" in make.__name__:
+                from sqlalchemy.ext.asyncio import AsyncEngine
+
+                return AsyncEngine(sqlalchemy.create_engine(f"{_DRIVER}_async://"))
+            return sqlalchemy.create_engine(f"{_DRIVER}://")
+
+    return made
+
+
+_DRIVERS = (
+    ("psycopg", "connect"),
+    ("psycopg.Connection", "connect"),
+    ("psycopg.AsyncConnection", "connect"),
+    ("psycopg2", "connect"),
+    ("asyncpg", "connect"),
+    ("asyncpg", "create_pool"),
+    ("pg8000", "connect"),
+)
+
+
+def _drivers() -> Iterator[tuple[Any, str]]:
+    """Yield what opens a connection without SQLAlchemy, of the drivers that are installed."""
+    for place, name in _DRIVERS:
+        module, _, attribute = place.partition(".")
+        try:
+            found: Any = importlib.import_module(module)
+        except ImportError:
+            continue
+        yield (getattr(found, attribute) if attribute else found), name
+
+
+def _refused(connect: Any, applies: Callable[[], bool]) -> Any:
+    """Return what refuses to connect while that is meant, of a function or a class's method."""
+    of_class = isinstance(connect, classmethod)
+    real: Callable[..., Any] = connect.__func__ if of_class else connect
+
+    def refused(*given: Any, **options: Any) -> Any:
+        if applies():
+            raise ConnectionRefusedError(
+                "it opens a connection of its own, which lock and timeouts do not hold; "
+                "an engine of SQLAlchemy's is given leadctl's"
+            )
+        return real(*given, **options)
+
+    return classmethod(refused) if of_class else refused

@@ -1,0 +1,124 @@
+"""What the include_name and include_object of a team's env.py leave out of a comparison."""
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from leadctl.apps.metadata import load_metadata
+from leadctl.apps.registry import App
+from leadctl.catalog.definitions import Attributes, Catalog, key_reference, owner, split_name
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+_NAME = re.compile(r'"(?:[^"]|"")*"|\w+')
+_CONSTRAINTS = {"UNIQUE": "unique_constraint", "FOREIGN KEY": "foreign_key_constraint"}
+"""Alembic's word for a kind, by how a constraint's definition begins: it compares no others."""
+
+
+def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
+    """Return what an app's hooks leave out of two catalogs, with the parts of such tables."""
+    options = app.alembic_environment.facts().options
+    by_name, by_object = options.get("include_name"), options.get("include_object")
+    if not (by_name or by_object):
+        return set()
+    tables = load_metadata(app).tables
+
+    def is_excluded(key: str) -> bool:
+        reflected = key not in models.objects
+        attributes = (found if reflected else models).objects[key]
+        kind = _kind(key, attributes)
+        if kind is None:
+            return False
+        name = _plain(split_name(key.partition(" ")[2])[-1])
+        table = _plain(owner(key, attributes) or name)
+        parents = {"schema_name": None, "table_name": table, "schema_qualified_table_name": table}
+        if reflected and by_name:
+            within = {"schema_name": None} if kind == "table" else parents
+            if not by_name(name, kind, within):
+                return True
+        if not by_object:
+            return False
+        item = _Item(kind, name, str(attributes.get("definition", "")))
+        made = item.of_models(tables[table]) if table in tables else None
+        given = item.as_reflected(table, tables.get(table)) if made is None else made
+        return not by_object(given, name, kind, reflected, None)
+
+    excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}
+    return excluded | {
+        key
+        for catalog in (models, found)
+        for key, attributes in catalog.objects.items()
+        if f"table {owner(key, attributes)}" in excluded
+    }
+
+
+def _kind(key: str, attributes: Attributes) -> str | None:
+    """Return Alembic's word for an object's kind; None where it compares none of it."""
+    kind = key.partition(" ")[0]
+    if kind in {"table", "column", "index"}:
+        return kind
+    definition = str(attributes.get("definition", ""))
+    if kind == "constraint":
+        return next(
+            (_CONSTRAINTS[each] for each in _CONSTRAINTS if definition.startswith(each)), None
+        )
+    return None
+
+
+class _Item(NamedTuple):
+    """An object that include_object is asked about."""
+
+    kind: str
+    name: str
+    definition: str
+
+    def of_models(self, table: "Table") -> Any:
+        """Return what the models have of it; None where they have it not, or without a name."""
+        if self.kind == "table":
+            return table
+        if self.kind == "column":
+            return table.columns.get(self.name)
+        parts: list[Any] = [*table.indexes, *table.constraints]
+        return next((each for each in parts if each.name == self.name), None)
+
+    def as_reflected(self, table_name: str, known: "Table | None") -> Any:
+        """Return it as Alembic reflects it: an object of SQLAlchemy's, with its table."""
+        from sqlalchemy import (
+            Column,
+            ForeignKeyConstraint,
+            Index,
+            MetaData,
+            Table,
+            UniqueConstraint,
+        )
+        from sqlalchemy.types import NullType
+
+        columns = () if known is None else known.columns
+        copied = Table(table_name, MetaData(), *(Column(each.name, each.type) for each in columns))
+        if self.kind == "table":
+            return copied
+        if self.kind == "column":
+            made = Column(self.name, NullType())
+            copied.append_column(made)
+            return made
+        named = dict.fromkeys(_plain(each) for each in _NAME.findall(self.definition))
+        within = [each for each in named if each in copied.columns]
+        if self.kind == "index":
+            index = Index(self.name, *(copied.columns[each] for each in within))
+            index.table = copied
+            return index
+        if self.kind == "unique_constraint":
+            unique = UniqueConstraint(*within, name=self.name)
+            copied.append_constraint(unique)
+            return unique
+        said = key_reference(self.definition)
+        own = [_plain(each.strip()) for each in said.columns.split(",")]
+        referred = [f"{_plain(said.table)}.{_plain(e.strip())}" for e in said.referred.split(",")]
+        key = ForeignKeyConstraint(own, referred, name=self.name)
+        if set(own) <= set(copied.columns.keys()):
+            copied.append_constraint(key)
+        return key
+
+
+def _plain(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name

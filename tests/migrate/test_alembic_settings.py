@@ -1,0 +1,393 @@
+"""Alembic projects, each with one setting that real ones have, under Alembic and under leadctl.
+
+Plain `alembic` is the witness: it makes one database and leadctl another, pg_dump says whether they
+are the same, and each tool is asked about what the other one made.  Wherever a project's env.py
+would connect to under leadctl, there is a trap.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from leadctl.postgres.binaries import server_binaries
+from tests.conftest import Cli
+from tests.servers import Server
+
+ENV = """\
+import os
+
+from alembic import context
+from sqlalchemy import create_engine{imports}
+
+from {module} import metadata
+{before}
+with create_engine(os.environ["ZOO_URL"]).connect() as connection:
+    {connected}
+    context.configure(connection=connection, target_metadata=metadata{call})
+    with context.begin_transaction():
+        context.run_migrations({run})
+"""
+MODELS = """\
+import sqlalchemy as sa
+
+metadata = sa.MetaData({convention})
+sa.Table("animals", metadata, sa.Column("id", sa.Integer, primary_key=True), {animals})
+"""
+PLANTS = (
+    'sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+    ' sa.Column("name", sa.Text))\n'
+)
+REVISION = """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{id}"
+down_revision = {down}
+{more}
+
+def upgrade():
+    {up}
+
+
+def downgrade():
+    {undo}
+"""
+
+
+def table(name: str, *columns: str) -> str:
+    rest = ", ".join(columns or ['sa.Column("name", sa.Text)'])
+    return f'op.create_table("{name}", sa.Column("id", sa.Integer, primary_key=True), {rest})'
+
+
+@dataclass(frozen=True)
+class Revision:
+    id: str
+    path: str
+    up: str
+    undo: str
+    down: str = "None"
+    more: str = ""
+
+
+ANIMALS = Revision("a1", "db/versions/a1_animals.py", table("animals"), 'op.drop_table("animals")')
+
+
+def plants(path: str = "db/versions/a2_plants.py", down: str = '"a1"', more: str = "") -> Revision:
+    return Revision("a2", path, table("plants"), 'op.drop_table("plants")', down, more)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a project has beside what every one has."""
+
+    ini: str | None = "script_location = db\nprepend_sys_path = .\n"
+    toml: str = ""
+    revisions: tuple[Revision, ...] = (ANIMALS,)
+    models: str = ""
+    animals: str = 'sa.Column("name", sa.Text)'
+    convention: str = ""
+    call: str = ""
+    run: str = ""
+    before: str = ""
+    imports: str = ""
+    connected: str = "pass"
+    source: str = "."
+    sql: str = ""
+    """What a person did in the database before."""
+    files: dict[str, str] = field(default_factory=dict)
+
+
+KINDS = {
+    "a package's folder": Kind(
+        "script_location = pkg_{n}:db\nprepend_sys_path = .\n",
+        revisions=(Revision("a1", "pkg_{n}/db/versions/a1.py", ANIMALS.up, ANIMALS.undo),),
+        files={"pkg_{n}/__init__.py": ""},
+    ),
+    "a subpackage's folder": Kind(
+        "script_location = pkg_{n}.store:db\nprepend_sys_path = .\n",
+        revisions=(Revision("a1", "pkg_{n}/store/db/versions/a1.py", ANIMALS.up, ANIMALS.undo),),
+        files={"pkg_{n}/__init__.py": "", "pkg_{n}/store/__init__.py": ""},
+    ),
+    "pyproject.toml": Kind(
+        None, '[tool.alembic]\nscript_location = "%(here)s/db"\nprepend_sys_path = ["."]\n'
+    ),
+    "two locations": Kind(
+        "script_location = db\nprepend_sys_path = .\n"
+        "version_locations = %(here)s/db/versions %(here)s/more/versions\n",
+        revisions=(ANIMALS, plants("more/versions/a2.py")),
+        models=PLANTS,
+    ),
+    "locations of os": Kind(
+        "script_location = db\nprepend_sys_path = .\npath_separator = os\n"
+        f"version_locations = db/versions{os.pathsep}more\n",
+        revisions=(ANIMALS, plants("more/a2.py")),
+        models=PLANTS,
+    ),
+    "recursive": Kind(
+        "script_location = db\nprepend_sys_path = .\nrecursive_version_locations = true\n",
+        revisions=(Revision("a1", "db/versions/2024/05/a1.py", ANIMALS.up, ANIMALS.undo),),
+    ),
+    "locations set in code": Kind(
+        revisions=(Revision("a1", "db/versions/postgresql/a1.py", ANIMALS.up, ANIMALS.undo),),
+        before="context.script.version_locations = ['db/versions/postgresql']\n",
+    ),
+    "a source folder": Kind("script_location = db\nprepend_sys_path = src\n", source="src"),
+    "another folder of modules": Kind(
+        "script_location = db\nprepend_sys_path = lib\n", source="lib"
+    ),
+    "a constant's version table": Kind(before='NAME = "zoo_version"\n', call=", version_table=NAME"),
+    "options in a dict": Kind(before='OPTIONS = {"version_table": "vt"}\n', call=", **OPTIONS"),
+    "a version table elsewhere": Kind(
+        call=', version_table_schema="ops"', sql="CREATE SCHEMA ops"
+    ),
+    "a schema made by env.py": Kind(
+        call=', version_table="vt", version_table_schema="ops"',
+        imports=", text",
+        connected='connection.execute(text("CREATE SCHEMA IF NOT EXISTS ops"))\n'
+        "    connection.commit()",
+    ),
+    "two labelled heads": Kind(
+        revisions=(
+            Revision("a1", "db/versions/a1.py", ANIMALS.up, ANIMALS.undo, more='branch_labels = ("expand",)\n'),
+            plants(down="None", more='branch_labels = ("contract",)\n'),
+        ),
+        models=PLANTS,
+    ),
+    "a plug-in's branch": Kind(
+        "script_location = db\nprepend_sys_path = .\nversion_locations = db/versions plugin\n",
+        revisions=(ANIMALS, plants("plugin/a2.py", "None")),
+        models=PLANTS,
+    ),
+    "depends_on": Kind(
+        "script_location = db\nprepend_sys_path = .\nversion_locations = plugin db/versions\n",
+        revisions=(
+            Revision(
+                "0a", "plugin/0a.py",
+                table("plants", 'sa.Column("eaten_by", sa.Integer, sa.ForeignKey("animals.id"))'),
+                'op.drop_table("plants")', more='depends_on = "a1"\n',
+            ),
+            ANIMALS,
+        ),
+        models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("eaten_by", sa.Integer, sa.ForeignKey("animals.id")))\n',
+    ),
+    "an index left out": Kind(
+        call=', include_object=lambda o, name, kind, *_: (kind, name) != ("index", "by_hand")',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                f'{ANIMALS.up}\n    op.create_index("by_hand", "animals", ["name"])', ANIMALS.undo,
+            ),
+        ),
+    ),
+    "constraints left out": Kind(
+        animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Integer)',
+        call=", include_object=lambda o, name, kind, *_: kind not in"
+        ' {"unique_constraint", "foreign_key_constraint"}',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                      'sa.UniqueConstraint("name", name="u")',
+                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")'), ANIMALS.undo,
+            ),
+        ),
+    ),
+    "settings of the ini in a revision": Kind(
+        "script_location = db\nprepend_sys_path = .\ntenant = acme\n",
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                "from alembic import context\n"
+                '    assert context.config.get_main_option("tenant") == "acme"\n'
+                '    assert op.get_context().opts["target_metadata"] is not None\n'
+                f"    {ANIMALS.up}", ANIMALS.undo,
+            ),
+        ),
+    ),
+    "a naming convention": Kind(
+        convention='naming_convention={"uq": "uq_%(table_name)s_%(column_0_name)s"}',
+        animals='sa.Column("name", sa.Text), sa.UniqueConstraint("name")',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.UniqueConstraint("name")'),
+                ANIMALS.undo,
+            ),
+            Revision(
+                "a2", "db/versions/a2.py",
+                'op.drop_constraint("uq_animals_name", "animals")\n'
+                '    op.create_unique_constraint("uq_animals_name", "animals", ["name"])',
+                'op.execute("SELECT 1")',
+                '"a1"',
+            ),
+        ),
+    ),
+    "an enum named twice": Kind(
+        animals='sa.Column("state", sa.Enum("open", "closed", name="state"))',
+        models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("state", sa.Enum("open", "closed", name="state")))\n',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("state", sa.Enum("open", "closed", name="state"))'),
+                ANIMALS.undo,
+            ),
+            Revision(
+                "a2", "db/versions/a2.py",
+                table("plants", 'sa.Column("state", sa.Enum("open", "closed", name="state"))'),
+                'op.drop_table("plants")', '"a1"',
+            ),
+        ),
+    ),
+    "arguments for the revisions": Kind(
+        run="tenant=1",
+        revisions=(Revision("a1", "db/versions/a1.py", ANIMALS.up, ANIMALS.undo),),
+    ),
+    "no offline mode": Kind(
+        before='if context.is_offline_mode():\n    raise SystemExit("not supported")\n'
+    ),
+    "several metadata": Kind(
+        models="other = sa.MetaData()\n" + PLANTS.replace("metadata", "other"),
+        revisions=(ANIMALS, plants()),
+        before="from {module} import other\nmetadata = [metadata, other]\n",
+    ),
+    "a begun transaction": Kind(
+        imports=", text", connected='connection.execute(text("SELECT 1"))\n    connection.commit()'
+    ),
+    "an engine of the project's": Kind(
+        files={"engine_{n}.py": "import os\nimport sqlalchemy\n"
+               'engine = sqlalchemy.create_engine(os.environ["ZOO_URL"])\n'},
+        before="import engine_{n}\ncreate_engine = lambda _url: engine_{n}.engine\n",
+    ),
+}  # fmt: skip
+"""By what it has."""
+
+
+@pytest.fixture
+def trap() -> Iterator[socket.socket]:
+    """A port where somebody listens, and nobody should come."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
+
+
+def make(kind: Kind, folder: Path, number: int) -> None:
+    module, n = f"zoo_{number}_{os.getpid()}", f"{number}_{os.getpid()}"
+
+    def write(path: str, text: str) -> None:
+        place = folder / path.replace("{n}", n)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text.replace("{n}", n).replace("{module}", module))
+
+    for path, text in kind.files.items():
+        write(path, text)
+    if kind.ini is not None:
+        write("alembic.ini", f"[alembic]\n{kind.ini}")
+    write("pyproject.toml", f'[project]\nname = "zoo"\nversion = "1"\n\n{kind.toml}')
+    models = MODELS.format(convention=kind.convention, animals=kind.animals)
+    write(f"{kind.source}/{module}.py", models + kind.models)
+    where = Path(kind.revisions[-1].path).parts
+    scripts = "/".join(where[: where.index("db") + 1]) if "db" in where else "db"
+    write(
+        f"{scripts}/env.py",
+        ENV.format(
+            imports=kind.imports,
+            module=module,
+            before=kind.before,
+            connected=kind.connected,
+            call=kind.call,
+            run=kind.run,
+        ),
+    )
+    write(f"{scripts}/script.py.mako", "")
+    for each in kind.revisions:
+        text = REVISION.format(
+            id=each.id, down=each.down, more=each.more, up=each.up, undo=each.undo
+        )
+        if kind.run:
+            text = text.replace("grade()", "grade(tenant)")
+        write(each.path, text)
+
+
+def alembic(folder: Path, url: str, *commands: tuple[str, ...]) -> str:
+    """Run Alembic's own commands in a process; return what it says."""
+    calls = "".join(f"main({list(command)!r})\n" for command in commands)
+    done = subprocess.run(
+        [sys.executable, "-c", f"from alembic.config import main\n{calls}"],
+        cwd=folder,
+        env={**os.environ, "ZOO_URL": url.replace("postgresql://", "postgresql+psycopg://")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def dumped(server: Server, database: str) -> list[str]:
+    """Return a database's definitions by pg_dump, without leadctl's own."""
+    dump = server_binaries().path("pg_dump")
+    text = subprocess.run(
+        [str(dump), "-s", "-N", "leadctl", server.url(database)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [line for line in text.splitlines() if not line.startswith(("--", "\\"))]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_leadctl_and_alembic_agree(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+    trap: socket.socket,
+) -> None:
+    kind = KINDS[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(kind, tmp_path, list(KINDS).index(name))
+    ours, theirs = server.url(database), server.create()
+    nowhere = f"postgresql+psycopg://nobody@127.0.0.1:{trap.getsockname()[1]}/none"
+
+    def leadctl(*arguments: str, url: str) -> None:
+        done = cli(*arguments, url=url, env={"ZOO_URL": nowhere})
+        assert done.code == 0, f"{' '.join(arguments)}: {done.out}{done.err}"
+
+    try:
+        for each in (database, theirs):
+            with server.connect(each) as connection:
+                if kind.sql:
+                    connection.execute(kind.sql)
+        alembic(tmp_path, server.url(theirs), ("upgrade", "heads"))
+        leadctl("init", "--app", "zoo", url=ours)
+        leadctl("migrate", "--plan", url=ours)
+        leadctl("migrate", url=ours)
+        assert dumped(server, database) == dumped(server, theirs)
+        said = alembic(tmp_path, ours, ("current",), ("check",))
+        assert said.split("\n")[0], "alembic finds no revision applied"
+        for url in (ours, server.url(theirs)):
+            leadctl("migrate", "status", url=url)
+            leadctl("migrate", "check", url=url)
+            done = cli("migrate", url=url, env={"ZOO_URL": nowhere})
+            assert done.out.startswith("Nothing to do"), done.out
+        leadctl("migrate", "down", "--steps", str(len(kind.revisions)), "--yes", url=ours)
+        with server.connect(database) as connection:
+            left = connection.execute(
+                "SELECT count(*) FROM pg_class WHERE relname IN ('animals', 'plants')"
+            ).fetchone()
+        assert left == (0,)
+        with pytest.raises(BlockingIOError):
+            trap.accept()
+    finally:
+        server.drop(theirs)
