@@ -108,8 +108,9 @@ class AlembicEnvironment:
         connection: Connection | None = None,
         fenced: bool = False,
         offline: Mapping[str, Any] | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run env.py; its `run_migrations()` runs the steps on the connection.
+        """Run env.py; its `run_migrations()` calls `ready` and runs the steps on the connection.
 
         `ours` are options of `configure` that go before its own.  `fenced` keeps it from ending
         the connection's transaction.  `offline` has what lets Alembic print SQL instead.  Raises
@@ -134,7 +135,7 @@ class AlembicEnvironment:
         driver = None if connection is None else connection.connection.driver_connection
         dialect = None if connection is None else connection.dialect
         engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=fenced)
-        self._run_env(lambda: _Run(self, engine, configure, steps, as_sql=bool(offline)))
+        self._run_env(lambda: _Run(self, engine, configure, steps, ready, as_sql=bool(offline)))
 
     def _run_env(self, start: Callable[[], "_Run"]) -> None:
         """Run the half of env.py that is for connections; the other one where it has none."""
@@ -233,12 +234,14 @@ class _Run:
         engine: Engine,
         on_configure: Callable[["_Run", Mapping[str, Any]], None],
         steps: Steps | None = None,
+        ready: Callable[[], None] = lambda: None,
         *,
         as_sql: bool = False,
     ) -> None:
         self._environment = environment
         self._engine = engine
         self._on_configure = on_configure
+        self._ready = ready
         self._as_sql = as_sql
         self._in_revisions = False
         self._offline = False
@@ -308,6 +311,7 @@ class _Run:
             )
         self._has_run = self._in_revisions = True
         try:
+            self._ready()
             EnvironmentContext.run_migrations(self.context, **arguments)
         except BaseException as error:
             self._error = error  # whatever env.py makes of it

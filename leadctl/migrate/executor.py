@@ -134,9 +134,11 @@ class _Applying:
         path = _search_path(driver)
         driver.commit()
 
-        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+        def ready() -> None:
             driver.commit()  # what env.py did before its revisions
             self._refuse_other_path(driver, path)
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             while self._waiting:
                 revision = self._waiting[0]
                 if revision is not self.current:
@@ -153,7 +155,7 @@ class _Applying:
                 self.current = None
 
         ours = {"on_version_apply": recorder.on_version_apply, "transaction_per_migration": True}
-        self._runner.run(steps, ours, connection=connection, down=self._down)
+        self._runner.run(steps, ours, connection=connection, down=self._down, ready=ready)
         if self._waiting:
             raise EnvironmentNotRun(
                 f"env.py ended before {self._waiting[0].id} was "
@@ -249,6 +251,7 @@ class AlembicRunner:
         down: bool = False,
         fenced: bool = False,
         offline: Mapping[str, Any] | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Run what `steps` yields; it is handed Alembic's context, and what makes a step.
 
@@ -265,7 +268,7 @@ class AlembicRunner:
             if self._app.models is not None:
                 options.setdefault("target_metadata", load_metadata(self._app))
             self._app.alembic_environment.run(
-                fn, options, connection=connection, fenced=fenced, offline=offline
+                fn, options, connection=connection, fenced=fenced, offline=offline, ready=ready
             )
             return
         if connection is not None:
@@ -299,8 +302,10 @@ class AlembicRunner:
         driver = driver_connection(connection)
         path = _search_path(driver)
 
-        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+        def ready() -> None:
             driver.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             context.autocommit_block = nullcontext  # everything is the one transaction
             if down:
                 return iter([step(each) for each in goal])
@@ -308,7 +313,7 @@ class AlembicRunner:
             return (step(each.id) for each in self._history.pending(heads, goal))
 
         ours = {"version_table_schema": None}
-        self.run(steps, ours, connection=connection, down=down, fenced=True)
+        self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
 
     def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
         """Have Alembic print the SQL of a revision; what those before made is known to it."""

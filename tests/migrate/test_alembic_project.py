@@ -113,3 +113,145 @@ def test_an_environment_that_is_wrong(
     outcome = cli("migrate", url=server.url(database))
     assert outcome.code == code
     assert said in outcome.err
+
+
+CONFIGURES = (
+    "from alembic import context\nfrom sqlalchemy import create_engine, text\n"
+    "from things_models import metadata\n{before}\n"
+    'with create_engine("{url}").{connect}() as connection:\n'
+    "    {inside}\n"
+    "    context.configure(connection=connection, target_metadata=metadata{call})\n"
+    "    with context.begin_transaction():\n        context.run_migrations()\n{after}\n"
+)
+
+
+@pytest.fixture
+def plain_project(alembic_project: Path, server: Server, database: str, cli: Cli) -> Path:
+    """One with a first revision and an env.py that a test writes anew."""
+    environment = alembic_project / "db" / "env.py"
+    environment.write_text(_env())
+    assert cli("migrate", "new", "-m", "first", url=server.url(database)).code == 0
+    return environment
+
+
+def _env(before: str = "", inside: str = "pass", after: str = "", **other: str) -> str:
+    values = {
+        "call": "",
+        "connect": "connect",
+        "url": "postgresql+psycopg://127.0.0.1:1/none",
+        **other,
+    }
+    return CONFIGURES.format(before=before, inside=inside, after=after, **values)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            _env(before="import psycopg\npsycopg.connect('host=127.0.0.1 port=1')"),
+            "env.py, line 5 cannot be run: ConnectionRefusedError: it opens a connection of its own",
+        ),
+        (
+            "from alembic import context\nfrom things_models import metadata\n"
+            "for name in ('a', 'b'):\n    context.configure(\n"
+            "        dialect_name='postgresql', target_metadata=metadata)\n"
+            "    context.run_migrations()\n",
+            "env.py, line 3: it runs the revisions in a loop",
+        ),
+        (
+            _env(inside="connection.execute(text('SET search_path TO elsewhere'))"),
+            "env.py sets the search path to elsewhere, and the target is the schema public",
+        ),
+        (_env(before="raise SystemExit('no')"), "env.py, line 4 cannot be run: SystemExit: no"),
+        (_env(before="import nothing_like_it"), "ModuleNotFoundError"),
+    ],
+)
+def test_what_env_py_may_not_do(
+    plain_project: Path, server: Server, database: str, cli: Cli, text: str, said: str
+) -> None:
+    plain_project.write_text(text)
+    outcome = cli("migrate", url=server.url(database))
+    assert (outcome.code, said in outcome.err) == (3, True), outcome.err
+    with server.connect(database) as connection:
+        found = connection.execute("SELECT to_regclass('things'), to_regclass('our_versions')")
+        assert found.fetchone() == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _env(url="postgresql://127.0.0.1:1/none"),  # whose driver is not installed here
+        _env(url="driver://user:pass@localhost/dbname"),
+        _env(url="sqlite://"),
+        _env(connect="begin", inside="connection.execute(text('SELECT 1'))"),
+        _env(inside="connection.execute(text(\"SET search_path TO 'public', 'pg_temp'\"))"),
+        _env(
+            before="from pathlib import Path\n"
+            "def write(**applied):\n    Path('applied').write_text(str(applied['step']))",
+            call=", on_version_apply=write",
+            after="assert Path('applied').read_text()",
+        ),
+    ],
+)
+def test_what_env_py_may_do(
+    plain_project: Path, server: Server, database: str, cli: Cli, text: str
+) -> None:
+    plain_project.write_text(text)
+    outcome = cli("migrate", url=server.url(database))
+    assert outcome.code == 0, outcome.err
+    assert cli("migrate", "check", url=server.url(database)).code == 0
+
+
+def test_what_env_py_does_after_its_revisions_is_said(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    plain_project.write_text(_env(after="raise ValueError('too late')"))
+    outcome = cli("migrate", url=server.url(database))
+    assert outcome.code == 3
+    assert "failed after its revisions: ValueError: too late" in outcome.err
+    assert cli("migrate", "status", url=server.url(database)).code == 0
+
+
+def test_an_error_that_env_py_hides_is_said(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    text = _env().replace("        context.run_migrations()\n", "        run()\n")
+    hides = "def run():\n    try:\n        context.run_migrations()\n    except Exception: pass\n"
+    plain_project.write_text(text.replace("with create", f"{hides}\nwith create"))
+    with server.connect(database) as connection:
+        connection.execute("CREATE TYPE things AS ENUM ('in the way')")
+    outcome = cli("migrate", url=server.url(database))
+    assert (outcome.code, "failed and was not applied" in outcome.err) == (1, True), outcome.err
+
+
+def test_config_says_whose_env_py_is_run(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    assert cli("config", "-o", "json").json["computed"] == []
+    text = plain_project.read_text().replace("=metadata)", "=metadata, **{})")
+    plain_project.write_text(text)
+    assert cli("config", "-o", "json").json["computed"] == ["own"]
+
+
+@pytest.mark.parametrize("name", ["alembic.ini", "conf/tenants.ini:tenants", "pyproject.toml"])
+def test_init_finds_the_configuration_or_is_told_where_it_is(
+    plain_project: Path, server: Server, database: str, cli: Cli, name: str
+) -> None:
+    folder = plain_project.parents[1]
+    (folder / "leadctl.toml").unlink()
+    (folder / "alembic.ini").unlink()
+    file, _, section = name.partition(":")
+    place = folder / file
+    place.parent.mkdir(exist_ok=True)
+    if place.suffix == ".toml":
+        place.write_text('[tool.alembic]\nscript_location = "db"\n')
+    else:
+        place.write_text(f"[{section or 'alembic'}]\nscript_location = db\ntenant = one\n")
+    given = ("--alembic", name) if section else ()
+    done = cli("init", "--app", "own", *given, url=server.url(database))
+    assert done.code == 0, done.err
+    plain_project.write_text(
+        _env(before=f"assert context.config.config_ini_section == {section or 'alembic'!r}")
+    )
+    outcome = cli("migrate", url=server.url(database))
+    assert outcome.code == 0, outcome.err
