@@ -164,7 +164,7 @@ class _Correction:
         return [revision.id]
 
     def apply(self, revision: Revision) -> list[str]:
-        changed = self.history.pending(self.current, revision.id)
+        changed = self.history.pending(self.current, [revision.id])
         if changed:
             beneath = self.history.ancestors([revision.id])
             others = [each for each in self.current if each not in beneath]
