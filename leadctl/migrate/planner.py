@@ -153,14 +153,16 @@ def lint(
         planner = Planner(app, history, connection, schema, allow)
         linted = []
         from_the_start = connection is None or bool(everything or named)
-        for each in history.revisions:
-            if each in chosen:
-                found = planner.revision(each).findings
-                linted.append(LintedRevision(each.id, each.path, found))
-                if connection is None:
-                    planner.forget()
-            elif from_the_start:
-                planner.learn(each)
+        tried = nullcontext() if from_the_start or not target else planner.trying(target, chosen)
+        with tried:
+            for each in history.revisions:
+                if each in chosen:
+                    found = planner.revision(each).findings
+                    linted.append(LintedRevision(each.id, each.path, found))
+                    if connection is None:
+                        planner.forget()
+                elif from_the_start:
+                    planner.learn(each)
     return LintResult(app.name, database, squawk, tuple(linted))
 
 

@@ -13,17 +13,8 @@ from typing import TypeVar
 
 from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision
+from leadctl.migrate.revision_files import declared
 
-_REVISION = re.compile(r"^revision\b[^=\n]*=\s*(['\"])(?P<id>.+?)\1", re.MULTILINE)
-_DOWN = re.compile(
-    r"^down_revision\b[^=\n]*=\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\2)",
-    re.MULTILINE,
-)
-_ELSE = re.compile(
-    r"^(?P<name>depends_on|branch_labels)\b[^=\n]*="
-    r"\s*(?P<value>None|\((?:[^()]*)\)|\[(?:[^\[\]]*)\]|(['\"]).*?\3)",
-    re.MULTILINE,
-)
 _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
@@ -31,7 +22,7 @@ _PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
 PLAIN = "# leadctl: plain"
 """The line of a revision that was written in the short forms, for tables that are small."""
 _HALF = 32
-_DOC = re.compile(r"\A(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
+_DOC = re.compile(r"\A\ufeff?(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
 
 Entry = TypeVar("Entry")
 
@@ -125,7 +116,7 @@ class Revision:
     @cached_property
     def _of_code(self) -> str:
         try:
-            return _sha256(repr(_meaning(ast.parse(self.text))))
+            return _sha256(repr(_meaning(ast.parse(self.text.removeprefix("\ufeff")))))
         except (SyntaxError, ValueError):
             return self._of_text
 
@@ -133,7 +124,7 @@ class Revision:
     def is_reversible(self) -> bool:
         """Whether `downgrade()` does something: not where it is missing, empty or only raises."""
         try:
-            module = ast.parse(self.text)
+            module = ast.parse(self.text.removeprefix("\ufeff"))
         except SyntaxError:
             return False
         return any(
@@ -398,36 +389,19 @@ def _read(path: Path) -> Revision | None:
         raise MigrationsInvalid(
             f"Cannot read {path}: {error}", hint="Make it a readable UTF-8 file."
         ) from None
-    found = _REVISION.search(text)
+    found = declared(path, text)
     if found is None:
         return None
-    down = _DOWN.search(text)
     doc = _DOC.match(text)
-    also = {
-        said["name"]: _literals(path, said["name"], said["value"]) for said in _ELSE.finditer(text)
-    }
     return Revision(
-        id=found["id"],
-        down=_literals(path, "down_revision", down["value"] if down else "None"),
+        id=found.id,
+        down=found.down,
         message=doc["line"].strip().rstrip(".") if doc else path.stem,
         path=path,
         text=text,
-        labels=also.get("branch_labels", ()),
-        depends_on=also.get("depends_on", ()),
+        labels=found.labels,
+        depends_on=found.depends_on,
     )
-
-
-def _literals(path: Path, name: str, expression: str) -> tuple[str, ...]:
-    try:
-        value = ast.literal_eval(expression)
-    except (ValueError, SyntaxError):
-        raise MigrationsInvalid(
-            f"{path.name}: {name} is {expression}, which is not a literal.",
-            hint=f"Write {name} as a text, a tuple of texts or None.",
-        ) from None
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _needs(folder: Path, revisions: Mapping[str, Revision]) -> dict[str, tuple[str, ...]]:

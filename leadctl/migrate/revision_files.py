@@ -1,0 +1,157 @@
+"""What a revision's file declares: its id, what it follows and depends on, its branch's name.
+
+The text tells it, and nothing is executed; as Alembic does, a file is imported whose own text does
+not say which revision it is.
+"""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from sys import stderr
+from types import ModuleType
+from typing import Any
+
+from leadctl.errors import MigrationsInvalid
+
+_ID, _DOWN, _DEPENDS, _LABELS = _NAMES = (
+    "revision",
+    "down_revision",
+    "depends_on",
+    "branch_labels",
+)
+_TEXT = r"(?:\"[^\"\\\n]+\"|'[^'\\\n]+')"
+_PLAIN = re.compile(
+    rf"^(?P<name>{'|'.join(_NAMES)})\b(?P<value>[ \t]*(?::[^=\n]*)?=[ \t]*(?:None|{_TEXT})"
+    r"(?=[ \t]*(?:#.*)?$))?",
+    re.MULTILINE,
+)
+_UNKNOWN = object()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file says of its revision."""
+
+    id: str
+    down: tuple[str, ...]
+    depends_on: tuple[str, ...] = ()
+    """What must be applied before, though it is of another branch: ids, or labels of branches."""
+    labels: tuple[str, ...] = ()
+
+
+def declared(path: Path, text: str) -> Declared | None:
+    """Return what a file declares; None for one that is no revision.
+
+    Raises MigrationsInvalid for one that is not Python, or whose id cannot be had.
+    """
+    values = _plainly(text)
+    if values is None:
+        values = _by_syntax(path, text)
+    if values is None:
+        return None
+    unknown = [name for name in _NAMES if values.get(name, None) is _UNKNOWN]
+    if unknown or not values.get(_ID):
+        values = _imported(path)
+    revision = values.get(_ID)
+    if not isinstance(revision, str):
+        raise MigrationsInvalid(
+            f"{path.name} has an upgrade(), and no id: revision is {revision!r}.",
+            hint='Write its id as a text: revision = "…"',
+        )
+    return Declared(revision, *(_texts(path, name, values.get(name)) for name in _NAMES[1:]))
+
+
+def _plainly(text: str) -> Mapping[str, Any] | None:
+    """Read assignments of plain texts, each once and one a line, which nearly all files have."""
+    found: dict[str, Any] = {}
+    for each in _PLAIN.finditer(text):
+        name, value = each["name"], each["value"]
+        if value is None or name in found:
+            return None
+        literal = value.partition("=")[2].strip()
+        found[name] = None if literal == "None" else literal[1:-1]
+    return found if found.get(_ID) else None
+
+
+def _by_syntax(path: Path, text: str) -> Mapping[str, Any] | None:
+    """Read assignments by the syntax tree; None where the module neither has an id nor upgrades."""
+    try:
+        module = ast.parse(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError) as error:
+        raise MigrationsInvalid(
+            f"{path.name} is not Python: {error}", hint="Correct it, or move it elsewhere."
+        ) from None
+    known: dict[str, Any] = {}
+    for node in module.body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            known |= _assigned(target, getattr(node, "value", None), known)
+    upgrades = any(isinstance(n, ast.FunctionDef) and n.name == "upgrade" for n in module.body)
+    return known if _ID in known or upgrades else None
+
+
+def _assigned(target: ast.expr, value: ast.expr | None, known: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(target, ast.Name):
+        return {target.id: _UNKNOWN if value is None else _value(value, known)}
+    if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+        pairs = zip(target.elts, value.elts, strict=False)
+        return {name: each for one, v in pairs for name, each in _assigned(one, v, known).items()}
+    return {node.id: _UNKNOWN for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
+def _value(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    """Return what an expression is, of texts and names alone; else `_UNKNOWN`."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return known.get(node.id, _UNKNOWN)
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        values = [_value(each, known) for each in node.elts]
+        return _UNKNOWN if _UNKNOWN in values else tuple(values)
+    if isinstance(node, ast.JoinedStr):
+        parts = [_value(each, known) for each in node.values]
+        return "".join(parts) if all(isinstance(each, str) for each in parts) else _UNKNOWN
+    if isinstance(node, ast.FormattedValue) and node.conversion == -1 and node.format_spec is None:
+        return _value(node.value, known)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        both = _value(node.left, known), _value(node.right, known)
+        return both[0] + both[1] if all(isinstance(each, str) for each in both) else _UNKNOWN
+    return _UNKNOWN
+
+
+def _imported(path: Path) -> Mapping[str, Any]:
+    """Import a file as Alembic does; what it prints is no result of ours."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    try:
+        with redirect_stdout(stderr):
+            spec.loader.exec_module(module)
+    except Exception as error:  # a revision is code, which may raise anything
+        raise MigrationsInvalid(
+            f"Which revision {path.name} is cannot be told: it cannot be imported: "
+            f"{type(error).__name__}: {error}",
+            hint='Write its id as a text: revision = "…"',
+        ) from error
+    return vars(module)
+
+
+def _texts(path: Path, name: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    texts = (value,) if isinstance(value, str) else value
+    if isinstance(texts, tuple | list | set) and all(isinstance(each, str) for each in texts):
+        return tuple(texts)
+    raise MigrationsInvalid(
+        f"{path.name}: {name} is {value!r}, which is not a text.",
+        hint=f"Write {name} as a text, a tuple of texts or None.",
+    )

@@ -1,0 +1,138 @@
+"""Which revisions a folder has is what Alembic finds there, however they are written."""
+
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from leadctl.apps.registry import builtin_migrations
+from leadctl.errors import MigrationsInvalid
+from leadctl.migrate import revision_files
+from leadctl.migrate.revisions import read_history
+from tests.conftest import Cli
+from tests.history import Project
+from tests.servers import Server
+
+BODY = "\n\ndef upgrade():\n    pass\n\n\ndef downgrade():\n    pass\n"
+FORMS = {
+    "plain": 'revision = "r1"\ndown_revision = None',
+    "typed": "from typing import Union\nrevision: str = 'r1'\ndown_revision: Union[str, None] = None",
+    "a BOM": '\ufeffrevision = "r1"\ndown_revision = None',
+    "a BOM and CRLF": '\ufeffrevision = "r1"\r\ndown_revision = None',
+    "parentheses": 'revision = ("r1")\ndown_revision = (None)',
+    "a name": 'REV = "r1"\nrevision = REV\ndown_revision = None',
+    "an f-string": 'N = "1"\nrevision = f"r{N}"\ndown_revision = None',
+    "joined": 'revision = "r" + "1"\ndown_revision = None',
+    "two lines": 'revision = (\n    "r"\n    "1"\n)\ndown_revision = None',
+    "at once": 'revision, down_revision = "r1", None',
+    "chained": 'id = revision = "r1"\ndown_revision = None',
+    "an escape": 'revision = "r\\x31"\ndown_revision = None',
+    "twice": 'revision = "r0"\nrevision = "r1"\ndown_revision = None',
+    "in a docstring first": '"""Revision\nrevision = "other"\n"""\nrevision = "r1"\ndown_revision = None',
+    "computed": 'revision = "1r"[::-1]\ndown_revision = None',
+    "computed by its name": "from pathlib import Path\nrevision = Path(__file__).stem\ndown_revision = None",
+    "a condition": 'if True:\n    revision = "r1"\n    down_revision = None',
+}  # fmt: skip
+
+
+def alembic(folder: Path) -> ScriptDirectory:
+    return ScriptDirectory(str(builtin_migrations()), version_locations=[str(folder)])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "r1.py"
+    path.write_bytes((FORMS[form] + BODY).encode())
+    (witness,) = alembic(tmp_path).walk_revisions()
+    (found,) = read_history(tmp_path).revisions
+    assert (found.id, found.down) == (witness.revision, ()) == ("r1", ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['import not_there\nrevision = f"{not_there.x}"', "revision = 1 / 0", "revision = None", ""],
+)
+def test_what_cannot_be_read_is_never_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r1.py").write_text(text + BODY)
+    with pytest.raises(MigrationsInvalid, match=r"r1\.py"):
+        read_history(tmp_path)
+
+
+def test_a_file_that_is_no_revision_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("def helper():\n    pass\n")
+    assert read_history(tmp_path).revisions == []
+
+
+def test_plain_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing pending is found out quickly, of hundreds of files."""
+    monkeypatch.setattr(revision_files, "_by_syntax", None)
+    text = FORMS["typed"] + "\nbranch_labels: Union[str, None] = None\ndepends_on = None  # none"
+    (tmp_path / "r1.py").write_text(text + BODY)
+    assert [each.id for each in read_history(tmp_path).revisions] == ["r1"]
+
+
+def write(folder: Path, name: str, down: object, statement: str, **more: object) -> None:
+    lines = [f"{key} = {value!r}" for key, value in {"down_revision": down, **more}.items()]
+    (folder / f"{name.split('/')[0]}.py").write_text(
+        f'"""x"""\nfrom alembic import op\nrevision = "{name.split("/")[-1]}"\n'
+        + "\n".join(lines)
+        + f"\n\n\ndef upgrade():\n    op.execute({statement!r})\n\n\ndef downgrade():\n    pass\n"
+    )
+
+
+def between_roots(folder: Path) -> None:
+    write(folder, "0_b1/b1", None, "CREATE TABLE b (id int)", depends_on="a1", branch_labels=("b",))
+    write(folder, "a1", None, "CREATE TABLE a (id int)")
+
+
+def by_label(folder: Path) -> None:
+    write(folder, "0_b1/b1", None, "ALTER TABLE a ADD x int", depends_on=("first",))
+    write(folder, "a1", None, "CREATE TABLE a (id int)", branch_labels="first")
+
+
+def across_branches(folder: Path) -> None:
+    write(folder, "a1", None, "CREATE TABLE a (id int)")
+    write(folder, "1_a2/a2", "a1", "ALTER TABLE b ADD x int", depends_on="b1")
+    write(folder, "9_b1/b1", "a1", "CREATE TABLE b (id int)")
+    write(folder, "m1", ("a2", "b1"), "CREATE TABLE m (id int)")
+
+
+def then_one_more(folder: Path) -> None:
+    across_branches(folder)
+    write(folder, "z1", "m1", "CREATE TABLE z (id int)", depends_on="a1")
+
+
+@pytest.mark.parametrize("history", [between_roots, by_label, across_branches, then_one_more])
+def test_what_others_depend_on(
+    history: object, project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    """It is applied and recorded once, and the database is where plain Alembic ends."""
+    assert callable(history)
+    folder = project.migrations
+    history(folder)
+    url = server.url(database)
+    planned = cli("migrate", "--plan", "-o", "json", url=url).json["revisions"]
+    outcome = cli("migrate", "-o", "json", url=url)
+    assert outcome.code == 0, outcome.err
+    applied = [each["revision"] for each in outcome.json["applied"]]
+    assert applied == [each["revision"] for each in planned]
+    assert len(applied) == len(set(applied)) == len(list(folder.glob("*.py")))
+    assert cli("migrate", "status", url=url).code == 0
+    assert cli("migrate", "-o", "json", url=url).json["applied"] == []
+
+    other = server.create()
+    engine = create_engine(server.url(other).replace("postgresql:", "postgresql+psycopg:"))
+    script = alembic(folder)
+    with engine.begin() as connection, EnvironmentContext(
+        Config(), script, fn=lambda at, _: script._upgrade_revs("heads", at)
+    ) as environment:
+        environment.configure(connection=connection)
+        environment.run_migrations()
+    engine.dispose()
+    with server.connect(other) as ours, server.connect(database) as theirs:
+        query = "SELECT version_num FROM alembic_version ORDER BY 1"
+        assert theirs.execute(query).fetchall() == ours.execute(query).fetchall()
+    server.drop(other)
