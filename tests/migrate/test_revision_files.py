@@ -8,6 +8,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from leadctl.apps.alembic_config import VersionLocations
 from leadctl.apps.registry import builtin_migrations
 from leadctl.errors import MigrationsInvalid
 from leadctl.migrate import revision_files
@@ -47,7 +48,7 @@ def test_every_form_is_read(tmp_path: Path, form: str) -> None:
     path = tmp_path / "r1.py"
     path.write_bytes((FORMS[form] + BODY).encode())
     (witness,) = alembic(tmp_path).walk_revisions()
-    (found,) = read_history(tmp_path).revisions
+    (found,) = read_history(VersionLocations((tmp_path,))).revisions
     assert (found.id, found.down) == (witness.revision, ()) == ("r1", ())
 
 
@@ -58,12 +59,12 @@ def test_every_form_is_read(tmp_path: Path, form: str) -> None:
 def test_what_cannot_be_read_is_never_passed_over(tmp_path: Path, text: str) -> None:
     (tmp_path / "r1.py").write_text(text + BODY)
     with pytest.raises(MigrationsInvalid, match=r"r1\.py"):
-        read_history(tmp_path)
+        read_history(VersionLocations((tmp_path,)))
 
 
 def test_a_file_that_is_no_revision_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def helper():\n    pass\n")
-    assert read_history(tmp_path).revisions == []
+    assert read_history(VersionLocations((tmp_path,))).revisions == []
 
 
 def test_plain_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,7 @@ def test_plain_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(revision_files, "_by_syntax", None)
     text = FORMS["typed"] + "\nbranch_labels: Union[str, None] = None\ndepends_on = None  # none"
     (tmp_path / "r1.py").write_text(text + BODY)
-    assert [each.id for each in read_history(tmp_path).revisions] == ["r1"]
+    assert [each.id for each in read_history(VersionLocations((tmp_path,))).revisions] == ["r1"]
 
 
 def write(folder: Path, name: str, down: object, statement: str, **more: object) -> None:
@@ -126,9 +127,12 @@ def test_what_others_depend_on(
     other = server.create()
     engine = create_engine(server.url(other).replace("postgresql:", "postgresql+psycopg:"))
     script = alembic(folder)
-    with engine.begin() as connection, EnvironmentContext(
-        Config(), script, fn=lambda at, _: script._upgrade_revs("heads", at)
-    ) as environment:
+    with (
+        engine.begin() as connection,
+        EnvironmentContext(
+            Config(), script, fn=lambda at, _: script._upgrade_revs("heads", at)
+        ) as environment,
+    ):
         environment.configure(connection=connection)
         environment.run_migrations()
     engine.dispose()
