@@ -1,6 +1,7 @@
 """Filling rows from a revision: in batches that commit, that can be stopped and go on.
 
-A revision that fills does nothing else, since each batch is a transaction of its own.
+Each batch is a transaction of its own, so a revision fills first: what else it does comes behind,
+in one transaction, and a run that was stopped does that when the rows are filled.
 """
 
 import re
@@ -40,11 +41,11 @@ def fill(op: Any, table: str, assignment: str, where: str, *, load: float = 0.5)
     stopped goes on where it was.  Raises NoPrimaryKey, and what the server raises.
     """
     context = op.get_context()
-    if context.as_sql:
-        statement = f"UPDATE {table} SET {assignment} WHERE {where} {_IN_BATCHES}"  # noqa: S608
-        op.execute(escape(statement))
-        return 0
     with context.autocommit_block():
+        if context.as_sql:
+            statement = f"UPDATE {table} SET {assignment} WHERE {where} {_IN_BATCHES}"  # noqa: S608
+            op.execute(escape(statement))
+            return 0
         connection: Connection = context.connection.connection.driver_connection
         return _Fill(connection, table, assignment, where).run(load)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import dropwhile
 from pathlib import Path
 
 from leadctl.errors import OperationFailed
@@ -78,12 +79,13 @@ def findings(
 
 
 def _mixed(statements: Sequence[PlannedStatement]) -> Iterator[LintFinding]:
-    if len({statement.transactional for statement in statements}) > 1:
+    fills_first = dropwhile(lambda each: is_batched(each.sql), statements)
+    if len({statement.transactional for statement in fills_first}) > 1:
         yield LintFinding(
             MIXED,
             "It mixes transactional and non-transactional statements: stopped in between, it can "
             "be neither rerun nor rolled back.",
-            "Write a revision for each part.",
+            "Write a revision for each part. Only leadctl.fill() may be in one, at its beginning.",
         )
 
 

@@ -19,6 +19,7 @@ _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
 _PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
+_LEAVES = re.compile(r"autocommit_block|\bfill\(")
 PLAIN = "# leadctl: plain"
 """The line of a revision that was written in the short forms, for tables that are small."""
 _HALF = 32
@@ -143,7 +144,7 @@ class Revision:
     @property
     def leaves_transaction(self) -> bool:
         """Whether a part of it may run outside its transaction."""
-        return "autocommit_block" in self.text
+        return _LEAVES.search(self.text) is not None
 
     @property
     def allowed_rules(self) -> dict[str, str]:

@@ -88,3 +88,55 @@ def test_a_table_without_a_key_is_refused(
     outcome = cli("migrate", url=people)
     assert outcome.code == 1
     assert "no primary key" in outcome.err
+
+
+CHECK = (
+    '    op.execute("ALTER TABLE people ADD CONSTRAINT named CHECK (name IS NOT NULL) NOT VALID")\n'
+)
+VALIDATE = '\n    op.execute("ALTER TABLE people VALIDATE CONSTRAINT named")'
+UPDATE = "\n    op.execute(\"UPDATE people SET name = upper(name) WHERE name LIKE 'n%'\")"
+
+
+def test_what_stands_behind_a_fill_comes_when_rows_are_filled(
+    people: str, project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    """A revision that failed behind its fill is run again: filled is filled, the rest is whole."""
+    project.revision(code=CHECK)
+    assert cli("migrate", url=people).code == 0
+    fill = FILL.format(more="").replace("name IS NULL", "name IS NULL AND id < 29999")
+    path = project.revision(code=fill + UPDATE + VALIDATE)
+    failed = cli("migrate", url=people)
+    assert failed.code == 1
+    assert "violated by some row" in failed.err
+    with server.connect(database) as connection:
+        upper = "SELECT count(name), count(*) FILTER (WHERE name LIKE 'N%') FROM people"
+        assert connection.execute(upper).fetchone() == (29998, 0)
+    path.write_text(path.read_text().replace(" AND id < 29999", ""))
+    assert cli("migrate", url=people).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute(upper).fetchone() == (30000, 30000)
+
+
+def test_an_update_beside_validate_is_judged_by_size(
+    people: str, project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision(code=CHECK)
+    assert cli("migrate", url=people).code == 0
+    project.revision(code=FILL.format(more="") + UPDATE + VALIDATE)
+    assert cli("migrate", "lint", url=people).code == 0
+    assert cli("migrate", "--plan", url=people).code == 0
+    with server.connect(database) as connection:
+        connection.execute("INSERT INTO people SELECT 7, n, 'n' FROM generate_series(1, 300000) n")
+        connection.execute("ANALYZE people")
+    found = cli("migrate", "lint", "-o", "json", url=people).json["revisions"][0]["findings"]
+    assert [(each["rule"], each["statement"]) for each in found] == [("unbatched-write", 2)]
+
+
+def test_what_stands_before_a_fill_is_a_mix(people: str, project: Project, cli: Cli) -> None:
+    """It would be committed by the first batch: stopped then, the revision could not be run."""
+    project.revision(code=CHECK + FILL.format(more="") + VALIDATE)
+    for command in (["migrate", "lint"], ["migrate", "--plan"], ["migrate"]):
+        refused = cli(*command, url=people)
+        assert refused.code == 1
+        assert "mixed-transaction" in refused.out + refused.err
+    assert "named" not in cli("migrate", "diff", "base", "database", "-o", "sql", url=people).out
