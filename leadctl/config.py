@@ -72,6 +72,8 @@ def effective_config(
 
 def _shown(settings: Settings, name: str) -> str | int | float | bool | None:
     value = getattr(settings, name)
+    if name == "app" and not settings.names_app:
+        return None
     if isinstance(value, Secret):
         if name not in {"url", "direct_url"}:
             return HIDDEN

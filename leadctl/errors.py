@@ -81,7 +81,7 @@ class UnknownEnvironment(ConfigurationError):
 
 
 class NoProject(ConfigurationError):
-    """There is no leadctl.toml, and no app is named, so it is not known what to write."""
+    """There is no leadctl.toml, and no app is named, so it is not known whose it would be."""
 
 
 class UnknownApp(ConfigurationError):

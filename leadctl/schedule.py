@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leadctl.apps.registry import find_app
+from leadctl.apps.registry import find_app, require_named_app
 from leadctl.errors import UnitTaken, UsageError
 from leadctl.settings import Settings
 from leadctl.settings.sources import ENVIRONMENT
@@ -202,6 +202,8 @@ def _description(unit: str) -> str:
 
 
 def _find(settings: Settings, job: str) -> Job:
+    if job == "cleanup":
+        require_named_app(settings)
     if settings.is_set("app"):
         find_app(settings)  # else each run would fail
     if job not in JOBS:

@@ -183,6 +183,8 @@ def overview(
             )
             if relation.is_table and relation.name != VERSION_TABLE
         )
+        if not app.name:
+            narrate("No app is named, so there are no reports of one: name it with --app.")
         reports = _reports(connection, target, app)
         drawn, left_out = _charts(connection, target.schema, reports)
     return Overview(

@@ -94,7 +94,7 @@ class Database(Project):
         """The database; an embedded server that exists is started.  Raises ConfigurationError."""
         from leadctl.postgres.target import resolve
 
-        app = self.app.name
+        app = self.app_if_named.name or self.settings.app
         return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
 
     def foresee(self, verb: str, confirm: Confirm) -> None:
@@ -122,6 +122,10 @@ class Database(Project):
     @property
     def _place(self) -> "tuple[Target, App]":
         return self.target, self.app
+
+    @property
+    def _place_alone(self) -> "tuple[Target, App]":
+        return self.target, self.app_if_named
 
     @property
     def _told(self) -> _Told:
@@ -199,7 +203,7 @@ class Database(Project):
         """Return what was applied, when and by whom, as `leadctl migrate history`."""
         from leadctl.migrate.status import history
 
-        return history(*self._place)
+        return history(*self._place_alone)
 
     def check(self) -> "SchemaCheck":
         """Compare models, migrations and database, as `leadctl migrate check`; changes nothing."""
@@ -230,7 +234,7 @@ class Database(Project):
         settings = self.settings
         schema = settings.schema if settings.is_flag("schema") else None
         place = "url" if "://" in name else "env"
-        flags = {"app": self.app.name, "schema": schema, place: name}
+        flags = {"app": self.app_if_named.name or None, "schema": schema, place: name}
         return Database(settings_of(settings.project, flags), self.narrate).target
 
     def lint(
@@ -626,7 +630,7 @@ class Database(Project):
         """
         from leadctl.backup.create import BackupOptions, Hooks, create
 
-        settings, table = self.settings, self.app.version_table
+        settings, table = self.settings, self.app_if_named.version_table
         hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
         without = names(exclude), names(exclude_data)
         given = (self._recipients, settings.lock_wait, table, role_passwords, *without)
@@ -726,10 +730,11 @@ class Database(Project):
 
         plan = partial(self.restore_plan, backup, into=into)
         self._ahead(None if into else "restore", confirm, show, plan)
-        place, app, wait = self.on(into) if into else self, self.app.name, self.settings.lock_wait
+        place, app = self.on(into) if into else self, self.app_if_named.name
         loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
+        wait = self.settings.lock_wait
         return restore(*given, app=app, new=into is not None, drop_old=drop_old, lock_wait=wait)
 
     def _loading(
@@ -786,7 +791,7 @@ class Database(Project):
         from leadctl.restore.scratch_schema import restore_by_name
 
         given = (self.target, self._stored(backup), names(tables))
-        app, waits, narrate = self.app.name, self._timeouts, self.narrate
+        app, waits, narrate = self.app_if_named.name, self._timeouts, self.narrate
         return restore_by_name(
             *given, app=app, owners=owners, dry_run=dry_run, waits=waits, narrate=narrate
         )
@@ -805,7 +810,7 @@ class Database(Project):
         if not dry_run:
             self.foresee("restore of tables", confirm)
         given = (self.target, self._stored(backup), names(tables), consent_of(confirm))
-        app, wait, narrate = self.app.name, self.settings.lock_timeout, self.narrate
+        app, wait, narrate = self.app_if_named.name, self.settings.lock_timeout, self.narrate
         return restore_tables(*given, app=app, dry_run=dry_run, lock_timeout=wait, narrate=narrate)
 
     def restore_in_place(
@@ -820,7 +825,7 @@ class Database(Project):
         from leadctl.restore.in_place import VERB, restore_in_place
 
         self.foresee(VERB, confirm)
-        given = (self.target, self.app, self._stored(backup), consent_of(confirm))
+        given = (*self._place_alone, self._stored(backup), consent_of(confirm))
         waits, narrate = self._timeouts, self.narrate
         return restore_in_place(*given, owners=owners, waits=waits, narrate=narrate)
 
@@ -838,7 +843,7 @@ class Database(Project):
         from leadctl.restore.kept import drop_kept
 
         self.foresee("drop of what restores left", confirm)
-        return drop_kept(self.target, names(kept), consent_of(confirm), app=self.app.name)
+        return drop_kept(self.target, names(kept), consent_of(confirm), app=self.app_if_named.name)
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -846,7 +851,7 @@ class Database(Project):
         """Return sizes and rows, as `leadctl stats`; estimated ones unless `exact`."""
         from leadctl.stats import overview
 
-        return overview(*self._place, count=exact, narrate=self.narrate)
+        return overview(*self._place_alone, count=exact, narrate=self.narrate)
 
     def report(
         self, name: str, *, user: str | None = None, since: datetime | None = None
@@ -877,7 +882,7 @@ class Database(Project):
         from leadctl.health.run import Timing, health, select
 
         return health(
-            *self._place,
+            *self._place_alone,
             lambda: self.keyring,
             lambda: (rule.name for rule in self._rules()),
             select(self.settings, names(only), names(skip)),
@@ -898,7 +903,7 @@ class Database(Project):
         chosen = [check.name for check in self.checks(only, skip=skip).checks]
         patience = Patience(self.settings.lock_wait, self.settings.lock_timeout)
         consent = consent_of(confirm)
-        return fix(*self._place, chosen, consent, patience, self.narrate)
+        return fix(*self._place_alone, chosen, consent, patience, self.narrate)
 
     def inspect(self, *reports: str) -> "Inspection":
         """Look into the server, as `leadctl inspect REPORT`; all reports where none is named."""
@@ -917,7 +922,7 @@ class Database(Project):
         from leadctl.studio.session import Access
 
         consent = None if reveal is None else consent_of(reveal)
-        return Studio(Access(*self._place, self.keyring, timeout, consent, self.narrate))
+        return Studio(Access(*self._place_alone, self.keyring, timeout, consent, self.narrate))
 
     def schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the database, or one, as `leadctl schema show`.

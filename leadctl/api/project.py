@@ -59,10 +59,23 @@ class Project:
 
     @cached_property
     def app(self) -> "App":
-        """The app that the settings name.  Raises UnknownApp."""
+        """The app that the settings name, or the default one.  Raises UnknownApp."""
         from leadctl.apps.registry import find_app
 
         return find_app(self.settings)
+
+    def require_named_app(self) -> None:
+        """Raise NoProject where neither a project nor its name says which app is meant."""
+        from leadctl.apps.registry import require_named_app
+
+        require_named_app(self.settings)
+
+    @cached_property
+    def app_if_named(self) -> "App":
+        """The same, or one without a name, for what works on a database alone."""
+        from leadctl.apps.registry import find_app_or_none
+
+        return find_app_or_none(self.settings)
 
     @cached_property
     def keyring(self) -> "Keyring":

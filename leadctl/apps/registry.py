@@ -24,10 +24,11 @@ from leadctl.apps.alembic_config import (
 from leadctl.apps.loading import make_importable, to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
-from leadctl.errors import ModelsNotImportable, UnknownApp
+from leadctl.errors import ModelsNotImportable, NoProject, UnknownApp
 from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
+from leadctl.settings.model import DEFAULT_APP
 from leadctl.settings.sources import Project
 from leadctl.text import did_you_mean
 
@@ -40,7 +41,10 @@ _BUILT_IN = _PACKAGE / "products" / "products.toml"
 
 @dataclass(frozen=True)
 class App(AppConfig):
-    """A named set of models with its migrations, fixtures, reports and retention rules."""
+    """A named set of models with its migrations, fixtures, reports and retention rules.
+
+    One without a name has none of these: it stands for a database alone.
+    """
 
     @cached_property
     def environment(self) -> Path | None:
@@ -101,7 +105,7 @@ class App(AppConfig):
 
 
 def find_app(settings: Settings) -> App:
-    """Return the app that the settings name.  Raises UnknownApp."""
+    """Return the app that the settings name, or the default one.  Raises UnknownApp."""
     apps = all_apps(settings)
     if settings.app in apps:
         return apps[settings.app]
@@ -109,6 +113,22 @@ def find_app(settings: Settings) -> App:
         f"There is no app {settings.app!r} (from {settings.source('app')}).",
         hint=did_you_mean(settings.app, sorted(apps)),
     )
+
+
+def require_named_app(settings: Settings) -> None:
+    """Raise NoProject where neither a project nor its name says which app is meant."""
+    if not settings.names_app:
+        raise NoProject(
+            f"There is no leadctl.toml in {settings.project} or above, and no app is named.",
+            hint=f"For your own models: leadctl init. For a built-in app add: --app {DEFAULT_APP}",
+        )
+
+
+def find_app_or_none(settings: Settings) -> App:
+    """Return the app that the settings name, else one without a name.  Raises UnknownApp."""
+    if settings.names_app:
+        return find_app(settings)
+    return App(name="", root=settings.project, migrations=settings.project / "migrations")
 
 
 def all_apps(settings: Settings) -> dict[str, App]:

@@ -23,9 +23,8 @@ from leadctl.cli.options import (
     only_with,
     option,
 )
-from leadctl.errors import NoProject, UsageError
+from leadctl.errors import UsageError
 from leadctl.settings import Settings, load_settings
-from leadctl.settings.model import DEFAULT_APP
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -73,6 +72,11 @@ class Run:
             made = Database(self.settings, self.narrate, self.console.progress, may_create)
             self._databases[may_create] = made
         return self._databases[may_create]
+
+    def of_app(self) -> "Database":
+        """The same, for what is an app's.  Raises NoProject where nobody said which."""
+        self.project().require_named_app()
+        return self.database()
 
     def narrate(self, message: str) -> None:
         """Say something besides the result."""
@@ -147,12 +151,12 @@ def command(
     effect: Effect,
     *options: tuple[str, Any],
     outputs: Sequence[str] = ("table", "json"),
-    of_app: bool = True,
+    of_app: bool | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, and hand it a `Run` made of them as first argument.
 
-    `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What it
-    writes is an app's, unless it is not `of_app`: then it must be known which app is meant.
+    `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What is
+    `of_app` wants to know which app is meant: what writes, unless it says otherwise.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
     output = Annotated[Text, option("--output -o", "FORMAT", formats)]
@@ -166,8 +170,8 @@ def command(
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
             run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
-            if of_app and effect is not Effect.READS:
-                _refuse_without_project(run.settings)
+            if of_app if of_app is not None else effect is not Effect.READS:
+                run.of_app()
             if "csv" in outputs:
                 run = replace(run, for_spreadsheet=values.pop("for_spreadsheet"))
                 if run.settings.output != "csv":
@@ -185,15 +189,6 @@ def command(
         return wrapper
 
     return decorate
-
-
-def _refuse_without_project(settings: Settings) -> None:
-    """Refuse to write an app's things where nobody said which app.  Raises NoProject."""
-    if settings.config_file is None and not settings.is_set("app"):
-        raise NoProject(
-            f"There is no leadctl.toml in {settings.project} or above, and no app is named.",
-            hint=f"For your own models: leadctl init. For a built-in app add: --app {DEFAULT_APP}",
-        )
 
 
 def _signature(

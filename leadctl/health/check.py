@@ -214,12 +214,18 @@ class Facts:
         return sorted(tables - {name for (name,) in self.query("relations", schemas=schemas)})
 
     @property
+    def of_app(self) -> str:
+        """What a command adds that names the app; nothing where none is."""
+        return f" --app {self.app.name}" if self.app.name else ""
+
+    @property
     def expects_no_migrations(self) -> bool:
-        """Whether the database has tables, and none of them through leadctl or Alembic.
+        """Whether no app is meant, or the database has tables, and none by leadctl or Alembic.
 
         Then nobody expects migrations there, unless the app was named.
         """
-        return self.current is None and self.tables > 0 and not self.app_was_named
+        never = self.current is None and self.tables > 0
+        return not self.app.name or (never and not self.app_was_named)
 
 
 @dataclass(frozen=True)

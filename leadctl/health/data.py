@@ -85,6 +85,8 @@ def cleanup(facts: Facts) -> Evidence:
 
     Raises Skip if none of them ever ran here.
     """
+    if not facts.app.name:
+        raise Skip("no project, and no app is named, whose rules they would be")
     rules = list(facts.rules())
     past = read_past_runs(facts.connection, facts.app.name, facts.target.schema, rules)
     if not past.rules:

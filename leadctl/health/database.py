@@ -63,7 +63,7 @@ def latency(facts: Facts) -> Evidence:
 def schema(facts: Facts) -> Evidence:
     """The schema is there, with the tables that were recorded when it was migrated."""
     name = facts.target.schema
-    hint = f"Make it with: leadctl migrate --app {facts.app.name}"
+    hint = f"Make it with: leadctl migrate{facts.of_app}"
     if not facts.query("schema")[0][0]:
         return critical(f"there is no schema {name}", hint, 0, "tables")
     if not facts.tables:
@@ -109,7 +109,8 @@ def connections(facts: Facts) -> Evidence:
 def migrations(facts: Facts) -> Evidence:
     """Everything in the folder is applied, and nothing that the folder lacks."""
     if facts.expects_no_migrations:
-        raise Skip("never migrated by leadctl; name an app with --app")
+        known = "never migrated by leadctl" if facts.app.name else "no project, and no app is named"
+        raise Skip(f"{known}; name an app with --app")
     history = read_history(facts.app.versions)
     current = facts.current or []
     everything = state.applied_revisions(facts.connection, facts.target.schema)
@@ -126,7 +127,7 @@ def migrations(facts: Facts) -> Evidence:
         shown = ", ".join(revision.id for revision in pending[:_SHOWN])
         return critical(
             f"{len(pending)} pending: {shown}" + (", …" if len(pending) > _SHOWN else ""),
-            f"Apply with: leadctl migrate --app {facts.app.name}",
+            f"Apply with: leadctl migrate{facts.of_app}",
             len(pending),
             "pending",
         )
@@ -197,7 +198,7 @@ def seed(facts: Facts) -> Evidence:
         tables = ", ".join(dict.fromkeys(missing))
         return warning(
             f"{len(missing)} of {len(fixtures)} fixtures are missing, in {tables}",
-            f"Insert them with: leadctl seed --app {facts.app.name}",
+            f"Insert them with: leadctl seed{facts.of_app}",
             len(missing),
             "missing",
         )

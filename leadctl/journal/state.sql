@@ -238,7 +238,7 @@ FROM leadctl.migration WHERE schema = %(schema)s ORDER BY applied_at, revision
 -- what: What should a schema look like that is at this revision?
 -- versions: 15-
 SELECT fingerprint, revision, applied_at FROM leadctl.migration
-WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
+WHERE schema = %(schema)s AND (app = %(app)s OR %(app)s = '') AND revision = ANY (%(revisions)s)
   AND fingerprint IS NOT NULL
 ORDER BY applied_at DESC LIMIT 1
 

@@ -202,6 +202,7 @@ def history(target: Target, app: App) -> MigrationHistory:
     """
     messages: dict[str, str] = {}
     with suppress(MigrationsInvalid):
+        # Without an app there is no folder; what a database has is told all the same.
         messages = {each.id: each.message for each in read_history(app.versions).revisions}
     with connect(target, "history", read_only=True) as connection:
         recorded = state.applied_revisions(connection, target.schema)
@@ -212,6 +213,6 @@ def history(target: Target, app: App) -> MigrationHistory:
         revisions=tuple(
             RecordedRevision(**vars(each), message=messages.get(each.revision, ""))
             for each in recorded
-            if each.app == app.name
+            if each.app == app.name or not app.name
         ),
     )

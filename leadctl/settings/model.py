@@ -333,6 +333,11 @@ class Settings:
         """Whether anything but the default says what a setting is."""
         return name in self.sources
 
+    @property
+    def names_app(self) -> bool:
+        """Whether it is known which app is meant: by a project, or by its name."""
+        return self.config_file is not None or self.is_set("app")
+
     def is_flag(self, name: str) -> bool:
         """Whether a setting was given for this run, which is stronger than all else."""
         return self.source(name).startswith(FLAG)

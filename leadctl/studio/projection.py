@@ -126,6 +126,8 @@ def _contexts(connection: Connection, app: App, shape: Shape) -> dict[str, str]:
 
 
 def _declared(app: App, shape: Shape) -> dict[str, str]:
+    if not app.name:
+        return {}
     try:
         metadata = load_metadata(app)
     except ModelsNotImportable:

@@ -214,6 +214,69 @@ def test_a_typer_that_renamed_what_is_private(
     assert "unexpectedly" not in done.stderr
 
 
+FOREIGN = """
+CREATE TABLE leads (id int PRIMARY KEY, email text, email_hash text, access_token text);
+CREATE TABLE users (id int PRIMARY KEY, name text);
+INSERT INTO leads VALUES (1, 'a@example.org', 'b', 'c');
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [(0, "studio"), (0, "studio leads"), (0, "studio leads 1"), (0, "stats"), (0, "inspect tables"),
+     (0, "schema show"), (0, "schema dump"), (0, "schema diagram"), (0, "history"),
+     (0, "migrate history"), (0, "db environment"), (0, "db url"), (0, "health-check --skip server"),
+     (0, "config"), (0, "schedule cron backup"), (3, "schedule cron cleanup"), (3, "stats leads"),
+     (3, "schema validate"), (3, "schema show --models"), (3, "keys status"), (3, "cleanup --list"),
+     (3, "cleanup --dry-run"), (3, "migrate status"), (3, "migrate check"), (3, "migrate drift"),
+     (3, "migrate lint"), (3, "migrate diff"), (3, "migrate --plan"), (3, "migrate --sql"),
+     (3, "seed --export leads")],
+)  # fmt: skip
+def test_what_reads_takes_nobody_for_the_app(
+    code: int, arguments: str, server: Server, database: str, cli: Cli
+) -> None:
+    """Somebody's database that has tables of the built-in app's names, in a folder of nobody."""
+    with server.connect(database) as connection:
+        connection.execute(FOREIGN.encode())
+    outcome = cli(*arguments.split(), url=server.url(database), env={"LEADCTL_APP": ""})
+    assert outcome.code == code, outcome.err
+    if code:
+        assert "leadctl init" in outcome.err
+        assert "--app leadconnector" in outcome.err
+    elif arguments != "config":  # which lists the apps that there are
+        assert "leadconnector" not in outcome.out + outcome.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_health_says_what_it_skips_without_an_app(leadconnector: Prepared, cli: Cli) -> None:
+    """What was recorded is compared, whoever's it is; what only the app's code tells is not."""
+    asked = (
+        "health-check",
+        "-o",
+        "json",
+        "--check",
+        "migrations",
+        "--check",
+        "drift",
+        "--check",
+        "cleanup",
+    )
+    outcome = cli(*asked, url=leadconnector.url, env={"LEADCTL_APP": ""})
+    found = {each["name"]: each for each in outcome.json["checks"]}
+    assert found["drift"]["status"] == "ok"
+    for name in ("migrations", "cleanup"):
+        assert found[name]["status"] == "skipped"
+        assert "no app is named" in found[name]["message"]
+    leadconnector.query("DROP TABLE webhook_deliveries")
+    assert (
+        "webhook_deliveries"
+        in cli("health-check", url=leadconnector.url, env={"LEADCTL_APP": ""}).out
+    )
+    masked = cli("studio", "users", "-o", "json", url=leadconnector.url, env={"LEADCTL_APP": ""})
+    assert masked.code == 0
+    assert "••••" in masked.out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

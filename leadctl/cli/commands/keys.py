@@ -25,7 +25,7 @@ def generate(run: Run) -> None:
 
 
 @group.leaf("status")
-@command(Effect.READS)
+@command(Effect.READS, of_app=True)
 def status(run: Run) -> None:
     """Count values per encrypted column and key.
 

@@ -115,7 +115,7 @@ def _up(
 
 
 @group.leaf("status")
-@command(Effect.READS)
+@command(Effect.READS, of_app=True)
 def status(run: Run) -> None:
     """Show the state of each revision.
 
@@ -137,7 +137,7 @@ def history(run: Run) -> None:
 
 
 @group.leaf("lint")
-@command(Effect.READS)
+@command(Effect.READS, of_app=True)
 def lint(
     run: Run,
     *,
@@ -251,7 +251,7 @@ After = Annotated[str, argument("TO", "Default: models.", names=revision_names)]
 
 
 @group.leaf("check")
-@command(Effect.READS)
+@command(Effect.READS, of_app=True)
 def check(run: Run) -> None:
     """Compare models, migrations and database.
 
@@ -266,7 +266,7 @@ def check(run: Run) -> None:
 
 
 @group.leaf("drift")
-@command(Effect.READS)
+@command(Effect.READS, of_app=True)
 def drift(run: Run) -> None:
     """Show what was changed by hand since the last revision.
 
@@ -279,7 +279,7 @@ def drift(run: Run) -> None:
 
 
 @group.leaf("diff")
-@command(Effect.READS, outputs=("table", "json", "sql"))
+@command(Effect.READS, of_app=True, outputs=("table", "json", "sql"))
 def diff(
     run: Run,
     *,

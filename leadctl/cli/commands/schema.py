@@ -27,7 +27,7 @@ def show(
     """
     from leadctl.render.views import schema as views
 
-    found = run.project().model_schema(table) if models else run.database().schema(table)
+    found = run.of_app().model_schema(table) if models else run.database().schema(table)
     run.emit(found, views.schema if table is None else views.table)
 
 
@@ -42,7 +42,7 @@ def diagram(run: Run, *, models: FromModels = False) -> None:
     """
     from leadctl.render.views import schema as views
 
-    found = run.project().model_schema() if models else run.database().schema()
+    found = run.of_app().model_schema() if models else run.database().schema()
     run.emit(found, views.schema, mermaid=views.diagram)
 
 
@@ -61,7 +61,7 @@ def validate(
     """
     from leadctl.render.views.schema import validation as view
 
-    result = run.database().validate_schema() if database else run.project().validate_models()
+    result = run.database().validate_schema() if database else run.of_app().validate_models()
     run.emit(result, view, ok=result.ok)
 
 
@@ -74,5 +74,5 @@ def dump(run: Run, *, models: FromModels = False) -> None:
     """
     from leadctl.render.views.schema import dump as view
 
-    result = run.project().dump_models() if models else run.database().dump_schema()
+    result = run.of_app().dump_models() if models else run.database().dump_schema()
     run.emit(result, view, sql=lambda result: result.sql)

@@ -39,7 +39,7 @@ def stats(
         run.emit(found, views.overview, csv=lambda result: run.csv(result.tables))
     else:
         moment = None if since is None else _moment(since)
-        result = database.report(report, user=user, since=moment)
+        result = run.of_app().report(report, user=user, since=moment)
         run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
 
 
