@@ -910,7 +910,7 @@ class Database(Project):
         from leadctl.inspect.run import find, in_all, inspect
 
         wanted = [find(report) for report in reports] if reports else in_all()
-        return inspect(self.target, self.app.schemas, wanted, self.narrate)
+        return inspect(self.target, self.app_if_named.schemas, wanted, self.narrate)
 
     def studio(self, *, timeout: float = 30, reveal: Confirm = None) -> "Studio":
         """Return a look at tables and rows: `leadctl studio`.
