@@ -6,6 +6,7 @@ output is for results.
 """
 
 import importlib
+import os
 import re
 import tomllib
 import traceback
@@ -128,7 +129,8 @@ def find_app_or_none(settings: Settings) -> App:
     """Return the app that the settings name, else one without a name.  Raises UnknownApp."""
     if settings.names_app:
         return find_app(settings)
-    return App(name="", root=settings.project, migrations=settings.project / "migrations")
+    # No folder: one of the name `migrations` that lies there is nobody's.
+    return App(name="", root=settings.project, migrations=Path(os.devnull))
 
 
 def all_apps(settings: Settings) -> dict[str, App]:

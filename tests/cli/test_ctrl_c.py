@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import KEY, Prepared
-from tests.processes import environment
+from tests.processes import environment, wait_for
 
 
 def on_a_terminal(database: Prepared, *arguments: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -71,4 +71,12 @@ def test_workers_leave_ctrl_c_to_the_command(
     assert "KeyboardInterrupt" not in shown, shown
     assert shown.count("Interrupted.") == 1, shown
     assert leadconnector.query("SELECT count(*) FROM leads") == before
-    assert not [pid for pid in group if Path("/proc", pid).exists()]
+    wait_for(lambda: not any(map(is_running, group)))
+
+
+def is_running(pid: str) -> bool:
+    """Whether a process is there, and not only its entry that nobody has read."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
