@@ -10,6 +10,7 @@ import time
 import pytest
 
 from leadctl.journal.runs import journaled
+from tests import few
 from tests.conftest import Prepared
 from tests.processes import environment
 
@@ -20,7 +21,7 @@ class _ItsOwn(Exception):
     """What a run fails with, whatever became of the journal."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", few([signal.SIGTERM, signal.SIGINT], 1))
 def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepared) -> None:
     ended = 0
     for attempt in range(12):

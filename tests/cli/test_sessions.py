@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import few
 from tests.conftest import KEY, Cli, Prepared
 from tests.servers import PASSWORD
 
@@ -57,7 +58,7 @@ def url(leadconnector: Prepared) -> Iterator[str]:
     leadconnector.query(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")
 
 
-@pytest.mark.parametrize("where", ["role", "database", "environment", "url"])
+@pytest.mark.parametrize("where", few(["role", "database", "environment", "url"], 1))
 def test_settings_of_sessions(
     leadconnector: Prepared, url: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

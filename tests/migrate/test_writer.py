@@ -10,6 +10,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import split
+from tests import few
 from tests.servers import Server
 
 BASE = """
@@ -323,13 +324,13 @@ def assert_both_ways(pair: Pair, old: str, new: str, *, online: bool) -> None:
 
 
 @pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, 15))
 def test_made_and_dropped(pair: Pair, kind: str, online: bool) -> None:
     assert_both_ways(pair, "", KINDS[kind], online=online)
 
 
 @pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
-@pytest.mark.parametrize("kind", CHANGED)
+@pytest.mark.parametrize("kind", few(CHANGED, 12))
 def test_changed(pair: Pair, kind: str, online: bool) -> None:
     assert_both_ways(pair, *CHANGED[kind], online=online)
 
@@ -343,7 +344,7 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize("online", [False, True], ids=["at once", "online"])
-@pytest.mark.parametrize("before", REQUIRED)
+@pytest.mark.parametrize("before", few(REQUIRED, 2))
 @pytest.mark.parametrize("after", REQUIRED)
 def test_not_null_of_new_rows(pair: Pair, before: str, after: str, online: bool) -> None:
     if pair.version < 180_000:
@@ -351,7 +352,7 @@ def test_not_null_of_new_rows(pair: Pair, before: str, after: str, online: bool)
     assert_both_ways(pair, REQUIRED[before], REQUIRED[after], online=online)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, 15))
 def test_from_nothing(pair: Pair, kind: str) -> None:
     after = pair.make("b", BASE, KINDS[kind])
     pair.make("a")
