@@ -27,7 +27,7 @@ def load_metadata(app: App) -> "MetaData":
         found: Any = app.alembic_environment.facts().options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
-    metadata = _joined(found) if isinstance(found, list | tuple) else _metadata(found)
+    metadata = joined(found) if isinstance(found, list | tuple) else _metadata(found)
     if not hasattr(type(metadata), "sorted_tables"):
         raise ModelsNotImportable(
             f"The models of {app.name}, {_place(app)}, have no metadata.",
@@ -42,14 +42,38 @@ def load_metadata(app: App) -> "MetaData":
     return result
 
 
+def known_metadata(app: App) -> "MetaData":
+    """Return an app's metadata, an empty one where its env.py names none: Alembic needs none.
+
+    Raises ModelsNotImportable for models that are named and cannot be imported.
+    """
+    from sqlalchemy import MetaData
+
+    if app.models is not None:
+        return load_metadata(app)
+    found = app.alembic_environment.facts().options.get("target_metadata")
+    return load_metadata(app) if _has_tables(found) else MetaData()
+
+
+def _several(found: Any) -> Sequence[Any]:
+    return found if isinstance(found, list | tuple) else [found]
+
+
+def _has_tables(found: Any) -> bool:
+    return any(getattr(_metadata(each), "tables", None) for each in _several(found))
+
+
 def _metadata(found: Any) -> Any:
     return getattr(found, "metadata", found)
 
 
-def _joined(found: Sequence[Any]) -> "MetaData":
+def joined(found: Sequence[Any]) -> "MetaData":
     """Return one metadata with the tables of several, as Alembic takes a list of them."""
     from sqlalchemy import MetaData
 
+    if len(found) == 1:
+        only: MetaData = _metadata(found[0])
+        return only
     joined = MetaData(naming_convention=_metadata(found[0]).naming_convention if found else None)
     for each in found:
         for table in _metadata(each).tables.values():

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from psycopg import sql
 from sqlalchemy import MetaData, Table
 
 from leadctl.apps.registry import App, load_module
-from leadctl.errors import ModelsNotFound, UnreadableFile
+from leadctl.errors import ModelsNotFound, ModelsNotImportable, UnreadableFile
 from leadctl.postgres.connect import Connection
 
 _BASES = frozenset({"DeclarativeBase", "DeclarativeBaseNoMeta"})
@@ -117,8 +118,8 @@ _PROBE = """\
 import importlib, json, os, sys
 result = os.dup(1)
 os.dup2(2, 1)
-sys.path.insert(0, sys.argv[1])
-found = getattr(importlib.import_module(sys.argv[2]), sys.argv[3])
+sys.path[:0] = sys.argv[3:]
+found = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
 tables = list(getattr(found, "metadata", found).tables)
 os.write(result, json.dumps(tables).encode())
 """
@@ -135,24 +136,43 @@ class FoundModels:
     """The modules that must be imported for all tables to be there; none where `models` does."""
 
 
-def discover(app: App) -> list[FoundModels]:
-    """Return what holds tables in an app's folder, the most tables first.
+@dataclass(frozen=True)
+class Discovered:
+    """What holds tables in a project."""
 
-    The modules that define tables are imported.  Raises ModelsNotImportable with the file and
-    line that matter, and ModelsNotFound where there are none.
+    found: tuple[FoundModels, ...]
+    """The most tables first."""
+    skipped: tuple[str, ...]
+    """What was said of the modules that could not be imported, each with its file and line."""
+
+
+def discover(app: App) -> Discovered:
+    """Return what holds tables in an app's folder.
+
+    The modules that define tables are imported; one that cannot be is passed over and named, where
+    others hold tables.  Raises ModelsNotImportable with the file and line that matter, and
+    ModelsNotFound where there are none.
     """
-    modules = scan(app.root)
-    loaded = {module.name: load_module(app, module.name, "models") for module in modules}
+    loaded: dict[str, ModuleType] = {}
+    failed: list[ModelsNotImportable] = []
+    scanned = scan(app.root)
+    for module in scanned:
+        try:
+            loaded[module.name] = load_module(app, module.name, "models")
+        except ModelsNotImportable as error:
+            failed.append(error)
+    modules = [module for module in scanned if module.name in loaded]
     holders: dict[int, list[tuple[str, Any]]] = {}
-    for name, module in loaded.items():
-        for attribute, value in vars(module).items():
+    for name, imported in loaded.items():
+        for attribute, value in vars(imported).items():
             metadata = _metadata(value)
             if metadata is not None and metadata.tables and not attribute.startswith("__"):
                 holders.setdefault(id(metadata), []).append((f"{name}:{attribute}", value))
     if not holders:
-        raise _nothing(app, modules)
+        raise failed[0] if failed else _nothing(app, modules)
     found = [_best(app, modules, candidates) for candidates in holders.values()]
-    return sorted(found, key=lambda each: (-len(each.tables), each.models))
+    found.sort(key=lambda each: (-len(each.tables), each.models))
+    return Discovered(tuple(found), tuple(error.message for error in failed))
 
 
 def _metadata(value: Any) -> MetaData | None:
@@ -175,7 +195,7 @@ def _best(app: App, modules: Sequence[Module], candidates: list[tuple[str, Any]]
     ordered = sorted(candidates, key=lambda candidate: _rank(*candidate))
     names = list(dict.fromkeys(name for name, _ in ordered))
     for name in names[:_PROBES_MAX]:
-        if _tables_alone(app.root, name) >= set(tables):
+        if _tables_alone(app, name) >= set(tables):
             return FoundModels(name, tables)
     defining = [module.name for module in modules if module.has_tables]
     return FoundModels(names[0], tables, tuple(defining))
@@ -191,16 +211,16 @@ def _rank(name: str, value: Any) -> tuple[int, int, str]:
     return kind, 0 if at_home else 1, name
 
 
-def _tables_alone(root: Path, name: str) -> set[str]:
+def _tables_alone(app: App, name: str) -> set[str]:
     """Return the tables that importing one module brings, in a process of its own."""
     module, _, attribute = name.partition(":")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, str(root), module, attribute],
+            [sys.executable, "-c", _PROBE, module, attribute, *map(str, app.import_paths)],
             capture_output=True,
             text=True,
             timeout=_PROBE_SECONDS,
-            cwd=root,
+            cwd=app.root,
             check=False,
         )
         return set(json.loads(done.stdout)) if done.returncode == 0 else set()
@@ -219,16 +239,27 @@ def _nothing(app: App, modules: Sequence[Module]) -> ModelsNotFound:
     )
 
 
-def imports(found: FoundModels) -> Iterator[str]:
-    """Yield the lines of a module that imports all of a project's models."""
-    module, _, attribute = found.models.partition(":")
+def imports(found: Sequence[FoundModels]) -> Iterator[str]:
+    """Yield the lines of a module that imports all of a project's models, of one base or more."""
     yield '"""All models of the project, for leadctl: what must be imported for all tables."""'
     yield ""
-    for name in found.modules:
+    for name in sorted({name for each in found for name in each.modules}):
         yield f"import {name}  # noqa: F401"
-    yield f"from {module} import {attribute}"
+    several = len(found) > 1
+    names = []
+    for number, each in enumerate(found, 1):
+        module, _, attribute = each.models.partition(":")
+        names.append(f"base_{number}" if several else attribute)
+        yield f"from {module} import {attribute}" + (f" as {names[-1]}" if several else "")
     yield ""
-    yield f'__all__ = ["{attribute}"]'
+    if several:
+        yield f"{ALL_BASES} = [{', '.join(names)}]"
+    else:
+        yield f'__all__ = ["{names[0]}"]'
+
+
+ALL_BASES = "bases"
+"""What the module that imports several bases calls them."""
 
 
 PRISMA = "_prisma_migrations"

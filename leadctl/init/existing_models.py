@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from leadctl.apps.alembic_config import SECTION, AlembicConfig, find_config
-from leadctl.apps.metadata import load_metadata
+from leadctl.apps.metadata import joined, load_metadata
 from leadctl.apps.registry import App, all_apps
-from leadctl.errors import AlreadyDeclared, ModelsNotFound
+from leadctl.errors import AlreadyDeclared, ModelsNotFound, ModelsNotImportable
 from leadctl.files import absolute
-from leadctl.init.discovery import FoundModels, discover, imports
+from leadctl.init.discovery import ALL_BASES, FoundModels, discover, imports
 from leadctl.init.project_files import (
     EncryptedGuess,
     Files,
@@ -87,13 +87,12 @@ def init_own(
     app = App(name, root, folder, models, **_config_of(config, root) if config else {})
     files = Files(root)
     entries: dict[str, object] = {}
-    if app.environment and not models and _environment_knows(app):
-        found = FoundModels("", tuple(sorted(load_metadata(app).tables)))
-    else:
-        found = _found(app, models, choose)
-        entries["models"] = _models_of(app, found, files)
-    metadata = load_metadata(replace(app, models=found.models or None))
-    entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
+    said: list[str] = []
+    app, metadata = _with_models(app, models, choose, files, said)
+    if app.models is not None:
+        entries["models"] = app.models
+    if metadata.tables:
+        entries |= _schemas(metadata, settings.schema, alone=app.environment is None)
     entries["migrations"] = _location(folder, root, config)
     if app.alembic:
         entries["alembic"] = relative(app.alembic, root)
@@ -114,13 +113,13 @@ def init_own(
         files.ignore()
     return InitResult(
         app=name,
-        models=str(entries["models"]) if "models" in entries else None,
+        models=app.models,
         migrations=folder,
         tables=tuple(sorted(metadata.tables)),
         files=files.write(),
         encrypted=tuple(secret_columns(metadata)),
         retention=guessed,
-        notes=tuple(notes(root)),
+        notes=(*said, *notes(root)),
         next=next_commands(folder, has_url=bool(settings.url)),
     )
 
@@ -221,17 +220,56 @@ def _environment_knows(app: App) -> bool:
     return any(getattr(getattr(each, "metadata", each), "tables", None) for each in several)
 
 
-def _found(app: App, models: str | None, choose: Choose | None) -> FoundModels:
-    if models is not None:
-        return FoundModels(models, tuple(load_metadata(replace(app, models=models)).tables))
-    candidates = discover(app)
+def _with_models(
+    app: App, given: str | None, choose: Choose | None, files: Files, said: list[str]
+) -> tuple[App, MetaData]:
+    """Return the app with its models: as they are given, by its env.py, or as they are found.
+
+    `said` gets what a person must know of that.
+    """
+    if given is None and app.environment and _environment_knows(app):
+        return app, load_metadata(app)
+    if given is not None:
+        named = [each.strip() for each in given.split(",")]
+        loaded = [load_metadata(replace(app, models=each)) for each in named]
+        chosen = [FoundModels(*each) for each in zip(named, map(_names, loaded), strict=True)]
+    else:
+        try:
+            discovered = discover(app)
+        except (ModelsNotFound, ModelsNotImportable) as error:
+            if app.environment is None:
+                raise
+            said.append(
+                f"The env.py names no tables, and no models were found: {error.message} Revisions "
+                "are applied all the same; what compares needs `models` in leadctl.toml."
+            )
+            return app, MetaData()
+        said += [
+            f"Passed over, with the tables that it may define: {e}" for e in discovered.skipped
+        ]
+        chosen = [_chosen(app, discovered.found, choose)]
+    metadata = joined([load_metadata(replace(app, models=each.models)) for each in chosen])
+    if len(chosen) == 1 and not chosen[0].modules:
+        return replace(app, models=chosen[0].models), metadata
+    path = app.root / f"{MODELS_MODULE}.py"
+    files.new(path, joined_lines(imports(chosen)), "imports all models")
+    name = ALL_BASES if len(chosen) > 1 else chosen[0].models.partition(":")[2]
+    return replace(app, models=f"{MODELS_MODULE}:{name}"), metadata
+
+
+def _names(metadata: MetaData) -> tuple[str, ...]:
+    return tuple(sorted(metadata.tables))
+
+
+def _chosen(app: App, candidates: Sequence[FoundModels], choose: Choose | None) -> FoundModels:
     if len(candidates) == 1:
         return candidates[0]
     described = {f"{each.models} ({len(each.tables)} tables)": each for each in candidates}
     if choose is None:
         raise ModelsNotFound(
             f"There are {len(candidates)} bases in {app.root}: {', '.join(described)}.",
-            hint=f"Choose one, as: leadctl init --models {candidates[0].models}",
+            hint=f"Choose one, as: leadctl init --models {candidates[0].models}, or all with: "
+            f"--models {','.join(each.models for each in candidates)}",
         )
     return described[choose("Which one is the app's?", list(described))]
 
@@ -247,11 +285,3 @@ def _schemas(metadata: MetaData, default: str | None, *, alone: bool) -> Mapping
         return {"schema": first}
     named = sorted({schema for schema in schemas if schema} - {default or "public"})
     return {"schemas": named} if named else {}
-
-
-def _models_of(app: App, found: FoundModels, files: Files) -> str:
-    if not found.modules:
-        return found.models
-    path = app.root / f"{MODELS_MODULE}.py"
-    files.new(path, joined_lines(imports(found)), "imports all models")
-    return f"{MODELS_MODULE}:{found.models.partition(':')[2]}"

@@ -20,7 +20,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.loading import to_stderr
-from leadctl.apps.metadata import load_metadata, without_effect
+from leadctl.apps.metadata import known_metadata, load_metadata, without_effect
 from leadctl.apps.registry import App, builtin_migrations, find_app
 from leadctl.errors import (
     ConnectionFailed,
@@ -358,7 +358,7 @@ def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Targe
     """Refuse a first migrate into a schema that already has tables of the app's names."""
     names = set(inspect(connection).get_table_names())
     connection.rollback()
-    taken = sorted(names & set(load_metadata(app).tables))
+    taken = sorted(names & set(known_metadata(app).tables))
     if taken and app.version_table not in names:
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "

@@ -16,7 +16,7 @@ from sqlalchemy import Enum, event
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.fixtures import Fixture, key_as_json
-from leadctl.apps.metadata import load_metadata
+from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
 from leadctl.journal import state
@@ -173,7 +173,7 @@ def own_objects(connection: Connection, app: App, schema: str) -> list[str]:
 
 def named_by_models(app: App) -> set[str]:
     """Return the tables and enums that an app's models name, as `kind name`."""
-    tables = load_metadata(app).tables.values()
+    tables = known_metadata(app).tables.values()
     enums = {
         column.type.name
         for table in tables
@@ -190,7 +190,7 @@ def recorded_facts(app: App) -> Mapping[str, Any]:
     """
     from leadctl.models.values import encrypted_columns
 
-    metadata = load_metadata(app)
+    metadata = known_metadata(app)
     fixtures = load_object(app, app.seed, "seed") if app.seed else ()
     return {
         "encrypted": {

@@ -454,3 +454,125 @@ def test_an_alembic_project_is_used_in_place(folder: Path, cli: Cli) -> None:
     assert outcome.code == 0, outcome.err
     assert declared(folder) == {"migrations": "db"}
     assert env.read_text() == before
+
+
+BASE = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
+
+
+def table_of(base: str, table: str) -> str:
+    return (
+        f"from sqlalchemy.orm import Mapped, mapped_column\nfrom {base} import Base\n"
+        f"class {table.title()}(Base):\n    __tablename__ = '{table}'\n"
+        "    id: Mapped[int] = mapped_column(primary_key=True)\n"
+    )
+
+
+def package(folder: Path, files: dict[str, str], *, regular: bool = True) -> str:
+    """Write a package under a name that no other test imports; `PKG` in a text stands for it."""
+    name = f"pkg_{folder.name}".replace("-", "_").replace("[", "_").replace("]", "_")
+    for path, text in files.items():
+        place = folder / path.replace("PKG", name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text.replace("PKG", name))
+        if regular and place.parent != folder and place.parent.name != "src":
+            (place.parent / "__init__.py").touch()
+    return name
+
+
+def test_a_module_that_cannot_be_imported_is_passed_over_and_named(
+    folder: Path, server: Server, database: str, cli: Cli
+) -> None:
+    name = package(
+        folder,
+        {
+            "PKG/base.py": BASE,
+            "PKG/cats.py": table_of("PKG.base", "cats"),
+            "PKG/auth/users.py": "import not_installed_here\n" + table_of("PKG.base", "users"),
+        },
+    )
+    outcome = cli("init", "-o", "json", "--app", "zoo_app")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats"]
+    (said, *_) = outcome.json["notes"]
+    assert f"{name}.auth.users" in said
+    assert "users.py, line 1: ModuleNotFoundError: No module named 'not_installed_here'" in said
+    assert cli("migrate", "dev", "-m", "first", url=server.url(database)).code == 0
+
+
+def test_nothing_that_can_be_imported_is_the_error_that_stopped_it(folder: Path, cli: Cli) -> None:
+    package(folder, {"PKG/cats.py": "import not_installed_here\n" + DECLARATIVE})
+    outcome = cli("init", "--app", "zoo_app")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "not_installed_here" in outcome.err
+    assert not (folder / "leadctl.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "regular"),
+    [
+        ({"src/PKG/base.py": BASE, "src/PKG/cats.py": table_of("PKG.base", "cats")}, True),
+        ({"PKG/base.py": BASE, "PKG/cats.py": table_of("PKG.base", "cats")}, False),
+        ({"src/PKG/a/base.py": BASE, "src/PKG/b/cats.py": table_of("PKG.a.base", "cats")}, False),
+    ],
+    ids=["src", "namespace", "namespace in src"],
+)
+def test_packages_lie_where_they_may(
+    folder: Path, server: Server, database: str, cli: Cli, files: dict[str, str], *, regular: bool
+) -> None:
+    package(folder, files, regular=regular)
+    assert cli("init", "--app", "zoo_app").code == 0
+    done = run(
+        "migrate", "dev", "-m", "first", env={"DATABASE_URL": server.url(database)}, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM cats").fetchone() == (0,)
+
+
+def test_several_bases_are_one_app(folder: Path, server: Server, database: str, cli: Cli) -> None:
+    files = {
+        "PKG/b.py": BASE + table_of("PKG.b", "dogs").replace("from PKG.b import Base\n", ""),
+        "PKG/a.py": BASE + table_of("PKG.a", "cats").replace("from PKG.a import Base\n", ""),
+    }
+    name = package(folder, files)
+    refused = cli("init", "--app", "zoo_app")
+    assert refused.code == 3
+    both = f"{name}.a:Base,{name}.b:Base"
+    assert f"--models {both}" in refused.err
+    outcome = cli("init", "-o", "json", "--app", "zoo_app", "--models", both)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats", "dogs"]
+    assert cli("migrate", "dev", "-m", "first", url=server.url(database)).code == 0
+    assert cli("migrate", "check", url=server.url(database)).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT FROM cats, dogs").fetchall() == []
+
+
+def test_an_environment_without_models_runs_its_revisions(
+    folder: Path, server: Server, database: str, cli: Cli
+) -> None:
+    (folder / "alembic.ini").write_text("[alembic]\nscript_location = db\n")
+    versions = folder / "db" / "versions"
+    versions.mkdir(parents=True)
+    (folder / "db" / "env.py").write_text(
+        "from alembic import context\nfrom sqlalchemy import create_engine\n"
+        "with create_engine('postgresql://').connect() as connection:\n"
+        "    context.configure(connection=connection, target_metadata=None)\n"
+        "    with context.begin_transaction():\n        context.run_migrations()\n"
+    )
+    (versions / "a1.py").write_text(
+        'from alembic import op\nrevision = "a1"\ndown_revision = None\n'
+        "def upgrade(): op.execute('CREATE TABLE cats (id int)')\n"
+        "def downgrade(): op.execute('DROP TABLE cats')\n"
+    )
+    url = server.url(database)
+    outcome = cli("init", "--app", "zoo_app", url=url)
+    assert outcome.code == 0, outcome.err
+    assert "needs `models` in leadctl.toml" in " ".join(outcome.out.split())
+    assert cli("migrate", url=url).code == 0
+    assert cli("migrate", "status", url=url).code == 0
+    compared = cli("migrate", "check", url=url)
+    assert (compared.code, "have no metadata" in compared.err) == (3, True)
+    assert cli("migrate", "down", "--yes", url=url).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('cats')").fetchone() == (None,)

@@ -14,7 +14,12 @@ from leadctl.files import expanded
 
 _FROM = "--from-database"
 Models = Annotated[
-    Text, option("--models", "MODULE:NAME", "The declarative base, e.g. shop.models:Base.")
+    Text,
+    option(
+        "--models",
+        "MODULE:NAME",
+        "The declarative base, e.g. shop.models:Base; several with commas.",
+    ),
 ]
 Migrations = Annotated[
     Text, option("--migrations", "FOLDER", "The folder of revisions, or of an Alembic env.py.")
