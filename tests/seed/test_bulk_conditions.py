@@ -107,6 +107,20 @@ create table leases (id bigserial primary key, vendor_id int not null references
 create table audit (id int generated always as identity, who text not null check (who <> 'root'), at timestamptz not null check (at >= '2001-01-01'), pct int not null check (pct in (0, 25, 50, 75, 100)), status smallint not null check (status = any ('{1,2,3}'::smallint[])), ratio numeric check (ratio > 0 and ratio <= 1), note text check (note is null or length(note) > 3), mail text not null check (position('@' in mail) > 1), url text not null check (url like 'https://%'), hex text not null check (hex ~ '^([0-9a-f]{2}:){5}[0-9a-f]{2}$'), j json not null check (json_typeof(j) = 'array'), amt money check (amt > 0::money));
 """
 
+BOUNDED = """
+create domain digit as smallint check (value between 0 and 9);
+create table seats (line smallint not null check (line between 1 and 40), place smallint not null check (place >= 1 and place <= 30), primary key (line, place));
+create table boards (id serial primary key, x int not null check (x > 0 and x < 9), y int not null check (y in (1,2,3,4,5,6,7,8)), z int not null check (z between -5 and 5), unique (x, y, z));
+create table months (year int not null check (year between 2000 and 2030), month int not null check (month between 1 and 12), kind text not null check (kind in ('a','b')), primary key (kind, month, year));
+create table prices (size numeric(4,1) not null check (size >= 0.5 and size <= 20), day date not null check (day >= '2025-01-01' and day < '2025-02-01'), primary key (day, size));
+create table slots (seat_line smallint not null, seat_place smallint not null, hour int not null check (hour between 0 and 23), on_time boolean not null, primary key (seat_line, seat_place, hour, on_time), foreign key (seat_line, seat_place) references seats);
+create table pins (a digit not null, b digit not null, c digit not null, d digit not null, primary key (a, b, c, d));
+create table flags (id serial primary key, is_on boolean not null, n int not null check (n between 1 and 500), unique (is_on, n));
+create table ports (port int primary key check (port between 1024 and 2048));
+create table tiles (x int not null check (x >= 0 and x < 16), y int not null, primary key (x, y));
+create table moves (id bigserial primary key, a digit not null, b digit not null, c digit not null, d digit not null, foreign key (a, b, c, d) references pins, note text);
+"""
+
 
 def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, str]:
     env = {"DATABASE_URL": url}
@@ -120,8 +134,8 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
 
 @pytest.mark.parametrize(
     ("schema", "rows"),
-    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000)],
-    ids=["shop", "fleet", "odd", "trade"],
+    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)],
+    ids=["shop", "fleet", "odd", "trade", "bounded"],
 )
 def test_every_row_is_taken(
     server: Server, database: str, tmp_path: Path, schema: str, rows: int

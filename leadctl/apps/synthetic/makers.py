@@ -6,7 +6,7 @@ that a plan can be sent to another process; a factory's own functions are makers
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import zip_longest
@@ -304,17 +304,29 @@ class Position:
 
 @dataclass(frozen=True)
 class InTurn:
-    """The values one after the other within an owner's rows: no owner has one twice."""
+    """A few values one after the other within an owner's rows: no owner has one twice.
+
+    Each stands `stride` times, so that several such columns together are digits of a number.  With
+    `first` they go on over the whole table, whose rows have the numbers from there on.
+    """
 
     values: Sequence[Any]
+    stride: int = 1
+    first: int | None = None
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
+        if self.first is not None:
+            return self.at(chunk.world, chunk.table, chunk.rows)
+        return self._of(p + owner for p, owner in zip(chunk.positions, chunk.owners, strict=True))
+
+    def at(self, _world: World, _table: str, rows: Sequence[int]) -> Values:
+        """Return the values of any rows, which others refer to."""
+        return self._of(row + (self.first or 0) for row in rows)
+
+    def _of(self, numbers: Iterable[int]) -> Values:
         count = len(self.values)
-        return [
-            self.values[(position + owner) % count]
-            for position, owner in zip(chunk.positions, chunk.owners, strict=True)
-        ]
+        return [self.values[number // self.stride % count] for number in numbers]
 
 
 @dataclass(frozen=True)

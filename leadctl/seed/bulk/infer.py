@@ -4,26 +4,19 @@ Foreign keys become links: the first that is required says whom the rows belong 
 lead to rows of the same owner where there are such.  Columns that must differ get makers that do.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine
 
 from leadctl.apps.synthetic.chunk import ColumnPlan, Maker
 from leadctl.apps.synthetic.constrained import Span
 from leadctl.apps.synthetic.makers import (
-    DAYS,
     Days,
-    Email,
     InTurn,
     Link,
-    Position,
     Reference,
-    Serial,
-    Short,
     Unique,
 )
 from leadctl.apps.synthetic.shapes import Factory, Shape
@@ -31,62 +24,17 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.models.values import EncryptedJSON, EncryptedText
 from leadctl.seed.bulk.conditions import Condition
+from leadctl.seed.bulk.unique import PlannedTable, differ, is_owner
 from leadctl.seed.bulk.values import (
-    CheckRules,
-    column_type,
+    few_values,
     json_default,
-    made_column,
     read_checks,
     value_maker,
 )
 
 _NULLS = 0.15
-_TOKEN = 10  # the length of a unique text
 _DEPTH_FACTOR = 5.0
 """How many rows a table has for each row of the one that its rows belong to."""
-
-
-@dataclass
-class PlannedTable:
-    """A table that is being planned."""
-
-    table: sa.Table
-    relation: Relation
-    rules: CheckRules
-    shape: Shape
-    first_numbers: dict[str, int]
-    """By column that a sequence numbers: where to begin."""
-    kinds: dict[str, TypeEngine[Any]] = field(init=False)
-    """The columns' types, without decorators and domains."""
-    made: str | None = field(init=False)
-    """The column that says when a row was made."""
-    makers: dict[str, Maker] = field(init=False)
-    even: bool = field(init=False)
-    at_most: float | None = field(init=False)
-    unique: list[list[str]] = field(default_factory=list, init=False)
-    """Columns that must differ together, besides those of unique indexes."""
-
-    def __post_init__(self) -> None:
-        self.kinds = {
-            column.name: column_type(column, self.relation) for column in self.table.columns
-        }
-        self.made = made_column(self.table, self.kinds)
-        self.makers = {name: maker for name, maker in self.shape.columns.items() if maker}
-        self.even, self.at_most = self.shape.even, self.shape.at_most
-
-    @property
-    def name(self) -> str:
-        """The table's name."""
-        return self.table.name
-
-    @property
-    def owner(self) -> str | None:
-        """The table that its rows belong to."""
-        return self.shape.owner
-
-    def serial(self, column: str) -> Serial:
-        """Return a maker of the numbers behind those that exist, and that may be there."""
-        return Serial(max(self.first_numbers[column], int(self.rules.least.get(column, 0))))
 
 
 def infer(
@@ -115,11 +63,11 @@ def infer(
         )
         planned[table.name] = found
         _refer(found, planned)
-        owners = [name for name in found.makers if _is_owner(found, name)]
+        owners = [name for name in found.makers if is_owner(found, name)]
         spans, found.unique = spans_apart(relations[table.name], owners, found.shape.columns)
         found.makers |= spans
         found.made = None if found.made in spans else found.made
-        _differ(found)
+        differ(found)
         _fill(found)
     return planned
 
@@ -215,123 +163,6 @@ def _leave_empty(found: PlannedTable, columns: Sequence[sa.Column[Any]]) -> None
         )
 
 
-# --- What must differ -----------------------------------------------------------------------
-
-
-def _differ(found: PlannedTable) -> None:
-    """Give makers of different values to the columns of unique sets, the smallest set first."""
-    wanted = [*_unique_sets(found.relation), *found.unique]
-    sets = [_columns_of(found, expressions) for expressions in wanted]
-    for columns in sorted(filter(None, sets), key=len):
-        if not any(_differs(found, column) for column in columns):
-            _make_differ(found, columns)
-
-
-def _unique_sets(relation: Relation) -> list[list[str]]:
-    """Return the expressions that must differ together, those of the primary key first."""
-    unique = [index for index in relation.indexes if index.unique]
-    return [relation.key_of(each) for each in sorted(unique, key=lambda each: not each.primary)]
-
-
-def _columns_of(found: PlannedTable, expressions: Sequence[str]) -> list[str]:
-    """Return the columns in the expressions of an index, in the order of the expressions."""
-    names = [re.findall(r"\w+", expression) for expression in expressions]
-    return [name for words in names for name in words if name in found.table.columns]
-
-
-def _differs(found: PlannedTable, column: str) -> bool:
-    maker = found.makers.get(column)
-    if column in found.shape.columns:
-        return True  # the factory's word is taken
-    if isinstance(maker, Reference) and maker.link.table == found.owner:
-        return found.even and found.at_most == 1
-    apart = isinstance(maker, Span) and maker.first is not None
-    return apart or isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
-
-
-def _make_differ(found: PlannedTable, columns: Sequence[str]) -> None:
-    owned = any(_is_owner(found, column) for column in columns)
-    free = [column for column in columns if column not in found.makers]
-    for column in free:
-        maker = _unique_maker(found, found.table.columns[column], owned=owned)
-        if maker is not None:
-            found.makers[column] = maker
-            return
-    for column in free:
-        values = _few_values(found, column)
-        if values:
-            found.makers[column] = InTurn(values)
-            _limit(found, len(values))
-            return
-    for column in columns:
-        maker = found.makers.get(column)
-        if isinstance(maker, Reference) and not _is_owner(found, column):
-            link = Link(maker.link.table, turn=True, required=True)
-            found.makers[column] = Reference(link, maker.column)
-            _limit(found, None)
-            return
-    if owned:
-        _limit(found, 1)
-        return
-    raise CannotInfer(
-        f"{found.name} ({', '.join(columns)}) must differ in every row, and nothing is known that "
-        "does.",
-        hint=f"Declare the column in a factory: [apps.NAME] factory, Shape({found.name!r}, …).",
-    )
-
-
-def _is_owner(found: PlannedTable, column: str) -> bool:
-    maker = found.makers.get(column)
-    return isinstance(maker, Reference) and maker.link.table == found.owner
-
-
-def _limit(found: PlannedTable, rows: int | None) -> None:
-    found.even = True
-    if rows is not None:
-        found.at_most = min(rows, found.at_most or rows)
-
-
-def _unique_maker(found: PlannedTable, column: sa.Column[Any], *, owned: bool) -> Maker | None:
-    kind, name = found.kinds[column.name], column.name
-    if isinstance(kind, sa.Enum) or name in found.rules.values:
-        return None
-    if name in found.first_numbers:
-        return found.serial(name)
-    if isinstance(kind, sa.Integer | sa.Numeric | sa.Float):
-        found.even = found.even or owned
-        first = int(found.rules.least.get(name, 1))
-        return Position(first) if owned and found.owner else Serial(first)
-    if isinstance(kind, sa.Uuid):
-        return Unique("uuid")
-    if isinstance(kind, sa.Date):
-        found.at_most, found.even = DAYS, True
-        return Days(owned=owned)
-    return _unique_text(found, column, kind) if isinstance(kind, sa.String) else None
-
-
-def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -> Maker:
-    name = column.name
-    longest = min(kind.length or 1 << 20, found.rules.longest.get(name, 1 << 20))
-    if name in found.rules.phones or "phone" in name:
-        return Unique("phone")
-    if "email" in name and longest >= 60:
-        return Email()
-    if column.primary_key and longest >= 24:
-        return Unique("cuid")
-    if name.endswith("_id") and longest >= 15:
-        return Unique("digits", name=name)
-    return Unique("token", name=name) if longest >= _TOKEN else Short(longest)
-
-
-def _few_values(found: PlannedTable, column: str) -> list[Any]:
-    kind = found.kinds[column]
-    if column in found.rules.values:
-        return found.rules.values[column]
-    if isinstance(kind, sa.Enum):
-        return list(kind.enums)
-    return ["t", "f"] if isinstance(kind, sa.Boolean) else []
-
-
 def _fill(found: PlannedTable) -> None:
     for column in found.table.columns:
         live = found.relation.column(column.name)
@@ -359,7 +190,8 @@ def _fill(found: PlannedTable) -> None:
 def _maker(found: PlannedTable, column: sa.Column[Any]) -> Maker | None:
     if column.foreign_keys:
         return None
-    if column.name in found.first_numbers:
+    has_few = few_values(column.name, found.kinds[column.name], found.rules)
+    if column.name in found.first_numbers and not has_few:
         return found.serial(column.name)
     if isinstance(column.type, EncryptedJSON):
         return json_default(array=False)
@@ -375,26 +207,9 @@ def _kind(found: PlannedTable, name: str) -> str:
     kind = found.kinds[name]
     if isinstance(kind, sa.DateTime):
         return "time"
-    dated = isinstance(kind, sa.Date) and not isinstance(found.makers[name], Days)
+    dated = isinstance(kind, sa.Date) and not isinstance(found.makers[name], Days | InTurn)
     return "date" if dated else "text"
 
 
 def _context(column: sa.Column[Any]) -> str | None:
     return column.type.context if isinstance(column.type, EncryptedText | EncryptedJSON) else None
-
-
-def numbered(table: sa.Table, relation: Relation) -> list[str]:
-    """Return the columns that a sequence numbers, and the numbers that are unique by themselves."""
-    referring = {column.name for column in table.columns if column.foreign_keys}
-    alone = {name for names in _unique_sets(relation) if not referring & {*names} for name in names}
-    numbers = {
-        column.name
-        for column in table.columns
-        if isinstance(column_type(column, relation), sa.Integer | sa.Numeric | sa.Float)
-        and not column.foreign_keys
-    }
-    return [
-        column.name
-        for column in relation.columns
-        if column.name in relation.sequences or column.name in numbers & alone
-    ]

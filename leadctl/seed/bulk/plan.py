@@ -1,5 +1,6 @@
 """What a bulk seed is going to make: the tables in order, their columns, rows and layout."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,8 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 from leadctl.seed.bulk.conditions import read_conditions, spans_apart
 from leadctl.seed.bulk.fitting import fit
-from leadctl.seed.bulk.infer import PlannedTable, column_plans, infer, numbered
+from leadctl.seed.bulk.infer import column_plans, infer
+from leadctl.seed.bulk.unique import PlannedTable, numbered
 from leadctl.settings.durations import DURATION, parse_seconds
 
 _QUERIES = beside(__file__, "bulk.sql")
@@ -204,11 +206,11 @@ def _over(free: Mapping[str, PlannedTable], counts: Mapping[str, int]) -> dict[s
     """Return what has more rows than it may, with what it may have."""
     found = {}
     for name, table in free.items():
-        if table.at_most is not None:
-            owners = counts[table.owner] if table.owner else 1
-            most = max(1, int(table.at_most * owners))
-            if counts[name] > most:
-                found[name] = most
+        owners = counts[table.owner] if table.owner else 1
+        per_owner = math.inf if table.at_most is None else max(1, int(table.at_most * owners))
+        most = min(per_owner, table.in_all or math.inf)
+        if counts[name] > most:
+            found[name] = int(most)
     return found
 
 

@@ -1,8 +1,10 @@
 """What may be in a column: from its type, its name and the CHECK constraints of its table."""
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +32,8 @@ from leadctl.models.values import E164, PhoneNumber
 
 _CAST = re.compile(r"::(?:[a-z_]+(?: varying| precision)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?")
 _BOUND = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) '?(-?\d+(?:\.\d+)?)'?$")
+_DAY = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) '(\d{4}-\d\d-\d\d)'$")
+_DAY_ALONE = re.compile(r"^\d{4}-")
 _ORDER = re.compile(r"^\"?(\w+)\"? (>=|>|<=|<) \"?([a-z_]\w*)\"?$")
 _LIST = re.compile(r"^\"?(\w+)\"? = ANY \(ARRAY\[(.*)\]\)$")
 _EQUAL = re.compile(r"^\"?(\w+)\"? = '((?:[^']|'')*)'$")
@@ -44,7 +48,10 @@ class CheckRules:
     """What a table's checks say of its columns."""
 
     least: dict[str, float] = field(default_factory=dict)
-    """Inclusive; a strict bound of a whole number is moved by one, of another by a hundredth."""
+    """Inclusive; a strict bound of a whole number is moved by one, of another by a hundredth.
+
+    A day is a number, too, from the first one of the year 1.
+    """
     most: dict[str, float] = field(default_factory=dict)
     values: dict[str, list[str]] = field(default_factory=dict)
     longest: dict[str, int] = field(default_factory=dict)
@@ -69,7 +76,7 @@ def read_checks(definitions: Iterable[str]) -> CheckRules:
 
 
 def _read(part: str, rules: CheckRules) -> None:
-    if found := _BOUND.match(part):
+    if found := _BOUND.match(part) or _DAY.match(part):
         _bound(rules, found[1], found[2], found[3])
     elif found := _LIST.match(part):
         texts = _TEXT.findall(found[2]) or [text.strip() for text in found[2].split(",")]
@@ -90,11 +97,38 @@ def _read(part: str, rules: CheckRules) -> None:
 
 
 def _bound(rules: CheckRules, column: str, operator: str, number: str) -> None:
+    if _DAY_ALONE.match(number):
+        number = str(date.fromisoformat(number).toordinal())
     step = 0.0 if "=" in operator else 1.0 if "." not in number else 0.01
     if ">" in operator:
         rules.least[column] = max(float(number) + step, rules.least.get(column, float("-inf")))
     else:
         rules.most[column] = min(float(number) - step, rules.most.get(column, float("inf")))
+
+
+_FEW = 100_000
+"""So many values of a column are counted through; of more, numbers that follow each other do."""
+
+
+def few_values(column: str, kind: TypeEngine[Any], rules: CheckRules) -> Sequence[Any]:
+    """Return the values of a column that can have a few only; none where they are more."""
+    if column in rules.values:
+        return rules.values[column]
+    if isinstance(kind, sa.Enum):
+        return list(kind.enums)
+    if isinstance(kind, sa.Boolean):
+        return ["t", "f"]
+    low, high = rules.least.get(column), rules.most.get(column)
+    if low is None or high is None or not 0 <= high - low < _FEW:
+        return []
+    if isinstance(kind, sa.Date):
+        return [date.fromordinal(day) for day in range(int(low), int(high) + 1)]
+    digits = kind.scale or 0 if isinstance(kind, sa.Numeric) else 0
+    whole = range(math.ceil(low * 10**digits), math.floor(high * 10**digits) + 1)
+    if isinstance(kind, sa.Integer):
+        return whole
+    is_number = isinstance(kind, sa.Numeric) and len(whole) < _FEW
+    return [f"{number / 10**digits:.{digits}f}" for number in whole] if is_number else []
 
 
 def _unwrapped(text: str) -> str:
