@@ -156,7 +156,7 @@ def _makediffer(found: PlannedTable, columns: Sequence[str]) -> None:
 
 def _take_turns(found: PlannedTable, columns: Mapping[str, Sequence[Any]], *, owned: bool) -> None:
     """Let rows have each combination of the values once, behind those that exist."""
-    # The numbers that are there are smaller: what counts slowest begins behind them.
+    # Existing numbers are smaller: what counts slowest begins behind them.
     free = {
         name: sum(float(value) >= found.first_numbers[name] for value in values)
         for name, values in columns.items()
@@ -173,7 +173,7 @@ def _take_turns(found: PlannedTable, columns: Mapping[str, Sequence[Any]], *, ow
     if first == stride:
         raise CannotInfer(
             f"{found.name} ({', '.join(columns)}) must differ in every row, and may have no more "
-            "values than are there.",
+            "values than the existing ones.",
             hint="Empty the table first, or leave it out by a factory.",
         )
     if owned:
