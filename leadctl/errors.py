@@ -258,6 +258,10 @@ class RowsInTheWay(OperationFailed):
     """Rows are not what a schema would have them be."""
 
 
+class IndexInvalid(OperationFailed):
+    """An index that was built CONCURRENTLY cannot be used."""
+
+
 class RevisionFailed(OperationFailed):
     """A revision stopped with an error."""
 

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
@@ -53,7 +54,12 @@ _DOWNGRADE = "alembic downgrade"
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 1.0
 _PAUSE_SECONDS_MAX = 5.0
-_LOCK_NOT_AVAILABLE = "55P03"
+_ENDED_BY_OTHERS = {
+    "55P03": "a table is locked by others",
+    "40P01": "it and another session waited for each other",
+    "40001": "another session changed what it read",
+}
+"""By the SQLSTATE: what ends a revision that may well be done the next time."""
 _POLL_SECONDS = 1.0
 
 Memo = dict[str, Any]
@@ -143,6 +149,9 @@ class _Applying:
                 revision = self._waiting[0]
                 if revision is not self.current:
                     self._announce(revision)
+                    recorder.start()
+                else:
+                    recorder.resume()
                 context.impl.memo.update(copy.deepcopy(self._made))
                 recorder.is_last = len(self._waiting) == 1
                 started = time.perf_counter()
@@ -186,14 +195,15 @@ class _Applying:
             )
 
     def may_try_again(self, error: Exception) -> bool:
-        """Whether a revision ended because a table was locked by others; wait for them then."""
-        locked = getattr(getattr(error, "orig", None), "sqlstate", None) == _LOCK_NOT_AVAILABLE
+        """Whether a revision ended because of other sessions; wait for them then."""
+        sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+        why = _ENDED_BY_OTHERS.get(str(sqlstate))
         self._attempts += 1
-        if not (isinstance(error, DBAPIError) and locked and self.current):
+        if not (isinstance(error, DBAPIError) and why and self.current):
             return False
         if self._attempts == _ATTEMPTS:
             return False
-        self._narrate(f"{self.current.id}: a table is locked by others; trying again.")
+        self._narrate(f"{self.current.id}: {why}; trying again.")
         pause = min(_PAUSE_SECONDS * self._attempts, _PAUSE_SECONDS_MAX)
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         return True
@@ -460,7 +470,7 @@ class IndexBuilds:
                 self._report(connection)
                 while not self._end.wait(_POLL_SECONDS):
                     self._report(connection)
-        except LeadctlError:
+        except (LeadctlError, psycopg.Error):
             return  # no connection is left for it; the build itself goes on
 
     def _report(self, connection: Connection) -> None:

@@ -37,6 +37,23 @@ SELECT CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END,
        || ' for ' || coalesce(nullif(index_relid, 0)::regclass::text, 'an index on ' || relid::regclass)
 FROM pg_stat_progress_create_index WHERE pid = %(session)s
 
+-- name: invalid_indexes
+-- what: Which indexes are not valid, and are not being built now?
+-- versions: 15-
+SELECT x.indexrelid::regclass::text FROM pg_index x
+WHERE NOT x.indisvalid
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid)
+
+-- name: invalid_on_table
+-- what: Which indexes of a table, or of an index's table, are not valid, and are they being built now?  Of those
+--       whose names match a pattern.
+-- versions: 15-
+SELECT x.indexrelid::regclass::text,
+       EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid)
+FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+WHERE NOT x.indisvalid AND c.relname ~ %(pattern)s AND x.indrelid = coalesce(
+    (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = to_regclass(%(name)s)), to_regclass(%(name)s))
+
 -- name: invalid_index
 -- what: Is there an index of a name that is not valid, and is it being built now?
 -- versions: 15-

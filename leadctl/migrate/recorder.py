@@ -3,14 +3,13 @@
 The same code runs under `leadctl migrate` and under plain Alembic with leadctl's env.py.
 """
 
-import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import Enum, event
 from sqlalchemy.exc import DBAPIError
@@ -20,20 +19,26 @@ from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
 from leadctl.journal import state
-from leadctl.migrate.live_tables import QUERIES
+from leadctl.migrate.concurrently import ConcurrentBuild, is_concurrent
 from leadctl.migrate.revisions import History
-from leadctl.postgres.connect import Connection, Timeouts, lift_timeouts, set_timeouts
+from leadctl.postgres.connect import (
+    Connection,
+    Timeouts,
+    lift_timeouts,
+    set_session,
+    set_timeouts,
+)
 from leadctl.postgres.engine import driver_connection
-from leadctl.postgres.queries import identifier
 from leadctl.sql.lexer import Reader, parts_of_name
 
-_POLL_SECONDS = 0.2
-_CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
-_CREATE_INDEX = re.compile(
-    r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?"
-    r'(?P<name>"(?:[^"]|"")+"|[\w$]+)',
-    re.IGNORECASE,
-)
+_SESSION = (
+    "session_authorization", "role", "search_path", "DateStyle", "IntervalStyle", "TimeZone",
+    "statement_timeout", "lock_timeout", "quote_all_identifiers", "session_replication_role",
+    "extra_float_digits",
+)  # fmt: skip
+"""What a revision may set, and its record must not depend on."""
+_READ_SESSION = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in _SESSION)
+_NOTHING = "SELECT"
 
 
 class Recorder:
@@ -59,26 +64,45 @@ class Recorder:
         self._statements: list[str] = []
         self._started = time.perf_counter()
         self._names: set[str] = set()
+        self._build: ConcurrentBuild | None = None
+        self._committed: list[str] = []
+        """What the revision has done outside a transaction."""
+        self._skipped: list[str] = []
+        """What of that comes first when the revision is run again."""
+        self._session: tuple[str, ...] = ()
+        """What was set before the revision: its record is written under that."""
         self._facts = recorded_facts(app)  # now: an env.py cannot be run within a revision
         self.is_last = True
         """Whether the revision is the run's last, which the fingerprint is recorded with."""
-        event.listen(connection, "before_cursor_execute", self._before)
+        event.listen(connection, "before_cursor_execute", self._before, retval=True)
         event.listen(connection, "after_cursor_execute", self._after)
+        event.listen(connection.engine, "handle_error", self._failed)
 
     @property
     def driver(self) -> Connection:
         """The driver's connection."""
         return driver_connection(self._connection)
 
+    def start(self) -> None:
+        """Begin a revision that was not run before."""
+        self._committed.clear()
+        self._skipped.clear()
+
+    def resume(self) -> None:
+        """Begin the same revision again: what it did outside a transaction is done."""
+        self._skipped = list(self._committed)
+
     def begin(self) -> None:
         """Forget what was executed until now: a revision begins."""
         set_timeouts(self.driver, self._timeouts)
+        self._session = tuple(self.driver.execute(_READ_SESSION).fetchone() or ())
         self._names = self._read_names()
         self._statements.clear()
         self._started = time.perf_counter()
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
+        self._settle()
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
@@ -110,18 +134,45 @@ class Recorder:
     def _read_names(self) -> set[str]:
         return read_names(self.driver, self._schema, [self._app.version_table], self._app.schemas)
 
-    def _before(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
-        if not keeps_record(statement, self._app.version_table):
-            self._statements.append(statement.strip())
-        if _CONCURRENTLY.search(statement):
-            lift_timeouts(self.driver)
-            created = _CREATE_INDEX.match(statement)
-            if created:
-                _drop_invalid_index(self.driver, created["name"])
+    def _settle(self) -> None:
+        """Set again what the revision has set: its record does not depend on it."""
+        now = self.driver.execute(_READ_SESSION).fetchone() or ()
+        both = zip(_SESSION, self._session, now, strict=True)
+        changed = {name: before for name, before, after in both if before != after}
+        if changed:
+            set_session(self.driver, changed)
 
-    def _after(self, _connection: Any, _cursor: Any, statement: str, *_others: Any) -> None:
-        if _CONCURRENTLY.search(statement):
+    def _before(
+        self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any
+    ) -> tuple[str, Any]:
+        if keeps_record(statement, self._app.version_table):
+            if not Reader(statement).accept("SELECT"):
+                self._settle()
+            return statement, parameters
+        self._statements.append(statement.strip())
+        if self._skipped and statement == self._skipped[0]:
+            self._skipped.pop(0)
+            return _NOTHING, {}
+        if is_concurrent(statement):
+            lift_timeouts(self.driver)
+            self._build = ConcurrentBuild(self.driver, statement)
+            self._build.prepare()
+        return statement, parameters
+
+    def _after(self, _connection: Any, cursor: Any, statement: str, *_others: Any) -> None:
+        alone = self.driver.info.transaction_status == TransactionStatus.IDLE
+        if alone and cursor.description is None:
+            self._committed.append(statement)
+        build, self._build = self._build, None
+        if build is not None:
             set_timeouts(self.driver, self._timeouts)
+            build.check()
+
+    def _failed(self, _context: Any) -> None:
+        build, self._build = self._build, None
+        if build is not None:
+            with suppress(psycopg.Error):  # the next run does it
+                build.clean_up()
 
 
 def keeps_record(statement: str, version_table: str) -> bool:
@@ -203,17 +254,3 @@ def recorded_facts(app: App) -> Mapping[str, Any]:
             if isinstance(fixture, Fixture)
         ],
     }
-
-
-def _drop_invalid_index(connection: Connection, name: str) -> None:
-    """Remove what an interrupted CREATE INDEX CONCURRENTLY left: an index that nothing uses.
-
-    One that is being built now, by a run that was killed or by somebody else, is waited for.
-    """
-    while (found := QUERIES.one(connection, "invalid_index", name=name)) is not None:
-        index, being_built = found
-        if being_built:
-            time.sleep(_POLL_SECONDS)
-        else:
-            drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(identifier(index))
-            connection.execute(drop)

@@ -19,7 +19,7 @@ _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
 _PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
-_LEAVES = re.compile(r"autocommit_block|\bfill\(")
+_LEAVES = re.compile(r"autocommit|\bfill\(|\b(?:commit|rollback|abort)\b", re.IGNORECASE)
 PLAIN = "# leadctl: plain"
 """The line of a revision that was written in the short forms, for tables that are small."""
 _HALF = 32
@@ -143,7 +143,7 @@ class Revision:
 
     @property
     def leaves_transaction(self) -> bool:
-        """Whether a part of it may run outside its transaction."""
+        """Whether a part of it may run outside its transaction, or end it."""
         return _LEAVES.search(self.text) is not None
 
     @property

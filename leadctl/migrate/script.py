@@ -8,9 +8,11 @@ from leadctl.errors import LeadctlError, RevisionUnplannable
 from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.recorder import keeps_record
 from leadctl.migrate.revisions import History, Revision
-from leadctl.sql.lexer import split
+from leadctl.sql.lexer import Reader, split
 
-_BEGIN, _COMMIT = "BEGIN", "COMMIT"
+_BEGINS = {"BEGIN", "START"}
+_ENDS = {"COMMIT", "END", "ROLLBACK", "ABORT"}
+"""What ends a transaction, Alembic's own or one of the revision's: not ROLLBACK TO a savepoint."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def _statements(texts: list[str]) -> Iterable[Statement]:
     transactional = False
     for text in texts:
         for statement in split(text):
-            word = statement.upper()
-            if word in {_BEGIN, _COMMIT}:
-                transactional = word == _BEGIN
+            first, second = (Reader(statement).peek(ahead).word for ahead in (0, 1))
+            if first in _BEGINS:
+                transactional = True
+            elif first in _ENDS and "TO" not in Reader(statement).words() and second != "PREPARED":
+                transactional = False
             else:
                 yield Statement(statement, transactional)

@@ -1,0 +1,106 @@
+"""What is built CONCURRENTLY: no timeout, nothing INVALID before it, and a look at it afterwards.
+
+A build that stops leaves an index that nobody uses and every writer pays for, and CREATE … IF NOT
+EXISTS takes it for the real one.
+"""
+
+import time
+from collections.abc import Iterator
+
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from leadctl.errors import IndexInvalid
+from leadctl.migrate.live_tables import QUERIES
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import identifier
+from leadctl.sql.lexer import Reader, parts_of_name
+
+_POLL_SECONDS = 0.2
+
+
+def is_concurrent(statement: str) -> bool:
+    """Whether a statement says CONCURRENTLY, as a word of its own."""
+    return Reader(statement).has("CONCURRENTLY")
+
+
+class ConcurrentBuild:
+    """One statement that builds an index CONCURRENTLY, or does something else that way."""
+
+    def __init__(self, connection: Connection, statement: str) -> None:
+        self._connection = connection
+        self._invalid: set[str] = set()
+        self._named, self._table, self._leftovers = _about(statement)
+
+    def prepare(self) -> None:
+        """Remove what a stopped build of the same left.
+
+        One that is being built now, by a run that was killed or by somebody else, is waited for.
+        """
+        while (found := list(self._left_behind())) != []:
+            for index, being_built in found:
+                if being_built:
+                    time.sleep(_POLL_SECONDS)
+                else:
+                    self._drop(index)
+        self._invalid = self._all_invalid()
+
+    def check(self) -> None:
+        """Raise IndexInvalid where the index that was asked for cannot be used."""
+        if self._named and QUERIES.one(self._connection, "invalid_index", name=self._named):
+            raise IndexInvalid(
+                f"The index {self._named} is INVALID: its build was stopped, and no query uses it.",
+                hint="Run leadctl migrate again: it drops the index first, and builds it again.",
+            )
+
+    def clean_up(self) -> None:
+        """Remove what the statement left when it failed, where the connection still serves."""
+        if self._connection.closed or self._connection.info.transaction_status not in {
+            TransactionStatus.IDLE
+        }:
+            return  # within a transaction nothing was built
+        for index in sorted(self._all_invalid() - self._invalid):
+            self._drop(index)
+
+    def _left_behind(self) -> Iterator[tuple[str, bool]]:
+        if self._named:
+            yield from QUERIES.rows(self._connection, "invalid_index", name=self._named)
+        elif self._table:
+            yield from QUERIES.rows(
+                self._connection, "invalid_on_table", name=self._table, pattern=self._leftovers
+            )
+
+    def _all_invalid(self) -> set[str]:
+        return set(QUERIES.column(self._connection, "invalid_indexes"))
+
+    def _drop(self, index: str) -> None:
+        drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(identifier(index))
+        self._connection.execute(drop)
+
+
+def _about(statement: str) -> tuple[str | None, str | None, str]:
+    """Return the index that a statement names, else the table, and what leftovers are called."""
+    reader = Reader(statement)
+    if reader.accept("REINDEX"):
+        reader.parenthesised()
+        reader.take()
+        reader.accept("CONCURRENTLY")
+        return None, _quoted(reader.name()), r"_cc(new|old)\d*$"
+    if not reader.accept("CREATE"):
+        return None, None, ""
+    reader.accept("UNIQUE")
+    if not reader.accept("INDEX", "CONCURRENTLY"):
+        return None, None, ""
+    reader.skip_if_exists()
+    if not reader.accept("ON"):
+        name = reader.name()
+        reader.accept("ON")
+        reader.accept("ONLY")
+        *schema, _ = parts_of_name(reader.name()) or ("",)
+        return _quoted(name, *schema), None, ""
+    reader.accept("ONLY")
+    return None, _quoted(reader.name()), r"_(idx|key)\d*$"
+
+
+def _quoted(name: str, *schema: str) -> str:
+    return sql.Identifier(*schema, *parts_of_name(name)).as_string()

@@ -1,0 +1,171 @@
+"""What a revision does to its session, its indexes and its transaction, and what is kept of it."""
+
+import threading
+import time
+
+import pytest
+
+from tests.conftest import Cli
+from tests.history import Project
+from tests.servers import Server
+
+Q = ["CREATE TABLE q (id int, filled text)", "INSERT INTO q SELECT n, 'same' FROM generate_series(1, 9) n"]  # fmt: skip
+
+
+@pytest.fixture
+def url(project: Project, server: Server, database: str, cli: Cli) -> str:
+    project.revision(*Q)
+    assert cli("migrate", url=server.url(database)).code == 0
+    return server.url(database)
+
+
+def invalid(server: Server, database: str) -> list[str]:
+    with server.connect(database) as connection:
+        rows = connection.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid")
+        return [name for (name,) in rows]
+
+
+BUILDS = [
+    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS qi ON q (filled)",
+    "/* c */ CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS qi ON q (filled)",
+    "-- note\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS qi ON q (filled)",
+    "CREATE UNIQUE INDEX /*x*/ CONCURRENTLY IF NOT EXISTS qi ON q (filled)",
+    'CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "Q i.x" ON public.q (filled)',
+    "CREATE UNIQUE INDEX CONCURRENTLY ON q (filled)",
+]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("build", BUILDS)
+def test_an_index_that_was_not_built_never_counts(
+    project: Project,
+    server: Server,
+    database: str,
+    url: str,
+    cli: Cli,
+    build: str,
+    killed: bool,
+) -> None:
+    """A build fails on duplicates; when those are gone, the next run builds a valid index."""
+    project.revision(build, concurrently=True)
+    if killed:  # what it left is left
+        with server.connect(database) as connection, pytest.raises(Exception, match="duplicated"):
+            connection.execute(build)
+        assert len(invalid(server, database)) == 1
+    assert cli("migrate", url=url).code == 1
+    assert invalid(server, database) == []
+    with server.connect(database) as connection:
+        connection.execute("UPDATE q SET filled = id")
+        assert cli("migrate", url=url).code == 0
+        rows = connection.execute(
+            "SELECT indisvalid, indisunique FROM pg_index WHERE indrelid = 'q'::regclass"
+        )
+        assert rows.fetchall() == [(True, True)]
+
+
+def test_what_a_stopped_reindex_left_goes(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    project.revision("REINDEX (CONCURRENTLY) TABLE q", concurrently=True)
+    with server.connect(database) as connection:
+        connection.execute("CREATE INDEX qi ON q (id)")
+        with pytest.raises(Exception, match="duplicated"):
+            connection.execute("CREATE UNIQUE INDEX CONCURRENTLY qi_ccnew ON q (filled)")
+    assert invalid(server, database) == ["qi_ccnew"]
+    assert cli("migrate", url=url).code == 0
+    assert invalid(server, database) == []
+
+
+def test_an_invalid_index_of_somebody_else_stays(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    project.revision("CREATE INDEX CONCURRENTLY qi ON q (id)", concurrently=True)
+    with server.connect(database) as connection, pytest.raises(Exception, match="duplicated"):
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY theirs ON q (filled)")
+    assert cli("migrate", url=url).code == 0
+    assert invalid(server, database) == ["theirs"]
+
+
+SETTINGS = [
+    "SET search_path TO pg_catalog",
+    "SELECT pg_catalog.set_config('search_path', '', false)",
+    "SET ROLE {role}",
+    "SET SESSION AUTHORIZATION {role}",
+    "SET DateStyle TO 'German'",
+    "SET statement_timeout = 1",
+    "SET quote_all_identifiers = on",
+    "SET client_min_messages = error",
+    "SET idle_in_transaction_session_timeout = '1s'",
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_what_a_revision_sets_is_its_own(
+    project: Project, server: Server, database: str, url: str, cli: Cli, setting: str
+) -> None:
+    role = f"weak_{database}"
+    with server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role}")
+        project.revision("CREATE TABLE a (id int)", setting.format(role=role))
+        project.revision("CREATE TABLE b (id int)")
+        outcome = cli("migrate", url=url)
+        assert outcome.code == 0, outcome.err
+        assert cli("migrate", "status", url=url).code == 0
+        assert cli("migrate", "drift", url=url).code == 0
+        assert connection.execute("SELECT to_regclass('public.b') IS NOT NULL").fetchone() == (
+            True,
+        )
+        connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK", "commit /* it */"])
+def test_a_revision_that_ends_its_transaction_is_refused(
+    project: Project, server: Server, database: str, url: str, cli: Cli, ends: str
+) -> None:
+    project.revision("ALTER TABLE q ADD x int", ends, "CREATE INDEX CONCURRENTLY qi ON q (x)")
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 1
+    assert "mixed-transaction" in outcome.err
+    with server.connect(database) as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'"
+        ).fetchone() == (0,)
+
+
+def test_a_lock_outside_a_transaction_is_waited_for_where_it_stopped(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    """What was done before it is not done again: it would fail."""
+    project.revision(
+        "CREATE TABLE half (id int)", "INSERT INTO half VALUES (1)", "ALTER TABLE q ADD x int",
+        concurrently=True,
+    )  # fmt: skip
+    with server.connect(database) as other:
+        other.execute("BEGIN; LOCK TABLE q")
+        release = threading.Timer(2, lambda: other.execute("COMMIT"))
+        release.start()
+        outcome = cli("migrate", "--lock-timeout", "300ms", url=url)
+        release.join()
+        assert outcome.code == 0, outcome.err
+        assert "locked by others" in outcome.err
+        assert other.execute("SELECT count(*) FROM half").fetchone() == (1,)
+        assert other.execute("SELECT count(x) FROM q").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+def test_what_others_ended_is_tried_again(
+    project: Project, server: Server, database: str, url: str, cli: Cli, sqlstate: str
+) -> None:
+    project.revision(
+        "CREATE TABLE a (id int)",
+        "DO $$ BEGIN IF nextval('tries') < 2 THEN"
+        f" RAISE EXCEPTION 'ended' USING ERRCODE = '{sqlstate}'; END IF; END $$",
+    )
+    with server.connect(database) as connection:
+        connection.execute("CREATE SEQUENCE tries")
+        started = time.monotonic()
+        outcome = cli("migrate", url=url)
+        assert outcome.code == 0, outcome.err
+        assert "trying again" in outcome.err
+        assert time.monotonic() - started < 60
+        assert connection.execute("SELECT last_value FROM tries").fetchone() == (2,)
