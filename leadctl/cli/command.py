@@ -24,13 +24,13 @@ from leadctl.cli.options import (
     option,
 )
 from leadctl.errors import UsageError
-from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
     from leadctl.api.project import Project
     from leadctl.journal.guard import Consent
     from leadctl.render.blocks import Block
+    from leadctl.settings import Settings
 
 _LOG_SQL_AT = 2
 
@@ -54,7 +54,7 @@ class Effect(Enum):
 class Run:
     """One run of a command: its settings, what they name, and its way to speak."""
 
-    settings: Settings
+    settings: "Settings"
     console: Console
     for_spreadsheet: bool = False
     """Whether no cell of a CSV may be a formula."""
@@ -220,6 +220,8 @@ def _signature(
 
 
 def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose: int) -> Run:
+    from leadctl.settings import load_settings
+
     exclusive(url=given["url"], env=given["env"])
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
     if not settings.is_set("output"):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leadctl.errors import InvalidFlag, UsageError
-from leadctl.settings.durations import DURATION, parse_seconds
 
 if TYPE_CHECKING:
     from leadctl.settings import Settings
@@ -241,6 +240,8 @@ def not_with(what: str, **given: object) -> None:
 
 def seconds(flag: str, text: str) -> float:
     """Return the duration that an option gives, in seconds.  Raises InvalidFlag."""
+    from leadctl.settings.durations import DURATION, parse_seconds
+
     try:
         return parse_seconds(text)
     except ValueError:

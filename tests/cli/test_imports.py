@@ -44,14 +44,14 @@ ROOMS = {
         "restore.kept", "restore.properties", "sql.lexer",
         "cli.commands.health_check", "render.views.health_check",
     },
-    "--help": {"cli.", "errors", "files", "redact", "settings.", "text", "version"},
+    "--help": {"cli.", "errors", "files", "redact", "text", "version"},
 }  # fmt: skip
 """What each may load of ours; health-check may load what `migrate` may, too."""
 OTHERS = {
     "migrate": {"_blake2", "_hashlib", "gc", "getpass", "graphlib", "hashlib", "hmac", "pwd",
                 "secrets", "shlex", "termios", "tomllib", "unicodedata"},
     "health-check": {"_cffi_backend", "concurrent", "cryptography", "_openssl"},
-    "--help": {"gc", "shlex", "shutil", "tomllib"},
+    "--help": {"gc", "shlex"},
 }  # fmt: skip
 """What each may load beside that and what typer and psycopg load."""
 

@@ -4,7 +4,7 @@ Arguments in, one method of the API, its result out.  `app` has all commands.  A
 that it names: to read and build the others takes as long as a short run itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,18 +29,33 @@ def __getattr__(name: str) -> Any:
 def app_for(arguments: Sequence[str]) -> group.Tree:
     """Return the command line with what these arguments need.
 
-    It has one command where they begin with its name, and no subcommands for the help of the whole,
-    which shows none.
+    It has one command where they begin with its name.  For the help of the whole it has commands
+    without parameters and subcommands, which that help does not show.
     """
     first, files = next(iter(arguments), ""), _files()
     if first in files:
         return _with(file for file in files if f"{file}-".startswith(f"{first}-"))
     found = _with(files)
     if first in _HELP:
-        for entry in found.registered_groups:
-            assert entry.typer_instance is not None
-            entry.typer_instance.registered_commands.clear()
+        for group_entry in found.registered_groups:
+            tree = group_entry.typer_instance
+            assert tree is not None
+            tree.registered_commands.clear()
+            if tree.registered_callback is not None:
+                tree.registered_callback.callback = _named(tree.registered_callback.callback)
+        for entry in found.registered_commands:
+            entry.callback = _named(entry.callback)
     return found
+
+
+def _named(callback: Callable[..., Any] | None) -> Callable[[], None]:
+    """Return a function that is documented as another one, and has no parameters to be read."""
+
+    def named() -> None:
+        """Stand for a command."""
+
+    named.__doc__ = callback.__doc__
+    return named
 
 
 def _files() -> list[str]:

@@ -7,7 +7,6 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, only_with, option
 from leadctl.errors import InvalidFlag
-from leadctl.settings.durations import parse_seconds
 
 Since = Annotated[
     Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
@@ -45,6 +44,8 @@ def stats(
 
 def _moment(text: str) -> datetime:
     """Return a time that was given as such, or as how long ago it was."""
+    from leadctl.settings.durations import parse_seconds
+
     try:
         return datetime.now(UTC) - timedelta(seconds=parse_seconds(text))
     except (ValueError, OverflowError):
