@@ -6,7 +6,6 @@ The places are those of Alembic's documentation: an ini file with its named sect
 """
 
 import ast
-import configparser
 import os
 import re
 import tomllib
@@ -14,11 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from leadctl.errors import MigrationsInvalid
 from leadctl.files import package_folder
 from leadctl.journal.state import VersionTable
+
+if TYPE_CHECKING:
+    import configparser
 
 SECTION = "alembic"
 """The section of an ini file that Alembic reads where no other is named."""
@@ -104,6 +106,8 @@ class AlembicConfig:
         return [part.strip() for part in parts if part.strip()]
 
     def _option(self, name: str) -> Any:
+        import configparser
+
         try:
             if self._parser.has_option(self.section, name):
                 return self._parser.get(self.section, name)
@@ -123,7 +127,9 @@ class AlembicConfig:
             return value
 
     @cached_property
-    def _parser(self) -> configparser.ConfigParser:
+    def _parser(self) -> "configparser.ConfigParser":
+        import configparser
+
         here = self.ini.parent.as_posix() if self.ini else ""
         parser = configparser.ConfigParser({"here": here})
         if self.ini:

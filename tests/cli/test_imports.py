@@ -25,12 +25,12 @@ finally:
 ROOMS = {
     "migrate": {
         "api.database", "api.project",
-        "apps.registry", "apps.reports", "apps.retention",
+        "apps.alembic_config", "apps.loading", "apps.registry", "apps.reports", "apps.retention",
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.group", "cli.options",
         "errors", "files", "progress", "redact", "shell", "text", "version",
         "journal.guard", "journal.lock", "journal.runs", "journal.state",
-        "migrate.integrity", "migrate.revisions", "migrate.status", "migrate.up",
+        "migrate.integrity", "migrate.revision_files", "migrate.revisions", "migrate.status", "migrate.up",
         "postgres.binaries", "postgres.connect", "postgres.embedded", "postgres.embedded.home",
         "postgres.embedded.server", "postgres.exact", "postgres.provision", "postgres.queries",
         "postgres.target", "postgres.translate",
@@ -40,7 +40,7 @@ ROOMS = {
     },
     "health-check": {
         "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto.", "health.",
-        "inspect.run", "keys.encrypted_values", "postgres.client", "postgres.replica", "restore.database",
+        "inspect.run", "keys.encrypted_values", "products.", "postgres.client", "postgres.replica", "restore.database",
         "restore.kept", "restore.properties", "sql.lexer",
         "cli.commands.health_check", "render.views.health_check",
     },
