@@ -3,6 +3,7 @@
 import codecs
 import io
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from leadctl.errors import LeadctlError
 from leadctl.redact import scrub
 from leadctl.text import size
 
+_RED = ";31"
 _TERMINAL_SECONDS = 0.1
 _LOG_SECONDS = 10.0
 _PLAINLY = "leadctl: plainly"
@@ -90,9 +92,9 @@ class Console:
             }
             sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
         else:
-            sys.stderr.write(f"Error: {scrub(error.message)}\n")
+            sys.stderr.write(f"{_bold('Error:', _RED)} {scrub(error.message)}\n")
             if error.hint:
-                sys.stderr.write(f"Hint: {scrub(error.hint)}\n")
+                sys.stderr.write(f"{_bold('Hint:')} {scrub(error.hint)}\n")
         sys.stderr.flush()
 
     def finish(self) -> None:
@@ -104,6 +106,12 @@ class Console:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._line_is_open = False
+
+
+def _bold(word: str, colour: str = "") -> str:
+    """Return a word in bold on a terminal that shows it, and not with NO_COLOR."""
+    plain = not sys.stderr.isatty() or os.environ.get("NO_COLOR")
+    return word if plain or os.environ.get("TERM") == "dumb" else f"\x1b[1{colour}m{word}\x1b[0m"
 
 
 def _progress_text(done: int, total: int, unit: str, seconds: float) -> str:

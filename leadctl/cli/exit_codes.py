@@ -22,6 +22,8 @@ class ExitCode(IntEnum):
     PARTLY = 7
     """Done in part; what was left is named."""
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    """Whoever read the output has ended, as `head` does; a shell says 141 of others, too."""
     TERMINATED = 143
 
 

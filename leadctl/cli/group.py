@@ -200,7 +200,7 @@ class RootGroup(LeadctlGroup):
         except BrokenPipeError:
             # The reader has gone, as `head` does; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return ExitCode.NO
+            return ExitCode.BROKEN_PIPE
         except Exception as error:  # noqa: BLE001 - the boundary: nobody sees a traceback
             if type(error).__name__ == "NoArgsIsHelpError":
                 sys.stderr.write(f"{error}\n")

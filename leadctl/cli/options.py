@@ -1,7 +1,7 @@
 """How commands declare options and arguments, what excludes what, and how names are completed.
 
-Names of apps, environments, revisions, tables and backups are found quickly and without changing
-anything; where there are none, completion is silent.
+Names of apps, environments, revisions, tables, backups, rules, checks and reports are found quickly
+and without changing anything; where there are none, completion is silent.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,11 +99,42 @@ def _backups(settings: "Settings") -> Sequence[str]:
     return ["latest", *found] if found else []
 
 
+def _rules(settings: "Settings") -> Sequence[str]:
+    """Return the names of the app's retention rules."""
+    from leadctl.apps.registry import find_app
+    from leadctl.cleanup.rules import rules_of
+
+    return [rule.name for rule in rules_of(find_app(settings), settings)]
+
+
+def _checks(settings: "Settings") -> Sequence[str]:
+    from leadctl.health.run import select
+
+    return [check.name for check in select(settings)]
+
+
+def _diagnostics(_settings: "Settings") -> Sequence[str]:
+    from leadctl.inspect.run import reports
+
+    return [*reports(), "all"]
+
+
+def _reports(settings: "Settings") -> Sequence[str]:
+    """Return the names of the app's reports."""
+    from leadctl.apps.registry import find_app, load_reports
+
+    return [report.name for report in load_reports(find_app(settings)).reports]
+
+
 app_names = _completing(_apps)
 environment_names = _completing(_environments)
 revision_names = _completing(_revisions)
 table_names = _completing(_tables)
 backup_ids = _completing(_backups)
+rule_names = _completing(_rules)
+check_names = _completing(_checks)
+diagnostic_names = _completing(_diagnostics)
+report_names = _completing(_reports)
 
 
 Text = str | None

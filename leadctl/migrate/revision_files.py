@@ -44,9 +44,9 @@ class Declared:
 
 
 def declared(path: Path, text: str) -> Declared | None:
-    """Return what a file declares; None for one that is no revision.
+    """Return what a file declares; None for one that is not a revision.
 
-    Raises MigrationsInvalid for one that is not Python, or whose id cannot be had.
+    Raises MigrationsInvalid for one that is not Python, or whose id is not available.
     """
     values = _plainly(text)
     if values is None:

@@ -135,6 +135,11 @@ def test_widths_and_colours(leadconnector: Prepared) -> None:
     narrow = run("migrate", "status", env={**env, "COLUMNS": "60"}).stdout
     assert max(map(len, narrow.splitlines())) <= 60
     assert not [line for line in piped.splitlines() if line != line.rstrip()]
+    refused = in_terminal(["stats", "nothing"], env)
+    assert "\x1b[1;31mError:\x1b[0m " in refused
+    assert "\x1b[1mHint:\x1b[0m " in refused
+    assert "\x1b" not in in_terminal(["stats", "nothing"], {**env, "NO_COLOR": "1"})
+    assert "\x1b" not in in_terminal(["stats", "nothing"], {**env, "TERM": "dumb"})
     coloured = in_terminal(["migrate", "status"], env)
     assert "\x1b[32mapplied" in coloured
     assert "\x1b" not in in_terminal(["migrate", "status"], {**env, "NO_COLOR": "1"})
@@ -153,6 +158,7 @@ def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared) -> None:
         check=False,
     )
     os.close(writer)
+    assert done.returncode == 141  # as a shell says of what SIGPIPE ends
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
 

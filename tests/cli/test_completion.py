@@ -60,6 +60,10 @@ def project(tmp_path: Path) -> Path:
         ("leadctl migrate down shop_0001", ["shop_0001"]),
         ("leadctl migrate --app whatsapp up ", ["whatsapp_0001"]),
         ("leadctl migrate new --revert ", ["shop_0002", "shop_0001"]),
+        ("leadctl inspect blo", ["bloat", "bloat-exact", "blocking"]),
+        ("leadctl health-check --check mig", ["migrations"]),
+        ("leadctl cleanup --app leadconnector --rule arch", ["archived-leads"]),
+        ("leadctl stats --app leadconnector leads-by-d", ["leads-by-day"]),
     ],
 )
 def test_what_a_project_has(line: str, offered: list[str], project: Path) -> None:

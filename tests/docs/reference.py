@@ -75,6 +75,7 @@ EXIT_CODES = {
     ExitCode.LOCKED: "another run holds the lock",
     ExitCode.PARTLY: "done in part; what was left is named",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
+    ExitCode.BROKEN_PIPE: "whoever read the output has ended, such as `head`",
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 

@@ -20,6 +20,7 @@ from leadctl.cli.options import (
     exclusive,
     flag,
     option,
+    rule_names,
     table_names,
 )
 from leadctl.files import absolute
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 group = subtree("cleanup", "Rows")
 ListRules = Annotated[bool, flag("--list", "Show the rules and the rows each would take.")]
 DryRun = Annotated[bool, flag("--dry-run", "Count what would go; change nothing.")]
-OneRule = Annotated[Texts, option("--rule", "RULE", "Run only this rule (repeatable).")]
+OneRule = Annotated[
+    Texts, option("--rule", "RULE", "Run only this rule (repeatable).", names=rule_names)
+]
 Days = Annotated[Number, option("--days", "N", "Override the rule's age, in days.", min=1)]
 MaxSeconds = Annotated[Number, option("--max-seconds", "N", "Stop after that long.", min=1)]
 MaxRows = Annotated[Number, option("--max-rows", "N", "Stop after so many rows.", min=1)]

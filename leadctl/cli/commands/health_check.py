@@ -9,7 +9,7 @@ import typer
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import NAGIOS
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, Texts, Yes, flag, option, seconds
+from leadctl.cli.options import Text, Texts, Yes, check_names, flag, option, seconds
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 
@@ -22,8 +22,12 @@ To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there,
 def health_check(
     run: Run,
     *,
-    check: Annotated[Texts, option("--check", "NAME", "Run only this check (repeatable).")] = None,
-    skip: Annotated[Texts, option("--skip", "NAME", "Leave this check out (repeatable).")] = None,
+    check: Annotated[
+        Texts, option("--check", "NAME", "Run only this check (repeatable).", names=check_names)
+    ] = None,
+    skip: Annotated[
+        Texts, option("--skip", "NAME", "Leave this check out (repeatable).", names=check_names)
+    ] = None,
     list_checks: Annotated[bool, flag("--list", "List the checks and thresholds.")] = False,
     to: To = None,
     wait: Annotated[str, option("--wait", "TIME", "Try that long to reach the server.")] = "0s",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, argument, only_with, option
+from leadctl.cli.options import Text, argument, diagnostic_names, only_with, option
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 
@@ -14,7 +14,9 @@ from leadctl.files import expanded
 def inspect(
     run: Run,
     *,
-    report: Annotated[Text, argument("REPORT", 'A report, or "all".')] = None,
+    report: Annotated[
+        Text, argument("REPORT", 'A report, or "all".', names=diagnostic_names)
+    ] = None,
     to: Annotated[Text, option("--to", "DIR", "Write each report to a file.")] = None,
 ) -> None:
     r"""Show reports on tables, indexes, sessions, locks and more.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, argument, flag, only_with, option
+from leadctl.cli.options import Text, argument, flag, only_with, option, report_names
 from leadctl.errors import InvalidFlag
 
 Since = Annotated[
@@ -18,7 +18,7 @@ Since = Annotated[
 def stats(
     run: Run,
     *,
-    report: Annotated[Text, argument("REPORT", "One report only.")] = None,
+    report: Annotated[Text, argument("REPORT", "One report only.", names=report_names)] = None,
     user: Annotated[Text, option("--user", "USER", "An id or email address.")] = None,
     since: Since = None,
     exact: Annotated[bool, flag("--exact", "Count every row, in one snapshot.")] = False,
