@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import KEY, Cli, Prepared
+from tests.leads import fill
 from tests.processes import start
 from tests.servers import PASSWORD, Server
 
@@ -33,6 +34,26 @@ def test_a_failed_run_says_why(leadconnector: Prepared, cli: Cli) -> None:
     newest = cli("history", "--limit", "1", "-o", "json", url=leadconnector.url).json["runs"][0]
     assert newest["outcome"] == "failed"
     assert newest["summary"]["error"] == "seed_failed"
+
+
+def test_facts_are_for_people(leadconnector: Prepared, cli: Cli) -> None:
+    """The table has no text of Python's; the JSON has every fact."""
+    fill(leadconnector, 1, deliveries=0)
+    leadconnector.query(
+        "UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '2 years'"
+    )
+    assert cli("cleanup", "--confirm", leadconnector.name, url=leadconnector.url).code == 0
+    assert cli("seed", "--bulk", "2000", "--yes", "-q", url=leadconnector.url).code == 0
+    shown = cli("history", url=leadconnector.url, env={"COLUMNS": "200"}).out
+    assert "archived-leads: rows 1" in shown
+    assert "rows 2,000" in shown
+    assert not set("{}[]'_") & set(shown.partition("When")[2].replace("vacuum_seconds", ""))
+    (cleanup,) = (
+        run
+        for run in cli("history", "-o", "json", url=leadconnector.url).json["runs"]
+        if run["command"] == "cleanup"
+    )
+    assert cleanup["summary"]["rules"]["archived-leads"]["rows"] == 1
 
 
 def test_a_killed_run_shows_as_such(shop: Path, server: Server, database: str, cli: Cli) -> None:

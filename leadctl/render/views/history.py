@@ -1,5 +1,8 @@
 """The view of the journal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from leadctl.journal.runs import JournaledRun, RunHistory
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 
@@ -45,7 +48,32 @@ def _duration(entry: JournaledRun) -> str:
 
 
 def _summary(entry: JournaledRun) -> str:
-    return ", ".join(
-        f"{name} {len(value) if isinstance(value, list) else value}"
-        for name, value in entry.summary.items()
+    parts = (_fact(name, value) for name, value in entry.summary.items() if value is not None)
+    return ", ".join(part for part in parts if part)
+
+
+def _fact(name: str, value: Any) -> str:
+    """Return a fact as people read it: a list is counted, what is nested has its own facts."""
+    word = name.replace("_", " ")
+    if isinstance(value, list) and not (len(value) == 1 and isinstance(value[0], str)):
+        return f"{word} {len(value):,}"
+    if isinstance(value, Mapping):
+        nested = (f"{key}: {_nested(each)}" for key, each in value.items())
+        return "; ".join(nested) or f"{word} none"
+    if isinstance(value, bool):
+        return f"{word} {'yes' if value else 'no'}"
+    shown = f"{value:,}" if isinstance(value, int | float) else value
+    return f"{word} {shown[0] if isinstance(shown, list) else shown}"
+
+
+def _nested(facts: Any) -> str:
+    if not isinstance(facts, Mapping):
+        return str(facts)
+    telling = {name: value for name, value in facts.items() if value not in (0, None, "done")}
+    return (
+        ", ".join(
+            f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else str(value)
+            for name, value in telling.items()
+        )
+        or "rows 0"
     )
