@@ -135,7 +135,7 @@ def _simple(type_: TypeEngine[Any], names: UsedNames) -> str | None:
         if isinstance(type_, Text):
             return names.use("Text")
         return names.use("String") + (f"({type_.length})" if type_.length else "")
-    if isinstance(type_, DateTime) and not getattr(type_, "precision", None):
+    if isinstance(type_, DateTime) and getattr(type_, "precision", None) is None:
         return names.use("DateTime") + ("(timezone=True)" if type_.timezone else "")
     if isinstance(type_, Double):
         return names.use("Double")

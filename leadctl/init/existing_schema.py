@@ -28,6 +28,7 @@ from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, AppliedRevision
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Phase, Step, plain
+from leadctl.migrate.schema_sources import desired_schema
 from leadctl.migrate.scratch import scratch
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
@@ -61,6 +62,12 @@ class ExistingSchema:
     """How these tables become those of an app, where one says so."""
     replaces: AppliedRevision | None
     """The baseline of an earlier init, which this one takes the place of."""
+
+    @property
+    def not_written(self) -> list[str]:
+        """What no SQL is written for: operators, operator classes, text search objects."""
+        names = self.catalog.names("other")
+        return [name for name in names if not name.startswith("index ")]
 
     @property
     def ignored(self) -> list[str]:
@@ -223,6 +230,7 @@ def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
     ):
         # A type that SQLAlchemy does not know is written under the server's name.
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
+        warnings.filterwarnings("ignore", "Can't validate argument", SAWarning)
         metadata.reflect(connection, only=lambda name, _: name not in ignored)
     return metadata
 
@@ -268,10 +276,15 @@ def proven_baseline(
     extensions = [
         Step(f'CREATE EXTENSION IF NOT EXISTS "{name}"', Phase.DEFINE) for name in read.extensions
     ]
-    baseline = [*extensions, *changes(Catalog({}), read.catalog)]
+    written = read.catalog.without("other")
+    baseline = [*extensions, *changes(Catalog({}), written)]
     with scratch(target, "init") as made:
         made.execute(step.sql for step in baseline)
-        different = compare(read.catalog, made.read())
+        different = [
+            each
+            for each in compare(read.catalog, made.read())
+            if not (each.change == "missing" and each.object.startswith("other "))
+        ]
     if different:
         listed = ", ".join(f"{each.object} ({each.change})" for each in different)
         raise OperationFailed(
@@ -283,20 +296,19 @@ def proven_baseline(
 
 
 def models_differ(
-    target: Target, read: ExistingSchema, metadata: MetaData, owner: str
-) -> list[Difference]:
-    """Return how what the models of the app `owner` make differs from the database.
+    target: Target, read: ExistingSchema, metadata: MetaData, app: App
+) -> tuple[list[Difference], list[str]]:
+    """Return how what an app's models make differs from the database, and what they must not touch.
 
-    Models have columns of the database's domains and composite types, and do not make these.
+    The latter is what a next revision would change, by `kind name`.  Models have columns of the
+    database's domains and composite types, and do not make these.
     """
-    types = Catalog(
-        {
-            name: facts
-            for name, facts in read.catalog.objects.items()
-            if name.startswith(("domain ", "type "))
-        }
-    )
     with scratch(target, "init") as made:
-        made.execute(step.sql for step in changes(Catalog({}), types))
-        made.create_tables(metadata, owner)
-        return [*compare(read.catalog, made.read()), *compare(types, Catalog({}))]
+        lent = made.lend(read.catalog, metadata)
+        made.create_tables(metadata, app.name)
+        found = made.read().objects
+    models = Catalog({key: each for key, each in found.items() if key not in lent})
+    unmanaged = [
+        each.object for each in compare(read.catalog, desired_schema(app, models, read.catalog))
+    ]
+    return compare(read.catalog, models), unmanaged

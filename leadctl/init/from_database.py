@@ -111,10 +111,9 @@ def init_from_database(
     source = ModelsFile(name, existing.metadata, existing.catalog, encrypt=encrypt)
     text = source.text()
     baseline = proven_baseline(target, existing, narrate)
-    unrepresented = [
-        Unrepresented(each.object, each.change)
-        for each in models_differ(target, existing, _load(text), name)
-    ]
+    app = App(name, settings.project, settings.project / _MIGRATIONS)
+    different, unmanaged = models_differ(target, existing, _load(text), app)
+    unrepresented = [Unrepresented(each.object, each.change) for each in different]
     module = f"{name}_models"
     guessed = tuple(old_rows(source.tables))
     revisions = {"Baseline": baseline}
@@ -123,7 +122,10 @@ def init_from_database(
     files = Files(settings.project)
     files.new(settings.project / f"{module}.py", text, "the models")
     _add_revisions(files, settings.project / _MIGRATIONS, name, revisions)
-    entries = {"models": f"{module}:Base", "migrations": _MIGRATIONS}
+    models = f"{module}:Base"
+    entries: dict[str, object] = {"models": models, "migrations": _MIGRATIONS}
+    if unmanaged:
+        entries["unmanaged"] = unmanaged
     files.new_configuration(leadctl_toml(name, entries, guessed))
     files.add_variables(name, has_url=bool(settings.url), needs_key=bool(encrypt))
     written = files.write()
@@ -133,7 +135,7 @@ def init_from_database(
         database=target.database,
         schema=target.schema,
         revision=_record(settings, target, name, existing, narrate),
-        models=entries["models"],
+        models=models,
         tables=tuple(table.name for table in source.tables),
         files=written,
         unrepresented=tuple(unrepresented),
@@ -317,6 +319,11 @@ def _notes(settings: Settings, existing: ExistingSchema) -> list[str]:
     if existing.others:
         said.append(
             f"Other schemas have tables, too, and were not read: {', '.join(existing.others)}."
+        )
+    if existing.not_written:
+        said.append(
+            "These stay as they are, and a new database must have them before the baseline: "
+            f"{', '.join(existing.not_written)}."
         )
     if existing.elsewhere:
         said.append(

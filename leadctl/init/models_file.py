@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import (
     CheckConstraint,
-    ClauseElement,
     Column,
     Dialect,
     Index,
@@ -36,6 +35,7 @@ from leadctl.init.attributes import (
     sorted_keys,
     type_expression,
 )
+from leadctl.init.definitions import deferred, elements, exclusion
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.steps import plain
 
@@ -43,7 +43,7 @@ _FILLED = frozenset({"default", "generated", "identity"})
 _INDENT = "    "
 _NAMED = re.compile(r"\w+=")
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-_INDEX_OPTIONS = ("include", "nulls_not_distinct", "ops", "using", "where", "with")
+_INDEX_OPTIONS = ("include", "nulls_not_distinct", "using", "where", "with")
 _SQL_TYPE = '''\
 class SqlType(UserDefinedType[Any]):
     """A type that SQLAlchemy has no class for, under the server's own name."""
@@ -85,6 +85,19 @@ class ModelsFile:
         self._constraints = {
             tuple(plain(part) for part in split_name(name)) for name in catalog.names("constraint")
         }
+        self._definitions = {
+            tuple(plain(part) for part in split_name(name)): str(
+                catalog.objects[f"constraint {name}"]["definition"]
+            )
+            for name in catalog.names("constraint")
+        }
+        self._indexes = {
+            plain(name): str(catalog.objects[f"index {name}"]["definition"])
+            for name in catalog.names("index")
+        }
+        self._tables = {
+            plain(name): catalog.objects[f"table {name}"] for name in catalog.names("table")
+        }
         times = Counter(name for _, name in self._constraints)
         self._shared = {name for name in times if times[name] > 1}
         apart = {
@@ -115,8 +128,10 @@ class ModelsFile:
         ]
         names = self._names
         sequences = [
-            f"{names.use('Sequence')}({python_literal(name)}, metadata=Base.metadata)"
+            f"{names.use('Sequence')}({', '.join([python_literal(plain(name)), *options])}, "
+            "metadata=Base.metadata)"
             for name in needed_sequences(self.tables, self._catalog)
+            for options in [sequence_options(self._catalog.objects[f"sequence {name}"])]
         ]
         head = [f'"""The models of {self._app}, read from its database."""\n']
         head += [f"import {module}" for module in sorted(names.modules - {"typing"})]
@@ -186,7 +201,9 @@ class ModelsFile:
         yield ")"
 
     def _argument(self, callee: str, arguments: Sequence[str], indent: str) -> Iterator[str]:
-        *lines, last = call(self._names.use(callee), arguments, indent)
+        if callee not in self._names.dialect:
+            self._names.use(callee)
+        *lines, last = call(callee, arguments, indent)
         yield from [*lines, f"{last},"]
 
     def _column_arguments(self, column: Column[Any]) -> list[str]:
@@ -213,10 +230,7 @@ class ModelsFile:
 
     def _table_arguments(self, table: Table) -> Iterator[tuple[str, list[str]]]:
         """Yield what a table has besides columns, each as a callee and its arguments."""
-        key = table.primary_key
-        if key.columns and key.name not in {None, f"{table.name}_pkey"}:
-            columns = [python_literal(column.name) for column in key.columns]
-            yield "PrimaryKeyConstraint", [*columns, f"name={python_literal(key.name)}"]
+        yield from self._primary_key(table)
         for each in sorted_keys(table):
             if len(each.columns) > 1 and self._is_here(each.referred_table):
                 own = [column.name for column in each.columns]
@@ -228,35 +242,54 @@ class ModelsFile:
                 yield "CheckConstraint", check_arguments(constraint)
             elif isinstance(constraint, UniqueConstraint):
                 yield "UniqueConstraint", self._unique(table, constraint)
+        for name in sorted(name for owner, name in self._constraints if owner == table.name):
+            definition = self._definition(table.name, name)
+            if definition.startswith("EXCLUDE "):
+                yield "ExcludeConstraint", exclusion(name, definition, self._names)
         for index in sorted(table.indexes, key=lambda each: str(each.name)):
             if (table.name, index.name) not in self._constraints:
                 yield "Index", self._index(index)
+
+    def _primary_key(self, table: Table) -> Iterator[tuple[str, list[str]]]:
+        """Yield the primary key where its columns alone do not say it: by name, order or time."""
+        key = table.primary_key
+        ordered = [column for column in table.columns if column.primary_key]
+        named = key.name not in {None, f"{table.name}_pkey"}
+        options = self._deferred(table.name, key.name)
+        if key.columns and (named or options or ordered != list(key.columns)):
+            columns = [python_literal(column.name) for column in key.columns]
+            name = [f"name={python_literal(key.name)}"] if named else []
+            yield "PrimaryKeyConstraint", [*columns, *name, *options]
+
+    def _definition(self, table: str, name: object) -> str:
+        return self._definitions.get((table, str(name)), "")
+
+    def _deferred(self, table: str, name: object) -> list[str]:
+        """Return the arguments of a constraint that is checked later."""
+        return deferred(self._definition(table, name))
 
     def _unique(self, table: Table, constraint: UniqueConstraint) -> list[str]:
         arguments = [python_literal(column.name) for column in constraint.columns]
         default = "_".join([table.name, *(each.name for each in constraint.columns), "key"])
         if constraint.name != default or default in self._shared:
             arguments.append(f"name={python_literal(constraint.name)}")
-        for option in ("deferrable", "initially"):
-            if getattr(constraint, option):
-                arguments.append(f"{option}={python_literal(getattr(constraint, option))}")
+        arguments += self._deferred(table.name, constraint.name)
         return [*arguments, *_dialect_options(constraint.dialect_kwargs, self._names)]
 
     def _index(self, index: Index) -> list[str]:
-        arguments = [python_literal(index.name)]
-        for expression in index.expressions:
-            if isinstance(expression, Column):
-                arguments.append(python_literal(expression.name))
-            elif isinstance(expression, ClauseElement):
-                plain = {"include_table": False}
-                text = str(expression.compile(dialect=_DIALECT, compile_kwargs=plain))
-                arguments.append(f"{self._names.use('text')}({python_literal(escape(text))})")
+        definition = self._indexes[str(index.name)]
+        arguments = [python_literal(index.name), *elements(definition, self._names)]
         if index.unique:
             arguments.append("unique=True")
         return [*arguments, *_dialect_options(index.dialect_kwargs, self._names)]
 
     def _options(self, table: Table, *, as_dict: bool) -> Iterator[str]:
-        options = {"comment": table.comment} if table.comment else {}
+        options: dict[str, Any] = {"comment": table.comment} if table.comment else {}
+        facts = self._tables[table.name]
+        if facts.get("persistence") == "unlogged":
+            options["prefixes"] = ["UNLOGGED"]
+        if facts.get("options"):
+            options["postgresql_with"] = dict(each.split("=", 1) for each in facts["options"])
         if table.name in self._partitions:
             options["postgresql_partition_by"] = self._partitions[table.name]
         if as_dict and options:
@@ -283,7 +316,20 @@ def needed_sequences(tables: Sequence[Table], catalog: Catalog) -> list[str]:
         for column in table.columns
         if is_serial(column)
     }
-    return [plain(name) for name in catalog.names("sequence") if plain(name) not in made]
+    return [name for name in catalog.names("sequence") if plain(name) not in made]
+
+
+_SEQUENCE = {"start": "start", "increment": "increment", "cache": "cache", "cycle": "cycle"}
+_USUAL = {"start": 1, "increment": 1, "cache": 1, "cycle": False}
+
+
+def sequence_options(facts: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of a sequence that are not those of any."""
+    return [
+        f"{option}={facts[fact]!r}"
+        for fact, option in _SEQUENCE.items()
+        if facts.get(fact, _USUAL[fact]) != _USUAL[fact]
+    ]
 
 
 def _import(module: str, names: Collection[str]) -> list[str]:

@@ -223,7 +223,12 @@ def app_table(app: str, entries: Mapping[str, object]) -> Iterator[str]:
     """Yield the table that declares an app."""
     yield f"[apps.{app}]"
     for key, value in entries.items():
-        yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        if isinstance(value, list) and len(value) > 1:
+            yield f"{key} = ["
+            yield from (f"    {json.dumps(each, ensure_ascii=False)}," for each in value)
+            yield "]"
+        else:
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
 _OPTIONAL = (

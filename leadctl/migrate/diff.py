@@ -69,7 +69,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
         pending = history.pending(current)
         drift = compare_with_record(connection, target, app, narrate).drift if current else None
         made, own = migrations_schema(connection, target, app, pending)
-    wanted = desired_schema(app, models_schema(target, app), made, own)
+    wanted = desired_schema(app, models_schema(target, app, made), made, own)
     return SchemaCheck(
         app.name,
         target.database,

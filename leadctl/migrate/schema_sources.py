@@ -1,9 +1,10 @@
 """What a schema is by models, migrations, record and database, and what it should be."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
     OWN_KINDS,
@@ -39,16 +40,22 @@ class RecordedSchema:
     """How much was read then, as `catalog.definitions.READS` counts."""
 
 
-def models_schema(target: Target, app: App) -> Catalog:
+def models_schema(target: Target, app: App, lender: Catalog | None = None) -> Catalog:
     """Return what an app's models describe; they are created in a scratch schema.
+
+    Types and functions that they use and do not make come from another schema, the `lender`: the
+    target's own where none is given.
 
     Privileges are the server's: models do not say who may do what.
     """
     from leadctl.migrate.scratch import scratch  # loads SQLAlchemy
 
     with scratch(target, "read models", app.schemas) as made:
+        lender = lender or made.read_target()
+        lent = made.lend(lender, load_metadata(app))
         made.create_models(app)
-        return made.read().without("grant").without("namespace")
+        found = made.read().without("grant").without("namespace")
+        return Catalog({key: each for key, each in found.objects.items() if key not in lent})
 
 
 def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:
@@ -103,8 +110,8 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
     """Return what a schema should be: what the models say, and what is there that they leave out.
 
     Left out are kinds of objects that they have none of, partitions of their tables, tables,
-    enums and the like that are not the app's `own` (where that is known), and what a team's env.py
-    excludes.
+    enums and the like that are not the app's `own` (where that is known), what a team's env.py
+    excludes, and what the app leaves `unmanaged`.
     """
     spoken = {key.partition(" ")[0] for key in models.objects}
     left = {
@@ -126,7 +133,31 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
         secured = {key: each for key, each in found.objects.items() if "row_security" in each}
         for key in wanted.keys() & secured.keys():
             wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
-    return Catalog({**wanted, **{key: found.objects[key] for key in left}})
+    return _with_unmanaged(app, {**wanted, **{key: found.objects[key] for key in left}}, found)
+
+
+def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) -> Catalog:
+    """Return a schema in which an app's unmanaged objects are as they are found, or absent.
+
+    So are the parts of a table that the models lack; what belongs to a table that goes, goes.
+    """
+    if not app.unmanaged:
+        return Catalog(wanted)
+    unmanaged = set(app.unmanaged)
+    kept = {key: each for key, each in wanted.items() if key not in unmanaged}
+    whole = {key.removeprefix("table ") for key in unmanaged if key not in wanted}
+    for key, attributes in found.objects.items():
+        if key in unmanaged or (key not in wanted and owner(key, attributes) in whole):
+            kept[key] = attributes
+    return Catalog(
+        {
+            key: attributes
+            for key, attributes in kept.items()
+            if key in wanted
+            or owner(key, attributes) is None
+            or {f"table {owner(key, attributes)}", f"view {owner(key, attributes)}"} & kept.keys()
+        }
+    )
 
 
 def _is_left_out(

@@ -6,7 +6,7 @@ Nothing of it is ever seen by others, and no second database is needed.
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import getpid
 from typing import Any
 
@@ -15,12 +15,14 @@ from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
 from sqlalchemy.exc import SAWarning, SQLAlchemyError
+from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.steps import plain
 from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.revisions import History
 from leadctl.postgres import exact
@@ -29,6 +31,8 @@ from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 
+_LENT = ("collation ", "type ", "domain ", "function ")
+"""What tables use and models seldom say."""
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What a revision names with its schema is the real thing: it is waited for no longer."""
@@ -50,6 +54,10 @@ class Scratch:
         """Read what is in it."""
         return read_catalog(self._driver, self._name, ignore, self._also)
 
+    def read_target(self) -> Catalog:
+        """Read the schema that it stands for, as it is."""
+        return read_catalog(self._driver, self._stands_for)
+
     def execute(self, statements: Iterable[str]) -> None:
         """Execute statements; what says CONCURRENTLY does so without.
 
@@ -70,6 +78,30 @@ class Scratch:
         """Create what a catalog has; what leadctl does not write is used where it is."""
         wanted = catalog.without("other")
         self.execute(step.sql for step in changes(Catalog({}), wanted))
+
+    def lend(self, catalog: Catalog, metadata: MetaData) -> set[str]:
+        """Create what tables may use and models do not make: types, collations, functions.
+
+        What cannot be made without a table is left out: the server says so where it is needed.
+        Returned are their keys in a catalog.
+        """
+        own = {
+            str(kind.name)
+            for table in metadata.tables.values()
+            for column in table.columns
+            for kind in (column.type, getattr(column.type, "item_type", None))
+            if isinstance(kind, SchemaType)
+        }
+        lent = {
+            key: each
+            for key, each in catalog.objects.items()
+            if key.startswith(_LENT) and plain(key.partition(" ")[2]) not in own
+        }
+        self._driver.execute("SET LOCAL check_function_bodies = off")
+        for step in changes(Catalog({}), Catalog(lent)):
+            with suppress(psycopg.Error), self._driver.transaction():
+                self._driver.execute(in_transaction(step.sql).encode())
+        return set(lent)
 
     def create_models(self, app: App) -> None:
         """Create what an app's models describe."""

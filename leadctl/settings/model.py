@@ -163,6 +163,8 @@ class AppConfig:
     schema: str | None = None
     schemas: tuple[str, ...] = ()
     """Schemas that the models name, next to that one."""
+    unmanaged: tuple[str, ...] = ()
+    """Objects that stay as they are whatever the models say, as `index people_lower_email`."""
     alembic: Path | None = None
     """The configuration file of an Alembic environment, where it is in no usual place."""
     alembic_section: str = "alembic"

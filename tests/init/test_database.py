@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from leadctl.apps.registry import find_app, load_module
 from leadctl.catalog.definitions import Difference, compare, read_catalog
 from leadctl.crypto import using
 from leadctl.crypto.cipher import keyring_of
+from leadctl.postgres.binaries import server_binaries
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve
@@ -118,6 +120,137 @@ def test_what_models_cannot_say_is_said_and_kept(
     assert done.code == 0, done.err
     assert differences(existing.url, server.url(database)) == []
     configure_mappers()
+
+
+UNUSUAL = {
+    # what a database has: (its SQL, what models cannot say of it)
+    "deferred": (
+        "CREATE TABLE t (id int, n int, CONSTRAINT k PRIMARY KEY (id) DEFERRABLE,"
+        " CONSTRAINT later UNIQUE (n) DEFERRABLE INITIALLY DEFERRED, UNIQUE (n, id) DEFERRABLE)",
+        [],
+    ),
+    "precision": (
+        "CREATE TABLE t (id int PRIMARY KEY, a timestamp(0), b timestamptz(0), c time(0),"
+        " d timestamp(3), e timetz(0), f interval(0), g timestamp(0)[])",
+        [],
+    ),
+    "a key's order": (
+        "CREATE TABLE t (k text, way bigint, version int, PRIMARY KEY (way, version, k))",
+        [],
+    ),
+    "indexes": (
+        'CREATE TABLE t (id int PRIMARY KEY, a text, "B c" int, d int[]);'
+        "CREATE INDEX i1 ON t (lower(a) varchar_pattern_ops, id DESC NULLS LAST);"
+        'CREATE INDEX i2 ON t (a COLLATE "C" text_pattern_ops DESC) INCLUDE (id);'
+        'CREATE UNIQUE INDEX i3 ON t (COALESCE("B c", id) DESC, "B c") WHERE a <> \'(\';'
+        "CREATE INDEX i4 ON t USING gin (d) WITH (fastupdate = off);"
+        "CREATE INDEX i5 ON t ((a || ',)%'), (id::text))",
+        [],
+    ),
+    "exclusions": (
+        "CREATE TABLE t (id int PRIMARY KEY, during int4range, n int4range,"
+        " CONSTRAINT x EXCLUDE USING gist (during WITH &&, (n * during) WITH =)"
+        " WHERE (id > 0) DEFERRABLE INITIALLY DEFERRED, EXCLUDE USING btree (id WITH =))",
+        [],
+    ),
+    "how it is stored": (
+        "CREATE UNLOGGED TABLE t (id int PRIMARY KEY)"
+        " WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05)",
+        [],
+    ),
+    "sequences": (
+        "CREATE SEQUENCE s START 100 INCREMENT 7 CACHE 3 CYCLE;"
+        "CREATE TABLE t (id bigint PRIMARY KEY DEFAULT nextval('s'))",
+        [],
+    ),
+    "parts by hash": (
+        "CREATE TABLE t (id int, account int, PRIMARY KEY (account, id))"
+        " PARTITION BY HASH (account);"
+        "CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        [],
+    ),
+    "children": (
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE child (more text) INHERITS (t);"
+        "CREATE INDEX ON child (more)",
+        ["table child"],
+    ),
+    "types that nobody uses": (
+        "CREATE TYPE used AS ENUM ('a'); CREATE TYPE unused AS ENUM ('b');"
+        "CREATE TABLE t (id int PRIMARY KEY, u used)",
+        ["enum unused"],
+    ),
+    "not valid": (
+        "CREATE TABLE t (id int PRIMARY KEY, up int);"
+        "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (up) REFERENCES t NOT VALID",
+        ["constraint t.f"],
+    ),
+    "domains": (
+        "CREATE DOMAIN email AS text CHECK (VALUE LIKE '%@%') DEFAULT 'a@b';"
+        "CREATE TABLE t (id int PRIMARY KEY, e email NOT NULL, es email[])",
+        [],
+    ),
+    "operators": (
+        "CREATE FUNCTION less(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE"
+        " AS 'SELECT $1 < $2';"
+        "CREATE OPERATOR <<< (LEFTARG = text, RIGHTARG = text, FUNCTION = less);"
+        "CREATE TABLE t (id int PRIMARY KEY, a text)",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_models_of_a_database_change_nothing_of_it(
+    name: str,
+    server: Server,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cli: Cli,
+) -> None:
+    sql, unmanaged = UNUSUAL[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with server.connect(database) as connection:
+        connection.execute(sql)
+    url, app = server.url(database), f"unusual_{list(UNUSUAL).index(name)}"
+    assert cli("init", "--from-database", "--app", app, url=url).code == 0
+    assert find_app(load_settings({"app": app})).unmanaged == tuple(unmanaged)
+    assert cli("migrate", "check", url=url).code == 0
+    nothing = cli("migrate", "new", "-m", "x", url=url)
+    assert nothing.out.startswith("Nothing to write"), nothing.out
+    # A change of one's own brings nothing else along.
+    before = dumped(url)
+    models = tmp_path / f"{app}_models.py"
+    models.write_text(
+        models.read_text().replace(
+            "class T(Base):\n", "class T(Base):\n    added: Mapped[int | None]\n"
+        )
+    )
+    monkeypatch.delitem(sys.modules, models.stem, raising=False)
+    done = cli("migrate", "dev", "-m", "x", url=url)
+    assert done.code == 0, done.err
+    after = [line for line in dumped(url) if line.strip(" ,") != "added integer"]
+    assert [line.rstrip(",") for line in after] == [line.rstrip(",") for line in before]
+
+
+def dumped(url: str) -> list[str]:
+    """Return what pg_dump says of the schema public, without the version table."""
+    done = subprocess.run(
+        [
+            str(server_binaries().path("pg_dump")),
+            "-s",
+            "-n",
+            "public",
+            "-T",
+            "alembic_version",
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line for line in done.stdout.splitlines() if not line.startswith(("--", "\\"))]
 
 
 def test_columns_that_are_to_be_encrypted(load: Callable[..., Prepared], cli: Cli) -> None:

@@ -34,7 +34,10 @@ def from_database(result: DatabaseInit) -> Iterator[Block]:
     )
     yield _files(result.files)
     if result.unrepresented:
-        yield Line("The baseline has these as they are; the models cannot say them:")
+        yield Line(
+            "The baseline has these as they are; the models do not say them. What a revision would "
+            "change of them is `unmanaged` in leadctl.toml:"
+        )
         changes = [(each.object, each.change) for each in result.unrepresented]
         yield Grid(["Object", "In the models"], changes)
     for history in result.histories:
