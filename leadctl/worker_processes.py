@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
@@ -23,7 +24,9 @@ def worker_processes(
     context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = []
     pipes: list[Pipe] = []
-    # Ctrl-C reaches all processes of a terminal: only this one is to answer.
+    # Ctrl-C reaches all processes of a terminal: only this one is to answer.  Python's own process
+    # for shared resources comes first: when it is started, SIGINT is unblocked.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for job in jobs:
