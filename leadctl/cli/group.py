@@ -205,7 +205,7 @@ class RootGroup(LeadctlGroup):
             if type(error).__name__ == "NoArgsIsHelpError":
                 sys.stderr.write(f"{error}\n")
                 return ExitCode.USAGE
-            known = error if isinstance(error, LeadctlError) else _known(error)
+            known = error if isinstance(error, LeadctlError) else _known(error, arguments)
             console.error(known)
             if _first_word(arguments) == "health-check":
                 return _nagios(known, arguments)
@@ -236,16 +236,25 @@ def _wants(arguments: list[str], output: str) -> bool:
     return any(flag in joined for flag in flags) or os.environ.get("LEADCTL_OUTPUT") == output
 
 
-def _usage(error: typer.TyperException) -> UsageError:
+def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    from leadctl.cli.other_tools import hint_for
+
+    if type(error).__name__ not in _OF_VALUES and (hint := hint_for(arguments)):
+        said = error.format_message().partition(" Did you mean")[0].partition(" (Possible")[0]
+        return UsageError(said, hint=hint)
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx else "leadctl"
     return UsageError(error.format_message(), hint=f"See: {path} --help")
 
 
-def _known(error: Exception) -> LeadctlError:
+_OF_VALUES = ("BadParameter", "MissingParameter")
+"""Errors of a command that is known."""
+
+
+def _known(error: Exception, arguments: Sequence[str]) -> LeadctlError:
     """Return leadctl's own error for another; what none can be made of is a fault of leadctl."""
     if isinstance(error, typer.TyperException):
-        return _usage(error)
+        return _usage(error, arguments)
     if isinstance(error, UnicodeEncodeError):
         return UsageError(
             "An argument or a setting has bytes that are not valid UTF-8.",

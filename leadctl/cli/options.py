@@ -12,6 +12,7 @@ import typer
 from leadctl.errors import InvalidFlag, UsageError
 
 if TYPE_CHECKING:
+    from leadctl.postgres.connect import Connection
     from leadctl.settings import Settings
 
 _SETTINGS = ("app", "env", "url", "schema", "backup_dir")
@@ -20,18 +21,31 @@ _SECONDS = 2
 
 
 def _completing(
-    find: "Callable[[Settings], Sequence[str]]",
+    find: "Callable[[Settings], Sequence[str]] | Callable[[Settings, str], Sequence[str]]",
+    *,
+    of_table: bool = False,
+    listed: bool = False,
 ) -> Callable[[typer.Context, str], list[str]]:
-    """Return what completes the names that `find` finds, where the command line says so far."""
+    """Return what completes the names that `find` finds, where the command line says so far.
+
+    It is told the command's TABLE, if they are `of_table`.  Of names that are `listed` with commas
+    it completes the last one, behind its minus.
+    """
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         from leadctl.settings import load_settings
 
+        # Behind an option that lacks its value, arguments are left as they were typed.
+        typed = ctx.params.get("table") or next(iter(ctx.args), "")
+        table = [typed] if of_table else []
+        before, comma, last = incomplete.rpartition(",") if listed else ("", "", incomplete)
+        minus = "-" if listed and last.startswith("-") else ""
         try:
-            found = find(load_settings(_given(ctx)))
+            found = find(load_settings(_given(ctx)), *table)
         except Exception:  # noqa: BLE001 - whatever is wrong, a shell's line is no place to say it
             return []
-        return [name for name in found if name.startswith(incomplete)]
+        names = [f"{before}{comma}{minus}{name}" for name in found]
+        return [name for name in names if name.startswith(incomplete)]
 
     return complete
 
@@ -67,13 +81,45 @@ def _revisions(settings: "Settings") -> Sequence[str]:
 
 
 def _tables(settings: "Settings") -> Sequence[str]:
-    """Return the tables and views of the target's schema.
+    """Return the tables and views of the target's schema."""
+    from leadctl.catalog.relations import relation_names
 
-    No server is started for that, and no command run for a URL.  Raises what connecting raises.
-    """
+    return _asked(settings, relation_names)
+
+
+def _columns(settings: "Settings", table: str) -> Sequence[str]:
+    """Return the columns of a table."""
+    from leadctl.catalog.relations import read_table
+
+    def names(connection: "Connection", schema: str) -> Sequence[str]:
+        found = read_table(connection, schema, table, "columns")
+        return [column.name for column in found.columns] if found else []
+
+    return _asked(settings, names)
+
+
+def _conditions(settings: "Settings", table: str) -> Sequence[str]:
+    """Return the columns of a table, each with the commonest operator behind it."""
+    return [f"{column}=" for column in _columns(settings, table)]
+
+
+def _relations(settings: "Settings", table: str) -> Sequence[str]:
+    """Return what `--follow` goes to from a row of a table."""
+    from leadctl.studio.record import relation_names
+    from leadctl.studio.shape import read_shape
+
+    return _asked(
+        settings,
+        lambda connection, schema: relation_names(read_shape(connection, schema, table).references),
+    )
+
+
+def _asked(
+    settings: "Settings", ask: "Callable[[Connection, str], Sequence[str]]"
+) -> Sequence[str]:
+    """Return what is asked of the target's schema: of a server that runs, and without a command."""
     from dataclasses import replace
 
-    from leadctl.catalog.relations import relation_names
     from leadctl.postgres.connect import connect
     from leadctl.postgres.embedded import server
     from leadctl.postgres.embedded.home import Home
@@ -87,7 +133,7 @@ def _tables(settings: "Settings") -> Sequence[str]:
         return []
     target = replace(resolve(settings, app=settings.app), connect_timeout=_SECONDS)
     with connect(target, "complete", read_only=True, statement_timeout=_SECONDS) as connection:
-        return relation_names(connection, target.schema)
+        return ask(connection, target.schema)
 
 
 def _backups(settings: "Settings") -> Sequence[str]:
@@ -135,6 +181,9 @@ rule_names = _completing(_rules)
 check_names = _completing(_checks)
 diagnostic_names = _completing(_diagnostics)
 report_names = _completing(_reports)
+column_names = _completing(_columns, of_table=True, listed=True)
+condition_names = _completing(_conditions, of_table=True)
+relation_names = _completing(_relations, of_table=True)
 
 
 Text = str | None

@@ -94,3 +94,48 @@ def test_a_broken_project_is_silence(tmp_path: Path) -> None:
     (tmp_path / "leadctl.toml").write_text("[apps.shop\n")
     assert completed("leadctl migrate up ", tmp_path) == []
     assert completed("leadctl studio ", tmp_path) == []
+
+
+RULES = """
+[[apps.shop.retention]]
+name = "old-sessions"
+table = "sessions"
+age_column = "created_at"
+older_than = "90d"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("leadctl inspect b", ["bloat", "bloat-exact", "blocking"]),
+        ("leadctl inspect al", ["all"]),
+        ("leadctl stats --app leadconnector c", ["counts"]),
+        ("leadctl health-check --check lo", ["long-queries", "long-transactions"]),
+        ("leadctl health-check --skip prepared", ["prepared-transactions"]),
+        ("leadctl cleanup --rule o", ["old-sessions"]),
+        ("leadctl cleanup --app leadconnector --rule arch", ["archived-leads"]),
+    ],
+)
+def test_reports_checks_and_rules(line: str, some: list[str], project: Path) -> None:
+    path = project / "leadctl.toml"
+    text = path.read_text()
+    path.write_text(text.replace("\n[env.production]", f"{RULES}\n[env.production]", 1))
+    assert completed(line, project) == some
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("leadctl studio pages --columns is_", ["is_active"]),
+        ("leadctl studio pages --columns id,is_", ["id,is_active"]),
+        ("leadctl studio pages --sort name,-is_", ["name,-is_active"]),
+        ("leadctl studio pages --where is_", ["is_active="]),
+        ("leadctl studio pages ID --follow us", ["user"]),
+        ("leadctl studio nothing --columns ", []),
+    ],
+)
+def test_columns_and_relations(
+    line: str, offered: list[str], leadconnector: Prepared, tmp_path: Path
+) -> None:
+    assert completed(line, tmp_path, DATABASE_URL=leadconnector.url) == offered

@@ -185,7 +185,7 @@ def resolve(
     given = {"accept_edit": accept_edit, "applied": applied, "rolled_back": rolled_back}
     exclusive(**given, adopt_drift=adopt_drift)
     if adopt_drift:
-        run.emit(run.database().adopt_drift(required(message)), adopt_view)
+        run.emit(run.database().adopt_drift(named(run, message)), adopt_view)
         return
     for resolution, revision in given.items():
         if revision:
@@ -198,9 +198,11 @@ def resolve(
     )
 
 
-def required(message: str | None) -> str:
-    """Return the name of a revision.  Raises UsageError where there is none."""
-    if message is None:
+def named(run: Run, message: str | None) -> str:
+    """Return the name of a revision, which is asked for.  Raises UsageError where there is none."""
+    if message is None and run.ask_text is not None:
+        message = run.ask_text("What does the revision do?")
+    if not message or not message.strip():
         raise UsageError("The revision has no name.", hint="Say what it does with -m.")
     return message
 

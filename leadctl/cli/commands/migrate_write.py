@@ -4,7 +4,7 @@ import sys
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
-from leadctl.cli.commands.migrate import group, required
+from leadctl.cli.commands.migrate import group, named
 from leadctl.cli.options import (
     TIMEOUTS,
     Message,
@@ -81,13 +81,13 @@ def new(
     elif revert is not None:
         result = run.database().new_revert(revert, message)
     elif empty:
-        result = run.project().new_empty(required(message))
+        result = run.project().new_empty(named(run, message))
     elif sql is not None:
-        result = run.database().new_sql(required(message), _read(sql))
+        result = run.database().new_sql(named(run, message), _read(sql))
     else:
         database = run.database(may_create=True)
         result = database.new(
-            required(message), renames=renames or (), plain=plain, ask=run.ask_text
+            named(run, message), renames=renames or (), plain=plain, ask=run.ask_text
         )
     run.emit(result, view)
 
@@ -97,7 +97,7 @@ def new(
 def dev(
     run: Run,
     *,
-    message: Annotated[str, option("--message -m", "TEXT", "What the revision does.")],
+    message: Message = None,
     renames: Renames = None,
     fills: Fills = None,
     plain: Plain = False,
@@ -116,7 +116,7 @@ def dev(
 
     database = run.database(may_create=True)
     done = database.dev(
-        message,
+        named(run, message),
         renames=renames or (),
         fills=fills or (),
         plain=plain,

@@ -16,9 +16,12 @@ from leadctl.cli.options import (
     Text,
     Texts,
     argument,
+    column_names,
+    condition_names,
     exclusive,
     flag,
     option,
+    relation_names,
     seconds,
     table_names,
 )
@@ -32,16 +35,29 @@ _ROWS_A_PAGE = 20
 _MOST = 1_000_000
 _LIMIT = f"How many rows: {_ROWS_A_PAGE} in a table, else all."
 
-Columns = Annotated[Text, option("--columns", "A,B", "The columns to show, in this order.")]
-Where = Annotated[
-    Texts, option("--where", "CONDITION", "Which rows; several must all hold. See docs/studio.md.")
+Columns = Annotated[
+    Text, option("--columns", "A,B", "The columns to show, in this order.", names=column_names)
 ]
-Sort = Annotated[Text, option("--sort", "A,-B", "The order of rows; - is descending.")]
+Where = Annotated[
+    Texts,
+    option(
+        "--where",
+        "CONDITION",
+        "Which rows; several must all hold. See docs/studio.md.",
+        names=condition_names,
+    ),
+]
+Sort = Annotated[
+    Text, option("--sort", "A,-B", "The order of rows; - is descending.", names=column_names)
+]
 Limit = Annotated[Number, option("--limit", "N", _LIMIT, min=1, max=_MOST)]
 After = Annotated[Text, option("--after", "PLACE", "Continue after the place that a page named.")]
 Page = Annotated[int, option("--page", "N", "The Nth page.", min=1, max=_MOST)]
 Follow = Annotated[
-    Text, option("--follow", "RELATION", "What the row refers to, or is referred by.")
+    Text,
+    option(
+        "--follow", "RELATION", "What the row refers to, or is referred by.", names=relation_names
+    ),
 ]
 Reveal = Annotated[
     bool, flag("--reveal", "Show secrets, and decrypt. It is journaled.", consent=True)
