@@ -25,6 +25,7 @@ from leadctl.health.check import (
     Skip,
     Thresholds,
 )
+from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, unheard
@@ -204,7 +205,7 @@ def health(
         connection = _reach(target, timing)
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error, checks))
-    with connection:
+    with connection, state.asked_once(connection):
         facts = Facts(
             connection, target, app, app_was_named, keyring, rules, timing.interval, backups
         )

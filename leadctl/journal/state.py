@@ -193,16 +193,19 @@ def is_there(connection: Connection) -> bool:
 
 @contextmanager
 def asked_once(connection: Connection) -> Iterator[None]:
-    """Let what reads the schema in the block ask once whose it is: a look of a second or two."""
-    _asked[connection] = []
+    """Let what reads the schema in the block ask once whose it is, and which version it has.
+
+    For what only looks, and takes seconds: who may make a schema can do so after any question.
+    """
+    _answers[connection] = {}
     try:
         yield
     finally:
-        del _asked[connection]
+        del _answers[connection]
 
 
-_asked: "dict[Connection, list[tuple[str, bool] | None]]" = {}
-"""The connections that ask once, and the answer, if one has it."""
+_answers: dict[Connection, dict[str, Any]] = {}
+"""The connections that ask once, and the answers that they have."""
 
 
 def _identity_relation(connection: Connection) -> tuple[str, bool] | None:
@@ -213,9 +216,11 @@ def _identity_relation(connection: Connection) -> tuple[str, bool] | None:
     nor a role that this one was made a member of.  What such a table does when it is read or
     written would be done with this role's privileges.
     """
-    answered = _asked.get(connection)
-    if answered:
-        return answered[0]
+    answers = _answers.get(connection, {})
+    found: tuple[str, bool] | None
+    if "relation" in answers:
+        found = answers["relation"]
+        return found
     kind, is_own, stranger, owner = _QUERIES.one(connection, "owned") or (None, False, None, None)
     if stranger is not None:
         raise PreparedSchema(
@@ -224,15 +229,17 @@ def _identity_relation(connection: Connection) -> tuple[str, bool] | None:
             hint="Look at what it does; then let a superuser rename or drop it, or give it to "
             "the database's owner.",
         )
-    found = None if kind is None else (kind, is_own)
-    if answered is not None:
-        answered.append(found)
+    found = None if kind is None else (kind, bool(is_own))
+    answers["relation"] = found
     return found
 
 
 def check_version(connection: Connection) -> None:
     """Refuse a schema `leadctl` that a newer leadctl made.  Raises NewerState."""
-    version = _QUERIES.value(connection, "state_version")
+    answers = _answers.get(connection, {})
+    if "version" not in answers:
+        answers["version"] = _QUERIES.value(connection, "state_version")
+    version = answers["version"]
     if version is not None and version > STATE_VERSION:
         raise NewerState(
             f"The schema leadctl in {connection.info.dbname} was written by a newer leadctl "

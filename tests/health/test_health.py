@@ -387,3 +387,12 @@ def test_what_is_wrong_comes_first(leadconnector: Prepared, cli: Cli) -> None:
 def test_where_nothing_is_known_it_says_why(leadconnector: Prepared, cli: Cli) -> None:
     outcome = cli("health-check", "--check", "archiving", url=leadconnector.url)
     assert (outcome.code, "archive_mode is off" in outcome.out) == (3, True)
+
+
+def test_nothing_is_asked_twice(leadconnector: Prepared, cli: Cli) -> None:
+    """Each question is a round trip, and a probe asks every minute."""
+    outcome = cli("health-check", "-vv", url=leadconnector.url)
+    asked = [line.partition("ms  ")[2] for line in outcome.err.splitlines() if " ms  " in line]
+    assert len(asked) > 20
+    again = {each for each in asked if asked.count(each) > 1} - {"SELECT 1"}  # the latency
+    assert not again
