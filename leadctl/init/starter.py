@@ -1,5 +1,6 @@
 """Init for an empty folder: two tables, a seed file and a retention rule to begin with."""
 
+from leadctl.errors import AlreadyDeclared
 from leadctl.init.existing_models import InitResult, app_name, next_commands, refuse_declared
 from leadctl.init.project_files import Files, RetentionGuess, leadctl_toml
 from leadctl.settings import Settings
@@ -53,12 +54,18 @@ _RULE = RetentionGuess("sessions", "created_at", "90d", "leadctl cleanup deletes
 def init_starter(settings: Settings) -> InitResult:
     """Write a project to begin with.
 
-    Raises AlreadyDeclared where one of its files exists; then nothing was written.
+    Raises AlreadyDeclared where a file or folder of a project exists; then nothing was written.
     """
     root = settings.project
     refuse_declared(settings)
     name = app_name(settings)
     migrations = root / "migrations"
+    for folder in (root / "models", migrations, root / "seeds"):
+        if folder.is_dir() and any(folder.iterdir()):
+            raise AlreadyDeclared(
+                f"{folder} has files, and --starter is for a folder without a project.",
+                hint="For models that exist: leadctl init. Else begin in another folder.",
+            )
     files = Files(root)
     files.new(root / "models.py", _MODELS, "two tables")
     files.new(root / "seeds" / "first.yaml", _SEED, "rows to begin with")

@@ -317,7 +317,10 @@ def test_a_starter_is_a_whole_project(
         assert connection.execute("SELECT FROM sessions").fetchall() == []
 
 
-@pytest.mark.parametrize("name", ["models.py", "seeds/first.yaml", "leadctl.toml"])
+@pytest.mark.parametrize(
+    "name",
+    ["models.py", "models/__init__.py", "seeds/other.csv", "migrations/0001.py", "leadctl.toml"],
+)
 def test_a_starter_overwrites_nothing(name: str, folder: Path, cli: Cli) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text("# mine\n")
