@@ -128,7 +128,7 @@ class BackupReader:
         except BackupDamaged as error:
             yield VerifyCheck(NAME, False, error.message)
             return
-        yield VerifyCheck(NAME, True, "its own hash fits")
+        yield VerifyCheck(NAME, True, "its hash matches")
         for file in manifest.files:
             try:
                 with self.backup.open(file.name) as packed:
@@ -144,7 +144,7 @@ class BackupReader:
             elif digest != file.sha256:
                 message = "its hash is not the manifest's: it was changed"
             else:
-                message = f"{size:,} bytes, as they were written"
+                message = f"{size:,} bytes, hash matches"
             good = fits and size == file.bytes and digest == file.sha256
             yield VerifyCheck(file.name, good, message)
 
@@ -217,7 +217,9 @@ def _content(reader: BackupReader) -> Iterator[VerifyCheck]:
             yield VerifyCheck(what, False, error.message)
         else:
             ok = raw_bytes == file.raw_bytes
-            message = "read to its end" if ok else f"{raw_bytes:,} bytes, not {file.raw_bytes:,}"
+            message = (
+                "readable to the end" if ok else f"{raw_bytes:,} bytes, not {file.raw_bytes:,}"
+            )
             yield VerifyCheck(what, ok, message)
 
 

@@ -94,7 +94,7 @@ def verify(result: VerifyResult) -> Iterator[Block]:
     if not result.ok:
         yield Line(f"The backup {result.id} is damaged.", "bad")
     elif result.depth == "bytes":
-        yield Line(f"The bytes of {result.id} are as they were written; no more is known.", "warn")
+        yield Line(f"The bytes of {result.id} match their hashes; nothing more is known.", "warn")
     else:
         how = "was restored" if result.depth == "restored" else "can be read to its end"
         yield Line(f"The backup {result.id} {how}.", "good")

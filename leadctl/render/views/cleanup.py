@@ -49,7 +49,7 @@ def cleanup(result: CleanupResult) -> Iterator[Block]:
     if not result.rules:
         yield Line(f"{result.app} has no retention rules.")
     elif len(result.rules) > 1:
-        yield Line(f"{_count(result.rows, result.cascaded)} in {result.seconds:.1f} s")
+        yield Line(f"Deleted {_count(result.rows, result.cascaded)} in {result.seconds:.1f} s")
 
 
 def rules(result: RuleList) -> list[Block]:

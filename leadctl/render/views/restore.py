@@ -67,7 +67,7 @@ def restored(result: "RestoreResult") -> Iterator[Block]:
             yield Line(f"Not compared: {check.what}: {check.message}.", "warn")
     if result.previous:
         drop = shlex.join(["leadctl", "db", "kept", "--drop", result.previous])
-        yield Line(f"The old one is kept; when it is not needed: {drop}")
+        yield Line(f"The old database is kept. Drop it when it is no longer needed: {drop}")
 
 
 def by_name(result: "TableRestore") -> Iterator[Block]:
