@@ -18,7 +18,6 @@ from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import version_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.sql.lexer import split, tokens
 
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
 """As pg_dump writes one."""
@@ -64,6 +63,8 @@ class DatabaseProperties:
     @classmethod
     def parse(cls, script: str) -> "DatabaseProperties":
         """Take the statements of the database itself out of a script by `pg_dump --create`."""
+        from leadctl.sql.lexer import split  # a health check loads this module, and reads no SQL
+
         found = [statement[_begin(statement) :] for statement in split(script)]
         wanted = [each for each in found if _NAMES_IT.match(each) or _AS_GRANTOR.fullmatch(each)]
         return cls(tuple(wanted))
@@ -88,6 +89,8 @@ class DatabaseProperties:
 
 def _begin(statement: str) -> int:
     """Return where the first word of a statement is, behind comments."""
+    from leadctl.sql.lexer import tokens
+
     return next((token.start for token in tokens(statement)), 0)
 
 

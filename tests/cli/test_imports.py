@@ -41,7 +41,7 @@ ROOMS = {
     "health-check": {
         "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto.", "health.",
         "inspect.run", "keys.encrypted_values", "products.", "postgres.client", "postgres.replica", "restore.database",
-        "restore.kept", "restore.properties", "sql.lexer",
+        "restore.kept", "restore.properties",
         "cli.commands.health_check", "render.views.health_check",
     },
     "--help": {"cli.", "errors", "files", "redact", "text", "version"},
