@@ -73,6 +73,15 @@ class FixResult:
     message: str = ""
 
 
+_UNUSABLE = (
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedFile,
+)
+"""What an extension says whose library is not loaded, or that is older than its server."""
+
+
 class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
@@ -150,6 +159,13 @@ class Facts:
             return ask(self.connection, found, self.schemas, extensions)
         except MissingExtension as error:
             raise Skip(error.message) from None
+        except _UNUSABLE as error:
+            if found.needs is None:
+                raise
+            raise Skip(
+                f"the extension {found.needs} is installed and cannot be used: "
+                f"{error.diag.message_primary}"
+            ) from None
 
     @property
     def counted(self) -> str:

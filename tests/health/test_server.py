@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.health.test_facts import eventually, status, thresholds
-from tests.servers import MAJOR, RunningServer
+from tests.servers import MAJOR, RunningServer, Server
 
 HAS_CONTRIB = MAJOR != 16
 """The wheel that the tests have 16 from brings no extensions."""
@@ -108,6 +108,20 @@ def test_slow_queries(primary: RunningServer, cli: Cli, monkeypatch: pytest.Monk
     assert (rows[0]["query"], rows[0]["calls"]) == ("SELECT pg_sleep($1)", 105)
     sql(primary, "SELECT stat.pg_stat_statements_reset()", "SELECT pg_sleep(1.1)")
     assert status(cli, url, "slow-queries") == "ok"
+
+
+@pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pg_stat_statements")
+def test_an_extension_that_cannot_be_asked(
+    primary: RunningServer, server: Server, database: str, cli: Cli
+) -> None:
+    """Without its library, or as old as before an upgrade of the server, it says nothing."""
+    with server.connect(database) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+    assert status(cli, server.url(database), "slow-queries") == "skipped"
+    sql(primary, "CREATE DATABASE upgraded")
+    with primary.info.connect("upgraded") as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements VERSION '1.7'")
+    assert status(cli, primary.info.url("upgraded"), "slow-queries") == "skipped"
 
 
 def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
