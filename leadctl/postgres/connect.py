@@ -52,7 +52,11 @@ WITH found AS (
               WHERE t.typnamespace = n.oid AND t.typtype IN ('e', 'd', 'r')
                 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass
                                 AND d.objid = t.oid AND d.deptype = 'e')))) AS path)
-SELECT set_config('leadctl.app_path', path, false), set_config('search_path', path, false)
+SELECT set_config('leadctl.app_path', path, false), set_config('search_path', path, false),
+       -- Else no foreign key and no trigger would notice what is deleted.
+       CASE WHEN current_setting('session_replication_role') <> 'origin'
+                 AND current_setting('default_transaction_read_only') = 'off'
+            THEN set_config('session_replication_role', 'origin', false) END
 FROM found"""
 """Looks along the app's path: its schema, and those where extensions are.
 
@@ -327,6 +331,12 @@ def _configure(
         "DateStyle": "ISO",
         "IntervalStyle": "postgres",
         "extra_float_digits": "1",
+        "bytea_output": "hex",
+        # How texts are read again: literals, the elements of arrays, XML that is no document.
+        "standard_conforming_strings": "on",
+        "array_nulls": "on",
+        "xmloption": "content",
+        "transform_null_equals": "off",
         "quote_all_identifiers": "off",
         "client_min_messages": "warning",
         # A deferrable one that reads waits for others that write.

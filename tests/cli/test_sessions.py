@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import few
 from tests.conftest import KEY, Cli, Prepared
+from tests.leads import fill
 from tests.servers import PASSWORD
 
 SETTINGS = {
@@ -21,6 +23,10 @@ SETTINGS = {
     "standard_conforming_strings": "off",
     "client_encoding": "latin1",
     "xmlbinary": "hex",
+    "xmloption": "document",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "session_replication_role": "replica",
     "default_transaction_isolation": "serializable",
     "lc_messages": "C",
     "statement_timeout": "20s",
@@ -91,3 +97,30 @@ def test_settings_of_sessions(
     elif where == "url":
         url += f"?options={options.replace(' ', '%20').replace('=', '%3D')}"
     assert outcomes() == before
+
+
+def test_rows_are_deleted_with_what_refers_to_them_and_come_back_whole(
+    leadconnector: Prepared, url: str, cli: Cli
+) -> None:
+    role = url.split("//")[1].split(":")[0]
+    for key, value in SETTINGS.items():
+        if key not in {"client_encoding"}:
+            leadconnector.query(f"ALTER ROLE {role} SET {key} = '{value}'")
+    fill(leadconnector, 200)
+    leadconnector.query(
+        "ALTER TABLE leads ADD list text[];"
+        """UPDATE leads SET list = ARRAY['a', NULL, E'\\\\x'],"""
+        " status = 'ARCHIVED', created_at = now() - interval '1 year'"
+    )
+    whole = "SELECT array_agg(leads::text ORDER BY id), (SELECT count(*) FROM webhook_deliveries)"
+    before = leadconnector.query(f"{whole} FROM leads")
+    assert before[0][1] > 0
+    consent = ("--archive", "archive", "--confirm", leadconnector.name)
+    done = cli("cleanup", "--rule", "archived-leads", *consent, url=url)
+    assert done.code == 0, done.err
+    orphans = "SELECT count(*) FROM webhook_deliveries d WHERE NOT EXISTS (SELECT FROM leads l WHERE l.id = d.lead_id)"
+    assert leadconnector.query(orphans) == [(0,)]
+    assert leadconnector.query("SELECT count(*) FROM leads") == [(0,)]
+    back = cli("cleanup", "unarchive", str(next(Path("archive").iterdir())), url=url)
+    assert back.code == 0, back.err
+    assert leadconnector.query(f"{whole} FROM leads") == before
