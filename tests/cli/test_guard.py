@@ -97,7 +97,7 @@ def test_a_protected_database_is_no_place_to_develop_on(
 ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
 
 
-@pytest.mark.parametrize("verb", ON_A_DATABASE)
+@pytest.mark.parametrize("verb", few(ON_A_DATABASE, 4))
 def test_yes_is_not_enough_on_a_protected_database(
     verb: str, protected: Prepared, cli: Cli
 ) -> None:
