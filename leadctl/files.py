@@ -18,6 +18,44 @@ from typing import IO
 
 from leadctl.errors import LeadctlError, UntrustedFile, UsageError
 
+_SCHEMES = ("s3://", "gs://", "az://")
+
+
+class ObjectUrl(str):
+    """A place in object storage: s3://bucket/prefix, gs:// or az://."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """Its last part."""
+        return self.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "ObjectUrl":
+        """What it is in."""
+        return ObjectUrl(self.rpartition("/")[0])
+
+    def __truediv__(self, name: str) -> "ObjectUrl":
+        """Return a place in it."""
+        return ObjectUrl(f"{self.rstrip('/')}/{name}")
+
+    def exists(self) -> bool:
+        """Say that somebody named it: whether it is there is found when it is used."""
+        return True
+
+
+def object_url(text: str) -> ObjectUrl | None:
+    """Return the URL of object storage that a text is; None for a path.
+
+    Raises ValueError where it names no bucket.
+    """
+    if not text.startswith(_SCHEMES):
+        return None
+    if not text.partition("://")[2].strip("/"):
+        raise ValueError(text)
+    return ObjectUrl(text.rstrip("/"))
+
 
 def expanded(path: str | Path) -> Path:
     """Return a path in which `~` is a home.  Raises UsageError where there is none."""

@@ -632,13 +632,21 @@ class Database(Project):
 
         settings, table = self.settings, self.app_if_named.version_table
         hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
-        without = names(exclude), names(exclude_data)
-        given = (self._recipients, settings.lock_wait, table, role_passwords, *without)
-        options = BackupOptions(*given)
+        given = self._recipients, settings.lock_wait, table, role_passwords
+        options = BackupOptions(*given, names(exclude), names(exclude_data))
         with hooks.failure(self.target.database, self.narrate):
             made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
+            self._copy_elsewhere(made.id)
         hooks.success(made)
         return made
+
+    def _copy_elsewhere(self, backup: str) -> None:
+        """Copy a new backup to BACKUP_COPY_TO, if it is set.  Raises BackupFailed."""
+        from leadctl.backup.copies import copy_new
+
+        if (place := self.settings.backup_copy_to) is not None:
+            to = self._folder_at(place)
+            copy_new(self.backup_folder.find(backup), to, self.narrate, self.progress)
 
     def _backup_before(self, *, wanted: bool) -> Callable[[], None]:
         """Return what makes a backup before a change, if it is wanted, and says how to go back."""
@@ -888,7 +896,7 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            backups=self.known_backup_folder,
+            **self._backup_places,
         )
 
     def fix(

@@ -6,12 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from leadctl.files import absolute, expanded
+from leadctl.files import ObjectUrl, absolute, expanded, object_url
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
+    from leadctl.backup.copies import BackupCopy
     from leadctl.backup.inventory import BackupDetails, BackupList, PruneResult
     from leadctl.backup.storage import BackupFolder
     from leadctl.config import EffectiveConfig
@@ -87,15 +88,30 @@ class Project:
     @cached_property
     def backup_folder(self) -> "BackupFolder":
         """The folder of backups, whether it is there or not."""
-        from leadctl.backup.storage import BackupFolder
+        return self._folder_at(self.settings.backup_dir)
 
-        return BackupFolder(self.settings.backup_dir)
+    def _folder_at(self, place: Path | ObjectUrl, *, patient: bool = True) -> "BackupFolder":
+        """Return the backups of a folder, or below a URL; not `patient` is for a quick look."""
+        if isinstance(place, Path):
+            from leadctl.backup.storage import BackupFolder
+
+            return BackupFolder(place)
+        from leadctl.backup.bucket import BackupBucket
+
+        return BackupBucket(place, patient)
 
     @property
     def known_backup_folder(self) -> "BackupFolder | None":
         """The folder of backups where one is set or there; None where nobody backs up."""
         known = self.settings.is_set("backup_dir") or self.settings.backup_dir.exists()
         return self.backup_folder if known else None
+
+    @property
+    def _backup_places(self) -> "dict[str, BackupFolder | None]":
+        """Where backups are, and where they are copied to, for a quick look."""
+        to = self.settings.backup_copy_to
+        copies = self._folder_at(to, patient=False) if to else None
+        return {"backups": self.known_backup_folder, "copies": copies}
 
     @cached_property
     def identities(self) -> Sequence[Any]:
@@ -256,6 +272,17 @@ class Project:
         from leadctl.backup.inventory import show
 
         return show(self.backup_folder.find(backup))
+
+    def copy_backup(self, backup: str, to: str | Path) -> "BackupCopy":
+        """Copy a backup to another folder or bucket, as `leadctl backup copy`.
+
+        Raises UnknownBackup, BackupDamaged, BackupFailed and BackupFolderUnusable.
+        """
+        from leadctl.backup.copies import copy_backup
+
+        place = object_url(str(to)) or absolute(to)
+        found = self.backup_folder.find(backup)
+        return copy_backup(found, self._folder_at(place), self.narrate, self.progress)
 
     def pin_backup(self, backup: str, *, pinned: bool = True) -> "BackupDetails":
         """Keep a backup from prune, or no longer, as `leadctl backup pin`."""

@@ -37,10 +37,10 @@ _ID = re.compile(r"\d{8}T\d{6}-\d{3}Z")
 _PARTIAL = ".partial"
 _AHEAD = timedelta(hours=1)
 """What two clocks may differ by."""
-_VERIFIED, _PINNED = "verified.json", "pinned"
-_OWN = re.compile(
+VERIFIED, PINNED = "verified.json", "pinned"
+OWN = re.compile(
     rf"({re.escape(ARCHIVE)}|{re.escape(SCHEMA)}|{re.escape(GLOBALS)})\.zst(\.age)?"
-    rf"|{re.escape(NAME)}|{re.escape(_VERIFIED)}(\.partial)?|{_PINNED}"
+    rf"|{re.escape(NAME)}|{re.escape(VERIFIED)}(\.partial)?|{PINNED}"
 )
 """The files that leadctl makes in the folder of a backup; others it leaves alone."""
 
@@ -129,7 +129,7 @@ class StoredBackup:
     def verification(self) -> Verification | None:
         """How the backup was last verified; None where it never was."""
         try:
-            with self.open(_VERIFIED) as file:
+            with self.open(VERIFIED) as file:
                 return Verification.parse(file.read().decode())
         except (OSError, ValueError, RecursionError):
             return None
@@ -137,7 +137,7 @@ class StoredBackup:
     @property
     def pinned(self) -> bool:
         """Whether prune keeps the backup whatever its age."""
-        return (self.path / _PINNED).exists()
+        return (self.path / PINNED).exists()
 
     def held(self) -> AbstractContextManager[bool]:
         """Keep prune from the backup within the block, while it is read."""
@@ -145,16 +145,16 @@ class StoredBackup:
 
     def record(self, verification: Verification) -> None:
         """Keep how the backup was verified."""
-        partial = self.path / f"{_VERIFIED}{_PARTIAL}"
+        partial = self.path / f"{VERIFIED}{_PARTIAL}"
         write_private(partial, verification.render())
-        partial.replace(self.path / _VERIFIED)
+        partial.replace(self.path / VERIFIED)
 
     def pin(self, *, pinned: bool) -> None:
         """Pin the backup, or let go of it."""
         if pinned:
-            make_file(self.path / _PINNED)
+            make_file(self.path / PINNED)
         else:
-            (self.path / _PINNED).unlink(missing_ok=True)
+            (self.path / PINNED).unlink(missing_ok=True)
 
     def _damaged(self, what: str) -> BackupDamaged:
         return BackupDamaged(
@@ -208,7 +208,7 @@ class BackupFolder:
             return []
         except OSError as error:
             raise self._unusable(error) from None
-        return [StoredBackup(self.path / name) for name in names if _is_id(name)]
+        return [StoredBackup(self.path / name) for name in names if is_id(name)]
 
     def find(self, name: str) -> StoredBackup:
         """Return a backup by its id, the beginning of its id, `latest`, or its path.
@@ -216,7 +216,7 @@ class BackupFolder:
         Raises UnknownBackup.
         """
         path = Path(name)
-        if os.sep in name and _is_id(path.name) and path.is_dir():
+        if os.sep in name and is_id(path.name) and path.is_dir():
             return StoredBackup(path)
         found = self.backups()
         if name == LATEST:
@@ -232,13 +232,13 @@ class BackupFolder:
         return found[0]
 
     @contextmanager
-    def begin(self) -> Iterator[NewBackup]:
+    def begin(self, name: str | None = None) -> Iterator[NewBackup]:
         """Yield a new backup; it gets its final name when the block ends well.
 
-        Else it is removed.  What killed runs left is removed before.  Raises
-        BackupFolderUnusable.
+        Else it is removed.  `name` is its id, where it is a copy's.  What killed runs left is
+        removed before.  Raises BackupFolderUnusable.
         """
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
+        name = name or new_id()
         partial = self.path / f"{name}{_PARTIAL}"
         with ExitStack() as stack:
             try:
@@ -294,7 +294,12 @@ def _time_of(name: str) -> datetime:
     return datetime.strptime(name, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
 
 
-def _is_id(name: str) -> bool:
+def new_id() -> str:
+    """Return the id of a backup that begins now."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
+
+
+def is_id(name: str) -> bool:
     """Whether a folder's name is that of a whole backup."""
     try:
         return bool(_ID.fullmatch(name) and _time_of(name))
@@ -321,7 +326,7 @@ def _remove(folder: Path) -> bool:
     """Remove a folder with the files that are leadctl's; return whether nothing was left."""
     with suppress(FileNotFoundError):
         for entry in folder.iterdir():
-            if _OWN.fullmatch(entry.name):
+            if OWN.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()

@@ -103,6 +103,8 @@ class Facts:
     """Seconds between two looks at counters; 0 for one look at what they counted so far."""
     backups: "BackupFolder | None" = None
     """The backup folder, where one is set or there."""
+    copies: "BackupFolder | None" = None
+    """Where backups are copied to, where that is set."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
 

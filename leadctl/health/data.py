@@ -1,6 +1,6 @@
 """Checks of rows and backups: values can be read, due rows go on going, a good backup is recent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -214,11 +214,14 @@ def backups(facts: Facts) -> Evidence:
             "Make one with: leadctl backup",
         )
     future = [backup for backup in facts.backups.backups() if backup.from_future]
-    return _judged(own, good, future)
+    return _judged(own, good, future, _elsewhere(facts))
 
 
 def _judged(
-    own: Sequence["StoredBackup"], good: Sequence["StoredBackup"], future: Sequence["StoredBackup"]
+    own: Sequence["StoredBackup"],
+    good: Sequence["StoredBackup"],
+    future: Sequence["StoredBackup"],
+    elsewhere: Mapping[str, str],
 ) -> Evidence:
     """Judge the backups, the newest first, of which at least one is good."""
     now = datetime.now(UTC)
@@ -239,6 +242,7 @@ def _judged(
     if not verified or now - verified[0].made_at > _VERIFIED_AGE:
         what = "the last verified one is old" if verified else "none was verified"
         warnings[what] = "leadctl backup verify latest --restore"
+    warnings |= elsewhere
     status = CheckStatus.WARNING if warnings else CheckStatus.OK
     hours = age.total_seconds() / 3600
     return Evidence(
@@ -248,6 +252,27 @@ def _judged(
         "h",
         CheckStatus.CRITICAL if age >= _AGE[1] else status,
     )
+
+
+def _elsewhere(facts: Facts) -> dict[str, str]:
+    """Return what is wrong with the copies in BACKUP_COPY_TO, and the command that helps."""
+    if facts.copies is None:
+        return {}
+    from leadctl.backup.copies import newest_copy
+
+    place = facts.copies.path
+    copying = f"leadctl backup copy latest --to {place}"
+    try:
+        newest = newest_copy(facts.copies, facts.connection.info.dbname)
+    except LeadctlError as error:
+        seen = f"leadctl backup list --from {place}"
+        return {f"the copies cannot be looked at: {error.message}": seen}
+    if newest is None:
+        return {f"there is no copy of them in {place}": copying}
+    age = datetime.now(UTC) - newest.made_at
+    if age < _AGE[0]:
+        return {}
+    return {f"the newest copy in {place} is {age.total_seconds() / 3600:.0f} h old": copying}
 
 
 def _is_of(backup: "StoredBackup", database: str, identity: state.Identity | None) -> bool:

@@ -14,9 +14,10 @@ from leadctl.errors import (
     UnknownSetting,
     UsageError,
 )
-from leadctl.files import absolute, package_folder
+from leadctl.files import absolute, object_url, package_folder
 from leadctl.redact import Secret
 from leadctl.settings.model import (
+    PLACE,
     RULE_IDENTITY,
     AppConfig,
     EnvironmentConfig,
@@ -120,7 +121,9 @@ def _backup(project: Project) -> dict[str, str]:
 def _parse(declared: Field[Any], text: str, source: str, project: Project) -> Any:
     parse = declared.metadata["parse"]
     try:
-        if parse is Path:
+        if parse is PLACE[0] and (url := object_url(text)):
+            return url
+        if parse in {Path, PLACE[0]}:
             here = source.startswith((FLAG, ENVIRONMENT))
             return absolute(text, None if here else project.root)
         return parse(text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from leadctl.files import ObjectUrl, object_url
 from leadctl.redact import Secret
 from leadctl.settings.durations import DURATION, Interval, parse_interval, parse_seconds
 from leadctl.settings.sources import DEFAULT, FLAG
@@ -53,6 +54,10 @@ folder, one of a file or a default from the project's; `~` is a home.
 _TEXT: Kind = (str, "text")
 _URL: Kind = (Secret, "a PostgreSQL URL")
 _FOLDER: Kind = (Path, "a folder's path")
+PLACE: Kind = (
+    lambda text: object_url(text) or Path(text),
+    "a folder's path, s3://, gs:// or az://",
+)
 _FILE: Kind = (Path, "a file's path")
 _COMMAND: Kind = (str, "a shell command")
 _SECONDS: Kind = (parse_seconds, DURATION)
@@ -271,8 +276,16 @@ class Settings:
         "The folder of archives, for rules that ask for one.",
         default=Path("archives"),
     )
-    backup_dir: Path = setting(
-        "BACKUP_DIR", _FOLDER, "The folder of backups.", default=Path("backups")
+    backup_dir: Path | ObjectUrl = setting(
+        "BACKUP_DIR",
+        PLACE,
+        "The folder of backups, or s3://bucket/prefix, gs://, az://.",
+        default=Path("backups"),
+    )
+    backup_copy_to: Path | ObjectUrl | None = setting(
+        "BACKUP_COPY_TO",
+        PLACE,
+        "Where each new backup is copied to: another disk, s3://bucket/prefix, gs://, az://.",
     )
     backup_recipients: str | None = setting(
         "BACKUP_RECIPIENTS",

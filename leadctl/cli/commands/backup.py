@@ -37,6 +37,7 @@ ExcludeData = Annotated[
     ),
 ]
 Id = Annotated[str, argument("ID", 'An id, its beginning, or "latest".', names=backup_ids)]
+To = Annotated[str, option("--to", "PLACE", "A folder, or s3://bucket/prefix, gs://, az://.")]
 Off = Annotated[bool, flag("--off", "Let prune have it again.")]
 
 group = subtree("backup", "Backups")
@@ -125,6 +126,22 @@ def verify(
 
     result = run.database().verify_backup(backup_id, restore=restore, embedded=embedded)
     run.emit(result, view, ok=result.ok and result.not_rehearsed is None)
+
+
+@group.leaf("copy")
+@command(Effect.ADDS, BACKUP_FROM, of_app=False)
+def copy(run: Run, *, backup_id: Id, to: To) -> None:
+    r"""Copy a backup to another disk or bucket.
+
+    The same id, encrypted as it is; every byte is compared. BACKUP_COPY_TO does it after each
+    backup.
+
+    \b
+    leadctl backup copy latest --to s3://bucket/prefix
+    """
+    from leadctl.render.views.backup import copied as view
+
+    run.emit(run.project().copy_backup(backup_id, to), view)
 
 
 @group.leaf("pin")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from leadctl.backup.copies import BackupCopy
 from leadctl.backup.create import CreatedBackup
 from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, PruneResult
 from leadctl.backup.reader import VerifyResult
@@ -24,6 +25,14 @@ def created(result: CreatedBackup) -> Iterator[Block]:
         yield Line(f"Without roles: {result.globals_left_out}", "warn")
     if left_out := _left_out(result.excluded, result.excluded_data):
         yield Line(f"Left out: {left_out}", "warn")
+
+
+def copied(result: BackupCopy) -> Iterator[Block]:
+    """Where the copy is, and that it was read again."""
+    how = "Copied" if result.made else "There already:"
+    yield Line(
+        f"{how} {result.id}, {size(result.bytes)}: {result.path}. Every byte was compared.", "good"
+    )
 
 
 def _left_out(tables: Sequence[str], data: Sequence[str]) -> str:

@@ -1,0 +1,219 @@
+"""Backups in object storage: a server of the protocol, and a proxy that breaks what passes by."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backups import Place, create, plain_dump
+from tests.conftest import Cli, Outcome
+from tests.processes import start
+from tests.servers import Server
+
+pytest.importorskip("obstore", reason="needs the extra cloud")
+pytest.importorskip("moto.server", reason="needs the group cloud")
+
+SCRIPT = """
+CREATE TABLE t (id int PRIMARY KEY, note text);
+INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 5000) i;
+"""
+BUCKET = "backups-of-tests"
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[str]:
+    """A server of S3's protocol."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def client(storage: str) -> Any:
+    """A client that leadctl does not use, and an empty bucket."""
+    import boto3
+
+    found = boto3.client(
+        "s3",
+        endpoint_url=storage,
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        region_name="us-east-1",
+    )
+    found.create_bucket(Bucket=BUCKET)
+    for each in found.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        found.delete_object(Bucket=BUCKET, Key=each["Key"])
+    return found
+
+
+def keys(client: Any) -> list[str]:
+    return [each["Key"] for each in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+class InBucket(Place):
+    """A database whose backups are in a bucket."""
+
+    def __init__(self, server: Server, name: str, cli: Cli, folder: Path, storage: str) -> None:
+        super().__init__(server, name, cli, folder)
+        self.place = f"s3://{BUCKET}/some prefix/of"
+        self.env = {
+            **self._env,
+            "BACKUP_DIR": self.place,
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": storage,
+            "DATABASE_URL": self.url,
+        }
+
+    def leadctl(self, *arguments: str, **more: str) -> Outcome:
+        return self._cli(*arguments, url=self.url, env={**self.env, **more})
+
+
+@pytest.fixture
+def place(
+    server: Server,
+    cli: Cli,
+    tmp_path: Path,
+    storage: str,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[InBucket]:
+    name = create(server, f"bucket_{os.getpid()}", SCRIPT)
+    found = InBucket(server, name, cli, tmp_path, storage)
+    yield found
+    server.drop(name)
+    server.drop(f"{name}_copy")
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("leadctl.backup.bucket.PART_BYTES", 20_000)
+    return 20_000
+
+
+def test_there_and_back_without_a_copy_on_disk(
+    place: InBucket, client: Any, small_parts: int, tmp_path: Path
+) -> None:
+    made = place.leadctl("backup", "-o", "json")
+    assert made.code == 0, made.err
+    backup = made.json["id"]
+    found = client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert max(each["Size"] for each in found) <= small_parts
+    parts = [each["Key"] for each in found if ".part-" in each["Key"]]
+    assert len(parts) > 3, "it is large enough for several"
+    assert not [each for each in found if each["Key"].endswith("run.json")]
+    listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
+    assert [(each["id"], each["damage"]) for each in listed] == [(backup, None)]
+    verified = place.leadctl("backup", "verify", "latest", "-o", "json")
+    assert (verified.code, verified.json["depth"]) == (0, "content"), verified.err
+    place.query("DELETE FROM t WHERE id > 10")
+    dump = plain_dump(place.server, place.name)
+    restored = place.leadctl("restore", "latest", "--into", f"{place.name}_copy")
+    assert restored.code == 0, restored.err
+    assert place.query("SELECT count(*) FROM t", f"{place.name}_copy") == [(5000,)]
+    assert plain_dump(place.server, place.name) == dump
+    tables = place.leadctl("restore", "latest", "--table", "t", "--data-only", "--yes")
+    assert tables.code in {0, 5}, tables.err
+    assert not any(tmp_path.rglob("*.age"))
+    # Without leadctl: what is there are the bytes of the file, one part after the other.
+    whole = b"".join(
+        client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        for key in sorted(key for key in parts if "archive.dump" in key)
+    )
+    assert whole.startswith(b"age-encryption.org/v1\n")
+
+
+def test_pinned_pruned_and_what_is_others(place: InBucket, client: Any) -> None:
+    ids = [place.leadctl("backup", "-o", "json").json["id"] for _ in range(3)]
+    assert place.leadctl("backup", "pin", ids[0]).code == 0
+    client.put_object(Bucket=BUCKET, Key="some prefix/of/README", Body=b"x")
+    client.put_object(Bucket=BUCKET, Key=f"some prefix/of/{ids[1]}/notes.txt", Body=b"x")
+    keeps = {"BACKUP_KEEP_MINIMUM": "1", "BACKUP_KEEP_DAILY": "1", "BACKUP_KEEP_WEEKLY": "0"}
+    pruned = place.leadctl("backup", "prune", "--yes", "-o", "json", **keeps)
+    assert (pruned.code, pruned.json["left"]) == (1, [ids[1]]), pruned.err
+    assert sorted({key.split("/")[2] for key in keys(client)}) == [*sorted(ids), "README"]
+    assert [key for key in keys(client) if ids[1] in key] == [f"some prefix/of/{ids[1]}/notes.txt"]
+    listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
+    assert [(each["id"], each["pinned"]) for each in listed] == [(ids[2], False), (ids[0], True)]
+
+
+def test_copied_elsewhere_and_compared(
+    place: InBucket, client: Any, small_parts: int, tmp_path: Path
+) -> None:
+    local = {"BACKUP_DIR": str(tmp_path / "local")}
+    made = place.leadctl("backup", "-o", "json", BACKUP_COPY_TO=place.place, **local)
+    assert made.code == 0, made.err
+    backup = made.json["id"]
+    assert "compared every byte" in made.err
+    again = place.leadctl("backup", "copy", "latest", "--to", place.place, "-o", "json", **local)
+    assert (again.code, again.json["made"]) == (0, False), again.err
+    back = place.leadctl("backup", "copy", backup, "--to", str(tmp_path / "back"), "-o", "json")
+    assert (back.code, back.json["made"]) == (0, True), back.err
+    files = {path.name: path.read_bytes() for path in (tmp_path / "local" / backup).iterdir()}
+    copy = {path.name: path.read_bytes() for path in (tmp_path / "back" / backup).iterdir()}
+    assert copy == files
+    (key,) = (key for key in keys(client) if key.endswith("archive.dump.zst.age.part-00002"))
+    body = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    client.put_object(Bucket=BUCKET, Key=key, Body=body[:-1] + b"\0")
+    broken = place.leadctl("backup", "copy", "latest", "--to", place.place, **local)
+    assert (broken.code, "its hash is not" in broken.err) == (1, True), broken.err
+    assert place.leadctl("backup", "verify", "latest").code == 1
+
+
+def test_a_part_that_is_missing(place: InBucket, client: Any, small_parts: int) -> None:
+    place.leadctl("backup")
+    (key,) = (key for key in keys(client) if key.endswith("archive.dump.zst.age.part-00002"))
+    client.delete_object(Bucket=BUCKET, Key=key)
+    verified = place.leadctl("backup", "verify", "latest")
+    assert (verified.code, "not all of it" in verified.out) == (1, True), verified.out
+    assert place.leadctl("restore", "latest", "--into", f"{place.name}_copy").code == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"BACKUP_DIR": "s3://no-such-bucket-here/x"}, "NoSuchBucket"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot be used"),
+    ],
+)
+def test_what_cannot_be_used_is_no_empty_list(
+    place: InBucket, change: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    monkeypatch.setattr("leadctl.backup.bucket._RETRY_FOR", timedelta(seconds=1))
+    for command in (["backup", "list"], ["backup"], ["restore", "latest", "--into", "x"]):
+        outcome = place.leadctl(*command, **change)
+        assert (outcome.code, says in outcome.err) == (3, True), outcome.err
+        assert "127.0.0.1:1/" not in outcome.err
+
+
+def test_killed_while_it_uploads(place: InBucket, client: Any, storage: str) -> None:
+    """Nothing of it is listed, and the next run removes it all."""
+    place.query("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(5001, 400000) i")
+    left = 0
+    for seconds in (0.0, 0.2, 0.5):
+        before = set(keys(client))
+        process = start("backup", "-q", env=place.env)
+        while process.poll() is None and set(keys(client)) <= before:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate(timeout=60)
+        listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
+        manifests = [key for key in keys(client) if key.endswith("manifest.json")]
+        assert len(listed) == len(manifests)
+        left += bool({key.split("/")[2] for key in keys(client)} - {b["id"] for b in listed})
+    assert left, "at least one was ended amid its files"
+    assert place.leadctl("backup", "-q").code == 0
+    whole = {b["id"] for b in place.leadctl("backup", "list", "-o", "json").json["backups"]}
+    assert {key.split("/")[2] for key in keys(client)} == whole
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
