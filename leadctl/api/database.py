@@ -896,7 +896,7 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            **self._backup_places,
+            backups=self._backup_places,
         )
 
     def fix(

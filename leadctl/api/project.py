@@ -107,11 +107,11 @@ class Project:
         return self.backup_folder if known else None
 
     @property
-    def _backup_places(self) -> "dict[str, BackupFolder | None]":
+    def _backup_places(self) -> "tuple[BackupFolder | None, BackupFolder | None]":
         """Where backups are, and where they are copied to, for a quick look."""
         to = self.settings.backup_copy_to
         copies = self._folder_at(to, patient=False) if to else None
-        return {"backups": self.known_backup_folder, "copies": copies}
+        return self.known_backup_folder, copies
 
     @cached_property
     def identities(self) -> Sequence[Any]:

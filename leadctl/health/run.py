@@ -194,14 +194,13 @@ def health(
     timing: Timing,
     *,
     app_was_named: bool,
-    backups: "BackupFolder | None" = None,
-    copies: "BackupFolder | None" = None,
+    backups: "tuple[BackupFolder | None, BackupFolder | None]" = (None, None),
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
     `keyring` and `rules` read the keys and the names of the app's retention rules, where a check
-    needs them; `backups` is the backup folder, where one is set or there, `copies` where they are
-    copied to.
+    needs them; `backups` are the backup folder and where backups are copied to, where they are
+    set or there.
     """
     try:
         connection = _reach(target, timing)
@@ -209,7 +208,7 @@ def health(
         return _summary(target, app, _unreachable(error, checks))
     with connection, state.asked_once(connection):
         facts = Facts(
-            connection, target, app, app_was_named, keyring, rules, timing.interval, backups, copies
+            connection, target, app, app_was_named, keyring, rules, timing.interval, *backups
         )
         return _summary(target, app, _run(facts, checks, timing))
 
