@@ -26,6 +26,7 @@ from leadctl.init.project_files import (
     not_ignored,
     old_rows,
     secret_columns,
+    seed_files_of,
 )
 from leadctl.models.values import encrypted_columns
 from leadctl.settings import Settings
@@ -106,6 +107,7 @@ def init_own(
         files.new(folder / ".gitkeep", "", "the folder of revisions")
     tables = list(metadata.tables.values())
     guessed = tuple(old_rows(tables))
+    entries |= seed_files_of(root)
     files.new_configuration(leadctl_toml(name, entries, guessed))
     encrypted = any(True for _ in encrypted_columns(metadata))
     files.add_variables(name, has_url=bool(settings.url), needs_key=encrypted)

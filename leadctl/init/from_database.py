@@ -32,6 +32,7 @@ from leadctl.init.project_files import (
     app_table,
     leadctl_toml,
     old_rows,
+    seed_files_of,
 )
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
@@ -126,6 +127,7 @@ def init_from_database(
     entries: dict[str, object] = {"models": models, "migrations": _MIGRATIONS}
     if unmanaged:
         entries["unmanaged"] = unmanaged
+    entries |= seed_files_of(files.root)
     files.new_configuration(leadctl_toml(name, entries, guessed))
     files.add_variables(name, has_url=bool(settings.url), needs_key=bool(encrypt))
     written = files.write()

@@ -188,6 +188,11 @@ def not_ignored(root: Path) -> list[str]:
     return [name for name in _SECRET_FILES if name.strip("/") not in ignored]
 
 
+def seed_files_of(root: Path) -> dict[str, object]:
+    """Return the entry of an app that has a folder of seed files, where there is one."""
+    return {"seed_files": "seeds"} if (root / "seeds").is_dir() else {}
+
+
 def joined_lines(lines: Iterable[str]) -> str:
     """Return lines as a file's content."""
     return "".join(f"{line}\n" for line in lines)

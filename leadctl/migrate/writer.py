@@ -55,6 +55,9 @@ def upgrade() -> None:
 def downgrade() -> None:
 {downgrade}
 '''
+_RENAMES = {0: "renaming-object", 2: "renaming-table", 3: "renaming-column"}
+"""squawk's rules, by the parts of `Step.renamed`."""
+_ASKED_FOR = "asked for, or following from that: deploy code that knows the new name with it"
 _SUFFIXES = {
     Stage.VALUES: "enum values",
     Stage.FILL: "fill rows",
@@ -84,6 +87,8 @@ class RevisionText:
     downgrade: str = "    pass"
     loses: tuple[str, ...] = ()
     safe: bool = True
+    renames: tuple[str, ...] = ()
+    """Which lint rules find the renames in it, that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,17 @@ def write_drafts(
             else "    return  # the rows may stay as they are",
             tuple(losses(each.up)),
             each.safe,
+            tuple(
+                sorted({_RENAMES[len(step.renamed)] for step in each.up if _is_rename(step)}),
+            ),
         )
         for number, each in enumerate(drafts, 1)
     ]
     return write_revisions(app, history, texts, [history.head] if history.head else [])
+
+
+def _is_rename(step: Step) -> bool:
+    return step.phase is Phase.RENAME and " RENAME " in step.sql
 
 
 def _part_message(message: str, stage: Stage, number: int, count: int) -> str:
@@ -307,6 +319,9 @@ def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:
     if not text.safe:
         about = "For tables below 10 MB, in a history that is applied nowhere else."
         imports = f"{PLAIN}\n# {about}\n\n{imports}"
+    if text.renames:
+        allowed = "\n".join(f"# leadctl: allow {rule} {_ASKED_FOR}" for rule in text.renames)
+        imports = f"{allowed}\n\n{imports}"
     if "fill(" in text.upgrade:
         imports += "\n\nfrom leadctl import fill"
     return _TEMPLATE.format(

@@ -579,3 +579,16 @@ def test_an_environment_without_models_runs_its_revisions(
     assert cli("migrate", "down", "--yes", url=url).code == 0
     with server.connect(database) as connection:
         assert connection.execute("SELECT to_regclass('cats')").fetchone() == (None,)
+
+
+def test_seed_files_that_lie_there_are_the_app_s(folder: Path, cli: Cli) -> None:
+    (folder / "models.py").write_text(
+        "from sqlalchemy import *\nmetadata = MetaData()\n"
+        'Table("users", metadata, Column("id", Integer, primary_key=True))\n'
+    )
+    (folder / "seeds").mkdir()
+    (folder / "seeds" / "users.yaml").write_text("users:\n  - id: 7\n")
+    assert cli("init").code == 0
+    app = next(iter(tomllib.loads((folder / "leadctl.toml").read_text())["apps"].values()))
+    assert app["seed_files"] == "seeds"
+    assert "# seed_files" not in (folder / "leadctl.toml").read_text()

@@ -265,3 +265,26 @@ def test_renamed_and_required_at_once(shop: Shop, plain: list[str]) -> None:
     assert shop.query("SELECT count(*), count(full_name) FROM people") == [(51, 51)]
     assert shop.query("SELECT full_name FROM people WHERE id = 7") == [("7",)]
     assert shop.run("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rename"),
+    [
+        ('"name", Text', '"full_name", Text', "users.name:full_name"),
+        ('"users"', '"people"', "users:people"),
+    ],
+)
+def test_lint_passes_a_rename_that_was_asked_for(
+    shop: Shop, cli: Cli, old: str, new: str, rename: str
+) -> None:
+    shop.models(USERS.replace(old, new))
+    assert shop.run("new", "-m", "Names", "--rename", rename).code == 0
+    for lint in (shop.run("lint", "-o", "json"), cli("migrate", "lint", "--all", "-o", "json")):
+        assert lint.code == 0, lint.out
+        found = [each for revision in lint.json["revisions"] for each in revision["findings"]]
+        assert {each["rule"].partition("-")[0] for each in found} == {"renaming"}
+        assert all("asked for" in each["allowed"] for each in found)
+    assert shop.run("--plan").code == 0
+    path = shop.files()[0]
+    path.write_text(re.sub(r"# leadctl: allow.*\n", "", path.read_text()))
+    assert shop.run("lint").code == 1  # what people write by hand is found
