@@ -179,7 +179,7 @@ def test_reset_brings_all_in_again(seeds: Path, rows: Prepared, cli: Cli) -> Non
 
 WRONG = {
     "plans: [{code: x, price: 1, kind: small}": "1_customers.yaml:",
-    "plans: 3": "no mapping of tables to rows",
+    "plans: 3": "not a mapping of tables to rows",
     "plans: [3]": "a row of plans is not a mapping",
     "nothing: [{a: 1}]": "a table that the models do not have",
     "plans: [{colour: red}]": "plans has no column colour",
