@@ -43,15 +43,19 @@ def load_metadata(app: App) -> "MetaData":
 
 
 def known_metadata(app: App) -> "MetaData":
-    """Return an app's metadata, an empty one where its env.py names none: Alembic needs none.
+    """Return an app's metadata, an empty one where it has no tables: to run revisions needs none.
 
-    Raises ModelsNotImportable for models that are named and cannot be imported.
+    Raises ModelsNotImportable for models that are named and cannot be imported, or are none.
     """
     from sqlalchemy import MetaData
 
-    if app.models is not None:
-        return load_metadata(app)
-    found = app.alembic_environment.facts().options.get("target_metadata")
+    if app.models is None:
+        found = app.alembic_environment.facts().options.get("target_metadata")
+    else:
+        found = load_object(app, app.models, "models")
+        is_metadata = hasattr(type(_metadata(found)), "sorted_tables")
+        if not (is_metadata or isinstance(found, list | tuple)):
+            return load_metadata(app)  # which says what is wrong with it
     return load_metadata(app) if _has_tables(found) else MetaData()
 
 

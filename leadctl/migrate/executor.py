@@ -276,7 +276,7 @@ class AlembicRunner:
 
         if self._app.environment is not None:
             if self._app.models is not None:
-                options.setdefault("target_metadata", load_metadata(self._app))
+                options.setdefault("target_metadata", known_metadata(self._app))
             self._app.alembic_environment.run(
                 fn, options, connection=connection, fenced=fenced, offline=offline, ready=ready
             )
@@ -296,7 +296,7 @@ class AlembicRunner:
         with EnvironmentContext(config, script, fn=fn, **(offline or {})) as environment:
             environment.configure(
                 version_table=str(self._app.version_table),
-                target_metadata=load_metadata(self._app),
+                target_metadata=known_metadata(self._app),
                 **options,
             )
             with environment.begin_transaction(), to_stderr():

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import dropwhile
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from leadctl.errors import OperationFailed
 from leadctl.migrate.backfill import is_batched
 from leadctl.migrate.plan import LintFinding, Loss, PlannedStatement, TableEffect
+from leadctl.migrate.transaction_rules import between_statements
 from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
 
@@ -31,6 +32,8 @@ REQUIRED_FIELD = "adding-required-field"
 _SQUAWK_LEFT_OUT = frozenset(
     [
         # Our own rules say these with the catalog's help; squawk would flag safe statements, too.
+        "ban-alter-domain-with-add-constraint",
+        "ban-concurrent-index-creation-in-transaction",
         "adding-field-with-default",
         "adding-foreign-key-constraint",
         "adding-not-nullable-field",
@@ -62,16 +65,23 @@ _SQUAWK_LEFT_OUT = frozenset(
 
 
 def findings(
-    statements: Sequence[PlannedStatement], server_version: int | None
+    statements: Sequence[PlannedStatement],
+    server_version: int | None,
+    has_policies: Callable[[str], bool] = lambda _table: False,
 ) -> Iterator[LintFinding]:
     """Yield what is dangerous in a revision; `server_version` is libpq's, such as 180006.
 
-    Raises OperationFailed where squawk fails.
+    `has_policies` tells whether a table has policies now.  Raises OperationFailed where squawk
+    fails.
     """
     yield from _mixed(statements)
+    of_tables: set[int] = set()
     for number, statement in enumerate(statements, 1):
-        for finding in (*_explicit(statement), *_on_tables(statement)):
+        found = list(_on_tables(statement))
+        of_tables |= {number} if any(each.rule in OF_BIG_TABLES for each in found) else set()
+        for finding in (*_explicit(statement), *found):
             yield replace(finding, statement=number)
+    yield from between_statements(statements, _is_big, frozenset(of_tables), has_policies)
     for finding in _squawk(statements, server_version):
         touched = statements[(finding.statement or 1) - 1].effects
         if not touched or not all(effect.is_new for effect in touched):
@@ -101,9 +111,13 @@ def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
 
 
 def _costs(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
-    is_small = effect.bytes is not None and effect.bytes <= SMALL_BYTES
-    if not (effect.is_new or is_small):
+    if _is_big(effect):
         yield from _blocks(statement, effect)
+
+
+def _is_big(effect: TableEffect) -> bool:
+    """Whether what is done to the whole of a table takes its time; unknown is big."""
+    return not (effect.is_new or (effect.bytes is not None and effect.bytes <= SMALL_BYTES))
 
 
 def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFinding]:
@@ -120,12 +134,19 @@ def _blocks(statement: PlannedStatement, effect: TableEffect) -> Iterator[LintFi
             f"It reads all of {effect.table}{size}, and blocks {effect.blocks} during that time.",
             _way_around(statement.sql),
         )
-    elif _is_write(statement.sql):
+    elif _is_write(statement.sql) or (effect.scans and _is_copy(statement.sql)):
         yield LintFinding(
             "unbatched-write",
             f"It writes to {effect.table}{size} in one transaction: locks and dead rows pile up.",
             "Do it in batches, in a revision of its own: leadctl.fill().",
         )
+
+
+def _is_copy(sql: str) -> bool:
+    """Whether a statement writes what it reads: INSERT … SELECT, CREATE TABLE AS."""
+    reader = Reader(sql)
+    copies = reader.accept("INSERT", "INTO") or reader.accept("CREATE", "TABLE")
+    return (copies and reader.has("SELECT")) or (reader.accept("SELECT") and reader.has("INTO"))
 
 
 def _is_write(sql: str) -> bool:

@@ -78,6 +78,10 @@ class LiveTables:
             self._guesses[table] = int(row[0][0]["Plan"]["Plan Rows"]) if row else None
         return self._guesses[table]
 
+    def has_policies(self, table: str) -> bool:
+        """Whether a table has policies of row security."""
+        return bool(QUERIES.value(self._connection, "has_policies", table=self._quoted(table)))
+
     def holders(self, table: str) -> list[Holder]:
         """Return who else holds a lock on a table now, the longest transaction first."""
         return [

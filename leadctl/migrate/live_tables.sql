@@ -9,6 +9,11 @@ SELECT bool_or(provolatile = 'v') FROM pg_proc WHERE proname = %(name)s
 SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 WHERE i.indexrelid = to_regclass(%(name)s)
 
+-- name: has_policies
+-- what: Has a table policies of row security?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(%(table)s))
+
 -- name: holders
 -- what: Who else holds a lock on a table, and for how long has the transaction been open?
 -- versions: 15-

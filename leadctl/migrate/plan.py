@@ -35,6 +35,8 @@ class LintFinding:
     hint: str
     statement: int | None = None
     """Which statement of the revision, counted from 1; None for the revision as a whole."""
+    line: int | None = None
+    """The line of the revision's file that it is about."""
     allowed: str | None = None
     """The reason why it is allowed, where it is."""
 

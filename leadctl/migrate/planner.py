@@ -26,6 +26,7 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts, Statement
+from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Seen, Touched, Trial, trial
 from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, Timeouts, connect
@@ -168,7 +169,7 @@ def lint(
 
 def _connect(target: Target, narrate: Narrate) -> Connection | None:
     try:
-        return connect(target, "lint", read_only=True, statement_timeout=LOOK_SECONDS)
+        return connect(target, "lint", rows=True, read_only=True, statement_timeout=LOOK_SECONDS)
     except ConnectionFailed as error:
         narrate(f"{error.message} Assuming that all tables are large.")
         return None
@@ -256,7 +257,11 @@ class Planner:
         else:
             statements = tuple(self.statement(statement) for statement in script)
             version = self._connection.info.server_version if self._connection else None
-            found = sorted(findings(statements, version), key=lambda each: each.statement or 0)
+            both = (
+                *control_of_transactions(revision.text),
+                *findings(statements, version, self._has_policies),
+            )
+            found = sorted(both, key=lambda each: each.statement or 0)
         allowed = revision.allowed_rules | dict.fromkeys(self._allow, "--allow")
         if revision.is_plain:
             rules = OF_BIG_TABLES if self._connection is None else ()
@@ -267,8 +272,18 @@ class Planner:
             revision.is_reversible,
             reason,
             statements,
-            tuple(replace(each, allowed=allowed.get(each.rule)) for each in found),
+            tuple(
+                replace(
+                    each,
+                    allowed=allowed.get(each.rule),
+                    line=_line(revision.text, statements, each.statement),
+                )
+                for each in found
+            ),
         )
+
+    def _has_policies(self, table: str) -> bool:
+        return bool(self._tables and self._tables.has_policies(table))
 
     def statement(self, statement: Statement) -> PlannedStatement:
         """Return what a statement would do, behind those that were planned before it."""
@@ -326,6 +341,8 @@ class Planner:
         exists = live is not None and self._tables.exists(live)
         effect = Effect(touched.name, touched.lock, touched.rewrites, touched.scans, touched.drops)
         reads = "reads and writes" if touched.blocks_reads else touched.lock.blocks
+        if touched.kind == "m" and touched.lock < Lock.ACCESS_EXCLUSIVE:
+            reads = ""  # nobody writes to a materialized view
         return TableEffect(
             table=".".join(parts_of_name(touched.name)),
             kind=KINDS[touched.kind],
@@ -398,6 +415,20 @@ class Planner:
             return Loss(", ".join(effect.drops), None, exact=False)
         assert self._tables is not None
         return self._tables.loss(table, effect.drops)
+
+
+def _line(text: str, statements: Sequence[PlannedStatement], number: int | None) -> int:
+    """Return the line of a revision's file that a statement begins at, else that of upgrade()."""
+    lines = text.splitlines()
+    start = next((n for n, each in enumerate(lines) if each.startswith("def upgrade")), 0)
+    if number is None:
+        return start + 1
+    begun = start
+    for statement in statements[:number]:
+        first = next((each.strip() for each in statement.sql.splitlines() if each.strip()), "")
+        found = (n for n in range(begun, len(lines)) if first and first in lines[n])
+        begun = next(found, begun)
+    return begun + 1
 
 
 def _with_parts(touched: Sequence[Touched]) -> Iterator[Touched]:

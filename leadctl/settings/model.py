@@ -17,7 +17,18 @@ from leadctl.settings.sources import DEFAULT, FLAG
 DEFAULT_APP = "leadconnector"
 LIBPQ_TARGET = frozenset({"PGHOST", "PGSERVICE", "PGDATABASE"})
 """The variables of libpq that name a database as a URL does."""
-OUTPUTS = ("table", "json", "csv", "jsonl", "nagios", "prometheus", "mermaid", "sql")
+OUTPUTS = (
+    "table",
+    "json",
+    "csv",
+    "jsonl",
+    "nagios",
+    "prometheus",
+    "mermaid",
+    "sql",
+    "sarif",
+    "github",
+)
 
 
 def _flag(value: str) -> bool:

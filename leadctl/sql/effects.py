@@ -178,7 +178,7 @@ class _Statement:
     def refresh(self) -> Iterator[Effect]:
         concurrently = self.reader.accept("CONCURRENTLY")
         lock = Lock.EXCLUSIVE if concurrently else Lock.ACCESS_EXCLUSIVE
-        yield Effect(self.reader.name(), lock, rewrites=True)
+        yield Effect(self.reader.name(), lock, rewrites=not concurrently)
 
     def vacuum(self) -> Iterator[Effect]:
         options = self.reader.parenthesised()

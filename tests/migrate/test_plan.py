@@ -252,3 +252,92 @@ def test_a_table_that_was_never_analysed_has_a_guess(
         connection.execute("INSERT INTO unknown SELECT generate_series(1, 10000)")
     (revision,) = planned(cli, applied)
     assert 5_000 < revision["statements"][0]["effects"][0]["rows"] < 20_000
+
+
+FOUND = {
+    "concurrently-in-transaction": ["CREATE INDEX CONCURRENTLY x ON small (b)"],
+    "work-under-lock": [
+        "ALTER TABLE big ADD CONSTRAINT c CHECK (id > 0) NOT VALID",
+        "ALTER TABLE big VALIDATE CONSTRAINT c",
+    ],
+    "enum-value-used": ["ALTER TYPE mood ADD VALUE 'new'", "INSERT INTO moods VALUES ('new')"],
+    "row-security-without-policy": ["ALTER TABLE small ENABLE ROW LEVEL SECURITY"],
+    "unbatched-write": ["CREATE TABLE copied AS SELECT * FROM big"],
+    "transaction-control": ["COMMIT", "CREATE TABLE x (id int)"],
+}
+PASSED = {
+    "a lock of a small table": ["ALTER TABLE small ADD x int", "SELECT count(*) FROM big"],
+    "a value that nobody uses": ["ALTER TYPE mood ADD VALUE 'new'"],
+    "a value of a type that is new": [
+        "CREATE TYPE own AS ENUM ('a')",
+        "ALTER TYPE own ADD VALUE 'b'",
+        "CREATE TABLE o (m own DEFAULT 'b')",
+    ],
+    "with its policy": [
+        "CREATE POLICY p ON small USING (true)",
+        "ALTER TABLE small ENABLE ROW LEVEL SECURITY",
+    ],
+    "with a policy from before": ["ALTER TABLE moods ENABLE ROW LEVEL SECURITY"],
+    "validated alone": ["ALTER TABLE big VALIDATE CONSTRAINT later"],
+    "what is new": ["CREATE TABLE x (id int)", "ALTER TABLE x ENABLE ROW LEVEL SECURITY"],
+}
+
+
+@pytest.fixture
+def with_moods(applied: str, server: Server, database: str) -> str:
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE moods (m mood);"
+            "CREATE POLICY p ON moods USING (true);"
+            "ALTER TABLE big ADD CONSTRAINT later CHECK (id < 10000000) NOT VALID"
+        )
+    return applied
+
+
+@pytest.mark.parametrize("rule", FOUND)
+def test_what_statements_do_to_each_other(
+    project: Project, with_moods: str, cli: Cli, rule: str
+) -> None:
+    project.revision(*FOUND[rule])
+    (revision,) = planned(cli, with_moods)
+    assert rule in [found for _, found in rules(revision)]
+
+
+@pytest.mark.parametrize("case", PASSED)
+def test_what_is_safe_passes(
+    project: Project, with_moods: str, cli: Cli, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
+    project.revision(*PASSED[case])
+    (revision,) = planned(cli, with_moods)
+    assert rules(revision) == []
+
+
+def test_findings_stand_in_the_pull_request(project: Project, applied: str, cli: Cli) -> None:
+    path = project.revision("CREATE TABLE fresh (id int)", "DROP TABLE small")
+    head = "# leadctl: allow loses-data nobody reads it\n"
+    (line,) = (
+        number
+        for number, text in enumerate(path.read_text().splitlines(), 1)
+        if "DROP TABLE small" in text
+    )
+    outcome = cli("migrate", "lint", "-o", "github", url=applied)
+    assert outcome.code == 1
+    (annotation,) = (each for each in outcome.out.splitlines() if "loses-data" in each)
+    assert annotation.startswith(
+        f"::error file=migrations/{path.name},line={line},title=loses-data::It loses the table"
+    )
+    log = cli("migrate", "lint", "-o", "sarif", url=applied).json
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    found = [each for each in run["results"] if each["ruleId"] == "loses-data"]
+    (place,) = found[0]["locations"]
+    assert place["physicalLocation"]["region"]["startLine"] == line
+    assert place["physicalLocation"]["artifactLocation"]["uri"] == f"migrations/{path.name}"
+    for each in run["results"]:
+        assert run["tool"]["driver"]["rules"][each["ruleIndex"]]["id"] == each["ruleId"]
+        assert "suppressions" not in each
+    path.write_text(head + path.read_text())
+    log = cli("migrate", "lint", "-o", "sarif", "--allow", "ban-drop-table", url=applied).json
+    allowed = [each for each in log["runs"][0]["results"] if each["ruleId"] == "loses-data"]
+    assert allowed[0]["suppressions"] == [{"kind": "inSource", "justification": "nobody reads it"}]

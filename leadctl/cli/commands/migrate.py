@@ -137,7 +137,7 @@ def history(run: Run) -> None:
 
 
 @group.leaf("lint")
-@command(Effect.READS, of_app=True)
+@command(Effect.READS, outputs=("table", "json", "sarif", "github"), of_app=True)
 def lint(
     run: Run,
     *,
@@ -152,10 +152,11 @@ def lint(
     With revisions or --all it reads those, as if the database had not been migrated further. No
     database is needed; where there is one, its tables' sizes count.
     """
+    from leadctl.render.annotations import github, sarif
     from leadctl.render.views.migrate_plan import lint as view
 
     result = run.database().lint(revisions or (), everything=everything, allow=allow or ())
-    run.emit(result, view, ok=result.ok)
+    run.emit(result, view, ok=result.ok, sarif=sarif, github=github)
 
 
 AcceptEdit = Annotated[Text, option("--accept-edit", "REV", "Accept the edited revision file.")]
