@@ -1,8 +1,13 @@
 """Backups in object storage: a server of the protocol, and a proxy that breaks what passes by."""
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +192,6 @@ def test_a_part_that_is_missing(place: InBucket, client: Any, small_parts: int) 
 def test_what_cannot_be_used_is_no_empty_list(
     place: InBucket, change: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import timedelta
-
     monkeypatch.setattr("leadctl.backup.bucket._RETRY_FOR", timedelta(seconds=1))
     for command in (["backup", "list"], ["backup"], ["restore", "latest", "--into", "x"]):
         outcome = place.leadctl(*command, **change)
@@ -217,3 +220,150 @@ def test_killed_while_it_uploads(place: InBucket, client: Any, storage: str) -> 
     whole = {b["id"] for b in place.leadctl("backup", "list", "-o", "json").json["backups"]}
     assert {key.split("/")[2] for key in keys(client)} == whole
     assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+
+
+class Breaking:
+    """A proxy before the storage: `answer` says what becomes of a request instead, if anything."""
+
+    def __init__(self, storage: str) -> None:
+        self.answer: Callable[[str, str], int | str | None] = lambda _method, _path: None
+        self.requests: list[tuple[str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                outer.requests.append((self.command, self.path))
+                told = outer.answer(self.command, self.path)
+                if told == "cut":
+                    self.rfile.read(length // 2)
+                    self.connection.close()
+                    self.close_connection = True
+                    return
+                body = self.rfile.read(length)
+                if isinstance(told, int):
+                    code = {403: "ExpiredToken", 503: "SlowDown"}[told]
+                    self._reply(told, [], f"<Error><Code>{code}</Code></Error>".encode())
+                    return
+                connection = HTTPConnection(storage.removeprefix("http://"), timeout=30)
+                headers = {n: v for n, v in self.headers.items() if n.lower() != "connection"}
+                connection.request(self.command, self.path, body, headers)
+                answered = connection.getresponse()
+                data = answered.read()
+                if told == "half":
+                    data = data[: len(data) // 2]
+                self._reply(answered.status, answered.getheaders(), data, answered.length)
+                connection.close()
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+            def _reply(
+                self, status: int, headers: list[tuple[str, str]], data: bytes, _: object = None
+            ) -> None:
+                self.send_response(status)
+                named = dict(headers)
+                for name, value in named.items():
+                    if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
+                        self.send_header(name, value)
+                length = named.get("Content-Length", str(len(data)))
+                self.send_header("Content-Length", length)
+                self.end_headers()
+                self.wfile.write(data)
+                if int(length) != len(data) and self.command != "HEAD":
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def proxy(place: InBucket, storage: str) -> Iterator[Breaking]:
+    found = Breaking(storage)
+    place.env["AWS_ENDPOINT_URL"] = found.url
+    yield found
+    found.stop()
+
+
+def every(number: int, told: int | str, method: str) -> Callable[[str, str], int | str | None]:
+    """Break every so manieth request of a method."""
+    counter = count(1)
+    return lambda m, _: told if m == method and next(counter) % number == 0 else None
+
+
+@pytest.mark.parametrize(
+    ("told", "method"), [(503, "PUT"), ("cut", "PUT"), (503, "GET"), ("half", "GET")]
+)
+def test_faults_that_pass_are_tried_again(
+    place: InBucket, proxy: Breaking, small_parts: int, told: int | str, method: str
+) -> None:
+    proxy.answer = every(4, told, method)
+    made = place.leadctl("backup", "-q", "-o", "json")
+    assert made.code == 0, made.err
+    verified = place.leadctl("backup", "verify", "latest")
+    assert verified.code == 0, verified.err + verified.out
+    restored = place.leadctl("restore", "latest", "--into", f"{place.name}_copy")
+    assert restored.code == 0, restored.err
+    assert place.query("SELECT count(*) FROM t", f"{place.name}_copy") == [(5000,)]
+    assert len(proxy.requests) > 8
+
+
+def test_a_network_that_ends_amid_a_backup(
+    place: InBucket, proxy: Breaking, client: Any, small_parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.backup.bucket._RETRY_FOR", timedelta(seconds=1))
+    puts = count()
+    proxy.answer = lambda m, _: (
+        "cut" if (m == "PUT" and next(puts) > 3) or m in {"DELETE", "POST"} else None
+    )
+    broken = place.leadctl("backup")
+    assert (broken.code, "cannot be used" in broken.err) == (3, True), broken.err
+    assert keys(client), "some of it is there"
+    proxy.answer = lambda _method, _path: None
+    assert place.leadctl("backup", "list", "-o", "json").json["backups"] == []
+    # This process is the one that began it, and it still runs: another one removes it.
+    process = start("backup", "-q", env=place.env)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+def test_what_may_not_be_done_is_said(
+    place: InBucket, proxy: Breaking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.backup.bucket._RETRY_FOR", timedelta(seconds=1))
+    ids = [place.leadctl("backup", "-o", "json").json["id"] for _ in range(2)]
+    proxy.answer = lambda method, _: 403 if method in {"DELETE", "POST"} else None
+    keeps = {"BACKUP_KEEP_MINIMUM": "1", "BACKUP_KEEP_DAILY": "0", "BACKUP_KEEP_WEEKLY": "0"}
+    pruned = place.leadctl(
+        "backup", "prune", "--yes", "-o", "json", BACKUP_KEEP_MONTHLY="0", **keeps
+    )
+    assert (pruned.code, pruned.json["left"]) == (1, [ids[0]]), pruned.err
+    listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
+    assert {each["id"] for each in listed} == set(ids)
+    proxy.answer = lambda _method, _path: 403
+    for command in (["backup", "list"], ["backup"]):
+        refused = place.leadctl(*command)
+        assert (refused.code, "ExpiredToken" in refused.err) == (3, True), refused.err
+
+
+def test_health_looks_at_the_copies(place: InBucket, tmp_path: Path) -> None:
+    local = {"BACKUP_DIR": str(tmp_path / "local"), "BACKUP_COPY_TO": place.place}
+    check = ("health-check", "--check", "backups", "-o", "json")
+    assert place.leadctl("backup", BACKUP_DIR=local["BACKUP_DIR"]).code == 0
+    assert place.leadctl("backup", "verify", "latest", BACKUP_DIR=local["BACKUP_DIR"]).code == 0
+    without = place.leadctl(*check, **local)
+    assert (without.code, "no copy of them" in without.out) == (1, True), without.out
+    assert place.leadctl("backup", "copy", "latest", "--to", place.place, **local).code == 0
+    assert place.leadctl(*check, **local).code == 0
+    gone = place.leadctl(*check, AWS_ENDPOINT_URL="http://127.0.0.1:1", **local)
+    assert (gone.code, "cannot be looked at" in gone.out) == (1, True), gone.out
