@@ -158,7 +158,7 @@ class BackupBucket(BackupFolder):
         except ImportError:
             raise MissingExtra(
                 f"{self.path} is object storage, and obstore is not installed.",
-                hint='Install it with: pip install "leadctl[cloud]"',
+                hint="It belongs to the extra cloud. Install it with: pip install obstore",
             ) from None
         plain = any(
             os.environ.get(name, "").startswith("http://")
