@@ -11,7 +11,7 @@ from leadctl.backup.storage import BackupFolder, StoredBackup, Verification
 
 @dataclass(frozen=True)
 class BackupSummary:
-    """One backup; `damage` says why its manifest cannot be trusted, and nothing else is known."""
+    """One backup; `damage` says why it cannot be trusted, and nothing else is known."""
 
     id: str
     made_at: datetime

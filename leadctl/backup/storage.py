@@ -118,9 +118,16 @@ class StoredBackup:
 
     @property
     def damage(self) -> str | None:
-        """What is wrong with the manifest; None where nothing is."""
+        """What is wrong with the manifest, or with a file's size; None if nothing is."""
         try:
-            self.manifest  # noqa: B018 - raises where it is damaged
+            for file in self.manifest.files:
+                path = self.path / file.name
+                size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None
+                if size is None:
+                    raise self._damaged(f"{file.name} is missing")
+                if size != file.bytes:
+                    what = f"{file.name} has {size:,} bytes, and not {file.bytes:,}"
+                    raise self._damaged(f"{what} as the manifest says")
         except BackupDamaged as error:
             return error.message
         return None

@@ -232,6 +232,8 @@ def stored(folder: Path, at: datetime, template: Path) -> StoredBackup:
     document.pop("sha256")
     document["id"] = name
     (path / "manifest.json").write_text(manifests._text(document))
+    for file in document["files"]:
+        (path / file["name"]).hardlink_to(template / file["name"])
     return StoredBackup(path)
 
 
@@ -316,9 +318,14 @@ def test_health(
     assert backup("verify", "latest").code == 0
     assert check()[0] == "ok"
     archive = template / "archive.dump.zst.age"
-    archive.write_bytes(archive.read_bytes()[:-1])
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-1])
+    assert check()[0] == "critical"  # before anybody verifies it
     assert backup("verify", "latest").code == 1
     assert check()[0] == "critical"
+    archive.unlink()
+    assert check()[0] == "critical"
+    archive.write_bytes(whole)
     folder = Path(env["BACKUP_DIR"])
     for hours, expected in ((60, "critical"), (30, "warning")):
         stored(folder, datetime.now(UTC) - timedelta(hours=hours), template)
@@ -327,6 +334,9 @@ def test_health(
     document = json.loads((last.path / "manifest.json").read_text())
     document.pop("sha256")
     document["files"][0]["bytes"] //= 100
+    first = last.path / document["files"][0]["name"]
+    first.unlink()  # it is the others', too
+    first.write_bytes(b"x" * document["files"][0]["bytes"])
     (last.path / "manifest.json").write_text(manifests._text(document))
     assert "smaller than usual" in check()[1]
 
