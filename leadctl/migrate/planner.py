@@ -27,7 +27,7 @@ from leadctl.migrate.plan import (
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.script import Scripts, Statement
 from leadctl.migrate.transaction_rules import control_of_transactions
-from leadctl.migrate.trial import Seen, Touched, Trial, trial
+from leadctl.migrate.trial import Seen, Touched, Trial, Unseen, trial
 from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
@@ -287,14 +287,13 @@ class Planner:
 
     def statement(self, statement: Statement) -> PlannedStatement:
         """Return what a statement would do, behind those that were planned before it."""
-        seen = self._trial.run(statement) if self._trial else unread(statement.sql)
+        seen = self._trial.run(statement) if self._trial else None
         read = self._read(statement)
-        if not isinstance(seen, Seen):
-            return (
-                read
-                if seen is None or read.unplannable is None
-                else replace(read, unplannable=seen)
-            )
+        if seen is None:
+            return read
+        if isinstance(seen, Unseen):
+            known = seen.may_be_read and read.unplannable is None
+            return read if known else replace(read, unplannable=seen.reason)
         planned = PlannedStatement(
             statement.sql,
             statement.transactional,

@@ -57,6 +57,8 @@ _LEFT_ALONE = (("SET", "ROLE"), ("SET", "SESSION", "AUTHORIZATION"), ("SET", "LO
     ("SAVEPOINT",), ("RELEASE",))  # fmt: skip
 """Who runs it, and where a transaction ends, is the trial's own affair."""
 _UNDOES = (("ROLLBACK",), ("ABORT",))
+_FOR_WANT_OF_ROWS = {"21", "22", "23", "P0"}
+"""Classes of errors that may be owed to the rows that are not there: a missing parent, a check."""
 _ON_ROWS = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
 """The bit of pg_trigger.tgtype for each."""
 _QUOTED = re.compile(r'"([^"]*)"')
@@ -89,6 +91,15 @@ class Seen:
     touched: tuple[Touched, ...]
     unknown: str | None = None
     """Why it may do more than was seen."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Why a statement was not tried to its end."""
+
+    reason: str
+    may_be_read: bool
+    """Whether its text may tell what it does all the same."""
 
 
 @dataclass(frozen=True)
@@ -149,19 +160,19 @@ class Trial:
         kinds = "rpvmfS"
         return [self._live[each.oid] for each in self._relations.values() if each.kind in kinds]
 
-    def run(self, statement: Statement) -> Seen | str:
+    def run(self, statement: Statement) -> Seen | Unseen:
         """Try a statement; return what it did, or why that is not known."""
         reader = Reader(statement.sql)
         if any(reader.accept(*words) for words in _LEFT_ALONE):
             return Seen(())
         if any(reader.accept(*words) for words in _UNDOES):
-            return "it undoes what was done before it"
+            return Unseen("it undoes what was done before it", may_be_read=False)
         reason = outside(statement.sql)
         called = {} if DEFINES_CODE.match(statement.sql) else self._called(statement.sql)
         if reason is None and any(reaches_out(code) for code in called.values()):
             reason = "a function that it calls may reach out of the database"
         if reason:
-            return reason
+            return Unseen(reason, may_be_read=True)
         try:
             touched = self._within(statement.sql)
         except ActiveSqlTransaction:
@@ -432,8 +443,9 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
         yield Trial(stack.enter_context(copy(source, scratch, reached)), target.schema, reached)
 
 
-def _refused(error: psycopg.Error) -> str:
-    return f"the server refuses it when it is tried: {error.diag.message_primary or error}"
+def _refused(error: psycopg.Error) -> Unseen:
+    reason = f"the server refuses it when it is tried: {error.diag.message_primary or error}"
+    return Unseen(reason, may_be_read=(error.sqlstate or "")[:2] in _FOR_WANT_OF_ROWS)
 
 
 def _for_session(statement: str) -> str:

@@ -341,3 +341,12 @@ def test_findings_stand_in_the_pull_request(project: Project, applied: str, cli:
     log = cli("migrate", "lint", "-o", "sarif", "--allow", "ban-drop-table", url=applied).json
     allowed = [each for each in log["runs"][0]["results"] if each["ruleId"] == "loses-data"]
     assert allowed[0]["suppressions"] == [{"kind": "inSource", "justification": "nobody reads it"}]
+
+
+def test_what_the_server_refuses_is_said(project: Project, with_moods: str, cli: Cli) -> None:
+    """It would stop the run; what fails for want of rows in the trial only is read instead."""
+    project.revision("CREATE TABLE part (id int, small_id int REFERENCES small)")
+    project.revision("INSERT INTO part VALUES (1, 1)", "ALTER TABLE big ADD COLUMN a text")
+    _, second = planned(cli, with_moods)
+    assert rules(second) == [(2, "unplannable")]
+    assert 'column "a" of relation "big" already exists' in second["findings"][0]["message"]
