@@ -38,7 +38,7 @@ from leadctl.backup.storage import (
 from leadctl.errors import BackupFolderUnusable, MissingExtra
 from leadctl.files import ObjectUrl
 
-PART_BYTES = 16 * 2**20
+PART_BYTES = 8 * 2**20
 """Bytes of an object at most: two are in memory, one that is filled and one that is sent."""
 _CHUNK = 2**20
 _PART = re.compile(r"(?P<name>.+)\.part-(?P<number>\d{5,})")
