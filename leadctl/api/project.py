@@ -111,7 +111,10 @@ class Project:
         """Where backups are, and where they are copied to, for a quick look."""
         to = self.settings.backup_copy_to
         copies = self._folder_at(to, patient=False) if to else None
-        return self.known_backup_folder, copies
+        known = self.known_backup_folder
+        if known is not None:
+            known = self._folder_at(self.settings.backup_dir, patient=False)
+        return known, copies
 
     @cached_property
     def identities(self) -> Sequence[Any]:
