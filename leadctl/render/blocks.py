@@ -24,10 +24,11 @@ Value = str | int | float | datetime | bool | None | Cell
 
 @dataclass(frozen=True)
 class Line:
-    """A sentence."""
+    """A sentence; one that is a `command` is never broken, so that it can be copied."""
 
     text: str
     style: Style = ""
+    command: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class DataColumn:
-    """A column of data; one that is part of the key is not cut."""
+    """A column of data; one that is part of the key is not cut.
+
+    Where not all fit, those of the lowest `rank` are shown, in the grid's order.
+    """
 
     title: str
     numbers: bool = False
     key: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)

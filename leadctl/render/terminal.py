@@ -1,7 +1,7 @@
 """Blocks for a terminal, through Rich: coloured, and within its width."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -56,7 +56,9 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if number and not (isinstance(block, Line) and isinstance(blocks[number - 1], Line)):
             console.print()
         if isinstance(block, Line):
-            text = folded(value_text(block.text), width)
+            text = (
+                value_text(block.text) if block.command else folded(value_text(block.text), width)
+            )
             console.print(Text(text, _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
             console.print(_grid(block, width))
@@ -83,13 +85,21 @@ def _grid(grid: Grid, width: int) -> Table:
 
 
 def _print_data(console: Console, block: DataGrid, width: int) -> None:
-    rows = [[_cell(value) for value in row] for row in block.rows]
-    given = _widths(block, rows, width)
-    console.print(_data_table(block, rows, given))
-    left_out = _left_out(block, given)
+    ranked = sorted(range(len(block.columns)), key=lambda index: block.columns[index].rank)
+    given = _widths(_only(block, ranked), width)
+    kept = sorted(zip(ranked, given, strict=False))
+    shown = _only(block, [index for index, _ in kept])
+    console.print(_data_table(shown, [width for _, width in kept]))
+    left_out = _left_out(block, {index for index, _ in kept})
     if left_out:
         console.print()
         console.print(Text(value_text(left_out), _STYLES["dim"]))
+
+
+def _only(grid: DataGrid, places: Sequence[int]) -> DataGrid:
+    """Return a grid with some of its columns, in a given order."""
+    columns = [grid.columns[place] for place in places]
+    return DataGrid(columns, [[row[place] for place in places] for row in grid.rows])
 
 
 def _that_fit(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:
@@ -122,8 +132,9 @@ def _cell(value: Value) -> Text:
     return Text(value_text(value))
 
 
-def _widths(grid: DataGrid, rows: Sequence[Sequence[Text]], width: int) -> list[int]:
+def _widths(grid: DataGrid, width: int) -> list[int]:
     """Return the widths of the columns that fit, from the first one on."""
+    rows = [[_cell(value) for value in row] for row in grid.rows]
     natural = [
         max([cell_len(column.title), 1, *(row[index].cell_len for row in rows)])
         for index, column in enumerate(grid.columns)
@@ -138,10 +149,10 @@ def _widths(grid: DataGrid, rows: Sequence[Sequence[Text]], width: int) -> list[
     return given
 
 
-def _data_table(grid: DataGrid, rows: Sequence[Sequence[Text]], given: Sequence[int]) -> Table:
-    """Return the table of the columns that were given a width."""
+def _data_table(grid: DataGrid, given: Sequence[int]) -> Table:
+    """Return the table of columns that were each given a width."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for column, wide in zip(grid.columns, given, strict=False):
+    for column, wide in zip(grid.columns, given, strict=True):
         made.add_column(
             Text(column.title),
             justify="right" if column.numbers else "left",
@@ -149,14 +160,14 @@ def _data_table(grid: DataGrid, rows: Sequence[Sequence[Text]], given: Sequence[
             no_wrap=True,
             overflow="ellipsis",
         )
-    for row in rows:
-        made.add_row(*row[: len(given)])
+    for row in grid.rows:
+        made.add_row(*map(_cell, row))
     return made
 
 
-def _left_out(grid: DataGrid, given: Sequence[int]) -> str:
+def _left_out(grid: DataGrid, kept: Collection[int]) -> str:
     """Say which columns did not fit; empty where all did."""
-    names = [column.title for column in grid.columns[len(given) :]]
+    names = [column.title for place, column in enumerate(grid.columns) if place not in kept]
     if not names:
         return ""
     return f"{len(names)} of {len(grid.columns)} columns are left out: {', '.join(names)}."

@@ -31,6 +31,12 @@ class Selection:
     after: str | None = None
     count: bool = False
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The columns that its filter and its order name."""
+        sort = split_list(self.sort) if self.sort else ()
+        return (*(parse(text).column for text in self.where), *(each.lstrip("-") for each in sort))
+
 
 @dataclass(frozen=True)
 class Head:

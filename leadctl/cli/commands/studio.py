@@ -2,11 +2,11 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.group import app
@@ -20,6 +20,7 @@ from leadctl.cli.options import (
     condition_names,
     exclusive,
     flag,
+    only_with,
     option,
     relation_names,
     seconds,
@@ -29,6 +30,7 @@ from leadctl.errors import UsageError
 
 if TYPE_CHECKING:
     from leadctl.api.studio import Studio
+    from leadctl.render.blocks import Block
     from leadctl.studio.rows import Selection, Stream
 
 _ROWS_A_PAGE = 20
@@ -79,6 +81,7 @@ def studio(
     page: Page = 1,
     count: Annotated[bool, flag("--count", "Count the rows that fit.")] = False,
     follow: Follow = None,
+    wide: Annotated[bool, flag("--wide", "All columns, however wide the terminal is.")] = False,
     reveal: Reveal = False,
     confirm: Confirm = None,
     timeout: Annotated[str, option("--timeout", "TIME", "How long a statement may take.")] = "30s",
@@ -93,12 +96,14 @@ def studio(
     """
     from leadctl.studio.rows import Selection
 
+    if run.settings.output != "table":
+        only_with("-o table", wide=wide)
     selection = Selection(columns, tuple(where or ()), sort, limit, page, after, count)
     _refuse_what_does_not_go_together(table, row, follow, selection)
     patience, consent = seconds("--timeout", timeout), run.consent(confirm=confirm)
     look = run.database().studio(timeout=patience, reveal=consent if reveal else None)
-    words = [*_repeated(run), *(["--reveal"] if reveal else [])]
-    shown = _Shown(run, look, selection, words)
+    words = [*_repeated(run), *(["--wide"] if wide else []), *(["--reveal"] if reveal else [])]
+    shown = _Shown(run, look, selection, words, wide)
     if table is None:
         shown.tables()
     elif row is None:
@@ -133,6 +138,7 @@ class _Shown:
     look: "Studio"
     selection: "Selection"
     words: list[str]
+    wide: bool
 
     @property
     def output(self) -> str:
@@ -152,11 +158,12 @@ class _Shown:
         self.run.emit(self.look.tables(), view)
 
     def rows(self, table: str) -> None:
-        from leadctl.render.views.studio import page as view
+        from leadctl.render.views.studio import page
 
         if self.output == "table":
             again = self._typed(table, *_options(self.by_page))
-            self.run.emit(self.look.page(table, self.by_page), partial(view, command=again))
+            view = partial(page, command=again, selection=self.selection)
+            self._emit(self.look.page(table, self.by_page), view)
             return
         selection = self.by_page if self.selection.page > 1 else self.selection
         as_json = self.output != "csv"
@@ -171,16 +178,25 @@ class _Shown:
         with self.look.find(table, row, follow=follow, selection=selection) as found:
             if self.output == "table" and found.key is None:
                 again = self._typed(table, row, "--follow", follow or "", *_options(selection))
-                self.run.emit(found.page(), partial(views.page, command=again))
+                self._emit(found.page(), partial(views.page, command=again, selection=selection))
             elif self.output == "table":
                 record = found.record(as_json_text=False)
                 again = self._typed(record.table, record.key)
-                self.run.emit(record, partial(views.record, command=again))
+                self._emit(record, partial(views.record, command=again))
             elif self.output == "json" and found.key is not None:
                 sys.stdout.writelines(record_document(found.record(as_json_text=True)))
             else:
                 with closing(found.stream(as_json_text=self.output != "csv")) as stream:
                     sys.stdout.writelines(self._lines(stream))
+
+    def _emit(self, result: Any, view: "Callable[[Any], Iterable[Block]]") -> None:
+        """Write a table within the terminal, or as wide as it is."""
+        if not self.wide:
+            self.run.emit(result, view)
+            return
+        from leadctl.render.table import dumps
+
+        self.run.emit(result, view, table=lambda found: dumps(list(view(found))).rstrip("\n"))
 
     def _lines(self, stream: "Stream") -> Iterable[str]:
         from leadctl.render import csv, json

@@ -1,7 +1,8 @@
 """Views of the studio: tables, a page of rows, one record."""
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from leadctl.render.blocks import (
     Block,
@@ -17,7 +18,7 @@ from leadctl.render.blocks import (
     one_line,
 )
 from leadctl.studio.record import Record, Relation
-from leadctl.studio.rows import Head, Page
+from leadctl.studio.rows import Head, Page, Selection
 from leadctl.studio.session import TableEntry, TableList
 from leadctl.text import counted, estimated
 
@@ -33,7 +34,7 @@ def tables(result: TableList) -> Iterator[Block]:
             "Table",
             *numbers("Rows"),
             "Refers to",
-            Column("Referred to by", optional=True),
+            "Referred to by",
             *([Column("Comment", optional=True)] if commented else []),
         ],
         [
@@ -51,10 +52,14 @@ def tables(result: TableList) -> Iterator[Block]:
         yield Line("~ is the server's estimate.", "dim")
 
 
-def page(result: Page, *, command: str) -> Iterator[Block]:
-    """A page of rows; `command` is what was typed, to which an option can be added."""
+def page(result: Page, *, command: str, selection: Selection) -> Iterator[Block]:
+    """A page of rows; `command` is what was typed, to which an option can be added.
+
+    Of columns that the `selection` does not name, those that tell most are shown first.
+    """
+    asked = {name.lower() for name in selection.asked}
     yield DataGrid(
-        [_column(head) for head in result.columns],
+        [_column(head, 0 if selection.columns else _rank(head, asked)) for head in result.columns],
         [
             [
                 one_line(value, head.category, masked=head.masked)
@@ -65,7 +70,8 @@ def page(result: Page, *, command: str) -> Iterator[Block]:
     )
     yield Line(_count(result), "dim")
     if result.after is not None:
-        yield Line(f"Next: {command} --after {shlex.quote(result.after)}", "dim")
+        next_page = f"Next: {command} --after {shlex.quote(result.after)}"
+        yield Line(next_page, "dim", command=True)
     elif result.more:
         yield Line("There is more: --page 2, or a larger --limit.", "dim")
 
@@ -92,11 +98,42 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
         by = Column("By", optional=True)
         yield Grid(["Relation", "Leads to", by, *numbers("Rows")], rows)
         example = next((each for each in result.relations if each.rows), result.relations[0])
-        yield Line(f"Follow one: {command} --follow {shlex.quote(example.name)}", "dim")
+        follow = f"Follow one: {command} --follow {shlex.quote(example.name)}"
+        yield Line(follow, "dim", command=True)
 
 
-def _column(head: Head) -> DataColumn:
-    return DataColumn(one_line(head.name).text, numbers=head.category == "N", key=head.key)
+def _column(head: Head, rank: int) -> DataColumn:
+    title = one_line(head.name).text
+    return DataColumn(title, numbers=head.category == "N", key=head.key, rank=rank)
+
+
+_NAMES = re.compile(
+    r"(?:.*_)?(?:name|title|label|email|e_?mail|subject|slug|username|login|headline|summary)",
+    re.IGNORECASE,
+)
+_STATES = re.compile(r"(?:.*_)?(?:status|state|stage|kind|type|role|priority|level)", re.IGNORECASE)
+_IDS = re.compile(r"(?:.*_)?(?:id|ids|uuid|key|hash|digest|checksum|token)", re.IGNORECASE)
+
+
+def _rank(head: Head, asked: Collection[str]) -> int:
+    """Return how late a column is left out: by what people look for in rows, ids last."""
+    if head.key:
+        return 0
+    if head.name.lower() in asked:
+        return 1
+    if head.masked or _IDS.fullmatch(head.name) or head.category in _OPAQUE:
+        return 7
+    if _NAMES.fullmatch(head.name):
+        return 2
+    if head.category == "E" or _STATES.fullmatch(head.name):
+        return 3
+    return _RANKS.get(head.category, 6)
+
+
+_OPAQUE = "UA"
+"""Categories of types whose values tell little in a cell: uuid and JSON, arrays."""
+_RANKS = {"D": 4, "N": 5}
+"""Times and numbers, by the category of their type."""
 
 
 def _count(result: Page) -> str:
