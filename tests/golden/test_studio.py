@@ -82,7 +82,7 @@ def test_output(url: str, cli: Cli, command: str, width: int) -> None:
     outcome = cli(*COMMANDS[command], url=url, env={"COLUMNS": str(width)})
     shown = outcome.out + outcome.err
     lines = [line for line in outcome.out.splitlines() if " leadctl studio " not in line]
-        assert max(map(cell_len, lines or [""])) <= width  # but what is to be copied
+    assert max(map(cell_len, lines or [""])) <= width  # but what is to be copied
     assert "\x1b" not in shown
     check(command, f"{width} columns", shown)
 
