@@ -20,6 +20,7 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
+from tests import few
 from tests.conftest import Cli, Prepared
 from tests.servers import Server
 
@@ -199,7 +200,7 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize("name", few(UNUSUAL, 4))
 def test_models_of_a_database_change_nothing_of_it(
     name: str,
     server: Server,

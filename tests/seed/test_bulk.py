@@ -18,6 +18,7 @@ from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import resolve
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
+from tests import few
 from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.servers import Server
 
@@ -110,7 +111,7 @@ SUSPENDED = {"suspend_from": 1}
 """Few rows are loaded as many are: without their indexes."""
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", few(APPS, 2))
 def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
     database = prepared(app)
     before = catalog(database)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import few
 from tests.processes import run
 from tests.servers import Server
 
@@ -134,7 +135,7 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
 
 @pytest.mark.parametrize(
     ("schema", "rows"),
-    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)],
+    few([(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)], 2),
     ids=["shop", "fleet", "odd", "trade", "bounded"],
 )
 def test_every_row_is_taken(
