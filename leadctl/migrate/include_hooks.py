@@ -40,8 +40,10 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
             return False
         item = _Item(kind, name, str(attributes.get("definition", "")))
         made = item.of_models(tables[table]) if table in tables else None
-        given = item.as_reflected(table, tables.get(table)) if made is None else made
-        return not by_object(given, name, kind, reflected, None)
+        there = item.as_reflected(table, tables.get(table)) if key in found.objects else None
+        if reflected or made is None:
+            made = there or item.as_reflected(table, tables.get(table))
+        return not by_object(made, name, kind, reflected, None if reflected else there)
 
     excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}
     return excluded | {

@@ -1,6 +1,7 @@
 """SQLAlchemy engines: one for a host application's process, one for each run of leadctl."""
 
 import os
+import re
 import threading
 from dataclasses import replace
 from typing import Any
@@ -53,7 +54,24 @@ def run_engine(target: Target, purpose: str) -> Engine:
     )
     event.listen(engine, "before_cursor_execute", _name_exactly, retval=True)
     event.listen(engine, "after_cursor_execute", _close_declared)
+    event.listen(engine, "do_execute", _send_as_it_is)
     return engine
+
+
+_LONE_PERCENT = re.compile(r"(?<!%)(?:%%)*%(?!%)")
+
+
+def _send_as_it_is(cursor: Any, statement: str, values: Any, context: Any) -> bool:
+    """Send a text with lone percent signs and no values as psycopg2 and asyncpg send it.
+
+    psycopg would take the signs for placeholders, and refuse what revisions were written for.
+    """
+    if values or context is None or context.compiled is not None:
+        return False
+    if not _LONE_PERCENT.search(statement):
+        return False
+    cursor.execute(statement.encode())
+    return True
 
 
 def _name_exactly(

@@ -255,3 +255,24 @@ def test_init_finds_the_configuration_or_is_told_where_it_is(
     )
     outcome = cli("migrate", url=server.url(database))
     assert outcome.code == 0, outcome.err
+
+
+def test_percent_signs_are_those_of_psycopg2_and_asyncpg(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    (path,) = (plain_project.parent / "versions").glob("*.py")
+    path.write_text(
+        path.read_text().replace(
+            "def downgrade",
+            "    bind = op.get_bind()\n"
+            "    bind.exec_driver_sql(\"DO $$ BEGIN EXECUTE format('COMMENT ON TABLE %I IS %L',"
+            " 'things', '50% of a 100%%'); END $$\")\n\n\ndef downgrade",
+        )
+    )
+    url = server.url(database)
+    done = cli("migrate", url=url)
+    assert done.code == 0, done.err
+    assert cli("migrate", "down", "--yes", "--rehearse", url=url).code == 0
+    with server.connect(database) as connection:
+        found = connection.execute("SELECT obj_description('things'::regclass)").fetchone()
+    assert found == ("50% of a 100%%",)
