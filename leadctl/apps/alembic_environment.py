@@ -138,12 +138,15 @@ class AlembicEnvironment:
         self._run_env(lambda: _Run(self, engine, configure, steps, ready, as_sql=bool(offline)))
 
     def _run_env(self, start: Callable[[], "_Run"]) -> None:
-        """Run the half of env.py that is for connections; the other one where it has none."""
+        """Run the half of env.py that is for connections; the other one where it has none.
+
+        One that makes no connection may want one handed, as Alembic's cookbook has it.
+        """
         first: EnvironmentNotRun | None = None
-        for half in ("online", "offline"):
+        for offline, handed in ((False, False), (False, True), (True, False)):
             run = start()
             try:
-                run.env_py(offline=half == "offline")
+                run.env_py(offline=offline, handed=handed)
             except EnvironmentNotRun as error:
                 if run.configured:
                     raise
@@ -265,9 +268,14 @@ class _Run:
             options["dialect_name"] = "postgresql"
         EnvironmentContext.configure(self.context, **options)
 
-    def env_py(self, *, offline: bool) -> None:
-        """Run the file.  Raises EnvironmentNotRun with its line, and what a revision raises."""
+    def env_py(self, *, offline: bool, handed: bool) -> None:
+        """Run the file, `offline` or not, with or without a connection among the attributes.
+
+        Raises EnvironmentNotRun with its line, and what a revision raises.
+        """
         self._offline = offline
+        if handed:
+            self.context.config.attributes["connection"] = self._engine.connect()
         before = Path.cwd()
         folder = self._environment.config.folder
         try:

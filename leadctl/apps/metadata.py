@@ -75,12 +75,13 @@ def joined(found: Sequence[Any]) -> "MetaData":
     """Return one metadata with the tables of several, as Alembic takes a list of them."""
     from sqlalchemy import MetaData
 
-    if len(found) == 1:
-        only: MetaData = _metadata(found[0])
-        return only
-    joined = MetaData(naming_convention=_metadata(found[0]).naming_convention if found else None)
-    for each in found:
-        for table in _metadata(each).tables.values():
+    named = [_metadata(each) for each in found]
+    known = [each for each in named if isinstance(each, MetaData)]
+    if len(known) == 1:
+        return known[0]
+    joined = MetaData(naming_convention=known[0].naming_convention if known else None)
+    for each in known:
+        for table in each.tables.values():
             table.to_metadata(joined)
     return joined
 

@@ -183,6 +183,10 @@ def test_what_env_py_may_not_do(
         _env(url="postgresql://127.0.0.1:1/none"),  # whose driver is not installed here
         _env(url="driver://user:pass@localhost/dbname"),
         _env(url="sqlite://"),
+        "from alembic import context\nfrom things_models import metadata\n"
+        "context.configure(connection=context.config.attributes['connection'],"
+        " target_metadata=[metadata, object])\n"
+        "with context.begin_transaction():\n    context.run_migrations()\n",
         _env(connect="begin", inside="connection.execute(text('SELECT 1'))"),
         _env(inside="connection.execute(text(\"SET search_path TO 'public', 'pg_temp'\"))"),
         _env(
