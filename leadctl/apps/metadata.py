@@ -27,7 +27,9 @@ def load_metadata(app: App) -> "MetaData":
         found: Any = app.alembic_environment.facts().options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
-    metadata = joined(found) if isinstance(found, list | tuple) else _metadata(found)
+    several = _several(found)
+    strangers = [each for each in several if not hasattr(type(_metadata(each)), "sorted_tables")]
+    metadata = _metadata(strangers[0]) if strangers else joined(several)
     if not hasattr(type(metadata), "sorted_tables"):
         raise ModelsNotImportable(
             f"The models of {app.name}, {_place(app)}, have no metadata.",
@@ -56,15 +58,11 @@ def known_metadata(app: App) -> "MetaData":
         is_metadata = hasattr(type(_metadata(found)), "sorted_tables")
         if not (is_metadata or isinstance(found, list | tuple)):
             return load_metadata(app)  # which says what is wrong with it
-    return load_metadata(app) if _has_tables(found) else MetaData()
+    return joined(_several(found)) if found is not None else MetaData()
 
 
 def _several(found: Any) -> Sequence[Any]:
     return found if isinstance(found, list | tuple) else [found]
-
-
-def _has_tables(found: Any) -> bool:
-    return any(getattr(_metadata(each), "tables", None) for each in _several(found))
 
 
 def _metadata(found: Any) -> Any:
@@ -77,7 +75,7 @@ def joined(found: Sequence[Any]) -> "MetaData":
 
     named = [_metadata(each) for each in found]
     known = [each for each in named if isinstance(each, MetaData)]
-    if len(known) == 1:
+    if len(known) == len(named) == 1:
         return known[0]
     joined = MetaData(naming_convention=known[0].naming_convention if known else None)
     for each in known:

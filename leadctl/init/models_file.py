@@ -43,6 +43,8 @@ _FILLED = frozenset({"default", "generated", "identity"})
 _INDENT = "    "
 _NAMED = re.compile(r"\w+=")
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+_TABLES_HAVE_WITH = "with" in dict(_DIALECT.construct_arguments or ())[Table]
+"""Whether SQLAlchemy says storage parameters of tables: 2.0 does not."""
 _INDEX_OPTIONS = ("include", "nulls_not_distinct", "using", "where", "with")
 _SQL_TYPE = '''\
 class SqlType(UserDefinedType[Any]):
@@ -288,7 +290,7 @@ class ModelsFile:
         facts = self._tables[table.name]
         if facts.get("persistence") == "unlogged":
             options["prefixes"] = ["UNLOGGED"]
-        if facts.get("options"):
+        if facts.get("options") and _TABLES_HAVE_WITH:
             options["postgresql_with"] = dict(each.split("=", 1) for each in facts["options"])
         if table.name in self._partitions:
             options["postgresql_partition_by"] = self._partitions[table.name]

@@ -1,6 +1,6 @@
 """How models, migrations, record and database differ: check, drift, diff."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -13,11 +13,11 @@ from leadctl.catalog.definitions import (
     compare,
     without_grants,
 )
-from leadctl.errors import OperationFailed, UsageError
+from leadctl.errors import OperationFailed, RevisionFailed, UsageError
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.steps import Step, as_script
 from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.revisions import read_history
+from leadctl.migrate.revisions import Revision, read_history
 from leadctl.migrate.schema_sources import (
     database_schema,
     desired_schema,
@@ -62,23 +62,64 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
 
     Raises what connecting raises, RevisionEdited, RevisionMissing, and RevisionFailed where a
     history cannot be run in a scratch schema, which is needed while revisions are pending.
+    Where none is, and its first tables were made by something else, models are compared with the
+    database, and drift is named as not compared.
     """
     history = read_history(app.versions)
     with connect(target, "check", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
         pending = history.pending(current)
-        drift = compare_with_record(connection, target, app, narrate).drift if current else None
-        made, own = migrations_schema(connection, target, app, pending)
-    wanted = desired_schema(app, models_schema(target, app, made), made, own)
+        made = migrated(connection, target, app, current, pending, narrate)
+    models = models_schema(target, app, made.catalog)
+    wanted = desired_schema(app, models, made.catalog, made.own)
     return SchemaCheck(
         app.name,
         target.database,
         target.schema,
         ", ".join(current) or None,
         tuple(revision.id for revision in pending),
-        tuple(compare(made, wanted)),
-        drift.differences if drift else (),
+        tuple(compare(made.catalog, wanted)),
+        made.drift,
+        made.not_compared,
     )
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What the revisions of a history make."""
+
+    catalog: Catalog
+    own: Collection[str]
+    """What of it is the app's own, as far as that is known."""
+    drift: tuple[Difference, ...]
+    not_compared: tuple[str, ...] = NOT_COMPARED
+
+
+def migrated(
+    connection: Connection,
+    target: Target,
+    app: App,
+    current: Sequence[str],
+    pending: Sequence[Revision],
+    narrate: Narrate,
+) -> Migrated:
+    """Return what all revisions make, and how the database differs from what was applied.
+
+    Where nothing was recorded, and the history cannot be run from nothing, since its first tables
+    were made by something else, it is what the database has, and drift is not compared.  Raises
+    RevisionFailed where revisions are pending on top of that.
+    """
+    try:
+        drift: tuple[Difference, ...] = ()
+        if current:
+            drift = compare_with_record(connection, target, app, narrate).drift.differences
+        return Migrated(*migrations_schema(connection, target, app, pending), drift)
+    except RevisionFailed as error:
+        if pending or not current:
+            raise
+        narrate(f"{error.message} What the database has is taken for what the revisions made.")
+        found = database_schema(connection, target, app)
+        return Migrated(found, (), (), (*NOT_COMPARED, "what was changed by hand"))
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,9 @@ class _Item(NamedTuple):
         if self.kind == "table":
             return copied
         if self.kind == "column":
-            made = Column(self.name, NullType())
-            copied.append_column(made)
-            return made
+            if self.name not in copied.columns:
+                copied.append_column(Column(self.name, NullType()))
+            return copied.columns[self.name]
         named = dict.fromkeys(_plain(each) for each in _NAME.findall(self.definition))
         within = [each for each in named if each in copied.columns]
         if self.kind == "index":

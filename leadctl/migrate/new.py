@@ -11,7 +11,7 @@ from leadctl.migrate.collisions import Renumbered, settle_collisions
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
-from leadctl.migrate.diff import compare_with_record
+from leadctl.migrate.diff import migrated
 from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
@@ -19,7 +19,6 @@ from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.schema_sources import (
     desired_schema,
     history_schema,
-    migrations_schema,
     models_schema,
 )
 from leadctl.migrate.scratch import scratch
@@ -230,15 +229,14 @@ def _migrations(
                 f"{', '.join(revision.id for revision in pending)}.",
                 hint="Apply them first with: leadctl migrate",
             )
-        if current:
-            drift = compare_with_record(connection, target, app, narrate).drift
-            if not drift.ok:
-                narrate(
-                    f"The database was changed by hand in {len(drift.differences)} places, which "
-                    "no revision says: leadctl migrate drift shows them, resolve --adopt-drift "
-                    "makes one of them."
-                )
-        return migrations_schema(connection, target, app, pending)
+        made = migrated(connection, target, app, current, pending, narrate)
+        if made.drift:
+            narrate(
+                f"The database was changed by hand in {len(made.drift)} places, which "
+                "no revision says: leadctl migrate drift shows them, resolve --adopt-drift "
+                "makes one of them."
+            )
+        return made.catalog, made.own
 
 
 def _refuse_plain(target: Target, big: Sequence[str]) -> None:
