@@ -22,7 +22,6 @@ from leadctl.migrate.trial_database import (
     QUERIES,
     SAID,
     NotTried,
-    Reached,
     copy,
     reach,
     trial_database,
@@ -144,10 +143,10 @@ class _Told:
 class Trial:
     """A session of a scratch database, in which statements are tried in their order."""
 
-    def __init__(self, connection: Connection, schema: str, reached: Reached) -> None:
+    def __init__(self, connection: Connection, schema: str) -> None:
         self._connection = connection
         self._schema = schema
-        self._code = reached.code
+        self._code = self._read_code()
         self._told = _Told()
         connection.add_notice_handler(self._told.hear)
         self._relations = self._read()
@@ -184,6 +183,8 @@ class Trial:
         except psycopg.Error as error:
             self._connection.execute("ROLLBACK")
             return _refused(error)
+        if DEFINES_CODE.match(statement.sql):
+            self._code = self._read_code()
         if reader.has("DISABLE", "TRIGGER"):
             self._connection.execute(_TELL_AGAIN)
         return Seen(tuple(touched), self._unknown(statement.sql, called))
@@ -292,6 +293,7 @@ class Trial:
                 scans="TRUNCATE" not in acts and (read or old.name in told.read or oid in checked),
                 drops=drops,
             )
+        self._attributes(before, found)
         self._inherited_deletes(before, found, changed)
         self._by_keys(before, found, changed)
         if changed or any(each.rewrites for each in found.values()):
@@ -329,6 +331,16 @@ class Trial:
             f"column {names.get(n, old.columns[n])}" for n in sorted(gone, key=int) if n in names
         )  # what the plan itself added has nothing to lose
         return (("rows",) if {"DELETE", "TRUNCATE"}.intersection(acts) else ()) + columns
+
+    def _attributes(self, relations: Mapping[int, _Relation], found: dict[int, Touched]) -> None:
+        """Add the columns that lose a part of their values with an attribute of their type."""
+        types = [oid for oid, each in found.items() if each.kind == "c" and each.drops]
+        for kind in types:
+            for oid, column in QUERIES.rows(self._connection, "users_of_type", type=kind):
+                if oid in relations:
+                    touched = found.get(oid) or self._of(relations[oid], relations)
+                    lost = f"values of column {column}"
+                    found[oid] = replace(touched, drops=(*touched.drops, lost))
 
     def _inherited_deletes(
         self,
@@ -410,6 +422,10 @@ class Trial:
                 waiting.append(self._code[name])
         return found
 
+    def _read_code(self) -> dict[str, str]:
+        """Read the functions that there are now: the plan may have made some."""
+        return dict(QUERIES.rows(self._connection, "code"))
+
     def _read(self) -> dict[int, _Relation]:
         rows = QUERIES.rows(self._connection, "relations", _Relation)
         return {each.oid: each for each in rows}
@@ -440,7 +456,7 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
             except LeadctlError as missing:
                 raise NotTried(f"{error}, and {missing.message}") from None
             scratch = replace(own, schema=target.schema)
-        yield Trial(stack.enter_context(copy(source, scratch, reached)), target.schema, reached)
+        yield Trial(stack.enter_context(copy(source, scratch, reached)), target.schema)
 
 
 def _refused(error: psycopg.Error) -> Unseen:

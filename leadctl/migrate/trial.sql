@@ -181,6 +181,16 @@ LEFT JOIN LATERAL (SELECT relid::oid FROM pg_partition_tree(conrelid)
                    UNION ALL SELECT relid::oid FROM pg_partition_tree(confrelid)) AS p ON true
 WHERE contype = 'f' AND conname = ANY (%(names)s)
 
+-- name: code
+-- what: Which functions and procedures are there that no extension brings, and how are they defined?
+-- versions: 15-
+SELECT p.proname, string_agg(pg_get_functiondef(p.oid), E'\n') FROM pg_proc p
+JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE p.prokind IN ('f', 'p', 'w') AND n.nspname !~ '^pg_'
+  AND n.nspname NOT IN ('information_schema', 'leadctl_trial')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+GROUP BY p.proname
+
 -- name: row_triggers
 -- what: Which triggers of tables run for each row, at what, by which code?
 -- versions: 15-

@@ -71,8 +71,6 @@ class Reached:
     """(schema, name) of the relations."""
     extensions: tuple[tuple[str, str, str], ...]
     """(name, schema, version)."""
-    code: dict[str, str]
-    """The source of the functions, by name."""
     words: frozenset[str]
 
 
@@ -103,7 +101,6 @@ def reach(connection: Connection, statements: Sequence[str]) -> Reached:
         frozenset((row[0], row[1], row[2]) for row in rows),
         plain,
         tuple((row[2], row[1], row[4]) for row in rows if row[0] == "extension"),
-        {row[3]: row[4] or "" for row in functions},
         frozenset(words),
     )
 

@@ -50,10 +50,10 @@ _OF_SERVER = re.compile(
 """How a statement begins that changes what databases share, or reads and writes files."""
 _REACHES_OUT = re.compile(
     r"\b(?:CREATE|ALTER|DROP)\s+(?:ROLE|USER|GROUP|DATABASE|TABLESPACE|SUBSCRIPTION|SYSTEM|SERVER)\b"
-    r"|\bPROGRAM\b|\bCOPY\b|\bdblink|\blo_(?:im|ex)port\b|\bpg_(?:terminate|cancel|reload|rotate"
+    r"|\bPROGRAM\b|\bCOPY\b|\bdblink|\blo_(?:import|export|unlink|put|truncate)\w*|\blowrite\b|\bpg_(?:terminate|cancel|reload|rotate"
     r"|switch|promote|read|ls_|stat_file|file_|create_\w*slot|drop_replication|copy_\w*slot"
     r"|replication|logical_emit|wal|backup|sleep|advisory|try_advisory|stat_reset|notify)\w*"
-    r"|\bplpython|\bplperlu|\bplsh|\bpltclu",
+    r"|\bLANGUAGE\s+c\b|\bplpython|\bplperlu|\bplsh|\bpltclu",
     re.IGNORECASE,
 )
 """What in the text of a function would reach further than its database."""

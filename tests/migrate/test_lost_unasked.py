@@ -27,6 +27,15 @@ CREATE TABLE moods (id int, m mood);
 INSERT INTO moods VALUES (1, 'sad');
 CREATE FUNCTION wipe() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM lonely; RETURN 1; END';
 CREATE SEQUENCE sq;
+CREATE TYPE pair AS (x int, y int);
+CREATE TABLE pairs (p pair);
+INSERT INTO pairs VALUES (ROW(1, 2));
+CREATE TABLE wiping (id int);
+CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM lonely; RETURN NEW; END';
+CREATE TRIGGER tr BEFORE INSERT ON wiping FOR EACH ROW EXECUTE FUNCTION on_row();
+CREATE TABLE parts (id int) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+INSERT INTO parts VALUES (1);
 CREATE VIEW over_q AS SELECT id, filled FROM q;
 """
 
@@ -68,6 +77,19 @@ LOSING = {
     "a foreign key that cascades": ["DELETE FROM q"],
     "a view": ["DELETE FROM over_q"],
     "a function behind setval": ["SELECT setval('sq', wipe())"],
+    "an attribute of a type": ["ALTER TYPE pair DROP ATTRIBUTE y"],
+    "a large object": ["SELECT lo_unlink(0)"],
+    "a WITH": ["WITH d AS (DELETE FROM lonely RETURNING *) INSERT INTO gone SELECT * FROM d"],
+    "a trigger of each row": ["INSERT INTO wiping VALUES (1)"],
+    "a DO block that is put together": ["DO $$ BEGIN EXECUTE 'DROP TABLE lone' || 'ly'; END $$"],
+    "a function of the plan's with branches": [
+        "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS"
+        " 'BEGIN IF EXISTS (SELECT FROM lonely) THEN DELETE FROM lonely; END IF; END'",
+        "ALTER FUNCTION f() RENAME TO g",
+        "SELECT g()",
+    ],
+    "a procedure": ["CREATE PROCEDURE p() LANGUAGE sql AS 'DELETE FROM lonely'", "CALL p()"],
+    "detached, then dropped": ["ALTER TABLE parts DETACH PARTITION parts_1", "DROP TABLE parts_1"],
     "a DO block": ["DO $$ BEGIN DELETE FROM lonely; END $$"],
 }
 COUNTED = (

@@ -207,7 +207,7 @@ def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts
         session.execute = lambda query, *rest, **more: run(  # type: ignore[method-assign]
             "ROLLBACK" if query == "COMMIT" else query, *rest, **more
         )
-        trial = Trial(session, target.schema, reached)
+        trial = Trial(session, target.schema)
         witness = stack.enter_context(psycopg.connect(url))
         for statement in chosen:
             planner = Planner(app, read_history(app.versions), source, target.schema)
