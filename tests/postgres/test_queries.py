@@ -39,6 +39,7 @@ PARAMETERS = {
     "id": 1,
     "limit": 10,
     "rules": ["archived-leads"],
+    "pattern": "_ccnew",
     "success": ["done"],
     "user": None,
     "table": "leads",
