@@ -513,3 +513,29 @@ def test_privileges_that_the_server_grants_by_itself(
     assert cli("migrate", "resolve", "--adopt-drift", "-m", "Delete", url=url).code == 0
     assert "GRANT DELETE ON TABLE users TO PUBLIC" in revisions(models)
     assert cli("migrate", "check", url=url).code == 0
+
+
+def test_lint_passes_what_version_0_1_wrote(models: Path, cli: Cli) -> None:
+    """Its NOT NULL dropped the CHECK in the same statement; such files lie in histories."""
+    check = "ALTER TABLE t ADD CONSTRAINT t_a_not_null CHECK (a IS NOT NULL) NOT VALID"
+    steps = [
+        "CREATE TABLE t (id int PRIMARY KEY, a text)",
+        check,
+        "ALTER TABLE t VALIDATE CONSTRAINT t_a_not_null",
+        "ALTER TABLE t ALTER COLUMN a SET NOT NULL, DROP CONSTRAINT t_a_not_null",
+    ]
+
+    def write_history(statements: list[str]) -> None:
+        for number, statement in enumerate(statements, 1):
+            down = f'"own_{number - 1:04}"' if number > 1 else None
+            (models.parent / "migrations" / f"{number:04}_x.py").write_text(
+                f'"""Step {number}."""\nfrom alembic import op\nrevision = "own_{number:04}"\n'
+                f"down_revision = {down}\ndef upgrade():\n    op.execute({statement!r})\n"
+            )
+
+    write_history(steps)
+    found = cli("migrate", "lint", "--all", "-o", "json")
+    assert found.code == 0, found.out
+    assert found.json["database"] is None
+    write_history([*steps[:2], "SELECT 1", steps[3].replace("t_a_not_null", "other_check")])
+    assert cli("migrate", "lint", "--all").code == 1
