@@ -65,6 +65,7 @@ PARAMETERS = {
     "session": 1,
     "words": ["leads"],
     "held": ["citext"],
+    "pattern": "x",
     "everything": False,
     "lock": 1,
     "type": 1259,
