@@ -65,7 +65,6 @@ PARAMETERS = {
     "session": 1,
     "words": ["leads"],
     "held": ["citext"],
-    "pattern": "x",
     "everything": False,
     "lock": 1,
     "type": 1259,
