@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadctl.apps.registry import App, load_object
-from leadctl.errors import ModelsNotImportable
+from leadctl.errors import ModelsNotFound, ModelsNotImportable
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -21,9 +21,15 @@ _WITHOUT_EFFECT = frozenset(
 def load_metadata(app: App) -> "MetaData":
     """Import an app's models and return their metadata.
 
-    Raises ModelsNotImportable with the file and line that matter.
+    Raises ModelsNotFound where the app names none, and ModelsNotImportable with the file and line
+    that matter.
     """
     if app.models is None:
+        if app.environment is None:
+            raise ModelsNotFound(
+                f"The app {app.name} names no models.",
+                hint=f'Name them in leadctl.toml, below [apps.{app.name}]: models = "MODULE:NAME"',
+            )
         found: Any = app.alembic_environment.facts().options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")

@@ -256,6 +256,8 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     return {name: _settled(value) for name, value in attributes.items() if name != _PLACE}
 
 
+_OWN = r'(?:"(?:[^"]|"")+"|[\w$]+)'
+_ON_COLUMNS = re.compile(rf"(?<= ON ){_OWN}(?:, {_OWN})*(?=, \(| FROM )")
 _ITEM = r"'(?:[^']|'')*'::character varying"
 _LISTS = (
     (re.compile(rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::text\[\]"), r"(\g<0>)::text"),
@@ -266,11 +268,16 @@ _LISTS = (
 def _settled(value: Any) -> Any:
     """Return a definition as the server writes it when it has read its own text again.
 
-    `c IN ('a', 'b')` of a varchar is an array that is cast, and then one whose items are.
+    `c IN ('a', 'b')` of a varchar is an array that is cast, and then one whose items are.  The
+    columns of a statistics object stand in the order of the table's, which tables do not differ in.
     """
     if isinstance(value, Mapping):
         return {name: _settled(each) for name, each in value.items()}
-    if not isinstance(value, str) or "::text[]" not in value:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("CREATE STATISTICS "):
+        return _ON_COLUMNS.sub(lambda found: ", ".join(sorted(found[0].split(", "))), value, 1)
+    if "::text[]" not in value:
         return value
     for whole, item in _LISTS:
         value = whole.sub(partial(_with_items, item), value)

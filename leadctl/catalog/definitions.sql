@@ -639,7 +639,8 @@ FROM (
 -- versions: 15-
 SELECT 'comment', jsonb_build_object(
     'do', 'COMMENT ON SCHEMA ' || quote_ident(n.nspname) || ' IS ' || quote_literal(obj_description(n.oid, 'pg_namespace')),
-    'undo', 'COMMENT ON SCHEMA ' || quote_ident(n.nspname) || ' IS NULL')
+    'undo', 'COMMENT ON SCHEMA ' || quote_ident(n.nspname)
+        || CASE n.nspname WHEN 'public' THEN ' IS ''standard public schema''' ELSE ' IS NULL' END)
 FROM pg_namespace n
 WHERE n.oid = %(schema)s::regnamespace AND %(prefix)s = ''
   AND obj_description(n.oid, 'pg_namespace') <> 'standard public schema'

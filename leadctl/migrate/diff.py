@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
@@ -13,9 +12,10 @@ from leadctl.catalog.definitions import (
     compare,
     without_grants,
 )
-from leadctl.errors import OperationFailed, RevisionFailed, UsageError
+from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UsageError
 from leadctl.migrate.ddl.autodetector import writable_changes
-from leadctl.migrate.ddl.steps import Step, as_script
+from leadctl.migrate.ddl.renames import named_renames, possible_renames
+from leadctl.migrate.ddl.steps import as_script
 from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.revisions import Revision, read_history
 from leadctl.migrate.schema_sources import (
@@ -211,32 +211,59 @@ class Diff:
 
 
 @dataclass(frozen=True)
+class Script:
+    """The SQL that turns one schema into another, for psql."""
+
+    sql: str
+    """It says what it loses, what may be a rename, and what could not be written or tried."""
+    unwritten: tuple[str, ...]
+    """What could not be written, each with the reason."""
+
+
+@dataclass(frozen=True)
 class Sides:
     """What is compared, with both catalogs."""
 
     before: Catalog
     after: Catalog
     diff: Diff
+    target: Target
+    """Where SQL is tried before it is shown."""
 
-    @cached_property
-    def _changes(self) -> tuple[list[Step], list[OperationFailed]]:
-        return writable_changes(self.before, self.after)
+    def script(self, renames: Sequence[str] = (), *, safe: bool = False) -> Script:
+        """Write the SQL that turns the first into the second; it was tried in a scratch schema.
 
-    @property
-    def unwritten(self) -> tuple[str, ...]:
-        """What cannot be written as SQL, each with the reason."""
-        return tuple(str(error) for error in self._changes[1])
-
-    @property
-    def sql(self) -> str:
-        """The SQL that turns the first into the second, for psql, in one transaction.
-
-        It says what it loses, and what could not be written.
+        `renames` are "old:new", as `new` has them; `safe` takes the forms that let others write to
+        big tables meanwhile.  Raises UsageError for a rename of what is not there.
         """
+        from leadctl.migrate.scratch import scratch  # loads SQLAlchemy
+        from leadctl.migrate.writer import renamed_schema, schemas_of
+
         if self.diff.ok:
-            return "-- Nothing differs."
-        script = as_script(self._changes[0])
-        return "\n".join([*(f"-- Not written: {each}" for each in self.unwritten), script]).rstrip()
+            return Script("-- Nothing differs.", ())
+        named = named_renames(renames, self.before)
+        renamed = renamed_schema(self.target, self.before, named)
+        steps, errors = writable_changes(renamed, self.after, online=safe)
+        steps = [*named, *steps]
+        unwritten = [str(error) for error in errors]
+        notes = [
+            f"{old} goes and {new} comes; if it is renamed: --rename {old}:{new}"
+            for old, new in possible_renames(renamed, self.after)
+            if f"{old}:" not in renames
+        ]
+        try:
+            with scratch(self.target, "diff", schemas_of(self.before, self.after)) as made:
+                made.create(self.before)
+                wanted = None if errors else self.after
+                reason = made.why_not((each.sql for each in steps if each.sql), wanted)
+        except LeadctlError as error:
+            notes.append(f"Not tried: {error.message}")
+        else:
+            if reason:
+                unwritten.append(f"a way there. This was tried without rows: {reason}")
+        comments = [*(f"Not written: {each}" for each in unwritten), *notes]
+        lines = [f"-- {' '.join(each.split())}" for each in comments]
+        return Script("\n".join([*lines, as_script(steps)]).rstrip(), tuple(unwritten))
 
 
 def sides(
@@ -257,7 +284,7 @@ def sides(
         second = desired_schema(app, second, first)
     of, to = (find(each).describe() if "://" in each else each for each in (before, after))
     diff = Diff(app.name, of, to, tuple(compare(first, second)))
-    return Sides(first, second, diff)
+    return Sides(first, second, diff, target)
 
 
 def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target]) -> Catalog:

@@ -8,7 +8,7 @@ from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import NotConfirmed, OperationFailed, Protected
 from leadctl.journal.guard import protection
 from leadctl.migrate.collisions import Renumbered, settle_collisions
-from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.autodetector import changes, writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.diff import migrated
@@ -30,6 +30,7 @@ from leadctl.migrate.writer import (
     check_writable,
     compose,
     renamed_schema,
+    tried_back,
     write_drafts,
     write_revisions,
 )
@@ -156,13 +157,18 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
         made.execute(statements)
         end = made.read()
         stage = Stage.INDEX if outside else Stage.MAIN
-        down = changes(end, start, online=bool(outside))
-    steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
-    lost = [step.loses for step in changes(start, end) if step.loses]
+        steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
+        try:
+            draft = Draft(stage, steps, changes(end, start, online=bool(outside)))
+        except OperationFailed as error:
+            draft = Draft(stage, steps, (), no_way_back=error.message.rstrip("."))
+        else:
+            (draft,) = tried_back(made, [draft], [start])
+    lost = [step.loses for step in writable_changes(start, end)[0] if step.loses]
     steps[0] = replace(steps[0], loses="; ".join(lost))
-    if not down:
+    if not draft.down and not draft.no_way_back:
         narrate("No schema change detected, so downgrade() is empty. Fill it in if needed.")
-    return _write_drafts(app, history, message, [Draft(stage, steps, down)], narrate)
+    return _write_drafts(app, history, message, [replace(draft, up=steps)], narrate)
 
 
 def new_revert(
@@ -309,7 +315,9 @@ def _write_drafts(
     app: App, history: History, message: str, drafts: Sequence[Draft], narrate: Narrate
 ) -> NewRevisions:
     written = write_drafts(app, history, message, drafts) if drafts else []
-    for each in written:
+    for each, draft in zip(written, drafts, strict=True):
         for lost in each.loses:
             narrate(f"{each.revision} loses {lost}.")
+        if draft.no_way_back:
+            narrate(f"{each.revision} has no way back: {draft.no_way_back}.")
     return NewRevisions(app.name, history.head, tuple(written))

@@ -19,7 +19,7 @@ from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.definitions import Catalog, compare, read_catalog, without_grants
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import plain
@@ -73,6 +73,23 @@ class Scratch:
                     f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",
                     hint="Nothing was changed; it was tried in a scratch schema.",
                 ) from None
+
+    def why_not(self, statements: Iterable[str], after: Catalog | None) -> str:
+        """Execute statements, and return why they do not lead to `after`; "" if they do.
+
+        Without `after` it is enough that the server takes them.  Where they do not, the scratch is
+        of no more use.  There is no savepoint, since PostgreSQL lets what is below one not use an
+        enum's new value.
+        """
+        try:
+            self.execute(statements)
+        except OperationFailed as error:
+            return error.message
+        if after is None:
+            return ""
+        left = without_grants(compare(self.read().without("other"), after.without("other")))
+        named = ", ".join(f"{each.change} {each.object}" for each in left)
+        return f"left would be: {named}" if left else ""
 
     def create(self, catalog: Catalog) -> None:
         """Create what a catalog has; what leadctl does not write is used where it is."""

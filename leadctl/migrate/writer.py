@@ -22,7 +22,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step, losses, plain
 from leadctl.migrate.revisions import PLAIN, History, part_of, read_history
-from leadctl.migrate.scratch import scratch
+from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
 
@@ -58,6 +58,8 @@ def downgrade() -> None:
 _RENAMES = {0: "renaming-object", 2: "renaming-table", 3: "renaming-column"}
 """squawk's rules, by the parts of `Step.renamed`."""
 _ASKED_FOR = "asked for, or following from that: deploy code that knows the new name with it"
+_ROWS_STAY = "    return  # the rows may stay as they are"
+_NO_WAY_BACK = "    pass  # it has no way back, and migrate down refuses it"
 _SUFFIXES = {
     Stage.VALUES: "enum values",
     Stage.FILL: "fill rows",
@@ -100,6 +102,8 @@ class Draft:
     down: Sequence[Step]
     safe: bool = True
     """Whether it has the forms that let others write to a big table meanwhile."""
+    no_way_back: str = ""
+    """Why `down` is empty, where it should not be."""
 
 
 def compose(
@@ -113,13 +117,14 @@ def compose(
     """Return the revisions that turn one schema into another, in order.
 
     Unless they are to be `safe`, they have the short forms, for small tables.  They are tried in a
-    scratch schema, and each way back is read off there.  Raises OperationFailed for what cannot be
-    written, and where they would not lead there.
+    scratch schema, and each way back is read off and tried there.  Raises OperationFailed for what
+    cannot be written, and where they would not lead there.
     """
     _refuse_unwritable(before, after)
     after = after.without("other")  # nothing of it differs; what parts bring comes with them
-    with scratch(target, "new", _schemas(before, after)) as made:
+    with scratch(target, "new", schemas_of(before, after)) as made:
         made.create(before)
+        starts = [made.read()]
         made.execute(step.sql for step in renames)
         implied, _ = implied_renames(made.read().without("other"), after)
         made.execute(step.sql for step in implied)
@@ -130,13 +135,15 @@ def compose(
         drafts = []
         for stage, group in groupby(steps, key=lambda step: step.stage.of_revision):
             up = list(group)
-            made.execute(step.sql for step in up if step.phase is not Phase.RENAME and step.sql)
+            made.execute(step.sql for step in up if step.sql and step.back is None)
             end = made.read().without("other")
             down = changes(end, start, online=stage is Stage.INDEX)
             down += [step.back for step in reversed(up) if step.back]
             drafts.append(Draft(stage, up, down, safe))
-            start = end
+            starts.append(start := end)
         left = without_grants(compare(start, after))
+        if not left:
+            drafts = tried_back(made, drafts, starts)
     if left:
         raise OperationFailed(
             "What would be written does not lead there; left would be: "
@@ -146,18 +153,30 @@ def compose(
     return drafts
 
 
+def tried_back(made: Scratch, drafts: list[Draft], starts: Sequence[Catalog]) -> list[Draft]:
+    """Return drafts of which each way back leads to its start, or one of which says why not."""
+    found = list(drafts)
+    for index, draft in reversed(list(enumerate(drafts))):
+        reason = made.why_not((step.sql for step in draft.down), starts[index])
+        if reason:
+            found[index] = replace(draft, down=(), no_way_back=reason)
+            break
+    return found
+
+
 def renamed_schema(target: Target, before: Catalog, renames: Sequence[Step]) -> Catalog:
     """Return a schema as it is after renames."""
     if not renames:
         return before
-    with scratch(target, "new", _schemas(before)) as made:
+    with scratch(target, "new", schemas_of(before)) as made:
         made.create(before)
         made.execute(rename.sql for rename in renames)
         others = before.only("other").objects
         return Catalog({**made.read().objects, **others})
 
 
-def _schemas(*catalogs: Catalog) -> list[str]:
+def schemas_of(*catalogs: Catalog) -> list[str]:
+    """Return the schemas that catalogs have beside the app's own."""
     return sorted({plain(name) for each in catalogs for name in each.names("schema")})
 
 
@@ -193,7 +212,9 @@ def write_drafts(
             body(each.up, transactional=each.stage.transactional),
             body(each.down, transactional=each.stage.transactional)
             if each.down
-            else "    return  # the rows may stay as they are",
+            else _NO_WAY_BACK
+            if each.no_way_back
+            else _ROWS_STAY,
             tuple(losses(each.up)),
             each.safe,
             tuple(

@@ -1,8 +1,12 @@
 """check, drift and diff: what differs between models, migrations and databases."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from leadctl.sql.lexer import split
 from tests.backups import EVERYTHING
@@ -111,3 +115,84 @@ def test_drift_of_nothing(server: Server, database: str, cli: Cli) -> None:
     outcome = cli("migrate", "drift", url=server.url(database))
     assert outcome.code == 1
     assert "Nothing of leadconnector was applied" in outcome.err
+
+
+@pytest.fixture
+def other(server: Server, database: str, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Two databases of no app's: their URLs."""
+    (tmp_path / "leadctl.toml").write_text('app = "t"\n[apps.t]\nmigrations = "db"\n')
+    (tmp_path / "db").mkdir()
+    name = server.create()
+    yield server.url(database), server.url(name)
+    server.drop(name)
+
+
+def test_what_is_renamed_keeps_its_rows(other: tuple[str, str], cli: Cli) -> None:
+    before, after = other
+    assert psql(before, "CREATE TABLE t (old int); INSERT INTO t VALUES (7)") == ""
+    assert psql(after, "CREATE TABLE t (new int)") == ""
+    diff = ("migrate", "diff", "database", after, "-o", "sql")
+    assert "if it is renamed: --rename t.old:new" in cli(*diff, url=before).out
+    written = cli(*diff, "--rename", "t.old:new", url=before)
+    assert "if it is renamed" not in written.out
+    assert psql(before, written.out) == ""
+    assert cli("migrate", "diff", "database", after, url=before).code == 0
+    with psycopg.connect(before) as connection:
+        assert connection.execute("SELECT new FROM t").fetchall() == [(7,)]
+    assert cli("migrate", "diff", "database", after, "--safe", url=before).code == 2
+    nameless = cli("migrate", "diff", url=before)
+    assert (nameless.code, "names no models" in nameless.err) == (3, True)
+
+
+def test_others_write_while_the_safe_script_runs(other: tuple[str, str], cli: Cli) -> None:
+    """A writer's transaction is open all the while, as one more always is."""
+    before, after = other
+    assert psql(before, "CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 1)") == ""
+    wanted = (
+        "CREATE TABLE t (a int NOT NULL, b int CHECK (b > 0), UNIQUE (a)); CREATE INDEX i ON t (b)"
+    )
+    assert psql(after, wanted) == ""
+    written = cli("migrate", "diff", "database", after, "-o", "sql", "--safe", url=before)
+    assert written.code == 1, written.err
+    with psycopg.connect(before, autocommit=True) as watched:
+        watched.execute("CREATE TABLE held (statement text, mode text)")
+        for statement in split(re.sub(r"^\\.*$", "", written.out, flags=re.M)):
+            if statement in {"BEGIN", "COMMIT"} or "CONCURRENTLY" in statement:
+                watched.execute(statement.encode())
+                continue
+            with watched.transaction():
+                watched.execute("SET LOCAL client_min_messages = debug1")
+                told: list[str] = []
+                watched.add_notice_handler(
+                    lambda each, told=told: told.append(each.message_primary)
+                )
+                watched.execute(statement.encode())
+                modes = {
+                    mode
+                    for (mode,) in watched.execute(
+                        "SELECT mode FROM pg_locks WHERE relation = 't'::regclass AND pid = pg_backend_pid()"
+                    )
+                }
+                scans = [each for each in told if "verifying" in each or "rewriting" in each]
+                assert not ("AccessExclusiveLock" in modes and scans), statement
+    assert cli("migrate", "diff", "database", after, url=before).code == 1  # the table `held`
+
+
+def test_a_role_that_may_not_try(other: tuple[str, str], server: Server, cli: Cli) -> None:
+    before, after = other
+    assert psql(after, "CREATE TABLE t (a int)") == ""
+    name = before.rpartition("/")[2]
+    with server.connect(name) as connection:
+        connection.execute("CREATE ROLE may_not_try LOGIN PASSWORD 'mine'")
+        connection.execute(
+            sql.SQL("REVOKE CREATE ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
+        )
+    try:
+        url = re.sub("//[^@]*@", "//may_not_try:mine@", before)
+        written = cli("migrate", "diff", "database", after, "-o", "sql", url=url)
+        assert written.code == 1, written.err
+        assert "-- Not tried: " in written.out
+        assert "CREATE TABLE t" in written.out
+    finally:
+        with server.connect(name) as connection:
+            connection.execute("DROP OWNED BY may_not_try; DROP ROLE may_not_try")

@@ -286,6 +286,24 @@ def test_empty_sql_and_revert(own: Callable[..., Outcome], tmp_path: Path) -> No
     assert own("migrate", "new", "-m", "x", "--sql", "v.sql").code == 1
 
 
+def test_a_way_back_that_cannot_be_written_is_said(
+    own: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "v.sql").write_text(
+        "CREATE TABLE a (x int); CREATE TABLE b (y int); CREATE TABLE c () INHERITS (a, b)"
+    )
+    assert own("migrate", "new", "-m", "Parents", "--sql", "v.sql").code == 0
+    assert own("migrate").code == 0
+    (tmp_path / "v.sql").write_text("ALTER TABLE c NO INHERIT a; ALTER TABLE c INHERIT a")
+    written = own("migrate", "new", "-m", "Other order", "--sql", "v.sql", "-o", "json")
+    assert written.code == 0, written.err
+    assert "has no way back: The column x of c" in written.err
+    assert own("migrate").code == 0
+    assert own("migrate", "down", "--rehearse", "-o", "json").code == 1
+    refused = own("migrate", "down", "--yes")
+    assert (refused.code, "its downgrade() does nothing" in refused.err) == (5, True), refused.err
+
+
 def test_push(own: Callable[..., Outcome], tmp_path: Path) -> None:
     assert "Nothing to push" in own("db", "push").out
     models(tmp_path, FIRST.replace('Column("age", Integer)', 'Column("age", Integer, index=True)'))

@@ -18,19 +18,21 @@ PAIRS = sorted((Path(__file__).parent / "pairs").glob("*.sql"))
 PARTLY = {
     "column_moves_to_parent": "its own now",
     "composite_used_by_array_column": "other attributes at once",
+    "index_of_partitioned_table_that_backs_a_partitions_key": "depends on index p_pkey",
     "order_of_attributes": "order of the attributes",
+    "order_of_parents": "order of the parents",
     "own_key_of_a_partition": "index p1_a_idx",
+    "range_that_a_column_is_of": "range type r",
 }
 """What PostgreSQL cannot do in place: it is named, and the exit code is 7."""
 REFUSED_BY_THE_SERVER = {
     "key_of_partitioned_table_that_holds_on_no_partition": "is duplicated",
-    "parent_made_anew_under_partitions_with_foreign_keys": "depends on table o",
     "schema_with_an_extension_goes": "depends on schema",
-    "index_of_partitioned_table_that_backs_a_partitions_key": "depends on index",
 }
 """What rows, or what leadctl does not write yet, keep from being done: nothing of it is."""
-NEVER_EQUAL = {"statistics_after_column_added_again"}
-"""PostgreSQL lists the columns of a statistics object in the order of the table's."""
+IN_ANOTHER_ORDER = {"statistics_after_column_added_again"}
+"""PostgreSQL lists the columns of a statistics object in the order of the table's, which is none
+of its own."""
 
 
 def psql(url: str, script: str) -> str:
@@ -98,9 +100,8 @@ def test_one_turns_into_the_other(
             assert dump(url) == before
             return
         assert refused == ""
-        is_equal = path.stem not in NEVER_EQUAL
-        assert (dump(url) == dump(wanted)) is is_equal
+        assert (dump(url) == dump(wanted)) is (path.stem not in IN_ANOTHER_ORDER)
         again = cli("migrate", "diff", "database", wanted, url=url)
-        assert again.code == (0 if is_equal else 1), again.out
+        assert again.code == 0, again.out
     finally:
         server.drop(other)

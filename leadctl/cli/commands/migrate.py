@@ -37,6 +37,17 @@ Allow = Annotated[
     Texts, option("--allow", "RULE", "Ignore findings of this rule (repeatable).", consent=True)
 ]
 
+Renames = Annotated[
+    Texts,
+    option(
+        "--rename",
+        "OLD:NEW",
+        "The new name of what was renamed (repeatable). OLD is a table, "
+        "table.column, enum or enum.value; leave NEW empty if it is dropped.",
+        consent=True,
+    ),
+]
+
 group = subtree("migrate", "Schema")
 
 
@@ -288,6 +299,8 @@ def diff(
     *,
     before: Before = "database",
     after: After = "models",
+    renames: Renames = None,
+    safe: Annotated[bool, flag("--safe", "With -o sql: others write meanwhile.")] = False,
 ) -> None:
     r"""Show what turns one schema into another.
 
@@ -295,8 +308,8 @@ def diff(
 
     FROM and TO are a revision, base (nothing), models, database, record (the database after its
     last revision), the URL of another database, or an [env.NAME]. Without them: database models.
-    -o sql writes what turns FROM into TO, and says what it loses; exit 7 if a part of it cannot be
-    written, which is named.
+    -o sql writes what turns FROM into TO, tried in a scratch schema, and says what it loses; exit 7
+    if a part of it cannot be written, which is named.
 
     \b
     leadctl migrate diff leadconnector_0001 leadconnector_0002
@@ -304,8 +317,14 @@ def diff(
     """
     from leadctl.render.views.migrate import diff as view
 
+    writes = run.settings.output == "sql"
+    if (renames or safe) and not writes:
+        raise UsageError("--rename and --safe are for what -o sql writes.", hint="Add: -o sql")
     sides = run.database().diff(before, after)
-    partly = run.settings.output == "sql" and bool(sides.unwritten)
-    run.emit(sides.diff, view, ok=sides.diff.ok or partly, sql=lambda _: sides.sql)
-    if partly:
+    if not writes:
+        run.emit(sides.diff, view, ok=sides.diff.ok)
+        return
+    script = sides.script(renames or (), safe=safe)
+    run.emit(sides.diff, view, ok=sides.diff.ok or bool(script.unwritten), sql=lambda _: script.sql)
+    if script.unwritten:
         raise typer.Exit(ExitCode.PARTLY)

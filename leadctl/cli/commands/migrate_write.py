@@ -4,7 +4,7 @@ import sys
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
-from leadctl.cli.commands.migrate import group, named
+from leadctl.cli.commands.migrate import Renames, group, named
 from leadctl.cli.options import (
     TIMEOUTS,
     Message,
@@ -19,16 +19,6 @@ from leadctl.cli.options import (
 from leadctl.errors import UnreadableFile, UsageError
 from leadctl.files import expanded
 
-Renames = Annotated[
-    Texts,
-    option(
-        "--rename",
-        "OLD:NEW",
-        "The new name of what was renamed (repeatable). OLD is a table, "
-        "table.column, enum or enum.value; leave NEW empty if it is dropped.",
-        consent=True,
-    ),
-]
 Fills = Annotated[
     Texts,
     option("--fill", "TABLE.COLUMN=SQL", "What rows get that lack what becomes required."),

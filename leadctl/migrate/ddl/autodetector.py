@@ -7,7 +7,7 @@ from functools import cached_property
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
-from leadctl.migrate.ddl.rebuilds import refuse_retyped, replace_type
+from leadctl.migrate.ddl.rebuilds import refuse_retyped, refuse_used_range, replace_type
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import (
     UNCHECKED_BODIES,
@@ -38,10 +38,12 @@ def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[St
     return steps
 
 
-def writable_changes(before: Catalog, after: Catalog) -> tuple[list[Step], list[OperationFailed]]:
-    """Return the steps that can be written, and why the others cannot."""
+def writable_changes(
+    before: Catalog, after: Catalog, *, online: bool = False
+) -> tuple[list[Step], list[OperationFailed]]:
+    """Return the steps that can be written, and why the others cannot; `online` as in `changes`."""
     renames, renamed = implied_renames(before, after)
-    found = _Changes(Comparison(renamed, after, online=False))
+    found = _Changes(Comparison(renamed, after, online=online))
     return [*renames, *found.steps()], found.unwritten
 
 
@@ -124,6 +126,8 @@ class _Changes:
         elif key in self._both.replaced:
             yield from replace_type(key, self._both.replaced, self._before, self._after)
         elif old is None or new is None or key in self._rebuilt:
+            if old is not None and new is not None and "range" in old:
+                refuse_used_range(name, self._before)
             if old is not None:
                 yield from self._drop(kind, name, old)
             if new is not None:
@@ -153,8 +157,17 @@ class _Changes:
         if owner(f"{kind} {name}", old) not in self._both.dropped or kind == "statistics":
             return False
         words = mentions(str(old.get("definition", "")).partition("REFERENCES")[2])
-        # A foreign key to a table that stays would hold the key there.
-        return not words or bool(words & self._dropped_names)
+        # A foreign key to a table that stays would hold the key there, and one of or to a
+        # partitioned table the partitions that stay.
+        held = (words | {plain(split_name(name)[0])}) & self._left_by_partitions
+        return not words or bool(words & self._dropped_names and not held)
+
+    @cached_property
+    def _left_by_partitions(self) -> set[str]:
+        """The own names of tables that go while partitions of theirs stay."""
+        stay = [key for key in self._before.objects if key in self._after.objects]
+        parents = (self._before.objects[key].get("partition_of") for key in stay)
+        return {plain(each) for each in parents if each} & self._dropped_names
 
     def _may_go_later(self, index: str, old: Attributes) -> bool:
         """Whether nothing that goes in the main stage needs the index to be gone."""
@@ -187,7 +200,8 @@ class _Changes:
             rests_on_dropped = words & self._dropped_names
             return Phase.DROP_KEY if anew or rests_on_dropped else Phase.DROP_DEFINITION
         if kind in _DEFINED:
-            anew = f"{kind} {name}" in self._rebuilt
+            feeds = self._after.objects.get(f"column {old.get('owned_by')}", {})
+            anew = f"{kind} {name}" in self._rebuilt or "identity" in feeds
             return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
         is_key = kind == "index" or (kind == "constraint" and "REFERENCES" not in old["definition"])
         return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT

@@ -311,6 +311,15 @@ def refuse_retyped(name: str, old: Attributes, new: Attributes, before: Catalog)
         )
 
 
+def refuse_used_range(name: str, before: Catalog) -> None:
+    """Refuse to make a range type anew that columns are of.  Raises OperationFailed."""
+    if _is_in_use(name, before):
+        raise OperationFailed(
+            f"The range type {name} cannot be changed in place, and columns are of it.",
+            hint="Make one of another name, move the columns to it by hand, and drop the old one.",
+        )
+
+
 def _parts(attributes: Attributes) -> set[str]:
     """Return the names of what a type is made of, and of its attributes."""
     return mentions(" ".join([attributes.get("type", ""), *attributes.get("attributes", ())]))

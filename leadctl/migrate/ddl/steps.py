@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import groupby
 
 from psycopg import sql
 
@@ -172,16 +173,21 @@ def _uses_value(step: Step, value: str) -> bool:
 def as_script(steps: Sequence[Step]) -> str:
     """Return steps as a script for psql, with comments; it ends at the first error.
 
-    All is one transaction but an enum's values that others use, which come before it.
+    Each stage is a transaction, where it may be one.
     """
-    before = [step for step in steps if step.stage is Stage.VALUES]
-    within = [step for step in steps if step.stage is not Stage.VALUES]
-    lines = ["\\set ON_ERROR_STOP on", *map(_as_lines, before), "BEGIN;", *map(_as_lines, within)]
-    return "\n".join([*lines, "COMMIT;"]) if steps else ""
+    lines = ["\\set ON_ERROR_STOP on"]
+    for stage, group in groupby(steps, key=lambda step: step.stage):
+        inside = map(_as_lines, group)
+        lines += ["BEGIN;", *inside, "COMMIT;"] if stage.transactional else inside
+    return "\n".join(lines) if steps else ""
 
 
 def _as_lines(step: Step) -> str:
-    return "".join(f"-- {line}\n" for line in step.comments) + f"{step.sql};"
+    comments = "".join(f"-- {line}\n" for line in step.comments)
+    if step.fill is None:
+        return f"{comments}{step.sql};"
+    once = f"UPDATE {step.fill.table} SET {step.fill.assignment} WHERE {step.fill.where};"  # noqa: S608
+    return f"{comments}-- At once; a revision of leadctl migrate new does it in batches.\n{once}"
 
 
 def losses(steps: Sequence[Step]) -> list[str]:

@@ -182,7 +182,8 @@ class TableChanges:
                 why=f"The rule of a generated column cannot be changed: {table} is rewritten.",
             )
             yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
-        elif f"column {name}" in self._rebuilt:  # its default calls what is recreated
+        elif f"column {name}" in self._rebuilt or ("identity" in new and "default" in old):
+            # Its default calls what is recreated, or the sequence whose name an identity takes.
             yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT", Phase.DROP_DEPENDENT)
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
             if "default" in new:

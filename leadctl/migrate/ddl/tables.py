@@ -137,8 +137,14 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
                 f"{after['partition_bound']}"
             )
     old, new = before.get("inherits", []), after.get("inherits", [])
+    left, added = [each for each in old if each in new], [each for each in new if each not in old]
+    if [*left, *added] != new:
+        raise OperationFailed(
+            f"The order of the parents of {name} cannot be changed in place.",
+            hint="A new parent is the last one. Make the table anew if their order matters.",
+        )
     yield from (f"ALTER TABLE {name} NO INHERIT {parent}" for parent in old if parent not in new)
-    yield from (f"ALTER TABLE {name} INHERIT {parent}" for parent in new if parent not in old)
+    yield from (f"ALTER TABLE {name} INHERIT {parent}" for parent in added)
     yield from _options(name, before.get("options", []), after.get("options", []))
 
 

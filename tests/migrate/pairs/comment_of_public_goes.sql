@@ -1,0 +1,4 @@
+-- FROM
+COMMENT ON SCHEMA public IS 'mine';
+-- TO
+CREATE TABLE t (id int);

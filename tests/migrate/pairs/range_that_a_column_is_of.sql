@@ -1,0 +1,6 @@
+-- FROM
+CREATE TYPE r AS RANGE (SUBTYPE = int);
+CREATE TABLE t (a r);
+-- TO
+CREATE TYPE r AS RANGE (SUBTYPE = bigint);
+CREATE TABLE t (a r);
