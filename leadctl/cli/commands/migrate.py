@@ -300,7 +300,7 @@ def diff(
     before: Before = "database",
     after: After = "models",
     renames: Renames = None,
-    safe: Annotated[bool, flag("--safe", "With -o sql: others write meanwhile.")] = False,
+    safe: Annotated[bool, flag("--safe", "With -o sql: the forms that block no writers.")] = False,
 ) -> None:
     r"""Show what turns one schema into another.
 

@@ -312,7 +312,7 @@ def refuse_retyped(name: str, old: Attributes, new: Attributes, before: Catalog)
 
 
 def refuse_used_range(name: str, before: Catalog) -> None:
-    """Refuse to make a range type anew that columns are of.  Raises OperationFailed."""
+    """Refuse to recreate a range type that columns are of.  Raises OperationFailed."""
     if _is_in_use(name, before):
         raise OperationFailed(
             f"The range type {name} cannot be changed in place, and columns are of it.",

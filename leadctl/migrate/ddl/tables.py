@@ -141,7 +141,7 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     if [*left, *added] != new:
         raise OperationFailed(
             f"The order of the parents of {name} cannot be changed in place.",
-            hint="A new parent is the last one. Make the table anew if their order matters.",
+            hint="A new parent is the last one. Recreate the table if their order matters.",
         )
     yield from (f"ALTER TABLE {name} NO INHERIT {parent}" for parent in old if parent not in new)
     yield from (f"ALTER TABLE {name} INHERIT {parent}" for parent in added)
