@@ -39,7 +39,7 @@ _NARROW = (
 _AS_THE_APP = (
     "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting("
     "CASE WHEN pg_catalog.current_setting('leadctl.search_path') OPERATOR(pg_catalog.=) ANY"
-    f" (ARRAY['{OWN_PATH}', pg_catalog.current_setting('leadctl.app_path')])"
+    f" (ARRAY['{OWN_PATH}', pg_catalog.current_setting('leadctl.app_path', true)])"
     " THEN 'leadctl.seen_from' ELSE 'leadctl.search_path' END), true)"
 )
 _BACK = (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from leadctl.postgres import exact
 from tests.conftest import Cli, Prepared
 from tests.postgres.test_shadows import DUE
 
@@ -137,3 +138,13 @@ def test_what_names_things_without_a_schema(
         assert "Row security restricts this role on leads; nothing was added." in bulk.err
     exported = json.loads(Path("leads.json").read_text())["leads"]
     assert len(exported) == all_rows
+
+
+def test_a_session_that_leadctl_did_not_open(leadconnector: Prepared) -> None:
+    """A team's own env.py opens one; names are written as that session sees them."""
+    with leadconnector.server.connect(leadconnector.name) as connection:
+        for path, name in (("public", "leads"), ("pg_temp", "public.leads")):
+            connection.execute(f"SET search_path TO {path}")
+            found = exact.execute(connection, "SELECT 'public.leads'::regclass::text").fetchone()
+            assert found == (name,)
+            assert connection.execute("SHOW search_path").fetchone() == (path,)
