@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from leadctl.apps.alembic_config import SECTION, AlembicConfig, find_config
-from leadctl.apps.metadata import joined, load_metadata
+from leadctl.apps.metadata import joined, known_metadata, load_metadata
 from leadctl.apps.registry import App, all_apps
 from leadctl.errors import AlreadyDeclared, ModelsNotFound, ModelsNotImportable
 from leadctl.files import absolute
@@ -215,13 +215,6 @@ def _location(folder: Path, root: Path, config: AlembicConfig | None) -> str:
     return said if said and ":" in said and outside else relative(folder, root)
 
 
-def _environment_knows(app: App) -> bool:
-    """Whether an env.py says what the models are."""
-    found = app.alembic_environment.facts().options.get("target_metadata")
-    several = found if isinstance(found, list | tuple) else [found]
-    return any(getattr(getattr(each, "metadata", each), "tables", None) for each in several)
-
-
 def _with_models(
     app: App, given: str | None, choose: Choose | None, files: Files, said: list[str]
 ) -> tuple[App, MetaData]:
@@ -229,8 +222,8 @@ def _with_models(
 
     `said` gets what a person must know of that.
     """
-    if given is None and app.environment and _environment_knows(app):
-        return app, load_metadata(app)
+    if given is None and app.environment and known_metadata(app).tables:
+        return app, known_metadata(app)
     if given is not None:
         named = [each.strip() for each in given.split(",")]
         loaded = [load_metadata(replace(app, models=each)) for each in named]
