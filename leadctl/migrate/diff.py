@@ -117,7 +117,7 @@ def migrated(
     except RevisionFailed as error:
         if pending or not current:
             raise
-        narrate(f"{error.message} What the database has is taken for what the revisions made.")
+        narrate(f"{error.message} So what the database has counts as what the revisions made.")
         found = database_schema(connection, target, app)
         return Migrated(found, (), (), (*NOT_COMPARED, "what was changed by hand"))
 
