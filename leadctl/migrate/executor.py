@@ -296,7 +296,6 @@ class AlembicRunner:
         with EnvironmentContext(config, script, fn=fn, **(offline or {})) as environment:
             environment.configure(
                 version_table=str(self._app.version_table),
-                target_metadata=known_metadata(self._app),
                 **options,
             )
             with environment.begin_transaction(), to_stderr():
