@@ -385,7 +385,8 @@ def run_alembic(context: Any) -> None:
     settings = load_settings({"app": context.config.get_main_option(_APP_OPTION)})
     app = find_app(settings)
     target = resolve(settings, app=app.name, narrate=_to_stderr)
-    metadata = load_metadata(app)
+    # In a list, since Alembic puts a naming convention upon names that revisions give in full.
+    metadata = [load_metadata(app)]
     if context.is_offline_mode():
         context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
         with context.begin_transaction():

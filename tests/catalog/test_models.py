@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from leadctl.apps.metadata import load_metadata
-from leadctl.apps.registry import all_apps
+from leadctl.apps.registry import all_apps, builtin_migrations
 from leadctl.catalog.definitions import Catalog, compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target
 from leadctl.settings import load_settings
-from tests.conftest import Cli, Prepared
+from tests.conftest import Cli, Prepare, Prepared
+from tests.processes import python
+from tests.servers import Server
 
 APPS = sorted(all_apps(load_settings(cwd=Path("/"), environ={})))
 
@@ -107,3 +109,32 @@ def test_what_an_extension_brings_is_not_the_schema_s_own(leadconnector: Prepare
         before = read_catalog(connection, "public")
         connection.execute(f"CREATE EXTENSION {extension}")
         assert compare(before, read_catalog(connection, "public")) == []
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_plain_alembic_makes_the_same_and_takes_it_back(
+    app: str, prepared: Prepare, database: str, server: Server
+) -> None:
+    def alembic(*arguments: str) -> str:
+        ini = builtin_migrations() / app / "alembic.ini"
+        env = {"DATABASE_URL": server.url(database)}
+        return python("-m", "alembic", "-c", ini, *arguments, env=env)
+
+    ours = prepared(app)
+
+    def is_the_same() -> None:
+        with (
+            connect(ours.target(app=app), rows=True) as here,
+            server.connect(database) as theirs,
+        ):
+            theirs.execute("SET search_path = public")
+            assert compare(read_catalog(here, "public"), read_catalog(theirs, "public")) == []
+
+    alembic("upgrade", "head")
+    is_the_same()
+    assert "No new upgrade operations" in alembic("check")
+    alembic("downgrade", "base")
+    with server.connect(database) as theirs:
+        assert read_catalog(theirs, "public").objects == {}
+    alembic("upgrade", "head")
+    is_the_same()

@@ -3,15 +3,12 @@
 import pytest
 from psycopg.errors import UniqueViolation
 
-from leadctl.apps.registry import builtin_migrations
 from leadctl.catalog.definitions import compare, read_catalog
 from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.products.cleack.models import Base
 from tests.conftest import Prepared
-from tests.processes import python
 from tests.products.cleack.document import TABLES
-from tests.servers import Server
 
 
 def test_seed_rows(cleack: Prepared) -> None:
@@ -91,24 +88,3 @@ def test_creating_the_models_where_they_are_changes_nothing(cleack: Prepared) ->
         Base.metadata.create_all(connection)
     with connect(target, rows=True) as connection:
         assert compare(before, read_catalog(connection, "public")) == []
-
-
-def test_plain_alembic_makes_the_same_and_takes_it_back(
-    cleack: Prepared, database: str, server: Server
-) -> None:
-    def alembic(*arguments: str) -> None:
-        ini = builtin_migrations() / "cleack" / "alembic.ini"
-        python("-m", "alembic", "-c", ini, *arguments, env={"DATABASE_URL": server.url(database)})
-
-    def is_the_same() -> None:
-        with connect(cleack.target(app="cleack")) as ours, server.connect(database) as theirs:
-            theirs.execute("SET search_path = public")
-            assert compare(read_catalog(ours, "public"), read_catalog(theirs, "public")) == []
-
-    alembic("upgrade", "head")
-    is_the_same()
-    alembic("downgrade", "base")
-    with server.connect(database) as theirs:
-        assert read_catalog(theirs, "public").objects == {}
-    alembic("upgrade", "head")
-    is_the_same()
