@@ -68,16 +68,28 @@ class BucketBackup(StoredBackup):
 
     def open(self, name: str) -> BufferedReader:
         """Open a file of the backup for reading.  Raises OSError."""
+        names = self._objects_of(name)
+        if not names:
+            raise FileNotFoundError(errno.ENOENT, "It is not there, or not all of it", name)
+        objects = [(f"{self.id}/{each}", self._objects[each]) for each in names]
+        return BufferedReader(_ObjectReader(self._bucket, objects), _CHUNK)
+
+    def size_of(self, name: str) -> int | None:
+        """Return the bytes of a file of the backup; None where it, or a part, is missing."""
+        names = self._objects_of(name)
+        return sum(self._objects[each] for each in names) if names else None
+
+    def _objects_of(self, name: str) -> list[str]:
+        """Return the objects that a file consists of, in order; none where one is missing."""
+        if name in self._objects:
+            return [name]
         parts = sorted(
             (int(found["number"]), each)
             for each in self._objects
             if (found := _PART.fullmatch(each)) and found["name"] == name
         )
-        names = [name] if name in self._objects else [each for _, each in parts]
-        if not names or [number for number, _ in parts] != list(range(1, len(parts) + 1)):
-            raise FileNotFoundError(errno.ENOENT, "It is not there, or not all of it", name)
-        objects = [(f"{self.id}/{each}", self._objects[each]) for each in names]
-        return BufferedReader(_ObjectReader(self._bucket, objects), _CHUNK)
+        whole = [number for number, _ in parts] == list(range(1, len(parts) + 1))
+        return [each for _, each in parts] if whole else []
 
     @property
     def pinned(self) -> bool:

@@ -116,13 +116,17 @@ class StoredBackup:
         major = self.manifest.client_major
         return dump_programs(major, major)
 
+    def size_of(self, name: str) -> int | None:
+        """Return the bytes of a file of the backup; None where it is missing, or a link."""
+        path = self.path / name
+        return path.lstat().st_size if path.is_file() and not path.is_symlink() else None
+
     @property
     def damage(self) -> str | None:
         """What is wrong with the manifest, or with a file's size; None if nothing is."""
         try:
             for file in self.manifest.files:
-                path = self.path / file.name
-                size = path.lstat().st_size if path.is_file() and not path.is_symlink() else None
+                size = self.size_of(file.name)
                 if size is None:
                     raise self._damaged(f"{file.name} is missing")
                 if size != file.bytes:

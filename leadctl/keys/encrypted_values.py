@@ -23,12 +23,13 @@ from leadctl.postgres.queries import written_by_server
 PLAINTEXT, LEGACY, MALFORMED = "plaintext", "legacy", "malformed"
 """What a value may be next to one under a key, which is told by the key's fingerprint."""
 _FOREIGN = {
+    # First, since any of its letters may be the two hyphens that Rails puts between parts.
+    "Fernet": r"^gAAAAA[A-Za-z0-9_-]{80,}=*$",
     "Rails": r'^\s*\{\s*"p"\s*:\s*"[^"]*"\s*,\s*"h"\s*:\s*\{'
     r"|^[A-Za-z0-9+/_-]{8,}=*--[A-Za-z0-9+/_-]{8,}=*(--[A-Za-z0-9+/_-]{8,}=*)?$",
     "Laravel": r"^eyJpdiI6[A-Za-z0-9+/]+=*$",
     "JSON of ciphertext": r'^\s*\{(?=.*"iv"\s*:)'
     r'(?=.*"(at|tag|authTag|auth_tag|mac|ct|data|content|value|ciphertext|encrypted|encryptedData)"\s*:)',
-    "Fernet": r"^gAAAAA[A-Za-z0-9_-]{80,}=*$",
     "JWT": r"^eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]*){0,2}$",
     "PASETO": r"^v[1-4]\.(local|public)\.[A-Za-z0-9_-]{16,}",
     "PEM or PGP": r"^\s*-----BEGIN [A-Z0-9 ]+-----",

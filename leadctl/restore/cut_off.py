@@ -50,6 +50,11 @@ _LACKS = (
 )
 _NOT_NULL = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
 _VALIDATE = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
+_ALTER = {
+    "TABLE": sql.SQL("ALTER TABLE"),
+    "FOREIGN TABLE": sql.SQL("ALTER FOREIGN TABLE"),
+    "TYPE": sql.SQL("ALTER TYPE"),
+}
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,8 @@ class CutOff:
         return bool(_QUERIES.value(self.connection, "relation_exists", name=name))
 
     def _alter(self, cut: _Cut, part: _Lost) -> bool:
-        statement = sql.SQL("ALTER {} {} {}").format(
-            sql.SQL(cut.kind), cut.identifier, written_by_server(part.action)
+        statement = sql.SQL("{} {} {}").format(
+            _ALTER[cut.kind], cut.identifier, written_by_server(part.action)
         )
         if not self._run(statement, cut.label(part)):
             return False

@@ -290,9 +290,11 @@ class _KeptRows:
         )
         if role is not None:
             owner, schema = sql.Identifier(role), sql.Identifier(self._schema)
-            for give in ("GRANT USAGE ON SCHEMA {} TO {}", "ALTER TABLE {} OWNER TO {}"):
-                what = schema if "SCHEMA" in give else new
-                self._connection.execute(sql.SQL(give).format(what, owner))
+            self._connection.execute(
+                sql.SQL(
+                    "GRANT USAGE ON SCHEMA {schema} TO {owner}; ALTER TABLE {new} OWNER TO {owner}"
+                ).format(schema=schema, owner=owner, new=new)
+            )
         where = written_by_server(condition)
         with exact.as_owner(self._connection, role):
             copied = self._connection.execute(

