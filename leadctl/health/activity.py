@@ -95,7 +95,7 @@ def prepared_transactions(facts: Facts) -> Evidence:
     return graded(
         round(oldest["seconds"], 1),
         f"{len(rows)} prepared, {oldest['gid']} for {oldest['seconds']:.0f} s",
-        f"Run COMMIT PREPARED or ROLLBACK PREPARED '{oldest['gid']}'.",
+        _LET_GO["prepared"].format(oldest["gid"].replace("'", "''")),
     )
 
 

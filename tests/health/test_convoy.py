@@ -77,7 +77,7 @@ def test_a_prepared_transaction_is_no_session_to_end(cli: Cli) -> None:
             connection.execute("CREATE TABLE one (n int)")
             connection.execute("BEGIN")
             connection.execute("LOCK one")
-            connection.execute("PREPARE TRANSACTION 'forgotten'")
+            connection.execute("PREPARE TRANSACTION 'it''s left'")
         session = stack.enter_context(running.info.connect())
         session.pgconn.send_query(b"TABLE one")
         with running.info.connect() as connection:
@@ -88,7 +88,10 @@ def test_a_prepared_transaction_is_no_session_to_end(cli: Cli) -> None:
         assert "1 session waits for prepared transaction" in check["message"]
         assert "ROLLBACK PREPARED" in check["hint"]
         assert "pg_terminate_backend" not in check["hint"]
+        flags = ("--check", "prepared-transactions", "-o", "json")
+        (named,) = cli("health-check", *flags, url=running.info.url("postgres")).json["checks"]
+        assert named["hint"].endswith("ROLLBACK PREPARED 'it''s left'."), named
         with running.info.connect() as connection:
-            connection.execute("ROLLBACK PREPARED 'forgotten'")
+            connection.execute("ROLLBACK PREPARED 'it''s left'")
         while session.pgconn.get_result() is not None:
             pass
