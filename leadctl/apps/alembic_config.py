@@ -60,7 +60,7 @@ class AlembicConfig:
     def folder(self) -> Path:
         """The folder that `alembic` is run in: that which the script location is relative to."""
         own = self.file.parent if self.file else Path.cwd()
-        location = self._text("script_location")
+        location = self.option("script_location")
         if self.beside and location and not (own / location).exists():
             return self.beside
         return own
@@ -68,7 +68,7 @@ class AlembicConfig:
     @cached_property
     def script_location(self) -> Path | None:
         """The folder of env.py; None where no file says it."""
-        location = self._text("script_location")
+        location = self.option("script_location")
         return self._place(location) if location else None
 
     def versions(self, scripts: Path) -> VersionLocations:
@@ -86,9 +86,6 @@ class AlembicConfig:
 
     def option(self, name: str) -> str | None:
         """Return a text of the configuration, with `%(here)s` and the like filled in."""
-        return self._text(name)
-
-    def _text(self, name: str) -> str | None:
         found = self._option(name)
         return found if isinstance(found, str) and found else None
 

@@ -15,7 +15,8 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,10 @@ class AlembicEnvironment:
     root: Path
     """The project's folder."""
     config: AlembicConfig
-    _facts: EnvironmentFacts | None = field(default=None, init=False, repr=False)
 
+    @cached_property
     def facts(self) -> EnvironmentFacts:
-        """Return what it says; it connects to nothing.  Raises EnvironmentNotRun."""
-        if self._facts is None:
-            self._facts = self._read_facts()
-        return self._facts
-
-    def _read_facts(self) -> EnvironmentFacts:
+        """What it says; it is run once, and connects to nothing.  Raises EnvironmentNotRun."""
         found: list[EnvironmentFacts] = []
 
         def said(run: "_Run", given: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ def load_metadata(app: App) -> "MetaData":
                 f"The app {app.name} names no models.",
                 hint=f'Name them in leadctl.toml, below [apps.{app.name}]: models = "MODULE:NAME"',
             )
-        found: Any = app.alembic_environment.facts().options.get("target_metadata")
+        found: Any = app.alembic_environment.facts.options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
     several = _several(found)
@@ -58,7 +58,7 @@ def known_metadata(app: App) -> "MetaData":
     from sqlalchemy import MetaData
 
     if app.models is None:
-        found = app.alembic_environment.facts().options.get("target_metadata")
+        found = app.alembic_environment.facts.options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")
         is_metadata = hasattr(type(_metadata(found)), "sorted_tables")

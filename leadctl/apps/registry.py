@@ -75,7 +75,7 @@ class App(AppConfig):
         """
         if self.environment is None:
             return VERSION_TABLE
-        return self._literal or self.alembic_environment.facts().version_table
+        return self._literal or self.alembic_environment.facts.version_table
 
     @cached_property
     def versions(self) -> VersionLocations:
@@ -85,7 +85,7 @@ class App(AppConfig):
             return VersionLocations((below if below.is_dir() else self.migrations,))
         if self._literal:
             return self.configuration.versions(self.environment.parent)
-        return self.alembic_environment.facts().versions
+        return self.alembic_environment.facts.versions
 
     @property
     def is_computed(self) -> bool:

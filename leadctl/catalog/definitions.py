@@ -240,6 +240,11 @@ def dropped_tables(differences: Iterable[Difference]) -> list[str]:
     ]
 
 
+def named(differences: Iterable[Difference]) -> str:
+    """Return how each object differs, in a line."""
+    return ", ".join(f"{each.change} {each.object}" for each in differences)
+
+
 def without_grants(differences: Iterable[Difference]) -> list[Difference]:
     """Return differences without those of privileges.
 

@@ -45,7 +45,7 @@ class Effect(Enum):
     BY_RULE = "by rule"
     """It loses only what a rule allows."""
     LOCAL = "local"
-    """It is for a database of its own: a protected one is refused, whoever consents."""
+    """It is for a developer's own database: a protected one is refused, whoever consents."""
     DESTROYS = "destroys"
     """It can lose something: the guard comes first."""
 

@@ -53,7 +53,7 @@ def latency(facts: Facts) -> Evidence:
         began = time.perf_counter()
         facts.connection.execute("SELECT 1")
         times.append((time.perf_counter() - began) * 1000)
-    found = round(sorted(times)[1], 2)
+    found = round(sorted(times)[len(times) // 2], 2)
     return graded(
         found, f"{found:g} ms a round trip", "Look at the network and at the server's load."
     )

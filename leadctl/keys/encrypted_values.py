@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import psycopg
 from psycopg import sql
@@ -52,6 +53,12 @@ _FOREIGN = {
     "a key's version": r"^(enc|encrypted|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
 }
 """What the ciphertexts and hashes of other tools look like, for PostgreSQL and for Python."""
+
+
+@cache
+def _foreign_forms() -> list[re.Pattern[str]]:
+    return [re.compile(form, re.DOTALL) for form in _FOREIGN.values()]
+
 
 # Together they say what cipher.FORM does, over whose counts PostgreSQL takes many times as long:
 # where the dots are, that there are no more, which letters there are, and those of a fingerprint.
@@ -257,7 +264,7 @@ class Recrypt:
         try:
             text = decrypt(value, self._keyring, context)
         except NotEncrypted:
-            is_foreign = any(re.match(form, value, re.DOTALL) for form in _FOREIGN.values())
+            is_foreign = any(form.match(value) for form in _foreign_forms())
             if not (self._foreign if is_foreign else self._plaintext):
                 return value
             text = value

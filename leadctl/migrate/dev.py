@@ -9,7 +9,7 @@ from itertools import groupby
 import psycopg
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, without_grants
+from leadctl.catalog.definitions import Catalog, compare, named, without_grants
 from leadctl.errors import OperationFailed, Protected, RowsInTheWay, UnknownDatabase
 from leadctl.journal.guard import Consent, permit, protection, require_identity
 from leadctl.journal.lock import schema_lock
@@ -253,7 +253,6 @@ def _check(found: Catalog, wanted: Catalog) -> None:
     left = without_grants(compare(found, wanted))
     if left:
         raise OperationFailed(
-            "These changes cannot be applied in place: "
-            f"{', '.join(f'{each.change} {each.object}' for each in left)}.",
+            f"These changes cannot be applied in place: {named(left)}.",
             hint="Change it by hand; leadctl migrate diff shows it.",
         )

@@ -349,7 +349,7 @@ class AlembicRunner:
 
 
 def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
-    left_out = without_effect(app.alembic_environment.facts().options)
+    left_out = without_effect(app.alembic_environment.facts.options)
     narrate(
         f"{app.environment}: it is run on leadctl's connection."
         f"{' Left out: ' + ', '.join(left_out) + '.' if left_out else ''}"

@@ -17,7 +17,7 @@ _CONSTRAINTS = {"UNIQUE": "unique_constraint", "FOREIGN KEY": "foreign_key_const
 
 def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
     """Return what an app's hooks leave out of two catalogs, with the parts of such tables."""
-    options = app.alembic_environment.facts().options
+    options = app.alembic_environment.facts.options
     by_name, by_object = options.get("include_name"), options.get("include_object")
     if not (by_name or by_object):
         return set()

@@ -16,8 +16,8 @@ from leadctl.migrate.plan import Loss
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, written_by_user
-from leadctl.sql.lexer import Reader, parts_of_name
-from leadctl.sql.lock_modes import CatalogFacts, Lock
+from leadctl.sql.lexer import Reader, place_of_name
+from leadctl.sql.lock_modes import LOCKS, CatalogFacts, Lock
 
 QUERIES = beside(__file__, "live_tables.sql")
 _COUNT_BELOW_BYTES = 256 * 1024 * 1024
@@ -85,7 +85,7 @@ class LiveTables:
     def holders(self, table: str) -> list[Holder]:
         """Return who else holds a lock on a table now, the longest transaction first."""
         return [
-            Holder(pid, Lock[mode.replace(" ", "_")], who, state, seconds)
+            Holder(pid, LOCKS[mode], who, state, seconds)
             for pid, mode, who, state, seconds in QUERIES.rows(
                 self._connection, "holders", table=self._quoted(table)
             )
@@ -159,16 +159,12 @@ class LiveTables:
 
     def _relation(self, table: str) -> Relation | None:
         if table not in self._relations:
-            schema, name = self._place(table)
+            schema, name = place_of_name(table, self._schema)
             self._relations[table] = read_table(self._connection, schema, name, "sizes")
         return self._relations[table]
 
-    def _place(self, name: str) -> tuple[str, str]:
-        *schema, own = parts_of_name(name) or ("",)
-        return (schema[-1] if schema else self._schema), own
-
     def _name(self, name: str) -> sql.Identifier:
-        return sql.Identifier(*self._place(name))
+        return sql.Identifier(*place_of_name(name, self._schema))
 
     def _quoted(self, name: str) -> str:
         return self._name(name).as_string(self._connection)

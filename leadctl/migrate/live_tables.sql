@@ -17,8 +17,7 @@ SELECT EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(%(table)s))
 -- name: holders
 -- what: Who else holds a lock on a table, and for how long has the transaction been open?
 -- versions: 15-
-SELECT l.pid, upper(regexp_replace(regexp_replace(l.mode, 'Lock$', ''), '(?<=[a-z])([A-Z])', ' \1', 'g')),
-       coalesce(nullif(a.application_name, ''), a.usename, a.backend_type), coalesce(a.state, ''),
+SELECT l.pid, l.mode, coalesce(nullif(a.application_name, ''), a.usename, a.backend_type), coalesce(a.state, ''),
        extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.query_start))::float8
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.relation = to_regclass(%(table)s)

@@ -8,13 +8,12 @@ import ast
 import importlib.util
 import re
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from sys import stderr
 from types import ModuleType
 from typing import Any
 
+from leadctl.apps.loading import to_stderr
 from leadctl.errors import MigrationsInvalid
 
 _ID, _DOWN, _DEPENDS, _LABELS = _NAMES = (
@@ -134,7 +133,7 @@ def _imported(path: Path) -> Mapping[str, Any]:
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     try:
-        with redirect_stdout(stderr):
+        with to_stderr():
             spec.loader.exec_module(module)
     except Exception as error:  # a revision is code, which may raise anything
         raise MigrationsInvalid(

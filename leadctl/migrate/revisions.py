@@ -344,9 +344,10 @@ def read_files(versions: VersionLocations) -> list[Revision]:
     found: dict[Path, Revision] = {}
     for folder in versions.folders:
         for path in sorted(folder.rglob("*.py") if versions.recursive else folder.glob("*.py")):
-            read = None if path.resolve() in found else _read(path)
+            real = path.resolve()
+            read = None if real in found else _read(path)
             if read is not None:
-                found[path.resolve()] = replace(read, location=folder)
+                found[real] = replace(read, location=folder)
     return list(found.values())
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, read_catalog, without_grants
+from leadctl.catalog.definitions import Catalog, compare, named, read_catalog, without_grants
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import plain
@@ -88,8 +88,7 @@ class Scratch:
         if after is None:
             return ""
         left = without_grants(compare(self.read().without("other"), after.without("other")))
-        named = ", ".join(f"{each.change} {each.object}" for each in left)
-        return f"left would be: {named}" if left else ""
+        return f"left would be: {named(left)}" if left else ""
 
     def create(self, catalog: Catalog) -> None:
         """Create what a catalog has; what leadctl does not write is used where it is."""

@@ -30,8 +30,8 @@ from leadctl.migrate.trial_database import (
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.sql.effects import effects
-from leadctl.sql.lexer import Reader, as_name, parts_of_name
-from leadctl.sql.lock_modes import Effect, Lock
+from leadctl.sql.lexer import Reader, as_name, place_of_name
+from leadctl.sql.lock_modes import LOCKS, Effect, Lock
 from leadctl.sql.reach import (
     BRANCHES,
     DEFINES_CODE,
@@ -197,7 +197,7 @@ class Trial:
             self._connection.execute(_for_session(statement).encode())
         after = self._read()
         held = {
-            oid: max(_MODES[mode] for mode in modes)
+            oid: max(LOCKS[mode] for mode in modes)
             for oid, modes in QUERIES.rows(self._connection, "locks")
         }
         touched = list(self._touched(statement, before, after, held, told))
@@ -246,9 +246,8 @@ class Trial:
         ]
 
     def _oid(self, name: str, relations: Mapping[int, _Relation]) -> int | None:
-        *schema, own = parts_of_name(name) or ("",)
-        place = schema[-1] if schema else self._schema
-        found = (e.oid for e in relations.values() if (e.schema, e.name) == (place, own))
+        place = place_of_name(name, self._schema)
+        found = (each.oid for each in relations.values() if (each.schema, each.name) == place)
         return next(found, None)
 
     def _touched(
@@ -471,8 +470,3 @@ def _for_session(statement: str) -> str:
     if reader.accept("SET", "LOCAL"):
         return statement[: local.start] + statement[local.end :]
     return statement
-
-
-_MODES = {
-    f"{''.join(part.capitalize() for part in mode.name.split('_'))}Lock": mode for mode in Lock
-}

@@ -14,13 +14,13 @@ from textwrap import indent as indented
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, without_grants
+from leadctl.catalog.definitions import Catalog, compare, named, without_grants
 from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import implied_renames
-from leadctl.migrate.ddl.steps import Phase, Stage, Step, losses, plain
+from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
 from leadctl.migrate.revisions import PLAIN, History, part_of, read_history
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
@@ -146,8 +146,7 @@ def compose(
             drafts = tried_back(made, drafts, starts)
     if left:
         raise OperationFailed(
-            "What would be written does not lead there; left would be: "
-            f"{', '.join(f'{each.change} {each.object}' for each in left)}.",
+            f"What would be written does not lead there; left would be: {named(left)}.",
             hint="Write that by hand: leadctl migrate new --empty -m NAME",
         )
     return drafts
@@ -218,16 +217,12 @@ def write_drafts(
             tuple(losses(each.up)),
             each.safe,
             tuple(
-                sorted({_RENAMES[len(step.renamed)] for step in each.up if _is_rename(step)}),
+                sorted({_RENAMES[len(step.renamed)] for step in each.up if step.back}),
             ),
         )
         for number, each in enumerate(drafts, 1)
     ]
     return write_revisions(app, history, texts, [history.head] if history.head else [])
-
-
-def _is_rename(step: Step) -> bool:
-    return step.phase is Phase.RENAME and " RENAME " in step.sql
 
 
 def _part_message(message: str, stage: Stage, number: int, count: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from leadctl.text import plain
+from leadctl.text import folded, plain, value_text
 
 Style = Literal["", "good", "warn", "bad", "dim", "strong"]
 
@@ -29,6 +29,11 @@ class Line:
     text: str
     style: Style = ""
     command: bool = False
+
+    def within(self, width: int) -> str:
+        """Return the text in lines of at most `width` columns, or whole, if it is a command."""
+        text = value_text(self.text)
+        return text if self.command else folded(text, width)
 
 
 @dataclass(frozen=True)

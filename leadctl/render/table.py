@@ -6,7 +6,7 @@ from typing import TextIO
 from unicodedata import combining, east_asian_width
 
 from leadctl.render.blocks import Block, Cell, Column, DataGrid, Grid, Line, Pairs, Value
-from leadctl.text import folded, value_text
+from leadctl.text import value_text
 
 _UNBOUNDED = 10_000
 """Columns; wide enough that nothing is wrapped in a pipe."""
@@ -20,7 +20,7 @@ def write(view: Iterable[Block], stream: TextIO) -> None:
     blocks, width = list(view), _width(stream)
     lines = [block for block in blocks if isinstance(block, Line)]
     if not stream.isatty() and len(lines) == len(blocks):
-        stream.writelines(f"{line_text(line, width)}\n" for line in lines)
+        stream.writelines(f"{line.within(width)}\n" for line in lines)
         return
     if not stream.isatty() and width == _UNBOUNDED:
         stream.write(dumps(blocks))
@@ -30,12 +30,6 @@ def write(view: Iterable[Block], stream: TextIO) -> None:
     color = stream.isatty() and not os.environ.get("NO_COLOR")
     rendered = render(blocks, width=width, color=color)
     stream.writelines(f"{line.rstrip()}\n" for line in rendered.splitlines())
-
-
-def line_text(line: Line, width: int) -> str:
-    """Return a line within a width, or whole, if it is a command."""
-    text = value_text(line.text)
-    return text if line.command else folded(text, width)
 
 
 def dumps(blocks: Sequence[Block]) -> str:

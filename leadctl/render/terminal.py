@@ -21,7 +21,7 @@ from leadctl.render.blocks import (
     Style,
     Value,
 )
-from leadctl.text import folded, value_text
+from leadctl.text import value_text
 
 _STYLES: dict[Style, str] = {
     "": "",
@@ -56,10 +56,7 @@ def render(blocks: Sequence[Block], *, width: int, color: bool) -> str:
         if number and not (isinstance(block, Line) and isinstance(blocks[number - 1], Line)):
             console.print()
         if isinstance(block, Line):
-            text = (
-                value_text(block.text) if block.command else folded(value_text(block.text), width)
-            )
-            console.print(Text(text, _STYLES[block.style]), soft_wrap=True)
+            console.print(Text(block.within(width), _STYLES[block.style]), soft_wrap=True)
         elif isinstance(block, Grid):
             console.print(_grid(block, width))
         elif isinstance(block, DataGrid):

@@ -113,7 +113,8 @@ class RestorableBackup(BackupReader):
         manifest = self.manifest
         incomplete: list[IncompleteTable] = []
         checks = tuple(_compared(connection, manifest, rows=rows, incomplete=incomplete))
-        roots, leaves = _roots(connection), dict[str, dict[tuple[str, ...], int]]()
+        roots = _roots(connection) if incomplete else {}
+        leaves = dict[str, dict[tuple[str, ...], int]]()
         for table in manifest.tables if incomplete else ():
             found = leaves.setdefault(roots.get(table.parts, table.name), {})
             found[table.parts] = table.rows

@@ -8,7 +8,7 @@ ones, with the values of the backup in the rows that it has by their primary key
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -125,7 +125,7 @@ class CutOff:
     def _added(self, entry: ArchiveEntry) -> _Cut | None:
         script = self.selection.scripts[entry]
         found = next((f for each in script if (f := _CREATION.match(each))), None)
-        back = [".".join(_quoted(name)) for name in self.selection.names.values()]
+        back = [_quoted(*name) for name in self.selection.names.values()]
         if found is None or not self._exists(found["name"]):
             return None
         try:
@@ -250,7 +250,7 @@ class CutOff:
     def _relations(self) -> Iterator[tuple[Relation, set[str]]]:
         """Return the tables that hold rows of those with columns that are back, and the columns."""
         for name, columns in self._filled.items():
-            quoted = ".".join(_quoted(name))
+            quoted = _quoted(*name)
             parent = read_named(self.connection, [quoted], "descendants")[quoted]
             oids = {parent.oid, *(each.oid for each in parent.descendants)}
             found = read_numbered(self.connection, oids, "indexes", "triggers", "columns")
@@ -332,7 +332,7 @@ class CutOff:
 
     def _dependents(self) -> int:
         """Return how many objects need the columns that are back."""
-        tables = {".".join(_quoted(name)): sorted(found) for name, found in self._filled.items()}
+        tables = {_quoted(*name): sorted(found) for name, found in self._filled.items()}
         return sum(
             _QUERIES.value(self.connection, "dependents", table=table, columns=columns)
             for table, columns in tables.items()
@@ -343,13 +343,13 @@ class CutOff:
             (entry.schema, entry.name) == (name[0], f"COLUMN {table}.{of_table}")
             for name, columns in self._filled.items()
             for column in columns
-            for table in {name[-1], *_quoted(name[-1:])}  # comments have it quoted, grants do not
-            for of_table in {column, *_quoted([column])}
+            for table in {name[-1], _quoted(name[-1])}  # comments have it quoted, grants do not
+            for of_table in {column, _quoted(column)}
         )
 
 
-def _quoted(name: Iterable[str]) -> Iterator[str]:
-    return (sql.Identifier(part).as_string() for part in name)
+def _quoted(*name: str) -> str:
+    return sql.Identifier(*name).as_string()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Single tables: made again where they are gone, else besides what is there.
+"""Single tables: made again where they are gone, else next to what exists.
 
 What is there is not touched: its rows of then are in a schema of their own, with the lines that
 copy them over, to be compared by whoever knows which of them are wanted.

@@ -130,6 +130,12 @@ def parts_of_name(name: str) -> tuple[str, ...]:
     )
 
 
+def place_of_name(name: str, schema: str) -> tuple[str, str]:
+    """Return the schema and the own name of such a name, which is in `schema` if it names none."""
+    *named, own = parts_of_name(name) or ("",)
+    return (named[-1] if named else schema), own
+
+
 def as_name(*parts: str) -> str:
     """Return the name that consists of these parts, as `Reader.name` writes it."""
     return ".".join(_dotless(part) for part in parts)

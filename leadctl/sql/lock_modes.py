@@ -40,6 +40,8 @@ class Lock(IntEnum):
         return other >= _WEAKEST_IN_CONFLICT[self]
 
 
+LOCKS = {f"{mode.name.title().replace('_', '')}Lock": mode for mode in Lock}
+"""By what pg_locks calls them."""
 _WEAKEST_IN_CONFLICT = {
     Lock.NONE: 9,
     Lock.ACCESS_SHARE: Lock.ACCESS_EXCLUSIVE,

@@ -95,7 +95,7 @@ def dev(
 ) -> None:
     r"""Write a revision from the models, and apply it.
 
-    The developer's loop, for a database of its own: a protected one is refused. Rows are counted
+    The developer's loop, for your own database: a protected one is refused. Rows are counted
     first: what would be lost is asked about, and rows without what becomes required want a value.
 
     \b
