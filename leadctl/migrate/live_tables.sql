@@ -22,7 +22,7 @@ SELECT l.pid, l.mode, coalesce(nullif(a.application_name, ''), a.usename, a.back
 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.relation = to_regclass(%(table)s)
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.granted AND l.pid <> pg_backend_pid()
+  AND l.granted AND l.pid <> pg_backend_pid() AND l.mode <> 'SIReadLock'  -- which blocks nobody
 ORDER BY 5 DESC NULLS LAST, l.pid
 
 -- name: null_share

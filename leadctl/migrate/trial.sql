@@ -157,6 +157,7 @@ WHERE c.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_
 -- versions: 15-
 SELECT relation::bigint AS oid, array_agg(mode) AS modes FROM pg_locks
 WHERE pid = pg_backend_pid() AND locktype = 'relation' AND granted AND relation >= 16384
+  AND mode <> 'SIReadLock'  -- which blocks nobody
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 GROUP BY relation
 

@@ -126,6 +126,22 @@ def test_who_is_in_the_way(
         assert "In the way now: small: a report" in cli("migrate", "--plan", url=applied).out
 
 
+def test_what_a_serializable_session_has_read_blocks_nobody(
+    project: Project, applied: str, server: Server, database: str, cli: Cli
+) -> None:
+    project.revision("ALTER TABLE small ADD c int")
+    with server.connect(database) as other, other.transaction():
+        other.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        other.execute("SELECT FROM small")
+        ((reads,),) = other.execute(
+            "SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock'"
+        ).fetchall()
+        assert reads
+        (revision,) = planned(cli, applied)
+    (waits,) = revision["statements"][0]["effects"][0]["waits_for"]
+    assert "ACCESS SHARE" in waits
+
+
 def test_what_reads_the_database_cannot_be_planned(
     project: Project, applied: str, cli: Cli
 ) -> None:
