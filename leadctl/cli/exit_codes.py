@@ -1,5 +1,6 @@
 """How the process ends: exit codes, which a script can rely on, also where a signal ends it."""
 
+import atexit
 import os
 import signal
 from enum import IntEnum
@@ -71,7 +72,9 @@ def quit_quietly() -> None:
 
     Nothing is begun then, or it is done.  A signal that is ignored, as under nohup, stays so.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, end)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, end)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in usual.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, end)
+            # Python itself gives signals back at the very end: one would be the exit code then.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
