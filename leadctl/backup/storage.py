@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -249,8 +250,6 @@ class BackupFolder:
         Else it is removed.  `name` is its id, where it is a copy's.  What killed runs left is
         removed before.  Raises BackupFolderUnusable.
         """
-        name = name or new_id()
-        partial = self.path / f"{name}{_PARTIAL}"
         with ExitStack() as stack:
             try:
                 if not self.path.exists():
@@ -258,6 +257,8 @@ class BackupFolder:
                     make_file(self.path / ".gitignore", "*\n")
                 with _locked(self.path, fcntl.LOCK_EX):
                     self._clean()
+                    name = name or self._unused_id()
+                    partial = self.path / f"{name}{_PARTIAL}"
                     partial.mkdir(mode=0o700)
                     stack.enter_context(_locked(partial, fcntl.LOCK_EX))
             except OSError as error:
@@ -270,6 +271,14 @@ class BackupFolder:
             except BaseException:
                 _remove(partial)
                 raise
+
+    def _unused_id(self) -> str:
+        """Return a new id that no backup has; the folder is locked, and another began just now."""
+        while True:
+            name = new_id()
+            if not any((self.path / f"{name}{end}").exists() for end in ("", _PARTIAL)):
+                return name
+            time.sleep(0.001)
 
     def remove(self, backup: StoredBackup) -> bool:
         """Remove a backup, all of it or, killed in between, by the next run.

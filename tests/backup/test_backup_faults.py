@@ -271,14 +271,26 @@ def test_a_full_disk(leadconnector: Prepared, env: dict[str, str]) -> None:
 
 
 def test_two_at_once(env: dict[str, str]) -> None:
-    codes: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: codes.append(run("backup", env=env).returncode))
-        for _ in range(3)
-    ]
+    ended: list[tuple[int, str]] = []
+
+    def back_up() -> None:
+        done = run("backup", env=env)
+        ended.append((done.returncode, done.stderr if done.returncode else ""))
+
+    threads = [threading.Thread(target=back_up) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert codes == [0, 0, 0]
+    assert ended == [(0, "")] * 3
     assert len(BackupFolder(Path(env["BACKUP_DIR"])).backups()) == 3
+
+
+def test_two_that_begin_in_the_same_millisecond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(["20260101T000000-000Z"] * 3 + ["20260101T000000-001Z"])
+    monkeypatch.setattr("leadctl.backup.storage.new_id", lambda: next(moments))
+    folder = BackupFolder(tmp_path / "backups")
+    with folder.begin() as one, folder.begin() as other:
+        assert (one.id, other.id) == ("20260101T000000-000Z", "20260101T000000-001Z")
