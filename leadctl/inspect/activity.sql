@@ -98,7 +98,7 @@ SELECT kind, pid, name, "user", application, state, transaction_seconds, age, qu
     WHERE coalesce(datname, current_database()) = current_database() AND pid <> pg_backend_pid()
       AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
       -- What VACUUM sees of the table, no other one waits for; workers are as old as their leader.
-      AND backend_type <> 'autovacuum worker' AND leader_pid IS NULL
+      AND backend_type NOT IN ('autovacuum worker', 'autovacuum launcher') AND leader_pid IS NULL
       AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
     UNION ALL
     SELECT 'slot', NULL, slot_name::text, NULL, plugin::text, CASE WHEN active THEN 'active' ELSE 'not active' END, NULL,
