@@ -314,6 +314,10 @@ class RowNotFound(OperationFailed):
     """There is no row with that key, or it is not marked as deleted."""
 
 
+class AmbiguousRow(UsageError):
+    """The beginning of an id fits more than one row."""
+
+
 class UnknownUser(OperationFailed):
     """`--user` names nobody."""
 

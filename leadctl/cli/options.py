@@ -99,18 +99,19 @@ def _columns(settings: "Settings", table: str) -> Sequence[str]:
 
 
 def _conditions(settings: "Settings", table: str) -> Sequence[str]:
-    """Return the columns of a table, each with the commonest operator behind it."""
-    return [f"{column}=" for column in _columns(settings, table)]
+    """Return the columns of a table with the commonest operator, and relations with a point."""
+    return [
+        *(f"{column}=" for column in _columns(settings, table)),
+        *(f"{relation}." for relation in _relations(settings, table)),
+    ]
 
 
 def _relations(settings: "Settings", table: str) -> Sequence[str]:
     """Return what `--follow` goes to from a row of a table."""
-    from leadctl.studio.record import relation_names
     from leadctl.studio.shape import read_shape
 
     return _asked(
-        settings,
-        lambda connection, schema: relation_names(read_shape(connection, schema, table).references),
+        settings, lambda connection, schema: read_shape(connection, schema, table).relation_names
     )
 
 

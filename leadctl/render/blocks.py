@@ -17,6 +17,8 @@ class Cell:
 
     text: str
     style: Style = ""
+    short: str = ""
+    """What stands for the text within the width of a terminal."""
 
 
 Value = str | int | float | datetime | bool | None | Cell

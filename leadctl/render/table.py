@@ -17,19 +17,22 @@ _BETWEEN_PAIRS = " " * 2
 
 def write(view: Iterable[Block], stream: TextIO) -> None:
     """Write a view's blocks to a stream; colour only on a terminal, and not with NO_COLOR."""
+    stream.write(text(view, stream))
+
+
+def text(view: Iterable[Block], stream: TextIO) -> str:
+    """Return what `write` writes to a stream."""
     blocks, width = list(view), _width(stream)
     lines = [block for block in blocks if isinstance(block, Line)]
     if not stream.isatty() and len(lines) == len(blocks):
-        stream.writelines(f"{line.within(width)}\n" for line in lines)
-        return
+        return "".join(f"{line.within(width)}\n" for line in lines)
     if not stream.isatty() and width == _UNBOUNDED:
-        stream.write(dumps(blocks))
-        return
+        return dumps(blocks)
     from leadctl.render.terminal import render
 
     color = stream.isatty() and not os.environ.get("NO_COLOR")
     rendered = render(blocks, width=width, color=color)
-    stream.writelines(f"{line.rstrip()}\n" for line in rendered.splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in rendered.splitlines())
 
 
 def dumps(blocks: Sequence[Block]) -> str:

@@ -125,7 +125,7 @@ def _pairs(pairs: Pairs) -> Table:
 
 def _cell(value: Value) -> Text:
     if isinstance(value, Cell):
-        return Text(value_text(value.text), _STYLES[value.style])
+        return Text(value_text(value.short or value.text), _STYLES[value.style])
     return Text(value_text(value))
 
 

@@ -2,7 +2,7 @@
 
     condition = path operator value | path "is" ["not"] "null"
               | path ["not"] "in" list | path ["not"] "has" value
-    path      = name { "." name }          a column, and for JSON the way into it
+    path      = name { "." name }          relations, a column, and for JSON the way into it
     name      = letters, digits, _ and $ | '"' anything, " doubled '"'
     operator  = "=" | "!=" | "<" | "<=" | ">" | ">=" | "~" | "!~"
     value     = all that follows; in double quotes where blanks at its ends count
@@ -16,13 +16,16 @@ a cast and nothing else; so the statement that reads the table cannot fail for w
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
+from leadctl.catalog.facets import Reference
 from leadctl.errors import InvalidFilter
 from leadctl.postgres.connect import Connection
-from leadctl.studio.projection import Masking
+from leadctl.studio import paths
+from leadctl.studio.labels import label_column
+from leadctl.studio.session import Session
 from leadctl.studio.shape import ColumnShape, Fragment, Shape, Type, build, join, operator, value
 
 _NUMBER = r"^-?[0-9]{1,200}(\.[0-9]{1,200})?([eE][+-]?[0-9]{1,2})?$"
@@ -43,6 +46,8 @@ _NULL = re.compile(r"\s+is\s+(?:(not)\s+)?null\s*\Z", re.IGNORECASE)
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",][^,]*|))\s*(,|\Z)')
 _NEEDS_QUOTES = re.compile(r'[,"]|^\s|\s\Z')
 _LIST_MAX = 1000
+_HOPS = 8
+"""Tables that a condition leads through at most: each is read in the catalog."""
 _EXAMPLES = "As: status=FAILED, created_at>=2026-01-01, email~@example.com, tags has vip, x is null"
 
 
@@ -149,20 +154,27 @@ def _invalid(text: str, why: str) -> InvalidFilter:
     return InvalidFilter(f"The condition {text!r} cannot be read: {why}.", hint=_EXAMPLES)
 
 
-def where(
-    connection: Connection,
-    shape: Shape,
-    conditions: tuple[Condition, ...],
-    masking: Masking | None,
-) -> Fragment:
-    """Compose conditions that must all hold; `masking` is None where secrets were revealed.
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that must all hold, as SQL."""
 
-    Raises InvalidFilter, and UnknownColumn.
-    """
+    sql: Fragment
+    columns: frozenset[str]
+    """The columns of the table that they are about."""
+    others: tuple[Shape, ...]
+    """The tables that they lead to."""
+
+
+def where(session: Session, shape: Shape, conditions: Sequence[Condition]) -> Filter:
+    """Compose conditions that must all hold.  Raises InvalidFilter, UnknownColumn."""
     for condition in conditions:
-        _check_encoding(connection, *condition.path, *condition.values)
-    composed = [_condition(connection, shape, each, masking) for each in conditions]
-    return join(" AND ", composed) if composed else build("true")
+        _check_encoding(session.connection, *condition.path, *condition.values)
+    made = [_Composed(session, shape, each) for each in conditions]
+    return Filter(
+        join(" AND ", [each.sql for each in made]) if made else build("true"),
+        frozenset(name for each in made for name in each.columns),
+        tuple(other for each in made for other in each.others),
+    )
 
 
 def typed(
@@ -188,25 +200,72 @@ def typed(
     return cast
 
 
-def _condition(
-    connection: Connection, shape: Shape, condition: Condition, masking: Masking | None
-) -> Fragment:
-    column = shape.column(condition.column)
-    if masking and masking.covers(column.name) and condition.operator != "null":
-        raise InvalidFilter(
-            f"{column.name} is masked: comparing it would tell what it holds.",
-            hint=f"What can be asked is: {column.name} is null",
-        )
-    if condition.path and not column.base.is_json:
-        raise InvalidFilter(
-            f"{column.name} is {column.type}; only JSON has a way into it.",
-            hint=f"Leave out .{'.'.join(condition.path)}",
-        )
-    if condition.path:
-        plain = _within_json(column, condition)
-    else:
-        plain = _on_column(connection, column, condition)
-    return build("({}) IS NOT TRUE", plain) if condition.negated else build("({})", plain)
+class _Composed:
+    """A condition's SQL, and what it touches."""
+
+    def __init__(self, session: Session, shape: Shape, condition: Condition) -> None:
+        self._session = session
+        self.columns: tuple[str, ...] = ()
+        self.others: list[Shape] = []
+        plain = self._plain(shape, condition)
+        self.sql = build("({}) IS NOT TRUE" if condition.negated else "({})", plain)
+
+    def _plain(self, shape: Shape, condition: Condition) -> Fragment:
+        column = shape.find(condition.column)
+        within = column is not None and (not condition.path or column.base.is_json)
+        led = None if within else paths.leading(shape, (condition.column, *condition.path))
+        if led is not None:
+            return self._across(shape, *led, condition)
+        column = shape.column(condition.column)
+        self._touch(column.name)
+        self._check(shape, column, condition)
+        if condition.path:
+            return _within_json(column, condition)
+        return _on_column(self._session.connection, column, condition)
+
+    def _across(
+        self, shape: Shape, reference: Reference, rest: tuple[str, ...], condition: Condition
+    ) -> Fragment:
+        """Compose that a related row meets the condition; for null, that none has a value."""
+        if len(self.others) == _HOPS:
+            raise InvalidFilter(
+                f"A condition leads through more than {_HOPS} tables.",
+                hint="Look at one of them on the way.",
+            )
+        self._touch(*(reference.columns if reference.outgoing else ()))
+        schema, table = reference.other
+        other = self._session.shape(table, schema).called(f"r{len(self.others) + 1}")
+        self.others.append(other)
+        joined, is_null = paths.joined(shape, reference, other), condition.operator == "null"
+        if not rest:
+            if is_null:
+                return build("NOT {}", paths.exists(other, joined))
+            called = label_column(self._session, other.relation) or other.columns[0].name
+            raise InvalidFilter(
+                f"{condition.column} is a relation; a condition needs a column of {table}.",
+                hint=f"As: {condition.column}.{called}~{condition.values[0]}",
+            )
+        plain = self._plain(other, replace(condition, column=rest[0], path=rest[1:]))
+        if is_null:
+            return build("NOT {}", paths.exists(other, joined, build("NOT ({})", plain)))
+        return paths.exists(other, joined, build("({})", plain))
+
+    def _touch(self, *columns: str) -> None:
+        if not self.others:
+            self.columns = columns
+
+    def _check(self, shape: Shape, column: ColumnShape, condition: Condition) -> None:
+        masked = self._session.secrets(shape).masks(column)
+        if masked and condition.operator != "null":
+            raise InvalidFilter(
+                f"{column.name} is masked: comparing it would tell what it holds.",
+                hint=f"What can be asked is: {column.name} is null",
+            )
+        if condition.path and not column.base.is_json:
+            raise InvalidFilter(
+                f"{column.name} is {column.type}; only JSON and relations have a way into them.",
+                hint=f"Leave out .{'.'.join(condition.path)}",
+            )
 
 
 def _on_column(connection: Connection, column: ColumnShape, condition: Condition) -> Fragment:

@@ -87,10 +87,12 @@ class Masking:
         return f"{HIDDEN} ({self.labels.get(fingerprint, fingerprint)})"
 
 
-def masking_of(connection: Connection, app: App, shape: Shape, keyring: Keyring) -> Masking:
-    """Say what is masked in a table."""
+def masking_of(
+    app: App, shape: Shape, keyring: Keyring, encrypted: Mapping[str, str] | None
+) -> Masking:
+    """Say what is masked in a table; `encrypted` is what `recorded_contexts` found."""
     return Masking(
-        contexts=_contexts(connection, app, shape),
+        contexts=_declared(app, shape) if encrypted is None else _recorded(shape, encrypted),
         secrets=frozenset(c.name for c in shape.columns if looks_secret(c)),
         labels={key.fingerprint: key.label for key in keyring.keys},
     )
@@ -108,20 +110,25 @@ def looks_secret(column: ColumnShape) -> bool:
     return kind in {"S", "U"} or (kind == "N" and any(map(_SHORT_NUMBER.fullmatch, words)))
 
 
-def _contexts(connection: Connection, app: App, shape: Shape) -> dict[str, str]:
-    """Return the encrypted columns with their contexts: as recorded, else as the models have them.
+def recorded_contexts(connection: Connection, app: App, schema: str) -> Mapping[str, str] | None:
+    """Return the encrypted columns, as `table.column`, with their contexts.
 
-    Recorded is what was encrypted when the schema was migrated; it needs no models to be imported.
+    They were recorded when the schema was migrated, so no models need to be imported; None where
+    nothing was, or may not be read.
     """
     try:
         with connection.transaction():
-            recorded = state.fingerprint(connection, app.name, shape.schema)
+            recorded = state.fingerprint(connection, app.name, schema)
     except psycopg.errors.InsufficientPrivilege:
-        recorded = None
+        return None
     if recorded is None:
-        return _declared(app, shape)
-    places = {f"{shape.name}.{column.name}": column.name for column in shape.columns}
+        return None
     encrypted: Mapping[str, str] = recorded.get("encrypted", {})
+    return encrypted
+
+
+def _recorded(shape: Shape, encrypted: Mapping[str, str]) -> dict[str, str]:
+    places = {f"{shape.name}.{column.name}": column.name for column in shape.columns}
     return {places[place]: context for place, context in encrypted.items() if place in places}
 
 

@@ -1,16 +1,19 @@
 """One record: every column of it, and what it refers to and is referred by."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 import psycopg
 
 from leadctl.catalog.facets import Reference
-from leadctl.errors import InvalidFilter, NoPrimaryKey, RowNotFound, UnknownRelation
+from leadctl.catalog.relations import read_numbered
+from leadctl.errors import AmbiguousRow, InvalidFilter, LeadctlError, NoPrimaryKey, RowNotFound
 from leadctl.postgres.connect import Connection, set_session
+from leadctl.studio import paths
 from leadctl.studio.conditions import check_text, join_list, split_list, typed
+from leadctl.studio.labels import is_opaque, read_labels
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
     Page,
@@ -30,6 +33,14 @@ _VALUE = 20_000
 _COUNTED = 1000
 """Related rows that are counted at most."""
 _COUNT_TIMEOUT = "2s"
+_RELATED = "o"
+_FITTING = 4
+"""Keys with the same beginning that are looked for at most."""
+_SHORTEST = 4
+_CUT = "…~"
+"""What a page puts behind the beginning of an id, also where the terminal lacks it."""
+_FIRST_UUID = "00000000-0000-0000-0000-000000000000"
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class Field:
     value: str | None
     masked: bool
     characters: int | None
+    label: str | None = field(default=None, metadata={"json": False})
+    """What the row is called that it refers to."""
 
 
 @dataclass(frozen=True)
@@ -110,45 +123,93 @@ def finding(
     """
     with looking(access, **facts(table, selection)) as session:
         shape = session.shape(table)
-        here = at_key(session, shape, key)
-        found = Found(session, shape, here, selection)
-        found.key = _key_of(session.connection, shape, here)
-        if found.key is None:
-            raise RowNotFound(
-                f"{shape.name} has no record {key!r} ({', '.join(shape.key)}).",
-                hint=f"Look for it with: leadctl studio {shape.name} --where …",
-            )
-        yield found if relation is None else _followed(session, shape, here, relation, selection)
+        here, found_key = _find(session, shape, key)
+        if relation is None:
+            found = Found(session, shape, here, selection)
+            found.key = found_key
+            yield found
+        else:
+            yield _followed(session, shape, here, relation, selection)
+
+
+def _find(session: Session, shape: Shape, wanted: str) -> tuple[Fragment, str]:
+    """Find a row by its key, or by the beginning of one that is an opaque id."""
+    refused: LeadctlError = RowNotFound(
+        f"{shape.name} has no record {wanted!r} ({', '.join(shape.key)}).",
+        hint=f"Look for it with: leadctl studio {shape.name} --where …",
+    )
+    try:
+        here = at_key(session, shape, wanted)
+        key = _key_of(session.connection, shape, here)
+        if key is not None:
+            return here, key
+    except InvalidFilter as error:
+        refused = error
+    keys = _keys_beginning(session, shape, wanted)
+    if not keys:
+        raise refused
+    if len(keys) > 1:
+        raise AmbiguousRow(
+            f"More than one record of {shape.name} begins with {wanted!r}: {', '.join(keys)}"
+            f"{', …' if len(keys) == _FITTING else ''}.",
+            hint="Write more of the id.",
+        )
+    return at_key(session, shape, keys[0]), keys[0]
+
+
+def _keys_beginning(session: Session, shape: Shape, wanted: str) -> list[str]:
+    """Return some keys that are opaque ids and begin so, as a page shortens them."""
+    values = split_list(wanted) if len(shape.key) > 1 else (wanted,)
+    values = tuple(each.rstrip(_CUT) for each in values)
+    if len(values) != len(shape.key) or not all(len(each) >= _SHORTEST for each in values):
+        return []
+    columns = [shape.column(name) for name in shape.key]
+    conditions = [_beginning(*each) for each in zip(columns, values, strict=True)]
+    fitting = [condition for condition in conditions if condition is not None]
+    if len(fitting) < len(conditions):
+        return []
+    query = build(
+        "SELECT {} FROM {} WHERE {} LIMIT {}",
+        join(", ", [build("{}::pg_catalog.text", column.identifier) for column in columns]),
+        shape.identifier,
+        join(" AND ", fitting),
+        value(_FITTING),
+    )
+    rows = query.run(session.connection, shape.touched_as).fetchall()
+    return [join_list(row) for row in rows if all(map(is_opaque, row))]
 
 
 def _followed(
     session: Session, shape: Shape, here: Fragment, wanted: str, selection: Selection
 ) -> Found:
-    names = relation_names(shape.references)
-    fitting = [
-        reference
-        for reference, short in zip(shape.references, names, strict=True)
-        if wanted in {short, reference.name}
-    ]
-    if not fitting:
-        raise UnknownRelation(
-            f"{shape.name} has no relation {wanted!r}.",
-            hint=f"There are: {', '.join(names)}." if names else "No foreign key leads anywhere.",
-        )
-    reference = fitting[0]
-    schema, table = reference.other
-    other = session.shape(table, schema)
-    if other.touched_as != shape.touched_as:  # one statement reads both
-        other = replace(other, touched_as=None)
-    condition = _related(shape, reference, here)
-    found = Found(session, other, condition, selection)
-    if reference.outgoing:
-        found.key = _key_of(session.connection, other, condition)
-        if found.key is None:
-            raise RowNotFound(
-                f"This record of {shape.name} refers to no {wanted}.", hint="It is null there."
-            )
-    return found
+    """Go along relations: to a record while each refers to one, else to all rows reached."""
+    names, read, key = tuple(wanted.split(".")), [shape], ""
+    at_one = True
+    for depth in count(1):
+        reference, names = paths.relation(shape, names)
+        other = session.shape(reference.other[1], reference.other[0]).called(f"r{depth}")
+        if at_one:
+            condition = paths.related(shape, reference, here, other.alias)
+        else:
+            condition = paths.exists(shape, paths.joined(shape, reference, other), here)
+        at_one = at_one and reference.outgoing
+        read.append(other)
+        left, shape, here = shape, replace(other, touched_as=paths.role_of(read)), condition
+        if at_one:
+            found = _key_of(session.connection, shape, here)
+            if found is None:
+                raise RowNotFound(
+                    f"This record of {left.name} refers to no {left.short(reference)}.",
+                    hint="It is null there.",
+                )
+            key = found
+            if other.key:  # its own key leads there, and nobody else's table
+                read, shape, here = [other], other, at_key(session, other, key)
+        if not names:
+            break
+    made = Found(session, shape, here, selection)
+    made.key = key if at_one else None
+    return made
 
 
 def at_key(session: Session, shape: Shape, key: str) -> Fragment:
@@ -180,33 +241,26 @@ def at_key(session: Session, shape: Shape, key: str) -> Fragment:
     )
 
 
-def relation_names(references: Sequence[Reference]) -> list[str]:
-    """Return a short name for each reference that no other one has.
-
-    It is the column without `_id` for one of the table, the other table for one that refers to
-    it; both with the columns, or the constraint's own name, where that would be ambiguous.
-    """
-    candidates = [[_short(each), _longer(each), each.name] for each in references]
-    for level in range(len(candidates[0]) if candidates else 0):
-        taken = Counter(names[0] for names in candidates)
-        for names in candidates:
-            if level and taken[names[0]] > 1 and len(names) > 1:
-                names.pop(0)
-    return [names[0] for names in candidates]
-
-
-def _short(reference: Reference) -> str:
-    if not reference.outgoing:
-        return reference.other[1]
-    if len(reference.columns) == 1:
-        return reference.columns[0].removesuffix("_id")
-    return reference.other[1]
-
-
-def _longer(reference: Reference) -> str:
-    if reference.outgoing:
-        return ",".join(reference.columns)
-    return f"{reference.other[1]}.{','.join(reference.columns)}"
+def _beginning(column: ColumnShape, text: str) -> Fragment | None:
+    """Compose that an id begins so; None where it has no beginning that could be searched for."""
+    kind = column.base
+    if (kind.schema, kind.name) == ("pg_catalog", "uuid"):
+        ends = [text.lower() + uuid[len(text) :] for uuid in (_FIRST_UUID, _LAST_UUID)]
+        if not all(map(is_opaque, ends)):
+            return None
+        first, last = (build("{}::pg_catalog.uuid", value(each)) for each in ends)
+        return build(
+            "{} OPERATOR(pg_catalog.>=) {} AND {} OPERATOR(pg_catalog.<=) {}",
+            column.identifier,
+            first,
+            column.identifier,
+            last,
+        )
+    if kind.category == "S":
+        return build(
+            "pg_catalog.starts_with({}::pg_catalog.text, {})", column.identifier, value(text)
+        )
+    return None
 
 
 class _Record:
@@ -219,12 +273,19 @@ class _Record:
 
     def whole(self, key: str) -> Record:
         """Read it with values as JSON."""
-        return self._record(key, self._read([as_json(c, self._secrets) for c in self._columns]))
+        projections = [as_json(column, self._secrets) for column in self._columns]
+        return self._record(key, self._fields(projections, self._row(projections)))
 
     def readable(self, key: str) -> Record:
         """Read it with values as text, cut where they are long."""
-        fields = self._read([self._readable(column) for column in self._columns])
-        return self._record(key, [self._cut(field) for field in fields])
+        projections = [self._readable(column) for column in self._columns]
+        row = self._row(projections)
+        labels = read_labels(self._session, self._shape, self._columns, [row])
+        fields = [
+            replace(self._cut(each), label=labels.get((0, place)))
+            for place, each in enumerate(self._fields(projections, row))
+        ]
+        return self._record(key, fields)
 
     def _readable(self, column: ColumnShape) -> Projection:
         projection = as_text(column, self._secrets, _VALUE + 1)
@@ -236,9 +297,11 @@ class _Record:
         )
         return Projection(pretty, str)
 
-    def _read(self, projections: Sequence[Projection]) -> list[Field]:
+    def _row(self, projections: Sequence[Projection]) -> Sequence[str | None]:
         expressions = [projection.expression for projection in projections]
-        row = _select(self._session.connection, self._shape, expressions, self._here) or ()
+        return _select(self._session.connection, self._shape, expressions, self._here) or ()
+
+    def _fields(self, projections: Sequence[Projection], row: Sequence[str | None]) -> list[Field]:
         heads = [head(self._shape, column, self._secrets) for column in self._columns]
         return [
             Field(
@@ -252,12 +315,12 @@ class _Record:
             for about, read, projection in zip(heads, row, projections, strict=True)
         ]
 
-    def _cut(self, field: Field) -> Field:
-        if field.value is None or len(field.value) <= _VALUE:
-            return field
-        length = build("pg_catalog.length({}::pg_catalog.text)", name(field.name))
+    def _cut(self, found: Field) -> Field:
+        if found.value is None or len(found.value) <= _VALUE:
+            return found
+        length = build("pg_catalog.length({}::pg_catalog.text)", name(found.name))
         row = _select(self._session.connection, self._shape, [length], self._here)
-        return replace(field, value=field.value[:_VALUE], characters=int(row[0] or 0) if row else 0)
+        return replace(found, value=found.value[:_VALUE], characters=int(row[0] or 0) if row else 0)
 
     def _record(self, key: str, fields: Sequence[Field]) -> Record:
         return Record(
@@ -273,43 +336,46 @@ class _Record:
 def _relations(session: Session, shape: Shape, here: Fragment) -> Iterator[Relation]:
     connection = session.connection
     set_session(connection, {"statement_timeout": _COUNT_TIMEOUT}, transaction=True)
-    names = relation_names(shape.references)
-    for reference, short in zip(shape.references, names, strict=True):
-        rows = _count(connection, reference, _related(shape, reference, here))
-        columns = reference.columns
-        more = rows is not None and rows > _COUNTED
-        counted = _COUNTED if more else rows
-        yield Relation(short, reference.outgoing, reference.other[1], columns, counted, more)
+    others = read_numbered(connection, {_other(each) for each in shape.references})
+    with session.hurried():
+        for reference, short in zip(shape.references, shape.relation_names, strict=True):
+            role = shape.touched_as or others[_other(reference)].touched_as
+            condition = paths.related(shape, reference, here, _RELATED)
+            rows = _count(connection, reference, condition, role)
+            more = rows is not None and rows > _COUNTED
+            yield Relation(
+                short,
+                reference.outgoing,
+                reference.other[1],
+                reference.columns,
+                _COUNTED if more else rows,
+                more,
+            )
 
 
-def _related(shape: Shape, reference: Reference, here: Fragment) -> Fragment:
-    """Compose that rows of the other side are those of a reference of the record."""
-    columns = zip(reference.referred, reference.columns, reference.equal, strict=True)
-    return join(" AND ", [_equal(shape, reference, here, *each) for each in columns])
+def _other(reference: Reference) -> int:
+    return reference.parent if reference.outgoing else reference.child
 
 
-def _equal(
-    shape: Shape, reference: Reference, here: Fragment, referred: str, column: str, equal: str
-) -> Fragment:
-    other, own = (referred, column) if reference.outgoing else (column, referred)
-    held = build("(SELECT {} FROM {} WHERE {})", name(own), shape.identifier, here)
-    # The operator has what is referred to on its left.
-    sides = [name(other), held] if reference.outgoing else [held, name(other)]
-    return build("{} {} {}", sides[0], operator(equal), sides[1])
-
-
-def _count(connection: Connection, reference: Reference, related: Fragment) -> int | None:
+def _count(
+    connection: Connection, reference: Reference, related: Fragment, role: str | None
+) -> int | None:
     """Count related rows up to the limit; None where it takes too long or is not allowed."""
     query = build(
-        "SELECT pg_catalog.count(*) FROM (SELECT FROM {} WHERE {} LIMIT {}) AS related",
+        "SELECT pg_catalog.count(*) FROM (SELECT FROM {} AS {} WHERE {} LIMIT {}) AS related",
         name(*reference.other),
+        name(_RELATED),
         related,
         value(_COUNTED + 1),
     )
     try:
         with connection.transaction():
-            row = query.run(connection).fetchone()
-    except (psycopg.errors.QueryCanceled, psycopg.errors.InsufficientPrivilege):
+            row = query.run(connection, role).fetchone()
+    except (
+        psycopg.errors.QueryCanceled,
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.LockNotAvailable,
+    ):
         return None
     return int(row[0]) if row else None
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from leadctl.postgres import exact
 from leadctl.studio import keyset
 from leadctl.studio.conditions import parse, split_list, where
+from leadctl.studio.labels import Labels, read_labels
+from leadctl.studio.paths import role_of
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking
 from leadctl.studio.shape import ColumnShape, Fragment, Shape, build, join, value
@@ -30,12 +32,6 @@ class Selection:
     page: int = 1
     after: str | None = None
     count: bool = False
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """The columns that its filter and its order name."""
-        sort = split_list(self.sort) if self.sort else ()
-        return (*(parse(text).column for text in self.where), *(each.lstrip("-") for each in sort))
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,9 @@ class Page:
     after: str | None
     total: int | None
     estimate: int | None
+    asked: frozenset[str]
+    """The columns that the filter and the order name."""
+    labels: Labels
 
 
 class Stream:
@@ -123,6 +122,8 @@ def page_of(session: Session, shape: Shape, selection: Selection, *also: Fragmen
         after=reading.cursor(kept[-1]) if more and kept else None,
         total=reading.total() if selection.count else None,
         estimate=None if selection.where or also else reading.estimate(),
+        asked=reading.asked,
+        labels=read_labels(session, shape, reading.columns, kept),
     )
 
 
@@ -167,14 +168,15 @@ class _Reading:
         self.session, self.shape, self.selection = session, shape, selection
         self._connection = session.connection
         secrets = session.secrets(shape)
-        columns = chosen(shape, selection.columns)
-        self._projections = [_project(each, secrets, cell, as_json_text) for each in columns]
-        self.heads = tuple(head(shape, column, secrets) for column in columns)
+        self.columns = chosen(shape, selection.columns)
+        self._projections = [_project(each, secrets, cell, as_json_text) for each in self.columns]
+        self.heads = tuple(head(shape, column, secrets) for column in self.columns)
         sort = split_list(selection.sort) if selection.sort else ()
         self.order = keyset.order_of(shape, sort, secrets.mask)
-        conditions = tuple(parse(text) for text in selection.where)
-        given = where(self._connection, shape, conditions, secrets.mask)
-        self._where = join(" AND ", [given, *also])
+        given = where(session, shape, [parse(text) for text in selection.where])
+        self.asked = given.columns | {key.column.name for key in self.order.keys[: len(sort)]}
+        self._role = role_of([shape, *given.others])
+        self._where = join(" AND ", [given.sql, *also])
         self._segments = self._parts()
 
     def rows(self) -> Generator[Row, None, None]:
@@ -193,7 +195,7 @@ class _Reading:
     def check(self) -> None:
         """Let the server plan the statement, so that what it refuses is known before any output."""
         planned = build("EXPLAIN {}", self._query(self._segments[0], 1))
-        planned.run(self._connection, self.shape.touched_as)
+        planned.run(self._connection, self._role)
 
     def shown(self, row: Row) -> Row:
         """Return what shows of a row that was read."""
@@ -213,7 +215,7 @@ class _Reading:
         query = build(
             "SELECT pg_catalog.count(*) FROM {} WHERE {}", self.shape.identifier, self._where
         )
-        row = query.run(self._connection, self.shape.touched_as).fetchone()
+        row = query.run(self._connection, self._role).fetchone()
         return int(row[0]) if row else 0
 
     def estimate(self) -> int | None:
@@ -249,7 +251,7 @@ class _Reading:
     def _read(self, query: Fragment) -> Generator[Row, None, None]:
         """Read through a cursor: a statement a batch, so that its timeout is not the reader's."""
         declared = build("DECLARE leadctl_studio NO SCROLL CURSOR FOR {}", query)
-        with exact.as_owner(self._connection, self.shape.touched_as):
+        with exact.as_owner(self._connection, self._role):
             declared.run(self._connection)
             read = _BATCH
             while read == _BATCH:

@@ -3,9 +3,10 @@
 The tables of a schema at a glance are one: rows as estimated, and who refers to whom.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import psycopg
 
@@ -20,7 +21,7 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.studio.projection import Secrets, masking_of
+from leadctl.studio.projection import Secrets, masking_of, recorded_contexts
 from leadctl.studio.shape import QUERIES, Shape, build, name, read_shape
 
 DEFAULT_TIMEOUT = 30.0
@@ -30,8 +31,8 @@ _COUNTED_BYTES = 128 * 1024
 """A table up to this size is counted: that takes less than a millisecond."""
 _COUNTED_TABLES = 500
 _LOCK_SECONDS = 2
-_COUNT_LOCK_MS = 50
-"""For a table that somebody holds; what is only counted has its estimate."""
+_SHORT_LOCK_MS = 50
+"""For a table that somebody holds, where what is asked of it can be left out."""
 _SHOWN = 3
 _ORDER_OF_DATES = {"DateStyle": "ISO, YMD"}
 """No setting of a role or database changes how a date is read that somebody typed."""
@@ -62,8 +63,20 @@ class Session:
 
     def secrets(self, shape: Shape) -> Secrets:
         """Say how a table's secrets are read."""
-        masking = masking_of(self.connection, self.access.app, shape, self.access.keyring)
-        return Secrets(masking, self.access.keyring, revealed=self.access.consent is not None)
+        access = self.access
+        masking = masking_of(access.app, shape, access.keyring, self._encrypted)
+        return Secrets(masking, access.keyring, revealed=access.consent is not None)
+
+    @cached_property
+    def _encrypted(self) -> Mapping[str, str] | None:
+        return recorded_contexts(self.connection, self.access.app, self.access.target.schema)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Let no statement of the block wait for a table that somebody holds."""
+        set_session(self.connection, {"lock_timeout": f"{_SHORT_LOCK_MS}ms"}, transaction=True)
+        yield
+        set_session(self.connection, {"lock_timeout": f"{_LOCK_SECONDS}s"}, transaction=True)
 
 
 @contextmanager
@@ -161,8 +174,8 @@ def list_tables(access: Access) -> TableList:
         own = [each for each in found if not each.of_extension and each.name != VERSION_TABLE]
         entries = [_entry(each) for each in own]
         if len(entries) <= _COUNTED_TABLES:
-            set_session(connection, {"lock_timeout": f"{_COUNT_LOCK_MS}ms"}, transaction=True)
-            entries = [_counted(connection, *each) for each in zip(own, entries, strict=True)]
+            with session.hurried():
+                entries = [_counted(connection, *each) for each in zip(own, entries, strict=True)]
         return TableList(connection.info.dbname, schema, tuple(entries))
 
 

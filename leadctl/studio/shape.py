@@ -1,7 +1,9 @@
 """The shape of a table: its columns, key and relations; and pieces of SQL with their values."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, LiteralString
 
 from psycopg import Cursor, sql
@@ -137,6 +139,8 @@ class ColumnShape:
     not_null: bool
     touched_as: str | None = None
     """The role to read values as; None for this one."""
+    alias: str = _ROW
+    """What the statement calls the row that it is of."""
 
     @property
     def identifier(self) -> Fragment:
@@ -144,7 +148,7 @@ class ColumnShape:
 
         It is qualified: alone, a name in ORDER BY would mean what is selected, which is a text.
         """
-        return name(_ROW, self.name)
+        return name(self.alias, self.name)
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,13 @@ class Shape:
     key: tuple[str, ...]
     touched_as: str | None
     """The role to read rows as; None for this one."""
+    alias: str = _ROW
+    """What a statement calls its rows; where it reads several tables, each has another."""
+
+    def called(self, alias: str) -> "Shape":
+        """Return the same table with another alias."""
+        columns = tuple(replace(column, alias=alias) for column in self.columns)
+        return replace(self, columns=columns, alias=alias)
 
     @property
     def schema(self) -> str:
@@ -175,20 +186,77 @@ class Shape:
     @property
     def identifier(self) -> Fragment:
         """The table's qualified name, as FROM has it."""
-        return build("{} AS {}", name(self.schema, self.name), name(_ROW))
+        return build("{} AS {}", name(self.schema, self.name), name(self.alias))
 
     def column(self, wanted: str) -> ColumnShape:
         """Find a column: by its exact name, else by the only one that differs in case.
 
         Raises UnknownColumn.
         """
-        names = [column.name for column in self.columns]
-        found = _pick(wanted, names)
+        found = self.find(wanted)
         if found is None:
+            names = [column.name for column in self.columns]
             raise UnknownColumn(
                 f"{self.name} has no column {wanted!r}.", hint=_hint(wanted, names, "columns")
             )
-        return self.columns[names.index(found)]
+        return found
+
+    def find(self, wanted: str) -> ColumnShape | None:
+        """Find a column as `column` does; None where there is none."""
+        found = _pick(wanted, [column.name for column in self.columns])
+        return next((column for column in self.columns if column.name == found), None)
+
+    @cached_property
+    def relation_names(self) -> tuple[str, ...]:
+        """A short name for each of `references` that no other one has."""
+        return tuple(_relation_names(self.references))
+
+    def short(self, reference: Reference) -> str:
+        """Return the short name of one of its references."""
+        return self.relation_names[self.references.index(reference)]
+
+    def reference(self, wanted: str) -> Reference | None:
+        """Find a reference: by its short name, its constraint's, or its own columns'."""
+        found = _pick(wanted, self.relation_names)
+        for reference, short in zip(self.references, self.relation_names, strict=True):
+            if short == found:
+                return reference
+        others = (
+            reference
+            for reference in self.references
+            if reference.name == wanted
+            or (reference.outgoing and wanted == ",".join(reference.columns))
+        )
+        return next(others, None)
+
+
+def _relation_names(references: Sequence[Reference]) -> list[str]:
+    """Return the names of references.
+
+    It is the column without `_id` for one of the table, the other table for one that refers to
+    it; both with the columns, or the constraint's own name, where that would be ambiguous.
+    """
+    candidates = [[_short(each), _longer(each), each.name] for each in references]
+    for level in range(len(candidates[0]) if candidates else 0):
+        taken = Counter(names[0] for names in candidates)
+        for names in candidates:
+            if level and taken[names[0]] > 1 and len(names) > 1:
+                names.pop(0)
+    return [names[0] for names in candidates]
+
+
+def _short(reference: Reference) -> str:
+    if not reference.outgoing:
+        return reference.other[1]
+    if len(reference.columns) == 1:
+        return reference.columns[0].removesuffix("_id")
+    return reference.other[1]
+
+
+def _longer(reference: Reference) -> str:
+    if reference.outgoing:
+        return ",".join(reference.columns)
+    return f"{reference.other[1]}.{','.join(reference.columns)}"
 
 
 def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:

@@ -37,11 +37,23 @@ def deals(server: Server, database: str) -> str:
 
 
 def test_what_tells_most_is_shown(deals: str, cli: Cli) -> None:
-    heads, out = shown(cli, deals, width=100)
+    heads, out = shown(cli, deals, width=60)
     assert heads == ["id", "amount", "created_at", "stage", "title"]
     assert "6 of 11 columns are left out: company_id, external_key" in out
-    heads, _ = shown(cli, deals, width=72)
+    heads, _ = shown(cli, deals, width=32)
     assert heads == ["id", "stage", "title"]
+
+
+def test_one_of_each_kind_comes_before_a_second(server: Server, database: str, cli: Cli) -> None:
+    """Four columns of names leave out neither the state nor the time."""
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE deals (id int PRIMARY KEY, form_name text, campaign_name text,"
+            " ad_name text, name text, seen_at timestamptz, created_at timestamptz, status text)"
+        )
+        connection.execute("INSERT INTO deals VALUES (1, 'a', 'b', 'c', 'd', now(), now(), 'NEW')")
+    heads, _ = shown(cli, server.url(database), width=40)
+    assert heads == ["id", "name", "created_at", "status"]
 
 
 @pytest.mark.parametrize(

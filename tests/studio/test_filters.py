@@ -94,10 +94,8 @@ class Lab:
     def ids(self, *texts: str) -> list[int]:
         """Return the ids of the rows that fit the conditions."""
         shape = self.session.shape("everything")
-        where = conditions.where(
-            self.session.connection, shape, tuple(parse(text) for text in texts), None
-        )
-        query = build("SELECT id FROM {} WHERE {} ORDER BY id", shape.identifier, where)
+        where = conditions.where(self.session, shape, [parse(text) for text in texts])
+        query = build("SELECT id FROM {} WHERE {} ORDER BY id", shape.identifier, where.sql)
         return [row[0] for row in query.run(self.session.connection)]
 
     def sql(self, condition: str) -> list[int]:
@@ -354,7 +352,7 @@ def test_text_is_compared_as_the_server_compares_it(lab: Lab, stored: str, asked
         ("<", "%s < %s"),
     ):
         condition = parse(f'word{operator}"{quoted}"')
-        composed = conditions.where(connection, shape, (condition,), None)
+        composed = conditions.where(lab.session, shape, [condition]).sql
         query = build("SELECT {} FROM (SELECT CAST(%s AS text) AS word) AS r", composed)
         row = connection.execute(query.text, (*query.parameters, stored)).fetchone()  # type: ignore[arg-type]
         arguments = (asked, stored) if operator == "~" else (stored, asked)

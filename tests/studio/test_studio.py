@@ -258,11 +258,62 @@ def test_on_a_terminal_nothing_in_the_data_acts(server: Server, database: str) -
         assert "[bold]x[/bold]" in shown
 
 
-def on_a_terminal(url: str, *arguments: str) -> str:
+PAGER = """\
+import os, sys
+text = sys.stdin.read()
+print("PAGED", len(text.splitlines()), os.environ["LESS"], "DATABASE_URL" in os.environ)
+print(text)
+"""
+
+
+@pytest.fixture
+def long(server: Server, database: str) -> str:
+    with server.connect(database) as connection:
+        columns = ", ".join(f"c{number} text DEFAULT 'value'" for number in range(60))
+        connection.execute(f"CREATE TABLE t (id int PRIMARY KEY, {columns})".encode())
+        connection.execute("INSERT INTO t VALUES (1)")
+    return server.url(database)
+
+
+def test_what_is_longer_than_the_terminal_is_paged(long: str, tmp_path: Path) -> None:
+    (tmp_path / "pager.py").write_text(PAGER)
+    pager = f"{sys.executable} {tmp_path / 'pager.py'}"
+    record = on_a_terminal(long, "studio", "t", "1", PAGER=pager)
+    assert "PAGED 63 FRX False" in record
+    assert "c59" in record
+    wide = on_a_terminal(long, "studio", "t", "--wide", PAGER=pager)
+    assert "FRXS" in wide
+    short = on_a_terminal(long, "studio", "t", "1", "--columns", "c1", PAGER=pager)
+    assert "PAGED" not in short
+    for none in ({"PAGER": ""}, {"PAGER": "cat"}, {"PAGER": "'"}, {"PAGER": "no-such-program"}):
+        assert "c59" in on_a_terminal(long, "studio", "t", "1", **none)
+    assert "PAGED" not in on_a_terminal(long, "studio", "t", "1", PAGER=pager, TERM="dumb")
+    assert "PAGED" not in on_a_terminal(long, "studio", "t", "1", "-o", "json", PAGER=pager)
+
+
+def test_nothing_is_paged_in_a_pipe(long: str, cli: Cli) -> None:
+    outcome = cli("studio", "t", "1", url=long, env={"PAGER": "false", "TERM": "xterm"})
+    assert "c59" in outcome.out
+
+
+def test_a_reader_holds_no_transaction_open(long: str, tmp_path: Path) -> None:
+    """Whoever reads a page for an hour keeps no VACUUM from its work."""
+    ask = (
+        "import psycopg, sys; sys.stdin.read(); print('OPEN', psycopg.connect(sys.argv[1]).execute("
+        "\"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'leadctl%'"
+        ' AND datname = current_database()").fetchone()[0])'
+    )
+    (tmp_path / "pager.py").write_text(ask)
+    pager = f"{sys.executable} {tmp_path / 'pager.py'} '{long}'"
+    for line in (["1"], ["--wide"]):
+        assert "OPEN 0" in on_a_terminal(long, "studio", "t", *line, PAGER=pager)
+
+
+def on_a_terminal(url: str, *arguments: str, **variables: str) -> str:
     master, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "leadctl", *arguments],
-        env=environment({"DATABASE_URL": url, "TERM": "xterm", "ENCRYPTION_KEY": KEY}),
+        env=environment({"DATABASE_URL": url, "TERM": "xterm", "ENCRYPTION_KEY": KEY, **variables}),
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=subprocess.DEVNULL,

@@ -155,7 +155,10 @@ class _Shown:
             raise UsageError(
                 f"The list of tables has no format {self.output}.", hint="It has: table, json."
             )
-        self.run.emit(self.look.tables(), view)
+        if self.output == "json":
+            self.run.emit(self.look.tables(), view)
+        else:
+            self._emit(self.look.tables(), view)
 
     def rows(self, table: str) -> None:
         from leadctl.render.views.studio import page
@@ -172,31 +175,41 @@ class _Shown:
 
     def record(self, table: str, row: str, follow: str | None) -> None:
         from leadctl.render.json import record_document
-        from leadctl.render.views import studio as views
 
-        selection = self.by_page if self.output == "table" else self.selection
-        with self.look.find(table, row, follow=follow, selection=selection) as found:
-            if self.output == "table" and found.key is None:
-                again = self._typed(table, row, "--follow", follow or "", *_options(selection))
-                self._emit(found.page(), partial(views.page, command=again, selection=selection))
-            elif self.output == "table":
-                record = found.record(as_json_text=False)
-                again = self._typed(record.table, record.key)
-                self._emit(record, partial(views.record, command=again))
-            elif self.output == "json" and found.key is not None:
+        if self.output == "table":
+            self._readable(table, row, follow)
+            return
+        with self.look.find(table, row, follow=follow, selection=self.selection) as found:
+            if self.output == "json" and found.key is not None:
                 sys.stdout.writelines(record_document(found.record(as_json_text=True)))
             else:
                 with closing(found.stream(as_json_text=self.output != "csv")) as stream:
                     sys.stdout.writelines(self._lines(stream))
 
+    def _readable(self, table: str, row: str, follow: str | None) -> None:
+        """Show a record, or what a relation leads to; the look has ended before somebody reads."""
+        from leadctl.render.views import studio as views
+
+        with self.look.find(table, row, follow=follow, selection=self.by_page) as found:
+            if found.key is None:
+                rows = found.page()
+            else:
+                record = found.record(as_json_text=False)
+        if found.key is None:
+            again = self._typed(table, row, "--follow", follow or "", *_options(self.by_page))
+            self._emit(rows, partial(views.page, command=again, selection=self.by_page))
+        else:
+            again = self._typed(record.table, record.key)
+            self._emit(record, partial(views.record, command=again))
+
     def _emit(self, result: Any, view: "Callable[[Any], Iterable[Block]]") -> None:
         """Write a table within the terminal, or as wide as it is."""
-        if not self.wide:
-            self.run.emit(result, view)
-            return
-        from leadctl.render.table import dumps
+        from leadctl.render import pager, table
 
-        self.run.emit(result, view, table=lambda found: dumps(list(view(found))).rstrip("\n"))
+        self.run.console.finish()
+        blocks = list(view(result))
+        text = table.dumps(blocks) if self.wide else table.text(blocks, sys.stdout)
+        pager.show(text, wide=self.wide)
 
     def _lines(self, stream: "Stream") -> Iterable[str]:
         from leadctl.render import csv, json

@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
 from leadctl.render.blocks import (
     Block,
@@ -17,6 +18,7 @@ from leadctl.render.blocks import (
     numbers,
     one_line,
 )
+from leadctl.studio.labels import shortened
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page, Selection
 from leadctl.studio.session import TableEntry, TableList
@@ -57,16 +59,11 @@ def page(result: Page, *, command: str, selection: Selection) -> Iterator[Block]
 
     Of columns that the `selection` does not name, those that tell most are shown first.
     """
-    asked = {name.lower() for name in selection.asked}
+    ranks = [0] * len(result.columns) if selection.columns else _ranks(result)
+    shown = [_shown(result, place) for place in range(len(result.columns))]
     yield DataGrid(
-        [_column(head, 0 if selection.columns else _rank(head, asked)) for head in result.columns],
-        [
-            [
-                one_line(value, head.category, masked=head.masked)
-                for value, head in zip(row, result.columns, strict=True)
-            ]
-            for row in result.rows
-        ],
+        [_column(*each) for each in zip(result.columns, ranks, strict=True)],
+        list(zip(*shown, strict=True)),
     )
     yield Line(_count(result), "dim")
     if result.after is not None:
@@ -85,6 +82,8 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
             if field.category == "D"
             else many_lines(field.value, masked=field.masked)
         )
+        if field.label is not None:
+            cell = _called(field.label, cell.text)
         if field.characters is not None:
             cell = Cell(f"{cell.text}… ({field.characters:,} characters; all with -o json)")
         pairs.append((one_line(field.name).text, cell))
@@ -102,38 +101,87 @@ def record(result: Record, *, command: str) -> Iterator[Block]:
         yield Line(follow, "dim", command=True)
 
 
+def _shown(result: Page, place: int) -> list[Cell]:
+    """Return the cells of a column: opaque ids short, and labels before their keys."""
+    head, values = result.columns[place], [row[place] for row in result.rows]
+    short = {} if head.masked else shortened(values)
+    cells = []
+    for number, value in enumerate(values):
+        cell = one_line(value, head.category, masked=head.masked)
+        if value in short:
+            cell = replace(cell, short=short[value])
+        label = result.labels.get((number, place))
+        cells.append(cell if label is None else _called(label, cell.text, cell.short))
+    return cells
+
+
+def _called(label: str, key: str, short: str = "") -> Cell:
+    """Return what a row is called, and its key."""
+    name = one_line(label).text
+    return Cell(f"{name} ({key})", short=f"{name} ({short or key})")
+
+
 def _column(head: Head, rank: int) -> DataColumn:
     title = one_line(head.name).text
     return DataColumn(title, numbers=head.category == "N", key=head.key, rank=rank)
 
 
 _NAMES = re.compile(
-    r"(?:.*_)?(?:name|title|label|email|e_?mail|subject|slug|username|login|headline|summary)",
+    r"(?:.*_)?(?:name|title|label|subject|slug|username|login|headline|summary)",
     re.IGNORECASE,
 )
+_EMAILS = re.compile(r"(?:.*_)?e?_?mail(?:_?address)?", re.IGNORECASE)
 _STATES = re.compile(r"(?:.*_)?(?:status|state|stage|kind|type|role|priority|level)", re.IGNORECASE)
 _IDS = re.compile(r"(?:.*_)?(?:id|ids|uuid|key|hash|digest|checksum|token)", re.IGNORECASE)
-
-
-def _rank(head: Head, asked: Collection[str]) -> int:
-    """Return how late a column is left out: by what people look for in rows, ids last."""
-    if head.key:
-        return 0
-    if head.name.lower() in asked:
-        return 1
-    if head.masked or _IDS.fullmatch(head.name) or head.category in _OPAQUE:
-        return 7
-    if _NAMES.fullmatch(head.name):
-        return 2
-    if head.category == "E" or _STATES.fullmatch(head.name):
-        return 3
-    return _RANKS.get(head.category, 6)
-
-
+_TIMES_OF_ROWS = re.compile(r"(?:created|inserted|updated)_?(?:at|on)?", re.IGNORECASE)
 _OPAQUE = "UA"
 """Categories of types whose values tell little in a cell: uuid and JSON, arrays."""
-_RANKS = {"D": 4, "N": 5}
-"""Times and numbers, by the category of their type."""
+
+
+def _ranks(result: Page) -> list[int]:
+    """Return how late each column is left out: by what people look for in rows, ids last.
+
+    The best column of each kind comes before the second one of any.
+    """
+    labelled = {place for _, place in result.labels}
+    kinds = [_kind(head, place in labelled) for place, head in enumerate(result.columns)]
+    best = {
+        min(places, key=lambda place: (_is_second(result.columns[place]), place))
+        for kind in set(kinds)
+        if (places := [place for place, each in enumerate(kinds) if each == kind])
+    }
+    ranks = []
+    for place, (head, kind) in enumerate(zip(result.columns, kinds, strict=True)):
+        if head.key or head.name in result.asked:
+            ranks.append(0 if head.key else 1)
+        else:
+            ranks.append(kind if place in best or kind >= _OTHERS else kind + _OTHERS)
+    return ranks
+
+
+_NAME, _EMAIL, _STATE, _LABEL, _TIME, _NUMBER, _OTHERS = range(2, 9)
+_LAST = 2 * _OTHERS
+
+
+def _kind(head: Head, labelled: bool) -> int:
+    if labelled:
+        return _LABEL
+    if head.masked or _IDS.fullmatch(head.name) or head.category in _OPAQUE:
+        return _LAST + 1
+    if _NAMES.fullmatch(head.name):
+        return _NAME
+    if _EMAILS.fullmatch(head.name):
+        return _EMAIL
+    if head.category == "E" or _STATES.fullmatch(head.name):
+        return _STATE
+    return {"D": _TIME, "N": _NUMBER}.get(head.category, _LAST)
+
+
+def _is_second(head: Head) -> bool:
+    """Whether a column is of something that the row belongs to, or a time among others."""
+    if head.category == "D":
+        return _TIMES_OF_ROWS.fullmatch(head.name) is None
+    return head.category != "E" and "_" in head.name
 
 
 def _count(result: Page) -> str:
