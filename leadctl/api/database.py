@@ -255,19 +255,27 @@ class Database(Project):
         message: str,
         *,
         renames: Names = (),
+        fills: Names = (),
         plain: bool = False,
         ask: Callable[[str], str] | None = None,
     ) -> "NewRevisions":
         """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
 
         `renames` are OLD:NEW; `ask` is asked about what may be one, and returns what is typed.
+        `fills` are TABLE.COLUMN=SQL, for rows that lack what becomes required.
         `plain` has short forms, for tables below lint's limit.
         """
         from leadctl.migrate.new import new
+        from leadctl.migrate.required_columns import filling
 
-        given = names(renames)
         return new(
-            *self._place, message, renames=given, safe=not plain, ask=ask, narrate=self.narrate
+            *self._place,
+            message,
+            renames=names(renames),
+            safe=not plain,
+            ask=ask,
+            ready=filling(self.target, names(fills), ask, self.narrate),
+            narrate=self.narrate,
         )
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":

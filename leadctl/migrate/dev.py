@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import psycopg
@@ -18,7 +19,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.planner import Planner
-from leadctl.migrate.required_columns import filled
+from leadctl.migrate.required_columns import asked, filled
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
     database_schema,
@@ -96,7 +97,7 @@ def dev(
 
     def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:
         with connect(target, "dev", rows=True, read_only=True) as connection:
-            made = filled(connection, drafts, fills, ask)
+            made = filled(connection, drafts, fills, partial(asked, ask=ask))
             planner = Planner(app, read_history(app.versions), connection, target.schema)
             lost = list(_lost(planner, made))
             for each in lost:

@@ -1,6 +1,6 @@
 """Columns that become required: which rows have no value yet, and what gives them one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import psycopg
@@ -8,10 +8,12 @@ from psycopg import sql
 
 from leadctl.errors import RowsWithoutValue, UsageError
 from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, literal, plain
-from leadctl.migrate.new import Ask
+from leadctl.migrate.new import Ask, Ready
 from leadctl.migrate.writer import Draft
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import written_by_server, written_by_user
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 from leadctl.text import counted
 
 _FILLED = "The rows were filled in the revision before; they are held against it in the next one."
@@ -27,13 +29,42 @@ def _fill(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+Missing = Callable[[Connection, str, str, int], str | None]
+"""What is done where rows of a table have no value for a column: it may give one, or raise."""
+
+
+def filling(target: Target, given: Sequence[str], ask: Ask | None, narrate: Narrate) -> Ready:
+    """Return what adds fills to revisions that are not applied here, as `filled` does.
+
+    Rows of this database that get no value are told of: others may have none such, and the
+    revision can still be edited.
+    """
+
+    def told(connection: Connection, table: str, name: str, rows: int) -> str | None:
+        said = _lacking(table, name, rows)
+        answer = ask(f"{said}. A value or SQL for them, Enter leaves it to you") if ask else ""
+        if answer:
+            return _as_sql(connection, table, name, answer)
+        narrate(
+            f"{said}: fill them in the revision before it is applied, or write it with "
+            f"--fill \"{name}='…'\"."
+        )
+        return None
+
+    def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:
+        with connect(target, "new", rows=True, read_only=True) as connection:
+            return filled(connection, drafts, given, told)
+
+    return ready
+
+
 def filled(
-    connection: Connection, drafts: Sequence[Draft], given: Sequence[str], ask: Ask | None
+    connection: Connection, drafts: Sequence[Draft], given: Sequence[str], missing_value: Missing
 ) -> Sequence[Draft]:
     """Add what gives a value to the rows that lack one in a column that becomes required.
 
-    That is one of `given` ("table.column=SQL") or what is asked for.  Raises UsageError for one
-    that is none, and RowsWithoutValue.
+    That is one of `given` ("table.column=SQL") or what `missing_value` gives.  Raises UsageError
+    for one that is none, and RowsWithoutValue.
     """
     values = dict(map(_fill, given))
     missing = {
@@ -55,7 +86,7 @@ def filled(
         rows = _rows_without(connection, table, own)
         value = values.get(name)
         if value is None and rows:
-            value = _asked(connection, table, name, rows, ask)
+            value = missing_value(connection, table, name, rows)
         if value is not None:
             _check_value(connection, table, name, value)
             _refuse_empty(connection, (table, own), name, value)
@@ -157,8 +188,13 @@ def _refuse_empty(connection: Connection, column: tuple[str, str], name: str, va
         )
 
 
-def _asked(connection: Connection, table: str, name: str, rows: int, ask: Ask | None) -> str:
-    said = f"{counted(rows, 'row')} of {plain(table)} {'has' if rows == 1 else 'have'} no {name}"
+def _lacking(table: str, name: str, rows: int) -> str:
+    return f"{counted(rows, 'row')} of {plain(table)} {'has' if rows == 1 else 'have'} no {name}"
+
+
+def asked(connection: Connection, table: str, name: str, rows: int, *, ask: Ask | None) -> str:
+    """Return the value that somebody names for rows.  Raises RowsWithoutValue where nobody does."""
+    said = _lacking(table, name, rows)
     answer = ask(f"{said}. A value or SQL for them, Enter stops") if ask else ""
     if not answer:
         raise RowsWithoutValue(
@@ -166,6 +202,11 @@ def _asked(connection: Connection, table: str, name: str, rows: int, ask: Ask | 
             hint=f"Say what they get, in SQL: --fill \"{name}='…'\". Or give the column a "
             "server_default, or let it be empty.",
         )
+    return _as_sql(connection, table, name, answer)
+
+
+def _as_sql(connection: Connection, table: str, name: str, answer: str) -> str:
+    """Return what somebody typed as SQL: itself where it is some, else as a text."""
     try:
         _check_value(connection, table, name, answer)
     except UsageError:

@@ -249,6 +249,50 @@ def test_dev_tries_on_the_rows_before_it_writes(shop: Shop, clash: str, plain: l
 
 
 @pytest.mark.parametrize("plain", [[], ["--plain"]])
+def test_new_writes_a_fill_as_dev_does(shop: Shop, plain: list[str]) -> None:
+    """Also where no row here needs it: rows elsewhere may."""
+    shop.models(WEBSITE)
+    told = shop.run("new", "-m", "Website", *plain)
+    assert told.code == 0, told.err
+    assert "51 rows of users have no users.website" in told.err
+    for path in shop.files():
+        path.unlink()
+    for rows in (51, 0):
+        if not rows:
+            shop.query("DELETE FROM posts")
+            shop.query("DELETE FROM users")
+        fill = ["--fill", "users.website='at ' || id"]
+        made = shop.run("new", "-m", "Website", *plain, *fill)
+        assert made.code == 0, made.err
+        assert "have no" not in made.err
+        assert any("'at ' || id" in path.read_text() for path in shop.files())
+        for path in shop.files() if rows else ():
+            path.unlink()
+    shop.query("INSERT INTO users SELECT n, 'n', 'x' FROM generate_series(1, 9) n")
+    applied = shop.run()
+    assert applied.code == 0, applied.err
+    assert shop.query("SELECT website FROM users WHERE id = 7") == [("at 7",)]
+    assert shop.run("check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (["--fill", "users.nothing=1"], 2),
+        (["--fill", "users.website=nothing"], 2),
+        (["--fill", "website"], 2),
+        (["--fill", "users.website=name"], 1),
+        (["--empty", "--fill", "users.website='x'"], 2),
+    ],
+)
+def test_a_fill_that_new_cannot_write_is_refused(shop: Shop, line: list[str], code: int) -> None:
+    shop.models(WEBSITE)
+    refused = shop.run("new", "-m", "Website", *line)
+    assert refused.code == code, refused.err
+    assert shop.files() == []
+
+
+@pytest.mark.parametrize("plain", [[], ["--plain"]])
 def test_renamed_and_required_at_once(shop: Shop, plain: list[str]) -> None:
     """Rows are counted under the names that they have now."""
     shop.models(

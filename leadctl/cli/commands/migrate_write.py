@@ -43,6 +43,7 @@ def new(
     *,
     message: Message = None,
     renames: Renames = None,
+    fills: Fills = None,
     plain: Plain = False,
     empty: Annotated[bool, flag("--empty", "Write it without operations.")] = False,
     sql: Sql = None,
@@ -57,6 +58,7 @@ def new(
 
     \b
     leadctl migrate new -m "Phone numbers" --rename users.tel:phone
+    leadctl migrate new -m "Websites" --fill "companies.website='unknown'"
     leadctl migrate new --revert leadconnector_0002
     leadctl migrate new --merge
     """
@@ -64,6 +66,7 @@ def new(
 
     exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
     exclusive(plain=plain, empty=empty, sql=sql, revert=revert, merge=merge)
+    exclusive(fill=fills, empty=empty, sql=sql, revert=revert, merge=merge)
     if renumber and not merge:
         raise UsageError("--renumber is for branches that are joined.", hint="Add --merge.")
     if merge:
@@ -77,7 +80,11 @@ def new(
     else:
         database = run.database(may_create=True)
         result = database.new(
-            named(run, message), renames=renames or (), plain=plain, ask=run.ask_text
+            named(run, message),
+            renames=renames or (),
+            fills=fills or (),
+            plain=plain,
+            ask=run.ask_text,
         )
     run.emit(result, view)
 
