@@ -442,6 +442,14 @@ class SchemaExists(Refused):
     """A schema that is to be made is there already."""
 
 
+class InvalidTenantName(UsageError):
+    """A tenant is to have a name that a tenant's schema cannot have."""
+
+
+class UnknownTenant(OperationFailed):
+    """A tenant is named that the database does not have."""
+
+
 class HookFailed(OperationFailed):
     """A command that follows a backup failed; the backup itself is whole."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from leadctl.api.studio import Studio
+    from leadctl.api.tenants import Tenants
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
     from leadctl.backup.create import CreatedBackup
@@ -939,6 +940,13 @@ class Database(Project):
 
         consent = None if reveal is None else consent_of(reveal)
         return Studio(Access(*self._place_alone, self.keyring, timeout, consent, self.narrate))
+
+    @property
+    def tenants(self) -> "Tenants":
+        """The tenants in the database: `leadctl tenants`."""
+        from leadctl.api.tenants import Tenants
+
+        return Tenants(self, self.target, self._timeouts, self.backup)
 
     def schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the database, or one, as `leadctl schema show`.

@@ -115,6 +115,15 @@ def _relations(settings: "Settings", table: str) -> Sequence[str]:
     )
 
 
+def _tenants(settings: "Settings") -> Sequence[str]:
+    """Return the names of the app's tenants."""
+    from leadctl.apps.registry import find_app
+    from leadctl.tenants.schemas import read_tenants
+
+    app = find_app(settings)
+    return _asked(settings, lambda connection, _: [t.name for t in read_tenants(connection, app)])
+
+
 def _asked(
     settings: "Settings", ask: "Callable[[Connection, str], Sequence[str]]"
 ) -> Sequence[str]:
@@ -184,6 +193,7 @@ diagnostic_names = _completing(_diagnostics)
 report_names = _completing(_reports)
 column_names = _completing(_columns, of_table=True, listed=True)
 condition_names = _completing(_conditions, of_table=True)
+tenant_names = _completing(_tenants)
 relation_names = _completing(_relations, of_table=True)
 
 

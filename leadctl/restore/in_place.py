@@ -96,7 +96,7 @@ def restore_in_place(
         _refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
-            _drop(connection, wanted)
+            drop_own(connection, wanted)
             refuse_what_is_there(connection, selection)
             made = Making(connection, reader, selection, owners=owners)
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
@@ -147,11 +147,20 @@ def _refuse_partly(result: BackAgain) -> None:
         )
 
 
-def _drop(connection: Connection, schemas: Sequence[str]) -> None:
-    """Drop what this role owns in schemas, without CASCADE: what others need stops it."""
+def own_objects(connection: Connection, schemas: Sequence[str]) -> list[tuple[str, sql.SQL]]:
+    """Return what this role owns in schemas: its kind and its name, as DROP and ALTER take them."""
+    found = _QUERIES.rows(connection, "own_objects", schemas=list(schemas))
+    return [(kind, written_by_server(identity)) for kind, identity in found]
+
+
+def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
+    """Drop what this role owns in schemas, in the caller's transaction, without CASCADE.
+
+    Raises DependentObjects where something else needs it, and RestoreFailed where it is locked.
+    """
     by_kind: dict[str, list[sql.SQL]] = {}
-    for kind, identity in _QUERIES.rows(connection, "own_objects", schemas=list(schemas)):
-        by_kind.setdefault(kind, []).append(written_by_server(identity))
+    for kind, name in own_objects(connection, schemas):
+        by_kind.setdefault(kind, []).append(name)
     # One statement for all tables: those that refer to each other go together.
     tables = by_kind.pop("TABLE", [])
     waiting = [_DROPS["TABLE"].format(sql.SQL(", ").join(tables))] if tables else []

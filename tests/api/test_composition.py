@@ -14,6 +14,7 @@ import leadctl
 from leadctl.api.database import Database
 from leadctl.api.project import Project
 from leadctl.api.studio import Studio
+from leadctl.api.tenants import Tenants
 from leadctl.cli.commands import app
 from leadctl.errors import UnknownCheck, UnknownRule
 from leadctl.postgres.target import resolve
@@ -33,14 +34,14 @@ def verbs(command: Any, path: str = "") -> Iterator[str]:
 
 def test_every_verb_has_a_method() -> None:
     text = " ".join((inspect.getdoc(kind) or "") + inspect.getsource(kind)
-                    for kind in (Project, Database, Studio))  # fmt: skip
+                    for kind in (Project, Database, Studio, Tenants))  # fmt: skip
     named = {" ".join(found.split()) for found in re.findall(r"`leadctl ([^`]+)`", text)}
     for verb in verbs(get_command(app)):
         wanted = SAME.get(verb, verb)
         assert any(f"{name} ".startswith(f"{wanted} ") for name in named), verb
 
 
-@pytest.mark.parametrize("kind", [Project, Database, Studio])
+@pytest.mark.parametrize("kind", [Project, Database, Studio, Tenants])
 def test_a_method_is_short(kind: type) -> None:
     tree = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(tree, ast.ClassDef)

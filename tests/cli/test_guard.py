@@ -24,6 +24,8 @@ LINES = {
     "db kept": ["db", "kept", "--drop", "restored_20200101_000000"],
     "db push": ["db", "push", "--yes"],
     "migrate dev": ["migrate", "dev", "-m", "x"],
+    "tenants drop": ["tenants", "drop", "tenant_a"],
+    "tenants rename": ["tenants", "rename", "tenant_a", "tenant_b"],
 }
 """The command lines that do harm; of others the bare name does."""
 
@@ -79,6 +81,9 @@ def protected(leadconnector: Prepared, cli: Cli) -> Prepared:
     )
     assert outcome.json["protected"]
     leadconnector.query("CREATE SCHEMA restored_20200101_000000")  # for db kept
+    leadconnector.query(
+        "CREATE SCHEMA tenant_a; CREATE TABLE tenant_a.alembic_version (version_num text)"
+    )
     assert cli("backup", url=leadconnector.url).code == 0  # for restore
     return leadconnector
 

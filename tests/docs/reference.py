@@ -22,6 +22,7 @@ from leadctl import errors
 from leadctl.api.database import Database
 from leadctl.api.project import Project
 from leadctl.api.studio import Studio
+from leadctl.api.tenants import Tenants
 from leadctl.cli.commands import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
 from leadctl.migrate.diff import Diff
@@ -57,7 +58,7 @@ class OneRecord:
     relations: tuple[Relation, ...]
 
 
-API = (Project, Database, Studio)
+API = (Project, Database, Studio, Tenants)
 BESIDE: dict[str, type] = {
     "migrate diff": Diff,
     "studio TABLE": Rows,
@@ -168,7 +169,7 @@ def _imported(module: str) -> dict[str, Any]:
 def python() -> str:
     """Return docs/python.md with the table of the API's methods."""
     lines = ["| method | what it does | as |", "|---|---|---|"]
-    for method in methods(Project, Database, Studio):
+    for method in methods(*API):
         doc = " ".join((method.__doc__ or "").split("\n\n")[0].split())
         found = re.search(r"(?:, as|:) `leadctl ([^`]+)`", doc)
         told = (doc.replace(found[0], "") if found else doc).partition(". Raises")[0]

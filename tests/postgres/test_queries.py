@@ -74,9 +74,18 @@ PARAMETERS = {
     "file": "plans.yaml",
     "tables": ["leads"],
     "state_version": 1,
+    "recorded": ["public"],
+    "version_table": "alembic_version",
+    "like": "public",
+    "new": "other",
     "identity": "00000000-0000-0000-0000-000000000000",
     "created_at": "2026-01-31 00:00Z",
 }
+RECORDS = {
+    PACKAGE / "migrate" / "backfill.sql": "create",
+    PACKAGE / "seed" / "seed_files.sql": "create_seed_files",
+}
+"""Tables of records that are made when they are first needed."""
 
 
 @pytest.mark.parametrize(
@@ -98,9 +107,9 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
             return
         if block.needs and not _create_extension(connection, block.needs):
             return
-        if file.stem in {"seed_files", "backfill"}:
-            create = "create" if file.stem == "backfill" else "create_seed_files"
-            connection.execute(Queries(file).get(create, 180000))
+        for path, create in RECORDS.items():
+            if file.stem in {path.stem, "tenants"}:
+                connection.execute(Queries(path).get(create, 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""
         connection.execute(explain + block.sql, PARAMETERS)

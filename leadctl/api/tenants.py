@@ -1,0 +1,117 @@
+"""`Tenants`: the tenants of a database, and what is done with each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+from leadctl.api.project import Confirm, Project, consent_of
+from leadctl.progress import Narrate
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.backup.create import CreatedBackup
+    from leadctl.journal.guard import Consent
+    from leadctl.postgres.connect import Timeouts
+    from leadctl.postgres.target import Target
+    from leadctl.tenants.create import CreatedTenant
+    from leadctl.tenants.drop import DroppedTenant, DropPlan
+    from leadctl.tenants.rename import RenamedTenant
+    from leadctl.tenants.schemas import TenantList
+
+
+class _Running(TypedDict):
+    """How long a verb may wait, and who is told what it does."""
+
+    timeouts: "Timeouts"
+    narrate: Narrate
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """The tenants of a database; made by `Database.tenants`."""
+
+    project: Project
+    target: "Target"
+    timeouts: "Timeouts"
+    backup: "Callable[[], CreatedBackup]"
+    """Makes a backup of the whole database."""
+
+    @property
+    def _place(self) -> "tuple[Target, App]":
+        return self.target, self.project.app
+
+    @property
+    def _running(self) -> _Running:
+        return {"timeouts": self.timeouts, "narrate": self.project.narrate}
+
+    def list_tenants(self, pattern: str | None = None) -> "TenantList":
+        """Return the tenants whose names fit a pattern, or all, as `leadctl tenants list`."""
+        from leadctl.tenants.schemas import list_tenants
+
+        return list_tenants(*self._place, pattern)
+
+    def create_tenant(
+        self,
+        name: str,
+        *,
+        like: str | None = None,
+        owner: str | None = None,
+        fixtures: bool = True,
+        confirm: Confirm = None,
+    ) -> "CreatedTenant":
+        """Make a tenant: schema, revisions, fixtures and grants, as `leadctl tenants create`.
+
+        It has the owner and the grants of the tenant `like`; `owner` goes before that.  What a
+        killed call left is continued by the next one.  Raises InvalidTenantName and SchemaExists.
+        """
+        from leadctl.tenants.create import create_tenant
+
+        given = (*self._place, self.project.keyring, name)
+        consent, progress = consent_of(confirm), self.project.progress
+        return create_tenant(
+            *given, like=like, owner=owner, fixtures=fixtures, consent=consent,
+            **self._running, progress=progress,
+        )  # fmt: skip
+
+    def drop_tenant(
+        self,
+        name: str,
+        *,
+        backup: bool = False,
+        confirm: Confirm = None,
+        show: "Callable[[DropPlan], object] | None" = None,
+    ) -> "DroppedTenant":
+        """Drop a tenant with all that is in it, as `leadctl tenants drop`.
+
+        `backup` makes a backup before; `show` is called with what goes, before anybody is asked.
+        Raises Protected, NotConfirmed, UnknownTenant and DependentObjects; then nothing is changed.
+        """
+        from leadctl.tenants.drop import DROP, drop_tenant, plan_drop
+
+        consent = consent_of(confirm)
+        # What goes is shown before consent is missed: only protection is asked ahead of it.
+        self._foresee(f"{DROP} {name}", replace(consent, yes=True) if show else consent)
+        if show is not None:
+            show(plan_drop(*self._place, name))
+        before = partial(self._backup, wanted=backup)
+        return drop_tenant(*self._place, name, consent, backup=before, **self._running)
+
+    def _backup(self, *, wanted: bool) -> str | None:
+        return self.backup().id if wanted else None
+
+    def _foresee(self, verb: str, consent: "Consent") -> None:
+        from leadctl.journal.guard import foresee
+
+        foresee(self.target, verb, consent)
+
+    def rename_tenant(self, name: str, new: str, *, confirm: Confirm = None) -> "RenamedTenant":
+        """Rename a tenant, with its records and the search paths to it: `leadctl tenants rename`.
+
+        Raises Protected, NotConfirmed, UnknownTenant and SchemaExists; then nothing is changed.
+        """
+        from leadctl.tenants.rename import RENAME, rename_tenant
+
+        consent = consent_of(confirm)
+        self._foresee(f"{RENAME} {name}", consent)
+        return rename_tenant(*self._place, name, new, consent, **self._running)

@@ -1,0 +1,90 @@
+"""Views of tenants: the list, and what became of one."""
+
+from collections.abc import Iterator
+
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
+from leadctl.tenants.create import CreatedTenant
+from leadctl.tenants.drop import DroppedTenant, DropPlan
+from leadctl.tenants.rename import RenamedTenant
+from leadctl.tenants.schemas import Tenant, TenantList
+from leadctl.text import counted, size
+
+
+def listing(result: TenantList) -> Iterator[Block]:
+    """A tenant a row, and how many there are."""
+    if not result.tenants:
+        which = f" that is called {result.pattern}" if result.pattern else ""
+        yield Line(f"{result.database} has no tenant{which} of the app {result.app}.")
+        yield Line("Make one with: leadctl tenants create NAME", "dim")
+        return
+    columns: list[Column | str] = [
+        Column("Tenant", key=True), "Revision", "Pending", *numbers("Size"),
+        Column("Rows", numbers=True, optional=True), Column("Tables", numbers=True, optional=True),
+        Column("Owner", optional=True),
+    ]  # fmt: skip
+    yield Grid(columns, [_row(each) for each in result.tenants])
+    behind = sum(1 for each in result.tenants if each.pending)
+    said = f", {behind} of them with pending revisions" if behind else ""
+    yield Line(f"{counted(len(result.tenants), 'tenant')}{said}. Rows are estimates.", "dim")
+
+
+def _row(tenant: Tenant) -> tuple[Value, ...]:
+    if tenant.state != "open":
+        pending = Cell(tenant.state, "dim")
+    elif tenant.pending is None:
+        pending = Cell("unknown", "warn")
+    else:
+        pending = Cell(f"{tenant.pending}", "warn" if tenant.pending else "good")
+    revision = tenant.revision or Cell("none", "dim")
+    return (
+        tenant.name, revision, pending, size(tenant.bytes), tenant.rows, tenant.tables, tenant.owner
+    )  # fmt: skip
+
+
+def created(result: CreatedTenant) -> Iterator[Block]:
+    """What the tenant has."""
+    yield Line(
+        f"Made the tenant {result.name} of {result.app}: revision {result.revision or 'none'}, "
+        f"{counted(result.rows, 'row')} of fixtures, owner {result.owner}.",
+        "good",
+    )
+    if result.like:
+        yield Line(f"It has {counted(result.grants, 'grant')}, as {result.like} has.")
+
+
+def drop_plan(result: DropPlan) -> Iterator[Block]:
+    """What goes."""
+    rows = [each.rows for each in result.tables]
+    known = sum(each for each in rows if each is not None)
+    said = f"{known:,}" if None not in rows else f"at least {known:,}"
+    pairs: list[tuple[str, Value]] = [
+        ("Tenant", result.name),
+        ("Database", result.database),
+        ("Revision", result.revision or "none"),
+        ("Action", Cell(f"drop {counted(len(result.tables), 'table')}, {said} rows", "warn")),
+    ]
+    if result.protected:
+        pairs.append(("Protected", Cell(result.protected, "warn")))
+    yield Pairs(pairs)
+
+
+def dropped(result: DroppedTenant) -> Iterator[Block]:
+    """What is gone, and how it comes back."""
+    yield Line(
+        f"Dropped the tenant {result.name} of {result.database}: {counted(result.tables, 'table')}."
+    )
+    if result.backup:
+        yield Line(f"The backup {result.backup} has it.")
+
+
+def renamed(result: RenamedTenant) -> Iterator[Block]:
+    """What it is called, and what leads to it now."""
+    yield Line(f"Renamed the tenant {result.previous} to {result.name}.", "good")
+    if result.paths:
+        yield Line(f"Search paths that lead to it now: {', '.join(result.paths)}.")
+    if result.mentions:
+        yield Line(
+            f"These functions name {result.previous} in their text, and must be changed by hand: "
+            f"{', '.join(result.mentions)}.",
+            "warn",
+        )

@@ -1,0 +1,127 @@
+"""Dropping a tenant: its schema, what is in it, and what is recorded of it; in one transaction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.errors import DependentObjects, InsufficientPrivilege
+from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.queries import identifier
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.in_place import drop_own
+from leadctl.tenants.records import forget_records
+from leadctl.tenants.schemas import QUERIES, find_tenant
+
+DROP = "tenants drop"
+"""What the guard and the journal call it."""
+_COUNT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class TenantTable:
+    """A table that goes, with its rows; None where counting took too long."""
+
+    table: str
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class DropPlan:
+    """What dropping a tenant would lose."""
+
+    name: str
+    database: str
+    protected: str | None
+    """Why the database is protected, where it is."""
+    revision: str | None
+    tables: tuple[TenantTable, ...]
+
+
+@dataclass(frozen=True)
+class DroppedTenant:
+    """A tenant that was dropped."""
+
+    name: str
+    database: str
+    tables: int
+    backup: str | None
+    """The id of the backup that was made before."""
+
+
+def plan_drop(target: Target, app: App, name: str) -> DropPlan:
+    """Say what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
+    with connect(target, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
+        tenant = find_tenant(connection, app, name)
+        names = QUERIES.column(connection, "tables_of", name=name)
+        return DropPlan(
+            name=name,
+            database=target.database,
+            protected=protection(connection, target),
+            revision=tenant.revision,
+            tables=tuple(TenantTable(each, _count(connection, each)) for each in names),
+        )
+
+
+def drop_tenant(
+    target: Target,
+    app: App,
+    name: str,
+    consent: Consent,
+    *,
+    backup: Callable[[], str | None],
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> DroppedTenant:
+    """Drop a tenant; `backup` is called when that is agreed to, and returns the id of a backup.
+
+    What others need stops it.  Raises Protected, NotConfirmed, UnknownTenant, DependentObjects and
+    LockHeld before anything is changed, and what connecting and `backup` raise.
+    """
+    tenant = replace(target, schema=name)
+    with connect(tenant, "tenants", like_pg_dump=True) as connection:
+        granted = permit(connection, tenant, f"{DROP} {name}", consent)
+        find_tenant(connection, app, name)
+        with schema_lock(tenant, DROP, timeouts.lock_wait, narrate):
+            made = backup()
+            set_timeouts(connection, timeouts)
+            tables = QUERIES.column(connection, "tables_of", name=name)
+            with journaled(tenant, DROP, app.name) as entry, connection.transaction():
+                permit(connection, tenant, f"{DROP} {name}", granted)  # it may be by now
+                _drop(connection, name)
+                forget_records(connection, name)
+                entry.commit_with(connection, dropped=len(tables), backup=made)
+    return DroppedTenant(name, target.database, len(tables), made)
+
+
+def _drop(connection: Connection, name: str) -> None:
+    """Drop a schema in the caller's transaction, without CASCADE."""
+    try:
+        drop_own(connection, [name])
+        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = (error.diag.message_detail or "").replace("\n", "; ")
+        raise DependentObjects(
+            f"The schema {name} has what is not this role's to drop: {detail}.",
+            hint="Connect as its owner. Nothing was changed.",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"The schema {name} is another role's: {error.diag.message_primary}.",
+            hint="Connect as its owner. Nothing was changed.",
+        ) from None
+
+
+def _count(connection: Connection, table: str) -> int | None:
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(identifier(table))
+    try:
+        ((rows,),) = connection.execute(query)
+    except (psycopg.errors.QueryCanceled, psycopg.errors.InsufficientPrivilege):
+        return None
+    return int(rows)

@@ -1,0 +1,172 @@
+"""Renaming a tenant: its schema, what is recorded of it, and the search paths that lead to it.
+
+All is one transaction.  Sessions that are open go on with the path that they have.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.errors import InsufficientPrivilege, SchemaExists
+from leadctl.journal.guard import Consent, permit
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import journaled
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.queries import written_by_server
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.tenants.records import move_records
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, schema_exists
+
+RENAME = "tenants rename"
+"""What the guard and the journal call it."""
+_ELEMENT = re.compile(r'\s*(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^",\s]+))\s*(?:,|$)')
+
+
+@dataclass(frozen=True)
+class RenamedTenant:
+    """A tenant under its new name."""
+
+    name: str
+    previous: str
+    database: str
+    paths: tuple[str, ...]
+    """Roles, databases and functions whose search path leads to the new name now."""
+    mentions: tuple[str, ...]
+    """Functions that name the old schema in their text: nobody but their author can change that."""
+
+
+class _Path(NamedTuple):
+    """A search path that is to lead elsewhere."""
+
+    what: str
+    """What has it, for people."""
+    whose: sql.Composed
+    """The same, as ALTER names it."""
+    path: sql.Composed
+
+    @property
+    def statement(self) -> sql.Composed:
+        """What sets it."""
+        return sql.SQL("ALTER {} SET search_path TO {}").format(self.whose, self.path)
+
+
+def rename_tenant(
+    target: Target,
+    app: App,
+    name: str,
+    new: str,
+    consent: Consent,
+    *,
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> RenamedTenant:
+    """Rename a tenant, which may be a kept one.
+
+    Raises Protected, NotConfirmed, InvalidTenantName, UnknownTenant, SchemaExists, LockHeld and
+    InsufficientPrivilege; then nothing was changed.
+    """
+    tenant, renamed = replace(target, schema=name), replace(target, schema=new)
+    with connect(tenant, "tenants") as connection:
+        granted = permit(connection, tenant, f"{RENAME} {name}", consent)
+        check_name(new)
+        find_tenant(connection, app, name)
+        if schema_exists(connection, new):
+            raise SchemaExists(
+                f"In {connection.info.dbname} there is a schema {new} already.",
+                hint="Choose another name, or rename that one first.",
+            )
+        # In the order of their names, so that two renames never wait for each other.
+        first, second = sorted((tenant, renamed), key=lambda each: each.schema)
+        wait = timeouts.lock_wait
+        with (
+            schema_lock(first, RENAME, wait, narrate),
+            schema_lock(second, RENAME, wait, narrate),
+            journaled(renamed, RENAME, app.name) as entry,
+        ):
+            set_timeouts(connection, timeouts)
+            with connection.transaction():
+                permit(connection, tenant, f"{RENAME} {name}", granted)
+                paths = rename_schema(connection, name, new)
+                entry.commit_with(connection, previous=name, paths=len(paths))
+        mentions = QUERIES.column(connection, "mentions", name=name)
+        if QUERIES.value(connection, "role_of_the_name", name=name):
+            narrate(
+                f'The role {name} finds its schema by "$user", and no longer finds this one: '
+                "rename the role, too, or set its search_path."
+            )
+        narrate("Sessions that are open keep the path that they have: let applications reconnect.")
+    return RenamedTenant(new, name, target.database, tuple(paths), tuple(mentions))
+
+
+def rename_schema(connection: Connection, name: str, new: str) -> list[str]:
+    """Rename a schema in the caller's transaction, with records and search paths.
+
+    Returns whose search paths were changed.  Raises InsufficientPrivilege and SchemaExists.
+    """
+    paths = _paths(connection, name, new)
+    try:
+        for path in paths:  # first, while functions have the names that were read
+            connection.execute(path.statement)
+        connection.execute(
+            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
+                sql.Identifier(name), sql.Identifier(new)
+            )
+        )
+    except psycopg.errors.DuplicateSchema:
+        raise SchemaExists(
+            f"In {connection.info.dbname} there is a schema {new} already.",
+            hint="Choose another name. Nothing was changed.",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"{name} cannot be renamed as the role {connection.info.user}: "
+            f"{error.diag.message_primary}.",
+            hint="Connect as its owner, who may also set the search paths of roles that lead "
+            "there. Nothing was changed.",
+        ) from None
+    move_records(connection, name, new)
+    return [path.what for path in paths]
+
+
+def _paths(connection: Connection, name: str, new: str) -> list[_Path]:
+    """Return what leads to a schema by its name, and how it is led to another one."""
+    database = sql.Identifier(connection.info.dbname)
+    found: list[_Path] = []
+    rows = QUERIES.rows(connection, "search_paths")
+    of_here = {role for role, here, _ in rows if here}
+    for role, here, text in rows:
+        path = parse_path(text)
+        # What is set for every database is another one's, too: so it is set for this one.
+        if name not in path or (not here and role in of_here):
+            continue
+        if role is None:
+            whose, what = sql.SQL("DATABASE {}").format(database), connection.info.dbname
+        else:
+            alter = sql.SQL("ROLE {} IN DATABASE {}")
+            whose, what = alter.format(sql.Identifier(role), database), f"role {role}"
+        found.append(_Path(what, whose, _written(path, name, new)))
+    for routine, text in QUERIES.rows(connection, "paths_of_routines"):
+        path = parse_path(text)
+        if name in path:
+            whose = sql.SQL("ROUTINE {}").format(written_by_server(routine))
+            found.append(_Path(routine, whose, _written(path, name, new)))
+    return found
+
+
+def parse_path(text: str) -> list[str]:
+    """Return the schemas of a search path as it is written in a setting."""
+    return [
+        (match["quoted"].replace('""', '"') if match["plain"] is None else match["plain"].lower())
+        for match in _ELEMENT.finditer(text)
+    ]
+
+
+def _written(path: Sequence[str], name: str, new: str) -> sql.Composed:
+    schemas = [sql.Identifier(new if schema == name else schema) for schema in path]
+    return sql.SQL(", ").join(schemas)

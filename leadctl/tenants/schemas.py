@@ -1,0 +1,180 @@
+"""A tenant as PostgreSQL has it: a schema that an app was migrated into; its name and its state."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.errors import InvalidTenantName, UnknownTenant
+from leadctl.journal import state
+from leadctl.migrate.revisions import read_history
+from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import DEFAULT_SCHEMA, Target
+from leadctl.text import did_you_mean, plain
+
+QUERIES = beside(__file__, "tenants.sql")
+NAME_MAX = 63
+"""Bytes of a name; PostgreSQL cuts the rest."""
+_KEPT = re.compile(r".+_(?:moved|before)_\d{8}T\d{6}Z", re.DOTALL)
+_NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
+_AT_ONCE = 200
+"""Version tables that one statement reads."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A schema that holds an app's tables."""
+
+    name: str
+    owner: str
+    state: str
+    """ "open"; "kept", where a move or a restore left it under another name."""
+    revision: str | None
+    """What it is at; None where nothing is applied, or this role may not read it."""
+    pending: int | None
+    """Revisions that are not applied; None where that is not known."""
+    tables: int
+    bytes: int
+    """On disk, with indexes."""
+    rows: int
+    """As the last VACUUM or ANALYZE counted them."""
+
+
+@dataclass(frozen=True)
+class TenantList:
+    """The tenants of a database, by name."""
+
+    app: str
+    database: str
+    pattern: str | None
+    tenants: tuple[Tenant, ...]
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a tenant cannot have.  Raises InvalidTenantName."""
+    shown = plain(name)
+    if not name or len(name.encode(errors="surrogateescape")) > NAME_MAX:
+        why = f"a schema's name has 1 to {NAME_MAX} bytes"
+    elif name in _NOT_TENANTS or name.startswith("pg_"):
+        why = "that schema is the server's, leadctl's or shared"
+    elif shown != name or "\n" in name or "\t" in name:
+        why = "it has control characters"
+    elif is_kept(name):
+        why = "such names are those of kept schemas"
+    else:
+        return
+    raise InvalidTenantName(
+        f"{shown!r} cannot be a tenant's name: {why}.", hint="Choose another name."
+    )
+
+
+def is_kept(schema: str) -> bool:
+    """Whether a schema's name says that a move or a restore of a tenant left it."""
+    return bool(_KEPT.fullmatch(schema))
+
+
+def kept_name(name: str, why: str, at: str) -> str:
+    """Return the name under which a tenant's old schema is kept: NAME_before_TIME, or _moved_."""
+    suffix = f"_{why}_{at}"
+    return name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+
+
+def list_tenants(target: Target, app: App, pattern: str | None = None) -> TenantList:
+    """Return the tenants whose names fit a pattern, as the shell has it, or all.
+
+    Raises what connecting raises.
+    """
+    with connect(target, "tenants", read_only=True) as connection:
+        found = read_tenants(connection, app)
+    wanted = [each for each in found if pattern is None or fnmatchcase(each.name, pattern)]
+    return TenantList(app.name, target.database, pattern, tuple(wanted))
+
+
+def read_tenants(connection: Connection, app: App, name: str | None = None) -> list[Tenant]:
+    """Return the tenants of the connected database, or the one of a name."""
+    recorded = []
+    if state.is_there(connection):
+        state.check_version(connection)
+        recorded = QUERIES.column(connection, "recorded", app=app.name)
+    rows = QUERIES.rows(
+        connection,
+        "tenants",
+        dict[str, Any],
+        recorded=recorded,
+        version_table=str(app.version_table),
+        name=name,
+    )
+    readable = [row["name"] for row in rows if row["readable"]]
+    current = _revisions(connection, app, readable)
+    history = read_history(app.versions)
+    tenants = []
+    for row in rows:
+        known = row["readable"] or not row["versioned"]
+        applied = current.get(row["name"], [])
+        tenants.append(
+            Tenant(
+                name=row["name"],
+                owner=row["owner"],
+                state="kept" if is_kept(row["name"]) else "open",
+                revision=", ".join(applied) or None,
+                pending=_pending(history, applied) if known else None,
+                tables=row["tables"],
+                bytes=row["bytes"],
+                rows=row["rows"],
+            )
+        )
+    return tenants
+
+
+def find_tenant(connection: Connection, app: App, name: str) -> Tenant:
+    """Return the tenant of a name.  Raises UnknownTenant."""
+    for tenant in read_tenants(connection, app, name):
+        return tenant
+    known = [each.name for each in read_tenants(connection, app)]
+    raise UnknownTenant(
+        f"{connection.info.dbname} has no tenant {plain(name)} of the app {app.name}.",
+        hint=did_you_mean(name, known, "leadctl tenants list shows those that there are."),
+    )
+
+
+def schema_exists(connection: Connection, name: str) -> bool:
+    """Whether there is a schema of this name, a tenant's or not."""
+    return QUERIES.value(connection, "schema_owner", name=name) is not None
+
+
+def _pending(history: Any, applied: Sequence[str]) -> int | None:
+    if any(revision not in history for revision in applied):
+        return None
+    return len(history.pending(applied))
+
+
+def _revisions(connection: Connection, app: App, schemas: Sequence[str]) -> dict[str, list[str]]:
+    """Read the version tables of schemas, many in one statement."""
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(schemas), _AT_ONCE):
+        some = schemas[start : start + _AT_ONCE]
+        try:
+            rows = _read_versions(connection, app, some)
+        except psycopg.errors.UndefinedTable:  # one was dropped meanwhile
+            rows = []
+            for name in some:
+                with suppress(psycopg.errors.UndefinedTable):
+                    rows += _read_versions(connection, app, [name])
+        for name, revision in rows:
+            found.setdefault(name, []).append(revision)
+    return {name: sorted(revisions) for name, revisions in found.items()}
+
+
+def _read_versions(
+    connection: Connection, app: App, schemas: Sequence[str]
+) -> list[tuple[str, str]]:
+    read = sql.SQL("SELECT {}::pg_catalog.text, version_num::pg_catalog.text FROM {}")
+    reads = [read.format(name, sql.Identifier(name, app.version_table)) for name in schemas]
+    return connection.execute(sql.SQL(" UNION ALL ").join(reads)).fetchall()
