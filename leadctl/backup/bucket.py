@@ -52,6 +52,11 @@ _NO_ACCESS = (
     "Look at the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, "
     "AWS_ENDPOINT_URL, or your cloud's own) and at what they allow: list, get, put and delete."
 )
+_HINTS = {
+    "RequestTimeTooSkewed": "The storage refuses it because this machine's clock is wrong: set it.",
+    "NoSuchBucket": "Make the bucket with the provider's tools; leadctl makes none.",
+    "ContainerNotFound": "Make the container with the provider's tools; leadctl makes none.",
+}
 
 
 class BucketBackup(StoredBackup):
@@ -181,9 +186,12 @@ class BackupBucket(BackupFolder):
                 "AZURE_ENDPOINT",
             )
         )
+        # A bucket with object lock takes nothing without a checksum.
+        checked: Any = {"checksum_algorithm": "SHA256"} if str(self.path).startswith("s3:") else {}
         with self._usable():
             return from_url(
                 str(self.path),
+                config=checked,
                 client_options={
                     "connect_timeout": _CONNECT if self.patient else _QUICK,
                     "timeout": _REQUEST if self.patient else _QUICK,
@@ -271,14 +279,13 @@ class BackupBucket(BackupFolder):
                 with suppress(FileNotFoundError):
                     obstore.delete(self.store, path)
 
-    def chunks(self, path: str, begin: int) -> Iterator[bytes]:
-        """Read an object from a byte on.  Raises OSError."""
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Read an object; no range of it, which some servers do not know.  Raises OSError."""
         import obstore
 
         try:
             with self._usable():
-                got = obstore.get(self.store, path, options={"range": {"offset": begin}})
-                for chunk in got.stream(min_chunk_size=_CHUNK):
+                for chunk in obstore.get(self.store, path).stream(min_chunk_size=_CHUNK):
                     yield bytes(chunk)
         except BackupFolderUnusable as error:
             raise OSError(errno.EIO, error.message, path) from None
@@ -298,7 +305,7 @@ class BackupBucket(BackupFolder):
         told: dict[str, Any] = {}
         if run in paths:
             with suppress(OSError, ValueError):
-                told = json.loads(b"".join(self.chunks(run, 0)))
+                told = json.loads(b"".join(self.chunks(run)))
         if isinstance(told, dict) and told.get("machine") == _machine():
             return not _runs(told)
         began = BucketBackup(self.path / name, self, {}).made_at
@@ -319,7 +326,7 @@ class BackupBucket(BackupFolder):
             reason = " ".join(each.strip() for each in told if each)
             raise BackupFolderUnusable(
                 f"The backups in {self.path} cannot be used: {reason or _first(what)}.",
-                hint=_NO_ACCESS,
+                hint=_HINTS.get(code[1] if code else "", _NO_ACCESS),
             ) from None
 
 
@@ -335,18 +342,29 @@ class _ObjectReader(io.RawIOBase):
         super().__init__()
         self._bucket = bucket
         self._objects = objects
-        self._at = 0
-        self._chunks: Iterator[bytes] = iter(())
-        self._left = b""
-        self._begun = -1
         self.name = objects[0][0]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._at = 0
+        self._left = b""
+        self._coming = self._chunks()
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Read all objects.  Raises OSError, also where one is cut short."""
+        for path, size in self._objects:
+            for chunk in self._bucket.chunks(path):
+                size -= len(chunk)
+                yield chunk
+            if size:
+                raise OSError(errno.EIO, "It does not end where the list says", path)
 
     def readable(self) -> bool:
         """Say that it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be read again from another byte."""
+        """Say that it can be read again from its beginning."""
         return True
 
     def tell(self) -> int:
@@ -354,38 +372,24 @@ class _ObjectReader(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
-        total = sum(size for _, size in self._objects)
-        place = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: total}[whence] + offset
-        if place != self._at:
-            self._at, self._left, self._chunks, self._begun = place, b"", iter(()), -1
+        """Go back to the beginning, or stay.  Raises io.UnsupportedOperation elsewhere."""
+        if (offset, whence) == (0, os.SEEK_SET) and self._at:
+            self._begin()
+        elif (offset, whence) not in {(0, os.SEEK_CUR), (self._at, os.SEEK_SET)}:
+            raise io.UnsupportedOperation("A file in object storage is read from its beginning")
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is at once.  Raises OSError, also where an object is cut short."""
+        """Read what there is at once.  Raises OSError."""
         while not self._left:
-            found = self._object_at(self._at)
-            if found is None:
+            if (chunk := next(self._coming, None)) is None:
                 return 0
-            number, path, begin = found
-            if self._begun != number:
-                self._chunks, self._begun = self._bucket.chunks(path, begin), number
-            self._left = next(self._chunks, b"")
-            if not self._left:
-                raise OSError(errno.EIO, "It ends before its end", path)
+            self._left = chunk
         taken = self._left[: len(buffer)]
         buffer[: len(taken)] = taken
         self._left = self._left[len(taken) :]
         self._at += len(taken)
         return len(taken)
-
-    def _object_at(self, place: int) -> tuple[int, str, int] | None:
-        """Return which object has a byte: its number, its path, and which of its bytes that is."""
-        for number, (path, size) in enumerate(self._objects):
-            if place < size:
-                return number, path, place
-            place -= size
-        return None
 
 
 class _ObjectWriter:

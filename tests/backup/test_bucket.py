@@ -1,9 +1,13 @@
-"""Backups in object storage: a server of the protocol, and a proxy that breaks what passes by."""
+"""Backups in object storage: two servers of the protocol, and a proxy that breaks what passes by."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,8 +19,8 @@ import pytest
 
 from tests.backups import Place, create, plain_dump
 from tests.conftest import Cli, Outcome
-from tests.processes import start
-from tests.servers import Server
+from tests.processes import start, wait_for
+from tests.servers import Server, free_port
 
 pytest.importorskip("obstore", reason="needs the extra cloud")
 pytest.importorskip("moto.server", reason="needs the group cloud")
@@ -26,11 +30,24 @@ CREATE TABLE t (id int PRIMARY KEY, note text);
 INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 5000) i;
 """
 BUCKET = "backups-of-tests"
+RCLONE = shutil.which("rclone", path=str(Path(sys.executable).parent))
+KEY, SECRET = "access", "secret-of-tests"
+
+
+@pytest.fixture(scope="module", params=["moto", pytest.param("rclone", marks=pytest.mark.thorough)])
+def storage_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def storage() -> Iterator[str]:
+def storage(storage_name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of S3's protocol."""
+    with _moto() if storage_name == "moto" else _rclone(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@contextmanager
+def _moto() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -38,6 +55,34 @@ def storage() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@contextmanager
+def _rclone(folder: Path) -> Iterator[str]:
+    """One that knows neither parts of objects nor conditions, over a folder."""
+    if RCLONE is None:
+        pytest.skip("needs rclone, of the group cloud")
+    address = f"127.0.0.1:{free_port()}"
+    command = [RCLONE, "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", address, folder]
+    with _running(command, address):
+        yield f"http://{address}"
+
+
+@contextmanager
+def _running(command: list[Any], address: str) -> Iterator[None]:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: _answers(address))
+            yield
+        finally:
+            process.terminate()
+
+
+def _answers(address: str) -> bool:
+    with suppress(OSError), closing(HTTPConnection(address)) as connection:
+        connection.request("GET", "/")
+        return bool(connection.getresponse().status)
+    return False
 
 
 @pytest.fixture
@@ -48,11 +93,12 @@ def client(storage: str) -> Any:
     found = boto3.client(
         "s3",
         endpoint_url=storage,
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
         region_name="us-east-1",
     )
-    found.create_bucket(Bucket=BUCKET)
+    if BUCKET not in {each["Name"] for each in found.list_buckets()["Buckets"]}:
+        found.create_bucket(Bucket=BUCKET)
     for each in found.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         found.delete_object(Bucket=BUCKET, Key=each["Key"])
     return found
@@ -71,8 +117,8 @@ class InBucket(Place):
         self.env = {
             **self._env,
             "BACKUP_DIR": self.place,
-            "AWS_ACCESS_KEY_ID": "a",
-            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": storage,
             "DATABASE_URL": self.url,
@@ -199,11 +245,20 @@ def test_what_cannot_be_used_is_no_empty_list(
         assert "127.0.0.1:1/" not in outcome.err
 
 
-def test_killed_while_it_uploads(place: InBucket, client: Any, storage: str) -> None:
+@pytest.mark.parametrize(
+    "kills",
+    [
+        3,
+        pytest.param(20, marks=pytest.mark.thorough),
+        pytest.param(200, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_while_it_uploads(place: InBucket, client: Any, kills: int) -> None:
     """Nothing of it is listed, and the next run removes it all."""
     place.query("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(5001, 400000) i")
     left = 0
-    for seconds in (0.0, 0.2, 0.5):
+    for number in range(kills):
+        seconds = 0.7 * number / kills
         before = set(keys(client))
         process = start("backup", "-q", env=place.env)
         while process.poll() is None and set(keys(client)) <= before:
@@ -219,65 +274,78 @@ def test_killed_while_it_uploads(place: InBucket, client: Any, storage: str) -> 
     assert place.leadctl("backup", "-q").code == 0
     whole = {b["id"] for b in place.leadctl("backup", "list", "-o", "json").json["backups"]}
     assert {key.split("/")[2] for key in keys(client)} == whole
-    assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+    with suppress(client.exceptions.NoSuchUpload):  # as rclone says it
+        assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET)
+
+
+class _Passing(BaseHTTPRequestHandler):
+    """Hands a request on, or does to it what the proxy says."""
+
+    proxy: "Breaking"
+    storage: str
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.proxy.requests.append((self.command, self.path))
+        if self.command == "PUT":
+            self.proxy.checked.append("x-amz-checksum-sha256" in self.headers)
+        told = self.proxy.answer(self.command, self.path)
+        if told == "cut":
+            self.rfile.read(length // 2)
+            self.connection.close()
+            self.close_connection = True
+            return
+        body = self.rfile.read(length)
+        if told is not None and told not in {"half", "slow"}:
+            status = 503 if told == "SlowDown" else 403
+            self._reply(status, [], f"<Error><Code>{told}</Code></Error>".encode())
+            return
+        if told == "slow":
+            time.sleep(0.3)
+        connection = HTTPConnection(self.storage.removeprefix("http://"), timeout=30)
+        headers = {n: v for n, v in self.headers.items() if n.lower() != "connection"}
+        if "x-amz-checksum-sha256" in headers:  # moto looks only for the SDK's name of it
+            headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
+        connection.request(self.command, self.path, body, headers)
+        answered = connection.getresponse()
+        data = answered.read()
+        if told == "half":
+            data = data[: len(data) // 2]
+        self._reply(answered.status, answered.getheaders(), data, answered.length)
+        connection.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+    def _reply(
+        self, status: int, headers: list[tuple[str, str]], data: bytes, _: object = None
+    ) -> None:
+        self.send_response(status)
+        named = dict(headers)
+        for name, value in named.items():
+            if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
+                self.send_header(name, value)
+        length = named.get("Content-Length", str(len(data)))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(data)
+        if int(length) != len(data) and self.command != "HEAD":
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 class Breaking:
     """A proxy before the storage: `answer` says what becomes of a request instead, if anything."""
 
     def __init__(self, storage: str) -> None:
-        self.answer: Callable[[str, str], int | str | None] = lambda _method, _path: None
+        self.answer: Callable[[str, str], str | None] = lambda _method, _path: None
         self.requests: list[tuple[str, str]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _serve(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                outer.requests.append((self.command, self.path))
-                told = outer.answer(self.command, self.path)
-                if told == "cut":
-                    self.rfile.read(length // 2)
-                    self.connection.close()
-                    self.close_connection = True
-                    return
-                body = self.rfile.read(length)
-                if isinstance(told, int):
-                    code = {403: "ExpiredToken", 503: "SlowDown"}[told]
-                    self._reply(told, [], f"<Error><Code>{code}</Code></Error>".encode())
-                    return
-                connection = HTTPConnection(storage.removeprefix("http://"), timeout=30)
-                headers = {n: v for n, v in self.headers.items() if n.lower() != "connection"}
-                connection.request(self.command, self.path, body, headers)
-                answered = connection.getresponse()
-                data = answered.read()
-                if told == "half":
-                    data = data[: len(data) // 2]
-                self._reply(answered.status, answered.getheaders(), data, answered.length)
-                connection.close()
-
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
-
-            def _reply(
-                self, status: int, headers: list[tuple[str, str]], data: bytes, _: object = None
-            ) -> None:
-                self.send_response(status)
-                named = dict(headers)
-                for name, value in named.items():
-                    if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
-                        self.send_header(name, value)
-                length = named.get("Content-Length", str(len(data)))
-                self.send_header("Content-Length", length)
-                self.end_headers()
-                self.wfile.write(data)
-                if int(length) != len(data) and self.command != "HEAD":
-                    self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.checked: list[bool] = []
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Passing,), {"proxy": self, "storage": storage})
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -295,17 +363,25 @@ def proxy(place: InBucket, storage: str) -> Iterator[Breaking]:
     found.stop()
 
 
-def every(number: int, told: int | str, method: str) -> Callable[[str, str], int | str | None]:
+def every(number: int, told: str, method: str) -> Callable[[str, str], str | None]:
     """Break every so manieth request of a method."""
     counter = count(1)
     return lambda m, _: told if m == method and next(counter) % number == 0 else None
 
 
 @pytest.mark.parametrize(
-    ("told", "method"), [(503, "PUT"), ("cut", "PUT"), (503, "GET"), ("half", "GET")]
+    ("told", "method"),
+    [
+        ("SlowDown", "PUT"),
+        ("cut", "PUT"),
+        ("slow", "PUT"),
+        ("SlowDown", "GET"),
+        ("half", "GET"),
+        ("slow", "GET"),
+    ],
 )
 def test_faults_that_pass_are_tried_again(
-    place: InBucket, proxy: Breaking, small_parts: int, told: int | str, method: str
+    place: InBucket, proxy: Breaking, small_parts: int, told: str, method: str
 ) -> None:
     proxy.answer = every(4, told, method)
     made = place.leadctl("backup", "-q", "-o", "json")
@@ -342,7 +418,7 @@ def test_what_may_not_be_done_is_said(
 ) -> None:
     monkeypatch.setattr("leadctl.backup.bucket._RETRY_FOR", timedelta(seconds=1))
     ids = [place.leadctl("backup", "-o", "json").json["id"] for _ in range(2)]
-    proxy.answer = lambda method, _: 403 if method in {"DELETE", "POST"} else None
+    proxy.answer = lambda method, _: "AccessDenied" if method in {"DELETE", "POST"} else None
     keeps = {"BACKUP_KEEP_MINIMUM": "1", "BACKUP_KEEP_DAILY": "0", "BACKUP_KEEP_WEEKLY": "0"}
     pruned = place.leadctl(
         "backup", "prune", "--yes", "-o", "json", BACKUP_KEEP_MONTHLY="0", **keeps
@@ -350,10 +426,37 @@ def test_what_may_not_be_done_is_said(
     assert (pruned.code, pruned.json["left"]) == (1, [ids[0]]), pruned.err
     listed = place.leadctl("backup", "list", "-o", "json").json["backups"]
     assert {each["id"] for each in listed} == set(ids)
-    proxy.answer = lambda _method, _path: 403
-    for command in (["backup", "list"], ["backup"]):
-        refused = place.leadctl(*command)
-        assert (refused.code, "ExpiredToken" in refused.err) == (3, True), refused.err
+    for reason, hint in (("ExpiredToken", "credentials"), ("RequestTimeTooSkewed", "clock")):
+        proxy.answer = lambda _method, _path, reason=reason: reason
+        for command in (["backup", "list"], ["backup"]):
+            refused = place.leadctl(*command)
+            assert (refused.code, reason in refused.err) == (3, True), refused.err
+            assert hint in refused.err
+
+
+def test_a_bucket_with_versions_and_a_lock(
+    place: InBucket, client: Any, proxy: Breaking, storage_name: str
+) -> None:
+    """Every object is sent with a checksum, and what prune removes is there for the bucket."""
+    if storage_name != "moto":
+        pytest.skip("knows no versions")
+    locked = f"{BUCKET}-locked"
+    client.create_bucket(Bucket=locked, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    client.put_object_lock_configuration(
+        Bucket=locked, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    there = {"BACKUP_DIR": f"s3://{locked}/shop", "BACKUP_KEEP_MINIMUM": "1"}
+    ids = [place.leadctl("backup", "-o", "json", **there).json["id"] for _ in range(2)]
+    assert proxy.checked
+    assert all(proxy.checked)
+    assert place.leadctl("backup", "verify", "latest", **there).code == 0
+    pruned = place.leadctl("backup", "prune", "--yes", "-o", "json", **there)
+    assert (pruned.code, pruned.json["left"]) == (0, []), pruned.err
+    listed = place.leadctl("backup", "list", "-o", "json", **there).json["backups"]
+    assert [each["id"] for each in listed] == [ids[1]]
+    versions = client.list_object_versions(Bucket=locked, Prefix=f"shop/{ids[0]}/")["Versions"]
+    assert {each["Key"].split("/")[2] for each in versions} >= {"manifest.json"}
 
 
 def test_health_looks_at_the_copies(place: InBucket, tmp_path: Path) -> None:
@@ -367,3 +470,62 @@ def test_health_looks_at_the_copies(place: InBucket, tmp_path: Path) -> None:
     assert place.leadctl(*check, **local).code == 0
     gone = place.leadctl(*check, AWS_ENDPOINT_URL="http://127.0.0.1:1", **local)
     assert (gone.code, "cannot be looked at" in gone.out) == (1, True), gone.out
+
+
+ACCOUNT = "devstoreaccount1"  # Azurite's own, with its key, which every copy of it has
+ACCOUNT_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+
+@pytest.fixture
+def azure(server: Server, cli: Cli, tmp_path: Path) -> Iterator[InBucket]:
+    """A database whose backups are in a container of Azure's emulator, made by rclone."""
+    program = Path(__file__).parents[2] / ".cache/azurite/node_modules/.bin/azurite-blob"
+    if not program.exists() or RCLONE is None:
+        pytest.skip("needs Azurite (tests/get_servers.sh), and rclone of the group cloud")
+    port = free_port()
+    command = [program, "--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
+    command += ["--disableTelemetry", "--blobPort", str(port)]
+    with _running(command, f"127.0.0.1:{port}"):
+        name = create(server, f"azure_{os.getpid()}", SCRIPT)
+        found = InBucket(server, name, cli, tmp_path, "")
+        endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        found.env |= {
+            "BACKUP_DIR": "az://backups/some/prefix",
+            "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": ACCOUNT_KEY,
+            "AZURE_ENDPOINT": endpoint,
+            "RCLONE_AZUREBLOB_ACCOUNT": ACCOUNT,
+            "RCLONE_AZUREBLOB_KEY": ACCOUNT_KEY,
+            "RCLONE_AZUREBLOB_ENDPOINT": endpoint,
+        }
+        _rclone_says(found, "mkdir", ":azureblob:backups")
+        yield found
+        server.drop(name)
+        server.drop(f"{name}_copy")
+
+
+def _rclone_says(place: InBucket, *arguments: str) -> list[str]:
+    assert RCLONE
+    env = {**os.environ, **place.env}
+    done = subprocess.run([RCLONE, *arguments], env=env, check=True, capture_output=True)
+    return done.stdout.decode().splitlines()
+
+
+@pytest.mark.thorough
+def test_in_azure(azure: InBucket, small_parts: int) -> None:
+    ids = [azure.leadctl("backup", "-o", "json").json["id"] for _ in range(2)]
+    there = _rclone_says(azure, "lsf", "-R", "--files-only", ":azureblob:backups/some/prefix")
+    assert {each.split("/")[0] for each in there} == set(ids)
+    assert any(".part-00002" in each for each in there)
+    assert azure.leadctl("backup", "verify", "latest").code == 0
+    assert azure.leadctl("restore", "latest", "--into", f"{azure.name}_copy").code == 0
+    assert azure.query("SELECT count(*) FROM t", f"{azure.name}_copy") == [(5000,)]
+    keeps = {"BACKUP_KEEP_MINIMUM": "1", "BACKUP_KEEP_DAILY": "1"}
+    assert azure.leadctl("backup", "prune", "--yes", **keeps).code == 0
+    there = _rclone_says(azure, "lsf", "-R", "--files-only", ":azureblob:backups")
+    assert {each.split("/")[2] for each in there} == {ids[1]}
+    missing = azure.leadctl("backup", "list", BACKUP_DIR="az://no-such-container/x")
+    assert (missing.code, "ContainerNotFound" in missing.err) == (3, True), missing.err
+    assert ACCOUNT_KEY not in missing.err
