@@ -581,6 +581,7 @@ class Database(Project):
         Raises UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
         """
         from leadctl.cleanup.context import Bounds
+        from leadctl.cleanup.rules import lenient_rules
         from leadctl.cleanup.run import cleanup
 
         consent = consent_of(confirm)
@@ -589,7 +590,13 @@ class Database(Project):
         chosen = self._rules(rules, days=days, archive=archive is not None)
         bounds, place = bounds or Bounds(max_seconds, max_rows), self._archive_place(archive)
         return cleanup(
-            *self._place, chosen, bounds=bounds, consent=consent, archive=place, **self._told
+            *self._place,
+            chosen,
+            lenient=lenient_rules(self.app, self.settings, days),
+            bounds=bounds,
+            consent=consent,
+            archive=place,
+            **self._told,
         )
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":

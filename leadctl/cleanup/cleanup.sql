@@ -116,7 +116,8 @@ WHERE now.dead > 0 OR NOT now.counted
 
 -- name: runs
 -- what: What did the last runs of each of these rules do, the newest first, and the last one that
---       ended in one of these ways, however long ago?
+--       ended in one of these ways, however long ago?  Those with a longer age than the rule's say
+--       nothing of it.
 -- versions: 15-
 SELECT asked.rule, run.at, run.noted
 FROM unnest(%(rules)s::text[]) AS asked (rule)
@@ -126,12 +127,13 @@ CROSS JOIN LATERAL (
            FROM leadctl.run
            WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s AND summary ? 'rules'
            ORDER BY id DESC LIMIT 5000) AS newest
-     WHERE rules ? asked.rule ORDER BY id DESC LIMIT %(limit)s)
+     WHERE rules ? asked.rule AND NOT rules -> asked.rule ? 'lenient' ORDER BY id DESC LIMIT %(limit)s)
     UNION
     (SELECT id, coalesce(ended_at, started_at), summary -> 'rules' -> asked.rule
      FROM leadctl.run
      WHERE command = 'cleanup' AND app = %(app)s AND schema = %(schema)s
        AND summary -> 'rules' -> asked.rule ->> 'status' = ANY (%(success)s)
+       AND NOT summary -> 'rules' -> asked.rule ? 'lenient'
      ORDER BY id DESC LIMIT 1)
 ) AS run
 ORDER BY asked.rule, run.id DESC

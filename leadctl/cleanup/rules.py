@@ -22,6 +22,8 @@ _CASCADE = "c"
 _KEEPS = {"a", "r"}
 _AGE_TYPES = ("timestamp with time zone", "timestamp without time zone", "date")
 _RANGE = "r"
+_SHORTEST_MONTH = 28
+_DAY = 86_400
 
 
 def rules_of(
@@ -48,6 +50,17 @@ def rules_of(
     for rule in chosen:
         _refuse_senseless(rule)
     return tuple(replace(rule, archive=rule.archive or archive_all) for rule in chosen)
+
+
+def lenient_rules(app: App, settings: Settings, days: int | None) -> frozenset[str]:
+    """Return the names of the rules for which `days` may be longer than their own age."""
+    if days is None:
+        return frozenset()
+    return frozenset(
+        rule.name
+        for rule in rules_of(app, settings)
+        if days > rule.age.days + _SHORTEST_MONTH * rule.age.months + rule.age.seconds // _DAY
+    )
 
 
 def _refuse_twins(app: App, rules: Sequence[Rule]) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 import psycopg
@@ -54,6 +54,7 @@ def cleanup(
     app: App,
     rules: Sequence[Rule],
     *,
+    lenient: Collection[str] = (),
     bounds: Bounds,
     consent: Consent,
     archive: ArchivePlace,
@@ -61,6 +62,8 @@ def cleanup(
     progress: Progress,
 ) -> CleanupResult:
     """Delete what the rules say is due; return what happened, with the first error of a rule.
+
+    `lenient` are those whose age is longer in this run than they say.
 
     All rules are checked before the first one runs: raises InvalidRule, UnindexedForeignKey,
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
@@ -90,6 +93,7 @@ def cleanup(
                 entry=entry,
                 narrate=narrate,
                 progress=progress,
+                lenient=lenient,
             )
             rule_runs = [RuleRun(run, each) for each in statements]
             with bounds.enforcing(connection):

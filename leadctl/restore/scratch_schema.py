@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
-from graphlib import CycleError, TopologicalSorter
 
 import psycopg
 from psycopg import sql
@@ -25,6 +24,7 @@ from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
+from leadctl.restore.copying import copying, recorded_columns, referenced_first
 from leadctl.restore.dropped import BackAgain, restore_dropped
 from leadctl.restore.foreign_keys import Orphans
 from leadctl.restore.properties import IDENTIFIER, text_of
@@ -117,7 +117,9 @@ def restore_by_name(
             )
         beside = TableRestore(reader.backup.id, target.database, dry_run, None, (), ())
         if live:
-            beside = _restore_beside(target, reader, live, dry_run=dry_run, narrate=narrate)
+            beside = _restore_beside(
+                target, reader, live, app=app, dry_run=dry_run, narrate=narrate
+            )
     return replace(
         beside,
         tables=(*(ScratchTable(name, None, rows) for name, rows in back.tables), *beside.tables),
@@ -129,7 +131,13 @@ def restore_by_name(
 
 
 def _restore_beside(
-    target: Target, reader: BackupReader, names: Sequence[str], *, dry_run: bool, narrate: Narrate
+    target: Target,
+    reader: BackupReader,
+    names: Sequence[str],
+    *,
+    app: str,
+    dry_run: bool,
+    narrate: Narrate,
 ) -> TableRestore:
     """Load tables of a backup into a new schema of the target's database, in one transaction.
 
@@ -159,10 +167,19 @@ def _restore_beside(
                     columns[rows.table] = rows.columns
                     into[rows.table] = rows.into
                 check_counts(reader, read, tables)
+        recorded = recorded_columns(connection, app, target.schema) if columns else frozenset()
         lines = [
-            _copying(connection, into[name], tables[name], columns[name])
-            for name in _referenced_first(connection, list(tables))
+            line
+            for name in referenced_first(connection, list(tables))
             if name in columns
+            for line in copying(
+                connection,
+                sql.Identifier(*into[name]).as_string(connection),
+                tables[name].scratch or name,
+                columns[name],
+                recorded,
+                narrate,
+            )
         ]
     return TableRestore(
         backup=reader.backup.id,
@@ -301,31 +318,3 @@ def _script(reader: BackupReader, tables: Collection[ScratchTable]) -> str:
         program, [*options, *wanted], "the backup", partial(reader.unpack, SCHEMA)
     )
     return text_of(script)
-
-
-def _copying(
-    connection: Connection, into: Sequence[str], table: ScratchTable, columns: Sequence[str]
-) -> str:
-    query = sql.SQL(
-        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
-        " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
-    ).format(
-        sql.Identifier(*into),
-        _place(table),
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-    )
-    return query.as_string(connection)
-
-
-def _referenced_first(connection: Connection, tables: Sequence[str]) -> list[str]:
-    """Return tables in the order in which rows can be inserted; as they are where there is none."""
-    needs: dict[str, set[str]] = {name: set() for name in tables}
-    relations = read_named(connection, tables, "references")
-    names = {relation.oid: name for name, relation in relations.items()}
-    for name, relation in relations.items():
-        needs[name] = {names[key.parent] for key in relation.references if key.parent in names}
-        needs[name].discard(name)
-    try:
-        return list(TopologicalSorter(needs).static_order())
-    except CycleError:
-        return list(tables)

@@ -191,8 +191,13 @@ def _gone_partition(
         over = [sql.Identifier(*parts).as_string() for parts in above.get(tables[name].parts, ())]
         if read_named(connection, over):
             return name
+    if any(name in {table.name, table.parts[-1]} for table in tables.values()):
+        raise TableNotInBackup(
+            f"There is no table {name} in {connection.info.dbname}, and --data-only makes none.",
+            hint=f"Leave out --data-only: leadctl restore {reader.manifest.id} --table {name}",
+        )
     raise TableNotInBackup(
-        f"There is no table {name} in {connection.info.dbname}.",
+        f"There is no table {name} in {connection.info.dbname}, nor in the backup.",
         hint="leadctl backup show lists the tables; restore a whole backup with --into.",
     )
 

@@ -412,6 +412,20 @@ def test_each_rule_of_cleanup_has_its_own_last_run(leadconnector: Prepared, cli:
     assert status(cli, url, "cleanup") == "ok"
 
 
+def test_a_run_with_a_longer_age_is_no_success_of_a_rule(leadconnector: Prepared, cli: Cli) -> None:
+    """It leaves rows that the rule would take, whatever it says of its own."""
+    url, rule = leadconnector.url, "archived-leads"
+    leadconnector.query("UPDATE leads SET status = 'ARCHIVED', created_at = now() - interval '1 y'")
+    others = [r["rule"] for r in cli("cleanup", "--list", "-o", "json", url=url).json["rules"]]
+    rules = [word for name in others if name != rule for word in ("--rule", name)]
+    assert cli("cleanup", *rules, "--confirm", leadconnector.name, url=url).code == 0
+    for days, expected in (("9000", "warning"), ("1", "ok")):
+        line = ("--rule", rule, "--days", days, "--confirm", leadconnector.name)
+        assert cli("cleanup", *line, url=url).code == 0
+        assert status(cli, url, "cleanup") == expected
+    assert leadconnector.query("SELECT count(*) FROM leads WHERE status = 'ARCHIVED'") == [(0,)]
+
+
 def test_sessions_of_which_nothing_is_told(leadconnector: Prepared, cli: Cli) -> None:
     with leadconnector.server.connect(leadconnector.name) as session:
         session.execute("SET track_activities = off")

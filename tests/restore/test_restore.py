@@ -306,6 +306,45 @@ def test_a_column_and_a_table_that_are_gone(leadctl: Restore, leadconnector: Pre
     leads, users = (table["scratch"] for table in outcome.json["tables"])
     assert leadconnector.query(f"SELECT email FROM {users}") == email
     assert (leads, leadconnector.query("SELECT count(*) FROM leads")) == (None, [(0,)])
+    for line in outcome.json["lines"]:  # the lines work on the table as it is
+        leadconnector.query(line)
+    assert leadconnector.query("SELECT email FROM users") == email
+    drift = leadctl("migrate", "drift", "-o", "json").json["differences"]
+    assert {each["object"]: each["change"] for each in drift}["column users.email"] == "changed"
+
+
+def test_a_column_that_went_on_purpose_is_not_brought_back(
+    leadctl: Restore, leadconnector: Prepared
+) -> None:
+    leadconnector.query("ALTER TABLE users ADD COLUMN nickname text DEFAULT 'x'")
+    leadctl("backup")
+    leadconnector.query("DELETE FROM users")
+    leadconnector.query("ALTER TABLE users DROP COLUMN nickname, ADD COLUMN plan text NOT NULL")
+    assert "users requires plan" in leadctl("restore", "--table", "users").err
+    for (schema,) in leadconnector.query(
+        "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'restored%%'"
+    ):
+        leadconnector.query(f"DROP SCHEMA {schema} CASCADE")
+    leadconnector.query("ALTER TABLE users ALTER COLUMN plan SET DEFAULT 'free'")
+    outcome = leadctl("restore", "--table", "users", "-o", "json")
+    assert "users has no nickname now" in outcome.err
+    (users,) = (table["scratch"] for table in outcome.json["tables"])
+    assert leadconnector.query(f"SELECT nickname FROM {users}") == [("x",)]
+    leadconnector.query(outcome.json["lines"][0])
+    assert leadconnector.query("SELECT plan FROM users") == [("free",)]
+
+
+def test_data_only_of_a_table_that_is_gone_says_how(
+    leadctl: Restore, leadconnector: Prepared
+) -> None:
+    leadctl("backup")
+    leadconnector.query("DROP TABLE webhook_deliveries")
+    line = ("restore", "--data-only", "--table", "webhook_deliveries")
+    for more in (("--dry-run",), ("--yes",)):
+        refused = leadctl(*line, *more)
+        assert (refused.code, "Leave out --data-only" in refused.err) == (1, True), refused.err
+    assert leadctl("restore", "--table", "webhook_deliveries").code == 0
+    assert leadctl(*line, "--yes").code == 0
 
 
 def test_everything_beside(server: Server, cli: Cli, env: dict[str, str]) -> None:
