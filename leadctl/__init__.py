@@ -15,6 +15,7 @@ from leadctl.version import __version__
 if TYPE_CHECKING:
     from leadctl.api.database import Database as Database
     from leadctl.api.database import database as database
+    from leadctl.api.fleet import Fleet as Fleet
     from leadctl.api.project import Project as Project
     from leadctl.api.project import project as project
     from leadctl.errors import LeadctlError as LeadctlError
@@ -23,6 +24,7 @@ else:
     # Hidden from type checkers: to them, this function would be a type for any misspelt name.
     _HOMES = {
         "Database": "leadctl.api.database",
+        "Fleet": "leadctl.api.fleet",
         "LeadctlError": "leadctl.errors",
         "Project": "leadctl.api.project",
         "database": "leadctl.api.database",
@@ -41,6 +43,7 @@ else:
 
 __all__ = [
     "Database",
+    "Fleet",
     "LeadctlError",
     "Project",
     "__version__",

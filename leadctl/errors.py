@@ -80,6 +80,14 @@ class UnknownEnvironment(ConfigurationError):
     """`--env` names an environment that leadctl.toml does not have."""
 
 
+class UnknownFleet(ConfigurationError):
+    """`--fleet` names a fleet that leadctl.toml does not have."""
+
+
+class EmptyFleet(ConfigurationError):
+    """A fleet has no target: what it looks for matches nothing, or is not there."""
+
+
 class NoProject(ConfigurationError):
     """There is no leadctl.toml, and no app is named, so it is not known whose it would be."""
 

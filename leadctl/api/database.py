@@ -136,13 +136,6 @@ class Database(Project):
     def _running(self) -> _Running:
         return {**self._told, "timeouts": self._timeouts}
 
-    @property
-    def _timeouts(self) -> "Timeouts":
-        from leadctl.postgres.connect import Timeouts
-
-        settings = self.settings
-        return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
-
     # --- migrate ----------------------------------------------------------------------------
 
     def migrate(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leadctl.keys.status import NewKey
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult
+    from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.embedded import ServerStatus
     from leadctl.schedule import Schedule
     from leadctl.schema.definition import Schema, Validation
@@ -84,6 +85,13 @@ class Project:
         from leadctl.crypto.cipher import keyring_of
 
         return keyring_of(self.settings)
+
+    @property
+    def _timeouts(self) -> "Timeouts":
+        from leadctl.postgres.connect import Timeouts
+
+        settings = self.settings
+        return Timeouts(settings.lock_wait, settings.lock_timeout, settings.statement_timeout)
 
     @cached_property
     def backup_folder(self) -> "BackupFolder":

@@ -1,18 +1,18 @@
-"""What every command is handed, and the decorator that hands it over."""
+"""The decorator that gives a command its options, and hands it its run."""
 
 import functools
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from leadctl.cli.console import Console, let_write
-from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fleet import OPTIONS, FleetUse, run_for_fleet, taken_from
 from leadctl.cli.options import (
     COMMON,
     ForSpreadsheet,
@@ -23,14 +23,10 @@ from leadctl.cli.options import (
     only_with,
     option,
 )
+from leadctl.cli.run import Run
 from leadctl.errors import UsageError
 
-if TYPE_CHECKING:
-    from leadctl.api.database import Database
-    from leadctl.api.project import Project
-    from leadctl.journal.guard import Consent
-    from leadctl.render.blocks import Block
-    from leadctl.settings import Settings
+__all__ = ["Effect", "Run", "command"]
 
 _LOG_SQL_AT = 2
 
@@ -50,113 +46,18 @@ class Effect(Enum):
     """It can lose something: the guard comes first."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of a command: its settings, what they name, and its way to speak."""
-
-    settings: "Settings"
-    console: Console
-    for_spreadsheet: bool = False
-    """Whether no cell of a CSV may be a formula."""
-    _databases: "dict[bool, Database]" = field(default_factory=dict, init=False, repr=False)
-
-    def project(self) -> "Project":
-        """The project: its settings and app."""
-        return self.database()
-
-    def database(self, *, may_create: bool = False) -> "Database":
-        """The database that was named, found once; `may_create` lets an embedded server be made."""
-        from leadctl.api.database import Database
-
-        if may_create not in self._databases:
-            made = Database(self.settings, self.narrate, self.console.progress, may_create)
-            self._databases[may_create] = made
-        return self._databases[may_create]
-
-    def of_app(self) -> "Database":
-        """The same, for what is an app's.  Raises NoProject where nobody said which."""
-        self.project().require_named_app()
-        return self.database()
-
-    def narrate(self, message: str) -> None:
-        """Say something besides the result."""
-        self.console.narrate(message)
-
-    @property
-    def interactive(self) -> bool:
-        """Whether somebody is there to be asked."""
-        return sys.stdin.isatty() and sys.stderr.isatty()
-
-    @property
-    def ask(self) -> Callable[[str], bool] | None:
-        """A way to ask a question that is answered by yes or no, where somebody is there."""
-        return _confirmed if self.interactive else None
-
-    @property
-    def ask_text(self) -> Callable[[str], str] | None:
-        """A way to ask a question that is answered by a text, where somebody is there."""
-        return _typed if self.interactive else None
-
-    def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":
-        """What the user said in advance; where somebody is there, a way to ask for the rest."""
-        from leadctl.journal.guard import Consent
-
-        return Consent(yes, confirm, self.ask, _typed if self.interactive else None)
-
-    def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:
-        """Return what shows what is going to happen, besides the result: to people only."""
-
-        def shown(plan: Any) -> None:
-            if not self.console.quiet and not self.console.as_json:
-                from leadctl.render.table import write
-
-                write(view(plan), sys.stderr)
-
-        return shown
-
-    def csv(self, rows: Sequence[Any]) -> str:
-        """Write rows as CSV, for a spreadsheet where that was asked for."""
-        from leadctl.render.csv import dumps
-
-        return dumps(rows, for_spreadsheet=self.for_spreadsheet)
-
-    def emit(
-        self,
-        result: Any,
-        view: Callable[[Any], "Iterable[Block]"],
-        *,
-        ok: bool = True,
-        **writers: Callable[[Any], str],
-    ) -> None:
-        """Write the result to standard output in the format that was asked for.
-
-        `writers` are the formats that only some commands have.  Exits with 1 unless it is `ok`.
-        """
-        self.console.finish()
-        if self.settings.output == "json":
-            from leadctl.render.json import dumps
-
-            sys.stdout.write(dumps(result) + "\n")
-        elif self.settings.output in writers:
-            sys.stdout.write(writers[self.settings.output](result) + "\n")
-        else:
-            from leadctl.render.table import write
-
-            write(view(result), sys.stdout)
-        if not ok:
-            raise typer.Exit(ExitCode.NO)
-
-
 def command(
     effect: Effect,
     *options: tuple[str, Any],
     outputs: Sequence[str] = ("table", "json"),
     of_app: bool | None = None,
+    fleet: FleetUse | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, and hand it a `Run` made of them as first argument.
 
     `options` are more settings that the command takes as flags, such as `LOCK_WAIT`.  What is
-    `of_app` wants to know which app is meant: what writes, unless it says otherwise.
+    `of_app` wants to know which app is meant: what writes, unless it says otherwise.  What has a
+    use for a `fleet` takes --fleet: then it is run for each of its targets.
     """
     formats = f"Format of the result: {', '.join(outputs)}."
     output = Annotated[Text, option("--output -o", "FORMAT", formats)]
@@ -169,6 +70,9 @@ def command(
                 return
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
+            many = taken_from(values) if fleet else None
+            if many is not None:
+                _refuse_contradiction(ctx, many)
             run = _run(given, outputs, quiet=values.pop("quiet"), verbose=values.pop("verbose"))
             if of_app if of_app is not None else effect is not Effect.READS:
                 run.of_app()
@@ -176,9 +80,15 @@ def command(
                 run = replace(run, for_spreadsheet=values.pop("for_spreadsheet"))
                 if run.settings.output != "csv":
                     only_with("-o csv", for_spreadsheet=run.for_spreadsheet)
-            function(run, **values)
+            if fleet is None or many is None:
+                function(run, **values)
+                return
+            verb = ctx.command_path.partition(" ")[2]
+            destroys = effect is Effect.DESTROYS
+            run_for_fleet(run, many, fleet, verb, function, values, destroys=destroys)
 
-        signature = _signature(function, flags, with_csv="csv" in outputs)
+        fleets = OPTIONS if fleet else {}
+        signature = _signature(function, {**flags, **fleets}, with_csv="csv" in outputs)
         # A docstring cannot hold the character by which Click leaves lines as they are.
         wrapper.__doc__ = (function.__doc__ or "").replace("\\b\n", "\b\n")
         wrapper.__signature__ = signature  # type: ignore[attr-defined]
@@ -244,20 +154,12 @@ def _refuse_contradiction(ctx: typer.Context, given: dict[str, Any]) -> None:
     while parent is not None:
         for name, value in given.items():
             early = parent.params.get(name)
-            if early is not None and early != value:
+            if early not in (None, ()) and early != value:
                 raise UsageError(
                     f"--{name.replace('_', '-')} is given twice: {early} and {value}.",
                     hint="Give it once.",
                 )
         parent = parent.parent
-
-
-def _confirmed(question: str) -> bool:
-    return typer.confirm(question, err=True)
-
-
-def _typed(question: str) -> str:
-    return str(typer.prompt(question, err=True, default=""))
 
 
 class _StandardError(logging.Handler):

@@ -3,6 +3,9 @@
 import atexit
 import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from types import FrameType
 
@@ -59,6 +62,35 @@ def nagios_code(error: errors.LeadctlError) -> int:
 
 
 _SAID = {signal.SIGINT: b"Interrupted.\n", signal.SIGTERM: b"Terminated.\n"}
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived."""
+
+
+@contextmanager
+def ending_in_order(request: Callable[[int], None]) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM ask the run to end in order; a second one ends it at once.
+
+    `request` is told the signal.  In another thread than the main one signals are another's affair.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        asked.append(number)
+        request(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def end(number: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from leadctl.cli import exit_codes
 from leadctl.cli.console import Console
-from leadctl.cli.exit_codes import NAGIOS_CRITICAL, ExitCode, exit_code, nagios_code
+from leadctl.cli.exit_codes import (
+    NAGIOS_CRITICAL,
+    ExitCode,
+    Terminated,
+    exit_code,
+    nagios_code,
+)
 from leadctl.errors import LeadctlError, OperationFailed, UsageError
 from leadctl.redact import scrub
 from leadctl.version import __version__
@@ -91,10 +97,6 @@ class Tree(typer.Typer):
 
 _SECTIONS = ("Schema", "Rows", "Backups", "State", "Setup", "Commands")
 """The headings of help, in their order."""
-
-
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived."""
 
 
 _SILENT_SECONDS = 5.0

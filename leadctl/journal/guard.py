@@ -25,6 +25,13 @@ class Consent:
     """The name of the database, typed to confirm."""
     ask: Callable[[str], bool] | None = None
     ask_name: Callable[[str], str] | None = None
+    fleet: str | None = None
+    """The fleet that the database is one of: its name is typed instead of the database's."""
+
+    @property
+    def names_fleet(self) -> bool:
+        """Whether the name of the fleet was typed."""
+        return self.fleet is not None and self.confirm == self.fleet
 
 
 def permit(connection: Connection, target: Target, verb: str, consent: Consent) -> Consent:
@@ -50,6 +57,7 @@ def foresee(target: Target, verb: str, consent: Consent) -> None:
         consent.confirm,
         (lambda _: True) if consent.ask else None,
         (lambda _: name) if consent.ask_name else None,
+        consent.fleet,
     )
     try:
         with connect(target, verb, read_only=True) as connection:
@@ -71,6 +79,8 @@ def decide(name: str, protected: str | None, verb: str, consent: Consent) -> Con
 
     Returns the consent as it was given.  Raises Protected and NotConfirmed.
     """
+    if consent.names_fleet:
+        return consent
     if consent.confirm is not None and consent.confirm != name:
         raise Protected(
             f"{verb} was confirmed for {consent.confirm!r}, but this is {name!r}. "
@@ -94,7 +104,7 @@ def _by_name(name: str, protected: str, verb: str, consent: Consent) -> None:
             return
     raise Protected(
         f"{verb} is refused on {name}: {protected}. Nothing was changed.",
-        hint=f"If this is intended, rerun with --confirm {name}",
+        hint=f"If this is intended, rerun with --confirm {consent.fleet or name}",
     )
 
 

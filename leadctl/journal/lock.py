@@ -28,7 +28,7 @@ def schema_lock(
     open, which CREATE INDEX CONCURRENTLY would wait for.  The session is handed over for whatever
     else is short.  Raises LockHeld after `wait` seconds.
     """
-    key = zlib.crc32(target.schema.encode()) & 0x7FFFFFFF
+    key = lock_key(target.schema)[1]
     with connect(target, purpose) as session:
         session.execute("SET idle_session_timeout = 0")
         deadline = time.monotonic() + wait
@@ -46,6 +46,11 @@ def schema_lock(
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())) * random.uniform(0.7, 1))  # noqa: S311
             pause = min(pause * 1.5, _POLL_SECONDS_MAX)
         yield session
+
+
+def lock_key(schema: str) -> tuple[int, int]:
+    """Return the two numbers of the advisory lock on a schema, within its database."""
+    return _CLASS, zlib.crc32(schema.encode()) & 0x7FFFFFFF
 
 
 def _try(session: Connection, key: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from leadctl.postgres.target import Target
 from leadctl.redact import scrub
 
 _QUERIES = beside(__file__, "state.sql")
+of_fleet: ContextVar[Mapping[str, str] | None] = ContextVar("of_fleet", default=None)
+"""The fleet whose run this is a part of: its `name`, and the id of its `run`."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,7 @@ def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
     with connect(target, command) as session:
         session.execute("SET idle_session_timeout = 0")
         state.ensure(session, target)
-        run = _QUERIES.value(
-            session, "run_begin", command=command, app=app, schema=target.schema, who=whoami()
-        )
+        run = _QUERIES.value(session, "run_begin", **beginning(target, command, app))
         entry, outcome = Entry(session, run), "terminated"
         try:
             yield entry
@@ -93,6 +94,13 @@ def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
             raise
         finally:
             entry.end(outcome)
+
+
+def beginning(target: Target, command: str, app: str) -> dict[str, Any]:
+    """Return what the block `run_begin` is told of a run."""
+    fleet = of_fleet.get()
+    place = {"command": command, "app": app, "schema": target.schema}
+    return {**place, "who": whoami(), "summary": Jsonb({"fleet": dict(fleet)}) if fleet else None}
 
 
 def read_journal(connection: Connection, limit: int) -> list[JournaledRun]:

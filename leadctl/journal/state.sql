@@ -191,8 +191,8 @@ WHERE environment IS NOT DISTINCT FROM %(read_environment)s AND protected = %(re
 -- name: run_begin
 -- what: Journals that a run begins, with the session by which one can see whether it goes on.
 -- versions: 15-
-INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start)
-SELECT %(command)s, %(app)s, %(schema)s, current_user || ', ' || %(who)s, pid, backend_start
+INSERT INTO leadctl.run (command, app, schema, run_by, session, session_start, summary)
+SELECT %(command)s, %(app)s, %(schema)s, current_user || ', ' || %(who)s, pid, backend_start, %(summary)s::jsonb
 FROM pg_stat_activity WHERE pid = pg_backend_pid()
 RETURNING id
 

@@ -141,6 +141,18 @@ def status(target: Target, app: App) -> MigrationStatus:
         current = read_current(connection, target, app)
         recorded = state.applied_revisions(connection, target.schema)
         stopped_in = last_attempt(connection, app.name, target.schema)
+    return status_of(target, app, folder, current, recorded, stopped_in)
+
+
+def status_of(
+    target: Target,
+    app: App,
+    folder: History,
+    current: Sequence[str],
+    recorded: Sequence[AppliedRevision],
+    stopped_in: str | None = None,
+) -> MigrationStatus:
+    """Compare the folder with what was read of a database; `stopped_in` failed the last time."""
     revisions = _merge(folder, current, recorded, stopped_in)
     return MigrationStatus(
         app=app.name,

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import psycopg
@@ -25,6 +25,7 @@ from leadctl.errors import (
     PoolerInTransactionMode,
     UnsupportedServer,
 )
+from leadctl.postgres import sessions
 from leadctl.postgres.embedded import without_libpq_variables
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting
@@ -138,7 +139,7 @@ def connect(
             raise
         connection = _opened(renewed, purpose, prepare=prepare, through_pooler=through_pooler)
     with connecting(target), _closed_on_error(connection):
-        _configure(connection, target, statement_timeout, rows=rows, read_only=read_only)
+        _configure(connection, target, purpose, statement_timeout, rows=rows, read_only=read_only)
         if like_pg_dump:
             connection.execute(_LIKE_PG_DUMP)
         connection.autocommit = autocommit
@@ -146,17 +147,28 @@ def connect(
 
 
 def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool) -> Connection:
-    """Open a connection in autocommit mode to a server that leadctl supports."""
+    """Open a connection in autocommit mode to a server that leadctl supports.
+
+    Where sessions are used again it may be one that is open: it is as new.
+    """
     parameters = _parameters(target, purpose)
+    kept = sessions.current.get()
+    place = (replace(target.url, schema=None), target.embedded, through_pooler)
+    connection: sessions.LentConnection | psycopg.Connection[Any] | None
+    connection = kept.take(place) if kept else None
+    is_known = connection is not None
     with connecting(target):
-        with without_libpq_variables() if target.embedded else nullcontext():
-            connection = psycopg.connect(
-                **parameters,
-                autocommit=True,
-                prepare_threshold=_PREPARE_AFTER if prepare else None,
-                cursor_factory=_Logging if target.log_sql else psycopg.Cursor,
-            )
+        if connection is None:
+            made = sessions.LentConnection if kept else psycopg.Connection
+            with without_libpq_variables() if target.embedded else nullcontext():
+                connection = made.connect(**parameters, autocommit=True)
+            if isinstance(connection, sessions.LentConnection) and kept:
+                connection.lend(kept, place)
+        connection.prepare_threshold = _PREPARE_AFTER if prepare else None
+        connection.cursor_factory = _Logging if target.log_sql else psycopg.Cursor
         _known.add(connection)
+        if is_known:
+            return connection
         with _closed_on_error(connection):
             _check_server(connection, target)
             if not through_pooler:
@@ -286,7 +298,6 @@ def whoami() -> str:
 
 
 def _parameters(target: Target, purpose: str) -> dict[str, Any]:
-    name = f"leadctl {purpose} {whoami()}".replace("  ", " ")
     defaults = {
         "connect_timeout": str(max(2, round(target.connect_timeout))),
         "client_encoding": "UTF8",
@@ -294,10 +305,16 @@ def _parameters(target: Target, purpose: str) -> dict[str, Any]:
     }
     hidden = {name: secret.reveal() for name, secret in target.url.hidden.items()}
     parameters = {**defaults, **target.url.params, **hidden}
-    parameters["application_name"] = name.encode()[:_NAME_MAX].decode(errors="ignore")
+    parameters["application_name"] = _name(purpose)
     if target.url.password:
         parameters["password"] = target.url.password.reveal()
     return parameters
+
+
+def _name(purpose: str) -> str:
+    """Return what pg_stat_activity shows of a session."""
+    name = f"leadctl {purpose} {whoami()}".replace("  ", " ")
+    return name.encode()[:_NAME_MAX].decode(errors="ignore")
 
 
 def _check_server(connection: Connection, target: Target) -> None:
@@ -314,6 +331,7 @@ def _check_server(connection: Connection, target: Target) -> None:
 def _configure(
     connection: Connection,
     target: Target,
+    purpose: str,
     statement_timeout: float | None,
     *,
     rows: bool,
@@ -323,6 +341,7 @@ def _configure(
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(target.role)))
     schema = sql.Identifier(target.schema).as_string(connection)
     settings = {
+        "application_name": _name(purpose),  # of a session that is used again
         "search_path": OWN_PATH,
         "leadctl.seen_from": schema,
         "leadctl.app_path": schema,

@@ -3,7 +3,7 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,38 +13,76 @@ from leadctl.health.run import Health
 
 if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult, PastRuns, RuleResult
+    from leadctl.fleet.run import FleetReport
 
 _FILE_MODE = 0o644
 _NUMBERS = {"ok": 0, "warning": 1, "critical": 2, "unknown": 3}
 
 _Samples = Iterable[tuple[Mapping[str, str], float | None]]
 """Labels and values; None is left out."""
+_Metric = tuple[str, str, _Samples]
+"""A name, its help and its samples."""
 
 
 def health(result: Health) -> str:
     """Return a health check as metrics, without times: the collector adds the file's own."""
-    place = {"database": result.database, "schema": result.schema, "app": result.app}
-    checks = [(place | {"check": check.name}, check) for check in result.by_urgency]
+    return _text(*_health([({}, result)]))
+
+
+def fleet(report: "FleetReport[Health]") -> str:
+    """Return the health of a fleet as metrics: how many targets are in which state, and each."""
+    place = {"fleet": report.fleet}
+    counts = [(place | {"state": state}, count) for state, count in report.counts.items()]
     return _text(
+        ("leadctl_fleet_targets", "Targets of a fleet, by what came of them.", counts),
         (
-            "leadctl_health_status",
-            "The worst check: 0 ok, 1 warning, 2 critical, 3 unknown.",
-            [(place, _NUMBERS[result.status])],
-        ),
-        (
-            "leadctl_check_status",
-            "A check: 0 ok, 1 warning, 2 critical, 3 skipped, so unknown.",
-            [(labels, _status(check)) for labels, check in checks],
-        ),
-        (
-            "leadctl_check_value",
-            "What a check found, in its unit.",
+            "leadctl_fleet_failed",
+            "Whether a target could not be checked.",
             [
-                (labels | {"unit": check.unit}, check.value)
-                for labels, check in checks
-                if isinstance(check.value, int | float)
+                (place | {"target": each.target}, each.failure is not None)
+                for each in report.targets
+                if each.failure is not None or each.result is not None
             ],
         ),
+        *_health(
+            [
+                (place | {"target": each.target}, each.result)
+                for each in report.targets
+                if each.result is not None
+            ]
+        ),
+    )
+
+
+def _health(results: Sequence[tuple[Mapping[str, str], Health]]) -> Iterator[_Metric]:
+    """Yield the metrics of health checks, each with labels of its own."""
+    found = [
+        ({**labels, "database": each.database, "schema": each.schema, "app": each.app}, each)
+        for labels, each in results
+    ]
+    checks = [
+        (labels | {"check": check.name}, check)
+        for labels, each in found
+        for check in each.by_urgency
+    ]
+    yield (
+        "leadctl_health_status",
+        "The worst check: 0 ok, 1 warning, 2 critical, 3 unknown.",
+        [(labels, _NUMBERS[each.status]) for labels, each in found],
+    )
+    yield (
+        "leadctl_check_status",
+        "A check: 0 ok, 1 warning, 2 critical, 3 skipped, so unknown.",
+        [(labels, _status(check)) for labels, check in checks],
+    )
+    yield (
+        "leadctl_check_value",
+        "What a check found, in its unit.",
+        [
+            (labels | {"unit": check.unit}, check.value)
+            for labels, check in checks
+            if isinstance(check.value, int | float)
+        ],
     )
 
 
@@ -112,7 +150,7 @@ def write(path: Path, text: str) -> None:
     path.chmod(_FILE_MODE)
 
 
-def _text(*metrics: tuple[str, str, _Samples]) -> str:
+def _text(*metrics: _Metric) -> str:
     lines = []
     for name, help_text, samples in metrics:
         lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]

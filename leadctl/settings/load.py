@@ -21,6 +21,7 @@ from leadctl.settings.model import (
     RULE_IDENTITY,
     AppConfig,
     EnvironmentConfig,
+    FleetConfig,
     HealthConfig,
     Rule,
     Settings,
@@ -35,14 +36,14 @@ from leadctl.settings.sources import (
 )
 from leadctl.text import did_you_mean
 
-Named = TypeVar("Named", EnvironmentConfig, HealthConfig)
+Named = TypeVar("Named", EnvironmentConfig, FleetConfig, HealthConfig)
 
 _PLAIN_VALUE = re.compile(r"[a-z -]{1,12}|[\d.:+-]{1,20} ?[A-Za-z]{0,10}")
 _BACKUP = "backup"
 """The table of leadctl.toml whose keys are the settings that begin with its name."""
 _DECLARED = tuple(declared for declared in fields(Settings) if "variable" in declared.metadata)
 _AT_THE_TOP = frozenset(declared.name for declared in _DECLARED if declared.metadata["toml"])
-_TABLES = frozenset({"env", "apps", "retention", "health", _BACKUP})
+_TABLES = frozenset({"env", "apps", "fleet", "retention", "health", _BACKUP})
 
 
 def load_settings(
@@ -76,6 +77,7 @@ def load_settings(
         config_file=project.config_file,
         environments=_named(project, "env", EnvironmentConfig),
         apps=apps,
+        fleets=_named(project, "fleet", FleetConfig),
         health=_named(project, "health", HealthConfig),
         app_rules=_app_rules(project),
         retention={
@@ -156,6 +158,29 @@ def _refuse_contradictions(settings: Settings) -> None:
                 settings.env, settings.environments, "Declare it as [env.NAME] in leadctl.toml"
             ),
         )
+    for fleet in settings.fleets.values():
+        _refuse_contradictory_fleet(settings, fleet)
+
+
+def _refuse_contradictory_fleet(settings: Settings, fleet: FleetConfig) -> None:
+    where = f"[fleet.{fleet.name}] in {os.path.relpath(settings.config_file or 'leadctl.toml')}"
+    ways = [name for name in ("schemas", "query", "databases") if getattr(fleet, name)]
+    if len(ways) > 1:
+        raise InvalidSetting(
+            f"{where} has {' and '.join(ways)}.", hint=f"Keep one of them: {', '.join(ways)}."
+        )
+    if not ways and not fleet.envs:
+        raise InvalidSetting(
+            f"{where} does not say what its targets are.",
+            hint='Add schemas = "tenant_*", query = "SELECT …", databases = "shop_*" or '
+            'envs = ["eu", "us"].',
+        )
+    for name in fleet.envs:
+        if name not in settings.environments:
+            raise UnknownEnvironment(
+                f"{where} names an environment that does not exist: {name!r}.",
+                hint=_suggest(name, settings.environments, "Declare it as [env.NAME]"),
+            )
 
 
 def _named(project: Project, table: str, kind: type[Named]) -> dict[str, Named]:

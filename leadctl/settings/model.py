@@ -105,6 +105,26 @@ class EnvironmentConfig:
 
 
 @dataclass(frozen=True)
+class FleetConfig:
+    """`[fleet.NAME]` of leadctl.toml: the targets that one command acts on.
+
+    Patterns are those of a shell: `tenant_*`.
+    """
+
+    name: str
+    schemas: str | None = None
+    """A pattern: each schema of the database that it matches is a target."""
+    query: str | None = None
+    """SQL whose one column names the schemas, whether they exist yet or not."""
+    databases: str | None = None
+    """A pattern: each database of the server that it matches is a target."""
+    envs: tuple[str, ...] = ()
+    """The [env.NAME] that are targets themselves, or in which the others are looked for."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of what is no target."""
+
+
+@dataclass(frozen=True)
 class HealthConfig:
     """`[health.CHECK]` of leadctl.toml: the thresholds of one check, None for its own ones."""
 
@@ -342,6 +362,7 @@ class Settings:
     config_file: Path | None = None
     environments: Mapping[str, EnvironmentConfig] = field(default_factory=dict)
     apps: Mapping[str, AppConfig] = field(default_factory=dict)
+    fleets: Mapping[str, FleetConfig] = field(default_factory=dict)
     health: Mapping[str, HealthConfig] = field(default_factory=dict)
     app_rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     """`[[apps.NAME.retention]]` by app: retention rules besides those of the app's own code."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from leadctl.cli.console import Console
-from leadctl.cli.group import Terminated
+from leadctl.cli.exit_codes import Terminated
 from tests.conftest import Cli, Prepared
 from tests.processes import environment, run
 from tests.servers import Server

@@ -25,6 +25,7 @@ from leadctl.api.studio import Studio
 from leadctl.api.tenants import Tenants
 from leadctl.cli.commands import app
 from leadctl.cli.exit_codes import ExitCode, exit_code
+from leadctl.fleet.run import FleetReport
 from leadctl.migrate.diff import Diff
 from leadctl.studio.record import Relation
 from leadctl.studio.rows import Head
@@ -60,6 +61,7 @@ class OneRecord:
 
 API = (Project, Database, Studio, Tenants)
 BESIDE: dict[str, type] = {
+    "… --fleet NAME": FleetReport,
     "migrate diff": Diff,
     "studio TABLE": Rows,
     "studio TABLE ROW": OneRecord,
@@ -199,7 +201,8 @@ def cli() -> str:
         "Written from the code; a test keeps it true.",
         "",
         "Every option has a variable, too: `--steps` of `leadctl migrate` is `LEADCTL_MIGRATE_STEPS`.",
-        "Only consent (`--yes`, `--confirm`, `--reveal`) has none: what stays set is no consent.",
+        "Only consent (`--yes`, `--confirm`, `--reveal`) has none, nor have `--fleet` and `--only`:",
+        "what stays set is no consent.",
     ]
     for path, command, context in _walk(get_command(app), "leadctl", None):
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
@@ -253,6 +256,8 @@ def _kind(hint: Any) -> tuple[str, type | None]:
     if origin is tuple:
         kind, inner = _kind(arguments[0])
         return (f"{kind}[]" if kind else "list[]").replace("list[]", "[]"), inner
+    if is_dataclass(origin) and isinstance(origin, type):
+        return "", origin
     if origin is not None:
         return "object", None
     if is_dataclass(hint) and isinstance(hint, type):

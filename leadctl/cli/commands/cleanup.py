@@ -1,16 +1,14 @@
 """`leadctl cleanup` and its subcommands."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from leadctl.cli.command import Effect, Run, command
-from leadctl.cli.exit_codes import ExitCode
-from leadctl.cli.group import Terminated, subtree
+from leadctl.cli.exit_codes import ExitCode, ending_in_order
+from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     Confirm,
     Number,
@@ -97,22 +95,12 @@ def cleanup(
         raise typer.Exit(ExitCode.PARTLY)
 
 
-@contextmanager
-def _stopping(bounds: "Bounds") -> Iterator[None]:
+def _stopping(bounds: "Bounds") -> AbstractContextManager[None]:
     """Let the first SIGINT or SIGTERM end the run in order; a second one ends it at once."""
     from leadctl.cleanup.results import Reason
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if bounds.requested is not None:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        bounds.request(Reason.INTERRUPTED if number == signal.SIGINT else Reason.TERMINATED)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    reasons = {signal.SIGINT: Reason.INTERRUPTED, signal.SIGTERM: Reason.TERMINATED}
+    return ending_in_order(lambda number: bounds.request(reasons[signal.Signals(number)]))
 
 
 @group.leaf("unarchive")

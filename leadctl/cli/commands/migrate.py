@@ -6,6 +6,7 @@ import typer
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import ExitCode
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     LOCK_WAIT,
@@ -52,7 +53,7 @@ group = subtree("migrate", "Schema")
 
 
 @group.callback()
-@command(Effect.ADDS, *TIMEOUTS)
+@command(Effect.ADDS, *TIMEOUTS, fleet=FleetUse(refuses=("sql",)))
 def migrate(
     run: Run,
     *,
@@ -79,7 +80,7 @@ def migrate(
 
 
 @group.leaf("up")
-@command(Effect.ADDS, *TIMEOUTS)
+@command(Effect.ADDS, *TIMEOUTS, fleet=FleetUse(refuses=("sql",)))
 def up(
     run: Run,
     *,
@@ -126,7 +127,7 @@ def _up(
 
 
 @group.leaf("status")
-@command(Effect.READS, of_app=True)
+@command(Effect.READS, of_app=True, fleet=FleetUse())
 def status(run: Run) -> None:
     """Show the state of each revision.
 
@@ -226,7 +227,7 @@ DownSteps = Annotated[
 
 
 @group.leaf("down")
-@command(Effect.DESTROYS, *TIMEOUTS)
+@command(Effect.DESTROYS, *TIMEOUTS, fleet=FleetUse())
 def down(
     run: Run,
     *,
@@ -265,7 +266,7 @@ After = Annotated[str, argument("TO", "Default: models.", names=revision_names)]
 
 
 @group.leaf("check")
-@command(Effect.READS, of_app=True)
+@command(Effect.READS, of_app=True, fleet=FleetUse())
 def check(run: Run) -> None:
     """Compare models, migrations and database.
 
@@ -280,7 +281,7 @@ def check(run: Run) -> None:
 
 
 @group.leaf("drift")
-@command(Effect.READS, of_app=True)
+@command(Effect.READS, of_app=True, fleet=FleetUse())
 def drift(run: Run) -> None:
     """Show what was changed by hand since the last revision.
 

@@ -1,0 +1,319 @@
+"""`Fleet`: one verb on each target of a fleet, as `--fleet NAME` does it.
+
+A verb is given each target as a `FleetMember`, a `Database` as any other.  What is the same for all
+(the app, the keys, the history of revisions, where they stand) is found once.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
+
+from leadctl.api.database import Database
+from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
+from leadctl.errors import NotConfirmed, Protected
+from leadctl.fleet.run import Bounds, FleetReport, Outcome
+from leadctl.fleet.targets import FleetTarget
+from leadctl.progress import Narrate, Progress, silent, unheard
+from leadctl.text import counted
+
+if TYPE_CHECKING:
+    from leadctl.apps.registry import App
+    from leadctl.crypto import Keyring
+    from leadctl.fleet.migrations import SharedMigrations
+    from leadctl.journal.guard import Consent
+    from leadctl.migrate.status import MigrationStatus
+    from leadctl.migrate.up import MigrateResult
+    from leadctl.postgres.target import Target
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _one_at_a_time(
+    method: "Callable[Concatenate[Any, P], T]",
+) -> "Callable[Concatenate[FleetMember, P], T]":
+    """Let one member at a time run a method: Alembic and an app's own code are one a process."""
+
+    def run(member: "FleetMember", /, *args: P.args, **given: P.kwargs) -> T:
+        with member.fleet.shared.one_at_a_time:
+            return method(member, *args, **given)
+
+    run.__doc__ = method.__doc__
+    return run
+
+
+@dataclass(frozen=True, eq=False)
+class FleetMember(Database):
+    """A target of a fleet: a database as any other, which shares with the rest what is the same."""
+
+    fleet: "Fleet" = field(kw_only=True)
+
+    @cached_property
+    def app(self) -> "App":
+        """The fleet's app."""
+        return self.fleet.app
+
+    @cached_property
+    def app_if_named(self) -> "App":
+        """The fleet's app, if one is named."""
+        return self.fleet.app_if_named
+
+    @cached_property
+    def keyring(self) -> "Keyring":
+        """The fleet's keys."""
+        return self.fleet.keyring
+
+    plan = _one_at_a_time(Database.plan)
+    check = _one_at_a_time(Database.check)
+    drift = _one_at_a_time(Database.drift)
+    script = _one_at_a_time(Database.script)
+    down = _one_at_a_time(Database.down)
+    rehearse_down = _one_at_a_time(Database.rehearse_down)
+    seed = _one_at_a_time(Database.seed)
+    bulk_seed = _one_at_a_time(Database.bulk_seed)
+    reset = _one_at_a_time(Database.reset)
+    _migrate_alone = _one_at_a_time(Database.migrate)
+
+    def migrate(
+        self,
+        to: str | None = None,
+        *,
+        steps: int | None = None,
+        allow: Names = (),
+        confirm: Confirm = None,
+        backup: bool = False,
+    ) -> "MigrateResult":
+        """Apply what is pending, as `Database.migrate`.
+
+        The SQL of revisions that ask the database nothing is sent again as it was for the first.
+        """
+        shared, consent = self.fleet.shared, consent_of(confirm)
+        given: dict[str, Any] = {
+            "steps": steps, "allow": allow, "confirm": consent, "backup": backup
+        }  # fmt: skip
+        standing = shared.standing(self.target)
+        if standing is None:
+            return self._migrate_alone(to, **given)
+        pending = shared.pending(standing, to, steps)
+        if not pending:
+            return shared.result(self.target, standing)
+        if backup:
+            return self._migrate_alone(to, **given)
+        with shared.first(pending) as is_first:
+            if is_first:
+                result = self._migrate_alone(to, **given)
+                shared.learn(self.target, pending)
+                return result
+        found = shared.replay(self.target, standing, pending, consent)
+        return found or self._migrate_alone(to, **given)
+
+    def status(self) -> "MigrationStatus":
+        """Return the state of each revision, as `Database.status`; many are read at once."""
+        return self.fleet.shared.status(self.target) or super().status()
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet(Project):
+    """A fleet of leadctl.toml; made by `Fleet.of`.
+
+    Each method does one verb on every target, for itself, and returns a report: what a target
+    fails with is in there, and is not raised.  Where a verb is guarded, `confirm` is the fleet's
+    name, or a Consent.
+    """
+
+    name: str = ""
+    only: tuple[str, ...] = ()
+    """Patterns of the targets that are meant; all where there are none."""
+    bounds: Bounds = field(default_factory=Bounds)
+    run: str = field(
+        default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    )
+    """The id of the run, which the journal of each target has."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        *,
+        app: str | None = None,
+        env: str | None = None,
+        url: str | None = None,
+        project: str | Path | None = None,
+        only: Names = (),
+        bounds: Bounds | None = None,
+        narrate: Narrate = unheard,
+        progress: Progress = silent,
+    ) -> "Fleet":
+        """Return a fleet of leadctl.toml; nothing is connected to yet.
+
+        `only` are patterns of its targets, `bounds` how many are done, and how many at a time.
+        Raises ConfigurationError.
+        """
+        settings = settings_of(project, {"app": app, "env": env, "url": url})
+        return cls(
+            settings, narrate, progress, name=name, only=names(only), bounds=bounds or Bounds()
+        )
+
+    @cached_property
+    def targets(self) -> tuple[FleetTarget, ...]:
+        """The targets, found when first asked for.
+
+        Raises UnknownFleet, EmptyFleet, UsageError, and what connecting raises.
+        """
+        from leadctl.fleet.targets import declared, find_targets
+
+        config = declared(self.settings, self.name)
+        return find_targets(config, self._resolve, self.only)
+
+    def _resolve(self, env: str | None) -> "Target":
+        from leadctl.postgres.target import resolve
+
+        settings = replace(self.settings, env=env) if env else self.settings
+        return resolve(settings, app=self.app_if_named.name or settings.app, narrate=self.narrate)
+
+    @cached_property
+    def shared(self) -> "SharedMigrations":
+        """What the members' migrations share."""
+        from leadctl.fleet.migrations import SharedMigrations
+
+        found = [each.target for each in self.targets if each.target]
+        return SharedMigrations(found, lambda: self.app, self._timeouts)
+
+    def member(self, target: FleetTarget) -> FleetMember:
+        """Return a target as a database."""
+        settings = replace(self.settings, env=target.env or self.settings.env)
+        if self._has_folders:
+            place = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
+            settings = replace(settings, backup_dir=settings.backup_dir / place)
+        made = FleetMember(settings, fleet=self)
+        vars(made)["target"] = target.target
+        return made
+
+    @cached_property
+    def _has_folders(self) -> bool:
+        """Whether each database has a folder of backups of its own: where there are several."""
+        return len(self.databases) > 1
+
+    @cached_property
+    def databases(self) -> tuple[FleetTarget, ...]:
+        """The targets, one for each database that they are in."""
+        from leadctl.fleet.standings import place
+
+        found: dict[object, FleetTarget] = {}
+        for each in self.targets:
+            found.setdefault(place(each.target) if each.target else each.name, each)
+        return tuple(found.values())
+
+    def each(
+        self,
+        verb: str,
+        do: Callable[[FleetMember], Outcome[T]],
+        *,
+        by_database: bool = False,
+    ) -> FleetReport[T]:
+        """Do something with each target, or one target of each database, and report of each."""
+        from leadctl.fleet.run import run_fleet
+
+        targets = self.databases if by_database else self.targets
+        shared = self.shared  # before there are several threads
+        given = (self.name, verb, self.run, targets)
+        try:
+            return run_fleet(*given, lambda each: do(self.member(each)), self.bounds, self.progress)
+        finally:
+            shared.close()
+
+    def consent(self, verb: str, confirm: Confirm, *, destroys: bool = False) -> "Consent":
+        """Return the consent that each target is given.
+
+        Where the verb `destroys`, the guard of every database is asked before the first is touched.
+        Raises Protected and NotConfirmed, which say how many databases it is about.
+        """
+        from leadctl.journal.guard import Consent
+
+        given = consent_of(confirm)
+        about = f"the fleet {self.name} ({self._described})"
+        if given.confirm is not None and given.confirm != self.name:
+            raise Protected(
+                f"{verb} was confirmed for {given.confirm!r}, but this is {about}. "
+                "Nothing was changed.",
+                hint=f"Confirm with the fleet's name: --confirm {self.name}",
+            )
+        plain = Consent(given.yes, given.confirm, fleet=self.name)
+        if not destroys or plain.names_fleet:
+            return plain
+        guarded = self._guarded(verb)
+        if guarded and given.ask_name is not None:
+            question = f"{verb} on {about}: {guarded}. Type the fleet's name to continue"
+            if given.ask_name(question) == self.name:
+                return replace(plain, confirm=self.name)
+        if guarded:
+            raise Protected(
+                f"{verb} is refused on {about}: {guarded}. Nothing was changed.",
+                hint=f"If this is intended, rerun with --confirm {self.name}",
+            )
+        if given.yes:
+            return plain
+        if given.ask is None:
+            raise NotConfirmed(
+                f"{verb} on {about} needs confirmation, but there is no terminal.",
+                hint="Rerun with --yes.",
+            )
+        if not given.ask(f"{verb} on {about}?"):
+            raise NotConfirmed("Nothing was changed.")
+        return replace(plain, yes=True)
+
+    @property
+    def _described(self) -> str:
+        targets, databases = counted(len(self.targets), "target"), len(self.databases)
+        return targets if databases == len(self.targets) else (
+            f"{targets} in {counted(databases, 'database')}"
+        )  # fmt: skip
+
+    def _guarded(self, verb: str) -> str | None:
+        """Say which databases want the fleet's name; None where none does."""
+        from leadctl.journal.guard import Consent, foresee
+
+        found = []
+        for each in self.databases:
+            if each.target is None:
+                continue
+            try:
+                foresee(each.target, verb, Consent(yes=True, fleet=self.name))
+            except Protected as error:
+                found.append((each, error))
+        if not found:
+            return None
+        first = found[0][1].message.partition(": ")[2].removesuffix(" Nothing was changed.")
+        return f"{counted(len(found), 'database')} of them is guarded ({first.rstrip('.')})"
+
+    # --- the verbs --------------------------------------------------------------------------
+
+    def migrate(
+        self,
+        to: str | None = None,
+        *,
+        steps: int | None = None,
+        allow: Names = (),
+        confirm: Confirm = None,
+    ) -> "FleetReport[MigrateResult]":
+        """Apply what is pending everywhere, as `leadctl migrate --fleet NAME`."""
+        consent = self.consent("migrate", confirm)
+
+        def migrate(member: FleetMember) -> "Outcome[MigrateResult]":
+            return Outcome(member.migrate(to, steps=steps, allow=allow, confirm=consent))
+
+        return self.each("migrate", migrate)
+
+    def status(self) -> "FleetReport[MigrationStatus]":
+        """Return the state of each revision everywhere: `leadctl migrate status --fleet NAME`."""
+
+        def status(member: FleetMember) -> "Outcome[MigrationStatus]":
+            found = member.status()
+            return Outcome(found, 0 if found.ok else 1)
+
+        return self.each("migrate status", status)

@@ -1,0 +1,197 @@
+"""`--fleet NAME`: a command, run for each target of a fleet, and one report of all.
+
+The command's own function is called for each target with a `TargetRun`, which hands it that target
+and keeps what it would have written.
+"""
+
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leadctl.cli.console import Console
+from leadctl.cli.exit_codes import (
+    NAGIOS,
+    NAGIOS_CRITICAL,
+    NAGIOS_UNKNOWN,
+    ExitCode,
+    ending_in_order,
+    exit_code,
+    nagios_code,
+)
+from leadctl.cli.options import Number, Text, Texts, not_with, only_with, option
+from leadctl.cli.run import Run
+
+if TYPE_CHECKING:
+    from leadctl.api.database import Database
+    from leadctl.api.fleet import FleetMember
+    from leadctl.fleet.run import FleetReport, TargetReport
+    from leadctl.journal.guard import Consent
+    from leadctl.render.blocks import Block
+
+OPTIONS: dict[str, Any] = {
+    "fleet": Annotated[
+        Text, option("--fleet", "NAME", "Each target of a [fleet.NAME].", consent=True)
+    ],
+    "only": Annotated[
+        Texts, option("--only", "PATTERN", "With --fleet: these targets.", consent=True)
+    ],
+    "jobs": Annotated[
+        Number, option("--jobs", "N", "With --fleet: targets at a time (default 4).", min=1)
+    ],
+    "canary": Annotated[
+        Number, option("--canary", "N", "With --fleet: the first N go before the rest.", min=1)
+    ],
+    "max_failures": Annotated[
+        Number, option("--max-failures", "N", "With --fleet: stop after N failures.", min=1)
+    ],
+}
+"""The options that a command for fleets has, by the names of their parameters."""
+
+
+@dataclass(frozen=True)
+class FleetUse:
+    """How a command is used for a fleet."""
+
+    refuses: Sequence[str] = ()
+    """Its options that mean nothing for many targets, by the names of their parameters."""
+    by_database: bool = False
+    """Whether it is about databases, so that one target of each is enough."""
+
+
+@dataclass(frozen=True)
+class TargetRun(Run):
+    """One run of a command for a target of a fleet: what it finds is kept for the report."""
+
+    member: "FleetMember" = field(kw_only=True)
+    given: "Consent" = field(kw_only=True)
+    """What was consented to for the whole fleet."""
+    results: list[Any] = field(default_factory=list, init=False)
+
+    def database(self, *, may_create: bool = False) -> "Database":  # noqa: ARG002 - it is there
+        """The target."""
+        return self.member
+
+    def consent(self, *, yes: bool = False, confirm: str | None = None) -> "Consent":  # noqa: ARG002
+        """What was consented to for the fleet."""
+        return self.given
+
+    def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:  # noqa: ARG002
+        """Show nothing of one target."""
+        return lambda _: None
+
+    def emit(
+        self,
+        result: Any,
+        view: Callable[[Any], "Iterable[Block]"],  # noqa: ARG002
+        *,
+        ok: bool = True,
+        **writers: Callable[[Any], str],  # noqa: ARG002
+    ) -> None:
+        """Keep the result."""
+        self.results.append(result)
+        if not ok:
+            raise typer.Exit(ExitCode.NO)
+
+
+def taken_from(values: dict[str, Any]) -> dict[str, Any] | None:
+    """Take the options of fleets out of those of a command; None where no fleet is named."""
+    given = {name: values.pop(name) for name in OPTIONS}
+    if given["fleet"] is not None:
+        return given
+    del given["fleet"]
+    only_with("--fleet", **given)
+    return None
+
+
+def run_for_fleet(
+    run: Run,
+    given: dict[str, Any],
+    use: FleetUse,
+    verb: str,
+    function: Callable[..., None],
+    values: dict[str, Any],
+    *,
+    destroys: bool,
+) -> None:
+    """Run a command for each target, write the report, and exit with the code of all."""
+    from leadctl.api.fleet import Fleet
+    from leadctl.fleet.run import Bounds, Outcome
+
+    not_with("--fleet", **{name.removesuffix("_checks"): values[name] for name in use.refuses})
+    bounds = Bounds(given["jobs"] or Bounds.jobs, given["canary"] or 0, given["max_failures"])
+    fleet = Fleet(
+        run.settings, run.narrate, run.console.progress,
+        name=given["fleet"], only=tuple(given["only"] or ()), bounds=bounds,
+    )  # fmt: skip
+    asked = run.consent(yes=bool(values.get("yes")), confirm=values.get("confirm"))
+    consent = fleet.consent(verb, asked, destroys=destroys)
+
+    def one(member: "FleetMember") -> "Outcome[Any]":
+        part = TargetRun(run.settings, Console(quiet=True), member=member, given=consent)
+        code = 0
+        try:
+            function(part, **values)
+        except typer.Exit as end:
+            code = end.exit_code
+        return Outcome(part.results[-1] if part.results else None, code)
+
+    signals: list[int] = []
+
+    def end(number: int) -> None:
+        signals.append(number)
+        bounds.requested.set()
+        run.narrate("Ending after the targets in flight; a second signal ends at once.")
+
+    with ending_in_order(end):
+        report = fleet.each(verb, one, by_database=use.by_database)
+    _write(run, report)
+    if report.ended == "interrupted":
+        terminated = signals[:1] == [signal.SIGTERM]
+        raise typer.Exit(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)
+    raise typer.Exit(_nagios(report) if verb == "health-check" else _code(report))
+
+
+def _write(run: Run, report: "FleetReport[Any]") -> None:
+    from leadctl.render.views import fleet as views
+
+    def nagios(report: "FleetReport[Any]") -> str:
+        from leadctl.render.nagios import fleet
+
+        words = {code: word for word, code in NAGIOS.items()}
+        return fleet(report, [words[_nagios_of(each)] for each in report.targets])
+
+    def prometheus(report: "FleetReport[Any]") -> str:
+        from leadctl.render.prometheus import fleet
+
+        return fleet(report)
+
+    run.emit(report, views.report, nagios=nagios, prometheus=prometheus)
+
+
+def _code(report: "FleetReport[Any]") -> int:
+    """Return 0, the one code that all failures share, or 7."""
+    codes = {_of_target(each) for each in report.bad}
+    if not codes:
+        return ExitCode.DONE
+    return codes.pop() if len(codes) == 1 else ExitCode.PARTLY
+
+
+def _of_target(each: "TargetReport[Any]") -> int:
+    return exit_code(each.failure) if each.failure else each.code
+
+
+def _nagios_of(each: "TargetReport[Any]") -> int:
+    """Return a target's code as Nagios has it; what was not run is unknown."""
+    if each.failure is not None:
+        return nagios_code(each.failure)
+    return NAGIOS_UNKNOWN if each.result is None else each.code
+
+
+def _nagios(report: "FleetReport[Any]") -> int:
+    """Return the most urgent code of all."""
+    codes = set(map(_nagios_of, report.targets))
+    urgency = (NAGIOS_CRITICAL, NAGIOS["warning"], NAGIOS_UNKNOWN)
+    return next((code for code in urgency if code in codes), NAGIOS["ok"])

@@ -1,0 +1,61 @@
+-- What a fleet's run asks of a database, for all of its targets at once.
+
+-- name: schemas
+-- what: Which schemas are there that are not the server's, an extension's or leadctl's own?
+-- versions: 15-
+SELECT n.nspname FROM pg_namespace n
+WHERE n.nspname !~ '^(pg_|leadctl)' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
+                  AND d.objid = n.oid AND d.deptype = 'e')
+ORDER BY n.nspname
+
+-- name: databases
+-- what: Which databases of the server may be connected to?  leadctl's own are none.
+-- versions: 15-
+SELECT datname FROM pg_database
+WHERE datallowconn AND NOT datistemplate AND datname !~ '^leadctl_' ORDER BY datname
+
+-- name: version_tables
+-- what: Which of these version tables exist, by number, and which role reads each, where not this one?
+-- versions: 15-
+SELECT w.number::int - 1, (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
+        AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
+FROM unnest(%(names)s::text[]) WITH ORDINALITY AS w (name, number)
+JOIN pg_class c ON c.oid = to_regclass(w.name)
+
+-- name: recorded
+-- what: Which revisions were applied to these schemas, by which app, when, by whom?
+-- versions: 15-
+SELECT schema, app, revision, checksum, applied_at, applied_by, duration_ms
+FROM leadctl.migration WHERE schema = ANY (%(schemas)s) ORDER BY applied_at, revision
+
+-- name: applied_sql
+-- what: What did these revisions execute when they were applied to a schema?
+-- versions: 15-
+SELECT revision, sql FROM leadctl.migration
+WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
+
+-- name: claim
+-- what: Is the lock on a schema free?  Takes it, and looks along the schema's path from now on.  Is the schema there, and
+--   has it an index that is not valid?
+-- versions: 15-
+SELECT pg_try_advisory_lock(%(lock_class)s, %(lock_key)s), to_regnamespace(%(schema)s) IS NOT NULL, EXISTS (
+    SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+    WHERE c.relnamespace = to_regnamespace(%(schema)s) AND NOT i.indisvalid),
+    set_config('leadctl.seen_from', %(schema)s, false), set_config('leadctl.app_path', %(path)s, false)
+
+-- name: fingerprint
+-- what: What is a schema recorded to look like, in short?
+-- versions: 15-
+SELECT md5(fingerprint::text) FROM leadctl.migration
+WHERE schema = %(schema)s AND app = %(app)s AND fingerprint IS NOT NULL
+
+-- name: copy_fingerprint
+-- what: Records for a schema what another one looks like that became the same from the same.
+-- versions: 15-
+UPDATE leadctl.migration m
+SET fingerprint = CASE WHEN m.revision = %(revision)s THEN (
+    SELECT o.fingerprint FROM leadctl.migration o
+    WHERE o.schema = %(as)s AND o.app = %(app)s AND o.revision = %(revision)s) END
+WHERE m.schema = %(schema)s AND m.app = %(app)s
+  AND (m.revision = %(revision)s OR m.fingerprint IS NOT NULL)

@@ -1,0 +1,129 @@
+"""Where the targets of a fleet stand, read for many at once.
+
+One question for a hundred schemas costs what it costs for one.  What is not plainly in order
+(another app's schema, an edited or a missing revision) is no standing here: the verb itself says
+what is wrong.
+"""
+
+import threading
+from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.errors import LeadctlError
+from leadctl.journal import state
+from leadctl.journal.state import AppliedRevision
+from leadctl.migrate.revisions import History
+from leadctl.migrate.status import missing_revisions
+from leadctl.postgres import exact
+from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.queries import beside
+from leadctl.postgres.target import Target
+
+QUERIES = beside(__file__, "fleet.sql")
+_AT_ONCE = 100
+"""Schemas that one question is about: each is a lock, and a query as long as they are many."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which revisions a schema is at, and what was recorded of them."""
+
+    current: tuple[str, ...]
+    recorded: tuple[AppliedRevision, ...] = ()
+    has_table: bool = False
+    """Whether it has Alembic's table."""
+    is_plain: bool = field(default=True, compare=False)
+    """Whether that table is read with this role's own rights."""
+
+    def is_in_order(self, app: App, history: History) -> bool:
+        """Whether all that was applied is the app's, and is in its folder as it was applied."""
+        if {each.app for each in self.recorded} - {app.name}:
+            return False
+        if missing_revisions(history, self.current, self.recorded):
+            return False
+        applied = history.ancestors(self.current)
+        return all(
+            history.get(each.revision).is_recorded_as(each.checksum)
+            for each in self.recorded
+            if each.revision in applied
+        )
+
+
+def place(target: Target) -> Hashable:
+    """Return what targets share that are schemas of one database, reached in one way."""
+    return replace(target, schema="")
+
+
+class Standings:
+    """The standings of targets, read when the first of some is asked for, and given out once."""
+
+    def __init__(self, targets: Iterable[Target], app: App) -> None:
+        self._app = app
+        self._guard = threading.Lock()
+        self._known: dict[Target, Standing | None] = {}
+        self._with: dict[Target, list[Target]] = {}
+        groups: dict[Hashable, list[Target]] = {}
+        for target in targets:
+            groups.setdefault(place(target), []).append(target)
+        for group in groups.values():
+            for start in range(0, len(group), _AT_ONCE):
+                chunk = group[start : start + _AT_ONCE]
+                self._with |= dict.fromkeys(chunk, chunk)
+
+    def take(self, target: Target) -> Standing | None:
+        """Return where a target stands; None where it must be asked alone."""
+        with self._guard:
+            chunk = self._with.pop(target, None)
+            if chunk is None:
+                return None
+            if target not in self._known:
+                self._known |= dict.fromkeys(chunk)
+                with suppress(LeadctlError, psycopg.Error):  # each says for itself what is wrong
+                    self._known |= zip(chunk, read_standings(chunk, self._app), strict=True)
+            return self._known.pop(target)
+
+
+def read_standings(targets: Sequence[Target], app: App) -> list[Standing]:
+    """Read where schemas of one database stand; changes nothing.
+
+    Raises what connecting raises, PreparedSchema, NewerState and psycopg.Error.
+    """
+    with connect(targets[0], "fleet", read_only=True) as connection:
+        set_session(connection, {"lock_timeout": "1s"})
+        return standings_on(connection, [target.schema for target in targets], app)
+
+
+def standings_on(connection: Connection, schemas: Sequence[str], app: App) -> list[Standing]:
+    """Read where schemas of the connected database stand, as `read_standings`."""
+    recorded: dict[str, list[AppliedRevision]] = {schema: [] for schema in schemas}
+    if state.is_there(connection):
+        state.check_version(connection)
+        for schema, *values in QUERIES.rows(connection, "recorded", schemas=list(schemas)):
+            recorded[schema].append(AppliedRevision(*values))
+    tables = [app.version_table.within(schema) for schema in schemas]
+    names = [table.as_string(connection) for table in tables]
+    readers: dict[int, str | None] = dict(QUERIES.rows(connection, "version_tables", names=names))
+    current: dict[int, list[str]] = {number: [] for number in readers}
+    for role in dict.fromkeys(readers.values()):
+        query = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}, version_num FROM {}").format(number, tables[number])
+            for number, reader in readers.items()
+            if reader == role
+        )
+        with exact.as_owner(connection, role):
+            for number, revision in connection.execute(query):
+                current[number].append(revision)
+    return [
+        Standing(
+            tuple(sorted(current.get(number, ()))),
+            tuple(recorded[schema]),
+            number in readers,
+            readers.get(number) is None,
+        )
+        for number, schema in enumerate(schemas)
+    ]

@@ -1,0 +1,163 @@
+"""Which targets a fleet has: found in its databases when a run begins."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+import psycopg
+
+from leadctl.errors import EmptyFleet, InvalidSetting, LeadctlError, UnknownFleet, UsageError
+from leadctl.postgres.connect import connect
+from leadctl.postgres.queries import beside, written_by_user
+from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
+from leadctl.settings.model import FleetConfig, Settings
+from leadctl.text import did_you_mean
+
+_QUERIES = beside(__file__, "fleet.sql")
+_SECONDS = 60.0
+"""How long the query of a fleet may take."""
+_KEPT = re.compile(r"_(?:before|moved)_\d{8}[tT_]?\d{6}[zZ]?$")
+"""What a restore or a move has left of a target, under another name."""
+
+Resolve = Callable[[str | None], Target]
+"""Return the target of an environment, or of the settings alone.  Raises LeadctlError."""
+
+
+@dataclass(frozen=True)
+class FleetTarget:
+    """One target of a fleet, or an environment whose targets cannot be found."""
+
+    name: str
+    """What it is called in reports: `eu/tenant_7`."""
+    env: str | None
+    target: Target | None = field(repr=False)
+    error: LeadctlError | None = None
+    """Why the targets of the environment are not known."""
+
+    @property
+    def database(self) -> str | None:
+        """The database that it is in."""
+        return self.target.database if self.target else None
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that it is."""
+        return self.target.schema if self.target else None
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """Whether a pattern is of its name, whole or without its environment."""
+        return any(
+            fnmatchcase(name, pattern)
+            for pattern in patterns
+            for name in (self.name, self.name.rpartition("/")[2])
+        )
+
+
+def declared(settings: Settings, name: str) -> FleetConfig:
+    """Return the fleet of a name.  Raises UnknownFleet, and UsageError beside --env."""
+    if name not in settings.fleets:
+        known = sorted(settings.fleets)
+        raise UnknownFleet(
+            f"There is no fleet {name!r}.",
+            hint=did_you_mean(
+                name, known, f"Declare it as [fleet.{name}] in leadctl.toml; known: "
+                f"{', '.join(known) or 'none'}.",
+            ),
+        )  # fmt: skip
+    config = settings.fleets[name]
+    if config.envs and (settings.is_flag("env") or settings.is_flag("url")):
+        given = "--env" if settings.is_flag("env") else "--url"
+        raise UsageError(
+            f"{given} does not go with the fleet {name}: it says its environments itself.",
+            hint=f'Leave {given} out, or run some of them with --only "{config.envs[0]}*".',
+        )
+    if settings.is_flag("schema"):
+        raise UsageError(
+            "--schema does not go with --fleet: a fleet says its schemas itself.",
+            hint="Leave --schema out, or run one of them with --only NAME.",
+        )
+    return config
+
+
+def find_targets(
+    config: FleetConfig, resolve: Resolve, only: Sequence[str] = ()
+) -> tuple[FleetTarget, ...]:
+    """Return the targets of a fleet, those in `only`, in the order of environments and names.
+
+    An environment that cannot be asked is one target with an error.  Raises EmptyFleet where there
+    is none, InvalidSetting for a query that fails, and UsageError where `only` matches none.
+    """
+    found: list[FleetTarget] = []
+    for env in config.envs or (None,):
+        try:
+            found += _of_environment(config, resolve(env), env)
+        except LeadctlError as error:
+            if env is None or isinstance(error, InvalidSetting):
+                raise
+            found.append(FleetTarget(env, env, None, error))
+    kept = [each for each in found if not each.matches(config.exclude)]
+    if not kept:
+        raise EmptyFleet(
+            f"The fleet {config.name} has no targets: {_said(config)} gives "
+            f"{'nothing but what is excluded' if found else 'nothing'}.",
+            hint=f"Check [fleet.{config.name}] of leadctl.toml, and that it is the right database.",
+        )
+    chosen = tuple(each for each in kept if not only or each.matches(only))
+    if not chosen:
+        raise UsageError(
+            f"No target of the fleet {config.name} matches {' or '.join(only)}.",
+            hint=f"It has {len(kept):,}, the first is {kept[0].name}.",
+        )
+    return chosen
+
+
+def _said(config: FleetConfig) -> str:
+    for way in ("schemas", "databases"):
+        if pattern := getattr(config, way):
+            return f'{way} = "{pattern}"'
+    return "its query"
+
+
+def _of_environment(config: FleetConfig, base: Target, env: str | None) -> Iterator[FleetTarget]:
+    if not (config.schemas or config.databases or config.query):
+        yield FleetTarget(env or config.name, env, base)
+        return
+    prefix = f"{env}/" if env else ""
+    for name in _names(config, base):
+        target = base.on(name) if config.databases else replace(base, schema=name)
+        yield FleetTarget(f"{prefix}{name}", env, target)
+
+
+def _names(config: FleetConfig, base: Target) -> list[str]:
+    if config.query:
+        return _asked(config, base)
+    pattern = str(config.schemas or config.databases)
+    with connect(base, "fleet", read_only=True) as connection:
+        names = _QUERIES.column(connection, "schemas" if config.schemas else "databases")
+    return [name for name in names if fnmatchcase(name, pattern) and not _KEPT.search(name)]
+
+
+def _asked(config: FleetConfig, base: Target) -> list[str]:
+    """Return the names that a fleet's own query gives, each once."""
+    where = f"The query of [fleet.{config.name}]"
+    with connect(
+        base, "fleet", rows=True, read_only=True, statement_timeout=_SECONDS
+    ) as connection:
+        try:
+            cursor = connection.execute(written_by_user(str(config.query)))
+            rows = cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            reason = translate(error)
+            raise InvalidSetting(
+                f"{where} failed in {base.database}: {reason.message if reason else error}",
+                hint="Try it with: leadctl db shell",
+            ) from None
+    names = [row[0] for row in rows if len(row) == 1]
+    if len(names) < len(rows) or not all(isinstance(name, str) and name for name in names):
+        raise InvalidSetting(
+            f"{where} does not give one column of names.",
+            hint='For example: query = "SELECT schema_name FROM public.tenants WHERE active"',
+        )
+    return list(dict.fromkeys(names))

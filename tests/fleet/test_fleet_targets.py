@@ -1,0 +1,135 @@
+"""Which targets a fleet has, asked of a server that has schemas of all kinds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+from tests.servers import Server
+
+Fleet = Callable[..., None]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """Write leadctl.toml with a fleet: `fleet('schemas = "t_*"')`, and more tables."""
+
+    def write(declared: str, *others: str) -> None:
+        text = "\n".join(['app = "leadconnector"', "[fleet.tenants]", declared, *others])
+        (tmp_path / "leadctl.toml").write_text(f"{text}\n")
+
+    return write
+
+
+def names(cli: Cli, url: str | None, *options: str) -> list[str]:
+    """Return the targets that a command for the fleet acts on."""
+    outcome = cli("migrate", "status", "--fleet", "tenants", "-o", "json", *options, url=url)
+    assert outcome.code == 1, outcome.err  # nothing is applied in them
+    return [each["target"] for each in outcome.json["targets"]]
+
+
+def test_schemas_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
+    with server.connect(database) as connection:
+        for schema in ("t_b", "t_a", "t_template", "T_c", "tt", "t_x_moved_20260101T000000Z"):
+            connection.execute(f'CREATE SCHEMA "{schema}"')
+    fleet('schemas = "t_*"\nexclude = ["t_templ*"]')
+    assert names(cli, server.url(database)) == ["t_a", "t_b"]
+    assert names(cli, server.url(database), "--only", "*b") == ["t_b"]
+    fleet('schemas = "*"')
+    assert names(cli, server.url(database)) == ["T_c", "public", "t_a", "t_b", "t_template", "tt"]
+
+
+def test_schemas_by_a_query(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
+    url = server.url(database)
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE tenants (name text, active bool)")
+        connection.execute(
+            "INSERT INTO tenants VALUES ('b', true), ('a; DROP TABLE tenants', true), ('c', false)"
+        )
+    fleet('query = "SELECT name FROM tenants WHERE active ORDER BY 1 DESC"')
+    assert names(cli, url) == ["b", "a; DROP TABLE tenants"]
+    for query, said in (
+        ("SELECT name, 1 FROM tenants", "one column of names"),
+        ("SELECT 1", "one column of names"),
+        ("SELECT nobody FROM tenants", "does not exist"),
+        ("DELETE FROM tenants RETURNING name", "read-only"),
+        ("SELECT name FROM tenants WHERE false", "has no targets"),
+    ):
+        fleet(f'query = "{query}"')
+        outcome = cli("migrate", "status", "--fleet", "tenants", url=url)
+        assert (outcome.code, said in outcome.err) == (3, True), outcome.err
+
+
+def test_databases_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
+    others = [f"{database}_{letter}" for letter in "ab"]
+    kept = f"{database}_before_20260101T000000Z"
+    with server.connect() as connection:
+        for name in (*others, kept):
+            connection.execute(f"CREATE DATABASE {name}")
+    try:
+        fleet(f'databases = "{database}_*"')
+        assert names(cli, server.url(database)) == others
+    finally:
+        for name in (*others, kept):
+            server.drop(name)
+
+
+def test_environments_and_their_schemas(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    other = server.create()
+    try:
+        for name, schemas in ((database, ("t_1", "t_2")), (other, ("t_1",))):
+            with server.connect(name) as connection:
+                for schema in schemas:
+                    connection.execute(f"CREATE SCHEMA {schema}")
+        urls = {"eu": server.url(database), "us": server.url(other), "ca": server.url("nowhere")}
+        envs = [f'[env.{name}]\nurl = "{url}"' for name, url in urls.items()]
+        fleet('envs = ["eu", "us", "ca"]\nschemas = "t_*"', *envs)
+        # A region that is down is one target that failed, and holds up no other.
+        outcome = cli("migrate", "status", "--fleet", "tenants", "-o", "json")
+        found = {each["target"]: each for each in outcome.json["targets"]}
+        assert list(found) == ["eu/t_1", "eu/t_2", "us/t_1", "ca"]
+        assert [each["state"] for each in found.values()] == ["no", "no", "no", "failed"]
+        assert found["ca"]["error"] == "unknown_database"
+        assert outcome.code == 7  # 1 of three, 4 of one
+        assert names(cli, None, "--only", "us/*") == ["us/t_1"]
+        fleet('envs = ["eu", "us"]', *envs)
+        assert names(cli, None) == ["eu", "us"]
+    finally:
+        server.drop(other)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ('schemas = "a"\nquery = "b"', "has schemas and query"),
+        ("exclude = []", "does not say what its targets are"),
+        ('envs = ["nowhere"]', "does not exist: 'nowhere'"),
+        ("schemas = 1", "is not a text"),
+        ('schema = "a"', "does not know: schema"),
+    ],
+)
+def test_a_fleet_that_says_nothing_of_use(fleet: Fleet, cli: Cli, declared: str, said: str) -> None:
+    fleet(declared)
+    outcome = cli("config")
+    assert outcome.code == 3
+    assert said in outcome.err
+
+
+def test_what_does_not_go_with_a_fleet(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    url = server.url(database)
+    fleet('schemas = "t_*"')
+    for arguments, code in (
+        (["migrate", "--fleet", "tenant"], 3),
+        (["migrate", "--fleet", "tenants", "--schema", "x"], 2),
+        (["migrate", "--fleet", "tenants", "--sql"], 2),
+        (["migrate", "--jobs", "2"], 2),
+        (["migrate", "--fleet", "a", "up", "--fleet", "b"], 2),
+        (["migrate", "--fleet", "tenants", "new", "-m", "x"], 2),
+        (["migrate", "--fleet", "tenants"], 3),  # it has no targets
+    ):
+        assert cli(*arguments, url=url).code == code, arguments
