@@ -73,6 +73,24 @@ def _work_in_memory() -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave so many cases of a test as `few(n)` says; the others, which say the same, are thorough.
+
+    Those that stay lie apart in the list.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for every in cases.values():
+        (most,) = every[0].get_closest_marker("few").args  # type: ignore[union-attr]
+        chosen = {round(number * (len(every) - 1) / max(1, most - 1)) for number in range(most)}
+        for number, item in enumerate(every):
+            if number not in chosen:
+                item.add_marker(pytest.mark.thorough)
+
+
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist where the server is."""
     node.workerinput["server"] = json.dumps(asdict(_started()))

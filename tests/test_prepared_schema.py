@@ -62,6 +62,7 @@ def prepare(database: Prepared, role: str, script: str) -> None:
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("script", [VIEW, TABLE, JOURNAL + TABLE, JOURNAL])
 def test_what_a_stranger_prepared_is_not_read(
     leadconnector: Prepared, cli: Cli, mallory: str, script: str
@@ -153,6 +154,7 @@ ODD = {
 REFUSED = (("migrate",), ("migrate", "status"), ("history",), ("reset", "--yes"), ("cleanup",))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("part", STRANGERS)
 def test_what_a_stranger_put_into_it_is_named(
     leadconnector: Prepared, cli: Cli, mallory: str, part: str
@@ -167,6 +169,7 @@ def test_what_a_stranger_put_into_it_is_named(
         assert mallory in outcome.err
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("part", ODD)
 def test_what_is_otherwise_in_it_is_named(leadconnector: Prepared, cli: Cli, part: str) -> None:
     with leadconnector.server.connect(leadconnector.name) as connection:

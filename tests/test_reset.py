@@ -24,6 +24,7 @@ def test_reset_brings_back_the_beginning(leadconnector: Prepared, cli: Cli) -> N
     assert cli("health-check", url=leadconnector.url).code == 0
 
 
+@pytest.mark.thorough
 def test_other_inhabitants_of_the_schema_stay(server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     with server.connect(database) as connection:

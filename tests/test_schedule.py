@@ -168,6 +168,7 @@ def test_without_a_hook_cron_mails_a_line(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "leadctl.log").read_text() == "all the news\n" * 2
 
 
+@pytest.mark.thorough
 def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
     """With a `crontab` of our own, which keeps the table in a file."""
     table = tmp_path / "table"

@@ -78,6 +78,7 @@ def proxy(port: int) -> Iterator[Proxy]:
         found.close()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("arguments", "number"),
     [

@@ -535,6 +535,7 @@ def test_a_schema_that_does_not_exist_has_nothing(witness: Witness, connection: 
     assert read_numbered(connection, [1]) == {}
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("block", [block.name for block in QUERIES.blocks])
 def test_a_block_costs_what_the_relations_have(backup: Witness, block: str) -> None:
     """Every block reads the catalog through indexes alone, however many tables there are."""

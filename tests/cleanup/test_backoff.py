@@ -75,6 +75,7 @@ def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
         assert (rule["rows"], rule["reason"]) == (22, None)
 
 
+@pytest.mark.thorough
 def test_a_replica_that_lags(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadctl.cleanup.context._REPLICA_LAG", 1.0)
     with RunningServer(MAJOR, wal_level="replica", wal_receiver_status_interval="1s") as primary:

@@ -49,6 +49,7 @@ def test_days_does_not_level_rules_that_differ(prepared: Prepare, cli: Cli) -> N
     assert "different" in outcome.err
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
 def test_the_rules_of_every_app_fit_its_schema(
     app: str, prepared: Prepare, cli: Cli, tmp_path: Path

@@ -132,6 +132,7 @@ def test_the_next_run_goes_on_at_the_block_where_this_one_stopped(
     assert (third.code, third.json["rows"]) == (0, 0)
 
 
+@pytest.mark.thorough
 def test_a_row_that_a_writer_moves_behind_the_batches(scattered: Prepared, cli: Cli) -> None:
     """It is due as before, and lies where the run has been already."""
     keys = sorted(due_leads(scattered))

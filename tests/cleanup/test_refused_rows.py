@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids, scatter
 from tests.processes import run
@@ -50,7 +49,8 @@ def hold(database: Prepared, refusal: str, leads: list[str]) -> None:
 
 
 @pytest.mark.parametrize("order", ["by age", "by heap"])
-@pytest.mark.parametrize("refusal", few(REFUSALS, 3))
+@pytest.mark.few(3)
+@pytest.mark.parametrize("refusal", REFUSALS)
 def test_what_may_go_goes(filled: Prepared, refusal: str, order: str) -> None:
     if order == "by heap":
         scatter(filled)
@@ -111,6 +111,7 @@ REFERS = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize("refers", REFERS)
 def test_rows_that_refer_to_rows_of_their_table(
@@ -126,6 +127,7 @@ def test_rows_that_refer_to_rows_of_their_table(
     assert ids(filled, "leads") == set()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("refers", ["to older", "to newer"])
 @pytest.mark.parametrize("limits", ["a transaction", "the run"])
 def test_more_answers_than_a_transaction_takes(
@@ -228,6 +230,7 @@ def test_a_full_disk_is_no_refusal_of_rows(filled: Prepared, cli: Cli) -> None:
     assert done.json["rules"][0]["status"] == "failed"
 
 
+@pytest.mark.thorough
 def test_the_time_of_a_run_holds_within_a_batch(filled: Prepared) -> None:
     filled.query(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"

@@ -6,6 +6,7 @@ import threading
 import time
 
 import psycopg
+import pytest
 
 from tests.conftest import Cli, Prepared
 from tests.leads import due_leads, ids, slow
@@ -149,6 +150,7 @@ def test_beside_migrate(filled: Prepared, cli: Cli) -> None:
     assert not due_leads(filled)
 
 
+@pytest.mark.thorough
 def test_a_table_that_is_locked_all_the_time(filled: Prepared, cli: Cli) -> None:
     before = ids(filled, "leads")
     with filled.server.connect(filled.name) as connection, connection.transaction():

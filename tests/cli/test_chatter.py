@@ -43,6 +43,7 @@ def fill(session):
 WAYS = ("printed by", "written by", "C library of", "child of", "kept handle of")
 
 
+@pytest.mark.thorough
 def test_every_way_to_write(server: Server, database: str, tmp_path: Path) -> None:
     env = {"DATABASE_URL": server.url(database)}
     (tmp_path / "chatter.py").write_text(CHATTER)

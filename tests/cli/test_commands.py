@@ -283,6 +283,7 @@ def test_health_says_what_it_skips_without_an_app(leadconnector: Prepared, cli: 
     assert "••••" in masked.out
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -51,6 +51,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize(
     ("line", "offered"),
     [

@@ -54,6 +54,7 @@ STARTING = (
 )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("moment", [STARTING, COPYING], ids=["starting", "copying"])
 def test_workers_leave_ctrl_c_to_the_command(

@@ -15,7 +15,6 @@ from typer.main import get_command
 
 from leadctl.cli.command import Effect
 from leadctl.cli.commands import app
-from tests import few
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
@@ -102,7 +101,8 @@ def test_a_protected_database_is_no_place_to_develop_on(
 ON_A_DATABASE = [verb for verb in DESTROYS if verb not in {"db destroy", "backup prune"}]
 
 
-@pytest.mark.parametrize("verb", few(ON_A_DATABASE, 4))
+@pytest.mark.few(3)
+@pytest.mark.parametrize("verb", ON_A_DATABASE)
 def test_yes_is_not_enough_on_a_protected_database(
     verb: str, protected: Prepared, cli: Cli
 ) -> None:
@@ -120,7 +120,8 @@ def test_yes_is_not_enough_on_a_protected_database(
     assert everything(protected) != before
 
 
-@pytest.mark.parametrize("verb", few(ON_A_DATABASE, 2))
+@pytest.mark.few(2)
+@pytest.mark.parametrize("verb", ON_A_DATABASE)
 @pytest.mark.parametrize("how", ["template", "rename", "dump"])
 def test_a_copy_is_as_protected(verb: str, how: str, protected: Prepared, cli: Cli) -> None:
     server = protected.server
@@ -247,6 +248,7 @@ def test_answers_on_a_terminal(leadconnector: Prepared) -> None:
     assert everything(leadconnector) != before
 
 
+@pytest.mark.thorough
 def test_the_name_is_typed_on_a_terminal(protected: Prepared) -> None:
     before = everything(protected)
     assert at_the_prompt(protected, "wrong")[0] == 5
@@ -256,6 +258,7 @@ def test_the_name_is_typed_on_a_terminal(protected: Prepared) -> None:
     assert at_the_prompt(protected, protected.name)[0] == 0
 
 
+@pytest.mark.thorough
 def test_a_protected_database_protects_the_embedded_server(tmp_path: Path) -> None:
     try:
         assert run("migrate").returncode == 0

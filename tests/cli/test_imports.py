@@ -115,6 +115,7 @@ def test_a_health_check_loads_what_it_runs(leadconnector: Prepared) -> None:
     assert not beyond(loaded, ours, OTHERS["migrate"] | OTHERS["health-check"])
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "arguments",
     [

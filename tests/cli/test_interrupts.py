@@ -10,7 +10,6 @@ import time
 import pytest
 
 from leadctl.journal.runs import journaled
-from tests import few
 from tests.conftest import Prepared
 from tests.processes import environment
 
@@ -21,7 +20,8 @@ class _ItsOwn(Exception):
     """What a run fails with, whatever became of the journal."""
 
 
-@pytest.mark.parametrize("number", few([signal.SIGTERM, signal.SIGINT], 1))
+@pytest.mark.few(1)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_while_modules_are_loaded(number: signal.Signals, leadconnector: Prepared) -> None:
     ended = 0
     for attempt in range(12):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.conftest import KEY, Cli, Prepared
 from tests.leads import fill
 from tests.servers import PASSWORD
@@ -64,7 +63,8 @@ def url(leadconnector: Prepared) -> Iterator[str]:
     leadconnector.query(f"REASSIGN OWNED BY {role} TO postgres; DROP ROLE {role}")
 
 
-@pytest.mark.parametrize("where", few(["role", "database", "environment", "url"], 1))
+@pytest.mark.few(1)
+@pytest.mark.parametrize("where", ["role", "database", "environment", "url"])
 def test_settings_of_sessions(
     leadconnector: Prepared, url: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

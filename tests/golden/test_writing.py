@@ -135,6 +135,7 @@ def with_stable_ids(text: str, among: str = "") -> str:
     return text
 
 
+@pytest.mark.few(19)
 @pytest.mark.parametrize("section", VARIANTS)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_output(

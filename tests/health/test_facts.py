@@ -203,6 +203,7 @@ def test_a_session_that_takes_long(
     eventually("ok", lambda: status(cli, url, check))
 
 
+@pytest.mark.thorough
 def test_deadlocks(leadconnector: Prepared, cli: Cli) -> None:
     """Of counters whose age is not known only a rate of two looks can be told."""
     url = leadconnector.url

@@ -150,6 +150,7 @@ def test_selection_and_thresholds(leadconnector: Prepared, cli: Cli, tmp_path: P
     assert (entry["warning"], entry["critical"]) == (0, 5000)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("app", ["leadconnector", "salesagent", "viralmommy", "whatsapp", "cleack"])
 def test_every_app_is_healthy_when_fresh(app: str, prepared: object) -> None:
     database = prepared(app)  # type: ignore[operator]

@@ -170,6 +170,7 @@ NOTHING_TO_SEE = (
 GREEN = {found.name: "skipped" if found.name in NOTHING_TO_SEE else "ok" for found in CHECKS}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("fault", "expected", "code"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
 def test_a_fault_is_seen_and_its_mending_too(
     leadconnector: Prepared,
@@ -200,6 +201,7 @@ def test_a_full_connection_list(cli: Cli) -> None:
         assert statuses(cli, url)[1]["connections"] == "ok"
 
 
+@pytest.mark.thorough
 def test_latency_is_graded(
     leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

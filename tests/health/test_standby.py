@@ -43,6 +43,7 @@ def caught_up(primary: RunningServer) -> bool:
     ) == [(True,)]
 
 
+@pytest.mark.thorough
 def test_the_first_write_after_a_quiet_time_is_as_late_as_it_is(
     pair: tuple[RunningServer, RunningServer], cli: Cli, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_replay_that_stands_still_is_never_ok(
     eventually("ok", lambda: status(cli, its_url, "replication"))
 
 
+@pytest.mark.thorough
 def test_an_archive_that_does_not_go_on(cli: Cli, tmp_path: Path) -> None:
     """Without a receiver what counts is how old the last is that was replayed."""
     with RunningServer(MAJOR) as primary, RunningServer(MAJOR, standby_of=primary) as standby:

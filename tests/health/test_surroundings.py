@@ -167,6 +167,7 @@ SETTINGS = (
 )
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda found: next(iter(found)))
 def test_under_settings_of_the_role(
     sick: Prepared, guest: Callable[..., str], cli: Cli, settings: dict[str, str]

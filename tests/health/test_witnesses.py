@@ -160,6 +160,7 @@ def ours(cli: Cli, server: RunningServer, check: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("check", CASES)
 def test_two_tools_see_the_same(
     server: RunningServer, cli: Cli, tmp_path: Path, check: str

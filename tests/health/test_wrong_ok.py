@@ -439,6 +439,7 @@ def test_sessions_of_which_nothing_is_told(leadconnector: Prepared, cli: Cli) ->
 @pytest.mark.parametrize(
     ("command", "expected"), [("", "critical"), ("sleep 20", "warning")], ids=["none", "one hangs"]
 )
+@pytest.mark.thorough
 def test_an_archive_that_gets_nothing(
     cli: Cli, tmp_path: Path, command: str, expected: str
 ) -> None:

@@ -21,7 +21,6 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
-from tests import few
 from tests.conftest import Cli, Prepared
 from tests.servers import Server
 
@@ -201,7 +200,8 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("name", few(UNUSUAL, 4))
+@pytest.mark.few(1)
+@pytest.mark.parametrize("name", UNUSUAL)
 def test_models_of_a_database_change_nothing_of_it(
     name: str,
     server: Server,
@@ -443,6 +443,7 @@ HISTORIES = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("tool", HISTORIES)
 def test_histories_of_other_tools_are_named_and_left(
     tool: str, server: Server, database: str, cli: Cli, tmp_path: Path

@@ -144,6 +144,7 @@ def declared(folder: Path) -> dict[str, str]:
     return dict(app)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_project_from_nothing_to_a_migrated_database(
     kind: str, folder: Path, server: Server, database: str, cli: Cli
@@ -510,6 +511,7 @@ def test_nothing_that_can_be_imported_is_the_error_that_stopped_it(folder: Path,
     assert not (folder / "leadctl.toml").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("files", "regular"),
     [

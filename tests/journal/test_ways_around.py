@@ -14,7 +14,6 @@ from leadctl.api.database import Database
 from leadctl.errors import LeadctlError, NoIdentity, NotConfirmed, Protected
 from leadctl.journal.guard import Consent
 from leadctl.reset import reset
-from tests import few
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import ROOT, environment, run
 from tests.servers import Server
@@ -93,7 +92,8 @@ def rows(database: Prepared) -> list[tuple[str, int]]:
         ]
 
 
-@pytest.mark.parametrize("damaged", few(DAMAGES.values(), 5), ids=DAMAGES, indirect=True)
+@pytest.mark.few(3)
+@pytest.mark.parametrize("damaged", DAMAGES.values(), ids=DAMAGES, indirect=True)
 def test_no_verb_gets_by(damaged: Prepared, cli: Cli) -> None:
     before = rows(damaged)
     Path("dump.sql").write_text("CREATE TABLE other (id int);\n")
@@ -149,7 +149,8 @@ WAYS: dict[str, tuple[list[str], dict[str, str]]] = {
 """Forty and some command lines and environments on a protected database, all of them refused."""
 
 
-@pytest.mark.parametrize("way", few(WAYS, 15))
+@pytest.mark.few(15)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_way_around(way: str, leadconnector: Prepared, cli: Cli) -> None:
     leadconnector.query(
         "UPDATE leadctl.identity SET protected = true, environment = 'production';"
@@ -175,8 +176,9 @@ def test_a_way_around(way: str, leadconnector: Prepared, cli: Cli) -> None:
     assert rows(leadconnector) == before
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
-    "damaged", few(list(DAMAGES.values())[1:], 4), ids=list(DAMAGES)[1:], indirect=True
+    "damaged", list(DAMAGES.values())[1:], ids=list(DAMAGES)[1:], indirect=True
 )
 def test_an_identity_is_written_anew(damaged: Prepared, cli: Cli) -> None:
     refused = cli("reset", "--yes", url=damaged.url)

@@ -334,6 +334,7 @@ HEALTH = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("fault", "status", "said"), HEALTH)
 def test_health(leadconnector: Prepared, cli: Cli, fault: str, status: str, said: str) -> None:
     def check(**env: str) -> dict[str, str]:

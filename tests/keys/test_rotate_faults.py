@@ -92,6 +92,7 @@ def test_kills_and_writers(leadconnector: Prepared, kills: int) -> None:
     assert found == expected
 
 
+@pytest.mark.thorough
 def test_a_process_that_is_killed(leadconnector: Prepared) -> None:
     expected = fill(leadconnector)
     url = {"DATABASE_URL": leadconnector.url}

@@ -97,6 +97,7 @@ def test_the_pages_name_one_order(page: str) -> None:
     assert steps(page) == ["old:HEX,new:HEX", "new:HEX,old:HEX"]
 
 
+@pytest.mark.thorough
 def test_two_hosts_go_on_while_a_key_is_replaced(
     leadconnector: Prepared, host: Callable[[ExitStack, str], Host], tmp_path: Path
 ) -> None:

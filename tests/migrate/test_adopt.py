@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.conftest import Cli
 from tests.history import Project
 from tests.servers import Server
@@ -30,7 +29,8 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("what", few(BY_HAND, 2))
+@pytest.mark.few(2)
+@pytest.mark.parametrize("what", BY_HAND)
 def test_adopted(project: Project, server: Server, database: str, cli: Cli, what: str) -> None:
     url = server.url(database)
     project.revision(*MADE)

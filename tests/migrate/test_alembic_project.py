@@ -143,6 +143,7 @@ def _env(before: str = "", inside: str = "pass", after: str = "", **other: str) 
     return CONFIGURES.format(before=before, inside=inside, after=after, **values)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -176,6 +177,7 @@ def test_what_env_py_may_not_do(
         assert found.fetchone() == (None, None)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "text",
     [
@@ -236,6 +238,7 @@ def test_config_says_whose_env_py_is_run(
     assert cli("config", "-o", "json").json["computed"] == ["own"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["alembic.ini", "conf/tenants.ini:tenants", "pyproject.toml"])
 def test_init_finds_the_configuration_or_is_told_where_it_is(
     plain_project: Path, server: Server, database: str, cli: Cli, name: str

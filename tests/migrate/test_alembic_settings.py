@@ -353,6 +353,7 @@ LITTLE_MORE = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "name",
     [

@@ -130,6 +130,7 @@ def test_a_chain_that_is_written_at_once_counts_its_seconds(team: Team) -> None:
     assert [each["revision"] for each in history] == [name[:19] for name in team.files()]
 
 
+@pytest.mark.thorough
 def test_two_branches_do_not_make_one_id(team: Team, server: Server) -> None:
     assert team.run("dev", "-m", "First").code == 0
     base = team.commit("First")
@@ -314,6 +315,7 @@ def downgrade():
 '''
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [

@@ -87,6 +87,7 @@ def test_a_chain_has_one_slug_and_is_one_line(shop: Shop) -> None:
     assert len(shop.run("history", "-o", "json").json["revisions"]) == 5
 
 
+@pytest.mark.thorough
 def test_down_undoes_a_chain_as_one(shop: Shop) -> None:
     before = shop.run("diff", "base", "database", "-o", "sql").out
     shop.models(WEBSITE)
@@ -131,6 +132,7 @@ def test_the_chains_of_two_branches_do_not_mix(shop: Shop) -> None:
     assert shop.run("down", "--steps", "2", "--yes", "-o", "json").json["current"] == "a3"
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("change", SAFE)
 def test_plain_is_one_file_that_does_the_same(shop: Shop, cli: Cli, change: str) -> None:
     old, new = SAFE[change]
@@ -158,6 +160,7 @@ def test_plain_is_one_file_that_does_the_same(shop: Shop, cli: Cli, change: str)
     assert shop.run().code == 0
 
 
+@pytest.mark.thorough
 def test_plain_is_not_for_a_big_table(shop: Shop, cli: Cli) -> None:
     shop.models(USERS.replace('"name", Text', '"name", Text, index=True'))
     assert shop.run("new", "-m", "Index", "--plain").code == 0
@@ -232,6 +235,7 @@ CLASHES: dict[str, tuple[str, str, list[str], str]] = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("plain", [[], ["--plain"]])
 @pytest.mark.parametrize("clash", CLASHES)
 def test_dev_tries_on_the_rows_before_it_writes(shop: Shop, clash: str, plain: list[str]) -> None:

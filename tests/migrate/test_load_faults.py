@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.history import Project
 from tests.processes import run, start
@@ -16,6 +17,7 @@ SLACK = 1.5
 """Seconds that a loaded machine may add to a wait."""
 
 
+@pytest.mark.thorough
 def test_a_long_reader_makes_no_queue(
     project: Project, server: Server, database: str, tmp_path: Path
 ) -> None:

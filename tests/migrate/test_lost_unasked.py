@@ -128,6 +128,7 @@ def protected(project: Project, server: Server, database: str, cli: Cli) -> str:
     return url
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", LOSING)
 def test_is_refused(
     project: Project,
@@ -185,6 +186,7 @@ def test_version_table_of_another_name(
 
 
 @pytest.mark.parametrize("forced", [False, True])
+@pytest.mark.thorough
 def test_rows_that_a_policy_hides(
     project: Project,
     server: Server,

@@ -244,6 +244,7 @@ def test_a_revision_that_fails_leaves_nothing(
     assert cli("migrate", "status", "-o", "json", url=url).json["current"] == "shop_0001"
 
 
+@pytest.mark.thorough
 def test_alembic_beside_leadctl(server: Server, database: str, cli: Cli) -> None:
     """Plain Alembic upgrades, is seen by leadctl, and journals as leadctl does."""
 

@@ -47,6 +47,7 @@ def test_twenty_at_once_apply_each_revision_once(server: Server) -> None:
         server.drop(database)
 
 
+@pytest.mark.thorough
 def test_the_holder_of_the_lock_is_named(server: Server, database: str) -> None:
     from leadctl.journal.lock import schema_lock
     from leadctl.postgres.target import resolve

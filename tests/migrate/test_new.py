@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.conftest import Cli, Outcome
 from tests.servers import Server
 
@@ -177,7 +176,8 @@ def models(folder: Path, text: str) -> None:
     (folder / "own_models.py").write_text(MODELS + text)
 
 
-@pytest.mark.parametrize("kind", few(STEPS, 5))
+@pytest.mark.few(1)
+@pytest.mark.parametrize("kind", STEPS)
 def test_what_is_written_leads_to_the_models_and_back(
     own: Callable[..., Outcome], tmp_path: Path, kind: str, server: Server, database: str
 ) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from leadctl.postgres.binaries import client_program
-from tests import few
 from tests.conftest import Cli
 from tests.servers import Server
 
@@ -69,7 +68,8 @@ def dump(url: str) -> list[str]:
     return sorted(objects)
 
 
-@pytest.mark.parametrize("path", few(PAIRS, 15), ids=lambda path: path.stem)
+@pytest.mark.few(3)
+@pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
 def test_one_turns_into_the_other(
     path: Path, server: Server, database: str, cli: Cli, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_database_that_does_not_exist_is_empty(
     assert [revision["findings"] for revision in revisions] == [[], []]
 
 
+@pytest.mark.thorough
 def test_a_protected_database_wants_a_clean_plan(
     project: Project, applied: str, database: str, cli: Cli
 ) -> None:
@@ -310,6 +311,7 @@ def with_moods(applied: str, server: Server, database: str) -> str:
     return applied
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("rule", FOUND)
 def test_what_statements_do_to_each_other(
     project: Project, with_moods: str, cli: Cli, rule: str
@@ -319,6 +321,7 @@ def test_what_statements_do_to_each_other(
     assert rule in [found for _, found in rules(revision)]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", PASSED)
 def test_what_is_safe_passes(
     project: Project, with_moods: str, cli: Cli, case: str, monkeypatch: pytest.MonkeyPatch

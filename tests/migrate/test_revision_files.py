@@ -106,6 +106,7 @@ def then_one_more(folder: Path) -> None:
     write(folder, "z1", "m1", "CREATE TABLE z (id int)", depends_on="a1")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("history", [between_roots, by_label, across_branches, then_one_more])
 def test_what_others_depend_on(
     history: object, project: Project, server: Server, database: str, cli: Cli

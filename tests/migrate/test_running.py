@@ -35,6 +35,7 @@ BUILDS = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("build", BUILDS)
 def test_an_index_that_was_not_built_never_counts(
@@ -99,6 +100,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_what_a_revision_sets_is_its_own(
     project: Project, server: Server, database: str, url: str, cli: Cli, setting: str
@@ -132,6 +134,7 @@ def test_a_revision_that_ends_its_transaction_is_refused(
         ).fetchone() == (0,)
 
 
+@pytest.mark.thorough
 def test_a_lock_outside_a_transaction_is_waited_for_where_it_stopped(
     project: Project, server: Server, database: str, url: str, cli: Cli
 ) -> None:

@@ -282,6 +282,7 @@ OUTWARD = [
 ]  # fmt: skip
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case[-1].split(" {")[0][:40])
 def test_nothing_is_reached_from_a_trial(
     project: Project,
@@ -339,6 +340,7 @@ def as_owner_without_createdb(server: Server, database: str) -> str:
     return server.url(database).replace("postgres:", f"{name}:")
 
 
+@pytest.mark.thorough
 def test_a_role_that_may_make_no_database(
     project: Project, server: Server, database: str, tables: str, cli: Cli
 ) -> None:

@@ -64,6 +64,7 @@ def test_branches_are_joined(project: Project, server: Server, database: str, cl
     assert cli("migrate", "drift", url=url).code == 0
 
 
+@pytest.mark.thorough
 def test_two_at_once_do_not_write_the_same_revision(
     models: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -128,6 +129,7 @@ def count(server: Server, database: str, what: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
     [
@@ -149,6 +151,7 @@ def test_a_rename_is_asked_about_on_a_terminal(
     assert len(list(models.parent.glob("migrations/*.py"))) == (2 if said else 1)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("talk", "code", "names"),
     [
@@ -169,6 +172,7 @@ def test_dev_loses_nothing_by_enter(
     assert len(list(models.parent.glob("migrations/*.py"))) == (1 if code else 2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "change",
     [
@@ -207,6 +211,7 @@ WEBSITE = USERS.replace("Text))", 'Text), Column("website", Text, nullable=False
 REQUIRED = USERS.replace("Text))", "Text, nullable=False))")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("changed", "column", "rows", "value"),
     [
@@ -241,6 +246,7 @@ def test_dev_counts_the_rows_that_lack_what_becomes_required(
     assert row == (True,)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("answer", "code", "value"),
     [("", 1, None), ("unknown", 0, "unknown"), ("it's", 0, "it's"), ("'a' || 'b'", 0, "ab")],
@@ -328,6 +334,7 @@ SAFE = {
 """Every row of the table of safe forms in docs/migrate.md."""
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("change", SAFE)
 def test_lint_passes_what_new_writes(
     models: Path, server: Server, database: str, cli: Cli, change: str

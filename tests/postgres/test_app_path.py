@@ -113,6 +113,7 @@ def url(request: pytest.FixtureRequest, leadconnector: Prepared) -> Iterator[str
     leadconnector.query(drop.format(role).as_string())
 
 
+@pytest.mark.few(1)
 def test_what_names_things_without_a_schema(
     leadconnector: Prepared, url: str, cli: Cli, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ LIBPQ = {
 }
 
 
+@pytest.mark.thorough
 def test_the_embedded_server_knows_and_hears_nothing_of_who_started_it(tmp_path: Path) -> None:
     env = {**OURS, **LIBPQ, "TZ": "UTC", "LANG": "C.UTF-8", "SMTP_PASSWORD": SECRET}
     env |= {"ENCRYPTION_KEYS": "", "ENCRYPTION_KEY_FILE": "", "DIRECT_URL": ""}

@@ -65,6 +65,7 @@ def test_many_commands_start_it_at_once(project: Path) -> None:
     assert len({process.stdout for process in done}) == 1
 
 
+@pytest.mark.thorough
 def test_a_killed_server_starts_again(project: Path) -> None:
     home = Home.of(project)
     pid = start(home, silent).pid
@@ -112,6 +113,7 @@ def test_any_folder(tmp_path: Path, name: str) -> None:
     assert not home.sockets.exists()
 
 
+@pytest.mark.thorough
 def test_data_of_another_major_version_is_left_alone(project: Path) -> None:
     home = Home.of(project)
     start(home, silent)
@@ -134,6 +136,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / ".leadctl").read_text() == "a file"
 
 
+@pytest.mark.thorough
 def test_folders_that_are_not_ours_keep_their_permissions(project: Path) -> None:
     project.parent.chmod(0o700)
     project.chmod(0o750)
@@ -142,6 +145,7 @@ def test_folders_that_are_not_ours_keep_their_permissions(project: Path) -> None
     assert stat.S_IMODE(project.stat().st_mode) == 0o750
 
 
+@pytest.mark.thorough
 def test_an_interrupted_initdb_is_begun_anew(project: Path) -> None:
     home = Home.of(project)
     home.create()
@@ -150,6 +154,7 @@ def test_an_interrupted_initdb_is_begun_anew(project: Path) -> None:
     assert start(home, silent).running
 
 
+@pytest.mark.thorough
 def test_a_copied_project_gets_a_server_of_its_own(project: Path, tmp_path: Path) -> None:
     home = Home.of(project)
     start(home, silent)
@@ -175,6 +180,7 @@ def test_a_pointer_cannot_name_any_folder(project: Path, tmp_path: Path) -> None
     assert (precious / "file").exists()
 
 
+@pytest.mark.thorough
 def test_destroy_asks(project: Path) -> None:
     start(Home.of(project), silent)
     refused = run("db", "destroy", cwd=project)

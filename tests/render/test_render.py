@@ -91,6 +91,7 @@ def test_csv() -> None:
     assert csv_writer.dumps([]) == ""
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "iso8859-1"])
 @pytest.mark.parametrize(
     "arguments",

@@ -299,6 +299,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_rows_of_other_encodings(place: Place, encoding: str) -> None:
     place.server.drop(place.name)

@@ -175,6 +175,7 @@ def test_a_tree_of_partitions_by_its_root(place: Dropped) -> None:
     assert place.dump() == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("table", ["logs_new", "logs_old", "logs_old_rest"])
 def test_a_partition_of_a_table_that_is_there(place: Dropped, table: str) -> None:
     before = backed_up(place, PARTITIONED)
@@ -259,6 +260,7 @@ def test_a_table_that_is_gone_beside_one_that_is_there(place: Dropped) -> None:
     assert place.query("SELECT count(*) FROM customers WHERE name = 'x'") == [(20,)]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("taken", "says"),
     [
@@ -415,6 +417,7 @@ def test_an_app_that_goes_on_writing(place: Dropped) -> None:
     assert place.query(NOT_VALID) == []
 
 
+@pytest.mark.thorough
 def test_interrupted_at_any_moment(place: Dropped, tmp_path: Path) -> None:
     place.query(SHOP)
     place.query(
@@ -606,6 +609,7 @@ INSERT INTO stays VALUES (1, '[1,2)', '[2020-06-01,2021-06-01)'), (2, '[2,3)', '
 """
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("gone", "change", "orphans"),
     [

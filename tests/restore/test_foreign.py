@@ -15,7 +15,6 @@ import pytest
 import zstandard
 
 from leadctl.postgres.binaries import dump_programs
-from tests import few
 from tests.backups import EVERYTHING, create, key_pair, left_by_restores, plain_dump
 from tests.conftest import Cli, Outcome, Prepared
 from tests.servers import Server
@@ -72,6 +71,7 @@ def pg_dump(server: Server, database: str, path: Path, *arguments: str) -> Path:
     return path
 
 
+@pytest.mark.thorough
 def test_everything_in_every_format(server: Server, cli: Cli, tmp_path: Path) -> None:
     name = create(server, f"t_{uuid4().hex[:12]}", EVERYTHING)
     try:
@@ -89,7 +89,8 @@ def test_everything_in_every_format(server: Server, cli: Cli, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["plain", "custom"])
-@pytest.mark.parametrize("suffix", few([".zst.age", ".gz", ".zst"], 1))
+@pytest.mark.few(1)
+@pytest.mark.parametrize("suffix", [".zst.age", ".gz", ".zst"])
 def test_packed(
     leadctl: Restore,
     leadconnector: Prepared,
@@ -134,6 +135,7 @@ def test_over_a_database(leadctl: Restore, leadconnector: Prepared, dump: Dump) 
     assert leadconnector.query(ours) == runs
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "kind", [*FORMATS[:3], pytest.param("directory", marks=pytest.mark.thorough)]
 )
@@ -157,6 +159,7 @@ def test_cut_short(
     assert plain_dump(leadconnector.server, leadconnector.name) == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("script", "says"),
     [
@@ -244,6 +247,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", NOTHING)
 def test_a_file_that_holds_nothing(
     leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, name: str
@@ -291,7 +295,8 @@ REACHING = {
 }
 
 
-@pytest.mark.parametrize("script", few(REACHING, 3))
+@pytest.mark.few(2)
+@pytest.mark.parametrize("script", REACHING)
 def test_a_script_that_reaches_out(
     leadctl: Restore, leadconnector: Prepared, tmp_path: Path, copy: str, script: str
 ) -> None:
@@ -345,6 +350,7 @@ def compressed(kind: str, data: bytes) -> bytes:
     }[kind](data)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

@@ -71,6 +71,7 @@ SUBSCRIPTION = (
 )
 
 
+@pytest.mark.thorough
 def test_a_prepared_transaction(shop: Shop) -> None:
     assert shop.leadctl("backup").code == 0
     shop.query("BEGIN; DELETE FROM t WHERE id = 1; PREPARE TRANSACTION 'it''s'")
@@ -122,6 +123,7 @@ def test_a_slot_that_is_read(shop: Shop) -> None:
     shop.query("SELECT pg_drop_replication_slot('cdc')", str(kept))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("makes", "named"),
     [

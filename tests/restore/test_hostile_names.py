@@ -107,6 +107,7 @@ def test_names_that_look_like_anything(server: Server, cli: Cli, env: dict[str, 
         server.drop(name)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "change",
     [

@@ -173,6 +173,7 @@ def test_a_script_of_supabase(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize("made", [RDS, HEROKU], ids=["rds", "heroku"])
+@pytest.mark.thorough
 def test_an_archive_of_others(place: Place, tmp_path: Path, made: str) -> None:
     for role in ROLES:
         place.query(f"CREATE ROLE {role}")
@@ -195,6 +196,7 @@ def test_an_archive_of_others(place: Place, tmp_path: Path, made: str) -> None:
     round_trip(place)
 
 
+@pytest.mark.thorough
 def test_schemas_as_samples_have_them(place: Place) -> None:
     place.query(RENTALS)
     round_trip(place)

@@ -32,6 +32,7 @@ def env(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield encrypted_backups(tmp_path) | {"DATABASE_URL": server.info.url("shop")}
 
 
+@pytest.mark.thorough
 def test_extensions_that_the_system_has(cli: Cli, env: dict[str, str]) -> None:
     assert cli("backup", env=env).code == 0
     try:

@@ -106,6 +106,7 @@ def test_an_application_that_connects_again_and_again(
     assert answers[-1] == max(answers)
 
 
+@pytest.mark.thorough
 def test_a_migration_keeps_its_lock(leadconnector: Prepared, env: dict[str, str]) -> None:
     from leadctl.journal.lock import schema_lock
 

@@ -31,6 +31,7 @@ ALTER EVENT TRIGGER nd ENABLE ALWAYS;
 """
 
 
+@pytest.mark.thorough
 def test_timeouts_and_styles_of_the_role(place: Place) -> None:
     place.query(SLOW)
     settings = {
@@ -119,6 +120,7 @@ def test_the_maintenance_database_itself(place: Place) -> None:
         assert connection.info.dbname == "template1"
 
 
+@pytest.mark.thorough
 def test_the_database_that_others_are_maintained_from(tmp_path: Path) -> None:
     with RunningServer(MAJOR) as own:
         env = {"BACKUP_DIR": str(tmp_path / "backups"), "DATABASE_URL": own.info.url("postgres")}

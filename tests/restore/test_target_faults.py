@@ -12,7 +12,6 @@ from psycopg import sql
 
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
-from tests import few
 from tests.backup.test_backup_faults import fill
 from tests.backups import encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Prepared
@@ -41,6 +40,7 @@ def databases(server: Server) -> set[str]:
         return {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
 
 
+@pytest.mark.thorough
 def test_a_full_disk(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
     fill(leadconnector, ROWS)
     back_up(cli, env)
@@ -69,6 +69,7 @@ def test_a_full_disk(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> 
             assert connection.execute("SELECT count(*) FROM precious").fetchone() == (100,)
 
 
+@pytest.mark.thorough
 def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str], cli: Cli) -> None:
     fill(leadconnector, ROWS)
     back_up(cli, env)
@@ -154,7 +155,9 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", few(OPTIONS, 2), ids=" ".join)
+@pytest.mark.few(2)
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+@pytest.mark.thorough
 def test_a_damaged_backup_whatever_the_option(
     leadconnector: Prepared, env: dict[str, str], cli: Cli, options: list[str]
 ) -> None:

@@ -152,6 +152,7 @@ def load(server: Server, database: str, text: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("app", APPS)
 @pytest.mark.parametrize("source", ["database", "models"])
 def test_a_dump_makes_the_schema_again(

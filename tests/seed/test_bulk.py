@@ -18,7 +18,6 @@ from leadctl.postgres.connect import Timeouts, connect
 from leadctl.postgres.target import resolve
 from leadctl.seed.bulk.load import BulkResult, bulk_seed
 from leadctl.seed.bulk.plan import BulkOptions
-from tests import few
 from tests.conftest import KEY, Cli, Prepare, Prepared
 from tests.servers import Server
 
@@ -111,7 +110,8 @@ SUSPENDED = {"suspend_from": 1}
 """Few rows are loaded as many are: without their indexes."""
 
 
-@pytest.mark.parametrize("app", few(APPS, 2))
+@pytest.mark.few(2)
+@pytest.mark.parametrize("app", APPS)
 def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
     database = prepared(app)
     before = catalog(database)
@@ -128,6 +128,7 @@ def test_the_rows_of_an_app(app: str, prepared: Prepare) -> None:
 @pytest.mark.parametrize(
     "app", [APPS[0], *(pytest.param(app, marks=pytest.mark.thorough) for app in APPS[1:])]
 )
+@pytest.mark.thorough
 def test_the_same_seed_makes_the_same_rows_in_any_way(
     app: str,
     bare: Callable[[str], Prepared],
@@ -143,6 +144,7 @@ def test_the_same_seed_makes_the_same_rows_in_any_way(
     assert contents(plain) != contents(other)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("app", APPS)
 def test_a_second_run_adds_as_many(app: str, prepared: Prepare) -> None:
     database = prepared(app)
@@ -260,6 +262,7 @@ def test_a_refused_row_leaves_everything_as_it_was(leadconnector: Prepared) -> N
     assert contents(leadconnector) == rows
 
 
+@pytest.mark.thorough
 def test_a_table_in_use_is_not_waited_for_for_ever(leadconnector: Prepared) -> None:
     with leadconnector.server.connect(leadconnector.name) as other:
         other.execute("BEGIN; LOCK TABLE leads IN ACCESS SHARE MODE")

@@ -53,6 +53,7 @@ def test_a_protected_database(leadconnector: Prepared, cli: Cli) -> None:
     assert cli(*command, "--confirm", leadconnector.name, url=leadconnector.url).code == 0
 
 
+@pytest.mark.thorough
 def test_two_at_once(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     first = start("seed", "--bulk", "300000", env=env)
@@ -75,6 +76,7 @@ def test_without_a_key(leadconnector: Prepared, cli: Cli) -> None:
     assert "leadctl keys generate" in outcome.err
 
 
+@pytest.mark.thorough
 def test_another_schema(leadconnector: Prepared, cli: Cli) -> None:
     flags = ("--schema", "Other One")
     assert cli("migrate", *flags, url=leadconnector.url).code == 0

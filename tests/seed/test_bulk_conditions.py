@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.processes import run
 from tests.servers import Server
 
@@ -133,11 +132,13 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("schema", "rows"),
-    few([(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)], 2),
+    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)],
     ids=["shop", "fleet", "odd", "trade", "bounded"],
 )
+@pytest.mark.thorough
 def test_every_row_is_taken(
     server: Server, database: str, tmp_path: Path, schema: str, rows: int
 ) -> None:
@@ -170,6 +171,7 @@ def test_every_row_is_taken(
             ).fetchone() == (False, 20)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("table", "named"),
     [

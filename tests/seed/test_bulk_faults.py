@@ -47,6 +47,7 @@ def test_kills(leadconnector: Prepared, kills: int) -> None:
     assert leadconnector.query("SELECT count(*) >= 26000 FROM leads") == [(True,)]
 
 
+@pytest.mark.thorough
 def test_killed_between_its_commit_and_its_end(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     with leadconnector.server.connect(leadconnector.name) as blocker:
@@ -68,6 +69,7 @@ def test_killed_between_its_commit_and_its_end(leadconnector: Prepared) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) -> None:
     import signal
 
@@ -90,6 +92,7 @@ def test_an_interrupted_run_says_so_and_leaves_nothing(leadconnector: Prepared) 
     ]
 
 
+@pytest.mark.thorough
 def test_a_process_that_makes_rows_is_killed(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url, "ENCRYPTION_KEY": KEY}
     rows = contents(leadconnector)

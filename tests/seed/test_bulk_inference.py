@@ -138,11 +138,13 @@ def fill(
     return make
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("models", [TYPES, CHECKS, KEYS], ids=["types", "checks", "keys"])
 def test_rows_of_unknown_models(fill: Callable[..., BulkResult], models: str) -> None:
     assert fill(models).rows == 5000
 
 
+@pytest.mark.thorough
 def test_twice(fill: Callable[..., BulkResult]) -> None:
     assert fill(TYPES).series == 0
     assert fill(TYPES, 200).series == 1

@@ -113,6 +113,7 @@ def test_rows_come_in_the_order_of_their_references(seeds: Path, rows: Prepared,
     assert token.startswith("lc1.")
 
 
+@pytest.mark.thorough
 def test_unchanged_files_are_skipped_and_changed_rows_updated(
     seeds: Path, rows: Prepared, cli: Cli
 ) -> None:
@@ -171,6 +172,7 @@ def test_sql_runs_once_and_all_is_one_transaction(seeds: Path, rows: Prepared, c
     assert rows.query("SELECT price FROM plans WHERE code = 'free'") == [(1,)]
 
 
+@pytest.mark.thorough
 def test_reset_brings_all_in_again(seeds: Path, rows: Prepared, cli: Cli) -> None:
     assert cli("seed").code == 0
     assert cli("reset", "--yes").code == 0
@@ -190,6 +192,7 @@ WRONG = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("text", WRONG)
 def test_a_file_that_is_wrong(text: str, seeds: Path, rows: Prepared, cli: Cli) -> None:
     (seeds / "1_customers.yaml").write_text(text)
@@ -200,6 +203,7 @@ def test_a_file_that_is_wrong(text: str, seeds: Path, rows: Prepared, cli: Cli) 
     assert rows.query("SELECT count(*) FROM plans") == [(0,)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("ending", ["yaml", "json", "csv"])
 def test_what_is_exported_comes_back(
     ending: str, seeds: Path, rows: Prepared, cli: Cli, tmp_path: Path
@@ -237,6 +241,7 @@ def test_what_is_exported_comes_back(
     assert cli("seed", "--export", "customers", "--to", str(seeds / file.name)).code == 1
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("moment", ["-infinity", "0044-03-15 00:00:00 BC", "infinity"])
 def test_moments_that_python_does_not_have(
     moment: str, seeds: Path, rows: Prepared, cli: Cli
@@ -269,6 +274,7 @@ def test_an_export_for_a_spreadsheet(seeds: Path, rows: Prepared, cli: Cli, tmp_
     assert cli("seed", "--for-spreadsheet").code == 2
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "wrong",
     [

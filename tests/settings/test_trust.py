@@ -37,6 +37,7 @@ FILES = {
 }
 
 
+@pytest.mark.few(7)
 @ROOT_ONLY
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("line", [["config"], ["keys", "status"], ["health-check"]])
@@ -52,6 +53,7 @@ def test_a_strangers_file_is_named_and_not_used(name: str, line: list[str], tmp_
     assert not list(tmp_path.rglob("ran"))
 
 
+@pytest.mark.few(3)
 @ROOT_ONLY
 @pytest.mark.parametrize(
     ("uid", "gid", "mode", "env", "used"),
@@ -149,6 +151,7 @@ def untouched(victim: Path) -> bool:
     return victim.read_text() == "precious"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [".gitignore", "lock", "home", "encryption.key", "server.log"])
 def test_links_in_the_servers_folder_are_not_followed(
     name: str, victim: Path, tmp_path: Path
@@ -166,6 +169,7 @@ def test_links_in_the_servers_folder_are_not_followed(
     assert untouched(victim)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("how", ["link", "stranger", "everybody"])
 def test_a_servers_folder_of_others_is_refused(how: str, victim: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"

@@ -175,6 +175,7 @@ def facts(connection: psycopg.Connection) -> CatalogFacts:
     return LiveTables(connection, "public").facts
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_claims(connection: psycopg.Connection, statement: str) -> None:
     claimed = {

@@ -80,6 +80,7 @@ def paged(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     st.sampled_from([7, 19, 40, 119, 120]),
     st.booleans(),
 )
+@pytest.mark.thorough
 def test_pages_are_the_whole_in_its_order(
     paged: Access, sort: list[tuple[str, bool]], size: int, filtered: bool
 ) -> None:
@@ -109,6 +110,7 @@ def test_pages_are_the_whole_in_its_order(
         assert list(second.rows) == expected[size : 2 * size]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("sort", ["id", "-created_at", "status", "processed_at", "-processed_at"])
 def test_a_deep_page_reads_no_more_than_the_first(
     execute: Execute, access: Access, sort: str
@@ -179,6 +181,7 @@ VALUES (NULL, '', 'null', 'happy', '{sad,NULL}', ROW(1, 'x,"y'), 'a@b', '{{1,2},
 """
 
 
+@pytest.mark.thorough
 def test_every_type_is_shown_and_streamed(
     execute: Execute, server: Server, database: str, cli: Cli
 ) -> None:
@@ -212,6 +215,7 @@ def test_every_type_is_shown_and_streamed(
 NAMES = ['Größe "x"', "a b", "SELECT", "%s", "naïve;--", "日本語", "a.b", "tab\tnew\nline", "{}"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_works(
     execute: Execute, server: Server, database: str, cli: Cli, name: str
@@ -315,6 +319,7 @@ def test_wide_rows_and_large_values(
     assert len(whole["large"]) == 10 * 1024 * 1024
 
 
+@pytest.mark.thorough
 def test_two_thousand_tables(execute: Execute, server: Server, database: str, cli: Cli) -> None:
     execute(
         "DO $$ BEGIN FOR i IN 1..1000 LOOP EXECUTE format("

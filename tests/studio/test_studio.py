@@ -123,6 +123,7 @@ def test_hashes_are_masked_by_rule(prepared: Prepare, cli: Cli) -> None:
     assert "$2b$" not in out.out
 
 
+@pytest.mark.thorough
 def test_reveal_decrypts_and_is_journaled(leadconnector: Prepared, cli: Cli) -> None:
     ((user,),) = leadconnector.query("SELECT id FROM users")
     for arguments in (["users"], ["users", user], ["users", "--where", "access_token~lc1"]):
@@ -247,6 +248,7 @@ def test_ctrl_c_ends_a_stream(server: Server, database: str, tmp_path: Path) -> 
     assert "Traceback" not in err
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_nothing_in_the_data_acts(server: Server, database: str) -> None:
     with server.connect(database) as connection:
         connection.execute("CREATE TABLE t (id int PRIMARY KEY, x text)")
@@ -333,6 +335,7 @@ def on_a_terminal(url: str, *arguments: str, **variables: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.thorough
 def test_a_table_that_somebody_holds_is_not_waited_for(leadconnector: Prepared, cli: Cli) -> None:
     """It says who holds it, soon; the other tables are shown, and the list has an estimate."""
     url = leadconnector.url
