@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from leadctl.migrate.down import DownRehearsal as MigrateRehearsal
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult, MigrationPlan
-    from leadctl.migrate.planner import MigrationScript
+    from leadctl.migrate.preview import MigrationScript
     from leadctl.migrate.resolve import Adopted, Resolved
     from leadctl.migrate.status import MigrationHistory, MigrationStatus
     from leadctl.migrate.up import MigrateResult
@@ -177,13 +177,13 @@ class Database(Project):
 
         It is tried in a scratch database, unless `tried` is false.
         """
-        from leadctl.migrate.planner import plan
+        from leadctl.migrate.preview import plan
 
         return plan(*self._place, to=to, steps=steps, allow=names(allow), tried=tried)
 
     def script(self, to: str | None = None, *, steps: int | None = None) -> "MigrationScript":
         """Return what `migrate` would run as SQL for psql, as `leadctl migrate --sql`."""
-        from leadctl.migrate.planner import script
+        from leadctl.migrate.preview import script
 
         return script(*self._place, to=to, steps=steps, timeouts=self._timeouts)
 

@@ -214,7 +214,7 @@ class Project:
     def _lint(
         self, target: Any, revisions: Names, *, everything: bool, allow: Names
     ) -> "LintResult":
-        from leadctl.migrate.planner import lint
+        from leadctl.migrate.preview import lint
 
         given, passing, narrate = names(revisions), names(allow), self.narrate
         return lint(target, self.app, given, everything=everything, allow=passing, narrate=narrate)

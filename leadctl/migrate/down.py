@@ -11,7 +11,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
 from leadctl.migrate.plan import Loss
-from leadctl.migrate.planner import LOOK_SECONDS, Planner
+from leadctl.migrate.planner import Planner, looking
 from leadctl.migrate.revisions import History, Revision, in_chains, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.script import Scripts
@@ -109,9 +109,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
     history = read_history(app.versions)
-    with connect(
-        target, "down", rows=True, read_only=True, statement_timeout=LOOK_SECONDS
-    ) as connection:
+    with looking(target) as connection:
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
         planned = [planner.revision(revision, down=True) for revision in chosen]

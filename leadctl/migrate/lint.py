@@ -19,11 +19,13 @@ from leadctl.migrate.plan import LintFinding, Loss, PlannedStatement, TableEffec
 from leadctl.migrate.transaction_rules import between_statements
 from leadctl.shell import child_environment
 from leadctl.sql.lexer import Reader
+from leadctl.text import counted
 
 SMALL_BYTES = 10 * 10**6
 """A table of this size, indexes included, is read or rewritten in some tens of milliseconds."""
 
 LOSES_DATA = "loses-data"
+OVERWRITES = "overwrites-values"
 UNPLANNABLE = "unplannable"
 MIXED = "mixed-transaction"
 OF_BIG_TABLES = ("blocking-rewrite", "blocking-scan", "unbatched-write")
@@ -107,6 +109,8 @@ def _on_tables(statement: PlannedStatement) -> Iterator[LintFinding]:
     for effect in statement.effects:
         if effect.loss and effect.part_of not in lost:
             yield _loses(effect, effect.loss)
+        if effect.overwrites:
+            yield _overwrites(effect, effect.overwrites)
         if not costs.get(effect.part_of or ""):
             yield from costs[effect.table]
 
@@ -174,14 +178,28 @@ def _way_around(sql: str) -> str:
 
 
 def _loses(effect: TableEffect, loss: Loss) -> LintFinding:
-    about = "" if loss.exact else "about "
-    rows = "any number of rows" if loss.rows is None else f"{about}{loss.rows:,} rows"
+    rows = _rows(loss)
     what = {"table": f"the table {effect.table} with {rows}", "rows": f"{rows} of {effect.table}"}
-    column = f"the {loss.what} of {effect.table}, which {rows} have"
+    column = f"the {loss.what} of {effect.table}, of {rows}"
     return LintFinding(
         LOSES_DATA,
         f"It loses {what.get(loss.what, column)}.",
         "Keep a backup, and let nothing use it any more before it goes.",
+    )
+
+
+def _rows(loss: Loss) -> str:
+    if loss.rows is None:
+        return "any number of rows"
+    return f"{'' if loss.exact else 'about '}{counted(loss.rows, 'row')}"
+
+
+def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
+    return LintFinding(
+        OVERWRITES,
+        f"It overwrites {values.what} of {effect.table} in {_rows(values)}: what was there cannot "
+        "be had back from what is written.",
+        "Keep the old values in a column of their own, or a backup, until they are no longer needed.",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from leadctl.catalog.facets import Column
 from leadctl.catalog.relations import Relation, read_named, read_numbered, read_table
 from leadctl.migrate.plan import Loss
 from leadctl.postgres import exact
@@ -73,7 +74,7 @@ class LiveTables:
         if relation.size.rows is not None:
             return relation.size.rows
         if table not in self._guesses:  # it was never analysed: the planner guesses from its size
-            query = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(self._name(table))
+            query = sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(self.name(table))
             row = self._try(table, query)
             self._guesses[table] = int(row[0][0]["Plan"]["Plan Rows"]) if row else None
         return self._guesses[table]
@@ -118,11 +119,10 @@ class LiveTables:
         """Return the rows that a DELETE with a condition takes; None if there is none now."""
         unknown = Loss("rows", None, exact=False)
         condition = _behind_from(delete)
-        size = self.bytes(table)
-        if condition is None or size is None or size > _COUNT_BELOW_BYTES:
+        if condition is None:
             return unknown
         count = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(written_by_user(condition))
-        row = self._try(table, count)
+        row = self.count(table, count)
         if row is None:
             return unknown
         return Loss("rows", int(row[0]), exact=True) if row[0] else None
@@ -131,7 +131,7 @@ class LiveTables:
         is_there = (sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in columns)
         where = sql.SQL(" OR ").join(is_there) if columns else sql.SQL("TRUE")
         return sql.SQL("SELECT pg_catalog.count(*) FROM {} WHERE {}").format(
-            self._name(table), where
+            self.name(table), where
         )
 
     def _estimate(self, table: str, columns: Sequence[str]) -> int | None:
@@ -145,14 +145,44 @@ class LiveTables:
         ]
         return round(rows * (1 - min(share or 0 for share in shares)))
 
-    def _try(self, table: str, query: sql.Composed) -> tuple[Any, ...] | None:
+    def count(
+        self, table: str, query: sql.Composed, zone: str | None = None
+    ) -> tuple[Any, ...] | None:
+        """Count something in a table's rows, with times of a `zone`; None where that cannot be."""
+        size = self.bytes(table)
+        if size is None or size > _COUNT_BELOW_BYTES:
+            return None
+        return self._try(table, query, zone)
+
+    def type_of(self, table: str, column: str) -> str | None:
+        """Return a column's type, as the server writes it; None for what is not there."""
+        found = self.column(table, column)
+        return found.type if found else None
+
+    def column(self, table: str, column: str) -> Column | None:
+        """Return a column; None for what is not there."""
+        relation = self._relation(table)
+        return relation.column(column) if relation else None
+
+    def name(self, name: str) -> sql.Identifier:
+        """Return the identifier of a relation, with its schema."""
+        return sql.Identifier(*place_of_name(name, self._schema))
+
+    def _try(
+        self, table: str, query: sql.Composed, zone: str | None = None
+    ) -> tuple[Any, ...] | None:
         relation = self._relation(table)
         role = relation.touched_as if relation else None
         try:
             with self._connection.transaction(), exact.as_owner(self._connection, role):
+                # What is asked is a revision's own SQL, which may call what writes.
+                self._connection.execute("SET LOCAL transaction_read_only = on")
                 self._connection.execute("SET LOCAL lock_timeout = '1s'")
                 # Rows that a policy hides are rows: better an error than a smaller number.
                 self._connection.execute("SET LOCAL row_security = off")
+                if zone is not None:
+                    set_zone = "SELECT pg_catalog.set_config('TimeZone', %s, true)"
+                    self._connection.execute(set_zone, (zone,))
                 return self._connection.execute(query).fetchone()
         except psycopg.Error:  # locked, or not ours to read: it must do without
             return None
@@ -163,11 +193,8 @@ class LiveTables:
             self._relations[table] = read_table(self._connection, schema, name, "sizes")
         return self._relations[table]
 
-    def _name(self, name: str) -> sql.Identifier:
-        return sql.Identifier(*place_of_name(name, self._schema))
-
     def _quoted(self, name: str) -> str:
-        return self._name(name).as_string(self._connection)
+        return self.name(name).as_string(self._connection)
 
     def _is_volatile(self, function: str) -> bool:
         name = function.rpartition(".")[2]

@@ -20,7 +20,7 @@ class Loss:
     """What a statement would lose of a table."""
 
     what: str
-    """ "table", "rows", "column NAME" or "values of column NAME"; of several, with commas."""
+    """ "table", "rows", "column NAME", "values of column NAME" or "values"; several with commas."""
     rows: int | None
     """How many rows lose it; None where that is not known: any number."""
     exact: bool
@@ -66,6 +66,9 @@ class TableEffect:
     waits_for: tuple[str, ...]
     """Who holds a lock now that it would have to wait for."""
     loss: Loss | None
+    """The table, rows, columns or values that are gone behind it."""
+    overwrites: Loss | None = None
+    """The values that others take the place of, and that cannot be restored from those."""
 
 
 @dataclass(frozen=True)

@@ -1,178 +1,58 @@
 """Planning, linting and writing out revision after revision, knowing what those before make."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
-from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.errors import ConnectionFailed, RevisionUnplannable, UnknownDatabase
-from leadctl.journal import state
-from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.lint import OF_BIG_TABLES, REQUIRED_FIELD, UNPLANNABLE, find_squawk, findings
+from leadctl.errors import RevisionUnplannable
+from leadctl.migrate.lint import OF_BIG_TABLES, REQUIRED_FIELD, UNPLANNABLE, findings
 from leadctl.migrate.live_tables import Holder, LiveTables, ProvenNotNull
+from leadctl.migrate.lost_values import (
+    Retyped,
+    ValuesLost,
+    any_values,
+    by_conversion,
+    by_update,
+    together,
+)
+from leadctl.migrate.observation import Touched
 from leadctl.migrate.plan import (
     KINDS,
-    LintedRevision,
     LintFinding,
-    LintResult,
     Loss,
-    MigrationPlan,
     PlannedRevision,
     PlannedStatement,
     TableEffect,
 )
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revisions import History, Revision
 from leadctl.migrate.script import Scripts, Statement
 from leadctl.migrate.transaction_rules import control_of_transactions
-from leadctl.migrate.trial import Seen, Touched, Trial, Unseen, trial
+from leadctl.migrate.trial import Seen, Trial, Unseen, trial
 from leadctl.migrate.trial_database import NotTried
-from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.progress import Narrate
+from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
-from leadctl.sql.lexer import Reader, parts_of_name
+from leadctl.sql.lexer import Reader, as_name, parts_of_name, place_of_name
 from leadctl.sql.lock_modes import CatalogFacts, Effect, Lock
-from leadctl.sql.reach import unread
+from leadctl.sql.reach import leaves_rows, redefines, unread
 
 _PLAIN = "written for small tables; how big they are, a database tells"
-NOT_ASKED = "it was asked for what reading alone tells"
+
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
 
-def plan(
-    target: Target,
-    app: App,
-    *,
-    to: str | None = None,
-    steps: int | None = None,
-    allow: Collection[str] = (),
-    tried: bool = True,
-) -> MigrationPlan:
-    """Say what `up` with the same arguments would do; changes nothing.
+def looking(target: Target) -> Connection:
+    """Open the session that a plan looks at the target with; it can change nothing.
 
-    The statements are tried in a scratch database, unless `tried` is false: then they are read.
-    `allow` are rules whose findings do not count.  A database that does not exist is an empty
-    one.  Raises UnknownRevision, and what connecting raises.
+    Conditions and expressions of revisions are asked of the rows, and may call what writes.  Raises
+    what connecting raises.
     """
-    history = read_history(app.versions)
-    goal = history.goal(to)
-    connection = None
-    with suppress(UnknownDatabase):
-        connection = connect(
-            target, "plan", rows=True, read_only=True, statement_timeout=LOOK_SECONDS
-        )
-    with connection or nullcontext():
-        current = read_verified(connection, target, app, history) if connection else []
-        planner = Planner(app, history, connection, target.schema, allow)
-        pending = history.pending(current, goal)[:steps]
-        with planner.trying(target, pending) if tried else nullcontext(NOT_ASKED) as not_tried:
-            revisions = tuple(planner.revision(each) for each in pending)
-        return MigrationPlan(
-            app.name,
-            target.database,
-            target.schema,
-            ", ".join(current) or None,
-            not_tried,
-            revisions,
-        )
-
-
-@dataclass(frozen=True)
-class MigrationScript:
-    """The SQL that applies what is pending, for psql."""
-
-    app: str
-    database: str
-    schema: str
-    revisions: tuple[str, ...]
-    sql: str
-
-
-def script(
-    target: Target, app: App, *, to: str | None = None, steps: int | None = None, timeouts: Timeouts
-) -> MigrationScript:
-    """Return the SQL of what `up` with the same arguments would apply; changes nothing.
-
-    Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
-    revision's SQL is not available without running it.
-    """
-    history = read_history(app.versions)
-    goal = history.goal(to)
-    current: list[str] = []
-    with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
-        current = read_verified(connection, target, app, history)
-    pending = history.pending(current, goal)[:steps]
-    scripts = Scripts(app, history)
-    head = [
-        r"\set ON_ERROR_STOP on",
-        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
-        f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
-    ]
-    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
-    return MigrationScript(
-        app.name,
-        target.database,
-        target.schema,
-        tuple(revision.id for revision in pending),
-        "\n".join([*head, *texts]) if pending else "-- Nothing is pending.\n",
-    )
-
-
-def lint(
-    target: Target | None,
-    app: App,
-    names: Sequence[str],
-    *,
-    everything: bool,
-    allow: Collection[str] = (),
-    narrate: Narrate,
-) -> LintResult:
-    """Say what is dangerous in revisions: the named ones, all, or else what is pending.
-
-    Without a database that can be reached it is all of them, and every table that a revision does
-    not make itself counts as a big one.  Raises UnknownRevision.
-    """
-    history = read_history(app.versions)
-    squawk = find_squawk() is not None
-    if not squawk:
-        narrate("squawk's rules are left out; install them with: pip install squawk-cli")
-    named = {history.get(name).id for name in names}
-    chosen = [each for each in history.revisions if everything or each.id in named]
-    schema, database = "public", None
-    connection = _connect(target, narrate) if target else None
-    with connection or nullcontext():
-        if connection and target:
-            schema, database = target.schema, target.database
-            current = state.current_revisions(connection, schema, app.version_table) or []
-            chosen = chosen or history.pending(current)
-        else:
-            chosen = chosen or history.revisions
-        planner = Planner(app, history, connection, schema, allow)
-        linted = []
-        from_the_start = connection is None or bool(everything or named)
-        tried = nullcontext() if from_the_start or not target else planner.trying(target, chosen)
-        with tried:
-            for each in history.revisions:
-                if each in chosen:
-                    found = planner.revision(each).findings
-                    linted.append(LintedRevision(each.id, each.path, found))
-                    if connection is None:
-                        planner.forget()
-                elif from_the_start:
-                    planner.learn(each)
-    return LintResult(app.name, database, squawk, tuple(linted))
-
-
-def _connect(target: Target, narrate: Narrate) -> Connection | None:
-    try:
-        return connect(target, "lint", rows=True, read_only=True, statement_timeout=LOOK_SECONDS)
-    except ConnectionFailed as error:
-        narrate(f"{error.message} Assuming that all tables are large.")
-        return None
+    return connect(target, "plan", rows=True, read_only=True, statement_timeout=LOOK_SECONDS)
 
 
 class Planner:
@@ -201,12 +81,13 @@ class Planner:
             ),
         )
         self._allow = allow
+        self._schema = schema
         self._made: dict[str, str | None] = {}
         """What the plan makes, and what it was before: the name of a live table, or None."""
 
         self._trial: Trial | None = None
         self._changed = False
-        """Whether the plan has changed rows or definitions of the target's before."""
+        """Whether the plan may have changed before which rows of the target a condition names."""
         self._looks_elsewhere = False
         """Whether names without a schema may be any schema's: the plan has set the search path."""
 
@@ -292,6 +173,7 @@ class Planner:
         if seen is None:
             return read
         if isinstance(seen, Unseen):
+            self._changed = True
             known = seen.may_be_read and read.unplannable is None
             return read if known else replace(read, unplannable=seen.reason)
         planned = PlannedStatement(
@@ -301,11 +183,13 @@ class Planner:
             seen.unknown,
             tuple(self._seen(statement, each, seen) for each in _with_parts(seen.touched)),
         )
-        self._changed |= any(each.live and each.lock >= Lock.ROW_EXCLUSIVE for each in seen.touched)
+        locked = any(each.live and each.lock >= Lock.ROW_EXCLUSIVE for each in seen.touched)
+        self._changed |= redefines(statement.sql) or (locked and not leaves_rows(statement.sql))
         return planned
 
     def _read(self, statement: Statement) -> PlannedStatement:
         found = effects(statement.sql, self._facts)
+        lost = self._read_values(statement.sql)
         if self._tables and Reader(statement.sql).has("IF", "EXISTS"):
             found = [each for each in found if self._may_exist(each.table)]
         planned = PlannedStatement(
@@ -313,7 +197,7 @@ class Planner:
             statement.transactional,
             False,
             unread(statement.sql),
-            tuple(self._effect(statement, each) for each in found),
+            tuple(self._effect(statement, each, lost.get(each.table)) for each in found),
         )
         self._proven.read(statement.sql)
         self._looks_elsewhere |= "search_path" in statement.sql.lower()
@@ -325,6 +209,11 @@ class Planner:
             elif table in self._made or not self._is_found(table):
                 self._made[table] = None  # else IF NOT EXISTS, or it fails: what exists is not new
         return planned
+
+    def _own_name(self, table: str) -> str:
+        """Return a name as the trial has it: without its schema where that is the target's."""
+        schema, own = place_of_name(table, self._schema)
+        return as_name(*(() if schema == self._schema else (schema,)), own)
 
     def _may_exist(self, table: str) -> bool:
         return table in self._made or self._looks_elsewhere or self._is_found(table)
@@ -339,6 +228,8 @@ class Planner:
         live = touched.live
         exists = live is not None and self._tables.exists(live)
         effect = Effect(touched.name, touched.lock, touched.rewrites, touched.scans, touched.drops)
+        rows = self._lost(statement, touched, seen) if live and touched.drops else None
+        values = self._lost_values(statement, touched, seen, live) if live else ValuesLost()
         reads = "reads and writes" if touched.blocks_reads else touched.lock.blocks
         if touched.kind == "m" and touched.lock < Lock.ACCESS_EXCLUSIVE:
             reads = ""  # nobody writes to a materialized view
@@ -355,7 +246,8 @@ class Planner:
             bytes=self._tables.bytes(live) if exists and live else None,
             rows=self._tables.rows(live) if exists and live else None,
             waits_for=tuple(self._holders(statement, effect, live)) if exists and live else (),
-            loss=self._lost(statement, touched, seen) if live and touched.drops else None,
+            loss=together(rows, values.emptied),
+            overwrites=values.overwritten,
         )
 
     def _lost(self, statement: Statement, touched: Touched, seen: Seen) -> Loss | None:
@@ -378,9 +270,59 @@ class Planner:
             return replace(whole, rows=None, exact=False)
         return self._tables.rows_where(touched.live, statement.sql)
 
-    def _effect(self, statement: Statement, effect: Effect) -> TableEffect:
+    def _lost_values(
+        self, statement: Statement, touched: Touched, seen: Seen, live: str
+    ) -> ValuesLost:
+        """Return what of the values of a relation that exists is lost, while its rows stay."""
+        assert self._tables is not None
+        found, countable = ValuesLost(), not self._changed
+        if touched.rewrites:
+            using = {
+                touched.columns[name]: by
+                for name, (_, by) in conversions(statement.sql).items()
+                if by and name in touched.columns
+            }
+            known = {each.column for each in touched.retyped}
+            kinds = {name: self._tables.type_of(live, name) for name in using.keys() - known}
+            same = [Retyped(name, kind, is_enum=False) for name, kind in kinds.items() if kind]
+            retyped = [*touched.retyped, *same]
+            found = by_conversion(self._tables, live, retyped, using, countable=countable)
+        if not touched.updates:
+            return found
+        updates = overwritings(statement.sql)
+        views = {each.name for each in seen.touched if each.kind == "v"}
+        own = [each for each in updates if self._own_name(each.table) == touched.name]
+        through = [each for each in updates if self._own_name(each.table) in views]
+        for each in own:
+            found = found.plus(
+                by_update(self._tables, live, each, touched.columns, countable=countable)
+            )
+        for each in through:
+            found = found.plus(by_update(self._tables, each.table, each, None, countable=countable))
+        return found if own or through else found.plus(any_values(self._tables, live))
+
+    def _read_values(self, sql: str) -> dict[str, ValuesLost]:
+        """Return the values that a statement takes of tables, as far as its text tells."""
+        found: dict[str, ValuesLost] = {}
+        for each in overwritings(sql):
+            table = self._made.get(each.table, each.table)
+            if table is None:
+                continue
+            lost = ValuesLost()
+            if self._tables is not None and self._is_found(table):
+                lost = by_update(self._tables, table, each, None, countable=False)
+            elif emptied := each.emptied:
+                what = ", ".join(f"values of column {column}" for column in emptied)
+                lost = ValuesLost(Loss(what, None, exact=False))
+            found[each.table] = found.get(each.table, ValuesLost()).plus(lost)
+        return found
+
+    def _effect(
+        self, statement: Statement, effect: Effect, values: ValuesLost | None
+    ) -> TableEffect:
         table = self._made.get(effect.table, effect.table)
         live = self._tables if table and self._is_found(table) else None
+        rows = self._loss(statement, effect, table) if table and effect.drops else None
         return TableEffect(
             table=".".join(parts_of_name(effect.table)),
             kind="table",
@@ -394,7 +336,8 @@ class Planner:
             bytes=live.bytes(table) if live and table else None,
             rows=live.rows(table) if live and table else None,
             waits_for=tuple(self._holders(statement, effect, table)) if live and table else (),
-            loss=self._loss(statement, effect, table) if table and effect.drops else None,
+            loss=together(rows, values.emptied if values else None),
+            overwrites=values.overwritten if values else None,
         )
 
     def _holders(self, statement: Statement, effect: Effect, table: str) -> Iterator[str]:

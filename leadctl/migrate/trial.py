@@ -7,9 +7,9 @@ where there are none.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg.errors import ActiveSqlTransaction
@@ -17,21 +17,20 @@ from psycopg.errors import ActiveSqlTransaction
 from leadctl.db import temporary_target
 from leadctl.errors import LeadctlError
 from leadctl.migrate.live_tables import LiveTables
+from leadctl.migrate.observation import Observer, Relation, Told, Touched
 from leadctl.migrate.script import Statement
 from leadctl.migrate.trial_database import (
     QUERIES,
-    SAID,
     NotTried,
     copy,
     reach,
     trial_database,
-    words_of,
 )
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.sql.effects import effects
-from leadctl.sql.lexer import Reader, as_name, place_of_name
-from leadctl.sql.lock_modes import LOCKS, Effect, Lock
+from leadctl.sql.lexer import Reader, place_of_name
+from leadctl.sql.lock_modes import Effect, Lock
 from leadctl.sql.reach import (
     BRANCHES,
     DEFINES_CODE,
@@ -64,26 +63,6 @@ _QUOTED = re.compile(r'"([^"]*)"')
 
 
 @dataclass(frozen=True)
-class Touched:
-    """What a statement does to one relation."""
-
-    name: str
-    """As `Reader.name` writes it; without its schema where that is the target's."""
-    live: str | None
-    """Its name in the target now; None for what the plan makes."""
-    kind: str
-    lock: Lock
-    blocks_reads: bool = False
-    """Whether an index of it is held so that not even its readers can be planned."""
-    rewrites: bool = False
-    scans: bool = False
-    drops: tuple[str, ...] = ()
-    by_key: str | None = None
-    """The relation whose rows take its own along, by a foreign key."""
-    part_of: str | None = None
-
-
-@dataclass(frozen=True)
 class Seen:
     """What a statement did when it was tried."""
 
@@ -101,45 +80,6 @@ class Unseen:
     """Whether its text may tell what it does all the same."""
 
 
-@dataclass(frozen=True)
-class _Relation:
-    oid: int
-    schema: str
-    name: str
-    kind: str
-    of_table: int
-    file: int | None
-    scans: int
-    part_of: int | None
-    columns: Mapping[str, str]
-
-
-@dataclass
-class _Told:
-    """What the server said while a statement ran."""
-
-    listens: bool = False
-    changed: set[tuple[int, str]] = field(default_factory=set)
-    rewritten: set[str] = field(default_factory=set)
-    read: set[str] = field(default_factory=set)
-    keys: set[str] = field(default_factory=set)
-
-    def hear(self, message: psycopg.errors.Diagnostic) -> None:
-        text = message.message_primary or ""
-        if not self.listens:
-            return
-        if message.sqlstate == SAID:
-            oid, _, act = text.partition(" ")
-            self.changed.add((int(oid), act))
-        elif names := _QUOTED.findall(text):
-            if text.startswith("rewriting table"):
-                self.rewritten.add(names[0])
-            elif text.startswith("verifying table"):
-                self.read.add(names[0])
-            elif text.startswith("validating foreign key"):
-                self.keys.add(names[0])
-
-
 class Trial:
     """A session of a scratch database, in which statements are tried in their order."""
 
@@ -147,17 +87,14 @@ class Trial:
         self._connection = connection
         self._schema = schema
         self._code = self._read_code()
-        self._told = _Told()
+        self._told = Told()
         connection.add_notice_handler(self._told.hear)
-        self._relations = self._read()
-        self._live = {each.oid: self._name(each) for each in self._relations.values()}
-        self._columns = {each.oid: dict(each.columns) for each in self._relations.values()}
+        self._observer = Observer(connection, schema)
 
     @property
     def live(self) -> list[str]:
         """The names of the target's relations that were copied, but for indexes."""
-        kinds = "rpvmfS"
-        return [self._live[each.oid] for each in self._relations.values() if each.kind in kinds]
+        return self._observer.live
 
     def run(self, statement: Statement) -> Seen | Unseen:
         """Try a statement; return what it did, or why that is not known."""
@@ -192,23 +129,17 @@ class Trial:
     def _within(self, statement: str) -> list[Touched]:
         """Run a statement in a transaction of its own."""
         self._connection.execute("BEGIN")
-        before = self._read()
+        before = self._observer.read()
         with self._listening() as told:
             self._connection.execute(_for_session(statement).encode())
-        after = self._read()
-        held = {
-            oid: max(LOCKS[mode] for mode in modes)
-            for oid, modes in QUERIES.rows(self._connection, "locks")
-        }
-        touched = list(self._touched(statement, before, after, held, told))
+        touched = list(self._observer.touched(statement, before, self._observer.read(), told))
         self._connection.execute("COMMIT")
-        self._relations = after
         return touched
 
     @contextmanager
-    def _listening(self) -> Iterator[_Told]:
+    def _listening(self) -> Iterator[Told]:
         told = self._told
-        told.changed, told.rewritten, told.read, told.keys = set(), set(), set(), set()
+        told.begin()
         self._connection.execute("SET client_min_messages = debug1")
         told.listens = True
         try:
@@ -218,7 +149,7 @@ class Trial:
 
     def _beyond(self, statement: str) -> list[Touched]:
         """Run what cannot be in a transaction: its locks are those that the manual says."""
-        before = self._read()
+        before = self._observer.read()
         facts = LiveTables(self._connection, self._schema).facts
         said = {
             oid: effect
@@ -229,15 +160,14 @@ class Trial:
             if each.part_of in said and not Reader(statement).accept("ALTER"):
                 said[each.oid] = said[each.part_of]
         self._connection.execute(statement.encode())
-        after = self._read()
-        self._relations = after
+        after = self._observer.read()
         for oid, new in after.items():
             old = before.get(oid)
             if old and old.kind in "rm" and old.file != new.file:
                 said[oid] = Effect(old.name, Lock.ACCESS_EXCLUSIVE, rewrites=True)
         return [
             replace(
-                self._of(before[oid], before),
+                self._observer.of(before[oid], before),
                 lock=effect.lock,
                 rewrites=effect.rewrites,
                 scans=effect.scans,
@@ -245,151 +175,10 @@ class Trial:
             for oid, effect in said.items()
         ]
 
-    def _oid(self, name: str, relations: Mapping[int, _Relation]) -> int | None:
+    def _oid(self, name: str, relations: Mapping[int, Relation]) -> int | None:
         place = place_of_name(name, self._schema)
         found = (each.oid for each in relations.values() if (each.schema, each.name) == place)
         return next(found, None)
-
-    def _touched(
-        self,
-        statement: str,
-        before: Mapping[int, _Relation],
-        after: Mapping[int, _Relation],
-        held: Mapping[int, Lock],
-        told: _Told,
-    ) -> Iterator[Touched]:
-        changed: dict[int, set[str]] = {}
-        for oid, act in told.changed:
-            changed.setdefault(oid, set()).add(act)
-        rows = (
-            QUERIES.rows(self._connection, "validated", names=sorted(told.keys))
-            if told.keys
-            else ()
-        )
-        checked = {oid for row in rows for oid in row}
-        found: dict[int, Touched] = {}
-        for oid, old in before.items():
-            new, lock = after.get(oid), held.get(oid, Lock.NONE)
-            acts = changed.get(oid, set())
-            drops = self._drops(old, new, acts)
-            if old.kind in "iI":
-                table = before.get(old.of_table)
-                if lock is Lock.ACCESS_EXCLUSIVE and table and held.get(table.oid, 0) < lock:
-                    # Whoever reads the table looks at each of its indexes first.
-                    known = found.get(table.oid) or self._of(table, before)
-                    known = replace(known, lock=held.get(table.oid, Lock.NONE))
-                    found[table.oid] = replace(known, blocks_reads=True)
-                continue
-            if not lock and not drops:
-                continue
-            in_new_file = new is not None and old.kind in "rm" and new.file != old.file
-            read = new is not None and new.scans > old.scans
-            found[oid] = replace(
-                self._of(old, before),
-                lock=lock,
-                blocks_reads=oid in found and found[oid].blocks_reads,
-                rewrites="TRUNCATE" not in acts and (in_new_file or old.name in told.rewritten),
-                scans="TRUNCATE" not in acts and (read or old.name in told.read or oid in checked),
-                drops=drops,
-            )
-        self._attributes(before, found)
-        self._inherited_deletes(before, found, changed)
-        self._by_keys(before, found, changed)
-        if changed or any(each.rewrites for each in found.values()):
-            self._count_on(statement, before, found)
-        yield from (each for each in found.values() if each.kind != "c")
-
-    def _count_on(
-        self, statement: str, relations: Mapping[int, _Relation], found: dict[int, Touched]
-    ) -> None:
-        """Let sequences be locked as they are for a row's next number: no row was there."""
-        named = words_of(statement) if "nextval" in statement.lower() else set()
-        for oid, each in relations.items():
-            touched = found.get(oid) or self._of(each, relations)
-            if each.kind == "S" and (touched.lock or each.name in named):
-                found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
-
-    def _of(self, relation: _Relation, relations: Mapping[int, _Relation]) -> Touched:
-        whole = relations.get(relation.part_of or 0)
-        return Touched(
-            self._name(relation),
-            self._live.get(relation.oid),
-            relation.kind,
-            Lock.NONE,
-            part_of=self._name(whole) if whole else None,
-        )
-
-    def _drops(
-        self, old: _Relation, new: _Relation | None, acts: Collection[str]
-    ) -> tuple[str, ...]:
-        if new is None:
-            return ("table",) if old.kind in "rpmf" else ()
-        gone = old.columns.keys() - new.columns.keys()
-        names = self._columns.get(old.oid, {})
-        columns = tuple(
-            f"column {names.get(n, old.columns[n])}" for n in sorted(gone, key=int) if n in names
-        )  # what the plan itself added has nothing to lose
-        return (("rows",) if {"DELETE", "TRUNCATE"}.intersection(acts) else ()) + columns
-
-    def _attributes(self, relations: Mapping[int, _Relation], found: dict[int, Touched]) -> None:
-        """Add the columns that lose a part of their values with an attribute of their type."""
-        types = [oid for oid, each in found.items() if each.kind == "c" and each.drops]
-        for kind in types:
-            for oid, column in QUERIES.rows(self._connection, "users_of_type", type=kind):
-                if oid in relations:
-                    touched = found.get(oid) or self._of(relations[oid], relations)
-                    lost = f"values of column {column}"
-                    found[oid] = replace(touched, drops=(*touched.drops, lost))
-
-    def _inherited_deletes(
-        self,
-        relations: Mapping[int, _Relation],
-        found: dict[int, Touched],
-        changed: dict[int, set[str]],
-    ) -> None:
-        """Take what was locked below a table for what its rows are deleted from, too."""
-        if not any("DELETE" in acts for acts in changed.values()):
-            return
-        parents = dict(QUERIES.rows(self._connection, "inherits"))
-        for oid, touched in list(found.items()):
-            above = parents.get(oid)
-            while above is not None and "DELETE" not in changed.get(above, ()):
-                above = parents.get(above)
-            writes = touched.lock >= Lock.ROW_EXCLUSIVE
-            if above is not None and writes and relations[oid].kind in "rpf":
-                found[oid] = replace(touched, drops=("rows",))
-                changed.setdefault(oid, set()).add("DELETE")
-
-    def _by_keys(
-        self,
-        relations: Mapping[int, _Relation],
-        found: dict[int, Touched],
-        changed: Mapping[int, set[str]],
-    ) -> None:
-        """Add what foreign keys do to other tables when rows go: no row was there to show it."""
-        waiting = [oid for oid, acts in changed.items() if "DELETE" in acts]
-        keys = QUERIES.rows(self._connection, "keys") if waiting else []
-        known = set(waiting)
-        while waiting:
-            referred = waiting.pop()
-            for parent, child, act, columns in keys:
-                if parent != referred or child not in relations:
-                    continue
-                touched = found.get(child) or self._of(relations[child], relations)
-                drops = (
-                    ("rows",)
-                    if act == "c"
-                    else tuple(f"values of column {each}" for each in columns)
-                )
-                found[child] = replace(
-                    touched,
-                    lock=max(touched.lock, Lock.ROW_EXCLUSIVE),
-                    drops=tuple(dict.fromkeys((*touched.drops, *drops))),
-                    by_key=", ".join(columns),
-                )
-                if act == "c" and child not in known:
-                    known.add(child)
-                    waiting.append(child)
 
     def _unknown(self, statement: str, called: Mapping[str, str]) -> str | None:
         """Return why a statement may do more on a database with rows, or other rows."""
@@ -424,14 +213,6 @@ class Trial:
     def _read_code(self) -> dict[str, str]:
         """Read the functions that there are now: the plan may have made some."""
         return dict(QUERIES.rows(self._connection, "code"))
-
-    def _read(self) -> dict[int, _Relation]:
-        rows = QUERIES.rows(self._connection, "relations", _Relation)
-        return {each.oid: each for each in rows}
-
-    def _name(self, relation: _Relation) -> str:
-        place = () if relation.schema == self._schema else (relation.schema,)
-        return as_name(*place, relation.name)
 
 
 @contextmanager

@@ -146,7 +146,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index x ON x.indexrelid = c.oid
 LEFT JOIN LATERAL (
-    SELECT jsonb_object_agg(a.attnum, a.attname) AS columns FROM pg_attribute a
+    SELECT jsonb_object_agg(a.attnum, jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod),
+        a.atttypid IN (SELECT y.oid FROM pg_type y WHERE y.typtype = 'e'))) AS columns FROM pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'f', 'c')
 ) AS a ON true
 WHERE c.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'leadctl_trial')
@@ -167,12 +168,15 @@ GROUP BY relation
 SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits
 
 -- name: keys
--- what: Which foreign keys change rows of their own table when those that they refer to go, and which columns?
+-- what: Which foreign keys change rows of their own table when those that they refer to go or change, which
+--       columns, and which do they refer to?
 -- versions: 15-
-SELECT k.confrelid::bigint, k.conrelid::bigint, k.confdeltype::text,
-    ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey))
+SELECT k.confrelid::bigint, k.conrelid::bigint, k.confdeltype::text, k.confupdtype::text,
+    ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)),
+    ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey))
 FROM pg_constraint k
-WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+WHERE k.contype = 'f' AND k.conparentid = 0
+  AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
 
 -- name: validated
 -- what: Which tables do foreign keys of these names hold against which?

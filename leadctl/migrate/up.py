@@ -135,12 +135,13 @@ def _permit(
     if protected is None and not any(revision.leaves_transaction for revision in pending):
         return
     from leadctl.migrate.lint import MIXED
-    from leadctl.migrate.planner import Planner  # loads Alembic
+    from leadctl.migrate.planner import Planner, looking  # loads Alembic
 
-    planner = Planner(app, history, connection, target.schema, allow)
-    # Without protection, only how a revision commits is asked for, which needs no trial.
-    with planner.trying(target, pending) if protected else nullcontext():
-        planned = [planner.revision(revision) for revision in pending]
+    with looking(target) as looks:
+        planner = Planner(app, history, looks, target.schema, allow)
+        # Without protection, only how a revision commits is asked for, which needs no trial.
+        with planner.trying(target, pending) if protected else nullcontext():
+            planned = [planner.revision(revision) for revision in pending]
     found = [(revision.revision, each) for revision in planned for each in revision.blocking]
     for revision, finding in found:
         if finding.rule == MIXED:

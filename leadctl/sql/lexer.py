@@ -249,6 +249,23 @@ class Reader:
                 return Reader(self.text[start : token.start])
         return Reader(self.text[start:])
 
+    def until(self, *words: str, before: str = "") -> str:
+        """Take what stands before the next of these words, outside parentheses and CASE.
+
+        Only where the word `before` follows it, if that is given.  Everything where there is none.
+        """
+        start, depth = self.peek().start, 0
+        while not self.done:
+            token = self.peek()
+            depth += {"(": 1, ")": -1, "[": 1, "]": -1}.get(token.text, 0)
+            depth += {"CASE": 1, "END": -1}.get(token.word, 0)
+            compares = token.word == "FROM" and self._tokens[self._next - 1].word == "DISTINCT"
+            follows = not before or self.peek(1).word == before
+            if not depth and token.word in words and follows and not compares:
+                return self.text[start : token.start].strip()
+            self.take()
+        return self.text[start:].strip()
+
     def rest(self) -> str:
         """Return the text from here on."""
         return self.text[self.peek().start :].strip()

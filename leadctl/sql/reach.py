@@ -65,7 +65,9 @@ BRANCHES = re.compile(
 WRITES = re.compile(
     r"\b(?:DELETE|TRUNCATE|DROP|ALTER|UPDATE|INSERT|MERGE|EXECUTE|CALL)\b", re.IGNORECASE
 )
-DESTROYS = re.compile(r"\b(?:DELETE|TRUNCATE|DROP|EXECUTE)\b", re.IGNORECASE)
+DESTROYS = re.compile(
+    r"\b(?:DELETE|TRUNCATE|DROP|EXECUTE)\b|\bSET\b[^;]*[^:<>!]=\s*NULL\b", re.IGNORECASE
+)
 DEFINES_CODE = re.compile(
     r"\s*(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?(?:FUNCTION|PROCEDURE|TRIGGER|AGGREGATE|CAST"
     r"|OPERATOR|EVENT|RULE|VIEW)|DROP|COMMENT|GRANT|REVOKE|ALTER\s+(?:FUNCTION|PROCEDURE|ROUTINE))\b",
@@ -94,6 +96,35 @@ def unread(sql: str) -> str | None:
     if known or _TOUCHES_NO_TABLE.match(text):
         return None
     return "what it does to which table cannot be told from its text"
+
+
+_LEAVES_ROWS = re.compile(
+    r"CREATE (?:UNIQUE )?INDEX\b|COMMENT\b|CREATE (?:CONSTRAINT )?TRIGGER\b|ANALYZE\b"
+    r"|CREATE TABLE (?!.*\b(?:AS|PARTITION|INHERITS)\b)"
+)
+_LEAVES_ROWS_OF = re.compile(
+    r"(?:ADD|VALIDATE)\b|ALTER (?:COLUMN )?\S+ (?:SET|DROP) (?:NOT|DEFAULT|STATISTICS|STORAGE)\b"
+)
+"""An action of ALTER TABLE."""
+
+
+def leaves_rows(sql: str) -> bool:
+    """Whether behind a statement every condition holds for the same rows as before it."""
+    reader = Reader(sql)
+    if not reader.accept("ALTER", "TABLE"):
+        return _LEAVES_ROWS.match(_plain(sql)) is not None
+    reader.skip_if_exists()
+    reader.accept("ONLY")
+    reader.name()
+    while not reader.done:
+        if not _LEAVES_ROWS_OF.match(_plain(reader.until_comma().text)):
+            return False
+    return True
+
+
+def redefines(sql: str) -> bool:
+    """Whether a statement makes or changes code that a condition may call, or where it is found."""
+    return DEFINES_CODE.match(sql) is not None or "search_path" in sql.lower()
 
 
 _DEFINITION = re.compile(

@@ -25,7 +25,7 @@ CREATE TABLE gone (id int);
 CREATE TYPE mood AS ENUM ('sad');
 CREATE TABLE moods (id int, m mood);
 INSERT INTO moods VALUES (1, 'sad');
-CREATE FUNCTION wipe() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM lonely; RETURN 1; END';
+CREATE FUNCTION wipe() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.lonely; RETURN 1; END';
 CREATE SEQUENCE sq;
 CREATE TYPE pair AS (x int, y int);
 CREATE TABLE pairs (p pair);
@@ -90,6 +90,7 @@ LOSING = {
     ],
     "a procedure": ["CREATE PROCEDURE p() LANGUAGE sql AS 'DELETE FROM lonely'", "CALL p()"],
     "detached, then dropped": ["ALTER TABLE parts DETACH PARTITION parts_1", "DROP TABLE parts_1"],
+    "a function in a condition": ["DELETE FROM public.q WHERE public.wipe() = 1"],
     "a DO block": ["DO $$ BEGIN DELETE FROM lonely; END $$"],
 }
 COUNTED = (

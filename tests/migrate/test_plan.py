@@ -75,6 +75,7 @@ def test_locks_sizes_and_what_it_costs(project: Project, applied: str, cli: Cli)
     assert rules(revision) == [
         (1, "blocking-scan"),
         (2, "blocking-rewrite"),
+        (3, "overwrites-values"),
         (3, "unbatched-write"),
     ]
 

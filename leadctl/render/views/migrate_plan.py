@@ -98,6 +98,8 @@ def _does(effect: TableEffect) -> str:
         parts.append(f"blocks {effect.blocks}")
     if effect.loss:
         parts.append(f"drops {effect.loss.what}")
+    if effect.overwrites:
+        parts.append(f"overwrites {effect.overwrites.what}")
     return ", ".join(parts)
 
 
