@@ -198,7 +198,7 @@ def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
     return LintFinding(
         OVERWRITES,
         f"It overwrites {values.what} of {effect.table} in {_rows(values)}: what was there cannot "
-        "be had back from what is written.",
+        "be restored from what is written.",
         "Keep the old values in a column of their own, or a backup, until they are no longer needed.",
     )
 
