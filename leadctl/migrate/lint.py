@@ -199,7 +199,7 @@ def _overwrites(effect: TableEffect, values: Loss) -> LintFinding:
         OVERWRITES,
         f"It overwrites {values.what} of {effect.table} in {_rows(values)}: what was there cannot "
         "be restored from what is written.",
-        "Keep the old values in a column of their own, or a backup, until they are no longer needed.",
+        "Keep the old values in a column of their own, or a backup, as long as needed.",
     )
 
 
