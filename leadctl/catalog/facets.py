@@ -92,6 +92,10 @@ class Reference:
     equal: tuple[str, ...]
     """The operators by which `referred` are compared with `columns`, as `schema.symbol`."""
     on_delete: str
+    period: bool
+    """Whether its last columns are periods: what refers needs rows that cover it together."""
+    enforced: bool
+    """Whether it is looked at when rows change (from PostgreSQL 18 it may not be)."""
     validated: bool
     deferrable: bool
     deferred: bool

@@ -185,7 +185,10 @@ SELECT f.oid::bigint AS oid, f.outgoing, n.conname AS name,
              JOIN pg_catalog.pg_operator o ON o.oid = k.operator
              JOIN pg_catalog.pg_namespace s ON s.oid = o.oprnamespace
              ORDER BY k.place) AS equal,
-       n.confdeltype::text AS on_delete, n.convalidated AS validated,
+       n.confdeltype::text AS on_delete,
+       coalesce((pg_catalog.to_jsonb(n) ->> 'conperiod')::boolean, false) AS period,
+       coalesce((pg_catalog.to_jsonb(n) ->> 'conenforced')::boolean, true) AS enforced,
+       n.convalidated AS validated,
        n.condeferrable AS deferrable, n.condeferred AS deferred
 FROM found f
 JOIN pg_catalog.pg_constraint n ON n.oid = f.constraint_oid

@@ -24,9 +24,10 @@ from leadctl.cleanup.archive_files import (
     folder_prefix,
 )
 from leadctl.cleanup.context import RunContext
+from leadctl.cleanup.references import ROWS_BY_RELATION, with_cascaded
 from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
-from leadctl.cleanup.statements import ROWS_BY_RELATION, Statements, deleting
+from leadctl.cleanup.statements import Statements, deleting
 from leadctl.errors import ArchiveFailed
 from leadctl.files import private_file, sync_folder
 from leadctl.postgres import exact
@@ -222,7 +223,7 @@ def _lock_all(
             values,
         ).fetchall()
         return [(table.oid, statements.qualified, tids)]
-    closure = statements.closure(statements.still_due, ROWS_BY_RELATION)
+    closure = with_cascaded(statements, statements.still_due, ROWS_BY_RELATION)
     before: list[Any] = []
     for _ in range(_LOOKS):
         found = connection.execute(closure, values).fetchall()

@@ -24,7 +24,15 @@ from leadctl.cleanup.ranges import (
     Order,
     keepers_of,
 )
-from leadctl.cleanup.results import Reason, RefusedRows, RowsKept, halves, is_refusal
+from leadctl.cleanup.references import References, SortedRows
+from leadctl.cleanup.results import (
+    Reason,
+    RefusedRows,
+    RowsKept,
+    halves,
+    is_refusal,
+    is_refusal_of_key,
+)
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, deleting
 from leadctl.postgres import exact
@@ -42,10 +50,13 @@ LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 _TRIES = 20
 _RETRY_SECONDS = 0.2
 _PASSES = 5
-_MOST_REFUSED = 10_000
-"""Rows that are refused; with more of them the rule is wrong, and each costs transactions."""
-_MOST_ANSWERS = 100_000
-"""Rows that go in one transaction since they refer to each other."""
+_MOST_REFUSED = 100_000
+"""Rows that are refused; with more of them the rule is wrong."""
+_MOST_TRIED = 10_000
+"""Those that the server had to refuse one by one, each at the cost of transactions."""
+_MOST_TOGETHER, _MOST_IN_CIRCLES = 100_000, 1_000_000
+"""Rows that go in one transaction since they refer to each other, if the order of ages may spare
+it, and if it does not."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +146,16 @@ class Batches:
         self._failures = 0
         """How often a lock was in the way since a row went."""
         self._busy: list[str] = []
-        self._refused: list[str] = []
+        self._refused: dict[str, None] = {}
         self._refused_rows = RefusedRows(run.connection, statements)
-        self._own_keys = {key.name for key in statements.table.own_keys}
-        self._takes_answers = self._has_more_answers = self._has_turned = False
-        self._most_answers = _MOST_ANSWERS
+        self._tried = 0
+        """How many of the refused rows the server was asked for."""
+        self._references = References(run.connection, statements)
+        oids = [statements.heap, *statements.table.tables]
+        self._runs_triggers = QUERIES.value(run.connection, "deletion_runs_code", oids=oids)
+        self._sorts = self._holds_rows = self._is_not_whole = self._has_turned = False
+        """Whether rows are sorted by their references; whether some stay or go with others; whether
+        too many go along with some; whether the newest go first."""
         self._deleter = Deleter(run.connection, statements.table)
         self._keepers = keepers_of(run.connection, statements)
 
@@ -175,16 +191,15 @@ class Batches:
             left = None if at_most is None else at_most - self._done.rows
             if left == 0:
                 self._done.stopped = Reason.MAX_ROWS
-            elif len(self._refused) >= _MOST_REFUSED:
+            elif len(self._refused) >= _MOST_REFUSED or self._tried >= _MOST_TRIED:
                 self._done.stopped = Reason.ROWS_REFUSED
             else:
                 self._done.stopped = self._run.bounds.reached or self._backoff.wait()
             if self._done.stopped is None:
                 rows = self._size.rows
                 self._size.rows = self._run.bounds.at_most(min(rows, left or rows))
-                self._most_answers = self._run.bounds.at_most(
-                    min(_MOST_ANSWERS, left or _MOST_ANSWERS)
-                )
+                most = _MOST_IN_CIRCLES if self._has_turned else _MOST_TOGETHER
+                self._most_together = self._run.bounds.at_most(min(most, left or most))
                 self._wait_for_wal(self._archive is not None or not self._size.is_alone)
                 is_last = self._delete_batch()
                 self._done.block = self._order.block
@@ -209,7 +224,7 @@ class Batches:
         Where another session holds a lock that is needed, a smaller batch may do without it; where
         a row is refused, it is known by its ctid then.
         """
-        if self._order.by_range and not self._takes_answers:
+        if self._order.by_range and not self._holds_rows:
             try:
                 is_last = self._timed(self._delete_range)
                 if is_last is not None:
@@ -268,19 +283,24 @@ class Batches:
     def _delete_locked(self, size: int) -> _Batch:
         """Delete the next rows that are due and that nobody else has locked."""
         self._has_skipped = True
-        locked, refused = Locked([], 0.0), len(self._refused)
+        locked, rows, refused = Locked([], 0.0), SortedRows([]), len(self._refused)
         try:
             with self._connection.transaction():
                 locked = self._order.lock(size, [*self._busy, *self._refused])
-                deleted, kept = self._delete_rows(self._with_answers(locked.tids))
+                rows = self._sorted(locked.tids)
+                if len(rows.going) > len(locked.tids):
+                    self._read(self._statements.lock_rows, rows=rows.going)
+                deleted, kept = self._delete_rows(rows.going)
             self._committed(deleted, kept)
             deleted = replace(deleted, seconds=locked.seconds + deleted.seconds)
         except (psycopg.Error, RowsKept) as error:
-            if not locked.tids or not is_refusal(error):
+            if not rows.going or not is_refusal(error):
                 raise
             if self._goes_another_way(error):
                 return _Batch(size, Deleted(), is_last=False)
-            deleted = self._delete_parts(locked.tids, error)
+            deleted = self._delete_parts(rows.going, error)
+        self._pass_over_staying(rows.staying)
+        self._holds_rows = bool(rows.staying) or (self._sorts and self._references.link_rows)
         if not deleted.rows and len(self._refused) == refused:
             self._busy += locked.tids  # they changed meanwhile; what is not looked at goes on
         return _Batch(size, deleted, self._order.pass_locked())
@@ -321,46 +341,53 @@ class Batches:
             self._refuse(tid, RowsKept())
 
     def _goes_another_way(self, error: Exception) -> bool:
-        """Whether rows that other rows of their table refer to can go in a way not tried yet.
+        """Whether rows that others refer to can go in a way not tried yet.
 
-        Answers go with what they answer, whatever batch they are in.  Where these are too many for
-        a transaction, the newest rows go first: answers are newer than what they answer.
+        Those that refer to them go with them, whatever batch they are in.  Where these are too many
+        for a transaction, the newest rows go first: what refers is newer than what it refers to.
         """
-        is_own = isinstance(error, psycopg.Error) and error.diag.constraint_name in self._own_keys
-        if is_own and not self._takes_answers:
-            self._takes_answers = True
+        if not is_refusal_of_key(error) or not self._references.hold_rows:
+            return False
+        if not self._sorts:
+            self._sorts = True
             return True
-        if is_own and self._has_more_answers and not self._has_turned:
+        if self._is_not_whole and not self._has_turned:
             self._has_turned = True
             self._order = ByAge(self._connection, self._statements, backward=True)
             return True
         return False
 
-    def _with_answers(self, tids: list[str]) -> list[str]:
-        """Return rows with all that refer to them, and lock these; without them where too many."""
-        if not self._takes_answers or not tids:
-            return tids
-        found = self._read(self._statements.answers, rows=tids, limit=self._most_answers + 1)
-        if len(found) > self._most_answers:
-            self._has_more_answers = True
-            return tids
-        with_answers = [tid for (tid,) in found]
-        self._read(self._statements.lock_rows, rows=with_answers)
-        return with_answers
+    def _sorted(self, tids: list[str]) -> SortedRows:
+        """Return the rows that go, with those that must go with them, and the rows that stay."""
+        if not self._sorts or not tids:
+            return SortedRows(tids)
+        rows = self._references.sort(tids, list(self._refused), self._most_together)
+        self._is_not_whole = self._is_not_whole or not rows.is_whole
+        if rows.is_whole:
+            return rows
+        if self._has_turned:
+            reason = f"more than {self._most_together:,} rows must go with it"
+            return SortedRows([], dict.fromkeys(tids, reason))
+        return SortedRows([tid for tid in tids if tid not in rows.staying], rows.staying)
 
-    def _delete_parts(self, tids: list[str], error: Exception) -> Deleted:
+    def _delete_parts(
+        self, tids: list[str], error: Exception | None, *, sorts: bool = True
+    ) -> Deleted:
         """Delete what may go of rows that were refused together; find the others by halving.
 
-        Each part is a transaction.  Rows that are locked by others now are left to the next pass.
+        Each part is a transaction, what refers to others first.  Rows that are locked by others now
+        are left to the next pass.  Without an error all are tried together first.
         """
-        waiting, sum_deleted = [tids], Deleted()
-        refused: Exception | None = error
+        waiting, sum_deleted, refused = [tids], Deleted(), error
         while waiting and self._run.bounds.reached is None:
-            part = waiting.pop()
+            part = [tid for tid in waiting.pop() if tid not in self._refused]
+            rows = SortedRows(part)
             try:
-                if refused is None:
+                if refused is None and part:
                     with self._connection.transaction():
-                        deleted, kept = self._delete_rows(self._with_answers(part))
+                        rows = self._sorted(part) if sorts else rows
+                        self._read(self._statements.lock_rows, rows=rows.going)
+                        deleted, kept = self._delete_rows(rows.going)
                     self._committed(deleted, kept)
                     sum_deleted = replace(
                         deleted,
@@ -376,17 +403,31 @@ class Batches:
             if refused is not None:
                 if len(part) > 1:
                     waiting += halves(part)
-                else:
+                elif part:
                     self._refuse(part[0], refused)
+                    self._tried += 1
                 refused = None
+            elif rows.staying:
+                self._pass_over_staying(rows.staying)
         return sum_deleted
 
-    def _refuse(self, tid: str, error: Exception) -> None:
-        """Pass a row over that may not go, and name it."""
-        refusal = self._refused_rows.refusal(tid, error)
-        if refusal is not None:
-            self._refused.append(tid)
-            self._done.refuse(refusal)
+    def _pass_over_staying(self, staying: Mapping[str, str]) -> None:
+        """Pass over rows that others keep, unless a trigger might take these away: it is tried."""
+        if self._runs_triggers:
+            self._delete_parts(list(staying), None, sorts=False)
+            return
+        for tid, reason in staying.items():
+            self._refuse(tid, reason)
+
+    def _refuse(self, tid: str, why: Exception | str) -> None:
+        """Pass a row over that may not go, and name it where not many were named before."""
+        refusal = None
+        if self._done.names_more:
+            refusal = self._refused_rows.refusal(tid, why)
+            if refusal is None:
+                return
+        self._refused[tid] = None
+        self._done.refuse(refusal)
 
     def _count(self, deleted: Deleted) -> None:
         self._done.rows += deleted.rows
@@ -411,7 +452,7 @@ class Batches:
         kept = self._statements.kept(locks=not self._keepers.policies)
         with self._connection.transaction(force_rollback=True):
             set_session(self._connection, {"enable_seqscan": "on"}, transaction=True)
-            found = self._read(kept, refused=self._refused, limit=_MOST_REFUSED)
+            found = self._read(kept, refused=list(self._refused), limit=_MOST_REFUSED)
         for (tid,) in found:
             self._refuse(tid, RowsKept())
 

@@ -76,6 +76,13 @@ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::o
                AND tgenabled <> 'D')
     OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]))
 
+-- name: deletion_runs_code
+-- what: Has one of these tables a trigger of its own that a deletion runs, or a rule?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::oid[]) AND NOT tgisinternal
+               AND tgenabled <> 'D' AND tgtype & 8 = 8)
+    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]))
+
 -- name: deleted
 -- what: How many rows of each relation has this session deleted, its transaction too; when, and by
 --       which transaction?  What cascades and triggers delete is in it.  The server forgets between

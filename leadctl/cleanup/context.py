@@ -141,10 +141,15 @@ class RuleProgress:
     refusals: list[Refusal] = field(default_factory=list)
     """The first of them."""
 
-    def refuse(self, refusal: Refusal) -> None:
-        """Count a row that may not go, and name it where not many were named before."""
+    @property
+    def names_more(self) -> bool:
+        """Whether rows that may not go are still named, and not only counted."""
+        return len(self.refusals) < _NAMED
+
+    def refuse(self, refusal: Refusal | None) -> None:
+        """Count a row that may not go; None where it is not to be named."""
         self.refused += 1
-        if len(self.refusals) < _NAMED:
+        if refusal is not None:
             self.refusals.append(refusal)
 
     def forget_refusals(self) -> None:

@@ -14,14 +14,10 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.apps.retention import Rule
 from leadctl.cleanup.ranges import order_of
+from leadctl.cleanup.references import COUNT_CASCADED, with_cascaded
 from leadctl.cleanup.results import PastRuns, read_past_runs
 from leadctl.cleanup.rules import RuleTable, rule_table, server_time
-from leadctl.cleanup.statements import (
-    COUNT_CASCADED,
-    Statements,
-    statements_of,
-    warnings,
-)
+from leadctl.cleanup.statements import Statements, statements_of, warnings
 from leadctl.errors import FuseBlown
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
@@ -299,7 +295,7 @@ def _cascaded(connection: Connection, leaves: Sequence[Statements]) -> dict[str,
         return {}
     counted: Counter[int] = Counter()
     for leaf in leaves:
-        closure = leaf.closure(leaf.due_rows, COUNT_CASCADED)
+        closure = with_cascaded(leaf, leaf.due_rows, COUNT_CASCADED)
         with exact.as_owner(connection, leaf.reads_as):
             counted.update(dict(connection.execute(closure, leaf.values).fetchall()))
         counted[table.oid] -= _summary(connection, leaf)[0]

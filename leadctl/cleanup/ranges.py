@@ -26,6 +26,7 @@ from leadctl.postgres.connect import Connection
 
 _BEHIND_ALL = 4_294_967_295
 """No table has a block of this number."""
+_FEW = 50
 _Age = str | date | datetime
 
 
@@ -117,7 +118,8 @@ class ByAge:
         lock = self._locks[self._since is not None]
         values = {**self._values, "since": self._since, "limit": size, "busy": without}
         with exact.as_owner(self._connection, self._reads_as):
-            ((count, last, tids, seconds),) = self._connection.execute(lock, values).fetchall()
+            found = self._connection.execute(lock, values, prepare=_prepares(without))
+            ((count, last, tids, seconds),) = found.fetchall()
         self._last, self._is_last = last or self._since, bool(count < size)
         return Locked(tids_of(tids or ""), seconds)
 
@@ -189,7 +191,8 @@ class ByHeap:
         """Lock the next rows that are due and that nobody else has locked."""
         values = {**self._bounds(size), "limit": size, "busy": without}
         with exact.as_owner(self._connection, self._reads_as):
-            ((count, tids, seconds),) = self._connection.execute(self._lock, values).fetchall()
+            found = self._connection.execute(self._lock, values, prepare=_prepares(without))
+            ((count, tids, seconds),) = found.fetchall()
         self._are_all = bool(count < size)
         # What is not due is not locked: where little is due, a batch of so many rows is wider.
         blocks = max(1, min(self._until, self._blocks) - self._since)
@@ -206,6 +209,11 @@ class ByHeap:
         if self._until >= min(end, self._blocks):
             self._until = end
         return {**self._values, "since": f"({self._since},0)", "until": f"({self._until},0)"}
+
+
+def _prepares(without: list[str]) -> bool | None:
+    """Whether a plan may serve for any list: it compares a row with each, and hashes none."""
+    return False if len(without) > _FEW else None
 
 
 Order = ByAge | ByHeap

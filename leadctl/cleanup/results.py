@@ -218,6 +218,11 @@ def is_refusal(error: Exception) -> bool:
     return error.diag.context is not None and not error.sqlstate.startswith(_SERVER_STATE)
 
 
+def is_refusal_of_key(error: Exception) -> bool:
+    """Whether a foreign key refused a row."""
+    return isinstance(error, psycopg.errors.ForeignKeyViolation | psycopg.errors.RestrictViolation)
+
+
 def tids_of(rows: str) -> list[str]:
     """Return the ctids of an array, as the server writes it."""
     return re.findall(r"\(\d+,\d+\)", rows)
@@ -248,7 +253,7 @@ class RefusedRows:
         self._role = statements.reads_as
         self._select = select.format(columns, statements.source)
 
-    def refusal(self, tid: str, error: Exception) -> Refusal | None:
+    def refusal(self, tid: str, error: Exception | str) -> Refusal | None:
         """Return a row's name and why it stays; None where it is gone meanwhile."""
         values: Mapping[str, Any] = {"tid": tid}
         with self._connection.transaction(), exact.as_owner(self._connection, self._role):

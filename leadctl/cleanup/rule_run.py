@@ -106,8 +106,8 @@ class RuleRun:
                 done.forget_refusals()
                 for leaf, block in self._from_where_it_stopped(leaves):
                     self._delete_of(leaf, block, backoff)
-                if not (done.refused and table.own_keys and table.partitioned):
-                    break  # else rows of another partition may have referred to what was refused
+                if not (done.refused and table.links_tables):
+                    break  # else rows of another table may have referred to what was refused
 
     def _delete_of(self, leaf: Statements, block: int, backoff: Backoff) -> None:
         run, done = self._run, self._done

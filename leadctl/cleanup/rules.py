@@ -160,9 +160,14 @@ class RuleTable:
         return tuple(found for found in self.referring if found.on_delete in _KEEPS)
 
     @property
-    def own_keys(self) -> tuple[Reference, ...]:
-        """Those of the table itself."""
-        return tuple(found for found in self.keeps if found.child == self.oid == found.parent)
+    def links(self) -> tuple[Reference, ...]:
+        """Those of the tables that lose rows, so that what refers may go, too."""
+        return tuple(found for found in self.keeps if found.child in self.tables)
+
+    @property
+    def links_tables(self) -> bool:
+        """Whether what refers may be a row of another table, or of another partition."""
+        return any(self.partitioned or found.child != self.oid for found in self.links)
 
     @property
     def tables(self) -> dict[int, str]:
@@ -250,7 +255,7 @@ def _referring_keys(connection: Connection, table: Relation, rule: Rule) -> Iter
     """Follow the foreign keys that refer to a table, and on from where a delete cascades to."""
     waiting, seen = [table], {table.oid}
     while waiting:
-        keys = [key for each in waiting for key in each.referrers]
+        keys = [key for each in waiting for key in each.referrers if key.enforced]
         children = read_numbered(connection, {key.child for key in keys}, "indexes", "references")
         for key in keys:
             if not children[key.child].is_served(key.columns):

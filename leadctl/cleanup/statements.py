@@ -9,7 +9,7 @@ more of the app's than tables (`exact.Authored`).  What deletes runs along the a
 triggers do; then the condition was asked by the statement before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,14 +20,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.facets import Leaf, Reference
+from leadctl.catalog.facets import Leaf
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.rules import RuleTable
 from leadctl.errors import InvalidRule
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.exact import Authored, authored
-from leadctl.postgres.queries import parts_of, written_by_server, written_by_user
+from leadctl.postgres.queries import parts_of, written_by_user
 
 _CHANGES = {"n", "d"}
 """What a foreign key does that changes rows: set NULL, set the default."""
@@ -92,17 +92,17 @@ class Statements:
     @property
     def source(self) -> sql.Composed:
         """The table as FROM has it."""
-        name = _name(*parts_of(self.qualified))
+        name = escaped(*parts_of(self.qualified))
         if not self.table.partitioned:
             return sql.SQL("ONLY {}").format(name)
         if self.leaf is None:
             return sql.Composed([name])
-        return sql.SQL("ONLY {} AS {}").format(name, _name(self.table.rule.table))
+        return sql.SQL("ONLY {} AS {}").format(name, escaped(self.table.rule.table))
 
     @property
     def age(self) -> sql.Identifier:
         """The age column."""
-        return _name(self.table.rule.table, self.table.rule.age_column)
+        return escaped(self.table.rule.table, self.table.rule.age_column)
 
     @property
     def tables(self) -> sql.Composable:
@@ -215,7 +215,7 @@ class Statements:
             source=self.source,
             due=self.due,
             since=self._since(since=since, backward=backward),
-            name=_name(self.table.rule.table),
+            name=escaped(self.table.rule.table),
         )
 
     @property
@@ -227,7 +227,7 @@ class Statements:
 
     def kept(self, *, locks: bool) -> sql.Composed:
         """Which rows are due besides %(refused)s, %(limit)s at most; locks those that are free."""
-        lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(_name(self.table.rule.table))
+        lock = sql.SQL("FOR UPDATE OF {} SKIP LOCKED").format(escaped(self.table.rule.table))
         return sql.SQL(
             "{}SELECT ctid FROM {} WHERE {}"
             " AND ctid OPERATOR(pg_catalog.<>) ALL (%(refused)s::pg_catalog.tid[])"
@@ -284,7 +284,7 @@ class Statements:
             " OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp())::pg_catalog.float8 FROM ("
             "{} AND ctid OPERATOR(pg_catalog.<>) ALL (%(busy)s::pg_catalog.tid[]) LIMIT %(limit)s"
             " FOR UPDATE OF {} SKIP LOCKED) AS batch (tid)"
-        ).format(self.due_in_blocks, _name(self.table.rule.table))
+        ).format(self.due_in_blocks, escaped(self.table.rule.table))
 
     def _since(self, *, since: bool, backward: bool = False) -> sql.Composable:
         if not since:
@@ -293,55 +293,12 @@ class Statements:
         return sql.SQL("AND {} OPERATOR(pg_catalog.{}) %(since)s").format(self.age, behind)
 
     @property
-    def answers(self) -> sql.Composed:
-        """The rows %(rows)s, and all of their table that refer to them, %(limit)s at most."""
-        return self.closure(
-            sql.SQL("SELECT pg_catalog.unnest(%(rows)s::pg_catalog.tid[])"),
-            sql.SQL(
-                "SELECT tid FROM gone WHERE rel OPERATOR(pg_catalog.=) {}::pg_catalog.oid"
-                " LIMIT %(limit)s"
-            ).format(self.heap),
-            self.table.own_keys,
-        )
-
-    @property
     def lock_rows(self) -> sql.Composed:
         """Lock the rows %(rows)s."""
         return sql.SQL("SELECT FROM {} WHERE {} FOR UPDATE").format(self.source, _IS_NAMED)
 
-    def closure(
-        self,
-        start: sql.Composable,
-        result: sql.Composable,
-        references: Sequence[Reference] | None = None,
-    ) -> sql.Composed:
-        """Select `result` of gone (tab, rel, tid): the rows of `start`, and all that go with them.
-
-        `tab` is the oid of a table, `rel` of the partition that has the row, if it has any.  What
-        goes along are the rows that cascades take, or those that have the references.
-        """
-        edges = sql.SQL(" UNION ALL ").join(map(_edge, references or self.table.cascades))
-        return sql.SQL(
-            "WITH RECURSIVE gone (tab, rel, tid) AS ("
-            "SELECT {oid}::pg_catalog.oid, {rel}, tid FROM ({start}) AS start (tid) "
-            "UNION SELECT next.tab, next.rel, next.tid FROM gone CROSS JOIN LATERAL ({edges})"
-            " AS next (tab, rel, tid)) {result}"
-        ).format(
-            oid=self.table.oid,
-            rel=sql.SQL("{}::pg_catalog.oid").format(self.heap),
-            start=start,
-            edges=edges,
-            result=result,
-        )
-
 
 _IS_NAMED = sql.SQL("ctid OPERATOR(pg_catalog.=) ANY (%(rows)s::pg_catalog.tid[])")
-COUNT_CASCADED = sql.SQL("SELECT tab::bigint, pg_catalog.count(*) FROM gone GROUP BY tab")
-ROWS_BY_RELATION = sql.SQL(
-    "SELECT tab::bigint, rel::bigint, rel::pg_catalog.regclass::pg_catalog.text,"
-    " pg_catalog.array_agg(tid ORDER BY tid)::pg_catalog.text"
-    " FROM gone GROUP BY tab, rel ORDER BY 1, 2"
-)
 
 
 def statements_of(connection: Connection, table: RuleTable, now: datetime) -> Statements:
@@ -428,7 +385,7 @@ def warnings(connection: Connection, statements: Statements) -> tuple[str, ...]:
     found += [
         f"A row of {kept.parent_quoted} to which {kept.child_quoted} refers cannot go: {kept.name}"
         for kept in table.keeps
-        if kept not in table.own_keys
+        if kept not in table.links
     ]
     if QUERIES.value(connection, "row_security", oid=table.oid):
         found.append(
@@ -481,37 +438,6 @@ def _has_scan(node: Mapping[str, Any], alias: str) -> bool:
     )
 
 
-def _edge(found: Reference) -> sql.Composed:
-    """Compose the step from rows that go to those that a foreign key takes along."""
-    same = sql.SQL(" AND ").join(
-        sql.SQL("parent.{} {} child.{}").format(
-            _name(referred),
-            written_by_server(f"OPERATOR({operator})".replace("%", "%%")),
-            _name(column),
-        )
-        for column, referred, operator in zip(
-            found.columns, found.referred, found.equal, strict=True
-        )
-    )
-    # OFFSET 0 keeps the planner from joining the whole tables for the sake of a batch.
-    return sql.SQL(
-        "SELECT {child_oid}::pg_catalog.oid, next.rel, next.tid FROM ("
-        "SELECT parent.* FROM {parent} AS parent"
-        " WHERE gone.tab OPERATOR(pg_catalog.=) {parent_oid}::pg_catalog.oid"
-        " AND parent.ctid OPERATOR(pg_catalog.=) gone.tid"
-        " AND parent.tableoid OPERATOR(pg_catalog.=) gone.rel OFFSET 0)"
-        " AS parent CROSS JOIN LATERAL ("
-        "SELECT child.tableoid, child.ctid FROM {child} AS child WHERE {same} OFFSET 0)"
-        " AS next (rel, tid)"
-    ).format(
-        child_oid=found.child,
-        parent_oid=found.parent,
-        parent=_name(found.parent_schema, found.parent_table),
-        child=_name(found.child_schema, found.child_table),
-        same=same,
-    )
-
-
-def _name(*parts: str) -> sql.Identifier:
+def escaped(*parts: str) -> sql.Identifier:
     """Return an identifier as a part of a statement that has parameters."""
     return sql.Identifier(*(part.replace("%", "%%") for part in parts))

@@ -139,7 +139,7 @@ def test_more_answers_than_a_transaction_takes(
         monkeypatch.setattr(f"leadctl.cleanup.ranges.{name}", 10)
     options = ()
     if limits == "a transaction":
-        monkeypatch.setattr("leadctl.cleanup.batches._MOST_ANSWERS", 30)
+        monkeypatch.setattr("leadctl.cleanup.batches._MOST_TOGETHER", 30)
     else:
         options = ("--max-rows", str(count - 100))
     done = cli(*RULE, *options, "--confirm", filled.name, url=filled.url)
