@@ -6,6 +6,7 @@ from pathlib import Path
 
 from leadctl.crypto.cipher import Keyring
 from leadctl.errors import LeadctlError
+from leadctl.postgres.target import NamedTarget, named_target
 from leadctl.redact import HIDDEN, Secret, scrub
 from leadctl.settings import Settings
 from leadctl.settings.url import parse_url
@@ -37,6 +38,7 @@ class EffectiveConfig:
     apps: tuple[str, ...]
     computed: tuple[str, ...]
     """Apps whose env.py every command runs, since its text says no version table or folders."""
+    target: NamedTarget
     keys: tuple[str, ...]
     """Label and fingerprint of each encryption key; the first encrypts.  No command is run."""
     settings: tuple[EffectiveSetting, ...]
@@ -52,6 +54,7 @@ def effective_config(
         environments=tuple(settings.environments),
         apps=apps,
         computed=computed,
+        target=named_target(settings, settings.app),
         keys=(
             *(f"{key.label} {key.fingerprint}" for key in keyring.keys),
             *(["those of ENCRYPTION_KEY_COMMAND"] if settings.encryption_key_command else []),

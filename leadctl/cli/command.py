@@ -133,19 +133,24 @@ def _run(given: dict[str, Any], outputs: Sequence[str], *, quiet: bool, verbose:
     from leadctl.settings import load_settings
 
     exclusive(url=given["url"], env=given["env"])
+    if given["output"] is not None and given["output"] not in outputs:
+        raise _no_format(given["output"], "", outputs)
     settings = load_settings(given | ({"log_sql": "1"} if verbose >= _LOG_SQL_AT else {}))
     if not settings.is_set("output"):
         settings = replace(settings, output=outputs[0])
     if settings.output not in outputs:
-        raise UsageError(
-            f"This command has no output format {settings.output!r} "
-            f"(from {settings.source('output')}).",
-            hint=f"It has: {', '.join(outputs)}.",
-        )
+        raise _no_format(settings.output, f" (from {settings.source('output')})", outputs)
     let_write(settings.output)
     if settings.log_sql:
         _log_sql()
     return Run(settings, Console(quiet=quiet, as_json=settings.output == "json"))
+
+
+def _no_format(name: str, source: str, outputs: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"This command has no output format {name!r}{source}.",
+        hint=f"It has: {', '.join(outputs)}.",
+    )
 
 
 def _refuse_contradiction(ctx: typer.Context, given: dict[str, Any]) -> None:

@@ -156,6 +156,42 @@ def resolve(
     )
 
 
+@dataclass(frozen=True)
+class NamedTarget:
+    """What settings say of the target: no command is run for it, and no server started."""
+
+    url: str | None
+    """Without its password; None where only running something would tell, or there is none."""
+    source: str
+    """Where it comes from, or why there is none."""
+    schema: str
+    protected: bool
+    """Whether leadctl.toml protects it; the database's own identity may do so, too."""
+
+
+def named_target(settings: Settings, app: str) -> NamedTarget:
+    """Return what `resolve` would connect to, as far as settings say."""
+    environment = settings.environment
+    protected = environment is not None and environment.protected
+    url: DatabaseUrl | None = None
+    try:
+        command = _url_command(settings, environment)
+        if command is not None:
+            source = f"url_command of {command.place}, which is not run here"
+        else:
+            url, source = _url(settings, environment)
+            direct = _direct_url(settings, environment, lambda _: None)
+            if url is not None and direct is not None:
+                url, source = direct, settings.source("direct_url")
+            elif url is None:
+                exists = Home.of(settings.project).exists
+                source = "embedded server" if exists else "embedded server, not made yet"
+    except (InvalidUrl, NoTarget) as error:
+        source = error.message
+    schema = schema_of(settings, app, url)
+    return NamedTarget(url.redacted() if url else None, source, schema, protected)
+
+
 def schema_of(settings: Settings, app: str, url: DatabaseUrl | None) -> str:
     """Return the schema: the strongest source that names one wins, then the URL's own.
 

@@ -12,8 +12,9 @@ from leadctl.catalog.relations import read_numbered
 from leadctl.errors import AmbiguousRow, InvalidFilter, LeadctlError, NoPrimaryKey, RowNotFound
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.studio import paths
-from leadctl.studio.conditions import check_text, join_list, split_list, typed
+from leadctl.studio.conditions import typed
 from leadctl.studio.labels import is_opaque, read_labels
+from leadctl.studio.parser import check_text, join_list, split_list
 from leadctl.studio.projection import Projection, as_json, as_text
 from leadctl.studio.rows import (
     Page,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from leadctl.postgres import exact
 from leadctl.studio import keyset
-from leadctl.studio.conditions import parse, split_list, where
+from leadctl.studio.conditions import where
 from leadctl.studio.labels import Labels, read_labels
+from leadctl.studio.parser import parse, split_list
 from leadctl.studio.paths import role_of
 from leadctl.studio.projection import Projection, Secrets, as_json, as_text
 from leadctl.studio.session import Access, Session, looking

@@ -107,6 +107,47 @@ def test_config_in_json(cli: Cli) -> None:
     assert found["pool_max"]["value"] == 10
 
 
+TOML = """
+[env.production]
+url = "postgresql://ada:hunter22@db/shop"
+protected = true
+[env.cloud]
+url_command = "touch ran"
+[env.empty]
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "source"),
+    [
+        (["--env", "production"], "postgresql://ada:••••@db/shop", "[env.production]"),
+        (["--env", "cloud"], None, "url_command of [env.cloud], which is not run here"),
+        (["--env", "empty"], None, "The environment empty has no url"),
+        (["--url", "postgresql:///own"], "postgresql:///own", "flag --url"),
+        ([], None, "embedded server, not made yet"),
+    ],
+)
+def test_config_says_which_database_counts(
+    environment: list[str], url: str | None, source: str, tmp_path: Path, cli: Cli
+) -> None:
+    (tmp_path / "leadctl.toml").write_text(TOML)
+    shown = cli("config", *environment, env={"COLUMNS": "200"}).out
+    target = cli("config", *environment, "-o", "json").json["target"]
+    assert target["url"] == url
+    assert target["source"].startswith(source)
+    assert target["protected"] == ("production" in environment)
+    assert source in shown
+    assert "hunter22" not in shown
+    assert (url or "Target") in shown
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_format_that_a_command_lacks_names_those_it_has(cli: Cli) -> None:
+    for name in ("svg", "tsv", "nagios"):
+        refused = cli("studio", "-o", name)
+        assert (refused.code, "It has: table, json, csv, jsonl." in refused.err) == (2, True)
+
+
 def in_terminal(arguments: list[str], env: dict[str, str]) -> str:
     """Run a command on a terminal of its own and return what it shows."""
     pid, terminal = pty.fork()

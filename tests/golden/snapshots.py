@@ -23,7 +23,7 @@ ORDER = ["60 columns", "80 columns", "200 columns", "json", "jsonl", "csv"]
 
 VOLATILE = [
     (r"\x1b\[[0-9;]*m", ""),
-    (r"t_[0-9a-f]{12}", "DATABASE"),
+    (r"t_(?:\s*[0-9a-f]){12}", "DATABASE"),
     (r"127\.0\.0\.1:\d+", "HOST:PORT"),
     (r"PostgreSQL \d+[.\d]*", "PostgreSQL VERSION"),
     (r'"(server_version|value)": "\d+\.\d+[^"]*"', r'"\1": "VERSION"'),

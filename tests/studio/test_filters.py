@@ -13,11 +13,11 @@ from psycopg import sql
 
 from leadctl.apps.registry import find_app
 from leadctl.crypto import Keyring
-from leadctl.errors import UsageError
+from leadctl.errors import InvalidFilter, UsageError
 from leadctl.postgres.target import resolve
 from leadctl.settings import load_settings
 from leadctl.studio import conditions
-from leadctl.studio.conditions import Condition, join_list, parse, split_list
+from leadctl.studio.parser import Condition, join_list, parse, split_list
 from leadctl.studio.session import Access, Session, looking
 from leadctl.studio.shape import build
 from tests.servers import Server
@@ -358,6 +358,47 @@ def test_text_is_compared_as_the_server_compares_it(lab: Lab, stored: str, asked
         arguments = (asked, stored) if operator == "~" else (stored, asked)
         expected = connection.execute(f"SELECT {meaning}", arguments).fetchone()  # type: ignore[arg-type]
         assert row == expected, (operator, stored, asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("word = 'NEW'", "Leave them out: NEW"),
+        ("word != 'it''s'", "single quotes"),
+        ("word in ('NEW','OLD')", "single quotes"),
+        ("word=NEW and id>5", "repeat --where"),
+        ("id>5 AND word = 'x'", "repeat --where"),
+        ("id=1 or id=2", "There is no or"),
+        ("word is null or id=4", "There is no or"),
+        ("word like Big%", "word~Big"),
+        ("word NOT ILIKE '%big%'", "word~big"),
+        ("id between 1 and 3", "id>=…"),
+        ("lower(word)=new", "There are no functions"),
+        ("word is 5", "As: status=FAILED"),
+    ],
+)
+def test_a_habit_of_sql_is_told_and_not_taken_for_a_value(text: str, said: str) -> None:
+    """Taken for one it would be true of no row, which looks like an answer."""
+    with pytest.raises(InvalidFilter) as raised:
+        parse(text)
+    assert said in f"{raised.value.message} {raised.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("word <> NEW", "word!=NEW"),
+        ("word == NEW", "word=NEW"),
+        ("id in (1, 2)", "id in 1, 2"),
+        ("word = \"'NEW'\"", "word=\"'NEW'\""),
+        ("word=Black and white", "word=Black and white"),
+        ('word="a and id=1"', 'word="a and id=1"'),
+        ("word=it's", "word=it's"),
+    ],
+)
+def test_what_sql_and_filters_share(text: str, plain: str) -> None:
+    assert parse(text) == parse(plain)
+    assert parse(text).values[0].strip("'\"") in text
 
 
 @given(st.lists(words, min_size=2, max_size=5))

@@ -1,6 +1,7 @@
 """The view of the effective settings."""
 
 from leadctl.config import EffectiveConfig
+from leadctl.postgres.target import DEFAULT_SCHEMA, NamedTarget
 from leadctl.render.blocks import Block, Cell, Grid, Pairs
 
 
@@ -14,6 +15,7 @@ def config(result: EffectiveConfig) -> list[Block]:
                 ("Environments", ", ".join(result.environments) or "none"),
                 ("Apps", ", ".join(result.apps)),
                 *([("Run env.py", ", ".join(result.computed))] if result.computed else []),
+                ("Target", _target(result.target)),
                 ("Keys", ", ".join(result.keys) or "none"),
             ]
         ),
@@ -25,6 +27,12 @@ def config(result: EffectiveConfig) -> list[Block]:
             ],
         ),
     ]
+
+
+def _target(target: NamedTarget) -> str:
+    shown = target.source if target.url is None else f"{target.url} (from {target.source})"
+    schema = "" if target.schema == DEFAULT_SCHEMA else f", schema {target.schema}"
+    return shown + schema + (", protected" if target.protected else "")
 
 
 def _plain(value: object) -> str:
