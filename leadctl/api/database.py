@@ -96,7 +96,8 @@ class Database(Project):
         from leadctl.postgres.target import resolve
 
         app = self.app_if_named.name or self.settings.app
-        return resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
+        found = resolve(self.settings, app=app, may_create=self.may_create, narrate=self.narrate)
+        return replace(found, schema=self.tenant) if self.tenant else found
 
     def foresee(self, verb: str, confirm: Confirm) -> None:
         """Raise now what the guard of a verb would raise later, without asking anybody.
@@ -634,7 +635,8 @@ class Database(Project):
     ) -> "CreatedBackup":
         """Back up the whole database to the folder that settings say, as `leadctl backup`.
 
-        `exclude` are tables that are left out, `exclude_data` those whose rows are.
+        Of a tenant (`of_tenant`) its schema alone is backed up.  `exclude` are tables that are left
+        out, `exclude_data` those whose rows are.
         Raises MissingClient, InvalidRecipient, BackupFolderUnusable and BackupFailed.
         """
         from leadctl.backup.create import BackupOptions, Hooks, create
@@ -642,7 +644,7 @@ class Database(Project):
         settings, table = self.settings, self.app_if_named.version_table
         hooks = Hooks(settings.backup_on_success, settings.backup_on_failure, settings.project)
         given = self._recipients, settings.lock_wait, table, role_passwords
-        options = BackupOptions(*given, names(exclude), names(exclude_data))
+        options = BackupOptions(*given, names(exclude), names(exclude_data), self.tenant)
         with hooks.failure(self.target.database, self.narrate):
             made = create(self.target, self.backup_folder, options, self.narrate, self.progress)
             self._copy_elsewhere(made.id)
@@ -946,7 +948,9 @@ class Database(Project):
         """The tenants in the database: `leadctl tenants`."""
         from leadctl.api.tenants import Tenants
 
-        return Tenants(self, self.target, self._timeouts, self.backup)
+        return Tenants(
+            self, self.target, self._timeouts, lambda name: self.of_tenant(name).backup()
+        )
 
     def schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the database, or one, as `leadctl schema show`.

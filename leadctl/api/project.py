@@ -1,10 +1,11 @@
 """`Project`: what can be done with a project's settings and app, without its database."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from urllib.parse import quote
 
 from leadctl.files import ObjectUrl, absolute, expanded, object_url
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -58,6 +59,8 @@ class Project:
     """Is told what is being done, a sentence at a time."""
     progress: Progress = silent
     """Is told how far it is."""
+    tenant: str | None = field(default=None, kw_only=True)
+    """The schema whose own backups are meant; None for those of whole databases."""
 
     @cached_property
     def app(self) -> "App":
@@ -98,8 +101,25 @@ class Project:
         """The folder of backups, whether it is there or not."""
         return self._folder_at(self.settings.backup_dir)
 
+    def of_tenant(self, tenant: str | None) -> Self:
+        """Return the same for one tenant's backups, and its schema; None for the whole.
+
+        Its backups are in a folder of its own, `tenants/NAME`, so that none of them is ever taken
+        for one of the whole database.  Raises InvalidTenantName.
+        """
+        if tenant is None:
+            return self
+        from leadctl.tenants.schemas import check_name
+
+        check_name(tenant)
+        return replace(self, tenant=tenant)
+
     def _folder_at(self, place: Path | ObjectUrl, *, patient: bool = True) -> "BackupFolder":
         """Return the backups of a folder, or below a URL; not `patient` is for a quick look."""
+        if self.tenant is not None:
+            # No name leads out of the folder: the first letter cannot be a dot.
+            name = quote(self.tenant, safe="")
+            place = place / "tenants" / (f"%2E{name[1:]}" if name.startswith(".") else name)
         if isinstance(place, Path):
             from leadctl.backup.storage import BackupFolder
 

@@ -11,12 +11,14 @@ from leadctl.progress import Narrate
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.create import CreatedBackup
+    from leadctl.backup.reader import BackupReader
     from leadctl.journal.guard import Consent
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.tenants.create import CreatedTenant
     from leadctl.tenants.drop import DroppedTenant, DropPlan
     from leadctl.tenants.rename import RenamedTenant
+    from leadctl.tenants.restore import RestoredTenant
     from leadctl.tenants.schemas import TenantList
 
 
@@ -34,8 +36,8 @@ class Tenants:
     project: Project
     target: "Target"
     timeouts: "Timeouts"
-    backup: "Callable[[], CreatedBackup]"
-    """Makes a backup of the whole database."""
+    backup: "Callable[[str], CreatedBackup]"
+    """Makes a backup of a tenant."""
 
     @property
     def _place(self) -> "tuple[Target, App]":
@@ -94,11 +96,11 @@ class Tenants:
         self._foresee(f"{DROP} {name}", replace(consent, yes=True) if show else consent)
         if show is not None:
             show(plan_drop(*self._place, name))
-        before = partial(self._backup, wanted=backup)
+        before = partial(self._backup, name, wanted=backup)
         return drop_tenant(*self._place, name, consent, backup=before, **self._running)
 
-    def _backup(self, *, wanted: bool) -> str | None:
-        return self.backup().id if wanted else None
+    def _backup(self, name: str, *, wanted: bool) -> str | None:
+        return self.backup(name).id if wanted else None
 
     def _foresee(self, verb: str, consent: "Consent") -> None:
         from leadctl.journal.guard import foresee
@@ -115,3 +117,37 @@ class Tenants:
         consent = consent_of(confirm)
         self._foresee(f"{RENAME} {name}", consent)
         return rename_tenant(*self._place, name, new, consent, **self._running)
+
+    def restore_tenant(
+        self,
+        name: str,
+        backup: str = "latest",
+        *,
+        owners: bool = True,
+        dry_run: bool = False,
+        confirm: Confirm = None,
+    ) -> "RestoredTenant":
+        """Put one tenant back, while others work on, as `leadctl restore --tenant`.
+
+        `backup` is one of its own or of the whole database.  It is loaded and compared in one
+        transaction, in which it takes the place of the schema; that is kept under another name.
+        A dry run does the same, and rolls back.  Raises Protected, NotConfirmed, DependentObjects,
+        LockHeld and RestoreFailed; then nothing was changed.
+        """
+        from leadctl.tenants.restore import RESTORE, TenantRestore, restore_tenant
+        from leadctl.tenants.schemas import is_there
+
+        consent = consent_of(confirm)
+        if not dry_run and is_there(self.target, name):
+            self._foresee(f"{RESTORE} {name}", consent)
+        reader = self._reader(name, backup)
+        how = TenantRestore(name, owners=owners, dry_run=dry_run)
+        return restore_tenant(*self._place, reader, how, consent, **self._running)
+
+    def _reader(self, name: str, backup: str) -> "BackupReader":
+        """Return a backup of the tenant's own, or of the whole database that it is in."""
+        from leadctl.backup.reader import BackupReader
+        from leadctl.tenants.backups import find_backup
+
+        folders = self.project.of_tenant(name).backup_folder, self.project.backup_folder
+        return BackupReader(find_backup(name, backup, *folders), self.project.identities)

@@ -16,12 +16,14 @@ SELECT system_identifier::text FROM pg_control_system()
 
 -- name: tables
 -- what: Which tables does a dump hold rows of, and how large are they?  Partitions, not their
---   parents; not what an extension makes, and on a standby nothing that is unlogged.
+--   parents; not what an extension makes, and on a standby nothing that is unlogged.  Of a tenant
+--   those of its schema.
 -- versions: 15-
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
     coalesce(pg_total_relation_size(c.oid), 0) AS bytes
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+  AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
   AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery())
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
@@ -36,6 +38,7 @@ ORDER BY 1
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'm' AND c.relispopulated
+  AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY c.oid
@@ -47,10 +50,12 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || ': ' || quote_
 FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT o.convalidated
+  AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
 UNION ALL
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid
+  AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
 ORDER BY 1
 
 -- name: large_objects
@@ -86,6 +91,47 @@ WHERE r.oid = 10 AND o.owner = r.oid AND o.oid >= 16384
                   = (o.tableoid, o.oid, 'e'))
 ORDER BY 1
 
+-- name: tenant_roles
+-- what: Which roles own something in a schema, or were granted something on it?
+-- versions: 15-
+WITH held (owner, acl) AS (
+    SELECT nspowner, nspacl FROM pg_namespace WHERE nspname = %(tenant)s
+    UNION ALL SELECT c.relowner, c.relacl FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(tenant)s
+    UNION ALL SELECT c.relowner, a.attacl FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attacl IS NOT NULL WHERE n.nspname = %(tenant)s
+    UNION ALL SELECT p.proowner, p.proacl FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = %(tenant)s
+    UNION ALL SELECT t.typowner, t.typacl FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE n.nspname = %(tenant)s
+    UNION ALL SELECT d.defaclrole, d.defaclacl FROM pg_default_acl d
+    JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE n.nspname = %(tenant)s
+)
+SELECT r.rolname FROM pg_roles r WHERE r.oid IN (
+    SELECT owner FROM held UNION SELECT a.grantee FROM held, aclexplode(held.acl) a) ORDER BY 1
+
+-- name: tenant_bytes
+-- what: How large is a schema, with indexes?
+-- versions: 15-
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(tenant)s AND c.relkind IN ('r', 'm', 'S')
+
+-- name: migrations_of
+-- what: What is recorded of the migrations of a schema?
+-- versions: 15-
+SELECT to_jsonb(m) FROM leadctl.migration m WHERE schema = %(tenant)s ORDER BY m.applied_at, m.revision
+
+-- name: seed_files_of
+-- what: What is recorded of the seed files of a schema?
+-- versions: 15-
+SELECT to_jsonb(m) FROM leadctl.seed_file m WHERE schema = %(tenant)s ORDER BY m.app, m.file
+
+-- name: has_records
+-- what: Is anything recorded of migrations, and of seed files?
+-- versions: 15-
+SELECT to_regclass('leadctl.migration') IS NOT NULL, to_regclass('leadctl.seed_file') IS NOT NULL
+
 -- name: event_triggers
 -- what: Which event triggers does a restore make?
 -- versions: 15-
@@ -115,6 +161,7 @@ SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
     row_security_active(c.oid) AS hidden
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
+  AND (n.nspname = %(tenant)s OR %(tenant)s::text IS NULL)
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
   AND (NOT has_schema_privilege(n.oid, 'USAGE') OR row_security_active(c.oid)
        OR NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')

@@ -1,5 +1,6 @@
 """Making a backup: one snapshot, dumped, compressed and encrypted as it streams; then its hooks."""
 
+import io
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest
+from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.packing import fingerprint, read_recipients
 from leadctl.backup.snapshot import LeftOut, Snapshot, exported, left_out, require_readable
 from leadctl.backup.storage import BackupFolder, NewBackup
@@ -52,6 +54,8 @@ class BackupOptions:
     """Tables to leave out."""
     exclude_data: Sequence[str] = ()
     """Tables to leave the rows out of."""
+    tenant: str | None = None
+    """The schema to back up alone, which is the target's; None for all of the database."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class CreatedBackup:
     excluded_data: tuple[str, ...]
     """Tables whose rows were left out."""
     duration_ms: int
+    tenant: str | None
+    """The schema that alone is in it; None where all of the database is."""
 
 
 def create(
@@ -100,7 +106,7 @@ def create(
         excluded = left_out(
             snapshot.connection, target.schema, options.exclude, options.exclude_data
         )
-        require_readable(snapshot.connection, excluded)
+        require_readable(snapshot.connection, excluded, options.tenant)
         _look_at_clocks(snapshot, folder, narrate)
         with folder.begin() as new:
             dump = _Dumper(target, programs, snapshot, excluded, new, recipients, options, progress)
@@ -123,6 +129,7 @@ def create(
         excluded=manifest.excluded,
         excluded_data=manifest.excluded_data,
         duration_ms=manifest.duration_ms,
+        tenant=manifest.tenant,
     )
 
 
@@ -196,20 +203,31 @@ class _Dumper:
             f"--lock-wait-timeout={wait}",
             *role,
             *unlogged,
+            *self._tenant(),
             *self.excluded.options,
         ]
+
+    def _tenant(self) -> list[str]:
+        """Return the options that leave all but a tenant's schema out."""
+        if self.options.tenant is None:
+            return []
+        quoted = sql.Identifier(self.options.tenant).as_string()
+        return [f"--schema={quoted}", "--strict-names"]
 
 
 def _dumped(dump: _Dumper, began: float) -> BackupManifest:
     """Dump everything while this thread counts rows; return what the manifest says of it."""
+    tenant = dump.options.tenant
     free = dump.snapshot.require_connections()
     with dump.in_background(ARCHIVE) as archive:
         if free < _AT_ONCE:
             archive.result()
         schema = dump.pg_dump(SCHEMA, "--schema-only")
-        globals_file, no_globals = _globals(dump)
-        facts = dump.snapshot.facts(dump.target.schema, dump.options.version_table, dump.excluded)
-        files = [archive.result(), schema, *([globals_file] if globals_file else [])]
+        more, no_globals = _globals(dump) if tenant is None else _records(dump, tenant)
+        facts = dump.snapshot.facts(
+            dump.target.schema, dump.options.version_table, dump.excluded, tenant
+        )
+        files = [archive.result(), schema, *([more] if more else [])]
     return BackupManifest(
         format=manifests.FORMAT,
         id=dump.new.id,
@@ -221,6 +239,15 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
         files=tuple(files),
         **facts,
     )
+
+
+def _records(dump: _Dumper, tenant: str) -> tuple[PackedFile, str]:
+    """Keep what leadctl has recorded of a tenant; return why there are no roles."""
+    label = dump.label(RECORDS)
+    lines = io.BytesIO(dump.snapshot.records(tenant))
+    with dump.new.create(label.file) as file:
+        packed = pack(lines, file, label, dump.recipients, lambda _: None)
+    return packed, "it is the backup of a tenant"
 
 
 def _look_at_clocks(snapshot: Snapshot, folder: BackupFolder, narrate: Narrate) -> None:

@@ -60,11 +60,14 @@ def _read(kind: Any, value: Any, name: str) -> Any:
 FORMAT = 1
 NAME = "manifest.json"
 ARCHIVE, SCHEMA, GLOBALS = "archive.dump", "schema.dump", "globals.sql"
-"""The files of a backup, without the suffixes that say how they are packed."""
+RECORDS = "records.jsonl"
+"""The files of a backup, without the suffixes that say how they are packed.
 
-_FILE = re.compile(
-    rf"(?P<stem>{'|'.join(map(re.escape, (ARCHIVE, SCHEMA, GLOBALS)))})\.zst(?P<age>\.age)?"
-)
+The last is a tenant's: what leadctl has recorded of it, which is in no schema of its own.
+"""
+
+_STEMS = "|".join(map(re.escape, (ARCHIVE, SCHEMA, GLOBALS, RECORDS)))
+_FILE = re.compile(rf"(?P<stem>{_STEMS})\.zst(?P<age>\.age)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"(\d{1,4})(?:[.\s]|$|devel|beta|rc)")
 
@@ -161,6 +164,8 @@ class BackupManifest:
     """Those of the database or of something in it, but for the default one."""
     version_schema: str | None = None
     """The schema of the version table, where it is another one."""
+    tenant: str | None = None
+    """The schema that alone is in the backup; None where all of the database is."""
 
     @property
     def versions(self) -> VersionTable:

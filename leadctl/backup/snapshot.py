@@ -1,5 +1,6 @@
 """The snapshot that is dumped, and what the manifest says of it."""
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,10 +69,12 @@ class Snapshot:
         """The server's major version."""
         return self.connection.info.server_version // 10000
 
-    def facts(self, schema: str, version_table: VersionTable, left_out: LeftOut) -> dict[str, Any]:
+    def facts(
+        self, schema: str, version_table: VersionTable, left_out: LeftOut, tenant: str | None
+    ) -> dict[str, Any]:
         """Return what the manifest says of the database, by the manifest's names.
 
-        `schema` is the one whose migrations and keys are looked at.
+        `schema` is the one whose migrations and keys are looked at; of a `tenant` there is no more.
         """
         connection = self.connection
         excluded = {*left_out.tables, *left_out.data}
@@ -91,13 +94,14 @@ class Snapshot:
             "server_version": connection.info.parameter_status("server_version") or "",
             "snapshot_at": self.taken_at,
             "lsn": self.lsn,
+            "tenant": tenant,
             "database_bytes": self.database_bytes,
-            "tables": count_tables(connection, excluded),
+            "tables": count_tables(connection, excluded, tenant),
             "excluded": left_out.tables,
             "excluded_data": left_out.data,
-            "materialized_views": self._column("materialized_views"),
+            "materialized_views": self._column("materialized_views", tenant=tenant),
             "large_objects": _QUERIES.value(connection, "large_objects"),
-            "not_valid": not_valid(connection),
+            "not_valid": not_valid(connection, tenant),
             "extensions": tuple(_QUERIES.rows(connection, "extensions", ExtensionFacts)),
             "roles": self._column("roles"),
             "event_triggers": self._column("event_triggers"),
@@ -105,7 +109,30 @@ class Snapshot:
             "tablespaces": self._column("tablespaces"),
             "keys": _keys(connection, app, schema, excluded) if app else (),
             "settings": read_database(connection),
+            **(self._of_tenant(tenant) if tenant else {}),
         }
+
+    def _of_tenant(self, tenant: str) -> dict[str, Any]:
+        """Return what is otherwise where only a tenant's schema is in the backup."""
+        return {
+            "database_bytes": _QUERIES.value(self.connection, "tenant_bytes", tenant=tenant),
+            "large_objects": 0,
+            "roles": self._column("tenant_roles", tenant=tenant),
+            "event_triggers": (),
+            "subscriptions": (),
+            "tablespaces": (),
+        }
+
+    def records(self, tenant: str) -> bytes:
+        """Return what leadctl has recorded of a tenant, as lines of JSON."""
+        found: list[dict[str, Any]] = []
+        places = ("migrations_of", "seed_files_of")
+        (there,) = _QUERIES.rows(self.connection, "has_records")
+        for name, is_there in zip(places, there, strict=True):
+            if is_there:
+                rows = _QUERIES.column(self.connection, name, tenant=tenant)
+                found += ({"of": name.removesuffix("_of"), **row} for row in rows)
+        return "".join(f"{json.dumps(row)}\n" for row in found).encode()
 
     @property
     def encoding(self) -> str:
@@ -124,8 +151,8 @@ class Snapshot:
             )
         return free
 
-    def _column(self, name: str) -> tuple[str, ...]:
-        return tuple(_QUERIES.column(self.connection, name))
+    def _column(self, name: str, **values: str | None) -> tuple[str, ...]:
+        return tuple(_QUERIES.column(self.connection, name, **values))
 
 
 def left_out(
@@ -171,14 +198,14 @@ def _with_descendants(connection: Connection, schema: str, name: str) -> dict[in
     return dict(_QUERIES.rows(connection, "with_descendants", schema=schema, name=name))
 
 
-def require_readable(connection: Connection, excluded: LeftOut) -> None:
-    """Look for what this role may not read, before anything is dumped.
+def require_readable(connection: Connection, excluded: LeftOut, tenant: str | None = None) -> None:
+    """Look for what this role may not read, in a tenant or in all, before anything is dumped.
 
     Raises InsufficientPrivilege, which names all of it.
     """
     found = [
         (name, hidden)
-        for name, hidden in _QUERIES.rows(connection, "unreadable")
+        for name, hidden in _QUERIES.rows(connection, "unreadable", tenant=tenant)
         if name not in excluded.tables and not (hidden and name in excluded.data)
     ]
     if not found:
@@ -233,11 +260,13 @@ def revision(
     return ", ".join(revisions) if revisions else None
 
 
-def count_tables(connection: Connection, excluded: Collection[str] = ()) -> tuple[DumpedTable, ...]:
+def count_tables(
+    connection: Connection, excluded: Collection[str] = (), tenant: str | None = None
+) -> tuple[DumpedTable, ...]:
     """Count the rows of every table that a dump holds, but for those that are left out."""
     return tuple(
         DumpedTable(name, count_rows(connection, name), size)
-        for name, size in _QUERIES.rows(connection, "tables")
+        for name, size in _QUERIES.rows(connection, "tables", tenant=tenant)
         if name not in excluded
     )
 
@@ -257,9 +286,9 @@ def read_database(connection: Connection) -> DatabaseFacts:
     return DatabaseFacts(**{**row, **lists})
 
 
-def not_valid(connection: Connection) -> tuple[str, ...]:
+def not_valid(connection: Connection, tenant: str | None = None) -> tuple[str, ...]:
     """Return the constraints that are not validated and the indexes that are not valid."""
-    return tuple(_QUERIES.column(connection, "not_valid"))
+    return tuple(_QUERIES.column(connection, "not_valid", tenant=tenant))
 
 
 def _system_identifier(connection: Connection) -> str | None:

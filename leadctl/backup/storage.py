@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import IO
 
 from leadctl.backup import manifest as manifests
-from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, SCHEMA, BackupManifest, read_document
+from leadctl.backup.manifest import (
+    ARCHIVE,
+    GLOBALS,
+    NAME,
+    RECORDS,
+    SCHEMA,
+    BackupManifest,
+    read_document,
+)
 from leadctl.errors import BackupDamaged, BackupFolderUnusable, NoSpace, UnknownBackup
 from leadctl.files import (
     is_real_folder,
@@ -40,7 +48,7 @@ _AHEAD = timedelta(hours=1)
 """What two clocks may differ by."""
 VERIFIED, PINNED = "verified.json", "pinned"
 OWN = re.compile(
-    rf"({re.escape(ARCHIVE)}|{re.escape(SCHEMA)}|{re.escape(GLOBALS)})\.zst(\.age)?"
+    rf"({'|'.join(map(re.escape, (ARCHIVE, SCHEMA, GLOBALS, RECORDS)))})\.zst(\.age)?"
     rf"|{re.escape(NAME)}|{re.escape(VERIFIED)}(\.partial)?|{PINNED}"
 )
 """The files that leadctl makes in the folder of a backup; others it leaves alone."""

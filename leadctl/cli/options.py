@@ -306,6 +306,10 @@ Confirm = Annotated[
     ),
 ]
 Backup = Annotated[bool, flag("--backup", "Make a backup before anything changes.")]
+Tenant = Annotated[
+    Text,
+    option("--tenant", "NAME", "One tenant's schema, and its backups.", names=tenant_names),
+]
 Message = Annotated[Text, option("--message -m", "TEXT", "What the revision does.")]
 Revision = Annotated[Text, argument("REV", names=revision_names)]
 

@@ -43,6 +43,8 @@ from leadctl.restore.restore import check_plan, plan, without_missing
 _QUERIES = beside(__file__, "restore.sql")
 _SHOWN = 5
 _ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
+_IN_ITS_DATABASE = "Rehearse it where it belongs: leadctl restore --tenant NAME ID --dry-run"
+"""A tenant may need what is in schemas that it shares with others."""
 _NOT_HERE = (
     (
         r'extension "[^"]*" is not available|extension control file|could not (?:access|load) ',
@@ -84,6 +86,7 @@ class RestorableBackup(BackupReader):
             event_triggers=manifest.event_triggers,
             subscriptions=manifest.subscriptions,
             tablespaces=manifest.tablespaces,
+            tenant=manifest.tenant,
             left_out=(*manifest.excluded, *manifest.excluded_data),
         )
 
@@ -166,6 +169,8 @@ def rehearse(
         own = "" if target.embedded else " Or on a server of leadctl's own: --embedded."
         return [_not_here(error.message, f"{error.hint}{own}")]
     except RestoreFailed as error:
+        if manifest.tenant:
+            return [_not_here(error.message, _IN_ITS_DATABASE)]
         why = next((hint for cause, hint in _NOT_HERE if re.search(cause, error.message)), None)
         return [
             _not_here(error.message, why) if why else VerifyCheck(RESTORE, False, error.message)

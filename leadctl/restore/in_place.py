@@ -93,7 +93,7 @@ def restore_in_place(
         tables = [entry for entry in own if entry.kind == "TABLE"]
         also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
         selection = Selection(archive, tables, also)
-        _refuse_less(reader, selection, wanted)
+        refuse_less(reader, selection, wanted)
         with connection.transaction():
             permit(connection, target, VERB, granted)
             drop_own(connection, wanted)
@@ -102,8 +102,8 @@ def restore_in_place(
             keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
             parts = "Making keys, indexes, views and triggers."
             rows = made.make_all(target.schema, keys, waits.lock_wait, narrate, parts=parts)
-            _refuse_partly(made.result(rows, keys))
-            _copy_records(connection, reader, wanted)
+            refuse_partly(made.result(rows, keys))
+            copy_records(connection, reader, wanted)
         narrate("The schemas are back. Validating foreign keys.")
         result = made.settle(target, app.name, keys, rows)
     return TableRestore(
@@ -123,7 +123,7 @@ def _is_in(entry: ArchiveEntry, schemas: Collection[str]) -> bool:
     return entry.schema in schemas and entry.kind not in _NOT_OF_A_SCHEMA
 
 
-def _refuse_less(reader: BackupReader, selection: Selection, schemas: Collection[str]) -> None:
+def refuse_less(reader: BackupReader, selection: Selection, schemas: Collection[str]) -> None:
     """Refuse where a table of the manifest would not come back."""
     names = set(selection.names.values())
     missing = [
@@ -138,7 +138,8 @@ def _refuse_less(reader: BackupReader, selection: Selection, schemas: Collection
         )
 
 
-def _refuse_partly(result: BackAgain) -> None:
+def refuse_partly(result: BackAgain) -> None:
+    """Refuse where something would not come back.  Raises RestoreFailed."""
     if result.left_out:
         first = result.left_out[0]
         raise RestoreFailed(
@@ -189,7 +190,7 @@ def drop_own(connection: Connection, schemas: Sequence[str]) -> None:
         waiting = [drop for drop, _ in failed]
 
 
-def _copy_records(connection: Connection, reader: BackupReader, schemas: Sequence[str]) -> None:
+def copy_records(connection: Connection, reader: BackupReader, schemas: Sequence[str]) -> None:
     """Let leadctl's record of what is applied be that of the backup, for these schemas."""
     names = [table.name for table in reader.manifest.tables if table.parts == _RECORDS]
     if not (names and state.is_there(connection)):

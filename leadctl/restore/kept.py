@@ -11,7 +11,7 @@ from leadctl.errors import DependentObjects, InsufficientPrivilege, UnknownKept
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside, identifier
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.restore.database import drop_database, kept_prefix, maintenance
 from leadctl.text import did_you_mean
@@ -19,6 +19,7 @@ from leadctl.text import did_you_mean
 _QUERIES = beside(__file__, "restore.sql")
 _TIMES = (
     (re.compile(r"_before_(\d{8}T\d{6}Z)$"), "%Y%m%dT%H%M%SZ"),
+    (re.compile(r"_(?:before|moved)_(\d{8}t\d{6}z)$"), "%Y%m%dt%H%M%Sz"),
     (re.compile(r"^(?:restored|orphans)_(\d{8}_\d{6})$"), "%Y%m%d_%H%M%S"),
 )
 """How the names of databases and schemas say when."""
@@ -100,13 +101,12 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
 
 
 def _drop_schema(connection: Connection, name: str) -> None:
-    """Drop a schema with its tables, but nothing that somebody made of them elsewhere."""
-    tables = _QUERIES.column(connection, "tables_of_schema", schema=name)
+    """Drop a schema with what is in it, but nothing that somebody made of that elsewhere."""
+    from leadctl.restore.in_place import drop_own  # a look at what is kept needs none of it
+
     try:
         with connection.transaction():
-            if tables:
-                listed = sql.SQL(", ").join(map(identifier, tables))
-                connection.execute(sql.SQL("DROP TABLE {}").format(listed))
+            drop_own(connection, [name])
             connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = (error.diag.message_detail or "").replace("\n", "; ")

@@ -41,6 +41,8 @@ class Origin:
     event_triggers: tuple[str, ...] = ()
     subscriptions: tuple[str, ...] = ()
     tablespaces: tuple[str, ...] = ()
+    tenant: str | None = None
+    """The schema that alone is in it; None where all of the database is."""
     left_out: tuple[str, ...] = ()
     """Tables that are not in it, or not their rows, by --exclude and --exclude-data."""
 

@@ -137,6 +137,13 @@ def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> Rest
 
 def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
     protected, replaces = _existing(target)
+    if origin.tenant is not None and replaces:
+        raise RestoreFailed(
+            f"{origin.name} has the tenant {origin.tenant} alone, so it cannot replace all of "
+            f"{target.database}. Nothing was changed.",
+            hint=f"Restore it into its schema: leadctl restore --tenant {origin.tenant} "
+            f"{origin.name}; or all of it into a new database with --into.",
+        )
     return RestorePlan(
         backup=origin.name,
         made_at=origin.made_at,

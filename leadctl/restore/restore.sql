@@ -187,7 +187,8 @@ WHERE n.nspname = ANY (%(schemas)s) AND pg_has_role(f.owner, 'USAGE')
                   AND NOT (d.refclassid = f.class AND d.refobjid = f.oid))
 
 -- name: left_behind
--- what: Which databases did restores of this one replace and keep, which schemas did they make?
+-- what: Which databases did restores of this one replace and keep, which schemas did they make or
+--   keep?  A move of a tenant keeps one, too.
 -- versions: 15-
 SELECT 'database', d.datname,
     CASE WHEN has_database_privilege(d.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
@@ -196,14 +197,7 @@ FROM pg_database d WHERE starts_with(d.datname, %(prefix)s)
 UNION ALL
 SELECT 'schema', n.nspname, (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
                              FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r')::bigint
-FROM pg_namespace n WHERE n.nspname ~ '^(restored|orphans)_[0-9]{8}_[0-9]{6}$'
-
--- name: tables_of_schema
--- what: Which tables are in a schema?
--- versions: 15-
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relkind = 'r'
+FROM pg_namespace n WHERE n.nspname ~ '^(restored|orphans)_[0-9]{8}_[0-9]{6}$|_(before|moved)_[0-9]{8}t[0-9]{6}z$'
 
 -- name: lock
 -- what: Lets one restore of a database go on at a time; asked in the maintenance database.

@@ -236,7 +236,7 @@ def _load_files(
     files = seed_files(app.seed_files, target.environment)
     connection = driver_connection(upsert.connection)
     place = {"app": app.name, "schema": target.schema}
-    _QUERIES.run(connection, "create_seed_files")
+    record_files_in(connection)
     known = dict(_QUERIES.rows(connection, "seed_files", **place))
     changed = [file for file in files if known.get(file.name) != file.checksum]
     tables = [file for file in changed if not file.is_sql]
@@ -257,6 +257,11 @@ def _load_files(
     return tuple(
         SeededFile(file.name, "seeded" if file in changed else "unchanged") for file in files
     )
+
+
+def record_files_in(connection: DriverConnection) -> None:
+    """Make the table of what was brought in, where it is missing."""
+    _QUERIES.run(connection, "create_seed_files")
 
 
 def forget_files(connection: DriverConnection, target: Target, app: App) -> None:

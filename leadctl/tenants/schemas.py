@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,7 +23,7 @@ from leadctl.text import did_you_mean, plain
 QUERIES = beside(__file__, "tenants.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
-_KEPT = re.compile(r".+_(?:moved|before)_\d{8}T\d{6}Z", re.DOTALL)
+_KEPT = re.compile(r".+_(?:moved|before)_\d{8}t\d{6}z", re.DOTALL)
 _NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
 _AT_ONCE = 200
 """Version tables that one statement reads."""
@@ -80,9 +81,12 @@ def is_kept(schema: str) -> bool:
     return bool(_KEPT.fullmatch(schema))
 
 
-def kept_name(name: str, why: str, at: str) -> str:
-    """Return the name under which a tenant's old schema is kept: NAME_before_TIME, or _moved_."""
-    suffix = f"_{why}_{at}"
+def kept_name(name: str, why: str) -> str:
+    """Return the name under which a tenant's old schema is kept: NAME_before_TIME, or _moved_.
+
+    Letters are small, so that SQL needs no quotes for their sake.
+    """
+    suffix = f"_{why}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
     return name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
 
 
@@ -142,6 +146,12 @@ def find_tenant(connection: Connection, app: App, name: str) -> Tenant:
         f"{connection.info.dbname} has no tenant {plain(name)} of the app {app.name}.",
         hint=did_you_mean(name, known, "leadctl tenants list shows those that there are."),
     )
+
+
+def is_there(target: Target, name: str) -> bool:
+    """Whether the target's database has a schema of this name.  Raises what connecting raises."""
+    with connect(target, "tenants", read_only=True) as connection:
+        return schema_exists(connection, name)
 
 
 def schema_exists(connection: Connection, name: str) -> bool:

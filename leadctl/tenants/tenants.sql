@@ -182,3 +182,53 @@ WHERE to_regclass('leadctl.' || t.name) IS NOT NULL
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(name)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1
+
+-- name: put_migrations
+-- what: Records a migration as a backup has it.
+-- versions: 15-
+INSERT INTO leadctl.migration SELECT r.* FROM jsonb_populate_record(NULL::leadctl.migration, %(record)s::jsonb) r
+
+-- name: put_seed_files
+-- what: Records a seed file as a backup has it.
+-- versions: 15-
+INSERT INTO leadctl.seed_file SELECT r.* FROM jsonb_populate_record(NULL::leadctl.seed_file, %(record)s::jsonb) r
+
+-- name: needed_elsewhere
+-- what: What in other schemas needs something in this one: views, foreign keys, columns of its types,
+--   functions, triggers, memberships in publications?
+-- versions: 15-
+WITH own (class, oid) AS MATERIALIZED (
+    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(name)s
+    UNION ALL
+    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE n.nspname = %(name)s
+    UNION ALL
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = %(name)s
+), needing AS MATERIALIZED (
+    SELECT DISTINCT d.classid, d.objid, d.objsubid
+    FROM own JOIN pg_depend d ON d.refclassid = own.class AND d.refobjid = own.oid
+    WHERE d.deptype IN ('n', 'a', 'P', 'S') AND (d.classid, d.objid) NOT IN (SELECT class, oid FROM own)
+), placed AS (
+    SELECT e.*, coalesce(w.ev_class, f.adrelid, g.tgrelid, p.polrelid, nullif(k.conrelid, 0)) AS relation,
+        coalesce(k.connamespace, o.oprnamespace, s.stxnamespace) AS namespace
+    FROM needing e
+    LEFT JOIN pg_rewrite w ON e.classid = 'pg_rewrite'::regclass AND w.oid = e.objid
+    LEFT JOIN pg_attrdef f ON e.classid = 'pg_attrdef'::regclass AND f.oid = e.objid
+    LEFT JOIN pg_trigger g ON e.classid = 'pg_trigger'::regclass AND g.oid = e.objid
+    LEFT JOIN pg_policy p ON e.classid = 'pg_policy'::regclass AND p.oid = e.objid
+    LEFT JOIN pg_constraint k ON e.classid = 'pg_constraint'::regclass AND k.oid = e.objid
+    LEFT JOIN pg_operator o ON e.classid = 'pg_operator'::regclass AND o.oid = e.objid
+    LEFT JOIN pg_statistic_ext s ON e.classid = 'pg_statistic_ext'::regclass AND s.oid = e.objid
+)
+SELECT DISTINCT pg_describe_object(classid, objid, objsubid) FROM placed
+WHERE NOT coalesce(
+    (SELECT n.nspname = %(name)s FROM pg_namespace n WHERE n.oid = coalesce(placed.namespace,
+        (SELECT c.relnamespace FROM pg_class c WHERE c.oid = placed.relation))), false)
+  AND relation IS DISTINCT FROM objid
+  AND NOT (classid = ANY (ARRAY['pg_amproc'::regclass, 'pg_amop'::regclass, 'pg_opclass'::regclass,
+                                'pg_opfamily'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass,
+                                'pg_cast'::regclass, 'pg_conversion'::regclass]::oid[])
+           AND (pg_identify_object(classid, objid, objsubid)).schema IS NOT DISTINCT FROM %(name)s)
+ORDER BY 1

@@ -80,6 +80,10 @@ PARAMETERS = {
     "tables": ["leads"],
     "state_version": 1,
     "recorded": ["public"],
+    "tenant": None,
+    "record": '{"app": "a", "schema": "s", "revision": "r", "checksum": "c", "sql": "", "made": [],'
+    ' "applied_at": "2026-01-31", "applied_by": "me", "duration_ms": 1, "file": "f",'
+    ' "seeded_at": "2026-01-31"}',
     "version_table": "alembic_version",
     "like": "public",
     "new": "other",
@@ -113,7 +117,7 @@ def test_block(leadconnector: Prepared, file: Path, block: Query) -> None:
         if block.needs and not _create_extension(connection, block.needs):
             return
         for path, create in RECORDS.items():
-            if file.stem in {path.stem, "tenants"}:
+            if file.stem in {path.stem, "tenants", "backup"}:
                 connection.execute(Queries(path).get(create, 180000))
         # Without its library preloaded an extension's view is there, and cannot be read.
         explain = "EXPLAIN " if block.needs else ""

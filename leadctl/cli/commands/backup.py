@@ -11,11 +11,14 @@ from leadctl.cli.options import (
     BACKUP_RECIPIENTS,
     BACKUP_TO,
     LOCK_WAIT,
+    Tenant,
+    Text,
     Texts,
     Yes,
     argument,
     backup_ids,
     flag,
+    not_with,
     option,
     table_names,
 )
@@ -51,17 +54,21 @@ def backup(
     exclude: Exclude = None,
     exclude_data: ExcludeData = None,
     role_passwords: RolePasswords = False,
+    tenant: Tenant = None,
 ) -> None:
     r"""Back up the whole database; see also the subcommands.
 
     Through pg_dump, from one snapshot: compressed and encrypted as it streams, to age public
     keys, so that this machine needs no private one. Without a key the backup is plain.
 
+    --tenant backs up one tenant's schema, into tenants/NAME of the folder: it is never the latest
+    of the whole database.
+
     \b
     BACKUP_RECIPIENTS=age1… leadctl backup --to /var/backups/leadctl
     leadctl backup verify latest --restore
     """
-    _back_up(run, exclude, exclude_data, role_passwords=role_passwords)
+    _back_up(run, exclude, exclude_data, tenant, role_passwords=role_passwords)
 
 
 @group.leaf("create")
@@ -72,34 +79,40 @@ def create(
     exclude: Exclude = None,
     exclude_data: ExcludeData = None,
     role_passwords: RolePasswords = False,
+    tenant: Tenant = None,
 ) -> None:
     """Back up the whole database: what `leadctl backup` does."""
-    _back_up(run, exclude, exclude_data, role_passwords=role_passwords)
+    _back_up(run, exclude, exclude_data, tenant, role_passwords=role_passwords)
 
 
-def _back_up(run: Run, exclude: Texts, exclude_data: Texts, *, role_passwords: bool) -> None:
+def _back_up(
+    run: Run, exclude: Texts, exclude_data: Texts, tenant: Text, *, role_passwords: bool
+) -> None:
     from leadctl.render.views.backup import created as view
 
+    if tenant is not None:
+        not_with("--tenant", role_passwords=role_passwords)
     without = {"exclude": exclude or (), "exclude_data": exclude_data or ()}
-    run.emit(run.database().backup(role_passwords=role_passwords, **without), view)
+    database = run.database().of_tenant(tenant)
+    run.emit(database.backup(role_passwords=role_passwords, **without), view)
 
 
 @group.leaf("list")
 @command(Effect.READS, BACKUP_FROM)
-def list_(run: Run) -> None:
+def list_(run: Run, *, tenant: Tenant = None) -> None:
     """List the backups: age, size, revision, verification."""
     from leadctl.render.views.backup import listing as view
 
-    run.emit(run.project().backups(), view)
+    run.emit(run.project().of_tenant(tenant).backups(), view)
 
 
 @group.leaf("show")
 @command(Effect.READS, BACKUP_FROM)
-def show(run: Run, *, backup_id: Id) -> None:
+def show(run: Run, *, backup_id: Id, tenant: Tenant = None) -> None:
     """Show what is in a backup, and where it comes from."""
     from leadctl.render.views.backup import show as view
 
-    run.emit(run.project().show_backup(backup_id), view)
+    run.emit(run.project().of_tenant(tenant).show_backup(backup_id), view)
 
 
 @group.leaf("verify")
@@ -114,6 +127,7 @@ def verify(
     embedded: Annotated[
         bool, flag("--embedded", "Restore on the embedded server instead of the target's.")
     ] = False,
+    tenant: Tenant = None,
 ) -> None:
     """Check every byte of a backup, and its contents.
 
@@ -124,13 +138,14 @@ def verify(
     """
     from leadctl.render.views.backup import verify as view
 
-    result = run.database().verify_backup(backup_id, restore=restore, embedded=embedded)
+    database = run.database().of_tenant(tenant)
+    result = database.verify_backup(backup_id, restore=restore, embedded=embedded)
     run.emit(result, view, ok=result.ok and result.not_rehearsed is None)
 
 
 @group.leaf("copy")
 @command(Effect.ADDS, BACKUP_FROM, of_app=False)
-def copy(run: Run, *, backup_id: Id, to: To) -> None:
+def copy(run: Run, *, backup_id: Id, to: To, tenant: Tenant = None) -> None:
     r"""Copy a backup to another disk or bucket.
 
     The same id, encrypted as it is; every byte is compared. BACKUP_COPY_TO does it after each
@@ -141,26 +156,26 @@ def copy(run: Run, *, backup_id: Id, to: To) -> None:
     """
     from leadctl.render.views.backup import copied as view
 
-    run.emit(run.project().copy_backup(backup_id, to), view)
+    run.emit(run.project().of_tenant(tenant).copy_backup(backup_id, to), view)
 
 
 @group.leaf("pin")
 @command(Effect.ADDS, BACKUP_FROM, of_app=False)
-def pin(run: Run, *, backup_id: Id, off: Off = False) -> None:
+def pin(run: Run, *, backup_id: Id, off: Off = False, tenant: Tenant = None) -> None:
     """Keep a backup from prune, whatever its age."""
     from leadctl.render.views.backup import show as view
 
-    run.emit(run.project().pin_backup(backup_id, pinned=not off), view)
+    run.emit(run.project().of_tenant(tenant).pin_backup(backup_id, pinned=not off), view)
 
 
 @group.leaf("prune")
 @command(Effect.DESTROYS, BACKUP_FROM, *BACKUP_KEEPS, of_app=False)
-def prune(run: Run, *, yes: Yes = False) -> None:
+def prune(run: Run, *, yes: Yes = False, tenant: Tenant = None) -> None:
     """Remove old backups; shows what would go, until --yes.
 
     The newest of so many days, weeks and months stay, the newest few always, and pinned ones.
     """
     from leadctl.render.views.backup import prune as view
 
-    result = run.project().prune_backups(confirmed=yes)
+    result = run.project().of_tenant(tenant).prune_backups(confirmed=yes)
     run.emit(result, view, ok=not result.left)

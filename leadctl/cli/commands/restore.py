@@ -13,6 +13,7 @@ from leadctl.cli.options import (
     LOCK_TIMEOUT,
     LOCK_WAIT,
     Confirm,
+    Tenant,
     Text,
     Texts,
     Yes,
@@ -68,6 +69,7 @@ def restore(
     table: Table = None,
     data_only: DataOnly = False,
     in_place: InPlace = False,
+    tenant: Tenant = None,
     schema_only: Annotated[bool, flag("--schema-only", "Restore no rows.")] = False,
     jobs: Annotated[int, option("--jobs", "N", "Number of parallel connections.", min=1)] = 2,
     drop_old: Annotated[bool, flag("--drop-old", "Drop the database that was replaced.")] = False,
@@ -89,6 +91,9 @@ def restore(
     schema next to it, and the lines that copy them over are printed; with --data-only they go into
     the live table at once.
 
+    --tenant puts one tenant back while others work on: it is loaded, compared and swapped by schema
+    in one transaction, and the old schema is kept under another name.
+
     \b
     leadctl restore latest --into shop_yesterday
     leadctl restore latest --table orders
@@ -98,6 +103,16 @@ def restore(
     from leadctl.render.views import restore as views
 
     database, consent = run.database(), run.consent(yes=yes, confirm=confirm)
+    if tenant is not None:
+        not_with("--tenant", into=into, table=table, data_only=data_only, in_place=in_place)
+        not_with("--tenant", schema_only=schema_only, drop_old=drop_old, keep_going=keep_going)
+        not_with("--tenant", skip=skip, trust_script=trust_script)
+        back = database.tenants.restore_tenant(
+            tenant, backup, owners=not no_owner, dry_run=dry_run, confirm=consent
+        )
+        run.emit(back, views.tenant)
+        _exit(complete=back.ok)
+        return
     if table or data_only:
         what = "--data-only" if data_only else "--table"
         not_with(what, in_place=in_place)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from leadctl.restore.restore import RestorePlan, RestoreResult
     from leadctl.restore.scratch_schema import TableRestore
     from leadctl.restore.tables import RestoredTables
+    from leadctl.tenants.restore import RestoredTenant
 
 
 def plan(result: "RestorePlan") -> list[Block]:
@@ -47,6 +48,24 @@ def plan(result: "RestorePlan") -> list[Block]:
         pairs.append(("This role", Cell(result.missing_privilege, "bad")))
     pairs += [("In the way", Cell(each.obstacle, "bad")) for each in result.obstacles]
     return [Pairs(pairs)]
+
+
+def tenant(result: "RestoredTenant") -> Iterator[Block]:
+    """What the tenant is now, where its old schema is, and what is left to do."""
+    done = "Would restore" if result.dry_run else "Restored"
+    yield Line(
+        f"{done} the tenant {result.tenant} of {result.database} from {result.backup}: "
+        f"{counted(result.rows, 'row')} in {counted(result.tables, 'table')}, revision "
+        f"{result.revision or 'none'}. Rows were counted, and are as in the backup.",
+        "good" if result.ok else "warn",
+    )
+    if result.kept_as and not result.dry_run:
+        yield Line(f"The old schema is kept as {result.kept_as}.")
+        yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}", "dim")
+    yield from (Line(_orphans(each), "warn") for each in result.orphans)
+    for left in result.left_out:
+        yield Line(f"Left out: {left.entry}: {left.reason}", "bad")
+    yield from (Line(line, command=True) for line in result.lines)
 
 
 def restored(result: "RestoreResult") -> Iterator[Block]:

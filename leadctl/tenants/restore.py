@@ -1,0 +1,257 @@
+"""Putting one tenant back: loaded, compared and swapped in one transaction, while others work on.
+
+In the transaction the tenant's schema gets another name, and is made again under its own from the
+backup.  Until the commit every other session sees what was there, and works on it; at the commit
+the new schema takes its place, and the old one is kept.  Whatever happens before changes nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.backup.manifest import RECORDS, SCHEMA
+from leadctl.backup.reader import BackupReader
+from leadctl.backup.snapshot import count_rows
+from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
+from leadctl.journal import state
+from leadctl.journal.guard import Consent, permit, require_identity
+from leadctl.journal.lock import schema_lock
+from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.contents import ArchiveEntry
+from leadctl.restore.dropped import BackAgain, Making, as_pg_restore, refuse_what_is_there
+from leadctl.restore.entries import SATELLITES, ArchiveSql, Selection
+from leadctl.restore.foreign_keys import ForeignKeys, Orphans
+from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
+from leadctl.restore.restorable import LeftOut
+from leadctl.tenants.records import forget_records, move_records, put_records
+from leadctl.tenants.schemas import QUERIES, kept_name, schema_exists
+
+RESTORE = "restore of the tenant"
+"""What the guard calls it, before the tenant's name."""
+_SAYS = frozenset({"SCHEMA", "DEFAULT ACL"})
+
+
+@dataclass(frozen=True)
+class TenantRestore:
+    """What is to be put back, and how."""
+
+    tenant: str
+    owners: bool = True
+    """Whether owners and grants are set as they were; their roles must exist."""
+    dry_run: bool = False
+    """Whether all is rolled back in the end."""
+
+
+@dataclass(frozen=True)
+class RestoredTenant:
+    """A tenant that is back; in a dry run, that would be."""
+
+    tenant: str
+    database: str
+    backup: str
+    made_at: datetime
+    dry_run: bool
+    revision: str | None
+    """What it is at."""
+    tables: int
+    rows: int
+    """As counted in the restored schema, and as the manifest says."""
+    kept_as: str | None
+    """The schema that was replaced, under its new name; None where there was none."""
+    lines: tuple[str, ...]
+    """SQL for what is left to do: it validates foreign keys."""
+    orphans: tuple[Orphans, ...]
+    left_out: tuple[LeftOut, ...]
+    """Foreign keys that could not be added or validated."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.left_out
+
+
+def restore_tenant(
+    target: Target,
+    app: App,
+    reader: BackupReader,
+    how: TenantRestore,
+    consent: Consent,
+    *,
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> RestoredTenant:
+    """Put a tenant back from a backup of its own, or of the whole database.
+
+    Raises Protected and NotConfirmed, DependentObjects where something elsewhere needs what would
+    be replaced, LockHeld, RestoreFailed, BackupDamaged, and what connecting raises; then nothing
+    was changed.
+    """
+    name, tenant = how.tenant, replace(target, schema=how.tenant)
+    with (
+        reader.held(),
+        schema_lock(tenant, "restore", timeouts.lock_wait, narrate),
+        connect(tenant, "restore", like_pg_dump=True) as connection,
+    ):
+        exists = schema_exists(connection, name)
+        if exists and not how.dry_run:
+            consent = permit(connection, tenant, f"{RESTORE} {name}", consent)
+        require_identity(connection, RESTORE)
+        reader.check()
+        as_pg_restore(connection, timeouts.lock_timeout)
+        loading = _Loading(connection, reader, name, owners=how.owners)
+        state.ensure(connection, tenant)
+        with connection.transaction(force_rollback=how.dry_run):
+            if exists and not how.dry_run:
+                permit(connection, tenant, f"{RESTORE} {name}", consent)
+            kept = _make_way(connection, name) if exists else None
+            made, keys, rows = loading.load(timeouts.lock_wait, narrate)
+            revisions = state.current_revisions(connection, name, app.version_table)
+            made_result = made.result(rows, keys)
+        if not how.dry_run:
+            narrate("The tenant is back. Validating foreign keys.")
+            made_result = made.settle(tenant, app.name, keys, rows)
+    return _result(how, reader, target, revisions or [], made_result, kept)
+
+
+class _Loading:
+    """What of a backup makes a tenant's schema, and its making in the caller's transaction."""
+
+    def __init__(
+        self, connection: Connection, reader: BackupReader, name: str, *, owners: bool
+    ) -> None:
+        self._connection, self._reader, self._name, self._owners = connection, reader, name, owners
+        archive = self._archive = ArchiveSql(reader, SCHEMA, connection, owners=owners)
+        self._schema = [e for e in archive.entries if e.kind == "SCHEMA" and e.name == name]
+        own = [e for e in archive.entries if e.schema == name and e.kind not in _SAYS]
+        if not (self._schema and own):
+            raise RestoreFailed(
+                f"The backup {reader.backup.id} has no tenant {name}.",
+                hint="leadctl backup show lists the tables of a backup.",
+            )
+        ids = {entry.id for entry in own}
+        # What others have that needs the tenant is theirs, and stays as it is.
+        archive.entries = tuple(
+            e for e in archive.entries if e.schema in {name, None} or not e.needs & ids
+        )
+        self._tables = [entry for entry in own if entry.kind == "TABLE"]
+        self._also = [e for e in own if e.kind not in {"TABLE", "FK CONSTRAINT", *SATELLITES}]
+
+    def load(
+        self, lock_wait: float, narrate: Narrate
+    ) -> tuple[Making, ForeignKeys, dict[str, int]]:
+        """Make the schema with all that is in it; compare it with the backup.
+
+        Raises RestoreFailed where not all of it comes back as it was.
+        """
+        connection, archive, name = self._connection, self._archive, self._name
+        says = [e for e in archive.entries if e.schema == name and e.kind == "DEFAULT ACL"]
+        ids = {entry.id for entry in self._schema}
+        says += [e for e in archive.entries if e.kind in SATELLITES and e.needs & ids]
+        self._run(self._schema)
+        selection = Selection(archive, self._tables, self._also)
+        refuse_less(self._reader, selection, [name])
+        refuse_what_is_there(connection, selection)
+        made = Making(connection, self._reader, selection, owners=self._owners)
+        keys = ForeignKeys(connection, archive, made.foreign_keys(), selection.names.values())
+        parts = "Making keys, indexes, views and triggers."
+        rows = made.make_all(name, keys, lock_wait, narrate, parts=parts)
+        refuse_partly(made.result(rows, keys))
+        self._run(says)
+        self._put_records()
+        self._compare(rows)
+        return made, keys, rows
+
+    def _run(self, entries: Sequence[ArchiveEntry]) -> None:
+        try:
+            for script in self._archive.scripts(entries).values():
+                self._archive.run(script)
+        except psycopg.errors.UndefinedObject as error:
+            raise RestoreFailed(
+                f"The schema {self._name} cannot be made: {error.diag.message_primary}.",
+                hint="Make the role, or restore with --no-owner. Nothing was changed.",
+            ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise InsufficientPrivilege(
+                f"The schema {self._name} cannot be made: {error.diag.message_primary}.",
+                hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
+            ) from None
+
+    def _put_records(self) -> None:
+        """Let leadctl's records of the tenant be those of the backup."""
+        if self._reader.manifest.tenant is None:
+            copy_records(self._connection, self._reader, [self._name])
+            return
+        forget_records(self._connection, self._name)
+        lines = BytesIO()
+        self._reader.unpack(RECORDS, lines)
+        records: list[dict[str, Any]] = [json.loads(line) for line in lines.getvalue().splitlines()]
+        put_records(self._connection, self._name, records)
+
+    def _compare(self, rows: dict[str, int]) -> None:
+        """Count what is in the schema now.  Raises RestoreFailed where that is not the backup."""
+        for table, expected in rows.items():
+            found = count_rows(self._connection, table)
+            if found != expected:
+                raise RestoreFailed(
+                    f"{table} has {found:,} rows after loading, and the backup has {expected:,}. "
+                    "Nothing was changed.",
+                    hint=f"Try: leadctl backup verify {self._reader.backup.id}",
+                )
+
+
+def _make_way(connection: Connection, name: str) -> str:
+    """Give a tenant's schema another name, in the caller's transaction; return it.
+
+    Raises DependentObjects where something elsewhere would go on with the old one.
+    """
+    if outside := QUERIES.column(connection, "needed_elsewhere", name=name):
+        more = f" (with {len(outside) - 1} more) " if len(outside) > 1 else " "
+        raise DependentObjects(
+            f"{outside[0]}{more}needs what is in the schema {name}, and would keep using the old "
+            "one.",
+            hint="Drop it, and make it again afterwards. Nothing was changed.",
+        )
+    kept = kept_name(name, "before")
+    rename = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
+    try:
+        connection.execute(rename.format(sql.Identifier(name), sql.Identifier(kept)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"The schema {name} is another role's: {error.diag.message_primary}.",
+            hint="Connect as its owner, who may create schemas. Nothing was changed.",
+        ) from None
+    move_records(connection, name, kept)
+    return kept
+
+
+def _result(
+    how: TenantRestore,
+    reader: BackupReader,
+    target: Target,
+    revisions: Sequence[str],
+    made: BackAgain,
+    kept: str | None,
+) -> RestoredTenant:
+    return RestoredTenant(
+        tenant=how.tenant,
+        database=target.database,
+        backup=reader.backup.id,
+        made_at=reader.manifest.snapshot_at,
+        dry_run=how.dry_run,
+        revision=", ".join(revisions) or None,
+        tables=len(made.tables),
+        rows=sum(rows for _, rows in made.tables),
+        kept_as=kept,
+        lines=made.lines,
+        orphans=made.orphans,
+        left_out=made.left_out,
+    )

@@ -1,0 +1,194 @@
+"""`backup --tenant` and `restore --tenant`: one tenant back, while the others work on."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from leadctl.backup.manifest import parse, render
+from tests.backups import plain_dump
+from tests.processes import start, wait_for
+from tests.tenants.conftest import ROLE, Tenants
+
+NAMES = ["acme", 'we"ird näme']
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("whole", [False, True], ids=["own", "whole"])
+def test_a_tenant_is_as_it_was(tenants: Tenants, name: str, whole: bool) -> None:
+    tenants.done("tenants", "create", name)
+    tenants.done("tenants", "create", "other")
+    tenants.fill(name, 100)
+    tenants.fill("other", 10)
+    quoted = '"' + name.replace('"', '""') + '"'
+    tenants.query(
+        f"GRANT USAGE ON SCHEMA {quoted} TO {ROLE}; GRANT SELECT ON {quoted}.orders TO {ROLE};"
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {quoted} GRANT SELECT ON TABLES TO {ROLE};"
+        f"COMMENT ON SCHEMA {quoted} IS 'a customer'; ALTER SCHEMA {quoted} OWNER TO {ROLE}"
+    )
+    before, other = tenants.dump(name), tenants.dump("other")
+    records = tenants.query("SELECT * FROM leadctl.migration ORDER BY schema, revision")
+    made = tenants.done("backup", *([] if whole else ["--tenant", name]))
+    assert made["tenant"] == (None if whole else name)
+    tenants.query(
+        f"DELETE FROM {quoted}.orders; DROP VIEW {quoted}.busy; DROP FUNCTION {quoted}.lowered;"
+        f"ALTER TABLE {quoted}.customers DROP COLUMN mood; INSERT INTO other.customers (name) VALUES ('n')"
+    )
+    damaged = tenants.dump(name)
+    tried = tenants.done("restore", "--tenant", name, "--dry-run")
+    assert (tried["rows"], tried["dry_run"]) == (201, True)
+    assert tenants.dump(name) == damaged
+    assert tenants.leadctl("restore", "--tenant", name).code == 5
+    back = tenants.done("restore", "--tenant", name, "--yes")
+    assert (back["rows"], back["revision"], back["backup"]) == (201, "own_0002", made["id"])
+    assert tenants.dump(name) == before
+    assert tenants.dump("other") != other  # what others wrote meanwhile is there
+    assert tenants.query("SELECT count(*) FROM other.customers") == [(11,)]
+    kept = back["kept_as"]
+    here, there = quoted, '"' + kept.replace('"', '""') + '"'
+    assert [line.replace(there, here).replace(kept, name) for line in tenants.dump(kept)] != before
+    assert tenants.query(f"SELECT count(*) FROM {there}.customers") == [(100,)]
+    now = tenants.query("SELECT * FROM leadctl.migration ORDER BY schema, revision")
+    assert [row for row in now if row[1] != kept] == records
+    assert tenants.leadctl("tenants", "drop", kept, "--yes").code == 0
+    assert tenants.done("migrate", "--schema", name)["applied"] == []
+
+
+def test_others_and_the_tenant_itself_work_on_meanwhile(tenants: Tenants) -> None:
+    """Writers in both, from before the restore to after it: none of them sees an error."""
+    for name in NAMES:
+        tenants.done("tenants", "create", name)
+    tenants.fill("acme", 2000)
+    tenants.done("backup", "--tenant", "acme")
+    stop, errors, written = threading.Event(), list[str](), dict.fromkeys(NAMES, 0)
+
+    def write(name: str) -> None:
+        quoted = '"' + name.replace('"', '""') + '"'
+        with tenants.server.connect(tenants.name) as session:
+            while not stop.is_set():
+                try:
+                    session.execute(f"INSERT INTO {quoted}.customers (name) VALUES ('during')")
+                    written[name] += 1
+                except Exception as error:  # noqa: BLE001 - whatever a client would see
+                    errors.append(f"{name}: {error}")
+                    return
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in NAMES]
+    for writer in writers:
+        writer.start()
+    try:
+        wait_for(lambda: all(written.values()))
+        before = dict(written)
+        back = tenants.done("restore", "--tenant", "acme", "--yes")
+        during = {name: written[name] - before[name] for name in NAMES}
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert errors == []
+    assert min(during.values()) > 0
+    other = tenants.query("""SELECT count(*) FROM "we""ird näme".customers""")
+    assert other == [(written[NAMES[1]],)]
+    kept = back["kept_as"]
+    ((mine,),) = tenants.query(
+        f"SELECT (SELECT count(*) FROM acme.customers WHERE name = 'during')"
+        f" + (SELECT count(*) FROM {kept}.customers WHERE name = 'during')"
+    )
+    assert mine == written["acme"]  # each row is in the old schema or in the new one
+
+
+def test_a_kill_leaves_the_tenant_as_it_was(tenants: Tenants) -> None:
+    tenants.done("tenants", "create", "acme")
+    tenants.fill("acme", 50)
+    tenants.done("backup", "--tenant", "acme")
+    tenants.query("DELETE FROM acme.orders")
+    before = tenants.dump("acme")
+    with tenants.server.connect(tenants.name) as holder, holder.transaction():
+        # Its foreign keys need a lock on the shared table, and wait for this session.
+        holder.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
+        process = start("restore", "--tenant", "acme", "--yes", "--lock-wait", "60s",
+                        env={"DATABASE_URL": tenants.url, **tenants.env})  # fmt: skip
+        wait_for(lambda: tenants.query(
+            "SELECT 1 FROM pg_locks WHERE relation = 'public.plans'::regclass AND NOT granted"))  # fmt: skip
+        process.kill()
+        process.communicate()
+    wait_for(lambda: tenants.schemas() == ["acme"] and not tenants.query(
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'leadctl%%'"))  # fmt: skip
+    assert tenants.dump("acme") == before
+    assert tenants.done("restore", "--tenant", "acme", "--yes")["rows"] == 101
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW public.needs AS SELECT * FROM acme.customers",
+        "CREATE TABLE public.needs (customer int REFERENCES acme.customers)",
+        "CREATE TABLE public.needs (mood acme.mood)",
+        "CREATE TABLE public.needs (id int DEFAULT nextval('acme.customers_id_seq'))",
+        "CREATE FUNCTION public.needs(acme.mood) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TABLE public.needs (id int) INHERITS (acme.customers)",
+        "CREATE PUBLICATION needs FOR TABLE acme.customers",
+    ],
+)
+def test_what_would_go_on_with_the_old_one_stops_it(tenants: Tenants, statement: str) -> None:
+    tenants.done("tenants", "create", "acme")
+    tenants.done("backup", "--tenant", "acme")
+    tenants.query(statement)
+    before = plain_dump(tenants.server, tenants.name, None, "--exclude-schema=leadctl")
+    outcome = tenants.leadctl("restore", "--tenant", "acme", "--yes")
+    assert (outcome.code, "needs" in outcome.err) == (5, True), outcome.err
+    assert plain_dump(tenants.server, tenants.name, None, "--exclude-schema=leadctl") == before
+
+
+def test_another_count_than_in_the_manifest_changes_nothing(tenants: Tenants) -> None:
+    tenants.done("tenants", "create", "acme")
+    tenants.fill("acme", 5)
+    path = Path(tenants.done("backup", "--tenant", "acme")["path"]) / "manifest.json"
+    manifest = parse(path.read_text())
+    document = render(manifest).replace('"rows": 5', '"rows": 6')
+    assert document != render(manifest)
+    import dataclasses
+
+    tables = tuple(dataclasses.replace(t, rows=t.rows + (t.rows == 5)) for t in manifest.tables)
+    path.write_text(render(dataclasses.replace(manifest, tables=tables)))
+    before = tenants.dump("acme")
+    outcome = tenants.leadctl("restore", "--tenant", "acme", "--yes")
+    assert (outcome.code, "manifest" in outcome.err) == (1, True), outcome.err
+    assert (tenants.dump("acme"), tenants.schemas()) == (before, ["acme"])
+
+
+def test_a_tenants_backup_is_never_one_of_the_whole(tenants: Tenants) -> None:
+    """Neither the latest, nor what prune counts, nor what replaces the database."""
+    tenants.done("tenants", "create", "acme")
+    tenants.done("tenants", "create", "other")
+    own = tenants.done("backup", "--tenant", "acme")
+    assert tenants.leadctl("restore", "latest", "--yes").code == 1
+    whole = tenants.done("backup")
+    newer = tenants.done("backup", "--tenant", "acme")
+    assert [each["id"] for each in tenants.done("backup", "list")["backups"]] == [whole["id"]]
+    assert [each["id"] for each in tenants.done("backup", "list", "--tenant", "acme")["backups"]] == [
+        newer["id"], own["id"]]  # fmt: skip
+    assert tenants.done("backup", "show", "latest")["manifest"]["tenant"] is None
+    assert tenants.done("backup", "verify", "latest", "--tenant", "acme")["ok"]
+    folder = str(Path(own["path"]).parent)
+    before = plain_dump(tenants.server, tenants.name, None, "--exclude-schema=leadctl")
+    for more in ([], ["--dry-run"]):
+        outcome = tenants.leadctl("restore", own["id"], "--from", folder, "--yes", *more)
+        assert (outcome.code, "alone" in outcome.err) == (1, True), outcome.err
+    assert plain_dump(tenants.server, tenants.name, None, "--exclude-schema=leadctl") == before
+    assert tenants.leadctl("restore", "--tenant", "nobody", "--yes").code == 1
+    archive = next(Path(own["path"]).glob("archive*"))
+    assert b"other" not in archive.read_bytes()
+
+
+def test_a_dropped_tenant_comes_back(tenants: Tenants) -> None:
+    tenants.done("tenants", "create", "acme")
+    tenants.fill("acme", 7)
+    before = tenants.dump("acme")
+    dropped = tenants.done("tenants", "drop", "acme", "--yes", "--backup")
+    assert tenants.schemas() == []
+    back = tenants.done("restore", "--tenant", "acme")
+    assert (back["backup"], back["kept_as"], back["rows"]) == (dropped["backup"], None, 15)
+    assert tenants.dump("acme") == before
+    assert tenants.leadctl("migrate", "drift", "--schema", "acme").code == 0
