@@ -488,3 +488,7 @@ class PreparedSchema(Refused):
 
 class NotConfirmed(Refused):
     """Consent was needed and not given."""
+
+
+class Declined(NotConfirmed):
+    """Somebody was asked and said no: no fault of anything."""

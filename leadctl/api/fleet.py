@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
-from leadctl.errors import NotConfirmed, Protected
+from leadctl.errors import Declined, NotConfirmed, Protected
 from leadctl.fleet.run import Bounds, FleetReport, Outcome
 from leadctl.fleet.targets import FleetTarget
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -264,7 +264,7 @@ class Fleet(Project):
                 hint="Rerun with --yes.",
             )
         if not given.ask(f"{verb} on {about}?"):
-            raise NotConfirmed("Nothing was changed.")
+            raise Declined("Nothing was changed.")
         return replace(plain, yes=True)
 
     @property

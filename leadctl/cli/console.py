@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from leadctl.errors import LeadctlError
+from leadctl.errors import Declined, LeadctlError
 from leadctl.redact import scrub
 from leadctl.text import size
 
@@ -92,7 +92,8 @@ class Console:
             }
             sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
         else:
-            sys.stderr.write(f"{_bold('Error:', _RED)} {scrub(error.message)}\n")
+            label = "" if isinstance(error, Declined) else f"{_bold('Error:', _RED)} "
+            sys.stderr.write(f"{label}{scrub(error.message)}\n")
             if error.hint:
                 sys.stderr.write(f"{_bold('Hint:')} {scrub(error.hint)}\n")
         sys.stderr.flush()

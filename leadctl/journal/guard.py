@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from leadctl.errors import NotConfirmed, Protected, UnknownDatabase
+from leadctl.errors import Declined, NotConfirmed, Protected, UnknownDatabase
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
@@ -115,7 +115,7 @@ def _by_answer(name: str, verb: str, consent: Consent) -> None:
             hint="Rerun with --yes.",
         )
     if not consent.ask(f"{verb} on {name}?"):
-        raise NotConfirmed("Nothing was changed.")
+        raise Declined("Nothing was changed.")
 
 
 def protection(connection: Connection, target: Target) -> str | None:

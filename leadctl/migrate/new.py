@@ -1,7 +1,7 @@
 """Writing revisions: what the models say and the migrations lack, SQL by hand, or a way back."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, definition
@@ -46,6 +46,10 @@ Ask = Callable[[str], str]
 Ready = Callable[[Sequence[Draft]], Sequence[Draft]]
 """What looks at revisions before they are written: it may add to them, or raise."""
 
+_TO_WRITE = """\
+    # op.execute("…") runs SQL; rows of a big table are filled in batches by leadctl.fill.
+    pass"""
+
 
 @dataclass(frozen=True)
 class NewRevisions:
@@ -56,6 +60,8 @@ class NewRevisions:
     revisions: tuple[WrittenRevision, ...]
     renumbered: tuple[Renumbered, ...] = ()
     """Revisions that got an id of their own, since two files had one."""
+    empty: bool = field(default=False, metadata={"json": False})
+    """Whether what they do is still to be written."""
 
 
 def new(
@@ -95,7 +101,9 @@ def new(
 def new_empty(app: App, message: str) -> NewRevisions:
     """Write a revision without operations."""
     history = _open(app)
-    return _write(app, history, RevisionText(message), [history.head] if history.head else [])
+    text = RevisionText(message, upgrade=_TO_WRITE)
+    written = _write(app, history, text, [history.head] if history.head else [])
+    return replace(written, empty=True)
 
 
 def new_merge(

@@ -28,6 +28,13 @@ class SeedRow:
     table: str
     name: str | None
     values: Mapping[str, Any]
+    number: int
+    """Which one of its table it is in the file, from 1."""
+
+    def __str__(self) -> str:
+        """Say in which file it is, and which row."""
+        which = f"the row {self.name}" if self.name else f"row {self.number}"
+        return f"{self.file}: {which} of {self.table}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class SeedFile:
     def _csv(self) -> Iterator[SeedRow]:
         reader = csv.DictReader(self.text.splitlines(keepends=True), strict=True)
         try:
-            for row in reader:
+            for number, row in enumerate(reader, 1):
                 if None in row or None in row.values():
                     raise SeedFailed(
                         f"{self.name}, line {reader.line_num}: not as many values as columns.",
@@ -71,7 +78,8 @@ class SeedFile:
                     )
                 # An empty field is NULL, as with COPY.
                 values = {key: _field(value) for key, value in row.items() if key != NAME_COLUMN}
-                yield SeedRow(self.name, self.path.stem, row.get(NAME_COLUMN) or None, values)
+                named = row.get(NAME_COLUMN) or None
+                yield SeedRow(self.name, self.path.stem, named, values, number)
         except csv.Error as error:
             raise SeedFailed(
                 f"{self.name}, line {reader.line_num}: {error}.", hint="Correct the file."
@@ -80,25 +88,25 @@ class SeedFile:
     def _document(self) -> Iterator[SeedRow]:
         for table, rows in self._tables().items():
             named = rows.items() if isinstance(rows, Mapping) else ((None, row) for row in rows)
-            for name, row in named:
+            for number, (name, row) in enumerate(named, 1):
                 if not isinstance(row, Mapping):
+                    which = f"the row {name}" if name is not None else f"row {number}"
                     raise SeedFailed(
-                        f"{self.name}: a row of {table} is not a mapping of columns to "
+                        f"{self.name}: {which} of {table} is not a mapping of columns to "
                         f"values: {row}.",
                         hint="Write it as {column: value}.",
                     )
                 label = row.get(NAME_COLUMN, name)
                 values = {str(key): value for key, value in row.items() if key != NAME_COLUMN}
-                yield SeedRow(self.name, str(table), None if label is None else str(label), values)
+                named_so = None if label is None else str(label)
+                yield SeedRow(self.name, str(table), named_so, values, number)
 
     def _tables(self) -> Mapping[Any, Any]:
         try:
             load = json.loads if self.path.suffix == ".json" else yaml.safe_load
             found = load(self.text) or {}
         except (yaml.YAMLError, ValueError) as error:
-            raise SeedFailed(
-                f"{self.name}: {' '.join(str(error).split())}", hint="Correct the file."
-            ) from None
+            raise SeedFailed(f"{self.name}, {_place(error)}.", hint="Correct the file.") from None
         if not isinstance(found, Mapping) or not all(
             isinstance(rows, Mapping | Sequence) and not isinstance(rows, str)
             for rows in found.values()
@@ -108,6 +116,17 @@ class SeedFile:
                 hint="Write it as: TABLE: [{column: value}, …].",
             )
         return found
+
+
+def _place(error: yaml.YAMLError | ValueError) -> str:
+    """Say on which line of a file its parser stopped, and why."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, column {error.colno}: {error.msg}"
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())
+    why = " ".join(filter(None, (error.context, error.problem)))
+    return f"line {mark.line + 1}, column {mark.column + 1}: {why}"
 
 
 def _field(text: str) -> Any:

@@ -110,13 +110,16 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 f"{error.orig.diag.message_primary}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
-    return SeedResult(app.name, target.database, target.schema, tables, files, _why_nothing(app))
+    nothing = None if tables or files else _why_nothing(app)
+    return SeedResult(app.name, target.database, target.schema, tables, files, nothing)
 
 
 def _why_nothing(app: App) -> str | None:
-    """Say why an app has nothing to seed; None where it says what."""
-    if app.seed or app.seed_files:
+    """Say why an app has nothing to seed; None where a function of it ran."""
+    if app.seed:
         return None
+    if app.seed_files:
+        return f"{app.seed_files} has no YAML, JSON, CSV or SQL file"
     there = (app.root / _FOLDER).is_dir()
     found = f'; {_FOLDER}/ is there: seed_files = "{_FOLDER}" in leadctl.toml brings it in'
     return f"{app.name} has no fixtures{found if there else ''}"

@@ -165,8 +165,7 @@ class Upsert:
         key = natural_key(table, values)
         if key is None:
             raise SeedFailed(
-                f"{row.file}: a row of {row.table} has no key to find it by: it has "
-                f"{', '.join(values) or 'nothing'}.",
+                f"{row} has no key to find it by: it has {', '.join(values) or 'nothing'}.",
                 hint="Give all columns of a unique constraint, or of the primary key.",
             )
         try:
@@ -174,14 +173,13 @@ class Upsert:
         except sqlalchemy.exc.DBAPIError as error:
             known = translate(error)
             raise SeedFailed(
-                f"{row.file}: a row of {row.table} cannot be brought in: "
-                f"{known.message if known else error.orig}",
+                f"{row} cannot be brought in: {known.message if known else error.orig}",
                 hint="Correct the file.",
             ) from None
         except (sqlalchemy.exc.StatementError, sqlalchemy.exc.CompileError) as error:
             reason = getattr(error, "orig", None) or error
             raise SeedFailed(
-                f"{row.file}: a row of {row.table} cannot be brought in: {reason}",
+                f"{row} cannot be brought in: {reason}",
                 hint="Correct the file.",
             ) from None
         counts = self.counts.setdefault(row.table, Counts())
@@ -254,7 +252,7 @@ class Upsert:
         column = table.columns.get(name)
         if column is None:
             raise SeedFailed(
-                f"{row.file}: {row.table} has no column {name}.",
+                f"{row}: {row.table} has no column {name}.",
                 hint=f"There are: {', '.join(table.columns.keys())}.",
             )
         referred = next((key.column for key in column.foreign_keys), None)
@@ -264,7 +262,7 @@ class Upsert:
             named = self._find_named(referred.table.fullname, value.removeprefix(_REFERENCE))
             if named is None:
                 raise SeedFailed(
-                    f"{row.file}: {row.table}.{name} refers to {value}, and no row of "
+                    f"{row}: {name} refers to {value}, and no row of "
                     f"{referred.table.fullname} of this name was brought in before.",
                     hint="Name that row with _name, or correct the reference.",
                 )
@@ -288,7 +286,7 @@ class Upsert:
             found = self.connection.execute(select(referred).where(where).limit(2)).fetchall()
         if len(found) != 1:
             raise SeedFailed(
-                f"{row.file}: a row of {row.table} refers to {table.name} with {dict(key)}, of "
+                f"{row} refers to {table.name} with {dict(key)}, of "
                 f"which there {'is none' if not found else 'are several'}.",
                 hint="Correct the reference.",
             )

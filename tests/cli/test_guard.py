@@ -1,5 +1,6 @@
 """The guard, per verb: from a list of all commands that a new one cannot escape."""
 
+import json
 import os
 import pty
 import select
@@ -15,6 +16,10 @@ from typer.main import get_command
 
 from leadctl.cli.command import Effect
 from leadctl.cli.commands import app
+from leadctl.cli.console import Console
+from leadctl.cli.exit_codes import exit_code
+from leadctl.errors import NotConfirmed
+from leadctl.journal.guard import Consent, decide
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import environment, run
 
@@ -272,3 +277,13 @@ def test_a_protected_database_protects_the_embedded_server(tmp_path: Path) -> No
         done = run("db", "destroy", "--confirm", "leadconnector")
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_is_an_answer_and_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NotConfirmed) as said:
+        decide("shop", None, "reset", Consent(ask=lambda _: False))
+    Console().error(said.value)
+    assert capsys.readouterr().err == "Nothing was changed.\n"
+    Console(as_json=True).error(said.value)
+    assert json.loads(capsys.readouterr().err)["code"] == "declined"
+    assert exit_code(said.value) == 5

@@ -263,7 +263,11 @@ def test_a_rename_is_never_guessed(own: Callable[..., Outcome], tmp_path: Path) 
 
 
 def test_empty_sql_and_revert(own: Callable[..., Outcome], tmp_path: Path) -> None:
-    assert own("migrate", "new", "-m", "x", "--empty").code == 0
+    empty = own("migrate", "new", "-m", "x", "--empty")
+    assert empty.code == 0
+    assert "Write what it does into upgrade()" in empty.out
+    text = next((tmp_path / "migrations").glob("*_x.py")).read_text()
+    assert "leadctl.fill" in text
     assert own("migrate").code == 0
     (tmp_path / "v.sql").write_text(
         "CREATE VIEW names AS SELECT name FROM users WHERE name <> ' :x';"

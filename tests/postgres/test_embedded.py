@@ -1,6 +1,7 @@
 """The embedded server survives what happens to servers on developers' machines."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from leadctl.errors import EmbeddedServerUnusable
 from leadctl.postgres.embedded import Home, destroy, start, status, stop
-from tests.processes import run
+from tests.processes import run, wait_for
 
 
 def silent(_: str) -> None:
@@ -178,6 +179,20 @@ def test_a_pointer_cannot_name_any_folder(project: Path, tmp_path: Path) -> None
     (project / ".leadctl" / "home").write_text(f"{precious}\n{project / '.leadctl'}\n")
     destroy(Home.of(project))
     assert (precious / "file").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's data lies elsewhere")
+@pytest.mark.parametrize("way", [stop, destroy])
+def test_a_server_whose_folder_was_cleaned_away_ends(project: Path, way: object) -> None:
+    """As `git clean -fdx` does: data and process are still there, elsewhere."""
+    home = Home.of(project)
+    pid = start(home, silent).pid
+    shutil.rmtree(home.folder)
+    assert status(Home.of(project)).running
+    assert callable(way)
+    way(Home.of(project))
+    assert not status(Home.of(project)).running
+    wait_for(lambda: not Path(f"/proc/{pid}/exe").exists())
 
 
 @pytest.mark.thorough

@@ -180,12 +180,14 @@ def test_reset_brings_all_in_again(seeds: Path, rows: Prepared, cli: Cli) -> Non
 
 
 WRONG = {
-    "plans: [{code: x, price: 1, kind: small}": "1_customers.yaml:",
+    "plans: [{code: x, price: 1, kind: small}": "1_customers.yaml, line 1, column 41: while",
+    "plans:\n  - {code: y}\n\tprice: 1": "1_customers.yaml, line 3, column 1: while scanning",
     "plans: 3": "not a mapping of tables to rows",
-    "plans: [3]": "a row of plans is not a mapping",
+    "plans: [3]": "row 1 of plans is not a mapping",
     "nothing: [{a: 1}]": "a table that the models do not have",
     "plans: [{colour: red}]": "plans has no column colour",
-    "plans: [{price: 1}]": "no key to find it by",
+    "plans: [{code: z, price: 1, kind: small}, {price: 1}]": "row 2 of plans has no key to find it",
+    "plans: {big: {price: 1}}": "the row big of plans has no key to find it by",
     "plans: [{code: y, price: much, kind: small}]": "cannot be brought in",
     "customers: [{email: x, plan_id: '@nobody'}]": "refers to @nobody",
     "customers: [{email: x, plan_id: {code: none}}]": "of which there is none",
@@ -201,6 +203,17 @@ def test_a_file_that_is_wrong(text: str, seeds: Path, rows: Prepared, cli: Cli) 
     assert "1_customers.yaml" in outcome.err
     assert WRONG[text] in outcome.err
     assert rows.query("SELECT count(*) FROM plans") == [(0,)]
+
+
+def test_a_folder_without_seed_files_seeds_nothing(seeds: Path, rows: Prepared, cli: Cli) -> None:
+    for file in seeds.rglob("*"):
+        if file.is_file():
+            file.unlink()
+    (seeds / "notes.txt").write_text("x")
+    outcome = cli("seed")
+    assert outcome.code == 0
+    assert outcome.out.startswith("Nothing to seed:")
+    assert "Seeded" not in outcome.out
 
 
 @pytest.mark.few(1)

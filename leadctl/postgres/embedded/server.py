@@ -94,6 +94,7 @@ def stop(home: Home) -> ServerStatus:
     """
     if not home.exists:
         return status(home)
+    home.create()  # git clean may have taken the project's folder, and root's data is elsewhere
     with _exclusive(home):
         _halt(home)
     return status(home)
