@@ -78,8 +78,9 @@ WITH shaped AS MATERIALIZED (
                 WHEN n.conname IS NOT NULL THEN 3
                 WHEN a.indisclustered THEN 2 ELSE 1 END AS worth,
            ROW(a.shape, n.conexclop::text,
-               (SELECT array_agg(o.attoptions::text ORDER BY o.attnum) FROM pg_attribute o
-                WHERE o.attrelid = a.oid)::text,
+               (SELECT array_agg(array(SELECT p FROM unnest(o.attoptions) p WHERE p !~ '^pg_attver=')::text
+                                 ORDER BY o.attnum)
+                FROM pg_attribute o WHERE o.attrelid = a.oid)::text,
                regexp_replace(a.indexprs::text, ':location -?[0-9]+', '', 'g'),
                regexp_replace(a.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
     FROM alike a LEFT JOIN pg_constraint n

@@ -122,6 +122,7 @@ def _creating(connection: Connection) -> Iterator[None]:
     try:
         with connection.transaction():
             exact.execute(connection, "SELECT pg_advisory_xact_lock(hashtext(%s))", (_CREATE_LOCK,))
+            _QUERIES.run(connection, "make_local")
             yield
     except psycopg.errors.InsufficientPrivilege:
         raise InsufficientPrivilege(
@@ -346,7 +347,22 @@ def fingerprint_after(
     if not revisions or not is_there(connection):
         return None
     row = _QUERIES.one(connection, "fingerprint", app=app, schema=schema, revisions=revisions)
-    return Fingerprint(*row) if row else None
+    if not row:
+        return None
+    content, *rest = row
+    return Fingerprint(_without_versions(content), *rest)
+
+
+def _without_versions(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out what servers of November 2026 and later write into each column for themselves."""
+    if not any(key.startswith(_VERSION) for key in content.get("objects", ())):
+        return content
+    objects = {k: v for k, v in content["objects"].items() if not k.startswith(_VERSION)}
+    own = [key for key in content.get("own", ()) if not key.startswith(_VERSION)]
+    return {**content, "objects": objects, "own": own}
+
+
+_VERSION = "property pg_attver of "
 
 
 def fingerprint(

@@ -47,6 +47,13 @@ CREATE INDEX IF NOT EXISTS run_started_at ON leadctl.run (started_at);
 INSERT INTO leadctl.identity (state_version, environment, protected)
 VALUES (1, %(environment)s, %(protected)s)
 
+-- name: make_local
+-- what: Lets Citus keep a schema that this transaction makes on this node: what leadctl records is of
+--   the coordinator.
+-- versions: 15-
+SELECT set_config('citus.enable_schema_based_sharding', 'off', true)
+WHERE current_setting('citus.enable_schema_based_sharding', true) IS NOT NULL
+
 -- name: state_version
 -- what: Is the schema leadctl there, and of which version?
 -- versions: 15-
@@ -202,9 +209,10 @@ RETURNING id
 UPDATE leadctl.run SET summary = jsonb_strip_nulls(coalesce(summary, '{}') || %(facts)s) WHERE id = %(id)s
 
 -- name: run_end
--- what: Journals how a run ended.
+-- what: Journals how a run ended.  Citus takes no volatile function in an UPDATE, so the time is the
+--   statement's.
 -- versions: 15-
-UPDATE leadctl.run SET ended_at = clock_timestamp(), outcome = %(outcome)s WHERE id = %(id)s
+UPDATE leadctl.run SET ended_at = statement_timestamp(), outcome = %(outcome)s WHERE id = %(id)s
 
 -- name: last_attempt
 -- what: Which revision was being applied when the newest run that applied any ended badly?

@@ -21,7 +21,7 @@ SELECT after_key, rows FROM leadctl.backfill WHERE schema = current_schema() AND
 INSERT INTO leadctl.backfill (schema, work, after_key, rows)
 VALUES (current_schema(), %(work)s, %(after_key)s, %(rows)s)
 ON CONFLICT (schema, work) DO UPDATE
-SET after_key = excluded.after_key, rows = excluded.rows, updated_at = clock_timestamp()
+SET after_key = excluded.after_key, rows = excluded.rows, updated_at = statement_timestamp()
 
 -- name: forget
 -- what: Forgets the checkpoint of a fill that is done.
