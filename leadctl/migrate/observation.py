@@ -18,6 +18,7 @@ from leadctl.sql.assignments import overwritings
 from leadctl.sql.lexer import as_name
 from leadctl.sql.lock_modes import LOCKS, Lock
 
+_QUERY = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -170,19 +171,26 @@ class Observer:
         self._attributes(before, found)
         self._inherited_deletes(before, found, changed)
         self._by_keys(statement, before, found, changed)
-        if changed or any(each.rewrites for each in found.values()):
-            self._count_on(statement, before, found)
+        self._count_on(statement, before, found, inserts=bool(changed))
         yield from (each for each in found.values() if each.kind != "c")
 
     def _count_on(
-        self, statement: str, relations: Mapping[int, Relation], found: dict[int, Touched]
+        self,
+        statement: str,
+        relations: Mapping[int, Relation],
+        found: dict[int, Touched],
+        *,
+        inserts: bool,
     ) -> None:
         """Let sequences be locked as they are for a row's next number: no row was there."""
-        named = words_of(statement) if "nextval" in statement.lower() else set()
+        counts = re.search(r"\b(?:next|set)val\b", statement, re.IGNORECASE) is not None
+        runs = inserts or any(each.rewrites for each in found.values()) or _QUERY.match(statement)
+        named = words_of(statement) if counts and runs else set()
         for oid, each in relations.items():
-            touched = found.get(oid) or self.of(each, relations)
-            if each.kind == "S" and (touched.lock or each.name in named):
-                found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
+            if each.kind == "S":
+                touched = found.get(oid) or self.of(each, relations)
+                if each.name in named or (inserts and touched.lock):
+                    found[oid] = replace(touched, lock=max(touched.lock, Lock.ROW_EXCLUSIVE))
 
     def of(self, relation: Relation, relations: Mapping[int, Relation]) -> Touched:
         """Return a relation to which nothing was done yet."""

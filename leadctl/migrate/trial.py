@@ -159,18 +159,30 @@ class Trial:
         for each in before.values():
             if each.part_of in said and not Reader(statement).accept("ALTER"):
                 said[each.oid] = said[each.part_of]
+        if not said and Reader(statement).peek().word in {"VACUUM", "ANALYZE", "ANALYSE"}:
+            for each in before.values():
+                if each.kind in "rpm":
+                    said[each.oid] = Effect(each.name, Lock.SHARE_UPDATE_EXCLUSIVE)
         self._connection.execute(statement.encode())
         after = self._observer.read()
-        for oid, new in after.items():
-            old = before.get(oid)
-            if old and old.kind in "rm" and old.file != new.file:
+        unread: set[int] = set()
+        """Tables of which an index is held so that their readers wait, too."""
+        for oid, old in before.items():
+            new = after.get(oid)
+            in_new_file = new is None or new.file != old.file
+            if in_new_file and new and old.kind in "rm":
                 said[oid] = Effect(old.name, Lock.ACCESS_EXCLUSIVE, rewrites=True)
+            elif in_new_file and old.kind in "iI" and Reader(statement).accept("REINDEX"):
+                lock = Lock.SHARE if new else Lock.SHARE_UPDATE_EXCLUSIVE
+                said.setdefault(old.of_table, Effect(old.name, lock, scans=True))
+                unread |= {old.of_table} if new else set()
         return [
             replace(
                 self._observer.of(before[oid], before),
                 lock=effect.lock,
                 rewrites=effect.rewrites,
                 scans=effect.scans,
+                blocks_reads=oid in unread,
             )
             for oid, effect in said.items()
         ]

@@ -190,8 +190,9 @@ class _Statement:
             lock = Lock.ACCESS_EXCLUSIVE if full else Lock.SHARE_UPDATE_EXCLUSIVE
             analyzes = self.reader.text.upper().startswith("ANALY")
             while not self.reader.done:
-                table = self.reader.until_comma().name()
-                yield Effect(table, lock, rewrites=full, scans=not analyzes)
+                part = self.reader.until_comma()
+                part.accept("ONLY")
+                yield Effect(part.name(), lock, rewrites=full, scans=not analyzes)
 
     def cluster(self) -> Iterator[Effect]:
         self.reader.parenthesised()

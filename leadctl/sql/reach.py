@@ -31,8 +31,7 @@ _TOUCHES_NO_TABLE = re.compile(
 _WHOLE = re.compile(
     r"ALTER (?:TABLE|INDEX|MATERIALIZED VIEW) ALL IN"
     r"|REINDEX (?:\( .* \) )?(?:SCHEMA|DATABASE|SYSTEM)\b"
-    r"|(?:VACUUM(?: \(.*\bFULL\b.*\)| FULL)(?: FREEZE| VERBOSE| ANALYZE)*|CLUSTER(?: VERBOSE"
-    r"| \( .* \))?)$"
+    r"|(?:VACUUM|ANALY[SZ]E|CLUSTER)(?: \( .* \)| FULL| FREEZE| VERBOSE| ANALYZE)*$"
 )
 _HARMLESS = frozenset({"setval", "max", "coalesce", "greatest", "set_config", "currval", "lastval"})
 """What a SELECT may call that changes no table: a sequence goes on behind the rows that exist."""

@@ -1,5 +1,6 @@
 """What is said of statements is what the server does when it really runs them, with rows."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,16 +11,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from leadctl.apps.registry import find_app
+from leadctl.apps.registry import App, find_app
 from leadctl.migrate import trial_database as trial_database_module
 from leadctl.migrate.lint import LOSES_DATA, UNPLANNABLE, findings
+from leadctl.migrate.plan import TableEffect
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.script import Statement
-from leadctl.migrate.trial import Trial
+from leadctl.migrate.trial import Trial, trial
 from leadctl.migrate.trial_database import copy, reach, trial_database
 from leadctl.postgres.connect import connect
-from leadctl.postgres.target import resolve
+from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from leadctl.sql.lock_modes import Lock
 from tests.conftest import Cli
@@ -189,13 +191,17 @@ def corpus(server: Server, database: str) -> str:
     return server.url(database)
 
 
-def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts:
-    """Compare plan and server for each statement, each on the tables as they are at the start."""
+def at(url: str, folder: Path) -> tuple[Target, App]:
     (folder / "leadctl.toml").write_text(
         'app = "own"\n[apps.own]\nmodels = "m:x"\nmigrations = "."\n'
     )
     settings = load_settings({}, cwd=folder, environ={"DATABASE_URL": url})
-    target, app = resolve(settings, app="own"), find_app(settings)
+    return resolve(settings, app="own"), find_app(settings)
+
+
+def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts:
+    """Compare plan and server for each statement, each on the tables as they are at the start."""
+    target, app = at(url, folder)
     verdicts = Verdicts()
     with ExitStack() as stack:
         source = stack.enter_context(connect(target, "plan", rows=True, read_only=True))
@@ -218,6 +224,16 @@ def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts
     return verdicts
 
 
+def planned(url: str, folder: Path, statement: str) -> tuple[TableEffect, ...]:
+    """What the plan says of one statement, on each relation."""
+    target, app = at(url, folder)
+    with connect(target, "plan", rows=True, read_only=True) as source:
+        planner = Planner(app, read_history(app.versions), source, target.schema)
+        scratch = trial(target, source, [statement])
+        with scratch as planner._trial:
+            return planner.statement(Statement(statement, transactional=False)).effects
+
+
 def check(found: Verdicts) -> None:
     assert found.loss_not_said == []
     assert found.too_weak == []
@@ -230,6 +246,49 @@ def test_some_statements(
 ) -> None:
     monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
     check(judge(server, corpus, statements(server)[::6], tmp_path))
+
+
+OUTSIDE = {
+    "VACUUM": "lonely",
+    "VACUUM (FULL) q, lonely": "lonely",
+    "VACUUM ANALYZE q (filled)": "q",
+    "VACUUM parts": "parts_1",
+    "VACUUM FULL parts": "parts_1",
+    "CLUSTER": "of_key",
+    "CREATE INDEX CONCURRENTLY x ON t (b)": "t",
+    "CREATE INDEX CONCURRENTLY x ON parts_1 (n)": "parts_1",
+    "DROP INDEX CONCURRENTLY t_a": "t",
+    "REINDEX INDEX CONCURRENTLY t_a": "t",
+    "REINDEX (CONCURRENTLY) TABLE lonely": "lonely",
+    "REINDEX TABLE parts": "parts_1",
+    "REINDEX SCHEMA other": "other.lonely",
+    "REINDEX SCHEMA CONCURRENTLY other": "other.lonely",
+    "ALTER TABLE parts DETACH PARTITION parts_1 CONCURRENTLY": "parts",
+}
+"""What runs outside a transaction, and a table that it waits for."""
+
+
+@pytest.mark.parametrize("statement", OUTSIDE)
+def test_outside_a_transaction(server: Server, corpus: str, tmp_path: Path, statement: str) -> None:
+    """The lock that is said is the one that the statement waits for where the table is held."""
+    table = OUTSIDE[statement]
+    with psycopg.connect(corpus, autocommit=True) as run, psycopg.connect(corpus) as holder:
+        run.execute("CREATE TABLE of_key (id int PRIMARY KEY); CLUSTER of_key USING of_key_pkey")
+        (claim,) = (each for each in planned(corpus, tmp_path, statement) if each.table == table)
+        holder.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
+        running = threading.Thread(target=run.execute, args=(statement,))
+        running.start()
+        asked = None
+        while asked is None and running.is_alive():
+            asked = holder.execute(
+                "SELECT lower(mode) FROM pg_locks WHERE NOT granted AND pid = %s"
+                " AND locktype = 'relation' AND relation = %s::regclass",
+                (run.info.backend_pid, table),
+            ).fetchone()
+        holder.rollback()
+        running.join()
+    assert asked is not None
+    assert Lock[claim.lock.replace(" ", "_")] == MODES[asked[0].removesuffix("lock")]
 
 
 @pytest.mark.slow
