@@ -128,7 +128,8 @@ class TableStats:
     """One table; `exact` says whether `rows` was counted or is the server's estimate.
 
     `rows` is None where nothing is known: never analysed, and too large to be counted in passing,
-    locked, or not readable for this role.  `dead_rows` is the server's estimate.
+    locked, or not readable for this role.  `dead_rows` is the server's estimate, None
+    where it does not count.
     """
 
     name: str
@@ -136,7 +137,7 @@ class TableStats:
     exact: bool
     table_bytes: int
     index_bytes: int
-    dead_rows: int
+    dead_rows: int | None
     last_vacuum: datetime | None
 
 

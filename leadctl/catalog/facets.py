@@ -158,7 +158,8 @@ class Size:
     known_rows: int | None
     unknown: bool
     dense_rows: int
-    dead_rows: int
+    dead_rows: int | None
+    """None where the server does not count them."""
     last_vacuum: datetime | None
 
     @property

@@ -295,7 +295,8 @@ SELECT root::bigint AS oid, pg_catalog.bool_or(is_locked) AS locked,
        coalesce(pg_catalog.bool_or(reltuples < 0) FILTER (WHERE has_rows), false) AS unknown,
        pg_catalog.sum(CASE WHEN relpages > 0 THEN reltuples / relpages * (heap / block)
                            ELSE heap / 100 END)::bigint AS dense_rows,
-       coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_dead_tuples(oid)), 0)::bigint AS dead_rows,
+       CASE WHEN pg_catalog.current_setting('track_counts')::boolean
+            THEN coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_dead_tuples(oid)), 0)::bigint END AS dead_rows,
        pg_catalog.max(greatest(pg_catalog.pg_stat_get_last_vacuum_time(oid),
                                pg_catalog.pg_stat_get_last_autovacuum_time(oid))) AS last_vacuum
 FROM measured

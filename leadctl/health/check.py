@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from leadctl.errors import MissingExtension
-from leadctl.inspect.run import ServerFacts, ask, block_of, reports, server_facts
+from leadctl.inspect.run import NOT_COUNTED, ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
@@ -191,7 +191,7 @@ class Facts:
     def require_counts(self) -> None:
         """Raise Skip where the server counts nothing, so that 0 says nothing."""
         if not self.counts[1]:
-            raise Skip("the server does not count: track_counts is off")
+            raise Skip(NOT_COUNTED)
 
     @cached_property
     def current(self) -> list[str] | None:

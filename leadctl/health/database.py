@@ -92,10 +92,12 @@ def connections(facts: Facts) -> Evidence:
     message = f"{used} of {limit} used"
     for name, its_used, its_limit in facts.query("connection_limits"):
         if its_used * limit > used * its_limit:
+            kind, _, quoted = name.partition(" ")
             return graded(
                 round(100 * its_used / its_limit, 1),
                 f"{its_used} of {its_limit} used of the {name}; {message} of the server",
-                f"End idle sessions, use a pooler, or raise its CONNECTION LIMIT: ALTER {name}",
+                "End idle sessions, use a pooler, or raise the limit: "
+                f"ALTER {kind.upper()} {quoted} CONNECTION LIMIT {2 * its_limit}",
             )
     return graded(
         round(100 * used / limit, 1),

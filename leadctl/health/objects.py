@@ -102,11 +102,29 @@ def sequences(facts: Facts) -> Evidence:
     return graded(
         used,
         f"{fullest['sequence']} has used {used:g} % of {fullest['last_possible']:,}",
-        f"Make {fullest['column'] or 'the columns that it fills'} and the sequence a bigint.",
+        _more_numbers(fullest),
         doubt=f"{facts.server.role} may not read {unreadable} of {len(rows)} sequences"
         if unreadable
         else "",
     )
+
+
+def _more_numbers(row: Row) -> str:
+    """Return what gives a sequence more numbers, by what ends it."""
+    name, filled = row["sequence"], row["column"] or "the columns that it fills"
+    if row["ended_by"] == "sequence":
+        end = "MINVALUE" if row["last_possible"] < 0 else "MAXVALUE"
+        return f"If that end is not meant: ALTER SEQUENCE {name} NO {end}"
+    if row["ended_by"] == "sequence type":
+        return f"ALTER SEQUENCE {name} AS bigint"
+    if row["type"] == "bigint":
+        return (
+            f"No integer is wider than a bigint: make {filled} a uuid or a numeric in a revision, "
+            f"or go on where numbers are free: ALTER SEQUENCE {name} RESTART WITH N"
+        )
+    if row["type"].startswith("numeric"):
+        return f"Give {filled}, a {row['type']}, more digits in a revision."
+    return f"Make {filled} and the sequence a bigint."
 
 
 @check("vacuum", warning=200, unit="%")

@@ -33,6 +33,7 @@ _FILES: tuple[tuple[str, Queries], ...] = tuple(
 
 COUNTERS = frozenset({"cache-hit", "index-usage", "indexes", "unused-indexes", "vacuum"})
 """Reports of the counters of a database, which mean little without the counters' age."""
+NOT_COUNTED = "the server does not count: track_counts is off"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
 READS_TABLES = frozenset({"bloat-exact"})
@@ -165,6 +166,8 @@ class ServerFacts:
     untracked: int
     """Sessions of the database of which nothing is told: track_activities is off for them."""
     now: datetime
+    counts: bool
+    """Whether the server counts what is read and written: else 0 says nothing."""
     counted_since: datetime | None
     """Since when the database's counters count; None where the server does not tell."""
     extensions: Mapping[str, str]
@@ -251,6 +254,8 @@ def _run(
     connection: Connection, schemas: list[str], facts: ServerFacts, report: Diagnostic
 ) -> InspectReport:
     block = block_of(report, connection.info.server_version)
+    if report.name in COUNTERS and not facts.counts:
+        return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
     if connection.closed or connection.broken:
         return InspectReport(report.name, block.what, skipped="the connection was lost")
     try:

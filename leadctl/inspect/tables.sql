@@ -267,6 +267,7 @@ WITH RECURSIVE here AS MATERIALIZED (
     FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd'
 ), smallest AS (
     SELECT DISTINCT ON (y.oid) y.oid, o.oid::regclass::text || '.' || quote_ident(a.attname) AS "column",
+           format_type(y.type, y.modifier) AS type,
            CASE WHEN y.type = 'int2'::regtype THEN 32767 WHEN y.type = 'int4'::regtype THEN 2147483647
                 WHEN y.type = 'numeric'::regtype AND y.modifier >= 4  -- as many digits before the point
                 THEN least(10::numeric ^ (((y.modifier - 4) >> 16) - ((y.modifier - 4) & 1023)) - 1,
@@ -279,6 +280,12 @@ WITH RECURSIVE here AS MATERIALIZED (
     ORDER BY y.oid, type_max, o.relname, a.attname
 ), limits AS (
     SELECT c.oid, c.relname, s.seqincrement, s.seqcycle, m."column",
+           coalesce(m.type, format_type(s.seqtypid, NULL)) AS type,
+           -- of the sequence: the end that it goes to, and those of its type and of what it fills
+           CASE WHEN s.seqincrement > 0 THEN s.seqmax ELSE -(s.seqmin + 1) END AS own,
+           CASE s.seqtypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647
+                ELSE 9223372036854775807 END::bigint AS own_type,
+           coalesce(m.type_max, 9223372036854775807) AS filled,
            has_sequence_privilege(c.oid, 'SELECT,USAGE')
            AND NOT (pg_is_in_recovery() AND c.relpersistence = 'u') AS is_readable,
            greatest(s.seqmin, -coalesce(m.type_max, 9223372036854775807) - 1) AS first,
@@ -290,7 +297,7 @@ WITH RECURSIVE here AS MATERIALIZED (
 ), used AS (
     SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
 )
-SELECT oid::regclass::text AS sequence, "column", last_value,
+SELECT oid::regclass::text AS sequence, "column", type::text, last_value,
        CASE WHEN seqincrement > 0 THEN last ELSE first END AS last_possible,
        CASE WHEN seqcycle OR last_value IS NULL THEN NULL
             WHEN seqincrement > 0
@@ -298,7 +305,8 @@ SELECT oid::regclass::text AS sequence, "column", last_value,
                        / (last::numeric - coalesce(middle, first) + 1), 1)
             ELSE round(100 * greatest(coalesce(middle, last) - last_value::numeric, 0)
                        / (coalesce(middle, last) - first::numeric + 1), 1)
-       END::float8 AS used_percent, is_readable AS readable
+       END::float8 AS used_percent, is_readable AS readable,
+       CASE WHEN own >= filled THEN 'column' WHEN own = own_type THEN 'sequence type' ELSE 'sequence' END AS ended_by
 FROM used
 -- Of numbers on both sides of 0, those from there on count: a bigint's other half is never begun.
 CROSS JOIN LATERAL (SELECT CASE WHEN first < 0 AND last > 0 THEN 0 END) AS zero (middle)

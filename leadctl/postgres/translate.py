@@ -44,6 +44,11 @@ _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
         "Try again in a moment.",
     ),
     (
+        r'too many connections for (role|database) "(.*)"',
+        errors.TooManyConnections,
+        'End idle sessions, use a pooler, or raise the limit: ALTER {0} "{1}" CONNECTION LIMIT N.',
+    ),
+    (
         r"too many (clients|connections)|remaining connection slots",
         errors.TooManyConnections,
         "End idle sessions, use a pooler, or raise max_connections.",
@@ -113,7 +118,9 @@ def client_error(text: str, target: "Target") -> errors.LeadctlError | None:
 
 def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:
     for pattern, kind, hint in _BY_MESSAGE:
-        if re.search(pattern, text):
+        if found := re.search(pattern, text):
+            names = (group and group.replace('"', '""') for group in found.groups())
+            hint = hint.format(*names)
             return kind(f"Cannot connect to {target.describe()}: {text}", hint=hint)
     return None
 

@@ -137,6 +137,23 @@ def short_type(name: str) -> str:
     return name
 
 
+_NAMES = frozenset(
+    {"pid", "oid", "id", "port", "year", "seed", "heap", "block", "blocked_by"}
+    | {"last_value", "last_possible"}
+)
+
+
+def is_amount(name: str) -> bool:
+    """Whether a number of this name is an amount, and not a name such as a pid."""
+    return name not in _NAMES and name.rpartition("_")[2] not in _NAMES
+
+
+def named_value(name: str, value: Any) -> Any:
+    """Return a value of a column; a number that is no amount is a text, without separators."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return Cell(str(value)) if is_whole and not is_amount(name) else value
+
+
 def holds_numbers(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether a column's values are numbers, by the first that is not NULL."""
     first = next((row[name] for row in rows if row[name] is not None), None)

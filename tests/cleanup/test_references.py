@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import few
 from tests.conftest import Cli, Prepared
 from tests.processes import wait_for
 
@@ -77,8 +76,9 @@ def command(database: Prepared, *more: str) -> tuple[str, ...]:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.few(4)
 @pytest.mark.parametrize("tree", TREES)
-@pytest.mark.parametrize("keeps", few(KEEPS, 1))
+@pytest.mark.parametrize("keeps", KEEPS)
 def test_rows_that_stay_keep_what_they_refer_to(
     leadconnector: Prepared, cli: Cli, keeps: str, tree: str
 ) -> None:

@@ -72,6 +72,33 @@ def test_a_sequence_is_as_full_as_what_it_feeds(
 
 
 @pytest.mark.parametrize(
+    ("made", "last"),
+    [
+        ("CREATE SEQUENCE s AS int; CREATE TABLE fed (id bigint DEFAULT nextval('s'))", 2**31 - 1),
+        ("CREATE SEQUENCE s MAXVALUE 99; CREATE TABLE fed (id int DEFAULT nextval('s'))", 99),
+        ("CREATE SEQUENCE s INCREMENT -1 MINVALUE -99 MAXVALUE -1 START -1", -99),
+        ("CREATE SEQUENCE s; CREATE TABLE fed (id bigint DEFAULT nextval('s'))", 2**63 - 1),
+        ("CREATE TABLE fed (id bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s))", 2**63 - 1),
+    ],
+)
+def test_the_advice_at_a_sequence_s_end_gives_numbers(
+    leadconnector: Prepared, cli: Cli, made: str, last: int
+) -> None:
+    """Whatever ends it: the server runs what the hint says, and goes on."""
+    leadconnector.query(made)
+    leadconnector.query("SELECT setval('s', %s)", last)
+    with pytest.raises(psycopg.DataError, match="reached m"):
+        leadconnector.query("SELECT nextval('s')")
+    done = cli("health-check", "--check", "sequences", "-o", "json", url=leadconnector.url)
+    (found,) = done.json["checks"]
+    assert found["status"] == "critical"
+    (advised,) = re.findall(r"ALTER SEQUENCE s .*", found["hint"])
+    leadconnector.query(advised.replace("WITH N", "WITH 1"))
+    leadconnector.query("SELECT nextval('s')")
+    assert "a bigint." not in found["hint"]
+
+
+@pytest.mark.parametrize(
     ("options", "last", "used"),
     [
         ("INCREMENT -1 MINVALUE 1 MAXVALUE 1000 START 1000", 101, 89.9),
@@ -175,6 +202,11 @@ def test_a_server_that_does_not_count_or_vacuum(cli: Cli) -> None:
             connection.execute("DELETE FROM much")
             assert status(cli, url, "vacuum") == "skipped"
             assert status(cli, url, "statistics") == "skipped"
+            for report in ("vacuum", "index-usage", "cache-hit", "unused-indexes", "indexes"):
+                (found,) = cli("inspect", report, "-o", "json", url=url).json["reports"]
+                assert "track_counts is off" in found["skipped"]
+            (table,) = cli("stats", "-o", "json", url=url).json["tables"]
+            assert (table["name"], table["dead_rows"]) == ("much", None)
             for check in ("deadlocks", "temporary-files", "checksums"):
                 assert status(cli, url, check) == "skipped"
             connection.execute("ALTER SYSTEM SET track_counts = on")
@@ -311,7 +343,14 @@ def test_a_connection_limit_of_its_own(leadconnector: Prepared, cli: Cli, kind: 
                 stack.enter_context(psycopg.connect(url))
             with pytest.raises(psycopg.OperationalError, match="too many connections"):
                 psycopg.connect(url)
-            assert status(cli, database.url, "connections") == "critical"
+            refused = cli("migrate", "status", url=url)
+            assert (refused.code, "raise max_connections" in refused.err) == (4, False)
+            assert f'ALTER {kind.lower()} "{limited}" CONNECTION LIMIT' in refused.err
+            done = cli("health-check", "--check", "connections", "-o", "json", url=database.url)
+            (found,) = done.json["checks"]
+            assert found["status"] == "critical"
+            database.query(re.findall(r"ALTER .*", found["hint"])[0])
+            stack.enter_context(psycopg.connect(url))
     finally:
         database.query(f"DROP ROLE {role}")
 

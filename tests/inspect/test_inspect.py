@@ -1,8 +1,11 @@
 """`leadctl inspect`: every report, on any database, by any role."""
 
 import json
+import re
 import stat
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -189,6 +192,37 @@ def test_the_estimate_of_bloat_is_near_the_truth(server: Server, database: str, 
             connection.execute("CREATE EXTENSION pgstattuple SCHEMA ext")
             exact = {row["name"]: row["wasted_percent"] for row in rows(cli, url, "bloat-exact")}
             assert found["table"] == pytest.approx(exact["big"], abs=10)
+
+
+def test_what_names_a_thing_is_no_amount(leadconnector: Prepared, cli: Cli) -> None:
+    """A pid is pasted into pg_terminate_backend; a year and an id are read as they are."""
+    url, database = leadconnector.url, leadconnector
+    with ExitStack() as stack:
+        holder, waiter = (
+            stack.enter_context(database.server.connect(database.name)) for _ in range(2)
+        )
+        holder.execute("BEGIN")
+        holder.execute("LOCK TABLE leads")
+        thread = Thread(target=lambda: waiter.execute("SELECT FROM leads LIMIT 1"))
+        thread.start()
+        try:
+            database.wait_for(
+                "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'leads'::regclass"
+            )
+            shown = cli("inspect", "blocking", url=url).out
+            pids = {holder.info.backend_pid, waiter.info.backend_pid}
+            assert {int(found) for found in re.findall(r"\b\d+\b", shown)} >= pids
+            for report in ("locks", "transactions", "idle-in-transaction"):
+                shown = cli("inspect", report, url=url).out
+                assert re.search(rf"\b{holder.info.backend_pid}\b", shown)
+                assert not re.search(r"\b\d{1,3},\d{3}\b", shown)
+        finally:
+            holder.execute("ROLLBACK")
+            thread.join()
+    database.query("CREATE SEQUENCE s START 4321; SELECT nextval('s')")
+    shown = cli("inspect", "sequences", url=url).out
+    assert re.search(r"\b4321\b", shown)
+    assert str(2**63 - 1) in shown
 
 
 def test_a_locked_table_is_not_waited_for(leadconnector: Prepared, cli: Cli) -> None:

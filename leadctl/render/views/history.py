@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from leadctl.journal.runs import JournaledRun, RunHistory
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
+from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, is_amount
 
 _STYLES: dict[str, Style] = {"done": "good", "running": "warn"}
 
@@ -62,7 +62,7 @@ def _fact(name: str, value: Any) -> str:
         return "; ".join(nested) or f"{word} none"
     if isinstance(value, bool):
         return f"{word} {'yes' if value else 'no'}"
-    shown = f"{value:,}" if isinstance(value, int | float) else value
+    shown = f"{value:,}" if isinstance(value, int | float) and is_amount(name) else value
     return f"{word} {shown[0] if isinstance(shown, list) else shown}"
 
 
@@ -70,10 +70,10 @@ def _nested(facts: Any) -> str:
     if not isinstance(facts, Mapping):
         return str(facts)
     telling = {name: value for name, value in facts.items() if value not in (0, None, "done")}
-    return (
-        ", ".join(
-            f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else str(value)
-            for name, value in telling.items()
-        )
-        or "rows 0"
-    )
+    return ", ".join(_nested_fact(name, value) for name, value in telling.items()) or "rows 0"
+
+
+def _nested_fact(name: str, value: Any) -> str:
+    if not isinstance(value, int):
+        return str(value)
+    return f"{name.replace('_', ' ')} {f'{value:,}' if is_amount(name) else value}"

@@ -5,7 +5,17 @@ from typing import Any
 
 from leadctl.inspect.run import Inspection, InspectReport, ReportFiles, ReportList
 from leadctl.render import json, table
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, holds_numbers
+from leadctl.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    Grid,
+    Line,
+    Pairs,
+    Value,
+    holds_numbers,
+    named_value,
+)
 from leadctl.text import size, span
 
 _LONG = frozenset({"definition", "remedy", "query", "last_query"})
@@ -47,7 +57,7 @@ def report(result: InspectReport) -> Iterator[Block]:
     """One report: its question, then its rows."""
     yield Line(f"{result.report}: {_question(result.description)}", "strong")
     if remarks := result.description.partition("? ")[2].strip():
-        yield Line(remarks, "dim")
+        yield Line(" ".join(remarks.split()), "dim")
     if result.skipped:
         yield Line(f"Skipped: {result.skipped}.", "warn")
     elif not result.rows:
@@ -80,7 +90,12 @@ def _title(name: str) -> str:
 
 
 def _column(name: str, rows: Sequence[dict[str, Any]]) -> Column:
-    return Column(_title(name), numbers=holds_numbers(name, rows), optional=name in _LONG)
+    return Column(
+        _title(name),
+        numbers=holds_numbers(name, rows),
+        optional=name in _LONG,
+        key=name in {"session", "pid"},
+    )
 
 
 def _value(name: str, value: Any) -> Value:
@@ -94,7 +109,7 @@ def _value(name: str, value: Any) -> Value:
         return value if len(value) <= _QUERY_WIDTH else f"{value[:_QUERY_WIDTH]}…"
     if isinstance(value, list):
         return Cell(", ".join(map(str, value)))
-    return value  # type: ignore[no-any-return]
+    return named_value(name, value)  # type: ignore[no-any-return]
 
 
 def file_format(

@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, holds_numbers, numbers
+from leadctl.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    Grid,
+    Line,
+    Pairs,
+    holds_numbers,
+    named_value,
+    numbers,
+)
 from leadctl.stats import Overview, ReportResult, TableStats
 from leadctl.text import estimated, size, value_text
 
@@ -50,14 +60,16 @@ def report(result: ReportResult) -> Iterator[Block]:
         return
     first = result.rows[0]
     if len(result.rows) == 1 and result.chart is None:
-        yield Pairs([(name, value_text(value)) for name, value in first.items()])
+        yield Pairs([(name, named_value(name, value)) for name, value in first.items()])
         return
     if result.chart and result.chart.kind == "line":
         yield from _line(result)
     elif result.chart and result.chart.kind == "funnel":
         yield _funnel(result)
     columns = [Column(name, numbers=holds_numbers(name, result.rows)) for name in first]
-    rows: list[list[Any]] = [[row[name] for name in first] for row in result.rows]
+    rows: list[list[Any]] = [
+        [named_value(name, row[name]) for name in first] for row in result.rows
+    ]
     if result.chart and result.chart.kind == "bars":
         columns.append(Column("chart", optional=True))
         for row, drawn in zip(rows, _bars(result), strict=True):
@@ -89,7 +101,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
             estimated(table.rows, exact=table.exact),
             size(table.table_bytes),
             size(table.index_bytes),
-            f"{table.dead_rows:,}",
+            table.dead_rows,
             table.last_vacuum,
         )
         for table in found
@@ -115,7 +127,7 @@ def _chart(result: ReportResult) -> list[Block]:
         return [heading, _funnel(result)]
     label, column = next(iter(result.rows[0])), result.chart.columns[0]
     rows = [
-        (value_text(row[label]), value_text(row[column]), Cell(drawn))
+        (named_value(label, row[label]), value_text(row[column]), Cell(drawn))
         for row, drawn in zip(result.rows[:_BARS], _bars(result), strict=False)
     ]
     return [heading, Grid([label, *numbers(column), "chart"], rows)]
