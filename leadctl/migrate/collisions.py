@@ -106,10 +106,10 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
     for each in reversed(changed):
         text = each.text
         for down in each.down:
-            text = _with_id(text, "down_revision", down, branches.id_of(each, down, ids))
+            text = with_id(text, "down_revision", down, branches.id_of(each, down, ids))
         path = each.path
         if path in ids:
-            text = _with_id(text, "revision", each.id, ids[path])
+            text = with_id(text, "revision", each.id, ids[path])
             path = path.with_name(file_name(app, ids[path], each.message))
         write_whole(each.path, text, FILE_MODE)
         each.path.rename(path)
@@ -125,7 +125,7 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
     )
 
 
-def _with_id(text: str, name: str, old: str, new: str) -> str:
+def with_id(text: str, name: str, old: str, new: str) -> str:
     """Return a revision's text with another id in one of its variables, and in its docstring."""
     label = r"Revision(?: ID)?" if name == "revision" else "Follows|Revises"
     parts = (rf"^{name}\b[^=\n]*=(?:[^\n(\[]*|[^)\]]*)", rf"^(?:{label}): .*")

@@ -1,6 +1,7 @@
 """Whether the files of a history are those that were applied to a database."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from leadctl.apps.registry import App
@@ -35,8 +36,46 @@ def read_verified(connection: Connection, target: Target, app: App, history: His
         if each.revision in applied and not history.get(each.revision).is_recorded_as(each.checksum)
     ]
     if edited:
-        raise _refusal(connection, target, app, history, edited)
+        moved = _renumbered(history, recorded)
+        raise _refusal(connection, target, app, history, edited, moved)
     return current
+
+
+def _renumbered(history: History, recorded: Sequence[AppliedRevision]) -> dict[str, Revision]:
+    """Return what was applied under an id and is in the folder under another, by the former.
+
+    `new --merge` in somebody else's clone gave the file that id; and what follows it says so.
+    """
+    from leadctl.migrate.collisions import with_id  # which is seldom needed
+
+    ids = {each.revision for each in recorded}
+    others = [each for each in history.revisions if each.id not in ids]
+    found: dict[str, Revision] = {}
+    for record in recorded:
+        own = [history.get(record.revision)] if record.revision in history else []
+        if own and own[0].is_recorded_as(record.checksum):
+            continue
+        for each in [*own, *others]:
+            text = with_id(each.text, "revision", each.id, record.revision)
+            for old, new in found.items():
+                text = with_id(text, "down_revision", new.id, old)
+            if replace(each, text=text).is_recorded_as(record.checksum):
+                found[record.revision] = each
+                break
+    return found
+
+
+def _ways_of(moved: dict[str, Revision]) -> str:
+    """Say which commands tell the database the ids that its revisions have now."""
+    names = ", ".join(f"{old} is {each.path.name} now" for old, each in moved.items())
+    commands = [
+        *(f"leadctl migrate resolve --rolled-back {old}" for old in reversed(moved)),
+        *(f"leadctl migrate resolve --applied {each.id}" for each in moved.values()),
+    ]
+    return (
+        f"What was applied has another id since two branches were joined: {names}. Record it so, "
+        f"which runs nothing: {' && '.join(commands)}"
+    )
 
 
 def _refuse_missing(
@@ -45,6 +84,7 @@ def _refuse_missing(
     missing = missing_revisions(history, current, recorded)
     if not missing:
         return
+    moved = _renumbered(history, recorded)
     at = [each for each in missing if each in current]
     place = f"{target.database}, schema {target.schema},"
     said = (
@@ -52,21 +92,30 @@ def _refuse_missing(
     )
     raise RevisionMissing(
         f"{said}, which is not in {history.folder}.",
-        hint="Check out the code that made it, or that --app, --env and --schema are right. Where "
+        hint=_ways_of(moved)
+        if moved
+        else "Check out the code that made it, or that --app, --env and --schema are right. Where "
         "what it did was undone by hand, or is done by other revisions now: leadctl migrate "
         f"resolve --rolled-back {missing[-1]}",
     )
 
 
 def _refusal(
-    connection: Connection, target: Target, app: App, history: History, edited: Sequence[Revision]
+    connection: Connection,
+    target: Target,
+    app: App,
+    history: History,
+    edited: Sequence[Revision],
+    moved: dict[str, Revision],
 ) -> RevisionEdited:
     names = ", ".join(f"{each.id} ({each.path.name})" for each in edited)
     differs = _difference(connection, target, app, history, edited[0])
     return RevisionEdited(
         f"What was applied to {target.database}, schema {target.schema}, is not what the folder "
         f"has as {names}. {differs}",
-        hint="Restore the file as it was applied, and write a new revision for the change. If the "
+        hint=_ways_of(moved)
+        if moved
+        else "Restore the file as it was applied, and write a new revision for the change. If the "
         "edit changes nothing that matters: leadctl migrate resolve --accept-edit "
         f"{edited[0].id}. If another branch's revision has the same id, give this one its own.",
     )

@@ -271,6 +271,41 @@ def test_what_is_applied_is_renumbered_in_the_database_too(team: Team) -> None:
     assert team.run("status").code == 0
 
 
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_a_database_of_the_renumbered_branch_learns_the_new_ids(
+    team: Team, server: Server, at_its_end: bool
+) -> None:
+    """The teammate whose files were renumbered elsewhere is told which commands say so."""
+    collide(team)
+    name = server.create()
+    theirs = server.url(name)
+    try:
+        team.git("checkout", "-q", "two")
+        assert team.run(*([] if at_its_end else ["up", "c_0003"]), url=theirs).code == 0
+        team.git("checkout", "-q", "one")
+        assert team.run().code == 0
+        team.git("checkout", "-q", "main")
+        assert team.run("new", "--merge").code == 0
+        refused = team.run(url=theirs)
+        assert refused.code == 1
+        assert "another id since two branches were joined" in refused.err
+        told = refused.err.partition("which runs nothing: ")[2].strip().split(" && ")
+        assert len(told) == (6 if at_its_end else 4)
+        for each in told:
+            done = team.run(*each.split()[2:], url=theirs)
+            assert done.code == 0, done.err
+        assert team.run(url=theirs).code == 0
+        assert team.run("status", url=theirs).code == 0
+        assert team.run("check", "-o", "json", url=theirs).json["pending"] == []
+        with server.connect(name) as connection:
+            columns = connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = 'p'::regclass AND attnum > 1"
+            ).fetchall()
+        assert {column for (column,) in columns} == {"a", "b", "x", "y"}
+    finally:
+        server.drop(name)
+
+
 def test_another_branch_s_revision_is_never_nothing_to_do(team: Team, server: Server) -> None:
     team.revision("c_0001", None, "CREATE TABLE p (id int PRIMARY KEY)")
     ours = team.revision("c_0002", "c_0001", "ALTER TABLE p ADD a text", "0002_a")
