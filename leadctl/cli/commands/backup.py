@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     BACKUP_FROM,
@@ -47,7 +48,14 @@ group = subtree("backup", "Backups")
 
 
 @group.callback()
-@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT, of_app=False)
+@command(
+    Effect.ADDS,
+    BACKUP_TO,
+    BACKUP_RECIPIENTS,
+    LOCK_WAIT,
+    of_app=False,
+    fleet=FleetUse(by_database=True),
+)
 def backup(
     run: Run,
     *,
@@ -72,7 +80,14 @@ def backup(
 
 
 @group.leaf("create")
-@command(Effect.ADDS, BACKUP_TO, BACKUP_RECIPIENTS, LOCK_WAIT, of_app=False)
+@command(
+    Effect.ADDS,
+    BACKUP_TO,
+    BACKUP_RECIPIENTS,
+    LOCK_WAIT,
+    of_app=False,
+    fleet=FleetUse(by_database=True),
+)
 def create(
     run: Run,
     *,
@@ -116,7 +131,7 @@ def show(run: Run, *, backup_id: Id, tenant: Tenant = None) -> None:
 
 
 @group.leaf("verify")
-@command(Effect.READS, BACKUP_FROM, BACKUP_IDENTITY)
+@command(Effect.READS, BACKUP_FROM, BACKUP_IDENTITY, fleet=FleetUse(by_database=True))
 def verify(
     run: Run,
     *,

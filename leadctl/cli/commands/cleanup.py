@@ -8,6 +8,7 @@ import typer
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import ExitCode, ending_in_order
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     Confirm,
@@ -42,7 +43,7 @@ _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED
 
 
 @group.callback()
-@command(Effect.BY_RULE)
+@command(Effect.BY_RULE, fleet=FleetUse(refuses=("metrics_file",)))
 def cleanup(
     run: Run,
     *,
@@ -79,9 +80,11 @@ def cleanup(
     if dry_run:
         run.emit(database.cleanup_preview(rules, days=days), views.preview)
         return
-    bounds = Bounds(max_seconds, max_rows)
+    bounds, confirmed = Bounds(max_seconds, max_rows), run.consent(confirm=confirm)
     with _stopping(bounds):
-        result = database.cleanup(rules, days=days, archive=archive, confirm=confirm, bounds=bounds)
+        result = database.cleanup(
+            rules, days=days, archive=archive, confirm=confirmed, bounds=bounds
+        )
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
         run.emit(result, views.cleanup)
     if metrics_file is not None:

@@ -8,6 +8,7 @@ import typer
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import NAGIOS
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, Texts, Yes, check_names, flag, option, seconds
 from leadctl.errors import UsageError
@@ -18,7 +19,11 @@ To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there,
 
 
 @app.leaf("health-check", "State")
-@command(Effect.READS, outputs=("table", "json", "nagios", "prometheus"))
+@command(
+    Effect.READS,
+    outputs=("table", "json", "nagios", "prometheus"),
+    fleet=FleetUse(refuses=("list_checks", "fix")),
+)
 def health_check(
     run: Run,
     *,

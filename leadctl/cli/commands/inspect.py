@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, diagnostic_names, only_with, option
 from leadctl.errors import UsageError
@@ -10,7 +11,7 @@ from leadctl.files import expanded
 
 
 @app.leaf("inspect", "State")
-@command(Effect.READS, outputs=("table", "json", "csv"))
+@command(Effect.READS, outputs=("table", "json", "csv"), fleet=FleetUse(refuses=("to",)))
 def inspect(
     run: Run,
     *,

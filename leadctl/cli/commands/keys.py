@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import LOCK_WAIT, flag
 
@@ -25,7 +26,7 @@ def generate(run: Run) -> None:
 
 
 @group.leaf("status")
-@command(Effect.READS, of_app=True)
+@command(Effect.READS, of_app=True, fleet=FleetUse())
 def status(run: Run) -> None:
     """Count values per encrypted column and key.
 
@@ -40,7 +41,7 @@ def status(run: Run) -> None:
 
 
 @group.leaf("rotate")
-@command(Effect.ADDS, LOCK_WAIT)
+@command(Effect.ADDS, LOCK_WAIT, fleet=FleetUse())
 def rotate(
     run: Run,
     *,

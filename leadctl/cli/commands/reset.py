@@ -1,12 +1,13 @@
 """`leadctl reset`."""
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import TIMEOUTS, Backup, Confirm, Yes
 
 
 @app.leaf("reset", "Schema")
-@command(Effect.DESTROYS, *TIMEOUTS)
+@command(Effect.DESTROYS, *TIMEOUTS, fleet=FleetUse())
 def reset(run: Run, *, yes: Yes = False, confirm: Confirm = None, backup: Backup = False) -> None:
     """Drop what the app has in its schema, then migrate and seed.
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import (
     LOCK_TIMEOUT,
@@ -57,7 +58,7 @@ To = Annotated[
 
 
 @app.leaf("seed", "Rows")
-@command(Effect.ADDS, LOCK_WAIT, LOCK_TIMEOUT)
+@command(Effect.ADDS, LOCK_WAIT, LOCK_TIMEOUT, fleet=FleetUse(refuses=("export",)))
 def seed(
     run: Run,
     *,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, only_with, option, report_names
 from leadctl.errors import InvalidFlag
@@ -14,7 +15,7 @@ Since = Annotated[
 
 
 @app.leaf("stats", "State")
-@command(Effect.READS, outputs=("table", "json", "csv"))
+@command(Effect.READS, outputs=("table", "json", "csv"), fleet=FleetUse())
 def stats(
     run: Run,
     *,
