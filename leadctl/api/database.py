@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult, PastRuns
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
-    from leadctl.health.check import FixResult
+    from leadctl.health.check import DatabaseReports, FixResult
     from leadctl.health.run import Health
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
@@ -908,7 +908,13 @@ class Database(Project):
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
             backups=self._backup_places,
+            whole=self._known_of_database,
         )
+
+    @property
+    def _known_of_database(self) -> "DatabaseReports | None":
+        """What a health check of another schema has read of the database."""
+        return None
 
     def fix(
         self, only: Names = (), *, skip: Names = (), confirm: Confirm = None

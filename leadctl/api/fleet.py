@@ -5,7 +5,7 @@ A verb is given each target as a `FleetMember`, a `Database` as any other.  What
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.crypto import Keyring
     from leadctl.fleet.migrations import SharedMigrations
+    from leadctl.health.check import DatabaseReports
     from leadctl.journal.guard import Consent
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
@@ -67,6 +68,13 @@ class FleetMember(Database):
     def keyring(self) -> "Keyring":
         """The fleet's keys."""
         return self.fleet.keyring
+
+    @property
+    def _known_of_database(self) -> "DatabaseReports":
+        from leadctl.fleet.standings import place
+        from leadctl.health.check import DatabaseReports
+
+        return self.fleet.known.setdefault(place(self.target), DatabaseReports())
 
     plan = _one_at_a_time(Database.plan)
     check = _one_at_a_time(Database.check)
@@ -134,6 +142,8 @@ class Fleet(Project):
         default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     )
     """The id of the run, which the journal of each target has."""
+    known: "dict[Hashable, DatabaseReports]" = field(default_factory=dict, init=False, repr=False)
+    """What health checks have read of whole databases."""
 
     @classmethod
     def of(

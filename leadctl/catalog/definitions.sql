@@ -32,7 +32,8 @@ SELECT %(prefix)s || quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_bui
     'options', to_jsonb(c.reloptions),
     'comment', obj_description(c.oid, 'pg_class'))) AS attributes
 FROM pg_class c
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('r', 'p', 'f')
   AND c.relname <> ALL (%(ignore)s)
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype = 'e')
@@ -73,7 +74,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), js
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attislocal
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f')
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('r', 'p', 'f')
   AND c.relname <> ALL (%(ignore)s)
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                   AND e.objid = c.oid AND e.deptype = 'e')
@@ -89,7 +91,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(n.conname), js
     'comment', obj_description(n.oid, 'pg_constraint')))
 FROM pg_constraint n
 JOIN pg_class c ON c.oid = n.conrelid
-WHERE c.relnamespace = %(schema)s::regnamespace AND n.contype IN ('p', 'f', 'u', 'c', 'x')
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND n.contype IN ('p', 'f', 'u', 'c', 'x')
   AND n.conparentid = 0 AND n.coninhcount = 0 AND c.relname <> ALL (%(ignore)s)
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                   AND e.objid = c.oid AND e.deptype = 'e')
@@ -106,9 +109,11 @@ SELECT %(prefix)s || quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_objec
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class c ON c.oid = x.indrelid
-WHERE i.relnamespace = %(schema)s::regnamespace AND NOT i.relispartition
+WHERE x.indrelid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND NOT i.relispartition
   AND c.relname <> ALL (%(ignore)s)
-  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
+  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = x.indrelid AND n.conindid = i.oid
+                  AND n.contype IN ('p', 'u', 'x'))
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                   AND e.objid = c.oid AND e.deptype = 'e')
 
@@ -120,7 +125,8 @@ SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_objec
                FROM pg_enum e WHERE e.enumtypid = t.oid),
     'comment', obj_description(t.oid, 'pg_type')))
 FROM pg_type t
-WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'e'
+WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND t.typtype = 'e'
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
                   AND e.objid = t.oid AND e.deptype = 'e')
 
@@ -137,7 +143,8 @@ SELECT %(prefix)s || quote_ident(t.typname), jsonb_strip_nulls(jsonb_build_objec
                FROM pg_constraint n WHERE n.contypid = t.oid AND n.contype = 'c'),
     'comment', obj_description(t.oid, 'pg_type')))
 FROM pg_type t
-WHERE t.typnamespace = %(schema)s::regnamespace AND t.typtype = 'd'
+WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND t.typtype = 'd'
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
                   AND e.objid = t.oid AND e.deptype = 'e')
 
@@ -166,7 +173,8 @@ FROM pg_type t
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 LEFT JOIN pg_range x ON x.rngtypid = t.oid
 LEFT JOIN pg_type m ON m.oid = x.rngmultitypid
-WHERE t.typnamespace = %(schema)s::regnamespace AND (t.typtype = 'r' OR c.relkind = 'c')
+WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND (t.typtype = 'r' OR c.relkind = 'c')
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
                   AND e.objid = t.oid AND e.deptype = 'e')
 
@@ -199,7 +207,8 @@ SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_objec
     'comment', obj_description(c.oid, 'pg_class')))
 FROM pg_sequence s
 JOIN pg_class c ON c.oid = s.seqrelid
-WHERE c.relnamespace = %(schema)s::regnamespace
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                   AND d.objid = c.oid AND d.deptype IN ('i', 'e'))
 
@@ -219,7 +228,8 @@ SELECT %(prefix)s || quote_ident(c.relname), jsonb_strip_nulls(jsonb_build_objec
                           AND a.attnum > 0),
     'comment', obj_description(c.oid, 'pg_class')))
 FROM pg_class c
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('v', 'm')
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('v', 'm')
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                   AND e.objid = c.oid AND e.deptype = 'e')
 
@@ -261,7 +271,8 @@ SELECT %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtyp
     'comment', obj_description(p.oid, 'pg_proc')))
 FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.pronamespace = %(schema)s::regnamespace
+WHERE p.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                   AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
 
@@ -274,7 +285,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(t.tgname), jso
     'comment', obj_description(t.oid, 'pg_trigger')))
 FROM pg_trigger t
 JOIN pg_class c ON c.oid = t.tgrelid
-WHERE c.relnamespace = %(schema)s::regnamespace AND NOT t.tgisinternal AND t.tgparentid = 0
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND NOT t.tgisinternal AND t.tgparentid = 0
   AND c.relname <> ALL (%(ignore)s)
 
 -- name: policy
@@ -290,7 +302,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(p.polname), js
     'comment', obj_description(p.oid, 'pg_policy')))
 FROM pg_policy p
 JOIN pg_class c ON c.oid = p.polrelid
-WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s)
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relname <> ALL (%(ignore)s)
 
 -- name: statistics
 -- what: Which extended statistics are there?
@@ -303,7 +316,8 @@ SELECT %(prefix)s || quote_ident(s.stxname), jsonb_strip_nulls(jsonb_build_objec
     'comment', obj_description(s.oid, 'pg_statistic_ext')))
 FROM pg_statistic_ext s
 JOIN pg_namespace n ON n.oid = s.stxnamespace
-WHERE s.stxnamespace = %(schema)s::regnamespace
+WHERE s.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_statistic_ext'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
 
 -- name: rule
 -- what: Which rewrite rules do the tables and views have, besides what makes a view one?
@@ -314,7 +328,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(r.rulename), j
     'comment', obj_description(r.oid, 'pg_rewrite')))
 FROM pg_rewrite r
 JOIN pg_class c ON c.oid = r.ev_class
-WHERE c.relnamespace = %(schema)s::regnamespace AND r.rulename <> '_RETURN'
+WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND r.rulename <> '_RETURN'
   AND c.relname <> ALL (%(ignore)s)
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                   AND e.objid = c.oid AND e.deptype = 'e')
@@ -330,7 +345,8 @@ FROM (
         CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || %(prefix)s || quote_ident(c.relname) AS target,
         NULL AS of_column, '' AS part, c.relacl AS acl, NULL::aclitem[] AS by_default, c.relowner AS owner
     FROM pg_class c
-    WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+    WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
       AND c.relacl IS NOT NULL AND c.relname <> ALL (%(ignore)s)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid
                       AND (e.deptype = 'e' OR (e.deptype = 'i' AND c.relkind = 'S')))
@@ -341,7 +357,8 @@ FROM (
         'column ' || %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname),
         ' (' || quote_ident(a.attname) || ')', a.attacl, NULL, c.relowner
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-    WHERE c.relnamespace = %(schema)s::regnamespace AND a.attacl IS NOT NULL AND NOT a.attisdropped
+    WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND a.attacl IS NOT NULL AND NOT a.attisdropped
       AND c.relname <> ALL (%(ignore)s)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
@@ -350,7 +367,8 @@ FROM (
         'ROUTINE ' || %(prefix)s || quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')',
         NULL, '', p.proacl, acldefault('f', p.proowner), p.proowner
     FROM pg_proc p
-    WHERE p.pronamespace = %(schema)s::regnamespace AND p.proacl IS NOT NULL
+    WHERE p.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND p.proacl IS NOT NULL
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
                       AND e.objid = p.oid AND e.deptype IN ('e', 'i'))
     UNION ALL
@@ -359,7 +377,8 @@ FROM (
         'TYPE ' || %(prefix)s || quote_ident(t.typname), NULL, '', t.typacl, acldefault('T', t.typowner), t.typowner
     FROM pg_type t
     LEFT JOIN pg_class c ON c.oid = t.typrelid
-    WHERE t.typnamespace = %(schema)s::regnamespace AND t.typacl IS NOT NULL
+    WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND t.typacl IS NOT NULL
       AND (t.typtype IN ('e', 'd', 'r') OR c.relkind = 'c')
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_type'::regclass
                       AND e.objid = t.oid AND e.deptype = 'e')
@@ -419,9 +438,11 @@ FROM (
     UNION ALL
     -- Which index of a partition is a part of which index of its parent.
     SELECT 'pg_class'::regclass, i.oid, i.relnamespace, jsonb_build_object(
-        'table', (SELECT x.indrelid::regclass::text FROM pg_index x WHERE x.indexrelid = i.oid),
+        'table', x.indrelid::regclass::text,
         'part_of', (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = i.oid))
-    FROM pg_class i WHERE i.relkind IN ('i', 'I') AND i.relispartition
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE x.indrelid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND i.relispartition
     UNION ALL
     SELECT 'pg_conversion'::regclass, oid, connamespace, jsonb_build_object('function', conproc::text)
     FROM pg_conversion
@@ -429,7 +450,9 @@ FROM (
     SELECT 'pg_type'::regclass, oid, typnamespace, jsonb_build_object(
         'input', typinput::text, 'output', typoutput::text)
     FROM pg_type
-    WHERE typtype = 'b' AND typsubscript <> 'array_subscript_handler'::regproc
+    WHERE oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
+      AND typtype = 'b' AND typsubscript <> 'array_subscript_handler'::regproc
 ) AS o
 WHERE o.schema = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')
@@ -443,7 +466,11 @@ WITH r AS (
         CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'view ' WHEN 'S' THEN 'sequence ' WHEN 'c' THEN 'type '
                        ELSE 'table ' END || %(prefix)s || quote_ident(c.relname) AS key
     FROM pg_class c
-    WHERE c.relnamespace = %(schema)s::regnamespace AND c.relname <> ALL (%(ignore)s)
+    WHERE c.oid = ANY (ARRAY(
+            SELECT CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid ELSE t.typrelid END
+            FROM pg_depend d LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+            WHERE d.classid IN ('pg_class'::regclass, 'pg_type'::regclass)
+              AND d.refclassid = 'pg_namespace'::regclass AND d.refobjid = %(schema)s::regnamespace)) AND c.relname <> ALL (%(ignore)s)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
 ), a AS (
@@ -458,7 +485,7 @@ WITH r AS (
                  'index ' || %(prefix)s || quote_ident(i.relname)) AS key, n.oid IS NOT NULL AS of_key,
         i.relispartition
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN r ON r.oid = x.indrelid
-    LEFT JOIN pg_constraint n ON n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
+    LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
     WHERE r.relkind IN ('r', 'p', 'm')
 ), parent AS (
     SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
@@ -531,7 +558,8 @@ FROM (
     SELECT 'statistics of ' || quote_ident(s.stxname), 'statistics ' || %(prefix)s || quote_ident(s.stxname),
         'ALTER STATISTICS ' || %(prefix)s || quote_ident(s.stxname) || ' SET STATISTICS ' || s.stxstattarget,
         'ALTER STATISTICS ' || %(prefix)s || quote_ident(s.stxname) || ' SET STATISTICS -1'
-    FROM pg_statistic_ext s WHERE s.stxnamespace = %(schema)s::regnamespace AND s.stxstattarget >= 0
+    FROM pg_statistic_ext s WHERE s.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_statistic_ext'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND s.stxstattarget >= 0
     UNION ALL
     SELECT 'statistics of ' || name, key, alter || 'SET STATISTICS ' || attstattarget, alter || 'SET STATISTICS -1'
     FROM a WHERE relkind IN ('r', 'p', 'm', 'f') AND attstattarget >= 0
@@ -585,13 +613,15 @@ FROM (
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS '
         || quote_literal(obj_description(n.oid, 'pg_constraint')),
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS NULL'
-    FROM a JOIN pg_constraint n ON n.conrelid = a.rel AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]
+    FROM a CROSS JOIN LATERAL (SELECT * FROM pg_constraint n WHERE n.conrelid = a.rel AND n.contype = 'n'
+                               AND n.conkey = ARRAY[a.attnum] OFFSET 0) AS n
     WHERE obj_description(n.oid, 'pg_constraint') IS NOT NULL
     UNION ALL
     SELECT 'NO INHERIT of ' || a.name, a.key,
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' INHERIT'
-    FROM a JOIN pg_constraint n ON n.conrelid = a.rel AND n.contype = 'n' AND n.conkey = ARRAY[a.attnum]
+    FROM a CROSS JOIN LATERAL (SELECT * FROM pg_constraint n WHERE n.conrelid = a.rel AND n.contype = 'n'
+                               AND n.conkey = ARRAY[a.attnum] OFFSET 0) AS n
     WHERE n.connoinherit
     UNION ALL
     SELECT 'comment of the sequence of ' || a.name, a.key,
@@ -608,8 +638,9 @@ FROM (
         || ' IS ' || quote_literal(obj_description(n.oid, 'pg_constraint')),
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON DOMAIN ' || %(prefix)s || quote_ident(t.typname)
         || ' IS NULL'
-    FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
-    WHERE t.typnamespace = %(schema)s::regnamespace AND obj_description(n.oid, 'pg_constraint') IS NOT NULL
+    FROM pg_type t CROSS JOIN LATERAL (SELECT * FROM pg_constraint WHERE contypid = t.oid OFFSET 0) AS n
+    WHERE t.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
+            AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND obj_description(n.oid, 'pg_constraint') IS NOT NULL
     UNION ALL
     SELECT 'trigger ' || quote_ident(t.tgname) || ' of ' || r.name, r.key, 'ALTER TABLE ' || r.name || ' '
         || CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'

@@ -40,8 +40,9 @@ WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
 --   has it an index that is not valid?
 -- versions: 15-
 SELECT pg_try_advisory_lock(%(lock_class)s, %(lock_key)s), to_regnamespace(%(schema)s) IS NOT NULL, EXISTS (
-    SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
-    WHERE c.relnamespace = to_regnamespace(%(schema)s) AND NOT i.indisvalid),
+    SELECT FROM pg_index WHERE NOT indisvalid AND indrelid = ANY (ARRAY(
+        SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(schema)s)))),
     set_config('leadctl.seen_from', %(schema)s, false), set_config('leadctl.app_path', %(path)s, false)
 
 -- name: fingerprint

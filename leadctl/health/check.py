@@ -86,6 +86,32 @@ class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
 
+class DatabaseReports:
+    """Rows of reports that are about a whole database, or its server: read once for many schemas.
+
+    They are read again when they are a few seconds old.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[float, list[Row]]] = {}
+
+    def fresh(self, names: Iterable[str]) -> dict[str, list[Row]]:
+        """Return those of some reports that are fresh enough."""
+        now = time.monotonic()
+        known = {name: self._rows[name] for name in names if name in self._rows}
+        return {name: rows for name, (at, rows) in known.items() if now - at < _FRESH_SECONDS}
+
+    def keep(self, version: int, rows: Mapping[str, list[Row]]) -> None:
+        """Keep the rows of reports that name no schema."""
+        now = time.monotonic()
+        for name, found in rows.items():
+            if "%(schemas)s" not in block_of(reports()[name], version).sql:
+                self._rows[name] = (now, found)
+
+
+_FRESH_SECONDS = 5.0
+
+
 @dataclass(frozen=True)
 class Facts:
     """The facts of one run of the checks, each read once, when a check first asks for it."""
@@ -105,6 +131,8 @@ class Facts:
     """The backup folder, where one is set or there."""
     copies: "BackupFolder | None" = None
     """Where backups are copied to, where that is set."""
+    whole: DatabaseReports = field(default_factory=DatabaseReports)
+    """What is known of the database as a whole."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
 
@@ -143,7 +171,9 @@ class Facts:
             self._earlier.update(self._rows)
             self._rows.clear()
             time.sleep(self.interval)
-        self._rows.update(self._fetch(names))
+        else:
+            self._rows.update(self.whole.fresh(names))
+        self._rows.update(self._fetch([name for name in names if name not in self._rows]))
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
         version, parameters = version_of(self.connection), {"schemas": self.schemas}
@@ -152,7 +182,9 @@ class Facts:
             found = exact.fetch_all(self.connection, blocks, parameters, dict_row)
         except psycopg.Error:
             return {}
-        return dict(zip(names, found, strict=True))
+        rows = dict(zip(names, found, strict=True))
+        self.whole.keep(version, rows)
+        return rows
 
     def _ask(self, report: str) -> list[Row]:
         found = reports()[report]

@@ -4,7 +4,9 @@
 -- what: How many tables does the schema have?
 -- versions: 15-
 SELECT count(*) FROM pg_class
-WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r', 'p')
+WHERE oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
+        AND refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(quote_ident(%(schema)s))))
+  AND relkind IN ('r', 'p')
   AND relname <> 'alembic_version'
 
 -- name: schema
@@ -12,10 +14,28 @@ WHERE relnamespace = to_regnamespace(quote_ident(%(schema)s)) AND relkind IN ('r
 -- versions: 15-
 SELECT to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL
 
--- name: size
--- what: How many bytes has the database?
+-- name: largest
+-- what: How many bytes has the largest table, TOAST table or index of the app's schemas?
+--       An index, and what somebody holds an exclusive lock on, is as of its last VACUUM or ANALYZE.
 -- versions: 15-
-SELECT pg_database_size(current_database())
+WITH own AS MATERIALIZED (
+    SELECT d.objid AS oid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass
+      AND (n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s))
+), locked AS (
+    SELECT relation FROM pg_locks
+    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+SELECT coalesce(max(bytes), 0)::bigint FROM (
+    SELECT i.relpages * current_setting('block_size')::bigint
+    FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = ANY (ARRAY(SELECT oid FROM own))
+    UNION ALL
+    SELECT greatest(r.relpages * current_setting('block_size')::bigint,
+                    CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_relation_size(r.oid) END)
+    FROM pg_class c JOIN pg_class r ON r.oid IN (c.oid, c.reltoastrelid)
+    WHERE c.oid = ANY (ARRAY(SELECT oid FROM own)) AND c.relkind IN ('r', 'm')
+) AS sizes (bytes)
 
 -- name: connections
 -- what: How many client connections are there, and how many may ordinary roles make?
@@ -40,7 +60,11 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
 SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
          || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE (n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)) AND c.relkind IN ('r', 'p', 'f')
+WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace o ON o.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass
+          AND (o.nspname = %(schema)s OR o.nspname = ANY (%(schemas)s))))
+  AND c.relkind IN ('r', 'p', 'f')
 
 -- name: indexes
 -- what: Which indexes do the app's schemas have, is each valid, is it being built now?
@@ -52,7 +76,10 @@ SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
-WHERE n.nspname = %(schema)s OR n.nspname = ANY (%(schemas)s)
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace o ON o.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass
+          AND (o.nspname = %(schema)s OR o.nspname = ANY (%(schemas)s))))
 
 -- name: is_invalid
 -- what: Is this, by its quoted name, an invalid index?

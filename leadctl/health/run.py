@@ -1,7 +1,7 @@
 """Choosing the checks and running them, within a bounded time whatever the server does."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from leadctl.health import activity, data, database, objects, server
 from leadctl.health.check import (
     CheckResult,
     CheckStatus,
+    DatabaseReports,
     Facts,
     FixResult,
     HealthCheck,
@@ -195,12 +196,13 @@ def health(
     *,
     app_was_named: bool,
     backups: "tuple[BackupFolder | None, BackupFolder | None]" = (None, None),
+    whole: DatabaseReports | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
     `keyring` and `rules` read the keys and the names of the app's retention rules, where a check
     needs them; `backups` are the backup folder and where backups are copied to, where they are
-    set or there.
+    set or there; `whole` is what other schemas' checks have read of the database.
     """
     try:
         connection = _reach(target, timing)
@@ -208,7 +210,15 @@ def health(
         return _summary(target, app, _unreachable(error, checks))
     with connection, state.asked_once(connection):
         facts = Facts(
-            connection, target, app, app_was_named, keyring, rules, timing.interval, *backups
+            connection,
+            target,
+            app,
+            app_was_named,
+            keyring,
+            rules,
+            timing.interval,
+            *backups,
+            whole or DatabaseReports(),
         )
         return _summary(target, app, _run(facts, checks, timing))
 
@@ -247,23 +257,24 @@ def _unreachable(error: ConnectionFailed, checks: Sequence[HealthCheck]) -> list
 
 
 def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[CheckResult]:
-    deadline = time.monotonic() + timing.timeout
     with cut_after(facts.connection, timing.timeout):
-        facts.prefetch(report for check in checks for report in check.reports)
-    results = []
+        return list(_results(facts, checks, timing))
+
+
+def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> Iterator[CheckResult]:
+    deadline = time.monotonic() + timing.timeout
+    facts.prefetch(report for check in checks for report in check.reports)
     limit = timing.statement
     for check in checks:
         left = deadline - time.monotonic()
         if left <= 0:
-            results.append(_skipped(check.name, f"the {timing.timeout:g} s for all were over"))
+            yield _skipped(check.name, f"the {timing.timeout:g} s for all were over")
         elif facts.connection.broken or facts.connection.closed:
-            results.append(_skipped(check.name, "the connection was lost"))
+            yield _skipped(check.name, "the connection was lost")
         else:
             shrunk = left * _SHARE < limit * _NEARLY
             limit = max(_LEAST_SECONDS, left * _SHARE) if shrunk else limit
-            with cut_after(facts.connection, left):
-                results.append(_ask(check, facts, limit, set_limit=shrunk))
-    return results
+            yield _ask(check, facts, limit, set_limit=shrunk)
 
 
 def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> CheckResult:

@@ -20,7 +20,9 @@ FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i'
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind = 'i'
 ORDER BY bytes DESC, i.relname
 
 -- name: unused_indexes
@@ -33,8 +35,11 @@ FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
-  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
+  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = x.indrelid AND n.conindid = i.oid
+                  AND n.contype IN ('p', 'u', 'x'))
   AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
 
@@ -49,8 +54,11 @@ FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_stat_all_indexes s ON s.indexrelid = i.oid
-WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
-  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conindid = i.oid AND n.contype IN ('p', 'u', 'x'))
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind = 'i' AND NOT x.indisunique
+  AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = x.indrelid AND n.conindid = i.oid
+                  AND n.contype IN ('p', 'u', 'x'))
   AND i.relpages * current_setting('block_size')::bigint >= 1000000 AND s.idx_scan <= 20
 ORDER BY bytes DESC, i.relname
 
@@ -66,7 +74,9 @@ WITH shaped AS MATERIALIZED (
            concat_ws('/', i.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption,
                      x.indisunique, x.indimmediate, x.indnullsnotdistinct) AS shape
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-    WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
+    WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
       AND x.indisvalid
 ), alike AS MATERIALIZED (  -- few are; what costs more is asked of them alone
     SELECT * FROM (SELECT s.*, count(*) OVER (PARTITION BY indrelid, shape) AS many FROM shaped s) AS counted
@@ -114,7 +124,9 @@ WITH btree AS (
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
     JOIN pg_am m ON m.oid = i.relam AND m.amname = 'btree'
-    WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
+    WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
       AND x.indisvalid AND x.indexprs IS NULL
 )
 SELECT t.oid::regclass::text AS "table", a.oid::regclass::text AS index,
@@ -158,7 +170,9 @@ SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
-WHERE i.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
   AND NOT (x.indisvalid AND x.indisready)
   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
                   WHERE p.index_relid = i.oid AND p.datname = current_database())
@@ -182,7 +196,9 @@ SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) || ')' AS remedy
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.contype = 'f' AND n.conparentid = 0
-  AND n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
+  AND n.conrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
   AND NOT EXISTS (
       SELECT FROM pg_index x
       JOIN pg_class i ON i.oid = x.indexrelid
@@ -222,5 +238,7 @@ JOIN pg_attribute b ON b.attrelid = n.confrelid AND b.attnum = k.parent
 JOIN widths v ON v.oid = a.atttypid
 JOIN widths w ON w.oid = b.atttypid
 WHERE n.contype = 'f' AND n.conparentid = 0
-  AND n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND v.width < w.width
+  AND n.conrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND v.width < w.width
 ORDER BY c.relname, n.conname, a.attname

@@ -17,7 +17,9 @@ WITH locked AS (
             WHERE x.indrelid = c.oid)::bigint AS index_pages,
            current_setting('block_size')::bigint AS block
     FROM pg_class c LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
+    WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
 ), bytes AS (
     SELECT s.*,
            CASE WHEN is_locked THEN pages * block ELSE pg_relation_size(oid) END AS heap,
@@ -42,13 +44,18 @@ WITH constants AS (
     SELECT relation FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), own AS MATERIALIZED (
+    SELECT d.objid AS oid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)
 ), members AS (
     SELECT c.oid, c.oid AS relation, c.relkind AS kind
-    FROM pg_class c
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm', 'i')
+    FROM pg_class c WHERE c.oid = ANY (ARRAY(SELECT oid FROM own)) AND c.relkind IN ('r', 'm')
     UNION ALL
-    SELECT c.oid, c.reltoastrelid, 't' FROM pg_class c
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.reltoastrelid <> 0
+    SELECT c.oid, c.oid, c.relkind FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+    WHERE x.indrelid = ANY (ARRAY(SELECT oid FROM own)) AND c.relkind = 'i'
+    UNION ALL
+    SELECT c.oid, c.reltoastrelid, 't'
+    FROM pg_class c WHERE c.oid = ANY (ARRAY(SELECT oid FROM own)) AND c.reltoastrelid <> 0
 ), measured AS (
     SELECT m.oid AS whose, m.kind, c.*, n.nspname, x.indrelid, x.indkey, x.indexprs, a.amname,
            -- A size waits for whoever holds the table alone.
@@ -124,12 +131,16 @@ SELECT c.oid::regclass::text AS name, 'table' AS kind, s.table_len AS bytes,
        s.dead_tuple_len + s.free_space AS wasted_bytes,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8 AS wasted_percent
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.oid::regclass) s
-WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
+WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
 UNION ALL
 SELECT c.oid::regclass::text, 'TOAST', s.table_len, s.dead_tuple_len + s.free_space,
        round((s.dead_tuple_percent + s.free_percent)::numeric, 1)::float8
 FROM pg_class c CROSS JOIN LATERAL pgstattuple(c.reltoastrelid::regclass) s
-WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
+WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
   AND c.reltoastrelid <> 0 AND s.table_len > 0
 UNION ALL
 SELECT c.oid::regclass::text, 'index', s.index_size,
@@ -139,7 +150,9 @@ FROM pg_class c
 JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'
 JOIN pg_index x ON x.indexrelid = c.oid AND x.indisvalid
 CROSS JOIN LATERAL pgstatindex(c.oid) s
-WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind = 'i'
+WHERE x.indrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind = 'i'
   AND s.avg_leaf_density <> 'NaN'
 ORDER BY 4 DESC, 1
 
@@ -151,11 +164,15 @@ ORDER BY 4 DESC, 1
 WITH parts AS (
     SELECT c.oid, c.oid AS whose, c.relname, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
     FROM pg_class c
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
+    WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
     UNION ALL
     SELECT t.oid, c.oid, c.relname, true, t.reltuples, t.reloptions, c.reloptions
     FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
+    WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'm')
       AND pg_stat_get_dead_tuples(t.oid) > 0
 ), settings AS (
     SELECT p.*, coalesce((SELECT jsonb_object_agg(split_part(o, '=', 1), split_part(o, '=', 2))
@@ -184,6 +201,7 @@ SELECT t.whose::regclass::text AS "table", CASE WHEN is_toast THEN 'TOAST' ELSE 
        t.autovacuum, t.analysed, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
        greatest(u.last_analyze, u.last_autoanalyze) AS last_analyze
 FROM thresholds t JOIN pg_stat_all_tables u ON u.relid = t.oid
+WHERE u.relid = ANY (ARRAY(SELECT oid FROM parts))  -- else all tables of the database are looked at
 ORDER BY threshold_percent DESC, t.relname, is_toast
 
 -- name: wraparound
@@ -215,7 +233,9 @@ SELECT relid::regclass::text AS "table",
        AS table_percent,
        round(100.0 * idx_blks_hit / nullif(idx_blks_hit + idx_blks_read, 0), 2)::float8
        AS index_percent
-FROM pg_statio_all_tables WHERE schemaname = ANY (%(schemas)s)
+FROM pg_statio_all_tables WHERE relid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
 ORDER BY heap_blks_read + coalesce(idx_blks_read, 0) DESC, relname
 
 -- name: index_usage
@@ -225,7 +245,9 @@ SELECT relid::regclass::text AS "table", n_live_tup AS rows, seq_scan AS sequent
        coalesce(idx_scan, 0) AS index_scans,
        round(100.0 * coalesce(idx_scan, 0) / nullif(seq_scan + coalesce(idx_scan, 0), 0), 1)::float8
        AS index_percent
-FROM pg_stat_all_tables WHERE schemaname = ANY (%(schemas)s)
+FROM pg_stat_all_tables WHERE relid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
 ORDER BY n_live_tup DESC, relname
 
 -- name: sequences
@@ -235,7 +257,9 @@ ORDER BY n_live_tup DESC, relname
 -- versions: 15-
 WITH RECURSIVE here AS MATERIALIZED (
     SELECT seqrelid AS oid FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
+    WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
 ), users AS MATERIALIZED (
     SELECT d.classid, d.objid, d.objsubid, d.refobjid AS oid FROM here
     JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = here.oid
@@ -293,7 +317,9 @@ WITH RECURSIVE here AS MATERIALIZED (
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
     LEFT JOIN smallest m ON m.oid = c.oid
-    WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s)))
+    WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
 ), used AS (
     SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
 )
@@ -324,7 +350,9 @@ SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND NOT n.convalidated
+WHERE n.conrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated
 ORDER BY c.relname, n.conname
 
 -- name: unvalidated_constraints
@@ -339,7 +367,9 @@ SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.connamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND NOT n.convalidated AND n.conenforced
+WHERE n.conrelid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated AND n.conenforced
 ORDER BY c.relname, n.conname
 
 -- name: missing_primary_keys
@@ -347,7 +377,9 @@ ORDER BY c.relname, n.conname
 -- versions: 15-
 SELECT c.oid::regclass::text AS "table", nullif(c.reltuples, -1)::bigint AS rows
 FROM pg_class c
-WHERE c.relnamespace = ANY (ARRAY(SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'p')
+WHERE c.oid = ANY (ARRAY(
+        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND c.relkind IN ('r', 'p')
   AND NOT c.relispartition
   AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'p')
 ORDER BY c.relname

@@ -176,8 +176,9 @@ ORDER BY c.oid DESC LIMIT 1
 -- versions: 15-
 SELECT EXISTS (SELECT FROM pg_class c
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
-      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                      AND d.objid = c.oid AND d.deptype = 'e'))
+      -- Asked of one after another, until one is found.
+      AND (SELECT count(*) FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+           AND d.objid = c.oid AND d.deptype = 'e') = 0)
 
 -- name: any_journal
 -- what: Has leadctl recorded anything here: runs, or migrations?

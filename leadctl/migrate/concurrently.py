@@ -31,6 +31,7 @@ class ConcurrentBuild:
         self._connection = connection
         self._invalid: set[str] = set()
         self._named, self._table, self._leftovers = _about(statement)
+        self._on = None if self._named is None else _table_of(statement)
 
     def prepare(self) -> None:
         """Remove what a stopped build of the same left.
@@ -71,6 +72,10 @@ class ConcurrentBuild:
             )
 
     def _all_invalid(self) -> set[str]:
+        """Return what is invalid of the table that it is about: of the database, if that is none."""
+        if table := self._on or self._table:
+            rows = QUERIES.rows(self._connection, "invalid_on_table", name=table, pattern="")
+            return {index for index, being_built in rows if not being_built}
         return set(QUERIES.column(self._connection, "invalid_indexes"))
 
     def _drop(self, index: str) -> None:
@@ -100,6 +105,14 @@ def _about(statement: str) -> tuple[str | None, str | None, str]:
         return _quoted(name, *schema), None, ""
     reader.accept("ONLY")
     return None, _quoted(reader.name()), r"_(idx|key)\d*$"
+
+
+def _table_of(statement: str) -> str:
+    """Return the table of a CREATE INDEX CONCURRENTLY that names its index."""
+    reader = Reader(statement)
+    reader.skip_to("ON")
+    reader.accept("ONLY")
+    return _quoted(reader.name())
 
 
 def _quoted(name: str, *schema: str) -> str:
