@@ -72,7 +72,7 @@ class ConcurrentBuild:
             )
 
     def _all_invalid(self) -> set[str]:
-        """Return what is invalid of the table that it is about: of the database, if that is none."""
+        """Return what is invalid of the table that it is about; without one, of the database."""
         if table := self._on or self._table:
             rows = QUERIES.rows(self._connection, "invalid_on_table", name=table, pattern="")
             return {index for index, being_built in rows if not being_built}
