@@ -80,7 +80,7 @@ class _Fill:
         self._estimate = relation.size.known_rows or 0
         self._batch_query = self._compose(assignment, where)
         self._keeps_checkpoints = state.is_there(connection)
-        if self._keeps_checkpoints:
+        if self._keeps_checkpoints and not _QUERIES.value(connection, "is_there"):
             _QUERIES.run(connection, "create")
 
     def run(self, load: float) -> int:

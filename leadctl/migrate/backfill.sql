@@ -1,3 +1,8 @@
+-- name: is_there
+-- what: Is there a table of checkpoints?
+-- versions: 15-
+SELECT to_regclass('leadctl.backfill') IS NOT NULL
+
 -- name: create
 -- what: Makes the table of checkpoints where it is missing.
 -- versions: 15-

@@ -4,19 +4,26 @@ A build that stops leaves an index that nobody uses and every writer pays for, a
 EXISTS takes it for the real one.
 """
 
+import threading
 import time
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
+import psycopg
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from leadctl.errors import IndexInvalid
+from leadctl.errors import IndexInvalid, LeadctlError
 from leadctl.migrate.live_tables import QUERIES
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import identifier
+from leadctl.postgres.target import Target
+from leadctl.progress import Progress
 from leadctl.sql.lexer import Reader, parts_of_name
 
 _POLL_SECONDS = 0.2
+_REPORT_SECONDS = 1.0
 
 
 def is_concurrent(statement: str) -> bool:
@@ -117,3 +124,43 @@ def _table_of(statement: str) -> str:
 
 def _quoted(name: str, *schema: str) -> str:
     return sql.Identifier(*schema, *parts_of_name(name)).as_string()
+
+
+class IndexBuilds:
+    """While it is entered, reports what a session's index builds have done, every second."""
+
+    def __init__(self, target: Target, session: int, progress: Progress) -> None:
+        self._target = target
+        self._session = session
+        self._progress = progress
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        if self._end.wait(_REPORT_SECONDS):
+            return  # most runs are over by then, and need no second session
+        try:
+            with connect(self._target, "progress", statement_timeout=_REPORT_SECONDS) as connection:
+                self._report(connection)
+                while not self._end.wait(_REPORT_SECONDS):
+                    self._report(connection)
+        except (LeadctlError, psycopg.Error):
+            return  # no connection is left for it; the build itself goes on
+
+    def _report(self, connection: Connection) -> None:
+        row = QUERIES.one(connection, "index_build", session=self._session)
+        if row:
+            self._progress(*row)

@@ -3,26 +3,16 @@
 import copy
 import random
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import psycopg
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationStep
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError
 
-from leadctl.apps.loading import to_stderr
 from leadctl.apps.metadata import known_metadata, load_metadata, without_effect
-from leadctl.apps.registry import App, builtin_migrations, find_app
+from leadctl.apps.registry import App, find_app
 from leadctl.errors import (
     ConnectionFailed,
     EnvironmentNotRun,
@@ -34,13 +24,15 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
+from leadctl.migrate.alembic_runner import AlembicRunner, Memo, search_path
 from leadctl.migrate.backfill import progress_of_run
-from leadctl.migrate.live_tables import QUERIES
+from leadctl.migrate.concurrently import IndexBuilds
+from leadctl.migrate.notices import Notices
 from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revisions import History, Revision, read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
-from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.engine import driver_connection, run_engine
+from leadctl.postgres.connect import Connection, Timeouts, set_session
+from leadctl.postgres.engine import run_engine
 from leadctl.postgres.provision import ensure_schema
 from leadctl.postgres.target import Target, resolve
 from leadctl.postgres.translate import translate
@@ -60,10 +52,6 @@ _ENDED_BY_OTHERS = {
     "40001": "another session changed what it read",
 }
 """By the SQLSTATE: what ends a revision that may well be done the next time."""
-_POLL_SECONDS = 1.0
-
-Memo = dict[str, Any]
-"""What SQLAlchemy remembers of a run: the types that it made, so that it makes none twice."""
 
 
 def apply(
@@ -93,11 +81,14 @@ def apply(
         if not down and any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, app, target)
         recorder = Recorder(connection, app, history, target.schema, timeouts)
+        recorder.driver.add_notice_handler(run.notices.hear)
+        set_session(recorder.driver, {"client_min_messages": "notice"})
         with IndexBuilds(target, recorder.driver.info.backend_pid, progress):
             while run.is_waiting:
                 try:
                     run.go_on(connection, recorder)
                 except Exception as error:
+                    run.notices.end()
                     _roll_back(connection)
                     if not run.may_try_again(error):
                         if run.done and run.current:
@@ -111,7 +102,7 @@ class _Applying:
 
     def __init__(
         self,
-        runner: "AlembicRunner",
+        runner: AlembicRunner,
         revisions: Sequence[Revision],
         narrate: Narrate,
         note: Callable[[str], None],
@@ -126,6 +117,7 @@ class _Applying:
         self._note = note
         self._down = down
         self._attempts = 0
+        self.notices = Notices(narrate)
         self._made: Memo = {}
 
     @property
@@ -137,7 +129,7 @@ class _Applying:
         """Run what is waiting, in one run of Alembic.  Raises whatever a revision raises."""
         driver = recorder.driver
         recorder.begin()
-        path = _search_path(driver)
+        path = search_path(driver)
         driver.commit()
 
         def ready() -> None:
@@ -156,7 +148,9 @@ class _Applying:
                 recorder.is_last = len(self._waiting) == 1
                 started = time.perf_counter()
                 recorder.begin()
+                self.notices.begin(revision.id)
                 yield step(revision.id)
+                self.notices.end()
                 elapsed = round((time.perf_counter() - started) * 1000)
                 self.done.append(AppliedNow(revision.id, revision.message, elapsed))
                 self._made = copy.deepcopy(dict(context.impl.memo))
@@ -181,7 +175,7 @@ class _Applying:
 
     def _refuse_other_path(self, driver: Connection, path: str) -> None:
         """Refuse an env.py that goes into another schema than the target's."""
-        now = _search_path(driver)
+        now = search_path(driver)
         if now == path:
             return
         first = _current_schema(driver)
@@ -229,123 +223,9 @@ class _Applying:
         )
 
 
-def _search_path(driver: Connection) -> str:
-    asked = driver.execute("SELECT pg_catalog.current_setting('search_path')")
-    (found,) = asked.fetchone() or ("",)
-    return str(found)
-
-
 def _current_schema(driver: Connection) -> str | None:
     (found,) = driver.execute("SELECT pg_catalog.current_schema()").fetchone() or (None,)
     return None if found is None else str(found)
-
-
-class AlembicRunner:
-    """Runs revisions of an app's history: on a connection, or offline for their SQL.
-
-    What it takes is one Alembic run: what the revisions made in it is known to those that follow,
-    as with `alembic upgrade`.
-    """
-
-    def __init__(self, app: App, history: History) -> None:
-        self._app = app
-        self._history = history
-        self._printed: Memo = {}
-
-    def run(
-        self,
-        steps: Callable[[Any, Callable[[str], Any]], Iterable[Any]],
-        ours: Mapping[str, Any],
-        *,
-        connection: SqlConnection | None = None,
-        down: bool = False,
-        fenced: bool = False,
-        offline: Mapping[str, Any] | None = None,
-        ready: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Run what `steps` yields; it is handed Alembic's context, and what makes a step.
-
-        Within the app's env.py, where it has one, else alone.  `ours` are options of Alembic's
-        `configure`, `offline` those that let it print the SQL instead.  Raises whatever a revision
-        raises, and EnvironmentNotRun.
-        """
-        options = {"transaction_per_migration": True, **ours}
-
-        def fn(_heads: Any, context: Any) -> Iterable[Any]:
-            return steps(context, lambda name: self._step(context.script, name, down=down))
-
-        if self._app.environment is not None:
-            if self._app.models is not None:
-                options.setdefault("target_metadata", known_metadata(self._app))
-            self._app.alembic_environment.run(
-                fn, options, connection=connection, fenced=fenced, offline=offline, ready=ready
-            )
-            return
-        if connection is not None:
-            options["connection"] = connection
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            config = Config()
-            location = str(builtin_migrations()).replace("%", "%%")
-            config.set_main_option("script_location", location)
-            script = ScriptDirectory(
-                str(builtin_migrations()),
-                version_locations=[str(each) for each in self._app.versions.folders],
-                messaging_opts={"quiet": True},  # standard output is for results
-            )
-        with EnvironmentContext(config, script, fn=fn, **(offline or {})) as environment:
-            environment.configure(
-                version_table=str(self._app.version_table),
-                **options,
-            )
-            with environment.begin_transaction(), to_stderr():
-                environment.run_migrations()
-
-    def try_out(
-        self, connection: SqlConnection, goal: Collection[str], *, down: bool = False
-    ) -> None:
-        """Run a history up to some revisions, or undo one, in the connection's own transaction.
-
-        Nothing of Alembic's records outside of the connection's schema is touched.
-        """
-        driver = driver_connection(connection)
-        path = _search_path(driver)
-
-        def ready() -> None:
-            driver.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
-
-        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
-            context.autocommit_block = nullcontext  # everything is the one transaction
-            if down:
-                return iter([step(each) for each in goal])
-            heads = context.get_current_heads()
-            return (step(each.id) for each in self._history.pending(heads, goal))
-
-        ours = {"version_table_schema": None}
-        self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
-
-    def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
-        """Have Alembic print the SQL of a revision; what those before made is known to it."""
-        start = revision.id if down else revision.down or None
-
-        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
-            context.impl.memo.update(self._printed)
-            yield step(revision.id)
-            self._printed = {} if down else dict(context.impl.memo)
-
-        ours = {
-            "dialect_opts": {"paramstyle": "named"},  # a percent sign is not doubled
-            "dialect_name": "postgresql",
-            "literal_binds": True,
-            "output_buffer": buffer,
-        }
-        self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": start})
-
-    @staticmethod
-    def _step(script: ScriptDirectory, name: str, *, down: bool) -> Any:
-        """Return Alembic's step of a revision, whatever else follows what it follows."""
-        make = MigrationStep.downgrade_from_script if down else MigrationStep.upgrade_from_script
-        return make(script.revision_map, script.get_revision(name))
 
 
 def _say_what_is_left_out(app: App, narrate: Narrate) -> None:
@@ -437,43 +317,3 @@ def _given(context: Any, name: str) -> str | None:
 
 def _to_stderr(message: str) -> None:
     sys.stderr.write(f"{message}\n")
-
-
-class IndexBuilds:
-    """While it is entered, reports what a session's index builds have done, every second."""
-
-    def __init__(self, target: Target, session: int, progress: Progress) -> None:
-        self._target = target
-        self._session = session
-        self._progress = progress
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        if self._end.wait(_POLL_SECONDS):
-            return  # most runs are over by then, and need no second session
-        try:
-            with connect(self._target, "progress", statement_timeout=_POLL_SECONDS) as connection:
-                self._report(connection)
-                while not self._end.wait(_POLL_SECONDS):
-                    self._report(connection)
-        except (LeadctlError, psycopg.Error):
-            return  # no connection is left for it; the build itself goes on
-
-    def _report(self, connection: Connection) -> None:
-        row = QUERIES.one(connection, "index_build", session=self._session)
-        if row:
-            self._progress(*row)

@@ -220,7 +220,7 @@ def _at_most(
     """Return what goes where only the columns are known, and whether it is of all rows."""
     found = ValuesLost()
     for assignment, column in old:
-        whole = tables.loss(table, [f"column {column}"])
+        whole = None if assignment.keeps else tables.loss(table, [f"column {column}"])
         if whole is None:
             continue
         whole = replace(whole, rows=whole.rows if every else None, exact=False)

@@ -34,7 +34,7 @@ from leadctl.sql.lexer import Reader, parts_of_name
 _SESSION = (
     "session_authorization", "role", "search_path", "DateStyle", "IntervalStyle", "TimeZone",
     "statement_timeout", "lock_timeout", "quote_all_identifiers", "session_replication_role",
-    "extra_float_digits",
+    "extra_float_digits", "client_min_messages",
 )  # fmt: skip
 """What a revision may set, and its record must not depend on."""
 _READ_SESSION = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in _SESSION)

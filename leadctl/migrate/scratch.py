@@ -21,9 +21,9 @@ from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import Catalog, compare, named, read_catalog, without_grants
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
+from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import plain
-from leadctl.migrate.executor import AlembicRunner
 from leadctl.migrate.revisions import History
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError, RevisionUnplannable
-from leadctl.migrate.executor import AlembicRunner
+from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.recorder import keeps_record
 from leadctl.migrate.revisions import History, Revision
 from leadctl.sql.lexer import Reader, split

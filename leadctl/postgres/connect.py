@@ -22,18 +22,21 @@ from psycopg import sql
 
 from leadctl.errors import (
     AuthenticationFailed,
+    ConnectionFailed,
     PoolerInTransactionMode,
     UnsupportedServer,
 )
 from leadctl.postgres import sessions
 from leadctl.postgres.embedded import without_libpq_variables
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import connecting
+from leadctl.postgres.translate import connecting, unknown_database
 from leadctl.redact import scrub
 
 Connection = psycopg.Connection[Any]
 
 OLDEST_MAJOR = 15
+MAINTENANCE = ("postgres", "template1")
+"""Databases that a server has from the start."""
 OWN_PATH = "pg_catalog, pg_temp"
 """The search path where nothing of the app's is named without its schema."""
 _APP_PATH = """
@@ -138,12 +141,33 @@ def connect(
         if renewed == target:
             raise
         connection = _opened(renewed, purpose, prepare=prepare, through_pooler=through_pooler)
+    except ConnectionFailed as error:
+        raise _whatever_its_language(error, target) from None
     with connecting(target), _closed_on_error(connection):
         _configure(connection, target, purpose, statement_timeout, rows=rows, read_only=read_only)
         if like_pg_dump:
             connection.execute(_LIKE_PG_DUMP)
         connection.autocommit = autocommit
     return connection
+
+
+def _whatever_its_language(error: ConnectionFailed, target: Target) -> ConnectionFailed:
+    """Return UnknownDatabase where that is why a server refuses, in words that are not English.
+
+    libpq has no SQLSTATE for a refused connection, so another database is asked for this one.
+    """
+    if type(error) is not ConnectionFailed:
+        return error
+    for name in MAINTENANCE:
+        with suppress(psycopg.Error):
+            parameters = _parameters(target.on(name), "")
+            with psycopg.connect(**parameters, autocommit=True) as connection:
+                found = connection.execute(
+                    "SELECT FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s",
+                    (target.database,),
+                )
+                return error if found.fetchone() is not None else unknown_database(error.message)
+    return error
 
 
 def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool) -> Connection:

@@ -5,12 +5,9 @@ from psycopg import sql
 
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import MAINTENANCE, Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-
-_MAINTENANCE = ("postgres", "template1")
-"""Databases that a server has from the start; CREATE DATABASE is issued in one of them."""
 
 
 def connect_or_create(
@@ -68,7 +65,7 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
 
 def _maintenance(target: Target) -> Connection:
     failures = []
-    for name in _MAINTENANCE:
+    for name in MAINTENANCE:
         try:
             return connect(target.on(name), "create database")
         except ConnectionFailed as error:

@@ -11,6 +11,7 @@ from leadctl.redact import HIDDEN, scrub, without_values
 if TYPE_CHECKING:
     from leadctl.postgres.target import Target
 
+_NO_DATABASE = "Make it with leadctl migrate, or check the database's name in the URL."
 _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
     (
         r"failed to resolve host|could not translate host name",
@@ -35,7 +36,7 @@ _BY_MESSAGE: tuple[tuple[str, type[errors.ConnectionFailed], str], ...] = (
     (
         r'database ".*" does not exist',
         errors.UnknownDatabase,
-        "Make it with leadctl migrate, or check the database's name in the URL.",
+        _NO_DATABASE,
     ),
     (r'role ".*" does not exist', errors.AuthenticationFailed, "Check the user of the URL."),
     (
@@ -96,6 +97,11 @@ def connection_error(error: Exception, target: "Target") -> errors.ConnectionFai
         f"Cannot connect to {target.describe()}: {text}",
         hint="Check the URL with: leadctl config",
     )
+
+
+def unknown_database(message: str) -> errors.UnknownDatabase:
+    """Return the error of a connection to a database that is not there."""
+    return errors.UnknownDatabase(message, hint=_NO_DATABASE)
 
 
 def client_error(text: str, target: "Target") -> errors.LeadctlError | None:

@@ -17,6 +17,8 @@ _KEEPS = frozenset(
     | {"RTRIM", "TO_JSON", "TO_JSONB", "TRIM", "UPPER"}
 )
 """What may stand before a parenthesis and keeps a value's content, as far as its rows tell."""
+_TAKES = frozenset({"CASE", "NULLIF", "GREATEST", "LEAST", *"-/%[#&@?<>=.!~^"})
+"""What may take a part of a value: the words, and the symbols of operators."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Assignment:
     """As SQL; None where it is no expression of one row: a part of an array, a query of several."""
     of_itself: bool
     """Whether it is made from the value that it replaces, by what keeps it as far as is known."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the text alone says that the value that it replaces is still in it."""
+        found = list(tokens(self.value or ""))
+        takes = any(token.word in _TAKES or token.text in _TAKES for token in found)
+        return self.of_itself and not takes
 
     @property
     def is_default(self) -> bool:

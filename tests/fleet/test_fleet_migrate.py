@@ -90,7 +90,7 @@ def test_each_tenant_is_as_migrate_leaves_one(place: Prepared, cli: Cli, tmp_pat
 def test_most_tenants_do_not_run_alembic(
     place: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from leadctl.migrate.executor import AlembicRunner
+    from leadctl.migrate.alembic_runner import AlembicRunner
 
     ran: list[bool] = []
     run = AlembicRunner.run

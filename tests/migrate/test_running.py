@@ -172,3 +172,39 @@ def test_what_others_ended_is_tried_again(
         assert "trying again" in outcome.err
         assert time.monotonic() - started < 60
         assert connection.execute("SELECT last_value FROM tries").fetchone() == (2,)
+
+
+def test_what_the_server_says_is_shown(project: Project, url: str, cli: Cli) -> None:
+    """Each text once, escaped, without values and secrets; not what leadctl's own SQL says."""
+    project.revision(
+        "DO $$ BEGIN RAISE NOTICE 'changed % rows', 9; RAISE WARNING E'two\\nlines \\x1b[31m'; END $$",
+        "DO $$ BEGIN FOR n IN 1..50 LOOP RAISE NOTICE 'the same'; END LOOP; END $$",
+        "DO $$ BEGIN RAISE NOTICE 'at postgresql://me:secret-word@host/db'; END $$",
+        "DO $$ BEGIN RAISE NOTICE 'the row \"4111 1111\" of table \"q\"'; RAISE DEBUG 'no'; END $$",
+        "CREATE TABLE IF NOT EXISTS q (id int)",
+    )
+    project.revision("DO $$ BEGIN FOR n IN 1..500 LOOP RAISE NOTICE 'row %', n; END LOOP; END $$")
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 0
+    said = [line.partition("Z ")[2] for line in outcome.err.splitlines()]
+    first = [line.partition(": ")[2] for line in said if line.startswith("own_0002: ")]
+    assert first[:3] == [
+        "NOTICE: changed 9 rows",
+        "WARNING: two lines \\x1b[31m",
+        "NOTICE: the same",
+    ]
+    assert 'NOTICE: relation "q" already exists, skipping' in first
+    assert first[-1] == "and 49 messages like these."
+    assert len(first) == 7
+    assert "secret-word" not in outcome.err
+    assert "4111" not in outcome.err
+    assert sum(line.startswith("own_0003: NOTICE: row ") for line in said) == 20
+    assert "own_0003: and 480 messages like these." in said
+    assert cli("migrate", "-q", url=url).err == ""
+
+
+def test_notices_of_a_revision_that_fails(project: Project, url: str, cli: Cli) -> None:
+    project.revision("DO $$ BEGIN RAISE NOTICE 'so far'; PERFORM 1/0; END $$")
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 1
+    assert outcome.err.count("own_0002: NOTICE: so far") == 1

@@ -1,0 +1,137 @@
+"""Running revisions through Alembic: on a connection, or offline for the SQL that they send."""
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationStep
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection as SqlConnection
+
+from leadctl.apps.loading import to_stderr
+from leadctl.apps.metadata import known_metadata
+from leadctl.apps.registry import App, builtin_migrations
+from leadctl.migrate.revisions import History, Revision
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.engine import driver_connection
+
+Memo = dict[str, Any]
+"""What SQLAlchemy remembers of a run: the types that it made, so that it makes none twice."""
+
+
+class AlembicRunner:
+    """Runs revisions of an app's history: on a connection, or offline for their SQL.
+
+    What it takes is one Alembic run: what the revisions made in it is known to those that follow,
+    as with `alembic upgrade`.
+    """
+
+    def __init__(self, app: App, history: History) -> None:
+        self._app = app
+        self._history = history
+        self._printed: Memo = {}
+
+    def run(
+        self,
+        steps: Callable[[Any, Callable[[str], Any]], Iterable[Any]],
+        ours: Mapping[str, Any],
+        *,
+        connection: SqlConnection | None = None,
+        down: bool = False,
+        fenced: bool = False,
+        offline: Mapping[str, Any] | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run what `steps` yields; it is handed Alembic's context, and what makes a step.
+
+        Within the app's env.py, where it has one, else alone.  `ours` are options of Alembic's
+        `configure`, `offline` those that let it print the SQL instead.  Raises whatever a revision
+        raises, and EnvironmentNotRun.
+        """
+        options = {"transaction_per_migration": True, **ours}
+
+        def fn(_heads: Any, context: Any) -> Iterable[Any]:
+            return steps(context, lambda name: self._step(context.script, name, down=down))
+
+        if self._app.environment is not None:
+            if self._app.models is not None:
+                options.setdefault("target_metadata", known_metadata(self._app))
+            self._app.alembic_environment.run(
+                fn, options, connection=connection, fenced=fenced, offline=offline, ready=ready
+            )
+            return
+        if connection is not None:
+            options["connection"] = connection
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            config = Config()
+            location = str(builtin_migrations()).replace("%", "%%")
+            config.set_main_option("script_location", location)
+            script = ScriptDirectory(
+                str(builtin_migrations()),
+                version_locations=[str(each) for each in self._app.versions.folders],
+                messaging_opts={"quiet": True},  # standard output is for results
+            )
+        with EnvironmentContext(config, script, fn=fn, **(offline or {})) as environment:
+            environment.configure(
+                version_table=str(self._app.version_table),
+                **options,
+            )
+            with environment.begin_transaction(), to_stderr():
+                environment.run_migrations()
+
+    def try_out(
+        self, connection: SqlConnection, goal: Collection[str], *, down: bool = False
+    ) -> None:
+        """Run a history up to some revisions, or undo one, in the connection's own transaction.
+
+        Nothing of Alembic's records outside of the connection's schema is touched.
+        """
+        driver = driver_connection(connection)
+        path = search_path(driver)
+
+        def ready() -> None:
+            driver.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+            context.autocommit_block = nullcontext  # everything is the one transaction
+            if down:
+                return iter([step(each) for each in goal])
+            heads = context.get_current_heads()
+            return (step(each.id) for each in self._history.pending(heads, goal))
+
+        ours = {"version_table_schema": None}
+        self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
+
+    def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
+        """Have Alembic print the SQL of a revision; what those before made is known to it."""
+        start = revision.id if down else revision.down or None
+
+        def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
+            context.impl.memo.update(self._printed)
+            yield step(revision.id)
+            self._printed = {} if down else dict(context.impl.memo)
+
+        ours = {
+            "dialect_opts": {"paramstyle": "named"},  # a percent sign is not doubled
+            "dialect_name": "postgresql",
+            "literal_binds": True,
+            "output_buffer": buffer,
+        }
+        self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": start})
+
+    @staticmethod
+    def _step(script: ScriptDirectory, name: str, *, down: bool) -> Any:
+        """Return Alembic's step of a revision, whatever else follows what it follows."""
+        make = MigrationStep.downgrade_from_script if down else MigrationStep.upgrade_from_script
+        return make(script.revision_map, script.get_revision(name))
+
+
+def search_path(driver: Connection) -> str:
+    """Return where a session looks for names."""
+    asked = driver.execute("SELECT pg_catalog.current_setting('search_path')")
+    (found,) = asked.fetchone() or ("",)
+    return str(found)
