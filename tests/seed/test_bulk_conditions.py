@@ -121,6 +121,13 @@ create table tiles (x int not null check (x >= 0 and x < 16), y int not null, pr
 create table moves (id bigserial primary key, a digit not null, b digit not null, c digit not null, d digit not null, foreign key (a, b, c, d) references pins, note text);
 """
 
+MOMENTS = """
+create table sensors (id int primary key, name text not null);
+create table readings (sensor_id int not null references sensors, at timestamp not null, v float8 not null, primary key (sensor_id, at));
+create table ticks (at timestamptz primary key, price numeric(10,4) not null) partition by range (at); create table ticks_d partition of ticks default;
+create table events (id uuid primary key, at timestamptz(0) not null unique, created_at timestamptz not null default now());
+"""
+
 
 def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, str]:
     env = {"DATABASE_URL": url}
@@ -135,8 +142,8 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
 @pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("schema", "rows"),
-    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000)],
-    ids=["shop", "fleet", "odd", "trade", "bounded"],
+    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000), (MOMENTS, 3000)],
+    ids=["shop", "fleet", "odd", "trade", "bounded", "moments"],
 )
 @pytest.mark.thorough
 def test_every_row_is_taken(

@@ -114,6 +114,24 @@ class Days:
         return [(end - timedelta(days=number)).isoformat() for number in numbers]
 
 
+_SERIES = 8
+"""So many times rows can be added whose moments differ from those of before."""
+_APART = 2
+"""Seconds: a column without fractions rounds."""
+MOMENTS = 2_000_000
+"""The most that can differ: they fit into the days that a calendar has behind its span."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A different second in every row, back from the end of the span, then of the days behind."""
+
+    def __call__(self, chunk: Chunk) -> Values:
+        """Make the values of a chunk, as seconds from the start of the span."""
+        last = chunk.world.calendar.seconds - _APART * (1 + chunk.world.series % _SERIES)
+        return [last - _SERIES * _APART * row for row in chunk.rows]
+
+
 # --- References -----------------------------------------------------------------------------
 
 

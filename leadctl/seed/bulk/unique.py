@@ -16,10 +16,12 @@ from leadctl.apps.synthetic.chunk import Maker
 from leadctl.apps.synthetic.constrained import Span
 from leadctl.apps.synthetic.makers import (
     DAYS,
+    MOMENTS,
     Days,
     Email,
     InTurn,
     Link,
+    Moments,
     Position,
     Reference,
     Serial,
@@ -112,7 +114,9 @@ def _differs(found: PlannedTable, column: str) -> bool:
     if isinstance(maker, Reference) and maker.link.table == found.owner:
         return found.even and found.at_most == 1
     apart = isinstance(maker, Span) and maker.first is not None
-    return apart or isinstance(maker, Unique | Serial | Short | Email | Days | InTurn | Position)
+    return apart or isinstance(
+        maker, Unique | Serial | Short | Email | Days | Moments | InTurn | Position
+    )
 
 
 def _makediffer(found: PlannedTable, columns: Sequence[str]) -> None:
@@ -211,6 +215,9 @@ def _unique_maker(found: PlannedTable, column: sa.Column[Any], *, owned: bool) -
     if isinstance(kind, sa.Date):
         found.at_most, found.even = DAYS, True
         return Days(owned=owned)
+    if isinstance(kind, sa.DateTime):
+        found.in_all = min(MOMENTS, found.in_all or MOMENTS)
+        return Moments()
     return _unique_text(found, column, kind) if isinstance(kind, sa.String) else None
 
 
