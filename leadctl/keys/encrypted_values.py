@@ -49,6 +49,8 @@ _FOREIGN = {
     "age": r"^age-encryption\.org/v1",
     "OpenSSL": r"^U2FsdGVkX1[A-Za-z0-9+/]{10,}=*",
     "AWS KMS": r"^AQICAH[A-Za-z0-9+/]{50,}=*$",
+    "Prisma": r"^v[0-9]+\.aes[a-z0-9]+\.[0-9a-f]{8}\.[A-Za-z0-9_-]+",
+    "Defuse": r"^def50[0-9a-f]{80,}$",
     "CipherSweet": r"^(brng|nacl|fips|boring):[A-Za-z0-9+/_-]{16,}",
     "a key's version": r"^(enc|encrypted|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
 }

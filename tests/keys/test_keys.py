@@ -174,6 +174,8 @@ def foreign_values(database: Prepared) -> dict[str, str]:
         "PASETO": "v4.local.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         "PBKDF2": "pbkdf2_sha256$600000$salt$W2k0f6mT1oUqG5mD2yLxTn1f7H8=",
         "Vault": "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==",
+        "Prisma": "v1.aesgcm256.710bb0ef.a0tWb2F4cVJmS2l4.rV4tqvUkT1mZ0c5s9fL3Q2d1bXBpbmc=",
+        "Defuse": f"def50200{'5f7c1e9a' * 12}",
         "Laravel": base64.b64encode(b'{"iv":"c2VjcmV0","value":"eA==","mac":"00"}').decode(),
     }
 
