@@ -17,6 +17,9 @@ from leadctl.progress import Narrate
 from leadctl.text import counted
 
 _FILLED = "The rows were filled in the revision before; they are held against it in the next one."
+_TO_FILL = (
+    "For new rows; those that exist are filled in the next revision, and then held against it."
+)
 
 
 def _fill(text: str) -> tuple[str, str]:
@@ -121,13 +124,14 @@ def _column(required: tuple[str, str]) -> str:
 def _with_fills(drafts: Sequence[Draft], fills: Mapping[tuple[str, str], Fill]) -> Sequence[Draft]:
     """Put fills into a revision of their own, which commits batch by batch."""
 
-    def told(step: Step) -> Step:
-        return replace(step, why=_FILLED) if step.requires in fills else step
+    def told(draft: Draft, step: Step) -> Step:
+        why = _FILLED if draft.stage > Stage.FILL else _TO_FILL
+        return replace(step, why=why) if step.requires in fills else step
 
     new = [Step("", Phase.DEPENDENT, stage=Stage.FILL, fill=fill) for fill in fills.values()]
     existing = [step for draft in drafts if draft.stage is Stage.FILL for step in draft.up]
     others = [
-        replace(draft, up=[told(step) for step in draft.up])
+        replace(draft, up=[told(draft, step) for step in draft.up])
         for draft in drafts
         if draft.stage is not Stage.FILL
     ]

@@ -15,7 +15,7 @@ from leadctl.migrate.plan import (
 )
 from leadctl.migrate.resolve import Resolution, Resolved
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers
-from leadctl.text import counted, size
+from leadctl.text import counted, estimated, size
 
 _STATEMENT_LENGTH = 60
 
@@ -76,7 +76,7 @@ def _rows(statement: PlannedStatement, number: int) -> Iterator[list[str | int |
             _named(effect, statement),
             Cell(effect.lock, "warn" if effect.blocks and not effect.is_new else ""),
             _does(effect),
-            effect.rows,
+            None if effect.rows is None else estimated(effect.rows, exact=False),
             None if effect.bytes is None else size(effect.bytes),
         ]
 
