@@ -17,6 +17,7 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 
 _QUERIES = beside(__file__, "definitions.sql")
+_DEPENDENCIES = beside(__file__, "dependencies.sql")
 OWN_KINDS = (
     "schema", "table", "view", "enum", "domain", "type", "collation", "sequence", "function"
 )  # fmt: skip
@@ -27,6 +28,9 @@ READS = 2
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
 """What 0.1 did not read."""
+
+USES, DEFAULT_USES = "uses", "default_uses"
+"""Attributes that say which objects one uses, and which a column's default does, by their keys."""
 
 NOT_COMPARED = (
     "owners", "tablespaces", "extensions", "publications", "subscriptions", "event triggers",
@@ -126,6 +130,21 @@ def read_catalog(
     )
 
 
+def with_uses(
+    connection: Connection, catalog: Catalog, schema: str, also: Sequence[str] = ()
+) -> Catalog:
+    """Return what was read of these schemas, each object with what it uses, as `USES` has it."""
+    home = sql.Identifier(schema).as_string(connection)
+    objects = dict(catalog.objects)
+    for key, used in _DEPENDENCIES.rows(connection, "uses", home=home, schemas=[schema, *also]):
+        name, what = key, USES
+        if key.startswith("default "):
+            name, what = f"column {key.removeprefix('default ')}", DEFAULT_USES
+        if name in objects:
+            objects[name] = {**objects[name], what: used}
+    return Catalog(objects)
+
+
 def _union(connection: Connection, kinds: Iterable[str], columns: sql.SQL) -> sql.Composed:
     version = version_of(connection)
     return sql.SQL(" UNION ALL ").join(
@@ -187,8 +206,8 @@ def key_reference(definition: str) -> KeyReference:
     return KeyReference(own.partition("(")[2], table.strip(), referred.partition(")")[0])
 
 
-_PLACE = "position"
-"""Where a column stands: what a table is written by, but nothing that tables differ in."""
+_BESIDE = ("position", USES, DEFAULT_USES)
+"""What objects are written by, and in what order, but nothing that they differ in."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +241,7 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
         old, new = before.objects.get(key), after.objects.get(key)
         if definition(old) != definition(new):
             change = "missing" if new is None else "extra" if old is None else "changed"
-            differences.append(Difference(key, change, old, new))
+            differences.append(Difference(key, change, _without_uses(old), _without_uses(new)))
     whole = {each.object.removeprefix("table ") for each in differences if _is_whole_table(each)}
     return [
         each
@@ -258,7 +277,13 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
         return None
-    return {name: _settled(value) for name, value in attributes.items() if name != _PLACE}
+    return {name: _settled(value) for name, value in attributes.items() if name not in _BESIDE}
+
+
+def _without_uses(attributes: Attributes | None) -> Attributes | None:
+    if attributes is None or not attributes.keys() & {USES, DEFAULT_USES}:
+        return attributes
+    return {key: value for key, value in attributes.items() if key not in {USES, DEFAULT_USES}}
 
 
 _OWN = r'(?:"(?:[^"]|"")+"|[\w$]+)'

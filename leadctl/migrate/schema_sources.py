@@ -13,6 +13,7 @@ from leadctl.catalog.definitions import (
     Catalog,
     owner,
     read_catalog,
+    with_uses,
 )
 from leadctl.journal import state
 from leadctl.migrate.include_hooks import left_out_by_hooks
@@ -74,7 +75,8 @@ def database_schema(connection: Connection, target: Target, app: App) -> Catalog
     exists = "SELECT FROM pg_namespace WHERE nspname = %s"
     if connection.execute(exists, (target.schema,)).fetchone() is None:
         return Catalog({})
-    return read_catalog(connection, target.schema, [app.version_table], app.schemas)
+    found = read_catalog(connection, target.schema, [app.version_table], app.schemas)
+    return with_uses(connection, found, target.schema, app.schemas)
 
 
 def recorded_schema(connection: Connection, target: Target, app: App) -> RecordedSchema | None:

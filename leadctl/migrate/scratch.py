@@ -19,7 +19,14 @@ from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, named, read_catalog, without_grants
+from leadctl.catalog.definitions import (
+    Catalog,
+    compare,
+    named,
+    read_catalog,
+    with_uses,
+    without_grants,
+)
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
@@ -52,11 +59,13 @@ class Scratch:
 
     def read(self, ignore: Sequence[str] = ()) -> Catalog:
         """Read what is in it."""
-        return read_catalog(self._driver, self._name, ignore, self._also)
+        found = read_catalog(self._driver, self._name, ignore, self._also)
+        return with_uses(self._driver, found, self._name, self._also)
 
     def read_target(self) -> Catalog:
         """Read the schema that it stands for, as it is."""
-        return read_catalog(self._driver, self._stands_for)
+        found = read_catalog(self._driver, self._stands_for)
+        return with_uses(self._driver, found, self._stands_for)
 
     def execute(self, statements: Iterable[str]) -> None:
         """Execute statements; what says CONCURRENTLY does so without.

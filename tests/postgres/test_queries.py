@@ -19,6 +19,7 @@ PARAMETERS = {
     "schema": "public",
     "ignore": ["alembic_version"],
     "prefix": "",
+    "home": "public",
     "schemas": ["public"],
     "app": "leadconnector",
     "revision": "leadconnector_0001",

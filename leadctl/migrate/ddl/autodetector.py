@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
+from leadctl.migrate.ddl.dependencies import in_order
 from leadctl.migrate.ddl.rebuilds import refuse_retyped, refuse_used_range, replace_type
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import (
@@ -14,7 +16,6 @@ from leadctl.migrate.ddl.steps import (
     Phase,
     Stage,
     Step,
-    in_order,
     mentions,
     plain,
 )
@@ -66,6 +67,7 @@ class _Changes:
             if kind == "sequence" and name in self._both.serials.values():
                 continue  # it comes with its column
             anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
+            anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
             if definition(old) == definition(new) and not anew:
                 continue
             if kind == "grant":
@@ -86,7 +88,7 @@ class _Changes:
         found += self._tables.drop()
         if any(self._reads_what_comes(name) for name in self._after.names("function")):
             found.append(Step(UNCHECKED_BODIES, Phase.RENAME))
-        return in_order(found)
+        return in_order(found, self._both.used, self._both.uses)
 
     def _comes_with_its_whole(self, part: Attributes) -> bool:
         """Whether an index of a partition is made, or goes, together with its parent's."""
@@ -125,6 +127,12 @@ class _Changes:
             yield from self._tables.change(kind, name, old, new)
         elif key in self._both.replaced:
             yield from replace_type(key, self._both.replaced, self._before, self._after)
+        elif kind == "domain" and old and new and key in self._rebuilt:
+            bare = {name: each for name, each in old.items() if name not in {"checks", "default"}}
+            for statement in objects.alter(kind, name, old, bare) or ():
+                yield Step(statement, Phase.DROP_DEPENDENT, ends=(key,))
+            for statement in objects.alter(kind, name, bare, new) or ():
+                yield Step(statement, Phase.KEY, (key,))
         elif old is None or new is None or key in self._rebuilt:
             if old is not None and new is not None and "range" in old:
                 refuse_used_range(name, self._before)
@@ -143,18 +151,16 @@ class _Changes:
         if self._both.online and kind == "index" and self._may_go_later(name, old):
             yield online.drop_index(name)
             return
-        own = split_name(name)[1] if kind in {"constraint", "trigger", "policy"} else name
-        yield Step(
-            objects.drop(kind, name, old),
-            self._drop_phase(kind, name, old),
-            plain(own),
-            about=objects.create(kind, name, old),
-        )
+        key = f"{kind} {name}"
+        ends = self._both.parts(key, self._before) if kind == "view" else (key,)
+        yield Step(objects.drop(kind, name, old), self._drop_phase(kind, name, old), ends=ends)
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
         if kind == "sequence" and "owned_by" in old:
             return f"column {old['owned_by']}" not in self._after.objects
         if owner(f"{kind} {name}", old) not in self._both.dropped or kind == "statistics":
+            return False
+        if len({*self._both.rounds.values()}) > 1 and "REFERENCES" in old.get("definition", ""):
             return False
         words = mentions(str(old.get("definition", "")).partition("REFERENCES")[2])
         # A foreign key to a table that stays would hold the key there, and one of or to a
@@ -171,18 +177,16 @@ class _Changes:
 
     def _may_go_later(self, index: str, old: Attributes) -> bool:
         """Whether nothing that goes in the main stage needs the index to be gone."""
-        going = {
-            plain(key.partition(" ")[2])
-            for key in self._before.objects
-            if key.partition(" ")[0] in _DEFINED
-            and (
-                key not in self._after.objects or key in self._rebuilt or key in self._both.replaced
-            )
-        }
+        used = self._both.used[f"index {index}"]
         return (
             self._both.exists(str(old["table"]))
             and f"index {index}" not in self._rebuilt
-            and not mentions(old["definition"]) & (going - {plain(index)})
+            and not any(self._goes(each) for each in used if each.partition(" ")[0] in _DEFINED)
+        )
+
+    def _goes(self, key: str) -> bool:
+        return key in self._before.objects and (
+            key not in self._after.objects or key in self._rebuilt or key in self._both.replaced
         )
 
     def _is_overloaded(self, function: str) -> bool:
@@ -193,12 +197,8 @@ class _Changes:
 
     def _drop_phase(self, kind: str, name: str, old: Attributes) -> Phase:
         if kind == "function":
-            words = mentions(objects.create(kind, name, old))
-            if words & {plain(each) for each in self._before.names("view")}:
-                return Phase.DROP_DEPENDENT
             anew = f"function {name}" in self._after.objects or self._is_overloaded(name)
-            rests_on_dropped = words & self._dropped_names
-            return Phase.DROP_KEY if anew or rests_on_dropped else Phase.DROP_DEFINITION
+            return Phase.DROP_KEY if anew else Phase.DROP_DEFINITION
         if kind in _DEFINED:
             feeds = self._after.objects.get(f"column {old.get('owned_by')}", {})
             anew = f"{kind} {name}" in self._rebuilt or "identity" in feeds
@@ -207,36 +207,35 @@ class _Changes:
         return Phase.DROP_KEY if is_key else Phase.DROP_DEPENDENT
 
     def _create(self, kind: str, name: str, new: Attributes) -> Iterator[Step]:
-        statement = objects.create(kind, name, new)
-        table = owner(f"{kind} {name}", new)
+        key, statement = f"{kind} {name}", objects.create(kind, name, new)
+        table = owner(key, new)
         if kind == "index":
             if self._both.online and self._both.exists(str(table)):
-                yield online.create_index(statement)
+                yield replace(online.create_index(statement), makes=(key,))
             else:
                 of_view = f"view {table}" in self._after.objects
-                yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX)
+                yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX, (key,))
         elif kind == "constraint":
-            with_table = self._both.within.get(split_name(name)[0], ())
-            if f"constraint {name}" not in with_table:
-                yield from self._constraint(name, new, statement)
+            if key not in self._both.within.get(split_name(name)[0], ()):
+                for step in self._constraint(name, new, statement):
+                    yield replace(step, makes=(key,))
         elif kind in _DEFINED:
-            views = {plain(each) for each in self._after.names("view")}
-            on_view = kind == "function" and bool(mentions(statement) & views)
-            phase = Phase.DEPENDENT if on_view else Phase.DEFINE
-            too = plain(str(new.get("multirange", "")))
-            yield Step(statement, phase, plain(name), provides_too=(too,))
+            yield Step(statement, Phase.DEFINE, (key,))
             late = objects.unvalidated_checks(name, new) if kind == "domain" else ()
             yield from (Step(each, Phase.CONSTRAINT) for each in late)
             if "owned_by" in new:
-                yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
+                yield self._owned_by(name, new)
                 if f"column {new['owned_by']}" in self._before.objects:
                     of_table, column_name = split_name(new["owned_by"])
                     yield count_on(of_table, column_name, new, name)
         else:
-            provides = plain(name) if kind == "view" else ""
-            yield Step(statement, Phase.DEPENDENT, provides)
+            yield Step(statement, Phase.DEPENDENT, (key,))
             if "enabled" in new:
                 yield Step(objects.enabled(kind, name, new), Phase.COMMENT)
+
+    def _owned_by(self, name: str, new: Attributes) -> Step:
+        needs = (f"column {new['owned_by']}",)
+        return Step(objects.owned_by(name, new), Phase.DEPENDENT, needs=needs)
 
     def _constraint(self, name: str, new: Attributes, statement: str) -> Iterator[Step]:
         table = split_name(name)[0]
@@ -246,21 +245,24 @@ class _Changes:
                 yield from online.add_key(name, new["definition"])
                 return
             if new["definition"].startswith(("CHECK", "FOREIGN KEY")):
-                yield from online.add_constraint(name, statement, self._stage(new))
+                yield from online.add_constraint(name, statement, self._stage(name, new))
                 return
         is_key = is_key or new["definition"].startswith("EXCLUDE")
-        yield Step(statement, Phase.KEY if is_key else Phase.CONSTRAINT, stage=self._stage(new))
+        yield Step(
+            statement, Phase.KEY if is_key else Phase.CONSTRAINT, stage=self._stage(name, new)
+        )
 
-    def _stage(self, constraint: Attributes) -> Stage:
+    def _stage(self, name: str, constraint: Attributes) -> Stage:
         """Return where a foreign key can stand: behind the key that it refers to."""
         if not self._both.online or "REFERENCES" not in constraint["definition"]:
             return Stage.MAIN
-        words = mentions(constraint["definition"].partition("REFERENCES")[2])
+        used = self._both.uses[f"constraint {name}"]
         late = any(
-            self._both.exists(str(owner(key, each)))
-            for table in words & self._both.unique_keys.keys()
-            for key, each in self._both.unique_keys[table]
-            if definition(each) != definition(self._before.objects.get(key)) or key in self._rebuilt
+            definition(self._after.objects.get(key)) != definition(self._before.objects.get(key))
+            or key in self._rebuilt
+            for key in used
+            if key.startswith(("constraint ", "index "))
+            and self._both.exists(str(owner(key, self._after.objects.get(key, {}))))
         )
         return Stage.CONSTRAINT if late else Stage.MAIN
 
@@ -268,18 +270,18 @@ class _Changes:
         phase = Phase.DEFINE if kind in _DEFINED else Phase.DEPENDENT
         phase = Phase.CONSTRAINT if kind == "constraint" else phase
         stage = Stage.VALIDATE if self._both.online and kind == "constraint" else Stage.MAIN
-        provides = plain(name) if kind in _DEFINED else ""
+        key = (f"{kind} {name}",)
         if kind == "type":
             refuse_retyped(name, old, new, self._before)
         for statement in objects.alter(kind, name, old, new) or ():
             dropped = kind == "type" and "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""
-            yield Step(statement, phase, provides, stage=stage, loses=loses)
+            yield Step(statement, phase, key, key, stage=stage, loses=loses)
         if kind == "sequence" and old.get("owned_by") != new.get("owned_by"):
             if "owned_by" in old:  # else it would go with its owner, and its number
                 yield Step(objects.owned_by(name, {}), Phase.DROP_DEPENDENT)
             if "owned_by" in new:
-                yield Step(objects.owned_by(name, new), Phase.DEPENDENT)
+                yield self._owned_by(name, new)
 
     def _grant(
         self, old: Attributes | None, new: Attributes | None, *, anew: bool
@@ -297,15 +299,17 @@ class _Changes:
         self, name: str, old: Attributes | None, new: Attributes | None
     ) -> Iterator[Step]:
         """Yield what sets a property, or takes it back from what stays."""
-        if new is not None:
-            yield Step(new["do"], Phase.COMMENT)
-        elif old is not None:
+        key = f"property {name}"
+        is_cast = name.startswith("cast of ")
+        if old is not None and (new is None or (is_cast and key in self._rebuilt)):
             of = old.get("of")
             stays = of in self._after.objects and of not in self._rebuilt
             if (of is None or stays) and not self._is_handed_down(name):
                 # NOT NULL goes after the key that wants it, all else before what it rests on.
                 late = name.startswith("NOT NULL of ")
-                yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT)
+                yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
+        if new is not None:
+            yield Step(new["do"], Phase.DEFINE if is_cast else Phase.COMMENT, (key,))
 
     def _parent_changes(self, key: str) -> bool:
         """Whether a column changes that a partition or child has otherwise than its parent.

@@ -43,18 +43,29 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
             space = "\n    " if text.startswith("FOREIGN KEY") else " "
             return f"ALTER TABLE {table} ADD CONSTRAINT {constraint}{space}{text}"
     if kind not in _CREATE:
-        raise OperationFailed(f"{kind} {name} cannot be written as SQL.")
+        raise _unwritten(kind, name)
     return _CREATE[kind](name, attributes)
 
 
+def _unwritten(kind: str, name: str) -> OperationFailed:
+    return OperationFailed(
+        f"{kind.removeprefix('other')} {name}".strip() + " cannot be written as SQL."
+    )
+
+
 def drop(kind: str, name: str, attributes: Attributes) -> str:
-    """Return the statement that drops an object."""
+    """Return the statement that drops an object.
+
+    Raises OperationFailed for a kind that cannot be written.
+    """
     match kind:
         case "constraint":
             table, constraint = split_name(name)
             return f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"
         case "sequence":
             return f"DROP SEQUENCE IF EXISTS {name}"  # a column may have taken it along
+        case "other":
+            raise _unwritten(kind, name)
     return f"DROP {_reference(kind, name, attributes)}"
 
 

@@ -8,86 +8,80 @@ cannot be replaced: where something uses it the server refuses.
 
 from collections.abc import Iterator, Mapping
 
-from leadctl.catalog.definitions import (
-    Attributes,
-    Catalog,
-    definition,
-    key_reference,
-    owner,
-    split_name,
-)
+from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, unique_keys, word
-from leadctl.migrate.ddl.steps import Phase, Step, identifier, mentions, plain
+from leadctl.migrate.ddl.dependencies import Uses
+from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
+from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
 from leadctl.migrate.ddl.tables import alike, cast_loses, must_be_added_anew, using_clause
 
 _Columns = list[tuple[str, Attributes, Attributes]]
 """Columns of a table, each as it was and as it will be."""
 _TYPES = ("enum", "domain", "type")
-_NAMED = {"view", "function", "sequence", *_TYPES}
-_RESTING = {"view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function"}
+_RESTING = {
+    "view", "policy", "trigger", "rule", "index", "constraint", "statistics", "function",
+    "property", "grant",
+}  # fmt: skip
+"""Kinds that are dropped and created, where what they use is."""
+_BY_POSTGRESQL = {"index", "constraint", "grant", "property"}
+"""Kinds that the server makes again itself where a column of theirs gets another type."""
+
+_CALLED = {"function", "view", *_TYPES}
+"""What a default may name that the server lets go only when the default has."""
 
 
-def rebuilt(before: Catalog, after: Catalog, replaced: list[str]) -> set[str]:
+def rebuilt(before: Catalog, after: Catalog, replaced: list[str], uses: Uses) -> set[str]:
     """Return the keys of objects that both have, and that must be recreated.
 
+    A default (`default t.c`) and a domain are not: what they call is taken off, and put back.
     `replaced` are types that are, too, in a way of their own: they are not returned.
     """
-    return _Rebuilt(before, after, replaced).find()
+    return _Rebuilt(before, after, replaced, uses).find()
 
 
 class _Rebuilt:
-    def __init__(self, before: Catalog, after: Catalog, replaced: list[str]) -> None:
+    def __init__(self, before: Catalog, after: Catalog, replaced: list[str], uses: Uses) -> None:
         self._replaced = replaced
-        self._both = {
-            key: attributes for key, attributes in before.objects.items() if key in after.objects
+        self._before, self._after = before.objects, after.objects
+        self._both = before.objects.keys() & after.objects.keys()
+        self._uses = {
+            key: used for key, used in uses.items() if key in self._both or self._is_default(key)
         }
-        self._after = after.objects
-        self._unique_keys = unique_keys(before)
-        self._words = {
-            key: _words(key, attributes)
-            for key, attributes in self._both.items()
-            if key.partition(" ")[0] in _RESTING
-            or (key.startswith("column ") and {"generated", "default"} & attributes.keys())
-        }
-        gone = [key.partition(" ") for key in before.objects if key not in after.objects]
-        self._gone = {plain(name) for kind, _, name in gone if kind in {*_NAMED, "table"}}
-        self._gone_relations = {plain(name) for kind, _, name in gone if kind in {"table", "view"}}
-        self._gone_functions = {plain(name) for kind, _, name in gone if kind == "function"}
-        self._gone_columns: dict[str, set[str]] = {}
-        for kind, _, name in gone:
-            if kind == "column":
-                table, own = split_name(name)
-                self._gone_columns.setdefault(plain(table), set()).add(plain(own))
-        self._found: set[str] = set()
+        self._users: dict[str, set[str]] = {}
+        for key, used in self._uses.items():
+            for each in used:
+                self._users.setdefault(each, set()).add(key)
 
     def find(self) -> set[str]:
-        self._found = {
-            key for key in self._both if self._changes_as_a_whole(key) or self._holds_what_goes(key)
-        }
-        self._found |= set(self._replaced)
-        while resting := self._resting():
-            self._found |= resting
-        granted = {
-            key
-            for key, each in self._both.items()
-            if key.startswith(("grant ", "property ")) and each["of"] in self._found
-        }
-        return (self._found | granted) - set(self._replaced)
+        """Follow what goes to what uses it."""
+        found = {key for key in self._both if self._changes_as_a_whole(key)}
+        found |= {key for key in self._uses if self._loses_what_it_uses(key)} | set(self._replaced)
+        retyped = {key for key in self._both if self._is_retyped(key)}
+        found |= {key for key in self._uses if self._compares_retyped(key, retyped)}
+        for key in retyped:
+            kept = {each for each in self._users.get(key, ()) if _kind(each) in _BY_POSTGRESQL}
+            found |= {
+                each for each in self._users.get(key, set()) - kept if self._goes_with(each, key)
+            }
+        waiting = list(found)
+        while waiting:
+            key = waiting.pop()
+            if _kind(key) == "domain" and key not in self._replaced:
+                continue
+            more = {each for each in self._users.get(key, ()) if self._goes_with(each, key)} - found
+            found |= more
+            waiting += more
+        return found - set(self._replaced)
 
-    def _resting(self) -> set[str]:
-        """Return what rests on what was found, and was not found itself."""
-        named = [key.partition(" ") for key in self._found]
-        names = {plain(name) for kind, _, name in named if kind in {"view", "function", *_TYPES}}
-        functions = {plain(name) for kind, _, name in named if kind == "function"}
-        columns = self._touched_columns()
-        waiting = self._words.keys() - self._found
-        return {key for key in waiting if self._rests_on(key, names, functions, columns)}
+    def _is_default(self, key: str) -> bool:
+        """Whether it is a default of a column that has one before and after."""
+        own = f"column {key.removeprefix('default ')}"
+        return key.startswith("default ") and own in self._both and "default" in self._after[own]
 
     def _changes_as_a_whole(self, key: str) -> bool:
         kind, _, name = key.partition(" ")
-        old, new = self._both[key], self._after[key]
-        if definition(old) == definition(new) or kind in {"enum", "table"}:
+        old, new = self._before[key], self._after[key]
+        if definition(old) == definition(new) or kind in {"enum", "table", "property", "grant"}:
             return False
         if kind == "column":
             return must_be_added_anew(old, new)
@@ -96,102 +90,47 @@ class _Rebuilt:
         except OperationFailed:  # it is named where it would be written
             return False
 
-    def _holds_what_goes(self, key: str) -> bool:
-        """Whether an object is on something that goes, and would keep it from going.
+    def _loses_what_it_uses(self, key: str) -> bool:
+        """Whether something that an object uses goes, or has its name taken by another."""
+        gone = self._uses[key] & self._before.keys() - self._after.keys()
+        if _kind(key) == "domain":  # it is changed in place
+            gone = gone if definition(self._before[key]) == definition(self._after[key]) else set()
+        return any(self._goes_with(key, each) for each in gone)
 
-        It is another afterwards, or something of the same name comes in its place.
-        """
-        words = self._words.get(key)
-        if words is None:
+    def _is_retyped(self, key: str) -> bool:
+        if not key.startswith("column "):
             return False
-        if key.startswith("column "):
-            return self._both[key].get("default") != self._after[key].get("default") and bool(
-                words & self._gone_functions
-            )
-        if definition(self._both[key]) == definition(self._after[key]):
-            return bool(words & self._gone_relations)
-        columns = (self._gone_columns[each] for each in words & self._gone_columns.keys())
-        return bool(words & self._gone) or any(words & each for each in columns)
-
-    def _touched_columns(self) -> Mapping[str, set[str]]:
-        touched: dict[str, set[str]] = {}
-        for key, old in self._both.items():
-            if not key.startswith("column "):
-                continue
-            new = self._after[key]
-            of_replaced_type = of_replaced(old["type"], self._replaced)
-            retyped = any(old.get(each) != new.get(each) for each in ("type", "collation"))
-            if retyped or key in self._found or of_replaced_type:
-                table, column = split_name(key.removeprefix("column "))
-                touched.setdefault(plain(table), set()).add(plain(column))
-        return touched
-
-    def _rests_on(
-        self, key: str, names: set[str], functions: set[str], columns: Mapping[str, set[str]]
-    ) -> bool:
-        kind, _, name = key.partition(" ")
-        attributes, words = self._both[key], self._words[key]
-        on_columns = any(words & columns[each] for each in words & columns.keys())
-        if kind == "function":
-            return on_columns or bool(words & names - {plain(name)})
-        if kind == "column":
-            parent, column = split_name(name)
-            on_columns = bool(words & columns.get(plain(parent), set()) - {plain(column)})
-            return (on_columns and "generated" in attributes) or bool(words & functions)
-        if kind == "constraint" and "FOREIGN KEY" in attributes["definition"]:
-            return self._rests_on_key(attributes) or self._is_retyped(key, attributes)
-        table = owner(key, attributes)
-        if f"view {table}" in self._found:
-            return True  # it goes with what it is on
-        if kind in {"view", "policy", "trigger", "rule", "statistics"}:
-            if on_columns:
-                return True
-        elif words & self._anew_columns(table or ""):
+        old, new = self._before[key], self._after[key]
+        if of_replaced(old["type"], self._replaced):
             return True
-        own = {plain(name)} | ({plain(table)} if table else set())
-        return bool(words & (names - own))
+        return any(old.get(each) != new.get(each) for each in ("type", "collation"))
 
-    def _anew_columns(self, table: str) -> set[str]:
-        return {
-            plain(split_name(key.removeprefix("column "))[1])
-            for key in self._found
-            if key.startswith("column ") and owner(key, {}) == table
-        }
-
-    def _is_retyped(self, key: str, attributes: Attributes) -> bool:
-        """Whether a foreign key's columns change their types on both sides, to another family.
+    def _compares_retyped(self, key: str, retyped: set[str]) -> bool:
+        """Whether a foreign key's columns change their types to another family.
 
         PostgreSQL makes the key again with each side, and in between the two would not compare.
         """
-        reference = key_reference(attributes["definition"])
-        sides = ((owner(key, {}) or "", reference.columns), (reference.table, reference.referred))
-        return all(self._changes_family(table, mentions(text)) for table, text in sides)
+        columns = self._uses[key] & retyped
+        if not columns or "FOREIGN KEY" not in self._before.get(key, {}).get("definition", ""):
+            return False
+        types = ((self._before[each]["type"], self._after[each]["type"]) for each in columns)
+        return not all(alike(old, new) for old, new in types)
 
-    def _changes_family(self, table: str, columns: set[str]) -> bool:
-        for own in columns:
-            old = self._both.get(f"column {table}.{identifier(own)}")
-            new = self._after.get(f"column {table}.{identifier(own)}")
-            if old and new and not alike(old["type"], new["type"]):
-                return True
-        return False
-
-    def _rests_on_key(self, attributes: Attributes) -> bool:
-        """Whether a foreign key rests on a key that is dropped or recreated."""
-        reference = key_reference(attributes["definition"])
-        columns = mentions(reference.referred)
-        for key, each in self._unique_keys.get(plain(reference.table), ()):
-            gone = definition(each) != definition(self._after.get(key)) or key in self._found
-            if gone and columns <= mentions(each["definition"]):
-                return True
-        return False
+    def _goes_with(self, key: str, used: str) -> bool:
+        """Whether an object cannot stay where one that it uses goes, or gets another type."""
+        kind, of = _kind(key), _kind(used)
+        if kind == "default":  # its column's type takes it along
+            column = self._before[f"column {key.removeprefix('default ')}"]
+            return of in _CALLED and not of_replaced(column["type"], self._replaced)
+        if kind == "column":
+            return "generated" in self._before[key] and of != "table"
+        if kind == "domain":
+            return of == "function" and key not in self._replaced
+        return kind in _RESTING
 
 
-def _words(key: str, attributes: Attributes) -> set[str]:
-    """Return what a definition names."""
-    kind, _, name = key.partition(" ")
-    if kind == "column":
-        return mentions(attributes.get("generated") or attributes["default"])
-    return mentions(create(kind, name, attributes))
+def _kind(key: str) -> str:
+    return key.partition(" ")[0]
 
 
 def replaced_types(before: Catalog, after: Catalog) -> list[str]:
@@ -227,31 +166,21 @@ def replace_type(key: str, keys: list[str], before: Catalog, after: Catalog) -> 
     """Yield what replaces the type `key`, one of `keys`, and moves the columns to it."""
     kind, _, name = key.partition(" ")
     old, new = before.objects[key], after.objects[key]
-    own, what = plain(name), word(kind, new)
+    what, former = word(kind, new), f"former {name}"
     yield Step(
         f"ALTER {what} {name} RENAME TO {split_name(_former(name))[-1]}",
         Phase.DEFINE,
-        own,
-        about=own,
+        makes=(former,),
         why=f"{_in_the_way(old, new)}PostgreSQL cannot change it in place, so it is recreated: its "
         "tables are rewritten, and locked during that time.",
     )
-    yield Step(create(kind, name, new), Phase.DEFINE, own)
+    yield Step(create(kind, name, new), Phase.DEFINE, makes=(key,), needs=(former,))
     for table, columns in _columns_of(name, before, after).items():
-        yield _move(table, columns, old, new, keys, own)
-    names = [each.partition(" ")[2] for each in keys]
-    rests_on = [each for each in names if plain(each) in _parts(old)]
-    yield Step(
-        f"DROP {what} {_former(name)}",
-        Phase.DROP_DEFINITION,
-        plain(_former(name)),
-        about=" ".join([_former(name), *map(_former, rests_on)]),
-    )
+        yield _move(table, columns, old, new, keys)
+    yield Step(f"DROP {what} {_former(name)}", Phase.DROP_DEFINITION, ends=(key,))
 
 
-def _move(
-    table: str, columns: _Columns, old: Attributes, new: Attributes, keys: list[str], provides: str
-) -> Step:
+def _move(table: str, columns: _Columns, old: Attributes, new: Attributes, keys: list[str]) -> Step:
     """Return what moves the columns of a table from a type to the one that replaces it."""
     was_on, is_on = str(old.get("type", "")), str(new.get("type", ""))
     by_text = not is_on or of_replaced(was_on, keys)
@@ -272,7 +201,10 @@ def _move(
         places = ", ".join(f"{table}.{column}" for column, _, _ in columns)
         lost = f"what {is_on} cannot hold of {places}"
     statement = f"ALTER TABLE {table} {', '.join(actions)}"
-    return Step(statement, Phase.DEFINE, provides, loses=lost)
+    moved = [f"column {table}.{column}" for column, _, _ in columns]
+    ends = [f"default {table}.{column}" for column, was, _ in columns if "default" in was]
+    makes = [f"default {table}.{column}" for column, _, will in columns if "default" in will]
+    return Step(statement, Phase.DEFINE, (*moved, *makes), (*moved, *ends), loses=lost)
 
 
 def _is_another(key: str, before: Catalog, after: Catalog) -> bool:

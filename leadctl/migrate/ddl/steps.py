@@ -22,7 +22,7 @@ UNCHECKED_BODIES = "SET LOCAL check_function_bodies = off"
 
 
 class Phase(IntEnum):
-    """The order within a revision; inside a phase, what is named comes before what names it."""
+    """The order within a revision, where what uses what leaves it open."""
 
     RENAME = 0
     DROP_DEPENDENT = 1
@@ -88,12 +88,12 @@ class Step:
 
     sql: str
     phase: Phase
-    provides: str = ""
-    """The name that it defines."""
-    provides_too: tuple[str, ...] = ()
-    """Others: the multirange that comes with a range, the sequences of a table's serials."""
-    about: str = ""
-    """The definition that it drops, which names what it rests on."""
+    makes: tuple[str, ...] = ()
+    """The keys of what is as it should be once this is done."""
+    ends: tuple[str, ...] = ()
+    """The keys of what is no longer as it was."""
+    needs: tuple[str, ...] = ()
+    """The keys of what must be made before, besides what it uses."""
     loses: str = ""
     """What of the rows goes, in words."""
     why: str = ""
@@ -116,43 +116,11 @@ class Step:
         return [*([f"Loses {self.loses}."] if self.loses else []), *filter(None, [self.why])]
 
 
-_BACKWARDS = {Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION}
-"""Phases that drop: what names others goes first."""
+BACKWARDS = {Phase.DROP_DEPENDENT, Phase.DROP_KEY, Phase.DROP, Phase.DROP_DEFINITION}
+"""Phases that drop: what comes last by name goes first."""
 
 
-def in_order(steps: Sequence[Step]) -> list[Step]:
-    """Sort steps by stage and phase, and within a phase by what they mention."""
-    ordered: list[Step] = []
-    for phase in Phase:
-        found = _by_mention([step for step in steps if step.phase is phase])
-        ordered += reversed(found) if phase in _BACKWARDS else found
-    return sorted(_values_first(ordered), key=lambda step: step.stage)
-
-
-def _by_mention(steps: list[Step]) -> list[Step]:
-    providers: dict[str, set[int]] = {}
-    for index, step in enumerate(steps):
-        for name in filter(None, (step.provides, *step.provides_too)):
-            providers.setdefault(name, set()).add(index)
-    needs = [
-        {
-            provider
-            for name in mentions(step.about or step.sql) - {step.provides}
-            for provider in providers.get(name, set()) - {index}
-        }
-        for index, step in enumerate(steps)
-    ]
-    done: list[int] = []
-    waiting = list(range(len(steps)))
-    while waiting:
-        # In a circle the first one goes first: the name meant something else.
-        free = next((i for i in waiting if not needs[i] - set(done)), waiting[0])
-        waiting.remove(free)
-        done.append(free)
-    return [steps[index] for index in done]
-
-
-def _values_first(steps: list[Step]) -> Iterator[Step]:
+def values_first(steps: Sequence[Step]) -> Iterator[Step]:
     """Put an enum's new values into the first stage if another step may use one of them."""
     for step in steps:
         added = _ADDED_VALUE.match(step.sql)

@@ -1,13 +1,16 @@
 """What creates, changes and drops tables and their columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 
-from leadctl.catalog.definitions import Attributes, Catalog, key_reference, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, key_reference, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
-from leadctl.migrate.ddl.rebuilds import rebuilt, replaced_types
-from leadctl.migrate.ddl.steps import Phase, Stage, Step, plain
+from leadctl.migrate.ddl.dependencies import reached, uses_of
+from leadctl.migrate.ddl.rebuilds import of_replaced, rebuilt, replaced_types
+from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
@@ -39,7 +42,9 @@ class Comparison:
         self.after = after
         self.online = online
         self.replaced = replaced_types(before, after)
-        self.rebuilt = rebuilt(before, after, self.replaced)
+        self.used, self.uses = uses_of(before), uses_of(after)
+        """What each object used, and what it uses afterwards."""
+        self.rebuilt = rebuilt(before, after, self.replaced, self.used)
         self.serials = serials(before, after)
         self.unique_keys = objects.unique_keys(after)
         self.within: dict[str, list[str]] = {}
@@ -52,6 +57,52 @@ class Comparison:
             for name in before.names(kind)
             if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self.rebuilt
         }
+
+    def parts(self, whole: str, catalog: Catalog) -> tuple[str, ...]:
+        """Return the keys of a table or view, and of all that goes with it."""
+        name = whole.partition(" ")[2]
+        return (whole, *self._parts[catalog is self.after].get(name, ()))
+
+    @cached_property
+    def _parts(self) -> tuple[Mapping[str, list[str]], ...]:
+        both: list[dict[str, list[str]]] = []
+        for catalog in (self.before, self.after):
+            found: dict[str, list[str]] = {}
+            for key, attributes in catalog.objects.items():
+                name = owner(key, attributes)
+                if name is not None:
+                    found.setdefault(name, []).append(key)
+                    if key.startswith("column ") and "default" in attributes:
+                        found[name].append(f"default {key.removeprefix('column ')}")
+            both.append(found)
+        return tuple(both)
+
+    @cached_property
+    def rounds(self) -> Mapping[str, int]:
+        """In which statement each table goes: one after what is called by its defaults and rules.
+
+        PostgreSQL drops many at once, but not with a function between them.
+        """
+        gone = [name for name in self.before.names("table") if name in self.dropped]
+        found = dict.fromkeys(gone, 0)
+        behind: dict[str, set[str]] = {}
+        for name in gone:
+            own = self.parts(f"table {name}", self.before)
+            used = {each for key in own for each in self.used.get(key, ())}
+            called = {each for each in used if each.startswith(("function ", "view ", "domain "))}
+            if called:
+                seen = reached(called, self.used)
+                behind[name] = {each for each in gone if f"table {each}" in seen} - {name}
+        for _ in behind:
+            for name, others in behind.items():
+                for each in others:
+                    found[each] = max(found[each], found[name] + 1)
+        for name in gone:  # a partition goes with its parent
+            whole = name
+            while (above := self.before.objects[f"table {whole}"].get("partition_of")) in found:
+                whole = str(above)
+            found[name] = found[whole]
+        return found
 
     def exists(self, table: str) -> bool:
         """Whether a table was there, is still, and has rows of its own to be careful with."""
@@ -80,22 +131,7 @@ class TableChanges:
         if new is None:
             return
         if old is None:
-            columns = [
-                (own, self._as_written(f"column {name}.{own}", attributes))
-                for own, attributes in self._after.columns(name).items()
-            ]
-            constraints = [
-                (split_name(key.removeprefix("constraint "))[1], self._after.objects[key])
-                for key in self._both.within.get(name, ())
-            ]
-            statement = create_table(name, new, columns, constraints)
-            counted = (self._both.serials.get(f"column {name}.{own}", "") for own, _ in columns)
-            yield Step(
-                statement, Phase.DEFINE, plain(name), provides_too=tuple(map(plain, counted))
-            )
-            for own, attributes in columns:
-                if "unvalidated" in attributes:
-                    yield Step(require_of_new_rows(name, own, attributes), Phase.KEY)
+            yield from self._create(name, new)
         else:
             for statement in alter_table(name, old, new):
                 unlogged = statement.endswith("SET UNLOGGED")
@@ -103,11 +139,45 @@ class TableChanges:
                 # What refers to another cannot stay while that loses its log, nor come before it.
                 kind = unlogged or statement.endswith("SET LOGGED")
                 others = self._relatives(name, referring=unlogged) if kind else []
-                provides = plain(name) if kind else ""
-                about = " ".join([statement, *others])
-                yield Step(statement, Phase.DEFINE, provides, about=about, why=why)
+                needs = tuple(f"table {each}" for each in others)
+                yield Step(statement, Phase.DEFINE, (f"table {name}",), needs=needs, why=why)
         for statement in row_security(name, old or {}, new):
-            yield Step(statement, Phase.DEPENDENT)
+            yield Step(statement, Phase.DEPENDENT, needs=(f"table {name}",))
+
+    def _create(self, name: str, new: Attributes) -> Iterator[Step]:
+        within = self._both.within.get(name, ())
+        columns, later, made = [], [], [f"table {name}", *within]
+        for own, attributes in self._after.columns(name).items():
+            key, default = f"column {name}.{own}", f"default {name}.{own}"
+            made.append(key)
+            if key in self._both.serials:
+                made.append(f"sequence {self._both.serials[key]}")
+            written = self._as_written(key, attributes)
+            if "default" in written and self._reads_what_comes(default):
+                later.append(_set_default(name, own, written))
+                written = _plainly(written)
+            else:
+                made.append(default)
+            columns.append((own, written))
+            if "unvalidated" in attributes:
+                statement = require_of_new_rows(name, own, attributes)
+                later.append(Step(statement, Phase.KEY, needs=(key,)))
+        constraints = [
+            (split_name(each.removeprefix("constraint "))[1], self._after.objects[each])
+            for each in within
+        ]
+        yield Step(create_table(name, new, columns, constraints), Phase.DEFINE, tuple(made))
+        yield from later
+
+    def _reads_what_comes(self, default: str) -> bool:
+        """Whether a default calls what reads, in the end, a table that is created here."""
+        called = {
+            each for each in self._both.uses.get(default, ()) if not each.startswith("column")
+        }
+        return any(
+            each.startswith("table ") and each not in self._before.objects
+            for each in reached(called, self._both.uses)
+        )
 
     def _relatives(self, table: str, *, referring: bool) -> list[str]:
         """Return the tables that foreign keys of a table lead to, or those that `refer` to it."""
@@ -137,14 +207,24 @@ class TableChanges:
             if parent is not None and self._is_referred_to(parent):
                 yield Step(f"ALTER TABLE {parent} DETACH PARTITION {name}", Phase.DROP_KEY)
         if foreign:  # their rows are elsewhere, and stay
-            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP)
-        if whole:  # one statement: those that refer to each other go together
+            ends = self._with_parts(foreign)
+            yield Step(f"DROP FOREIGN TABLE {', '.join(foreign)}", Phase.DROP, ends=ends)
+        rounds = self._both.rounds
+        for number in sorted({rounds[name] for name in whole}):
+            # One statement: those that refer to each other go together.
+            names = [name for name in whole if rounds[name] == number]
+            rows = [name for name in gone if rounds[name] == number]
             yield Step(
-                f"DROP TABLE {(', ' if len(whole) < _LISTED else _NEW_LINE).join(whole)}",
+                f"DROP TABLE {(', ' if len(names) < _LISTED else _NEW_LINE).join(names)}",
                 Phase.DROP,
-                loses=f"the {'table' if len(gone) == 1 else 'tables'} {', '.join(gone)} "
+                ends=self._with_parts(rows),
+                loses=f"the {'table' if len(rows) == 1 else 'tables'} {', '.join(rows)} "
                 "with all rows",
             )
+
+    def _with_parts(self, tables: Iterable[str]) -> tuple[str, ...]:
+        keys = (self._both.parts(f"table {each}", self._before) for each in tables)
+        return tuple(chain.from_iterable(keys))
 
     def _is_referred_to(self, table: str) -> bool:
         return any(
@@ -161,13 +241,16 @@ class TableChanges:
         # A column that a parent hands down is there as well, without an entry of its own.
         if new is None and "inherits" in self._after.objects[f"table {table}"]:
             self._refuse_to_hand_over(table, own)
+        key, default = f"column {name}", f"default {name}"
+        ends = (key, default)
         old = old or handed_down(self._before, table, own)
         new = new or handed_down(self._after, table, own)
         if new is None:
             assert old is not None
             loses = "" if "generated" in old else f"the column {own} of {table}"
             only = "ONLY " if self._is_kept_by_a_child(table, own) else ""
-            yield Step(f"ALTER TABLE {only}{table} DROP COLUMN {own}", Phase.DROP, loses=loses)
+            statement = f"ALTER TABLE {only}{table} DROP COLUMN {own}"
+            yield Step(statement, Phase.DROP, ends=ends, loses=loses)
         elif old is None:
             yield from self._add_column(table, own, self._as_written(f"column {name}", new))
         elif must_be_added_anew(old, new) or (
@@ -176,21 +259,22 @@ class TableChanges:
             yield Step(
                 f"ALTER TABLE {table} DROP COLUMN {own}",
                 Phase.DROP_KEY,
-                plain(own),
-                about=f"{table}.{own} {old.get('generated', '')}",
+                ends=ends,
                 loses="" if "generated" in old else f"the values of {own} of {table}",
                 why=f"The rule of a generated column cannot be changed: {table} is rewritten.",
             )
-            yield Step(f"ALTER TABLE {table} ADD COLUMN {column(own, new)}", Phase.KEY)
-        elif f"column {name}" in self._rebuilt or ("identity" in new and "default" in old):
+            statement = f"ALTER TABLE {table} ADD COLUMN {column(own, new)}"
+            yield Step(statement, Phase.KEY, makes=(key, default))
+        elif default in self._rebuilt or ("identity" in new and "default" in old):
             # Its default calls what is recreated, or the sequence whose name an identity takes.
-            yield Step(f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT", Phase.DROP_DEPENDENT)
+            statement = f"ALTER TABLE {table} ALTER COLUMN {own} DROP DEFAULT"
+            yield Step(statement, Phase.DROP_DEPENDENT, ends=(default,))
             yield from self._alter_column(table, own, _plainly(old), _plainly(new))
             if "default" in new:
-                yield Step(
-                    f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {new['default']}",
-                    Phase.KEY,
-                )
+                yield _set_default(table, own, new)
+        elif old["type"] == new["type"] and of_replaced(old["type"], self._both.replaced):
+            # What moves it to the type that replaces its own sets the default.
+            yield from self._alter_column(table, own, _plainly(old), _plainly(new))
         else:
             yield from self._alter_column(table, own, old, new)
 
@@ -214,10 +298,12 @@ class TableChanges:
         return as_serial(attributes) if key in self._both.serials else attributes
 
     def _add_column(self, table: str, own: str, new: Attributes) -> Iterator[Step]:
+        made = (f"column {table}.{own}", f"default {table}.{own}")
         if self._both.online and self._both.exists(table):
-            yield from online.add_column(table, own, new)
+            for step in online.add_column(table, own, new):
+                yield replace(step, makes=made if step.phase is Phase.DEFINE else ())
         else:
-            yield self._add_at_once(table, own, new)
+            yield replace(self._add_at_once(table, own, new), makes=made)
         if "unvalidated" in new:
             yield Step(require_of_new_rows(table, own, new), Phase.KEY)
 
@@ -235,6 +321,7 @@ class TableChanges:
     def _alter_column(
         self, table: str, own: str, old: Attributes, new: Attributes
     ) -> Iterator[Step]:
+        key, default = f"column {table}.{own}", f"default {table}.{own}"
         becomes_required = old["nullable"] and is_required(new)
         later = becomes_required and self._both.online and self._both.exists(table)
         for_new_rows = "unvalidated" in new and "unvalidated" not in old
@@ -242,6 +329,7 @@ class TableChanges:
             yield Step(
                 f"ALTER TABLE {table} ALTER COLUMN {own} SET NOT NULL",
                 Phase.DEFINE,
+                makes=(key,),
                 requires=(table, own) if self._both.exists(table) else None,
             )
         if "identity" in old and "identity" not in new:
@@ -256,9 +344,14 @@ class TableChanges:
         if actions:
             retyped = old["type"] != new["type"]
             loses = retyped and cast_loses(*on)
+            only_default = all(" DEFAULT" in each for each in actions)
+            of_default = (default,) if "default" in {*old, *new} else ()
+            changed = of_default if only_default else (key, *of_default)
             yield Step(
                 f"ALTER TABLE {table} {', '.join(actions)}",
                 Phase.DEFINE,
+                makes=changed,
+                ends=changed,
                 loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
                 why=f"Unless the types are alike on disk, {table} is rewritten, and locked "
                 "during that time."
@@ -276,6 +369,12 @@ class TableChanges:
             yield Step(f"ALTER TABLE {table} {action}", Phase.CONSTRAINT, stage=stage)
         if "identity" in new and "identity" not in old:
             yield replace(count_on(table, own, new), stage=stage)
+
+
+def _set_default(table: str, own: str, new: Attributes) -> Step:
+    default = f"default {table}.{own}"
+    statement = f"ALTER TABLE {table} ALTER COLUMN {own} SET DEFAULT {new['default']}"
+    return Step(statement, Phase.KEY, (default,))
 
 
 def _plainly(column: Attributes) -> Attributes:

@@ -1,0 +1,87 @@
+-- What depends on what, as the server has it (pg_depend); names are those of definitions.sql.
+
+-- name: uses
+-- what: What does each object use, by the server's account?  A default is apart from its column.
+-- versions: 15-
+WITH place AS (
+    SELECT oid, CASE oid WHEN %(home)s::regnamespace THEN '' ELSE quote_ident(nspname) || '.' END AS prefix
+    FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
+), relation AS (
+    SELECT c.oid, c.relkind, c.reltype, p.prefix, p.prefix || quote_ident(c.relname) AS name,
+        CASE WHEN c.relkind IN ('v', 'm') THEN 'view ' WHEN c.relkind = 'S' THEN 'sequence '
+             WHEN c.relkind = 'c' THEN 'type ' WHEN c.relispartition AND c.relkind IN ('i', 'I') THEN 'other index '
+             WHEN c.relkind IN ('i', 'I') THEN 'index ' ELSE 'table ' END || p.prefix || quote_ident(c.relname) AS key
+    FROM pg_class c JOIN place p ON p.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S', 'c', 'i', 'I')
+), kind AS (
+    SELECT t.oid, coalesce(r.key, CASE t.typtype WHEN 'e' THEN 'enum ' WHEN 'd' THEN 'domain ' ELSE 'type ' END
+                           || p.prefix || quote_ident(t.typname)) AS key, t.typarray
+    FROM pg_type t JOIN place p ON p.oid = t.typnamespace LEFT JOIN relation r ON r.reltype = t.oid
+    WHERE t.typtype IN ('e', 'd', 'r', 'c')
+), node (class, oid, part, key) AS (
+    SELECT 'pg_class'::regclass, r.oid, 0, coalesce('constraint ' || o.name || '.' || quote_ident(n.conname), r.key)
+    FROM relation r
+    LEFT JOIN pg_constraint n ON r.relkind IN ('i', 'I') AND n.conindid = r.oid AND n.contype IN ('p', 'u', 'x')
+      AND n.conparentid = 0
+    LEFT JOIN relation o ON o.oid = n.conrelid
+    UNION ALL
+    SELECT 'pg_class'::regclass, r.oid, a.attnum,
+        CASE WHEN r.relkind IN ('r', 'p', 'f') THEN 'column ' || r.name || '.' || quote_ident(a.attname) ELSE r.key END
+    FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE r.relkind IN ('r', 'p', 'f', 'v', 'm', 'c')
+    UNION ALL
+    SELECT 'pg_type'::regclass, oid, 0, key FROM kind
+    UNION ALL
+    SELECT 'pg_type'::regclass, typarray, 0, key FROM kind WHERE typarray <> 0
+    UNION ALL
+    SELECT 'pg_type'::regclass, g.rngmultitypid, 0, k.key FROM pg_range g JOIN kind k ON k.oid = g.rngtypid
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, n.oid, 0, coalesce(CASE n.contype
+        WHEN 'n' THEN 'column ' || r.name || '.' || (SELECT quote_ident(a.attname) FROM pg_attribute a
+                                                     WHERE a.attrelid = n.conrelid AND a.attnum = n.conkey[1])
+        ELSE 'constraint ' || r.name || '.' || quote_ident(n.conname) END, k.key)
+    FROM pg_constraint n LEFT JOIN relation r ON r.oid = n.conrelid LEFT JOIN kind k ON k.oid = n.contypid
+    WHERE n.conparentid = 0
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, d.oid, 0, CASE WHEN a.attgenerated <> '' THEN 'column '
+        WHEN a.attislocal AND r.relkind <> 'v' THEN 'default ' ELSE 'property default of ' END
+        || r.name || '.' || quote_ident(a.attname)
+    FROM pg_attrdef d JOIN relation r ON r.oid = d.adrelid
+    JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    UNION ALL
+    SELECT 'pg_rewrite'::regclass, w.oid, 0,
+        CASE w.rulename WHEN '_RETURN' THEN r.key ELSE 'rule ' || r.name || '.' || quote_ident(w.rulename) END
+    FROM pg_rewrite w JOIN relation r ON r.oid = w.ev_class
+    UNION ALL
+    SELECT 'pg_trigger'::regclass, t.oid, 0, CASE t.tgparentid WHEN 0
+        THEN 'trigger ' || r.name || '.' || quote_ident(t.tgname)
+        ELSE 'property trigger ' || quote_ident(t.tgname) || ' of ' || r.name END
+    FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid WHERE NOT t.tgisinternal
+    UNION ALL
+    SELECT 'pg_policy'::regclass, y.oid, 0, 'policy ' || r.name || '.' || quote_ident(y.polname)
+    FROM pg_policy y JOIN relation r ON r.oid = y.polrelid
+    UNION ALL
+    SELECT 'pg_proc'::regclass, f.oid, 0,
+        'function ' || p.prefix || quote_ident(f.proname) || '(' || oidvectortypes(f.proargtypes) || ')'
+    FROM pg_proc f JOIN place p ON p.oid = f.pronamespace
+    UNION ALL
+    SELECT 'pg_collation'::regclass, l.oid, 0, 'collation ' || p.prefix || quote_ident(l.collname)
+    FROM pg_collation l JOIN place p ON p.oid = l.collnamespace
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, s.oid, 0, 'statistics ' || p.prefix || quote_ident(s.stxname)
+    FROM pg_statistic_ext s JOIN place p ON p.oid = s.stxnamespace
+    UNION ALL
+    SELECT 'pg_cast'::regclass, oid, 0, 'property cast of ' || format_type(castsource, NULL) || ' to '
+        || format_type(casttarget, NULL)
+    FROM pg_cast WHERE oid >= 16384
+    UNION ALL
+    SELECT 'pg_namespace'::regclass, oid, 0, 'schema ' || rtrim(prefix, '.') FROM place WHERE prefix <> ''
+)
+SELECT a.key, jsonb_agg(DISTINCT b.key)
+FROM pg_depend d
+JOIN node a ON a.class = d.classid AND a.oid = d.objid AND a.part = d.objsubid
+JOIN node b ON b.class = d.refclassid AND b.oid = d.refobjid AND b.part = d.refobjsubid
+WHERE d.deptype <> 'e' AND a.key <> b.key
+  -- What a sequence belongs to is set when both are there.
+  AND NOT (d.deptype = 'a' AND a.key LIKE 'sequence %%')
+GROUP BY a.key

@@ -1,0 +1,248 @@
+"""What uses what, as the server has it in pg_depend, and steps in an order that follows from it.
+
+A default is a node of its own beside its column's, since PostgreSQL can set it later.  Where a
+catalog was recorded without what its objects use, the words in their definitions stand for it.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+
+from leadctl.catalog.definitions import (
+    DEFAULT_USES,
+    USES,
+    Attributes,
+    Catalog,
+    key_reference,
+    owner,
+    split_name,
+)
+from leadctl.migrate.ddl.objects import create, unique_keys
+from leadctl.migrate.ddl.steps import BACKWARDS, Step, mentions, plain, values_first
+from leadctl.migrate.ddl.tables import parents
+
+Uses = Mapping[str, set[str]]
+"""The keys of what each object uses, by its own key; `default t.c` is that of a column."""
+_RELATIONS = {"table", "view", "sequence", "index", "enum", "domain", "type"}
+"""Kinds of which two cannot have one name: a table has a type."""
+_NAMED = {*_RELATIONS, "function", "collation"} - {"index"}
+_BY_ITS_WORDS = {"view", "rule", "trigger", "policy", "index", "constraint", "statistics"}
+
+
+def uses_of(catalog: Catalog) -> Uses:
+    """Return what each object of a catalog uses: its table, and what its definition rests on."""
+    read = any(USES in each or DEFAULT_USES in each for each in catalog.objects.values())
+    words = {} if read else _by_words(catalog)
+    schemas = catalog.names("schema")
+    found: dict[str, set[str]] = {}
+    for key, attributes in catalog.objects.items():
+        used = {*attributes.get(USES, ()), *words.get(key, ()), *_wholes(key, attributes)}
+        name = key.partition(" ")[2]
+        used |= {f"schema {each}" for each in schemas if name.startswith(f"{each}.")}
+        found[key] = {each for used_key in used for each in _handed_down(used_key, catalog)} - {key}
+        if "default" in attributes and key.startswith("column "):
+            default = f"default {key.removeprefix('column ')}"
+            found[default] = {key, *attributes.get(DEFAULT_USES, ()), *words.get(default, ())}
+    return found
+
+
+def _wholes(key: str, attributes: Attributes) -> Iterator[str]:
+    """Yield what an object is a part of."""
+    if "of" in attributes:
+        yield str(attributes["of"])
+    part_of = owner(key, attributes)
+    if part_of is not None:
+        yield f"table {part_of}"
+        yield f"view {part_of}"
+
+
+def _handed_down(key: str, catalog: Catalog) -> Iterator[str]:
+    """Yield what stands for an object: a column of a partition or child is its parent's."""
+    yield key
+    if key.startswith("column ") and key not in catalog.objects:
+        table, own = split_name(key.removeprefix("column "))
+        yield f"table {table}"
+        for parent in parents(catalog, table):
+            yield from _handed_down(f"column {parent}.{own}", catalog)
+
+
+def _by_words(catalog: Catalog) -> Uses:
+    named: dict[str, set[str]] = {}
+    for key in catalog.objects:
+        kind, _, name = key.partition(" ")
+        if kind in _NAMED:
+            named.setdefault(plain(name), set()).add(key)
+    keys = unique_keys(catalog)
+    found: dict[str, set[str]] = {}
+    for key, text in _texts(catalog):
+        words = mentions(text)
+        used = {each for word in words for each in named.get(word, ())}
+        tables = [each.partition(" ")[2] for each in used if each.startswith("table ")]
+        part_of = owner(key, catalog.objects.get(key, {}))
+        if key.startswith("default "):
+            part_of = None
+        elif key.startswith("column "):
+            part_of = split_name(key.removeprefix("column "))[0]
+        for table in {*tables, *([part_of] if part_of else [])}:
+            columns = catalog.columns(table)
+            used |= {f"column {table}.{own}" for own in columns if plain(own) in words}
+        reference = key_reference(text) if "FOREIGN KEY" in text else None
+        if reference is not None:
+            referred = mentions(reference.referred)
+            used |= {
+                other
+                for other, each in keys.get(plain(reference.table), ())
+                if referred <= mentions(each["definition"])
+            }
+        found[key] = used
+    return found
+
+
+def _texts(catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Yield what names others, by the key of what it defines."""
+    for key, attributes in catalog.objects.items():
+        kind, _, name = key.partition(" ")
+        if kind == "column":
+            yield key, f"{attributes['type']} {attributes.get('generated', '')}"
+            if "default" in attributes:
+                yield f"default {name}", str(attributes["default"])
+        elif kind == "table":
+            yield key, " ".join(map(str, attributes.values()))
+        elif kind in _BY_ITS_WORDS or kind in _NAMED:
+            yield key, create(kind, name, attributes)
+        elif kind == "property":
+            yield key, str(attributes["do"])
+
+
+def reached(start: Iterable[str], uses: Uses) -> set[str]:
+    """Return everything that some objects use, and what that uses, and so on."""
+    found: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        for each in uses.get(waiting.pop(), ()):
+            if each not in found:
+                found.add(each)
+                waiting.append(each)
+    return found
+
+
+def in_order(steps: Sequence[Step], before: Uses, after: Uses) -> list[Step]:
+    """Sort steps by what uses what, and where that leaves it open by phase; then by stage.
+
+    What is used is made before what uses it, and goes after that.  What others wait for comes as
+    early as they do.  Where that is a circle, the first one of it goes first.
+    """
+    behind = _behind(steps, before, after)
+    waits = [0] * len(steps)
+    for followers in behind:
+        for each in followers:
+            waits[each] += 1
+    rank = _ranks(steps, behind)
+    free = [(rank[index], index) for index in range(len(steps)) if not waits[index]]
+    heapq.heapify(free)
+    left = dict.fromkeys(sorted(range(len(steps)), key=lambda index: rank[index]))
+    ordered = []
+    while left:
+        index = heapq.heappop(free)[1] if free else next(iter(left))
+        if index not in left:
+            continue
+        del left[index]
+        ordered.append(steps[index])
+        for each in behind[index]:
+            waits[each] -= 1
+            if not waits[each] and each in left:
+                heapq.heappush(free, (rank[each], each))
+    return sorted(values_first(ordered), key=lambda step: step.stage)
+
+
+def _ranks(steps: Sequence[Step], behind: Sequence[set[int]]) -> list[tuple[int, int]]:
+    """Return where each step stands: as early as the first of those that wait for it."""
+    rank: list[tuple[int, int]] = [
+        (step.phase, -index if step.phase in BACKWARDS else index)
+        for index, step in enumerate(steps)
+    ]
+    ahead: list[set[int]] = [set() for _ in steps]
+    for index, followers in enumerate(behind):
+        for each in followers:
+            ahead[each].add(index)
+    done: set[int] = set()
+    for first in sorted(range(len(steps)), key=lambda index: rank[index]):
+        waiting = [first]
+        while waiting:
+            index = waiting.pop()
+            if index in done:
+                continue
+            done.add(index)
+            rank[index] = min(rank[index], rank[first])
+            waiting += ahead[index]
+    return rank
+
+
+def _behind(steps: Sequence[Step], before: Uses, after: Uses) -> list[set[int]]:
+    """Return which steps come behind each."""
+    behind: list[set[int]] = [set() for _ in steps]
+    enders = _by_key(steps, "ends")
+    for first, then in chain(
+        _made_first(steps, after), _ended_first(steps, before, enders), _freed_first(steps, enders)
+    ):
+        if first != then:
+            behind[first].add(then)
+    return behind
+
+
+def _made_first(steps: Sequence[Step], uses: Uses) -> Iterator[tuple[int, int]]:
+    """Yield what is made before what uses it."""
+    makers = _by_key(steps, "makes")
+    for index, step in enumerate(steps):
+        needed = chain(step.needs, *(uses.get(key, ()) for key in step.makes))
+        for maker in chain.from_iterable(makers.get(each, ()) for each in needed):
+            yield maker, index
+
+
+def _ended_first(
+    steps: Sequence[Step], uses: Uses, enders: Mapping[str, list[int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield what goes before what it used; what goes by itself does so before its table."""
+    for key, its in enders.items():
+        fewest = min(len(steps[each].ends) for each in its)
+        with_others = [
+            each for each in its if len(steps[each].ends) > fewest and key not in steps[each].makes
+        ]
+        for index in its:
+            if index in with_others:
+                continue
+            yield from ((index, each) for each in with_others)
+            for used in uses.get(key, ()):
+                yield from ((index, each) for each in enders.get(used, ()))
+
+
+def _freed_first(
+    steps: Sequence[Step], enders: Mapping[str, list[int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield what has a name before what comes by that name."""
+    rooms: dict[str, list[tuple[str, int]]] = {}
+    for key, its in enders.items():
+        rooms.setdefault(_room(key), []).extend((key, each) for each in its)
+    for index, step in enumerate(steps):
+        for key in step.makes:
+            for other, ender in rooms.get(_room(key), ()):
+                # A type that is replaced goes under another name, after that.
+                if other != key or steps[ender].phase < step.phase:
+                    yield ender, index
+
+
+def _by_key(steps: Sequence[Step], which: str) -> Mapping[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for index, step in enumerate(steps):
+        for key in getattr(step, which):
+            found.setdefault(key, []).append(index)
+    return found
+
+
+def _room(key: str) -> str:
+    """Return what no two objects can be at once: a name among relations and types, or a key."""
+    kind, _, name = key.partition(" ")
+    if kind == "constraint":  # a key's index is a relation
+        table, own = split_name(name)
+        return f"{table.removesuffix(split_name(table)[-1])}{own}"
+    return name if kind in _RELATIONS else key
