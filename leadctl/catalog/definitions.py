@@ -72,6 +72,10 @@ class Catalog:
         prefix = f"{kind} "
         return Catalog({k: v for k, v in self.objects.items() if not k.startswith(prefix)})
 
+    def written(self) -> "Catalog":
+        """Return what leadctl writes: not operators and the like, but indexes of partitions."""
+        return Catalog({k: v for k, v in self.objects.items() if not is_unwritten(k)})
+
     def as_of(self, reads: int) -> "Catalog":
         """Return what a record has that was made when less was read: see `READS`."""
         if reads >= READS:
@@ -88,6 +92,11 @@ class Catalog:
         """Return the objects of one kind."""
         prefix = f"{kind} "
         return Catalog({k: v for k, v in self.objects.items() if k.startswith(prefix)})
+
+
+def is_unwritten(key: str) -> bool:
+    """Whether an object is one that leadctl finds, and does not write."""
+    return key.startswith("other ") and not key.startswith("other index ")
 
 
 def read_names(
@@ -206,7 +215,7 @@ def key_reference(definition: str) -> KeyReference:
     return KeyReference(own.partition("(")[2], table.strip(), referred.partition(")")[0])
 
 
-_BESIDE = ("position", USES, DEFAULT_USES)
+_BESIDE = ("position", "not_null", USES, DEFAULT_USES)
 """What objects are written by, and in what order, but nothing that they differ in."""
 
 

@@ -44,6 +44,8 @@ WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class':
 SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
     'nullable', NOT a.attnotnull,
+    'not_null', (SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
+                 AND n.conkey = ARRAY[a.attnum] AND n.conname <> c.relname || '_' || a.attname || '_not_null'),
     'unvalidated', (SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
                     AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,

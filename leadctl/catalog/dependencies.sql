@@ -84,4 +84,6 @@ JOIN node b ON b.class = d.refclassid AND b.oid = d.refobjid AND b.part = d.refo
 WHERE d.deptype <> 'e' AND a.key <> b.key
   -- What a sequence belongs to is set when both are there.
   AND NOT (d.deptype = 'a' AND a.key LIKE 'sequence %%')
+  -- Which index of a partition is a part of which is no matter of order.
+  AND a.key NOT LIKE 'other %%'
 GROUP BY a.key

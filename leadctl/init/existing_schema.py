@@ -13,7 +13,15 @@ from sqlalchemy import MetaData, String, Table
 from sqlalchemy.exc import SAWarning
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, Difference, compare, read_catalog, split_name
+from leadctl.catalog.definitions import (
+    Catalog,
+    Difference,
+    compare,
+    is_unwritten,
+    read_catalog,
+    split_name,
+    with_uses,
+)
 from leadctl.crypto.cipher import FORM, NODE_FORM
 from leadctl.errors import AlreadyDeclared, OperationFailed
 from leadctl.init.discovery import (
@@ -119,8 +127,9 @@ def read_existing_schema(
         ignored = [VERSION_TABLE, *(name for each in histories for name in each.tables)]
         narrate(f"Reading {len(columns.keys() - ignored)} tables of {target.database}.")
         metadata = _reflect(target, ignored)
+        catalog = with_uses(connection, read_catalog(connection, schema, ignored), schema)
         return ExistingSchema(
-            catalog=_without(read_catalog(connection, schema, ignored), ignored),
+            catalog=_without(catalog, ignored),
             extensions=tuple(_QUERIES.column(connection, "extensions", schema=quoted)),
             metadata=metadata,
             histories=histories,
@@ -276,14 +285,14 @@ def proven_baseline(
     extensions = [
         Step(f'CREATE EXTENSION IF NOT EXISTS "{name}"', Phase.DEFINE) for name in read.extensions
     ]
-    written = read.catalog.without("other")
+    written = read.catalog.written()
     baseline = [*extensions, *changes(Catalog({}), written)]
     with scratch(target, "init") as made:
         made.execute(step.sql for step in baseline)
         different = [
             each
             for each in compare(read.catalog, made.read())
-            if not (each.change == "missing" and each.object.startswith("other "))
+            if not (each.change == "missing" and is_unwritten(each.object))
         ]
     if different:
         listed = ", ".join(f"{each.object} ({each.change})" for each in different)

@@ -96,12 +96,12 @@ class Scratch:
             return error.message
         if after is None:
             return ""
-        left = without_grants(compare(self.read().without("other"), after.without("other")))
+        left = without_grants(compare(self.read().written(), after.written()))
         return f"left would be: {named(left)}" if left else ""
 
     def create(self, catalog: Catalog) -> None:
         """Create what a catalog has; what leadctl does not write is used where it is."""
-        wanted = catalog.without("other")
+        wanted = catalog.written()
         self.execute(step.sql for step in changes(Catalog({}), wanted))
 
     def lend(self, catalog: Catalog, metadata: MetaData) -> set[str]:

@@ -14,7 +14,7 @@ from textwrap import indent as indented
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, named, without_grants
+from leadctl.catalog.definitions import Catalog, compare, is_unwritten, named, without_grants
 from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
@@ -121,14 +121,14 @@ def compose(
     cannot be written, and where they would not lead there.
     """
     _refuse_unwritable(before, after)
-    after = after.without("other")  # nothing of it differs; what parts bring comes with them
+    after = after.written()  # nothing else differs
     with scratch(target, "new", schemas_of(before, after)) as made:
         made.create(before)
         starts = [made.read()]
         made.execute(step.sql for step in renames)
-        implied, _ = implied_renames(made.read().without("other"), after)
+        implied, _ = implied_renames(made.read().written(), after)
         made.execute(step.sql for step in implied)
-        start = made.read().without("other")
+        start = made.read().written()
         steps = changes(start, after, online=safe)
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
@@ -136,7 +136,7 @@ def compose(
         for stage, group in groupby(steps, key=lambda step: step.stage.of_revision):
             up = list(group)
             made.execute(step.sql for step in up if step.sql and step.back is None)
-            end = made.read().without("other")
+            end = made.read().written()
             down = changes(end, start, online=stage is Stage.INDEX)
             down += [step.back for step in reversed(up) if step.back]
             drafts.append(Draft(stage, up, down, safe))
@@ -170,7 +170,7 @@ def renamed_schema(target: Target, before: Catalog, renames: Sequence[Step]) -> 
     with scratch(target, "new", schemas_of(before)) as made:
         made.create(before)
         made.execute(rename.sql for rename in renames)
-        others = before.only("other").objects
+        others = {key: each for key, each in before.objects.items() if is_unwritten(key)}
         return Catalog({**made.read().objects, **others})
 
 
@@ -180,7 +180,7 @@ def schemas_of(*catalogs: Catalog) -> list[str]:
 
 
 def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
-    others = compare(before.only("other"), after.only("other"))
+    others = [each for each in compare(before, after) if is_unwritten(each.object)]
     if others:
         named = ", ".join(each.object.removeprefix("other ") for each in others)
         raise OperationFailed(

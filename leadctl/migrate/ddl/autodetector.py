@@ -16,6 +16,7 @@ from leadctl.migrate.ddl.steps import (
     Phase,
     Stage,
     Step,
+    identifier,
     mentions,
     plain,
 )
@@ -53,6 +54,7 @@ class _Changes:
         self._both = both
         self._before, self._after, self._rebuilt = both.before, both.after, both.rebuilt
         self._tables = TableChanges(both)
+        self._parts = both.partition_indexes
         self.unwritten: list[OperationFailed] = []
         self._dropped_names = {plain(each) for each in both.dropped}
         self._new = [
@@ -62,52 +64,41 @@ class _Changes:
     def steps(self) -> list[Step]:
         found: list[Step] = []
         for key in sorted(self._before.objects.keys() | self._after.objects.keys()):
-            kind, _, name = key.partition(" ")
-            old, new = self._before.objects.get(key), self._after.objects.get(key)
-            if kind == "sequence" and name in self._both.serials.values():
-                continue  # it comes with its column
-            anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
-            anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
-            if definition(old) == definition(new) and not anew:
-                continue
-            if kind == "grant":
-                found += self._grant(old, new, anew=anew)
-                continue
-            if kind == "other" and self._comes_with_its_whole(old or new or {}):
-                continue
-            if kind in {"property", "namespace"}:
-                found += self._property(name, old, new)
-                continue
             try:
-                found += self._object(key, old, new)
+                found += self._of(key)
             except OperationFailed as error:
                 self.unwritten.append(error)
-                continue
-            if new is not None:
-                found += self._comment(kind, name, None if anew else old, new)
         found += self._tables.drop()
         if any(self._reads_what_comes(name) for name in self._after.names("function")):
             found.append(Step(UNCHECKED_BODIES, Phase.RENAME))
         return in_order(found, self._both.used, self._both.uses)
 
-    def _comes_with_its_whole(self, part: Attributes) -> bool:
-        """Whether an index of a partition is made, or goes, together with its parent's."""
-        whole = part.get("part_of")
-        while whole is not None:
-            if split_name(whole)[-1] in self._wholes_made_anew:
-                return True
-            key = f"other index {whole}"  # of a partition that has partitions itself
-            above = self._before.objects.get(key) or self._after.objects.get(key) or {}
-            whole = above.get("part_of")
-        return False
+    def _of(self, key: str) -> Iterator[Step]:
+        kind, _, name = key.partition(" ")
+        old, new = self._before.objects.get(key), self._after.objects.get(key)
+        if kind == "sequence" and name in self._both.serials.values():
+            return  # it comes with its column
+        anew = key in self._rebuilt or key in self._both.replaced or self._parent_changes(key)
+        anew = anew or (kind == "column" and f"default {name}" in self._rebuilt)
+        if key.startswith("other index "):
+            if new is not None:
+                yield from self._parts.make(name.removeprefix("index "), old, new, self._coming)
+        elif definition(old) == definition(new) and not anew:
+            return
+        elif kind == "grant":
+            yield from self._grant(old, new, anew=anew)
+        elif kind in {"property", "namespace"}:
+            yield from self._property(name, old, new)
+        else:
+            yield from list(self._object(key, old, new))  # whole, or not at all
+            if new is not None:
+                yield from self._comment(kind, name, None if anew else old, new)
 
     @cached_property
-    def _wholes_made_anew(self) -> set[str]:
-        """The own names of the indexes and keys that come, go, or are recreated."""
-        both = self._before.objects.keys() & self._after.objects.keys()
-        keys = (self._before.objects.keys() | self._after.objects.keys()) - (both - self._rebuilt)
-        named = (key.partition(" ") for key in keys)
-        return {split_name(name)[-1] for kind, _, name in named if kind in {"index", "constraint"}}
+    def _coming(self) -> set[str]:
+        """The keys of what is made, or made again."""
+        new = self._after.objects.keys() - self._before.objects.keys()
+        return new | self._rebuilt
 
     def _reads_what_comes(self, function: str) -> bool:
         """Whether an SQL function's text, which is checked when it is made, reads what is new."""
@@ -148,6 +139,10 @@ class _Changes:
     def _drop(self, kind: str, name: str, old: Attributes) -> Iterator[Step]:
         if self._goes_with_its_table(kind, name, old):
             return
+        if kind == "index" and self._parts.becomes_a_part(name):
+            return
+        if kind in {"index", "constraint"}:
+            yield from self._parts.free(f"{kind} {name}")
         if self._both.online and kind == "index" and self._may_go_later(name, old):
             yield online.drop_index(name)
             return
@@ -214,11 +209,13 @@ class _Changes:
                 yield replace(online.create_index(statement), makes=(key,))
             else:
                 of_view = f"view {table}" in self._after.objects
-                yield Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX, (key,))
+                needs = (*self._parts.of(key), *self._parts.beside(name, str(table)))
+                phase = Phase.DEPENDENT if of_view else Phase.INDEX
+                yield Step(statement, phase, (key,), needs=needs)
         elif kind == "constraint":
             if key not in self._both.within.get(split_name(name)[0], ()):
                 for step in self._constraint(name, new, statement):
-                    yield replace(step, makes=(key,))
+                    yield replace(step, makes=(key,), needs=self._parts.of(key))
         elif kind in _DEFINED:
             yield Step(statement, Phase.DEFINE, (key,))
             late = objects.unvalidated_checks(name, new) if kind == "domain" else ()
@@ -309,7 +306,22 @@ class _Changes:
                 late = name.startswith("NOT NULL of ")
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
         if new is not None:
+            yield from self._not_null_named(new)
             yield Step(new["do"], Phase.DEFINE if is_cast else Phase.COMMENT, (key,))
+
+    def _not_null_named(self, new: Attributes) -> Iterator[Step]:
+        """Yield what gives the NOT NULL of a column, of which something is set, its name."""
+        of = str(new.get("of", ""))
+        named = self._after.objects.get(of, {}).get("not_null")
+        if of not in self._before.objects or not named or f"CONSTRAINT {named} " not in new["do"]:
+            return
+        table, own = split_name(of.removeprefix("column "))
+        usual = identifier(f"{plain(table)}_{plain(own)}_not_null")
+        former = self._before.objects[of].get("not_null", usual)
+        if former != named:
+            yield Step(
+                f"ALTER TABLE {table} RENAME CONSTRAINT {former} TO {named}", Phase.DEPENDENT
+            )
 
     def _parent_changes(self, key: str) -> bool:
         """Whether a column changes that a partition or child has otherwise than its parent.

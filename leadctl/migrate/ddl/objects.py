@@ -35,13 +35,15 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
             return str(attributes["definition"]).rstrip(";")
         case "index":
             # A partitioned table's index is read as ON ONLY, which would leave the parts out.
-            text = str(attributes["definition"]).replace(" ON ONLY ", " ON ", 1)
+            text = str(attributes["definition"])
+            text = text if "invalid" in attributes else text.replace(" ON ONLY ", " ON ", 1)
             return text.replace(" USING btree ", " ", 1)
         case "constraint":
             table, constraint = split_name(name)
             text = attributes["definition"]
             space = "\n    " if text.startswith("FOREIGN KEY") else " "
-            return f"ALTER TABLE {table} ADD CONSTRAINT {constraint}{space}{text}"
+            only = "ONLY " if "invalid" in attributes else ""  # it holds on no partition
+            return f"ALTER TABLE {only}{table} ADD CONSTRAINT {constraint}{space}{text}"
     if kind not in _CREATE:
         raise _unwritten(kind, name)
     return _CREATE[kind](name, attributes)

@@ -6,7 +6,7 @@ and columns move from the old type to the new one.  A range is not among them, s
 cannot be replaced: where something uses it the server refuses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
 from leadctl.errors import OperationFailed
@@ -30,13 +30,15 @@ _CALLED = {"function", "view", *_TYPES}
 """What a default may name that the server lets go only when the default has."""
 
 
-def rebuilt(before: Catalog, after: Catalog, replaced: list[str], uses: Uses) -> set[str]:
-    """Return the keys of objects that both have, and that must be recreated.
+def rebuilt(
+    before: Catalog, after: Catalog, replaced: list[str], uses: Uses, seeds: Collection[str] = ()
+) -> set[str]:
+    """Return the keys of objects that both have, and that must be recreated, the `seeds` too.
 
     A default (`default t.c`) and a domain are not: what they call is taken off, and put back.
     `replaced` are types that are, too, in a way of their own: they are not returned.
     """
-    return _Rebuilt(before, after, replaced, uses).find()
+    return _Rebuilt(before, after, replaced, uses).find(seeds)
 
 
 class _Rebuilt:
@@ -52,9 +54,9 @@ class _Rebuilt:
             for each in used:
                 self._users.setdefault(each, set()).add(key)
 
-    def find(self) -> set[str]:
+    def find(self, seeds: Collection[str]) -> set[str]:
         """Follow what goes to what uses it."""
-        found = {key for key in self._both if self._changes_as_a_whole(key)}
+        found = {key for key in self._both if self._changes_as_a_whole(key)} | {*seeds}
         found |= {key for key in self._uses if self._loses_what_it_uses(key)} | set(self._replaced)
         retyped = {key for key in self._both if self._is_retyped(key)}
         found |= {key for key in self._uses if self._compares_retyped(key, retyped)}

@@ -9,6 +9,7 @@ from leadctl.catalog.definitions import Attributes, Catalog, key_reference, owne
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.dependencies import reached, uses_of
+from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
 from leadctl.migrate.ddl.rebuilds import of_replaced, rebuilt, replaced_types
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.ddl.tables import (
@@ -44,7 +45,9 @@ class Comparison:
         self.replaced = replaced_types(before, after)
         self.used, self.uses = uses_of(before), uses_of(after)
         """What each object used, and what it uses afterwards."""
-        self.rebuilt = rebuilt(before, after, self.replaced, self.used)
+        self.partition_indexes = PartitionIndexes(before, after)
+        seeds = self.partition_indexes.recreated
+        self.rebuilt = rebuilt(before, after, self.replaced, self.used, seeds)
         self.serials = serials(before, after)
         self.unique_keys = objects.unique_keys(after)
         self.within: dict[str, list[str]] = {}
@@ -278,6 +281,18 @@ class TableChanges:
         else:
             yield from self._alter_column(table, own, old, new)
 
+    def _about_rows(self, table: str, old: str, new: str, on: tuple[str, str]) -> Iterator[str]:
+        """Yield what a change of type does to the rows, besides what is lost."""
+        if {each.partition("(")[0].split(" ")[0] for each in on} <= {"timestamp", "date"} and (
+            len({"with time zone" in each for each in on}) > 1
+        ):
+            yield "Times are taken for times of the session's time zone (TimeZone)."
+        if old != new and self._both.online:
+            yield (
+                f"Unless the types are alike on disk, {table} is rewritten, and locked during "
+                "that time."
+            )
+
     def _refuse_to_hand_over(self, table: str, own: str) -> None:
         if handed_down(self._after, table, own) is not None:
             raise OperationFailed(
@@ -353,10 +368,7 @@ class TableChanges:
                 makes=changed,
                 ends=changed,
                 loses=f"what {new['type']} cannot hold of {table}.{own}" if loses else "",
-                why=f"Unless the types are alike on disk, {table} is rewritten, and locked "
-                "during that time."
-                if retyped and self._both.online
-                else "",
+                why=" ".join(self._about_rows(table, old["type"], new["type"], on)),
             )
         if "unvalidated" in old and is_required(new):
             yield Step(f"ALTER TABLE {table} VALIDATE CONSTRAINT {old['unvalidated']}", Phase.KEY)

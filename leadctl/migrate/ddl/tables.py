@@ -85,6 +85,7 @@ def within_tables(before: Catalog, after: Catalog) -> list[str]:
             and "partition_of" not in after.objects[f"table {table}"]
             and not text.startswith("FOREIGN KEY")
             and not text.endswith("NOT VALID")
+            and "invalid" not in after.objects[f"constraint {name}"]
             and not mentions(text) & functions
         ):
             same = text.removeprefix("PRIMARY KEY").removeprefix("UNIQUE")
@@ -170,8 +171,9 @@ def column(name: str, attributes: Attributes) -> str:
         parts.append(_identity(attributes))
     if "default" in attributes:
         parts.append(f"DEFAULT {attributes['default']}")
-    if is_required(attributes) and "identity" not in attributes:
-        parts.append("NOT NULL")
+    if is_required(attributes) and ("identity" not in attributes or "not_null" in attributes):
+        named = attributes.get("not_null")
+        parts.append(f"CONSTRAINT {named} NOT NULL" if named else "NOT NULL")
     return " ".join(parts)
 
 
@@ -343,7 +345,7 @@ def serials(before: Catalog, after: Catalog) -> Mapping[str, str]:
 def as_serial(column: Attributes) -> Attributes:
     """Return a column as it is written: of a type that brings sequence, default and NOT NULL."""
     kept = {name: value for name, value in column.items() if name != "default"}
-    return {**kept, "type": _SERIALS[column["type"]], "nullable": True}
+    return {**kept, "type": _SERIALS[column["type"]], "nullable": "not_null" not in column}
 
 
 def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -> bool:

@@ -1,0 +1,187 @@
+"""The indexes of partitions that are parts of their parents': names, and which one it is.
+
+PostgreSQL makes them with the parent's index or with the partition, by names of its own, unless
+one that matches is there already.  None can be taken out again but with its parent's.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
+from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
+from leadctl.migrate.ddl.tables import parents
+
+_LONGEST_NAME = 63
+_COLUMNS = re.compile(r"\((?P<columns>.*?)\)(?: INCLUDE| WITH| WHERE| NULLS|$)")
+_DETACHED = (
+    "An index of its parent rests on a key of its own, and goes: it is attached again after that."
+)
+
+
+class PartitionIndexes:
+    """The indexes of partitions in two catalogs."""
+
+    def __init__(self, before: Catalog, after: Catalog) -> None:
+        self._before, self._after = before.objects, after.objects
+        self._catalogs = (before, after)
+
+    @cached_property
+    def recreated(self) -> set[str]:
+        """The keys of the indexes and keys of parents of which another index is to be a part."""
+        then, now = self._parts
+        found = set()
+        for place in then.keys() & now.keys():
+            old, new = then[place], now[place]
+            table, whole = place
+            taken = self._is_own_key(table, old, self._before) or f"index {old}" in self._after
+            if old != new and (taken or self._is_own_key(table, new, self._after)):
+                found |= {self._root(whole, self._before), self._root(whole, self._after)}
+        return found & self._before.keys() & self._after.keys()
+
+    @cached_property
+    def _parts(self) -> list[dict[tuple[str, str], str]]:
+        """The index of each partition that is a part of each of its parent's, before and after."""
+        return [
+            {
+                (str(each["table"]), str(each["part_of"])): key.removeprefix("other index ")
+                for key, each in objects.items()
+                if key.startswith("other index ") and "part_of" in each
+            }
+            for objects in (self._before, self._after)
+        ]
+
+    def of(self, whole: str) -> tuple[str, ...]:
+        """Return the keys of what are to be parts of an index or key, if made before it."""
+        name = _index_name(whole)
+        found = []
+        for (table, part_of), part in self._parts[1].items():
+            if part_of == name:
+                own_key = f"constraint {table}.{split_name(part)[-1]}"
+                found += [f"other index {part}", own_key]
+        return tuple(found)
+
+    def beside(self, name: str, table: str) -> tuple[str, ...]:
+        """Return what must be made before an index of a partition, lest it becomes a part of it."""
+        if f"other index {name}" in self._after:
+            return ()
+        above = parents(self._catalogs[1], table)
+        keys = [
+            key
+            for key, each in self._after.items()
+            if key.startswith(("index ", "constraint "))
+            and (each.get("table") or split_name(key.partition(" ")[2])[0]) in above
+        ]
+        return tuple(keys) if above else ()
+
+    def becomes_a_part(self, index: str) -> bool:
+        """Whether an index of a table is to be a part of one of its parent's, or was one."""
+        key = f"other index {index}"
+        return key in self._after or (key in self._before and f"index {index}" in self._after)
+
+    def make(
+        self, name: str, old: Attributes | None, new: Attributes, coming: set[str]
+    ) -> Iterator[Step]:
+        """Yield what makes the index of a partition that is a part of another.
+
+        `coming` are the keys of what is made or made again.
+        """
+        table, whole = str(new["table"]), str(new["part_of"])
+        root = self._root(whole, self._after)
+        if definition(old) == definition(new) and root not in coming:
+            return
+        text = self._after.get(root, {}).get("definition")
+        if text is None or self._is_own_key(table, name, self._after):
+            return
+        usual = _usual_name(table, text)
+        key, own = f"other index {name}", split_name(name)[-1]
+        stays = f"table {table}" in self._before and self._is_attached(table)
+        if f"index {name}" in self._before and f"index {name}" not in self._after:
+            if stays and root not in coming:
+                yield Step(f"ALTER INDEX {whole} ATTACH PARTITION {name}", Phase.INDEX, (key,))
+        elif not stays or (root in coming and f"table {self._table(root)}" in coming):
+            if plain(own) != usual:
+                place = name.removesuffix(own)
+                statement = f"ALTER INDEX {place}{identifier(usual)} RENAME TO {own}"
+                needs = (f"table {table}", root)
+                yield Step(statement, Phase.DEPENDENT, (key,), needs=needs)
+        elif root in coming:
+            if plain(own) != usual:
+                phase = Phase.KEY if root.startswith("constraint ") else Phase.INDEX
+                yield Step(_of_partition(text, own, table), phase, (key,))
+        else:
+            yield Step(_of_partition(text, own, table), Phase.INDEX, (key,))
+            statement = f"ALTER INDEX {whole} ATTACH PARTITION {name}"
+            yield Step(statement, Phase.INDEX, needs=(key,))
+
+    def free(self, whole: str) -> Iterator[Step]:
+        """Yield what takes partitions away whose keys an index that goes rests on, and back."""
+        name = _index_name(whole)
+        for (table, part_of), part in self._parts[0].items():
+            if part_of != name or not self._is_own_key(table, part, self._before):
+                continue
+            if f"table {table}" not in self._after or not self._is_attached(table):
+                continue
+            attributes = self._after[f"table {table}"]
+            parent = attributes["partition_of"]
+            detach = f"ALTER TABLE {parent} DETACH PARTITION {table}"
+            yield Step(detach, Phase.DROP_DEPENDENT, why=_DETACHED)
+            attach = (
+                f"ALTER TABLE {parent} ATTACH PARTITION {table} {attributes['partition_bound']}"
+            )
+            yield Step(attach, Phase.DEFINE)
+
+    def _is_attached(self, table: str) -> bool:
+        """Whether a table is a partition of the same table before and after."""
+        sides = (each.get(f"table {table}", {}) for each in (self._before, self._after))
+        then, now = (each.get("partition_of") for each in sides)
+        return then is not None and then == now
+
+    def _is_own_key(self, table: str, index: str, objects: Mapping[str, Attributes]) -> bool:
+        return f"constraint {table}.{split_name(index)[-1]}" in objects
+
+    def _root(self, whole: str, objects: Mapping[str, Attributes]) -> str:
+        """Return the key of the index or constraint that an index is in the end a part of."""
+        while (above := objects.get(f"other index {whole}")) is not None:
+            whole = str(above["part_of"])
+        if f"index {whole}" in objects:
+            return f"index {whole}"
+        return next((key for key in objects if _index_name(key) == whole), "")
+
+    def _table(self, root: str) -> str:
+        each = self._after[root]
+        return str(each.get("table") or split_name(root.partition(" ")[2])[0])
+
+
+def _index_name(key: str) -> str:
+    """Return the name of an index, or of the one that a key has; else nothing."""
+    kind, _, name = key.partition(" ")
+    if kind == "constraint":
+        table, own = split_name(name)
+        return f"{table.removesuffix(split_name(table)[-1])}{own}"
+    return name if kind == "index" else ""
+
+
+def _of_partition(text: str, own: str, table: str) -> str:
+    """Return what makes for a partition what its parent's index or key is."""
+    if text.startswith("CREATE "):
+        head, _, rest = text.partition(" ON ")
+        unique = "UNIQUE " if head.startswith("CREATE UNIQUE") else ""
+        using = rest[rest.index(" USING ") :].replace(" USING btree ", " ", 1)
+        return f"CREATE {unique}INDEX {own} ON {table}{using}"
+    return f"ALTER TABLE {table} ADD CONSTRAINT {own} {text}"
+
+
+def _usual_name(table: str, text: str) -> str:
+    """Return what PostgreSQL calls the index of a partition, as long as that is free.
+
+    https://github.com/postgres/postgres/blob/master/src/backend/commands/indexcmds.c,
+    ChooseIndexName
+    """
+    if text.startswith("PRIMARY KEY"):
+        return f"{plain(table)}_pkey"
+    kind = "idx" if text.startswith("CREATE ") else "key"
+    kind = "excl" if text.startswith("EXCLUDE") else kind
+    found = _COLUMNS.search(text)
+    columns = re.findall(r'(?:^|, )("(?:[^"]|"")+"|\w+)', found["columns"] if found else "")
+    return "_".join([plain(table), *map(plain, columns), kind])[:_LONGEST_NAME]
