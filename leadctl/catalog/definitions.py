@@ -34,7 +34,7 @@ USES, DEFAULT_USES = "uses", "default_uses"
 
 NOT_COMPARED = (
     "owners", "tablespaces", "extensions", "publications", "subscriptions", "event triggers",
-    "security labels",
+    "security labels", "names of NOT NULL constraints and of identity sequences",
 )  # fmt: skip
 """What is no part of a definition or of the schema."""
 

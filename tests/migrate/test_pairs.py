@@ -17,10 +17,8 @@ PAIRS = sorted((Path(__file__).parent / "pairs").glob("*.sql"))
 PARTLY = {
     "column_moves_to_parent": "its own now",
     "composite_used_by_array_column": "other attributes at once",
-    "index_of_partitioned_table_that_backs_a_partitions_key": "depends on index p_pkey",
     "order_of_attributes": "order of the attributes",
     "order_of_parents": "order of the parents",
-    "own_key_of_a_partition": "index p1_a_idx",
     "range_that_a_column_is_of": "range type r",
 }
 """What PostgreSQL cannot do in place: it is named, and the exit code is 7."""
