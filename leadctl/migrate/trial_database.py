@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from leadctl.catalog.definitions import Attributes, Catalog, owner, read_catalog
+from leadctl.catalog.definitions import Attributes, Catalog, owner, read_catalog, with_uses
 from leadctl.errors import ConnectionFailed, LeadctlError, OperationFailed
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.steps import identifier
@@ -242,7 +242,8 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
         names=[name for place, name in reached.plain if place == schema],
     )
     also = sorted({place for _, place, _ in reached.names} - {schema})
-    read = read_catalog(source, schema, unreached, also).objects
+    found = read_catalog(source, schema, unreached, also)
+    read = with_uses(source, found, schema, also).objects
     keys = {
         f"{kind} {name if place == schema else f'{identifier(place)}.{name}'}"
         for kind, place, name in reached.names

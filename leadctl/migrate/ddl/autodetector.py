@@ -306,12 +306,12 @@ class _Changes:
                 late = name.startswith("NOT NULL of ")
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
         if new is not None:
-            yield from self._not_null_named(new)
+            yield from self._not_null_named(name, new)
             yield Step(new["do"], Phase.DEFINE if is_cast else Phase.COMMENT, (key,))
 
-    def _not_null_named(self, new: Attributes) -> Iterator[Step]:
+    def _not_null_named(self, name: str, new: Attributes) -> Iterator[Step]:
         """Yield what gives the NOT NULL of a column, of which something is set, its name."""
-        of = str(new.get("of", ""))
+        of = f"column {name.rpartition(' of ')[2]}"
         named = self._after.objects.get(of, {}).get("not_null")
         if of not in self._before.objects or not named or f"CONSTRAINT {named} " not in new["do"]:
             return
