@@ -286,7 +286,7 @@ class TableChanges:
         if {each.partition("(")[0].split(" ")[0] for each in on} <= {"timestamp", "date"} and (
             len({"with time zone" in each for each in on}) > 1
         ):
-            yield "Times are taken for times of the session's time zone (TimeZone)."
+            yield "Values are converted in the session's time zone (TimeZone)."
         if old != new and self._both.online:
             yield (
                 f"Unless the types are alike on disk, {table} is rewritten, and locked during "
