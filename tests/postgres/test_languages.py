@@ -1,8 +1,8 @@
 """A server that answers in another language: what happens is known by SQLSTATE, never by words."""
 
-import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,22 +21,20 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = Path(tmp_path_factory.mktemp("locales"))
-    subprocess.run(
-        ["localedef", "-i", "de_DE", "-f", "UTF-8", folder / "de_DE.UTF-8"],
-        check=True,
-        capture_output=True,
-    )
-    for each in (folder, *folder.rglob("*"), folder.parent, folder.parent.parent):
-        each.chmod(0o755)
-    os.environ["LOCPATH"] = str(folder)
-    try:
-        running = RunningServer(15, lc_messages="de_DE.UTF-8")
-    finally:
-        del os.environ["LOCPATH"]
-    with running:
-        yield running.info
+def german() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        subprocess.run(
+            ["localedef", "-i", "de_DE", "-f", "UTF-8", folder / "de_DE.UTF-8"],
+            check=True,
+            capture_output=True,
+        )
+        folder.chmod(0o755)  # the server's user reads it
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LOCPATH", str(folder))
+            running = RunningServer(15, lc_messages="de_DE.UTF-8")
+        with running:
+            yield running.info
 
 
 def test_it_answers_in_german(german: Server) -> None:
