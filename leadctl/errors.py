@@ -234,6 +234,10 @@ class StatementFailed(OperationFailed):
     """The server rejected a statement."""
 
 
+class ReadOnly(StatementFailed):
+    """The server takes no changes: a standby, or a role or database that is set to read only."""
+
+
 class DecryptionFailed(OperationFailed):
     """A stored value is not what was encrypted: changed, cut short or moved from elsewhere."""
 

@@ -4,7 +4,7 @@ It is read and written through named SQL blocks, not SQLAlchemy: `health-check` 
 with nothing to do read it, and may import no SQLAlchemy.  Reading never creates it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,8 @@ class VersionTable(str):
 
 VERSION_TABLE = VersionTable()
 """What Alembic calls it where nothing else is said."""
+ROOM_FOR_IDS = 32
+"""The characters of a revision's id for which Alembic makes its table."""
 STATE_VERSION = 1
 _QUERIES = beside(__file__, "state.sql")
 _CREATE_LOCK = "leadctl: creating the schema leadctl"
@@ -297,18 +299,39 @@ def write_current(
     The table is made as Alembic makes it, where it is missing.
     """
     table = version_table.within(schema)
+    room = psycopg.sql.Literal(max([ROOM_FOR_IDS, *map(len, revisions)]))
     connection.execute(
         psycopg.sql.SQL(
-            "CREATE TABLE IF NOT EXISTS {} (version_num varchar(32) NOT NULL,"
+            "CREATE TABLE IF NOT EXISTS {} (version_num varchar({}) NOT NULL,"
             " CONSTRAINT {} PRIMARY KEY (version_num))"
-        ).format(table, psycopg.sql.Identifier(f"{version_table}_pkc"))
+        ).format(table, room, psycopg.sql.Identifier(f"{version_table}_pkc"))
     )
+    make_room_for_ids(connection, table, revisions)
     role = _QUERIES.value(connection, "touched_as", name=table.as_string(connection))
     with exact.as_owner(connection, role), connection.cursor() as cursor:
         cursor.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
         cursor.executemany(
             psycopg.sql.SQL("INSERT INTO {} VALUES (%s)").format(table),
             [(revision,) for revision in revisions],
+        )
+
+
+def make_room_for_ids(
+    connection: Connection, version_table: psycopg.sql.Identifier, revisions: Iterable[str]
+) -> None:
+    """Let Alembic's table hold ids longer than the 32 characters for which Alembic makes it.
+
+    That changes no row.  Raises what psycopg does.
+    """
+    longest = max(map(len, revisions), default=0)
+    if longest <= ROOM_FOR_IDS:
+        return
+    room = _QUERIES.value(connection, "room_for_ids", name=version_table.as_string(connection))
+    if room is not None and room < longest:
+        connection.execute(
+            psycopg.sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({})").format(
+                version_table, psycopg.sql.Literal(longest)
+            )
         )
 
 

@@ -304,3 +304,9 @@ UPDATE leadctl.migration
 SET fingerprint = CASE WHEN revision = %(revision)s THEN %(fingerprint)s::jsonb END
 WHERE app = %(app)s AND schema = %(schema)s
   AND (revision = %(revision)s OR fingerprint IS NOT NULL)
+
+-- name: room_for_ids
+-- what: How long may an id be in Alembic's table, where that is limited?
+-- versions: 15-
+SELECT nullif(atttypmod, -1) - 4 FROM pg_attribute
+WHERE attrelid = to_regclass(%(name)s) AND attname = 'version_num' AND atttypid = 'varchar'::regtype

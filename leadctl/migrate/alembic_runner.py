@@ -9,11 +9,14 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationStep
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import String
 
 from leadctl.apps.loading import to_stderr
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
+from leadctl.journal.state import ROOM_FOR_IDS, make_room_for_ids
 from leadctl.migrate.revisions import History, Revision
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.engine import driver_connection
@@ -54,6 +57,7 @@ class AlembicRunner:
         options = {"transaction_per_migration": True, **ours}
 
         def fn(_heads: Any, context: Any) -> Iterable[Any]:
+            self._make_room_for_ids(context)
             return steps(context, lambda name: self._step(context.script, name, down=down))
 
         if self._app.environment is not None:
@@ -122,6 +126,18 @@ class AlembicRunner:
             "output_buffer": buffer,
         }
         self.run(steps, ours, down=down, offline={"as_sql": True, "starting_rev": start})
+
+    def _make_room_for_ids(self, context: Any) -> None:
+        """Let Alembic's version table hold the ids of this history, which may be long."""
+        ids = [each.id for each in self._history.revisions]
+        if context.as_sql:
+            longest = max(map(len, ids), default=0)
+            if longest > ROOM_FOR_IDS:  # it is made by the first revision's SQL
+                context._version.c.version_num.type = String(longest)  # noqa: SLF001
+            return
+        place = [context.version_table_schema] if context.version_table_schema else []
+        table = sql.Identifier(*place, context.version_table)
+        make_room_for_ids(driver_connection(context.connection), table, ids)
 
     @staticmethod
     def _step(script: ScriptDirectory, name: str, *, down: bool) -> Any:

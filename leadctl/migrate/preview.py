@@ -89,6 +89,12 @@ def script(
         f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
         f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
     ]
+    longest = max((len(each.id) for each in pending), default=0)
+    if current and longest > state.ROOM_FOR_IDS:
+        widen = sql.SQL("ALTER TABLE {} ALTER COLUMN version_num TYPE varchar({});").format(
+            app.version_table.within(target.schema), longest
+        )
+        head.append(widen.as_string())
     texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
     return MigrationScript(
         app.name,

@@ -6,6 +6,7 @@ https://www.pgbouncer.org/features.html
 """
 
 import getpass
+import json
 import logging
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import set_json_dumps
 
 from leadctl.errors import (
     AuthenticationFailed,
@@ -151,6 +153,11 @@ def connect(
     return connection
 
 
+def _dumps(value: Any) -> str:
+    """Write JSON in letters: what stands for them has no meaning in a database in SQL_ASCII."""
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
+
+
 def _whatever_its_language(error: ConnectionFailed, target: Target) -> ConnectionFailed:
     """Return UnknownDatabase where that is why a server refuses, in words that are not English.
 
@@ -188,6 +195,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
                 connection = made.connect(**parameters, autocommit=True)
             if isinstance(connection, sessions.LentConnection) and kept:
                 connection.lend(kept, place)
+        set_json_dumps(_dumps, connection)
         connection.prepare_threshold = _PREPARE_AFTER if prepare else None
         connection.cursor_factory = _Logging if target.log_sql else psycopg.Cursor
         _known.add(connection)

@@ -167,6 +167,13 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         )
     if state.startswith(("08", "57P")) or re.search(_LOST, text):
         return _lost(text)
+    if state == "25006":
+        return errors.ReadOnly(
+            f"The server takes no changes: {text}",
+            hint="It is a standby, or default_transaction_read_only is on for the role or the "
+            "database: connect to the primary, or ALTER DATABASE … RESET "
+            "default_transaction_read_only.",
+        )
     if state == "53300":
         return errors.TooManyConnections(
             f"The server has no connection left: {text}", hint="End idle sessions, or use a pooler."

@@ -1,5 +1,6 @@
 """What a revision does to its session, its indexes and its transaction, and what is kept of it."""
 
+import subprocess
 import threading
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.history import Project
-from tests.servers import Server
+from tests.servers import Server, find_binaries
 
 Q = ["CREATE TABLE q (id int, filled text)", "INSERT INTO q SELECT n, 'same' FROM generate_series(1, 9) n"]  # fmt: skip
 
@@ -208,3 +209,94 @@ def test_notices_of_a_revision_that_fails(project: Project, url: str, cli: Cli) 
     outcome = cli("migrate", url=url)
     assert outcome.code == 1
     assert outcome.err.count("own_0002: NOTICE: so far") == 1
+
+
+LONG = "2026_11_29_120000_add_a_website_to_every_company"
+
+
+def test_ids_longer_than_alembic_has_room_for(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    """In the second revision, in the first, and by psql."""
+    project.revision(
+        "CREATE TABLE r (id int)", name=LONG, downgrade='    op.execute("DROP TABLE r")'
+    )
+    script = cli("migrate", "--sql", url=url).out
+    assert cli("migrate", url=url).code == 0
+    assert cli("migrate", "status", url=url).code == 0
+    fresh, by_psql = server.create(), server.create()
+    assert cli("migrate", url=server.url(fresh)).code == 0
+    psql(server, by_psql, cli("migrate", "--sql", url=server.url(by_psql)).out)
+    with server.connect(database) as connection:
+        connection.execute("DROP TABLE r; DELETE FROM alembic_version")
+        connection.execute("ALTER TABLE alembic_version ALTER version_num TYPE varchar(32)")
+        connection.execute("INSERT INTO alembic_version VALUES ('own_0001')")
+    psql(server, database, script)
+    for name in (database, fresh, by_psql):
+        with server.connect(name) as connection:
+            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            assert rows == [(LONG,)]
+    assert cli("migrate", "down", "--yes", url=server.url(fresh)).code == 0
+
+
+def psql(server: Server, database: str, script: str) -> None:
+    program = find_binaries(server.major) / "psql"
+    done = subprocess.run(
+        [program, "-X", "-q", "-h", server.socket, "-p", str(server.port), "-U", "postgres", database],
+        input=script, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("on", ["ROLE postgres IN DATABASE {}", "DATABASE {}"])
+def test_a_database_that_is_read_only(
+    project: Project, server: Server, database: str, url: str, cli: Cli, on: str
+) -> None:
+    project.revision("CREATE TABLE r (id int)")
+    with server.connect(database) as connection:
+        connection.execute(f"ALTER {on.format(database)} SET default_transaction_read_only = on")
+    assert cli("migrate", "--plan", url=url).code in {0, 1}
+    outcome = cli("migrate", url=url)
+    assert outcome.code != 0
+    assert "read-only" in outcome.err
+    assert "default_transaction_read_only" in outcome.err
+    assert cli("migrate", "status", url=url).code == 1
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('r')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
+def test_a_database_in_another_encoding(
+    project: Project, server: Server, cli: Cli, encoding: str
+) -> None:
+    """The trial is in the same; what does not fit is said of the revision."""
+    with server.connect() as connection:
+        name = f"t_{encoding.lower()}_{project.migrations.stat().st_ino}"
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        )
+    try:
+        url = server.url(name)
+        text = {"SQL_ASCII": "Zürich", "LATIN1": "Zürich", "EUC_JP": "日本"}[encoding]
+        project.revision(
+            "CREATE TABLE q (id int, name text)",
+            f"INSERT INTO q VALUES (1, '{text}')",
+            f"COMMENT ON TABLE q IS '{text}'",
+        )
+        outcome = cli("migrate", url=url)
+        assert outcome.code == 0, outcome.err
+        project.revision(
+            f'ALTER TABLE q ADD COLUMN "{text}" text',
+            "ALTER TABLE q ALTER id TYPE bigint",
+            "ALTER TABLE q DROP COLUMN name",
+        )
+        plan = cli("migrate", "--plan", "-o", "json", url=url).json
+        assert plan["not_tried"] is None
+        effects = [each["effects"][0] for each in plan["revisions"][0]["statements"]]
+        assert [each["rewrites"] for each in effects] == [False, True, False]
+        assert effects[2]["loss"]["rows"] == 1
+        assert cli("migrate", url=url).code == 0
+        assert cli("migrate", "status", url=url).code == 0
+        assert cli("migrate", "drift", url=url).code == 0
+    finally:
+        server.drop(name)
