@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,10 +20,12 @@ from leadctl.health.check import Evidence, Facts, check
 from leadctl.health.run import CHECKS
 from tests.conftest import Cli, Prepared
 from tests.processes import start
-from tests.servers import MAJOR, RunningServer, Server
+from tests.servers import MAJOR, RunningServer, Server, find_binaries
 
 
 def statuses(cli: Cli, url: str, *flags: str) -> tuple[int, dict[str, str]]:
+    if not (settings := Path("leadctl.toml")).exists():  # how long others let us wait says nothing
+        settings.write_text("[health.latency]\nwarning = 60000\ncritical = 60000\n")
     outcome = cli("health-check", *flags, "-o", "json", url=url)
     return outcome.code, {check["name"]: check["status"] for check in outcome.json["checks"]}
 
@@ -211,6 +215,30 @@ def test_latency_is_graded(
     assert outcome.code == 1
     assert outcome.json["latency_ms"] > 150
     assert [check["status"] for check in outcome.json["checks"]][1] == "warning"
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("seconds", [0.15, 0.05])
+def test_pgbench_finds_the_same_latency(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, seconds: float
+) -> None:
+    pgbench = find_binaries(MAJOR) / "pgbench"
+    if not pgbench.exists():
+        pytest.skip("there is no pgbench")
+    script = tmp_path / "select.sql"
+    script.write_text("SELECT 1;\n")
+    with slow_wire(leadconnector.server, seconds=seconds) as port:
+        url = leadconnector.url.replace(f":{leadconnector.server.port}/", f":{port}/")
+        (found,) = cli("health-check", "--check", "latency", "-o", "json", url=url).json["checks"]
+        done = subprocess.run(
+            [pgbench, "--no-vacuum", "--file", script, "--transactions", "10", url],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    (milliseconds,) = re.findall(r"latency average = ([\d.]+) ms", done.stdout)
+    assert found["value"] == pytest.approx(float(milliseconds), rel=0.5)
+    assert (found["status"] == "warning") == (found["value"] >= 100)
 
 
 @contextmanager

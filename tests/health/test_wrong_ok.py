@@ -328,31 +328,27 @@ def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
 
 
 @pytest.mark.parametrize("kind", ["ROLE", "DATABASE"])
-def test_a_connection_limit_of_its_own(leadconnector: Prepared, cli: Cli, kind: str) -> None:
-    """The server refuses the next session."""
-    database = leadconnector
-    role = f"limited_{database.name}"
-    database.query(f"CREATE ROLE {role} LOGIN PASSWORD 'limited'")
-    try:
-        limited = role if kind == "ROLE" else database.name
-        database.query(f"ALTER {kind} {limited} CONNECTION LIMIT 3")
-        url = re.sub("//postgres:[^@]+@", f"//{role}:limited@", database.url)
-        assert status(cli, database.url, "connections") == "ok"
-        with ExitStack() as stack:
-            for _ in range(3):
-                stack.enter_context(psycopg.connect(url))
-            with pytest.raises(psycopg.OperationalError, match="too many connections"):
-                psycopg.connect(url)
-            refused = cli("migrate", "status", url=url)
-            assert (refused.code, "raise max_connections" in refused.err) == (4, False)
-            assert f'ALTER {kind.lower()} "{limited}" CONNECTION LIMIT' in refused.err
-            done = cli("health-check", "--check", "connections", "-o", "json", url=database.url)
-            (found,) = done.json["checks"]
-            assert found["status"] == "critical"
-            database.query(re.findall(r"ALTER .*", found["hint"])[0])
+def test_a_connection_limit_of_its_own(cli: Cli, kind: str) -> None:
+    """The server refuses the next session.  It is one's own: limits are looked at on all of it."""
+    with RunningServer(MAJOR) as running, running.info.connect() as owner, ExitStack() as stack:
+        owner.execute("CREATE ROLE limited LOGIN PASSWORD 'pass-word'")
+        owner.execute("CREATE DATABASE limited")
+        owner.execute(f"ALTER {kind} limited CONNECTION LIMIT 3")
+        its_url = running.info.url("limited")
+        url = re.sub("//postgres:[^@]+@", "//limited:pass-word@", its_url)
+        assert status(cli, its_url, "connections") == "ok"
+        for _ in range(3):
             stack.enter_context(psycopg.connect(url))
-    finally:
-        database.query(f"DROP ROLE {role}")
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            psycopg.connect(url)
+        refused = cli("migrate", "status", url=url)
+        assert (refused.code, "raise max_connections" in refused.err) == (4, False)
+        assert f'ALTER {kind.lower()} "limited" CONNECTION LIMIT' in refused.err
+        done = cli("health-check", "--check", "connections", "-o", "json", url=its_url)
+        (found,) = done.json["checks"]
+        assert found["status"] == "critical"
+        owner.execute(re.findall(r"ALTER .*", found["hint"])[0])
+        stack.enter_context(psycopg.connect(url))
 
 
 @pytest.mark.parametrize(
