@@ -83,9 +83,8 @@ def command(
             if fleet is None or many is None:
                 function(run, **values)
                 return
-            verb = ctx.command_path.partition(" ")[2]
             destroys = effect is Effect.DESTROYS
-            run_for_fleet(run, many, fleet, verb, function, values, destroys=destroys)
+            run_for_fleet(run, many, fleet, _verb(ctx), function, values, destroys=destroys)
 
         fleets = OPTIONS if fleet else {}
         signature = _signature(function, {**flags, **fleets}, with_csv="csv" in outputs)
@@ -99,6 +98,12 @@ def command(
         return wrapper
 
     return decorate
+
+
+def _verb(ctx: Any) -> str:
+    """Return what a command is called, behind the program's own name: "migrate status"."""
+    before = "" if ctx.parent is None or ctx.parent.parent is None else f"{_verb(ctx.parent)} "
+    return f"{before}{ctx.info_name}"
 
 
 def _signature(

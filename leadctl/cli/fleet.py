@@ -78,6 +78,9 @@ class TargetRun(Run):
         """What was consented to for the fleet."""
         return self.given
 
+    def narrate(self, message: str) -> None:
+        """Say nothing of one target."""
+
     def show(self, view: Callable[[Any], "Iterable[Block]"]) -> Callable[[Any], None]:  # noqa: ARG002
         """Show nothing of one target."""
         return lambda _: None
@@ -130,7 +133,7 @@ def run_for_fleet(
     consent = fleet.consent(verb, asked, destroys=destroys)
 
     def one(member: "FleetMember") -> "Outcome[Any]":
-        part = TargetRun(run.settings, Console(quiet=True), member=member, given=consent)
+        part = TargetRun(run.settings, Console(), member=member, given=consent)
         code = 0
         try:
             function(part, **values)

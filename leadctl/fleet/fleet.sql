@@ -37,12 +37,13 @@ WHERE schema = %(schema)s AND app = %(app)s AND revision = ANY (%(revisions)s)
 
 -- name: claim
 -- what: Is the lock on a schema free?  Takes it, and looks along the schema's path from now on.  Is the schema there, and
---   has it an index that is not valid?
+--   has it an index that is not valid?  What does the database say of itself?
 -- versions: 15-
 SELECT pg_try_advisory_lock(%(lock_class)s, %(lock_key)s), to_regnamespace(%(schema)s) IS NOT NULL, EXISTS (
     SELECT FROM pg_index WHERE NOT indisvalid AND indrelid = ANY (ARRAY(
         SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
         AND refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace(%(schema)s)))),
+    (SELECT string_agg(i::text, ' ') FROM leadctl.identity i),
     set_config('leadctl.seen_from', %(schema)s, false), set_config('leadctl.app_path', %(path)s, false)
 
 -- name: fingerprint

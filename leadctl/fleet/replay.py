@@ -64,6 +64,8 @@ class Replayer:
         """Connect.  Raises what connecting raises, and what `state.ensure` raises."""
         self._app = app
         self._timeouts = timeouts
+        self._protected: dict[str | None, str | None] = {}
+        """By what the database says of itself: why it is protected."""
         self._connection = connect(target, "migrate", rows=True)
         try:
             self._beyond = self._prepare(target)
@@ -108,18 +110,29 @@ class Replayer:
         """
         self.uses += 1
         lock = lock_key(target.schema)
-        exists = self._claim(target, lock)
+        exists, identity = self._claim(target, lock)
         try:
-            return self._apply(target, standing, scripts, consent, alike, exists=exists)
+            if self._protection(target, identity) is not None and not consent.names_fleet:
+                raise NotReplayed  # whether the plan has findings, each target says for itself
+            return self._apply(target, standing, scripts, alike, lock, exists=exists)
         except psycopg.Error as error:
-            raise NotReplayed from error
-        finally:
             self._release(lock)
+            raise NotReplayed from error
+        except BaseException:
+            self._release(lock)
+            raise
 
-    def _claim(self, target: Target, lock: tuple[int, int]) -> bool:
-        """Take the lock on the schema, and look along its path; say whether it is there.
+    def _protection(self, target: Target, identity: str | None) -> str | None:
+        """Say why the database is protected, which is asked again when it says something else."""
+        if identity not in self._protected:
+            self._protected[identity] = protection(self._connection, target)
+        return self._protected[identity]
 
-        Raises NotReplayed where the lock is held, or an index was left half built.
+    def _claim(self, target: Target, lock: tuple[int, int]) -> tuple[bool, str | None]:
+        """Take the lock on the schema, and look along its path.
+
+        Return whether it is there, and the database's identity.  Raises NotReplayed where the lock
+        is held, or an index was left half built.
         """
         quoted = sql.Identifier(target.schema).as_string(self._connection)
         path = f"{quoted}{self._beyond}"
@@ -129,9 +142,9 @@ class Replayer:
             row = self._connection.execute(query, values).fetchone()
         except psycopg.Error as error:
             raise NotReplayed from error
-        locked, exists, invalid, *_ = row or (False, False, False)
+        locked, exists, invalid, identity, *_ = row or (False, False, False, None)
         if locked and not invalid:
-            return bool(exists)
+            return bool(exists), identity
         if locked:
             self._release(lock)
         raise NotReplayed
@@ -142,11 +155,7 @@ class Replayer:
         try:
             if connection.info.transaction_status != TransactionStatus.IDLE:
                 connection.execute("ROLLBACK")
-            connection.execute(
-                "SELECT pg_catalog.pg_advisory_unlock(%s, %s),"
-                " pg_catalog.set_config('search_path', %s, false)",
-                (*lock, OWN_PATH),
-            )
+            connection.execute(_releasing(lock))
         except psycopg.Error:
             with suppress(psycopg.Error):
                 psycopg.Connection.close(connection)  # with it the lock goes
@@ -156,14 +165,12 @@ class Replayer:
         target: Target,
         standing: Standing,
         scripts: Sequence[Script],
-        consent: Consent,
         alike: dict[Hashable, Alike],
+        lock: tuple[int, int],
         *,
         exists: bool,
     ) -> list[AppliedNow]:
         connection, schema = self._connection, target.schema
-        if protection(connection, target) is not None and not consent.names_fleet:
-            raise NotReplayed  # whether the plan has findings, each target says for itself
         now = standings_on(connection, [schema], self._app) if exists else [Standing(())]
         if now != [standing]:
             raise NotReplayed
@@ -174,7 +181,7 @@ class Replayer:
         if exists:
             seen = QUERIES.value(connection, "fingerprint", schema=schema, app=self._app.name)
         start = (standing.current, before, seen, tuple(each.revision.id for each in scripts))
-        going = _Going(self, target, standing, scripts, alike.get(start), before)
+        going = _Going(self, target, standing, scripts, alike.get(start), before, lock)
         try:
             applied = going.go()
         except psycopg.Error:
@@ -219,6 +226,7 @@ class _Going:
         scripts: Sequence[Script],
         alike: Alike | None,
         before: frozenset[str],
+        lock: tuple[int, int],
     ) -> None:
         self._replayer = replayer
         self._connection: Connection = replayer._connection  # noqa: SLF001 - a part of it
@@ -230,6 +238,7 @@ class _Going:
         self._scripts = scripts
         self._alike = alike
         self._names = before
+        self._lock = lock
         self.made: dict[str, Sequence[str]] = {}
         self.began = False
         """Whether the journal's row is committed."""
@@ -301,7 +310,9 @@ class _Going:
         if made is not None:
             self.made[script.revision.id] = made
         ending = [*self._ending(following), "COMMIT"]
-        if following is not None and not following.transactional:
+        if following is None:
+            ending.append(_releasing(self._lock))
+        elif not following.transactional:
             ending.append(_PATH_OF_SESSION)
         send, connection = _send, self._connection
         if is_last and self._alike is not None:
@@ -377,6 +388,14 @@ class _Going:
             )
         )
         return [statement.as_string(connection) for statement in statements]
+
+
+def _releasing(lock: tuple[int, int]) -> str:
+    """Return what lets the lock on a schema go, and looks along the server's own path again."""
+    return (
+        f"SELECT pg_catalog.pg_advisory_unlock({lock[0]:d}, {lock[1]:d}),"
+        f" pg_catalog.set_config('search_path', '{OWN_PATH}', false)"
+    )
 
 
 def _send(connection: Connection, statements: Sequence[str]) -> None:

@@ -1,13 +1,13 @@
 """Views of a fleet's report: counts by state, what failed first, each with its next command."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from leadctl.fleet.run import FleetReport, TargetReport, TargetState
 from leadctl.migrate.status import RevisionState
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
-from leadctl.text import counted
+from leadctl.text import ago, counted, estimated, size
 
 _STYLES: dict[TargetState, Style] = {
     TargetState.DONE: "good",
@@ -35,7 +35,10 @@ def report(result: FleetReport[Any]) -> Iterator[Block]:
     shown = result.bad or result.targets
     if shown:
         rows = [_row(result, each) for each in shown[:_SHOWN]]
-        yield Grid([Column("Target", key=True), "State", "What", Column("Next", key=True)], rows)
+        columns = [Column("Target", key=True), Column("State"), Column("What")]
+        if result.bad:
+            columns.append(Column("Next", key=True))
+        yield Grid(columns, [row[: len(columns)] for row in rows])
     if len(shown) > _SHOWN:
         yield Line(f"… and {len(shown) - _SHOWN:,} more; -o json has all.", "dim")
     if result.ended:
@@ -71,13 +74,49 @@ def summary(result: Any) -> str:
     return told(result) if told else ""
 
 
-_SUMMARIES: dict[str, Any] = {
+def _status(result: Any) -> str:
+    states = (state for state in RevisionState if state is not RevisionState.APPLIED)
+    counts = [(state.value, result.count(state)) for state in states]
+    return ", ".join(f"{count} {state}" for state, count in counts if count)
+
+
+def _health(result: Any) -> str:
+    bad = [each for each in result.by_urgency if each.status.value in {"critical", "warning"}]
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    first = f": {bad[0].name}, {bad[0].message}{more}" if bad else ""
+    return f"{result.status}{first}"
+
+
+def _stats(result: Any) -> str:
+    rows = sum(table.rows or 0 for table in result.tables)
+    exact = all(table.exact for table in result.tables)
+    return (
+        f"{counted(len(result.tables), 'table')}, {estimated(rows, exact=exact)} rows, "
+        f"{size(sum(table.table_bytes + table.index_bytes for table in result.tables))}"
+    )
+
+
+def _history(result: Any) -> str:
+    last = result.runs[0] if result.runs else None
+    return f"{last.command} {last.outcome}, {ago(last.started_at)}" if last else "no runs"
+
+
+_SUMMARIES: dict[str, Callable[[Any], str]] = {
     "MigrateResult": lambda r: (
         f"{len(r.applied)} applied, at {r.current}" if r.applied else "nothing to do"
     ),
-    "MigrationStatus": lambda r: ", ".join(
-        f"{count} {state.value}"
-        for state in RevisionState
-        if state is not RevisionState.APPLIED and (count := r.count(state))
-    ),
+    "MigrationStatus": _status,
+    "MigrationPlan": lambda r: ", ".join(each.revision for each in r.revisions) or "nothing to do",
+    "Drift": lambda r: counted(len(r.differences), "difference"),
+    "DownResult": lambda r: f"{len(r.undone)} undone, at {r.current or 'the beginning'}",
+    "Health": _health,
+    "Overview": _stats,
+    "ReportResult": lambda r: counted(len(r.rows), "row"),
+    "SeedResult": lambda r: f"{r.inserted:,} inserted",
+    "BulkResult": lambda r: f"{r.rows:,} inserted",
+    "CleanupResult": lambda r: f"{r.rows:,} rows deleted, {r.cascaded:,} by cascade",
+    "CreatedBackup": lambda r: f"{r.id}, {size(r.bytes)}",
+    "VerifyResult": lambda r: f"{r.id}: {r.depth}",
+    "Inspection": lambda r: counted(sum(len(each.rows) for each in r.reports), "row"),
+    "RunHistory": _history,
 }
