@@ -462,6 +462,14 @@ class UnknownTenant(OperationFailed):
     """A tenant is named that the database does not have."""
 
 
+class MoveFailed(OperationFailed):
+    """A tenant could not be moved; it is open where it was, or the message says how it stands."""
+
+
+class TenantMoving(Refused):
+    """A tenant is closed by a move that did not end."""
+
+
 class HookFailed(OperationFailed):
     """A command that follows a backup failed; the backup itself is whole."""
 

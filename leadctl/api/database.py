@@ -954,9 +954,10 @@ class Database(Project):
         """The tenants in the database: `leadctl tenants`."""
         from leadctl.api.tenants import Tenants
 
-        return Tenants(
-            self, self.target, self._timeouts, lambda name: self.of_tenant(name).backup()
-        )
+        def backup(name: str) -> "CreatedBackup":
+            return self.of_tenant(name).backup()
+
+        return Tenants(self, self.target, self._timeouts, backup, self._other)
 
     def schema(self, table: str | None = None) -> "Schema":
         """Return the tables of the database, or one, as `leadctl schema show`.

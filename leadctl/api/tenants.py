@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leadctl.postgres.target import Target
     from leadctl.tenants.create import CreatedTenant
     from leadctl.tenants.drop import DroppedTenant, DropPlan
+    from leadctl.tenants.move import MovedTenant, OpenedTenant
     from leadctl.tenants.rename import RenamedTenant
     from leadctl.tenants.restore import RestoredTenant
     from leadctl.tenants.schemas import TenantList
@@ -38,6 +39,8 @@ class Tenants:
     timeouts: "Timeouts"
     backup: "Callable[[str], CreatedBackup]"
     """Makes a backup of a tenant."""
+    other: "Callable[[str], Target]"
+    """Returns the target that a URL or an [env.NAME] names."""
 
     @property
     def _place(self) -> "tuple[Target, App]":
@@ -143,6 +146,45 @@ class Tenants:
         reader = self._reader(name, backup)
         how = TenantRestore(name, owners=owners, dry_run=dry_run)
         return restore_tenant(*self._place, reader, how, consent, **self._running)
+
+    def move_tenant(
+        self,
+        name: str,
+        to: str,
+        *,
+        window: float = 600,
+        owners: bool = True,
+        confirm: Confirm = None,
+    ) -> "MovedTenant":
+        """Move a tenant to another database, a URL or an [env.NAME]: `leadctl tenants move`.
+
+        It is closed to writes for `window` seconds at most, copied, compared by counts and
+        checksums, and opened there; the old schema is kept, closed.  A failure opens it here again;
+        what a killed call left is finished by the next one.  Raises Protected, NotConfirmed,
+        UnknownTenant, SchemaExists and MoveFailed.
+        """
+        from leadctl.tenants.move import MOVE, move_tenant
+
+        consent = consent_of(confirm)
+        self._foresee(f"{MOVE} {name}", consent)
+        target, app = self._place
+        given = (target, self.other(to), app, name, consent)
+        return move_tenant(*given, window=window, owners=owners, **self._running)
+
+    def open_tenant(
+        self, name: str, *, handed_over: bool = False, confirm: Confirm = None
+    ) -> "OpenedTenant":
+        """Open a tenant that an ended move has left closed, as `leadctl tenants open`.
+
+        One that was `handed_over` is taken back: only where its copy is gone.  Raises Protected,
+        NotConfirmed and TenantMoving.
+        """
+        from leadctl.tenants.move import open_tenant
+
+        consent = consent_of(confirm)
+        self._foresee(f"opening of {name}", consent)
+        given = (*self._place, name, consent)
+        return open_tenant(*given, handed_over=handed_over, **self._running)
 
     def _reader(self, name: str, backup: str) -> "BackupReader":
         """Return a backup of the tenant's own, or of the whole database that it is in."""

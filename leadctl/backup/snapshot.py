@@ -117,7 +117,7 @@ class Snapshot:
         return {
             "database_bytes": _QUERIES.value(self.connection, "tenant_bytes", tenant=tenant),
             "large_objects": 0,
-            "roles": self._column("tenant_roles", tenant=tenant),
+            "roles": tenant_roles(self.connection, tenant),
             "event_triggers": (),
             "subscriptions": (),
             "tablespaces": (),
@@ -250,6 +250,11 @@ def _names_are_text(connection: Connection) -> Iterator[None]:
             hint="Find it: SELECT oid, encode(convert_to(relname, 'SQL_ASCII'), 'escape') FROM "
             "pg_class WHERE relname ~ '[^ -~]'; rename it, or back up with pg_dump alone.",
         ) from None
+
+
+def tenant_roles(connection: Connection, tenant: str) -> tuple[str, ...]:
+    """Return the roles that own something in a schema, or were granted something on it."""
+    return tuple(_QUERIES.column(connection, "tenant_roles", tenant=tenant))
 
 
 def revision(

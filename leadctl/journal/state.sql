@@ -94,7 +94,10 @@ WITH me AS MATERIALIZED (
     ('seed_file', 'app', 'text'), ('seed_file', 'schema', 'text'), ('seed_file', 'file', 'text'),
     ('seed_file', 'checksum', 'text'), ('seed_file', 'seeded_at', 'timestamp with time zone'),
     ('backfill', 'schema', 'text'), ('backfill', 'work', 'text'), ('backfill', 'after_key', 'text[]'),
-    ('backfill', 'rows', 'bigint'), ('backfill', 'updated_at', 'timestamp with time zone')
+    ('backfill', 'rows', 'bigint'), ('backfill', 'updated_at', 'timestamp with time zone'),
+    ('tenant_move', 'schema', 'text'), ('tenant_move', 'phase', 'text'), ('tenant_move', 'other', 'text'),
+    ('tenant_move', 'place', 'text'), ('tenant_move', 'held_as', 'text'), ('tenant_move', 'grants', 'jsonb'),
+    ('tenant_move', 'since', 'timestamp with time zone')
 ), own AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -107,7 +107,7 @@ def restore_tenant(
         require_identity(connection, RESTORE)
         reader.check()
         as_pg_restore(connection, timeouts.lock_timeout)
-        loading = _Loading(connection, reader, name, owners=how.owners)
+        loading = TenantLoading(connection, reader, name, owners=how.owners)
         state.ensure(connection, tenant)
         with connection.transaction(force_rollback=how.dry_run):
             if exists and not how.dry_run:
@@ -122,7 +122,7 @@ def restore_tenant(
     return _result(how, reader, target, revisions or [], made_result, kept)
 
 
-class _Loading:
+class TenantLoading:
     """What of a backup makes a tenant's schema, and its making in the caller's transaction."""
 
     def __init__(

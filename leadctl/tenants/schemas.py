@@ -20,7 +20,7 @@ from leadctl.postgres.queries import beside
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.text import did_you_mean, plain
 
-QUERIES = beside(__file__, "tenants.sql")
+QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
 _KEPT = re.compile(r".+_(?:moved|before)_\d{8}t\d{6}z", re.DOTALL)
@@ -36,7 +36,8 @@ class Tenant:
     name: str
     owner: str
     state: str
-    """ "open"; "kept", where a move or a restore left it under another name."""
+    """ "open"; "kept", where a move or a restore left it under another name; "closed" or "arriving"
+    while a move goes on, or where one was ended."""
     revision: str | None
     """What it is at; None where nothing is applied, or this role may not read it."""
     pending: int | None
@@ -118,6 +119,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
     readable = [row["name"] for row in rows if row["readable"]]
     current = _revisions(connection, app, readable)
     history = read_history(app.versions)
+    states = _moving(connection) if recorded else {}
     tenants = []
     for row in rows:
         known = row["readable"] or not row["versioned"]
@@ -126,7 +128,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
             Tenant(
                 name=row["name"],
                 owner=row["owner"],
-                state="kept" if is_kept(row["name"]) else "open",
+                state=states.get(row["name"]) or ("kept" if is_kept(row["name"]) else "open"),
                 revision=", ".join(applied) or None,
                 pending=_pending(history, applied) if known else None,
                 tables=row["tables"],
@@ -135,6 +137,15 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
             )
         )
     return tenants
+
+
+def _moving(connection: Connection) -> dict[str, str]:
+    """Return the schemas that are closed by a move, or have come by one that did not end."""
+    if not MOVES.value(connection, "has_moves"):
+        return {}
+    words = {"closed": "closed", "arrived": "arriving"}
+    moves = MOVES.rows(connection, "moves")
+    return {held_as: words[phase] for _, phase, held_as in moves if phase in words}
 
 
 def find_tenant(connection: Connection, app: App, name: str) -> Tenant:

@@ -82,6 +82,12 @@ PARAMETERS = {
     "state_version": 1,
     "recorded": ["public"],
     "tenant": None,
+    "phase": "closed",
+    "other": "x",
+    "place": "x",
+    "held_as": "x",
+    "grants": "[]",
+    "pid": 0,
     "record": '{"app": "a", "schema": "s", "revision": "r", "checksum": "c", "sql": "", "made": [],'
     ' "applied_at": "2026-01-31", "applied_by": "me", "duration_ms": 1, "file": "f",'
     ' "seeded_at": "2026-01-31"}',
@@ -94,6 +100,7 @@ PARAMETERS = {
 RECORDS = {
     PACKAGE / "migrate" / "backfill.sql": "create",
     PACKAGE / "seed" / "seed_files.sql": "create_seed_files",
+    PACKAGE / "tenants" / "move.sql": "create_moves",
 }
 """Tables of records that are made when they are first needed."""
 

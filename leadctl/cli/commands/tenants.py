@@ -17,6 +17,7 @@ from leadctl.cli.options import (
     argument,
     flag,
     option,
+    seconds,
     tenant_names,
 )
 
@@ -26,6 +27,7 @@ Like = Annotated[
     Text,
     option("--like", "TENANT", "Give it the owner and grants of this one.", names=tenant_names),
 ]
+NoOwner = Annotated[bool, flag("--no-owner", "Skip ownership and grants; the copy belongs to you.")]
 
 group = subtree("tenants", "Schema", "Schemas that hold one app's tables each.")
 
@@ -104,3 +106,54 @@ def rename(run: Run, *, name: Name, new: New, yes: Yes = False, confirm: Confirm
 
     consent = run.consent(yes=yes, confirm=confirm)
     run.emit(run.database().tenants.rename_tenant(name, new, confirm=consent), view)
+
+
+@group.leaf("move")
+@command(Effect.DESTROYS, LOCK_WAIT, LOCK_TIMEOUT)
+def move(
+    run: Run,
+    *,
+    name: Name,
+    to: Annotated[str, option("--to", "PLACE", "An [env.NAME], or the URL of a database.")],
+    window: Annotated[
+        str, option("--window", "TIME", "How long it may be closed at most (10m).")
+    ] = "10m",
+    no_owner: NoOwner = False,
+    yes: Yes = False,
+    confirm: Confirm = None,
+) -> None:
+    r"""Move a tenant to another database.
+
+    It is closed to writes, copied, compared by counts and checksums, and opened there; the old
+    schema is kept, closed. A failure opens it again. If the run is killed, the same command
+    finishes it.
+
+    \b
+    leadctl tenants move tenant_acme --to us --window 5m
+    """
+    from leadctl.render.views.tenants import moved as view
+
+    consent, limit = run.consent(yes=yes, confirm=confirm), seconds("--window", window)
+    tenants = run.database().tenants
+    moved = tenants.move_tenant(name, to, window=limit, owners=not no_owner, confirm=consent)
+    run.emit(moved, view)
+
+
+@group.leaf("open")
+@command(Effect.DESTROYS, LOCK_WAIT)
+def open_(
+    run: Run,
+    *,
+    name: Name,
+    handed_over: Annotated[
+        bool, flag("--handed-over", "Take back one whose copy elsewhere is gone.")
+    ] = False,
+    yes: Yes = False,
+    confirm: Confirm = None,
+) -> None:
+    """Open a tenant that a killed move has left closed."""
+    from leadctl.render.views.tenants import opened as view
+
+    consent = run.consent(yes=yes, confirm=confirm)
+    tenants = run.database().tenants
+    run.emit(tenants.open_tenant(name, handed_over=handed_over, confirm=consent), view)

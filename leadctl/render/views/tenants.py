@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
 from leadctl.tenants.create import CreatedTenant
 from leadctl.tenants.drop import DroppedTenant, DropPlan
+from leadctl.tenants.move import MovedTenant, OpenedTenant
 from leadctl.tenants.rename import RenamedTenant
 from leadctl.tenants.schemas import Tenant, TenantList
 from leadctl.text import counted, size
@@ -88,3 +89,23 @@ def renamed(result: RenamedTenant) -> Iterator[Block]:
             f"{', '.join(result.mentions)}.",
             "warn",
         )
+
+
+def moved(result: MovedTenant) -> Iterator[Block]:
+    """Where it is, what was compared, and what is kept."""
+    closed = (
+        "" if result.closed_seconds is None else f" It was closed for {result.closed_seconds} s."
+    )
+    yield Line(f"Moved the tenant {result.name} to {result.destination}.{closed}", "good")
+    if result.tables:
+        yield Line(
+            f"Compared by counts and checksums: {counted(result.rows, 'row')} in "
+            f"{counted(result.tables, 'table')}, and where sequences are."
+        )
+    yield Line(f"The old schema is kept, closed, as {result.kept_as} of {result.database}.")
+    yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}", "dim")
+
+
+def opened(result: OpenedTenant) -> Iterator[Block]:
+    """What is open again."""
+    yield Line(f"The tenant {result.name} of {result.database} is open again.", "good")

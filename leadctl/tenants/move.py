@@ -1,0 +1,447 @@
+"""Moving a tenant to another database: closed, copied, compared, handed over, opened.
+
+It is closed to writes by grants, which a kill leaves in force; copied by a backup that only this
+process can read; compared by counts and checksums while the source is locked against everybody,
+superusers too; and handed over: the source's schema gets another name before the copy gets the
+tenant's.  So at no moment are there two that are open.  What did not end is told by a row of
+leadctl.tenant_move in both databases: the next run finishes it, or opens the source again.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pyrage
+from psycopg import sql
+
+from leadctl.apps.registry import App
+from leadctl.backup.create import BackupOptions, create
+from leadctl.backup.reader import BackupReader
+from leadctl.backup.snapshot import tenant_roles
+from leadctl.backup.storage import BackupFolder
+from leadctl.errors import (
+    LeadctlError,
+    MissingRole,
+    MoveFailed,
+    OlderServer,
+    SchemaExists,
+    TenantMoving,
+    UnknownTenant,
+    UsageError,
+)
+from leadctl.journal import state
+from leadctl.journal.guard import Consent, permit
+from leadctl.journal.lock import schema_lock
+from leadctl.journal.runs import Entry, journaled
+from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
+from leadctl.restore.dropped import as_pg_restore
+from leadctl.restore.foreign_keys import ForeignKeys
+from leadctl.restore.in_place import drop_own
+from leadctl.tenants import closing
+from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_move
+from leadctl.tenants.records import forget_records
+from leadctl.tenants.restore import TenantLoading
+from leadctl.tenants.schemas import MOVES, NAME_MAX, check_name, find_tenant, schema_exists
+
+MOVE = "tenants move"
+"""What the guard and the journal call it."""
+_AGAIN = "If this run was killed, the same command finishes it"
+
+
+@dataclass(frozen=True)
+class MovedTenant:
+    """A tenant that is in another database now."""
+
+    name: str
+    database: str
+    destination: str
+    """Where it is, without a password."""
+    rows: int
+    tables: int
+    """That were compared by counts and checksums; none where a run that was ended had done that."""
+    kept_as: str
+    """The schema in the old database, closed."""
+    closed_seconds: float | None
+    """How long nobody could write; None where a run that was ended had closed it."""
+
+
+@dataclass(frozen=True)
+class OpenedTenant:
+    """A tenant that is open again where it was."""
+
+    name: str
+    database: str
+    place: str
+    """Where it was to be moved to."""
+
+
+def move_tenant(
+    source: Target,
+    destination: Target,
+    app: App,
+    name: str,
+    consent: Consent,
+    *,
+    window: float,
+    owners: bool,
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> MovedTenant:
+    """Move a tenant, or finish a move of it to the same place that was ended.
+
+    `window` is for how many seconds it may be closed at most.  Raises Protected and NotConfirmed,
+    UnknownTenant, SchemaExists, LockHeld, MoveFailed, and what connecting raises: then the tenant
+    is open where it was, unless the message says otherwise.
+    """
+    check_name(name)
+    here, there = replace(source, schema=name), replace(destination, schema=name)
+    with connect(here, "tenants", like_pg_dump=True) as old:
+        consent = permit(old, here, f"{MOVE} {name}", consent)
+        with connect(there, "tenants") as new:
+            state.ensure(old, here)
+            state.ensure(new, there)
+            _refuse_same(old, new, there)
+        with (
+            connect(there, "tenants") as new,
+            schema_lock(here, MOVE, timeouts.lock_wait, narrate),
+            schema_lock(there, MOVE, timeouts.lock_wait, narrate),
+        ):
+            mover = _Mover(old, new, here, there, app, window, owners, timeouts, narrate)
+            with journaled(here, MOVE, app.name) as entry:
+                permit(old, here, f"{MOVE} {name}", consent)
+                moved = mover.run(entry)
+    return moved
+
+
+def open_tenant(
+    target: Target,
+    app: App,
+    name: str,
+    consent: Consent,
+    *,
+    handed_over: bool,
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> OpenedTenant:
+    """Open a tenant again that a move had closed, and that was not handed over yet.
+
+    One that was `handed_over` is taken back, too: its copy must be gone for that, which nobody can
+    look at from here.  Raises Protected, NotConfirmed, UnknownTenant, and TenantMoving where the
+    copy may be the tenant by now.
+    """
+    here = replace(target, schema=name)
+    with (
+        connect(here, "tenants") as connection,
+        schema_lock(here, MOVE, timeouts.lock_wait, narrate),
+    ):
+        permit(connection, here, f"opening of {name}", consent)
+        move = read_move(connection, name) if state.is_there(connection) else None
+        if move is None:
+            find_tenant(connection, app, name)
+            raise UsageError(f"{name} is not closed by a move.", hint="See: leadctl tenants list")
+        if move.phase != CLOSED and not (handed_over and move.phase == HANDED_OVER):
+            raise _not_ended(move)
+        with journaled(here, "tenants open", app.name) as entry:
+            entry.note(held_as=move.held_as, since=f"{move.since:%Y-%m-%dT%H:%M:%SZ}")
+            closing.reopen(connection, move)
+    return OpenedTenant(name, target.database, move.place)
+
+
+def _not_ended(move: Move) -> TenantMoving:
+    what = "has come" if move.phase == ARRIVED else "was handed over"
+    return TenantMoving(
+        f"The tenant {move.schema} {what} by a move that did not end; the other database is "
+        f"{move.place}.",
+        hint=f"Finish it from the database that it leaves: leadctl tenants move {move.schema} "
+        "--to PLACE",
+    )
+
+
+@dataclass
+class _Mover:
+    """One move: both databases, each with a connection, the locks held."""
+
+    old: Connection
+    new: Connection
+    here: Target
+    there: Target
+    app: App
+    window: float
+    owners: bool
+    timeouts: Timeouts
+    narrate: Narrate
+
+    def __post_init__(self) -> None:
+        self.name = self.here.schema
+        self._closed_at: float | None = None
+
+    def run(self, entry: Entry) -> MovedTenant:
+        """Move, or finish what an ended run has begun."""
+        ours, theirs = _identity(self.old), _identity(self.new)
+        move, arrived = read_move(self.old, self.name), read_move(self.new, self.name)
+        if move and move.other != theirs:
+            raise _not_ended(move)
+        if arrived and arrived.phase == ARRIVED and arrived.other != ours:
+            raise _not_ended(arrived)
+        if move and move.phase == HANDED_OVER:
+            self.narrate(f"{self.name} was handed over by a run that was ended. Finishing it.")
+            self._open_there(move)
+            return self._result(move.held_as, {})
+        if move:
+            self.narrate(f"{self.name} was closed by a run that was ended. Beginning again.")
+            self._go_back(move)
+        self._drop_arrived(arrived)
+        self._foresee()
+        entry.note(to=self.there.describe())
+        return self._move(theirs, ours)
+
+    def _foresee(self) -> None:
+        """Look for what would stop the move, while the tenant is open."""
+        if schema_exists(self.new, self.name) and not schema_exists(self.old, self.name):
+            raise UnknownTenant(
+                f"{self.name} is not in {self.old.info.dbname}; {self.there.describe()} has it.",
+                hint="If it was moved, nothing is left to do: see leadctl tenants list there.",
+            )
+        find_tenant(self.old, self.app, self.name)
+        if schema_exists(self.new, self.name):
+            raise SchemaExists(
+                f"In {self.new.info.dbname} there is a schema {self.name} already.",
+                hint="Rename or drop it there first.",
+            )
+        majors = [each.info.server_version // 10000 for each in (self.old, self.new)]
+        if majors[1] < majors[0]:
+            raise OlderServer(
+                f"{self.there.describe()} is PostgreSQL {majors[1]}, and {self.name} is on "
+                f"{majors[0]}.",
+                hint=f"Move it to PostgreSQL {majors[0]} or newer.",
+            )
+        if self.owners:
+            roles = list(tenant_roles(self.old, self.name))
+            if missing := MOVES.column(self.new, "missing_roles", names=roles):
+                raise MissingRole(
+                    f"{self.there.describe()} does not have the roles of {self.name}: "
+                    f"{', '.join(missing)}.",
+                    hint="Make them there, or move without owners and grants: --no-owner",
+                )
+
+    def _move(self, theirs: str, ours: str) -> MovedTenant:
+        self._closed_at = time.monotonic()
+        closing.close(self.old, self.name, theirs, self.there.describe())
+        self.narrate(f"{self.name} is closed to writes. {_AGAIN}; leadctl tenants open undoes it.")
+        try:
+            ended = closing.end_writers(self.old, self.name, self._deadline)
+            if ended:
+                self.narrate(f"Ended {ended} sessions that were writing in it.")
+            sums = self._copy(ours)
+            kept = self._hand_over(sums)
+        except BaseException:
+            self._undo()
+            raise
+        move = read_move(self.old, self.name)
+        assert move is not None
+        try:
+            self._open_there(move)
+        except (LeadctlError, psycopg.Error) as error:
+            self._take_back(move, error)
+        return self._result(kept, sums)
+
+    @property
+    def _deadline(self) -> float:
+        assert self._closed_at is not None
+        return self._closed_at + self.window
+
+    def _left(self) -> float:
+        """Return the seconds that are left of the window.  Raises MoveFailed for none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise MoveFailed(
+                f"{self.name} was not moved within {self.window:g} s. It is open again.",
+                hint="Let it be closed for longer: --window TIME",
+            )
+        return left
+
+    def _tick(self, done: int, total: int, unit: str) -> None:  # noqa: ARG002 - only time counts
+        self._left()
+
+    def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
+        """Copy the tenant, and put the copy aside; return its checksums."""
+        key = pyrage.x25519.Identity.generate()
+        with tempfile.TemporaryDirectory(prefix="leadctl-move-") as place:
+            folder = BackupFolder(Path(place) / "backup")
+            recipients = [str(key.to_public())]
+            waits = (self.timeouts.lock_wait, self.app.version_table)
+            options = BackupOptions(recipients, *waits, tenant=self.name)
+            self.narrate("Copying it.")
+            made = create(self.here, folder, options, self.narrate, self._tick)
+            reader = BackupReader(folder.find(made.id), [key])
+            return self._load(reader, ours)
+
+    def _load(self, reader: BackupReader, ours: str) -> dict[str, tuple[int, str]]:
+        """Load the copy in one transaction, and put it aside; return its checksums."""
+        with connect(self.there, "tenants", like_pg_dump=True) as connection:
+            as_pg_restore(connection, self.timeouts.lock_timeout)
+            with _within(connection, self._left()):
+                loading = TenantLoading(connection, reader, self.name, owners=self.owners)
+                with connection.transaction():
+                    _, keys, _ = loading.load(self.timeouts.lock_wait, self.narrate)
+                    _validate(keys, self.name)
+                    if keys.orphans or keys.left_out:
+                        first = (*keys.left_out, *keys.orphans)[0]
+                        raise MoveFailed(
+                            f"{self.name} does not fit {self.there.describe()}: {first}.",
+                            hint="Bring what it shares with others there first.",
+                        )
+                    sums = closing.checksums(connection, self.name)
+                    arriving = self._arriving()
+                    closing.arrive(connection, self.name, arriving, ours, self.here.describe())
+        return sums
+
+    def _arriving(self) -> str:
+        suffix = "_arriving"
+        return self.name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+
+    def _hand_over(self, sums: dict[str, tuple[int, str]]) -> str:
+        """Compare the two while nobody can write here, and let the copy be the tenant."""
+        self.narrate("Comparing counts and checksums.")
+        with _within(self.old, self._left()), self.old.transaction():
+            closing.lock(self.old, self.name)
+            found = closing.checksums(self.old, self.name)
+            different = sorted(k for k in found.keys() | sums.keys() if found.get(k) != sums.get(k))
+            if different:
+                raise MoveFailed(
+                    f"The copy of {', '.join(different)} differs from what is there. "
+                    f"{self.name} is open again.",
+                    hint="Was a superuser writing? Stop it, and move again.",
+                )
+            self._left()
+            return closing.hand_over(self.old, self.name)
+
+    def _open_there(self, move: Move) -> None:
+        """Open the copy; end the move here."""
+        arrived = read_move(self.new, self.name)
+        if arrived is not None:
+            grants = move.grants if self.owners else []
+            closing.open_arrived(self.new, arrived, grants)
+        elif not schema_exists(self.new, self.name):
+            raise MoveFailed(
+                f"The copy of {self.name} is no longer in {self.there.describe()}; here it is kept "
+                f"as {move.held_as}, closed.",
+                hint=f"Take it back: leadctl tenants open {self.name} --handed-over",
+            )
+        closing.end_move(self.old, self.name)
+
+    def _undo(self) -> None:
+        """Open the source again after a failure before the handover; drop the copy."""
+        try:
+            with connect(self.here, "tenants") as old:
+                move = read_move(old, self.name)
+                if move is None or move.phase != CLOSED:
+                    return  # the commit of the handover may have been lost on the way
+                with suppress(LeadctlError, psycopg.Error), connect(self.there, "tenants") as new:
+                    self._drop_arrived(read_move(new, self.name), new)
+                closing.reopen(old, move)
+                self.narrate(f"{self.name} is open again.")
+        except (LeadctlError, psycopg.Error):
+            self.narrate(
+                f"{self.name} IS STILL CLOSED: its database does not answer. Open it with: leadctl "
+                f"tenants open {self.name}"
+            )
+
+    def _take_back(self, move: Move, error: Exception) -> None:
+        """Open the source again where the copy cannot be opened, and certainly was not."""
+        try:
+            with connect(self.there, "tenants") as new:
+                arrived = read_move(new, self.name)
+                if arrived is None:
+                    self._open_there(move)  # it was opened, and only the answer was lost
+                    return
+                self._drop_arrived(arrived, new)
+            with connect(self.here, "tenants") as old:
+                closing.reopen(old, move)
+        except (LeadctlError, psycopg.Error):
+            raise MoveFailed(
+                f"{self.name} was handed over, and it is not known whether its copy is open: "
+                f"{error}. Here it is kept as {move.held_as}, closed.",
+                hint=f"When both databases answer: leadctl tenants move {self.name} --to PLACE",
+            ) from None
+        raise MoveFailed(
+            f"The copy of {self.name} cannot be opened: {error}. It is open here again.",
+            hint="Look at the destination, then move again.",
+        ) from None
+
+    def _go_back(self, move: Move) -> None:
+        closing.reopen(self.old, move)
+
+    def _drop_arrived(self, arrived: Move | None, connection: Connection | None = None) -> None:
+        """Drop a copy that was never open."""
+        if arrived is None or arrived.phase != ARRIVED:
+            return
+        new = connection or self.new
+        with new.transaction():
+            if schema_exists(new, arrived.held_as):
+                drop_own(new, [arrived.held_as])
+                new.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(arrived.held_as)))
+            forget_records(new, arrived.held_as)
+            closing.end_move(new, self.name)
+
+    def _result(self, kept: str, sums: dict[str, tuple[int, str]]) -> MovedTenant:
+        tables = [rows for what, (rows, _) in sums.items() if not what.startswith("sequence ")]
+        closed = time.monotonic() - self._closed_at if self._closed_at is not None else None
+        return MovedTenant(
+            name=self.name,
+            database=self.here.database,
+            destination=self.there.describe(),
+            rows=sum(tables),
+            tables=len(tables),
+            kept_as=kept,
+            closed_seconds=closed and round(closed, 1),
+        )
+
+
+def _validate(keys: ForeignKeys, name: str) -> None:
+    """Validate foreign keys within the transaction that has loaded the rows."""
+    try:
+        keys.validate()
+    except psycopg.errors.InFailedSqlTransaction:
+        raise MoveFailed(
+            f"Rows of {name} refer to rows that the destination does not have.",
+            hint="Bring what it shares with others there first.",
+        ) from None
+
+
+@contextmanager
+def _within(connection: Connection, seconds: float) -> Iterator[None]:
+    """Let no statement of the block take longer than what is left of the window."""
+    limit = max(1, round(seconds * 1000))
+    set_session(connection, {"statement_timeout": f"{limit}ms"})
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        raise MoveFailed(
+            "The tenant was not moved within the window.",
+            hint="Let it be closed for longer: --window TIME",
+        ) from None
+    finally:
+        with suppress(psycopg.Error):
+            set_session(connection, {"statement_timeout": "0"})
+
+
+def _refuse_same(old: Connection, new: Connection, there: Target) -> None:
+    if _identity(old) == _identity(new):
+        raise UsageError(
+            f"{there.describe()} is the database that {there.schema} is in.",
+            hint="Name another one with --to.",
+        )
+
+
+def _identity(connection: Connection) -> str:
+    """Return which database this is: a copy of one has its identity, and another number."""
+    found = MOVES.one(connection, "database_identity")
+    assert found is not None
+    return " ".join(map(str, found))
