@@ -246,7 +246,20 @@ def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
         return UsageError(said, hint=hint)
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx else "leadctl"
-    return UsageError(error.format_message(), hint=f"See: {path} --help")
+    hint = _elsewhere(ctx, _first_word(list(arguments))) or f"See: {path} --help"
+    return UsageError(error.format_message(), hint=hint)
+
+
+def _elsewhere(ctx: Any, word: str) -> str:
+    """Say where a word is a command that was not found at the top; empty where it is none."""
+    if ctx is None or ctx.parent is not None or word in ctx.command.commands:
+        return ""
+    paths = [
+        f"leadctl {name} {word}"
+        for name, group in ctx.command.commands.items()
+        if word in getattr(group, "commands", {})
+    ]
+    return f"It is: {', or '.join(paths)}" if paths else ""
 
 
 _OF_VALUES = ("BadParameter", "MissingParameter")

@@ -146,14 +146,30 @@ _HEROKU = {
     "pg:table-size": "leadctl inspect tables",
     "pg:vacuum-stats": "leadctl inspect vacuum",
 }
+_ANYBODY = {
+    "help": "leadctl --help",
+    "version": "leadctl --version",
+    "psql": "leadctl db shell",
+    "console": "leadctl db shell",
+    "dump": "leadctl backup",
+    "rollback": "leadctl migrate down",
+    "migrate rollback": "leadctl migrate down",
+    "migrate create": "leadctl migrate new -m NAME",
+    "migrate apply": "leadctl migrate",
+    "migrate plan": "leadctl migrate --plan",
+}
 TOOLS = {
     "Prisma": _PRISMA,
     "Alembic": _ALEMBIC,
     "Rails": _RAILS,
     "Django": _DJANGO,
     "Heroku": _HEROKU,
+    "": _ANYBODY,
 }
-"""By tool, what is typed there and the command here; empty where there is none."""
+"""By tool, what is typed there and the command here; empty where there is none.
+
+What has no tool is of many.
+"""
 _PROGRAMS = {
     *("npx", "pnpm", "yarn", "prisma", "alembic", "flask", "bundle", "exec", "bin/rails", "rails"),
     *("rake", "python", "manage.py", "django-admin", "heroku"),
@@ -187,6 +203,8 @@ def hint_for(arguments: Sequence[str]) -> str | None:
         return f"Without the program's name: leadctl {' '.join(words)}" if programs else None
     _, phrase, tool = found
     here = TOOLS[tool][phrase]
+    if not tool:
+        return f"It is: {here}"
     return f"What {tool} calls {phrase!r} is " + (f"here: {here}" if here else "not needed here.")
 
 

@@ -318,7 +318,10 @@ def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) 
     if not may_create and not home.exists:
         raise NoTarget(
             f"There is no database here: DATABASE_URL is not set and {home.folder} does not exist.",
-            hint="Set DATABASE_URL, or make the embedded database with: leadctl migrate",
+            hint="Set DATABASE_URL, or make the embedded database with: leadctl migrate"
+            if settings.names_app
+            else "Set DATABASE_URL or --url, or go to a project's folder; for one of your own: "
+            "leadctl init",
         )
     server = start(home, narrate)
     params = {"host": str(server.socket), "user": SUPERUSER, "dbname": app}
