@@ -23,6 +23,7 @@ from leadctl.cli.exit_codes import (
 )
 from leadctl.cli.options import Number, Text, Texts, not_with, only_with, option
 from leadctl.cli.run import Run
+from leadctl.errors import UsageError
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -124,6 +125,8 @@ def run_for_fleet(
     from leadctl.fleet.run import Bounds, Outcome
 
     not_with("--fleet", **{name.removesuffix("_checks"): values[name] for name in use.refuses})
+    if run.settings.output == "csv":
+        raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
     bounds = Bounds(given["jobs"] or Bounds.jobs, given["canary"] or 0, given["max_failures"])
     fleet = Fleet(
         run.settings, run.narrate, run.console.progress,
