@@ -6,18 +6,23 @@
 WITH RECURSIVE place AS (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'leadctl')
+), near AS (  -- where names lead without a schema, and the schemas that are named
+    SELECT oid, nspname FROM place
+    WHERE %(everything)s OR oid = to_regnamespace(current_setting('leadctl.seen_from'))
+       OR nspname = ANY (%(words)s) OR nspname = ANY (%(schemas)s)
+       OR oid IN (SELECT extnamespace FROM pg_extension)
 ), named (class, oid) AS (
-    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN place n ON n.oid = c.relnamespace
+    SELECT 'pg_class'::regclass::oid, c.oid FROM pg_class c JOIN near n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
       AND (%(everything)s OR c.relname = ANY (%(words)s) OR n.nspname = ANY (%(schemas)s))
     UNION ALL
-    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN place n ON n.oid = t.typnamespace
+    SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN near n ON n.oid = t.typnamespace
     WHERE t.typname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
     UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN place n ON n.oid = p.pronamespace
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN near n ON n.oid = p.pronamespace
     WHERE p.proname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
     UNION ALL
-    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN place n ON n.oid = l.collnamespace
+    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN near n ON n.oid = l.collnamespace
     WHERE l.collname = ANY (%(held)s) OR n.nspname = ANY (%(schemas)s)
     UNION ALL
     SELECT 'pg_extension'::regclass, e.oid FROM pg_extension e
@@ -32,13 +37,13 @@ WITH RECURSIVE place AS (
         WHERE d.classid = w.class AND d.objid = w.oid AND d.deptype IN ('a', 'i', 'P', 'S')
     ) AS n (class, oid)
 ), used (class, oid) AS (
-    SELECT 'pg_type'::regclass::oid, t.oid FROM pg_type t JOIN place n ON n.oid = t.typnamespace
+    SELECT 'pg_type'::regclass::oid, t.oid FROM pg_type t JOIN near n ON n.oid = t.typnamespace
     WHERE t.typname = ANY (%(words)s)
     UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN place n ON n.oid = p.pronamespace
+    SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN near n ON n.oid = p.pronamespace
     WHERE p.proname = ANY (%(words)s)
     UNION ALL
-    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN place n ON n.oid = l.collnamespace
+    SELECT 'pg_collation'::regclass, l.oid FROM pg_collation l JOIN near n ON n.oid = l.collnamespace
     WHERE l.collname = ANY (%(words)s)
     UNION ALL
     SELECT 'pg_extension'::regclass, e.oid FROM pg_extension e WHERE e.extname = ANY (%(words)s)
