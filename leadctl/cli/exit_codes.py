@@ -104,9 +104,8 @@ def quit_quietly() -> None:
 
     Nothing is begun then, or it is done.  A signal that is ignored, as under nohup, stays so.
     """
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    for number, handler in usual.items():
-        if signal.getsignal(number) is handler:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
             # Python itself gives signals back at the very end: one would be the exit code then.
             atexit.register(signal.signal, number, signal.SIG_IGN)
