@@ -81,9 +81,9 @@ clean: ## Remove what the other targets made; the embedded database, too
 # One stamp a set of packages: made again when what they are changes.
 .venv/.demo: EXTRAS = embedded,apps
 .venv/.test .venv/.check .venv/.matrix: EXTRAS = all
-.venv/.test: GROUPS = test cloud
-.venv/.check: GROUPS = test cloud check
-.venv/.matrix: GROUPS = test cloud matrix
+.venv/.test: GROUPS = test cloud pitr
+.venv/.check: GROUPS = test cloud pitr check
+.venv/.matrix: GROUPS = test cloud pitr matrix
 .venv/.package: GROUPS = test package
 .venv/.package: EXTRAS = all
 .venv/.demo .venv/.test .venv/.check .venv/.matrix .venv/.package: .venv/bin/python pyproject.toml $(VERSIONS)

@@ -17,6 +17,7 @@ from leadctl.postgres.binaries import client_program, server_binaries, server_wi
 from leadctl.postgres.client import client_environment
 from leadctl.postgres.connect import connect
 from leadctl.postgres.embedded import Home, ServerStatus
+from leadctl.postgres.embedded.scratch import rehearsing
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.progress import Narrate
 from leadctl.settings.url import DatabaseUrl
@@ -130,7 +131,7 @@ def rehearsal_target(
     if own is not None and own.folder == server_binaries().folder:
         yield embedded_target(project, narrate)
         return
-    with embedded.rehearsing(home, extensions, major, narrate) as running:
+    with rehearsing(home, extensions, major, narrate) as running:
         yield _maintenance(running)
 
 
@@ -143,7 +144,7 @@ def temporary_target(extensions: Collection[str], major: int, narrate: Narrate) 
     with TemporaryDirectory(prefix="leadctl-") as folder:
         home = Home.of(Path(folder))
         try:
-            with embedded.rehearsing(home, extensions, major, narrate, exactly=True) as running:
+            with rehearsing(home, extensions, major, narrate, exactly=True) as running:
                 yield _maintenance(running)
         finally:
             embedded.destroy(home)

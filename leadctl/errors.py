@@ -176,6 +176,18 @@ class MissingClient(ConfigurationError):
     """No pg_dump or pg_restore here is new enough for the server or the backup."""
 
 
+class MissingProgram(ConfigurationError):
+    """A program of others is not installed here."""
+
+
+class PitrNotSetUp(ConfigurationError):
+    """There is no archive for point in time in the folder, or one that cannot be read."""
+
+
+class PitrFolderTaken(Refused):
+    """The folder is the archive of another server."""
+
+
 class BackupFolderUnusable(ConfigurationError):
     """The backup folder cannot be written to or read."""
 
@@ -392,6 +404,22 @@ class BackupDamaged(OperationFailed):
 
 class RestoreFailed(OperationFailed):
     """A backup could not be loaded."""
+
+
+class BarmanFailed(OperationFailed):
+    """A program of Barman's failed."""
+
+
+class RecoveryFailed(OperationFailed):
+    """A server did not come back as of a moment."""
+
+
+class MomentOutOfReach(OperationFailed):
+    """The archive does not reach back, or on, to that moment."""
+
+
+class UnknownRun(OperationFailed):
+    """The journal has no run of that number."""
 
 
 class UnreadableDump(OperationFailed):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from leadctl.apps.registry import find_app, require_named_app
 from leadctl.errors import UnitTaken, UsageError
+from leadctl.postgres.barman import SERVER, barman_command
 from leadctl.settings import Settings
 from leadctl.settings.sources import ENVIRONMENT
 
@@ -20,6 +21,7 @@ LIMIT_SECONDS = 1800
 _GRACE_SECONDS = 60
 _BACKUP_SECONDS = 6 * 3600
 """A dump that is ended each night is no backup: this is for what hangs."""
+_ARCHIVE_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Job:
     """The same times, as systemd has them."""
     chatty: bool = False
     """Whether it prints something where all is well, which is not kept."""
+    of_barman: bool = False
+    """Whether the arguments are Barman's, for the archive of PITR_DIR."""
 
 
 JOBS = {
@@ -61,7 +65,27 @@ JOBS = {
         "*-*-* *:00/5:00",
         chatty=True,
     ),
+    "pitr": Job(
+        "pitr",
+        (("-q", "cron"),),  # it keeps the receiver running, too
+        _ARCHIVE_SECONDS,
+        "* * * * *",
+        "*-*-* *:*:00",
+        of_barman=True,
+    ),
+    "pitr-backup": Job(
+        "pitr-backup", (("pitr", "backup", "-q"),), _BACKUP_SECONDS, "11 3 * * 0", "Sun 03:11:00"
+    ),
+    "pitr-rehearse": Job(
+        "pitr-rehearse",
+        (("pitr", "rehearse", "-q"),),
+        _BACKUP_SECONDS,
+        "11 5 1 * *",
+        "*-*-01 05:11:00",
+    ),
 }
+_RECEIVES = ("receive-wal", SERVER)
+"""Barman's arguments for what runs on and on."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +195,30 @@ Type=oneshot
 {place}
 Environment=LEADCTL_JOB={found.name}
 ExecStart=/bin/sh -c {_systemd_quoted(on_failure, always=True)}"""
+    enabled = [f"{unit}.timer"]
+    if found.of_barman:
+        receiving = barman_command(settings.pitr_dir, *_RECEIVES)
+        files[f"{unit}-receiver.service"] = f"""[Unit]
+Description=The WAL receiver of leadctl {_escaped(whose)}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+{place}
+ExecStart={" ".join(_systemd_quoted(word) for word in receiving)}
+Restart=always
+RestartSec=10
+UMask=0077
+NoNewPrivileges=true
+
+[Install]
+WantedBy=multi-user.target"""
+        enabled.append(f"{unit}-receiver.service")
     printed = _own_command("systemd", settings, found, seconds, on_failure)
     install = (
         shlex.join([*printed, "--write", "/etc/systemd/system"]),
         "systemctl daemon-reload",
-        f"systemctl enable --now {shlex.quote(unit)}.timer",
+        f"systemctl enable --now {shlex.join(enabled)}",
     )
     return Schedule("systemd", found.name, unit, files, install, on_failure is not None)
 
@@ -221,6 +264,8 @@ def _commands(settings: Settings, job: Job) -> list[list[str]]:
             "A URL does not belong into a crontab or a unit, where everybody can read it.",
             hint="Set DATABASE_URL in the project's .env, or name an environment by --env.",
         )
+    if job.of_barman:
+        return [barman_command(settings.pitr_dir, *command) for command in job.commands]
     return [[*_program(), *command, *_flags(settings)] for command in job.commands]
 
 

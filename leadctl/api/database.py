@@ -4,7 +4,8 @@ The command line calls the same methods, with the same results and the same erro
 printed and nothing exits.  What a method needs is imported when it is called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from leadctl.api.tenants import Tenants
     from leadctl.apps.registry import App
     from leadctl.apps.retention import Rule
-    from leadctl.backup.create import CreatedBackup
+    from leadctl.backup.create import BackupOptions, CreatedBackup
     from leadctl.backup.reader import Rehearse, VerifyResult
     from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from leadctl.migrate.status import MigrationHistory, MigrationStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.partition import PartitionResult
+    from leadctl.pitr.setup import PitrOff, PitrSetup
+    from leadctl.pitr.status import PitrRehearsal
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
     from leadctl.reset import ResetPlan, ResetResult
@@ -864,6 +867,65 @@ class Database(Project):
         self.foresee("drop of what restores left", confirm)
         return drop_kept(self.target, names(kept), consent_of(confirm), app=self.app_if_named.name)
 
+    # --- point in time ----------------------------------------------------------------------
+
+    def pitr_setup(self) -> "PitrSetup":
+        """Set the archive of this server up, or renew it, as `leadctl pitr setup`.
+
+        Raises MissingExtra, MissingProgram, InsufficientPrivilege, PitrFolderTaken, BarmanFailed.
+        """
+        from leadctl.pitr.setup import set_up
+
+        days, narrate = self.settings.pitr_keep_days, self.narrate
+        return set_up(self.target, self.pitr_archive, keep_days=days, narrate=narrate)
+
+    def pitr_off(self, confirm: Confirm = None) -> "PitrOff":
+        """Stop the receiver and drop the slot, as `leadctl pitr off`; what is archived stays.
+
+        Raises Protected, NotConfirmed, PitrNotSetUp, PitrFolderTaken and BarmanFailed.
+        """
+        from leadctl.pitr.setup import switch_off
+
+        self.foresee("pitr off", confirm)
+        return switch_off(self.target, self.pitr_archive, consent_of(confirm), self.narrate)
+
+    def pitr_rehearse(self) -> "PitrRehearsal":
+        """Recover the newest moment beside the server, and read it, as `leadctl pitr rehearse`.
+
+        Raises MomentOutOfReach, NoSpace, BarmanFailed, RecoveryFailed and LockHeld.
+        """
+        from leadctl.pitr.status import rehearse
+
+        return rehearse(self.pitr_archive, self._copying, **self._told)
+
+    @property
+    def _copying(self) -> "BackupOptions":
+        """How a recovered database is read, to the backup that it is restored from."""
+        from leadctl.backup.create import BackupOptions
+
+        return BackupOptions((), self.settings.lock_wait, self.app_if_named.version_table)
+
+    @contextmanager
+    def as_of(
+        self, moment: datetime | None = None, *, before_run: int | None = None
+    ) -> "Iterator[Database]":
+        """Recover the server as of a moment, and yield this database with that as its only backup.
+
+        Each `restore…` of what is yielded restores from it: `leadctl restore --at`.  A moment
+        without a zone is UTC; `before_run` is the number of a run in the journal.  The recovered
+        server runs on a socket only, and is gone with the block.  Raises MomentOutOfReach,
+        UnknownRun, PitrNotSetUp, NoSpace, BarmanFailed, RecoveryFailed, UnknownDatabase, LockHeld.
+        """
+        from leadctl.pitr.recover import backup_as_of, moment_before_run
+
+        if before_run is not None:
+            moment = moment_before_run(self.target, before_run)
+        given = (self.pitr_archive, moment, self.target, self._copying)
+        with backup_as_of(*given, **self._told) as (backups, identity):
+            then = replace(self)
+            vars(then).update(target=self.target, backup_folder=backups, identities=(identity,))
+            yield then
+
     # --- looking ----------------------------------------------------------------------------
 
     def stats(self, *, exact: bool = False) -> "Overview":
@@ -907,7 +969,7 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            backups=self._backup_places,
+            places=(*self._backup_places, self._known_archive),
             whole=self._known_of_database,
         )
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from leadctl.keys.status import NewKey
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.plan import LintResult
+    from leadctl.pitr.archive import Archive
+    from leadctl.pitr.status import PitrBackup, PitrChecks, PitrStatus
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.embedded import ServerStatus
     from leadctl.schedule import Schedule
@@ -133,6 +135,19 @@ class Project:
         """The folder of backups where one is set or there; None where nobody backs up."""
         known = self.settings.is_set("backup_dir") or self.settings.backup_dir.exists()
         return self.backup_folder if known else None
+
+    @cached_property
+    def pitr_archive(self) -> "Archive":
+        """The archive for point in time, whether it is there or not."""
+        from leadctl.pitr.archive import Archive
+
+        return Archive(self.settings.pitr_dir)
+
+    @property
+    def _known_archive(self) -> "Archive | None":
+        """The same where one is set or there; None where nobody keeps one."""
+        known = self.settings.is_set("pitr_dir") or self.settings.pitr_dir.exists()
+        return self.pitr_archive if known else None
 
     @property
     def _backup_places(self) -> "tuple[BackupFolder | None, BackupFolder | None]":
@@ -332,6 +347,27 @@ class Project:
             settings.backup_keep_minimum,
         )
         return prune(self.backup_folder, retention, confirmed=confirmed)
+
+    def pitr_backup(self) -> "PitrBackup":
+        """Make a base backup of the archived server, as `leadctl pitr backup`.
+
+        Raises PitrNotSetUp, PitrFolderTaken and BarmanFailed.
+        """
+        from leadctl.pitr.status import back_up
+
+        return back_up(self.pitr_archive, self.narrate)
+
+    def pitr_status(self) -> "PitrStatus":
+        """Say what the archive can restore, and how it keeps up, as `leadctl pitr status`."""
+        from leadctl.pitr.status import status
+
+        return status(self.pitr_archive)
+
+    def pitr_check(self) -> "PitrChecks":
+        """Let Barman check its archive and its server, as `leadctl pitr check`."""
+        from leadctl.pitr.status import check
+
+        return check(self.pitr_archive)
 
     def cron(
         self, job: str = "cleanup", *, timeout: float | None = None, on_failure: str | None = None

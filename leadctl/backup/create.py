@@ -18,7 +18,7 @@ from leadctl.backup import manifest as manifests
 from leadctl.backup.manifest import ARCHIVE, GLOBALS, NAME, RECORDS, SCHEMA, BackupManifest
 from leadctl.backup.packing import fingerprint, read_recipients
 from leadctl.backup.snapshot import LeftOut, Snapshot, exported, left_out, require_readable
-from leadctl.backup.storage import BackupFolder, NewBackup
+from leadctl.backup.storage import BackupFolder, NewBackup, new_id
 from leadctl.backup.stream import Label, PackedFile, pack
 from leadctl.errors import BackupFailed, HookFailed, LeadctlError
 from leadctl.journal.state import VERSION_TABLE, VersionTable
@@ -56,6 +56,8 @@ class BackupOptions:
     """Tables to leave the rows out of."""
     tenant: str | None = None
     """The schema to back up alone, which is the target's; None for all of the database."""
+    as_of: datetime | None = None
+    """The moment that a recovered database is as of; None for one that is as of now."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def create(
         )
         require_readable(snapshot.connection, excluded, options.tenant)
         _look_at_clocks(snapshot, folder, narrate)
-        with folder.begin() as new:
+        name = new_id(options.as_of) if options.as_of else None
+        with folder.begin(name) as new:
             dump = _Dumper(target, programs, snapshot, excluded, new, recipients, options, progress)
             manifest = _dumped(dump, began)
             with new.create(NAME) as file:
@@ -227,6 +230,8 @@ def _dumped(dump: _Dumper, began: float) -> BackupManifest:
         facts = dump.snapshot.facts(
             dump.target.schema, dump.options.version_table, dump.excluded, tenant
         )
+        if dump.options.as_of:
+            facts["snapshot_at"] = dump.options.as_of
         files = [archive.result(), schema, *([more] if more else [])]
     return BackupManifest(
         format=manifests.FORMAT,

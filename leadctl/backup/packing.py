@@ -83,6 +83,15 @@ def read_identities(path: Path) -> list[Any]:
     return identities
 
 
+def new_identity() -> tuple[str, Any]:
+    """Return the public and the private key of a new pair, for what ends with this process."""
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    remember(str(identity))
+    return str(identity.to_public()), identity
+
+
 _SLICE = 16 * 1024
 """What is decompressed at once of a file whose maker is not known."""
 _HEAD = 8

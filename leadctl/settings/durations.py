@@ -7,7 +7,9 @@ they could mean minutes or months.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
@@ -39,6 +41,37 @@ _ISO_INTERVAL = re.compile(
 )
 
 INTERVAL = 'an interval, e.g. "90d", "6 months", "1 year" or "P90D"'
+
+
+MOMENT = 'a time, e.g. "2026-11-28 14:02" (UTC), "2026-11-28 14:02 Europe/Berlin", or "10m" ago'
+
+
+def parse_moment(text: str) -> datetime:
+    """Return a moment: a date and time, in UTC where it has no zone, or how long ago it was.
+
+    Raises ValueError for anything else, and for a time that a zone's clock shows twice or never.
+    """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    stripped = text.strip()
+    if not _NUMBER.fullmatch(stripped):  # of what, nobody knows
+        with suppress(ValueError, OverflowError):
+            return datetime.now(UTC) - timedelta(seconds=parse_seconds(stripped))
+    date, _, zone = stripped.rpartition(" ")
+    if not re.match(r"[A-Za-z]", zone):
+        moment = datetime.fromisoformat(stripped)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        place = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError(f"{zone} is not a time zone") from None
+    moment = datetime.fromisoformat(date)
+    if moment.tzinfo is not None:
+        raise ValueError(f"{text!r} has two zones")
+    first, second = (moment.replace(tzinfo=place, fold=fold) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():
+        raise ValueError(f"{date} is not one moment in {zone}: the clocks change")
+    return first.astimezone(UTC)
 
 
 def parse_seconds(text: str) -> float:

@@ -39,11 +39,11 @@ from leadctl.text import did_you_mean
 Named = TypeVar("Named", EnvironmentConfig, FleetConfig, HealthConfig)
 
 _PLAIN_VALUE = re.compile(r"[a-z -]{1,12}|[\d.:+-]{1,20} ?[A-Za-z]{0,10}")
-_BACKUP = "backup"
-"""The table of leadctl.toml whose keys are the settings that begin with its name."""
+_PREFIXES = ("backup", "pitr")
+"""The tables of leadctl.toml whose keys are the settings that begin with their name."""
 _DECLARED = tuple(declared for declared in fields(Settings) if "variable" in declared.metadata)
 _AT_THE_TOP = frozenset(declared.name for declared in _DECLARED if declared.metadata["toml"])
-_TABLES = frozenset({"env", "apps", "fleet", "retention", "health", _BACKUP})
+_TABLES = frozenset({"env", "apps", "fleet", "retention", "health", *_PREFIXES})
 
 
 def load_settings(
@@ -103,17 +103,17 @@ def _find(
     if declared.name in _AT_THE_TOP and declared.name in project.config:
         return str(project.config[declared.name]), _file_name(project)
     table, _, key = declared.name.partition("_")
-    if table == _BACKUP and key in _backup(project):
-        return _backup(project)[key], f"[{_BACKUP}] in {_file_name(project)}"
+    if table in _PREFIXES and key in _texts(project, table):
+        return _texts(project, table)[key], f"[{table}] in {_file_name(project)}"
     return None
 
 
-def _backup(project: Project) -> dict[str, str]:
-    """Return the table `[backup]`, its values as the texts that variables have."""
+def _texts(project: Project, name: str) -> dict[str, str]:
+    """Return the table `[backup]` or `[pitr]`, its values as the texts that variables have."""
     names = [declared.name.partition("_") for declared in _DECLARED]
-    table = _table(project, _BACKUP)
-    allowed = [key for prefix, _, key in names if prefix == _BACKUP]
-    _refuse_unknown(project, f"[{_BACKUP}] in ", table, allowed)
+    table = _table(project, name)
+    allowed = [key for prefix, _, key in names if prefix == name]
+    _refuse_unknown(project, f"[{name}] in ", table, allowed)
     return {
         key: ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in table.items()

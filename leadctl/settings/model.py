@@ -348,6 +348,18 @@ class Settings:
         _COMMAND,
         "A command that runs when a backup failed, with the reason in LEADCTL_BACKUP_ERROR.",
     )
+    pitr_dir: Path = setting(
+        "PITR_DIR",
+        _FOLDER,
+        "The folder of the archive for point in time: base backups and WAL, by Barman.",
+        default=Path("pitr"),
+    )
+    pitr_keep_days: int = setting(
+        "PITR_KEEP_DAYS",
+        _COUNT,
+        "Days that the archive for point in time goes back; pitr setup writes it down.",
+        default=14,
+    )
     output: str = setting(
         "LEADCTL_OUTPUT", (_output, ", ".join(OUTPUTS)), "The format of results.", default="table"
     )

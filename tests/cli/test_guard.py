@@ -103,8 +103,8 @@ def test_a_protected_database_is_no_place_to_develop_on(
     assert everything(protected) == before
 
 
-ELSEWHERE = {"db destroy", "backup prune", "tenants move", "tenants open"}
-"""What needs another database, or none: tests/tenants have the guard of the last two."""
+ELSEWHERE = {"db destroy", "backup prune", "pitr off", "tenants move", "tenants open"}
+"""What needs another database, or none: tests/pitr and tests/tenants have the guard of the rest."""
 ON_A_DATABASE = [verb for verb in DESTROYS if verb not in ELSEWHERE]
 
 

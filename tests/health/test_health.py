@@ -168,6 +168,8 @@ NOTHING_TO_SEE = (
     "replication",
     "replication-slots",
     "archiving",
+    "pitr-archive",
+    "pitr-rehearsal",
     "backups",
 )
 """What a small, new database on a server of its own cannot know."""

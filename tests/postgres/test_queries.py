@@ -96,6 +96,7 @@ PARAMETERS = {
     "new": "other",
     "identity": "00000000-0000-0000-0000-000000000000",
     "created_at": "2026-01-31 00:00Z",
+    "slot": "leadctl_pitr",
 }
 RECORDS = {
     PACKAGE / "migrate" / "backfill.sql": "create",

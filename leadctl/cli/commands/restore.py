@@ -1,5 +1,6 @@
 """`leadctl restore`."""
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,20 +14,25 @@ from leadctl.cli.options import (
     LOCK_TIMEOUT,
     LOCK_WAIT,
     Confirm,
+    Number,
     Tenant,
     Text,
     Texts,
     Yes,
     argument,
     backup_ids,
+    exclusive,
     flag,
+    moment,
     not_with,
     option,
     table_names,
 )
-from leadctl.errors import LeadctlError
+from leadctl.errors import LeadctlError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from leadctl.api.database import Database
 
 Source = Annotated[
@@ -54,6 +60,13 @@ Skip = Annotated[
 InPlace = Annotated[
     bool, flag("--in-place", "Replace the app's own schemas, without a new database.")
 ]
+At = Annotated[
+    Text,
+    option("--at", "TIME", 'As of a moment, e.g. "2026-11-28 14:02" (UTC): see pitr.'),
+]
+BeforeRun = Annotated[
+    Number, option("--before-run", "RUN", "As of the beginning of a run, by leadctl history.")
+]
 TrustScript = Annotated[
     bool, flag("--trust-script", "Let a script commit and reach other databases.")
 ]
@@ -65,6 +78,8 @@ def restore(
     run: Run,
     *,
     backup: Source = "latest",
+    at: At = None,
+    before_run: BeforeRun = None,
     into: Annotated[Text, option("--into", "DATABASE", "Make a new database instead.")] = None,
     table: Table = None,
     data_only: DataOnly = False,
@@ -98,16 +113,18 @@ def restore(
     leadctl restore latest --into shop_yesterday
     leadctl restore latest --table orders
     leadctl restore --table orders --data-only --dry-run
+    leadctl restore --at "2026-11-28 14:02" --table orders
     leadctl restore ./from-elsewhere.sql.gz --into shop_elsewhere
     """
     from leadctl.render.views import restore as views
 
-    database, consent = run.database(), run.consent(yes=yes, confirm=confirm)
+    consent = run.consent(yes=yes, confirm=confirm)
+    when, as_of = _moment_of(backup, at, before_run)
     if tenant is not None:
         not_with("--tenant", into=into, table=table, data_only=data_only, in_place=in_place)
         not_with("--tenant", schema_only=schema_only, drop_old=drop_old, keep_going=keep_going)
-        not_with("--tenant", skip=skip, trust_script=trust_script)
-        back = database.tenants.restore_tenant(
+        not_with("--tenant", skip=skip, trust_script=trust_script, at=at, before_run=before_run)
+        back = run.database().tenants.restore_tenant(
             tenant, backup, owners=not no_owner, dry_run=dry_run, confirm=consent
         )
         run.emit(back, views.tenant)
@@ -119,46 +136,60 @@ def restore(
         not_with(what, into=into, schema_only=schema_only, keep_going=keep_going, skip=skip)
     if data_only:
         not_with("--data-only", no_owner=no_owner)
-        rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
-        run.emit(rows, views.merged)
-        _exit(complete=not rows.gone)
-        return
-    if table:
-        _emit(run, database.restore_tables(table, backup, owners=not no_owner, dry_run=dry_run))
-        return
     if in_place:
         not_with("--in-place", into=into, schema_only=schema_only, dry_run=dry_run)
         not_with("--in-place", drop_old=drop_old, keep_going=keep_going, skip=skip)
-        _emit(run, database.restore_in_place(backup, owners=not no_owner, confirm=consent))
-        return
-    if dry_run:
-        plan = database.restore_plan(backup, into=into)
-        run.emit(plan, views.plan)
-        database.restore_preflight(
-            plan,
-            backup,
-            owners=not no_owner,
-            trust_script=trust_script,
-            partly=keep_going or bool(skip),
+    owners = not no_owner
+    live = run.database()
+    if as_of and not (dry_run or into or (table and not data_only)):
+        live.foresee("restore", consent)  # ahead of recovering, which takes long
+    with live.as_of(when, before_run=before_run) if as_of else nullcontext(live) as database:
+        if data_only:
+            rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
+            run.emit(rows, views.merged)
+            _exit(complete=not rows.gone)
+        elif table:
+            _emit(run, database.restore_tables(table, backup, owners=owners, dry_run=dry_run))
+        elif in_place:
+            _emit(run, database.restore_in_place(backup, owners=owners, confirm=consent))
+        elif dry_run:
+            plan = database.restore_plan(backup, into=into)
+            run.emit(plan, views.plan)
+            partly = keep_going or bool(skip)
+            database.restore_preflight(
+                plan, backup, owners=owners, trust_script=trust_script, partly=partly
+            )
+        else:
+            result = database.restore(
+                backup,
+                into=into,
+                owners=owners,
+                rows=not schema_only,
+                jobs=jobs,
+                drop_old=drop_old,
+                trust_script=trust_script,
+                keep_going=keep_going,
+                skip=skip or (),
+                confirm=consent,
+                show=run.show(views.plan),
+            )
+            run.emit(result, views.restored)
+            if result.revision is not None:
+                _say_migrations(run, database.on(into) if into else database)
+            _exit(complete=result.complete)
+
+
+def _moment_of(
+    backup: str, at: str | None, before_run: int | None
+) -> "tuple[datetime | None, bool]":
+    """Return the moment that is given, and whether one is, be it that of a run."""
+    exclusive(at=at, before_run=before_run)
+    as_of = at is not None or before_run is not None
+    if as_of and backup != "latest":
+        raise UsageError(
+            "A moment is not in a backup.", hint="Give BACKUP, or --at, or --before-run."
         )
-        return
-    result = database.restore(
-        backup,
-        into=into,
-        owners=not no_owner,
-        rows=not schema_only,
-        jobs=jobs,
-        drop_old=drop_old,
-        trust_script=trust_script,
-        keep_going=keep_going,
-        skip=skip or (),
-        confirm=consent,
-        show=run.show(views.plan),
-    )
-    run.emit(result, views.restored)
-    if result.revision is not None:
-        _say_migrations(run, database.on(into) if into else database)
-    _exit(complete=result.complete)
+    return None if at is None else moment("--at", at), as_of
 
 
 def _emit(run: Run, result: Any) -> None:

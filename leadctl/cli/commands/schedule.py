@@ -23,7 +23,10 @@ Telling = Annotated[Text, option("--on-failure", "COMMAND", "Run this when a run
 def cron(
     run: Run, *, what: What = "cleanup", timeout: Limit = None, on_failure: Telling = None
 ) -> None:
-    """Print a line for a crontab: cleanup, backup or health-check."""
+    """Print a line for a crontab: cleanup, backup or health-check.
+
+    pitr keeps the archive's receiver running; there are pitr-backup and pitr-rehearse, too.
+    """
     _show(run, run.project().cron(what, timeout=_seconds(timeout), on_failure=on_failure))
 
 

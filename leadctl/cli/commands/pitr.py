@@ -1,0 +1,88 @@
+"""`leadctl pitr`."""
+
+from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.group import subtree
+from leadctl.cli.options import Confirm, Yes, setting
+
+PITR_DIR = setting("pitr_dir", "--dir", "FOLDER", "The archive's folder, instead of PITR_DIR.")
+KEEP_DAYS = setting("pitr_keep_days", "--keep-days", "N", "Days that it goes back.")
+
+group = subtree("pitr", "Backups", "Point in time: an archive by Barman, for restore --at.")
+
+
+@group.leaf("setup")
+@command(Effect.ADDS, PITR_DIR, KEEP_DAYS, of_app=False)
+def setup(run: Run) -> None:
+    r"""Write Barman's configuration, and make a slot.
+
+    From then on the server keeps WAL until the receiver has it: run the commands that are printed
+    at once.
+
+    \b
+    leadctl pitr setup
+    leadctl schedule systemd pitr
+    leadctl pitr backup
+    """
+    from leadctl.render.views.pitr import set_up as view
+
+    run.emit(run.database().pitr_setup(), view)
+
+
+@group.leaf("backup")
+@command(Effect.ADDS, PITR_DIR, of_app=False)
+def backup(run: Run) -> None:
+    """Copy the server's files, to recover from."""
+    from leadctl.render.views.pitr import backed_up as view
+
+    result = run.project().pitr_backup()
+    run.emit(result, view, ok=result.whole)
+
+
+@group.leaf("status")
+@command(Effect.READS, PITR_DIR)
+def status(run: Run) -> None:
+    """Show what can be restored, and how the archive keeps up.
+
+    Exit 1 if the receiver, the slot or the server is not as it must be.
+    """
+    from leadctl.render.views.pitr import status as view
+
+    result = run.project().pitr_status()
+    run.emit(result, view, ok=result.problem is None and result.begins_at is not None)
+
+
+@group.leaf("check")
+@command(Effect.READS, PITR_DIR)
+def check(run: Run) -> None:
+    """Let Barman check its archive, its server and its receiver.
+
+    Exit 1 if anything is wrong.
+    """
+    from leadctl.render.views.pitr import checks as view
+
+    result = run.project().pitr_check()
+    run.emit(result, view, ok=result.ok)
+
+
+@group.leaf("rehearse")
+@command(Effect.ADDS, PITR_DIR, of_app=False)
+def rehearse(run: Run) -> None:
+    """Recover the newest moment, and read all of it.
+
+    The recovered server is temporary, and the real one is not touched.
+
+    Exit 1 if what was committed just before is not in it.
+    """
+    from leadctl.render.views.pitr import rehearsal as view
+
+    result = run.database().pitr_rehearse()
+    run.emit(result, view, ok=result.ok)
+
+
+@group.leaf("off")
+@command(Effect.DESTROYS, PITR_DIR, of_app=False)
+def off(run: Run, *, yes: Yes = False, confirm: Confirm = None) -> None:
+    """Stop the receiver and drop the slot; what is archived stays."""
+    from leadctl.render.views.pitr import off as view
+
+    run.emit(run.database().pitr_off(run.consent(yes=yes, confirm=confirm)), view)
