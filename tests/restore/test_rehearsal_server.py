@@ -50,7 +50,7 @@ def test_extensions_that_nothing_has(
 ) -> None:
     assert cli("backup", env=env).code == 0
     monkeypatch.setattr("leadctl.db.server_with", lambda *_, **__: None)
-    monkeypatch.setattr("leadctl.postgres.embedded.server.server_with", lambda *_, **__: None)
+    monkeypatch.setattr("leadctl.postgres.embedded.scratch.server_with", lambda *_, **__: None)
     try:
         verified = cli("backup", "verify", "latest", "--embedded", "-o", "json", env=env)
         assert verified.out, verified.err
