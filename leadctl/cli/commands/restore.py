@@ -1,6 +1,8 @@
 """`leadctl restore`."""
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,8 +33,6 @@ from leadctl.cli.options import (
 from leadctl.errors import LeadctlError, UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from leadctl.api.database import Database
 
 Source = Annotated[
@@ -119,7 +119,6 @@ def restore(
     from leadctl.render.views import restore as views
 
     consent = run.consent(yes=yes, confirm=confirm)
-    when, as_of = _moment_of(backup, at, before_run)
     if tenant is not None:
         not_with("--tenant", into=into, table=table, data_only=data_only, in_place=in_place)
         not_with("--tenant", schema_only=schema_only, drop_old=drop_old, keep_going=keep_going)
@@ -141,9 +140,9 @@ def restore(
         not_with("--in-place", drop_old=drop_old, keep_going=keep_going, skip=skip)
     owners = not no_owner
     live = run.database()
-    if as_of and not (dry_run or into or (table and not data_only)):
-        live.foresee("restore", consent)  # ahead of recovering, which takes long
-    with live.as_of(when, before_run=before_run) if as_of else nullcontext(live) as database:
+    guarded = not (dry_run or into or (table and not data_only))
+    guard = partial(live.foresee, "restore", consent) if guarded else None
+    with _restored_from(live, backup, at, before_run, guard) as database:
         if data_only:
             rows = database.restore_rows(table or (), backup, dry_run=dry_run, confirm=consent)
             run.emit(rows, views.merged)
@@ -179,17 +178,28 @@ def restore(
             _exit(complete=result.complete)
 
 
-def _moment_of(
-    backup: str, at: str | None, before_run: int | None
-) -> "tuple[datetime | None, bool]":
-    """Return the moment that is given, and whether one is, be it that of a run."""
+def _restored_from(
+    database: "Database",
+    backup: str,
+    at: str | None,
+    before_run: int | None,
+    guard: Callable[[], None] | None,
+) -> "AbstractContextManager[Database]":
+    """Return the database with its backups, or with what it was at a moment.
+
+    A guard that is going to ask refuses ahead of recovering, which takes long.
+    """
     exclusive(at=at, before_run=before_run)
-    as_of = at is not None or before_run is not None
-    if as_of and backup != "latest":
+    if at is None and before_run is None:
+        return nullcontext(database)
+    if backup != "latest":
         raise UsageError(
             "A moment is not in a backup.", hint="Give BACKUP, or --at, or --before-run."
         )
-    return None if at is None else moment("--at", at), as_of
+    when = None if at is None else moment("--at", at)
+    if guard is not None:
+        guard()
+    return database.as_of(when, before_run=before_run)
 
 
 def _emit(run: Run, result: Any) -> None:
