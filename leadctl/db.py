@@ -1,11 +1,13 @@
 """The embedded server's verbs, and the ways to reach any target with other tools."""
 
+import os
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from psycopg import sql
 
@@ -21,6 +23,9 @@ from leadctl.postgres.embedded.scratch import rehearsing
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.progress import Narrate
 from leadctl.settings.url import DatabaseUrl
+
+_TEMPORARY = "leadctl-temporary-"
+"""How the folder of a temporary server begins; the process that made it follows."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,38 @@ def temporary_target(extensions: Collection[str], major: int, narrate: Narrate) 
 
     Raises MissingExtension where no such server is here, and what `start` raises.
     """
-    with TemporaryDirectory(prefix="leadctl-") as folder:
+    _destroy_left_behind()
+    with TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-") as folder:
         home = Home.of(Path(folder))
         try:
             with rehearsing(home, extensions, major, narrate, exactly=True) as running:
                 yield _maintenance(running)
         finally:
             embedded.destroy(home)
+
+
+def _destroy_left_behind() -> None:
+    """Destroy the temporary servers of this user's whose process was killed."""
+    for folder in Path(gettempdir()).glob(f"{_TEMPORARY}*-*"):
+        process = folder.name.removeprefix(_TEMPORARY).partition("-")[0]
+        if not process.isdecimal() or _is_alive(int(process)):
+            continue
+        with suppress(OSError, LeadctlError):
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            home = Home.of(folder)
+            embedded.destroy(home)
+            shutil.rmtree(folder)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def _maintenance(running: ServerStatus) -> Target:

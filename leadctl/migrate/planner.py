@@ -32,7 +32,7 @@ from leadctl.migrate.script import Scripts, Statement
 from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Seen, Trial, Unseen, trial
 from leadctl.migrate.trial_database import NotTried
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
 from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
@@ -42,6 +42,8 @@ from leadctl.sql.reach import leaves_rows, redefines, unread
 
 _PLAIN = "written for small tables; how big they are, a database tells"
 
+_COPY_TIMEOUT = "60s"
+"""How long reading may take what a trial copies: half a thousand tables, on a busy server."""
 LOOK_SECONDS = 5.0
 """How long a look at the catalog, or a count of what is lost, may take."""
 
@@ -107,12 +109,16 @@ class Planner:
         with ExitStack() as stack:
             why = None
             try:
+                set_session(self._connection, {"statement_timeout": _COPY_TIMEOUT})
                 self._trial = stack.enter_context(trial(target, self._connection, statements))
                 self._tables.prepare(self._trial.live)
             except NotTried as error:
                 why = str(error) or None
             except psycopg.Error as error:
                 why = f"the server refused it: {error.diag.message_primary or error}"
+            finally:
+                with suppress(psycopg.Error):  # it is lost, which the next statement says
+                    set_session(self._connection, {"statement_timeout": f"{LOOK_SECONDS}s"})
             yield why
             self._trial = None
 

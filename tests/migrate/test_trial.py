@@ -1,6 +1,9 @@
 """What is said of statements is what the server does when it really runs them, with rows."""
 
+import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,7 +29,8 @@ from leadctl.settings import load_settings
 from leadctl.sql.lock_modes import Lock
 from tests.conftest import Cli
 from tests.history import Project
-from tests.servers import PASSWORD, Server
+from tests.processes import start
+from tests.servers import CACHE, PASSWORD, Server, find_binaries
 
 DATA = Path(__file__).parent / "trial"
 ROLES = ("plan_owner", "plan_reader")
@@ -408,14 +412,96 @@ def test_a_role_that_may_make_no_database(
     url = as_owner_without_createdb(server, database)
     outcome = cli("migrate", "--plan", "-o", "json", url=url)
     (statement,) = outcome.json["revisions"][0]["statements"]
-    if outcome.json["not_tried"] is None:
+    if find_binaries(server.major).is_relative_to(CACHE):  # only the tests know those
+        assert "permission denied to create database" in outcome.json["not_tried"]
+        assert "CASCADE takes along" in statement["unplannable"]
+    else:
+        assert outcome.json["not_tried"] is None
         (effect,) = statement["effects"]
         assert effect["table"] == "q"
         assert effect["loss"] == {"what": "column m", "rows": 200, "exact": True}
-    else:
-        assert "permission denied to create database" in outcome.json["not_tried"]
-        assert "CASCADE takes along" in statement["unplannable"]
     assert outcome.code == 1
+
+
+def test_neither_a_database_nor_a_server(
+    project: Project,
+    server: Server,
+    database: str,
+    tables: str,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read, and said; what reading does not tell is refused on a protected database."""
+    monkeypatch.setattr("leadctl.db.server_binaries", lambda *_: None)
+    monkeypatch.setattr("leadctl.postgres.embedded.server.server_with", lambda *_, **__: None)
+    assert cli("db", "environment", "production", "--protect", url=tables).code == 0
+    project.revision("DROP TYPE mood CASCADE")
+    url = as_owner_without_createdb(server, database)
+    outcome = cli("migrate", "--plan", url=url)
+    assert "Judged by reading, without a trial on the server" in outcome.out
+    assert "permission denied to create database" in outcome.out
+    assert "unplannable" in outcome.out
+    assert cli("migrate", url=url).code == 5
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+def test_what_a_killed_trial_leaves_goes_with_the_next(
+    project: Project, server: Server, database: str, tables: str, cli: Cli, may_create: bool
+) -> None:
+    """A scratch database, or a server of its own with its folder."""
+    url = tables if may_create else as_owner_without_createdb(server, database)
+    slow = project.revision(
+        "DO $$ BEGIN PERFORM count(*) FROM generate_series(1, 900000000), q; END $$"
+    )
+    running = start("migrate", "--plan", env={"DATABASE_URL": url})
+    found = await_trial(running, server, Path(tempfile.gettempdir()), scratch=may_create)
+    running.kill()
+    running.communicate()
+    assert found.is_there(server)
+    slow.unlink()
+    project.revision("DROP TABLE q", down="own_0001")
+    assert cli("migrate", "--plan", url=url).code == 1
+    assert not found.is_there(server)
+
+
+@dataclass
+class Left:
+    """What a trial has made: a database of the server, or a folder and a server of its own."""
+
+    database: str = ""
+    folder: Path = Path()
+    process: int = 0
+
+    def is_there(self, server: Server) -> bool:
+        if self.folder != Path():
+            return self.folder.exists() or Path(f"/proc/{self.process}").exists()
+        with server.connect() as connection:
+            rows = connection.execute(
+                "SELECT FROM pg_database WHERE datname = %s", (self.database,)
+            )
+            return rows.fetchone() is not None
+
+
+def await_trial(
+    running: subprocess.Popen[str], server: Server, folders: Path, *, scratch: bool
+) -> Left:
+    """Wait until a process tries its statement."""
+    with server.connect() as connection:
+        while running.poll() is None:
+            row = connection.execute(
+                "SELECT datname FROM pg_stat_activity WHERE datname ~ '^leadctl_trial'"
+                " AND query LIKE '%900000000%'"
+            ).fetchone()
+            own = next(iter(folders.glob(f"leadctl-temporary-{running.pid}-*")), None)
+            if scratch and row:
+                return Left(database=row[0])
+            if own and not scratch:
+                root = Path((own / ".leadctl" / "home").read_text().splitlines()[0])
+                pid = root.with_name(f"{root.name}-rehearsal") / "data" / "postmaster.pid"
+                if pid.exists() and "ready" in pid.read_text():
+                    return Left(folder=own, process=int(pid.read_text().splitlines()[0]))
+            time.sleep(0.05)
+    raise AssertionError(running.communicate())
 
 
 def test_reading_alone(project: Project, server: Server, tables: str, cli: Cli) -> None:

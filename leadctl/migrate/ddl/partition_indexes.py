@@ -66,13 +66,17 @@ class PartitionIndexes:
         if f"other index {name}" in self._after:
             return ()
         above = parents(self._catalogs[1], table)
-        keys = [
-            key
-            for key, each in self._after.items()
-            if key.startswith(("index ", "constraint "))
-            and (each.get("table") or split_name(key.partition(" ")[2])[0]) in above
-        ]
-        return tuple(keys) if above else ()
+        return tuple(key for each in above for key in self._of_table.get(each, ()))
+
+    @cached_property
+    def _of_table(self) -> dict[str, list[str]]:
+        """The keys of the indexes and constraints of each table."""
+        found: dict[str, list[str]] = {}
+        for key, each in self._after.items():
+            if key.startswith(("index ", "constraint ")):
+                table = each.get("table") or split_name(key.partition(" ")[2])[0]
+                found.setdefault(str(table), []).append(key)
+        return found
 
     def becomes_a_part(self, index: str) -> bool:
         """Whether an index of a table is to be a part of one of its parent's, or was one."""

@@ -98,8 +98,14 @@ def halt(home: Home) -> None:
 
 
 def destroy(home: Home) -> None:
-    """Stop the server and remove it with all of its data and its encryption key."""
+    """Stop the server and remove it with all of its data and its encryption key.
+
+    So goes what a killed rehearsal left.
+    """
     stop(home)
+    rehearsal = home.beside("rehearsal")
+    _halt(rehearsal)
+    rehearsal.remove()
     home.remove()
 
 
