@@ -104,7 +104,7 @@ def destroy(home: Home) -> None:
     """
     stop(home)
     rehearsal = home.beside("rehearsal")
-    _halt(rehearsal)
+    halt(rehearsal)
     rehearsal.remove()
     home.remove()
 
