@@ -18,8 +18,10 @@ from leadctl.text import did_you_mean
 _QUERIES = beside(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
-_KEPT = re.compile(r"_(?:before|moved)_\d{8}[tT_]?\d{6}[zZ]?$")
-"""What a restore or a move has left of a target, under another name."""
+_KEPT = re.compile(
+    r"_(?:before|moved)_\d{8}[tT_]?\d{6}[zZ]?$|_arriving$|^(?:restored|orphans)_\d{8}_\d{6}$"
+)
+"""What a restore or a move has left of a target, or brings, under another name."""
 
 Resolve = Callable[[str | None], Target]
 """Return the target of an environment, or of the settings alone.  Raises LeadctlError."""

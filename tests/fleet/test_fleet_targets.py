@@ -31,7 +31,8 @@ def names(cli: Cli, url: str | None, *options: str) -> list[str]:
 
 def test_schemas_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
     with server.connect(database) as connection:
-        for schema in ("t_b", "t_a", "t_template", "T_c", "tt", "t_x_moved_20260101T000000Z"):
+        kept = ("t_x_moved_20260101t000000z", "t_x_arriving", "restored_20260101_000000")
+        for schema in ("t_b", "t_a", "t_template", "T_c", "tt", *kept):
             connection.execute(f'CREATE SCHEMA "{schema}"')
     fleet('schemas = "t_*"\nexclude = ["t_templ*"]')
     assert names(cli, server.url(database)) == ["t_a", "t_b"]
