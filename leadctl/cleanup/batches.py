@@ -290,7 +290,9 @@ class Batches:
                 rows = self._sorted(locked.tids)
                 if len(rows.going) > len(locked.tids):
                     self._read(self._statements.lock_rows, rows=rows.going)
-                deleted, kept = self._delete_rows(rows.going)
+                # The server looks again at a row that it locks, but not at what others say of it.
+                are_due = self._statements.is_of_row and set(rows.going) <= set(locked.tids)
+                deleted, kept = self._delete_rows(rows.going, are_due=are_due)
             self._committed(deleted, kept)
             deleted = replace(deleted, seconds=locked.seconds + deleted.seconds)
         except (psycopg.Error, RowsKept) as error:
@@ -305,12 +307,13 @@ class Batches:
             self._busy += locked.tids  # they changed meanwhile; what is not looked at goes on
         return _Batch(size, deleted, self._order.pass_locked())
 
-    def _delete_rows(self, tids: list[str]) -> tuple[Deleted, list[str]]:
+    def _delete_rows(self, tids: list[str], *, are_due: bool = False) -> tuple[Deleted, list[str]]:
         """Delete rows in the caller's transaction; return those, too, that something kept silently.
 
+        `are_due` says that nobody needs to ask whether they are due, now that they are locked.
         Raises RowsKept where these have gone to an archive.
         """
-        if self._statements.exactly:  # what deletes does not ask
+        if self._statements.exactly and not are_due:  # what deletes does not ask
             tids = self._still_due(tids)
         if not tids:
             return Deleted(), []
@@ -319,7 +322,7 @@ class Batches:
             began = time.monotonic()
             rows, cascaded = self._archive.archive_and_delete(self._statements, values)
             return Deleted(rows, cascaded, time.monotonic() - began), []
-        with deleting(self._connection, self._statements), pipeline(self._connection):
+        with pipeline(self._connection), deleting(self._connection, self._statements):
             deleted_by = self._deleter.send(self._statements.delete_rows, values)
         deleted = deleted_by()
         return deleted, [] if deleted.rows == len(tids) else self._still_due(tids)

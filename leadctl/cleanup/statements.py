@@ -9,6 +9,7 @@ more of the app's than tables (`exact.Authored`).  What deletes runs along the a
 triggers do; then the condition was asked by the statement before.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.exact import Authored, authored
 from leadctl.postgres.queries import parts_of, written_by_user
 
+_READS = re.compile(r"\b(select|table)\b", re.IGNORECASE)
+"""What a condition has that reads other rows."""
 _CHANGES = {"n", "d"}
 """What a foreign key does that changes rows: set NULL, set the default."""
 
@@ -115,10 +118,14 @@ class Statements:
         return written_by_user((self.table.rule.condition or "true").replace("%", "%%"))
 
     @property
+    def is_of_row(self) -> bool:
+        """Whether a row alone says if it is due, so that it is known of a row that was locked."""
+        return not _READS.search(self.table.rule.condition or "")
+
+    @property
     def can_go_at_once(self) -> bool:
-        """Whether one statement may find rows and delete them: a row alone says whether it goes."""
-        rule = self.table.rule
-        alone = not rule.archive and "select" not in (rule.condition or "").lower()
+        """Whether one statement may find rows and delete them."""
+        alone = self.is_of_row and not self.table.rule.archive
         return alone and not (self.exactly and self.runs_code)
 
     @property
