@@ -10,7 +10,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
 from leadctl.fleet.standings import Standing, Standings, place
 from leadctl.journal.guard import Consent
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import MigrationStatus, status_of
 from leadctl.migrate.up import MigrateResult
 from leadctl.postgres.connect import Timeouts, connect

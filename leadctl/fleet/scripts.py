@@ -13,7 +13,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
 from leadctl.fleet.standings import QUERIES
 from leadctl.migrate.concurrently import is_concurrent
-from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History
 from leadctl.migrate.script import Scripts, Statement
 from leadctl.postgres.connect import Connection
 from leadctl.sql.lexer import Reader, split

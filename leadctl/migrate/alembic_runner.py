@@ -17,7 +17,8 @@ from leadctl.apps.loading import to_stderr
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
 from leadctl.journal.state import ROOM_FOR_IDS, make_room_for_ids
-from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.engine import driver_connection
 

@@ -17,7 +17,8 @@ from leadctl.files import write_whole
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.revisions import Revision, collisions, read_files
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import collisions, read_files
 from leadctl.migrate.status import read_current, refuse_other_apps
 from leadctl.migrate.writer import FILE_MODE, check_writable, file_name, next_id
 from leadctl.postgres.connect import connect

@@ -17,7 +17,8 @@ from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
 from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.revisions import Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
     database_schema,
     desired_schema,

@@ -12,7 +12,8 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
 from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
-from leadctl.migrate.revisions import History, Revision, in_chains, read_history
+from leadctl.migrate.revision import Revision, in_chains
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.status import AppliedNow, read_current

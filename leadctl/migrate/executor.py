@@ -29,7 +29,8 @@ from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.concurrently import IndexBuilds
 from leadctl.migrate.notices import Notices
 from leadctl.migrate.recorder import Recorder
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.postgres.connect import Connection, Timeouts, set_session
 from leadctl.postgres.engine import run_engine

@@ -8,7 +8,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError, RevisionEdited, RevisionMissing
 from leadctl.journal import state
 from leadctl.journal.state import AppliedRevision
-from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History
 from leadctl.migrate.status import missing_revisions, refuse_other_apps
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target

@@ -27,7 +27,8 @@ from leadctl.migrate.plan import (
     PlannedStatement,
     TableEffect,
 )
-from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History
 from leadctl.migrate.script import Scripts, Statement
 from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Seen, Trial, Unseen, trial

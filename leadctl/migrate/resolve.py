@@ -17,7 +17,8 @@ from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.diff import compare_with_record
 from leadctl.migrate.integrity import read_verified
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import missing_revisions, read_current
 from leadctl.migrate.writer import WrittenRevision, check_writable, compose, write_drafts
 from leadctl.postgres.connect import Connection

@@ -17,7 +17,8 @@ from leadctl.catalog.definitions import (
 )
 from leadctl.journal import state
 from leadctl.migrate.include_hooks import left_out_by_hooks
-from leadctl.migrate.revisions import Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 

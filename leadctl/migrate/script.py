@@ -7,7 +7,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError, RevisionUnplannable
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.recorder import keeps_record
-from leadctl.migrate.revisions import History, Revision
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History
 from leadctl.sql.lexer import Reader, split
 
 _BEGINS = {"BEGIN", "START"}

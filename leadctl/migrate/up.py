@@ -14,7 +14,8 @@ from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.migrate.integrity import read_verified
-from leadctl.migrate.revisions import History, Revision, read_history
+from leadctl.migrate.revision import Revision
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema

@@ -21,7 +21,8 @@ from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
-from leadctl.migrate.revisions import PLAIN, History, part_of, read_history
+from leadctl.migrate.revision import PLAIN, part_of
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens

@@ -5,7 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from leadctl.migrate.revisions import chain_message, in_chains
+from leadctl.migrate.revision import chain_message, in_chains
 from leadctl.migrate.status import (
     AppliedNow,
     MigrationHistory,

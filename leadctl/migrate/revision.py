@@ -1,0 +1,197 @@
+"""One revision: what its file says and is recorded by, and which part of a chain it is."""
+
+import ast
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+_ALLOW = re.compile(
+    r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
+)
+_PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
+_LEAVES = re.compile(r"autocommit|\bfill\(|\b(?:commit|rollback|abort)\b", re.IGNORECASE)
+PLAIN = "# leadctl: plain"
+"""The line of a revision that was written in the short forms, for tables that are small."""
+_HALF = 32
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a revision is that was written as one of several files: a part of their chain."""
+
+    about: str
+    """What the whole chain does."""
+    number: int
+    of: int
+
+    def follows(self, other: "Part | None") -> bool:
+        """Whether it is the part behind another one of the same chain."""
+        return other is not None and other == Part(self.about, self.number - 1, self.of)
+
+
+def part_of(message: str) -> Part | None:
+    """Read which part of a chain a message names, as in `Websites (2 of 3: validate)`."""
+    found = _PART.fullmatch(message.partition("\n")[0])
+    return Part(found["about"], int(found["number"]), int(found["of"])) if found else None
+
+
+def in_chains(entries: Iterable[Entry], message: Callable[[Entry], str]) -> list[tuple[Entry, ...]]:
+    """Put together the entries that stand behind each other and are parts of one chain.
+
+    What is part of none stands alone.
+    """
+    found: list[list[Entry]] = []
+    before: Part | None = None
+    for entry in entries:
+        part = part_of(message(entry))
+        if part is not None and part.follows(before):
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+        before = part
+    return [tuple(each) for each in found]
+
+
+def chain_message(messages: Sequence[str]) -> str:
+    """Return what one line says of parts of a chain that stand behind each other."""
+    first, last = part_of(messages[0]), part_of(messages[-1])
+    if len(messages) == 1 or first is None or last is None:
+        return messages[0]
+    whole = first.number == 1 and last.number == last.of
+    parts = f"{last.of} files" if whole else f"{first.number} to {last.number} of {last.of}"
+    return f"{first.about} ({parts})"
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One file of the history."""
+
+    id: str
+    down: tuple[str, ...]
+    """The revisions that it follows; empty for the first one."""
+    message: str
+    path: Path
+    text: str = field(repr=False, compare=False)
+    """What the file says; its lines end alike on every system."""
+    labels: tuple[str, ...] = ()
+    """The names that it gives to its branch."""
+    depends_on: tuple[str, ...] = ()
+    """What must be applied before it on other branches: ids, their beginnings, or labels."""
+    location: Path | None = None
+    """The version location that its file was found in."""
+
+    @property
+    def checksum(self) -> str:
+        """What is recorded of the file: the first halves of two SHA-256, of its text and its code.
+
+        Version 0.1 recorded that of the text, whole: its first half says the same.
+        """
+        return self._of_text[:_HALF] + self._of_code[:_HALF]
+
+    def is_recorded_as(self, checksum: str) -> bool:
+        """Whether it is the file that was recorded, or one that does the same.
+
+        A formatter, another comment or docstring, and imports in another order change nothing.
+        """
+        if checksum[:_HALF] == self._of_text[:_HALF]:
+            return True
+        return checksum[_HALF:] == self._of_code[:_HALF]
+
+    @cached_property
+    def _of_text(self) -> str:
+        return _sha256(self.text)
+
+    @cached_property
+    def _of_code(self) -> str:
+        try:
+            return _sha256(repr(_meaning(ast.parse(self.text.removeprefix("\ufeff")))))
+        except (SyntaxError, ValueError):
+            return self._of_text
+
+    @property
+    def is_reversible(self) -> bool:
+        """Whether `downgrade()` does something: not where it is missing, empty or only raises."""
+        try:
+            module = ast.parse(self.text.removeprefix("\ufeff"))
+        except SyntaxError:
+            return False
+        return any(
+            not isinstance(statement, ast.Pass | ast.Raise | ast.Import | ast.ImportFrom)
+            and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+            for node in module.body
+            if isinstance(node, ast.FunctionDef) and node.name == "downgrade"
+            for statement in node.body
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it was written for small tables: how big they are, a database tells."""
+        return PLAIN in self.text.splitlines()
+
+    @property
+    def leaves_transaction(self) -> bool:
+        """Whether a part of it may run outside its transaction, or end it."""
+        return _LEAVES.search(self.text) is not None
+
+    @property
+    def allowed_rules(self) -> dict[str, str]:
+        """The lint rules that the file silences, with the reasons.
+
+        It does so by a line of its own, `# leadctl: allow RULE the reason`; one without a reason
+        silences nothing.
+        """
+        return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self.text)}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_UNSAID = {"kind", "type_comment"}
+"""Fields of a node that change nothing."""
+
+
+def _meaning(node: object) -> object:
+    """Return what code does, in a form that is the same for every version of Python.
+
+    Left out are docstrings, `pass`, the order of a module's imports, and fields that are empty:
+    newer versions have more of them.
+    """
+    if isinstance(node, ast.Module):
+        imports = [each for each in node.body if isinstance(each, ast.Import | ast.ImportFrom)]
+        names = sorted(
+            (
+                getattr(each, "module", None) or "",
+                getattr(each, "level", 0),
+                name.name,
+                name.asname or "",
+            )
+            for each in imports
+            for name in each.names
+        )
+        return names, _meaning([each for each in node.body if each not in imports])
+    if isinstance(node, ast.AST):
+        fields = [
+            (name, _meaning(value))
+            for name, value in ast.iter_fields(node)
+            if name not in _UNSAID and value is not None and value != []
+        ]
+        return type(node).__name__, fields
+    if isinstance(node, list):
+        return [_meaning(each) for each in node if not _is_idle(each)]
+    return ascii(node)
+
+
+def _is_idle(statement: object) -> bool:
+    """Whether a statement is `pass` or a text of its own, such as a docstring."""
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
