@@ -246,9 +246,9 @@ def _migrations(
         made = migrated(connection, target, app, current, pending, narrate)
         if made.drift:
             narrate(
-                f"The database was changed by hand in {len(made.drift)} places, which "
-                "no revision says: leadctl migrate drift shows them, resolve --adopt-drift "
-                "makes one of them."
+                f"The database was changed by hand in {len(made.drift)} places, which no revision "
+                "says. See them with: leadctl migrate drift; make one of them with: "
+                "leadctl migrate resolve --adopt-drift -m NAME"
             )
         return made.catalog, made.own
 

@@ -7,9 +7,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from leadctl.cli.commands import app
 from leadctl.crypto import Key, Keyring, decrypt
 from tests.docs import reference
 from tests.golden.snapshots import stable
@@ -88,6 +91,39 @@ def test_every_command_of_the_readme_exists() -> None:
     for command in listed:
         words = command.split()
         assert any(" ".join(words[:n]) in known for n in (1, 2)), command
+
+
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+SOURCES = sorted((ROOT / "leadctl").rglob("*.py"))
+
+
+def unknown(typed: str) -> list[str]:
+    """Return what of a command line there is not: options, or the subcommand of a group."""
+    command: Any = get_command(app)
+    words = [word.rstrip(".,") or word for word in typed.split()]
+    if words[0] not in command.commands:
+        return []  # a sentence that begins with the program's name
+    known = {"--help", "-h", "--"}
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+        known |= {name for each in command.params for name in each.opts + each.secondary_opts}
+    options = {found[0] for word in words if (found := re.match(r"--?[a-z][a-z-]*", word))}
+    wrong = sorted(option for option in options if len(option) < 3 or option.startswith("--"))
+    needs_one = not getattr(command, "invoke_without_command", True)
+    named = [word for word in words[:1] if needs_one and re.fullmatch("[a-z-]+", word)]
+    return [name for name in wrong if name not in known] + named
+
+
+def test_every_command_that_is_named_exists() -> None:
+    """On every page, and in every hint: somebody types it as it stands there."""
+    wrong = {}
+    for file in [*PAGES, *SOURCES]:
+        text = file.read_text().replace("\\\n", " ")
+        if file.suffix == ".py":
+            text = re.sub(r"\"\n\s*f?\"", "", text)  # a text on several lines
+        typed = re.findall(r"\bleadctl ([a-z][^#|;&()`>\"'\n:]*)", text)
+        wrong |= {(file.name, line): found for line in typed if (found := unknown(line))}
+    assert wrong == {}
 
 
 def test_the_project_speaks_of_itself_alone() -> None:
