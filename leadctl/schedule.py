@@ -266,7 +266,9 @@ def _commands(settings: Settings, job: Job) -> list[list[str]]:
         )
     if job.of_barman:
         return [barman_command(settings.pitr_dir, *command) for command in job.commands]
-    return [[*_program(), *command, *_flags(settings)] for command in job.commands]
+    archive = settings.source("pitr_dir") == ENVIRONMENT and job.name.startswith("pitr")
+    told = ["--dir", str(settings.pitr_dir)] if archive else []
+    return [[*_program(), *command, *told, *_flags(settings)] for command in job.commands]
 
 
 def _program() -> list[str]:

@@ -277,3 +277,38 @@ def test_folders_with_odd_names(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(broken)
     assert [cli("schedule", kind, "backup").code for kind in ("cron", "systemd")] == [2, 2]
     assert cli("schedule", "cron", "backup", "--timeout", "0s").code == 2
+
+
+@pytest.mark.skipif(
+    shutil.which("barman", path=str(Path(sys.executable).parent)) is None, reason="barman is needed"
+)
+def test_the_receiver_of_point_in_time(cli: Cli, tmp_path: Path) -> None:
+    """Barman runs on the configuration that setup writes; a receiver that ends is started again."""
+    env = {"PITR_DIR": str(tmp_path / "ar chive")}
+    units = cli("schedule", "systemd", "pitr", "--write", str(tmp_path), "-o", "json", env=env).json
+    names = sorted(units["files"])
+    assert [name.rpartition("-pitr")[2] for name in names] == [
+        "-receiver.service",
+        ".service",
+        ".timer",
+    ]
+    receiver = configparser.ConfigParser(interpolation=None, strict=False)
+    receiver.read(tmp_path / names[0])
+    configuration = tmp_path / "ar chive" / "barman.conf"
+    command = receiver["Service"]["ExecStart"]
+    assert command.endswith(f'barman -c "{configuration}" receive-wal leadctl')
+    assert receiver["Service"]["Restart"] == "always"
+    line = line_of(cli("schedule", "cron", "pitr", env=env).out)
+    assert f"barman -c '{configuration}' -q cron" in line
+    for job in ("pitr-backup", "pitr-rehearse"):
+        line = line_of(cli("schedule", "cron", job, env=env).out)
+        assert f"leadctl pitr {job[5:]} -q --dir '{configuration.parent}'" in line
+        assert "--dir" not in line_of(cli("schedule", "cron", job).out)
+    if (analyze := shutil.which("systemd-analyze")) is not None:
+        done = subprocess.run(
+            [analyze, "verify", *(tmp_path / name for name in names)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

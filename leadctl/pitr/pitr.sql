@@ -67,6 +67,10 @@ SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER B
 SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1
 
 -- name: run_began
--- what: When did a run begin?
+-- what: When did a run begin, and is it one that is journaled when it is done?  Those are restores of
+--   a whole database, and of tables that were gone.
 -- versions: 15-
-SELECT started_at FROM leadctl.run WHERE id = %(id)s
+SELECT started_at,
+       command = 'restore'
+       AND (summary -> 'rows' IS NOT NULL OR summary -> 'made_again' IS NOT NULL) AS when_done
+FROM leadctl.run WHERE id = %(id)s

@@ -93,13 +93,20 @@ def moment_before_run(target: Target, run: int) -> datetime:
     Raises UnknownRun, and what connecting raises.
     """
     with connect(target, "restore", read_only=True) as connection:
-        began: datetime | None = None
+        found: tuple[datetime, bool] | None = None
         if state.is_there(connection):
-            began = QUERIES.value(connection, "run_began", id=run)
-    if began is None:
+            found = QUERIES.one(connection, "run_began", id=run)
+    if found is None:
         raise UnknownRun(
             f"The journal of {target.database} has no run {run}.",
             hint="leadctl history -o json shows the runs with their ids.",
+        )
+    began, when_done = found
+    if when_done:
+        raise UnknownRun(
+            f"The run {run} is a restore, which is journaled when it is done.",
+            hint="Give a moment before it by --at; a database that was replaced is kept: "
+            "leadctl db kept",
         )
     return began
 

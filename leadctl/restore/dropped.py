@@ -208,7 +208,7 @@ class Making:
         if state.is_there(self._connection):
             with journaled(target, "restore", app) as entry:
                 tables = [name for name, _ in result.tables]
-                entry.note(backup=self._reader.backup.id, tables=tables)
+                entry.note(backup=self._reader.backup.id, tables=tables, made_again=len(tables))
         return result
 
     def make_tables(self) -> None:

@@ -6,7 +6,7 @@ a second time.  Foreign keys hold.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import psycopg
@@ -97,19 +97,18 @@ def restore_tables(
         for relation in wanted.values():
             _require_key(relation)
         set_session(connection, {"lock_timeout": f"{round(lock_timeout * 1000)}ms"})
-        with connection.transaction(force_rollback=dry_run):
+        journal = nullcontext() if dry_run else journaled(target, "restore", app)
+        with journal as entry, connection.transaction(force_rollback=dry_run):
             narrate("Reading the rows from the backup.")
             tables = stage(connection, reader, wanted)
+            if entry is not None:
+                entry.note(backup=reader.backup.id, tables=[table.name for table in tables])
             with triggers_resting(connection, tables):
                 done = _merge_all(connection, tables)
             if not dry_run:  # a sequence is not rolled back
                 for table in tables:
                     advance_sequences(connection, table.relation)
-    result = RestoredTables(reader.backup.id, target.database, dry_run, tuple(done), gone)
-    if not dry_run:
-        with journaled(target, "restore", app) as entry:
-            entry.note(backup=result.backup, tables=[table.name for table in tables])
-    return result
+    return RestoredTables(reader.backup.id, target.database, dry_run, tuple(done), gone)
 
 
 def _all_tables(reader: BackupReader) -> list[str]:

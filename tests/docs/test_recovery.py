@@ -93,6 +93,41 @@ def test_the_database_is_gone(shell: Shell, leadconnector: Prepared) -> None:
     assert users(leadconnector) == 1
 
 
+def test_the_machine_has_burnt(
+    shell: Shell, leadconnector: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore", reason="needs the extra cloud")
+    server = pytest.importorskip("moto.server", reason="needs the group cloud").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        bucket = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+            "AWS_REGION": "us-east-1",
+            "BUCKET": "s3://copies/shop",
+        }
+        import boto3
+
+        boto3.client(
+            "s3",
+            endpoint_url=bucket["AWS_ENDPOINT_URL"],
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+            region_name="us-east-1",
+        ).create_bucket(Bucket="copies")
+        shell('leadctl backup copy latest --to "$BUCKET"', **bucket)
+        shutil.rmtree(tmp_path / "backups")
+        leadconnector.server.drop(leadconnector.name)
+        shell(lines("The machine has burnt"), **bucket)
+        assert users(leadconnector) == 1
+    finally:
+        server.stop()
+
+
 def test_rows_were_deleted(shell: Shell, leadconnector: Prepared) -> None:
     section = "A table was dropped, or rows were deleted"
     leadconnector.query("DELETE FROM users")

@@ -17,6 +17,7 @@ from tests.processes import run, wait_for
 from tests.servers import CACHE, MAJOR, RunningServer
 
 BARMAN = shutil.which("barman", path=str(Path(sys.executable).parent)) or shutil.which("barman")
+SETTINGS = {"checkpoint_completion_target": "0.0", "max_prepared_transactions": "5"}
 UNPACKED = CACHE / "usr" / "bin" / "rsync"
 needs_barman = pytest.mark.skipif(
     BARMAN is None or not (shutil.which("rsync") or UNPACKED.exists()),
@@ -100,7 +101,7 @@ def with_rsync(folder: Path) -> str:
 def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archived]:
     """A server that is archived since its database `shop` was made."""
     folder = tmp_path_factory.mktemp("archived")
-    with RunningServer(MAJOR, checkpoint_completion_target="0.0") as server:
+    with RunningServer(MAJOR, **SETTINGS) as server:
         env = {"PATH": with_rsync(folder), "DATABASE_URL": server.info.url("shop")}
         made = Archived(server, folder, env)
         made.query("CREATE DATABASE shop", "postgres")

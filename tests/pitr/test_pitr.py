@@ -3,15 +3,18 @@
 import json
 import signal
 import stat
+import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from leadctl.settings.durations import parse_moment
 from tests.conftest import Cli
-from tests.pitr.conftest import Archived, needs_barman
-from tests.processes import start, wait_for
+from tests.pitr.conftest import Archived, needs_barman, with_rsync
+from tests.processes import run, start, wait_for
 from tests.servers import PASSWORD
 
 ORDERS = """
@@ -223,3 +226,118 @@ def test_no_moments(text: str, cli: Cli) -> None:
         parse_moment(text)
     found = cli("restore", "--at", text, url="postgresql://nobody@127.0.0.1:1/x")
     assert found.code == 2, found.err
+
+
+def checked(archived: Archived, name: str) -> tuple[str, str]:
+    """Return what a check of health says."""
+    done = run("health-check", "--check", name, "-o", "json", env=archived.env, cwd=archived.folder)
+    (found,) = json.loads(done.stdout)["checks"]
+    return found["status"], found["message"]
+
+
+@needs_barman
+@pytest.mark.thorough
+def test_health_sees_a_receiver_that_stands_still_and_a_slot_that_is_gone(
+    archived: Archived,
+) -> None:
+    assert checked(archived, "pitr-archive")[0] == "ok"
+    record = archived.folder / "pitr" / "rehearsal.json"
+    record.unlink(missing_ok=True)
+    assert checked(archived, "pitr-rehearsal")[0] == "warning"
+    days = {0: "ok", 36: "warning", 101: "critical"}
+    for age, expected in days.items():
+        at = (datetime.now(UTC) - timedelta(days=age)).isoformat()
+        record.write_text(
+            json.dumps({"at": at, "ok": True, "moment": at, "rows": 5, "seconds": 1.0})
+        )
+        assert checked(archived, "pitr-rehearsal")[0] == expected
+    record.write_text(record.read_text().replace("true", "false"))
+    assert checked(archived, "pitr-rehearsal") == (
+        "critical",
+        "the last rehearsal, 101 days ago, failed",
+    )
+    archived.barman("receive-wal", "--stop", "leadctl")
+    status, message = checked(archived, "pitr-archive")
+    assert (status, "the receiver does not run" in message) == ("critical", True)
+    archived.barman("receive-wal", "--drop-slot", "leadctl")
+    status, message = checked(archived, "pitr-archive")
+    assert (status, "the server has no slot" in message) == ("critical", True)
+    archived.leadctl("pitr", "backup", code=1)
+    archived.leadctl("pitr", "setup")  # which makes it again
+    archived.receive()
+    assert checked(archived, "pitr-archive")[0] == "ok"
+
+
+@needs_barman
+@pytest.mark.thorough
+def test_off_is_guarded_and_leaves_what_restores(archived: Archived) -> None:
+    moment = made(archived)
+    archived.query("CREATE TABLE behind ()")
+    time.sleep(1)  # until the receiver has it
+    archived.leadctl("db", "environment", "production", "--protect")
+    try:
+        slot = "SELECT slot_name FROM pg_replication_slots"
+        for consent in ([], ["--yes"], ["--confirm", "wrong"]):
+            assert "Nothing was changed" in archived.leadctl("pitr", "off", *consent, code=5).stderr
+        assert archived.query(slot)
+        archived.leadctl("pitr", "off", "--confirm", "shop")
+        assert archived.query(slot) == []
+        assert archived.processes() == ""
+        archived.leadctl("restore", "--at", moment, "--table", "orders")
+        assert archived.query(SUM) == [(1000, 500500)]
+    finally:
+        unprotect = ("db", "environment", "development", "--unprotect", "--confirm", "shop")
+        archived.leadctl(*unprotect)
+        archived.leadctl("pitr", "setup")
+        archived.receive()
+        archived.leadctl("pitr", "backup")
+
+
+@needs_barman
+@pytest.mark.slow
+def test_a_million_rows_on_the_embedded_server(tmp_path: Path) -> None:
+    env = {"PATH": with_rsync(tmp_path)}
+    try:
+        assert run("migrate", env=env, cwd=tmp_path).returncode == 0
+        url = json.loads(run("db", "url", "-o", "json", env=env, cwd=tmp_path).stdout)["url"]
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE orders (id int PRIMARY KEY, note text)")
+            connection.execute("ALTER SYSTEM SET checkpoint_completion_target = 0")
+            connection.execute("SELECT pg_reload_conf()")
+            archived = Embedded(tmp_path, env)
+            archived.leadctl("pitr", "setup")
+            archived.receive(connection)
+            archived.leadctl("pitr", "backup")
+            connection.execute(
+                "INSERT INTO orders SELECT i, md5(i::text) FROM generate_series(1, 1000000) i"
+            )
+            told = "SELECT count(*), md5(string_agg(note, ',' ORDER BY id)) FROM orders"
+            before = connection.execute(told).fetchall()
+            (dropped,) = connection.execute("SELECT clock_timestamp() + '1s'").fetchone() or ()
+            time.sleep(1.1)
+            connection.execute("DROP TABLE orders")
+            moment = (dropped - timedelta(seconds=1)).astimezone(UTC).isoformat(" ")
+            archived.leadctl("restore", "--at", moment, "--table", "orders")
+            assert connection.execute(told).fetchall() == before
+            archived.leadctl("pitr", "rehearse")
+            archived.leadctl("pitr", "off", "--yes")
+    finally:
+        run("db", "destroy", "--yes", env=env, cwd=tmp_path)
+
+
+class Embedded:
+    """The embedded server of a folder, and its archive."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self._folder, self._env = folder, env
+
+    def leadctl(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        done = run(*arguments, env=self._env, cwd=self._folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def receive(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+        line = self.leadctl("schedule", "cron", "pitr").stdout.split(" ", 5)[5]
+        subprocess.run(["/bin/sh", "-c", line], check=True, env=self._env, cwd=self._folder)
+        reading = "SELECT 1 FROM pg_stat_replication"
+        wait_for(lambda: connection.execute(reading).fetchone())
