@@ -490,6 +490,10 @@ class UnknownTenant(OperationFailed):
     """A tenant is named that the database does not have."""
 
 
+class NotOnCitus(Refused):
+    """Something would leave a Citus cluster's tables undistributed, so it is not done there."""
+
+
 class MoveFailed(OperationFailed):
     """A tenant could not be moved; it is open where it was, or the message says how it stands."""
 

@@ -50,7 +50,7 @@ hypothesis.settings.load_profile("leadctl")
 def pytest_configure(config: pytest.Config) -> None:
     _work_in_memory()
     for name in [name for name in os.environ if name.startswith(_OURS)]:
-        if name != "LEADCTL_TEST_POSTGRES":
+        if name not in {"LEADCTL_TEST_POSTGRES", "LEADCTL_TEST_CITUS_URL"}:
             del os.environ[name]
     os.environ["COLUMNS"] = "80"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from leadctl.journal.guard import Consent
     from leadctl.postgres.connect import Timeouts
     from leadctl.postgres.target import Target
+    from leadctl.tenants.citus import NodeMove
     from leadctl.tenants.create import CreatedTenant
     from leadctl.tenants.drop import DroppedTenant, DropPlan
     from leadctl.tenants.move import MovedTenant, OpenedTenant
@@ -170,6 +171,15 @@ class Tenants:
         target, app = self._place
         given = (target, self.other(to), app, name, consent)
         return move_tenant(*given, window=window, owners=owners, **self._running)
+
+    def move_to_node(self, name: str, node: str) -> "NodeMove":
+        """Move a tenant within a Citus cluster: `leadctl tenants move --to-node`.
+
+        `node` is HOST:PORT.  Raises UsageError, UnknownTenant and MoveFailed.
+        """
+        from leadctl.tenants.citus import move_to_node
+
+        return move_to_node(*self._place, name, node, **self._running)
 
     def open_tenant(
         self, name: str, *, handed_over: bool = False, confirm: Confirm = None

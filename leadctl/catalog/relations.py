@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from psycopg import sql
 
+from leadctl.catalog.citus import with_shards
 from leadctl.catalog.facets import (
     Column,
     Constraint,
@@ -292,7 +293,7 @@ class _Facets:
 
     def keep(self, facet: str, rows: Iterable[dict[str, Any]]) -> None:
         found = defaultdict(list)
-        for row in rows:
+        for row in with_shards(self._connection, rows) if facet == "sizes" else rows:
             found[row.pop("oid")].append(_MAKE[facet](**_with_tuples(facet, row)))
         self._read[facet] = {oid: tuple(parts) for oid, parts in found.items()}
 

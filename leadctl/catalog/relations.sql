@@ -287,7 +287,8 @@ WITH RECURSIVE tree (root, oid) AS (
                 ELSE coalesce(pg_catalog.pg_indexes_size(oid), 0) END AS indexes
     FROM held h
 )
-SELECT root::bigint AS oid, pg_catalog.bool_or(is_locked) AS locked,
+SELECT root::bigint AS oid, pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL AS citus,
+       pg_catalog.bool_or(is_locked) AS locked,
        pg_catalog.sum(heap)::bigint AS heap_bytes, pg_catalog.sum(whole)::bigint AS table_bytes,
        pg_catalog.sum(indexes)::bigint AS index_bytes, pg_catalog.sum(heap / block)::bigint AS pages,
        coalesce(pg_catalog.sum(reltuples) FILTER (WHERE has_rows AND reltuples >= 0),

@@ -264,7 +264,7 @@ LOCK_TIMEOUT = setting(
     "lock_timeout", "--lock-timeout", "TIME", "How long to wait for a table's lock, e.g. 3s."
 )
 STATEMENT_TIMEOUT = setting(
-    "statement_timeout", "--statement-timeout", "TIME", "How long a statement may take, e.g. 10min."
+    "statement_timeout", "--statement-timeout", "TIME", "How long a statement may take, e.g. 10m."
 )
 TIMEOUTS = (LOCK_WAIT, LOCK_TIMEOUT, STATEMENT_TIMEOUT)
 _FOLDER = "The folder, instead of BACKUP_DIR."

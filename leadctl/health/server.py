@@ -13,6 +13,8 @@ from leadctl.health.check import (
     critical,
     graded,
     joined,
+    ok,
+    warning,
 )
 from leadctl.text import size, utc
 
@@ -110,6 +112,27 @@ def replication(facts: Facts) -> Evidence:
         message += f"; not caught up: {joined(sent)}"
     at_least = CheckStatus.WARNING if sent else CheckStatus.OK
     return graded(round(lag, 1), message, hint, at_least=at_least)
+
+
+@check("nodes")
+def citus_nodes(facts: Facts) -> Evidence:
+    """Each node of a Citus cluster is active, and the others reach it."""
+    rows = facts.rows("nodes")
+    if not rows:
+        raise Skip("the database has the extension citus, and no node")
+    down = [row["node"] for row in rows if not row["active"] or not row["reached_by"]]
+    if down:
+        return critical(
+            f"down: {joined(down)}, of {len(rows)} nodes; what they hold cannot be read",
+            "Start the node, or look at its log and network: leadctl inspect nodes",
+        )
+    partly = [row["node"] for row in rows if row["reached_by"] < row["asked"]]
+    if partly:
+        return warning(
+            f"{joined(partly)} not reached by every other node",
+            "Look at the network between the nodes: leadctl inspect nodes",
+        )
+    return ok(f"{len(rows)} nodes, each reached by all others")
 
 
 @check("replication-slots", warning=5 * _GB, critical=50 * _GB, unit="B")

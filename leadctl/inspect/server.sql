@@ -138,3 +138,23 @@ FROM pg_extension e
 JOIN pg_namespace n ON n.oid = e.extnamespace
 LEFT JOIN pg_available_extensions a ON a.name = e.extname
 ORDER BY outdated DESC, e.extname
+
+-- name: nodes
+-- what: Which nodes has the Citus cluster, how much of it does each hold, and which of the others that
+--   answer at all reach it?
+-- versions: 15-
+-- needs: citus for pg_dist_node, citus_check_cluster_node_health, citus_shards
+WITH seen AS MATERIALIZED (
+    SELECT from_nodename, from_nodeport, to_nodename, to_nodeport, result
+    FROM citus_check_cluster_node_health()
+), answering AS (
+    SELECT from_nodename, from_nodeport FROM seen GROUP BY 1, 2 HAVING bool_or(result IS NOT NULL)
+), reached AS (
+    SELECT s.to_nodename, s.to_nodeport, count(*) FILTER (WHERE s.result) AS reached_by, count(*) AS asked
+    FROM seen s JOIN answering a USING (from_nodename, from_nodeport) GROUP BY 1, 2
+)
+SELECT n.nodename || ':' || n.nodeport AS node, n.noderole::text AS role, n.isactive AS active,
+    n.shouldhaveshards AS holds_shards, coalesce(r.reached_by, 0) AS reached_by, coalesce(r.asked, 0) AS asked,
+    (SELECT count(*) FROM pg_dist_placement p WHERE p.groupid = n.groupid) AS shards
+FROM pg_dist_node n LEFT JOIN reached r ON (r.to_nodename, r.to_nodeport) = (n.nodename, n.nodeport)
+ORDER BY n.nodeid

@@ -21,6 +21,11 @@ from leadctl.sql.lexer import split, tokens
 _ENTRY = re.compile(r"^-- TOC entry (\d+) \(class \d+ OID \d+\)$", re.MULTILINE)
 _SETTING = re.compile(r"SET (default_tablespace|default_table_access_method) ")
 """What pg_restore sets before an entry where the one before it had another value."""
+_COLUMN_VERSION = re.compile(
+    rf"ALTER (?:FOREIGN )?TABLE (?:ONLY )?{IDENTIFIER}\.{IDENTIFIER} "
+    rf"ALTER COLUMN {IDENTIFIER} SET \(pg_attver=\d+\)"
+)
+"""What an older pg_dump takes for an option, and is a newer server's own; Citus refuses it."""
 _NO_STATEMENT = ("\\restrict", "\\unrestrict")
 SATELLITES = frozenset({"ACL", "COMMENT", "SECURITY LABEL"})
 """What says something of another entry, and is nothing itself."""
@@ -98,7 +103,9 @@ class ArchiveSql:
                 found[current] += settings.values()
             if setting := _SETTING.match(text):
                 settings[setting[1]] = text
-            if current is not None and not text.startswith(_NO_STATEMENT):
+            if current is not None and not (
+                text.startswith(_NO_STATEMENT) or _COLUMN_VERSION.match(text)
+            ):
                 found[current].append(text)
         return {entry: tuple(script) for entry, script in found.items()}
 

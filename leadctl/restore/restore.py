@@ -19,6 +19,7 @@ from leadctl.errors import (
     MissingExtension,
     MissingRole,
     NoSpace,
+    NotOnCitus,
     OlderServer,
     RestoreFailed,
     UnknownDatabase,
@@ -132,11 +133,20 @@ def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> Rest
     with maintenance(target) as connection:
         origin = source.origin()
         known = replace(origin, subscriptions=()) if rehearsal else origin
-        return _plan(target, known, connection)
+        return _plan(target, known, connection, rehearsal=rehearsal)
 
 
-def _plan(target: Target, origin: Origin, connection: Connection) -> RestorePlan:
+def _plan(
+    target: Target, origin: Origin, connection: Connection, *, rehearsal: bool = False
+) -> RestorePlan:
     protected, replaces = _existing(target)
+    if "citus" in origin.extensions and origin.tenant is None and not rehearsal:
+        raise NotOnCitus(
+            f"{origin.name} is of a Citus cluster: restored as a whole, its tables would be "
+            "undistributed. Nothing was changed.",
+            hint="Restore each tenant, which distributes it: leadctl restore --tenant NAME "
+            f"{origin.name}",
+        )
     if origin.tenant is not None and replaces:
         raise RestoreFailed(
             f"{origin.name} has the tenant {origin.tenant} alone, so it cannot replace all of "

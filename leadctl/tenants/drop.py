@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.catalog.citus import clean_up
 from leadctl.errors import DependentObjects, InsufficientPrivilege
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
@@ -90,6 +91,7 @@ def drop_tenant(
         find_tenant(connection, app, name)
         with schema_lock(tenant, DROP, timeouts.lock_wait, narrate):
             made = backup()
+            clean_up(connection)
             set_timeouts(connection, timeouts)
             tables = QUERIES.column(connection, "tables_of", name=name)
             with journaled(tenant, DROP, app.name) as entry, connection.transaction():

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
+from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
@@ -45,8 +46,8 @@ class Tenant:
     tables: int
     bytes: int
     """On disk, with indexes."""
-    rows: int
-    """As the last VACUUM or ANALYZE counted them."""
+    rows: int | None
+    """As the last VACUUM or ANALYZE counted them; None for a schema that Citus distributes."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
     )
     readable = [row["name"] for row in rows if row["readable"]]
     current = _revisions(connection, app, readable)
+    sizes = schema_bytes(connection)
     history = read_history(app.versions)
     states = _moving(connection) if recorded else {}
     tenants = []
@@ -132,8 +134,8 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
                 revision=", ".join(applied) or None,
                 pending=_pending(history, applied) if known else None,
                 tables=row["tables"],
-                bytes=row["bytes"],
-                rows=row["rows"],
+                bytes=sizes.get(row["name"], row["bytes"]),
+                rows=None if row["name"] in sizes else row["rows"],
             )
         )
     return tenants

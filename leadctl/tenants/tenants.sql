@@ -232,3 +232,24 @@ WHERE NOT coalesce(
                                 'pg_cast'::regclass, 'pg_conversion'::regclass]::oid[])
            AND (pg_identify_object(classid, objid, objsubid)).schema IS NOT DISTINCT FROM %(name)s)
 ORDER BY 1
+
+-- name: nodes_of
+-- what: On which nodes of a Citus cluster is a schema?
+-- versions: 15-
+-- needs: citus for citus_shards
+SELECT DISTINCT s.nodename || ':' || s.nodeport
+FROM citus_shards s JOIN pg_class c ON c.oid = s.table_name JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(name)s ORDER BY 1
+
+-- name: holding_nodes
+-- what: Which nodes of a Citus cluster may hold tables?
+-- versions: 15-
+-- needs: citus for pg_dist_node
+SELECT nodename, nodeport FROM pg_dist_node
+WHERE isactive AND shouldhaveshards AND noderole = 'primary' ORDER BY nodeid
+
+-- name: move_schema
+-- what: Moves a distributed schema to another node; writers wait for a moment.
+-- versions: 15-
+-- needs: citus for citus_schema_move
+SELECT citus_schema_move(quote_ident(%(name)s)::regnamespace, %(host)s, %(port)s)

@@ -166,6 +166,7 @@ NOTHING_TO_SEE = (
     "index-usage",
     "slow-queries",
     "replication",
+    "citus-nodes",
     "replication-slots",
     "archiving",
     "pitr-archive",

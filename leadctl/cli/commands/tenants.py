@@ -15,11 +15,14 @@ from leadctl.cli.options import (
     Text,
     Yes,
     argument,
+    exclusive,
     flag,
+    not_with,
     option,
     seconds,
     tenant_names,
 )
+from leadctl.errors import UsageError
 
 Name = Annotated[str, argument("NAME", "The tenant's schema.", names=tenant_names)]
 New = Annotated[str, argument("NEW", "What to call it.")]
@@ -114,7 +117,10 @@ def move(
     run: Run,
     *,
     name: Name,
-    to: Annotated[str, option("--to", "PLACE", "An [env.NAME], or the URL of a database.")],
+    to: Annotated[Text, option("--to", "PLACE", "An [env.NAME], or a database's URL.")] = None,
+    to_node: Annotated[
+        Text, option("--to-node", "HOST:PORT", "Another node of a Citus cluster.")
+    ] = None,
     window: Annotated[
         str, option("--window", "TIME", "How long it may be closed at most (10m).")
     ] = "10m",
@@ -128,15 +134,24 @@ def move(
     schema is kept, closed. A failure opens it again. If the run is killed, the same command
     finishes it.
 
+    Within a Citus cluster Citus moves it, and writers continue: --to-node.
+
     \b
     leadctl tenants move tenant_acme --to us --window 5m
     """
-    from leadctl.render.views.tenants import moved as view
+    from leadctl.render.views import tenants as views
 
+    exclusive(to=to, to_node=to_node)
+    if to_node is not None:
+        not_with("--to-node", no_owner=no_owner)
+        run.emit(run.database().tenants.move_to_node(name, to_node), views.on_node)
+        return
+    if to is None:
+        raise UsageError("It is not said where to move it.", hint="Add --to or --to-node.")
     consent, limit = run.consent(yes=yes, confirm=confirm), seconds("--window", window)
     tenants = run.database().tenants
     moved = tenants.move_tenant(name, to, window=limit, owners=not no_owner, confirm=consent)
-    run.emit(moved, view)
+    run.emit(moved, views.moved)
 
 
 @group.leaf("open")

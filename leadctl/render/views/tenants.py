@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
+from leadctl.tenants.citus import NodeMove
 from leadctl.tenants.create import CreatedTenant
 from leadctl.tenants.drop import DroppedTenant, DropPlan
 from leadctl.tenants.move import MovedTenant, OpenedTenant
@@ -104,6 +105,14 @@ def moved(result: MovedTenant) -> Iterator[Block]:
         )
     yield Line(f"The old schema is kept, closed, as {result.kept_as} of {result.database}.")
     yield Line(f"If it is no longer needed: leadctl tenants drop {result.kept_as}", "dim")
+
+
+def on_node(result: NodeMove) -> Iterator[Block]:
+    """On which node it is."""
+    if result.node == result.previous:
+        yield Line(f"Nothing to do: {result.name} is on {result.node}.")
+    else:
+        yield Line(f"Moved {result.name} from {result.previous} to {result.node}.", "good")
 
 
 def opened(result: OpenedTenant) -> Iterator[Block]:

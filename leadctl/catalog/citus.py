@@ -1,0 +1,51 @@
+"""What is distributed over a Citus cluster: its sizes and rows are those of all nodes together.
+
+The coordinator has an empty table of the same name, whose size says nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+
+_QUERIES = beside(__file__, "citus.sql")
+
+
+def has_citus(connection: Connection) -> bool:
+    """Whether the database is one of a Citus cluster."""
+    return bool(_QUERIES.value(connection, "has_citus"))
+
+
+def clean_up(connection: Connection) -> None:
+    """Let Citus remove what moves have left on nodes: it keeps types from being dropped."""
+    if has_citus(connection):
+        connection.execute("CALL pg_catalog.citus_cleanup_orphaned_resources()")
+
+
+def schema_bytes(connection: Connection) -> dict[str, int]:
+    """Return how large the distributed schemas are on all nodes; none where there is no Citus."""
+    return dict(_QUERIES.rows(connection, "schema_bytes")) if has_citus(connection) else {}
+
+
+def with_shards(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of sizes in which those of distributed tables are the cluster's.
+
+    Each row says whether the database has Citus, and no longer does in what is returned.
+    """
+    found, clustered = [dict(row) for row in rows], False
+    for row in found:
+        clustered = row.pop("citus")
+    if not clustered:
+        return found
+    oids = [row["oid"] for row in found]
+    sizes = {
+        row["oid"]: row for row in _QUERIES.rows(connection, "distributed_sizes", dict, oids=oids)
+    }
+    for row in found:
+        if size := sizes.get(row["oid"]):
+            rows_known = size["whole"] and not size["unknown"]
+            row |= {name: size[name] or 0 for name in ("heap_bytes", "table_bytes", "index_bytes")}
+            row |= {"known_rows": size["rows"] if rows_known else None, "unknown": not rows_known}
+            row |= {"dense_rows": max(size["rows"] or 0, 0), "dead_rows": None, "last_vacuum": None}
+    return found
