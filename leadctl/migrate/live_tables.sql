@@ -28,9 +28,9 @@ ORDER BY 5 DESC NULLS LAST, l.pid
 -- name: null_share
 -- what: What share of a column's rows is NULL, as the statistics know it?
 -- versions: 15-
-SELECT null_frac FROM pg_stats
-WHERE (quote_ident(schemaname) || '.' || quote_ident(tablename))::regclass = to_regclass(%(table)s)
-  AND attname = %(column)s
+SELECT s.null_frac FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
+WHERE c.oid = to_regclass(%(table)s) AND s.attname = %(column)s
 
 -- name: index_build
 -- what: How far is the index build of a session?
