@@ -47,17 +47,12 @@ SELECT pg_try_advisory_lock(%(lock_class)s, %(lock_key)s), to_regnamespace(%(sch
     set_config('leadctl.seen_from', %(schema)s, false), set_config('leadctl.app_path', %(path)s, false)
 
 -- name: fingerprint
--- what: What is a schema recorded to look like, in short?
+-- what: What is a schema recorded to look like, and in short?
 -- versions: 15-
-SELECT md5(fingerprint::text) FROM leadctl.migration
+SELECT fingerprint::text, md5(fingerprint::text) FROM leadctl.migration
 WHERE schema = %(schema)s AND app = %(app)s AND fingerprint IS NOT NULL
 
--- name: copy_fingerprint
--- what: Records for a schema what another one looks like that became the same from the same.
+-- name: event_triggers
+-- what: Does anything run at what is made or changed, which may do otherwise for another schema?
 -- versions: 15-
-UPDATE leadctl.migration m
-SET fingerprint = CASE WHEN m.revision = %(revision)s THEN (
-    SELECT o.fingerprint FROM leadctl.migration o
-    WHERE o.schema = %(as)s AND o.app = %(app)s AND o.revision = %(revision)s) END
-WHERE m.schema = %(schema)s AND m.app = %(app)s
-  AND (m.revision = %(revision)s OR m.fingerprint IS NOT NULL)
+SELECT EXISTS (SELECT FROM pg_event_trigger WHERE evtenabled <> 'D')

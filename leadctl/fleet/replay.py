@@ -46,11 +46,12 @@ _PATH_OF_SESSION = f"SELECT {_PATH.format('false')}"
 
 @dataclass(frozen=True)
 class Alike:
-    """The schema that a fingerprint is copied from, and what the revisions made in it."""
+    """What became of a schema: the same becomes of one that was the same."""
 
-    schema: str
+    fingerprint: str
+    """What is recorded that it looks like, as JSON."""
     made: Mapping[str, Sequence[str]]
-    """By revision, as `kind name`."""
+    """What each revision made, as `kind name`."""
 
 
 class NotReplayed(Exception):
@@ -91,6 +92,7 @@ class Replayer:
         connection = self._connection
         state.ensure(connection, target)
         ((path,),) = connection.execute("SELECT pg_catalog.current_setting('leadctl.app_path')")
+        self._same = not QUERIES.value(connection, "event_triggers")
         settings = {"lock_timeout": "0", "statement_timeout": "0", "search_path": OWN_PATH}
         set_session(connection, settings)
         return str(path).removeprefix(sql.Identifier(target.schema).as_string(connection))
@@ -171,24 +173,31 @@ class Replayer:
         exists: bool,
     ) -> list[AppliedNow]:
         connection, schema = self._connection, target.schema
-        now = standings_on(connection, [schema], self._app) if exists else [Standing(())]
-        if now != [standing]:
+        found = standings_on(connection, [schema], self._app) if exists else [Standing(())]
+        if found != [standing]:
             raise NotReplayed
         before: frozenset[str] = self._names(schema) if exists else frozenset()
         if before and not standing.has_table:
             raise NotReplayed  # there are tables, and no record of who made them
-        seen = None
-        if exists:
-            seen = QUERIES.value(connection, "fingerprint", schema=schema, app=self._app.name)
+        known = self._fingerprint(schema) if exists else None
+        seen = known[1] if known else None
         start = (standing.current, before, seen, tuple(each.revision.id for each in scripts))
-        going = _Going(self, target, standing, scripts, alike.get(start), before, lock)
+        same = self._same and all(each.makes_the_same for each in scripts)
+        like = alike.get(start) if same else None
+        going = _Going(self, target, standing, scripts, like, before, lock)
         try:
             applied = going.go()
         except psycopg.Error:
             self._end_failed(going)
             raise
-        alike.setdefault(start, Alike(schema, going.made))
+        if same and like is None and (now := self._fingerprint(schema)):
+            alike.setdefault(start, Alike(now[0], going.made))
         return applied
+
+    def _fingerprint(self, schema: str) -> tuple[str, str] | None:
+        """Return what a schema is recorded to look like, as JSON and in short."""
+        row = QUERIES.one(self._connection, "fingerprint", schema=schema, app=self._app.name)
+        return (str(row[0]), str(row[1])) if row else None
 
     def _end_failed(self, going: "_Going") -> None:
         """Let the journal say that the run ended, where it says that it began."""
@@ -348,11 +357,11 @@ class _Going:
             record_fingerprint(self._connection, self._app, self._target.schema, at, facts)
 
     def _copied(self) -> str:
+        """Record what the schema looks like, as of another that became the same."""
         assert self._alike is not None
         last = sorted(self._current)[-1]  # of several heads, as `record_fingerprint` leaves it
-        values = {**self._place, "revision": last, "as": self._alike.schema}
-        statement = QUERIES.statement("copy_fingerprint", version_of(self._connection))
-        return psycopg.ClientCursor(self._connection).mogrify(statement, values)
+        values = {**self._place, "revision": last, "fingerprint": self._alike.fingerprint}
+        return self._replayer.text("record_fingerprint", **values)
 
     def _ending(self, following: Script | None) -> list[str]:
         """Let the journal say which revision is next, or that the run has ended."""

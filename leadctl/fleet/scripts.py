@@ -43,6 +43,11 @@ class Script:
     recorded: str
     """What is recorded of it: what it sent."""
 
+    @property
+    def makes_the_same(self) -> bool:
+        """Whether it makes of two schemas that are the same two that are: no code in it runs."""
+        return all(Reader(each).peek().word in _FIRST_WORDS for each in self.statements)
+
 
 def proven_scripts(
     connection: Connection, schema: str, app: App, history: History, revisions: Sequence[Revision]

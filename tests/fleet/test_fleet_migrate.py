@@ -339,3 +339,30 @@ def test_the_python_api_returns_the_same_report(place: Prepared, tmp_path: Path)
     assert (report.ok, report.total) == (True, 3)
     assert [each.result and each.result.current for each in report.targets] == [APPLIED[-1]] * 3
     assert all(each.result and each.result.ok for each in fleet.status().targets)
+
+
+def test_what_code_in_a_revision_makes_is_recorded_of_each(
+    place: Prepared, project: Project, tmp_path: Path, cli: Cli
+) -> None:
+    """The same text makes another comment in each schema; with a trigger, another table."""
+    declare(tmp_path, 4)
+    project.revision("CREATE TABLE a (n int)")
+    project.revision(
+        "DO $$ BEGIN EXECUTE format('COMMENT ON TABLE a IS %L', current_schema()); END $$"
+    )
+    assert cli("migrate", "--fleet", "tenants", url=place.url).code == 0
+    assert place.query("SELECT obj_description('t_3.a'::regclass)") == [("t_3",)]
+    assert cli("migrate", "drift", "--fleet", "tenants", url=place.url).code == 0
+    place.query(
+        "CREATE FUNCTION public.commented() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF to_regclass('b') IS NOT NULL AND obj_description(to_regclass('b')) IS NULL THEN"
+        " EXECUTE format('COMMENT ON TABLE b IS %L', current_schema()); END IF; END $$"
+    )
+    place.query(
+        "CREATE EVENT TRIGGER commented ON ddl_command_end WHEN TAG IN ('CREATE TABLE')"
+        " EXECUTE FUNCTION public.commented()"
+    )
+    project.revision("CREATE TABLE b (n int)")
+    assert cli("migrate", "--fleet", "tenants", url=place.url).code == 0
+    assert place.query("SELECT obj_description('t_4.b'::regclass)") == [("t_4",)]
+    assert cli("migrate", "drift", "--fleet", "tenants", url=place.url).code == 0
