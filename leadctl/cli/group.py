@@ -147,8 +147,19 @@ class LeadctlGroup(TyperGroup):
         return name, command, rest
 
 
+class _ReaderGone(Exception):
+    """Whoever read standard output has ended; of a BrokenPipeError Typer makes exit code 1."""
+
+
 class RootGroup(LeadctlGroup):
     """The whole command line: every error becomes a message and an exit code, here only."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters; those of Typer itself do not refer to variables."""
@@ -199,7 +210,7 @@ class RootGroup(LeadctlGroup):
             return code if isinstance(code, int) else ExitCode.DONE
         except typer.Abort:
             raise KeyboardInterrupt from None
-        except BrokenPipeError:
+        except (BrokenPipeError, _ReaderGone):
             # The reader has gone, as `head` does; nothing more can be said to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return ExitCode.BROKEN_PIPE

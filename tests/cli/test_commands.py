@@ -186,12 +186,17 @@ def test_widths_and_colours(leadconnector: Prepared) -> None:
     assert "\x1b" not in in_terminal(["migrate", "status"], {**env, "NO_COLOR": "1"})
 
 
-def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [["migrate", "status"], ["studio", "users", "-o", "csv"], ["studio", "users", "-o", "json"]],
+)
+def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared, line: list[str]) -> None:
+    leadconnector.query("UPDATE users SET name = repeat('x', 100000)")
     env = environment({"DATABASE_URL": leadconnector.url})
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "leadctl", "migrate", "status"],
+        [sys.executable, "-m", "leadctl", *line],
         env=env,
         stdout=writer,
         stderr=subprocess.PIPE,
