@@ -60,9 +60,13 @@ def page(result: Page, *, command: str, selection: Selection) -> Iterator[Block]
     Of columns that the `selection` does not name, those that tell most are shown first.
     """
     ranks = [0] * len(result.columns) if selection.columns else _ranks(result)
+    labelled = _labelled(result)
     shown = [_shown(result, place) for place in range(len(result.columns))]
     yield DataGrid(
-        [_column(*each) for each in zip(result.columns, ranks, strict=True)],
+        [
+            _column(head, rank, labelled=place in labelled)
+            for place, (head, rank) in enumerate(zip(result.columns, ranks, strict=True))
+        ],
         list(zip(*shown, strict=True)),
     )
     yield Line(_count(result), "dim")
@@ -121,9 +125,15 @@ def _called(label: str, key: str, short: str = "") -> Cell:
     return Cell(f"{name} ({key})", short=f"{name} ({short or key})")
 
 
-def _column(head: Head, rank: int) -> DataColumn:
+def _labelled(result: Page) -> set[int]:
+    """Return the columns that have labels."""
+    return {place for _, place in result.labels}
+
+
+def _column(head: Head, rank: int, *, labelled: bool) -> DataColumn:
     title = one_line(head.name).text
-    return DataColumn(title, numbers=head.category == "N", key=head.key, rank=rank)
+    numbers = head.category == "N" and not labelled
+    return DataColumn(title, numbers=numbers, key=head.key, rank=rank)
 
 
 _NAMES = re.compile(
@@ -143,7 +153,7 @@ def _ranks(result: Page) -> list[int]:
 
     The best column of each kind comes before the second one of any.
     """
-    labelled = {place for _, place in result.labels}
+    labelled = _labelled(result)
     kinds = [_kind(head, place in labelled) for place, head in enumerate(result.columns)]
     best = {
         min(places, key=lambda place: (_is_second(result.columns[place]), place))
