@@ -59,6 +59,8 @@ _FOR_WANT_OF_ROWS = {"21", "22", "23", "P0"}
 """Classes of errors that may be owed to the rows that are not there: a missing parent, a check."""
 _ON_ROWS = {"INSERT": 4, "DELETE": 8, "UPDATE": 16}
 """The bit of pg_trigger.tgtype for each."""
+_INSTEAD = 64
+"""The bit of a trigger that runs instead of what was to be done."""
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -124,7 +126,7 @@ class Trial:
             self._code = self._read_code()
         if reader.has("DISABLE", "TRIGGER"):
             self._connection.execute(_TELL_AGAIN)
-        return Seen(tuple(touched), self._unknown(statement.sql, called))
+        return Seen(tuple(touched), self._unknown(statement.sql, called, touched))
 
     def _within(self, statement: str) -> list[Touched]:
         """Run a statement in a transaction of its own."""
@@ -192,7 +194,9 @@ class Trial:
         found = (each.oid for each in relations.values() if (each.schema, each.name) == place)
         return next(found, None)
 
-    def _unknown(self, statement: str, called: Mapping[str, str]) -> str | None:
+    def _unknown(
+        self, statement: str, called: Mapping[str, str], touched: Sequence[Touched]
+    ) -> str | None:
         """Return why a statement may do more on a database with rows, or other rows."""
         first = Reader(statement).peek().word
         if first == "DO" and BRANCHES.search(statement):
@@ -203,9 +207,12 @@ class Trial:
             if first in OPAQUE and Reader(statement).has("FROM") and WRITES.search(code):
                 return f"how often {name}() is called depends on rows"
         changed = self._told.changed
+        writes_view = any(e.kind == "v" and e.lock is Lock.ROW_EXCLUSIVE for e in touched)
         for oid, at, name, code in (
-            QUERIES.rows(self._connection, "row_triggers") if changed else ()
+            QUERIES.rows(self._connection, "row_triggers") if changed or writes_view else ()
         ):
+            if writes_view and at & _INSTEAD:
+                return f"for each row of a view a trigger runs {name}() instead"
             acts = {act for each, act in changed if each == oid}
             if DESTROYS.search(code) and any(at & _ON_ROWS.get(act, 0) for act in acts):
                 return f"for each row a trigger runs {name}(), which may take rows along"

@@ -65,7 +65,9 @@ WRITES = re.compile(
     r"\b(?:DELETE|TRUNCATE|DROP|ALTER|UPDATE|INSERT|MERGE|EXECUTE|CALL)\b", re.IGNORECASE
 )
 DESTROYS = re.compile(
-    r"\b(?:DELETE|TRUNCATE|DROP|EXECUTE)\b|\bSET\b[^;]*[^:<>!]=\s*NULL\b", re.IGNORECASE
+    r"\b(?:DELETE|TRUNCATE|DROP|EXECUTE)\b|\bSET\b[^;]*[^:<>!]=\s*NULL\b"
+    r"|\bNEW\s*\.\s*\S+\s*:?=\s*NULL\b",
+    re.IGNORECASE,
 )
 DEFINES_CODE = re.compile(
     r"\s*(?:CREATE\s+(?:OR\s+REPLACE\s+)?(?:CONSTRAINT\s+)?(?:FUNCTION|PROCEDURE|TRIGGER|AGGREGATE|CAST"

@@ -37,6 +37,9 @@ CREATE TABLE parts (id int) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
 INSERT INTO parts VALUES (1);
 CREATE VIEW over_q AS SELECT id, filled FROM q;
+CREATE VIEW viewed AS SELECT id FROM ar.gone;
+CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.lonely; RETURN OLD; END';
+CREATE TRIGGER tr INSTEAD OF DELETE ON viewed FOR EACH ROW EXECUTE FUNCTION instead();
 """
 
 LOSING = {
@@ -90,6 +93,7 @@ LOSING = {
     ],
     "a procedure": ["CREATE PROCEDURE p() LANGUAGE sql AS 'DELETE FROM lonely'", "CALL p()"],
     "detached, then dropped": ["ALTER TABLE parts DETACH PARTITION parts_1", "DROP TABLE parts_1"],
+    "a trigger instead of a view's rows": ["DELETE FROM viewed"],
     "a function in a condition": ["DELETE FROM public.q WHERE public.wipe() = 1"],
     "a DO block": ["DO $$ BEGIN DELETE FROM lonely; END $$"],
 }
