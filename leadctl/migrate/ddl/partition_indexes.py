@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
 from leadctl.migrate.ddl.tables import parents
 
@@ -51,14 +51,31 @@ class PartitionIndexes:
             for objects in (self._before, self._after)
         ]
 
+    @cached_property
+    def _by_whole(self) -> list[dict[str, list[tuple[str, str]]]]:
+        """The tables and indexes that are parts, by what they are parts of."""
+        both: list[dict[str, list[tuple[str, str]]]] = []
+        for parts in self._parts:
+            found: dict[str, list[tuple[str, str]]] = {}
+            for (table, whole), part in parts.items():
+                found.setdefault(whole, []).append((table, part))
+            both.append(found)
+        return both
+
+    @cached_property
+    def _of_table(self) -> Mapping[str, list[str]]:
+        """The keys of the indexes and constraints of each table afterwards."""
+        found: dict[str, list[str]] = {}
+        for key, each in self._after.items():
+            if key.startswith(("index ", "constraint ")):
+                found.setdefault(owner(key, each) or "", []).append(key)
+        return found
+
     def of(self, whole: str) -> tuple[str, ...]:
         """Return the keys of what are to be parts of an index or key, if made before it."""
-        name = _index_name(whole)
         found = []
-        for (table, part_of), part in self._parts[1].items():
-            if part_of == name:
-                own_key = f"constraint {table}.{split_name(part)[-1]}"
-                found += [f"other index {part}", own_key]
+        for table, part in self._by_whole[1].get(_index_name(whole), ()):
+            found += [f"other index {part}", f"constraint {table}.{split_name(part)[-1]}"]
         return tuple(found)
 
     def beside(self, name: str, table: str) -> tuple[str, ...]:
@@ -67,16 +84,6 @@ class PartitionIndexes:
             return ()
         above = parents(self._catalogs[1], table)
         return tuple(key for each in above for key in self._of_table.get(each, ()))
-
-    @cached_property
-    def _of_table(self) -> dict[str, list[str]]:
-        """The keys of the indexes and constraints of each table."""
-        found: dict[str, list[str]] = {}
-        for key, each in self._after.items():
-            if key.startswith(("index ", "constraint ")):
-                table = each.get("table") or split_name(key.partition(" ")[2])[0]
-                found.setdefault(str(table), []).append(key)
-        return found
 
     def becomes_a_part(self, index: str) -> bool:
         """Whether an index of a table is to be a part of one of its parent's, or was one."""
@@ -120,9 +127,8 @@ class PartitionIndexes:
 
     def free(self, whole: str) -> Iterator[Step]:
         """Yield what takes partitions away whose keys an index that goes rests on, and back."""
-        name = _index_name(whole)
-        for (table, part_of), part in self._parts[0].items():
-            if part_of != name or not self._is_own_key(table, part, self._before):
+        for table, part in self._by_whole[0].get(_index_name(whole), ()):
+            if not self._is_own_key(table, part, self._before):
                 continue
             if f"table {table}" not in self._after or not self._is_attached(table):
                 continue

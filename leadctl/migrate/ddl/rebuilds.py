@@ -46,6 +46,7 @@ class _Rebuilt:
         self._replaced = replaced
         self._before, self._after = before.objects, after.objects
         self._both = before.objects.keys() & after.objects.keys()
+        self._gone = before.objects.keys() - after.objects.keys()
         self._uses = {
             key: used for key, used in uses.items() if key in self._both or self._is_default(key)
         }
@@ -94,7 +95,7 @@ class _Rebuilt:
 
     def _loses_what_it_uses(self, key: str) -> bool:
         """Whether something that an object uses goes, or has its name taken by another."""
-        gone = self._uses[key] & self._before.keys() - self._after.keys()
+        gone = self._uses[key] & self._gone
         if _kind(key) == "domain":  # it is changed in place
             gone = gone if definition(self._before[key]) == definition(self._after[key]) else set()
         return any(self._goes_with(key, each) for each in gone)
