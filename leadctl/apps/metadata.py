@@ -58,6 +58,8 @@ def known_metadata(app: App) -> "MetaData":
     from sqlalchemy import MetaData
 
     if app.models is None:
+        if app.environment is None:
+            return MetaData()
         found = app.alembic_environment.facts.options.get("target_metadata")
     else:
         found = load_object(app, app.models, "models")

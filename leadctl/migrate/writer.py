@@ -129,7 +129,7 @@ def compose(
         made.execute(step.sql for step in renames)
         implied, _ = implied_renames(made.read().written(), after)
         made.execute(step.sql for step in implied)
-        start = made.read().written()
+        start = _as_set_on(before, made.read())
         steps = changes(start, after, online=safe)
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
@@ -137,10 +137,14 @@ def compose(
         for stage, group in groupby(steps, key=lambda step: step.stage.of_revision):
             up = list(group)
             made.execute(step.sql for step in up if step.sql and step.back is None)
-            end = made.read().written()
-            down = changes(end, start, online=stage is Stage.INDEX)
-            down += [step.back for step in reversed(up) if step.back]
-            drafts.append(Draft(stage, up, down, safe))
+            end = _as_set_on(before if stage < Stage.MAIN else after, made.read())
+            draft = Draft(stage, up, (), safe)
+            try:
+                down = changes(end, start, online=stage is Stage.INDEX)
+                down += [step.back for step in reversed(up) if step.back]
+                drafts.append(replace(draft, down=down))
+            except OperationFailed as error:
+                drafts.append(replace(draft, no_way_back=error.message))
             starts.append(start := end)
         left = without_grants(compare(start, after))
         if not left:
@@ -153,10 +157,18 @@ def compose(
     return drafts
 
 
+def _as_set_on(schema: Catalog, made: Catalog) -> Catalog:
+    """Return what was made, with what is set on the schema itself: a scratch schema is another."""
+    own = schema.only("namespace").objects
+    return Catalog({**made.written().without("namespace").objects, **own})
+
+
 def tried_back(made: Scratch, drafts: list[Draft], starts: Sequence[Catalog]) -> list[Draft]:
     """Return drafts of which each way back leads to its start, or one of which says why not."""
     found = list(drafts)
     for index, draft in reversed(list(enumerate(drafts))):
+        if draft.no_way_back:
+            break
         reason = made.why_not((step.sql for step in draft.down), starts[index])
         if reason:
             found[index] = replace(draft, down=(), no_way_back=reason)

@@ -228,7 +228,7 @@ class _Changes:
         else:
             yield Step(statement, Phase.DEPENDENT, (key,))
             if "enabled" in new:
-                yield Step(objects.enabled(kind, name, new), Phase.COMMENT)
+                yield Step(objects.enabled(kind, name, new), Phase.COMMENT, needs=(key,))
 
     def _owned_by(self, name: str, new: Attributes) -> Step:
         needs = (f"column {new['owned_by']}",)
@@ -290,7 +290,7 @@ class _Changes:
                 return
         goes = anew or (old is not None and old["of"] not in self._before.objects)
         for statement in objects.privileges({} if goes else old or {}, new or {}):
-            yield Step(statement, Phase.COMMENT)
+            yield Step(statement, Phase.COMMENT, needs=((new or old or {})["of"],))
 
     def _property(
         self, name: str, old: Attributes | None, new: Attributes | None
@@ -307,7 +307,8 @@ class _Changes:
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
         if new is not None:
             yield from self._not_null_named(name, new)
-            yield Step(new["do"], Phase.DEFINE if is_cast else Phase.COMMENT, (key,))
+            phase = Phase.DEFINE if is_cast else Phase.COMMENT
+            yield Step(new["do"], phase, (key,))
 
     def _not_null_named(self, name: str, new: Attributes) -> Iterator[Step]:
         """Yield what gives the NOT NULL of a column, of which something is set, its name."""
@@ -341,13 +342,11 @@ class _Changes:
     def _comment(
         self, kind: str, name: str, old: Attributes | None, new: Attributes
     ) -> Iterator[Step]:
+        needs = (f"{kind} {name}",)
         if (old or {}).get("comment") != new.get("comment"):
-            late = self._both.online and old is None and kind in {"index", "constraint"}
-            late = late and self._both.exists(str(owner(f"{kind} {name}", new)))
-            stage = Stage.CONSTRAINT if late else Stage.MAIN
-            yield Step(objects.comment(kind, name, new), Phase.COMMENT, stage=stage)
+            yield Step(objects.comment(kind, name, new), Phase.COMMENT, needs=needs)
         for statement in objects.column_comments(name, old or {}, new):
-            yield Step(statement, Phase.COMMENT)
+            yield Step(statement, Phase.COMMENT, needs=needs)
 
 
 def _from_parent(catalog: Catalog, of_column: str) -> Attributes | None:

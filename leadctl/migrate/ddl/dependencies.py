@@ -6,6 +6,7 @@ catalog was recorded without what its objects use, the words in their definition
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from leadctl.catalog.definitions import (
@@ -18,7 +19,7 @@ from leadctl.catalog.definitions import (
     split_name,
 )
 from leadctl.migrate.ddl.objects import create, unique_keys
-from leadctl.migrate.ddl.steps import BACKWARDS, Step, mentions, plain, values_first
+from leadctl.migrate.ddl.steps import BACKWARDS, Stage, Step, mentions, plain, values_first
 from leadctl.migrate.ddl.tables import parents
 
 Uses = Mapping[str, set[str]]
@@ -152,7 +153,17 @@ def in_order(steps: Sequence[Step], before: Uses, after: Uses) -> list[Step]:
             waits[each] -= 1
             if not waits[each] and each in left:
                 heapq.heappush(free, (rank[each], each))
-    return sorted(values_first(ordered), key=lambda step: step.stage)
+    return sorted(values_first(_staged(ordered, after)), key=lambda step: step.stage)
+
+
+def _staged(ordered: Sequence[Step], uses: Uses) -> list[Step]:
+    """Put what uses what a later stage makes there, or behind it."""
+    stages = [step.stage for step in ordered]
+    for first, then in sorted(_made_first(ordered, uses)):
+        if first < then and stages[first] > stages[then]:
+            built = stages[first] is Stage.INDEX  # outside a transaction
+            stages[then] = Stage.CONSTRAINT if built else stages[first]
+    return [replace(step, stage=stage) for step, stage in zip(ordered, stages, strict=True)]
 
 
 def _ranks(steps: Sequence[Step], behind: Sequence[set[int]]) -> list[tuple[int, int]]:
