@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from leadctl.errors import InsufficientPrivilege, NewerState, NoIdentity, PreparedSchema
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, whoami
+from leadctl.postgres.connect import Connection, acts_as, whoami
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 
@@ -127,11 +127,12 @@ def _creating(connection: Connection) -> Iterator[None]:
             _QUERIES.run(connection, "make_local")
             yield
     except psycopg.errors.InsufficientPrivilege:
+        role = acts_as(connection)
         raise InsufficientPrivilege(
-            f"The role {connection.info.user} may not create the schema leadctl in the database "
+            f"The role {role} may not create the schema leadctl in the database "
             f"{connection.info.dbname}, where leadctl records what it does.",
             hint=f'Let an owner run: GRANT CREATE ON DATABASE "{connection.info.dbname}" '
-            f'TO "{connection.info.user}"',
+            f'TO "{role}"',
         ) from None
 
 

@@ -320,6 +320,14 @@ def pipelined_transaction(connection: Connection) -> Iterator[None]:
         raise
 
 
+def acts_as(connection: Connection) -> str:
+    """Return the role whose rights a session has, which may be set for its user or database."""
+    with suppress(psycopg.Error):  # in a transaction that failed
+        (role,) = connection.execute("SELECT current_user").fetchone() or (connection.info.user,)
+        return str(role)
+    return connection.info.user
+
+
 def whoami() -> str:
     """Return who runs this process: user, host and process id, as the journal records it."""
     try:

@@ -5,7 +5,7 @@ from psycopg import sql
 
 from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatabase
 from leadctl.postgres import exact
-from leadctl.postgres.connect import MAINTENANCE, Connection, connect
+from leadctl.postgres.connect import MAINTENANCE, Connection, acts_as, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 
@@ -54,11 +54,10 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
     try:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
     except psycopg.errors.InsufficientPrivilege:
+        role = acts_as(connection)
         raise InsufficientPrivilege(
-            f"The schema {target.schema} does not exist, and the role {connection.info.user} "
-            "may not create it.",
-            hint=f'Let an owner run: CREATE SCHEMA "{target.schema}" '
-            f'AUTHORIZATION "{connection.info.user}"',
+            f"The schema {target.schema} does not exist, and the role {role} may not create it.",
+            hint=f'Let an owner run: CREATE SCHEMA "{target.schema}" AUTHORIZATION "{role}"',
         ) from None
     narrate(f"Created the schema {target.schema}.")
 

@@ -300,3 +300,17 @@ def test_a_database_in_another_encoding(
         assert cli("migrate", "drift", url=url).code == 0
     finally:
         server.drop(name)
+
+
+def test_the_role_that_is_set_for_a_database_is_named(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    """Its rights count, not those of the user who connects."""
+    project.revision("CREATE TABLE q (id int)")
+    with server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE weak_{database}")
+        connection.execute(f"ALTER DATABASE {database} SET role = weak_{database}")
+    outcome = cli("migrate", url=server.url(database))
+    assert outcome.code == 4
+    assert f"The role weak_{database} may not create the schema leadctl" in outcome.err
+    assert f'TO "weak_{database}"' in outcome.err
