@@ -84,9 +84,10 @@ def script(
         current = read_verified(connection, target, app, history)
     pending = history.pending(current, goal)[:steps]
     scripts = Scripts(app, history)
+    path = f"SET search_path TO {sql.Identifier(target.schema).as_string()};"
     head = [
         r"\set ON_ERROR_STOP on",
-        f"SET search_path TO {sql.Identifier(target.schema).as_string()};",
+        path,
         f"SET lock_timeout TO '{round(timeouts.lock_timeout * 1000)}ms';",
     ]
     longest = max((len(each.id) for each in pending), default=0)
@@ -95,7 +96,7 @@ def script(
             app.version_table.within(target.schema), longest
         )
         head.append(widen.as_string())
-    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each)}" for each in pending]
+    texts = [f"\n-- {each.id}: {each.message}\n{scripts.text(each, path)}" for each in pending]
     return MigrationScript(
         app.name,
         target.database,

@@ -45,12 +45,22 @@ class Scripts:
             if not keeps_record(statement.sql, self._version_table)
         ]
 
-    def text(self, revision: Revision) -> str:
+    def text(self, revision: Revision, path: str) -> str:
         """Return what psql may be given to apply a revision, Alembic's own records included.
 
-        Raises RevisionUnplannable as `statements` does.
+        `path` is the statement that sets the search path: a record is written along that, whatever
+        the revision has set.  Raises RevisionUnplannable as `statements` does.
         """
-        return "".join(f"{text.strip()}\n" for text in self._offline(revision))
+        texts = [text.strip() for text in self._offline(revision)]
+        again = ""
+        if any("search_path" in text.lower() for text in texts):
+            again = f"{path}\n"
+        if any(Reader(each).accept("SET", "ROLE") for text in texts for each in split(text)):
+            again += "RESET ROLE;\n"
+        return "".join(
+            f"{again if keeps_record(text.rstrip(';'), self._version_table) else ''}{text}\n"
+            for text in texts
+        )
 
     def _offline(self, revision: Revision, *, down: bool = False) -> list[str]:
         collector = _Collector()

@@ -314,3 +314,28 @@ def test_the_role_that_is_set_for_a_database_is_named(
     assert outcome.code == 4
     assert f"The role weak_{database} may not create the schema leadctl" in outcome.err
     assert f'TO "weak_{database}"' in outcome.err
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        "SET search_path TO ar",
+        "SELECT pg_catalog.set_config('search_path', '', false)",
+        "SET ROLE {}",
+    ],
+)
+def test_a_script_records_whatever_a_revision_sets(
+    project: Project, server: Server, database: str, cli: Cli, sets: str
+) -> None:
+    role = f"setrole_{database}"
+    with server.connect(database) as connection:
+        connection.execute(
+            f"CREATE SCHEMA ar; CREATE ROLE {role}; GRANT ALL ON SCHEMA ar TO {role}"
+        )
+    project.revision(sets.format(role), "CREATE TABLE ar.a (id int)")
+    project.revision("CREATE TABLE b (id int)")
+    psql(server, database, cli("migrate", "--sql", url=server.url(database)).out)
+    with server.connect(database) as connection:
+        rows = connection.execute("SELECT version_num FROM public.alembic_version").fetchall()
+        assert rows == [("own_0002",)]
+        assert connection.execute("SELECT to_regclass('public.b')").fetchone() == ("b",)
