@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from textwrap import fill
 
@@ -87,6 +87,12 @@ def folded(text: str, width: int) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural by an s."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names with commas between them: at most so many, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
 def estimated(count: int | None, *, exact: bool) -> str:

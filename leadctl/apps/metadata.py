@@ -2,7 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,35 @@ def joined(found: Sequence[Any]) -> "MetaData":
         for table in each.tables.values():
             table.to_metadata(joined)
     return joined
+
+
+@contextmanager
+def keys_in_circles_apart(metadata: "MetaData") -> Iterator[None]:
+    """Let SQLAlchemy sort tables without those foreign keys that lead round in circles.
+
+    Left to find the circles itself, it walks through all tables from each: minutes for a thousand.
+    """
+    keys = [
+        key
+        for table in metadata.tables.values()
+        for key in table.foreign_key_constraints
+        if key.referred_table is not table
+    ]
+    while True:
+        children = {key.table for key in keys}
+        parents = {key.referred_table for key in keys}
+        inside = [k for k in keys if k.table in parents and k.referred_table in children]
+        if len(inside) == len(keys):
+            break
+        keys = inside
+    before = [(key, key.use_alter) for key in keys]
+    try:
+        for key in keys:
+            key.use_alter = True
+        yield
+    finally:
+        for key, use_alter in before:
+            key.use_alter = use_alter
 
 
 def _place(app: App) -> str:

@@ -51,8 +51,15 @@ class Catalog:
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the objects of one kind, in order."""
-        prefix = f"{kind} "
-        return sorted(key.removeprefix(prefix) for key in self.objects if key.startswith(prefix))
+        return list(self._names.get(kind, ()))
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key in sorted(self.objects):
+            kind, _, name = key.partition(" ")
+            found.setdefault(kind, []).append(name)
+        return found
 
     def columns(self, table: str) -> dict[str, Attributes]:
         """Return the columns of a table or view by their names, as the server quotes both."""
@@ -122,14 +129,15 @@ def read_catalog(
     schema: str,
     ignore: Sequence[str] = (VERSION_TABLE,),
     also: Sequence[str] = (),
+    kinds: Iterable[str] | None = None,
 ) -> Catalog:
-    """Read everything that defines a schema, in one round trip.
+    """Read everything that defines a schema, or objects of some kinds, in one round trip.
 
     The connection's search path must be exactly the schema: definitions are read unqualified.
     Of further schemas, those in `also` that exist, the names are qualified.
     """
-    kinds = dict.fromkeys(block.name for block in _QUERIES.blocks)
-    query = _union(connection, kinds, sql.SQL("q.name, q.attributes"))
+    found = kinds or dict.fromkeys(block.name for block in _QUERIES.blocks)
+    query = _union(connection, found, sql.SQL("q.name, q.attributes"))
     return Catalog(
         {
             f"{kind} {name}": attributes

@@ -211,7 +211,7 @@ def is_serial(column: Column[Any]) -> bool:
     """Whether a column is what SQLAlchemy makes of an integer key: a `serial`."""
     table = column.table
     name = sequence_name(table.name, column.name)
-    alone = list(table.primary_key.columns) == [column]
+    alone = table.primary_key.columns.keys() == [column.key]
     quoted = {f"nextval('{name}'::regclass)", f"nextval('\"{name}\"'::regclass)"}
     return alone and isinstance(column.type, Integer) and default_text(column) in quoted
 

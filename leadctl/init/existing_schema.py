@@ -116,7 +116,7 @@ def read_existing_schema(
     with connect(target, "init", read_only=True) as connection:
         quoted = sql.Identifier(schema).as_string(connection)
         replaces = earlier_baseline(connection, target)
-        columns = _columns(read_catalog(connection, schema))
+        columns = _columns(read_catalog(connection, schema, kinds=("table", "column")))
         if not columns:
             raise OperationFailed(
                 f"The schema {schema} of {target.database} has no tables.",
@@ -240,7 +240,8 @@ def _reflect(target: Target, ignored: Collection[str]) -> MetaData:
         # A type that SQLAlchemy does not know is written under the server's name.
         warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)
         warnings.filterwarnings("ignore", "Can't validate argument", SAWarning)
-        metadata.reflect(connection, only=lambda name, _: name not in ignored)
+        # Keys are resolved when all tables are there: a chain of them would be a recursion.
+        metadata.reflect(connection, only=lambda name, _: name not in ignored, resolve_fks=False)
     return metadata
 
 

@@ -1,10 +1,11 @@
 """Init from a database: its tables become models, its state the baseline of a history."""
 
+import gc
 import importlib.util
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -110,21 +111,26 @@ def init_from_database(
     existing = _read(settings, target, prisma, narrate)
     _check_columns(encrypt, existing)
     source = ModelsFile(name, existing.metadata, existing.catalog, encrypt=encrypt)
-    text = source.text()
+    text, tables = source.text(), tuple(table.name for table in source.tables)
+    guessed, encrypted = tuple(old_rows(source.tables)), tuple(existing.guesses(encrypt))
     baseline = proven_baseline(target, existing, narrate)
+    # What was reflected is in the text now; of a thousand tables it is 100 MB, all in circles.
+    existing = replace(existing, metadata=MetaData())
+    del source
+    gc.collect()
     app = App(name, settings.project, settings.project / _MIGRATIONS)
-    different, unmanaged = models_differ(target, existing, _load(text), app)
+    models = _load(text)
+    different, unmanaged = models_differ(target, existing, models, app)
     unrepresented = [Unrepresented(each.object, each.change) for each in different]
     module = f"{name}_models"
-    guessed = tuple(old_rows(source.tables))
     revisions = {"Baseline": baseline}
     if drop_history and existing.history_tables:
         revisions["Drop the history of another tool"] = _drops(existing)
     files = Files(settings.project)
     files.new(settings.project / f"{module}.py", text, "the models")
     _add_revisions(files, settings.project / _MIGRATIONS, name, revisions)
-    models = f"{module}:Base"
-    entries: dict[str, object] = {"models": models, "migrations": _MIGRATIONS}
+    named = f"{module}:Base"
+    entries: dict[str, object] = {"models": named, "migrations": _MIGRATIONS}
     if unmanaged:
         entries["unmanaged"] = unmanaged
     entries |= seed_files_of(files.root)
@@ -136,12 +142,12 @@ def init_from_database(
         app=name,
         database=target.database,
         schema=target.schema,
-        revision=_record(settings, target, name, existing, narrate),
-        models=models,
-        tables=tuple(table.name for table in source.tables),
+        revision=_record(settings, target, name, existing, narrate, models),
+        models=named,
+        tables=tables,
         files=written,
         unrepresented=tuple(unrepresented),
-        encrypted=tuple(existing.guesses(encrypt)),
+        encrypted=encrypted,
         retention=guessed,
         histories=existing.histories,
         prisma=existing.prisma,
@@ -196,7 +202,7 @@ def take_over(
         app=app.name,
         database=target.database,
         schema=target.schema,
-        revision=_record(settings, target, app.name, existing, narrate),
+        revision=_record(settings, target, app.name, existing, narrate, metadata),
         models=app.models or str(app.environment),
         tables=tuple(sorted(metadata.tables)),
         files=written,
@@ -244,25 +250,24 @@ def _drops(existing: ExistingSchema) -> list[Step]:
 
 
 def _record(
-    settings: Settings, target: Target, name: str, existing: ExistingSchema, narrate: Narrate
+    settings: Settings,
+    target: Target,
+    name: str,
+    existing: ExistingSchema,
+    narrate: Narrate,
+    models: MetaData,
 ) -> str:
-    app = find_app(load_settings({"app": name}, cwd=settings.project))
-    record_baseline(target, app, existing.ignored, settings.lock_wait, narrate)
-    return f"{name}_0001"
-
-
-def record_baseline(
-    target: Target, app: App, ignored: Sequence[str], lock_wait: float, narrate: Narrate
-) -> None:
     """Record an app's first revision as applied: all that exists is what it made.
 
-    It takes the place of an earlier init's baseline.  `lock_wait` is in seconds.  Raises LockHeld,
-    and AlreadyDeclared where something was applied meanwhile.
+    It takes the place of an earlier init's baseline.  Raises LockHeld, and AlreadyDeclared where
+    something was applied meanwhile.
     """
+    app = find_app(load_settings({"app": name}, cwd=settings.project))
     revision = read_history(app.versions).revisions[0]
     schema = target.schema
+    facts = recorded_facts(app, models)
     with (
-        schema_lock(target, "init", lock_wait, narrate),
+        schema_lock(target, "init", settings.lock_wait, narrate),
         journaled(target, "init", app.name) as entry,
         connect(target, "init") as connection,
         connection.transaction(),
@@ -270,12 +275,13 @@ def record_baseline(
         replaced = earlier_baseline(connection, target)
         if replaced:
             state.forget_app(connection, app=replaced.app, schema=schema)
-        made = sorted(read_names(connection, schema, ignored))
+        made = sorted(read_names(connection, schema, existing.ignored))
         state.write_current(connection, schema, [revision.id], app.version_table)
         record = state.RevisionRecord(revision.id, revision.checksum, "", 0, made)
         state.record_migration(connection, app=app.name, schema=schema, record=record)
-        record_fingerprint(connection, app, schema, [revision.id], recorded_facts(app))
+        record_fingerprint(connection, app, schema, [revision.id], facts)
         entry.note(baseline=revision.id, objects=len(made))
+    return revision.id
 
 
 def _load(text: str) -> MetaData:

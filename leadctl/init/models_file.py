@@ -84,15 +84,16 @@ class ModelsFile:
             for name in catalog.names("table")
             if catalog.objects[f"table {name}"].get("partition_key")
         }
-        self._constraints = {
-            tuple(plain(part) for part in split_name(name)) for name in catalog.names("constraint")
-        }
         self._definitions = {
             tuple(plain(part) for part in split_name(name)): str(
                 catalog.objects[f"constraint {name}"]["definition"]
             )
             for name in catalog.names("constraint")
         }
+        self._exclusions: dict[str, list[tuple[str, str]]] = {}
+        for (owner, name), definition in sorted(self._definitions.items()):
+            if definition.startswith("EXCLUDE "):
+                self._exclusions.setdefault(owner, []).append((name, definition))
         self._indexes = {
             plain(name): str(catalog.objects[f"index {name}"]["definition"])
             for name in catalog.names("index")
@@ -100,7 +101,7 @@ class ModelsFile:
         self._tables = {
             plain(name): catalog.objects[f"table {name}"] for name in catalog.names("table")
         }
-        times = Counter(name for _, name in self._constraints)
+        times = Counter(name for _, name in self._definitions)
         self._shared = {name for name in times if times[name] > 1}
         apart = {
             plain(name)
@@ -112,6 +113,7 @@ class ModelsFile:
             for table in sorted(metadata.tables.values(), key=lambda each: each.name)
             if table.schema is None and table.name not in apart
         ]
+        self._here = {table.name for table in self.tables}
         for table in self.tables:
             for column in table.columns:
                 if not _FILLED & self._columns[table.name, column.name].keys():
@@ -221,7 +223,7 @@ class ModelsFile:
             sql_type = self._columns[column.table.name, column.name]["type"]
             yield type_expression(column.type, sql_type, self._names)
         for key in sorted_keys(column.table):
-            if list(key.columns) == [column] and self._is_here(key.referred_table):
+            if key.column_keys == [column.key] and self._is_here(key.referred_table):
                 target = key.elements[0].column
                 options = [python_literal(f"{target.table.name}.{target.name}")]
                 options += foreign_key_options(key, self._shared)
@@ -244,21 +246,19 @@ class ModelsFile:
                 yield "CheckConstraint", check_arguments(constraint)
             elif isinstance(constraint, UniqueConstraint):
                 yield "UniqueConstraint", self._unique(table, constraint)
-        for name in sorted(name for owner, name in self._constraints if owner == table.name):
-            definition = self._definition(table.name, name)
-            if definition.startswith("EXCLUDE "):
-                yield "ExcludeConstraint", exclusion(name, definition, self._names)
+        for name, definition in self._exclusions.get(table.name, ()):
+            yield "ExcludeConstraint", exclusion(name, definition, self._names)
         for index in sorted(table.indexes, key=lambda each: str(each.name)):
-            if (table.name, index.name) not in self._constraints:
+            if (table.name, index.name) not in self._definitions:
                 yield "Index", self._index(index)
 
     def _primary_key(self, table: Table) -> Iterator[tuple[str, list[str]]]:
         """Yield the primary key where its columns alone do not say it: by name, order or time."""
         key = table.primary_key
-        ordered = [column for column in table.columns if column.primary_key]
+        ordered = [column.key for column in table.columns if column.primary_key]
         named = key.name not in {None, f"{table.name}_pkey"}
         options = self._deferred(table.name, key.name)
-        if key.columns and (named or options or ordered != list(key.columns)):
+        if key.columns and (named or options or ordered != key.columns.keys()):
             columns = [python_literal(column.name) for column in key.columns]
             name = [f"name={python_literal(key.name)}"] if named else []
             yield "PrimaryKeyConstraint", [*columns, *name, *options]
@@ -304,7 +304,7 @@ class ModelsFile:
             yield from (f"{name}={python_literal(value)}" for name, value in options.items())
 
     def _is_here(self, table: Table) -> bool:
-        return table in self.tables
+        return table.name in self._here and table.schema is None
 
     def _is_encrypted(self, column: Column[Any]) -> bool:
         return f"{column.table.name}.{column.name}" in self._encrypt

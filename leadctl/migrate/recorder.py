@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Enum, event
+from sqlalchemy import Enum, MetaData, event
 from sqlalchemy.exc import DBAPIError
 
 from leadctl.apps.fixtures import Fixture, key_as_json
@@ -234,14 +234,15 @@ def named_by_models(app: App) -> set[str]:
     return {f"table {table.fullname}" for table in tables} | {f"enum {name}" for name in enums}
 
 
-def recorded_facts(app: App) -> Mapping[str, Any]:
+def recorded_facts(app: App, models: MetaData | None = None) -> Mapping[str, Any]:
     """Return what the fingerprint has next to the schema's objects, read from the app's code.
 
-    `encrypted` is the context of each encrypted column, `fixtures` what finds each fixture's row.
+    `models` are the app's, where they were imported already.  `encrypted` is the context of each
+    encrypted column, `fixtures` what finds each fixture's row.
     """
     from leadctl.models.values import encrypted_columns
 
-    metadata = known_metadata(app)
+    metadata = known_metadata(app) if models is None else models
     fixtures = load_object(app, app.seed, "seed") if app.seed else ()
     return {
         "encrypted": {

@@ -4,7 +4,6 @@ Nothing of it is ever seen by others, and no second database is needed.
 """
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from os import getpid
@@ -14,10 +13,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
-from sqlalchemy.exc import SAWarning, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import SchemaType
 
-from leadctl.apps.metadata import load_metadata
+from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
     Catalog,
@@ -150,9 +149,7 @@ class Scratch:
             schema_translate_map={self._stands_for: self._name}
         )
         try:
-            with warnings.catch_warnings():
-                # Tables that refer to each other are created all the same.
-                warnings.filterwarnings("ignore", "Cannot correctly sort tables", SAWarning)
+            with keys_in_circles_apart(metadata):
                 metadata.create_all(here, checkfirst=False)
         except SQLAlchemyError as error:
             translated = translate(error)

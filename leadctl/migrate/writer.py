@@ -125,11 +125,15 @@ def compose(
     after = after.written()  # nothing else differs
     with scratch(target, "new", schemas_of(before, after)) as made:
         made.create(before)
-        starts = [made.read()]
-        made.execute(step.sql for step in renames)
-        implied, _ = implied_renames(made.read().written(), after)
-        made.execute(step.sql for step in implied)
-        start = _as_set_on(before, made.read())
+        starts = [renamed := made.read()]
+        if renames:
+            made.execute(step.sql for step in renames)
+            renamed = made.read()
+        implied, _ = implied_renames(renamed.written(), after)
+        if implied:
+            made.execute(step.sql for step in implied)
+            renamed = made.read()
+        start = _as_set_on(before, renamed)
         steps = changes(start, after, online=safe)
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]

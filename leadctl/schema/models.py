@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ClauseElement
 
-from leadctl.apps.metadata import load_metadata
+from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App
 from leadctl.schema.definition import (
     Column,
@@ -40,7 +40,9 @@ def create_statements(app: App) -> list[str]:
         statements.append(str(statement.compile(dialect=_DIALECT)).strip())
 
     engine = sa.create_mock_engine("postgresql+psycopg://", record)
-    load_metadata(app).create_all(engine, checkfirst=False)
+    metadata = load_metadata(app)
+    with keys_in_circles_apart(metadata):
+        metadata.create_all(engine, checkfirst=False)
     return statements
 
 

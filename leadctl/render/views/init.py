@@ -5,10 +5,10 @@ from pathlib import Path
 
 from leadctl.init.discovery import PrismaState
 from leadctl.init.existing_models import InitResult
-from leadctl.init.from_database import DatabaseInit
+from leadctl.init.from_database import DatabaseInit, Unrepresented
 from leadctl.init.project_files import WrittenFile
 from leadctl.render.blocks import Block, Cell, Grid, Line, Style
-from leadctl.text import counted
+from leadctl.text import counted, listed
 
 _PRISMA_STYLE: Mapping[PrismaState, Style] = {
     PrismaState.APPLIED: "good",
@@ -16,6 +16,10 @@ _PRISMA_STYLE: Mapping[PrismaState, Style] = {
     PrismaState.PENDING: "warn",
     PrismaState.ROLLED_BACK: "warn",
 }
+
+
+_LISTED, _NAMED = 20, 3
+"""Up to so many objects of a kind have a line each; of more, so many are named."""
 
 
 def init(result: InitResult) -> Iterator[Block]:
@@ -38,8 +42,7 @@ def from_database(result: DatabaseInit) -> Iterator[Block]:
             "The baseline has these as they are; the models do not say them. What a revision would "
             "change of them is `unmanaged` in leadctl.toml:"
         )
-        changes = [(each.object, each.change) for each in result.unrepresented]
-        yield Grid(["Object", "In the models"], changes)
+        yield _unrepresented(result.unrepresented)
     for history in result.histories:
         kept = ", ".join(history.tables)
         yield Line(f"{history.tool} keeps its history here: {kept} stays as it is.")
@@ -50,6 +53,21 @@ def from_database(result: DatabaseInit) -> Iterator[Block]:
         ]
         yield Grid(["Prisma's migration", "State"], migrations)
     yield from _guesses(result)
+
+
+def _unrepresented(found: Sequence[Unrepresented]) -> Grid:
+    """What the models lack: of a kind that there is a lot of the number, and a few."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        kinds.setdefault((each.object.partition(" ")[0], each.change), []).append(each.object)
+    rows: list[tuple[str, str]] = []
+    for (kind, change), names in kinds.items():
+        if len(names) <= _LISTED:
+            rows += [(name, change) for name in names]
+        else:
+            own = [name.partition(" ")[2] for name in names]
+            rows.append((f"{counted(len(names), kind)}: {listed(own, _NAMED)}", change))
+    return Grid(["Object", "In the models"], rows)
 
 
 def _files(files: Sequence[WrittenFile]) -> Grid:
@@ -65,7 +83,7 @@ def _guesses(result: InitResult | DatabaseInit) -> Iterator[Block]:
         )
         yield Grid(["Column", "Reason"], [(each.column, each.why) for each in result.encrypted])
     if result.retention:
-        named = ", ".join(each.table for each in result.retention)
+        named = listed([each.table for each in result.retention], _LISTED)
         yield Line(f"Rules suggested in leadctl.toml, as comments: {named}.")
     yield from map(Line, result.notes)
     yield Line("Next:")

@@ -16,11 +16,13 @@ from leadctl.render.blocks import (
     holds_numbers,
     named_value,
 )
-from leadctl.text import size, span
+from leadctl.text import counted, size, span
 
 _LONG = frozenset({"definition", "remedy", "query", "last_query"})
 """Columns that a narrow terminal does without."""
 _QUERY_WIDTH = 80
+_ROWS_OF_ALL = 20
+"""So many rows of each report are shown where all reports are asked for."""
 _MANY_COLUMNS = 7
 """A single row of more columns is easier to read as names and values."""
 
@@ -37,13 +39,13 @@ def listing(result: ReportList) -> list[Block]:
 
 
 def inspection(result: Inspection) -> Iterator[Block]:
-    """Each report after the other; of many, those without rows in a line each kind."""
+    """Each report after the other; of many, the first rows, and those without in a line."""
     if len(result.reports) == 1:
         yield from report(result.reports[0])
         return
     for each in result.reports:
         if each.rows:
-            yield from report(each)
+            yield from report(each, most=_ROWS_OF_ALL)
     for each in result.reports:
         if each.skipped:
             yield Line(f"{each.report}: skipped: {each.skipped}.", "warn")
@@ -53,8 +55,8 @@ def inspection(result: Inspection) -> Iterator[Block]:
         yield Line(f"Note: {note}.", "dim")
 
 
-def report(result: InspectReport) -> Iterator[Block]:
-    """One report: its question, then its rows."""
+def report(result: InspectReport, most: int | None = None) -> Iterator[Block]:
+    """One report: its question, then its rows, or the first so many."""
     yield Line(f"{result.report}: {_question(result.description)}", "strong")
     if remarks := result.description.partition("? ")[2].strip():
         yield Line(" ".join(remarks.split()), "dim")
@@ -67,8 +69,11 @@ def report(result: InspectReport) -> Iterator[Block]:
     else:
         yield Grid(
             [_column(name, result.rows) for name in result.rows[0]],
-            [[_value(name, found) for name, found in row.items()] for row in result.rows],
+            [[_value(name, found) for name, found in row.items()] for row in result.rows[:most]],
         )
+        if most is not None and len(result.rows) > most:
+            left = counted(len(result.rows) - most, "more row")
+            yield Line(f"{left}: leadctl inspect {result.report}", "dim")
     if result.note:
         yield Line(f"Note: {result.note}.", "dim")
 

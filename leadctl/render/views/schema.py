@@ -10,7 +10,10 @@ from leadctl.render.blocks import Block, Cell, Column, Grid, Line, numbers, one_
 from leadctl.schema.definition import Column as Definition
 from leadctl.schema.definition import ForeignKey, Index, Schema, Table, Validation
 from leadctl.schema.read import SchemaDump
-from leadctl.text import counted
+from leadctl.text import counted, listed
+
+_RELATED = 6
+"""So many tables that a table refers to are named in the list."""
 
 
 def schema(result: Schema) -> Iterator[Block]:
@@ -24,7 +27,7 @@ def schema(result: Schema) -> Iterator[Block]:
             one_line(table.name),
             len(table.columns),
             ", ".join(table.primary_key),
-            ", ".join(dict.fromkeys(key.table for key in table.foreign_keys)),
+            listed(list(dict.fromkeys(key.table for key in table.foreign_keys)), _RELATED),
             _indexes(table),
             *([table.comment] if commented else []),
         )

@@ -16,12 +16,14 @@ from leadctl.render.blocks import (
     numbers,
 )
 from leadctl.stats import Overview, ReportResult, TableStats
-from leadctl.text import estimated, size, value_text
+from leadctl.text import counted, estimated, size, value_text
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _WIDEST = 60
 """Columns of a sparkline; a longer series is summed up in as many parts."""
+_TABLES = 40
+"""So many tables are listed on the first screen."""
 _BARS = 10
 """Rows of a chart on the first screen."""
 
@@ -30,7 +32,7 @@ def overview(result: Overview) -> list[Block]:
     """The database, its tables, and the app's charts."""
     blocks = [_database(result)]
     if result.tables:
-        blocks.append(_tables(result.tables))
+        blocks += _tables(result.tables)
     if any(not table.exact for table in result.tables):
         blocks.append(Line("~ is the server's estimate; leadctl stats --exact counts.", "dim"))
     for chart in result.charts:
@@ -94,7 +96,11 @@ def _database(result: Overview) -> Block:
     return Pairs(pairs)
 
 
-def _tables(found: Sequence[TableStats]) -> Block:
+def _tables(found: Sequence[TableStats]) -> list[Block]:
+    """The tables; of many the largest, and what the others are together."""
+    by_size = sorted(found, key=lambda each: each.table_bytes + each.index_bytes, reverse=True)
+    others = by_size[_TABLES:]
+    shown = [each for each in found if each not in others] if others else found
     rows = [
         (
             table.name,
@@ -104,7 +110,7 @@ def _tables(found: Sequence[TableStats]) -> Block:
             table.dead_rows,
             table.last_vacuum,
         )
-        for table in found
+        for table in shown
     ]
     columns = [
         Column("Table"),
@@ -112,7 +118,12 @@ def _tables(found: Sequence[TableStats]) -> Block:
         Column("Dead", numbers=True, optional=True),
         Column("Vacuumed", optional=True),
     ]
-    return Grid(columns, rows)
+    blocks: list[Block] = [Grid(columns, rows)]
+    if others:
+        together = size(sum(each.table_bytes + each.index_bytes for each in others))
+        left = counted(len(others), "smaller table")
+        blocks.append(Line(f"{left}, {together} in all: leadctl inspect tables", "dim"))
+    return blocks
 
 
 def _chart(result: ReportResult) -> list[Block]:

@@ -22,7 +22,10 @@ from leadctl.studio.labels import shortened
 from leadctl.studio.record import Record, Relation
 from leadctl.studio.rows import Head, Page, Selection
 from leadctl.studio.session import TableEntry, TableList
-from leadctl.text import counted, estimated
+from leadctl.text import counted, estimated, listed
+
+_RELATED = 6
+"""So many tables that a table refers to, or is referred to by, are named in the list."""
 
 
 def tables(result: TableList) -> Iterator[Block]:
@@ -43,8 +46,8 @@ def tables(result: TableList) -> Iterator[Block]:
             (
                 one_line(table.name),
                 _rows(table),
-                ", ".join(table.refers_to),
-                ", ".join(table.referred_by),
+                listed(table.refers_to, _RELATED),
+                listed(table.referred_by, _RELATED),
                 *([table.comment] if commented else []),
             )
             for table in result.tables

@@ -9,7 +9,7 @@ from functools import partial
 import sqlalchemy as sa
 from psycopg import sql
 
-from leadctl.apps.metadata import load_metadata
+from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.apps.synthetic.chunk import TablePlan, World
 from leadctl.apps.synthetic.layout import Calendar, Layout, Placement
@@ -81,7 +81,8 @@ def make_plan(connection: Connection, app: App, schema: str, options: BulkOption
     """
     metadata = load_metadata(app)
     factory: Factory = load_object(app, app.factory, "factory") if app.factory else Factory()
-    tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
+    with keys_in_circles_apart(metadata):
+        tables = [table for table in metadata.sorted_tables if not table.info.get("is_view")]
     elsewhere = [table.fullname for table in tables if table.schema not in {None, schema}]
     if elsewhere:
         raise SeedFailed(
