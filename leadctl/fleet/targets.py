@@ -19,7 +19,7 @@ _QUERIES = beside(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
 _KEPT = re.compile(
-    r"_(?:before|moved)_\d{8}[tT_]?\d{6}[zZ]?$|_arriving$|^(?:restored|orphans)_\d{8}_\d{6}$"
+    r"_(?:before|moved|arriving)_\d{8}[tT_]?\d{6}[zZ]?$|_arriving$|^(?:restored|orphans)_\d{8}_\d{6}$"
 )
 """What a restore or a move has left of a target, or brings, under another name."""
 

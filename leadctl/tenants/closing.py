@@ -190,11 +190,20 @@ def end_move(connection: Connection, name: str) -> None:
 
 
 def lock(connection: Connection, name: str) -> None:
-    """Let nobody write in a schema's tables for the caller's transaction, superusers neither."""
+    """Let nobody write in a schema's tables for the caller's transaction, superusers neither.
+
+    Only who may write may lock: an owner gets that back for the statement, which nobody else sees.
+    """
     tables = TENANTS.column(connection, "tables_of", name=name)
-    if tables:
-        listed = sql.SQL(", ").join(map(identifier, tables))
-        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(listed))
+    if not tables:
+        return
+    listed = sql.SQL(", ").join(map(identifier, tables))
+    is_owner = connection.info.parameter_status("is_superuser") != "on"
+    if is_owner:
+        connection.execute(sql.SQL("GRANT UPDATE ON TABLE {} TO CURRENT_USER").format(listed))
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(listed))
+    if is_owner:
+        connection.execute(sql.SQL("REVOKE UPDATE ON TABLE {} FROM CURRENT_USER").format(listed))
 
 
 def checksums(connection: Connection, name: str) -> dict[str, tuple[int, str]]:

@@ -47,7 +47,7 @@ from leadctl.tenants import closing
 from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_move
 from leadctl.tenants.records import forget_records
 from leadctl.tenants.restore import TenantLoading
-from leadctl.tenants.schemas import MOVES, NAME_MAX, check_name, find_tenant, schema_exists
+from leadctl.tenants.schemas import MOVES, check_name, find_tenant, kept_name, schema_exists
 
 MOVE = "tenants move"
 """What the guard and the journal call it."""
@@ -298,13 +298,9 @@ class _Mover:
                             hint="Bring what it shares with others there first.",
                         )
                     sums = closing.checksums(connection, self.name)
-                    arriving = self._arriving()
+                    arriving = kept_name(self.name, "arriving")
                     closing.arrive(connection, self.name, arriving, ours, self.here.describe())
         return sums
-
-    def _arriving(self) -> str:
-        suffix = "_arriving"
-        return self.name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
 
     def _hand_over(self, sums: dict[str, tuple[int, str]]) -> str:
         """Compare the two while nobody can write here, and let the copy be the tenant."""

@@ -24,7 +24,7 @@ from leadctl.text import did_you_mean, plain
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
-_KEPT = re.compile(r".+_(?:moved|before)_\d{8}t\d{6}z", re.DOTALL)
+_KEPT = re.compile(r".+_(?:moved|before|arriving)_\d{8}t\d{6}z", re.DOTALL)
 _NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
 _AT_ONCE = 200
 """Version tables that one statement reads."""
@@ -84,7 +84,7 @@ def is_kept(schema: str) -> bool:
 
 
 def kept_name(name: str, why: str) -> str:
-    """Return the name under which a tenant's old schema is kept: NAME_before_TIME, or _moved_.
+    """Return the name of a schema that is not open: NAME_before_TIME, _moved_ or _arriving_.
 
     Letters are small, so that SQL needs no quotes for their sake.
     """

@@ -179,25 +179,26 @@ def busy(places: Places, why: str) -> Iterator[None]:
     if why not in {"window", "superuser"}:
         yield
         return
-    done = threading.Event()
+    held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         with places.tenants.server.connect(places.other) as session, session.transaction():
             session.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
-            done.set()
-            wait_for(lambda: places.tenants.query(
-                "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-                f" WHERE datname = '{places.other}' AND NOT granted"))  # fmt: skip
+            held.set()
             if why == "window":
-                time.sleep(2)
+                over.wait()
             else:
+                wait_for(lambda: waits(places, places.other))
                 places.tenants.query("INSERT INTO acme.customers (name) VALUES ('superuser')")
 
     thread = threading.Thread(target=hold)
     thread.start()
-    done.wait()
-    yield
-    thread.join()
+    held.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def stopped_while_copying(places: Places) -> None:
@@ -326,7 +327,8 @@ def test_a_copy_that_is_gone_is_taken_back(places: Places) -> None:
     stopped_before_the_opening(places)
     places.wait_until_gone()
     assert tenants.leadctl("tenants", "open", "acme", "--handed-over").code == 5
-    places.there("DROP SCHEMA acme_arriving CASCADE; DELETE FROM leadctl.tenant_move")
+    ((arriving,),) = places.there("SELECT held_as FROM leadctl.tenant_move")
+    places.there(f"DROP SCHEMA {arriving} CASCADE; DELETE FROM leadctl.tenant_move")
     refused = tenants.leadctl("tenants", "move", "acme", "--to", places.to, "--yes")
     assert (refused.code, "--handed-over" in refused.err) == (1, True), refused.err
     tenants.done("tenants", "open", "acme", "--handed-over", "--yes")
