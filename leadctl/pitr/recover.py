@@ -13,6 +13,7 @@ from leadctl.backup.create import BackupOptions, create
 from leadctl.backup.packing import new_identity
 from leadctl.backup.storage import BackupFolder
 from leadctl.errors import (
+    BarmanFailed,
     ConnectionFailed,
     MomentOutOfReach,
     NoSpace,
@@ -130,6 +131,8 @@ def plan(archive: Archive, moment: datetime | None, narrate: Narrate) -> Recover
     """
     require_rsync()
     programs = programs_for(archive.server)
+    with suppress(BarmanFailed):  # another run of it is at work
+        archive.run("archive-wal", SERVER)
     lsn: str | None = None
     if moment is None:
         newest = archive.newest_commit(programs)
@@ -227,7 +230,7 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
     """
     archive, server = recovery.archive, recovery.archive.server
     home = Home.at(archive.folder / _COPY)
-    with scratch(home, archive.folder, _LOCK):
+    with scratch(home, archive.folder, _LOCK, "recovering a server"):
         _require_space(home, recovery)
         narrate(
             f"Recovering {server.place} as of {_shown(recovery.moment)}, from the base backup "

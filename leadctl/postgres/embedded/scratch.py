@@ -32,13 +32,13 @@ _STARTED = "database system is ready to accept connections"
 
 
 @contextmanager
-def scratch(home: Home, folder: Path, lock: str) -> Iterator[None]:
+def scratch(home: Home, folder: Path, lock: str, doing: str) -> Iterator[None]:
     """Make an empty home of a server, and remove it with the block, and the server in it.
 
     What a killed run left, a running server too, is removed before.  The lock is a file in the
-    folder.  Raises LockHeld where another run has such a server.
+    folder, `doing` what it is held for.  Raises LockHeld where another run has such a server.
     """
-    with exclusive(folder, lock):
+    with exclusive(folder, lock, doing):
         _remove(home)
         home.create()
         try:
@@ -69,7 +69,7 @@ def rehearsing(
     """
     home.create()
     beside = home.beside("rehearsal")
-    with scratch(beside, home.folder, "rehearsal.lock"):
+    with scratch(beside, home.folder, "rehearsal.lock", "rehearsing"):
         unpacked = partial(unpack_pg0, beside.root / "pg0")
         binaries = server_with(extensions, at_least, unpacked, exactly=exactly)
         if binaries is None:

@@ -279,10 +279,12 @@ def _wait(done: Callable[[], bool], seconds: float, home: Home, what: str) -> No
 
 
 @contextmanager
-def exclusive(folder: Path, name: str = "lock") -> Iterator[None]:
+def exclusive(
+    folder: Path, name: str = "lock", doing: str = "starting or stopping the server"
+) -> Iterator[None]:
     """Hold the file lock that keeps two commands from starting or stopping a server at once.
 
-    Raises LockHeld.
+    `doing` is what the other one does meanwhile.  Raises LockHeld.
     """
     deadline = time.monotonic() + _LOCK_SECONDS
     lock = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -294,8 +296,7 @@ def exclusive(folder: Path, name: str = "lock") -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise LockHeld(
-                        "Another leadctl has been starting or stopping the server in "
-                        f"{folder} for {_LOCK_SECONDS:.0f} s.",
+                        f"Another leadctl has been {doing} in {folder} for {_LOCK_SECONDS:.0f} s.",
                         hint="Wait for it to finish, or stop it.",
                     ) from None
                 time.sleep(_POLL_SECONDS)
