@@ -17,6 +17,7 @@ from leadctl.errors import (
     ConnectionFailed,
     EnvironmentNotRun,
     LeadctlError,
+    MissingExtension,
     OperationFailed,
     RevisionFailed,
     SchemaTaken,
@@ -217,6 +218,10 @@ class _Applying:
         if self._down:
             hint = f"Fix downgrade() of {name}, or the data that violates it."
             return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
+        if isinstance(translated, MissingExtension):
+            return RevisionFailed(
+                f"{what} failed and was not applied: {reason}", hint=translated.hint
+            )
         return RevisionFailed(
             f"{what} failed and was not applied: {reason}",
             hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "

@@ -75,6 +75,8 @@ _LOST = (
 _INVALID = re.compile(r'(invalid [\w -]*:? )"[^"]*"')
 """libpq quotes what a parameter must not be; it may be a piece of a password."""
 
+_NO_EXTENSION = r'extension "(?P<name>[^"]+)" is not available'
+
 _FULL = r"No space left on device|could not extend file .*: wrote only"
 """The server says the second where half a page went in."""
 
@@ -180,6 +182,14 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         )
     if state == "53100":
         return _no_space(text)
+    if state == "0A000" and (found := re.match(_NO_EXTENSION, text)):
+        return errors.MissingExtension(
+            f"The server does not have the extension {found['name']}: {text}",
+            hint=f"Install {found['name']} where the server runs (Debian: the package "
+            "postgresql-contrib or that of the extension; a managed service lists what it allows), "
+            "or set DATABASE_URL to a server that has it. The embedded PostgreSQL of a wheel lacks "
+            "some, such as pgcrypto and uuid-ossp.",
+        )
     if state == "57014":
         return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")
     if isinstance(error, psycopg.OperationalError) and not state:

@@ -339,3 +339,12 @@ def test_a_script_records_whatever_a_revision_sets(
         rows = connection.execute("SELECT version_num FROM public.alembic_version").fetchall()
         assert rows == [("own_0002",)]
         assert connection.execute("SELECT to_regclass('public.b')").fetchone() == ("b",)
+
+
+def test_an_extension_that_the_server_lacks(project: Project, url: str, cli: Cli) -> None:
+    project.revision('CREATE EXTENSION IF NOT EXISTS "no-such-one"')
+    done = cli("migrate", url=url)
+    assert done.code == 1
+    assert "does not have the extension no-such-one" in done.err
+    assert "Install no-such-one where the server runs" in done.err
+    assert "or set DATABASE_URL to a server that has it" in done.err
