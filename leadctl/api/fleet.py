@@ -23,13 +23,26 @@ from leadctl.text import counted
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
+    from leadctl.backup.create import CreatedBackup
+    from leadctl.backup.reader import VerifyResult
+    from leadctl.cleanup.results import CleanupResult
     from leadctl.crypto import Keyring
     from leadctl.fleet.migrations import SharedMigrations
     from leadctl.health.check import DatabaseReports
+    from leadctl.health.run import Health
+    from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent
+    from leadctl.journal.runs import RunHistory
+    from leadctl.keys.status import KeysStatus
+    from leadctl.migrate.diff import Drift, SchemaCheck
+    from leadctl.migrate.down import DownResult
+    from leadctl.migrate.plan import MigrationPlan
     from leadctl.migrate.status import MigrationStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.postgres.target import Target
+    from leadctl.reset import ResetResult
+    from leadctl.seed.seed import SeedResult
+    from leadctl.stats import Overview
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -303,6 +316,22 @@ class Fleet(Project):
 
     # --- the verbs --------------------------------------------------------------------------
 
+    def _each(
+        self,
+        verb: str,
+        do: Callable[[FleetMember], T],
+        ok: Callable[[T], bool] = lambda _: True,
+        *,
+        by_database: bool = False,
+    ) -> FleetReport[T]:
+        """Do a verb with each target; where the result is not `ok`, the answer is "no"."""
+
+        def one(member: FleetMember) -> Outcome[T]:
+            found = do(member)
+            return Outcome(found, 0 if ok(found) else 1)
+
+        return self.each(verb, one, by_database=by_database)
+
     def migrate(
         self,
         to: str | None = None,
@@ -311,19 +340,92 @@ class Fleet(Project):
         allow: Names = (),
         confirm: Confirm = None,
     ) -> "FleetReport[MigrateResult]":
-        """Apply what is pending everywhere, as `leadctl migrate --fleet NAME`."""
-        consent = self.consent("migrate", confirm)
+        """Apply what is pending everywhere: `leadctl migrate --fleet NAME`."""
+        given: dict[str, Any] = {"steps": steps, "allow": allow}
+        given["confirm"] = self.consent("migrate", confirm)
+        return self._each("migrate", lambda member: member.migrate(to, **given))
 
-        def migrate(member: FleetMember) -> "Outcome[MigrateResult]":
-            return Outcome(member.migrate(to, steps=steps, allow=allow, confirm=consent))
-
-        return self.each("migrate", migrate)
+    def plan(
+        self, to: str | None = None, *, steps: int | None = None, allow: Names = ()
+    ) -> "FleetReport[MigrationPlan]":
+        """Say what `migrate` would lock, cost and lose: `leadctl migrate --plan --fleet NAME`."""
+        given: dict[str, Any] = {"steps": steps, "allow": allow}
+        return self._each("migrate", lambda member: member.plan(to, **given), lambda it: it.ok)
 
     def status(self) -> "FleetReport[MigrationStatus]":
-        """Return the state of each revision everywhere: `leadctl migrate status --fleet NAME`."""
+        """Return the state of each revision: `leadctl migrate status --fleet NAME`."""
+        return self._each("migrate status", lambda member: member.status(), lambda it: it.ok)
 
-        def status(member: FleetMember) -> "Outcome[MigrationStatus]":
-            found = member.status()
-            return Outcome(found, 0 if found.ok else 1)
+    def check(self) -> "FleetReport[SchemaCheck]":
+        """Compare models, migrations and databases: `leadctl migrate check --fleet NAME`."""
+        return self._each("migrate check", lambda member: member.check(), lambda it: it.ok)
 
-        return self.each("migrate status", status)
+    def drift(self) -> "FleetReport[Drift]":
+        """Say what was changed by hand: `leadctl migrate drift --fleet NAME`."""
+        return self._each("migrate drift", lambda member: member.drift(), lambda it: it.ok)
+
+    def down(
+        self, to: str | None = None, *, steps: int = 1, confirm: Confirm = None
+    ) -> "FleetReport[DownResult]":
+        """Undo the last revisions: `leadctl migrate down --fleet NAME`."""
+        consent = self.consent("migrate down", confirm, destroys=True)
+        return self._each(
+            "migrate down", lambda member: member.down(to, steps=steps, confirm=consent)
+        )
+
+    def seed(self) -> "FleetReport[SeedResult]":
+        """Bring in fixtures and seed files: `leadctl seed --fleet NAME`."""
+        return self._each("seed", lambda member: member.seed())
+
+    def reset(self, *, confirm: Confirm = None) -> "FleetReport[ResetResult]":
+        """Drop the app's objects, migrate and seed: `leadctl reset --fleet NAME`."""
+        consent = self.consent("reset", confirm, destroys=True)
+        return self._each("reset", lambda member: member.reset(confirm=consent))
+
+    def cleanup(
+        self, rules: Names = (), *, days: int | None = None, confirm: Confirm = None
+    ) -> "FleetReport[CleanupResult]":
+        """Delete what is due: `leadctl cleanup --fleet NAME`."""
+        consent = self.consent("cleanup", confirm)
+        return self._each(
+            "cleanup",
+            lambda member: member.cleanup(rules, days=days, confirm=consent),
+            lambda it: it.ok,
+        )
+
+    def backup(self) -> "FleetReport[CreatedBackup]":
+        """Back up each database, into a folder of its own: `leadctl backup --fleet NAME`."""
+        return self._each("backup", lambda member: member.backup(), by_database=True)
+
+    def verify_backup(self, backup: str = "latest") -> "FleetReport[VerifyResult]":
+        """Check a backup of each database: `leadctl backup verify ID --fleet NAME`."""
+        return self._each(
+            "backup verify",
+            lambda member: member.verify_backup(backup),
+            lambda it: it.ok,
+            by_database=True,
+        )
+
+    def stats(self) -> "FleetReport[Overview]":
+        """Return sizes and rows: `leadctl stats --fleet NAME`."""
+        return self._each("stats", lambda member: member.stats())
+
+    def health(self, only: Names = (), *, skip: Names = ()) -> "FleetReport[Health]":
+        """Check each target: `leadctl health-check --fleet NAME`."""
+        return self._each(
+            "health-check",
+            lambda member: member.health(only, skip=skip),
+            lambda it: it.status == "ok",
+        )
+
+    def inspect(self, *reports: str) -> "FleetReport[Inspection]":
+        """Look into tables and servers: `leadctl inspect REPORT --fleet NAME`."""
+        return self._each("inspect", lambda member: member.inspect(*reports))
+
+    def keys(self) -> "FleetReport[KeysStatus]":
+        """Count values per encrypted column and key: `leadctl keys status --fleet NAME`."""
+        return self._each("keys status", lambda member: member.keys(), lambda it: it.ok)
+
+    def history(self, limit: int = 20) -> "FleetReport[RunHistory]":
+        """Return the newest runs of each journal: `leadctl history --fleet NAME`."""
+        return self._each("history", lambda member: member.history(limit), by_database=True)

@@ -21,7 +21,7 @@ from leadctl.cli.exit_codes import (
     exit_code,
     nagios_code,
 )
-from leadctl.cli.options import Number, Text, Texts, not_with, only_with, option
+from leadctl.cli.options import Number, Text, Texts, fleet_names, not_with, only_with, option
 from leadctl.cli.run import Run
 from leadctl.errors import UsageError
 
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, Any] = {
     "fleet": Annotated[
-        Text, option("--fleet", "NAME", "Each target of a [fleet.NAME].", consent=True)
+        Text,
+        option(
+            "--fleet", "NAME", "Each target of a [fleet.NAME].", names=fleet_names, consent=True
+        ),
     ],
     "only": Annotated[
         Texts, option("--only", "PATTERN", "With --fleet: these targets.", consent=True)

@@ -73,6 +73,10 @@ def _environments(settings: "Settings") -> Sequence[str]:
     return sorted(settings.environments)
 
 
+def _fleets(settings: "Settings") -> Sequence[str]:
+    return sorted(settings.fleets)
+
+
 def _revisions(settings: "Settings") -> Sequence[str]:
     """Return the app's revisions, the newest first; none is applied or imported."""
     from leadctl.apps.registry import find_app
@@ -186,6 +190,7 @@ def _reports(settings: "Settings") -> Sequence[str]:
 
 app_names = _completing(_apps)
 environment_names = _completing(_environments)
+fleet_names = _completing(_fleets)
 revision_names = _completing(_revisions)
 table_names = _completing(_tables)
 backup_ids = _completing(_backups)

@@ -380,10 +380,11 @@ class _Going:
         self._current = (self._current - gone) | {revision.id}
         statements = []
         if not self._has_table:
+            room = max(state.ROOM_FOR_IDS, *(len(each.revision.id) for each in self._scripts))
             made = sql.SQL(
-                "CREATE TABLE {} (version_num varchar(32) NOT NULL, CONSTRAINT {} PRIMARY KEY"
+                "CREATE TABLE {} (version_num varchar({}) NOT NULL, CONSTRAINT {} PRIMARY KEY"
                 " (version_num))"
-            ).format(table, sql.Identifier(f"{self._app.version_table}_pkc"))
+            ).format(table, sql.Literal(room), sql.Identifier(f"{self._app.version_table}_pkc"))
             statements.append(made)
         for each in sorted(gone):
             statements.append(

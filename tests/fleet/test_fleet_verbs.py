@@ -6,9 +6,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+import leadctl
+from leadctl.errors import NotConfirmed, Protected
 from leadctl.postgres.connect import connect
 from leadctl.postgres.sessions import Sessions, reused
-from tests.conftest import Cli, Prepared
+from tests.conftest import KEY, Cli, Prepared
 from tests.fleet.test_fleet_migrate import declare, standing
 from tests.servers import Server
 
@@ -184,3 +186,24 @@ def test_a_session_that_is_used_again_is_as_new(leadconnector: Prepared) -> None
     finally:
         sessions.close()
         leadconnector.query("DROP ROLE r_" + leadconnector.name)
+
+
+def test_the_python_api_has_every_verb(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tenants(2)
+    monkeypatch.setenv("ENCRYPTION_KEY", KEY)
+    fleet = leadctl.Fleet.of("tenants", url=place.url)
+    for verb in (
+        fleet.status, fleet.plan, fleet.check, fleet.drift, fleet.migrate, fleet.seed, fleet.cleanup,
+        fleet.stats, fleet.keys, fleet.history, fleet.backup, fleet.verify_backup,
+    ):  # fmt: skip
+        report = verb()
+        assert report.ok, (report.verb, [each.message for each in report.bad])
+    assert fleet.health("migrations").ok
+    assert fleet.inspect("tables").ok
+    with pytest.raises(NotConfirmed):
+        fleet.down()
+    with pytest.raises(Protected):
+        fleet.reset(confirm=place.name)
+    assert fleet.down(confirm="tenants").ok
+    assert set(map(tuple, standing(place).values())) == {("leadconnector_0001",)}
+    assert fleet.reset(confirm="tenants").ok
