@@ -76,6 +76,13 @@ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::o
                AND tgenabled <> 'D')
     OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]))
 
+-- name: readable
+-- what: Which of these tables may a role read, or this session's where none is named?
+-- versions: 15-
+SELECT c.oid::bigint FROM pg_class c, coalesce(%(role)s::text::name, current_user) AS r (role)
+WHERE c.oid = ANY (%(oids)s::bigint[]::oid[]) AND has_table_privilege(r.role, c.oid, 'SELECT')
+  AND has_schema_privilege(r.role, c.relnamespace, 'USAGE')
+
 -- name: deletion_runs_code
 -- what: Has one of these tables a trigger of its own that a deletion runs, or a rule?
 -- versions: 15-

@@ -12,6 +12,7 @@ from functools import cached_property
 from psycopg import sql
 
 from leadctl.catalog.facets import Reference
+from leadctl.cleanup import QUERIES
 from leadctl.cleanup.statements import Statements, escaped
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
@@ -70,11 +71,17 @@ class References:
         self._connection = connection
         self._statements = statements
         table = statements.table
-        # Which rows a temporal key needs is the server's to say.
-        keeps = [key for key in table.keeps if not key.period]
+        oids = {oid for key in table.referring for oid in (key.child, key.parent)}
+        asked = {"oids": list(oids), "role": statements.reads_as}
+        readable = {oid for (oid,) in QUERIES.rows(connection, "readable", **asked)}
+        # Which rows a temporal key needs, or one of a table that may not be read, the server says.
+        keeps = [
+            key for key in table.keeps if {key.child, key.parent} <= readable and not key.period
+        ]
+        cascades = [key for key in table.cascades if {key.child, key.parent} <= readable]
         self._held_by = [key for key in keeps if key not in table.links]
         self._links = [key for key in keeps if key in table.links]
-        self._keys = [*keeps, *_leading_to(table.cascades, keeps)]
+        self._keys = [*keeps, *_leading_to(cascades, keeps)]
 
     @property
     def link_rows(self) -> bool:

@@ -150,6 +150,26 @@ def test_rows_to_which_many_others_refer(leadconnector: Prepared, cli: Cli) -> N
     assert transactions(leadconnector) - before < 250
 
 
+@pytest.mark.usefixtures("project")
+def test_rows_to_which_a_table_refers_that_may_not_be_read(
+    leadconnector: Prepared, cli: Cli
+) -> None:
+    """The owner, as whom rows are touched, may not; the server looks all the same."""
+    leadconnector.query(POSTS.format("", "NULL", "false"))
+    leadconnector.query("CREATE TABLE held (post int REFERENCES posts)")
+    leadconnector.query("CREATE INDEX ON held (post)")
+    leadconnector.query("INSERT INTO held VALUES (7), (2000)")
+    owner = f"owner_of_{leadconnector.name}"
+    leadconnector.query(f"CREATE ROLE {owner}")
+    try:
+        leadconnector.query(f"ALTER TABLE posts OWNER TO {owner}")
+        done = cli(*command(leadconnector), url=leadconnector.url)
+        assert done.code == 7, done.err
+        assert ids(leadconnector) == {7, 2000}
+    finally:
+        leadconnector.query(f"ALTER TABLE posts OWNER TO CURRENT_USER; DROP ROLE {owner}")
+
+
 TAKES_ANSWERS = """
 CREATE FUNCTION take_answers() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN DELETE FROM posts WHERE up = old.id AND at > now() - interval '1 day'; RETURN old; END $$
