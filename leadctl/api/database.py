@@ -969,9 +969,8 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            places=(*self._backup_places, self._known_archive),
-            whole=self._known_of_database,
-        )
+            places=(*self._backup_places, self._known_archive), whole=self._known_of_database,
+        )  # fmt: skip
 
     @property
     def _known_of_database(self) -> "DatabaseReports | None":
