@@ -114,7 +114,8 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
 
     Left out are kinds of objects that they have none of, partitions of their tables, tables,
     enums and the like that are not the app's `own` (where that is known), what a team's env.py
-    excludes, and what the app leaves `unmanaged`.
+    excludes, and what the app leaves `unmanaged`.  With `compare_type=False` there, a
+    column has the type that is found.
     """
     spoken = {key.partition(" ")[0] for key in models.objects}
     left = {
@@ -127,6 +128,8 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
         excluded = left_out_by_hooks(app, models, found)
         left |= {key for key in excluded if key in found.objects}
         wanted = {key: value for key, value in wanted.items() if key not in excluded}
+        if app.alembic_environment.facts.options.get("compare_type") is False:
+            wanted = {key: _with_type_of(found, key, each) for key, each in wanted.items()}
     left |= {
         key
         for key, attributes in found.objects.items()
@@ -137,6 +140,12 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
         for key in wanted.keys() & secured.keys():
             wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
     return _with_unmanaged(app, {**wanted, **{key: found.objects[key] for key in left}}, found)
+
+
+def _with_type_of(found: Catalog, key: str, attributes: Attributes) -> Attributes:
+    """Return what defines an object; a column that exists has the type that it has there."""
+    existing = found.objects.get(key) if key.startswith("column ") else None
+    return {**attributes, "type": existing["type"]} if existing else attributes
 
 
 def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) -> Catalog:

@@ -186,6 +186,9 @@ KINDS = {
             ),
         ),
     ),
+    "types not compared": Kind(
+        animals='sa.Column("name", sa.String(20))', call=", compare_type=False"
+    ),
     "constraints left out": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Integer)',
         call=", include_object=lambda o, name, kind, *_: kind not in"
