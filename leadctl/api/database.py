@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from leadctl.health.run import Health
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
-    from leadctl.journal.guard import DatabaseIdentity
+    from leadctl.journal.guard import Consent, DatabaseIdentity
     from leadctl.journal.runs import RunHistory
     from leadctl.keys.rotate import RotateResult
     from leadctl.keys.status import KeysStatus
@@ -266,15 +266,11 @@ class Database(Project):
         from leadctl.migrate.new import new
         from leadctl.migrate.required_columns import filling
 
+        filled = filling(self.target, names(fills), ask, self.narrate)
         return new(
-            *self._place,
-            message,
-            renames=names(renames),
-            safe=not plain,
-            ask=ask,
-            ready=filling(self.target, names(fills), ask, self.narrate),
+            *self._place, message, renames=names(renames), safe=not plain, ask=ask, ready=filled,
             narrate=self.narrate,
-        )
+        )  # fmt: skip
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
@@ -581,20 +577,19 @@ class Database(Project):
         from leadctl.cleanup.rules import lenient_rules
         from leadctl.cleanup.run import cleanup
 
+        consent, place = self._consent_past_fuse(confirm), self._archive_place(archive)
+        chosen = self._rules(rules, days=days, archive=archive is not None)
+        lenient = lenient_rules(self.app, self.settings, days)
+        return cleanup(
+            *self._place, chosen, lenient=lenient, bounds=bounds or Bounds(max_seconds, max_rows),
+            consent=consent, archive=place, **self._told,
+        )  # fmt: skip
+
+    def _consent_past_fuse(self, confirm: Confirm) -> "Consent":
         consent = consent_of(confirm)
         if consent.confirm is not None:
             self.foresee("cleanup past its fuse", consent)
-        chosen = self._rules(rules, days=days, archive=archive is not None)
-        bounds, place = bounds or Bounds(max_seconds, max_rows), self._archive_place(archive)
-        return cleanup(
-            *self._place,
-            chosen,
-            lenient=lenient_rules(self.app, self.settings, days),
-            bounds=bounds,
-            consent=consent,
-            archive=place,
-            **self._told,
-        )
+        return consent
 
     def _archive_place(self, folder: str | Path | None) -> "ArchivePlace":
         from leadctl.backup.packing import read_recipients

@@ -120,7 +120,7 @@ def _more_numbers(row: Row) -> str:
     if row["type"] == "bigint":
         return (
             f"No integer is wider than a bigint: make {filled} a uuid or a numeric in a revision, "
-            f"or go on where numbers are free: ALTER SEQUENCE {name} RESTART WITH N"
+            f"or continue where numbers are free: ALTER SEQUENCE {name} RESTART WITH N"
         )
     if row["type"].startswith("numeric"):
         return f"Give {filled}, a {row['type']}, more digits in a revision."

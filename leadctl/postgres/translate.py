@@ -188,7 +188,7 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
             hint=f"Install {found['name']} where the server runs (Debian: the package "
             "postgresql-contrib or that of the extension; a managed service lists what it allows), "
             "or set DATABASE_URL to a server that has it. The embedded PostgreSQL of a wheel lacks "
-            "some, such as pgcrypto and uuid-ossp.",
+            "some, e.g. pgcrypto and uuid-ossp.",
         )
     if state == "57014":
         return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")

@@ -68,10 +68,14 @@ class Grant:
 
 
 _WORDS = {
-    word: sql.SQL(word)
+    word.as_string(): word
     for word in (
-        "GRANT", "REVOKE", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "USAGE", "TABLE", "SEQUENCE",
-        "TO", "FROM", "PUBLIC", "", " CASCADE", " WITH GRANT OPTION",
+        sql.SQL("GRANT"), sql.SQL("REVOKE"), sql.SQL("INSERT"), sql.SQL("UPDATE"),
+        sql.SQL("DELETE"), sql.SQL("TRUNCATE"), sql.SQL("USAGE"), sql.SQL("TABLE"),
+        sql.SQL("SEQUENCE"),
+        sql.SQL("TO"),
+        sql.SQL("FROM"), sql.SQL("PUBLIC"), sql.SQL(""), sql.SQL(" CASCADE"),
+        sql.SQL(" WITH GRANT OPTION"),
     )
 }  # fmt: skip
 """What a grant consists of, besides names: what is kept of one is never SQL."""
