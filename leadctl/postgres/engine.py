@@ -51,6 +51,8 @@ def run_engine(target: Target, purpose: str) -> Engine:
         _URL,
         creator=lambda: connect(target, purpose, autocommit=False, rows=True),
         poolclass=NullPool,
+        # A session that the server ended cannot be rolled back, and SQLAlchemy would print that.
+        pool_reset_on_return=None,
     )
     event.listen(engine, "before_cursor_execute", _name_exactly, retval=True)
     event.listen(engine, "after_cursor_execute", _close_declared)
