@@ -50,7 +50,7 @@ class Catalog:
     objects: Mapping[str, Attributes]
 
     def names(self, kind: str) -> list[str]:
-        """Return the names of the objects of one kind, in order."""
+        """Return the names of the objects of one kind, e.g. "table" or "other index", in order."""
         return list(self._names.get(kind, ()))
 
     @cached_property
@@ -59,6 +59,9 @@ class Catalog:
         for key in sorted(self.objects):
             kind, _, name = key.partition(" ")
             found.setdefault(kind, []).append(name)
+            if kind == "other":
+                kind_of_it, _, own = name.partition(" ")
+                found.setdefault(f"other {kind_of_it}", []).append(own)
         return found
 
     def columns(self, table: str) -> dict[str, Attributes]:
