@@ -1,7 +1,7 @@
 """The effective settings, each with its source; secrets stay hidden."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from leadctl.crypto.cipher import Keyring
@@ -48,13 +48,14 @@ def effective_config(
     settings: Settings, apps: tuple[str, ...], computed: tuple[str, ...], keyring: Keyring
 ) -> EffectiveConfig:
     """Describe the settings."""
+    target = named_target(settings, settings.app)
     return EffectiveConfig(
         project=settings.project,
         config_file=settings.config_file,
         environments=tuple(settings.environments),
         apps=apps,
         computed=computed,
-        target=named_target(settings, settings.app),
+        target=replace(target, schema=_public("schema", target.schema)),
         keys=(
             *(f"{key.label} {key.fingerprint}" for key in keyring.keys),
             *(["those of ENCRYPTION_KEY_COMMAND"] if settings.encryption_key_command else []),

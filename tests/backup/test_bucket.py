@@ -305,7 +305,8 @@ class _Passing(BaseHTTPRequestHandler):
             time.sleep(0.3)
         connection = HTTPConnection(self.storage.removeprefix("http://"), timeout=30)
         headers = {n: v for n, v in self.headers.items() if n.lower() != "connection"}
-        if "x-amz-checksum-sha256" in headers:  # moto looks only for the SDK's name of it
+        if self.proxy.for_moto and "x-amz-checksum-sha256" in headers:
+            # moto looks for the SDK's name of it; others refuse what is not signed.
             headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
         connection.request(self.command, self.path, body, headers)
         answered = connection.getresponse()
@@ -339,7 +340,8 @@ class _Passing(BaseHTTPRequestHandler):
 class Breaking:
     """A proxy before the storage: `answer` says what becomes of a request instead, if anything."""
 
-    def __init__(self, storage: str) -> None:
+    def __init__(self, storage: str, *, for_moto: bool) -> None:
+        self.for_moto = for_moto
         self.answer: Callable[[str, str], str | None] = lambda _method, _path: None
         self.requests: list[tuple[str, str]] = []
         self.checked: list[bool] = []
@@ -356,8 +358,8 @@ class Breaking:
 
 
 @pytest.fixture
-def proxy(place: InBucket, storage: str) -> Iterator[Breaking]:
-    found = Breaking(storage)
+def proxy(place: InBucket, storage: str, storage_name: str) -> Iterator[Breaking]:
+    found = Breaking(storage, for_moto=storage_name == "moto")
     place.env["AWS_ENDPOINT_URL"] = found.url
     yield found
     found.stop()

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from leadctl.cli.commands import app
 from leadctl.crypto import cipher
 from tests import processes
 from tests.conftest import Prepared, fresh_command
+from tests.servers import MAJOR, RunningServer
 
 CHUNK = 50
 QUICK, THOROUGH, ALL = 1, 20, 200
@@ -176,10 +177,16 @@ def commands() -> list[tuple[list[str], list[Any]]]:
 
 
 @pytest.fixture(scope="module")
-def fuzzed(
-    prepared_once: Callable[[str], Prepared], tmp_path_factory: pytest.TempPathFactory
-) -> Prepared:
-    return prepared_once("leadconnector")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """A database on a server of its own: commands make slots there, of which others' would warn."""
+    with RunningServer(MAJOR) as running:
+        name = running.info.create()
+        found = Prepared(name, running.info.url(name), running.info)
+        env = {"DATABASE_URL": found.url, "ENCRYPTION_KEY": KEY, "LEADCTL_APP": "leadconnector"}
+        for verb in ("migrate", "seed"):
+            done = processes.run(verb, env=env, cwd=tmp_path_factory.mktemp("fuzzed"))
+            assert done.returncode == 0, done.stderr
+        yield found
 
 
 def make(number: int, commands: list[tuple[list[str], list[Any]]], real: str) -> Vector:

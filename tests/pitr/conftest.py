@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from leadctl.postgres.embedded import Home
 from tests.processes import run, wait_for
 from tests.servers import CACHE, MAJOR, RunningServer
 
@@ -73,7 +74,7 @@ class Archived:
     def left(self) -> list[str]:
         """Return what runs of a recovered server, or is left of its files."""
         folder = self.folder / "pitr" / "recovered"
-        roots = [folder, *Path("/var/lib/leadctl").glob("pitr-*")]
+        roots = [folder, Home.at(folder).root]
         running = [line for line in _command_lines() if any(str(root) in line for root in roots)]
         return running + [str(folder)] * folder.exists()
 
@@ -110,6 +111,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archived]:
         try:
             made.receive()
             made.leadctl("pitr", "backup")
+            time.sleep(1)  # of the second in which it ended nothing can be had
             yield made
         finally:
             made.barman("receive-wal", "--stop", "leadctl")
