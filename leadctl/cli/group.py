@@ -218,11 +218,24 @@ class RootGroup(LeadctlGroup):
             if type(error).__name__ == "NoArgsIsHelpError":
                 sys.stderr.write(f"{error}\n")
                 return ExitCode.USAGE
+            ended_by = _signal_behind(error)
+            if ended_by is not None and not isinstance(error, LeadctlError):
+                raise ended_by from None  # what a block did on its way out has failed as well
             known = error if isinstance(error, LeadctlError) else _known(error, arguments)
             console.error(known)
+            if ended_by is not None:
+                raise ended_by from None
             if _first_word(arguments) == "health-check":
                 return _nagios(known, arguments)
             return exit_code(known)
+
+
+def _signal_behind(error: BaseException) -> BaseException | None:
+    """Return what a signal raised, where the error came while that went its way."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, KeyboardInterrupt | Terminated):
+        found = found.__context__
+    return found
 
 
 def _first_word(arguments: list[str]) -> str:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
+import psycopg
 import pytest
 
 from leadctl.journal.runs import journaled
-from tests.conftest import Prepared
+from tests.conftest import Cli, Prepared
 from tests.processes import environment
 
 FIRST = "import time:"
@@ -77,3 +78,19 @@ def test_a_session_that_the_server_ended(leadconnector: Prepared) -> None:
     assert leadconnector.query("SELECT outcome FROM leadctl.run WHERE command = 'test'") == [
         (None,)
     ]
+
+
+def test_an_error_on_the_way_out_hides_no_signal(
+    cli: Cli, leadconnector: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that ends with an error of its own, since a signal came amid a statement."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise psycopg.OperationalError("another command is already in progress")
+
+    monkeypatch.setattr("leadctl.stats.overview", interrupted)
+    outcome = cli("stats", url=leadconnector.url)
+    assert (outcome.code, outcome.err) == (130, "Interrupted.\n")
