@@ -114,6 +114,7 @@ def unknown(typed: str) -> list[str]:
     return [name for name in wrong if name not in known] + named
 
 
+@pytest.mark.thorough
 def test_every_command_that_is_named_exists() -> None:
     """On every page, and in every hint: somebody types it as it stands there."""
     wrong = {}
