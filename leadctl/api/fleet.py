@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
-from leadctl.errors import Declined, NotConfirmed, Protected
+from leadctl.errors import Protected
 from leadctl.fleet.run import Bounds, FleetReport, Outcome
 from leadctl.fleet.targets import FleetTarget
 from leadctl.progress import Narrate, Progress, silent, unheard
@@ -256,7 +256,7 @@ class Fleet(Project):
         Where the verb `destroys`, the guard of every database is asked before the first is touched.
         Raises Protected and NotConfirmed, which say how many databases it is about.
         """
-        from leadctl.journal.guard import Consent
+        from leadctl.journal.guard import Consent, require_yes
 
         given = consent_of(confirm)
         about = f"the fleet {self.name} ({self._described})"
@@ -279,15 +279,8 @@ class Fleet(Project):
                 f"{verb} is refused on {about}: {guarded}. Nothing was changed.",
                 hint=f"If this is intended, rerun with --confirm {self.name}",
             )
-        if given.yes:
-            return plain
-        if given.ask is None:
-            raise NotConfirmed(
-                f"{verb} on {about} needs confirmation, but there is no terminal.",
-                hint="Rerun with --yes.",
-            )
-        if not given.ask(f"{verb} on {about}?"):
-            raise Declined("Nothing was changed.")
+        if not given.yes:
+            require_yes(about, verb, given)
         return replace(plain, yes=True)
 
     @property

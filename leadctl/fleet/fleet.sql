@@ -15,14 +15,6 @@ ORDER BY n.nspname
 SELECT datname FROM pg_database
 WHERE datallowconn AND NOT datistemplate AND datname !~ '^leadctl_' ORDER BY datname
 
--- name: version_tables
--- what: Which of these version tables exist, by number, and which role reads each, where not this one?
--- versions: 15-
-SELECT w.number::int - 1, (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
-        AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
-FROM unnest(%(names)s::text[]) WITH ORDINALITY AS w (name, number)
-JOIN pg_class c ON c.oid = to_regclass(w.name)
-
 -- name: recorded
 -- what: Which revisions were applied to these schemas, by which app, when, by whom?
 -- versions: 15-

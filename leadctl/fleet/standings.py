@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import psycopg
-from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
@@ -19,7 +18,6 @@ from leadctl.journal import state
 from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.revisions import History
 from leadctl.migrate.status import missing_revisions
-from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -105,25 +103,10 @@ def standings_on(connection: Connection, schemas: Sequence[str], app: App) -> li
         state.check_version(connection)
         for schema, *values in QUERIES.rows(connection, "recorded", schemas=list(schemas)):
             recorded[schema].append(AppliedRevision(*values))
-    tables = [app.version_table.within(schema) for schema in schemas]
-    names = [table.as_string(connection) for table in tables]
-    readers: dict[int, str | None] = dict(QUERIES.rows(connection, "version_tables", names=names))
-    current: dict[int, list[str]] = {number: [] for number in readers}
-    for role in dict.fromkeys(readers.values()):
-        query = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {}, version_num FROM {}").format(number, tables[number])
-            for number, reader in readers.items()
-            if reader == role
-        )
-        with exact.as_owner(connection, role):
-            for number, revision in connection.execute(query):
-                current[number].append(revision)
+    current = state.revisions_of_schemas(connection, schemas, app.version_table)
     return [
-        Standing(
-            tuple(sorted(current.get(number, ()))),
-            tuple(recorded[schema]),
-            number in readers,
-            readers.get(number) is None,
-        )
-        for number, schema in enumerate(schemas)
+        Standing(found.revisions, tuple(recorded[schema]), True, found.reader is None)
+        if (found := current.get(schema))
+        else Standing((), tuple(recorded[schema]))
+        for schema in schemas
     ]

@@ -93,7 +93,7 @@ def decide(name: str, protected: str | None, verb: str, consent: Consent) -> Con
         _by_name(name, protected, verb, consent)
         return Consent(confirm=name)
     if not consent.yes:
-        _by_answer(name, verb, consent)
+        require_yes(name, verb, consent)
     return Consent(yes=True)
 
 
@@ -108,7 +108,8 @@ def _by_name(name: str, protected: str, verb: str, consent: Consent) -> None:
     )
 
 
-def _by_answer(name: str, verb: str, consent: Consent) -> None:
+def require_yes(name: str, verb: str, consent: Consent) -> None:
+    """Ask whether a verb is to act on something.  Raises NotConfirmed, and Declined for a no."""
     if consent.ask is None:
         raise NotConfirmed(
             f"{verb} on {name} needs confirmation, but there is no terminal.",

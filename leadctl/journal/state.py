@@ -292,6 +292,41 @@ def current_revisions(
         return [revision for (revision,) in connection.execute(query)]
 
 
+@dataclass(frozen=True)
+class SchemaRevisions:
+    """What Alembic's table in a schema says is applied."""
+
+    revisions: tuple[str, ...]
+    reader: str | None
+    """The role with whose rights it is read; None for those of the session."""
+
+
+def revisions_of_schemas(
+    connection: Connection, schemas: Sequence[str], version_table: VersionTable
+) -> dict[str, SchemaRevisions]:
+    """Return what is applied to each of some schemas, of those that have Alembic's table.
+
+    All tables are read at once: each is a lock, and a part of one statement.
+    """
+    tables = [version_table.within(schema) for schema in schemas]
+    names = [table.as_string(connection) for table in tables]
+    readers: dict[int, str | None] = dict(_QUERIES.rows(connection, "version_tables", names=names))
+    found: dict[int, list[str]] = {number: [] for number in readers}
+    for role in dict.fromkeys(readers.values()):
+        query = psycopg.sql.SQL(" UNION ALL ").join(
+            psycopg.sql.SQL("SELECT {}, version_num FROM {}").format(number, tables[number])
+            for number, reader in readers.items()
+            if reader == role
+        )
+        with exact.as_owner(connection, role):
+            for number, revision in connection.execute(query):
+                found[number].append(revision)
+    return {
+        schemas[number]: SchemaRevisions(tuple(sorted(revisions)), readers[number])
+        for number, revisions in found.items()
+    }
+
+
 def write_current(
     connection: Connection, schema: str, revisions: Sequence[str], version_table: VersionTable
 ) -> None:

@@ -164,6 +164,14 @@ SELECT (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rols
         AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
 FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
 
+-- name: version_tables
+-- what: Which of these version tables exist, by number, and which role reads each, where not this one?
+-- versions: 15-
+SELECT w.number::int - 1, (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
+        AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
+FROM unnest(%(names)s::text[]) WITH ORDINALITY AS w (name, number)
+JOIN pg_class c ON c.oid = to_regclass(w.name)
+
 -- name: moved_identity
 -- what: Which table looks like the identity, and has another name or schema?
 -- versions: 15-

@@ -13,7 +13,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.backup.manifest import SCHEMA
 from leadctl.backup.reader import BackupReader
-from leadctl.errors import DependentObjects, RestoreFailed
+from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
@@ -152,6 +152,25 @@ def own_objects(connection: Connection, schemas: Sequence[str]) -> list[tuple[st
     """Return what this role owns in schemas: its kind and its name, as DROP and ALTER take them."""
     found = _QUERIES.rows(connection, "own_objects", schemas=list(schemas))
     return [(kind, written_by_server(identity)) for kind, identity in found]
+
+
+def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as_whom: str) -> None:
+    """Drop a schema in the caller's transaction, and nothing that rests on it elsewhere.
+
+    `in_use` says of a schema what stops it, `then` what helps against that, and `as_whom` what
+    helps a role that does not own it.  Raises DependentObjects, InsufficientPrivilege and what
+    `drop_own` raises.
+    """
+    try:
+        drop_own(connection, [name])
+        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        detail = (error.diag.message_detail or "").replace("\n", "; ")
+        raise DependentObjects(f"The schema {name} {in_use}: {detail}.", hint=then) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise InsufficientPrivilege(
+            f"The schema {name} is another role's: {error.diag.message_primary}.", hint=as_whom
+        ) from None
 
 
 def drop_own(connection: Connection, schemas: Sequence[str]) -> None:

@@ -4,10 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import psycopg
-from psycopg import sql
-
-from leadctl.errors import DependentObjects, InsufficientPrivilege, UnknownKept
+from leadctl.errors import UnknownKept
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
@@ -102,23 +99,16 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
 
 def _drop_schema(connection: Connection, name: str) -> None:
     """Drop a schema with what is in it, but nothing that somebody made of that elsewhere."""
-    from leadctl.restore.in_place import drop_own  # a look at what is kept needs none of it
+    from leadctl.restore.in_place import drop_schema  # a look at what is kept needs none of it
 
-    try:
-        with connection.transaction():
-            drop_own(connection, [name])
-            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
-    except psycopg.errors.DependentObjectsStillExist as error:
-        detail = (error.diag.message_detail or "").replace("\n", "; ")
-        raise DependentObjects(
-            f"The schema {name} is used by what is not leadctl's: {detail}.",
-            hint="Drop or move that first; the schema is as it was.",
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {error.diag.message_primary}.",
-            hint="Connect as the role that ran the restore.",
-        ) from None
+    with connection.transaction():
+        drop_schema(
+            connection,
+            name,
+            in_use="is used by what is not leadctl's",
+            then="Drop or move that first; the schema is as it was.",
+            as_whom="Connect as the role that ran the restore.",
+        )
 
 
 def _since(name: str) -> datetime | None:

@@ -8,7 +8,6 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import clean_up
-from leadctl.errors import DependentObjects, InsufficientPrivilege
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
@@ -16,13 +15,14 @@ from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.restore.in_place import drop_own
+from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.records import forget_records
 from leadctl.tenants.schemas import QUERIES, find_tenant
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""
 _COUNT_SECONDS = 10.0
+_AS_OWNER = "Connect as its owner. Nothing was changed."
 
 
 @dataclass(frozen=True)
@@ -96,28 +96,13 @@ def drop_tenant(
             tables = QUERIES.column(connection, "tables_of", name=name)
             with journaled(tenant, DROP, app.name) as entry, connection.transaction():
                 permit(connection, tenant, f"{DROP} {name}", granted)  # it may be by now
-                _drop(connection, name)
+                drop_schema(
+                    connection, name, in_use="has what is not this role's to drop",
+                    then=_AS_OWNER, as_whom=_AS_OWNER,
+                )  # fmt: skip
                 forget_records(connection, name)
                 entry.commit_with(connection, dropped=len(tables), backup=made)
     return DroppedTenant(name, target.database, len(tables), made)
-
-
-def _drop(connection: Connection, name: str) -> None:
-    """Drop a schema in the caller's transaction, without CASCADE."""
-    try:
-        drop_own(connection, [name])
-        connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(name)))
-    except psycopg.errors.DependentObjectsStillExist as error:
-        detail = (error.diag.message_detail or "").replace("\n", "; ")
-        raise DependentObjects(
-            f"The schema {name} has what is not this role's to drop: {detail}.",
-            hint="Connect as its owner. Nothing was changed.",
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {error.diag.message_primary}.",
-            hint="Connect as its owner. Nothing was changed.",
-        ) from None
 
 
 def _count(connection: Connection, table: str) -> int | None:

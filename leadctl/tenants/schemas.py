@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import state
+from leadctl.journal.state import SchemaRevisions
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
@@ -180,24 +180,13 @@ def _pending(history: Any, applied: Sequence[str]) -> int | None:
 
 def _revisions(connection: Connection, app: App, schemas: Sequence[str]) -> dict[str, list[str]]:
     """Read the version tables of schemas, many in one statement."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, SchemaRevisions] = {}
     for start in range(0, len(schemas), _AT_ONCE):
         some = schemas[start : start + _AT_ONCE]
         try:
-            rows = _read_versions(connection, app, some)
+            found |= state.revisions_of_schemas(connection, some, app.version_table)
         except psycopg.errors.UndefinedTable:  # one was dropped meanwhile
-            rows = []
             for name in some:
                 with suppress(psycopg.errors.UndefinedTable):
-                    rows += _read_versions(connection, app, [name])
-        for name, revision in rows:
-            found.setdefault(name, []).append(revision)
-    return {name: sorted(revisions) for name, revisions in found.items()}
-
-
-def _read_versions(
-    connection: Connection, app: App, schemas: Sequence[str]
-) -> list[tuple[str, str]]:
-    read = sql.SQL("SELECT {}::pg_catalog.text, version_num::pg_catalog.text FROM {}")
-    reads = [read.format(name, sql.Identifier(name, app.version_table)) for name in schemas]
-    return connection.execute(sql.SQL(" UNION ALL ").join(reads)).fetchall()
+                    found |= state.revisions_of_schemas(connection, [name], app.version_table)
+    return {name: list(each.revisions) for name, each in found.items()}

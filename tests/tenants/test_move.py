@@ -201,54 +201,59 @@ def busy(places: Places, why: str) -> Iterator[None]:
         thread.join()
 
 
-def stopped_while_copying(places: Places) -> None:
+@contextmanager
+def copying(places: Places) -> Iterator["subprocess.Popen[str]"]:
+    """Begin a move that, within the block, waits for a table of the other database."""
     with places.tenants.server.connect(places.other) as session, session.transaction():
         session.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
         process = places.begin()
         wait_for(lambda: waits(places, places.other))
+        yield process
+
+
+@contextmanager
+def handing_over(places: Places) -> Iterator["subprocess.Popen[str]"]:
+    """Begin a move that, within the block, has copied all and waits for a writer."""
+    with places.tenants.server.connect(places.tenants.name) as writer:
+        with copying(places) as process:
+            writer.execute("BEGIN; LOCK TABLE acme.orders IN ROW EXCLUSIVE MODE")
+        wait_for(lambda: waits(places, places.tenants.name))
+        yield process
+
+
+@contextmanager
+def opening(places: Places) -> Iterator["subprocess.Popen[str]"]:
+    """Begin a move that, within the block, has handed over and waits to open there."""
+    with places.tenants.server.connect(places.other) as blocker:
+        with handing_over(places) as process:
+            blocker.execute(BLOCKS)
+        wait_for(lambda: places.tenants.query(
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))  # fmt: skip
+        yield process
+
+
+BLOCKS = "BEGIN; SELECT * FROM leadctl.tenant_move FOR UPDATE"
+
+
+def stopped_while_copying(places: Places) -> None:
+    with copying(places) as process:
         kill(process)
 
 
 def stopped_before_the_handover(places: Places) -> None:
-    with places.tenants.server.connect(places.tenants.name) as writer:
-        with places.tenants.server.connect(places.other) as session, session.transaction():
-            session.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
-            process = places.begin()
-            wait_for(lambda: waits(places, places.other))
-            writer.execute("BEGIN; LOCK TABLE acme.orders IN ROW EXCLUSIVE MODE")
-        wait_for(lambda: waits(places, places.tenants.name))
+    with handing_over(places) as process:
         kill(process)
 
 
 def stopped_before_the_opening(places: Places) -> None:
-    with places.tenants.server.connect(places.other) as blocker:
-        with places.tenants.server.connect(places.tenants.name) as writer:
-            with places.tenants.server.connect(places.other) as session, session.transaction():
-                session.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
-                process = places.begin()
-                wait_for(lambda: waits(places, places.other))
-                writer.execute("BEGIN; LOCK TABLE acme.orders IN ROW EXCLUSIVE MODE")
-            wait_for(lambda: waits(places, places.tenants.name))
-            blocker.execute("BEGIN; SELECT * FROM leadctl.tenant_move FOR UPDATE")
-        wait_for(lambda: places.tenants.query(
-            "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))  # fmt: skip
+    with opening(places) as process:
         kill(process)
 
 
 def stopped_before_the_end(places: Places) -> None:
     with places.tenants.server.connect(places.tenants.name) as holder:
-        with places.tenants.server.connect(places.other) as blocker:
-            with places.tenants.server.connect(places.tenants.name) as writer:
-                with places.tenants.server.connect(places.other) as session, session.transaction():
-                    session.execute("LOCK TABLE public.plans IN ACCESS EXCLUSIVE MODE")
-                    process = places.begin()
-                    wait_for(lambda: waits(places, places.other))
-                    writer.execute("BEGIN; LOCK TABLE acme.orders IN ROW EXCLUSIVE MODE")
-                wait_for(lambda: waits(places, places.tenants.name))
-                blocker.execute("BEGIN; SELECT * FROM leadctl.tenant_move FOR UPDATE")
-            wait_for(lambda: places.tenants.query(
-                "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))  # fmt: skip
-            holder.execute("BEGIN; SELECT * FROM leadctl.tenant_move FOR UPDATE")
+        with opening(places) as process:
+            holder.execute(BLOCKS)
         wait_for(lambda: places.open_in())
         kill(process)
 
