@@ -885,7 +885,7 @@ class Database(Project):
         return switch_off(self.target, self.pitr_archive, consent_of(confirm), self.narrate)
 
     def pitr_rehearse(self) -> "PitrRehearsal":
-        """Recover the newest moment beside the server, and read it, as `leadctl pitr rehearse`.
+        """Recover the newest moment next to the server, and read it, as `leadctl pitr rehearse`.
 
         Raises MomentOutOfReach, NoSpace, BarmanFailed, RecoveryFailed and LockHeld.
         """
