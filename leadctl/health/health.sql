@@ -102,19 +102,29 @@ SELECT pg_blocking_pids(%(session)s)
 SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean
 
 -- name: connection_limits
--- what: Which role or database is nearest to a connection limit of its own, without this session?
---       Superusers have none.
+-- what: Which role of this database, or it itself, is nearest to a connection limit of its own,
+--       without this session?  A role counts its sessions in all databases; superusers have none.
 -- versions: 15-
+WITH those(role) AS (
+    SELECT refobjid FROM pg_shdepend
+    WHERE refclassid = 'pg_authid'::regclass AND (
+        dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        OR classid = 'pg_database'::regclass
+        AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+)
 SELECT name, used, most FROM (
     SELECT 'role ' || quote_ident(r.rolname),
            (SELECT count(*) FROM pg_stat_activity a
             WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()), r.rolconnlimit
-    FROM pg_roles r WHERE r.rolconnlimit > 0 AND NOT r.rolsuper
+    FROM pg_roles r WHERE r.rolconnlimit > 0 AND NOT r.rolsuper AND (
+        EXISTS (SELECT FROM those WHERE pg_has_role(r.oid, those.role, 'MEMBER'))
+        OR EXISTS (SELECT FROM pg_stat_activity a
+                   WHERE a.usesysid = r.oid AND a.datname = current_database()))
     UNION ALL
     SELECT 'database ' || quote_ident(d.datname),
            (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL
             AND a.pid <> pg_backend_pid()), d.datconnlimit
-    FROM pg_database d WHERE d.datconnlimit > 0
+    FROM pg_database d WHERE d.datconnlimit > 0 AND d.datname = current_database()
 ) AS limits (name, used, most)
 ORDER BY used::float8 / most DESC, name LIMIT 1
 

@@ -329,7 +329,7 @@ def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
 
 @pytest.mark.parametrize("kind", ["ROLE", "DATABASE"])
 def test_a_connection_limit_of_its_own(cli: Cli, kind: str) -> None:
-    """The server refuses the next session.  It is one's own: limits are looked at on all of it."""
+    """The server refuses the next session; to another database of the server it means nothing."""
     with RunningServer(MAJOR) as running, running.info.connect() as owner, ExitStack() as stack:
         owner.execute("CREATE ROLE limited LOGIN PASSWORD 'pass-word'")
         owner.execute("CREATE DATABASE limited")
@@ -347,6 +347,7 @@ def test_a_connection_limit_of_its_own(cli: Cli, kind: str) -> None:
         done = cli("health-check", "--check", "connections", "-o", "json", url=its_url)
         (found,) = done.json["checks"]
         assert found["status"] == "critical"
+        assert status(cli, running.info.url("postgres"), "connections") == "ok"
         owner.execute(re.findall(r"ALTER .*", found["hint"])[0])
         stack.enter_context(psycopg.connect(url))
 
