@@ -318,7 +318,6 @@ def models_differ(
         made.create_tables(metadata, app.name)
         found = made.read().objects
     models = Catalog({key: each for key, each in found.items() if key not in lent})
-    unmanaged = [
-        each.object for each in compare(read.catalog, desired_schema(app, models, read.catalog))
-    ]
+    wanted = desired_schema(target, app, models, read.catalog)
+    unmanaged = [each.object for each in compare(read.catalog, wanted)]
     return compare(read.catalog, models), unmanaged

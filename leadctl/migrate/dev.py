@@ -194,7 +194,7 @@ def push(
         found = database_schema(session, target, app)
         record = recorded_schema(session, target, app)
         models = models_schema(target, app)
-        wanted = desired_schema(app, models, found, record.own if record else ())
+        wanted = desired_schema(target, app, models, found, record.own if record else ())
         steps = changes(found, wanted)
         lost = losses(steps)
         for each in lost:

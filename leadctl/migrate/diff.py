@@ -13,6 +13,7 @@ from leadctl.catalog.definitions import (
     without_grants,
 )
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UsageError
+from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
@@ -72,7 +73,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
         pending = history.pending(current)
         made = migrated(connection, target, app, current, pending, narrate)
     models = models_schema(target, app, made.catalog)
-    wanted = desired_schema(app, models, made.catalog, made.own)
+    wanted = desired_schema(target, app, models, made.catalog, made.own)
     return SchemaCheck(
         app.name,
         target.database,
@@ -81,7 +82,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
         tuple(revision.id for revision in pending),
         tuple(compare(made.catalog, wanted)),
         made.drift,
-        made.not_compared,
+        (*made.not_compared, *not_compared_by_env(app)),
     )
 
 
@@ -280,9 +281,9 @@ def sides(
         raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
     first, second = (_catalog(target, app, name, find) for name in (before, after))
     if before == MODELS:
-        first = desired_schema(app, first, second)
+        first = desired_schema(target, app, first, second)
     elif after == MODELS:
-        second = desired_schema(app, second, first)
+        second = desired_schema(target, app, second, first)
     of, to = (find(each).describe() if "://" in each else each for each in (before, after))
     diff = Diff(app.name, of, to, tuple(compare(first, second)))
     return Sides(first, second, diff, target)

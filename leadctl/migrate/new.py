@@ -85,8 +85,8 @@ def new(
     history = _open(app)
     before, own = _migrations(target, app, history, narrate)
     models = models_schema(target, app, before)
-    found = _renames(before, desired_schema(app, models, before, own), renames, ask)
-    after = desired_schema(app, models, renamed_schema(target, before, found), own)
+    found = _renames(before, desired_schema(target, app, models, before, own), renames, ask)
+    after = desired_schema(target, app, models, renamed_schema(target, before, found), own)
     drafts = ready(compose(target, before, after, found, safe=safe))
     if drafts and not safe:
         _refuse_plain(target, _big_tables(target, app, history, drafts))

@@ -16,6 +16,7 @@ from leadctl.catalog.definitions import (
     with_uses,
 )
 from leadctl.journal import state
+from leadctl.migrate.compare_hooks import as_env_compares
 from leadctl.migrate.include_hooks import left_out_by_hooks
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
@@ -109,13 +110,15 @@ def migrations_schema(
     return history_schema(target, app, read_history(app.versions).goals), ()
 
 
-def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[str] = ()) -> Catalog:
+def desired_schema(
+    target: Target, app: App, models: Catalog, found: Catalog, own: Collection[str] = ()
+) -> Catalog:
     """Return what a schema should be: what the models say, and what is there that they leave out.
 
     Left out are kinds of objects that they have none of, partitions of their tables, tables,
     enums and the like that are not the app's `own` (where that is known), what a team's env.py
-    excludes, and what the app leaves `unmanaged`.  With `compare_type=False` there, a
-    column has the type that is found.
+    excludes, and what the app leaves `unmanaged`.  Types and defaults that it does not compare are
+    those that are found.
     """
     spoken = {key.partition(" ")[0] for key in models.objects}
     left = {
@@ -128,8 +131,7 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
         excluded = left_out_by_hooks(app, models, found)
         left |= {key for key in excluded if key in found.objects}
         wanted = {key: value for key, value in wanted.items() if key not in excluded}
-        if app.alembic_environment.facts.options.get("compare_type") is False:
-            wanted = {key: _with_type_of(found, key, each) for key, each in wanted.items()}
+        wanted = as_env_compares(target, app, wanted, found)
     left |= {
         key
         for key, attributes in found.objects.items()
@@ -140,12 +142,6 @@ def desired_schema(app: App, models: Catalog, found: Catalog, own: Collection[st
         for key in wanted.keys() & secured.keys():
             wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
     return _with_unmanaged(app, {**wanted, **{key: found.objects[key] for key in left}}, found)
-
-
-def _with_type_of(found: Catalog, key: str, attributes: Attributes) -> Attributes:
-    """Return what defines an object; a column that exists has the type that it has there."""
-    existing = found.objects.get(key) if key.startswith("column ") else None
-    return {**attributes, "type": existing["type"]} if existing else attributes
 
 
 def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) -> Catalog:

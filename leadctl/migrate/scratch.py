@@ -56,6 +56,11 @@ class Scratch:
         self._stands_for = stands_for
         self._also = also
 
+    @property
+    def connection(self) -> SqlConnection:
+        """What it is seen by: to reflect it."""
+        return self._connection
+
     def read(self, ignore: Sequence[str] = ()) -> Catalog:
         """Read what is in it."""
         found = read_catalog(self._driver, self._name, ignore, self._also)
