@@ -31,7 +31,7 @@ def as_env_compares(
     """Return what a schema should be; what env.py calls no difference is as it is found.
 
     That is of columns that are on both sides: their types and their defaults, but not whether they
-    are generated or identities: without that, rows cannot be written as before.  Functions are asked
+    are generated or identities: without that, rows cannot be written.  Functions are asked
     of each column that differs, as Alembic asks them: with the column as it is reflected.
     """
     asked = _asked(app)
