@@ -77,7 +77,7 @@ def partition(
     with connect(target, "partition", read_only=True) as connection:
         age_column = column or _column_of_rule(table, rules)
         found = read_partitionable(connection, target.schema, table, age_column)
-    (written,) = new_empty(app, f"partition {table} by {period.unit}").revisions
+    (written,) = new_empty(target, app, f"partition {table} by {period.unit}").revisions
     text = written.path.read_text(encoding="utf-8")
     text = text.replace(_BODY, _calls(_upgrade(found, period)), 1)
     text = text.replace(_BODY, _calls(_downgrade(found)), 1)

@@ -14,8 +14,8 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.migrate.integrity import open_history
 from leadctl.migrate.recorder import own_objects
-from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.migrate.up import apply_locked
 from leadctl.postgres import exact
@@ -115,7 +115,7 @@ def reset(
     DependentObjects where something else needs what would go, and what migrate and seed raise.
     """
     check_key(app, keyring)
-    history = read_history(app.versions)
+    history = open_history(target, app)
     history.goals  # noqa: B018 - raises where the history could not be applied afterwards
     connect_or_create(target, "reset", narrate).close()
     with schema_lock(target, "reset", timeouts.lock_wait, narrate) as session:

@@ -55,7 +55,7 @@ class Project:
         concurrently: bool = False,
         downgrade: str = "    pass",
         head: str = "",
-        down: str | None = None,
+        down: str | tuple[str, ...] | None = None,
         name: str = "",
     ) -> Path:
         """Write the next revision, of SQL statements or of code; return its file."""

@@ -272,6 +272,17 @@ class Database(Project):
             narrate=self.narrate,
         )  # fmt: skip
 
+    def new_empty(self, message: str) -> "NewRevisions":
+        """Write a revision without operations, as `leadctl migrate new --empty`.
+
+        Where there is a database, it is to have what the revision would follow.
+        """
+        try:
+            target = self.target
+        except NoTarget:
+            return super().new_empty(message)
+        return self._new_empty(target, message)
+
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
 

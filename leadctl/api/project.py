@@ -214,9 +214,12 @@ class Project:
 
     def new_empty(self, message: str) -> "NewRevisions":
         """Write a revision without operations, as `leadctl migrate new --empty`."""
+        return self._new_empty(None, message)
+
+    def _new_empty(self, target: Any, message: str) -> "NewRevisions":
         from leadctl.migrate.new import new_empty
 
-        return new_empty(self.app, message)
+        return new_empty(target, self.app, message)
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.

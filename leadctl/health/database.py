@@ -29,7 +29,7 @@ from leadctl.health.check import (
 )
 from leadctl.journal import state
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.status import missing_revisions
+from leadctl.migrate.status import RevisionState, status_of
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.text import restore_command
@@ -113,37 +113,37 @@ def migrations(facts: Facts) -> Evidence:
     if facts.expects_no_migrations:
         known = "never migrated by leadctl" if facts.app.name else "no project, and no app is named"
         raise Skip(f"{known}; name an app with --app")
-    history = read_history(facts.app.versions)
+    history = read_history(facts.app.versions, whole=False)
     current = facts.current or []
     everything = state.applied_revisions(facts.connection, facts.target.schema)
     recorded = [entry for entry in everything if entry.app == facts.app.name]
-    missing = missing_revisions(history, current, recorded)
+    states: dict[RevisionState, list[str]] = {each: [] for each in RevisionState}
+    for each in status_of(facts.target, facts.app, history, current, recorded).revisions:
+        states[each.state].append(each.revision)
+    missing = [*states[RevisionState.MISSING], *states[RevisionState.UNKNOWN]]
     unknown = [revision for revision in missing if revision in current]
     if unknown:
         return critical(
             f"the database is at {', '.join(unknown)}, which the folder does not have",
             "Deploy the code that belongs to it. See: leadctl migrate status",
         )
-    pending = history.pending(current)
+    wrong = [
+        ("edited since applied", states[RevisionState.EDITED]),
+        ("applied, and not in the folder", missing),
+    ]
+    said = [f"{what}: {', '.join(found)}" for what, found in wrong if found]
+    pending = states[RevisionState.PENDING]
     if pending:
-        shown = ", ".join(revision.id for revision in pending[:_SHOWN])
+        shown = ", ".join(pending[:_SHOWN]) + (", …" if len(pending) > _SHOWN else "")
         return critical(
-            f"{len(pending)} pending: {shown}" + (", …" if len(pending) > _SHOWN else ""),
-            f"Apply with: leadctl migrate{facts.of_app}",
+            "; ".join([f"{len(pending)} pending: {shown}", *said]),
+            # `migrate` stops at what is wrong.
+            "See: leadctl migrate status" if said else f"Apply with: leadctl migrate{facts.of_app}",
             len(pending),
             "pending",
         )
-    applied = history.ancestors(current)
-    edited = [
-        entry.revision
-        for entry in recorded
-        if entry.revision in applied
-        and not history.get(entry.revision).is_recorded_as(entry.checksum)
-    ]
-    wrong = [("edited since applied", edited), ("applied, and not in the folder", missing)]
-    said = "; ".join(f"{what}: {', '.join(found)}" for what, found in wrong if found)
     if said:
-        return warning(said, "See: leadctl migrate status", 0, "pending")
+        return warning("; ".join(said), "See: leadctl migrate status", 0, "pending")
     return ok(f"at {', '.join(current) or 'the beginning'}", 0, "pending")
 
 

@@ -17,7 +17,7 @@ from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
-from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.integrity import open_history, read_verified
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
@@ -67,7 +67,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
     Where none is, and its first tables were made by something else, models are compared with the
     database, and drift is named as not compared.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     with connect(target, "check", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
         pending = history.pending(current)

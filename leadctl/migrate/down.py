@@ -10,10 +10,11 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
+from leadctl.migrate.integrity import open_history, read_complete
 from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
 from leadctl.migrate.revision import Revision, in_chains
-from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.revisions import History
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.status import AppliedNow, read_current
@@ -109,7 +110,7 @@ def plan(target: Target, app: App, to: str | None, steps: int) -> DownPlan:
 
     Raises Irreversible, UnknownRevision, and OperationFailed where nothing is applied.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     with looking(target) as connection:
         chosen = _chosen(connection, target, app, history, to, steps)
         planner = Planner(app, history, connection, target.schema)
@@ -150,7 +151,7 @@ def down(
     Raises Protected or NotConfirmed before anything is changed, Irreversible, LockHeld and
     RevisionFailed; then what was undone before stays undone.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     undone: list[AppliedNow] = []
     with schema_lock(target, "down", timeouts.lock_wait, narrate) as session:
         chosen = _chosen(session, target, app, history, to, steps)
@@ -184,7 +185,7 @@ def _chosen(
     steps: int,
 ) -> list[Revision]:
     """Return the revisions to undo, the newest first."""
-    current = read_current(connection, target, app)
+    current = read_complete(connection, target, app, history)
     if not current:
         raise OperationFailed(
             f"Nothing of {app.name} is applied to {target.database}, schema {target.schema}.",
@@ -228,9 +229,9 @@ def rehearse(
     Nothing is changed, and no rows are there: what a revision does to rows is read off its
     statements.  Where some are applied, those are meant, else the end of the folder's history.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     with connect(target, "rehearse", read_only=True) as connection:
-        current = read_current(connection, target, app)
+        current = read_complete(connection, target, app, history)
     rehearsed = []
     for revision in _newest_first(history, history.ancestors(current or history.heads), to, steps):
         narrate(f"Rehearsing {revision.id}: {revision.message}")

@@ -1,17 +1,24 @@
 """Whether the files of a history are those that were applied to a database."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import zip_longest
 
 from leadctl.apps.registry import App
-from leadctl.errors import LeadctlError, RevisionEdited, RevisionMissing
+from leadctl.errors import (
+    ConnectionFailed,
+    LeadctlError,
+    MigrationsInvalid,
+    RevisionEdited,
+    RevisionMissing,
+)
 from leadctl.journal import state
 from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.revision import Revision
-from leadctl.migrate.revisions import History
+from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.status import missing_revisions, refuse_other_apps
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.redact import scrub
 
@@ -21,15 +28,54 @@ _LONGEST = 120
 """Characters of a statement that a message shows."""
 
 
+def open_history(target: Target, app: App) -> History:
+    """Read the history of an app that a target is to have.
+
+    Where the folder is none, or ends in several places, a file may be missing: the database is
+    asked, and what it has applied is said rather than what the rest looks like.  Raises
+    RevisionMissing, and MigrationsInvalid as `read_history`; several ends are no error here.
+    """
+    try:
+        history = read_history(app.versions)
+        history.goals  # noqa: B018 - raises where it ends in several places
+    except MigrationsInvalid:
+        refuse_missing(target, app, read_history(app.versions, whole=False))
+        return read_history(app.versions)
+    return history
+
+
+def refuse_missing(target: Target, app: App, history: History, *, joined: bool = False) -> None:
+    """Raise RevisionMissing for what a database has applied and a folder does not have.
+
+    With `joined` only where a file needs it, or the database has all the ends of the history, too:
+    then it may be the revision that joined them.  A database that cannot be reached says nothing.
+    """
+    try:
+        with connect(target, "status", read_only=True) as connection:
+            recorded = refuse_other_apps(connection, target, app)
+            current = state.current_revisions(connection, target.schema, app.version_table) or []
+    except ConnectionFailed:
+        return
+    if joined and not history.gaps:
+        applied = {*current, *(each.revision for each in recorded)}
+        if not applied.issuperset(history.heads):
+            return
+    _refuse_missing(target, history, current, recorded)
+
+
+def verify(target: Target, app: App, history: History) -> None:
+    """Raise as `read_verified`; a database that cannot be reached says nothing."""
+    with suppress(ConnectionFailed), connect(target, "status", read_only=True) as connection:
+        read_verified(connection, target, app, history)
+
+
 def read_verified(connection: Connection, target: Target, app: App, history: History) -> list[str]:
     """Return the revisions that an app is at, all of which the folder has as they were applied.
 
     What was recorded of them is compared with the files: what does not hold for one of them holds
     for nothing that is said of the schema.  Raises SchemaTaken, RevisionEdited and RevisionMissing.
     """
-    recorded = refuse_other_apps(connection, target, app)
-    current = state.current_revisions(connection, target.schema, app.version_table) or []
-    _refuse_missing(target, history, current, recorded)
+    current, recorded = _read_complete(connection, target, app, history)
     applied = history.ancestors(current)
     edited = [
         history.get(each.revision)
@@ -40,6 +86,23 @@ def read_verified(connection: Connection, target: Target, app: App, history: His
         moved = _renumbered(history, recorded)
         raise _refusal(connection, target, app, history, edited, moved)
     return current
+
+
+def read_complete(connection: Connection, target: Target, app: App, history: History) -> list[str]:
+    """Return the revisions that an app is at, all of which the folder has, edited or not.
+
+    Raises SchemaTaken and RevisionMissing.
+    """
+    return _read_complete(connection, target, app, history)[0]
+
+
+def _read_complete(
+    connection: Connection, target: Target, app: App, history: History
+) -> tuple[list[str], list[AppliedRevision]]:
+    recorded = refuse_other_apps(connection, target, app)
+    current = state.current_revisions(connection, target.schema, app.version_table) or []
+    _refuse_missing(target, history, current, recorded)
+    return current, recorded
 
 
 def _renumbered(history: History, recorded: Sequence[AppliedRevision]) -> dict[str, Revision]:
@@ -86,18 +149,42 @@ def _refuse_missing(
     if not missing:
         return
     moved = _renumbered(history, recorded)
-    at = [each for each in missing if each in current]
-    place = f"{target.database}, schema {target.schema},"
-    said = (
-        f"{place} is at {', '.join(at)}" if at else f"To {place} was applied {', '.join(missing)}"
-    )
+    followed = [
+        f"{each.path.name} follows {name}"
+        for name in missing
+        for each in history.gaps.get(name, ())
+    ]
     raise RevisionMissing(
-        f"{said}, which is not in {history.folder}.",
-        hint=_ways_of(moved)
-        if moved
-        else "Check out the code that made it, or that --app, --env and --schema are right. Where "
-        "what it did was undone by hand, or is done by other revisions now: leadctl migrate "
-        f"resolve --rolled-back {missing[-1]}",
+        f"{target.database}, schema {target.schema}, {_standing(current, missing)}, which "
+        f"{'is' if len(missing) == 1 else 'are'} not in {history.folder}"
+        f"{'; ' if followed else ''}{' and '.join(followed)}.",
+        hint=_ways_of(moved) if moved else _ways_without(history, missing),
+    )
+
+
+def _standing(current: Sequence[str], missing: Sequence[str]) -> str:
+    """Say how a database has what the folder lacks: "is at a and has applied b"."""
+    at = [each for each in missing if each in current]
+    behind = [each for each in missing if each not in current]
+    parts = [f"is at {', '.join(at)}"] if at else []
+    parts += [f"has applied {', '.join(behind)}"] if behind else []
+    return " and ".join(parts)
+
+
+def _ways_without(history: History, missing: Sequence[str]) -> str:
+    """Say what to do where files of applied revisions are missing."""
+    followers = {each.id: each.path.name for name in missing for each in history.gaps.get(name, ())}
+    commands = [f"leadctl migrate resolve --rolled-back {name}" for name in reversed(missing)]
+    commands += [f"leadctl migrate resolve --accept-edit {name}" for name in followers]
+    edit = ""
+    if followers:
+        files = " and ".join(followers.values())
+        edit = f"let {files} follow what came before, in down_revision, and "
+    return (
+        f"Get it back from version control (git log --all -- '*{missing[-1]}*'), or check out the "
+        "code that made it; look whether --app, --env and --schema are right. Where what it did "
+        f"was undone by hand, or is done by other revisions now: {edit}record it: "
+        f"{' && '.join(commands)}"
     )
 
 

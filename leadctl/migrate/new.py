@@ -12,7 +12,7 @@ from leadctl.migrate.ddl.autodetector import changes, writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.diff import migrated
-from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import History, read_history
@@ -82,7 +82,7 @@ def new(
     all that fits one transaction is one file.  Raises OperationFailed where revisions are pending,
     where a rename is left open, for what cannot be written, and for a big table that is not safe.
     """
-    history = _open(app)
+    history = _open(app, target)
     before, own = _migrations(target, app, history, narrate)
     models = models_schema(target, app, before)
     found = _renames(before, desired_schema(target, app, models, before, own), renames, ask)
@@ -98,9 +98,15 @@ def new(
     return _write_drafts(app, history, message, drafts, narrate)
 
 
-def new_empty(app: App, message: str) -> NewRevisions:
-    """Write a revision without operations."""
-    history = _open(app)
+def new_empty(target: Target | None, app: App, message: str) -> NewRevisions:
+    """Write a revision without operations.
+
+    A target that can be reached is to have what it would follow.  Raises RevisionEdited and
+    RevisionMissing.
+    """
+    history = _open(app, target)
+    if target is not None:
+        verify(target, app, history)
     text = RevisionText(message, upgrade=_TO_WRITE)
     written = _write(app, history, text, [history.head] if history.head else [])
     return replace(written, empty=True)
@@ -118,12 +124,15 @@ def new_merge(
     """Write a revision that joins the heads of a history, and does nothing else.
 
     Files that share an id get their own first: those named in `renumber`, or those that the
-    target's database has not applied.  Raises CollidingRevisions where nothing tells which, and
-    OperationFailed where there is nothing to join.
+    target's database has not applied.  Raises CollidingRevisions where nothing tells which,
+    OperationFailed where there is nothing to join, and RevisionMissing where what joined them may
+    be applied.
     """
     check_writable(app)
     renumbered = settle_collisions(target, app, renumber, lock_wait, narrate)
-    history = _open(app)
+    history = read_history(app.versions, whole=False)
+    if target is not None:
+        refuse_missing(target, app, history, joined=True)
     heads = history.heads
     if len(heads) < 2 and not renumbered:
         raise OperationFailed(
@@ -148,7 +157,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
 
     They are tried in a scratch schema.  Raises OperationFailed where the server rejects them.
     """
-    history = _open(app)
+    history = _open(app, target)
     before, _ = _migrations(target, app, history, narrate)
     statements = list(split(text))
     outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
@@ -186,7 +195,7 @@ def new_revert(
 
     Raises OperationFailed where a later revision changed the same object again.
     """
-    history = _open(app)
+    history = _open(app, target)
     revision = history.get(name)
     if len(revision.down) > 1:
         raise OperationFailed(
@@ -220,10 +229,10 @@ def _undone(revision: str, before: Catalog, after: Catalog, now: Catalog) -> Cat
     return Catalog(wanted)
 
 
-def _open(app: App) -> History:
+def _open(app: App, target: Target | None) -> History:
     check_writable(app)
     app.versions.folders[0].mkdir(parents=True, exist_ok=True)
-    return read_history(app.versions)
+    return open_history(target, app) if target else read_history(app.versions)
 
 
 def _migrations(

@@ -9,7 +9,7 @@ from psycopg import sql
 from leadctl.apps.registry import App
 from leadctl.errors import ConnectionFailed, UnknownDatabase
 from leadctl.journal import state
-from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.integrity import open_history, read_verified
 from leadctl.migrate.lint import find_squawk
 from leadctl.migrate.plan import LintedRevision, LintResult, MigrationPlan
 from leadctl.migrate.planner import Planner, looking
@@ -37,7 +37,7 @@ def plan(
     `allow` are rules whose findings do not count.  A database that does not exist is an empty
     one.  Raises UnknownRevision, and what connecting raises.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     goal = history.goal(to)
     connection = None
     with suppress(UnknownDatabase):
@@ -77,7 +77,7 @@ def script(
     Applied by psql, it leaves Alembic's table as `up` does.  Raises RevisionUnplannable where a
     revision's SQL is not available without running it.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     goal = history.goal(to)
     current: list[str] = []
     with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
@@ -120,7 +120,7 @@ def lint(
     Without a database that can be reached it is all of them, and every table that a revision does
     not make itself counts as a big one.  Raises UnknownRevision.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app) if target else read_history(app.versions)
     squawk = find_squawk() is not None
     if not squawk:
         narrate("squawk's rules are left out; install them with: pip install squawk-cli")

@@ -15,7 +15,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.diff import compare_with_record
-from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.integrity import open_history, read_verified
 from leadctl.migrate.recorder import named_by_models, record_fingerprint, recorded_facts
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History, read_history
@@ -74,7 +74,7 @@ def resolve(
     `lock_wait` is in seconds.  Raises UnknownRevision, OperationFailed for what cannot be, and
     LockHeld.
     """
-    history = read_history(app.versions)
+    history = read_history(app.versions, whole=False)
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
         with journaled(target, "migrate", app.name) as entry, session.transaction():
@@ -107,7 +107,7 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
     seconds.  Raises OperationFailed where revisions are pending or it cannot be written.
     """
     check_writable(app)
-    history = read_history(app.versions)
+    history = open_history(target, app)
     written: list[WrittenRevision] = []
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_verified(session, target, app, history)

@@ -23,11 +23,30 @@ class History:
         """Where a first revision is written to."""
         self._by_id = revisions
         self._needs = _needs(folder, revisions)
+        self.gaps = _gaps(revisions.values(), self._needs)
+        """What files need and the folder does not have, each with those that need it."""
         self.revisions = _in_order(folder, revisions, self._needs)
+
+    def refuse_gaps(self) -> None:
+        """Raise MigrationsInvalid where a file follows one that is missing."""
+        for name, followers in self.gaps.items():
+            first = followers[0]
+            needs, by = "follows", "down_revision"
+            if name not in first.down:
+                needs, by = "depends on", "depends_on"
+            raise MigrationsInvalid(
+                f"{first.path.name} {needs} the revision {name}, which is not in {self.folder}.",
+                hint=f"Restore the missing file, or correct {by}.",
+            )
 
     @property
     def heads(self) -> list[str]:
-        """The revisions that none follows."""
+        """The revisions that none follows.  Raises MigrationsInvalid for a history with gaps."""
+        self.refuse_gaps()
+        return self._ends
+
+    @property
+    def _ends(self) -> list[str]:
         followed = {down for revision in self.revisions for down in revision.down}
         return [revision.id for revision in self.revisions if revision.id not in followed]
 
@@ -66,8 +85,11 @@ class History:
 
     def _labels(self, head: str) -> set[str]:
         """Return the labels of the branch that ends in a revision."""
-        followed = [*self._walk([head], lambda each: self._by_id[each].down)]
+        followed = self._walk([head], lambda each: self._known(self._by_id[each].down))
         return {label for each in followed for label in self._by_id[each].labels}
+
+    def _known(self, names: Iterable[str]) -> list[str]:
+        return [each for each in names if each in self._by_id]
 
     def __contains__(self, revision: str) -> bool:
         return revision in self._by_id
@@ -80,7 +102,7 @@ class History:
         if name in self._by_id:
             return self._by_id[name]
         label = name.removesuffix("@heads").removesuffix("@head")
-        matching = [each for each in self.heads if label in self._labels(each)] or [
+        matching = [each for each in self._ends if label in self._labels(each)] or [
             revision.id for revision in self.revisions if revision.id.startswith(name)
         ]
         if len(matching) == 1:
@@ -91,14 +113,17 @@ class History:
         )
 
     def ancestors(self, heads: Collection[str]) -> set[str]:
-        """Return the given revisions and all that they need.  Raises UnknownRevision."""
+        """Return the given revisions and all that they need, what is missing of it, too.
+
+        Raises UnknownRevision.
+        """
         for name in heads:
             if name not in self._by_id:
                 raise UnknownRevision(
                     f"The database is at revision {name}, which is not in {self.folder}.",
                     hint="Check out the code that made it, or that --app and --schema are right.",
                 )
-        return self._walk(heads, self._needs.__getitem__)
+        return self._walk(heads, lambda each: self._needs.get(each, ()))
 
     def _walk(self, start: Iterable[str], before: Callable[[str], Iterable[str]]) -> set[str]:
         found: set[str] = set()
@@ -133,8 +158,9 @@ class History:
     ) -> list[Revision]:
         """Return what a database at `current` lacks up to some revisions, in order.
 
-        Without any that is all.
+        Without any that is all.  Raises MigrationsInvalid for a history with gaps.
         """
+        self.refuse_gaps()
         wanted = self.ancestors(goal) if goal else self._by_id.keys()
         due = wanted - self.ancestors(current)
         return [revision for revision in self.revisions if revision.id in due]
@@ -162,11 +188,11 @@ def read_files(versions: VersionLocations) -> list[Revision]:
     return list(found.values())
 
 
-def read_history(versions: VersionLocations) -> History:
+def read_history(versions: VersionLocations, *, whole: bool = True) -> History:
     """Read the history whose files are in some folders.
 
     Raises MigrationsInvalid for a folder that is none, and for what is not a history: an id that
-    occurs twice, a revision that follows a missing one, a cycle.
+    occurs twice, a cycle, and, where it is to be `whole`, a revision that follows a missing one.
     """
     first = versions.folders[0]
     if not any(folder.is_dir() or _is_empty(folder) for folder in versions.folders):
@@ -184,7 +210,10 @@ def read_history(versions: VersionLocations) -> History:
             hint="Two branches made it. Give one of them an id of its own, and join the branches, "
             "with: leadctl migrate new --merge",
         )
-    return History(first, {revision.id: revision for revision in revisions})
+    history = History(first, {revision.id: revision for revision in revisions})
+    if whole:
+        history.refuse_gaps()
+    return history
 
 
 def collisions(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
@@ -221,14 +250,19 @@ def _needs(folder: Path, revisions: Mapping[str, Revision]) -> dict[str, tuple[s
     """Return what must be applied before each revision: what it follows, and depends on."""
     found: dict[str, tuple[str, ...]] = {}
     for revision in revisions.values():
-        for down in revision.down:
-            if down not in revisions:
-                raise MigrationsInvalid(
-                    f"{revision.path.name} follows the revision {down}, which is not in {folder}.",
-                    hint="Restore the missing file, or correct down_revision.",
-                )
         depends = [_dependency(folder, revision, each, revisions) for each in revision.depends_on]
         found[revision.id] = (*revision.down, *depends)
+    return found
+
+
+def _gaps(
+    revisions: Iterable[Revision], needs: Mapping[str, Sequence[str]]
+) -> dict[str, list[Revision]]:
+    found: dict[str, list[Revision]] = {}
+    for revision in revisions:
+        for name in needs[revision.id]:
+            if name not in needs:
+                found.setdefault(name, []).append(revision)
     return found
 
 
@@ -240,12 +274,13 @@ def _dependency(
     matching = [each.id for each in revisions.values() if name in each.labels] or [
         each for each in revisions if each.startswith(name)
     ]
-    if len(matching) != 1:
+    if len(matching) > 1:
         raise MigrationsInvalid(
-            f"{revision.path.name} depends on the revision {name}, which is not in {folder}.",
-            hint="Restore the missing file, or correct depends_on.",
+            f"{revision.path.name} depends on {name}, which is the beginning of {len(matching)} "
+            f"revisions in {folder}.",
+            hint="Correct depends_on.",
         )
-    return matching[0]
+    return matching[0] if matching else name
 
 
 def _in_order(
@@ -255,7 +290,9 @@ def _in_order(
 
     So the parts of a chain stand behind each other, also where branches were joined.
     """
-    sorter = TopologicalSorter(needs)
+    sorter = TopologicalSorter(
+        {name: [each for each in needed if each in revisions] for name, needed in needs.items()}
+    )
     try:
         sorter.prepare()
     except CycleError as error:

@@ -60,8 +60,14 @@ def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[
 def missing_revisions(
     folder: History, current: Sequence[str], recorded: Sequence[AppliedRevision]
 ) -> list[str]:
-    """Return what a database has applied, or is at, and the folder does not have."""
-    known = [*(each.revision for each in recorded), *current]
+    """Return what a database has applied, or is at, and the folder does not have.
+
+    What an applied file follows was applied, too, also where nothing was recorded of it.
+    """
+    known = [each.revision for each in recorded]
+    if folder.gaps:
+        known += sorted(folder.ancestors([each for each in current if each in folder]))
+    known += current
     return [revision for revision in dict.fromkeys(known) if revision not in folder]
 
 
@@ -77,7 +83,7 @@ class RevisionState(Enum):
     MISSING = "missing"
     """Applied, but the file is no longer in the folder."""
     UNKNOWN = "unknown"
-    """The database is at it, and neither folder nor record know it."""
+    """It is applied, or may be, and neither folder nor record tell: a file is missing."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def status(target: Target, app: App) -> MigrationStatus:
     A database that does not exist yet has everything pending.  Raises SchemaTaken, and what
     connecting raises.
     """
-    folder = read_history(app.versions)
+    folder = read_history(app.versions, whole=False)
     current: list[str] = []
     recorded: list[AppliedRevision] = []
     stopped_in = None
@@ -152,7 +158,10 @@ def status_of(
     recorded: Sequence[AppliedRevision],
     stopped_in: str | None = None,
 ) -> MigrationStatus:
-    """Compare the folder with what was read of a database; `stopped_in` failed the last time."""
+    """Compare the folder with what was read of a database; `stopped_in` failed the last time.
+
+    Raises MigrationsInvalid where a file is missing that the database has not applied.
+    """
     revisions = _merge(folder, current, recorded, stopped_in)
     return MigrationStatus(
         app=app.name,
@@ -173,27 +182,29 @@ def _merge(
     records = {record.revision: record for record in recorded}
     known_heads = [revision for revision in current if revision in history]
     applied = history.ancestors(known_heads)
-    if len(known_heads) < len(current):
-        applied |= records.keys()  # what an unknown revision follows cannot be read from the folder
+    missing = missing_revisions(history, current, recorded)
+    if missing:
+        applied |= records.keys()  # what a missing revision follows cannot be read from the folder
+    else:
+        history.refuse_gaps()
+    unrecorded = not records.keys() >= set(missing)
     merged = []
     for revision in history.revisions:
         record = records.get(revision.id)
         if revision.id not in applied:
-            failed = revision.id == stopped_in
-            found = RevisionState.FAILED if failed else RevisionState.PENDING
+            found = RevisionState.PENDING
+            if revision.id == stopped_in:
+                found = RevisionState.FAILED
+            elif unrecorded and applied.isdisjoint(history.ancestors([revision.id])):
+                found = RevisionState.UNKNOWN  # it may come before what is missing
         elif record and not revision.is_recorded_as(record.checksum):
             found = RevisionState.EDITED
         else:
             found = RevisionState.APPLIED
         merged.append(_status(revision.id, revision.message, found, record))
-    for record in recorded:
-        if record.revision not in history:
-            merged.append(_status(record.revision, "", RevisionState.MISSING, record))
-    merged += [
-        RevisionStatus(revision, "", RevisionState.UNKNOWN)
-        for revision in current
-        if revision not in history and revision not in records
-    ]
+    for name in missing:
+        found = RevisionState.MISSING if name in records else RevisionState.UNKNOWN
+        merged.append(_status(name, "", found, records.get(name)))
     return merged
 
 
@@ -215,7 +226,8 @@ def history(target: Target, app: App) -> MigrationHistory:
     messages: dict[str, str] = {}
     with suppress(MigrationsInvalid):
         # Without an app there is no folder; what a database has is told all the same.
-        messages = {each.id: each.message for each in read_history(app.versions).revisions}
+        folder = read_history(app.versions, whole=False)
+        messages = {each.id: each.message for each in folder.revisions}
     with connect(target, "history", read_only=True) as connection:
         recorded = state.applied_revisions(connection, target.schema)
     return MigrationHistory(

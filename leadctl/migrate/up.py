@@ -13,9 +13,9 @@ from leadctl.errors import RevisionMixed
 from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
-from leadctl.migrate.integrity import read_verified
+from leadctl.migrate.integrity import open_history, read_verified
 from leadctl.migrate.revision import Revision
-from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.revisions import History
 from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
@@ -59,7 +59,7 @@ def up(
     LockHeld, RevisionEdited, RevisionMissing, RevisionFailed, RevisionMixed, Protected, and what
     connecting raises.
     """
-    history = read_history(app.versions)
+    history = open_history(target, app)
     goal = history.goal(to)
     with connect_or_create(target, "migrate", narrate) as connection:
         current = read_verified(connection, target, app, history)

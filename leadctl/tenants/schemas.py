@@ -16,6 +16,7 @@ from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import state
 from leadctl.journal.state import SchemaRevisions
 from leadctl.migrate.revisions import read_history
+from leadctl.migrate.status import missing_revisions
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
@@ -120,7 +121,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
     readable = [row["name"] for row in rows if row["readable"]]
     current = _revisions(connection, app, readable)
     sizes = schema_bytes(connection)
-    history = read_history(app.versions)
+    history = read_history(app.versions, whole=False)
     states = _moving(connection) if recorded else {}
     tenants = []
     for row in rows:
@@ -173,7 +174,7 @@ def schema_exists(connection: Connection, name: str) -> bool:
 
 
 def _pending(history: Any, applied: Sequence[str]) -> int | None:
-    if any(revision not in history for revision in applied):
+    if missing_revisions(history, applied, ()):
         return None
     return len(history.pending(applied))
 

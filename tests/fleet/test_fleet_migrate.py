@@ -112,6 +112,31 @@ def test_most_tenants_do_not_run_alembic(
     assert all(each["result"]["applied"] == [] for each in outcome.json["targets"])
 
 
+def test_a_tenant_that_has_what_no_file_says_is_named_and_the_others_go_on(
+    place: Prepared, project: Project, tmp_path: Path, cli: Cli
+) -> None:
+    declare(tmp_path, 3)
+    project.revision("CREATE TABLE a (n int)")
+    assert cli("migrate", "--fleet", "tenants", url=place.url).code == 0
+    gone = project.revision("CREATE TABLE b (n int)")
+    last = project.revision("CREATE TABLE c (n int)")
+    assert cli("migrate", "--schema", "t_2", url=place.url).code == 0
+    gone.unlink()
+    for arguments in ([], ["--plan"], ["check"]):
+        outcome = cli("migrate", *arguments, "--fleet", "tenants", "-o", "json", url=place.url)
+        said = {each["target"]: each["message"] or "" for each in outcome.json["targets"]}
+        assert "t_2, has applied own_0002, which is not in" in said["t_2"], arguments
+        assert all("follows the revision own_0002" in said[name] for name in ("t_1", "t_3"))
+        assert outcome.code == 7
+    last.unlink()  # now the others have all that there is
+    outcome = cli("migrate", "--fleet", "tenants", "-o", "json", url=place.url)
+    assert {each["target"]: each["error"] for each in outcome.json["targets"]} == {
+        "t_1": None,
+        "t_2": "revision_missing",
+        "t_3": None,
+    }
+
+
 def test_tenants_at_different_revisions_all_come_to_the_head(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:

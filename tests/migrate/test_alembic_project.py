@@ -42,6 +42,43 @@ def alembic_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_file_missing_from_what_alembic_applied_is_named(
+    alembic_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    ini = alembic_project / "alembic.ini"
+    lines = [
+        f"sqlalchemy.url = {url.replace('postgresql:', 'postgresql+psycopg:').replace('%', '%%')}"
+        if line.startswith("sqlalchemy.url")
+        else line
+        for line in ini.read_text().splitlines()
+    ]
+    ini.write_text("\n".join(lines) + "\n")
+    files = {}
+    for down, name in ((None, "aaa"), ("aaa", "bbb"), ("bbb", "ccc")):
+        files[name] = alembic_project / "db" / "versions" / f"{name}_x.py"
+        files[name].write_text(
+            f'"""{name}"""\nfrom alembic import op\n\nrevision = "{name}"\n'
+            f"down_revision = {down!r}\n\n\ndef upgrade():\n"
+            f'    op.execute("CREATE TABLE {name} ()")\n\n\ndef downgrade():\n    pass\n'
+        )
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    done = subprocess.run(command, cwd=alembic_project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    files["bbb"].unlink()
+    for arguments in ([], ["--plan"], ["check"], ["new", "-m", "x"], ["dev", "-m", "x"]):
+        refused = cli("migrate", *arguments, url=url)
+        assert refused.code == 1, (arguments, refused.err)
+        assert "has applied bbb, which is not in" in refused.err
+        assert "ccc_x.py follows bbb" in " ".join(refused.err.split())
+    status = cli("migrate", "status", "-o", "json", url=url)
+    found = {each["revision"]: each["state"] for each in status.json["revisions"]}
+    assert (status.code, found) == (1, {"aaa": "unknown", "bbb": "unknown", "ccc": "applied"})
+    health = cli("health-check", "--check", "migrations", "-o", "json", url=url)
+    assert "bbb" in health.json["checks"][0]["message"]
+    assert health.code == 1
+
+
 def test_everything_holds_there_too(
     alembic_project: Path, server: Server, database: str, cli: Cli
 ) -> None:

@@ -189,7 +189,7 @@ def test_a_team_and_its_pipeline(tmp_path: Path, server: Server, databases: dict
     pipeline.run("migrate")
     pipeline.git("checkout", "-q", "names")
     for command in (["migrate"], ["migrate", "--plan"], ["migrate", "check"]):
-        assert "which is not in" in pipeline.run(*command, code=1)
+        assert "are not in" in pipeline.run(*command, code=1)
 
     # Ada merges: git has no conflict in the revisions, and one command joins the history.
     ada.git("fetch", "-q")

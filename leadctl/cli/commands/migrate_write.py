@@ -74,7 +74,7 @@ def new(
     elif revert is not None:
         result = run.database().new_revert(revert, message)
     elif empty:
-        result = run.project().new_empty(named(run, message))
+        result = run.database().new_empty(named(run, message))
     elif sql is not None:
         result = run.database().new_sql(named(run, message), _read(sql))
     else:
