@@ -246,11 +246,19 @@ class Facts:
         """What the database says about itself; None where it has no identity that can be read."""
         return state.read_identity(self.connection)
 
+    @property
+    def uncounted(self) -> str:
+        """Say why more may have happened than was counted; nothing where all roles are counted."""
+        roles = self.counts[2]
+        return (
+            f"track_counts is off for {joined(roles)}: what they do is not counted" if roles else ""
+        )
+
     @cached_property
-    def counts(self) -> tuple[bool, bool]:
-        """Whether the server has autovacuum on, and counts what is done to tables."""
-        vacuums, counts = self.query("autovacuum")[0]
-        return vacuums, counts
+    def counts(self) -> tuple[bool, bool, list[str]]:
+        """Whether the server has autovacuum on, and counts; the roles that it does not count."""
+        vacuums, counts, without = self.query("autovacuum")[0]
+        return vacuums, counts, without
 
     @cached_property
     def tables(self) -> int:

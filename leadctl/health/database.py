@@ -91,8 +91,14 @@ def connections(facts: Facts) -> Evidence:
     used, limit = facts.query("connections")[0]
     message = f"{used} of {limit} used"
     for name, its_used, its_limit in facts.query("connection_limits"):
+        kind, _, quoted = name.partition(" ")
+        if not its_limit:
+            return graded(
+                100,
+                f"the {name} takes no connections but superusers'; {message} of the server",
+                f"When it is to take some again: ALTER {kind.upper()} {quoted} CONNECTION LIMIT -1",
+            )
         if its_used * limit > used * its_limit:
-            kind, _, quoted = name.partition(" ")
             return graded(
                 round(100 * its_used / its_limit, 1),
                 f"{its_used} of {its_limit} used of the {name}; {message} of the server",

@@ -195,7 +195,7 @@ def _prove_needed(connection: Connection, step: Fix) -> None:
 
 def _drop_invalid_indexes(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "invalid-indexes"):
-        if not row["partitioned"]:
+        if not (row["partitioned"] or row["of_toast"]):
             index, table = (_whole(target, row[each]) for each in ("index", "table"))
             statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(index)
             yield Fix("invalid-indexes", statement, table, drops=index)
@@ -212,6 +212,8 @@ def _build_recorded_indexes(connection: Connection, target: Target, app: App) ->
 
 def _validate_constraints(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "unvalidated-constraints"):
+        if row["of_domain"]:  # whose tables are many, and locked by nobody
+            continue
         table = _whole(target, row["table"])
         validate = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
         statement = validate.format(table, identifier(row["constraint"]))
@@ -220,7 +222,7 @@ def _validate_constraints(connection: Connection, target: Target, app: App) -> I
 
 def _analyse(connection: Connection, target: Target, app: App) -> Iterator[Fix]:
     for row in _rows(connection, target, app, "vacuum"):
-        if not row["analysed"] and row["live_rows"]:
+        if row["analysed"] is False and max(row["live_rows"], row["rows_then"]) > 0:
             table = _whole(target, row["table"])
             yield Fix("statistics", sql.SQL("ANALYZE {}").format(table), table)
 

@@ -97,9 +97,20 @@ SELECT EXISTS (SELECT FROM pg_inherits WHERE inhdetachpending AND to_regclass(%(
 SELECT pg_blocking_pids(%(session)s)
 
 -- name: autovacuum
--- what: Does the server vacuum by itself, and does it count what is written?
+-- what: Does the server vacuum by itself, does it count what is written, and of which roles does it not?
 -- versions: 15-
-SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean
+SELECT current_setting('autovacuum')::boolean, current_setting('track_counts')::boolean,
+       ARRAY(SELECT DISTINCT quote_ident(r.rolname)
+             FROM pg_db_role_setting s
+             JOIN pg_roles r ON r.oid = s.setrole
+             CROSS JOIN unnest(s.setconfig) AS config (item)
+             WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+               AND item LIKE 'track\_counts=%%' AND NOT split_part(item, '=', 2)::boolean
+               AND (r.rolsuper OR s.setdatabase <> 0 OR EXISTS (
+                   SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass
+                     AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                     AND pg_has_role(r.oid, d.refobjid, 'MEMBER')))
+             ORDER BY 1)
 
 -- name: connection_limits
 -- what: Which role of this database, or it itself, is nearest to a connection limit of its own,
@@ -111,22 +122,24 @@ WITH those(role) AS (
         dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         OR classid = 'pg_database'::regclass
         AND objid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+), sessions AS MATERIALIZED (  -- workers of a parallel query take none of the number
+    SELECT datid, usesysid FROM pg_stat_activity
+    WHERE usesysid IS NOT NULL AND pid <> pg_backend_pid()
+      AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')
 )
 SELECT name, used, most FROM (
     SELECT 'role ' || quote_ident(r.rolname),
-           (SELECT count(*) FROM pg_stat_activity a
-            WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()), r.rolconnlimit
+           (SELECT count(*) FROM sessions a WHERE a.usesysid = r.oid), r.rolconnlimit
     FROM pg_roles r WHERE r.rolconnlimit > 0 AND NOT r.rolsuper AND (
         EXISTS (SELECT FROM those WHERE pg_has_role(r.oid, those.role, 'MEMBER'))
         OR EXISTS (SELECT FROM pg_stat_activity a
                    WHERE a.usesysid = r.oid AND a.datname = current_database()))
     UNION ALL
     SELECT 'database ' || quote_ident(d.datname),
-           (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.usesysid IS NOT NULL
-            AND a.pid <> pg_backend_pid()), d.datconnlimit
-    FROM pg_database d WHERE d.datconnlimit > 0 AND d.datname = current_database()
+           (SELECT count(*) FROM sessions a WHERE a.datid = d.oid), d.datconnlimit
+    FROM pg_database d WHERE d.datconnlimit >= 0 AND d.datname = current_database()
 ) AS limits (name, used, most)
-ORDER BY used::float8 / most DESC, name LIMIT 1
+ORDER BY used / nullif(most, 0)::float8 DESC NULLS FIRST, name LIMIT 1
 
 -- name: synchronous
 -- what: Which standbys does a commit wait for?

@@ -19,12 +19,14 @@ def invalid_indexes(facts: Facts) -> Evidence:
     rows = facts.rows_of_schema("invalid-indexes")
     invalid = [row for row in rows if row["being_built"] is False]
     unknown = [row for row in rows if row["being_built"] is None]
-    partitioned = [row["index"] for row in invalid if row["partitioned"]]
-    if len(partitioned) < len(invalid):
+    left = [row for row in invalid if row["partitioned"] or row["of_toast"]]
+    if len(left) < len(invalid):
         hint = "Drop them with: leadctl health-check --fix"
-    else:
-        attach = f"ALTER INDEX {joined(partitioned[:1])} ATTACH PARTITION"
+    elif left and left[0]["partitioned"]:
+        attach = f"ALTER INDEX {left[0]['index']} ATTACH PARTITION"
         hint = f"Build it on each partition, then: {attach}"
+    else:
+        hint = f"Run: DROP INDEX CONCURRENTLY {left[0]['index']}" if left else ""
     return graded(
         len(invalid),
         _listed(invalid, "index") or "none is invalid",
@@ -68,7 +70,9 @@ def unvalidated_constraints(facts: Facts) -> Evidence:
     return graded(
         len(rows),
         joined(names) or "all are validated",
-        "Validate them with: leadctl health-check --fix",
+        f"Run: ALTER DOMAIN {rows[0]['table']} VALIDATE CONSTRAINT {rows[0]['constraint']}"
+        if rows and all(row["of_domain"] for row in rows)
+        else "Validate them with: leadctl health-check --fix",
     )
 
 
@@ -130,8 +134,7 @@ def _more_numbers(row: Row) -> str:
 @check("vacuum", warning=200, unit="%")
 def vacuum(facts: Facts) -> Evidence:
     """Autovacuum keeps up: no table has far more dead rows than start it."""
-    rows = facts.rows_of_schema("vacuum")
-    facts.require_counts()
+    rows = _counted_rows(facts)
     many = [row for row in rows if row["dead_rows"] >= _DEAD_ROWS]
     off = [
         row
@@ -160,6 +163,7 @@ def vacuum(facts: Facts) -> Evidence:
         worst["threshold_percent"] if worst else 0,
         "; ".join(found) or f"no table has {_DEAD_ROWS:,} dead rows",
         f"Run: {'; '.join(hints)}. See: leadctl inspect vacuum",
+        doubt=facts.uncounted or _lost(rows),
         at_least=CheckStatus.WARNING if off_for else CheckStatus.OK,
     )
 
@@ -167,14 +171,33 @@ def vacuum(facts: Facts) -> Evidence:
 @check("vacuum", warning=1, unit="tables")
 def statistics(facts: Facts) -> Evidence:
     """The planner has statistics of every table of size."""
-    rows = facts.rows_of_schema("vacuum")
-    facts.require_counts()
-    never = [row for row in rows if not row["analysed"] and row["live_rows"] >= _ROWS]
+    rows = [row for row in _counted_rows(facts) if max(row["live_rows"], row["rows_then"]) >= _ROWS]
+    never = [row for row in rows if row["analysed"] is False]
+    unknown = [row for row in rows if row["analysed"] is None]
     return graded(
         len(never),
         f"never analysed: {_listed(never, 'table')}" if never else "every large table was analysed",
         "Analyse them with: leadctl health-check --fix",
+        doubt=facts.uncounted
+        or (f"{facts.server.role} may not read {_listed(unknown, 'table')}" if unknown else ""),
     )
+
+
+def _counted_rows(facts: Facts) -> list[Row]:
+    """Return what is counted of the tables.  Raises Skip where the server does not count."""
+    rows = facts.rows_of_schema("vacuum")
+    if facts.server.in_recovery:
+        raise Skip("a standby does not count rows: ask its primary")
+    facts.require_counts()
+    return rows
+
+
+def _lost(rows: list[Row]) -> str:
+    """Say which tables' dead rows nobody knows, since their counters were lost."""
+    lost = [row for row in rows if not row["counted"] and row["rows_then"] >= _DEAD_ROWS]
+    if not lost:
+        return ""
+    return f"the counters of {_listed(lost, 'table')} were lost; ANALYZE counts its rows again"
 
 
 @check(warning=20, unit="%")
@@ -215,6 +238,7 @@ def cache_hit(facts: Facts) -> Evidence:
         percent,
         f"{percent:g} % of {hits + reads:,} blocks {facts.counted}",
         "See which tables are read from disk: leadctl inspect cache-hit",
+        doubt=facts.uncounted,
     )
 
 
@@ -235,6 +259,7 @@ def index_usage(facts: Facts) -> Evidence:
         percents[table],
         f"{table} is read through an index {percents[table]:g} % of the time {facts.counted}",
         "See: leadctl inspect index-usage, leadctl inspect slow-queries",
+        doubt=facts.uncounted,
     )
 
 

@@ -75,6 +75,7 @@ def checksums(facts: Facts) -> Evidence:
         if failures
         else "no failure",
         "The storage returns other bytes than were written: restore a backup on another disk.",
+        doubt=facts.uncounted,
     )
 
 
@@ -83,7 +84,8 @@ def replication(facts: Facts) -> Evidence:
     """Standbys follow; on a standby: it follows its primary."""
     if facts.server.in_recovery:
         return _follows(facts)
-    rows = facts.rows("replication")
+    # What a base backup is sent is no standby's.
+    rows = [row for row in facts.rows("replication") if row["state"] != "backup"]
     (wanted,) = facts.query("synchronous")[0]
     number = _SYNCHRONOUS.match(wanted)
     needed = int(number[1]) if number else int(bool(wanted))
@@ -186,9 +188,9 @@ def archiving(facts: Facts) -> Evidence:
             "segments",
         )
     waiting, last = row["waiting_segments"], row["last_archived_time"]
-    if last is None:
+    if waiting is None or last is None:
         ((waiting,),) = facts.query("ready")
-    if waiting is None or (last is None and not waiting):
+    if last is None and not waiting:
         raise Skip("nothing was archived yet")
     return graded(
         waiting,
@@ -215,7 +217,7 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     count, hours = facts.rows("database")[0][column], facts.counted_hours
     if not count:
         facts.require_counts()
-        return graded(0, f"no {what} {facts.counted}")
+        return graded(0, f"no {what} {facts.counted}", doubt=facts.uncounted)
     if hours is None:
         raise Skip(f"{count:,} {what}, since an unknown time; look twice with --interval 5s")
     return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
@@ -244,7 +246,7 @@ def _follows(facts: Facts) -> Evidence:
         return graded(round(silent, 1), message, hint)
     least, most = row["lag_at_least_seconds"], row["lag_at_most_seconds"]
     receiver = row["receiver"] or "not shown"
-    if most is not None and most <= _WATCH_SECONDS:
+    if most is not None and most <= _WATCH_SECONDS and not row["paused"]:
         return graded(round(most, 1), f"a standby, {most:.1f} s behind; receiver: {receiver}", hint)
     state, seconds = ("paused", 0.0) if row["paused"] else _watched(facts, row)
     if state == "caught up":

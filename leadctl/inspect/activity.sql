@@ -4,27 +4,36 @@
 -- what: Who waits for whom?  A session that waits stands once, below one that it waits for.
 --       A queue of N sessions has N * N / 2 edges, since each waits for all before it: one of them
 --       is taken, to a session that does not wait itself where there is one, else to the first that
---       asked for the lock.  Of more than 1,000 that wait, those that wait longest.
+--       asked for the lock.  Of more than 1,000 that wait, those that wait longest.  Workers of a parallel
+--       query wait as their session; a deferrable transaction waits for those that write, without a lock.
 -- versions: 15-
-WITH RECURSIVE wanted AS MATERIALIZED (
-    SELECT DISTINCT ON (pid) pid, waitstart, mode, relation
-    FROM pg_locks WHERE NOT granted AND pid IS NOT NULL ORDER BY pid, waitstart
-), sessions AS MATERIALIZED (
-    SELECT pid, datname, usename::text AS "user", application_name AS application, state, xact_start,
+WITH RECURSIVE sessions AS MATERIALIZED (
+    SELECT pid, coalesce(leader_pid, pid) AS leader, datname, usename::text AS "user",
+           application_name AS application, state, xact_start, query_start, wait_event,
            left(query, 500) AS query
     FROM pg_stat_activity
+), wanted AS MATERIALIZED (
+    SELECT DISTINCT ON (1) coalesce(s.leader, l.pid) AS pid, l.pid AS asks, l.waitstart, l.mode, l.relation
+    FROM pg_locks l LEFT JOIN sessions s ON s.pid = l.pid
+    WHERE NOT l.granted AND l.pid IS NOT NULL ORDER BY 1, l.waitstart
+), queued AS MATERIALIZED (
+    SELECT * FROM wanted
+    UNION ALL
+    SELECT pid, pid, query_start, wait_event, NULL FROM sessions WHERE wait_event = 'SafeSnapshot'
 ), asked AS MATERIALIZED (
-    SELECT pid, CASE WHEN datname IS NOT NULL THEN pg_blocking_pids(pid) ELSE ARRAY(
+    SELECT pid, CASE WHEN mode = 'SafeSnapshot' THEN pg_safe_snapshot_blocking_pids(asks)
+                     WHEN datname IS NOT NULL THEN array_remove(pg_blocking_pids(asks), pid)
+                     ELSE ARRAY(
                SELECT h.pid FROM pg_locks h WHERE h.granted AND h.relation = longest.relation AND h.pid <> longest.pid
                  AND h.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
            END AS blockers
-    FROM (SELECT w.pid, w.relation, s.datname FROM wanted w JOIN sessions s ON s.pid = w.pid
+    FROM (SELECT w.pid, w.asks, w.mode, w.relation, s.datname FROM queued w JOIN sessions s ON s.pid = w.asks
           -- What replays on a standby is of no database, no session, and wants tables for itself alone.
           WHERE coalesce(s.datname, current_database()) = current_database()
           ORDER BY w.waitstart NULLS LAST, w.pid LIMIT 1000) AS longest
 ), waiting AS MATERIALIZED (
     SELECT pid, coalesce((SELECT b.pid FROM unnest(blockers) WITH ORDINALITY AS b (pid, place)
-                          WHERE b.pid NOT IN (SELECT pid FROM wanted) ORDER BY b.place LIMIT 1),
+                          WHERE b.pid NOT IN (SELECT pid FROM queued) ORDER BY b.place LIMIT 1),
                          blockers[1]) AS blocker
     FROM asked WHERE cardinality(blockers) > 0
 ), tree AS (
@@ -45,7 +54,7 @@ SELECT repeat('  ', least(cardinality(e.path), 20) - 1)
        w.mode AS wants, w.relation::regclass::text AS relation, s.query
 FROM everybody e
 LEFT JOIN sessions s ON s.pid = e.pid
-LEFT JOIN wanted w ON w.pid = e.pid
+LEFT JOIN queued w ON w.pid = e.pid
 ORDER BY e.path
 
 -- name: locks
@@ -68,7 +77,8 @@ SELECT pid, usename::text AS "user", application_name AS application,
        extract(epoch FROM clock_timestamp() - query_start)::float8 AS seconds,
        concat_ws(': ', wait_event_type, wait_event) AS waits_for, left(query, 500) AS query
 FROM pg_stat_activity
-WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+WHERE state IN ('active', 'fastpath function call') AND backend_type = 'client backend'
+  AND pid <> pg_backend_pid()
   AND datname = current_database()
 ORDER BY query_start, pid
 

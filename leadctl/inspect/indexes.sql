@@ -69,7 +69,8 @@ ORDER BY bytes DESC, i.relname
 --       partition has of its parent's index cannot go by itself: the parent's is said.
 -- versions: 15-
 WITH shaped AS MATERIALIZED (
-    SELECT i.oid, i.relname, i.relpages, i.relkind, i.relispartition, x.indrelid, x.indisprimary,
+    SELECT i.oid, i.relname, i.relpages, i.relkind, i.relam, i.reloptions, i.relispartition, x.indrelid,
+           x.indisprimary,
            x.indisreplident, x.indisclustered, x.indexprs, x.indpred,
            concat_ws('/', i.relam, x.indnkeyatts, x.indkey, x.indclass, x.indcollation, x.indoption,
                      x.indisunique, x.indimmediate, x.indnullsnotdistinct) AS shape
@@ -91,9 +92,13 @@ WITH shaped AS MATERIALIZED (
                (SELECT array_agg(array(SELECT p FROM unnest(o.attoptions) p WHERE p !~ '^pg_attver=')::text
                                  ORDER BY o.attnum)
                 FROM pg_attribute o WHERE o.attrelid = a.oid)::text,
+               -- How full its pages are is no matter of what an index finds, how many blocks BRIN sums up is.
+               CASE WHEN m.amname NOT IN ('btree', 'hash', 'gist', 'gin', 'spgist')
+                    THEN array(SELECT o FROM unnest(a.reloptions) o ORDER BY o)::text END,
                regexp_replace(a.indexprs::text, ':location -?[0-9]+', '', 'g'),
                regexp_replace(a.indpred::text, ':location -?[0-9]+', '', 'g')) AS definition
-    FROM alike a LEFT JOIN pg_constraint n
+    FROM alike a JOIN pg_am m ON m.oid = a.relam
+    LEFT JOIN pg_constraint n
       ON n.conrelid = a.indrelid AND n.conindid = a.oid AND n.contype IN ('p', 'u', 'x')
 )
 SELECT t.oid::regclass::text AS "table", a.oid::regclass::text AS index,
@@ -146,7 +151,8 @@ ORDER BY t.relname, a.relname, b.relname
 -- what: Which indexes are invalid and not being built now, as a cancelled concurrent build leaves?
 --       Whether one is being built is not known while REINDEX works on its table, which names one index at
 --       a time, nor where the role does not see what others do and somebody holds the lock of a build.
---       An index of a partitioned table is invalid until each partition has its part of it.
+--       An index of a partitioned table is invalid until each partition has its part of it.  REINDEX
+--       leaves those of TOAST, too.
 -- versions: 15-
 WITH locked AS (
     SELECT relation FROM pg_locks
@@ -160,9 +166,15 @@ WITH locked AS (
     UNION ALL
     SELECT relid FROM pg_stat_progress_create_index
     WHERE datname = current_database() AND command LIKE 'REINDEX%%'
+), own AS (
+    SELECT d.objid AS oid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)
+), toast AS MATERIALIZED (
+    SELECT c.oid, c.reltoastrelid FROM pg_class c
+    WHERE c.oid = ANY (ARRAY(SELECT oid FROM own)) AND c.reltoastrelid <> 0
 )
-SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
-       i.relkind = 'I' AS partitioned,
+SELECT coalesce(o.oid, t.oid)::regclass::text AS "table", i.oid::regclass::text AS index,
+       i.relkind = 'I' AS partitioned, o.oid IS NOT NULL AS of_toast,
        CASE WHEN t.oid NOT IN (SELECT relation FROM in_work WHERE relation IS NOT NULL)
             THEN false END AS being_built,
        CASE WHEN t.oid NOT IN (SELECT relation FROM locked)
@@ -170,9 +182,8 @@ SELECT t.oid::regclass::text AS "table", i.oid::regclass::text AS index,
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class t ON t.oid = x.indrelid
-WHERE x.indrelid = ANY (ARRAY(
-        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND i.relkind IN ('i', 'I')
+LEFT JOIN toast o ON o.reltoastrelid = t.oid
+WHERE x.indrelid = ANY (ARRAY(SELECT oid FROM own UNION ALL SELECT reltoastrelid FROM toast)) AND i.relkind IN ('i', 'I')
   AND NOT (x.indisvalid AND x.indisready)
   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
                   WHERE p.index_relid = i.oid AND p.datname = current_database())
@@ -190,12 +201,15 @@ SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
        n.confrelid::regclass::text AS "references", nullif(c.reltuples, -1)::bigint AS rows,
        -- CONCURRENTLY is refused for a partitioned table.
        CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON ' ELSE 'CREATE INDEX CONCURRENTLY ON ' END
-       || c.oid::regclass::text || ' (' || (
+       || c.oid::regclass::text || CASE WHEN spans THEN ' USING gist' ELSE '' END || ' (' || (
            SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
            FROM unnest(n.conkey) WITH ORDINALITY AS k (attnum, place)
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum) || ')' AS remedy
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.contype = 'f' AND n.conparentid = 0
+-- From 18 on a key may be of spans of time, which GiST finds, or not be kept.
+CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(n) ->> 'conperiod')::boolean, false),
+                           coalesce((to_jsonb(n) ->> 'conenforced')::boolean, true)) AS k18 (spans, is_enforced)
+WHERE n.contype = 'f' AND n.conparentid = 0 AND is_enforced
   AND n.conrelid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
@@ -203,7 +217,7 @@ WHERE n.contype = 'f' AND n.conparentid = 0
       SELECT FROM pg_index x
       JOIN pg_class i ON i.oid = x.indexrelid
       JOIN pg_am m ON m.oid = i.relam
-      WHERE x.indrelid = n.conrelid AND x.indisvalid AND m.amname IN ('btree', 'hash')
+      WHERE x.indrelid = n.conrelid AND x.indisvalid AND m.amname = ANY (CASE WHEN spans THEN '{gist}' ELSE '{btree,hash}' END::name[])
         AND (x.indkey::int2[])[0:cardinality(n.conkey) - 1] @> n.conkey
         AND CASE WHEN x.indpred IS NULL OR c.oid IN (SELECT relation FROM locked) THEN true
             ELSE pg_get_expr(x.indpred, x.indrelid) IN (

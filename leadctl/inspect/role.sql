@@ -6,7 +6,8 @@
 SELECT current_user::text AS role, pg_is_in_recovery() AS in_recovery,
        pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
        (SELECT count(*) FROM pg_stat_activity
-        WHERE state = 'disabled' AND datname = current_database()) AS untracked, clock_timestamp() AS now,
+        WHERE state = 'disabled' AND datname = current_database()
+          AND pid <> pg_backend_pid()) AS untracked, clock_timestamp() AS now,
        current_setting('track_counts')::boolean AS counts,
        (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
            AS counted_since,

@@ -6,9 +6,14 @@
 SELECT datname::text AS database, stats_reset AS counted_since, xact_commit AS commits,
        xact_rollback AS rollbacks, blks_hit AS hits, blks_read AS reads,
        round(100.0 * blks_hit / nullif(blks_hit + blks_read, 0), 2)::float8 AS hit_percent,
-       deadlocks, conflicts, temp_files, temp_bytes, checksum_failures, checksum_last_failure,
+       deadlocks, conflicts, temp_files, temp_bytes,
+       -- Tables that all databases share are counted by themselves.
+       d.checksum_failures + coalesce(s.checksum_failures, 0) AS checksum_failures,
+       greatest(d.checksum_last_failure, s.checksum_last_failure) AS checksum_last_failure,
        current_setting('data_checksums')::boolean AS checksums, sessions, sessions_killed
-FROM pg_stat_database WHERE datname = current_database()
+FROM pg_stat_database d
+LEFT JOIN (SELECT checksum_failures, checksum_last_failure FROM pg_stat_database WHERE datid = 0) AS s ON true
+WHERE datname = current_database()
 
 -- name: replication
 -- what: Which standbys and receivers are connected here, and how far is each behind?
@@ -17,7 +22,9 @@ FROM pg_stat_database WHERE datname = current_database()
 -- versions: 15-
 WITH measured AS (
     SELECT r.*, CASE WHEN pg_is_in_recovery() THEN NULL
-                     ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), r.replay_lsn)::bigint END AS behind
+                     ELSE pg_wal_lsn_diff(pg_current_wal_lsn(),
+                                          -- what keeps WAL without replaying it says what it wrote
+                                          coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn))::bigint END AS behind
     FROM pg_stat_replication r
 )
 SELECT application_name AS name, host(client_addr) AS client, state, sync_state, behind AS behind_bytes,
@@ -105,7 +112,7 @@ SELECT current_setting('archive_mode') AS archive_mode, a.archived_count AS arch
        a.last_archived_wal, a.last_archived_time, a.failed_count AS failed, a.last_failed_wal,
        a.last_failed_time,
        coalesce(a.last_failed_time > coalesce(a.last_archived_time, '-infinity'), false) AS failing,
-       CASE WHEN a.last_archived_wal ~ '^[0-9A-F]{24}$' AND NOT pg_is_in_recovery() THEN greatest(0,
+       CASE WHEN a.last_archived_wal ~ '^[0-9A-F]{24}' AND NOT pg_is_in_recovery() THEN greatest(0,
            pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint / s.size
            - ('x' || substr(a.last_archived_wal, 9, 8))::bit(32)::bigint * (4294967296 / s.size)
            - ('x' || substr(a.last_archived_wal, 17, 8))::bit(32)::bigint - 1) END AS waiting_segments,

@@ -160,6 +160,8 @@ ORDER BY 4 DESC, 1
 -- what: How many dead rows has each table, of how many that start autovacuum, and when was it
 --       last vacuumed and analysed, by hand or by autovacuum?
 --       Values that were too long for a row are in a table next to it, which has dead rows of its own.
+--       Not counted is what had many rows once, of which the counters know nothing: they were lost in a
+--       crash, reset, or are of a standby or a copy.  Analysed is what the planner has statistics of.
 -- versions: 15-
 WITH parts AS (
     SELECT c.oid, c.oid AS whose, c.relname, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
@@ -180,7 +182,7 @@ WITH parts AS (
                           FROM unnest(coalesce(p.reloptions, p.own)) AS o), '{}') AS o
     FROM parts p
 ), thresholds AS (
-    SELECT s.oid, s.whose, s.relname, s.is_toast, s.reltuples >= 0 OR s.is_toast AS analysed,
+    SELECT s.oid, s.whose, s.relname, s.is_toast, s.reltuples,
            coalesce(o ->> 'autovacuum_enabled', 'true')::boolean
            AND current_setting('autovacuum')::boolean AS autovacuum,
            least(coalesce(o ->> 'autovacuum_vacuum_threshold',
@@ -198,7 +200,17 @@ SELECT t.whose::regclass::text AS "table", CASE WHEN is_toast THEN 'TOAST' ELSE 
        t.threshold::bigint AS threshold_rows,
        round((100 * u.n_dead_tup / greatest(t.threshold, 1))::numeric, 1)::float8 AS threshold_percent,
        u.n_ins_since_vacuum AS inserted_since, u.n_mod_since_analyze AS changed_since_analyze,
-       t.autovacuum, t.analysed, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
+       t.autovacuum,
+       CASE WHEN is_toast THEN true
+            WHEN reltuples < 0 THEN false
+            WHEN greatest(reltuples, u.n_live_tup) < 1 THEN true
+            WHEN EXISTS (SELECT FROM pg_stats s WHERE (s.schemaname, s.tablename) = (u.schemaname, u.relname)
+                         AND NOT s.inherited) THEN true
+            WHEN has_table_privilege(t.oid, 'SELECT') AND NOT row_security_active(t.oid) THEN false
+       END AS analysed,
+       is_toast OR reltuples < 1 OR u.n_live_tup + u.n_dead_tup >= reltuples / 2
+       OR num_nonnulls(u.last_vacuum, u.last_autovacuum, u.last_analyze, u.last_autoanalyze) > 0 AS counted,
+       reltuples::bigint AS rows_then, greatest(u.last_vacuum, u.last_autovacuum) AS last_vacuum,
        greatest(u.last_analyze, u.last_autoanalyze) AS last_analyze
 FROM thresholds t JOIN pg_stat_all_tables u ON u.relid = t.oid
 WHERE u.relid = ANY (ARRAY(SELECT oid FROM parts))  -- else all tables of the database are looked at
@@ -253,7 +265,8 @@ ORDER BY n_live_tup DESC, relname
 -- name: sequences
 -- what: How much of what its column can hold has each sequence used?
 --       The column is the smallest of those that own the sequence, or have it in their default, or in
---       that of their domain.  Nothing where it was never used, goes round, or this role may not read it.
+--       that of their domain; an array is as large as its elements, a text as its digits.  Nothing where
+--       it goes round before that end, or this role may not read it.
 -- versions: 15-
 WITH RECURSIVE here AS MATERIALIZED (
     SELECT seqrelid AS oid FROM pg_sequence JOIN pg_class c ON c.oid = seqrelid
@@ -286,19 +299,24 @@ WITH RECURSIVE here AS MATERIALIZED (
 ), types AS (
     SELECT f.oid, f.table_oid, f.attnum, a.atttypid AS type, a.atttypmod AS modifier
     FROM fed f JOIN pg_attribute a ON a.attrelid = f.table_oid AND a.attnum = f.attnum
-    UNION ALL  -- a domain holds what its base type does
-    SELECT y.oid, y.table_oid, y.attnum, t.typbasetype, t.typtypmod
-    FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd'
+    UNION ALL  -- a domain holds what its base type does, an array what its elements do
+    SELECT y.oid, y.table_oid, y.attnum, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,
+           CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE y.modifier END
+    FROM types y JOIN pg_type t ON t.oid = y.type WHERE t.typtype = 'd' OR t.typcategory = 'A'
 ), smallest AS (
     SELECT DISTINCT ON (y.oid) y.oid, o.oid::regclass::text || '.' || quote_ident(a.attname) AS "column",
            format_type(y.type, y.modifier) AS type,
            CASE WHEN y.type = 'int2'::regtype THEN 32767 WHEN y.type = 'int4'::regtype THEN 2147483647
+                WHEN y.type = 'oid'::regtype THEN 4294967295
                 WHEN y.type = 'numeric'::regtype AND y.modifier >= 4  -- as many digits before the point
-                THEN least(10::numeric ^ (((y.modifier - 4) >> 16) - ((y.modifier - 4) & 1023)) - 1,
+                THEN least(10::numeric ^ greatest(0, ((y.modifier - 4) >> 16)
+                                                     - ((((y.modifier - 4) & 2047) # 1024) - 1024)) - 1,
                            9223372036854775807)
+                WHEN y.type IN ('varchar'::regtype, 'bpchar'::regtype) AND y.modifier > 4
+                THEN least(10::numeric ^ least(y.modifier - 4, 19) - 1, 9223372036854775807)
                 ELSE 9223372036854775807 END::bigint AS type_max
     FROM types y
-    JOIN pg_type t ON t.oid = y.type AND t.typtype <> 'd'
+    JOIN pg_type t ON t.oid = y.type AND t.typtype <> 'd' AND t.typcategory <> 'A'
     JOIN pg_class o ON o.oid = y.table_oid
     JOIN pg_attribute a ON a.attrelid = y.table_oid AND a.attnum = y.attnum
     ORDER BY y.oid, type_max, o.relname, a.attname
@@ -312,30 +330,38 @@ WITH RECURSIVE here AS MATERIALIZED (
            coalesce(m.type_max, 9223372036854775807) AS filled,
            has_sequence_privilege(c.oid, 'SELECT,USAGE')
            AND NOT (pg_is_in_recovery() AND c.relpersistence = 'u') AS is_readable,
-           greatest(s.seqmin, -coalesce(m.type_max, 9223372036854775807) - 1) AS first,
-           least(s.seqmax, coalesce(m.type_max, 9223372036854775807)) AS last
+           greatest(s.seqmin, -coalesce(m.type_max, 9223372036854775807) - 1)::numeric AS first,
+           least(s.seqmax, coalesce(m.type_max, 9223372036854775807))::numeric AS last
     FROM pg_sequence s
     JOIN pg_class c ON c.oid = s.seqrelid
     LEFT JOIN smallest m ON m.oid = c.oid
     WHERE c.oid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s)))
-), used AS (
+), called AS MATERIALIZED (
     SELECT l.*, CASE WHEN is_readable THEN pg_sequence_last_value(oid) END AS last_value FROM limits l
+), used AS (
+    -- Of one that was not called since it was made or set, only itself knows where it begins; a function
+    -- of text search is the only one of the server that reads a relation whose name is a value.
+    SELECT c.*, middle, coalesce(last_value::numeric, begins - seqincrement) AS value,
+           CASE WHEN seqincrement > 0 THEN last - coalesce(middle, first)
+                ELSE coalesce(middle, last) - first END AS span
+    FROM called c
+    CROSS JOIN LATERAL (SELECT CASE WHEN last_value IS NULL AND is_readable AND has_sequence_privilege(oid, 'SELECT')
+        THEN (SELECT word::numeric FROM ts_stat('SELECT array_to_tsvector(ARRAY[last_value::text]) FROM '
+                                                || oid::regclass)) END) AS own (begins)
+    -- Of numbers on both sides of 0, those from there on count: a bigint's other half is never begun.
+    CROSS JOIN LATERAL (SELECT CASE WHEN first < 0 AND last > 0 THEN 0 END::numeric) AS zero (middle)
 )
 SELECT oid::regclass::text AS sequence, "column", type::text, last_value,
-       CASE WHEN seqincrement > 0 THEN last ELSE first END AS last_possible,
-       CASE WHEN seqcycle OR last_value IS NULL THEN NULL
-            WHEN seqincrement > 0
-            THEN round(100 * greatest(last_value::numeric - coalesce(middle, first), 0)
-                       / (last::numeric - coalesce(middle, first) + 1), 1)
-            ELSE round(100 * greatest(coalesce(middle, last) - last_value::numeric, 0)
-                       / (coalesce(middle, last) - first::numeric + 1), 1)
-       END::float8 AS used_percent, is_readable AS readable,
+       (CASE WHEN seqincrement > 0 THEN last ELSE first END)::bigint AS last_possible,
+       CASE WHEN seqcycle AND own <= filled OR value IS NULL THEN NULL
+            WHEN span < 0 THEN 100  -- the column holds none of its numbers
+            WHEN seqincrement > 0 THEN round(100 * greatest(value - coalesce(middle, first), 0) / (span + 1), 1)
+            ELSE round(100 * greatest(coalesce(middle, last) - value, 0) / (span + 1), 1)
+       END::float8 AS used_percent, value IS NOT NULL AS readable,
        CASE WHEN own >= filled THEN 'column' WHEN own = own_type THEN 'sequence type' ELSE 'sequence' END AS ended_by
 FROM used
--- Of numbers on both sides of 0, those from there on count: a bigint's other half is never begun.
-CROSS JOIN LATERAL (SELECT CASE WHEN first < 0 AND last > 0 THEN 0 END) AS zero (middle)
 ORDER BY used_percent DESC NULLS LAST, relname
 
 -- name: unvalidated_constraints
@@ -346,14 +372,18 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", false AS of_domain, quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.conrelid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated
-ORDER BY c.relname, n.conname
+UNION ALL
+SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
+FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
+WHERE NOT n.convalidated AND t.typnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))
+ORDER BY 1, 3
 
 -- name: unvalidated_constraints
 -- what: Which constraints were never checked against the rows that were there before them?
@@ -363,14 +393,18 @@ WITH locked AS (
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 )
-SELECT c.oid::regclass::text AS "table", quote_ident(n.conname) AS "constraint",
+SELECT c.oid::regclass::text AS "table", false AS of_domain, quote_ident(n.conname) AS "constraint",
        CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
        AS definition
 FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.conrelid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated AND n.conenforced
-ORDER BY c.relname, n.conname
+UNION ALL
+SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
+FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
+WHERE NOT n.convalidated AND t.typnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))
+ORDER BY 1, 3
 
 -- name: missing_primary_keys
 -- what: Which tables have no primary key, so that their rows cannot be told apart?

@@ -95,3 +95,70 @@ def test_a_prepared_transaction_is_no_session_to_end(cli: Cli) -> None:
             connection.execute("ROLLBACK PREPARED 'it''s left'")
         while session.pgconn.get_result() is not None:
             pass
+
+
+def test_workers_wait_as_their_session(leadconnector: Prepared, cli: Cli) -> None:
+    """A function that calls itself safe reads a table that somebody holds, in each worker."""
+    leadconnector.query(
+        "CREATE TABLE queue AS SELECT 1 AS n; CREATE TABLE other (n int);"
+        "CREATE TABLE large AS SELECT generate_series(1, 20000) AS n;"
+        "CREATE FUNCTION looks(i int) RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS"
+        " $$ BEGIN RETURN (SELECT count(*) FROM public.queue) + i; END $$"
+    )
+    parallel = (
+        "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
+        " SET parallel_leader_participation = off; SET min_parallel_table_scan_size = 0; BEGIN;"
+        " LOCK other; SELECT sum(looks(n)) FROM large"
+    )
+    leadconnector.query("ANALYZE large")
+    with (
+        leadconnector.server.connect(leadconnector.name) as holder,
+        leadconnector.server.connect(leadconnector.name) as leader,
+        leadconnector.server.connect(leadconnector.name) as behind,
+    ):
+        holder.execute("BEGIN; LOCK queue")
+        leader.pgconn.send_query(parallel.encode())
+        leadconnector.wait_for(
+            "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE NOT granted AND leader_pid IS NOT NULL"
+        )
+        behind.pgconn.send_query(b"TABLE other")
+        leadconnector.wait_for(
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'other'::regclass"
+        )
+        outcome = cli("inspect", "blocking", "-o", "json", url=leadconnector.url)
+        found = [(int(r["session"]), r["blocked_by"]) for r in outcome.json["reports"][0]["rows"]]
+        first, second, third = (c.info.backend_pid for c in (holder, leader, behind))
+        assert found == [(first, None), (second, first), (third, second)]
+        ((blockers,),) = leadconnector.query("SELECT pg_blocking_pids(%s)", third)
+        assert blockers == [second]
+        for session in (behind, leader):
+            _end(leadconnector, session)
+
+
+def test_a_deferrable_transaction_waits_for_writers(leadconnector: Prepared, cli: Cli) -> None:
+    """No lock is wanted, and pg_blocking_pids knows of none."""
+    with (
+        leadconnector.server.connect(leadconnector.name) as writer,
+        leadconnector.server.connect(leadconnector.name) as reader,
+    ):
+        writer.execute("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM leads")
+        writer.execute("SELECT pg_current_xact_id()")
+        reader.pgconn.send_query(
+            b"BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; SELECT count(*) FROM pages"
+        )
+        waits = "wait_event = 'SafeSnapshot' AND query_start < clock_timestamp() - interval '1.1 s'"
+        leadconnector.wait_for(
+            f"SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND {waits}"
+        )
+        pids = [session.info.backend_pid for session in (writer, reader)]
+        ((safe, plain),) = leadconnector.query(
+            "SELECT pg_safe_snapshot_blocking_pids(%s), pg_blocking_pids(%s)", pids[1], pids[1]
+        )
+        assert (safe, plain) == ([pids[0]], [])
+        (check,) = cli(
+            "health-check", "--check", "blocking", "-o", "json", url=leadconnector.url
+        ).json["checks"]
+        assert check["status"] == "warning"
+        assert check["message"].startswith(f"1 session waits for {pids[0]}, ")
+        _end(leadconnector, reader)

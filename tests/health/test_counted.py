@@ -159,3 +159,104 @@ def test_ciphertext_of_another_hand(
     one = found(cli, leadconnector.url, "encryption")
     assert one["status"] == status, one
     assert said in one["message"], one
+
+
+@pytest.fixture(scope="module")
+def counting() -> Iterator[RunningServer]:
+    """A server of our own that vacuums by itself, though not within the minute."""
+    with RunningServer(MAJOR) as running:
+        yield running
+
+
+CHURNED = (
+    "CREATE TABLE churned (n int) WITH (autovacuum_enabled = off)",
+    "INSERT INTO churned SELECT generate_series(1, 60000)",
+    "ANALYZE churned",
+    "DELETE FROM churned WHERE n <= 30000",
+)
+
+
+def test_rows_that_a_role_is_not_counted_for(counting: RunningServer, cli: Cli) -> None:
+    """The server counts, but not what this role does: its dead rows are nowhere."""
+    url = counting.info.url("postgres")
+    with counting.info.connect() as connection:
+        connection.execute("CREATE ROLE unseen LOGIN; ALTER ROLE unseen SET track_counts = off")
+        connection.execute("CREATE TABLE rows (n int); ALTER TABLE rows OWNER TO unseen")
+        with psycopg.connect(
+            host=counting.info.socket,
+            port=counting.info.port,
+            user="unseen",
+            dbname="postgres",
+            autocommit=True,
+        ) as app:
+            app.execute("INSERT INTO rows SELECT generate_series(1, 30000)")
+            app.execute("DELETE FROM rows")
+        query = "SELECT n_live_tup + n_dead_tup FROM pg_stat_user_tables WHERE relname = 'rows'"
+        assert connection.execute(query).fetchall() == [(0,)]
+        for check in ("vacuum", "statistics", "deadlocks", "checksums"):
+            one = found(cli, url, check)
+            assert (one["status"], "unseen" in one["message"]) == ("skipped", True), one
+        connection.execute("DROP OWNED BY unseen; DROP ROLE unseen")
+    for check in ("deadlocks", "checksums"):
+        assert found(cli, url, check)["status"] == "ok"
+
+
+@pytest.mark.skipif(MAJOR == 16, reason="there is no pgstattuple")
+@pytest.mark.parametrize("lost", ["reset", "copied", "crashed"])
+def test_dead_rows_that_nobody_counts_any_more(cli: Cli, lost: str) -> None:
+    """They are in the table, and the server knows of none."""
+    with RunningServer(MAJOR) as running:
+        with running.info.connect() as connection:
+            connection.execute("CREATE EXTENSION pgstattuple")
+            for statement in CHURNED:
+                connection.execute(statement)
+            connection.execute("ALTER TABLE churned RESET (autovacuum_enabled)")
+        database = "postgres"
+        if lost == "reset":
+            with running.info.connect() as connection:
+                connection.execute("SELECT pg_stat_reset()")
+        elif lost == "copied":
+            database = "copied"
+            with running.info.connect("template1") as connection:
+                connection.execute("CREATE DATABASE copied TEMPLATE postgres")
+        else:
+            with running.info.connect() as connection:
+                connection.execute("CHECKPOINT")  # no commit of the tests waits for the disk
+            running.crash()
+            running.launch()
+        url = running.info.url(database)
+        with running.info.connect(database) as connection:
+            ((dead, live),) = connection.execute(
+                "SELECT (t).dead_tuple_count, (t).tuple_count FROM pgstattuple('churned') t"
+            ).fetchall()
+            assert (dead, live) == (30000, 30000)
+            one = found(cli, url, "vacuum")
+            assert (one["status"], "churned" in one["message"]) == ("skipped", True), one
+            connection.execute("ANALYZE churned")
+        known = settled(cli, url, "vacuum")
+        assert known["status"] == "warning", known
+        assert f"churned has {dead:,} dead rows" in known["message"], known
+
+
+@pytest.mark.parametrize("made", ["CREATE INDEX ON loaded (n)", "VACUUM loaded", "ANALYZE loaded"])
+def test_statistics_are_those_that_the_planner_has(
+    counting: RunningServer, cli: Cli, made: str
+) -> None:
+    """An index, and VACUUM, tell the server how many rows there are, and nothing else."""
+    url = counting.info.url("postgres")
+    with counting.info.connect() as connection:
+        connection.execute(
+            "CREATE TABLE loaded (n int);INSERT INTO loaded SELECT generate_series(1, 20000)"
+        )
+        connection.execute(made)
+        planned = connection.execute(
+            "SELECT count(*) FROM pg_statistic WHERE starelid = 'loaded'::regclass"
+        ).fetchone()
+        expected = "ok" if made == "ANALYZE loaded" else "warning"
+        assert planned == ((expected == "ok"),)
+        one = settled(cli, url, "statistics")
+        assert one["status"] == expected, one
+        if expected == "warning":
+            line = ("health-check", "--check", "statistics", "--fix", "--yes", "-o", "json")
+            assert cli(*line, url=url).json["checks"][0]["status"] == "ok"
+        connection.execute("DROP TABLE loaded")

@@ -70,6 +70,33 @@ def a_constraint_not_validated(database: Prepared) -> Any:
     )
 
 
+def a_domain_s_constraint_not_validated(database: Prepared) -> Any:
+    return statement(
+        database,
+        "CREATE DOMAIN little AS int;\nCREATE TABLE few (n little);\n"
+        "ALTER DOMAIN little ADD CONSTRAINT low CHECK (VALUE < 9) NOT VALID",
+        "ALTER DOMAIN little VALIDATE CONSTRAINT low",
+    )
+
+
+@contextmanager
+def a_rebuild_of_toast_that_was_cut(database: Prepared) -> Iterator[None]:
+    """What is too long for a row has an index of its own, in no schema of the app's."""
+    database.query("CREATE TABLE long (t text)")
+    with (
+        another_session(database, "TABLE long"),
+        database.server.connect(database.name) as connection,
+    ):
+        connection.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("REINDEX TABLE CONCURRENTLY long")
+    yield
+    invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+    for (name,) in database.query(invalid):
+        assert name.startswith("pg_toast.")
+        database.query(f"DROP INDEX CONCURRENTLY {name}")
+
+
 def a_sequence_at_90_percent(database: Prepared) -> Any:
     return statement(
         database,
@@ -106,6 +133,8 @@ def a_table_never_analysed(database: Prepared) -> Any:
 
 FAULTS: list[tuple[Fault, str, str]] = [
     (a_build_that_failed, "invalid-indexes", "warning"),
+    (a_rebuild_of_toast_that_was_cut, "invalid-indexes", "warning"),
+    (a_domain_s_constraint_not_validated, "unvalidated-constraints", "warning"),
     (a_duplicate_index, "duplicate-indexes", "warning"),
     (a_foreign_key_without_index, "missing-indexes", "warning"),
     (a_constraint_not_validated, "unvalidated-constraints", "warning"),

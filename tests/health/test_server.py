@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.health.test_facts import eventually, status, thresholds
+from tests.processes import wait_for
 from tests.servers import MAJOR, RunningServer, Server
 
 HAS_CONTRIB = MAJOR != 16
@@ -52,6 +53,23 @@ def test_archiving(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
     assert (row["failing"], row["failed"] > 0) == (True, True)
     sql(primary, "ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()", *switch)
     eventually("ok", lambda: status(cli, url, "archiving"))
+    # The newest that was archived is no segment: a base backup's own file, and then no name at all.
+    primary.program(
+        "pg_basebackup",
+        "-d",
+        f"host={primary.info.socket} port={primary.info.port} user=postgres",
+        "-D",
+        primary.data.parent / "copy",
+        "-X",
+        "none",
+        "-c",
+        "fast",
+        "--no-manifest",
+    )
+    last = "SELECT last_archived_wal FROM pg_stat_archiver"
+    with primary.info.connect() as connection:
+        wait_for(lambda: str(connection.execute(last).fetchall()).count(".backup") == 1)
+    assert status(cli, url, "archiving") == "ok"
     thresholds(tmp_path, "archiving", warning=0)
     assert status(cli, url, "archiving") == "warning"
 
@@ -240,3 +258,25 @@ def test_checksums(cli: Cli) -> None:
         eventually("critical", lambda: status(cli, url, "checksums"))
         sql(broken, "DROP TABLE kept", "SELECT pg_stat_reset()")
         eventually("ok", lambda: status(cli, url, "checksums"))
+
+
+def test_checksums_of_what_all_databases_share(cli: Cli) -> None:
+    """The server counts them for no database."""
+    with RunningServer(MAJOR) as broken:
+        url = broken.info.url("postgres")
+        sql(broken, "COMMENT ON ROLE postgres IS 'kept'", "CHECKPOINT")
+        with broken.info.connect() as connection:
+            row = connection.execute("SELECT pg_relation_filepath('pg_shdescription')").fetchone()
+            assert row is not None
+        broken.shut_down()
+        with (broken.data / row[0]).open("r+b") as file:
+            file.seek(5000)
+            byte = file.read(1)
+            file.seek(5000)
+            file.write(bytes([byte[0] ^ 0xFF]))
+        broken.launch()
+        with broken.info.connect() as connection:
+            connection.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
+            with pytest.raises(psycopg.errors.DataCorrupted):
+                connection.execute("SELECT count(*) FROM pg_shdescription")
+        eventually("critical", lambda: status(cli, url, "checksums"))

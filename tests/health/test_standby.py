@@ -215,3 +215,47 @@ def test_a_receiver_that_has_not_caught_up(cli: Cli) -> None:
             assert (state, lag) == ("catchup", None)
             assert status(cli, url, "replication") == "warning"
             receiver.pgconn.finish()
+
+
+def test_a_replay_that_is_paused_while_there_is_nothing_to_replay(
+    pair: tuple[RunningServer, RunningServer], cli: Cli
+) -> None:
+    primary, standby = pair
+    its_url = standby.info.url("postgres")
+    eventually("ok", lambda: status(cli, its_url, "replication"))
+    wait_for(lambda: caught_up(primary))
+    run(standby, "SELECT pg_wal_replay_pause()")
+    found = grade(cli, its_url)
+    assert (found["status"], "paused" in found["message"]) == ("warning", True), found
+    assert "pg_wal_replay_resume" in found["hint"]
+    run(standby, "SELECT pg_wal_replay_resume()")
+    eventually("ok", lambda: status(cli, its_url, "replication"))
+
+
+def test_what_only_the_primary_knows_is_not_ok_on_a_standby(cli: Cli) -> None:
+    """A standby counts no dead rows, and shows nothing that is prepared."""
+    with RunningServer(MAJOR, max_prepared_transactions="2") as primary:
+        run(primary, "CREATE TABLE dead (n int) WITH (autovacuum_enabled = off)")
+        run(primary, "INSERT INTO dead SELECT generate_series(1, 40000)", "DELETE FROM dead")
+        with primary.info.connect() as writer:
+            writer.execute("BEGIN; INSERT INTO dead VALUES (1); PREPARE TRANSACTION 'forgotten'")
+        with RunningServer(MAJOR, standby_of=primary) as standby:
+            wait_for(lambda: caught_up(primary))
+            for check in ("vacuum", "prepared-transactions"):
+                eventually(
+                    "warning", lambda name=check: status(cli, primary.info.url("postgres"), name)
+                )  # type: ignore[misc]
+                assert status(cli, standby.info.url("postgres"), check) == "skipped"
+            assert status(cli, standby.info.url("postgres"), "statistics") == "skipped"
+        run(primary, "ROLLBACK PREPARED 'forgotten'")
+
+
+def test_what_takes_a_base_backup_is_no_standby(cli: Cli) -> None:
+    with RunningServer(MAJOR, wal_keep_size="1GB") as primary:
+        url = primary.info.url("postgres")
+        with primary.info.connect("postgres", replication="true") as backup:
+            backup.pgconn.exec_(b"BASE_BACKUP (LABEL 'x', CHECKPOINT 'fast')")
+            wait_for(lambda: run(primary, "SELECT state FROM pg_stat_replication") == [("backup",)])
+            assert status(cli, url, "replication") == "skipped"
+            backup.pgconn.finish()
+        wait_for(lambda: run(primary, "SELECT state FROM pg_stat_replication") == [])

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import Cli, Prepared
 from tests.health.test_facts import eventually, status, thresholds
 from tests.health.test_server import HAS_CONTRIB
+from tests.processes import wait_for
 from tests.servers import MAJOR, RunningServer
 
 SEQUENCES = {
@@ -46,6 +47,23 @@ SEQUENCES = {
         "CREATE SEQUENCE s; CREATE TABLE fed (id numeric(8, 2) DEFAULT nextval('s'), t text)",
         999_999,
     ),
+    "one that goes round later than its column is full": (
+        "CREATE SEQUENCE s CYCLE; CREATE TABLE fed (id int DEFAULT nextval('s'), t text)",
+        2_147_483_647,
+    ),
+    "an array of ints": (
+        "CREATE SEQUENCE s; CREATE DOMAIN d AS int;"
+        "CREATE TABLE fed (id d[] DEFAULT ARRAY[nextval('s')], t text)",
+        2_147_483_647,
+    ),
+    "an oid": (
+        "CREATE SEQUENCE s; CREATE TABLE fed (id oid DEFAULT nextval('s'), t text)",
+        4_294_967_295,
+    ),
+    "a text of five": (
+        "CREATE SEQUENCE s; CREATE TABLE fed (id varchar(5) DEFAULT nextval('s'), t text)",
+        99_999,
+    ),
     "an identity of a partitioned table": (
         "CREATE TABLE fed (id smallint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME s), t text)"
         " PARTITION BY LIST (t); CREATE TABLE fed_x PARTITION OF fed DEFAULT",
@@ -54,6 +72,7 @@ SEQUENCES = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("made", SEQUENCES)
 def test_a_sequence_is_as_full_as_what_it_feeds(
     leadconnector: Prepared, cli: Cli, made: str
@@ -69,6 +88,37 @@ def test_a_sequence_is_as_full_as_what_it_feeds(
     reports = cli("inspect", "sequences", "-o", "json", url=leadconnector.url).json["reports"]
     (row,) = [row for row in reports[0]["rows"] if row["sequence"] == "s"]
     assert (row["column"], row["last_possible"], row["used_percent"]) == ("fed.id", last, 100.0)
+
+
+def test_a_column_that_holds_none_of_its_sequence(leadconnector: Prepared, cli: Cli) -> None:
+    leadconnector.query(
+        "CREATE SEQUENCE s; CREATE TABLE fed (id numeric(2, 2) DEFAULT nextval('s'), t text)"
+    )
+    with pytest.raises(psycopg.errors.NumericValueOutOfRange):
+        leadconnector.query("INSERT INTO fed (t) VALUES ('x')")
+    (found,) = cli(
+        "health-check", "--check", "sequences", "-o", "json", url=leadconnector.url
+    ).json["checks"]
+    assert (found["status"], found["value"]) == ("critical", 100.0), found
+
+
+@pytest.mark.parametrize(
+    "at_the_end",
+    [
+        "SELECT setval('s', 2147483648, false)",  # as scripts say it after an import
+        "ALTER SEQUENCE s RESTART WITH 2147483648",
+        "ALTER SEQUENCE s START WITH 2147483648 RESTART",
+    ],
+)
+def test_a_sequence_that_was_set_and_not_called_since(
+    leadconnector: Prepared, cli: Cli, at_the_end: str
+) -> None:
+    leadconnector.query("CREATE SEQUENCE s; CREATE TABLE fed (id int DEFAULT nextval('s'), t text)")
+    assert status(cli, leadconnector.url, "sequences") == "ok"
+    leadconnector.query(at_the_end)
+    assert status(cli, leadconnector.url, "sequences") == "critical"
+    with pytest.raises(psycopg.DataError):
+        leadconnector.query("INSERT INTO fed (t) VALUES ('x')")
 
 
 @pytest.mark.parametrize(
@@ -104,10 +154,12 @@ def test_the_advice_at_a_sequence_s_end_gives_numbers(
         ("INCREMENT -1 MINVALUE 1 MAXVALUE 1000 START 1000", 101, 89.9),
         ("INCREMENT -1 MINVALUE -1000 MAXVALUE -1", -900, 89.9),
         ("MINVALUE -1000 MAXVALUE -1 START -1000", -101, 89.9),
+        ("AS smallint INCREMENT -1", -32768, 100.0),
+        ("MAXVALUE 100 CYCLE", 100, None),
     ],
 )
 def test_a_sequence_of_any_direction(
-    leadconnector: Prepared, cli: Cli, options: str, last: int, used: float
+    leadconnector: Prepared, cli: Cli, options: str, last: int, used: float | None
 ) -> None:
     leadconnector.query(f"CREATE SEQUENCE s {options}")
     leadconnector.query("SELECT setval('s', %s)", last)
@@ -248,6 +300,16 @@ ALIKE = {
         "CREATE INDEX ON t USING gist (v tsvector_ops (siglen = 128))",
         [],
     ),
+    "a BRIN index of other ranges": (
+        "CREATE TABLE t (n int); CREATE INDEX ON t USING brin (n) WITH (pages_per_range = 8);"
+        "CREATE INDEX ON t USING brin (n) WITH (pages_per_range = 128)",
+        [],
+    ),
+    "what is beside the keys, and pages less full": (
+        "CREATE TABLE t (n int, m int); CREATE INDEX a ON t (n) INCLUDE (m);"
+        "CREATE INDEX b ON t (n); CREATE INDEX c ON t (n) WITH (fillfactor = 70)",
+        ["DROP INDEX CONCURRENTLY c"],
+    ),
     "partitions": (
         "CREATE TABLE t (n int) PARTITION BY RANGE (n);"
         "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);"
@@ -314,13 +376,23 @@ def test_duplicates_are_those_that_can_go(leadconnector: Prepared, cli: Cli, mad
     assert status(cli, url, "duplicate-indexes") == "ok"
 
 
-def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
-    leadconnector: Prepared, cli: Cli
-) -> None:
-    leadconnector.query(
+@pytest.mark.parametrize(
+    "made",
+    [
         "CREATE TABLE t (lead text REFERENCES leads) PARTITION BY LIST (lead);"
-        "CREATE TABLE t1 PARTITION OF t DEFAULT"
-    )
+        "CREATE TABLE t1 PARTITION OF t DEFAULT",
+        pytest.param(
+            "CREATE TABLE p (id int4range, at daterange, PRIMARY KEY (id, at WITHOUT OVERLAPS));"
+            "CREATE TABLE t (id int4range, at daterange,"
+            " FOREIGN KEY (id, PERIOD at) REFERENCES p (id, PERIOD at))",
+            marks=pytest.mark.skipif(MAJOR < 18, reason="keys of spans are new in 18"),
+        ),
+    ],
+)
+def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
+    leadconnector: Prepared, cli: Cli, made: str
+) -> None:
+    leadconnector.query(made)
     url = leadconnector.url
     (row,) = cli("inspect", "missing-indexes", "-o", "json", url=url).json["reports"][0]["rows"]
     leadconnector.query(row["remedy"])
@@ -350,6 +422,53 @@ def test_a_connection_limit_of_its_own(cli: Cli, kind: str) -> None:
         assert status(cli, running.info.url("postgres"), "connections") == "ok"
         owner.execute(re.findall(r"ALTER .*", found["hint"])[0])
         stack.enter_context(psycopg.connect(url))
+
+
+def test_a_limit_of_none(cli: Cli) -> None:
+    """Nobody but a superuser may connect, who sees none of it."""
+    with RunningServer(MAJOR) as running, running.info.connect() as owner:
+        owner.execute("CREATE ROLE app LOGIN PASSWORD 'pass-word'")
+        owner.execute("CREATE DATABASE closed")
+        url = running.info.url("closed")
+        assert status(cli, url, "connections") == "ok"
+        owner.execute("ALTER DATABASE closed CONNECTION LIMIT 0")
+        with pytest.raises(psycopg.OperationalError, match="too many connections"):
+            psycopg.connect(re.sub("//postgres:[^@]+@", "//app:pass-word@", url))
+        done = cli("health-check", "--check", "connections", "-o", "json", url=url)
+        (found,) = done.json["checks"]
+        assert found["status"] == "critical"
+        owner.execute(re.findall(r"ALTER .*", found["hint"])[0])
+        psycopg.connect(re.sub("//postgres:[^@]+@", "//app:pass-word@", url)).close()
+
+
+def test_workers_take_no_connections(cli: Cli) -> None:
+    with (
+        RunningServer(MAJOR, max_parallel_workers="6", max_worker_processes="12") as running,
+        running.info.connect() as owner,
+        ExitStack() as stack,
+    ):
+        owner.execute("CREATE DATABASE limited CONNECTION LIMIT 5")
+        url = running.info.url("limited")
+        with running.info.connect("limited") as filler:
+            filler.execute(
+                "CREATE TABLE large AS SELECT generate_series(1, 4000) AS n; ANALYZE large"
+            )
+            filler.execute("ALTER TABLE large SET (parallel_workers = 4)")
+        query = (
+            "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;"
+            " SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 4;"
+            " SELECT count(*) FROM large WHERE n > 0 AND pg_sleep(0.05) IS NOT NULL"
+        )
+        session = stack.enter_context(running.info.connect("limited"))
+        session.pgconn.send_query(query.encode())
+        workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
+        wait_for(lambda: owner.execute(workers).fetchone() == (4,))
+        assert status(cli, url, "connections") == "ok"
+        for _ in range(2):  # the server counts as we do
+            stack.enter_context(running.info.connect("limited"))
+        session.cancel()
+        while session.pgconn.get_result() is not None:
+            pass
 
 
 @pytest.mark.parametrize(
