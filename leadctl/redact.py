@@ -31,10 +31,11 @@ _PLAIN_ADDRESS = re.compile(
 _SPEAKS_OF_SECRETS = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 
 _NAMED = re.compile(
-    r"\b(?:aggregate|cast|collation|column|constraint|conversion|database|domain|encoding"
-    r"|event trigger|extension|file|function|group|host|index|language|operator|option|owner"
-    r"|parameter|policy|procedure|publication|query parameter|relation|role|rule|schema|sequence"
-    r"|server|service|setting|slot|statistics object|subscription|table|tablespace|trigger|type"
+    r"\b(?:access method|aggregate|cast|collation|column|constraint|conversion|database|domain"
+    r"|encoding|event trigger|extension|file|function|group|host|index|language|operator"
+    r"|operator class|operator family|option|owner|parameter|policy|procedure|publication"
+    r"|query parameter|relation|role|rule|schema|sequence|server|service|setting|slot"
+    r"|statistics object|subscription|table|tablespace|trigger|type"
     r"|user|view)s? $"
 )
 """What stands before the name of an object in a message of PostgreSQL's."""

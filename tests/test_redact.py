@@ -1,4 +1,4 @@
-from leadctl.redact import Secret, scrub
+from leadctl.redact import HIDDEN, Secret, scrub, without_values
 
 
 def test_scrub_hides_what_has_the_shape_of_a_secret() -> None:
@@ -17,3 +17,11 @@ def test_a_secret_shows_nothing() -> None:
     secret = Secret("hunter22")
     assert "hunter" not in f"{secret} {secret!r} {[secret]}"
     assert secret.reveal() == "hunter22"
+
+
+def test_what_names_an_object_is_no_value() -> None:
+    said = 'operator class "a_ops" does not exist for access method "gin"'
+    assert without_values(said) == said
+    assert without_values('invalid input for type integer: "4111"') == (
+        f"invalid input for type integer: {HIDDEN}"
+    )

@@ -225,7 +225,7 @@ class Database(Project):
         """
         from leadctl.migrate.diff import sides
 
-        return sides(*self._place, before, after, self._other)
+        return sides(*self._place, before, after, self._other, self.narrate)
 
     def _other(self, name: str) -> "Target":
         """Return the target that a URL or the name of an environment means."""
@@ -756,15 +756,14 @@ class Database(Project):
         """
         from leadctl.restore.restore import restore
 
-        if into is None:
-            self.foresee("restore", confirm)
+        plan = partial(self.restore_plan, backup, into=into)
+        self._ahead(None if into else "restore", confirm, show, plan)
         place, app = self.on(into) if into else self, self.app_if_named.name
         loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
-        new, wait = into is not None, self.settings.lock_wait
-        told = show or (lambda _: None)
-        return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait, show=told)
+        wait = self.settings.lock_wait
+        return restore(*given, app=app, new=into is not None, drop_old=drop_old, lock_wait=wait)
 
     def _loading(
         self,

@@ -9,6 +9,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
 import threading
@@ -508,6 +509,8 @@ def _makers() -> Iterator[tuple[Any, str]]:
     for place in ("sqlalchemy.engine.create", "sqlalchemy.engine", "sqlalchemy"):
         module = importlib.import_module(place)
         yield from ((module, name) for name in ("create_engine", "engine_from_config"))
+    if importlib.util.find_spec("greenlet") is None:
+        return  # no engine of asyncio's can be made
     for place in ("sqlalchemy.ext.asyncio.engine", "sqlalchemy.ext.asyncio"):
         module = importlib.import_module(place)
         names = ("create_async_engine", "async_engine_from_config")

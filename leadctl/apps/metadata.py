@@ -36,18 +36,19 @@ def load_metadata(app: App) -> "MetaData":
         found = load_object(app, app.models, "models")
     several = _several(found)
     strangers = [each for each in several if not hasattr(type(_metadata(each)), "sorted_tables")]
-    metadata = _metadata(strangers[0]) if strangers else joined(several)
-    if not hasattr(type(metadata), "sorted_tables"):
+    if strangers:
+        which = getattr(strangers[0], "__qualname__", type(strangers[0]).__qualname__)
         raise ModelsNotImportable(
-            f"The models of {app.name}, {_place(app)}, have no metadata.",
+            f"The models of {app.name}, {_place(app)}, have no metadata"
+            f"{f': {which}, one of {len(several)}, is none' if len(several) > 1 else ''}.",
             hint='Name the declarative base or the MetaData: models = "package.module:Base".',
         )
-    if not metadata.tables:
+    result = joined(several)
+    if not result.tables:
         raise ModelsNotImportable(
             f"The models of {app.name}, {_place(app)}, have no tables.",
             hint="Import the modules that define them from the module that is named.",
         )
-    result: MetaData = metadata
     return result
 
 
@@ -68,6 +69,13 @@ def known_metadata(app: App) -> "MetaData":
         if not (is_metadata or isinstance(found, list | tuple)):
             return load_metadata(app)  # which says what is wrong with it
     return joined(_several(found)) if found is not None else MetaData()
+
+
+def metadata_of_env_py(app: App) -> "list[MetaData]":
+    """Return what an app's env.py hands over as `target_metadata`, with tables or without."""
+    found = app.alembic_environment.facts.options.get("target_metadata")
+    named = [_metadata(each) for each in _several(found)]
+    return [each for each in named if hasattr(type(each), "sorted_tables")]
 
 
 def _several(found: Any) -> Sequence[Any]:

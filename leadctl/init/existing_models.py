@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from leadctl.apps.alembic_config import SECTION, AlembicConfig, find_config
-from leadctl.apps.metadata import joined, known_metadata, load_metadata
+from leadctl.apps.metadata import joined, known_metadata, load_metadata, metadata_of_env_py
 from leadctl.apps.registry import App, all_apps
 from leadctl.errors import AlreadyDeclared, ModelsNotFound, ModelsNotImportable
 from leadctl.files import absolute
@@ -242,7 +242,7 @@ def _with_models(
         said += [
             f"Passed over, with the tables that it may define: {e}" for e in discovered.skipped
         ]
-        chosen = [_chosen(app, discovered.found, choose)]
+        chosen = _of_env_py(app, discovered.found) or [_chosen(app, discovered.found, choose)]
     metadata = joined([load_metadata(replace(app, models=each.models)) for each in chosen])
     if len(chosen) == 1 and not chosen[0].modules:
         return replace(app, models=chosen[0].models), metadata
@@ -254,6 +254,18 @@ def _with_models(
 
 def _names(metadata: MetaData) -> tuple[str, ...]:
     return tuple(sorted(metadata.tables))
+
+
+def _of_env_py(app: App, candidates: Sequence[FoundModels]) -> list[FoundModels]:
+    """Return those whose metadata the env.py names, without importing what fills it."""
+    if app.environment is None:
+        return []
+    named = metadata_of_env_py(app)
+    return [
+        each
+        for each in candidates
+        if any(load_metadata(replace(app, models=each.models)) is one for one in named)
+    ]
 
 
 def _chosen(app: App, candidates: Sequence[FoundModels], choose: Choose | None) -> FoundModels:

@@ -315,7 +315,7 @@ def models_differ(
     """
     with scratch(target, "init") as made:
         lent = made.lend(read.catalog, metadata)
-        made.create_tables(metadata, app.name)
+        made.create_tables(metadata, app.name, Catalog({}))
         found = made.read().objects
     models = Catalog({key: each for key, each in found.items() if key not in lent})
     wanted = desired_schema(target, app, models, read.catalog)

@@ -193,7 +193,7 @@ def push(
         ensure_schema(session, target, narrate)
         found = database_schema(session, target, app)
         record = recorded_schema(session, target, app)
-        models = models_schema(target, app)
+        models = models_schema(target, app, narrate)
         wanted = desired_schema(target, app, models, found, record.own if record else ())
         steps = changes(found, wanted)
         lost = losses(steps)

@@ -72,7 +72,7 @@ def check(target: Target, app: App, narrate: Narrate) -> SchemaCheck:
         current = read_verified(connection, target, app, history)
         pending = history.pending(current)
         made = migrated(connection, target, app, current, pending, narrate)
-    models = models_schema(target, app, made.catalog)
+    models = models_schema(target, app, narrate, made.catalog)
     wanted = desired_schema(target, app, models, made.catalog, made.own)
     return SchemaCheck(
         app.name,
@@ -269,7 +269,12 @@ class Sides:
 
 
 def sides(
-    target: Target, app: App, before: str, after: str, find: Callable[[str], Target]
+    target: Target,
+    app: App,
+    before: str,
+    after: str,
+    find: Callable[[str], Target],
+    narrate: Narrate,
 ) -> Sides:
     """Read and compare two definitions; changes nothing.
 
@@ -279,7 +284,7 @@ def sides(
     """
     if before == after:
         raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
-    first, second = (_catalog(target, app, name, find) for name in (before, after))
+    first, second = (_catalog(target, app, name, find, narrate) for name in (before, after))
     if before == MODELS:
         first = desired_schema(target, app, first, second)
     elif after == MODELS:
@@ -289,11 +294,13 @@ def sides(
     return Sides(first, second, diff, target)
 
 
-def _catalog(target: Target, app: App, name: str, find: Callable[[str], Target]) -> Catalog:
+def _catalog(
+    target: Target, app: App, name: str, find: Callable[[str], Target], narrate: Narrate
+) -> Catalog:
     if name == BASE:
         return Catalog({})
     if name == MODELS:
-        return models_schema(target, app)
+        return models_schema(target, app, narrate)
     if name in {DATABASE, RECORD}:
         with connect(target, "diff", read_only=True) as connection:
             if name == DATABASE:

@@ -42,7 +42,7 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
         made = item.of_models(tables[table]) if table in tables else None
         there = item.as_reflected(table, tables.get(table)) if key in found.objects else None
         if reflected or made is None:
-            made = there or item.as_reflected(table, tables.get(table))
+            made = item.as_reflected(table, tables.get(table)) if there is None else there
         return not by_object(made, name, kind, reflected, None if reflected else there)
 
     excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}

@@ -84,7 +84,7 @@ def new(
     """
     history = _open(app, target)
     before, own = _migrations(target, app, history, narrate)
-    models = models_schema(target, app, before)
+    models = models_schema(target, app, narrate, before)
     found = _renames(before, desired_schema(target, app, models, before, own), renames, ask)
     after = desired_schema(target, app, models, renamed_schema(target, before, found), own)
     drafts = ready(compose(target, before, after, found, safe=safe))

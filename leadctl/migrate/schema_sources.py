@@ -22,6 +22,7 @@ from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
+from leadctl.progress import Narrate
 
 _OPTIONAL = (
     "view", "function", "trigger", "policy", "sequence", "enum", "domain", "type", "statistics",
@@ -43,11 +44,14 @@ class RecordedSchema:
     """How much was read then, as `catalog.definitions.READS` counts."""
 
 
-def models_schema(target: Target, app: App, lender: Catalog | None = None) -> Catalog:
+def models_schema(
+    target: Target, app: App, narrate: Narrate, lender: Catalog | None = None
+) -> Catalog:
     """Return what an app's models describe; they are created in a scratch schema.
 
     Types and functions that they use and do not make come from another schema, the `lender`: the
-    target's own where none is given.
+    target's own where none is given.  So does an index of an operator class that they do not say,
+    without which the server rejects it; `narrate` is told of those.
 
     Privileges are the server's: models do not say who may do what.
     """
@@ -56,9 +60,13 @@ def models_schema(target: Target, app: App, lender: Catalog | None = None) -> Ca
     with scratch(target, "read models", app.schemas) as made:
         lender = lender or made.read_target()
         lent = made.lend(lender, load_metadata(app))
-        made.create_models(app)
+        rejected = made.create_models(app, lender)
+        for reason in sorted(set(rejected.values())):
+            which = ", ".join(key for key in rejected if rejected[key] == reason)
+            narrate(f"{which}: what is there counts; the models' own cannot be made: {reason}.")
         found = made.read().without("grant").without("namespace")
-        return Catalog({key: each for key, each in found.objects.items() if key not in lent})
+        own = {key: each for key, each in found.objects.items() if key not in lent}
+        return Catalog({**own, **{key: lender.objects[key] for key in rejected}})
 
 
 def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:

@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import MetaData, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
@@ -29,19 +30,24 @@ from leadctl.catalog.definitions import (
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
 from leadctl.migrate.alembic_runner import AlembicRunner
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.steps import plain
+from leadctl.migrate.ddl.steps import identifier, plain
 from leadctl.migrate.revisions import History
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
+from leadctl.sql.lexer import tokens
 
 _LENT = ("collation ", "type ", "domain ", "function ")
 """What tables use and models seldom say."""
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
 """What a revision names with its schema is the real thing: it is waited for no longer."""
+
+
+_SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
+"""Words of an index's definition that are no operator class."""
 
 
 class Scratch:
@@ -132,14 +138,22 @@ class Scratch:
                 self._driver.execute(in_transaction(step.sql).encode())
         return set(lent)
 
-    def create_models(self, app: App) -> None:
-        """Create what an app's models describe."""
-        self.create_tables(load_metadata(app), app.name)
+    def create_models(self, app: App, found: Catalog) -> dict[str, str]:
+        """Create what an app's models describe, and return what is left out as in `create_tables`.
 
-    def create_tables(self, metadata: MetaData, owner: str) -> None:
+        Raises as that does.
+        """
+        return self.create_tables(load_metadata(app), app.name, found)
+
+    def create_tables(self, metadata: MetaData, owner: str, found: Catalog) -> dict[str, str]:
         """Create what some models describe; `owner` is the name of their app.
 
-        Raises UndeclaredSchema for a schema that they name and the app does not.
+        An index that the server rejects, and that `found` has with an operator class that the
+        models do not say, is left out: Alembic never compares those.  Returned is the server's
+        reason by the index's key.
+
+        Raises UndeclaredSchema for a schema that they name and the app does not, and
+        OperationFailed for what cannot be created.
         """
         named = {table.schema for table in metadata.tables.values() if table.schema}
         for schema in sorted(named - {self._stands_for, *self._also}):
@@ -155,12 +169,17 @@ class Scratch:
         )
         try:
             with keys_in_circles_apart(metadata):
-                metadata.create_all(here, checkfirst=False)
+                try:
+                    with here.begin_nested():
+                        metadata.create_all(here, checkfirst=False)
+                except DBAPIError:
+                    return _create_indexes_apart(here, metadata, found)
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
                 f"The models of {owner} cannot be created: {error}"
             ) from error
+        return {}
 
     def run(
         self, app: App, history: History, revision: str | Sequence[str], *, down: bool = False
@@ -215,6 +234,49 @@ def scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[
             yield made
         finally:
             transaction.rollback()
+
+
+def _create_indexes_apart(
+    connection: SqlConnection, metadata: MetaData, found: Catalog
+) -> dict[str, str]:
+    """Create tables, then one index after the other, but for those that `found` has more fully."""
+    indexes = {table: set(table.indexes) for table in metadata.tables.values()}
+    rejected = {}
+    try:
+        for table in indexes:
+            table.indexes.clear()
+        metadata.create_all(connection, checkfirst=False)
+    finally:
+        for table, own in indexes.items():
+            table.indexes.update(own)
+    for index in sorted(set().union(*indexes.values()), key=lambda each: str(each.name)):
+        key = f"index {identifier(str(index.name))}"
+        try:
+            with connection.begin_nested():
+                index.create(connection)
+        except DBAPIError as error:
+            translated = translate(error)
+            reason = translated.message if translated else str(error.orig)
+            definition = str(found.objects.get(key, {}).get("definition", ""))
+            if not _adds_names_only(definition, str(CreateIndex(index).compile(connection))):
+                raise OperationFailed(
+                    f"The {key} of the models cannot be made: {reason}",
+                    hint="Nothing was changed; it was tried in a scratch schema.",
+                ) from error
+            rejected[key] = reason
+    return rejected
+
+
+def _adds_names_only(definition: str, said: str) -> bool:
+    """Whether an index is what is said of it, and has names of operator classes besides."""
+    rest = iter(tokens(said))
+    wanted = next(rest, None)
+    for token in tokens(definition):
+        if wanted is not None and token.text == wanted.text:
+            wanted = next(rest, None)
+        elif token.text != "." and (token.name is None or token.word in _SAYS_MORE):
+            return False
+    return wanted is None
 
 
 def _set_aside(connection: Connection, schemas: Sequence[str]) -> None:

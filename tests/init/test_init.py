@@ -437,6 +437,29 @@ def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     assert declared(folder)["models"] == f"{name}:Model"
 
 
+def test_of_two_bases_the_one_that_env_py_names(folder: Path, cli: Cli) -> None:
+    """Also where it imports nothing that has tables, as long as the program does."""
+    bases = "from sqlalchemy import MetaData\nours, others = MetaData(), MetaData()\n"
+    name = module(folder, bases)
+    for which in ("ours", "others"):
+        tables = f"from sqlalchemy import Column, Integer, Table\nfrom {name} import {which}\n"
+        more = "" if which == "ours" else f'Table("dogs", {which}, Column("id", Integer))\n'
+        (folder / f"{name}_{which}.py").write_text(
+            f'{tables}Table("cats", {which}, Column("id", Integer, primary_key=True))\n{more}'
+        )
+    (folder / "alembic.ini").write_text("[alembic]\nscript_location = db\n")
+    (folder / "db").mkdir()
+    (folder / "db" / "env.py").write_text(
+        f"from alembic import context\nfrom {name} import ours\n"
+        'context.configure(url="postgresql://", target_metadata=ours)\n'
+    )
+    outcome = cli("init", "--app", "cats", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats"]
+    written = declared(folder)["models"]
+    assert written in {f"{name}_ours:ours", "leadctl_models:ours"}
+
+
 def test_a_name_that_is_taken(folder: Path, cli: Cli) -> None:
     module(folder, DECLARATIVE)
     outcome = cli("init", "--app", "whatsapp")

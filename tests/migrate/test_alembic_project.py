@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.processes import environment
 from tests.servers import Server
 
 MODELS = """\
@@ -242,6 +243,37 @@ def test_what_env_py_may_do(
     outcome = cli("migrate", url=server.url(database))
     assert outcome.code == 0, outcome.err
     assert cli("migrate", "check", url=server.url(database)).code == 0
+
+
+def test_one_that_cannot_be_asynchronous_is_run_as_it_is(
+    plain_project: Path, server: Server, database: str
+) -> None:
+    """SQLAlchemy needs greenlet for asyncio only, and is often installed without."""
+    plain_project.write_text(_env(before="assert not context.config.attributes\nassert 1 == 2"))
+    start = "import sys; sys.modules['greenlet'] = None; from leadctl.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "migrate"],
+        cwd=plain_project.parents[1],
+        env=environment({"DATABASE_URL": server.url(database)}, plain_project.parents[1]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "env.py, line 5 cannot be run: AssertionError" in done.stderr) == (
+        3,
+        True,
+    ), done.stderr
+
+
+def test_a_list_of_metadata_names_what_is_none(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    text = _env(before="class Storage: pass")
+    plain_project.write_text(text.replace("=metadata)", "=[metadata, Storage])"))
+    url = server.url(database)
+    assert cli("migrate", url=url).code == 0
+    outcome = cli("migrate", "check", url=url)
+    assert (outcome.code, "Storage, one of 2, is none" in outcome.err) == (3, True), outcome.err
 
 
 def test_what_env_py_does_after_its_revisions_is_said(

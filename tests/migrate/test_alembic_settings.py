@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ with create_engine(os.environ["ZOO_URL"]).connect() as connection:
 """
 MODELS = """\
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import INET
 
 metadata = sa.MetaData({convention})
 sa.Table("animals", metadata, sa.Column("id", sa.Integer, primary_key=True), {animals})
@@ -183,6 +184,32 @@ KINDS = {
             Revision(
                 "a1", "db/versions/a1.py",
                 f'{ANIMALS.up}\n    op.create_index("by_hand", "animals", ["name"])', ANIMALS.undo,
+            ),
+        ),
+    ),
+    "a column left out": Kind(
+        call=', include_object=lambda o, name, kind, *_: (kind, name) != ("column", "old")',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("old", sa.Text)'),
+                ANIMALS.undo,
+            ),
+        ),
+    ),
+    "an operator class that models do not say": Kind(
+        animals='sa.Column("name", sa.Text, index=True), sa.Column("address", INET),'
+        ' sa.Index("ix_animals_name", "name"),'
+        ' sa.Index("by_address", "address", postgresql_using="gist")',
+        convention='naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s"}',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                "from sqlalchemy.dialects.postgresql import INET\n    "
+                + table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("address", INET)')
+                + '\n    op.create_index("ix_animals_name", "animals", ["name"])'
+                '\n    op.execute("CREATE INDEX by_address ON animals USING gist (address inet_ops)")',
+                ANIMALS.undo,
             ),
         ),
     ),
@@ -509,3 +536,34 @@ def test_what_differs_to_alembic_differs_to_leadctl(
         assert "New upgrade operations detected" in alembic(tmp_path, url, ("check",), fails=True)
     done = cli("migrate", "check", url=url, env=environment)
     assert (done.code, "Models and migrations differ" in done.out) == (1, True), done.out + done.err
+
+
+CANNOT_BE_MADE = ['"other"', '"address", unique=True', 'sa.text("upper(name)")']
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("now", CANNOT_BE_MADE)
+def test_an_index_that_cannot_be_made_is_no_other(
+    now: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    name = "an operator class that models do not say"
+    kind = replace(
+        KINDS[name],
+        animals='sa.Column("name", sa.Text), sa.Column("address", INET),'
+        f' sa.Column("other", INET), sa.Index("by_address", {now}, postgresql_using="gist")',
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(kind, tmp_path, 200 + CANNOT_BE_MADE.index(now))
+    url = server.url(database)
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    assert cli("migrate", url=url, env=environment).code == 0
+    done = cli("migrate", "check", url=url, env=environment)
+    assert done.code == 1
+    assert "The index by_address of the models cannot be made" in done.err
