@@ -1,12 +1,13 @@
-"""Encrypted backups next to pg_dump's own, and restores next to pg_restore of plain files."""
+"""Encrypted backups next to pg_dump's own, restores next to pg_restore of plain files; buckets."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pyrage
 
 from benchmarks.bench import SIZES, Bench, Row, Sides
+from benchmarks.bucket import served
 from benchmarks.measure import Sample
 
 
@@ -71,6 +72,40 @@ def restore(bench: Bench, rows: int) -> Iterator[Sides]:
     bench.drop(copy, name)
 
 
+@contextmanager
+def to_bucket(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    variables = _variables(bench)
+    with served() as bucket:
+
+        def theirs() -> Sample:
+            bench.scratch("backups")
+            return bench.leadctl(name, "backup", variables=variables)
+
+        yield Sides(
+            lambda: bench.leadctl(name, "backup", variables={**variables, **bucket}), theirs
+        )
+    bench.drop(name)
+
+
+@contextmanager
+def from_bucket(bench: Bench, rows: int) -> Iterator[Sides]:
+    name = bench.database("leadconnector", rows)
+    copy = f"{name}_copy"
+    on_disk = _variables(bench)
+    with served(bench.scratch("objects")) as bucket:
+        in_bucket = {**on_disk, **bucket}
+
+        def restored(variables: Mapping[str, str]) -> Sample:
+            bench.drop(copy)
+            return bench.leadctl(name, "restore", "--into", copy, variables=variables)
+
+        for variables in (on_disk, in_bucket):
+            bench.leadctl(name, "backup", variables=variables)
+        yield Sides(lambda: restored(in_bucket), lambda: restored(on_disk))
+    bench.drop(copy, name)
+
+
 ROWS = (
     Row(
         "backup, encrypted",
@@ -82,4 +117,20 @@ ROWS = (
         size_goal=1.0,
     ),
     Row("restore", "pg_restore -j2 of -Fd", 1.1, restore, sizes=SIZES, quick=50_000),
+    Row(
+        "backup to object storage",
+        "backup to a disk",
+        1.15,
+        to_bucket,
+        sizes=SIZES[-1:],
+        quick=50_000,
+    ),
+    Row(
+        "restore from object storage",
+        "restore from a disk",
+        1.15,
+        from_bucket,
+        sizes=SIZES[-1:],
+        quick=50_000,
+    ),
 )

@@ -756,14 +756,15 @@ class Database(Project):
         """
         from leadctl.restore.restore import restore
 
-        plan = partial(self.restore_plan, backup, into=into)
-        self._ahead(None if into else "restore", confirm, show, plan)
+        if into is None:
+            self.foresee("restore", confirm)
         place, app = self.on(into) if into else self, self.app_if_named.name
         loading = self._loading(owners, rows, jobs, names(skip), keep_going=keep_going)
         source = self._restorable(backup, trusted=trust_script)
         given = (place.target, source, consent_of(confirm), loading)
-        wait = self.settings.lock_wait
-        return restore(*given, app=app, new=into is not None, drop_old=drop_old, lock_wait=wait)
+        new, wait = into is not None, self.settings.lock_wait
+        told = show or (lambda _: None)
+        return restore(*given, app=app, new=new, drop_old=drop_old, lock_wait=wait, show=told)
 
     def _loading(
         self,

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,10 +35,10 @@ from leadctl.restore.database import (
     maintenance,
     scratch_database,
 )
-from leadctl.restore.load import load
+from leadctl.restore.load import load, unpacked_ahead
 from leadctl.restore.pg_restore import FOUND_BY_PATH, FOUND_BY_PATH_HINT
 from leadctl.restore.properties import NO_OWNERS, DatabaseProperties, text_of
-from leadctl.restore.restorable import Comparison, IncompleteTable, Loading, Origin
+from leadctl.restore.restorable import Comparison, IncompleteTable, Load, Loading, Origin
 from leadctl.restore.restore import check_plan, plan, without_missing
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -107,9 +108,11 @@ class RestorableBackup(BackupReader):
         )
         return DatabaseProperties.parse(text_of(script))
 
-    def load(self, target: Target, loading: Loading) -> None:
-        """Load the backup into the target's database, which is empty."""
-        load(self, self.entries, target, loading)
+    @contextmanager
+    def loader(self, loading: Loading) -> Iterator[Load]:
+        """Yield what loads the backup; a small archive is unpacked meanwhile."""
+        with unpacked_ahead(self, loading) as archive:
+            yield partial(load, self, self.entries, loading, archive)
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:
         """Compare rows, large objects, validity and revision with the manifest."""
@@ -153,9 +156,10 @@ def rehearse(
         properties = source.properties(owners=False)
         with (
             maintenance(target) as connection,
-            scratch_database(target, connection, name, properties, narrate),
+            source.loader(loading) as load_into,
+            scratch_database(target, connection, name, properties, narrate, found.bytes),
         ):
-            source.load(scratch, loading)
+            load_into(scratch, found.server)
             with connect(scratch, "verify", like_pg_dump=True) as restored:
                 checks = [
                     VerifyCheck(RESTORE, True, "restored without an error"),

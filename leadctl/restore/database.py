@@ -38,6 +38,12 @@ _DROP_SUBSCRIPTION = (
 )
 _MAINTENANCE = ("postgres", "template1")
 _PATIENCE = "5s"
+_LOADED_WITH = {"synchronous_commit": "off"}
+"""No statement waits for the disk.  The one that renames the database does, for all of the WAL
+before it, too: a server that crashes either has all or still has the old database."""
+_LITTLE_BYTES = 128 * 2**20
+_LITTLE_LOADED_WITH = {"max_parallel_maintenance_workers": "0"}
+"""Sorting so little takes less than starting more processes."""
 
 
 @contextmanager
@@ -64,16 +70,30 @@ def scratch_database(
     name: str,
     properties: DatabaseProperties,
     narrate: Narrate,
+    size: int,
 ) -> Iterator[None]:
     """Make an empty database by a connection to the target's server; drop it if the block fails.
 
-    One that a killed run left is dropped first.
+    One that a killed run left is dropped first.  Sessions in it are set to load about `size` bytes,
+    until `configure_database`.
     """
     if drop_database(target, connection, name):
         narrate(f"Removed the database {name}, which a run that was ended had left.")
     with dropped_on_failure(target, name, narrate):
         create_database(connection, name, properties, narrate)
+        _set_for_loading(connection, name, size)
         yield
+
+
+def _set_for_loading(connection: Connection, name: str, size: int) -> None:
+    settings = {**_LOADED_WITH, **(_LITTLE_LOADED_WITH if size < _LITTLE_BYTES else {})}
+    with connection.transaction():
+        for setting, value in settings.items():
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET {} = {}").format(
+                    sql.Identifier(name), sql.Identifier(setting), value
+                )
+            )
 
 
 @contextmanager
@@ -151,33 +171,32 @@ def restore_lock(connection: Connection, database: str) -> Iterator[None]:
     yield
 
 
-def analyze(target: Target, jobs: int) -> None:
+def analyze(connection: Connection, target: Target, jobs: int) -> None:
     """Let ANALYZE gather the statistics that were not restored, on so many connections.
 
-    Raises what connecting raises.
+    `connection` is the first of them, to the target's database.  Raises what connecting raises.
     """
-    with connect(target, "restore", like_pg_dump=True) as connection:
-        tables = deque(_QUERIES.column(connection, "analyzed"))
+    tables = deque(_QUERIES.column(connection, "analyzed"))
 
-        def work(connection: Connection) -> None:
-            with suppress(IndexError):
-                while True:
-                    table = identifier(tables.popleft())
-                    connection.execute(sql.SQL("ANALYZE {}").format(table))
+    def work(connection: Connection) -> None:
+        with suppress(IndexError):
+            while True:
+                table = identifier(tables.popleft())
+                connection.execute(sql.SQL("ANALYZE {}").format(table))
 
-        def help_on(_number: int) -> None:
-            with connect(target, "restore", like_pg_dump=True) as another:
-                work(another)
+    def help_on(_number: int) -> None:
+        with connect(target, "restore", like_pg_dump=True) as another:
+            work(another)
 
-        helpers = min(jobs, len(tables)) - 1
-        with ThreadPoolExecutor(jobs) as threads:
-            try:
-                others = [threads.submit(help_on, number) for number in range(helpers)]
-                work(connection)
-                for other in others:
-                    other.result()
-            finally:
-                tables.clear()  # where one failed, or nobody waits any more
+    helpers = min(jobs, len(tables)) - 1
+    with ThreadPoolExecutor(jobs) as threads:
+        try:
+            others = [threads.submit(help_on, number) for number in range(helpers)]
+            work(connection)
+            for other in others:
+                other.result()
+        finally:
+            tables.clear()  # where one failed, or nobody waits any more
 
 
 def carry_over(target: Target, loaded: Target) -> None:

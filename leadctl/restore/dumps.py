@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from leadctl.postgres.connect import Connection
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import without_skipped
 from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
-from leadctl.restore.pg_restore import PgRestore, major_of
-from leadctl.restore.restorable import Comparison, Loading, Origin
+from leadctl.restore.pg_restore import PgRestore
+from leadctl.restore.restorable import Comparison, Load, Loading, Origin
 from leadctl.restore.script import StatementReader, load_script
 from leadctl.restore.statements import run_statements
 
@@ -171,7 +171,11 @@ class ScriptDump(_Dump):
                 "the script is meant, rerun with --trust-script.",
             )
 
-    def load(self, target: Target, loading: Loading) -> None:
+    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
+        """Yield what runs it."""
+        return nullcontext(partial(self._load, loading))
+
+    def _load(self, loading: Loading, target: Target, server_major: int) -> None:
         """Run it on the target's database, which is empty, up to the first error, or on after it.
 
         Raises RestoreFailed, BackupDamaged, MissingClient, OptionNotForScripts.
@@ -182,7 +186,7 @@ class ScriptDump(_Dump):
                 hint="Leave out --skip and --schema-only, or dump with --format=custom.",
             )
         run = load_script if loading.owners and not loading.keep_going else run_statements
-        run(target, self.path, self.unpack, loading)
+        run(target, self.path, self.unpack, loading, server_major)
 
 
 @dataclass(frozen=True)
@@ -219,13 +223,17 @@ class ArchiveDump(_Dump):
             if any(end.data):
                 raise BackupDamaged(f"{self.path} is cut short: it has no end of a tar archive.")
 
-    def load(self, target: Target, loading: Loading) -> None:
+    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
+        """Yield what loads it."""
+        return nullcontext(partial(self._load, loading))
+
+    def _load(self, loading: Loading, target: Target, server_major: int) -> None:
         """Load it into the target's database, which is empty, up to the first error.
 
         Raises RestoreFailed, BackupDamaged, MissingClient.
         """
         programs = dump_programs(1, _NEWEST)
-        restore = PgRestore(target, programs, major_of(target), loading)
+        restore = PgRestore(target, programs, server_major, loading)
         schema_only = [] if loading.rows else ["--schema-only"]
         known: list[ArchiveEntry] = []
         if loading.partly:

@@ -1,15 +1,20 @@
 """Loading a backup into an empty database, with no plaintext of its rows on disk.
 
-Tables and their rows come first, streamed from the archive.  Where there is much, several
+A small archive is unpacked in memory, where pg_restore reads it on several connections at once.  Of
+others tables and their rows come first, streamed from the archive.  Where there is much, several
 connections load: each reads the whole archive, for tables of its own, since reading costs far less
 than what the server does with the rows.  Indexes are made from the small schema-only archive: those
 of a table as soon as it has its rows, on connections that loading has left.  Foreign keys, triggers
 and the rest follow when all rows are there, in parallel.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
+from shutil import copyfileobj
+from typing import IO
 
 from psycopg import errors, sql
 
@@ -27,50 +32,102 @@ from leadctl.restore.archive import (
     rows_of,
     without_skipped,
 )
-from leadctl.restore.contents import ArchiveEntry, indexes_of_tables, rows_of_tables
+from leadctl.restore.contents import (
+    ArchiveEntry,
+    indexes_of_tables,
+    read_contents,
+    rows_of_tables,
+)
 from leadctl.restore.pg_restore import (
     _TABLE_BEGINS,
     SHARES_OPEN_FILES,
     PgRestore,
     ProgramPool,
-    major_of,
 )
 from leadctl.restore.restorable import LeftOut, Loading
 
 _TABLES, _ROWS = "--section=pre-data", "--section=data"
 
 
+@contextmanager
+def unpacked_ahead(reader: BackupReader, loading: Loading) -> Iterator["Future[IO[bytes]] | None"]:
+    """Unpack a small archive in memory, in a thread; None where it is not loaded from there."""
+    file = reader.manifest.file(ARCHIVE)
+    small = file is not None and file.raw_bytes <= loading.memory_bytes
+    if not (small and loading.rows and _jobs(loading) > 1):
+        yield None
+        return
+    with os.fdopen(os.memfd_create(ARCHIVE), "w+b") as memory, ThreadPoolExecutor(1) as thread:
+        yield thread.submit(_unpacked, reader, memory)
+
+
+def _unpacked(reader: BackupReader, memory: IO[bytes]) -> IO[bytes]:
+    reader.unpack(ARCHIVE, memory)
+    memory.flush()
+    return memory
+
+
+def _jobs(loading: Loading) -> int:
+    """Return how many connections load: what goes on after errors says which entry failed.
+
+    Several at once would mix what they say.
+    """
+    return loading.jobs if SHARES_OPEN_FILES and not loading.partly else 1
+
+
 def load(
-    reader: BackupReader, entries: Sequence[ArchiveEntry], target: Target, loading: Loading
+    reader: BackupReader,
+    entries: Sequence[ArchiveEntry],
+    loading: Loading,
+    archive: "Future[IO[bytes]] | None",
+    target: Target,
+    server_major: int,
 ) -> None:
     """Load a backup into the target's database, which is empty.
 
-    `entries` are those of the archive of its schema.  Raises RestoreFailed,
-    BackupDamaged, InvalidIdentity, MissingClient, and what connecting
-    raises.
+    `entries` are those of the archive of its schema, `archive` is that of its rows where it is
+    unpacked in memory.  Raises RestoreFailed, BackupDamaged, InvalidIdentity, MissingClient, and
+    what connecting raises.
     """
-    # What goes on after errors says which entry failed, which several at once would mix.
-    jobs = loading.jobs if SHARES_OPEN_FILES and not loading.partly else 1
+    jobs = _jobs(loading)
     # An archive is read by the version that wrote it and by newer ones.
-    made_by, major = reader.manifest.client_major, major_of(target)
-    programs = dump_programs(made_by, max(made_by, major))
-    restore = PgRestore(target, programs, major, loading)
+    made_by = reader.manifest.client_major
+    programs = dump_programs(made_by, max(made_by, server_major))
+    restore = PgRestore(target, programs, server_major, loading)
     if loading.skip:
         in_archive = _listed(reader)
         entries = without_skipped(entries, loading, in_archive)
     wanted = [entry.id for entry in entries] if loading.skip else []
-    left = wanted
-    if loading.rows:
-        with ProgramPool(jobs) as pool:
-            left = _RowLoader(reader, entries, restore, loading, pool).load()
+    if archive is not None:
+        loading.narrate("Loading the rows; making indexes, constraints and triggers.")
+        memory = archive.result()
+        restore.run(memory, f"--jobs={jobs}", entries=_without_views(reader, memory))
     else:
-        restore.run(reader.schema, _TABLES, entries=wanted, known=entries)
-        _copy_records(reader, target)
-    loading.narrate("Making indexes, constraints and triggers.")
-    restore.run(reader.schema, "--section=post-data", f"--jobs={jobs}", entries=left, known=entries)
+        left = wanted
+        if loading.rows:
+            with ProgramPool(jobs) as pool:
+                left = _RowLoader(reader, entries, restore, loading, pool).load()
+        else:
+            restore.run(reader.schema, _TABLES, entries=wanted, known=entries)
+            _copy_records(reader, target)
+        loading.narrate("Making indexes, constraints and triggers.")
+        more = ("--section=post-data", f"--jobs={jobs}")
+        restore.run(reader.schema, *more, entries=left, known=entries)
     if loading.rows and reader.manifest.materialized_views:
         with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views, loading)
+
+
+def _without_views(reader: BackupReader, memory: IO[bytes]) -> list[str]:
+    """Return the entries but for those that fill views, whose queries may need a search path.
+
+    None where there are no such, which wants all.
+    """
+    if not reader.manifest.materialized_views:
+        return []
+    memory.seek(0)
+    contents = read_contents(f"The backup {reader.backup.id}", partial(copyfileobj, memory))
+    return [entry.id for entry in contents.entries if entry.kind != "MATERIALIZED VIEW DATA"]
 
 
 def _listed(reader: BackupReader) -> Sequence[ArchiveEntry]:

@@ -12,7 +12,6 @@ from typing import IO, Any
 from leadctl.errors import RestoreFailed
 from leadctl.postgres.binaries import Binaries
 from leadctl.postgres.client import ClientProgram, running
-from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import use_list
 from leadctl.restore.contents import ArchiveEntry
@@ -47,12 +46,6 @@ def hint_for(message: str) -> str:
     """Return what to do where pg_restore could not load something."""
     otherwise = "Rerun with --keep-going to load all the rest; what fails is named then."
     return f"{FOUND_BY_PATH_HINT} {otherwise}" if FOUND_BY_PATH.search(message) else otherwise
-
-
-def major_of(target: Target) -> int:
-    """Return the major version of a target's server.  Raises what connecting raises."""
-    with connect(target, "restore") as connection:
-        return connection.info.server_version // 10000
 
 
 @dataclass(frozen=True)

@@ -160,8 +160,10 @@ def configure_database(
 ) -> None:
     """Give a database the owner, settings, grants, comment and limits of the original.
 
-    What this role may not do, or names a role that is missing, is left out, and said.
+    What was set for loading is reset.  What this role may not do, or names a role that is missing,
+    is left out, and said.
     """
+    connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
     try:
         for statement in properties.settings(name):
             try:

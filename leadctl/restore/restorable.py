@@ -1,6 +1,6 @@
 """What can be restored: a backup of leadctl's own, an archive or a script of anyone's pg_dump."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,6 +82,8 @@ class Loading:
     """Whether tables go to their tablespaces; else to the default one."""
     jobs: int = JOBS
     """Connections that load and make indexes."""
+    memory_bytes: int = 64 * 2**20
+    """Bytes of an archive that is unpacked in memory, where several connections read it."""
     min_connection_bytes: int = 64 * 2**20
     """Bytes of tables that take longer to load than an archive takes to be read once more."""
     min_index_bytes: int = 32 * 2**20
@@ -117,6 +119,12 @@ class Comparison:
     """Of each incomplete table the tables that hold its rows, and how many are in the source."""
 
 
+Load = Callable[[Target, int], None]
+"""Loads a source into an empty database, on a server of a major version.
+
+Raises RestoreFailed and BackupDamaged."""
+
+
 class Restorable(Protocol):
     """A source that a new database can be made from."""
 
@@ -135,8 +143,8 @@ class Restorable(Protocol):
     def check(self) -> None:
         """Look at its bytes before anything is made.  Raises BackupDamaged."""
 
-    def load(self, target: Target, loading: Loading) -> None:
-        """Load it into an empty database.  Raises RestoreFailed and BackupDamaged."""
+    def loader(self, loading: Loading) -> AbstractContextManager[Load]:
+        """Yield what loads it; some of it may be read ahead, while the database is made."""
 
     def compare(self, connection: Connection, *, rows: bool) -> Comparison:
         """Compare a database that it was loaded into with what it says of itself.

@@ -3,6 +3,7 @@
 import shutil
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,7 +28,7 @@ from leadctl.errors import (
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
-from leadctl.journal.runs import journaled
+from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
@@ -139,7 +140,8 @@ def plan(target: Target, source: Restorable, *, rehearsal: bool = False) -> Rest
 def _plan(
     target: Target, origin: Origin, connection: Connection, *, rehearsal: bool = False
 ) -> RestorePlan:
-    protected, replaces = _existing(target)
+    exists = _is_there(connection, target.database)
+    protected, replaces = _existing(target) if exists else (None, False)
     if "citus" in origin.extensions and origin.tenant is None and not rehearsal:
         raise NotOnCitus(
             f"{origin.name} is of a Citus cluster: restored as a whole, its tables would be "
@@ -191,21 +193,23 @@ def restore(
     new: bool,
     drop_old: bool,
     lock_wait: float,
+    show: Callable[[RestorePlan], object],
 ) -> RestoreResult:
     """Restore a backup as the target's database; an existing one is kept under another name.
 
     It is loaded into a database of its own, compared with the manifest, and takes its place in one
     transaction: until then, whatever happens, the target is as it was.  `new` refuses a database
-    that exists; `drop_old` drops the one that was replaced, unless no row was restored.
-    Raises Protected or NotConfirmed, LockHeld, DatabaseInUse, RestoreFailed, and what `preflight`
-    and connecting raise.
+    that exists; `drop_old` drops the one that was replaced, unless no row was restored; `show` is
+    told the plan before anybody is asked.  Raises Protected or NotConfirmed, LockHeld,
+    DatabaseInUse, RestoreFailed, and what `preflight` and connecting raise.
     """
     began = time.monotonic()
     name = target.database
     with source.held(), maintenance(target) as connection, restore_lock(connection, name):
         origin = source.origin()
-        exists = _QUERIES.value(connection, "databases", names=[name]) is not None
+        exists = _is_there(connection, name)
         found = _plan(target, origin, connection)
+        show(found)
         preflight(source, found, owners=loading.owners, partly=loading.partly)
         loading = without_missing(loading, found)
         if exists and new:
@@ -222,14 +226,18 @@ def restore(
             properties = properties_of(target, owners=owners) if exists else DatabaseProperties()
         # One name per target, so that the next restore removes what a killed one left.
         scratch = f"leadctl_restore_{zlib.crc32(name.encode()):08x}"
-        with scratch_database(target, connection, scratch, properties, loading.narrate):
+        with (
+            source.loader(loading) as load,
+            scratch_database(target, connection, scratch, properties, loading.narrate, found.bytes),
+        ):
             # No migrations meanwhile of what is going to be replaced.
             locked = schema_lock(target, "restore", lock_wait, loading.narrate)
             with locked if exists else nullcontext():
                 loaded = replace(target.on(scratch), schema=origin.schema or target.schema)
-                source.load(loaded, loading)
-                compared = _checked(loaded, source, loading)
-                analyze(loaded, loading.jobs)
+                load(loaded, found.server)
+                with connect(loaded, "restore", like_pg_dump=True) as inside:
+                    compared = _checked(inside, source, loading)
+                    analyze(inside, loaded, loading.jobs)
                 if exists:
                     with connect(target, "restore", like_pg_dump=True) as existing:
                         if _QUERIES.value(existing, "own_tables"):  # loading may have taken hours
@@ -265,6 +273,10 @@ def restore(
     )
     _journal(target, app, result, loading.narrate)
     return result
+
+
+def _is_there(connection: Connection, database: str) -> bool:
+    return _QUERIES.value(connection, "databases", names=[database]) is not None
 
 
 def _existing(target: Target) -> tuple[str | None, bool]:
@@ -346,23 +358,22 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
         )
 
 
-def _checked(loaded: Target, source: Restorable, loading: Loading) -> Comparison:
-    with connect(loaded, "restore", like_pg_dump=True) as connection:
-        compared = source.compare(connection, rows=loading.rows)
-        wrong = problems(compared.checks)
-        if wrong and loading.keep_going:
-            checks = [check for check in compared.checks if check.ok is False]
-            loading.left_out.extend(LeftOut(check.what, check.message) for check in checks)
-        elif wrong and not _was_skipped(compared, loading):
-            raise RestoreFailed(
-                f"Verification failed: restored data differ from the backup: {'; '.join(wrong)}.",
-                hint="The target was not changed. Try: leadctl backup verify ID --restore",
-            )
-        for name in _QUERIES.column(connection, "subscriptions"):
-            loading.narrate(
-                f"The subscription {name} is made disabled. When nothing else reads its slot, "
-                f"connect and run: ALTER SUBSCRIPTION {sql.Identifier(name).as_string()} ENABLE"
-            )
+def _checked(connection: Connection, source: Restorable, loading: Loading) -> Comparison:
+    compared = source.compare(connection, rows=loading.rows)
+    wrong = problems(compared.checks)
+    if wrong and loading.keep_going:
+        checks = [check for check in compared.checks if check.ok is False]
+        loading.left_out.extend(LeftOut(check.what, check.message) for check in checks)
+    elif wrong and not _was_skipped(compared, loading):
+        raise RestoreFailed(
+            f"Verification failed: restored data differ from the backup: {'; '.join(wrong)}.",
+            hint="The target was not changed. Try: leadctl backup verify ID --restore",
+        )
+    for name in _QUERIES.column(connection, "subscriptions"):
+        loading.narrate(
+            f"The subscription {name} is made disabled. When nothing else reads its slot, "
+            f"connect and run: ALTER SUBSCRIPTION {sql.Identifier(name).as_string()} ENABLE"
+        )
     return compared
 
 
@@ -385,10 +396,9 @@ def _journal(target: Target, app: str, result: RestoreResult, narrate: Narrate) 
     """
     try:
         with connect(target, "restore", like_pg_dump=True) as connection:
-            if not state.is_there(connection):
-                return
-        with journaled(target, "restore", app) as entry:
-            entry.note(backup=result.backup, rows=result.rows, previous=result.previous)
+            if state.is_there(connection):
+                facts = {"backup": result.backup, "rows": result.rows, "previous": result.previous}
+                journal_done(connection, target, "restore", app, **facts)
     except (LeadctlError, psycopg.Error) as error:
         narrate(f"The restore is done, but is not in the journal: {scrub(str(error))}")
 

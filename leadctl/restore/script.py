@@ -19,7 +19,7 @@ from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFa
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE
 from leadctl.restore.restorable import Loading
 
 _WORDS = 12
@@ -290,7 +290,11 @@ _TRANSACTION_TIMEOUT = re.compile(rb"^SET transaction_timeout = 0;\r?$", re.MULT
 
 
 def load_script(
-    target: Target, path: Path, unpack: Callable[[Any], None], loading: Loading
+    target: Target,
+    path: Path,
+    unpack: Callable[[Any], None],
+    loading: Loading,
+    server_major: int,
 ) -> None:
     """Run the script that `unpack` writes on the target's database, which is empty.
 
@@ -298,12 +302,13 @@ def load_script(
     psql's own commands are refused in it: they could act on another database, or on this machine.
     Raises RestoreFailed, BackupDamaged where its end is missing, and MissingClient.
     """
+    older = server_major < TRANSACTION_TIMEOUT_SINCE
     try:
-        _run(target, path, unpack, loading, ["--single-transaction"])
+        _run(target, path, unpack, loading, older, ["--single-transaction"])
     except _NeedsNoTransactionError as error:
         # Nothing of it was committed, so it can run again.
         loading.narrate(f"It cannot run in one transaction ({error}); running it without.")
-        _run(target, path, unpack, loading, [])
+        _run(target, path, unpack, loading, older, [])
 
 
 class _NeedsNoTransactionError(Exception):
@@ -315,11 +320,11 @@ def _run(
     path: Path,
     unpack: Callable[[Any], None],
     loading: Loading,
+    older: bool,
     transaction: list[str],
 ) -> None:
     role = sql.SQL("SET ROLE {}").format(sql.Identifier(target.role or "")).as_string(None)
     as_role = [f"--command={role}"] if target.role else []
-    older = major_of(target) < TRANSACTION_TIMEOUT_SINCE
     arguments = [
         "--no-psqlrc",
         "--quiet",

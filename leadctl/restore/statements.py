@@ -15,7 +15,7 @@ import psycopg
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, major_of
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE
 from leadctl.restore.restorable import LeftOut, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
 
@@ -35,7 +35,11 @@ _OWNERS = (
 
 
 def run_statements(
-    target: Target, path: Path, unpack: Callable[[Any], None], loading: Loading
+    target: Target,
+    path: Path,
+    unpack: Callable[[Any], None],
+    loading: Loading,
+    server_major: int,
 ) -> None:
     """Run the script that `unpack` writes on the target's database, as `loading` says.
 
@@ -43,7 +47,7 @@ def run_statements(
     fails is told as left out.  Raises RestoreFailed with the line, and BackupDamaged where its end
     is missing.
     """
-    older = major_of(target) < TRANSACTION_TIMEOUT_SINCE
+    older = server_major < TRANSACTION_TIMEOUT_SINCE
     loading.narrate("Running the script.")
     with connect(target, "restore", like_pg_dump=True) as connection:
         # What its author saw: the settings of the role and the database.

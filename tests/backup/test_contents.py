@@ -33,8 +33,10 @@ def quiet(*_: object) -> None:
     """Tell nobody."""
 
 
-AS_IF_LARGE = Loading(quiet, quiet, min_connection_bytes=1, min_index_bytes=1)
+AS_IF_LARGE = Loading(quiet, quiet, memory_bytes=0, min_connection_bytes=1, min_index_bytes=1)
 """Loads over two connections, and makes indexes meanwhile, as with tables that are large."""
+IN_MEMORY = Loading(quiet, quiet)
+"""Unpacks a small archive in memory, and loads from there."""
 
 
 def target(server: Server, name: str):  # type: ignore[no-untyped-def]
@@ -43,17 +45,19 @@ def target(server: Server, name: str):  # type: ignore[no-untyped-def]
 
 
 def there_and_back(server: Server, name: str, folder: Path) -> None:
-    """Back a database up, load it into a new one, and compare the two."""
+    """Back a database up, load it into new ones in either way, and compare them."""
     recipient, identity = key_pair(folder)
     store = BackupFolder(folder / "backups")
     back_up(target(server, name), store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
-    copy = server.create()
-    try:
-        reader = RestorableBackup(store.find("latest"), read_identities(identity))
-        reader.load(target(server, copy), AS_IF_LARGE)
-        assert plain_dump(server, copy) == plain_dump(server, name)
-    finally:
-        server.drop(copy)
+    reader = RestorableBackup(store.find("latest"), read_identities(identity))
+    for loading in (AS_IF_LARGE, IN_MEMORY):
+        copy = server.create()
+        try:
+            with reader.loader(loading) as load:
+                load(target(server, copy), server.major)
+            assert plain_dump(server, copy) == plain_dump(server, name)
+        finally:
+            server.drop(copy)
 
 
 def test_everything_comes_back(server: Server, tmp_path: Path) -> None:
@@ -141,8 +145,11 @@ def test_a_connection_that_fails_ends_the_other(
     monkeypatch.setattr(BackupReader, "unpack", unpack)
     copy = leadconnector.server.create()
     try:
-        with pytest.raises(BackupDamaged, match=r"^It is\.$"):
-            reader.load(target(leadconnector.server, copy), AS_IF_LARGE)
+        with (
+            pytest.raises(BackupDamaged, match=r"^It is\.$"),
+            reader.loader(AS_IF_LARGE) as load,
+        ):
+            load(target(leadconnector.server, copy), leadconnector.server.major)
         with leadconnector.server.connect("postgres") as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
             assert connection.execute(query, (copy,)).fetchall() == [(0,)]

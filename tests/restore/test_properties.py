@@ -16,6 +16,7 @@ EVERYTHING = r"""
 ALTER DATABASE counted SET app.json = '"quoted"';
 ALTER DATABASE counted SET search_path = '$user', 'odd, "one"', public;
 ALTER DATABASE counted SET app.text = E'it''s; a\nnew line \\ and "more"';
+ALTER DATABASE counted SET synchronous_commit = 'local';
 ALTER ROLE "counted; role" IN DATABASE counted SET work_mem = '8MB';
 ALTER ROLE counted_database IN DATABASE counted SET statement_timeout = '1h';
 REVOKE ALL ON DATABASE counted FROM PUBLIC;

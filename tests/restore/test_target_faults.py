@@ -13,7 +13,7 @@ from psycopg import sql
 from leadctl.backup.manifest import NAME, ExtensionFacts, render
 from leadctl.backup.storage import BackupFolder, write_private
 from tests.backup.test_backup_faults import fill
-from tests.backups import encrypted_backups, left_by_restores, plain_dump
+from tests.backups import Place, create, encrypted_backups, left_by_restores, plain_dump
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import start
 from tests.restore.test_restore_faults import half_made
@@ -95,6 +95,25 @@ def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str], 
     assert "terminat" in said or "connection" in said
     assert not left_by_restores(leadconnector)
     assert plain_dump(leadconnector.server, leadconnector.name) == before
+
+
+def test_what_was_restored_survives_a_crash(tmp_path: Path, cli: Cli) -> None:
+    """Loading waits for no disk; what says that it is done does."""
+    # Nothing is written but what somebody waits for.
+    with RunningServer(MAJOR, wal_writer_delay="10s", synchronous_commit="on") as server:
+        script = "CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, 5000) i"
+        place = Place(server.info, create(server.info, "shop", script), cli, tmp_path)
+        assert place.leadctl("backup").code == 0
+        place.query("DELETE FROM t WHERE i > 10")
+        place.leadctl("db", "environment", "test", "--unprotect")
+        for arguments, name in ((["--into", "copy"], "copy"), (["--yes"], "shop")):
+            done = place.leadctl("restore", "latest", *arguments)
+            server.crash()
+            server.launch()
+            assert done.code == 0, done.err
+            assert place.query("SELECT count(*) FROM t", name) == [(5000,)]
+            asked = place.query("SELECT count(*) FROM pg_db_role_setting")
+            assert asked == [(0,)], "what was set for loading is not left"
 
 
 def test_an_extension_that_the_server_does_not_have(
