@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 _CHUNK = 2**20
 _MADE = "2026-01-01T00:00:00.000Z"
@@ -79,9 +80,12 @@ class _Request(BaseHTTPRequestHandler):
             with path.open("rb") as file:
                 self.connection.sendfile(file)
 
-    def do_DELETE(self) -> None:
-        self.server.sizes.pop(self._key, None)
-        self._answer(HTTPStatus.NO_CONTENT)
+    def do_POST(self) -> None:
+        """Delete objects, which is all that is asked so."""
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        for key in re.findall("<Key>(.*?)</Key>", asked):
+            self.server.sizes.pop(unescape(key), None)
+        self._answer(HTTPStatus.OK, b"<DeleteResult></DeleteResult>")
 
     @property
     def _key(self) -> str:
@@ -102,8 +106,7 @@ class _Request(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("ETag", '"none"')
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-        if status is not HTTPStatus.NO_CONTENT:
-            self.send_header("Content-Length", str(size or len(body)))
+        self.send_header("Content-Length", str(size or len(body)))
         self.end_headers()
         self.wfile.write(body)
 
