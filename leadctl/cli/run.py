@@ -120,4 +120,4 @@ def _confirmed(question: str) -> bool:
 
 
 def _typed(question: str) -> str:
-    return str(typer.prompt(question, err=True, default=""))
+    return str(typer.prompt(question, err=True, default="", show_default=False))

@@ -124,7 +124,8 @@ def migrations(facts: Facts) -> Evidence:
     everything = state.applied_revisions(facts.connection, facts.target.schema)
     recorded = [entry for entry in everything if entry.app == facts.app.name]
     states: dict[RevisionState, list[str]] = {each: [] for each in RevisionState}
-    for each in status_of(facts.target, facts.app, history, current, recorded).revisions:
+    found = status_of(facts.target, facts.app, history, current, recorded)
+    for each in found.revisions:
         states[each.state].append(each.revision)
     missing = [*states[RevisionState.MISSING], *states[RevisionState.UNKNOWN]]
     unknown = [revision for revision in missing if revision in current]
@@ -144,7 +145,9 @@ def migrations(facts: Facts) -> Evidence:
         return critical(
             "; ".join([f"{len(pending)} pending: {shown}", *said]),
             # `migrate` stops at what is wrong.
-            "See: leadctl migrate status" if said else f"Apply with: leadctl migrate{facts.of_app}",
+            "See: leadctl migrate status"
+            if said or found.unjoined
+            else f"Apply with: leadctl migrate{facts.of_app}",
             len(pending),
             "pending",
         )

@@ -174,17 +174,19 @@ def _standing(current: Sequence[str], missing: Sequence[str]) -> str:
 def _ways_without(history: History, missing: Sequence[str]) -> str:
     """Say what to do where files of applied revisions are missing."""
     followers = {each.id: each.path.name for name in missing for each in history.gaps.get(name, ())}
+    many = len(missing) > 1
+    it, its = ("they", "their files") if many else ("it", "its file")
     commands = [f"leadctl migrate resolve --rolled-back {name}" for name in reversed(missing)]
     commands += [f"leadctl migrate resolve --accept-edit {name}" for name in followers]
     edit = ""
     if followers:
         files = " and ".join(followers.values())
-        edit = f"let {files} follow what came before, in down_revision, and "
+        edit = f" let {files} follow what came before, in down_revision, and"
     return (
-        f"Get it back from version control (git log --all -- '*{missing[-1]}*'), or check out the "
-        "code that made it; look whether --app, --env and --schema are right. Where what it did "
-        f"was undone by hand, or is done by other revisions now: {edit}record it: "
-        f"{' && '.join(commands)}"
+        f"Check out the code that has {its}, or get {its} back from version control "
+        f"(git log --all -- '*{missing[-1]}*'); look whether --app, --env and --schema are right. "
+        f"Where what {it} did was undone by hand, or is done by other revisions now,{edit} record "
+        f"that: {' && '.join(commands)}"
     )
 
 

@@ -109,6 +109,8 @@ class MigrationStatus:
     ok: bool
     """Whether all is applied and nothing was edited, is missing or unknown."""
     revisions: tuple[RevisionStatus, ...]
+    unjoined: tuple[str, ...] = ()
+    """The ends of a history that should have one: nothing is applied before they are joined."""
 
     def count(self, wanted: RevisionState) -> int:
         """Return how many revisions are in a state."""
@@ -170,7 +172,18 @@ def status_of(
         current=", ".join(current) or None,
         ok=all(revision.state is RevisionState.APPLIED for revision in revisions),
         revisions=tuple(revisions),
+        unjoined=_unjoined(folder),
     )
+
+
+def _unjoined(history: History) -> tuple[str, ...]:
+    if history.gaps:
+        return ()  # which ends it has is not known
+    try:
+        history.goals  # noqa: B018 - raises where there are several that nothing tells apart
+    except MigrationsInvalid:
+        return tuple(history.heads)
+    return ()
 
 
 def _merge(

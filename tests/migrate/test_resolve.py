@@ -195,7 +195,7 @@ def test_the_ways_out_of_a_gap_lead_out(
     refused = cli("migrate", url=url)
     assert refused.code == 1
     last.write_text(text.replace("own_0002", "own_0001"))  # it follows what came before
-    commands = " ".join(refused.err.split()).partition("record it: ")[2].split(" && ")
+    commands = " ".join(refused.err.split()).partition("record that: ")[2].split(" && ")
     assert len(commands) == 2
     for command in commands:
         done = cli(*command.split()[1:], url=url)

@@ -116,6 +116,27 @@ def test_two_heads(project: Project, server: Server, database: str, cli: Cli) ->
     assert tables(server, database) == set()
 
 
+def test_who_looks_at_two_heads_is_told_to_join_them(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    project.revision("CREATE TABLE a (id int)")
+    assert cli("migrate", url=url).code == 0
+    project.revision("CREATE TABLE b (id int)", down="own_0001", name="left")
+    project.revision("CREATE TABLE c (id int)", down="own_0001", name="right")
+    status = cli("migrate", "status", url=url)
+    assert status.code == 1
+    assert "leadctl migrate new --merge" in status.out
+    assert "Apply with" not in status.out  # since that is exit 3
+    health = cli("health-check", "--check", "migrations", url=url)
+    assert (health.code, "Apply with" in health.out) == (2, False)
+    document = cli("migrate", "status", "-o", "json", url=url).json
+    assert document["unjoined"] == ["left", "right"]
+    assert cli("migrate", "new", "--merge", url=url).code == 0
+    assert "Apply with: leadctl migrate" in cli("migrate", "status", url=url).out
+    assert cli("migrate", url=url).code == 0
+
+
 def test_a_cycle(project: Project, server: Server, database: str, cli: Cli) -> None:
     project.revision("CREATE TABLE a (id int)", name="one", down="two")
     project.revision("CREATE TABLE b (id int)", name="two", down="one")

@@ -125,6 +125,8 @@ def _verdict(result: MigrationStatus) -> Line:
         revision.state is not RevisionState.APPLIED for revision in result.revisions
     )
     advice = " Apply with: leadctl migrate" if only_pending else ""
+    if result.unjoined:
+        advice = " Join the branches with: leadctl migrate new --merge"
     return Line(f"{', '.join(counts)}.{advice}", "warn" if only_pending else "bad")
 
 
