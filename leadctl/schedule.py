@@ -2,6 +2,7 @@
 
 import math
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -84,6 +85,7 @@ JOBS = {
         "*-*-01 05:11:00",
     ),
 }
+_UNITS = "/etc/systemd/system"
 _RECEIVES = ("receive-wal", SERVER)
 """Barman's arguments for what runs on and on."""
 
@@ -159,7 +161,7 @@ def systemd(
         for command in _commands(settings, found)
     )
     telling = f"\nOnFailure={unit}-failed.service" if on_failure else ""
-    place = f"WorkingDirectory={_escaped(str(project))}\n{environment}"
+    place = f"{_user(project)}WorkingDirectory={_escaped(str(project))}\n{environment}"
     service = f"""[Unit]
 Description=leadctl {_escaped(whose)}
 Wants=network-online.target
@@ -215,12 +217,31 @@ NoNewPrivileges=true
 WantedBy=multi-user.target"""
         enabled.append(f"{unit}-receiver.service")
     printed = _own_command("systemd", settings, found, seconds, on_failure)
-    install = (
-        shlex.join([*printed, "--write", "/etc/systemd/system"]),
+    install = [
+        shlex.join([*printed, "--write", _UNITS]),
         "systemctl daemon-reload",
         f"systemctl enable --now {shlex.join(enabled)}",
-    )
-    return Schedule("systemd", found.name, unit, files, install, on_failure is not None)
+    ]
+    if os.geteuid() != 0:  # who may not write there, and whose PATH is not root's
+        copy = f"install -m 644 {shlex.join(files)} {_UNITS}"
+        as_root = [f"sudo {each}" for each in (copy, *install[1:])]
+        install = [shlex.join([*printed, "--write", "."]), *as_root]
+    return Schedule("systemd", found.name, unit, files, tuple(install), on_failure is not None)
+
+
+def _user(project: Path) -> str:
+    """Return the setting that runs a unit as the owner of the project; none for root.
+
+    What root made there would be closed to the owner; and root takes no settings from others.
+    """
+    owner = project.stat().st_uid
+    if owner == 0:
+        return ""
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    return f"User={name}\n"
 
 
 def write_files(schedule: Schedule, folder: Path) -> None:

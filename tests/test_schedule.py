@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import KEY, Cli, Prepared
 from tests.processes import ROOT
+from tests.servers import server_account
 
 
 def line_of(text: str) -> str:
@@ -169,6 +171,26 @@ def test_without_a_hook_cron_mails_a_line(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
+def test_units_run_as_the_owner_of_the_project(cli: Cli, tmp_path: Path) -> None:
+    """Whoever puts them in place is root, and nobody's backups should be."""
+    owner = server_account() if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    env = {"PITR_DIR": str(tmp_path / "archive")}
+    for name in ("of root", "of another"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "leadctl.toml").write_text('app = "leadconnector"\n')
+        os.chdir(folder)
+        if name == "of another":
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        for job in ("pitr", "backup"):
+            found = cli("schedule", "systemd", job, "--on-failure", "x", "-o", "json", env=env).json
+            services = [text for file, text in found["files"].items() if ".service" in file]
+            users = {line for text in services for line in text.splitlines() if "User=" in line}
+            is_roots = folder.stat().st_uid == 0
+            assert users == (set() if is_roots else {f"User={owner.pw_name}"})
+            assert all(text.count("User=") == (not is_roots) for text in services)
+
+
 def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
     """With a `crontab` of our own, which keeps the table in a file."""
     table = tmp_path / "table"
