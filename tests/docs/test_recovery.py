@@ -93,7 +93,7 @@ def test_the_database_is_gone(shell: Shell, leadconnector: Prepared) -> None:
     assert users(leadconnector) == 1
 
 
-def test_the_machine_has_burnt(
+def test_the_machine_is_lost(
     shell: Shell, leadconnector: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("obstore", reason="needs the extra cloud")
@@ -122,7 +122,7 @@ def test_the_machine_has_burnt(
         shell('leadctl backup copy latest --to "$BUCKET"', **bucket)
         shutil.rmtree(tmp_path / "backups")
         leadconnector.server.drop(leadconnector.name)
-        shell(lines("The machine has burnt"), **bucket)
+        shell(lines("The machine is lost, with its disk"), **bucket)
         assert users(leadconnector) == 1
     finally:
         server.stop()
