@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from shutil import copyfileobj
 from typing import IO
 
 from psycopg import errors, sql
@@ -35,7 +34,6 @@ from leadctl.restore.archive import (
 from leadctl.restore.contents import (
     ArchiveEntry,
     indexes_of_tables,
-    read_contents,
     rows_of_tables,
 )
 from leadctl.restore.pg_restore import (
@@ -47,6 +45,10 @@ from leadctl.restore.pg_restore import (
 from leadctl.restore.restorable import LeftOut, Loading
 
 _TABLES, _ROWS = "--section=pre-data", "--section=data"
+_STATISTICS = "STATISTICS DATA"
+"""The planner's: by them foreign keys are checked slower than without."""
+_AFTERWARDS = (_STATISTICS, "MATERIALIZED VIEW DATA")
+"""What does not come with the tables: the queries of views may need a search path."""
 
 
 @contextmanager
@@ -94,40 +96,36 @@ def load(
     made_by = reader.manifest.client_major
     programs = dump_programs(made_by, max(made_by, server_major))
     restore = PgRestore(target, programs, server_major, loading)
+    listed = _listed(reader) if loading.rows or loading.skip else []
     if loading.skip:
-        in_archive = _listed(reader)
-        entries = without_skipped(entries, loading, in_archive)
-    wanted = [entry.id for entry in entries] if loading.skip else []
+        made = entries
+        entries = without_skipped(entries, loading, listed)
+        listed = without_skipped(listed, loading, made)
     if archive is not None:
         loading.narrate("Loading the rows; making indexes, constraints and triggers.")
-        memory = archive.result()
-        restore.run(memory, f"--jobs={jobs}", entries=_without_views(reader, memory))
+        restore.run(archive.result(), f"--jobs={jobs}", entries=_ids(listed, but=_AFTERWARDS))
     else:
-        left = wanted
+        left = _ids(entries) if loading.skip else []
         if loading.rows:
             with ProgramPool(jobs) as pool:
-                left = _RowLoader(reader, entries, restore, loading, pool).load()
+                left = _RowLoader(reader, entries, listed, restore, loading, pool).load()
         else:
-            restore.run(reader.schema, _TABLES, entries=wanted, known=entries)
+            restore.run(reader.schema, _TABLES, entries=left, known=entries)
             _copy_records(reader, target)
         loading.narrate("Making indexes, constraints and triggers.")
         more = ("--section=post-data", f"--jobs={jobs}")
         restore.run(reader.schema, *more, entries=left, known=entries)
+    if statistics := [entry.id for entry in listed if entry.kind == _STATISTICS and loading.rows]:
+        with restore.running(None, entries=statistics) as program:
+            restore.feed(program, partial(reader.unpack, ARCHIVE), lambda _: None, listed)
     if loading.rows and reader.manifest.materialized_views:
         with connect(target, "restore", rows=True, like_pg_dump=True) as connection:
             _refresh(connection, reader.manifest.materialized_views, loading)
 
 
-def _without_views(reader: BackupReader, memory: IO[bytes]) -> list[str]:
-    """Return the entries but for those that fill views, whose queries may need a search path.
-
-    None where there are no such, which wants all.
-    """
-    if not reader.manifest.materialized_views:
-        return []
-    memory.seek(0)
-    contents = read_contents(f"The backup {reader.backup.id}", partial(copyfileobj, memory))
-    return [entry.id for entry in contents.entries if entry.kind != "MATERIALIZED VIEW DATA"]
+def _ids(entries: Sequence[ArchiveEntry], but: Sequence[str] = ()) -> list[str]:
+    """Return the ids of entries but for those of some kinds."""
+    return [entry.id for entry in entries if entry.kind not in but]
 
 
 def _listed(reader: BackupReader) -> Sequence[ArchiveEntry]:
@@ -142,12 +140,17 @@ class _RowLoader:
         self,
         reader: BackupReader,
         entries: Sequence[ArchiveEntry],
+        listed: Sequence[ArchiveEntry],
         restore: PgRestore,
         loading: Loading,
         pool: ProgramPool,
     ) -> None:
-        """`entries` are those of the schema-only archive, which the indexes are made from."""
+        """`entries` are those of the schema-only archive, which the indexes are made from.
+
+        `listed` are those of the one with the rows.
+        """
         self._reader = reader
+        self._listed = listed
         self._restore = restore
         self._loading = loading
         self._pool = pool
@@ -171,16 +174,12 @@ class _RowLoader:
         submit, number = self._pool.submit, self._pool.number
         worth = self._loading.min_connection_bytes
         if number == 1 or sum(self._sizes.values()) < 2 * worth:
-            entries: list[str] = []
-            if self._loading.skip:
-                listed = _listed(self._reader)
-                kept = without_skipped(listed, self._loading, self._entries)
-                entries = [entry.id for entry in kept]
+            entries = _ids(self._listed, but=_AFTERWARDS)
             loading = [submit(self._load, 0, entries, [_TABLES, _ROWS])]
         else:
             submit(self._load, 0, [], [_TABLES]).result()
-            listed = _listed(self._reader)
-            shares = divide_entries(listed, self._sizes, number, worth)
+            rows = [entry for entry in self._listed if entry.kind != _STATISTICS]
+            shares = divide_entries(rows, self._sizes, number, worth)
             self._read.update(dict.fromkeys(range(len(shares)), 0))
             loading = [submit(self._load, *share, [_ROWS]) for share in enumerate(shares)]
         for future in as_completed(loading):
@@ -206,8 +205,8 @@ class _RowLoader:
                     for entry in self._waiting.pop(table, []):
                         self._begun[entry] = self._pool.submit(self._make_index, entry)
 
-            known = _listed(self._reader) if self._loading.keep_going else ()
-            self._restore.feed(program, partial(self._reader.unpack, ARCHIVE), tick, known)
+            unpack = partial(self._reader.unpack, ARCHIVE)
+            self._restore.feed(program, unpack, tick, self._listed)
 
     def _make_index(self, entry: str) -> None:
         with (
