@@ -26,7 +26,7 @@ from leadctl.errors import LeadctlError, OperationFailed, UsageError
 from leadctl.redact import scrub
 from leadctl.version import __version__
 
-_TYPE = re.compile(r" <[a-z ]+>(\.\.\.)?")
+_TYPE = re.compile(r" <[^<>]+>(\.\.\.)?")
 _BOUNDS = re.compile(r"(; )?(-?\d+<=)?x[<>]=-?\d+")
 Function = TypeVar("Function", bound=Callable[..., Any])
 

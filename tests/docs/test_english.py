@@ -153,6 +153,10 @@ def test_no_column_cuts_a_help() -> None:
     assert not long, "\n".join(long)
 
 
+def test_no_help_names_a_type_of_python() -> None:
+    assert not re.findall(r"<(?:str|int|float|list|path)\b.*", (ROOT / "docs" / "cli.md").read_text())
+
+
 @pytest.mark.parametrize(
     "text", ["Mend it.", "It is no name.", "It is written anew.", "Nobody is there.", "It goes on."]
 )

@@ -127,7 +127,9 @@ def url(run: Run) -> None:
 
 @group.leaf("shell")
 @command(Effect.READS)
-def shell(run: Run, *, arguments: Annotated[Texts, argument("-- PSQL ARGUMENTS")] = None) -> None:
+def shell(
+    run: Run, *, arguments: Annotated[Texts, argument("-- ARGUMENTS", "Arguments for psql.")] = None
+) -> None:
     """Open psql on the target; what stands after -- goes to psql."""
     started = run.database().shell()
     command_line = [str(started.program), *started.arguments, *(arguments or [])]

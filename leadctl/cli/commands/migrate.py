@@ -153,7 +153,9 @@ def history(run: Run) -> None:
 def lint(
     run: Run,
     *,
-    revisions: Annotated[Texts, argument("REV", names=revision_names)] = None,
+    revisions: Annotated[
+        Texts, argument("REV", "Read only these revisions.", names=revision_names)
+    ] = None,
     everything: Annotated[bool, flag("--all", "Every revision of the folder.")] = False,
     allow: Allow = None,
 ) -> None:
