@@ -154,7 +154,9 @@ def test_no_column_cuts_a_help() -> None:
 
 
 def test_no_help_names_a_type_of_python() -> None:
-    assert not re.findall(r"<(?:str|int|float|list|path)\b.*", (ROOT / "docs" / "cli.md").read_text())
+    assert not re.findall(
+        r"<(?:str|int|float|list|path)\b.*", (ROOT / "docs" / "cli.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
