@@ -210,7 +210,10 @@ def _duplicates(table: Table) -> Iterator[Finding]:
             for other in table.indexes
             if other != index and _may_replace(index, other)
         ]
-        others += [(each.name, each.columns) for each in table.uniques]
+        others += [
+            (each.name or f"Unique ({', '.join(each.columns)})", each.columns)
+            for each in table.uniques
+        ]
         others += [("the primary key", table.primary_key)]
         for name, columns in others:
             if columns[: len(index.columns)] == index.columns:

@@ -61,6 +61,7 @@ def project(tmp_path: Path) -> Path:
         ("leadctl migrate down shop_0001", ["shop_0001"]),
         ("leadctl migrate --app whatsapp up ", ["whatsapp_0001"]),
         ("leadctl migrate new --revert ", ["shop_0002", "shop_0001"]),
+        ("leadctl migrate resolve --accept-edit ", ["shop_0002", "shop_0001"]),
         ("leadctl inspect blo", ["bloat", "bloat-exact", "blocking"]),
         ("leadctl health-check --check mig", ["migrations"]),
         ("leadctl cleanup --app leadconnector --rule arch", ["archived-leads"]),

@@ -131,6 +131,16 @@ def test_every_rule_finds_what_breaks_it() -> None:
     ]
 
 
+def test_a_unique_constraint_without_a_name_is_told_by_its_columns() -> None:
+    columns = (Column("x", "integer", nullable=False), Column("y", "integer", nullable=False))
+    table = Table(
+        "t", "table", columns, ("y",), indexes=(Index("i", ("x",)),),
+        uniques=(Constraint("", ("x", "y")),),
+    )  # fmt: skip
+    (found,) = validate(Schema("test", "public", (table,), ())).findings
+    assert found.message == "Unique (x, y) begins with the same columns."
+
+
 def test_validate_ends_with_one_for_errors(server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     with server.connect(database) as connection:

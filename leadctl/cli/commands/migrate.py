@@ -173,10 +173,18 @@ def lint(
     run.emit(result, view, ok=result.ok, sarif=sarif, github=github)
 
 
-AcceptEdit = Annotated[Text, option("--accept-edit", "REV", "Accept the edited revision file.")]
-Applied = Annotated[Text, option("--applied", "REV", "Record it as applied without running it.")]
+AcceptEdit = Annotated[
+    Text, option("--accept-edit", "REV", "Accept the edited revision file.", names=revision_names)
+]
+Applied = Annotated[
+    Text,
+    option("--applied", "REV", "Record it as applied without running it.", names=revision_names),
+]
 RolledBack = Annotated[
-    Text, option("--rolled-back", "REV", "Record it as rolled back (pending again).")
+    Text,
+    option(
+        "--rolled-back", "REV", "Record it as rolled back (pending again).", names=revision_names
+    ),
 ]
 
 

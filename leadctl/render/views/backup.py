@@ -8,15 +8,15 @@ from leadctl.backup.inventory import BackupDetails, BackupList, BackupSummary, P
 from leadctl.backup.reader import VerifyResult
 from leadctl.backup.storage import Verification
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Value, numbers
-from leadctl.text import ago, size
+from leadctl.text import ago, counted, size
 
 
 def created(result: CreatedBackup) -> Iterator[Block]:
     """What was made, and where."""
     how = "encrypted" if result.encrypted else "NOT ENCRYPTED"
     yield Line(
-        f"Backup {result.id} of {result.database}: {result.rows:,} rows in {result.tables} "
-        f"tables, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
+        f"Backup {result.id} of {result.database}: {counted(result.rows, 'row')} in "
+        f"{counted(result.tables, 'table')}, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
         f"{result.duration_ms / 1000:.1f} s.",
         "good" if result.encrypted else "warn",
     )
