@@ -16,8 +16,8 @@ def created(result: CreatedBackup) -> Iterator[Block]:
     how = "encrypted" if result.encrypted else "NOT ENCRYPTED"
     yield Line(
         f"Backup {result.id} of {result.database}: {counted(result.rows, 'row')} in "
-        f"{counted(result.tables, 'table')}, {size(result.bytes)} ({size(result.raw_bytes)} before), {how}, "
-        f"{result.duration_ms / 1000:.1f} s.",
+        f"{counted(result.tables, 'table')}, {size(result.bytes)} ({size(result.raw_bytes)} "
+        f"before), {how}, {result.duration_ms / 1000:.1f} s.",
         "good" if result.encrypted else "warn",
     )
     yield Line(str(result.path))
