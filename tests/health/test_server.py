@@ -203,6 +203,35 @@ def _reads_go_to_the_replica(cli: Cli, folder: Path, url: str, its_url: str) -> 
     config.unlink()
 
 
+def wear_out(server: RunningServer, database: str, table: str) -> None:
+    """Use up 1.35 billion transaction and multixact ids, and change a byte of a table on disk."""
+    with server.info.connect(database) as connection:
+        row = connection.execute("SELECT pg_relation_filepath(%s)", (table,)).fetchone()
+        assert row is not None
+    server.shut_down()
+    reached = 1_350_000_000
+    for folder, per_segment in (
+        ("pg_xact", _XIDS_A_SEGMENT),
+        ("pg_multixact/offsets", _MULTIXACTS_A_SEGMENT),
+    ):
+        segment = server.data / folder / f"{reached // per_segment:04X}"
+        segment.write_bytes(bytes(32 * 8192))
+        segment.chmod(0o666)
+    server.program("pg_resetwal", "-f", "-x", str(reached), "-m", f"{reached},1", server.data)
+    change_a_byte(server.data / row[0])
+    server.launch()
+
+
+def change_a_byte(path: Path) -> None:
+    """Change what is on disk, where there is something."""
+    with path.open("r+b") as file:
+        file.seek(5000)
+        byte = file.read(1)
+        if byte:
+            file.seek(5000)
+            file.write(bytes([byte[0] ^ 0xFF]))
+
+
 def test_ids_that_near_their_end(cli: Cli) -> None:
     """A server that has used 1.35 billion transaction and multixact ids, and never froze any."""
     with RunningServer(
@@ -213,17 +242,8 @@ def test_ids_that_near_their_end(cli: Cli) -> None:
         url = old.info.url("postgres")
         assert status(cli, url, "transaction-age") == "ok"
         assert status(cli, url, "multixact-age") == "ok"
-        old.shut_down()
-        reached = 1_350_000_000
-        for folder, per_segment in (
-            ("pg_xact", _XIDS_A_SEGMENT),
-            ("pg_multixact/offsets", _MULTIXACTS_A_SEGMENT),
-        ):
-            segment = old.data / folder / f"{reached // per_segment:04X}"
-            segment.write_bytes(bytes(32 * 8192))
-            segment.chmod(0o666)
-        old.program("pg_resetwal", "-f", "-x", str(reached), "-m", f"{reached},1", old.data)
-        old.launch()
+        sql(old, "CREATE TABLE kept (n int)")
+        wear_out(old, "postgres", "kept")
         assert status(cli, url, "transaction-age") == "warning"
         assert status(cli, url, "multixact-age") == "warning"
         rows = cli("inspect", "wraparound", "-o", "json", url=url).json["reports"][0]["rows"]
@@ -247,11 +267,7 @@ def test_checksums(cli: Cli) -> None:
             row = connection.execute("SELECT pg_relation_filepath('kept')").fetchone()
             assert row is not None
         broken.shut_down()
-        with (broken.data / row[0]).open("r+b") as file:
-            file.seek(5000)
-            byte = file.read(1)
-            file.seek(5000)
-            file.write(bytes([byte[0] ^ 0xFF]))
+        change_a_byte(broken.data / row[0])
         broken.launch()
         with pytest.raises(psycopg.errors.DataCorrupted), broken.info.connect() as connection:
             connection.execute("SELECT count(*) FROM kept")
@@ -269,11 +285,7 @@ def test_checksums_of_what_all_databases_share(cli: Cli) -> None:
             row = connection.execute("SELECT pg_relation_filepath('pg_shdescription')").fetchone()
             assert row is not None
         broken.shut_down()
-        with (broken.data / row[0]).open("r+b") as file:
-            file.seek(5000)
-            byte = file.read(1)
-            file.seek(5000)
-            file.write(bytes([byte[0] ^ 0xFF]))
+        change_a_byte(broken.data / row[0])
         broken.launch()
         with broken.info.connect() as connection:
             connection.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
