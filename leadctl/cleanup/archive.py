@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from leadctl.backup.stream import Label, pack, sha256_of
@@ -24,7 +23,7 @@ from leadctl.cleanup.archive_files import (
     folder_prefix,
 )
 from leadctl.cleanup.context import RunContext
-from leadctl.cleanup.references import ROWS_BY_RELATION, with_cascaded
+from leadctl.cleanup.references import is_one_of, keeps_below, lock_all, require_gone
 from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, deleting
@@ -33,9 +32,6 @@ from leadctl.files import private_file, sync_folder
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
-
-_LOOKS = 10
-"""How often the rows that go along are locked and looked at, until no more turn up."""
 
 
 class Archive:
@@ -53,6 +49,7 @@ class Archive:
         self._manifest: ArchiveManifest | None = None
         self._undecided: Path | None = None
         """The file of a transaction that may not have committed."""
+        self._keeps_below = keeps_below(run.connection, table)
         self.folder: Path | None = None
 
     def archive_and_delete(
@@ -68,7 +65,7 @@ class Archive:
             ((expected,),) = self._connection.execute(count, values).fetchall()
             if not expected:
                 return 0, {}
-            rows = _lock_all(self._connection, statements, values)
+            rows = lock_all(self._connection, statements, values)
             if statements.exactly:  # a cast of a type of the app's is its code
                 exact.take_app_path(self._connection)
             selects = [self._select(tab, name, tids) for tab, name, tids in rows]
@@ -77,6 +74,8 @@ class Archive:
             deleted = self._connection.execute(statements.delete_rows, values).rowcount
         if deleted != expected:
             raise RowsKept
+        if self._keeps_below:
+            require_gone(self._connection, rows)
         counted[self._table.oid] -= deleted
         return deleted, +counted
 
@@ -100,7 +99,7 @@ class Archive:
         )
         which: sql.Composable = sql.SQL("")
         if tids is not None:
-            which = sql.SQL(" WHERE {}").format(_is_one_of(tids))
+            which = sql.SQL(" WHERE {}").format(is_one_of(tids))
         return tab, sql.SQL(
             "SELECT pg_catalog.json_build_object('table', {}::pg_catalog.text,"
             " 'row', pg_catalog.to_json(r.*))::pg_catalog.text"
@@ -204,39 +203,3 @@ class _Lines:
                     for chunk in copy:
                         yield bytes(chunk)
                 counted[tab] += cursor.rowcount
-
-
-def _lock_all(
-    connection: Connection, statements: Statements, values: Mapping[str, Any]
-) -> list[tuple[int, str, str]]:
-    """Return the rows that go as (table, relation, ctids), all of them locked.
-
-    Rows that others add or move meanwhile need a lock on a row that is locked already; so the
-    look that finds nothing new has found everything.
-    """
-    table = statements.table
-    if not table.cascades:
-        ((tids,),) = connection.execute(
-            sql.SQL(
-                "SELECT pg_catalog.array_agg(ctid ORDER BY ctid)::pg_catalog.text FROM ({}) AS due"
-            ).format(statements.still_due),
-            values,
-        ).fetchall()
-        return [(table.oid, statements.qualified, tids)]
-    closure = with_cascaded(statements, statements.still_due, ROWS_BY_RELATION)
-    before: list[Any] = []
-    for _ in range(_LOOKS):
-        found = connection.execute(closure, values).fetchall()
-        if found == before:
-            # The rule's own rows first: the others refer to them.
-            ordered = sorted(found, key=lambda row: list(table.tables).index(row[0]))
-            return [(tab, name, tids) for tab, _, name, tids in ordered]
-        for _, _, name, tids in found:
-            lock = sql.SQL("SELECT FROM ONLY {} WHERE {} FOR UPDATE")
-            connection.execute(lock.format(identifier(name), _is_one_of(tids)))
-        before = found
-    raise psycopg.errors.LockNotAvailable("rows that go along keep changing")
-
-
-def _is_one_of(tids: str) -> sql.Composed:
-    return sql.SQL("ctid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.tid[])").format(tids)

@@ -24,7 +24,13 @@ from leadctl.cleanup.ranges import (
     Order,
     keepers_of,
 )
-from leadctl.cleanup.references import References, SortedRows
+from leadctl.cleanup.references import (
+    References,
+    SortedRows,
+    keeps_below,
+    lock_all,
+    require_gone,
+)
 from leadctl.cleanup.results import (
     Reason,
     RefusedRows,
@@ -158,6 +164,7 @@ class Batches:
         too many go along with some; whether the newest go first."""
         self._deleter = Deleter(run.connection, statements.table)
         self._keepers = keepers_of(run.connection, statements)
+        self._keeps_below = keeps_below(run.connection, statements.table)
 
     def delete(self) -> None:
         """Delete until nothing is due or a bound is reached; the rule's progress has what happened.
@@ -224,7 +231,7 @@ class Batches:
         Where another session holds a lock that is needed, a smaller batch may do without it; where
         a row is refused, it is known by its ctid then.
         """
-        if self._order.by_range and not self._holds_rows:
+        if self._order.by_range and not self._holds_rows and not self._keeps_below:
             try:
                 is_last = self._timed(self._delete_range)
                 if is_last is not None:
@@ -311,7 +318,7 @@ class Batches:
         """Delete rows in the caller's transaction; return those, too, that something kept silently.
 
         `are_due` says that nobody needs to ask whether they are due, now that they are locked.
-        Raises RowsKept where these have gone to an archive.
+        Raises RowsKept where these have gone to an archive, or a cascade was to take them.
         """
         if self._statements.exactly and not are_due:  # what deletes does not ask
             tids = self._still_due(tids)
@@ -322,9 +329,14 @@ class Batches:
             began = time.monotonic()
             rows, cascaded = self._archive.archive_and_delete(self._statements, values)
             return Deleted(rows, cascaded, time.monotonic() - began), []
+        along = list[tuple[int, str, str]]()
+        if self._keeps_below:
+            with exact.as_owner(self._connection, self._statements.reads_as):
+                along = lock_all(self._connection, self._statements, values)
         with pipeline(self._connection), deleting(self._connection, self._statements):
             deleted_by = self._deleter.send(self._statements.delete_rows, values)
         deleted = deleted_by()
+        require_gone(self._connection, along)
         return deleted, [] if deleted.rows == len(tids) else self._still_due(tids)
 
     def _still_due(self, tids: list[str]) -> list[str]:
@@ -349,7 +361,7 @@ class Batches:
         Those that refer to them go with them, whatever batch they are in.  Where these are too many
         for a transaction, the newest rows go first: what refers is newer than what it refers to.
         """
-        if not is_refusal_of_key(error) or not self._references.hold_rows:
+        if not self._is_of_key(error):
             return False
         if not self._sorts:
             self._sorts = True
@@ -359,6 +371,9 @@ class Batches:
             self._order = ByAge(self._connection, self._statements, backward=True)
             return True
         return False
+
+    def _is_of_key(self, error: Exception) -> bool:
+        return is_refusal_of_key(error) and self._references.hold_rows
 
     def _sorted(self, tids: list[str]) -> SortedRows:
         """Return the rows that go, with those that must go with them, and the rows that stay."""
@@ -387,11 +402,7 @@ class Batches:
             rows = SortedRows(part)
             try:
                 if refused is None and part:
-                    with self._connection.transaction():
-                        rows = self._sorted(part) if sorts else rows
-                        self._read(self._statements.lock_rows, rows=rows.going)
-                        deleted, kept = self._delete_rows(rows.going)
-                    self._committed(deleted, kept)
+                    deleted, rows = self._delete_part(part, sorts=sorts)
                     sum_deleted = replace(
                         deleted,
                         rows=sum_deleted.rows + deleted.rows,
@@ -402,17 +413,35 @@ class Batches:
             except (psycopg.Error, RowsKept) as found:
                 if not is_refusal(found):
                     raise
+                if sorts and not self._sorts and self._is_of_key(found):
+                    self._sorts = True  # what refers to it may be of another part
+                    waiting.append(part)
+                    continue
                 refused = found
             if refused is not None:
-                if len(part) > 1:
-                    waiting += halves(part)
-                elif part:
-                    self._refuse(part[0], refused)
-                    self._tried += 1
+                waiting += self._halved(part, refused)
                 refused = None
             elif rows.staying:
                 self._pass_over_staying(rows.staying)
         return sum_deleted
+
+    def _halved(self, part: list[str], why: Exception) -> list[list[str]]:
+        """Return the halves of rows that were refused together; one alone is passed over."""
+        if len(part) > 1:
+            return halves(part)
+        for tid in part:
+            self._refuse(tid, why)
+            self._tried += 1
+        return []
+
+    def _delete_part(self, part: list[str], *, sorts: bool) -> tuple[Deleted, SortedRows]:
+        """Delete rows in a transaction, with those that must go along; return them, too."""
+        with self._connection.transaction():
+            rows = self._sorted(part) if sorts else SortedRows(part)
+            self._read(self._statements.lock_rows, rows=rows.going)
+            deleted, kept = self._delete_rows(rows.going)
+        self._committed(deleted, kept)
+        return deleted, rows
 
     def _pass_over_staying(self, staying: Mapping[str, str]) -> None:
         """Pass over rows that others keep, unless a trigger might take these away: it is tried."""

@@ -54,6 +54,13 @@ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = %(oid)s::bigint::oid AND N
     OR row_security_active(%(oid)s::bigint::oid) AS some,
        row_security_active(%(oid)s::bigint::oid) AS policies
 
+-- name: keeps_silently
+-- what: May a trigger or a rule of one of these tables keep a row that is to be deleted, without an error?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = ANY (%(oids)s::bigint[]::oid[]) AND NOT tgisinternal
+               AND tgenabled <> 'D' AND tgtype & 11 = 11)
+    OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = ANY (%(oids)s::bigint[]::oid[]) AND ev_type = '4')
+
 -- name: row_security
 -- what: Do policies restrict what the session's role sees and changes of a table?
 -- versions: 15-

@@ -8,16 +8,22 @@ does every row that cannot go without it.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from leadctl.catalog.facets import Reference
 from leadctl.cleanup import QUERIES
+from leadctl.cleanup.results import RowsKept
+from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, escaped
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
-from leadctl.postgres.queries import written_by_server
+from leadctl.postgres.queries import identifier, written_by_server
 
+_LOOKS = 10
+"""How often the rows that go along are locked and looked at, until no more turn up."""
 COUNT_CASCADED = sql.SQL("SELECT tab::bigint, pg_catalog.count(*) FROM leadctl_gone GROUP BY tab")
 ROWS_BY_RELATION = sql.SQL(
     "SELECT tab::bigint, rel::bigint, rel::pg_catalog.regclass::pg_catalog.text,"
@@ -50,6 +56,60 @@ def with_cascaded(
         steps=_recursive(sql.SQL("leadctl_gone AS this"), steps),
         result=result,
     )
+
+
+def keeps_below(connection: Connection, table: RuleTable) -> bool:
+    """Whether a trigger or a rule may keep a row, without an error, that a cascade is to take.
+
+    It would be left without the row that it refers to, as after any DELETE.
+    """
+    oids = list({key.child for key in table.cascades})
+    return bool(oids) and bool(QUERIES.value(connection, "keeps_silently", oids=oids))
+
+
+def lock_all(
+    connection: Connection, statements: Statements, values: Mapping[str, Any]
+) -> list[tuple[int, str, str]]:
+    """Return the rows that go as (table, relation, ctids), all of them locked.
+
+    Rows that others add or move meanwhile need a lock on a row that is locked already; so the
+    look that finds nothing new has found everything.
+    """
+    table = statements.table
+    if not table.cascades:
+        ((tids,),) = connection.execute(
+            sql.SQL(
+                "SELECT pg_catalog.array_agg(ctid ORDER BY ctid)::pg_catalog.text FROM ({}) AS due"
+            ).format(statements.still_due),
+            values,
+        ).fetchall()
+        return [(table.oid, statements.qualified, tids)]
+    closure = with_cascaded(statements, statements.still_due, ROWS_BY_RELATION)
+    before: list[Any] = []
+    for _ in range(_LOOKS):
+        found = connection.execute(closure, values).fetchall()
+        if found == before:
+            # The rule's own rows first: the others refer to them.
+            ordered = sorted(found, key=lambda row: list(table.tables).index(row[0]))
+            return [(tab, name, tids) for tab, _, name, tids in ordered]
+        for _, _, name, tids in found:
+            lock = sql.SQL("SELECT FROM ONLY {} WHERE {} FOR UPDATE")
+            connection.execute(lock.format(identifier(name), is_one_of(tids)))
+        before = found
+    raise psycopg.errors.LockNotAvailable("rows that go along keep changing")
+
+
+def require_gone(connection: Connection, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Raise RowsKept where one of the rows that `lock_all` returned is still there."""
+    for _, name, tids in rows:
+        left = sql.SQL("SELECT FROM ONLY {} WHERE {} LIMIT 1")
+        if connection.execute(left.format(identifier(name), is_one_of(tids))).rowcount:
+            raise RowsKept
+
+
+def is_one_of(tids: str) -> sql.Composed:
+    """Return the condition that a row is one of those that are named in a text."""
+    return sql.SQL("ctid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.tid[])").format(tids)
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,69 @@ def refer_to_each_other(database: Prepared, condition: str) -> int:
     return len(ids(database, "leads"))
 
 
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("keeps", ["a trigger", "a rule"])
+def test_a_row_that_goes_along_and_is_kept_without_a_word(
+    filled: Prepared, cli: Cli, tmp_path: Path, keeps: str, *, archived: bool
+) -> None:
+    """PostgreSQL leaves it without the row that it refers to; that one stays, too."""
+    due = due_leads(filled)
+    held = sorted(due)[3:5]
+    filled.query("CREATE TABLE held (delivery text PRIMARY KEY)")
+    for lead in held:
+        filled.query(
+            "INSERT INTO held SELECT min(id) FROM webhook_deliveries WHERE lead_id = %s", lead
+        )
+    if keeps == "a rule":
+        filled.query(
+            "CREATE RULE hold AS ON DELETE TO webhook_deliveries"
+            " WHERE old.id IN (SELECT delivery FROM held) DO INSTEAD NOTHING"
+        )
+    else:
+        filled.query(
+            "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " IF EXISTS (SELECT FROM public.held WHERE delivery = old.id) THEN RETURN NULL; END IF;"
+            " RETURN old; END $$"
+        )
+        filled.query(
+            "CREATE TRIGGER hold BEFORE DELETE ON webhook_deliveries"
+            " FOR EACH ROW EXECUTE FUNCTION hold()"
+        )
+    before = len(ids(filled, "webhook_deliveries"))
+    options = ("--archive", str(tmp_path)) if archived else ()
+    done = cli(*RULE, *options, "--confirm", filled.name, url=filled.url)
+    assert done.code == 7, done.err
+    (rule,) = done.json["rules"]
+    assert due_leads(filled) == set(held)
+    assert rule["cascaded"] == {
+        "webhook_deliveries": before - len(ids(filled, "webhook_deliveries"))
+    }
+    lost = "SELECT count(*) FROM webhook_deliveries d WHERE NOT EXISTS (SELECT FROM leads WHERE id = lead_id)"
+    assert filled.query(lost) == [(0,)]
+    assert (rule["rows"], rule["refused"]) == (len(due) - 2, 2)
+
+
+@pytest.mark.parametrize("action", ["RESTRICT", "NO ACTION"])
+def test_a_row_refused_beside_others_that_refer_to_each_other(
+    filled: Prepared, cli: Cli, action: str
+) -> None:
+    """What a trigger refuses comes first; that others must go together shows in the parts."""
+    count = refer_to_each_other(filled, REFERS["to any"])
+    filled.query(
+        "ALTER TABLE leads DROP CONSTRAINT leads_answers_fkey,"
+        f" ADD FOREIGN KEY (answers) REFERENCES leads ON DELETE {action}"
+    )
+    # The oldest, which is of the first batch; nobody answers it, and it answers nobody.
+    ((lonely,),) = filled.query("SELECT id FROM leads ORDER BY created_at LIMIT 1")
+    filled.query("UPDATE leads SET answers = NULL WHERE %s IN (id, answers)", lonely)
+    hold(filled, "a trigger", [lonely])
+    done = cli(*RULE, "--confirm", filled.name, url=filled.url)
+    assert done.code == 7, done.err
+    (rule,) = done.json["rules"]
+    assert ids(filled, "leads") == {lonely}
+    assert (rule["rows"], rule["refused"]) == (count - 1, 1)
+
+
 def test_a_full_disk_is_no_refusal_of_rows(filled: Prepared, cli: Cli) -> None:
     filled.query(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
