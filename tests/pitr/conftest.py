@@ -15,7 +15,7 @@ import pytest
 
 from leadctl.postgres.embedded import Home
 from tests.processes import run, wait_for
-from tests.servers import CACHE, MAJOR, RunningServer
+from tests.servers import CACHE, MAJOR, RunningServer, find_binaries
 
 BARMAN = shutil.which("barman", path=str(Path(sys.executable).parent)) or shutil.which("barman")
 SETTINGS = {"checkpoint_completion_target": "0.0", "max_prepared_transactions": "5"}
@@ -103,7 +103,8 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archived]:
     """A server that is archived since its database `shop` was made."""
     folder = tmp_path_factory.mktemp("archived")
     with RunningServer(MAJOR, **SETTINGS) as server:
-        env = {"PATH": with_rsync(folder), "DATABASE_URL": server.info.url("shop")}
+        path = f"{find_binaries(MAJOR)}:{with_rsync(folder)}"
+        env = {"PATH": path, "DATABASE_URL": server.info.url("shop")}
         made = Archived(server, folder, env)
         made.query("CREATE DATABASE shop", "postgres")
         made.leadctl("db", "environment", "development", "--unprotect")

@@ -13,9 +13,9 @@ import pytest
 
 from leadctl.settings.durations import parse_moment
 from tests.conftest import Cli
-from tests.pitr.conftest import Archived, needs_barman, with_rsync
+from tests.pitr.conftest import SETTINGS, Archived, needs_barman, with_rsync
 from tests.processes import run, start, wait_for
-from tests.servers import PASSWORD
+from tests.servers import MAJOR, PASSWORD, RunningServer, find_binaries
 
 ORDERS = """
 DROP TABLE IF EXISTS orders;
@@ -341,3 +341,51 @@ class Embedded:
         subprocess.run(["/bin/sh", "-c", line], check=True, env=self._env, cwd=self._folder)
         reading = "SELECT 1 FROM pg_stat_replication"
         wait_for(lambda: connection.execute(reading).fetchone())
+
+
+@needs_barman
+@pytest.mark.slow
+def test_moments_before_and_after_a_failover(tmp_path: Path) -> None:
+    """The archive goes on behind the promoted server; what neither has is refused, not cut short."""
+    path = f"{find_binaries(MAJOR)}:{with_rsync(tmp_path)}"
+    with (
+        RunningServer(MAJOR, **SETTINGS) as primary,
+        RunningServer(MAJOR, standby_of=primary) as standby,
+    ):
+        before, after = (
+            Archived(each, tmp_path, {"PATH": path, "DATABASE_URL": each.info.url("shop")})
+            for each in (primary, standby)
+        )
+        before.query("CREATE DATABASE shop", "postgres")
+        before.leadctl("db", "environment", "development", "--unprotect")
+        before.leadctl("pitr", "setup")
+        before.receive()
+        before.leadctl("pitr", "backup")
+        time.sleep(1)
+        before.query("CREATE TABLE orders AS SELECT generate_series(1, 100) id")
+        on_the_old = before.now()
+        before.query("INSERT INTO orders SELECT generate_series(101, 150)")
+        ((lsn,),) = before.query("SELECT pg_current_wal_flush_lsn()")
+        wait_for(lambda: after.query(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'") == [(True,)])
+        refused = after.leadctl("pitr", "setup", code=4)
+        assert "This server is a standby" in refused.stderr
+        primary.shut_down()
+        after.query("SELECT pg_promote()", "postgres")
+        after.query("INSERT INTO orders SELECT generate_series(151, 200)")
+        in_between = after.now()
+        after.leadctl("pitr", "setup")
+        after.receive()
+        try:
+            after.leadctl("pitr", "backup")
+            time.sleep(1)
+            after.query("INSERT INTO orders SELECT generate_series(201, 300)")
+            on_the_new = after.now()
+            after.query("DROP TABLE orders")
+            for name, moment, rows in (("old", on_the_old, 100), ("new", on_the_new, 300)):
+                after.leadctl("restore", "--at", moment, "--into", f"shop_{name}")
+                assert after.query("SELECT count(*) FROM orders", f"shop_{name}") == [(rows,)]
+            gap = after.leadctl("restore", "--at", in_between, "--into", "shop_gap", code=1)
+            assert "before configured recovery target was reached" in gap.stderr
+            assert after.left() == []
+        finally:
+            after.barman("receive-wal", "--stop", "leadctl")
