@@ -430,6 +430,10 @@ class UnknownEntry(UsageError):
     """An archive has no entry of the name that is to be skipped."""
 
 
+class NotOnThisMachine(UsageError):
+    """A folder or file of this machine is wanted, and what was given is in object storage."""
+
+
 class OptionNotForScripts(UsageError):
     """A script of SQL runs as it is written, without the options that an archive has."""
 

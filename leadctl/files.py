@@ -16,9 +16,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
-from leadctl.errors import LeadctlError, UntrustedFile, UsageError
+from leadctl.errors import LeadctlError, NotOnThisMachine, UntrustedFile, UsageError
 
 _SCHEMES = ("s3://", "gs://", "az://")
+_BUCKETS = tuple((each.rstrip("/"),) for each in _SCHEMES)
+"""What a path begins with that was made of such a URL."""
 
 
 class ObjectUrl(str):
@@ -74,7 +76,17 @@ _BEGUN_SECONDS = 60
 
 
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
-    """Return a path from a folder, else from the current one, as `expanded` does."""
+    """Return a path from a folder, else from the current one, as `expanded` does.
+
+    Raises NotOnThisMachine for the URL of object storage, which would be a folder `s3:` here.
+    """
+    if str(path).startswith(_SCHEMES) or Path(path).parts[:1] in _BUCKETS:
+        raise NotOnThisMachine(
+            f"{path} is in object storage: only backups are written and read there (BACKUP_DIR, "
+            "--to, --from).",
+            hint="Name a folder of this machine; copy it there with your provider's tools, e.g. "
+            "aws s3 sync, or rclone.",
+        )
     return (folder or Path.cwd()) / expanded(path)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from leadctl.errors import (
     InvalidFlag,
     InvalidSetting,
+    NotOnThisMachine,
     UnknownEnvironment,
     UnknownSetting,
     UsageError,
@@ -129,6 +130,11 @@ def _parse(declared: Field[Any], text: str, source: str, project: Project) -> An
             here = source.startswith((FLAG, ENVIRONMENT))
             return absolute(text, None if here else project.root)
         return parse(text)
+    except NotOnThisMachine as error:
+        if source.startswith(FLAG):
+            raise
+        name = declared.metadata["variable"]
+        raise InvalidSetting(f"{name} (from {source}): {error.message}", hint=error.hint) from None
     except (ValueError, UsageError):
         # Anything but a word or a number may be a secret in the wrong place.
         shown = (

@@ -172,6 +172,24 @@ def test_no_row_goes_where_the_archive_cannot_be_written(odd: Prepared, cli: Cli
     assert content(odd) == before
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "gs://bucket", "az://container/x"])
+def test_no_row_goes_into_a_folder_that_is_called_like_a_bucket(
+    odd: Prepared, cli: Cli, url: str
+) -> None:
+    before = content(odd)
+    for code, arguments, env in (
+        (2, ("cleanup", "--archive", url), {}),
+        (2, ("cleanup", "--metrics-file", f"{url}/leadctl.prom"), {}),
+        (2, ("cleanup", "unarchive", f"{url}/000001.jsonl.zst"), {}),
+        (3, ("cleanup",), {"LEADCTL_ARCHIVE_DIR": url}),
+    ):
+        outcome = cli(*arguments, url=odd.url, env=env)
+        assert (outcome.code, "is in object storage" in outcome.err) == (code, True), outcome.err
+        assert url in outcome.err
+    assert content(odd) == before
+    assert not [path for path in Path().iterdir() if path.name.startswith(("s3", "gs", "az"))]
+
+
 def test_a_full_disk(odd: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full")
     if not full.exists():

@@ -80,6 +80,7 @@ def cleanup(
     if dry_run:
         run.emit(database.cleanup_preview(rules, days=days), views.preview)
         return
+    metrics_path = absolute(metrics_file) if metrics_file is not None else None
     bounds, confirmed = Bounds(max_seconds, max_rows), run.consent(confirm=confirm)
     with _stopping(bounds):
         result = database.cleanup(
@@ -87,9 +88,9 @@ def cleanup(
         )
     if not (run.console.quiet and result.ok and run.settings.output == "table"):
         run.emit(result, views.cleanup)
-    if metrics_file is not None:
+    if metrics_path is not None:
         metrics = prometheus.cleanup(result, database.past_cleanups())
-        prometheus.write(absolute(metrics_file), metrics)
+        prometheus.write(metrics_path, metrics)
     if result.error is not None:
         raise result.error
     if result.stopped is not None and result.stopped.value in _EXITS:
