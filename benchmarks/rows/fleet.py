@@ -1,7 +1,11 @@
-"""A fleet of tenants: next to psql with the same SQL, to a loop of commands, and to a time each."""
+"""A fleet of tenants: next to psql and to django-tenants with the same SQL, to a loop of commands,
+and to a time each.
+"""
 
 import shlex
+import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +13,8 @@ from pathlib import Path
 from benchmarks.bench import Bench, Row, Sides
 from benchmarks.measure import Sample, command
 from leadctl.postgres.binaries import client_program
-from tests.servers import PASSWORD
+from leadctl.sql.lexer import split
+from tests.servers import CACHE, PASSWORD
 
 _JOBS = 4
 """Connections that psql has: as many targets as `--fleet` has in flight by itself."""
@@ -30,8 +35,8 @@ def _declared(bench: Bench, tenants: int) -> Iterator[None]:
         file.unlink()
 
 
-def _scripts(bench: Bench, database: str, tenants: int) -> list[Path]:
-    """Write what `migrate` would run for each tenant, in a file for each connection of psql."""
+def _script(bench: Bench, database: str) -> str:
+    """Return what `migrate` would run for the tenant t_0."""
     whole = bench.folder / "tenant.sql"
     output = shlex.quote(str(whole))
     program = shlex.join([sys.executable, "-m", "leadctl", "migrate", "--schema", "t_0", "--sql"])
@@ -40,7 +45,12 @@ def _scripts(bench: Bench, database: str, tenants: int) -> list[Path]:
         env=bench.environment(DATABASE_URL=bench.server.url(database)),
         cwd=bench.folder,
     )
-    text = whole.read_text()
+    return whole.read_text()
+
+
+def _scripts(bench: Bench, database: str, tenants: int) -> list[Path]:
+    """Write what `migrate` would run for each tenant, in a file for each connection of psql."""
+    text = _script(bench, database)
     files = []
     for job in range(_JOBS):
         files.append(bench.folder / f"tenants_{job}.sql")
@@ -86,6 +96,126 @@ def first(bench: Bench, tenants: int) -> Iterator[Sides]:
             lambda: bench.leadctl(fresh(), "migrate", "-q", *_FLEET),
             lambda: _psql_at_once(bench, fresh(), files),
         )
+    bench.drop(*names)
+
+
+_DJANGO = ("Django", "django-tenants", "psycopg[binary]")
+_PROJECT = {
+    "manage.py": """\
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+""",
+    "settings.py": f"""\
+import os
+SECRET_KEY = "bench"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+SHARED_APPS = ["django_tenants", "django.contrib.contenttypes", "customers"]
+TENANT_APPS = ["tenant"]
+INSTALLED_APPS = SHARED_APPS + TENANT_APPS
+TENANT_MODEL, TENANT_DOMAIN_MODEL = "customers.Client", "customers.Domain"
+DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+TENANT_MULTIPROCESSING_MAX_PROCESSES = {_JOBS}
+DATABASES = {{"default": {{
+    "ENGINE": "django_tenants.postgresql_backend", "HOST": os.environ["PGHOST"],
+    "PORT": os.environ["PGPORT"], "USER": os.environ["PGUSER"],
+    "PASSWORD": os.environ["PGPASSWORD"], "NAME": os.environ["PGDATABASE"],
+}}}}
+""",
+    "customers/__init__.py": "",
+    "customers/models.py": """\
+from django_tenants.models import DomainMixin, TenantMixin
+class Client(TenantMixin):
+    auto_create_schema = False
+class Domain(DomainMixin):
+    pass
+""",
+    "tenant/__init__.py": "",
+    "tenant/models.py": "",
+    "tenant/migrations/__init__.py": "",
+}
+"""A Django project with one app of tenants."""
+
+
+def _django_python() -> Path:
+    """Return the Python of an environment with django-tenants, made when it is first needed."""
+    folder = CACHE / "django-tenants"
+    python = folder / "bin" / "python"
+    if not (folder / "made").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *_DJANGO], check=True)
+        (folder / "made").touch()
+    return python
+
+
+def _django_project(bench: Bench, database: str) -> Path:
+    """Write the project, with the SQL of `migrate` as its migrations."""
+    folder = bench.scratch("django")
+    for name, text in _PROJECT.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    script = _script(bench, database).partition("\n")[2]  # psql's own line
+    statements = [
+        each
+        for each in split(script)
+        if "alembic_version" not in each and not each.startswith(("BEGIN", "COMMIT", "SET "))
+    ]
+    alone = [each for each in statements if "CONCURRENTLY" in each]
+    together = [each for each in statements if each not in alone]
+    before = "[]"
+    for number, (sql, atomic) in enumerate(((together, True), (alone, False)), 1):
+        (folder / f"tenant/migrations/m{number}.py").write_text(
+            "from django.db import migrations\n"
+            "class Migration(migrations.Migration):\n"
+            f"    atomic = {atomic}\n"
+            f"    dependencies = {before}\n"
+            f"    operations = [migrations.RunSQL({(';'.join(sql) if atomic else sql)!r})]\n"
+        )
+        before = f'[("tenant", "m{number}")]'
+    return folder
+
+
+def _django(bench: Bench, folder: Path, database: str, *arguments: str) -> Sample:
+    """Run a command of the project on a database."""
+    variables = {
+        "PGHOST": bench.server.host, "PGPORT": str(bench.server.port), "PGUSER": "postgres",
+        "PGPASSWORD": PASSWORD, "PGDATABASE": database, "PYTHONPATH": "",
+    }  # fmt: skip
+    program = [_django_python(), "manage.py", *arguments]
+    return command(program, env=bench.environment(**variables), cwd=folder)
+
+
+@contextmanager
+def django(bench: Bench, tenants: int) -> Iterator[Sides]:
+    """Have the fastest executor migrate tenants whose rows and schemas are there already."""
+    names: list[str] = []
+
+    def fresh() -> str:
+        bench.drop(*names)
+        names[:] = [bench.server.create()]
+        return names[0]
+
+    folder = _django_project(bench, fresh())
+    _django(bench, folder, fresh(), "makemigrations", "-v0", "customers")
+
+    def theirs() -> Sample:
+        database = fresh()
+        _django(bench, folder, database, "migrate_schemas", "-v0", "--shared")
+        with bench.connect(database) as connection:
+            connection.execute(
+                "INSERT INTO public.customers_client (schema_name)"
+                " SELECT 't_' || n FROM generate_series(1, %s) n",
+                (tenants,),
+            )
+            for number in range(1, tenants + 1):
+                connection.execute(f"CREATE SCHEMA t_{number}".encode())
+        wanted = ("migrate_schemas", "-v0", "--tenant", "--executor=multiprocessing")
+        return _django(bench, folder, database, *wanted)
+
+    with _declared(bench, tenants):
+        yield Sides(lambda: bench.leadctl(fresh(), "migrate", "-q", *_FLEET), theirs)
     bench.drop(*names)
 
 
@@ -139,6 +269,14 @@ ROWS = (
         "psql, the same SQL on 4 connections",
         1.3,
         first,
+        sizes=(1000,),
+        quick=50,
+    ),
+    Row(
+        "… next to Django",
+        "django-tenants, multiprocessing",
+        0.33,
+        django,
         sizes=(1000,),
         quick=50,
     ),

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult, PastRuns
     from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
     from leadctl.db import ShellCommand, TargetUrl
-    from leadctl.health.check import DatabaseReports, FixResult
+    from leadctl.health.check import FixResult
     from leadctl.health.run import Health
+    from leadctl.health.shared import SharedReadings
     from leadctl.init.from_database import DatabaseInit
     from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent, DatabaseIdentity
@@ -976,12 +977,12 @@ class Database(Project):
             select(self.settings, names(only), names(skip)),
             Timing(timeout, interval, wait, self.narrate),
             app_was_named=self.settings.is_set("app"),
-            places=(*self._backup_places, self._known_archive), whole=self._known_of_database,
+            places=(*self._backup_places, self._known_archive), shared=self._shared_readings,
         )  # fmt: skip
 
     @property
-    def _known_of_database(self) -> "DatabaseReports | None":
-        """What a health check of another schema has read of the database."""
+    def _shared_readings(self) -> "SharedReadings | None":
+        """What health checks of the database's other schemas have read."""
         return None
 
     def fix(

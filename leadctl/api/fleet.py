@@ -5,6 +5,7 @@ A verb is given each target as a `FleetMember`, a `Database` as any other.  What
 """
 
 import secrets
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from leadctl.cleanup.results import CleanupResult
     from leadctl.crypto import Keyring
     from leadctl.fleet.migrations import SharedMigrations
-    from leadctl.health.check import DatabaseReports
     from leadctl.health.run import Health
+    from leadctl.health.shared import SharedReadings
     from leadctl.inspect.run import Inspection
     from leadctl.journal.guard import Consent
     from leadctl.journal.runs import RunHistory
@@ -83,11 +84,8 @@ class FleetMember(Database):
         return self.fleet.keyring
 
     @property
-    def _known_of_database(self) -> "DatabaseReports":
-        from leadctl.fleet.standings import place
-        from leadctl.health.check import DatabaseReports
-
-        return self.fleet.known.setdefault(place(self.target), DatabaseReports())
+    def _shared_readings(self) -> "SharedReadings":
+        return self.fleet.readings(self.target)
 
     plan = _one_at_a_time(Database.plan)
     check = _one_at_a_time(Database.check)
@@ -155,8 +153,11 @@ class Fleet(Project):
         default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     )
     """The id of the run, which the journal of each target has."""
-    known: "dict[Hashable, DatabaseReports]" = field(default_factory=dict, init=False, repr=False)
-    """What health checks have read of whole databases."""
+    _readings: "dict[Hashable, SharedReadings]" = field(
+        default_factory=dict, init=False, repr=False
+    )
+    """What health checks have read, by database."""
+    _guard: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
     def of(
@@ -244,11 +245,27 @@ class Fleet(Project):
 
         targets = self.databases if by_database else self.targets
         shared = self.shared  # before there are several threads
+        self._readings.clear()
         given = (self.name, verb, self.run, targets)
         try:
             return run_fleet(*given, lambda each: do(self.member(each)), self.bounds, self.progress)
         finally:
             shared.close()
+
+    def readings(self, target: "Target") -> "SharedReadings":
+        """Return what health checks of the targets in one database share."""
+        from leadctl.fleet.standings import place
+        from leadctl.health.shared import SharedReadings
+
+        with self._guard:
+            if not self._readings:
+                schemas: dict[Hashable, list[str]] = {}
+                for each in self.targets:
+                    if each.target is not None:
+                        schemas.setdefault(place(each.target), []).append(each.target.schema)
+                for where, own in schemas.items():
+                    self._readings[where] = SharedReadings(own)
+        return self._readings[place(target)]
 
     def consent(self, verb: str, confirm: Confirm, *, destroys: bool = False) -> "Consent":
         """Return the consent that each target is given.

@@ -139,8 +139,7 @@ def read_catalog(
     The connection's search path must be exactly the schema: definitions are read unqualified.
     Of further schemas, those in `also` that exist, the names are qualified.
     """
-    found = kinds or dict.fromkeys(block.name for block in _QUERIES.blocks)
-    query = _union(connection, found, sql.SQL("q.name, q.attributes"))
+    query = _union(connection, kinds or _kinds(), sql.SQL("q.name, q.attributes"))
     return Catalog(
         {
             f"{kind} {name}": attributes
@@ -148,6 +147,22 @@ def read_catalog(
             for kind, name, attributes in exact.execute(connection, query, parameters)
         }
     )
+
+
+def each_of(connection: Connection, ignore: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+    """Return what `exact.fetch_each` reads definitions by, and its values; see `catalog_of`."""
+    query = _union(connection, _kinds(), sql.SQL("q.name, q.attributes"), "leadctl_of.place")
+    named = sql.SQL("SELECT * FROM ({}) AS q (kind, name, attributes)").format(query)
+    return named.as_string(connection), {"ignore": list(ignore), "prefix": ""}
+
+
+def catalog_of(rows: Iterable[Mapping[str, Any]]) -> Catalog:
+    """Return the catalog that rows of `each_of` are."""
+    return Catalog({f"{row['kind']} {row['name']}": row["attributes"] for row in rows})
+
+
+def _kinds() -> Iterable[str]:
+    return dict.fromkeys(block.name for block in _QUERIES.blocks)
 
 
 def with_uses(
@@ -165,11 +180,13 @@ def with_uses(
     return Catalog(objects)
 
 
-def _union(connection: Connection, kinds: Iterable[str], columns: sql.SQL) -> sql.Composed:
+def _union(
+    connection: Connection, kinds: Iterable[str], columns: sql.SQL, schema: str = "%(schema)s"
+) -> sql.Composed:
     version = version_of(connection)
     return sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {}, {} FROM ({}) AS q (name, attributes)").format(
-            kind, columns, _QUERIES.statement(kind, version)
+            kind, columns, _QUERIES.statement(kind, version, schema=schema)
         )
         for kind in kinds
     )
@@ -259,7 +276,7 @@ def compare(before: Catalog, after: Catalog) -> list[Difference]:
     differences = []
     for key in sorted(before.objects.keys() | after.objects.keys()):
         old, new = before.objects.get(key), after.objects.get(key)
-        if definition(old) != definition(new):
+        if old != new and definition(old) != definition(new):
             change = "missing" if new is None else "extra" if old is None else "changed"
             differences.append(Difference(key, change, _without_uses(old), _without_uses(new)))
     whole = {each.object.removeprefix("table ") for each in differences if _is_whole_table(each)}

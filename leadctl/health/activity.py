@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from leadctl.health.check import Evidence, Facts, Row, Skip, check, graded, joined
+from leadctl.health.check import Evidence, Facts, Skip, check, graded, joined
+from leadctl.health.shared import Row
 
 _MOST_WAITING = 1000
 """As many as the report has at most."""

@@ -5,7 +5,7 @@ is the function's, its description the docstring's first line.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
+from leadctl.catalog.definitions import Catalog, read_catalog
+from leadctl.catalog.relations import Relation, read_tables
 from leadctl.errors import MissingExtension
+from leadctl.health.shared import Row, SchemaReadings, SharedReadings
 from leadctl.inspect.run import NOT_COUNTED, ServerFacts, ask, block_of, reports, server_facts
 from leadctl.journal import state
 from leadctl.postgres import exact
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from leadctl.pitr.archive import Archive
 
 QUERIES = beside(__file__, "health.sql")
-
-Row = dict[str, Any]
 
 _COUNTERS: Mapping[str, tuple[str, ...]] = {
     "cache-hit": ("table", "hits", "reads"),
@@ -87,32 +88,6 @@ class Skip(Exception):
     """Raised by a check that cannot know the answer; its text says why."""
 
 
-class DatabaseReports:
-    """Rows of reports that are about a whole database, or its server: read once for many schemas.
-
-    They are read again when they are a few seconds old.
-    """
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[float, list[Row]]] = {}
-
-    def fresh(self, names: Iterable[str]) -> dict[str, list[Row]]:
-        """Return those of some reports that are fresh enough."""
-        now = time.monotonic()
-        known = {name: self._rows[name] for name in names if name in self._rows}
-        return {name: rows for name, (at, rows) in known.items() if now - at < _FRESH_SECONDS}
-
-    def keep(self, version: int, rows: Mapping[str, list[Row]]) -> None:
-        """Keep the rows of reports that name no schema."""
-        now = time.monotonic()
-        for name, found in rows.items():
-            if "%(schemas)s" not in block_of(reports()[name], version).sql:
-                self._rows[name] = (now, found)
-
-
-_FRESH_SECONDS = 5.0
-
-
 @dataclass(frozen=True)
 class Facts:
     """The facts of one run of the checks, each read once, when a check first asks for it."""
@@ -134,14 +109,29 @@ class Facts:
     """Where backups are copied to, where that is set."""
     archive: "Archive | None" = None
     """The archive for point in time, where one is set or there."""
-    whole: DatabaseReports = field(default_factory=DatabaseReports)
-    """What is known of the database as a whole."""
+    shared: SharedReadings = field(default_factory=SharedReadings)
+    """What is known of the database, and of its schemas."""
     _rows: dict[str, list[Row]] = field(default_factory=dict)
     _earlier: dict[str, list[Row]] = field(default_factory=dict)
+    _read: SchemaReadings = field(default_factory=SchemaReadings)
 
     def query(self, name: str, **values: Any) -> list[Any]:
         """Run a named block of health.sql and return its rows."""
+        if name in self._read.blocks:
+            return list(self._read.blocks[name])
         return QUERIES.rows(self.connection, name, schema=self.target.schema, **values)
+
+    def query_database(self, name: str) -> list[Any]:
+        """Return the rows of a named block of health.sql that is about the database or server."""
+        return self.shared.once(f"block {name}", lambda: QUERIES.rows(self.connection, name))
+
+    @property
+    def definitions(self) -> Catalog:
+        """What defines the app's schemas, as the server has it."""
+        if self._read.definitions is not None:
+            return self._read.definitions
+        ignore = [self.app.version_table]
+        return read_catalog(self.connection, self.target.schema, ignore, self.app.schemas)
 
     def rows(self, report: str) -> list[Row]:
         """Return the rows of one of inspect's reports.
@@ -166,8 +156,11 @@ class Facts:
             raise Skip(f"the schema {self.target.schema} has no tables")
         return self.rows(report)
 
-    def prefetch(self, wanted: Iterable[str]) -> None:
-        """Read reports in one round trip; what is not available so is asked by itself later."""
+    def prefetch(self, wanted: Iterable[str], *, definitions: bool) -> None:
+        """Read reports in one round trip; what is not available so is asked by itself later.
+
+        Where the schema is read together with others, so are its `definitions`, if wanted.
+        """
         names = [name for name in dict.fromkeys(wanted) if not reports()[name].needs]
         if self.interval:
             self._rows.update(self._fetch([name for name in names if name in _COUNTERS]))
@@ -175,7 +168,12 @@ class Facts:
             self._rows.clear()
             time.sleep(self.interval)
         else:
-            self._rows.update(self.whole.fresh(names))
+            self._rows.update(self.shared.fresh(names))
+            if not self.app.schemas:
+                ignored = self.app.version_table if definitions else None
+                asked = (self.connection, self.target.schema, names, QUERIES, ignored)
+                self._read.update(self.shared.of_schema(*asked))
+                self._rows.update(self._read.reports)
         self._rows.update(self._fetch([name for name in names if name not in self._rows]))
 
     def _fetch(self, names: list[str]) -> dict[str, list[Row]]:
@@ -186,7 +184,7 @@ class Facts:
         except psycopg.Error:
             return {}
         rows = dict(zip(names, found, strict=True))
-        self.whole.keep(version, rows)
+        self.shared.keep(version, rows)
         return rows
 
     def _ask(self, report: str) -> list[Row]:
@@ -221,7 +219,7 @@ class Facts:
     @cached_property
     def server(self) -> ServerFacts:
         """What the server is, and what this role may see of it."""
-        return server_facts(self.connection)
+        return self.shared.once("server", lambda: server_facts(self.connection))
 
     def require_counts(self) -> None:
         """Raise Skip where the server counts nothing, so that 0 says nothing."""
@@ -242,9 +240,17 @@ class Facts:
         return found.content if found else None
 
     @cached_property
+    def relations(self) -> Mapping[str, Relation]:
+        """The existing tables of fixtures and of encrypted columns, with columns and sizes."""
+        recorded = self.fingerprint or {}
+        names = {name.rpartition(".")[0] for name in recorded.get("encrypted", ())}
+        names |= {name for each in recorded.get("fixtures", ()) for name in tables_of(each)}
+        return read_tables(self.connection, self.target.schema, names, "columns", "sizes")
+
+    @cached_property
     def identity(self) -> state.Identity | None:
         """What the database says about itself; None where it has no identity that can be read."""
-        return state.read_identity(self.connection)
+        return self.shared.once("identity", lambda: state.read_identity(self.connection))
 
     @property
     def uncounted(self) -> str:
@@ -257,7 +263,7 @@ class Facts:
     @cached_property
     def counts(self) -> tuple[bool, bool, list[str]]:
         """Whether the server has autovacuum on, and counts; the roles that it does not count."""
-        vacuums, counts, without = self.query("autovacuum")[0]
+        vacuums, counts, without = self.query_database("autovacuum")[0]
         return vacuums, counts, without
 
     @cached_property
@@ -287,6 +293,14 @@ class Facts:
         """
         never = self.current is None and self.tables > 0
         return not self.app.name or (never and not self.app_was_named)
+
+
+def tables_of(fixture: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the tables of a fixture's row, and of those that its key refers to."""
+    yield fixture["table"]
+    for value in fixture["key"].values():
+        if isinstance(value, Mapping):
+            yield from tables_of(value["ref"])
 
 
 @dataclass(frozen=True)

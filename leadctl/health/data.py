@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from leadctl.catalog.relations import read_tables
 from leadctl.cleanup.results import read_past_runs
 from leadctl.crypto import Keyring, decrypt
 from leadctl.crypto.cipher import VERSION
@@ -122,7 +121,7 @@ def _tables(facts: Facts) -> dict[EncryptedTable, int]:
     for name, context in (facts.fingerprint or {}).get("encrypted", {}).items():
         table, _, column = name.rpartition(".")
         contexts.setdefault(table, {})[column] = context
-    relations = read_tables(facts.connection, facts.target.schema, contexts, "sizes")
+    relations = {name: facts.relations[name] for name in contexts if name in facts.relations}
     return {
         EncryptedTable(
             each.schema, each.name, contexts[each.name], touched_as=each.touched_as
@@ -153,15 +152,22 @@ def _unreadable_samples(
     """Decrypt one value of each column that the primary key encrypted."""
     begins = f"{VERSION}.{keyring.primary.fingerprint}.%"
     for table, rows in sizes.items():
-        for column, context in table.contexts.items():
-            query = sql.SQL(
-                "SELECT {c} FROM {t} {sample} WHERE {c} OPERATOR(pg_catalog.~~) %s LIMIT 1"
-            ).format(c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(rows)))
-            with exact.as_owner(facts.connection, table.touched_as):
-                row = facts.connection.execute(query, (begins,)).fetchone()
+        values = [
+            sql.SQL(
+                "(SELECT {c} FROM {t} {sample} WHERE {c} OPERATOR(pg_catalog.~~) {begins} LIMIT 1)"
+            ).format(
+                c=sql.Identifier(column), t=table.identifier, sample=sample(_percent(rows)),
+                begins=begins,
+            )
+            for column in table.contexts
+        ]  # fmt: skip
+        query = sql.SQL("SELECT {}").format(sql.SQL(", ").join(values))
+        with exact.as_owner(facts.connection, table.touched_as):
+            found = facts.connection.execute(query).fetchone() or ()
+        for (column, context), value in zip(table.contexts.items(), found, strict=True):
             try:
-                if row:
-                    decrypt(row[0], keyring, context)
+                if value is not None:
+                    decrypt(value, keyring, context)
             except LeadctlError as error:
                 yield f"{table.name}.{column}: {error.code}"
 
@@ -178,7 +184,7 @@ _LOOKED_AT = 20
 @check(warning=14, critical=365, unit="days")
 def kept_by_restores(facts: Facts) -> Evidence:
     """Databases and schemas that restores left are not forgotten."""
-    kept = read_kept(facts.connection)
+    kept = facts.shared.once("kept", lambda: read_kept(facts.connection))
     if not kept:
         return ok("restores left nothing", 0, "days")
     days = (datetime.now(UTC) - kept[0].since).days

@@ -1,7 +1,8 @@
 """Checks of the database that the app expects: it answers, is migrated, seeded, as recorded."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from psycopg import sql
@@ -11,10 +12,9 @@ from leadctl.catalog.definitions import (
     Difference,
     compare,
     owner,
-    read_catalog,
     split_name,
 )
-from leadctl.catalog.relations import Relation, common_role, read_tables
+from leadctl.catalog.relations import Relation, common_role
 from leadctl.health.check import (
     QUERIES,
     Evidence,
@@ -25,6 +25,7 @@ from leadctl.health.check import (
     graded,
     joined,
     ok,
+    tables_of,
     warning,
 )
 from leadctl.journal import state
@@ -88,9 +89,9 @@ def _restore(tables: Sequence[str]) -> str:
 @check(warning=90, critical=95, unit="%")
 def connections(facts: Facts) -> Evidence:
     """How many of the server's connections are used, or of a role's or a database's."""
-    used, limit = facts.query("connections")[0]
+    used, limit = facts.query_database("connections")[0]
     message = f"{used} of {limit} used"
-    for name, its_used, its_limit in facts.query("connection_limits"):
+    for name, its_used, its_limit in facts.query_database("connection_limits"):
         kind, _, quoted = name.partition(" ")
         if not its_limit:
             return graded(
@@ -161,10 +162,9 @@ def drift(facts: Facts) -> Evidence:
     """The app's own objects are what they were after the last migration."""
     if facts.fingerprint is None:
         raise Skip("no fingerprint is recorded for this schema")
-    app, recorded = facts.app, Catalog(facts.fingerprint["objects"])
+    recorded = Catalog(facts.fingerprint["objects"])
     own = set(facts.fingerprint.get("own", recorded.objects))
-    live = read_catalog(facts.connection, facts.target.schema, [app.version_table], app.schemas)
-    live = live.as_of(facts.fingerprint.get("reads", 1))
+    live = facts.definitions.as_of(facts.fingerprint.get("reads", 1))
     differences = [found for found in compare(recorded, live) if _is_own(found, own)]
     if not differences:
         return ok(f"{len(recorded.objects)} objects as recorded", 0, "differences")
@@ -198,9 +198,9 @@ def seed(facts: Facts) -> Evidence:
     fixtures = (facts.fingerprint or {}).get("fixtures", [])
     if not fixtures:
         raise Skip("no fixtures are recorded for this schema")
-    names = {name for fixture in fixtures for name in _tables(fixture)}
-    relations = read_tables(facts.connection, facts.target.schema, names, "columns")
-    found = [(fixture["table"], _is_there(facts, relations, fixture)) for fixture in fixtures]
+    found = list(
+        zip([each["table"] for each in fixtures], _are_there(facts, fixtures), strict=True)
+    )
     gone = sum(there is None for _, there in found)
     if gone == len(found):
         raise Skip("the tables of the fixtures are missing")
@@ -294,28 +294,29 @@ def _has_index(constraint: Mapping[str, Any]) -> bool:
     return str(constraint["definition"]).startswith(("PRIMARY KEY", "UNIQUE", "EXCLUDE"))
 
 
-def _tables(fixture: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the tables of a fixture's row, and of those that its key refers to."""
-    yield fixture["table"]
-    for value in fixture["key"].values():
-        if isinstance(value, Mapping):
-            yield from _tables(value["ref"])
-
-
-def _is_there(
-    facts: Facts, relations: Mapping[str, Relation], fixture: Mapping[str, Any]
-) -> bool | None:
-    """Return whether a fixture's row is there; None where a table itself is gone."""
-    if not relations.keys() >= set(_tables(fixture)):
-        return None
-    try:
-        query = sql.SQL("SELECT EXISTS ({})").format(_select(relations, fixture, sql.SQL("")))
-    except KeyError:  # a column that is not there
-        return False
-    role = common_role(relations[name] for name in _tables(fixture))
-    with facts.connection.transaction(), exact.as_owner(facts.connection, role):
-        row = facts.connection.execute(query).fetchone()
-    return bool(row and row[0])
+def _are_there(facts: Facts, fixtures: Sequence[Mapping[str, Any]]) -> list[bool | None]:
+    """Return whether each fixture's row is there; None where a table itself is gone."""
+    found: list[bool | None] = []
+    asked: dict[str | None, list[tuple[int, sql.Composed]]] = {}
+    relations = facts.relations
+    for number, fixture in enumerate(fixtures):
+        tables = set(tables_of(fixture))
+        found.append(False if relations.keys() >= tables else None)
+        if found[-1] is None:
+            continue
+        role = common_role(relations[name] for name in tables)
+        with suppress(KeyError):  # a column that is not there
+            query = _select(relations, fixture, sql.SQL(""))
+            asked.setdefault(role, []).append((number, query))
+    for role, queries in asked.items():
+        query = sql.SQL("SELECT {}").format(
+            sql.SQL(", ").join(sql.SQL("EXISTS ({})").format(each) for _, each in queries)
+        )
+        with facts.connection.transaction(), exact.as_owner(facts.connection, role):
+            row = facts.connection.execute(query).fetchone() or ()
+        for (number, _), there in zip(queries, row, strict=True):
+            found[number] = bool(there)
+    return found
 
 
 def _select(

@@ -58,7 +58,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL
 -- what: Which tables do the app's schemas have?
 -- versions: 15-
 SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
-         || quote_ident(c.relname)
+         || quote_ident(c.relname) AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace o ON o.oid = d.refobjid
@@ -70,9 +70,9 @@ WHERE c.oid = ANY (ARRAY(
 -- what: Which indexes do the app's schemas have, is each valid, is it being built now?
 -- versions: 15-
 SELECT CASE WHEN n.nspname <> %(schema)s THEN quote_ident(n.nspname) || '.' ELSE '' END
-         || quote_ident(i.relname), x.indisvalid AND x.indisready,
+         || quote_ident(i.relname) AS name, x.indisvalid AND x.indisready AS valid,
        EXISTS (SELECT FROM pg_stat_progress_create_index p
-               WHERE p.index_relid = i.oid AND p.datname = current_database())
+               WHERE p.index_relid = i.oid AND p.datname = current_database()) AS being_built
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace

@@ -1,6 +1,7 @@
 """Checks of the schema's tables, indexes, constraints and sequences."""
 
-from leadctl.health.check import CheckStatus, Evidence, Facts, Row, Skip, check, graded, joined
+from leadctl.health.check import CheckStatus, Evidence, Facts, Skip, check, graded, joined
+from leadctl.health.shared import Row
 from leadctl.text import size
 
 _BLOAT_BYTES = 150 * 10**6

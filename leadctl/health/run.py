@@ -19,13 +19,13 @@ from leadctl.health import activity, data, database, objects, pitr, server
 from leadctl.health.check import (
     CheckResult,
     CheckStatus,
-    DatabaseReports,
     Facts,
     FixResult,
     HealthCheck,
     Skip,
     Thresholds,
 )
+from leadctl.health.shared import SharedReadings
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
@@ -197,20 +197,20 @@ def health(
     *,
     app_was_named: bool,
     places: "tuple[BackupFolder | None, BackupFolder | None, Archive | None]" = (None,) * 3,
-    whole: DatabaseReports | None = None,
+    shared: SharedReadings | None = None,
 ) -> Health:
     """Check a database; changes nothing, and does not raise for what is wrong with it.
 
     `keyring` and `rules` read the keys and the names of the app's retention rules, where a check
     needs them; `places` are the backup folder, where backups are copied to, and the archive for
-    point in time, where they are set or there; `whole` is what other schemas' checks have read of
-    the database.
+    point in time, where they are set or there; `shared` is what other schemas' checks have read.
     """
     try:
         connection = _reach(target, timing)
     except ConnectionFailed as error:
         return _summary(target, app, _unreachable(error, checks))
-    with connection, state.asked_once(connection):
+    shared = shared or SharedReadings()
+    with connection, state.asked_once(connection, shared.once("state", dict)):
         facts = Facts(
             connection,
             target,
@@ -220,7 +220,7 @@ def health(
             rules,
             timing.interval,
             *places,
-            whole or DatabaseReports(),
+            shared,
         )
         return _summary(target, app, _run(facts, checks, timing))
 
@@ -265,7 +265,8 @@ def _run(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> list[Ch
 
 def _results(facts: Facts, checks: Sequence[HealthCheck], timing: Timing) -> Iterator[CheckResult]:
     deadline = time.monotonic() + timing.timeout
-    facts.prefetch(report for check in checks for report in check.reports)
+    wanted = [report for check in checks for report in check.reports]
+    facts.prefetch(wanted, definitions=database.drift in checks)
     limit = timing.statement
     for check in checks:
         left = deadline - time.monotonic()

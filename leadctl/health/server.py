@@ -7,7 +7,6 @@ from leadctl.health.check import (
     CheckStatus,
     Evidence,
     Facts,
-    Row,
     Skip,
     check,
     critical,
@@ -16,6 +15,7 @@ from leadctl.health.check import (
     ok,
     warning,
 )
+from leadctl.health.shared import Row
 from leadctl.text import size, utc
 
 _MILLION = 1_000_000
@@ -86,7 +86,7 @@ def replication(facts: Facts) -> Evidence:
         return _follows(facts)
     # What a base backup is sent is no standby's.
     rows = [row for row in facts.rows("replication") if row["state"] != "backup"]
-    (wanted,) = facts.query("synchronous")[0]
+    (wanted,) = facts.query_database("synchronous")[0]
     number = _SYNCHRONOUS.match(wanted)
     needed = int(number[1]) if number else int(bool(wanted))
     if sum(row["sync_state"] in {"sync", "quorum", None} for row in rows) < needed:
@@ -189,7 +189,7 @@ def archiving(facts: Facts) -> Evidence:
         )
     waiting, last = row["waiting_segments"], row["last_archived_time"]
     if waiting is None or last is None:
-        ((waiting,),) = facts.query("ready")
+        ((waiting,),) = facts.query_database("ready")
     if last is None and not waiting:
         raise Skip("nothing was archived yet")
     return graded(

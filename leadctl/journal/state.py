@@ -196,12 +196,13 @@ def is_there(connection: Connection) -> bool:
 
 
 @contextmanager
-def asked_once(connection: Connection) -> Iterator[None]:
+def asked_once(connection: Connection, answers: dict[str, Any] | None = None) -> Iterator[None]:
     """Let what reads the schema in the block ask once whose it is, and which version it has.
 
     For what only looks, and takes seconds: who may make a schema can do so after any question.
+    `answers` are those of another connection to the database, of the same role; they are added to.
     """
-    _answers[connection] = {}
+    _answers[connection] = {} if answers is None else answers
     try:
         yield
     finally:

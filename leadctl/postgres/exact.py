@@ -99,6 +99,56 @@ def _reading(
         yield cursor
 
 
+def fetch_each(
+    connection: Connection,
+    statements: Sequence[str],
+    schemas: Sequence[str],
+    values: Mapping[str, Any],
+) -> dict[str, list[list[dict[str, Any]]]]:
+    """Return the rows of statements that read, for each of some schemas, in one round trip.
+
+    The statements are planned once, which is most of what they cost: in them `leadctl_of` is a
+    schema, its `name` and its `place` as a regnamespace.  What is written of each is as seen from
+    it.  Their columns have names, and values come as JSON has them.  Schemas that do not exist are
+    missing.  No lock is waited for: one schema's would hold up all.  Raises what psycopg does.
+    """
+    paths = [sql.Identifier(schema).as_string(connection) for schema in schemas]
+    columns = (
+        sql.SQL("(SELECT pg_catalog.json_agg(q) FROM ({}) AS q)").format(sql.SQL(text))
+        for text in statements
+    )
+    parts = [
+        _NARROW,
+        "SELECT pg_catalog.set_config('lock_timeout', '500ms', true)",
+        _EACH.format(sql.SQL(", ").join(columns)).as_string(connection),
+        *(_NEXT.format(path.replace("%", "%%")).as_string(connection) for path in paths),
+        "CLOSE leadctl_each",
+        _BACK,
+    ]
+    cursor = _cursor(connection, None)
+    _send(cursor, parts, {**values, "each": list(schemas)}, "; ".join(statements))
+    for _ in range(2):
+        cursor.nextset()
+    found = {}
+    for schema in schemas:
+        cursor.nextset()
+        cursor.nextset()
+        ((name, place, *rows),) = cursor.fetchall()
+        if name != schema:
+            raise psycopg.DataError(f"{name} was read as seen from {schema}")
+        if place is not None:
+            found[schema] = [each or [] for each in rows]
+    return found
+
+
+_EACH = sql.SQL(
+    "DECLARE leadctl_each NO SCROLL CURSOR FOR SELECT name, place, {} FROM ("
+    "SELECT s.name, to_regnamespace(quote_ident(s.name)) AS place"
+    " FROM unnest(%(each)s::text[]) AS s (name) OFFSET 0) AS leadctl_of"
+)
+_NEXT = sql.SQL("SELECT pg_catalog.set_config('search_path', {}, true);\nFETCH 1 FROM leadctl_each")
+
+
 FETCH = "FETCH ALL FROM leadctl_declared"
 """Reads what was declared."""
 

@@ -80,6 +80,68 @@ def test_what_a_check_of_the_database_finds_is_said_of_each(tenants: Tenants, cl
         assert found.keys() == names.keys()
 
 
+_BROKEN = (
+    "DROP TABLE t_1.webhook_deliveries",
+    "ALTER TABLE t_2.leads ADD COLUMN hand text",
+    "DROP INDEX t_3.ix_leads_page_id",
+    "ALTER TABLE t_4.leads ADD CONSTRAINT late CHECK (id <> 'x') NOT VALID",
+    "CREATE INDEX twice ON t_5.leads (page_id)",
+    "CREATE SEQUENCE t_6.numbers MAXVALUE 100; SELECT setval('t_6.numbers', 99)",
+    "UPDATE t_7.users SET access_token = 'plain'",
+    "DELETE FROM t_8.page_webhook_configs; DELETE FROM t_8.webhooks",
+    "DROP SCHEMA t_9 CASCADE",
+)
+_OF_SCHEMA = {
+    "schema", "migrations", "drift", "seed", "indexes", "encryption", "invalid-indexes",
+    "duplicate-indexes", "missing-indexes", "unvalidated-constraints", "narrow-foreign-keys",
+    "sequences", "bloat",
+}  # fmt: skip
+
+
+def test_what_is_read_of_many_tenants_at_once_is_what_is_read_of_each(
+    tenants: Tenants, cli: Cli
+) -> None:
+    place = tenants(11)
+    for statement in _BROKEN:
+        place.query(f"DO $do$ BEGIN EXECUTE $sql${statement}$sql$; END $do$")
+    place.query("CREATE VIEW t_10.seen AS SELECT id, status FROM t_10.leads")
+    fleet = cli("health-check", "-o", "json", "--fleet", "tenants", url=place.url).json
+    together = {each["schema"]: each["result"]["checks"] for each in fleet["targets"]}
+    problems = set()
+    for schema, checks in together.items():
+        alone = cli("health-check", "-o", "json", "--schema", schema, url=place.url).json["checks"]
+        assert [each for each in checks if each["name"] in _OF_SCHEMA] == [
+            each for each in alone if each["name"] in _OF_SCHEMA
+        ]
+        problems |= {
+            (schema, each["name"])
+            for each in checks
+            if each["name"] in _OF_SCHEMA and each["status"] in {"warning", "critical"}
+        }
+    assert {schema for schema, _ in problems} == together.keys() - {"t_10", "t_11"}
+    assert {name for _, name in problems} >= {
+        "schema", "drift", "indexes", "unvalidated-constraints", "duplicate-indexes", "sequences",
+        "encryption", "seed", "migrations",
+    }  # fmt: skip
+
+
+def test_a_tenant_whose_table_is_locked_holds_up_no_other_check(tenants: Tenants, cli: Cli) -> None:
+    place = tenants(6)
+    place.query("CREATE VIEW t_5.seen AS SELECT id FROM t_5.leads")
+    with place.server.connect(place.name) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE t_5.leads IN ACCESS EXCLUSIVE MODE")
+        wanted = ("--check", "drift", "--check", "schema", "--timeout", "4s")
+        found = cli("health-check", *wanted, "-o", "json", "--fleet", "tenants", url=place.url)
+    drift = {
+        each["schema"]: next(
+            check["status"] for check in each["result"]["checks"] if check["name"] == "drift"
+        )
+        for each in found.json["targets"]
+    }
+    assert drift == {f"t_{n}": "critical" if n == 5 else "ok" for n in range(1, 7)}
+
+
 def test_rows_are_deleted_in_each_tenant_by_its_rules(tenants: Tenants, cli: Cli) -> None:
     place = tenants(2)
     for number in (1, 2):
