@@ -30,7 +30,8 @@ SELECT %(prefix)s || quote_ident(c.relname) AS name, jsonb_strip_nulls(jsonb_bui
     'row_security', CASE WHEN c.relrowsecurity AND c.relforcerowsecurity THEN 'forced'
                          WHEN c.relrowsecurity THEN 'enabled' END,
     'options', to_jsonb(c.reloptions),
-    'comment', obj_description(c.oid, 'pg_class'))) AS attributes
+    'comment', (SELECT o.description FROM pg_description o WHERE o.objoid = c.oid
+                AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0))) AS attributes
 FROM pg_class c
 WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
         AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('r', 'p', 'f')
@@ -44,10 +45,12 @@ WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class':
 SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), jsonb_strip_nulls(jsonb_build_object(
     'type', format_type(a.atttypid, a.atttypmod),
     'nullable', NOT a.attnotnull,
-    'not_null', (SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
-                 AND n.conkey = ARRAY[a.attnum] AND n.conname <> c.relname || '_' || a.attname || '_not_null'),
-    'unvalidated', (SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
-                    AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated),
+    'not_null', CASE WHEN a.attnotnull THEN (
+        SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
+        AND n.conkey = ARRAY[a.attnum] AND n.conname <> c.relname || '_' || a.attname || '_not_null') END,
+    'unvalidated', CASE WHEN a.attnotnull THEN (
+        SELECT quote_ident(n.conname) FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'n'
+        AND n.conkey = ARRAY[a.attnum] AND NOT n.convalidated) END,
     'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'generated', CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END,
     'virtual', CASE WHEN a.attgenerated = 'v' THEN true END,
@@ -69,12 +72,13 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(a.attname), js
              ) AS t (type, least, largest) ON t.type = s.seqtypid
         WHERE a.attidentity <> '' AND i.classid = 'pg_class'::regclass AND i.deptype = 'i'
           AND i.refclassid = 'pg_class'::regclass AND i.refobjid = c.oid AND i.refobjsubid = a.attnum),
-    'collation', (SELECT l.oid::regcollation::text FROM pg_collation l JOIN pg_type t ON t.oid = a.atttypid
-                  WHERE l.oid = a.attcollation AND a.attcollation <> t.typcollation),
+    'collation', CASE WHEN a.attcollation NOT IN (0, y.typcollation) THEN a.attcollation::regcollation::text END,
     'position', a.attnum,
-    'comment', col_description(c.oid, a.attnum)))
+    'comment', (SELECT o.description FROM pg_description o WHERE o.objoid = c.oid
+                AND o.classoid = 'pg_class'::regclass AND o.objsubid = a.attnum)))
 FROM pg_class c
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attislocal
+JOIN pg_type y ON y.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
         AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND c.relkind IN ('r', 'p', 'f')
@@ -90,7 +94,8 @@ SELECT %(prefix)s || quote_ident(c.relname) || '.' || quote_ident(n.conname), js
     'definition', pg_get_constraintdef(n.oid, true),
     'invalid', (SELECT true FROM pg_index x WHERE x.indexrelid = n.conindid AND n.contype IN ('p', 'u')
                 AND NOT x.indisvalid),
-    'comment', obj_description(n.oid, 'pg_constraint')))
+    'comment', (SELECT o.description FROM pg_description o WHERE o.objoid = n.oid
+                AND o.classoid = 'pg_constraint'::regclass AND o.objsubid = 0)))
 FROM pg_constraint n
 JOIN pg_class c ON c.oid = n.conrelid
 WHERE c.oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
@@ -107,7 +112,8 @@ SELECT %(prefix)s || quote_ident(i.relname), jsonb_strip_nulls(jsonb_build_objec
     'definition', pg_get_indexdef(i.oid, 0, true),
     'invalid', CASE WHEN NOT (x.indisvalid AND x.indisready) THEN true END,
     'options', to_jsonb(i.reloptions),
-    'comment', obj_description(i.oid, 'pg_class')))
+    'comment', (SELECT o.description FROM pg_description o WHERE o.objoid = i.oid
+                AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0)))
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_class c ON c.oid = x.indrelid
@@ -475,20 +481,30 @@ WITH r AS (
               AND d.refclassid = 'pg_namespace'::regclass AND d.refobjid = %(schema)s::regnamespace)) AND c.relname <> ALL (%(ignore)s)
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                       AND e.objid = c.oid AND e.deptype = 'e')
-), a AS (
+), required AS (
+    SELECT n.conrelid, n.conkey[1] AS attnum, n.conname, n.connoinherit, o.description AS comment
+    FROM r JOIN pg_constraint n ON n.conrelid = r.oid AND n.contype = 'n'
+    LEFT JOIN pg_description o ON o.objoid = n.oid AND o.classoid = 'pg_constraint'::regclass AND o.objsubid = 0
+), a AS (  -- those of which anything is said below
     SELECT r.oid AS rel, r.relkind, r.key, r.name AS of_table, r.name || '.' || quote_ident(a.attname) AS name,
         'ALTER TABLE ONLY ' || r.name || ' ALTER COLUMN ' || quote_ident(a.attname) || ' ' AS alter, a.*,
-        pg_get_expr(d.adbin, d.adrelid) AS expression
+        pg_get_expr(d.adbin, d.adrelid) AS expression, t.typstorage
     FROM r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+    WHERE NOT a.attislocal OR a.attstattarget >= 0 OR a.attoptions IS NOT NULL OR a.attcompression <> ''
+       OR a.attstorage <> t.typstorage OR a.attidentity <> '' OR r.relkind NOT IN ('r', 'p')
+       OR (a.attrelid, a.attnum) IN (SELECT conrelid, attnum FROM required WHERE connoinherit OR comment IS NOT NULL)
 ), i AS (
     SELECT i.oid, i.reloptions, x.indisclustered, %(prefix)s || quote_ident(i.relname) AS name, r.name AS of_table,
         coalesce('constraint ' || r.name || '.' || quote_ident(n.conname),
                  'index ' || %(prefix)s || quote_ident(i.relname)) AS key, n.oid IS NOT NULL AS of_key,
-        i.relispartition
+        i.relispartition, o.description AS comment
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN r ON r.oid = x.indrelid
+    LEFT JOIN pg_description o ON o.objoid = i.oid AND o.classoid = 'pg_class'::regclass AND o.objsubid = 0
     LEFT JOIN pg_constraint n ON n.conrelid = x.indrelid AND n.conindid = i.oid AND n.contype IN ('p', 'u', 'x')
     WHERE r.relkind IN ('r', 'p', 'm')
+      AND (i.reloptions IS NOT NULL OR x.indisclustered OR o.description IS NOT NULL OR x.indexprs IS NOT NULL)
 ), parent AS (
     SELECT a.rel, a.attname, bool_or(p.attnotnull) AS required, min(pg_get_expr(d.adbin, d.adrelid)) AS expression
     FROM a JOIN pg_inherits h ON h.inhrelid = a.rel
@@ -543,9 +559,9 @@ FROM (
     FROM i, unnest(i.reloptions) AS o WHERE i.of_key AND NOT i.relispartition
     UNION ALL
     SELECT 'comment of index ' || i.name, i.key,
-        'COMMENT ON INDEX ' || i.name || ' IS ' || quote_literal(obj_description(i.oid, 'pg_class')),
+        'COMMENT ON INDEX ' || i.name || ' IS ' || quote_literal(i.comment),
         'COMMENT ON INDEX ' || i.name || ' IS NULL'
-    FROM i WHERE (i.of_key OR i.relispartition) AND obj_description(i.oid, 'pg_class') IS NOT NULL
+    FROM i WHERE (i.of_key OR i.relispartition) AND i.comment IS NOT NULL
     UNION ALL
     SELECT 'order of ' || i.of_table, i.key, 'ALTER TABLE ' || i.of_table || ' CLUSTER ON ' || quote_ident(c.relname),
         'ALTER TABLE ' || i.of_table || ' SET WITHOUT CLUSTER'
@@ -573,11 +589,10 @@ FROM (
     UNION ALL
     SELECT 'storage of ' || a.name, a.key, a.alter || 'SET STORAGE ' || w.word,
         a.alter || 'SET STORAGE ' || (SELECT u.word FROM (VALUES ('p', 'PLAIN'), ('e', 'EXTERNAL'), ('x', 'EXTENDED'),
-            ('m', 'MAIN')) AS u (c, word) WHERE u.c = t.typstorage)
-    FROM a JOIN pg_type t ON t.oid = a.atttypid
-    JOIN (VALUES ('p', 'PLAIN'), ('e', 'EXTERNAL'), ('x', 'EXTENDED'), ('m', 'MAIN')) AS w (c, word)
+            ('m', 'MAIN')) AS u (c, word) WHERE u.c = a.typstorage)
+    FROM a JOIN (VALUES ('p', 'PLAIN'), ('e', 'EXTERNAL'), ('x', 'EXTENDED'), ('m', 'MAIN')) AS w (c, word)
       ON w.c = a.attstorage
-    WHERE a.relkind IN ('r', 'p', 'm') AND a.attstorage <> t.typstorage
+    WHERE a.relkind IN ('r', 'p', 'm') AND a.attstorage <> a.typstorage
     UNION ALL
     SELECT 'compression of ' || name, key,
         alter || 'SET COMPRESSION ' || CASE attcompression WHEN 'l' THEN 'lz4' ELSE 'pglz' END,
@@ -613,18 +628,14 @@ FROM (
     UNION ALL
     SELECT 'comment of ' || quote_ident(n.conname) || ' of ' || a.name, a.key,
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS '
-        || quote_literal(obj_description(n.oid, 'pg_constraint')),
+        || quote_literal(n.comment),
         'COMMENT ON CONSTRAINT ' || quote_ident(n.conname) || ' ON ' || a.of_table || ' IS NULL'
-    FROM a CROSS JOIN LATERAL (SELECT * FROM pg_constraint n WHERE n.conrelid = a.rel AND n.contype = 'n'
-                               AND n.conkey = ARRAY[a.attnum] OFFSET 0) AS n
-    WHERE obj_description(n.oid, 'pg_constraint') IS NOT NULL
+    FROM a JOIN required n ON n.conrelid = a.rel AND n.attnum = a.attnum WHERE n.comment IS NOT NULL
     UNION ALL
     SELECT 'NO INHERIT of ' || a.name, a.key,
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' NO INHERIT',
         'ALTER TABLE ' || a.of_table || ' ALTER CONSTRAINT ' || quote_ident(n.conname) || ' INHERIT'
-    FROM a CROSS JOIN LATERAL (SELECT * FROM pg_constraint n WHERE n.conrelid = a.rel AND n.contype = 'n'
-                               AND n.conkey = ARRAY[a.attnum] OFFSET 0) AS n
-    WHERE n.connoinherit
+    FROM a JOIN required n ON n.conrelid = a.rel AND n.attnum = a.attnum WHERE n.connoinherit
     UNION ALL
     SELECT 'comment of the sequence of ' || a.name, a.key,
         'COMMENT ON SEQUENCE ' || s.name || ' IS ' || quote_literal(obj_description(s.oid, 'pg_class')),

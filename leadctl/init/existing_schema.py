@@ -38,6 +38,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Phase, Step, plain
 from leadctl.migrate.schema_sources import desired_schema
 from leadctl.migrate.scratch import scratch
+from leadctl.migrate.scratch_models import model_scratch
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.queries import beside
@@ -313,7 +314,7 @@ def models_differ(
     The latter is what a next revision would change, by `kind name`.  Models have columns of the
     database's domains and composite types, and do not make these.
     """
-    with scratch(target, "init") as made:
+    with model_scratch(target, "init") as made:
         lent = made.lend(read.catalog, metadata)
         made.create_tables(metadata, app.name, Catalog({}))
         found = made.read().objects

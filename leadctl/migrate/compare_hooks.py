@@ -118,11 +118,11 @@ def _both_sides(
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy import MetaData, Table
 
-    from leadctl.migrate.scratch import scratch
+    from leadctl.migrate.scratch_models import model_scratch
 
     tables = load_metadata(app).tables
     options = app.alembic_environment.facts.options
-    with scratch(target, "compare", app.schemas) as made:
+    with model_scratch(target, "compare", app.schemas) as made:
         made.create(found)
         opts = {key: value for key, value in options.items() if key != "connection"}
         context = MigrationContext.configure(made.connection, opts=opts)

@@ -15,7 +15,8 @@ from leadctl.catalog.definitions import (
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UsageError
 from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
-from leadctl.migrate.ddl.renames import named_renames, possible_renames
+from leadctl.migrate.ddl.dependencies import differing, narrowed
+from leadctl.migrate.ddl.renames import named_by, named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
 from leadctl.migrate.integrity import open_history, read_verified
 from leadctl.migrate.revision import Revision
@@ -238,25 +239,27 @@ class Sides:
         `renames` are "old:new", as `new` has them; `safe` takes the forms that let others write to
         big tables meanwhile.  Raises UsageError for a rename of what is not there.
         """
-        from leadctl.migrate.scratch import scratch  # loads SQLAlchemy
+        from leadctl.migrate.scratch import scratch
         from leadctl.migrate.writer import renamed_schema, schemas_of
 
         if self.diff.ok:
             return Script("-- Nothing differs.", ())
         named = named_renames(renames, self.before)
-        renamed = renamed_schema(self.target, self.before, named)
-        steps, errors = writable_changes(renamed, self.after, online=safe)
+        seeds = differing(self.before, self.after) | named_by(renames)
+        before, after = narrowed(seeds, self.before, self.after)
+        renamed = renamed_schema(self.target, before, named)
+        steps, errors = writable_changes(renamed, after, online=safe)
         steps = [*named, *steps]
         unwritten = [str(error) for error in errors]
         notes = [
             f"{old} goes and {new} comes; if it is renamed: --rename {old}:{new}"
-            for old, new in possible_renames(renamed, self.after)
+            for old, new in possible_renames(renamed, after)
             if f"{old}:" not in renames
         ]
         try:
-            with scratch(self.target, "diff", schemas_of(self.before, self.after)) as made:
-                made.create(self.before)
-                wanted = None if errors else self.after
+            with scratch(self.target, "diff", schemas_of(before, after)) as made:
+                made.create(before)
+                wanted = None if errors else after
                 reason = made.why_not((each.sql for each in steps if each.sql), wanted)
         except LeadctlError as error:
             notes.append(f"Not tried: {error.message}")

@@ -15,7 +15,7 @@ from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
 from leadctl.migrate.revision import Revision, in_chains
 from leadctl.migrate.revisions import History
-from leadctl.migrate.scratch import scratch
+from leadctl.migrate.scratch_models import model_scratch
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts, connect
@@ -245,7 +245,7 @@ def _rehearse(target: Target, app: App, history: History, revision: Revision) ->
     if len(revision.down) > 1:
         return _rehearse_join(app, history, revision)
     try:
-        with scratch(target, "rehearse", app.schemas) as made:
+        with model_scratch(target, "rehearse", app.schemas) as made:
 
             def run(goal: str, *, down: bool = False) -> Catalog:
                 made.run(app, history, goal, down=down)

@@ -55,9 +55,9 @@ def models_schema(
 
     Privileges are the server's: models do not say who may do what.
     """
-    from leadctl.migrate.scratch import scratch  # loads SQLAlchemy
+    from leadctl.migrate.scratch_models import model_scratch  # loads SQLAlchemy
 
-    with scratch(target, "read models", app.schemas) as made:
+    with model_scratch(target, "read models", app.schemas) as made:
         lender = lender or made.read_target()
         lent = made.lend(lender, load_metadata(app))
         rejected = made.create_models(app, lender)
@@ -71,11 +71,11 @@ def models_schema(
 
 def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:
     """Return what a history makes up to some revisions; it is run in a scratch schema."""
-    from leadctl.migrate.scratch import scratch  # loads SQLAlchemy and Alembic
+    from leadctl.migrate.scratch_models import model_scratch  # loads SQLAlchemy and Alembic
 
     if not revision:
         return Catalog({})
-    with scratch(target, "read history", app.schemas) as made:
+    with model_scratch(target, "read history", app.schemas) as made:
         made.run(app, read_history(app.versions), revision)
         return made.read([app.version_table])
 

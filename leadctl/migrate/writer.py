@@ -19,6 +19,7 @@ from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.dependencies import differing, narrowed
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
 from leadctl.migrate.revision import PLAIN, part_of
@@ -122,6 +123,8 @@ def compose(
     cannot be written, and where they would not lead there.
     """
     _refuse_unwritable(before, after)
+    renamed_ones = {" ".join(("table", step.renamed[0])) for step in renames if step.renamed}
+    before, after = narrowed(differing(before, after) | renamed_ones, before, after)
     after = after.written()  # nothing else differs
     with scratch(target, "new", schemas_of(before, after)) as made:
         made.create(before)

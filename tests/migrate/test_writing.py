@@ -546,3 +546,36 @@ def test_lint_passes_what_version_0_1_wrote(models: Path, cli: Cli) -> None:
     assert found.json["database"] is None
     write_history([*steps[:2], "SELECT 1", steps[3].replace("t_a_not_null", "other_check")])
     assert cli("migrate", "lint", "--all").code == 1
+
+
+def test_what_a_change_does_not_reach_is_not_made(
+    server: Server, database: str, cli: Cli, tmp_path: Path
+) -> None:
+    """The server counts each table that is made, for good: a sequence is not rolled back."""
+    with server.connect(database) as connection:
+        for number in range(60):
+            refers = f", other int REFERENCES t{number - 1}" if number else ""
+            connection.execute(f"CREATE TABLE t{number} (id int PRIMARY KEY, a int{refers})")
+    other = server.create(database)
+    try:
+        with server.connect(other) as connection:
+            connection.execute("ALTER TABLE t30 ALTER COLUMN a TYPE bigint")
+        with server.connect(database) as connection:
+            connection.execute(
+                "CREATE SCHEMA seen; CREATE SEQUENCE seen.tables;"
+                " CREATE FUNCTION seen.count() RETURNS event_trigger LANGUAGE plpgsql AS"
+                " $$BEGIN PERFORM nextval('seen.tables'); END$$;"
+                " CREATE EVENT TRIGGER count_tables ON ddl_command_end WHEN TAG IN ('CREATE TABLE')"
+                " EXECUTE FUNCTION seen.count()"
+            )
+        (tmp_path / "leadctl.toml").write_text('app = "own"\n[apps.own]\nmigrations = "."\n')
+        url = server.url(database)
+        written = cli("migrate", "diff", "database", server.url(other), "-o", "sql", url=url)
+        assert written.code == 1, written.err
+        assert "ALTER TABLE t30" in written.out
+        assert "Not tried" not in written.out
+        with server.connect(database) as connection:
+            (made,) = connection.execute("SELECT last_value FROM seen.tables").fetchone() or (0,)
+        assert 2 <= made <= 4  # t30, what it refers to, and what its key needs
+    finally:
+        server.drop(other)

@@ -1,11 +1,12 @@
-"""What uses what, as the server has it in pg_depend, and steps in an order that follows from it.
+"""What uses what, as the server has it in pg_depend: what a change reaches, and in which order.
 
 A default is a node of its own beside its column's, since PostgreSQL can set it later.  Where a
 catalog was recorded without what its objects use, the words in their definitions stand for it.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -14,6 +15,7 @@ from leadctl.catalog.definitions import (
     USES,
     Attributes,
     Catalog,
+    definition,
     key_reference,
     owner,
     split_name,
@@ -28,6 +30,9 @@ _RELATIONS = {"table", "view", "sequence", "index", "enum", "domain", "type"}
 """Kinds of which two cannot have one name: a table has a type."""
 _NAMED = {*_RELATIONS, "function", "collation"} - {"index"}
 _BY_ITS_WORDS = {"view", "rule", "trigger", "policy", "index", "constraint", "statistics"}
+_UNIQUE = ("PRIMARY KEY", "UNIQUE", "EXCLUDE")
+_EXECUTES = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
+_WORD = re.compile(r'"((?:[^"]|"")+)"|([^\W\d][\w$]*)')
 
 
 def uses_of(catalog: Catalog) -> Uses:
@@ -37,13 +42,19 @@ def uses_of(catalog: Catalog) -> Uses:
     schemas = catalog.names("schema")
     found: dict[str, set[str]] = {}
     for key, attributes in catalog.objects.items():
-        used = {*attributes.get(USES, ()), *words.get(key, ()), *_wholes(key, attributes)}
         name = key.partition(" ")[2]
-        used |= {f"schema {each}" for each in schemas if name.startswith(f"{each}.")}
-        found[key] = {each for used_key in used for each in _handed_down(used_key, catalog)} - {key}
+        used = {*attributes.get(USES, ()), *words.get(key, ()), *_wholes(key, attributes)}
+        used.update(f"schema {each}" for each in schemas if name.startswith(f"{each}."))
+        for each in [each for each in used if each not in catalog.objects]:
+            used.update(_handed_down(each, catalog))
+        used.discard(key)
+        found[key] = used
         if "default" in attributes and key.startswith("column "):
-            default = f"default {key.removeprefix('column ')}"
-            found[default] = {key, *attributes.get(DEFAULT_USES, ()), *words.get(default, ())}
+            found[f"default {name}"] = {
+                key,
+                *attributes.get(DEFAULT_USES, ()),
+                *words.get(f"default {name}", ()),
+            }
     return found
 
 
@@ -58,7 +69,7 @@ def _wholes(key: str, attributes: Attributes) -> Iterator[str]:
 
 
 def _handed_down(key: str, catalog: Catalog) -> Iterator[str]:
-    """Yield what stands for an object: a column of a partition or child is its parent's."""
+    """Yield what stands for an object that is none: a partition's column is its parent's."""
     yield key
     if key.startswith("column ") and key not in catalog.objects:
         table, own = split_name(key.removeprefix("column "))
@@ -125,6 +136,126 @@ def reached(start: Iterable[str], uses: Uses) -> set[str]:
                 found.add(each)
                 waiting.append(each)
     return found
+
+
+def differing(before: Catalog, after: Catalog) -> set[str]:
+    """Return the keys of what two catalogs differ in."""
+    return {
+        key
+        for key in before.objects.keys() | after.objects.keys()
+        if before.objects.get(key) != after.objects.get(key)
+        and definition(before.objects.get(key)) != definition(after.objects.get(key))
+    }
+
+
+def narrowed(seeds: Collection[str], *catalogs: Catalog) -> list[Catalog]:
+    """Return of each catalog what a change of some objects reaches, to be tried without the rest.
+
+    That is what rests on them, with the tables that are part of it as a whole, and what all of it
+    needs: of tables that are needed only their columns and keys.  The catalogs themselves where
+    most of it changes, and where a function puts together what it runs: nobody knows what that
+    reaches.
+    """
+    known = Catalog({key: each for one in catalogs for key, each in one.objects.items()})
+    if 2 * len(seeds) > len(known.objects):
+        return list(catalogs)
+    kept = _Reach(known, [uses_of(each) for each in catalogs]).of(seeds)
+    functions = (str(known.objects[key].get("definition")) for key in kept if _is_function(key))
+    if any(map(_EXECUTES.search, functions)):
+        return list(catalogs)
+    return [
+        Catalog({key: each for key, each in one.objects.items() if key in kept}) for one in catalogs
+    ]
+
+
+class _Reach:
+    """What objects of several catalogs reach, each by its own account of what uses what."""
+
+    def __init__(self, known: Catalog, uses: Sequence[Uses]) -> None:
+        self._known = known
+        self._uses = uses
+        self._users: dict[str, set[str]] = {}
+        for one in uses:
+            for key, used in one.items():
+                for each in used:
+                    self._users.setdefault(each, set()).add(key)
+        self._parts: dict[str, list[str]] = {}
+        self._children: dict[str, list[str]] = {}
+        self._by_name: dict[str, list[str]] = {}
+        for key, attributes in known.objects.items():
+            kind, _, name = key.partition(" ")
+            part_of = owner(key, attributes)
+            if part_of is not None:
+                self._parts.setdefault(part_of, []).append(key)
+            if kind in _NAMED:
+                self._by_name.setdefault(plain(name), []).append(key)
+            for parent in parents(known, name) if kind == "table" else ():
+                self._children.setdefault(parent, []).append(name)
+
+    def of(self, seeds: Iterable[str]) -> set[str]:
+        """Return the keys of what is reached, the seeds among them."""
+        resting = self._resting(seeds)
+        whole: set[str] = set()
+        waiting = [name for key in resting if (name := self._whole(key)) is not None]
+        while waiting:
+            name = waiting.pop()
+            if name not in whole:
+                whole.add(name)
+                waiting += self._children.get(name, ())
+        kept = {key for key in self._known.objects if key.startswith("schema ")}
+        needed = [*resting, *(part for name in whole for part in self._parts.get(name, ()))]
+        while needed:
+            key = needed.pop()
+            if key not in kept:
+                kept.add(key)
+                needed += self._needed(key)
+        return kept
+
+    def _resting(self, seeds: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        waiting = list(seeds)
+        while waiting:
+            key = waiting.pop()
+            if key not in found:
+                found.add(key)
+                waiting += () if key.startswith("schema ") else self._users.get(key, ())
+        return found
+
+    def _whole(self, key: str) -> str | None:
+        """Return the table that an object is, or is a part of."""
+        kind, _, name = key.partition(" ")
+        if kind in {"column", "default"}:
+            return split_name(name)[0]
+        return name if kind == "table" else owner(key, self._known.objects.get(key, {}))
+
+    def _needed(self, key: str) -> Iterator[str]:
+        for one in self._uses:
+            yield from one.get(key, ())
+        kind, _, name = key.partition(" ")
+        attributes = self._known.objects.get(key, {})
+        if kind in {"column", "default"}:
+            yield f"table {split_name(name)[0]}"
+            yield f"default {name}" if kind == "column" else f"column {name}"
+        elif kind == "table":
+            # A partition's keys and indexes are parts of its parent's.
+            inherits = name in self._children or parents(self._known, name)
+            for part in self._parts.get(name, ()):
+                if inherits or self._makes_a_table(part):
+                    yield part
+        elif "owned_by" in attributes:
+            yield f"column {attributes['owned_by']}"
+        elif _is_function(key):
+            for quoted, bare in _WORD.findall(str(attributes.get("definition", ""))):
+                yield from self._by_name.get(quoted.replace('""', '"') or bare, ())
+
+    def _makes_a_table(self, part: str) -> bool:
+        """Whether no table is without such a part, or none could refer to it."""
+        text = str(self._known.objects[part].get("definition", ""))
+        return part.startswith("column ") or text.startswith(_UNIQUE)
+
+
+def _is_function(key: str) -> bool:
+    return key.startswith("function ")
 
 
 def in_order(steps: Sequence[Step], before: Uses, after: Uses) -> list[Step]:

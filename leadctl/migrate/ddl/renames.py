@@ -31,6 +31,12 @@ def named_renames(given: Sequence[str], before: Catalog) -> list[Step]:
     return [*parts, *wholes]
 
 
+def named_by(given: Sequence[str]) -> set[str]:
+    """Return the keys of what `old:new` rename, of whichever kind it is."""
+    names = {text.rpartition(":")[0] for text in given}
+    return {f"{kind} {name}" for kind in ("table", "column", "enum") for name in names}
+
+
 def _named(old: str, new: str, before: Catalog) -> Step:
     objects = before.objects
     if f"table {old}" in objects:

@@ -1,0 +1,195 @@
+"""A scratch schema in which models and histories are tried, too: by SQLAlchemy and Alembic."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Connection as SqlConnection
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateIndex
+from sqlalchemy.types import SchemaType
+
+from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
+from leadctl.apps.registry import App
+from leadctl.catalog.definitions import Catalog
+from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UndeclaredSchema
+from leadctl.migrate.alembic_runner import AlembicRunner
+from leadctl.migrate.ddl.autodetector import changes
+from leadctl.migrate.ddl.steps import identifier, plain
+from leadctl.migrate.revisions import History
+from leadctl.migrate.scratch import Scratch, in_transaction
+from leadctl.postgres.engine import driver_connection, run_engine
+from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
+from leadctl.sql.lexer import tokens
+
+_LENT = ("collation ", "type ", "domain ", "function ")
+"""What tables use and models seldom say."""
+_SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
+"""Words of an index's definition that are no operator class."""
+
+
+class ModelScratch(Scratch):
+    """An empty schema that SQLAlchemy and Alembic can work in."""
+
+    def __init__(self, connection: SqlConnection, target: Target, also: Sequence[str]) -> None:
+        super().__init__(driver_connection(connection), target, also)
+        self._connection = connection
+
+    @property
+    def connection(self) -> SqlConnection:
+        """What it is seen by: to reflect it."""
+        return self._connection
+
+    def lend(self, catalog: Catalog, metadata: MetaData) -> set[str]:
+        """Create what tables may use and models do not make: types, collations, functions.
+
+        What cannot be made without a table is left out: the server says so where it is needed.
+        Returned are their keys in a catalog.
+        """
+        own = {
+            str(kind.name)
+            for table in metadata.tables.values()
+            for column in table.columns
+            for kind in (column.type, getattr(column.type, "item_type", None))
+            if isinstance(kind, SchemaType)
+        }
+        lent = {
+            key: each
+            for key, each in catalog.objects.items()
+            if key.startswith(_LENT) and plain(key.partition(" ")[2]) not in own
+        }
+        self._driver.execute("SET LOCAL check_function_bodies = off")
+        for step in changes(Catalog({}), Catalog(lent)):
+            with suppress(psycopg.Error), self._driver.transaction():
+                self._driver.execute(in_transaction(step.sql).encode())
+        return set(lent)
+
+    def create_models(self, app: App, found: Catalog) -> dict[str, str]:
+        """Create what an app's models describe, and return what is left out as in `create_tables`.
+
+        Raises as that does.
+        """
+        return self.create_tables(load_metadata(app), app.name, found)
+
+    def create_tables(self, metadata: MetaData, owner: str, found: Catalog) -> dict[str, str]:
+        """Create what some models describe; `owner` is the name of their app.
+
+        An index that the server rejects, and that `found` has with an operator class that the
+        models do not say, is left out: Alembic never compares those.  Returned is the server's
+        reason by the index's key.
+
+        Raises UndeclaredSchema for a schema that they name and the app does not, and
+        OperationFailed for what cannot be created.
+        """
+        named = {table.schema for table in metadata.tables.values() if table.schema}
+        for schema in sorted(named - {self._stands_for, *self._also}):
+            raise UndeclaredSchema(
+                f"The models of {owner} name the schema {schema}, which the app does not.",
+                hint=f'Add schemas = ["{schema}"] to [apps.{owner}] in leadctl.toml, and give no '
+                "other --schema than theirs.",
+            )
+        for schema in self._also:
+            self._driver.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        here = self._connection.execution_options(
+            schema_translate_map={self._stands_for: self._name}
+        )
+        try:
+            with keys_in_circles_apart(metadata):
+                try:
+                    with here.begin_nested():
+                        metadata.create_all(here, checkfirst=False)
+                except DBAPIError:
+                    return _create_indexes_apart(here, metadata, found)
+        except SQLAlchemyError as error:
+            translated = translate(error)
+            raise translated or OperationFailed(
+                f"The models of {owner} cannot be created: {error}"
+            ) from error
+        return {}
+
+    def run(
+        self, app: App, history: History, revision: str | Sequence[str], *, down: bool = False
+    ) -> None:
+        """Run a history up to a revision, or several; `down` undoes one, which must be the last.
+
+        Raises RevisionFailed.
+        """
+        goal = (revision,) if isinstance(revision, str) else tuple(revision)
+        event.listen(self._connection, "before_cursor_execute", _without_concurrently, retval=True)
+        try:
+            AlembicRunner(app, history).try_out(self._connection, goal, down=down)
+        except Exception as error:
+            if isinstance(error, LeadctlError):
+                raise
+            translated = translate(error)
+            reason = translated.message if translated else f"{type(error).__name__}: {error}"
+            raise RevisionFailed(
+                f"The history of {app.name} cannot be run {'down from' if down else 'up to'} "
+                f"{', '.join(goal)} in a scratch schema: {reason}",
+                hint="It was tried without rows, and rolled back: nothing was changed.",
+            ) from error
+        finally:
+            event.remove(self._connection, "before_cursor_execute", _without_concurrently)
+
+
+@contextmanager
+def model_scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Iterator[ModelScratch]:
+    """Make a scratch schema as `scratch` does, which it raises as, for models and histories."""
+    with run_engine(target, purpose).connect() as connection, connection.begin() as transaction:
+        try:
+            yield ModelScratch(connection, target, also)
+        finally:
+            transaction.rollback()
+
+
+def _create_indexes_apart(
+    connection: SqlConnection, metadata: MetaData, found: Catalog
+) -> dict[str, str]:
+    """Create tables, then one index after the other, but for those that `found` has more fully."""
+    indexes = {table: set(table.indexes) for table in metadata.tables.values()}
+    rejected = {}
+    try:
+        for table in indexes:
+            table.indexes.clear()
+        metadata.create_all(connection, checkfirst=False)
+    finally:
+        for table, own in indexes.items():
+            table.indexes.update(own)
+    for index in sorted(set().union(*indexes.values()), key=lambda each: str(each.name)):
+        key = f"index {identifier(str(index.name))}"
+        try:
+            with connection.begin_nested():
+                index.create(connection)
+        except DBAPIError as error:
+            translated = translate(error)
+            reason = translated.message if translated else str(error.orig)
+            definition = str(found.objects.get(key, {}).get("definition", ""))
+            if not _adds_names_only(definition, str(CreateIndex(index).compile(connection))):
+                raise OperationFailed(
+                    f"The {key} of the models cannot be made: {reason}",
+                    hint="Nothing was changed; it was tried in a scratch schema.",
+                ) from error
+            rejected[key] = reason
+    return rejected
+
+
+def _adds_names_only(definition: str, said: str) -> bool:
+    """Whether an index is what is said of it, and has names of operator classes besides."""
+    rest = iter(tokens(said))
+    wanted = next(rest, None)
+    for token in tokens(definition):
+        if wanted is not None and token.text == wanted.text:
+            wanted = next(rest, None)
+        elif token.text != "." and (token.name is None or token.word in _SAYS_MORE):
+            return False
+    return wanted is None
+
+
+def _without_concurrently(
+    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any
+) -> tuple[str, Any]:
+    return in_transaction(statement), parameters
