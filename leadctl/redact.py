@@ -5,6 +5,7 @@ every remembered secret, and everything that has the shape of one, from a text t
 """
 
 import re
+from collections.abc import Collection
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "••••"
@@ -39,10 +40,18 @@ _NAMED = re.compile(
     r"|user|view)s? $"
 )
 """What stands before the name of an object in a message of PostgreSQL's."""
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_PAIRS = (
+    ('"', '"'), ("\u00bb", "\u00ab"), ("\u00ab", "\u00bb"), ("\u201e\u201c", "\u201c\u201d"),
+    ("\u300c", "\u300d"), ("\u300e", "\u300f"), ("\u2018", "\u2019"), ("`", "'\u00b4"),
+)  # fmt: skip
+_QUOTED = re.compile("|".join([r'"(?:[^"]|"")*"', *(f"[{a}][^{b}]*[{b}]" for a, b in _PAIRS[1:])]))
+"""As PostgreSQL's translators quote, too."""
+_ENDS = "".join(end for _, end in _PAIRS)
 _BARE_WORD = re.compile(r'"[^\W\d]\w*"')
 """A token of the statement; a value would stand there with its own quotes."""
 _VALUES = re.compile(r"(\)=|contains )\(.*\)", re.DOTALL)
+_IN_PARENTHESES = re.compile(r"(?<!\S)\(.*\)", re.DOTALL)
+"""What a detail lists of a row, in any language."""
 
 
 class Secret:
@@ -94,19 +103,23 @@ def scrub(text: str) -> str:
     return text
 
 
-def without_values(message: str) -> str:
+def without_values(message: str, names: Collection[str] = (), *, detail: bool = False) -> str:
     """Return a message of PostgreSQL's in which quoted texts are hidden, but for names of objects.
 
     A message quotes names as it quotes values: `column "a"`, `invalid input syntax for type
     integer: "4111 1111"`.  A text counts as a name where the word before says of what, and as a
     token of the statement where a syntax error names a bare word; whatever else is quoted may be
-    out of a row.
+    out of a row, and from it on everything up to the last quote, since the value may have some.
+    `names` are known to be none: in another language no word tells.  A `detail` lists values in
+    parentheses, too.
     """
-    message = _VALUES.sub(rf"\1({HIDDEN})", message)
-
-    def shown(found: re.Match[str]) -> str:
+    message, english = _VALUES.subn(rf"\1({HIDDEN})", message)
+    if detail and not english:
+        message = _IN_PARENTHESES.sub(f"({HIDDEN})", message)
+    for found in _QUOTED.finditer(message):
         before = message[: found.start()]
         token = before.endswith("at or near ") and _BARE_WORD.fullmatch(found[0])
-        return found[0] if token or _NAMED.search(before) else HIDDEN
-
-    return scrub(_QUOTED.sub(shown, message))
+        if not token and found[0][1:-1] not in names and not _NAMED.search(before):
+            last = max(message.rfind(each) for each in _ENDS if each in message)
+            return scrub(f"{before}{HIDDEN}{message[last + 1 :]}")
+    return scrub(message)

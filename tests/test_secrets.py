@@ -197,3 +197,29 @@ def test_values_of_rows_in_a_statement_of_ours(leadconnector: Prepared, cli: Cli
     assert "Failing row contains (" not in outcome.err or HIDDEN in outcome.err
     journal = leadconnector.query("SELECT summary::text FROM leadctl.run ORDER BY id DESC LIMIT 1")
     assert "Failing row contains (" not in journal[0][0] or HIDDEN in journal[0][0]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'invalid input syntax for type integer: "4"111 1111"',
+        'invalid input value for enum status: "x" or "4111"',
+        "ungültige Eingabesyntax für Typ integer: »4111«",
+        "ungültige Eingabesyntax für Typ integer: »4« 111«",
+        "syntaxe en entrée invalide pour le type integer : « 4111 »",
+        "nieprawidłowa składnia dla typu integer: „4111”",
+        "无效的类型 integer 输入语法: “4111”",
+        'Ogiltig indatasyntax för typen integer: "4111"',
+    ],
+)
+def test_values_are_hidden_in_any_language(message: str) -> None:
+    assert "111" not in without_values(message)
+
+
+def test_names_that_are_known_are_shown_in_any_language() -> None:
+    said = "doppelter Schlüsselwert verletzt »q_key« bei »4111«"
+    assert (
+        without_values(said, {"q_key"}) == f"doppelter Schlüsselwert verletzt »q_key« bei {HIDDEN}"
+    )
+    detail = "Fehlgeschlagene Zeile enthält (1, 4111 (b))."
+    assert without_values(detail, detail=True) == f"Fehlgeschlagene Zeile enthält ({HIDDEN})."

@@ -12,7 +12,7 @@ from typing import IO
 from psycopg.conninfo import make_conninfo
 
 from leadctl.errors import BackupDamaged, LeadctlError
-from leadctl.postgres.connect import KEEPALIVES
+from leadctl.postgres.connect import KEEPALIVES, may_choose_language
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import client_error
 from leadctl.redact import without_values
@@ -25,8 +25,12 @@ _STOP_SECONDS = 5.0
 _FROM_ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); ")
 _ENTRY_ERROR = re.compile(
     r"pg_restore: error: (?:could not execute query: |COPY failed for table .*?: )?"
-    r"(?:ERROR: +)?(.*)"
+    r"(?:[^\W\d_]+:  +)?(.*)"
 )
+_OF_PSQL = re.compile(r"psql:<stdin>:\d+:\s*[^:]+:\s+(?P<state>[0-9A-Z]{5}): (?P<text>.*)")
+"""With VERBOSITY=verbose; the word for an error is in the server's language."""
+_NO_ERRORS = ("00", "01", "02")
+"""Classes of SQLSTATE."""
 _WENT_ON = re.compile(r"pg_restore: warning: errors ignored on restore")
 
 
@@ -79,11 +83,20 @@ class ClientProgram:
         reason = re.compile(rf"{name}: detail: Error message from server: (?:ERROR:\s*)?(.*)")
         errors: list[str] = []
         for line in (line.decode(errors="replace") for line in self._messages):
-            if found := error.match(line):
+            if found := _OF_PSQL.match(line):
+                if not found["state"].startswith(_NO_ERRORS):
+                    errors.append(without_values(found["text"].strip()))
+            elif found := error.match(line):
                 errors.append(without_values(found[1].strip()))
             elif errors and (found := reason.match(line)):
                 errors[-1] += f" {without_values(found[1].strip())}"
         return errors
+
+    def sqlstates(self) -> set[str]:
+        """Return the SQLSTATEs that psql reported, where its VERBOSITY is verbose."""
+        self._messages.seek(0)
+        lines = (line.decode(errors="replace") for line in self._messages)
+        return {found["state"] for line in lines if (found := _OF_PSQL.match(line))}
 
     def failed_entries(self) -> list[tuple[str, str]]:
         """Return the ids of what pg_restore could not load, and why, without quoting rows.
@@ -205,6 +218,8 @@ def client_environment(target: Target | None) -> dict[str, str]:
         kept["PGCONNECT_TIMEOUT"] = str(max(2, round(target.connect_timeout)))
         if "options" in target.url.hidden:
             kept["PGOPTIONS"] = target.url.hidden["options"].reveal()
+        if may_choose_language(target):  # pg_dump and pg_restore have no SQLSTATE for what failed
+            kept["PGOPTIONS"] = f"{kept.get('PGOPTIONS', '')} -c lc_messages=C".lstrip()
         if target.url.password:
             kept["PGPASSWORD"] = target.url.password.reveal()
     return kept

