@@ -6,7 +6,7 @@ our own on every table tells which rows a statement would change, also where the
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -19,6 +19,12 @@ from leadctl.sql.lexer import as_name
 from leadctl.sql.lock_modes import LOCKS, Lock
 
 _QUERY = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+_LOCKS_ALL_IT_CHANGES = re.compile(
+    r"\s*(?:ALTER\s+TABLE(?!\s+ALL\b)|CREATE\s+(?:TABLE|(?:UNIQUE\s+)?INDEX)|INSERT|UPDATE|DELETE|COMMENT)\b"
+    r"(?!.*\b(?:SET\s+SCHEMA|RENAME)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Behind it no relation is other than before that it does not hold; its type may be renamed."""
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -106,6 +112,9 @@ class Observer:
         self._connection = connection
         self._schema = schema
         self.relations = self.read()
+        """As they were when nothing was tried yet."""
+        self._now = self.relations
+        self._scans: Mapping[int, int] = {}
         self._live = {each.oid: self._name(each) for each in self.relations.values()}
         self._columns = {
             each.oid: {number: name for number, (name, *_) in each.columns.items()}
@@ -118,30 +127,64 @@ class Observer:
         kinds = "rpvmfS"
         return [self._live[each.oid] for each in self.relations.values() if each.kind in kinds]
 
-    def read(self) -> dict[int, Relation]:
-        """Return the relations as they are now."""
-        rows = QUERIES.rows(self._connection, "relations", Relation)
+    def read(self, among: Sequence[int] | None = None) -> dict[int, Relation]:
+        """Return the relations as they are now, all or some."""
+        rows = QUERIES.rows(
+            self._connection, "relations", Relation, among=None if among is None else list(among)
+        )
         return {each.oid: each for each in rows}
 
-    def touched(
-        self,
-        statement: str,
-        before: Mapping[int, Relation],
-        after: Mapping[int, Relation],
-        told: Told,
-    ) -> Iterator[Touched]:
-        """Yield what a statement did to relations, within the transaction that still holds it."""
+    def begin(self) -> None:
+        """Note how often each table was read before a statement, in the transaction of both."""
+        self._scans = dict(QUERIES.rows(self._connection, "scans"))
+
+    def look_again(self) -> dict[int, Relation]:
+        """Read everything, behind a statement that was not watched."""
+        self._now = self.read()
+        return self._now
+
+    @property
+    def now(self) -> Mapping[int, Relation]:
+        """The relations as they were when they were last looked at."""
+        return self._now
+
+    def touched(self, statement: str, told: Told) -> list[Touched]:
+        """Return what a statement did to relations, within the transaction that still holds it."""
         held = {
             oid: max(LOCKS[mode] for mode in modes)
             for oid, modes in QUERIES.rows(self._connection, "locks")
         }
+        before = self._now
+        if _LOCKS_ALL_IT_CHANGES.match(statement):
+            seen = self.read(list(held))
+            after = {oid: each for oid, each in before.items() if oid not in held} | seen
+        else:
+            after = self.read()
+        found = list(self._touched(statement, before, after, held, told))
+        self._now = after
+        return found
+
+    def _touched(
+        self,
+        statement: str,
+        before: Mapping[int, Relation],
+        after: Mapping[int, Relation],
+        held: Mapping[int, Lock],
+        told: Told,
+    ) -> Iterator[Touched]:
         changed: dict[int, set[str]] = {}
         for oid, act in told.changed:
             changed.setdefault(oid, set()).add(act)
-        keys = QUERIES.rows(self._connection, "validated", names=sorted(told.keys))
-        checked = {oid for row in keys for oid in row} if told.keys else set()
+        keys = (
+            QUERIES.rows(self._connection, "validated", names=sorted(told.keys))
+            if told.keys
+            else []
+        )
+        checked = {oid for row in keys for oid in row}
         found: dict[int, Touched] = {}
         for oid, old in before.items():
+            if oid not in held and oid not in changed and after.get(oid) is old:
+                continue
             new, lock = after.get(oid), held.get(oid, Lock.NONE)
             acts = changed.get(oid, set())
             drops = self._drops(old, new, acts)
@@ -156,7 +199,7 @@ class Observer:
             if not lock and not drops:
                 continue
             in_new_file = new is not None and old.kind in "rm" and new.file != old.file
-            read = new is not None and new.scans > old.scans
+            read = new is not None and new.scans > self._scans.get(oid, 0)
             emptied = "TRUNCATE" in acts
             found[oid] = replace(
                 self.of(old, before),
@@ -186,6 +229,8 @@ class Observer:
         counts = re.search(r"\b(?:next|set)val\b", statement, re.IGNORECASE) is not None
         runs = inserts or any(each.rewrites for each in found.values()) or _QUERY.match(statement)
         named = words_of(statement) if counts and runs else set()
+        if not named and not inserts:
+            return
         for oid, each in relations.items():
             if each.kind == "S":
                 touched = found.get(oid) or self.of(each, relations)

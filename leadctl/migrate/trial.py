@@ -118,9 +118,11 @@ class Trial:
             try:
                 touched = self._beyond(statement.sql)
             except psycopg.Error as error:
+                self._observer.look_again()
                 return _refused(error)
         except psycopg.Error as error:
             self._connection.execute("ROLLBACK")
+            self._observer.look_again()
             return _refused(error)
         if DEFINES_CODE.match(statement.sql):
             self._code = self._read_code()
@@ -131,10 +133,10 @@ class Trial:
     def _within(self, statement: str) -> list[Touched]:
         """Run a statement in a transaction of its own."""
         self._connection.execute("BEGIN")
-        before = self._observer.read()
+        self._observer.begin()
         with self._listening() as told:
             self._connection.execute(_for_session(statement).encode())
-        touched = list(self._observer.touched(statement, before, self._observer.read(), told))
+        touched = self._observer.touched(statement, told)
         self._connection.execute("COMMIT")
         return touched
 
@@ -151,7 +153,7 @@ class Trial:
 
     def _beyond(self, statement: str) -> list[Touched]:
         """Run what cannot be in a transaction: its locks are those that the manual says."""
-        before = self._observer.read()
+        before = self._observer.now
         facts = LiveTables(self._connection, self._schema).facts
         said = {
             oid: effect
@@ -166,7 +168,7 @@ class Trial:
                 if each.kind in "rpm":
                     said[each.oid] = Effect(each.name, Lock.SHARE_UPDATE_EXCLUSIVE)
         self._connection.execute(statement.encode())
-        after = self._observer.read()
+        after = self._observer.look_again()
         unread: set[int] = set()
         """Tables of which an index is held so that their readers wait, too."""
         for oid, old in before.items():

@@ -1,7 +1,9 @@
 -- name: reach
 -- what: What can statements reach that name these words: what is named, what rests on it, of which it is a
---       part, and what all that needs to be made?  `held` are names whose users count, too: of what is dropped or
---       changed.  Everything in `schemas`, or in the database where `everything` is true.
+--       part, and what all that needs to be made?  A table that is `whole` comes with all its parts, one that is
+--       only needed with its columns, and with parts that are listed.  `held` are names whose users count, too: of
+--       what is dropped or changed.  Everything in `schemas`, or in the database where `everything` is true.
+--       Rows go along foreign keys that delete or update others where `writes`, along all where `empties`.
 -- versions: 15-
 WITH RECURSIVE place AS (
     SELECT oid, nspname FROM pg_namespace
@@ -27,15 +29,32 @@ WITH RECURSIVE place AS (
     UNION ALL
     SELECT 'pg_extension'::regclass, e.oid FROM pg_extension e
     WHERE e.extname = ANY (%(held)s) AND e.extname <> 'plpgsql'
-), resting (class, oid) AS (
-    SELECT class, oid FROM named
+), resting (class, oid, part) AS (
+    SELECT class, oid, 0 FROM named
     UNION
-    SELECT n.class, n.oid FROM resting w CROSS JOIN LATERAL (
-        SELECT d.classid, d.objid FROM pg_depend d WHERE d.refclassid = w.class AND d.refobjid = w.oid
+    SELECT n.class, n.oid, n.part FROM resting w CROSS JOIN LATERAL (
+        SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
+        WHERE d.refclassid = w.class AND d.refobjid = w.oid AND (w.part = 0 OR d.refobjsubid = w.part)
         UNION ALL
-        SELECT d.refclassid, d.refobjid FROM pg_depend d
-        WHERE d.classid = w.class AND d.objid = w.oid AND d.deptype IN ('a', 'i', 'P', 'S')
-    ) AS n (class, oid)
+        -- what goes with it: the view of a rule, the column of an expression, the table of a row's type
+        SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
+        WHERE d.classid = w.class AND d.objid = w.oid AND d.objsubid = w.part AND d.deptype = 'i'
+        UNION ALL
+        -- the tables above it, and with those the ones beside it
+        SELECT w.class, h.inhparent, 0 FROM pg_inherits h
+        WHERE w.class = 'pg_class'::regclass AND w.part = 0 AND h.inhrelid = w.oid
+        UNION ALL
+        -- what rows written to a view, or to a table with a rule, go to
+        SELECT d.refclassid, d.refobjid, 0 FROM pg_depend d
+        WHERE %(writes)s AND w.class = 'pg_rewrite'::regclass AND d.classid = w.class AND d.objid = w.oid
+          AND d.refclassid = 'pg_class'::regclass
+        UNION ALL
+        SELECT 'pg_class'::regclass, k.conrelid, 0 FROM pg_constraint k
+        WHERE w.class = 'pg_constraint'::regclass AND k.oid = w.oid AND k.contype = 'f'
+          AND (%(empties)s OR (%(writes)s AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))))
+    ) AS n (class, oid, part)
+), whole AS (
+    SELECT oid FROM resting WHERE class = 'pg_class'::regclass AND part = 0
 ), used (class, oid) AS (
     SELECT 'pg_type'::regclass::oid, t.oid FROM pg_type t JOIN near n ON n.oid = t.typnamespace
     WHERE t.typname = ANY (%(words)s)
@@ -59,6 +78,9 @@ WITH RECURSIVE place AS (
         UNION ALL
         SELECT d.classid, d.objid FROM pg_depend d
         WHERE d.refclassid = w.class AND d.refobjid = w.oid AND d.deptype IN ('a', 'i', 'P')
+          -- of a table that is only needed, what its columns have; its indexes and keys where they are used
+          AND (w.class <> 'pg_class'::regclass OR w.oid IN (SELECT oid FROM whole)
+               OR d.classid IN ('pg_attrdef'::regclass, 'pg_rewrite'::regclass))
     ) AS n (class, oid)
 ), own AS (
     SELECT class, oid FROM needed w
@@ -66,27 +88,44 @@ WITH RECURSIVE place AS (
        OR NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = w.class AND e.objid = w.oid AND e.deptype = 'e')
 )
 SELECT CASE WHEN c.relkind IN ('v', 'm') THEN 'view' WHEN c.relkind = 'S' THEN 'sequence' ELSE 'table' END AS kind,
-    n.nspname AS schema, quote_ident(c.relname) AS name, c.relname AS plain, NULL AS source
+    n.nspname AS schema, quote_ident(c.relname) AS name, c.relname AS plain, NULL AS source,
+    c.relkind IN ('v', 'm') OR c.oid IN (SELECT oid FROM whole) AS whole
 FROM own w JOIN pg_class c ON c.oid = w.oid JOIN place n ON n.oid = c.relnamespace
 WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 UNION ALL
 SELECT CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, n.nspname, quote_ident(t.typname),
-    t.typname, NULL
+    t.typname, NULL, true
 FROM own w JOIN pg_type t ON t.oid = w.oid JOIN place n ON n.oid = t.typnamespace
 WHERE w.class = 'pg_type'::regclass
 UNION ALL
 SELECT 'function', n.nspname, quote_ident(p.proname) || '(' || oidvectortypes(p.proargtypes) || ')', p.proname,
-    p.prosrc
+    coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), true
 FROM own w JOIN pg_proc p ON p.oid = w.oid JOIN place n ON n.oid = p.pronamespace
 WHERE w.class = 'pg_proc'::regclass
 UNION ALL
-SELECT 'collation', n.nspname, quote_ident(l.collname), l.collname, NULL
+SELECT 'collation', n.nspname, quote_ident(l.collname), l.collname, NULL, true
 FROM own w JOIN pg_collation l ON l.oid = w.oid JOIN place n ON n.oid = l.collnamespace
 WHERE w.class = 'pg_collation'::regclass
 UNION ALL
-SELECT 'extension', n.nspname, e.extname, e.extname, e.extversion
+SELECT 'extension', n.nspname, e.extname, e.extname, e.extversion, true
 FROM own w JOIN pg_extension e ON e.oid = w.oid JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE w.class = 'pg_extension'::regclass AND e.extname <> 'plpgsql'
+UNION ALL
+SELECT p.kind, n.nspname, quote_ident(c.relname) || '.' || quote_ident(p.name), p.name, NULL, false
+FROM own w
+JOIN (SELECT 'pg_constraint'::regclass AS class, oid, 'constraint' AS kind, conrelid AS relation, conname AS name
+      FROM pg_constraint WHERE conrelid <> 0
+      UNION ALL SELECT 'pg_trigger'::regclass, oid, 'trigger', tgrelid, tgname FROM pg_trigger
+      UNION ALL SELECT 'pg_policy'::regclass, oid, 'policy', polrelid, polname FROM pg_policy
+      UNION ALL SELECT 'pg_rewrite'::regclass, oid, 'rule', ev_class, rulename FROM pg_rewrite
+) AS p ON p.class = w.class AND p.oid = w.oid
+JOIN pg_class c ON c.oid = p.relation JOIN place n ON n.oid = c.relnamespace
+WHERE c.oid NOT IN (SELECT oid FROM whole)
+UNION ALL
+SELECT 'index', n.nspname, quote_ident(c.relname), c.relname, NULL, false
+FROM own w JOIN pg_class c ON c.oid = w.oid JOIN place n ON n.oid = c.relnamespace
+JOIN pg_index x ON x.indexrelid = c.oid
+WHERE w.class = 'pg_class'::regclass AND c.relkind IN ('i', 'I') AND x.indrelid NOT IN (SELECT oid FROM whole)
 
 -- name: schemas
 -- what: Which schemas have one of these names?
@@ -140,8 +179,8 @@ WHERE d.datname ~ '^leadctl_trial_[0-9]+$' AND pg_has_role(d.datdba, 'USAGE')
                   AND l.objid::text = substr(d.datname, 15))
 
 -- name: relations
--- what: Which relations are there, what holds this session's transaction of each, which files do they lie in, how
---       often were they read whole, and which columns do they have?
+-- what: Which relations are there, or which of some, which files do they lie in, how often were they read whole, and
+--       which columns do they have?
 -- versions: 15-
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
     coalesce(x.indrelid::bigint, 0) AS of_table, pg_relation_filenode(c.oid)::bigint AS file,
@@ -157,6 +196,13 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 WHERE c.oid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'leadctl_trial')
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I', 'c')
+  AND (%(among)s::bigint[] IS NULL OR c.oid = ANY (%(among)s::bigint[]::oid[]))
+
+-- name: scans
+-- what: Which tables were read whole by this session, and how often, since it last told the server's statistics?
+-- versions: 15-
+SELECT oid::bigint, pg_stat_get_xact_numscans(oid) FROM pg_class
+WHERE relkind IN ('r', 'm') AND oid >= 16384 AND pg_stat_get_xact_numscans(oid) > 0
 
 -- name: locks
 -- what: Which relations are locked by this session, and how?

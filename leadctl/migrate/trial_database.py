@@ -6,7 +6,7 @@ each run holds an advisory lock with the number that its database is named by.
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -32,6 +32,9 @@ _CHUNK = 50
 """Statements of a copy that are sent at once."""
 _ROUNDS = 4
 """How often code that was found is read for what it names, in its turn."""
+_EMPTYING = {"truncate", "execute", "do", "call"}
+_WRITING = {"delete", "update", "merge", *_EMPTYING}
+"""Words without which no row goes along a foreign key; some may be put together from parts."""
 _LEFT_OUT = {"grant", "namespace", "other", "schema"}
 """What no lock and no row depends on, and what is made otherwise."""
 
@@ -69,6 +72,8 @@ class Reached:
     """(kind, schema, name), the name as the server quotes it."""
     plain: frozenset[tuple[str, str]]
     """(schema, name) of the relations."""
+    whole: frozenset[tuple[str, str, str]]
+    """Those of the names that come with all their parts."""
     extensions: tuple[tuple[str, str, str], ...]
     """(name, schema, version)."""
     words: frozenset[str]
@@ -88,9 +93,11 @@ def reach(connection: Connection, statements: Sequence[str]) -> Reached:
             held=sorted(held),
             schemas=sorted(schemas),
             everything=everything,
+            writes=not words.isdisjoint(_WRITING),
+            empties=not words.isdisjoint(_EMPTYING),
         )
         functions = [row for row in rows if row[0] == "function"]
-        found = {word for *_, source in functions for word in words_of(source or "")} - words
+        found = {word for row in functions for word in words_of(row[4] or "")} - words
         if not found:
             break
         words |= found
@@ -100,6 +107,7 @@ def reach(connection: Connection, statements: Sequence[str]) -> Reached:
     return Reached(
         frozenset((row[0], row[1], row[2]) for row in rows),
         plain,
+        frozenset((row[0], row[1], row[2]) for row in rows if row[5]),
         tuple((row[2], row[1], row[4]) for row in rows if row[0] == "extension"),
         frozenset(words),
     )
@@ -244,11 +252,9 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
     also = sorted({place for _, place, _ in reached.names} - {schema})
     found = read_catalog(source, schema, unreached, also)
     read = with_uses(source, found, schema, also).objects
-    keys = {
-        f"{kind} {name if place == schema else f'{identifier(place)}.{name}'}"
-        for kind, place, name in reached.names
-    }
-    kept = {key: each for key, each in read.items() if _is_wanted(key, each, keys)}
+    keys = _keys(reached.names, schema)
+    whole = _keys(reached.whole, schema)
+    kept = {key: each for key, each in read.items() if _is_wanted(key, each, keys, whole)}
     return Catalog(
         {
             key: {name: value for name, value in each.items() if name != "comment"}
@@ -258,11 +264,23 @@ def _wanted(source: Connection, schema: str, reached: Reached) -> Catalog:
     )
 
 
-def _is_wanted(key: str, attributes: Attributes, keys: Iterable[str]) -> bool:
+def _keys(names: Iterable[tuple[str, str, str]], schema: str) -> set[str]:
+    """Return names as a catalog that was read of a schema has them."""
+    return {
+        f"{kind} {name if place == schema else f'{identifier(place)}.{name}'}"
+        for kind, place, name in names
+    }
+
+
+def _is_wanted(
+    key: str, attributes: Attributes, keys: Collection[str], whole: Collection[str]
+) -> bool:
     kind = key.partition(" ")[0]
     if kind in _LEFT_OUT:
         return False
     table = owner(key, attributes)
-    if table is not None:
-        return f"table {table}" in keys or f"view {table}" in keys
-    return kind == "property" or key in keys
+    if table is None:
+        return kind == "property" or key in keys
+    if f"table {table}" in whole or f"view {table}" in whole:
+        return True
+    return key in keys or (kind == "column" and f"table {table}" in keys)

@@ -77,6 +77,7 @@ class _Statement:
         if self.reader.accept("PARTITION", "OF"):
             yield Effect(self.reader.name(), Lock.ACCESS_EXCLUSIVE)
             return
+        yield from self._copied()
         body = self.reader.parenthesised()
         while body is not None and not body.done:
             part = body.until_comma()
@@ -128,6 +129,18 @@ class _Statement:
 
     def write(self) -> Iterator[Effect]:
         yield Effect(self._name(), Lock.ROW_EXCLUSIVE)
+        yield from self._copied()
+
+    def _copied(self) -> Iterator[Effect]:
+        """Yield the tables that a SELECT without a condition reads."""
+        if any(map(self.reader.has, ("WHERE", "LIMIT", "FETCH"))) or not self.reader.has("SELECT"):
+            return
+        while self.reader.skip_to("FROM", "JOIN"):
+            self.reader.accept("ONLY")
+            if self.reader.peek().name is not None:
+                table = self.reader.name()
+                if self.reader.peek().text != "(":  # a function
+                    yield Effect(table, Lock.ACCESS_SHARE, scans=True)
 
     def copy(self) -> Iterator[Effect]:
         if self.reader.peek().text != "(":
@@ -256,9 +269,9 @@ class _Statement:
             scans = not self.reader.has("USING", "INDEX")
         yield self.altered(Lock.ACCESS_EXCLUSIVE, scans=scans)
 
-    def _referenced(self) -> Iterator[Effect]:
+    def _referenced(self, *, scans: bool = False) -> Iterator[Effect]:
         if self.reader.skip_to("REFERENCES"):
-            yield Effect(self.reader.name(), Lock.SHARE_ROW_EXCLUSIVE)
+            yield Effect(self.reader.name(), Lock.SHARE_ROW_EXCLUSIVE, scans=scans)
 
     def add_column(self) -> Iterator[Effect]:
         self.reader.skip_if_exists()
@@ -267,12 +280,13 @@ class _Statement:
         volatile = any(self.facts.is_volatile(name) for name in self.reader.called())
         generated = has("GENERATED") and not has("VIRTUAL")
         filled = has("STORED") or has("AS", "IDENTITY") or bool(words & _SERIAL)
+        refers = "REFERENCES" in words and "DEFAULT" in words and not has("DEFAULT", "NULL")
         yield self.altered(
             Lock.ACCESS_EXCLUSIVE,
             rewrites=filled or (volatile and not generated),
-            scans=bool(words & {"PRIMARY", "UNIQUE", "CHECK"}),
+            scans=refers or bool(words & {"PRIMARY", "UNIQUE", "CHECK"}),
         )
-        yield from self._referenced()
+        yield from self._referenced(scans=refers)
 
     def drop_column(self) -> Iterator[Effect]:
         self.reader.skip_if_exists()

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from leadctl.migrate.plan import TableEffect
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.script import Statement
-from leadctl.migrate.trial import Trial, trial
+from leadctl.migrate.trial import Seen, Trial, trial
 from leadctl.migrate.trial_database import copy, reach, trial_database
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target, resolve
@@ -223,6 +223,7 @@ def judge(server: Server, url: str, chosen: list[str], folder: Path) -> Verdicts
             planner = Planner(app, read_history(app.versions), source, target.schema)
             planner._trial = trial
             planned = planner.statement(Statement(statement, transactional=True))
+            trial._observer.look_again()  # what it did was taken back
             found = findings([planned], None)
             verdicts.add(statement, observe(witness, statement), planned, {f.rule for f in found})
     return verdicts
@@ -250,6 +251,26 @@ def test_some_statements(
 ) -> None:
     monkeypatch.setattr("leadctl.migrate.lint.find_squawk", lambda: None)
     check(judge(server, corpus, statements(server)[::6], tmp_path))
+
+
+def test_one_behind_the_other_nothing_is_overlooked(
+    server: Server, corpus: str, tmp_path: Path
+) -> None:
+    """What is read again behind a statement, which is little, is all that is other than before."""
+    target, _ = at(corpus, tmp_path)
+    chosen = [each for each in statements(server) if not each.startswith(("SET", "DROP SCHEMA"))]
+    done = 0
+    with (
+        connect(target, "plan", rows=True, read_only=True) as source,
+        trial(target, source, chosen) as tried,
+    ):
+        observer = tried._observer
+        for statement in chosen:
+            done += isinstance(tried.run(Statement(statement, transactional=True)), Seen)
+            now = {oid: replace(each, scans=0) for oid, each in observer.now.items()}
+            there = {oid: replace(each, scans=0) for oid, each in observer.read().items()}
+            assert now == there, statement
+    assert done > 100
 
 
 OUTSIDE = {

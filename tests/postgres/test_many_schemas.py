@@ -25,7 +25,7 @@ WHOLE = {
     "live_tables.sql invalid_indexes",  # of a statement that names no table
     # Run in a scratch database, or on the tables that a plan is about.
     "trial.sql relations", "trial.sql keys", "trial.sql users_of_type", "trial.sql unreached",
-    "trial.sql locks", "trial.sql inherits", "trial.sql row_triggers", "trial.sql code",
+    "trial.sql locks", "trial.sql scans", "trial.sql inherits", "trial.sql row_triggers", "trial.sql code",
     "dependencies.sql uses", "bulk.sql constraints", "studio.sql types",
 }  # fmt: skip
 
