@@ -106,6 +106,8 @@ _LOOKS = 5
 _known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 """The connections of this process."""
 _LOGGER = logging.getLogger("leadctl.sql")
+# What psycopg passes over on the way of an error that it raises; else Python writes it to stderr.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 """Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 
 

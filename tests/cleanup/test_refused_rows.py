@@ -61,6 +61,7 @@ def test_what_may_go_goes(filled: Prepared, refusal: str, order: str) -> None:
     hold(filled, refusal, held)
     done = run(*RULE, "--confirm", filled.name, env={"DATABASE_URL": filled.url}, timeout=60)
     assert done.returncode == 7, done.stderr
+    assert "Pipeline" not in done.stderr
     (rule,) = json.loads(done.stdout)["rules"]
     assert due_leads(filled) == set(held)
     assert (rule["status"], rule["rows"]) == ("partly", len(due) - len(held))
