@@ -27,7 +27,9 @@ _FOREIGN = {
     # First, since any of its letters may be the two hyphens that Rails puts between parts.
     "Fernet": r"^gAAAAA[A-Za-z0-9_-]{80,}=*$",
     "Rails": r'^\s*\{\s*"p"\s*:\s*"[^"]*"\s*,\s*"h"\s*:\s*\{'
-    r"|^[A-Za-z0-9+/_-]{8,}=*--[A-Za-z0-9+/_-]{8,}=*(--[A-Za-z0-9+/_-]{8,}=*)?$",
+    # Two hyphens are letters of base64 for URLs, too: then it is the lengths that tell.
+    r"|^[A-Za-z0-9+/]{8,}=*--[A-Za-z0-9+/]{8,}=*(--[A-Za-z0-9+/]{8,}=*)?$"
+    r"|^[A-Za-z0-9_-]{8,}=*--([0-9a-f]{40}|[0-9a-f]{64}|[A-Za-z0-9_-]{16}--[A-Za-z0-9_-]{22}(==)?)$",
     "Laravel": r"^eyJpdiI6[A-Za-z0-9+/]+=*$",
     "JSON of ciphertext": r'^\s*\{(?=.*"iv"\s*:)'
     r'(?=.*"(at|tag|authTag|auth_tag|mac|ct|data|content|value|ciphertext|encrypted|encryptedData)"\s*:)',
@@ -48,11 +50,13 @@ _FOREIGN = {
     "SOPS": r"^ENC\[AES256_GCM,",
     "age": r"^age-encryption\.org/v1",
     "OpenSSL": r"^U2FsdGVkX1[A-Za-z0-9+/]{10,}=*",
-    "AWS KMS": r"^AQICAH[A-Za-z0-9+/]{50,}=*$",
+    "AWS": r"^(AQICAH|AYAD|AgV4)[A-Za-z0-9+/]{50,}=*$",
+    "Halite": r"^MUI[EF]A[A-Za-z0-9_-]{40,}=*(<ENC>)?$",
+    "hexadecimal parts": r"^([0-9a-f]{24}|[0-9a-f]{32}):([0-9a-f]{2}){16,}$",
     "Prisma": r"^v[0-9]+\.aes[a-z0-9]+\.[0-9a-f]{8}\.[A-Za-z0-9_-]+",
     "Defuse": r"^def50[0-9a-f]{80,}$",
     "CipherSweet": r"^(brng|nacl|fips|boring):[A-Za-z0-9+/_-]{16,}",
-    "a key's version": r"^(enc|encrypted|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
+    "a key's version": r"^(enc|encrypted|secretbox|aes[a-z0-9-]*|v[0-9]+):[A-Za-z0-9+/_=:-]{24,}$",
 }
 """What the ciphertexts and hashes of other tools look like, for PostgreSQL and for Python."""
 

@@ -176,6 +176,9 @@ def foreign_values(database: Prepared) -> dict[str, str]:
         "Vault": "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok481zoCmHnSeDX9vyf7w==",
         "Prisma": "v1.aesgcm256.710bb0ef.a0tWb2F4cVJmS2l4.rV4tqvUkT1mZ0c5s9fL3Q2d1bXBpbmc=",
         "Defuse": f"def50200{'5f7c1e9a' * 12}",
+        "AWS": "AYADeH" + base64.b64encode(bytes(60)).decode(),
+        "Halite": "MUIFAPH" + base64url(bytes(range(60))) + "<ENC>",
+        "hexadecimal parts": f"{'5f7c1e9a' * 4}:{'00ff' * 16}",
         "Laravel": base64.b64encode(b'{"iv":"c2VjcmV0","value":"eA==","mac":"00"}').decode(),
     }
 
@@ -183,8 +186,9 @@ def foreign_values(database: Prepared) -> dict[str, str]:
 def test_what_other_tools_made_is_no_plaintext(leadconnector: Prepared, cli: Cli) -> None:
     """It is told from plaintext, named, and encrypted only where somebody says so."""
     values = foreign_values(leadconnector)
-    users(leadconnector, len(values) + 1)
-    texts = [*values.values(), "EAAB plain {token} $2 v2.x -- \\x"]
+    users(leadconnector, len(values) + 2)
+    tokens = ["EAAB plain {token} $2 v2.x -- \\x", f"ya29.a0--{'AfB_byC9x' * 5}--{'kQ7Zp_x' * 4}"]
+    texts = [*values.values(), *tokens]
     for number, text in enumerate(texts):
         key = f"u{number}"
         leadconnector.query("UPDATE users SET access_token = %s WHERE id = %s", text, key)
@@ -197,13 +201,13 @@ def test_what_other_tools_made_is_no_plaintext(leadconnector: Prepared, cli: Cli
         return found["foreign"], found["plaintext"]
 
     each = dict.fromkeys(values, 1)
-    assert counted("status", code=1) == (each, 1)
+    assert counted("status", code=1) == (each, 2)
     assert counted("rotate", "--encrypt-plaintext", code=1) == (each, 0)
     ring, context = Keyring([OLD_KEY]), "leadconnector.users.access_token"
     read = "SELECT access_token FROM users WHERE id LIKE 'u%' ORDER BY substr(id, 2)::int"
     there = [value for (value,) in leadconnector.query(read)]
-    assert there[:-1] == texts[:-1]
-    assert decrypt(there[-1], ring, context) == texts[-1]
+    assert there[:-2] == texts[:-2]
+    assert [decrypt(value, ring, context) for value in there[-2:]] == tokens
     said = cli("keys", "status", url=leadconnector.url).out
     assert "look like bcrypt" in said
     assert "--encrypt-foreign" in said
