@@ -114,6 +114,40 @@ def test_a_private_key_in_the_wrong_variable(variable: str, secret: str, cli: Cl
         assert "b3BlbnNzaC1r" not in shown
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("restore", "latest", "--into", "{}"),
+        ("db", "environment", "{}"),
+        ("tenants", "create", "{}"),
+        ("migrate", "--schema", "{}"),
+        ("backup", "--to", "{}"),
+        ("migrate", "new", "--empty", "-m", "{}"),
+        ("migrate", "--allow", "{}"),
+        ("migrate", "--schema", "{}", "status"),
+        ("health-check", "--check", "server", "--check", "{}"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.few(3)
+def test_no_name_is_a_url(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    url = "PostgreSQL+psycopg://ada:s3cret-pw@host/shop"
+    outcome = cli(*(each.format(url) for each in command), url=leadconnector.url)
+    assert outcome.code == (3 if command[0] == "health-check" else 2), outcome.err
+    assert "is not for the URL of a database" in outcome.err
+    assert "s3cret-pw" not in outcome.out + outcome.err
+    assert not [path for path in tmp_path.rglob("*") if "s3cret" in path.name]
+    with leadconnector.server.connect("postgres") as connection:
+        (named,) = connection.execute(
+            "SELECT count(*) FROM pg_database WHERE datname LIKE '%s3cret%'"
+        ).fetchone() or (None,)
+    assert named == 0
+    found = cli("studio", "leads", url, url=leadconnector.url)  # a key may be anything
+    assert (found.code, "s3cret-pw" in found.err) == (1, False)
+
+
 def test_public_settings_are_shown(cli: Cli) -> None:
     key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
     env = {"BACKUP_RECIPIENTS": key, "BACKUP_ON_SUCCESS": "curl -H 'Bearer s3cret' h"}

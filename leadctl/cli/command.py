@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,9 @@ from leadctl.errors import UsageError
 __all__ = ["Effect", "Run", "command"]
 
 _LOG_SQL_AT = 2
+_is_url = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE).match
+_MAY_BE_URL = frozenset({"url", "before", "after", "row", "key"})
+"""Parameters: those of `migrate diff` name databases, a row's key may be anything."""
 
 
 class Effect(Enum):
@@ -68,6 +72,7 @@ def command(
         def wrapper(ctx: typer.Context, **values: Any) -> None:
             if ctx.invoked_subcommand is not None:
                 return
+            _refuse_urls(ctx)
             given = {name: values.pop(name) for name in flags}
             _refuse_contradiction(ctx, given)
             many = taken_from(values) if fleet else None
@@ -156,6 +161,27 @@ def _no_format(name: str, source: str, outputs: Sequence[str]) -> UsageError:
         f"This command has no output format {name!r}{source}.",
         hint=f"It has: {', '.join(outputs)}.",
     )
+
+
+def _refuse_urls(ctx: typer.Context) -> None:
+    """Refuse a database's URL where a name belongs: its password would become part of the name."""
+    place: Any = ctx
+    while place is not None:
+        for parameter in place.command.params:
+            given = place.params.get(parameter.name)
+            texts = given if isinstance(given, (list, tuple)) else [given]
+            urls = [each for each in texts if isinstance(each, str) and _is_url(each)]
+            if urls and parameter.name not in _MAY_BE_URL:
+                raise UsageError(
+                    f"{_shown(parameter)} is not for the URL of a database.",
+                    hint="Give it by --url, DATABASE_URL or an [env.NAME] of leadctl.toml.",
+                )
+        place = place.parent
+
+
+def _shown(parameter: Any) -> str:
+    """Return what people call a parameter: --to for an option, NAME for an argument."""
+    return str(parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar)
 
 
 def _refuse_contradiction(ctx: typer.Context, given: dict[str, Any]) -> None:
