@@ -74,6 +74,8 @@ class Contents:
     database: str
     server_version: str
     entries: tuple[ArchiveEntry, ...]
+    makes_public: bool = False
+    """Whether it makes the schema public, which a new database has."""
 
 
 def read_contents(what: str, source: Path | Callable[[IO[bytes]], object]) -> Contents:
@@ -187,6 +189,11 @@ class _Reader:
                     needs,
                 )
                 for number, kind, schema, name, owner, needs, _ in found
+            ),
+            any(
+                (each[1], each[3]) == (b"SCHEMA", b"public")
+                and (each[-1] or b"").startswith(b"CREATE SCHEMA")
+                for each in found
             ),
         )
 

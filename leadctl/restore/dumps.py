@@ -19,7 +19,7 @@ from leadctl.errors import (
     OutsideStatement,
 )
 from leadctl.postgres.binaries import dump_programs
-from leadctl.postgres.connect import Connection
+from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.restore.archive import without_skipped
 from leadctl.restore.contents import ArchiveEntry, Contents, named, owners_of, read_contents
@@ -185,6 +185,8 @@ class ScriptDump(_Dump):
                 f"{self.path} is a script, of which only --no-owner leaves out something.",
                 hint="Leave out --skip and --schema-only, or dump with --format=custom.",
             )
+        if self._statements.makes_public:
+            _drop_public(target)
         run = load_script if loading.owners and not loading.keep_going else run_statements
         run(target, self.path, self.unpack, loading, server_major)
 
@@ -239,6 +241,9 @@ class ArchiveDump(_Dump):
         if loading.partly:
             known = without_skipped(self._contents.entries, loading)
         entries = [entry.id for entry in known] if loading.skip else []
+        listed = known if loading.skip else self._contents.entries
+        if self._contents.makes_public and any(e.label == "SCHEMA - public" for e in listed):
+            _drop_public(target)
         loading.narrate("Loading the archive.")
         if self.path.is_dir() or not (self.is_tar or is_packed(self.path)):
             jobs = 1 if loading.partly else loading.jobs  # several mix what they say of errors
@@ -246,6 +251,12 @@ class ArchiveDump(_Dump):
             return
         with restore.running(None, *schema_only, entries=entries) as program:
             restore.feed(program, self.unpack, loading.loaded, known)
+
+
+def _drop_public(target: Target) -> None:
+    """Make room for the schema public of a dump by --schema=public: a new database has one."""
+    with connect(target, "restore", like_pg_dump=True) as connection:
+        connection.execute("DROP SCHEMA public")
 
 
 class _EnoughError(Exception):

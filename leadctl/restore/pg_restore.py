@@ -42,10 +42,19 @@ FOUND_BY_PATH_HINT = (
 )
 
 
+_MISSING_ROLE = re.compile(r"\brole \S+ does not exist")
+_MISSING_ROLE_HINT = (
+    "Make the role first, by CREATE ROLE: policies and user mappings name it, and --no-owner does "
+    "not leave them out."
+)
+
+
 def hint_for(message: str) -> str:
-    """Return what to do where pg_restore could not load something."""
+    """Return what to do where something of a dump could not be loaded."""
+    hints = ((FOUND_BY_PATH, FOUND_BY_PATH_HINT), (_MISSING_ROLE, _MISSING_ROLE_HINT))
+    found = [hint for cause, hint in hints if cause.search(message)]
     otherwise = "Rerun with --keep-going to load all the rest; what fails is named then."
-    return f"{FOUND_BY_PATH_HINT} {otherwise}" if FOUND_BY_PATH.search(message) else otherwise
+    return " ".join([*found, otherwise])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from leadctl.errors import BackupDamaged, LeadctlError, MissingClient, RestoreFa
 from leadctl.postgres.binaries import client_program
 from leadctl.postgres.client import ClientProgram, running
 from leadctl.postgres.target import Target
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
 from leadctl.restore.restorable import Loading
 
 _WORDS = 12
@@ -87,6 +87,9 @@ class StatementReader:
         self.extensions: set[str] = set()
         self.event_triggers: set[str] = set()
         self.subscriptions: set[str] = set()
+        self.makes_public = False
+        """Whether it makes the schema public, which a new database has, and did not drop it."""
+        self._drops_public = False
         self._roles: set[str] = set()
         self._made_roles: set[str] = set()
         self.outside: list[Statement] = []
@@ -205,6 +208,10 @@ class StatementReader:
             self.subscriptions.add(name)
         elif words in _MAKES_ROLE:
             self._made_roles.add(name)
+        elif name == "public" and words == ["DROP", "SCHEMA"]:
+            self._drops_public = True
+        elif name == "public" and words == ["CREATE", "SCHEMA"]:
+            self.makes_public = not self._drops_public
 
     def _note_role(self, name: str, word: str) -> None:
         before, words = self._last, [*self._words, "", ""]
@@ -373,6 +380,8 @@ def _failure(program: ClientProgram, target: Target) -> LeadctlError:
             "It would run commands of psql, e.g. one that connects to another database: dump a "
             "single database, without --create."
         )
+    elif isinstance(failure, RestoreFailed):
+        failure.hint = hint_for(text)
     return failure
 
 

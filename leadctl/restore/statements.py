@@ -15,7 +15,7 @@ import psycopg
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE
+from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
 from leadctl.restore.restorable import LeftOut, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
 
@@ -147,7 +147,7 @@ class _StatementRunner(StatementReader):
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",
-                hint="Correct it, or load what can be loaded with --keep-going.",
+                hint=hint_for(reason),
             ) from None
         self._loading.left_out.append(LeftOut(self._statement, reason))
 

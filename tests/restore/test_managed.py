@@ -210,3 +210,110 @@ def test_schemas_as_samples_have_them(place: Place) -> None:
         assert outcome.code == 0, outcome.err
         assert content(place, "counted_copy") == before
         place.server.drop("counted_copy")
+
+
+@pytest.mark.parametrize("kind", ["custom", "plain"])
+def test_a_dump_of_the_schema_public_alone(place: Place, tmp_path: Path, kind: str) -> None:
+    """It makes the schema, which a new database has already."""
+    place.query("CREATE TABLE t AS SELECT generate_series(1, 5) id")
+    place.query("COMMENT ON SCHEMA public IS 'ours'")
+    program = dump_programs(place.server.major, place.server.major).path("pg_dump")
+    where = ["-h", place.server.socket, "-p", str(place.server.port), "-U", "postgres"]
+    dump = tmp_path / "public.dump"
+    options = [f"--format={kind}", "--schema=public", f"--file={dump}"]
+    subprocess.run([program, *where, *options, place.name], check=True)
+    outcome = place.leadctl("restore", str(dump), "--into", "counted_copy")
+    assert outcome.code == 0, outcome.err
+    schema = "SELECT count(*), obj_description('public'::regnamespace) FROM t"
+    assert place.query(schema, "counted_copy") == [(5, "ours")]
+    place.server.drop("counted_copy")
+
+
+SCRIPT = r"""--
+-- PostgreSQL database dump
+--
+
+\restrict aBcD123
+
+-- Dumped from database version 15.8
+-- Dumped by pg_dump version 18.1
+
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SELECT pg_catalog.set_config('search_path', '', false);
+{}
+CREATE TABLE public.kept (id int);
+ALTER TABLE public.kept OWNER TO counted_admin;
+COPY public.kept (id) FROM stdin;
+1
+\.
+{}
+--
+-- PostgreSQL database dump complete
+--
+
+\unrestrict aBcD123
+"""
+PUBLIC = "CREATE SCHEMA public;\nALTER SCHEMA public OWNER TO counted_admin;"
+TRIGGER = """CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f();
+ALTER EVENT TRIGGER e OWNER TO counted_admin;"""
+GRANTS = """ALTER DEFAULT PRIVILEGES FOR ROLE counted_admin IN SCHEMA public GRANT ALL ON TABLES TO counted_anon;
+SET SESSION AUTHORIZATION counted_admin;
+GRANT SELECT ON TABLE public.kept TO counted_anon;
+RESET SESSION AUTHORIZATION;"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PUBLIC, ""),
+        (f"DROP SCHEMA public;\n{PUBLIC}", ""),
+        (f"DROP SCHEMA IF EXISTS public;\n{PUBLIC}", ""),
+        ("", TRIGGER),
+        ("", GRANTS),
+        ("", "CREATE PUBLICATION p;\nALTER PUBLICATION p OWNER TO counted_admin;"),
+    ],
+    ids=["public", "clean", "if-exists", "trigger", "grants", "publication"],
+)
+def test_no_owner_is_a_way_out(place: Place, tmp_path: Path, before: str, after: str) -> None:
+    script = tmp_path / "dump.sql"
+    script.write_text(SCRIPT.format(before, after))
+    refused = place.leadctl("restore", str(script), "--into", "counted_copy")
+    assert (refused.code, "--no-owner" in refused.err) == (1, True), refused.err
+    outcome = place.leadctl("restore", str(script), "--into", "counted_copy", "--no-owner")
+    assert outcome.code == 0, outcome.err
+    assert place.query("SELECT id FROM kept", "counted_copy") == [(1,)]
+    place.server.drop("counted_copy")
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("CREATE POLICY p ON public.kept TO counted_anon USING (true);", "CREATE ROLE"),
+        ("SECURITY LABEL FOR anon ON TABLE public.kept IS 'x';", "security label provider"),
+        ("SET an_unknown_parameter = 1;", "an_unknown_parameter"),
+    ],
+)
+def test_what_no_owner_does_not_leave_out(
+    place: Place, tmp_path: Path, statement: str, says: str
+) -> None:
+    """The way out is named, and is one: all the rest comes back."""
+    script = tmp_path / "dump.sql"
+    script.write_text(SCRIPT.format("", statement))
+    into = ("restore", str(script), "--into", "counted_copy", "--no-owner")
+    failed = place.leadctl(*into)
+    assert (failed.code, says in failed.err) == (1, True), failed.err
+    assert "--keep-going" in failed.err
+    outcome = place.leadctl(*into, "--keep-going", "-o", "json")
+    assert (outcome.code, len(outcome.json["left_out"])) == (7, 1), outcome.err
+    assert place.query("SELECT id FROM kept", "counted_copy") == [(1,)]
+    place.server.drop("counted_copy")
+
+
+def test_a_script_that_fails_names_the_way_out(place: Place, tmp_path: Path) -> None:
+    script = tmp_path / "dump.sql"
+    text = SCRIPT.format("SELECT 1/0;", "").replace("ALTER TABLE public.kept", "-- ")
+    script.write_text(text)
+    failed = place.leadctl("restore", str(script), "--into", "counted_copy")
+    assert (failed.code, "--keep-going" in failed.err) == (1, True), failed.err
