@@ -258,7 +258,12 @@ def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Targe
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "
             f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",
-            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
+            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}"
+            + (
+                "; if its own program made them before any revision: alembic stamp base"
+                if app.environment
+                else ""
+            ),
         )
 
 

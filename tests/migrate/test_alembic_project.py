@@ -367,6 +367,20 @@ def test_a_history_whose_first_tables_something_else_made(
     )
     url = server.url(database)
     with server.connect(database) as connection:
+        connection.execute("CREATE TABLE things (id serial PRIMARY KEY)")
+    refused = cli("migrate", url=url)
+    assert (refused.code, "alembic stamp base" in refused.err) == (5, True), refused.err
+    ini = plain_project.parents[1] / "alembic.ini"
+    stamp = [sys.executable, "-m", "alembic", "-c", str(ini), "stamp", "base"]
+    address = url.replace("postgresql://", "postgresql+psycopg://")
+    plain_project.write_text(_env(url=address))
+    subprocess.run(stamp, cwd=ini.parent, check=True, capture_output=True)
+    plain_project.write_text(_env())
+    assert cli("migrate", url=url).code == 0
+    assert cli("migrate", "check", url=url).code == 0
+    with server.connect(database) as connection:
+        connection.execute("DROP TABLE things, alembic_version; DROP SCHEMA leadctl CASCADE")
+    with server.connect(database) as connection:
         connection.execute("CREATE TABLE things (id serial PRIMARY KEY, name text)")
         connection.execute(
             "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY);"
