@@ -59,7 +59,12 @@ def unpacked_ahead(reader: BackupReader, loading: Loading) -> Iterator["Future[I
     if not (small and loading.rows and _jobs(loading) > 1):
         yield None
         return
-    with os.fdopen(os.memfd_create(ARCHIVE), "w+b") as memory, ThreadPoolExecutor(1) as thread:
+    try:
+        handle = os.memfd_create(ARCHIVE)
+    except OSError:  # not in every container
+        yield None
+        return
+    with os.fdopen(handle, "w+b") as memory, ThreadPoolExecutor(1) as thread:
         yield thread.submit(_unpacked, reader, memory)
 
 

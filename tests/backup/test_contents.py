@@ -157,6 +157,40 @@ def test_a_connection_that_fails_ends_the_other(
         leadconnector.server.drop(copy)
 
 
+def test_what_is_damaged_in_memory_is_not_loaded(
+    leadconnector: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipient, identity = key_pair(tmp_path)
+    store = BackupFolder(tmp_path / "backups")
+    of = target(leadconnector.server, leadconnector.name)
+    back_up(of, store, BackupOptions([recipient], lock_wait=5), quiet, quiet)
+    reader = RestorableBackup(store.find("latest"), read_identities(identity))
+
+    def unpack(self: BackupReader, stem: str, sink: Any) -> None:
+        original(self, stem, sink)
+        if stem == ARCHIVE and hasattr(sink, "fileno"):  # the table of contents is read as well
+            raise BackupDamaged("It is.")
+
+    original = BackupReader.unpack
+    monkeypatch.setattr(BackupReader, "unpack", unpack)
+    copy = leadconnector.server.create()
+    try:
+        with pytest.raises(BackupDamaged, match=r"^It is\.$"), reader.loader(IN_MEMORY) as load:
+            load(target(leadconnector.server, copy), leadconnector.server.major)
+        with leadconnector.server.connect(copy) as connection:
+            tables = "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND relkind = 'r'"
+            assert connection.execute(tables).fetchall() == [(0,)]
+        monkeypatch.setattr("os.memfd_create", lambda _: (_ for _ in ()).throw(OSError()))
+        monkeypatch.setattr(BackupReader, "unpack", original)
+        with reader.loader(IN_MEMORY) as load:
+            load(target(leadconnector.server, copy), leadconnector.server.major)
+        assert plain_dump(leadconnector.server, copy) == plain_dump(
+            leadconnector.server, of.database
+        )
+    finally:
+        leadconnector.server.drop(copy)
+
+
 @pytest.mark.parametrize(
     ("worth", "shares"),
     [
