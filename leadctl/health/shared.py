@@ -78,7 +78,7 @@ class SharedReadings:
                 self._together |= dict.fromkeys(chosen, _Together(chosen))
 
     def once(self, what: str, read: Callable[[], T]) -> T:
-        """Return what is the same for all schemas of the database, read anew where it is old."""
+        """Return what is the same for all schemas of the database, read again where it is old."""
         known: tuple[float, T] | None = self._known.get(what)
         if known is None or time.monotonic() - known[0] >= _FRESH_SECONDS:
             known = self._known[what] = (time.monotonic(), read())
