@@ -7,6 +7,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from leadctl.migrate.plan import LintedRevision, LintFinding, LintResult
 from leadctl.version import __version__
@@ -18,12 +19,13 @@ def sarif(result: LintResult) -> str:
     """Write what was found as a log of SARIF 2.1.0; what is allowed is there as suppressed."""
     found = list(_found(result))
     rules = sorted({finding.rule for _, finding in found})
+    first = {finding.rule: finding for _, finding in reversed(found)}
     run = {
         "tool": {
             "driver": {
                 "name": "leadctl",
                 "version": __version__,
-                "rules": [{"id": rule} for rule in rules],
+                "rules": [_rule(first[rule]) for rule in rules],
             }
         },
         "results": [_result(revision, finding, rules) for revision, finding in found],
@@ -32,9 +34,19 @@ def sarif(result: LintResult) -> str:
     return json.dumps(log, indent=2, ensure_ascii=False)
 
 
+def _rule(finding: LintFinding) -> dict[str, object]:
+    """Describe a rule by a finding of it: GitHub wants texts, and shows those of the results."""
+    return {
+        "id": finding.rule,
+        "shortDescription": {"text": finding.rule.replace("-", " ")},
+        "fullDescription": {"text": finding.message},
+        "help": {"text": finding.hint or finding.message},
+    }
+
+
 def _result(revision: LintedRevision, finding: LintFinding, rules: list[str]) -> dict[str, object]:
     place = {
-        "artifactLocation": {"uri": _place(revision.path)},
+        "artifactLocation": {"uri": _uri(revision.path)},
         "region": {"startLine": finding.line or 1},
     }
     result: dict[str, object] = {
@@ -68,6 +80,11 @@ def _found(result: LintResult) -> Iterator[tuple[LintedRevision, LintFinding]]:
 
 def _text(finding: LintFinding) -> str:
     return f"{finding.message} {finding.hint}".strip()
+
+
+def _uri(path: Path) -> str:
+    place = _place(path)
+    return Path(place).as_uri() if Path(place).is_absolute() else quote(place)
 
 
 def _place(path: Path) -> str:

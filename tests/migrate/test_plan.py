@@ -1,8 +1,11 @@
 """What `migrate` says before it acts, and where it refuses."""
 
 import json
+import re
 import shutil
 import subprocess
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -361,6 +364,47 @@ def test_findings_stand_in_the_pull_request(project: Project, applied: str, cli:
     log = cli("migrate", "lint", "-o", "sarif", "--allow", "ban-drop-table", url=applied).json
     allowed = [each for each in log["runs"][0]["results"] if each["ruleId"] == "loses-data"]
     assert allowed[0]["suppressions"] == [{"kind": "inSource", "justification": "nobody reads it"}]
+
+
+_URI = re.compile(r"(?:file:///)?[A-Za-z0-9._~!$&'()*+,;=:@/%-]+")
+
+
+def test_sarif_has_what_the_standard_requires(project: Project, applied: str, cli: Cli) -> None:
+    """What SARIF 2.1.0 requires of each object, and GitHub besides; names that are no URI as such."""
+    path = project.revision("DROP TABLE small", "ALTER TABLE big RENAME TO bigger")
+    path.rename(path.with_name("mit Umlaut ü %20 und,Komma.py"))
+    outcome = cli("migrate", "lint", "-o", "sarif", url=applied)
+    assert outcome.code == 1
+    log = outcome.json
+    assert (log["version"], len(log["runs"])) == ("2.1.0", 1)
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"]
+    ids = [rule["id"] for rule in driver["rules"]]
+    assert len(ids) == len(set(ids)) >= 2
+    for rule in driver["rules"]:
+        for text in ("shortDescription", "fullDescription", "help"):
+            assert rule[text]["text"].strip()
+    assert run["results"]
+    for result in run["results"]:
+        assert ids[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] in {"none", "note", "warning", "error"}
+        assert result["message"]["text"].strip()
+        assert all(isinstance(each, str) for each in result["partialFingerprints"].values())
+        for location in result["locations"]:
+            place = location["physicalLocation"]
+            assert _URI.fullmatch(place["artifactLocation"]["uri"])
+            file = Path(unquote(place["artifactLocation"]["uri"]))
+            assert "ü %20 und,Komma" in file.name
+            assert file.exists()
+            assert 1 <= place["region"]["startLine"] <= len(file.read_text().splitlines())
+    annotations = cli("migrate", "lint", "-o", "github", url=applied).out.splitlines()
+    assert len(annotations) == len(run["results"])
+    for each in annotations:
+        head, _, told = each.removeprefix("::error ").partition("::")
+        assert {part.partition("=")[0] for part in head.split(",")} == {"file", "line", "title"}
+        assert "%2520 und%2CKomma" in head
+        assert told
 
 
 def test_what_the_server_refuses_is_said(project: Project, with_moods: str, cli: Cli) -> None:
