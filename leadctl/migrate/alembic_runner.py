@@ -108,7 +108,9 @@ class AlembicRunner:
             heads = context.get_current_heads()
             return (step(each.id) for each in self._history.pending(heads, goal))
 
-        ours = {"version_table_schema": None}
+        # By name: the path may lead to the schema that it stands for, and to what is applied there.
+        (own,) = driver.execute("SELECT current_schema()")
+        ours = {"version_table_schema": own[0]}
         self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
 
     def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
