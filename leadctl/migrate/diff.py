@@ -3,10 +3,12 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from leadctl.apps.registry import App
 from leadctl.catalog.definitions import (
     NOT_COMPARED,
+    READS,
     Catalog,
     Difference,
     compare,
@@ -240,21 +242,29 @@ class Sides:
         big tables meanwhile.  Raises UsageError for a rename of what is not there.
         """
         from leadctl.migrate.scratch import scratch
-        from leadctl.migrate.writer import renamed_schema, schemas_of
+        from leadctl.migrate.writer import Prepared, prepared, schemas_of
 
         if self.diff.ok:
             return Script("-- Nothing differs.", ())
         named = named_renames(renames, self.before)
         seeds = differing(self.before, self.after) | named_by(renames)
         before, after = narrowed(seeds, self.before, self.after)
-        renamed = renamed_schema(self.target, before, named)
-        steps, errors = writable_changes(renamed, after, online=safe)
-        steps = [*named, *steps]
-        unwritten = [str(error) for error in errors]
-        notes = [
+        notes = []
+        try:
+            ready = prepared(self.target, before, after, named)
+        except OperationFailed as error:
+            if named:
+                raise
+            ready = Prepared(before)  # what needs no more is written all the same
+            notes.append(f"Not tried: {error.message}")
+        steps, errors = writable_changes(ready.schema, after, online=safe, copies=ready.copies)
+        steps = [*ready.steps, *steps]
+        unwritten = [f"{error.message} {error.hint}".rstrip() for error in errors]
+        made_anew = {each.former for each in ready.copies}
+        notes += [
             f"{old} goes and {new} comes; if it is renamed: --rename {old}:{new}"
-            for old, new in possible_renames(renamed, after)
-            if f"{old}:" not in renames
+            for old, new in possible_renames(ready.schema, after)
+            if f"{old}:" not in renames and old not in made_anew
         ]
         try:
             with scratch(self.target, "diff", schemas_of(before, after)) as made:
@@ -287,7 +297,9 @@ def sides(
     """
     if before == after:
         raise UsageError(f"Both sides are {scrub(before)}.", hint="Name two, as: database models")
-    first, second = (_catalog(target, app, name, find, narrate) for name in (before, after))
+    found = [_catalog(target, app, name, find, narrate) for name in (before, after)]
+    reads = min(each.reads for each in found)
+    first, second = (each.catalog.as_of(reads) for each in found)
     if before == MODELS:
         first = desired_schema(target, app, first, second)
     elif after == MODELS:
@@ -297,27 +309,33 @@ def sides(
     return Sides(first, second, diff, target)
 
 
+class _Read(NamedTuple):
+    catalog: Catalog
+    reads: int = READS
+    """How much was read of it, as `catalog.definitions.READS` counts."""
+
+
 def _catalog(
     target: Target, app: App, name: str, find: Callable[[str], Target], narrate: Narrate
-) -> Catalog:
+) -> _Read:
     if name == BASE:
-        return Catalog({})
+        return _Read(Catalog({}))
     if name == MODELS:
-        return models_schema(target, app, narrate)
+        return _Read(models_schema(target, app, narrate))
     if name in {DATABASE, RECORD}:
         with connect(target, "diff", read_only=True) as connection:
             if name == DATABASE:
-                return database_schema(connection, target, app)
+                return _Read(database_schema(connection, target, app))
             record = recorded_schema(connection, target, app)
         if record is None:
             raise UsageError(
                 f"Nothing was recorded in {target.database} for {app.name}.",
                 hint="Name a revision instead.",
             )
-        return record.catalog
+        return _Read(record.catalog, record.reads)
     history = read_history(app.versions)
     if "://" not in name and any(each.id.startswith(name) for each in history.revisions):
-        return history_schema(target, app, history.get(name).id)
+        return _Read(history_schema(target, app, history.get(name).id))
     other = find(name)
     with connect(replace(other, log_sql=target.log_sql), "diff", read_only=True) as connection:
-        return database_schema(connection, other, app)
+        return _Read(database_schema(connection, other, app))
