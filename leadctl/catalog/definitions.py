@@ -23,11 +23,13 @@ OWN_KINDS = (
 )  # fmt: skip
 """Kinds that stand for themselves; indexes, constraints and the like go with their table."""
 
-READS = 2
+READS = 3
 """How much is read: what a schema was recorded with says which of it can be compared."""
 _NEWER_KINDS = ("property", "namespace")
 _NEWER = (("domain", "collation"), ("constraint", "invalid"), ("function", "aggregate_options"))
-"""What 0.1 did not read."""
+"""What 0.1, whose records are of 1, did not read."""
+_NEWEST = (("other", "comment"),)
+"""What records of 2 do not have."""
 
 USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
@@ -83,18 +85,21 @@ class Catalog:
         return Catalog({k: v for k, v in self.objects.items() if not k.startswith(prefix)})
 
     def written(self) -> "Catalog":
-        """Return what leadctl writes: not operators and the like, but indexes of partitions."""
-        return Catalog({k: v for k, v in self.objects.items() if not is_unwritten(k)})
+        """Return what leadctl writes: all but base types."""
+        return Catalog({k: v for k, v in self.objects.items() if not is_unwritten(k, v)})
 
     def as_of(self, reads: int) -> "Catalog":
         """Return what a record has that was made when less was read: see `READS`."""
         if reads >= READS:
             return self
+        first = reads < 2
+        newer = (*_NEWER, *_NEWEST) if first else _NEWEST
         return Catalog(
             {
-                key: {name: value for name, value in each.items() if (kind, name) not in _NEWER}
+                key: {name: value for name, value in each.items() if (kind, name) not in newer}
                 for key, each in self.objects.items()
-                if (kind := key.partition(" ")[0]) not in _NEWER_KINDS and "part_of" not in each
+                if (kind := key.partition(" ")[0]) not in _NEWER_KINDS * first
+                and not (first and "part_of" in each)
             }
         )
 
@@ -104,9 +109,12 @@ class Catalog:
         return Catalog({k: v for k, v in self.objects.items() if k.startswith(prefix)})
 
 
-def is_unwritten(key: str) -> bool:
-    """Whether an object is one that leadctl finds, and does not write."""
-    return key.startswith("other ") and not key.startswith("other index ")
+def is_unwritten(key: str, attributes: Attributes | None) -> bool:
+    """Whether an object is one that leadctl finds, and does not write.
+
+    It is a base type, or an operator or the like in a record that does not say how it is made.
+    """
+    return key.startswith("other ") and not {"part_of", "written"} & (attributes or {}).keys()
 
 
 def read_names(
@@ -243,7 +251,7 @@ def key_reference(definition: str) -> KeyReference:
     return KeyReference(own.partition("(")[2], table.strip(), referred.partition(")")[0])
 
 
-_BESIDE = ("position", "not_null", USES, DEFAULT_USES)
+_BESIDE = ("position", "not_null", "written", "reference", "extensions", USES, DEFAULT_USES)
 """What objects are written by, and in what order, but nothing that they differ in."""
 
 

@@ -7,6 +7,8 @@
 -- what: Is this a schema that an app has besides its own?
 -- versions: 15-
 SELECT quote_ident(n.nspname) AS name, jsonb_strip_nulls(jsonb_build_object(
+    'extensions', (SELECT jsonb_agg(quote_ident(e.extname) ORDER BY e.extname) FROM pg_extension e
+                   WHERE e.extnamespace = n.oid),
     'comment', obj_description(n.oid, 'pg_namespace'))) AS attributes
 FROM pg_namespace n
 WHERE n.oid = %(schema)s::regnamespace AND %(prefix)s <> ''
@@ -408,54 +410,120 @@ CROSS JOIN LATERAL (
 WHERE g.privileges <> g.by_default
 
 -- name: other
--- what: What else is there, which leadctl finds but does not write?
+-- what: Which operators, operator classes, text search objects, conversions and base types are there,
+--       and which indexes of partitions are parts of others?  `written` are the statements that make one.
 -- versions: 15-
-SELECT pg_describe_object(o.class, o.oid, 0), jsonb_strip_nulls(o.attributes)
+SELECT o.described, jsonb_strip_nulls(o.attributes || jsonb_build_object(
+    'comment', CASE WHEN o.class <> 'pg_class' THEN obj_description(o.oid, o.class::name) END))
 FROM (
-    SELECT 'pg_operator'::regclass AS class, oid, oprnamespace AS schema, jsonb_build_object(
+    SELECT 'pg_operator' AS class, oid, oprnamespace AS schema,
+        pg_describe_object('pg_operator'::regclass, oid, 0) AS described, jsonb_build_object(
         'function', oprcode::regproc::text, 'result', format_type(oprresult, NULL),
         'commutator', nullif(oprcom, 0)::regoperator::text, 'negator', nullif(oprnegate, 0)::regoperator::text,
         'restrict', nullif(oprrest::oid, 0)::regproc::text, 'join', nullif(oprjoin::oid, 0)::regproc::text,
-        'hashes', oprcanhash, 'merges', oprcanmerge) AS attributes
-    FROM pg_operator
+        'hashes', oprcanhash, 'merges', oprcanmerge,
+        'reference', 'OPERATOR ' || oid::regoperator,
+        'written', ARRAY['CREATE OPERATOR ' || %(prefix)s || oprname || ' (' || concat_ws(', ',
+            'FUNCTION = ' || oprcode::regproc, 'LEFTARG = ' || format_type(nullif(oprleft, 0), NULL),
+            'RIGHTARG = ' || format_type(nullif(oprright, 0), NULL),
+            'COMMUTATOR = ' || (SELECT CASE WHEN c.oprnamespace = %(schema)s::regnamespace AND %(prefix)s = '' THEN c.oprname
+                    ELSE 'OPERATOR(' || quote_ident(n.nspname) || '.' || c.oprname || ')' END
+                FROM pg_operator c JOIN pg_namespace n ON n.oid = c.oprnamespace WHERE c.oid = o.oprcom),
+            'NEGATOR = ' || (SELECT CASE WHEN c.oprnamespace = %(schema)s::regnamespace AND %(prefix)s = '' THEN c.oprname
+                    ELSE 'OPERATOR(' || quote_ident(n.nspname) || '.' || c.oprname || ')' END
+                FROM pg_operator c JOIN pg_namespace n ON n.oid = c.oprnamespace WHERE c.oid = o.oprnegate),
+            'RESTRICT = ' || nullif(oprrest::oid, 0)::regproc, 'JOIN = ' || nullif(oprjoin::oid, 0)::regproc,
+            CASE WHEN oprcanhash THEN 'HASHES' END, CASE WHEN oprcanmerge THEN 'MERGES' END) || ')']) AS attributes
+    FROM pg_operator o WHERE oprcode <> 0
     UNION ALL
-    SELECT 'pg_opfamily'::regclass, f.oid, f.opfnamespace, jsonb_build_object(
+    SELECT 'pg_opfamily', f.oid, f.opfnamespace, pg_describe_object('pg_opfamily'::regclass, f.oid, 0), jsonb_build_object(
         'operators', (SELECT jsonb_agg(a.amopstrategy || ' ' || a.amopopr::regoperator::text
                                        ORDER BY a.amopstrategy, a.amopopr::regoperator::text)
                       FROM pg_amop a WHERE a.amopfamily = f.oid),
         'functions', (SELECT jsonb_agg(a.amprocnum || ' ' || a.amproc::regprocedure::text
                                        ORDER BY a.amprocnum, a.amproc::regprocedure::text)
-                      FROM pg_amproc a WHERE a.amprocfamily = f.oid))
-    FROM pg_opfamily f
+                      FROM pg_amproc a WHERE a.amprocfamily = f.oid),
+        'reference', 'OPERATOR FAMILY ' || w.family,
+        'written', array_remove(ARRAY['CREATE OPERATOR FAMILY ' || w.family,
+            'ALTER OPERATOR FAMILY ' || w.family || ' ADD ' || nullif(concat_ws(', ',
+                (SELECT string_agg('OPERATOR ' || a.amopstrategy || ' ' || a.amopopr::regoperator || coalesce(' FOR ORDER BY ' || (
+                        SELECT quote_ident(n.nspname) || '.' || quote_ident(s.opfname) FROM pg_opfamily s
+                        JOIN pg_namespace n ON n.oid = s.opfnamespace WHERE s.oid = a.amopsortfamily), ''), ', '
+                                   ORDER BY a.amopstrategy, a.amopopr)
+                 FROM pg_amop a WHERE a.amopfamily = f.oid
+                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_amop'::regclass
+                                   AND d.objid = a.oid AND d.refclassid = 'pg_opclass'::regclass)),
+                (SELECT string_agg('FUNCTION ' || a.amprocnum || ' (' || format_type(a.amproclefttype, NULL) || ', '
+                                   || format_type(a.amprocrighttype, NULL) || ') ' || a.amproc::regprocedure, ', '
+                                   ORDER BY a.amprocnum, a.amproc)
+                 FROM pg_amproc a WHERE a.amprocfamily = f.oid
+                   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_amproc'::regclass
+                                   AND d.objid = a.oid AND d.refclassid = 'pg_opclass'::regclass))), '')], NULL))
+    FROM pg_opfamily f JOIN pg_am m ON m.oid = f.opfmethod
+    CROSS JOIN LATERAL (SELECT %(prefix)s || quote_ident(f.opfname) || ' USING ' || quote_ident(m.amname) AS family) AS w
     UNION ALL
-    SELECT 'pg_opclass'::regclass, oid, opcnamespace, jsonb_build_object(
-        'type', format_type(opcintype, NULL), 'default', opcdefault)
-    FROM pg_opclass
+    SELECT 'pg_opclass', c.oid, c.opcnamespace, pg_describe_object('pg_opclass'::regclass, c.oid, 0), jsonb_build_object(
+        'type', format_type(opcintype, NULL), 'default', opcdefault,
+        'reference', 'OPERATOR CLASS ' || w.class || ' USING ' || quote_ident(m.amname),
+        'written', ARRAY['CREATE OPERATOR CLASS ' || w.class || CASE WHEN opcdefault THEN ' DEFAULT' ELSE '' END
+            || ' FOR TYPE ' || format_type(opcintype, NULL) || ' USING ' || quote_ident(m.amname) || ' FAMILY '
+            || CASE f.opfnamespace WHEN %(schema)s::regnamespace THEN %(prefix)s
+               ELSE quote_ident((SELECT nspname FROM pg_namespace WHERE oid = f.opfnamespace)) || '.' END
+            || quote_ident(f.opfname) || ' AS ' || concat_ws(', ',
+                (SELECT string_agg('OPERATOR ' || a.amopstrategy || ' ' || a.amopopr::regoperator || coalesce(' FOR ORDER BY ' || (
+                        SELECT quote_ident(n.nspname) || '.' || quote_ident(s.opfname) FROM pg_opfamily s
+                        JOIN pg_namespace n ON n.oid = s.opfnamespace WHERE s.oid = a.amopsortfamily), ''), ', ' ORDER BY a.amopstrategy)
+                 FROM pg_amop a JOIN pg_depend d ON d.classid = 'pg_amop'::regclass AND d.objid = a.oid
+                   AND d.refclassid = 'pg_opclass'::regclass AND d.refobjid = c.oid),
+                (SELECT string_agg('FUNCTION ' || a.amprocnum || ' (' || format_type(a.amproclefttype, NULL) || ', '
+                                   || format_type(a.amprocrighttype, NULL) || ') ' || a.amproc::regprocedure, ', '
+                                   ORDER BY a.amprocnum)
+                 FROM pg_amproc a JOIN pg_depend d ON d.classid = 'pg_amproc'::regclass AND d.objid = a.oid
+                   AND d.refclassid = 'pg_opclass'::regclass AND d.refobjid = c.oid),
+                'STORAGE ' || format_type(coalesce(nullif(opckeytype, 0), opcintype), NULL))])
+    FROM pg_opclass c JOIN pg_am m ON m.oid = c.opcmethod JOIN pg_opfamily f ON f.oid = c.opcfamily
+    CROSS JOIN LATERAL (SELECT %(prefix)s || quote_ident(c.opcname) AS class) AS w
     UNION ALL
-    SELECT 'pg_ts_config'::regclass, c.oid, c.cfgnamespace, jsonb_build_object(
+    SELECT 'pg_ts_config', c.oid, c.cfgnamespace, pg_describe_object('pg_ts_config'::regclass, c.oid, 0), jsonb_build_object(
         'parser', pg_describe_object('pg_ts_parser'::regclass, c.cfgparser, 0),
         'mapping', (SELECT jsonb_agg(m.maptokentype || ' ' || m.mapdict::regdictionary::text
                                      ORDER BY m.maptokentype, m.mapseqno)
-                    FROM pg_ts_config_map m WHERE m.mapcfg = c.oid))
-    FROM pg_ts_config c
+                    FROM pg_ts_config_map m WHERE m.mapcfg = c.oid),
+        'reference', 'TEXT SEARCH CONFIGURATION ' || w.config,
+        'written', 'CREATE TEXT SEARCH CONFIGURATION ' || w.config || ' (PARSER = ' || (
+                SELECT quote_ident(n.nspname) || '.' || quote_ident(s.prsname)
+                FROM pg_ts_parser s JOIN pg_namespace n ON n.oid = s.prsnamespace WHERE s.oid = c.cfgparser) || ')'
+            || ARRAY(SELECT 'ALTER TEXT SEARCH CONFIGURATION ' || w.config || ' ADD MAPPING FOR ' || quote_ident(k.alias)
+                            || ' WITH ' || string_agg(m.mapdict::regdictionary::text, ', ' ORDER BY m.mapseqno)
+                     FROM pg_ts_config_map m JOIN ts_token_type(c.cfgparser) AS k ON k.tokid = m.maptokentype
+                     WHERE m.mapcfg = c.oid GROUP BY k.tokid, k.alias ORDER BY k.tokid))
+    FROM pg_ts_config c CROSS JOIN LATERAL (SELECT %(prefix)s || quote_ident(c.cfgname) AS config) AS w
     UNION ALL
-    SELECT 'pg_ts_dict'::regclass, oid, dictnamespace, jsonb_build_object(
-        'template', pg_describe_object('pg_ts_template'::regclass, dicttemplate, 0),
-        'options', dictinitoption)
-    FROM pg_ts_dict
+    SELECT 'pg_ts_dict', d.oid, d.dictnamespace, pg_describe_object('pg_ts_dict'::regclass, d.oid, 0), jsonb_build_object(
+        'template', pg_describe_object('pg_ts_template'::regclass, d.dicttemplate, 0),
+        'options', d.dictinitoption,
+        'reference', 'TEXT SEARCH DICTIONARY ' || %(prefix)s || quote_ident(d.dictname),
+        'written', ARRAY['CREATE TEXT SEARCH DICTIONARY ' || %(prefix)s || quote_ident(d.dictname) || ' (TEMPLATE = '
+            || quote_ident(n.nspname) || '.' || quote_ident(t.tmplname) || coalesce(', ' || d.dictinitoption, '') || ')'])
+    FROM pg_ts_dict d JOIN pg_ts_template t ON t.oid = d.dicttemplate JOIN pg_namespace n ON n.oid = t.tmplnamespace
     UNION ALL
     -- Which index of a partition is a part of which index of its parent.
-    SELECT 'pg_class'::regclass, i.oid, i.relnamespace, jsonb_build_object(
+    SELECT 'pg_class', i.oid, i.relnamespace, pg_describe_object('pg_class'::regclass, i.oid, 0), jsonb_build_object(
         'table', x.indrelid::regclass::text,
         'part_of', (SELECT h.inhparent::regclass::text FROM pg_inherits h WHERE h.inhrelid = i.oid))
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass
             AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND i.relispartition
     UNION ALL
-    SELECT 'pg_conversion'::regclass, oid, connamespace, jsonb_build_object('function', conproc::text)
+    SELECT 'pg_conversion', oid, connamespace, pg_describe_object('pg_conversion'::regclass, oid, 0), jsonb_build_object(
+        'function', conproc::text,
+        'reference', 'CONVERSION ' || %(prefix)s || quote_ident(conname),
+        'written', ARRAY['CREATE ' || CASE WHEN condefault THEN 'DEFAULT ' ELSE '' END || 'CONVERSION ' || %(prefix)s
+            || quote_ident(conname) || ' FOR ' || quote_literal(pg_encoding_to_char(conforencoding)) || ' TO '
+            || quote_literal(pg_encoding_to_char(contoencoding)) || ' FROM ' || conproc])
     FROM pg_conversion
     UNION ALL
-    SELECT 'pg_type'::regclass, oid, typnamespace, jsonb_build_object(
+    SELECT 'pg_type', oid, typnamespace, pg_describe_object('pg_type'::regclass, oid, 0), jsonb_build_object(
         'input', typinput::text, 'output', typoutput::text)
     FROM pg_type
     WHERE oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
@@ -463,7 +531,7 @@ FROM (
       AND typtype = 'b' AND typsubscript <> 'array_subscript_handler'::regproc
 ) AS o
 WHERE o.schema = %(schema)s::regnamespace
-  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')
+  AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class::regclass AND e.objid = o.oid AND e.deptype = 'e')
 
 
 -- name: property

@@ -75,6 +75,30 @@ WITH place AS (
         || format_type(casttarget, NULL)
     FROM pg_cast WHERE oid >= 16384
     UNION ALL
+    SELECT 'pg_operator'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_operator'::regclass, o.oid, 0)
+    FROM pg_operator o JOIN place p ON p.oid = o.oprnamespace
+    UNION ALL
+    SELECT 'pg_opfamily'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_opfamily'::regclass, o.oid, 0)
+    FROM pg_opfamily o JOIN place p ON p.oid = o.opfnamespace
+    UNION ALL
+    SELECT 'pg_opclass'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_opclass'::regclass, o.oid, 0)
+    FROM pg_opclass o JOIN place p ON p.oid = o.opcnamespace
+    UNION ALL
+    -- What an operator class or, alone, a family has uses its operators and functions.
+    SELECT d.classid, d.objid, 0, 'other ' || pg_describe_object(d.refclassid, d.refobjid, 0)
+    FROM pg_depend d
+    WHERE d.classid IN ('pg_amop'::regclass, 'pg_amproc'::regclass) AND d.objid >= 16384
+      AND (d.refclassid = 'pg_opclass'::regclass OR (d.refclassid = 'pg_opfamily'::regclass AND d.deptype = 'a'))
+    UNION ALL
+    SELECT 'pg_ts_config'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_ts_config'::regclass, o.oid, 0)
+    FROM pg_ts_config o JOIN place p ON p.oid = o.cfgnamespace
+    UNION ALL
+    SELECT 'pg_ts_dict'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_ts_dict'::regclass, o.oid, 0)
+    FROM pg_ts_dict o JOIN place p ON p.oid = o.dictnamespace
+    UNION ALL
+    SELECT 'pg_conversion'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_conversion'::regclass, o.oid, 0)
+    FROM pg_conversion o JOIN place p ON p.oid = o.connamespace
+    UNION ALL
     SELECT 'pg_namespace'::regclass, oid, 0, 'schema ' || rtrim(prefix, '.') FROM place WHERE prefix <> ''
 )
 SELECT a.key, jsonb_agg(DISTINCT b.key)
@@ -85,5 +109,5 @@ WHERE d.deptype <> 'e' AND a.key <> b.key
   -- What a sequence belongs to is set when both are there.
   AND NOT (d.deptype = 'a' AND a.key LIKE 'sequence %%')
   -- Which index of a partition is a part of which is no matter of order.
-  AND a.key NOT LIKE 'other %%'
+  AND a.key NOT LIKE 'other index %%'
 GROUP BY a.key

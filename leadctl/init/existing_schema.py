@@ -294,7 +294,7 @@ def proven_baseline(
         different = [
             each
             for each in compare(read.catalog, made.read())
-            if not (each.change == "missing" and is_unwritten(each.object))
+            if not (each.change == "missing" and is_unwritten(each.object, each.before))
         ]
     if different:
         listed = ", ".join(f"{each.object} ({each.change})" for each in different)

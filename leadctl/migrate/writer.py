@@ -20,8 +20,9 @@ from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.dependencies import differing, narrowed
-from leadctl.migrate.ddl.renames import implied_renames
+from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
+from leadctl.migrate.ddl.table_copies import Copy, set_aside
 from leadctl.migrate.revision import PLAIN, part_of
 from leadctl.migrate.revisions import History, read_history
 from leadctl.migrate.scratch import Scratch, scratch
@@ -132,12 +133,18 @@ def compose(
         if renames:
             made.execute(step.sql for step in renames)
             renamed = made.read()
+        aside = set_aside(renamed.written(), after)
+        renames = [*renames, *(first := [*type_renames(renamed.written(), after), *aside.steps])]
+        if first:
+            made.execute(step.sql for step in first)
+            renamed = made.read()
         implied, _ = implied_renames(renamed.written(), after)
         if implied:
             made.execute(step.sql for step in implied)
             renamed = made.read()
         start = _as_set_on(before, renamed)
-        steps = changes(start, after, online=safe)
+        steps = changes(start, after, online=safe, copies=aside.copies)
+        back = [each.back for each in aside.copies]
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
         steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
         drafts = []
@@ -147,7 +154,7 @@ def compose(
             end = _as_set_on(before if stage < Stage.MAIN else after, made.read())
             draft = Draft(stage, up, (), safe)
             try:
-                down = changes(end, start, online=stage is Stage.INDEX)
+                down = changes(end, start, online=stage is Stage.INDEX, copies=back)
                 down += [step.back for step in reversed(up) if step.back]
                 drafts.append(replace(draft, down=down))
             except OperationFailed as error:
@@ -190,8 +197,40 @@ def renamed_schema(target: Target, before: Catalog, renames: Sequence[Step]) -> 
     with scratch(target, "new", schemas_of(before)) as made:
         made.create(before)
         made.execute(rename.sql for rename in renames)
-        others = {key: each for key, each in before.objects.items() if is_unwritten(key)}
-        return Catalog({**made.read().objects, **others})
+        return _with_unwritten(made.read(), before)
+
+
+def _with_unwritten(made: Catalog, before: Catalog) -> Catalog:
+    others = {key: each for key, each in before.objects.items() if is_unwritten(key, each)}
+    return Catalog({**made.objects, **others})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A schema as it is after what comes before all else."""
+
+    schema: Catalog
+    steps: tuple[Step, ...] = ()
+    """The renames that were named, those of types, and those that set tables aside."""
+    copies: tuple[Copy, ...] = ()
+
+
+def prepared(target: Target, before: Catalog, after: Catalog, renames: Sequence[Step]) -> Prepared:
+    """Return a schema after renames, and after what follows from them.
+
+    Raises OperationFailed where that cannot be tried.
+    """
+    if not (renames or any(type_renames(before, after)) or set_aside(before, after).steps):
+        return Prepared(before)
+    with scratch(target, "diff", schemas_of(before, after)) as made:
+        made.create(before)
+        made.execute(rename.sql for rename in renames)
+        renamed = made.read()
+        aside = set_aside(renamed, after)
+        first = [*type_renames(renamed, after), *aside.steps]
+        made.execute(step.sql for step in first)
+        schema = _with_unwritten(_as_set_on(before, made.read()), before)
+        return Prepared(schema, (*renames, *first), aside.copies)
 
 
 def schemas_of(*catalogs: Catalog) -> list[str]:
@@ -200,7 +239,11 @@ def schemas_of(*catalogs: Catalog) -> list[str]:
 
 
 def _refuse_unwritable(before: Catalog, after: Catalog) -> None:
-    others = [each for each in compare(before, after) if is_unwritten(each.object)]
+    others = [
+        each
+        for each in compare(before, after)
+        if is_unwritten(each.object, each.after or each.before)
+    ]
     if others:
         named = ", ".join(each.object.removeprefix("other ") for each in others)
         raise OperationFailed(

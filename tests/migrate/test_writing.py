@@ -449,7 +449,7 @@ OTHERS = (
 )
 
 
-def test_what_is_found_but_not_written(
+def test_operators_and_text_search_are_adopted(
     project: Project, server: Server, database: str, cli: Cli
 ) -> None:
     url = server.url(database)
@@ -469,10 +469,33 @@ def test_what_is_found_but_not_written(
         ("missing", "other operator ===(text,text)"),
         ("changed", "other text search configuration plain"),
     ]
+    adopted = cli("migrate", "resolve", "--adopt-drift", "-m", "x", url=url)
+    assert adopted.code == 0, adopted.err
+    assert len(list(project.migrations.glob("*.py"))) == 3
+    assert cli("migrate", "drift", url=url).code == 0
+    assert cli("migrate", "down", "--yes", url=url).code == 0
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT 'a' OPERATOR(public.===) 'a'::text").fetchone() == (True,)
+
+
+def test_a_base_type_is_found_but_not_written(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    url = server.url(database)
+    project.revision("CREATE TABLE unused (id int)")
+    assert cli("migrate", url=url).code == 0
+    with server.connect(database) as connection:
+        for statement in (
+            "CREATE TYPE odd",
+            "CREATE FUNCTION odd_in(cstring) RETURNS odd LANGUAGE internal IMMUTABLE STRICT AS 'int4in'",
+            "CREATE FUNCTION odd_out(odd) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out'",
+            "CREATE TYPE odd (INPUT = odd_in, OUTPUT = odd_out, LIKE = int4)",
+        ):
+            connection.execute(statement)
     refused = cli("migrate", "resolve", "--adopt-drift", "-m", "x", url=url)
     assert refused.code == 1
-    assert "operator ===(text,text), text search configuration plain" in refused.err
-    assert len(list(project.migrations.glob("*.py"))) == 2
+    assert "What leadctl does not write differs: type odd" in refused.err
+    assert len(list(project.migrations.glob("*.py"))) == 1
 
 
 def test_health_knows_what_a_name_with_a_dot_belongs_to(

@@ -1,15 +1,16 @@
 """From two catalogs to the steps that turn one into the other."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
+from leadctl.migrate.ddl.comparison import Comparison
 from leadctl.migrate.ddl.dependencies import in_order
-from leadctl.migrate.ddl.rebuilds import refuse_retyped, refuse_used_range, replace_type
+from leadctl.migrate.ddl.rebuilds import replace_type
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import (
     UNCHECKED_BODIES,
@@ -20,20 +21,24 @@ from leadctl.migrate.ddl.steps import (
     mentions,
     plain,
 )
-from leadctl.migrate.ddl.table_changes import Comparison, TableChanges
+from leadctl.migrate.ddl.table_changes import TableChanges
+from leadctl.migrate.ddl.table_copies import Copy
 from leadctl.migrate.ddl.tables import count_on, handed_down
 
-_DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function"}
+_DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function", "other"}
 """Kinds that tables rest on."""
 
 
-def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[Step]:
+def changes(
+    before: Catalog, after: Catalog, *, online: bool = False, copies: Sequence[Copy] = ()
+) -> list[Step]:
     """Return the steps that turn one schema into another, in order.
 
     `online` takes forms that do not block the writers of a big table; they have stages of their
-    own.  Raises OperationFailed for what cannot be written.
+    own.  `copies` are the tables that were set aside.  Raises OperationFailed for what cannot be
+    written.
     """
-    found = _Changes(Comparison(before, after, online=online))
+    found = _Changes(Comparison(before, after, online=online, copies=copies))
     steps = found.steps()
     if found.unwritten:
         raise found.unwritten[0]
@@ -41,11 +46,11 @@ def changes(before: Catalog, after: Catalog, *, online: bool = False) -> list[St
 
 
 def writable_changes(
-    before: Catalog, after: Catalog, *, online: bool = False
+    before: Catalog, after: Catalog, *, online: bool = False, copies: Sequence[Copy] = ()
 ) -> tuple[list[Step], list[OperationFailed]]:
-    """Return the steps that can be written, and why the others cannot; `online` as in `changes`."""
+    """Return the steps that can be written, and why the others cannot; the rest as in `changes`."""
     renames, renamed = implied_renames(before, after)
-    found = _Changes(Comparison(renamed, after, online=online))
+    found = _Changes(Comparison(renamed, after, online=online, copies=copies))
     return [*renames, *found.steps()], found.unwritten
 
 
@@ -125,8 +130,6 @@ class _Changes:
             for statement in objects.alter(kind, name, bare, new) or ():
                 yield Step(statement, Phase.KEY, (key,))
         elif old is None or new is None or key in self._rebuilt:
-            if old is not None and new is not None and "range" in old:
-                refuse_used_range(name, self._before)
             if old is not None:
                 yield from self._drop(kind, name, old)
             if new is not None:
@@ -146,13 +149,21 @@ class _Changes:
         if self._both.online and kind == "index" and self._may_go_later(name, old):
             yield online.drop_index(name)
             return
+        if kind == "schema" and "extensions" in old:
+            listed = ", ".join(old["extensions"])
+            raise OperationFailed(
+                f"The schema {name} cannot go: {listed} is in it, and extensions are not written.",
+                hint=f"Before that: DROP EXTENSION {listed}; after that: DROP SCHEMA {name}",
+            )
         key = f"{kind} {name}"
         ends = self._both.parts(key, self._before) if kind == "view" else (key,)
         yield Step(objects.drop(kind, name, old), self._drop_phase(kind, name, old), ends=ends)
 
     def _goes_with_its_table(self, kind: str, name: str, old: Attributes) -> bool:
         if kind == "sequence" and "owned_by" in old:
-            return f"column {old['owned_by']}" not in self._after.objects
+            place = str(old["owned_by"])
+            handed = handed_down(self._after, *split_name(place))
+            return f"column {place}" not in self._after.objects and handed is None
         if owner(f"{kind} {name}", old) not in self._both.dropped or kind == "statistics":
             return False
         if len({*self._both.rounds.values()}) > 1 and "REFERENCES" in old.get("definition", ""):
@@ -205,13 +216,9 @@ class _Changes:
         key, statement = f"{kind} {name}", objects.create(kind, name, new)
         table = owner(key, new)
         if kind == "index":
-            if self._both.online and self._both.exists(str(table)):
-                yield replace(online.create_index(statement), makes=(key,))
-            else:
-                of_view = f"view {table}" in self._after.objects
-                needs = (*self._parts.of(key), *self._parts.beside(name, str(table)))
-                phase = Phase.DEPENDENT if of_view else Phase.INDEX
-                yield Step(statement, phase, (key,), needs=needs)
+            yield self._index(name, str(table), statement)
+        elif kind == "other":
+            yield from (Step(each, Phase.DEFINE, (key,)) for each in objects.others(name, new))
         elif kind == "constraint":
             if key not in self._both.within.get(split_name(name)[0], ()):
                 for step in self._constraint(name, new, statement):
@@ -229,6 +236,14 @@ class _Changes:
             yield Step(statement, Phase.DEPENDENT, (key,))
             if "enabled" in new:
                 yield Step(objects.enabled(kind, name, new), Phase.COMMENT, needs=(key,))
+
+    def _index(self, name: str, table: str, statement: str) -> Step:
+        key = f"index {name}"
+        if self._both.online and self._both.exists(table):
+            return replace(online.create_index(statement), makes=(key,))
+        of_view = f"view {table}" in self._after.objects
+        needs = (*self._parts.of(key), *self._parts.beside(name, table))
+        return Step(statement, Phase.DEPENDENT if of_view else Phase.INDEX, (key,), needs=needs)
 
     def _owned_by(self, name: str, new: Attributes) -> Step:
         needs = (f"column {new['owned_by']}",)
@@ -268,8 +283,6 @@ class _Changes:
         phase = Phase.CONSTRAINT if kind == "constraint" else phase
         stage = Stage.VALIDATE if self._both.online and kind == "constraint" else Stage.MAIN
         key = (f"{kind} {name}",)
-        if kind == "type":
-            refuse_retyped(name, old, new, self._before)
         for statement in objects.alter(kind, name, old, new) or ():
             dropped = kind == "type" and "DROP ATTRIBUTE" in statement
             loses = f"what rows have in attributes of {name}" if dropped else ""

@@ -122,8 +122,8 @@ def _texts(catalog: Catalog) -> Iterator[tuple[str, str]]:
             yield key, " ".join(map(str, attributes.values()))
         elif kind in _BY_ITS_WORDS or kind in _NAMED:
             yield key, create(kind, name, attributes)
-        elif kind == "property":
-            yield key, str(attributes["do"])
+        elif kind in {"property", "other"}:
+            yield key, " ".join(attributes.get("written", (str(attributes.get("do", "")),)))
 
 
 def reached(start: Iterable[str], uses: Uses) -> set[str]:

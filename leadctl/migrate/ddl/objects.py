@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.steps import literal, plain
 
@@ -24,10 +24,7 @@ _SEQUENCE = {
 
 
 def create(kind: str, name: str, attributes: Attributes) -> str:
-    """Return the statement that creates an object, comments and the like left out.
-
-    Raises OperationFailed for a kind that cannot be written.
-    """
+    """Return the statement that creates an object, comments and the like left out."""
     match kind:
         case "schema":
             return f"CREATE SCHEMA IF NOT EXISTS {name}"
@@ -38,21 +35,25 @@ def create(kind: str, name: str, attributes: Attributes) -> str:
             text = str(attributes["definition"])
             text = text if "invalid" in attributes else text.replace(" ON ONLY ", " ON ", 1)
             return text.replace(" USING btree ", " ", 1)
+        case "other":
+            return others(name, attributes)[0]
         case "constraint":
             table, constraint = split_name(name)
             text = attributes["definition"]
             space = "\n    " if text.startswith("FOREIGN KEY") else " "
             only = "ONLY " if "invalid" in attributes else ""  # it holds on no partition
             return f"ALTER TABLE {only}{table} ADD CONSTRAINT {constraint}{space}{text}"
-    if kind not in _CREATE:
-        raise _unwritten(kind, name)
     return _CREATE[kind](name, attributes)
 
 
-def _unwritten(kind: str, name: str) -> OperationFailed:
-    return OperationFailed(
-        f"{kind.removeprefix('other')} {name}".strip() + " cannot be written as SQL."
-    )
+def others(name: str, attributes: Attributes) -> Sequence[str]:
+    """Return the statements that make an operator, a text search object or the like.
+
+    Raises OperationFailed for one that cannot be written.
+    """
+    if "written" not in attributes:
+        raise OperationFailed(f"{name} cannot be written as SQL.")
+    return tuple(attributes["written"])
 
 
 def drop(kind: str, name: str, attributes: Attributes) -> str:
@@ -66,8 +67,6 @@ def drop(kind: str, name: str, attributes: Attributes) -> str:
             return f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"
         case "sequence":
             return f"DROP SEQUENCE IF EXISTS {name}"  # a column may have taken it along
-        case "other":
-            raise _unwritten(kind, name)
     return f"DROP {_reference(kind, name, attributes)}"
 
 
@@ -107,23 +106,21 @@ def _reference(kind: str, name: str, attributes: Attributes) -> str:
     if kind in {"constraint", "trigger", "policy", "rule"}:
         table, own = split_name(name)
         return f"{kind.upper()} {own} ON {table}"
+    if kind == "other":
+        others(name, attributes)
+        return str(attributes["reference"])
     return f"{word(kind, attributes)} {name}"
 
 
 def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[str] | None:
     """Return the statements that change an object in place; None where it must be recreated."""
-    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    old, new = definition(before) or {}, definition(after) or {}
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
     changed -= {"comment", "column_comments"}
     match kind:
         case "rule" | "trigger" if changed == {"enabled"}:
             return [enabled(kind, name, after)]
-        case "function" if not changed & {
-            "kind",
-            "arguments",
-            "returns",
-            "aggregate",
-            "aggregate_options",
-        }:
+        case "function" if not changed & _SIGNATURE:
             return [_function(name, after)] if changed else []
         case "view" if _replaceable(before, after):
             return [_view(name, after, replace=True)] if changed else []
@@ -137,12 +134,18 @@ def alter(kind: str, name: str, before: Attributes, after: Attributes) -> list[s
             return list(_alter_domain(name, before, after))
         case "type" if not changed & {"range", "multirange"}:
             return _alter_type(name, before.get("attributes", []), after.get("attributes", []))
-        case "grant":
-            return list(privileges(before, after))
+        case "index" | "constraint" if changed == {"invalid"} and _is_whole(kind, before):
+            return []
         case "constraint" if f"{after['definition']} NOT VALID" == before["definition"]:
             table, constraint = split_name(name)
             return [f"ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}"]
     return None if changed else []
+
+
+def _is_whole(kind: str, before: Attributes) -> bool:
+    """Whether an invalid index or key is a partitioned one, and valid with its last part."""
+    whole = kind == "constraint" or " ON ONLY " in before["definition"]
+    return whole and "invalid" in before
 
 
 def enabled(kind: str, name: str, attributes: Attributes) -> str:
@@ -312,14 +315,11 @@ def _alter_domain(name: str, before: Attributes, after: Attributes) -> Iterator[
             yield f"{head} ADD CONSTRAINT {own} {new[own]}"
 
 
-def _alter_type(name: str, before: list[str], after: list[str]) -> list[str]:
+def _alter_type(name: str, before: list[str], after: list[str]) -> list[str] | None:
     old, new = (dict(map(attribute, side)) for side in (before, after))
     kept = [own for own in old if own in new]
     if list(new)[: len(kept)] != kept:
-        raise OperationFailed(
-            f"The order of the attributes of {name} cannot be changed in place.",
-            hint="Create a new type, move the columns to it, and drop the old one.",
-        )
+        return None  # another order
     changes = [f"DROP ATTRIBUTE {own}" for own in old if own not in new]
     changes += [
         f"ALTER ATTRIBUTE {own} TYPE {kind}"

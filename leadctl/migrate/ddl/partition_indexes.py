@@ -104,26 +104,52 @@ class PartitionIndexes:
         text = self._after.get(root, {}).get("definition")
         if text is None or self._is_own_key(table, name, self._after):
             return
-        usual = _usual_name(table, text)
         key, own = f"other index {name}", split_name(name)[-1]
         stays = f"table {table}" in self._before and self._is_attached(table)
-        if f"index {name}" in self._before and f"index {name}" not in self._after:
+        was_plain = f"index {name}" in self._before and f"index {name}" not in self._after
+        if self._is_put_together(root, coming):
+            if old is None:
+                yield from self._put_together(name, new, root, was_plain=was_plain)
+        elif was_plain:
             if stays and root not in coming:
                 yield Step(f"ALTER INDEX {whole} ATTACH PARTITION {name}", Phase.INDEX, (key,))
-        elif not stays or (root in coming and f"table {self._table(root)}" in coming):
-            if plain(own) != usual:
-                place = name.removesuffix(own)
-                statement = f"ALTER INDEX {place}{identifier(usual)} RENAME TO {own}"
-                needs = (f"table {table}", root)
-                yield Step(statement, Phase.DEPENDENT, (key,), needs=needs)
-        elif root in coming:
-            if plain(own) != usual:
-                phase = Phase.KEY if root.startswith("constraint ") else Phase.INDEX
-                yield Step(_of_partition(text, own, table), phase, (key,))
-        else:
+        elif stays and root not in coming:
             yield Step(_of_partition(text, own, table), Phase.INDEX, (key,))
             statement = f"ALTER INDEX {whole} ATTACH PARTITION {name}"
             yield Step(statement, Phase.INDEX, needs=(key,))
+        elif plain(own) != (usual := _usual_name(table, text)):
+            anew = not stays or f"table {self._table(root)}" in coming
+            yield _by_its_name(name, table, text, root, usual if anew else None)
+
+    def _put_together(
+        self, name: str, new: Attributes, root: str, *, was_plain: bool
+    ) -> Iterator[Step]:
+        """Yield what makes a part of what is ON ONLY, or takes what is there (`was_plain`)."""
+        key, own = f"other index {name}", split_name(name)[-1]
+        text = self._after[root]["definition"]
+        if not was_plain:
+            yield Step(_of_partition(text, own, new["table"]), Phase.INDEX, (key,))
+        elif root.startswith("constraint "):
+            kind = "PRIMARY KEY" if text.startswith("PRIMARY KEY") else "UNIQUE"
+            form = f"ALTER TABLE {new['table']} ADD CONSTRAINT {own} {kind} USING INDEX {own}"
+            yield Step(form, Phase.KEY, (key,))
+        needs = (key, root, f"other index {new['part_of']}")
+        statement = f"ALTER INDEX {new['part_of']} ATTACH PARTITION {name}"
+        yield Step(statement, Phase.CONSTRAINT, needs=needs)
+
+    def own_keys(self, table: str) -> tuple[str, ...]:
+        """Return the keys of a partition's own that its parents' indexes are to rest on."""
+        return tuple(
+            f"constraint {table}.{split_name(part)[-1]}"
+            for (of, _), part in self._parts[1].items()
+            if of == table and self._is_own_key(table, part, self._after)
+        )
+
+    def _is_put_together(self, root: str, coming: set[str]) -> bool:
+        """Whether an index or key is, or was, ON ONLY, and gets its parts one by one."""
+        if root in coming:
+            return "invalid" in self._after[root]
+        return "invalid" in self._before.get(root, {})
 
     def free(self, whole: str) -> Iterator[Step]:
         """Yield what takes partitions away whose keys an index that goes rests on, and back."""
@@ -161,6 +187,16 @@ class PartitionIndexes:
     def _table(self, root: str) -> str:
         each = self._after[root]
         return str(each.get("table") or split_name(root.partition(" ")[2])[0])
+
+
+def _by_its_name(name: str, table: str, text: str, root: str, usual: str | None) -> Step:
+    """Return what gives a part its name: made before its parent's, or renamed from the `usual`."""
+    key, own = f"other index {name}", split_name(name)[-1]
+    if usual is None:
+        phase = Phase.KEY if root.startswith("constraint ") else Phase.INDEX
+        return Step(_of_partition(text, own, table), phase, (key,))
+    statement = f"ALTER INDEX {name.removesuffix(own)}{identifier(usual)} RENAME TO {own}"
+    return Step(statement, Phase.DEPENDENT, (key,), needs=(f"table {table}", root))
 
 
 def _index_name(key: str) -> str:

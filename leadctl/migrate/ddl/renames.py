@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.errors import UsageError
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal
 
@@ -124,6 +124,38 @@ def _implied(before: Catalog, after: Catalog) -> Iterator[tuple[str, str, str]]:
             if new is not None and what is not None and not of_keys:
                 del coming[new]
                 yield kind, old, new
+
+
+_TYPES = {"enum": "TYPE", "domain": "DOMAIN", "type": "TYPE"}
+
+
+def type_renames(before: Catalog, after: Catalog) -> Iterator[Step]:
+    """Yield the renames of types that go while one of the same definition takes all their columns.
+
+    Nothing would be left of the old one, and the rows need not be written again.
+    """
+    for kind, word in _TYPES.items():
+        coming = _only(kind, after, before)
+        for old, attributes in _only(kind, before, after).items():
+            columns = [
+                (after.objects[key]["type"], str(each["type"]).removeprefix(old))
+                for key, each in before.objects.items()
+                if key.startswith("column ")
+                and each["type"] in {old, f"{old}[]"}
+                and key in after.objects
+            ]
+            for new, its in coming.items():
+                taken = columns and all(now == f"{new}{rest}" for now, rest in columns)
+                schema, own = _place(old)
+                if taken and schema == _place(new)[0] and _same_type(attributes, its):
+                    form = f"ALTER {word} {schema}{{}} RENAME TO {{}}"
+                    yield _pair(form, own, _place(new)[1], _WHY)
+                    break
+
+
+def _same_type(old: Attributes, new: Attributes) -> bool:
+    sides = ({**(definition(each) or {}), "comment": None} for each in (old, new))
+    return next(sides) == next(sides) and "range" not in old
 
 
 def _only(kind: str, catalog: Catalog, other: Catalog) -> dict[str, Attributes]:

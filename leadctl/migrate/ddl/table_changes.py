@@ -2,16 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 from itertools import chain
 
-from leadctl.catalog.definitions import Attributes, Catalog, key_reference, owner, split_name
+from leadctl.catalog.definitions import (
+    Attributes,
+    Catalog,
+    definition,
+    key_reference,
+    split_name,
+)
 from leadctl.errors import OperationFailed
-from leadctl.migrate.ddl import objects, online
-from leadctl.migrate.ddl.dependencies import reached, uses_of
-from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
-from leadctl.migrate.ddl.rebuilds import of_replaced, rebuilt, replaced_types
+from leadctl.migrate.ddl import online
+from leadctl.migrate.ddl.comparison import Comparison
+from leadctl.migrate.ddl.dependencies import reached
+from leadctl.migrate.ddl.rebuilds import of_replaced
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
+from leadctl.migrate.ddl.table_copies import all_columns, copied, place_of
 from leadctl.migrate.ddl.tables import (
     alter_column,
     alter_table,
@@ -22,99 +28,17 @@ from leadctl.migrate.ddl.tables import (
     create_table,
     handed_down,
     is_required,
+    left_parents,
     must_be_added_anew,
+    new_parents,
     parents,
     require_of_new_rows,
     row_security,
-    serials,
-    within_tables,
 )
 
 _LISTED = 6
 """So many tables have a line each."""
 _NEW_LINE = ",\n    "
-
-
-class Comparison:
-    """Two catalogs, and what follows from comparing them."""
-
-    def __init__(self, before: Catalog, after: Catalog, *, online: bool) -> None:
-        self.before = before
-        self.after = after
-        self.online = online
-        self.replaced = replaced_types(before, after)
-        self.used, self.uses = uses_of(before), uses_of(after)
-        """What each object used, and what it uses afterwards."""
-        self.partition_indexes = PartitionIndexes(before, after)
-        seeds = self.partition_indexes.recreated
-        self.rebuilt = rebuilt(before, after, self.replaced, self.used, seeds)
-        self.serials = serials(before, after)
-        self.unique_keys = objects.unique_keys(after)
-        self.within: dict[str, list[str]] = {}
-        """The keys of the constraints that come with their tables, by table."""
-        for key in within_tables(before, after):
-            self.within.setdefault(split_name(key.removeprefix("constraint "))[0], []).append(key)
-        self.dropped = {
-            name
-            for kind in ("table", "view")
-            for name in before.names(kind)
-            if f"{kind} {name}" not in after.objects or f"{kind} {name}" in self.rebuilt
-        }
-
-    def parts(self, whole: str, catalog: Catalog) -> tuple[str, ...]:
-        """Return the keys of a table or view, and of all that goes with it."""
-        name = whole.partition(" ")[2]
-        return (whole, *self._parts[catalog is self.after].get(name, ()))
-
-    @cached_property
-    def _parts(self) -> tuple[Mapping[str, list[str]], ...]:
-        both: list[dict[str, list[str]]] = []
-        for catalog in (self.before, self.after):
-            found: dict[str, list[str]] = {}
-            for key, attributes in catalog.objects.items():
-                name = owner(key, attributes)
-                if name is not None:
-                    found.setdefault(name, []).append(key)
-                    if key.startswith("column ") and "default" in attributes:
-                        found[name].append(f"default {key.removeprefix('column ')}")
-            both.append(found)
-        return tuple(both)
-
-    @cached_property
-    def rounds(self) -> Mapping[str, int]:
-        """In which statement each table goes: one after what is called by its defaults and rules.
-
-        PostgreSQL drops many at once, but not with a function between them.
-        """
-        gone = [name for name in self.before.names("table") if name in self.dropped]
-        found = dict.fromkeys(gone, 0)
-        behind: dict[str, set[str]] = {}
-        for name in gone:
-            own = self.parts(f"table {name}", self.before)
-            used = {each for key in own for each in self.used.get(key, ())}
-            called = {each for each in used if each.startswith(("function ", "view ", "domain "))}
-            if called:
-                seen = reached(called, self.used)
-                behind[name] = {each for each in gone if f"table {each}" in seen} - {name}
-        for _ in behind:
-            for name, others in behind.items():
-                for each in others:
-                    found[each] = max(found[each], found[name] + 1)
-        for name in gone:  # a partition goes with its parent
-            whole = name
-            while (above := self.before.objects[f"table {whole}"].get("partition_of")) in found:
-                whole = str(above)
-            found[name] = found[whole]
-        return found
-
-    def exists(self, table: str) -> bool:
-        """Whether a table was there, is still, and has rows of its own to be careful with."""
-        key = f"table {table}"
-        return (
-            key in self.before.objects
-            and key in self.after.objects
-            and "partition_key" not in self.after.objects[key]
-        )
 
 
 class TableChanges:
@@ -135,7 +59,10 @@ class TableChanges:
             return
         if old is None:
             yield from self._create(name, new)
+            if name in self._both.copies:
+                yield from copied(self._both.copies[name], self._before, self._after)
         else:
+            yield from self._moved(name, old, new)
             for statement in alter_table(name, old, new):
                 unlogged = statement.endswith("SET UNLOGGED")
                 why = f"After a crash of the server {name} is empty." if unlogged else ""
@@ -147,7 +74,45 @@ class TableChanges:
         for statement in row_security(name, old or {}, new):
             yield Step(statement, Phase.DEPENDENT, needs=(f"table {name}",))
 
+    def _moved(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
+        """Yield what takes a table from its parents, and gives it to others."""
+        for parent, statement in left_parents(name, old, new):
+            phase = Phase.DROP_KEY if self._has_other_columns(parent) else Phase.DEFINE
+            place = (place_of(name),)
+            yield Step(statement, phase, place, place)
+        becomes_partition = new.get("partition_of") != old.get("partition_of")
+        for parent, statement in new_parents(name, old, new):
+            if becomes_partition:
+                yield from self._missing_columns(name, parent)
+            phase = Phase.KEY if self._has_other_columns(parent) else Phase.DEFINE
+            needs = (f"table {parent}", place_of(name), *self._missing(name, parent))
+            yield Step(statement, phase, (f"table {name}",), needs=needs)
+
+    def _missing(self, name: str, parent: str) -> Mapping[str, Attributes]:
+        """Return the columns that a table has not and its new parent has, by their keys."""
+        had = all_columns(self._before, name)
+        return {
+            f"column {name}.{own}": each
+            for own, each in all_columns(self._after, parent).items()
+            if own not in had and f"column {name}.{own}" not in self._after.objects
+        }
+
+    def _missing_columns(self, name: str, parent: str) -> Iterator[Step]:
+        for key, each in self._missing(name, parent).items():
+            own = split_name(key.removeprefix("column "))[1]
+            yield Step(f"ALTER TABLE {name} ADD COLUMN {column(own, each)}", Phase.DEFINE, (key,))
+
+    def _has_other_columns(self, parent: str) -> bool:
+        """Whether columns of a parent come, go or change: what is done to it is handed down."""
+        sides = (catalog.columns(parent) for catalog in (self._before, self._after))
+        then, now = ({own: definition(each) for own, each in side.items()} for side in sides)
+        return then != now
+
     def _create(self, name: str, new: Attributes) -> Iterator[Step]:
+        keys = self._both.partition_indexes.own_keys(name)
+        if keys:
+            yield from self._attached_later(name, new, keys)
+            return
         within = self._both.within.get(name, ())
         columns, later, made = [], [], [f"table {name}", *within]
         for own, attributes in self._after.columns(name).items():
@@ -171,6 +136,31 @@ class TableChanges:
         ]
         yield Step(create_table(name, new, columns, constraints), Phase.DEFINE, tuple(made))
         yield from later
+
+    def _attached_later(self, name: str, new: Attributes, keys: tuple[str, ...]) -> Iterator[Step]:
+        """Yield a partition that is attached once it has the keys that indexes are to rest on.
+
+        PostgreSQL makes indexes of its own for one that is a partition from the beginning.
+        """
+        parent = str(new["partition_of"])
+        parts = self._both.parts(f"table {parent}", self._after)
+        needs = [key for key in parts if key.startswith(("table ", "column ", "default "))]
+        needs += [
+            key
+            for key in parts
+            if key.startswith("constraint ")
+            and self._after.objects[key]["definition"].startswith("CHECK")
+        ]
+        like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE"
+        tree = f" PARTITION BY {new['partition_key']}" if "partition_key" in new else ""
+        statement = f"CREATE TABLE {name} (LIKE {parent} {like}){tree}"
+        yield Step(statement, Phase.DEFINE, (f"table {name}",), needs=tuple(needs))
+        yield Step(
+            f"ALTER TABLE {parent} ATTACH PARTITION {name} {new['partition_bound']}",
+            Phase.KEY,
+            (place_of(name),),
+            needs=(f"table {name}", *keys),
+        )
 
     def _reads_what_comes(self, default: str) -> bool:
         """Whether a default calls what reads, in the end, a table that is created here."""
@@ -216,14 +206,24 @@ class TableChanges:
         for number in sorted({rounds[name] for name in whole}):
             # One statement: those that refer to each other go together.
             names = [name for name in whole if rounds[name] == number]
-            rows = [name for name in gone if rounds[name] == number]
+            ended = [name for name in gone if rounds[name] == number]
+            rows = [name for name in ended if not self._is_copied(name)]
+            tables = f"the {'table' if len(rows) == 1 else 'tables'} {', '.join(rows)}"
             yield Step(
                 f"DROP TABLE {(', ' if len(names) < _LISTED else _NEW_LINE).join(names)}",
                 Phase.DROP,
-                ends=self._with_parts(rows),
-                loses=f"the {'table' if len(rows) == 1 else 'tables'} {', '.join(rows)} "
-                "with all rows",
+                ends=self._with_parts(ended),
+                loses=f"{tables} with all rows" if rows else "",
             )
+
+    def _is_copied(self, table: str | None) -> bool:
+        """Whether the rows of a table, or of one that it is a part of, are copied."""
+        if table is None:
+            return False
+        above = self._before.objects[f"table {table}"].get("partition_of")
+        return table in {each.former for each in self._both.copies.values()} or self._is_copied(
+            above
+        )
 
     def _with_parts(self, tables: Iterable[str]) -> tuple[str, ...]:
         keys = (self._both.parts(f"table {each}", self._before) for each in tables)

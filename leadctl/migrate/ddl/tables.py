@@ -76,7 +76,7 @@ def within_tables(before: Catalog, after: Catalog) -> list[str]:
     """
     functions = {plain(name) for name in after.names("function")}
     found: dict[tuple[str, str], str] = {}
-    by_kind = sorted(after.names("constraint"), key=lambda name: _place(after, name))
+    by_kind = sorted(after.names("constraint"), key=lambda name: _rank(after, name))
     for name in by_kind:
         text = after.objects[f"constraint {name}"]["definition"]
         table = split_name(name)[0]
@@ -93,7 +93,7 @@ def within_tables(before: Catalog, after: Catalog) -> list[str]:
     return list(found.values())
 
 
-def _place(catalog: Catalog, constraint: str) -> int:
+def _rank(catalog: Catalog, constraint: str) -> int:
     """Return where a constraint stands among those of its table."""
     text = catalog.objects[f"constraint {constraint}"]["definition"]
     kinds = ("PRIMARY KEY", "UNIQUE", "CHECK")
@@ -119,7 +119,7 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     if before.get("partition_key") != after.get("partition_key"):
         raise OperationFailed(
             f"The table {name} cannot become partitioned, or cease to be, in place.",
-            hint="Create a new table, move the rows to it, and rename both.",
+            hint="Let it be written, rows copied, by: leadctl migrate diff database TO -o sql",
         )
     if before.get("foreign") != after.get("foreign"):
         raise OperationFailed(
@@ -128,15 +128,17 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
         )
     if before.get("persistence") != after.get("persistence"):
         yield f"ALTER TABLE {name} SET {'UNLOGGED' if after.get('persistence') else 'LOGGED'}"
-    place = ("partition_of", "partition_bound")
-    if [before.get(each) for each in place] != [after.get(each) for each in place]:
-        if "partition_of" in before:
-            yield f"ALTER TABLE {before['partition_of']} DETACH PARTITION {name}"
-        if "partition_of" in after:
-            yield (
-                f"ALTER TABLE {after['partition_of']} ATTACH PARTITION {name} "
-                f"{after['partition_bound']}"
-            )
+    yield from _options(name, before.get("options", []), after.get("options", []))
+
+
+def left_parents(name: str, before: Attributes, after: Attributes) -> Iterator[tuple[str, str]]:
+    """Yield the parents that a table leaves, each with the statement for it.
+
+    Raises OperationFailed for an order of parents that PostgreSQL cannot make in place.
+    """
+    if _place(before) != _place(after) and "partition_of" in before:
+        parent = before["partition_of"]
+        yield parent, f"ALTER TABLE {parent} DETACH PARTITION {name}"
     old, new = before.get("inherits", []), after.get("inherits", [])
     left, added = [each for each in old if each in new], [each for each in new if each not in old]
     if [*left, *added] != new:
@@ -144,9 +146,23 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
             f"The order of the parents of {name} cannot be changed in place.",
             hint="A new parent is the last one. Recreate the table if their order matters.",
         )
-    yield from (f"ALTER TABLE {name} NO INHERIT {parent}" for parent in old if parent not in new)
-    yield from (f"ALTER TABLE {name} INHERIT {parent}" for parent in added)
-    yield from _options(name, before.get("options", []), after.get("options", []))
+    for parent in old:
+        if parent not in new:
+            yield parent, f"ALTER TABLE {name} NO INHERIT {parent}"
+
+
+def new_parents(name: str, before: Attributes, after: Attributes) -> Iterator[tuple[str, str]]:
+    """Yield the parents that a table gets, each with the statement for it."""
+    if _place(before) != _place(after) and "partition_of" in after:
+        parent = after["partition_of"]
+        yield parent, f"ALTER TABLE {parent} ATTACH PARTITION {name} {after['partition_bound']}"
+    for parent in after.get("inherits", []):
+        if parent not in before.get("inherits", []):
+            yield parent, f"ALTER TABLE {name} INHERIT {parent}"
+
+
+def _place(table: Attributes) -> list[str | None]:
+    return [table.get(each) for each in ("partition_of", "partition_bound")]
 
 
 def _options(name: str, old: list[str], new: list[str]) -> Iterator[str]:
