@@ -7,10 +7,12 @@ one that matches is there already.  None can be taken out again but with its par
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import count
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
 from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
 from leadctl.migrate.ddl.tables import parents
+from leadctl.sql.lexer import tokens
 
 _LONGEST_NAME = 63
 _COLUMNS = re.compile(r"\((?P<columns>.*?)\)(?: INCLUDE| WITH| WHERE| NULLS|$)")
@@ -82,8 +84,12 @@ class PartitionIndexes:
         """Return what must be made before an index of a partition, lest it becomes a part of it."""
         if f"other index {name}" in self._after:
             return ()
+        found: list[str] = []
         above = parents(self._catalogs[1], table)
-        return tuple(key for each in above for key in self._of_table.get(each, ()))
+        while above:
+            found += [key for each in above for key in self._of_table.get(each, ())]
+            above = [each for table in above for each in parents(self._catalogs[1], table)]
+        return tuple(found)
 
     def becomes_a_part(self, index: str) -> bool:
         """Whether an index of a table is to be a part of one of its parent's, or was one."""
@@ -218,6 +224,18 @@ def _of_partition(text: str, own: str, table: str) -> str:
     return f"ALTER TABLE {table} ADD CONSTRAINT {own} {text}"
 
 
+def _items(text: str) -> list[str]:
+    """Return the items of a list with commas, where no bracket or quote is open."""
+    items, depth = [""], 0
+    for token in tokens(text):
+        depth += token.text.count("(") - token.text.count(")") if token.text in {"(", ")"} else 0
+        if token.text == "," and not depth:
+            items.append("")
+        else:
+            items[-1] += token.text
+    return [each.strip() for each in items if each.strip()]
+
+
 def _usual_name(table: str, text: str) -> str:
     """Return what PostgreSQL calls the index of a partition, as long as that is free.
 
@@ -229,5 +247,19 @@ def _usual_name(table: str, text: str) -> str:
     kind = "idx" if text.startswith("CREATE ") else "key"
     kind = "excl" if text.startswith("EXCLUDE") else kind
     found = _COLUMNS.search(text)
-    columns = re.findall(r'(?:^|, )("(?:[^"]|"")+"|\w+)', found["columns"] if found else "")
-    return "_".join([plain(table), *map(plain, columns), kind])[:_LONGEST_NAME]
+    names: list[str] = []
+    for each in _items(found["columns"] if found else ""):
+        name = _column_name(each)
+        numbered = (f"{name}{number}" for number in count(1))
+        names.append(name if name not in names else next(n for n in numbered if n not in names))
+    return "_".join([plain(table), *names, kind])[:_LONGEST_NAME]
+
+
+_BARE = re.compile(r'(?P<name>"(?:[^"]|"")+"|\w+)(?P<called>\()?')
+_CAST = re.compile(r'\(+(?P<name>"(?:[^"]|"")+"|\w+)\)*::')
+
+
+def _column_name(item: str) -> str:
+    """Return what PostgreSQL calls a column of an index: an expression after what it calls."""
+    found = _BARE.match(item) or _CAST.match(item)
+    return plain(found["name"]) if found else "expr"

@@ -5,7 +5,7 @@ composite type with attributes of another type or in another order, or what is m
 the same name replaces it, and columns move from the old type to the new one.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
@@ -160,7 +160,7 @@ def replaced_types(before: Catalog, after: Catalog) -> list[str]:
     return ordered
 
 
-def of_replaced(kind: str, keys: list[str]) -> bool:
+def of_replaced(kind: str, keys: Sequence[str]) -> bool:
     """Whether a column's type is one of those that are replaced, or an array of it."""
     return any(f"{each} {kind.removesuffix('[]')}" in keys for each in _TYPES)
 

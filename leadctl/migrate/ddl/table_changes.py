@@ -60,7 +60,8 @@ class TableChanges:
         if old is None:
             yield from self._create(name, new)
             if name in self._both.copies:
-                yield from copied(self._both.copies[name], self._before, self._after)
+                copy, replaced = self._both.copies[name], self._both.replaced
+                yield from copied(copy, self._before, self._after, replaced)
         else:
             yield from self._moved(name, old, new)
             for statement in alter_table(name, old, new):
@@ -76,10 +77,10 @@ class TableChanges:
 
     def _moved(self, name: str, old: Attributes, new: Attributes) -> Iterator[Step]:
         """Yield what takes a table from its parents, and gives it to others."""
-        for parent, statement in left_parents(name, old, new):
-            phase = Phase.DROP_KEY if self._has_other_columns(parent) else Phase.DEFINE
+        for _, statement in left_parents(name, old, new):
             place = (place_of(name),)
-            yield Step(statement, phase, place, place)
+            yield Step(statement, Phase.DROP_KEY, place, place)
+        yield from self._left_columns(name)
         becomes_partition = new.get("partition_of") != old.get("partition_of")
         for parent, statement in new_parents(name, old, new):
             if becomes_partition:
@@ -87,6 +88,24 @@ class TableChanges:
             phase = Phase.KEY if self._has_other_columns(parent) else Phase.DEFINE
             needs = (f"table {parent}", place_of(name), *self._missing(name, parent))
             yield Step(statement, phase, (f"table {name}",), needs=needs)
+
+    def _left_columns(self, name: str) -> Iterator[Step]:
+        """Yield what drops columns that a parent handed down, and that stay where it is left."""
+        has = all_columns(self._after, name)
+        for own in all_columns(self._before, name):
+            if own not in has and own not in self._before.columns(name):
+                still = any(
+                    own in all_columns(self._before, each)
+                    and f"table {each}" in self._after.objects
+                    for each in parents(self._after, name)
+                )
+                if not still:
+                    yield Step(
+                        f"ALTER TABLE {name} DROP COLUMN {own}",
+                        Phase.DROP,
+                        ends=(f"column {name}.{own}", f"default {name}.{own}"),
+                        loses=f"the column {own} of {name}",
+                    )
 
     def _missing(self, name: str, parent: str) -> Mapping[str, Attributes]:
         """Return the columns that a table has not and its new parent has, by their keys."""
@@ -197,7 +216,9 @@ class TableChanges:
         ]
         for name in whole:
             parent = defined[name].get("partition_of")
-            if parent is not None and self._is_referred_to(parent):
+            if parent is not None and (
+                self._is_referred_to(parent) or self._gets_partitions(parent)
+            ):
                 yield Step(f"ALTER TABLE {parent} DETACH PARTITION {name}", Phase.DROP_KEY)
         if foreign:  # their rows are elsewhere, and stay
             ends = self._with_parts(foreign)
@@ -228,6 +249,17 @@ class TableChanges:
     def _with_parts(self, tables: Iterable[str]) -> tuple[str, ...]:
         keys = (self._both.parts(f"table {each}", self._before) for each in tables)
         return tuple(chain.from_iterable(keys))
+
+    def _gets_partitions(self, table: str) -> bool:
+        """Whether partitions come to a table, which may want the bounds of those that go."""
+        places = ("partition_of", "partition_bound")
+        return any(
+            each.get("partition_of") == table
+            and [each.get(place) for place in places]
+            != [self._before.objects.get(key, {}).get(place) for place in places]
+            for key, each in self._after.objects.items()
+            if key.startswith("table ")
+        )
 
     def _is_referred_to(self, table: str) -> bool:
         return any(

@@ -6,13 +6,14 @@ renamed first (`set_aside`), with what would hold its names, so that all that fo
 comparison of two schemas as they then are: the new table comes, and the old one goes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import NamedTuple
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
-from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal, plain
+from leadctl.migrate.ddl.rebuilds import of_replaced, replaced_types
+from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal, mentions, plain
 from leadctl.migrate.ddl.tables import (
     cast_loses,
     count_on,
@@ -64,8 +65,9 @@ def _made_anew(before: Catalog, after: Catalog) -> dict[str, str | None]:
     """Return the tables that must be made anew, and why; None where a parent's rows are theirs."""
     both = [name for name in before.names("table") if f"table {name}" in after.objects]
     found: dict[str, str | None] = {}
+    replaced = replaced_types(before, after)
     for table in both:
-        why = _why_anew(table, before, after)
+        why = _why_anew(table, before, after, replaced)
         if why is not None:
             found[table] = why
     waiting = True
@@ -83,7 +85,7 @@ def _made_anew(before: Catalog, after: Catalog) -> dict[str, str | None]:
     return found
 
 
-def _why_anew(table: str, before: Catalog, after: Catalog) -> str | None:
+def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[str]) -> str | None:
     old, new = (each.objects[f"table {table}"] for each in (before, after))
     elsewhere = [table, *_partitions(table, before), *_partitions(table, after)]
     if any(
@@ -94,6 +96,12 @@ def _why_anew(table: str, before: Catalog, after: Catalog) -> str | None:
         return None  # the rows of foreign tables stay where they are
     if old.get("partition_key") != new.get("partition_key"):
         return "how it is partitioned"
+    words = mentions(str(old.get("partition_key", "")))
+    for each, was in before.columns(table).items():
+        now = after.columns(table).get(each, was)
+        retyped = (was["type"], was.get("collation")) != (now["type"], now.get("collation"))
+        if plain(each) in words and (retyped or of_replaced(was["type"], replaced)):
+            return "the type of what it is partitioned by"
     had, has = old.get("inherits", []), new.get("inherits", [])
     left, added = [each for each in had if each in has], [each for each in has if each not in had]
     if [*left, *added] != has:
@@ -176,11 +184,14 @@ def place_of(table: str) -> str:
     return f"place {table}"
 
 
-def copied(copy: Copy, before: Catalog, after: Catalog) -> Iterator[Step]:
-    """Yield what copies the rows of a table that was set aside, and lets its numbers go on."""
+def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str]) -> Iterator[Step]:
+    """Yield what copies the rows of a table that was set aside, and lets its numbers go on.
+
+    `replaced` are the keys of types of which another one takes the name.
+    """
     had, has = all_columns(before, copy.former), all_columns(after, copy.table)
     both = [own for own, each in has.items() if own in had and "generated" not in each]
-    values = [_value(own, had[own], has[own]) for own in both]
+    values = [_value(own, had[own], has[own], replaced) for own in both]
     gone = [own for own, each in had.items() if own not in has and "generated" not in each]
     loses = [f"the columns {', '.join(gone)}"] if gone else []
     loses += [
@@ -223,10 +234,13 @@ def _goes_on(copy: Copy, own: str, old: Attributes, new: Attributes) -> Step:
     return step
 
 
-def _value(own: str, old: Attributes, new: Attributes) -> str:
-    if old["type"] == new["type"]:
+def _value(own: str, old: Attributes, new: Attributes, replaced: Sequence[str]) -> str:
+    kind = new["type"]
+    if of_replaced(old["type"], replaced):
+        return f"{own}::text{'[]' if kind.endswith('[]') else ''}::{kind}"
+    if old["type"] == kind:
         return own
-    cast = using_clause(own, old["type"], new["type"])
+    cast = using_clause(own, old["type"], kind)
     return cast.removeprefix(" USING ") if cast else own
 
 
