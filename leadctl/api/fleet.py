@@ -244,6 +244,8 @@ class Fleet(Project):
         from leadctl.fleet.run import run_fleet
 
         targets = self.databases if by_database else self.targets
+        if len(self.databases) < len(targets):
+            self.app_if_named.require_table_in_each_schema()
         shared = self.shared  # before there are several threads
         self._readings.clear()
         given = (self.name, verb, self.run, targets)

@@ -25,7 +25,7 @@ from leadctl.apps.alembic_config import (
 from leadctl.apps.loading import make_importable, to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
-from leadctl.errors import ModelsNotImportable, NoProject, UnknownApp
+from leadctl.errors import InvalidSetting, ModelsNotImportable, NoProject, UnknownApp
 from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
@@ -76,6 +76,19 @@ class App(AppConfig):
         if self.environment is None:
             return VERSION_TABLE
         return self._literal or self.alembic_environment.facts.version_table
+
+    def require_table_in_each_schema(self) -> None:
+        """Refuse many schemas that one version table would say all of what is applied of.
+
+        Raises InvalidSetting, and as `version_table` does.
+        """
+        if self.name and self.version_table.schema is not None:
+            raise InvalidSetting(
+                f"All schemas of {self.name} share the version table "
+                f"{self.version_table.schema}.{self.version_table}: what is applied to one would "
+                "count as applied to all.",
+                hint="Leave version_table_schema out of env.py, so that each schema has its own.",
+            )
 
     @cached_property
     def versions(self) -> VersionLocations:

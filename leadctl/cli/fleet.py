@@ -24,6 +24,7 @@ from leadctl.cli.exit_codes import (
 from leadctl.cli.options import Number, Text, Texts, fleet_names, not_with, only_with, option
 from leadctl.cli.run import Run
 from leadctl.errors import UsageError
+from leadctl.files import expanded
 
 if TYPE_CHECKING:
     from leadctl.api.database import Database
@@ -63,6 +64,8 @@ class FleetUse:
     """Its options that mean nothing for many targets, by the names of their parameters."""
     by_database: bool = False
     """Whether it is about databases, so that one target of each is enough."""
+    metrics_to: str | None = None
+    """The parameter that names a file for Prometheus: it is of the fleet, and not of a target."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,11 @@ def run_for_fleet(
     from leadctl.fleet.run import Bounds, Outcome
 
     not_with("--fleet", **{name.removesuffix("_checks"): values[name] for name in use.refuses})
+    metrics_to = values.get(use.metrics_to) if use.metrics_to else None
+    if metrics_to is not None:
+        values = values | {str(use.metrics_to): None}
+    if metrics_to is not None and run.settings.output != "prometheus":
+        raise UsageError("--to goes with -o prometheus only.", hint="Add -o prometheus.")
     if run.settings.output == "csv":
         raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
     bounds = Bounds(given["jobs"] or Bounds.jobs, given["canary"] or 0, given["max_failures"])
@@ -156,7 +164,12 @@ def run_for_fleet(
 
     with ending_in_order(end):
         report = fleet.each(verb, one, by_database=use.by_database)
-    _write(run, report)
+    if metrics_to is None:
+        _write(run, report)
+    else:
+        from leadctl.render import prometheus
+
+        prometheus.write(expanded(metrics_to), prometheus.fleet(report))
     if report.ended == "interrupted":
         terminated = signals[:1] == [signal.SIGTERM]
         raise typer.Exit(ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED)

@@ -1,6 +1,5 @@
 """Which targets a fleet has: found in its databases when a run begins."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -8,6 +7,7 @@ from fnmatch import fnmatchcase
 import psycopg
 
 from leadctl.errors import EmptyFleet, InvalidSetting, LeadctlError, UnknownFleet, UsageError
+from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.postgres.connect import connect
 from leadctl.postgres.queries import beside, written_by_user
 from leadctl.postgres.target import Target
@@ -18,11 +18,6 @@ from leadctl.text import did_you_mean
 _QUERIES = beside(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
-_KEPT = re.compile(
-    r"_(?:before|moved|arriving)_\d{8}[tT_]?\d{6}[zZ]?$|_arriving$|^(?:restored|orphans)_\d{8}_\d{6}$"
-)
-"""What a restore or a move has left of a target, or brings, under another name."""
-
 Resolve = Callable[[str | None], Target]
 """Return the target of an environment, or of the settings alone.  Raises LeadctlError."""
 
@@ -137,8 +132,13 @@ def _names(config: FleetConfig, base: Target) -> list[str]:
         return _asked(config, base)
     pattern = str(config.schemas or config.databases)
     with connect(base, "fleet", read_only=True) as connection:
-        names = _QUERIES.column(connection, "schemas" if config.schemas else "databases")
-    return [name for name in names if fnmatchcase(name, pattern) and not _KEPT.search(name)]
+        if config.schemas:
+            kept = kept_schemas(connection)
+            names = [name for name in _QUERIES.column(connection, "schemas") if name not in kept]
+        else:
+            databases = _QUERIES.column(connection, "databases")
+            names = [name for name in databases if not kept_since(name)]
+    return [name for name in names if fnmatchcase(name, pattern)]
 
 
 def _asked(config: FleetConfig, base: Target) -> list[str]:

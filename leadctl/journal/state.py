@@ -284,13 +284,8 @@ def current_revisions(
     connection: Connection, schema: str, version_table: VersionTable = VERSION_TABLE
 ) -> list[str] | None:
     """Return what Alembic's table says is applied; None where the table does not exist."""
-    table = version_table.within(schema)
-    found = _QUERIES.one(connection, "touched_as", name=table.as_string(connection))
-    if found is None:
-        return None
-    query = psycopg.sql.SQL("SELECT version_num FROM {} ORDER BY 1").format(table)
-    with exact.as_owner(connection, found[0]):
-        return [revision for (revision,) in connection.execute(query)]
+    found = revisions_of_schemas(connection, [schema], version_table).get(schema)
+    return list(found.revisions) if found else None
 
 
 @dataclass(frozen=True)
@@ -344,7 +339,8 @@ def write_current(
         ).format(table, room, psycopg.sql.Identifier(f"{version_table}_pkc"))
     )
     make_room_for_ids(connection, table, revisions)
-    role = _QUERIES.value(connection, "touched_as", name=table.as_string(connection))
+    names = [table.as_string(connection)]
+    ((_, role),) = _QUERIES.rows(connection, "version_tables", names=names)
     with exact.as_owner(connection, role), connection.cursor() as cursor:
         cursor.execute(psycopg.sql.SQL("DELETE FROM {}").format(table))
         cursor.executemany(

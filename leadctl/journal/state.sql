@@ -97,7 +97,9 @@ WITH me AS MATERIALIZED (
     ('backfill', 'rows', 'bigint'), ('backfill', 'updated_at', 'timestamp with time zone'),
     ('tenant_move', 'schema', 'text'), ('tenant_move', 'phase', 'text'), ('tenant_move', 'other', 'text'),
     ('tenant_move', 'place', 'text'), ('tenant_move', 'held_as', 'text'), ('tenant_move', 'grants', 'jsonb'),
-    ('tenant_move', 'since', 'timestamp with time zone')
+    ('tenant_move', 'since', 'timestamp with time zone'),
+    ('kept_schema', 'schema', 'text'), ('kept_schema', 'was', 'text'),
+    ('kept_schema', 'since', 'timestamp with time zone')
 ), own AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -156,13 +158,6 @@ LEFT JOIN (
     SELECT pg_describe_object(class, object, place) AS name, pg_get_userbyid(owner) AS owner FROM part
     WHERE coalesce(tab, 0::oid) <> coalesce(to_regclass('leadctl.identity')::oid, 1::oid)
     ORDER BY tab IS NOT NULL, 1 LIMIT 1) AS s ON true
-
--- name: touched_as
--- what: Is there a relation of a name, and which role reads and writes its rows, where not this one?
--- versions: 15-
-SELECT (SELECT r.rolname FROM pg_roles r WHERE r.oid = c.relowner AND NOT r.rolsuper
-        AND current_setting('is_superuser') = 'on' AND NOT c.relforcerowsecurity)
-FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
 
 -- name: version_tables
 -- what: Which of these version tables exist, by number, and which role reads each, where not this one?
@@ -315,6 +310,31 @@ UPDATE leadctl.migration
 SET fingerprint = CASE WHEN revision = %(revision)s THEN %(fingerprint)s::jsonb END
 WHERE app = %(app)s AND schema = %(schema)s
   AND (revision = %(revision)s OR fingerprint IS NOT NULL)
+
+-- name: create_kept
+-- what: Where is it recorded which schemas a restore or a move keeps under another name?
+-- versions: 15-
+CREATE TABLE IF NOT EXISTS leadctl.kept_schema (
+    schema text PRIMARY KEY,
+    was text NOT NULL,
+    since timestamptz NOT NULL DEFAULT now()
+)
+
+-- name: keep
+-- what: Records that a schema is kept.
+-- versions: 15-
+INSERT INTO leadctl.kept_schema (schema, was) VALUES (%(name)s, %(was)s)
+ON CONFLICT (schema) DO UPDATE SET was = excluded.was, since = excluded.since
+
+-- name: has_kept
+-- what: Was a schema ever kept?
+-- versions: 15-
+SELECT to_regclass('leadctl.kept_schema') IS NOT NULL
+
+-- name: kept
+-- what: Which schemas are kept?  Those that were renamed or dropped by hand are not.
+-- versions: 15-
+SELECT schema FROM leadctl.kept_schema WHERE to_regnamespace(quote_ident(schema)) IS NOT NULL
 
 -- name: room_for_ids
 -- what: How long may an id be in Alembic's table, where that is limited?

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed
+from leadctl.journal.kept import make_schema_for_rows
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import (
@@ -319,9 +320,7 @@ class _KeptRows:
         """Return a name that no relation has; where no schema may be made, in the table's own."""
         schema, prefix = self._schema, ""
         try:
-            with self._connection.transaction():
-                make = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}")
-                self._connection.execute(make.format(sql.Identifier(schema)))
+            make_schema_for_rows(self._connection, schema)
         except psycopg.errors.InsufficientPrivilege:
             schema, prefix = parts_of(table)[0], f"{self._schema}_"
         for number in count(1):

@@ -1,11 +1,11 @@
 """What restores left on purpose: replaced databases, and schemas of rows next to live ones."""
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from leadctl.errors import UnknownKept
 from leadctl.journal.guard import Consent, permit
+from leadctl.journal.kept import kept_since
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
@@ -14,12 +14,6 @@ from leadctl.restore.database import drop_database, kept_prefix, maintenance
 from leadctl.text import did_you_mean
 
 _QUERIES = beside(__file__, "restore.sql")
-_TIMES = (
-    (re.compile(r"_before_(\d{8}T\d{6}Z)$"), "%Y%m%dT%H%M%SZ"),
-    (re.compile(r"_(?:before|moved)_(\d{8}t\d{6}z)$"), "%Y%m%dt%H%M%Sz"),
-    (re.compile(r"^(?:restored|orphans)_(\d{8}_\d{6})$"), "%Y%m%d_%H%M%S"),
-)
-"""How the names of databases and schemas say when."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ def read_kept(connection: Connection) -> list[Kept]:
     found = [
         Kept(kind, name, since, size)
         for kind, name, size in _QUERIES.rows(connection, "left_behind", prefix=prefix)
-        if (since := _since(name))
+        if (since := kept_since(name))
     ]
     return sorted(found, key=lambda each: each.since)
 
@@ -109,14 +103,3 @@ def _drop_schema(connection: Connection, name: str) -> None:
             then="Drop or move that first; the schema is as it was.",
             as_whom="Connect as the role that ran the restore.",
         )
-
-
-def _since(name: str) -> datetime | None:
-    """Return when a name says that it was made; None where it says none."""
-    for pattern, form in _TIMES:
-        if found := pattern.search(name):
-            try:
-                return datetime.strptime(found[1], form).replace(tzinfo=UTC)
-            except ValueError:
-                return None
-    return None

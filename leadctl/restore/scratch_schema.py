@@ -18,6 +18,7 @@ from leadctl.backup.manifest import SCHEMA, DumpedTable
 from leadctl.backup.reader import BackupReader
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RelationExists, RestoreFailed, SchemaExists, TableNotInBackup
+from leadctl.journal.kept import make_schema_for_rows
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
@@ -155,9 +156,7 @@ def _restore_beside(
         if not dry_run:
             narrate("Reading the rows from the backup.")
             with connection.transaction():
-                connection.execute(
-                    sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-                )
+                make_schema_for_rows(connection, schema)
                 for table, definition in _definitions(reader, tables.values()):
                     _create(connection, table, definition)
                 read: dict[str, int] = {}

@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from leadctl.errors import LockHeld, MoveFailed
+from leadctl.journal.kept import record_kept
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
 from leadctl.tenants.records import move_records
@@ -175,6 +176,7 @@ def hand_over(connection: Connection, name: str) -> str:
     kept = kept_name(name, "moved")
     _rename(connection, name, kept)
     move_records(connection, name, kept)
+    record_kept(connection, kept, name)
     QUERIES.run(connection, "hand_over", name=name, held_as=kept)
     return kept
 
@@ -184,6 +186,7 @@ def arrive(connection: Connection, name: str, arriving: str, other: str, place: 
     QUERIES.run(connection, "create_moves")
     _rename(connection, name, arriving)
     move_records(connection, name, arriving)
+    record_kept(connection, arriving, name)
     values = {"phase": ARRIVED, "other": other, "place": place, "held_as": arriving}
     QUERIES.run(connection, "begin_move", name=name, grants=Jsonb([]), **values)
 

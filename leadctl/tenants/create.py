@@ -70,6 +70,7 @@ def create_tenant(
     and seed raise.
     """
     check_name(name)
+    app.require_table_in_each_schema()
     if fixtures:
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied

@@ -22,6 +22,7 @@ from leadctl.backup.snapshot import count_rows
 from leadctl.errors import DependentObjects, InsufficientPrivilege, RestoreFailed
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, require_identity
+from leadctl.journal.kept import record_kept
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
@@ -230,6 +231,7 @@ def _make_way(connection: Connection, name: str) -> str:
             hint="Connect as its owner, who may create schemas. Nothing was changed.",
         ) from None
     move_records(connection, name, kept)
+    record_kept(connection, kept, name)
     return kept
 
 

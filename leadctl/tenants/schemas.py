@@ -1,6 +1,5 @@
 """A tenant as PostgreSQL has it: a schema that an app was migrated into; its name and its state."""
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from leadctl.apps.registry import App
 from leadctl.catalog.citus import schema_bytes
 from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import state
+from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.journal.state import SchemaRevisions
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import missing_revisions
@@ -25,7 +25,6 @@ from leadctl.text import did_you_mean, plain
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
-_KEPT = re.compile(r".+_(?:moved|before|arriving)_\d{8}t\d{6}z", re.DOTALL)
 _NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
 _AT_ONCE = 200
 """Version tables that one statement reads."""
@@ -70,18 +69,13 @@ def check_name(name: str) -> None:
         why = "that schema is the server's, leadctl's or shared"
     elif shown != name or "\n" in name or "\t" in name:
         why = "it has control characters"
-    elif is_kept(name):
+    elif kept_since(name):
         why = "such names are those of kept schemas"
     else:
         return
     raise InvalidTenantName(
         f"{shown!r} cannot be a tenant's name: {why}.", hint="Choose another name."
     )
-
-
-def is_kept(schema: str) -> bool:
-    """Whether a schema's name says that a move or a restore of a tenant left it."""
-    return bool(_KEPT.fullmatch(schema))
 
 
 def kept_name(name: str, why: str) -> str:
@@ -123,6 +117,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
     sizes = schema_bytes(connection)
     history = read_history(app.versions, whole=False)
     states = _moving(connection) if recorded else {}
+    kept = kept_schemas(connection)
     tenants = []
     for row in rows:
         known = row["readable"] or not row["versioned"]
@@ -131,7 +126,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
             Tenant(
                 name=row["name"],
                 owner=row["owner"],
-                state=states.get(row["name"]) or ("kept" if is_kept(row["name"]) else "open"),
+                state=states.get(row["name"]) or ("kept" if row["name"] in kept else "open"),
                 revision=", ".join(applied) or None,
                 pending=_pending(history, applied) if known else None,
                 tables=row["tables"],

@@ -29,7 +29,7 @@ ROOMS = {
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.options", "cli.run",
         "errors", "files", "progress", "redact", "shell", "text", "version",
-        "journal.guard", "journal.lock", "journal.runs", "journal.state",
+        "journal.guard", "journal.kept", "journal.lock", "journal.runs", "journal.state",
         "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.status", "migrate.up",
         "postgres.binaries", "postgres.connect", "postgres.embedded", "postgres.embedded.home",
         "postgres.embedded.server", "postgres.exact", "postgres.provision", "postgres.queries",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backups import encrypted_backups
 from tests.conftest import Cli
 from tests.servers import Server
 
@@ -31,14 +32,41 @@ def names(cli: Cli, url: str | None, *options: str) -> list[str]:
 
 def test_schemas_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:
     with server.connect(database) as connection:
-        kept = ("t_x_moved_20260101t000000z", "t_x_arriving", "restored_20260101_000000")
-        for schema in ("t_b", "t_a", "t_template", "T_c", "tt", *kept):
+        for schema in ("t_b", "t_a", "t_template", "T_c", "tt"):
             connection.execute(f'CREATE SCHEMA "{schema}"')
     fleet('schemas = "t_*"\nexclude = ["t_templ*"]')
     assert names(cli, server.url(database)) == ["t_a", "t_b"]
     assert names(cli, server.url(database), "--only", "*b") == ["t_b"]
     fleet('schemas = "*"')
     assert names(cli, server.url(database)) == ["T_c", "public", "t_a", "t_b", "t_template", "tt"]
+
+
+def test_a_schema_is_passed_over_where_leadctl_keeps_it_and_never_for_its_name(
+    fleet: Fleet, cli: Cli, server: Server, database: str, tmp_path: Path
+) -> None:
+    url = server.url(database)
+    theirs = ("t_arriving", "t_moved_20260101t000000z", "t_x_before_20260101_120000")
+    with server.connect(database) as connection:
+        for schema in theirs:
+            connection.execute(f'CREATE SCHEMA "{schema}"')
+    fleet('schemas = "t_*"')
+    assert names(cli, url) == list(theirs)
+    assert cli("tenants", "create", "t_a", "--yes", url=url).code == 0
+    env = encrypted_backups(tmp_path)
+    made = cli("backup", "--tenant", "t_a", url=url, env=env)
+    assert made.code == 0, made.err
+    put_back = cli("restore", "--tenant", "t_a", "--yes", "-o", "json", url=url, env=env)
+    assert put_back.code == 0, put_back.err
+    with server.connect(database) as connection:
+        schemas = {row[0] for row in connection.execute("SELECT nspname FROM pg_namespace")}
+    assert put_back.json["kept_as"] in schemas
+    found = cli("migrate", "status", "--fleet", "tenants", "-o", "json", url=url).json
+    assert {each["schema"] for each in found["targets"]} == {*theirs, "t_a"}
+    states = {
+        each["name"]: each["state"]
+        for each in cli("tenants", "list", "-o", "json", url=url).json["tenants"]
+    }
+    assert states == {"t_a": "open", put_back.json["kept_as"]: "kept"}
 
 
 def test_schemas_by_a_query(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:

@@ -7,9 +7,11 @@ import psycopg
 import pytest
 
 import leadctl
+from leadctl.crypto import Key
 from leadctl.errors import NotConfirmed, Protected
 from leadctl.postgres.connect import connect
 from leadctl.postgres.sessions import Sessions, reused
+from tests.backups import encrypted_backups
 from tests.conftest import KEY, Cli, Prepared
 from tests.fleet.test_fleet_migrate import declare, standing
 from tests.servers import Server
@@ -140,6 +142,78 @@ def test_a_tenant_whose_table_is_locked_holds_up_no_other_check(tenants: Tenants
         for each in found.json["targets"]
     }
     assert drift == {f"t_{n}": "critical" if n == 5 else "ok" for n in range(1, 7)}
+
+
+def test_metrics_in_a_file_are_of_the_whole_fleet(
+    tenants: Tenants, cli: Cli, tmp_path: Path
+) -> None:
+    place = tenants(2)
+    file = tmp_path / "leadctl.prom"
+    check = ("health-check", "--fleet", "tenants", "--check", "migrations", "--to", str(file))
+    assert cli(*check, url=place.url).code == 3
+    outcome = cli(*check, "-o", "prometheus", url=place.url)
+    assert (outcome.code, outcome.out) == (0, "")
+    lines = file.read_text().splitlines()
+    assert 'leadctl_fleet_targets{fleet="tenants",state="done"} 2' in lines
+    assert sum(line.startswith("leadctl_health_status{") for line in lines) == 2
+
+
+def test_keys_of_each_tenant_are_rotated(tenants: Tenants, cli: Cli) -> None:
+    place = tenants(2)
+    new = Key.from_hex("new", "ab" * 32)
+    env = {"ENCRYPTION_KEY": "", "ENCRYPTION_KEYS": f"new:{'ab' * 32},old:{KEY}"}
+    values = (
+        "SELECT split_part(access_token, '.', 2) FROM t_1.users"
+        " UNION ALL SELECT split_part(access_token, '.', 2) FROM t_2.pages"
+    )
+    before = place.query(values)
+    assert (new.fingerprint,) not in before
+    assert len(before) > 1
+    rotated = cli("keys", "rotate", "--fleet", "tenants", "-o", "json", url=place.url, env=env)
+    assert (rotated.code, rotated.json["counts"]["done"]) == (0, 2), rotated.err
+    assert place.query(values) == [(new.fingerprint,)] * len(before)
+    old = {"ENCRYPTION_KEY": KEY, "ENCRYPTION_KEYS": ""}
+    status = cli("keys", "status", "--fleet", "tenants", "-o", "json", url=place.url, env=old)
+    assert status.json["counts"]["no"] == 2
+
+
+def test_databases_as_tenants(server: Server, database: str, cli: Cli, tmp_path: Path) -> None:
+    others = [f"{database}_{letter}" for letter in "ab"]
+    text = f'app = "leadconnector"\n[fleet.tenants]\ndatabases = "{database}_*"\n'
+    (tmp_path / "leadctl.toml").write_text(text)
+    url, env = server.url(database), encrypted_backups(tmp_path) | {"ENCRYPTION_KEY": KEY}
+    with server.connect() as connection:
+        for name in others:
+            connection.execute(f"CREATE DATABASE {name}")
+
+    def done(*arguments: str, codes: tuple[int, ...] = (0,)) -> None:
+        found = cli(*arguments, "--fleet", "tenants", "-o", "json", url=url, env=env)
+        assert found.code in codes, (arguments, found.err, found.out)
+        assert [each["database"] for each in found.json["targets"]] == others
+        assert found.json["counts"]["failed"] == 0
+
+    try:
+        done("migrate")
+        for verb in (
+            ("migrate",), ("migrate", "status"), ("migrate", "--plan"), ("migrate", "check"),
+            ("migrate", "drift"), ("seed",), ("stats",), ("inspect", "tables"),
+            ("cleanup", "--dry-run"), ("keys", "status"), ("keys", "rotate"), ("backup",),
+            ("backup", "verify", "latest"), ("history",),
+        ):  # fmt: skip
+            done(*verb)
+        done("health-check", codes=(0, 1))
+        done("migrate", "down", "--yes")
+        done("reset", "--yes")
+        for name in others:
+            with server.connect(name) as connection:
+                assert connection.execute("TABLE alembic_version").fetchall() == [
+                    ("leadconnector_0002",)
+                ]
+        with server.connect(database) as connection:
+            assert connection.execute("SELECT to_regclass('users')").fetchone() == (None,)
+    finally:
+        for name in others:
+            server.drop(name)
 
 
 def test_rows_are_deleted_in_each_tenant_by_its_rules(tenants: Tenants, cli: Cli) -> None:

@@ -567,3 +567,25 @@ def test_an_index_that_cannot_be_made_is_no_other(
     done = cli("migrate", "check", url=url, env=environment)
     assert done.code == 1
     assert "The index by_address of the models cannot be made" in done.err
+
+
+def test_tenants_do_not_share_a_version_table(
+    server: Server, database: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is applied to one tenant would count as applied to all, whose schemas stay empty."""
+    url = server.url(database)
+    make(KINDS["a version table elsewhere"], tmp_path, 900)
+    (tmp_path / "leadctl.toml").write_text('[fleet.tenants]\nschemas = "t_*"\n')
+    monkeypatch.setenv("ZOO_URL", url)
+    with server.connect(database) as connection:
+        connection.execute("CREATE SCHEMA ops; CREATE SCHEMA t_1; CREATE SCHEMA t_2")
+    for command in (
+        ("migrate", "--fleet", "tenants"),
+        ("migrate", "status", "--fleet", "tenants"),
+        ("tenants", "create", "t_3", "--yes"),
+    ):
+        refused = cli(*command, url=url)
+        assert (refused.code, "ops.alembic_version" in refused.err) == (3, True), refused.err
+    with server.connect(database) as connection:
+        rows = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^t_|^leadctl$'")
+        assert {name for (name,) in rows} == {"t_1", "t_2"}

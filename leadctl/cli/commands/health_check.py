@@ -22,7 +22,7 @@ To = Annotated[Text, option("--to", "FILE", "With -o prometheus: write it there,
 @command(
     Effect.READS,
     outputs=("table", "json", "nagios", "prometheus"),
-    fleet=FleetUse(refuses=("list_checks", "fix")),
+    fleet=FleetUse(refuses=("list_checks", "fix"), metrics_to="to"),
 )
 def health_check(
     run: Run,

@@ -1,0 +1,74 @@
+"""What a restore or a move of leadctl's keeps under another name, or brings under one.
+
+Names say when; that it was leadctl who kept a schema, leadctl.kept_schema says, in which it is
+recorded in the transaction that names the schema.  A customer may have a schema of any name.
+"""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from leadctl.errors import PreparedSchema
+from leadctl.journal import state
+from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import beside
+
+_QUERIES = beside(__file__, "state.sql")
+_TIMES = (
+    (re.compile(r".+_(?:before|moved|arriving)_(\d{8}t\d{6}z)", re.DOTALL), "%Y%m%dt%H%M%Sz"),
+    (re.compile(r".+_before_(\d{8}T\d{6}Z)", re.DOTALL), "%Y%m%dT%H%M%SZ"),
+    (re.compile(r"(?:restored|orphans)_(\d{8}_\d{6})"), "%Y%m%d_%H%M%S"),
+)
+"""How the names say when: of schemas, of databases, and of schemas with rows of a backup."""
+
+
+def kept_since(name: str) -> datetime | None:
+    """Return when a name says that it was kept; None where it is no such name."""
+    for pattern, form in _TIMES:
+        if found := pattern.fullmatch(name):
+            try:
+                return datetime.strptime(found[1], form).replace(tzinfo=UTC)
+            except ValueError:
+                return None
+    return None
+
+
+def record_kept(connection: Connection, name: str, was: str) -> None:
+    """Record that a schema is kept, in the caller's transaction; `was` is its name before.
+
+    The schema `leadctl` is there.
+    """
+    _QUERIES.run(connection, "create_kept")
+    _QUERIES.run(connection, "keep", name=name, was=was)
+
+
+def make_schema_for_rows(connection: Connection, name: str) -> None:
+    """Make a schema for rows of a backup where there is none, recorded where this role may.
+
+    Raises psycopg.errors.InsufficientPrivilege.
+    """
+    make = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}")
+    with connection.transaction():
+        connection.execute(make.format(sql.Identifier(name)))
+        with (
+            suppress(psycopg.errors.InsufficientPrivilege, PreparedSchema),
+            connection.transaction(),
+        ):
+            if state.is_there(connection):
+                record_kept(connection, name, name)
+
+
+def kept_schemas(connection: Connection) -> set[str]:
+    """Return the schemas that leadctl keeps, of those that exist.
+
+    Raises PreparedSchema and NewerState.
+    """
+    if not state.is_there(connection):
+        return set()
+    state.check_version(connection)
+    if not _QUERIES.value(connection, "has_kept"):
+        return set()
+    return set(_QUERIES.column(connection, "kept"))
