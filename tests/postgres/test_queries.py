@@ -101,11 +101,13 @@ PARAMETERS = {
     "identity": "00000000-0000-0000-0000-000000000000",
     "created_at": "2026-01-31 00:00Z",
     "slot": "leadctl_pitr",
+    "was": "acme",
 }
 RECORDS = {
     PACKAGE / "migrate" / "backfill.sql": "create",
     PACKAGE / "seed" / "seed_files.sql": "create_seed_files",
     PACKAGE / "tenants" / "move.sql": "create_moves",
+    PACKAGE / "journal" / "state.sql": "create_kept",
 }
 """Tables of records that are made when they are first needed."""
 
