@@ -587,5 +587,7 @@ def test_tenants_do_not_share_a_version_table(
         refused = cli(*command, url=url)
         assert (refused.code, "ops.alembic_version" in refused.err) == (3, True), refused.err
     with server.connect(database) as connection:
-        rows = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^t_|^leadctl$'")
+        rows = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname ~ '^t_|^leadctl$'"
+        )
         assert {name for (name,) in rows} == {"t_1", "t_2"}
