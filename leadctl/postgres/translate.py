@@ -75,8 +75,9 @@ _LOST = (
 _INVALID = re.compile(r'(invalid [\w -]*:? )"[^"]*"')
 """libpq quotes what a parameter must not be; it may be a piece of a password."""
 
-_NO_EXTENSION = re.compile(r"/extension/(?P<name>[^/\"]+)\.control\b")
-"""The file that a server looks for, which it names in whatever language."""
+_OF_EXTENSIONS = "parse_extension_control_file"
+"""The server's function that misses one: in any language its message quotes the name first."""
+_FIRST_QUOTED = re.compile(r"[\"\u00bb\u00ab\u201e\u201c\u300c]\s?([\w.-]+)")
 
 _FULL = r"No space left on device|could not extend file .*: wrote only"
 """The server says the second where half a page went in."""
@@ -183,11 +184,17 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         )
     if state == "53100":
         return _no_space(text)
-    control = getattr(getattr(error, "diag", None), "message_detail", None) or ""
-    if state in {"0A000", "58P01"} and (found := _NO_EXTENSION.search(control)):
+    told = error.diag if isinstance(error, psycopg.Error) else None
+    if (
+        state == "0A000"
+        and told is not None
+        and told.source_function == _OF_EXTENSIONS
+        and (found := _FIRST_QUOTED.search(told.message_primary or ""))
+    ):
+        name = found[1]
         return errors.MissingExtension(
-            f"The server does not have the extension {found['name']}: {text}",
-            hint=f"Install {found['name']} where the server runs (Debian: the package "
+            f"The server does not have the extension {name}: {text}",
+            hint=f"Install {name} where the server runs (Debian: the package "
             "postgresql-contrib or that of the extension; a managed service lists what it allows), "
             "or set DATABASE_URL to a server that has it. The embedded PostgreSQL of a wheel lacks "
             "some, e.g. pgcrypto and uuid-ossp.",
