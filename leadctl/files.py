@@ -134,6 +134,18 @@ def trusted(path: Path) -> Path:
     LEADCTL_TRUST in the environment of the process lists files and folders that are trusted anyway.
     """
     reason = _distrust(path.lstat()) or (_distrust(path.stat()) if path.is_symlink() else None)
+    return _believed(path, reason)
+
+
+def not_led_elsewhere(path: Path) -> Path:
+    """Return a folder to write to; raise UntrustedFile for a link that somebody else left there.
+
+    One's own leads to another disk; whose the folder is, and who else may write it, is its own.
+    """
+    return _believed(path, _distrust(path.lstat()) if path.is_symlink() else None)
+
+
+def _believed(path: Path, reason: str | None) -> Path:
     if reason is None or _is_listed(path):
         return path
     raise UntrustedFile(

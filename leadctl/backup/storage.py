@@ -33,6 +33,7 @@ from leadctl.errors import BackupDamaged, BackupFolderUnusable, NoSpace, Unknown
 from leadctl.files import (
     is_real_folder,
     make_file,
+    not_led_elsewhere,
     open_regular,
     private_file,
     sync_folder,
@@ -256,8 +257,9 @@ class BackupFolder:
         """Yield a new backup; it gets its final name when the block ends well.
 
         Else it is removed.  `name` is its id, where it is a copy's.  What killed runs left is
-        removed before.  Raises BackupFolderUnusable.
+        removed before.  Raises BackupFolderUnusable and UntrustedFile.
         """
+        not_led_elsewhere(self.path)
         with ExitStack() as stack:
             try:
                 if not self.path.exists():
@@ -294,6 +296,7 @@ class BackupFolder:
         Files that are not leadctl's are left, with the folder, and so is one that is linked here.
         Returns whether it is gone; it is not where it is being read.
         """
+        not_led_elsewhere(self.path)
         if not is_real_folder(backup.path):
             return False
         with _locked(backup.path, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:

@@ -28,7 +28,7 @@ from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, deleting
 from leadctl.errors import ArchiveFailed
-from leadctl.files import private_file, sync_folder
+from leadctl.files import not_led_elsewhere, private_file, sync_folder
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
@@ -145,7 +145,7 @@ class Archive:
     def _new_folder(self) -> Path:
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
         folder = self._place.folder / f"{folder_prefix(self._run, self._table)}.{stamp}"
-        self._place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        not_led_elsewhere(self._place.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         sync_folder(self._place.folder)
         return folder

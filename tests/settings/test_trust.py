@@ -13,6 +13,7 @@ from leadctl.backup.storage import BackupFolder
 from leadctl.errors import UntrustedFile
 from leadctl.files import trusted, write_private
 from tests.conftest import Cli, Prepared
+from tests.leads import fill
 from tests.processes import run
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -104,6 +105,31 @@ def test_a_link_of_a_stranger_is_his_word(tmp_path: Path) -> None:
     link.unlink()
     link.symlink_to(write(tmp_path / "his.toml", FILES["leadctl.toml"], uid=STRANGER))
     assert run("config", cwd=tmp_path).returncode == 3
+
+
+@ROOT_ONLY
+def test_a_stranger_s_link_leads_no_backup_elsewhere(
+    leadconnector: Prepared, cli: Cli, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = tmp_path / "backups"
+    link.symlink_to(elsewhere)
+    os.lchown(link, STRANGER, STRANGER)
+    archive = tmp_path / "archive"
+    archive.symlink_to(elsewhere)
+    os.lchown(archive, STRANGER, STRANGER)
+    fill(leadconnector, 200)
+    for command in (
+        ["backup", "--to", str(link)],
+        ["cleanup", "--rule", "archived-leads", "--archive", str(archive)],
+    ):
+        refused = cli(*command, url=leadconnector.url)
+        assert refused.code == 3, refused.err
+        assert "is not used: it belongs to another user" in refused.err
+    assert list(elsewhere.iterdir()) == []
+    os.lchown(link, 0, 0)  # one's own leads to another disk
+    assert cli("backup", "--to", str(link), url=leadconnector.url).code == 0
 
 
 @ROOT_ONLY
