@@ -575,7 +575,9 @@ def test_tenants_do_not_share_a_version_table(
     """What is applied to one tenant would count as applied to all, whose schemas stay empty."""
     url = server.url(database)
     make(KINDS["a version table elsewhere"], tmp_path, 900)
-    (tmp_path / "leadctl.toml").write_text('[fleet.tenants]\nschemas = "t_*"\n')
+    (tmp_path / "leadctl.toml").write_text(
+        'app = "zoo"\n[apps.zoo]\nmigrations = "db"\n[fleet.tenants]\nschemas = "t_*"\n'
+    )
     monkeypatch.setenv("ZOO_URL", url)
     with server.connect(database) as connection:
         connection.execute("CREATE SCHEMA ops; CREATE SCHEMA t_1; CREATE SCHEMA t_2")
