@@ -322,7 +322,12 @@ def definition(attributes: Attributes | None) -> Attributes | None:
     """Return what defines an object, without what two equal ones may differ in."""
     if attributes is None:
         return None
-    return {name: _settled(value) for name, value in attributes.items() if name not in _BESIDE}
+    return {
+        # Options have an order by which they were set, and nothing else by it.
+        name: sorted(value) if name == "options" else _settled(value)
+        for name, value in attributes.items()
+        if name not in _BESIDE
+    }
 
 
 def _without_uses(attributes: Attributes | None) -> Attributes | None:

@@ -204,6 +204,7 @@ class _Reach:
                 waiting += self._children.get(name, ())
         kept = {key for key in self._known.objects if key.startswith("schema ")}
         needed = [*resting, *(part for name in whole for part in self._parts.get(name, ()))]
+        needed += [f"table {name}" for name in whole]  # a partition may have no part of its own
         while needed:
             key = needed.pop()
             if key not in kept:
