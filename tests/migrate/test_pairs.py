@@ -27,9 +27,9 @@ REFUSED_BY_THE_SERVER = {
     "key_of_partitioned_table_that_holds_on_no_partition": "is duplicated",
 }
 """What rows keep from being done: nothing of it is."""
-IN_ANOTHER_ORDER = {"statistics_after_column_added_again"}
+IN_ANOTHER_ORDER = {"options_in_another_order", "statistics_after_column_added_again"}
 """PostgreSQL lists the columns of a statistics object in the order of the table's, which is none
-of its own."""
+of its own, and options in the order in which they were set."""
 
 
 def psql(url: str, script: str) -> str:

@@ -311,7 +311,9 @@ class _Changes:
         """Yield what sets a property, or takes it back from what stays."""
         key = f"property {name}"
         is_cast = name.startswith("cast of ")
-        if old is not None and (new is None or (is_cast and key in self._rebuilt)):
+        # An option of a foreign table's column is added once.
+        first = (is_cast and key in self._rebuilt) or " OPTIONS (ADD " in (old or {}).get("do", "")
+        if old is not None and (new is None or first):
             of = old.get("of")
             stays = of in self._after.objects and of not in self._rebuilt
             if (of is None or stays) and not self._is_handed_down(name):
