@@ -50,9 +50,9 @@ class ShellCommand:
     environment: Mapping[str, str]
 
 
-def start(project: Path, narrate: Narrate) -> ServerStatus:
-    """Start the project's embedded server, making it where it is missing."""
-    return embedded.start(Home.of(project), narrate)
+def start(project: Path, narrate: Narrate, extensions: Collection[str] = ()) -> ServerStatus:
+    """Start the project's embedded server, making it where it is missing, with extensions."""
+    return embedded.start(Home.of(project), narrate, extensions)
 
 
 def stop(project: Path) -> ServerStatus:

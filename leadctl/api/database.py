@@ -4,7 +4,7 @@ The command line calls the same methods, with the same results and the same erro
 printed and nothing exits.  What a method needs is imported when it is called.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -257,23 +257,28 @@ class Database(Project):
         fills: Names = (),
         plain: bool = False,
         ask: Callable[[str], str] | None = None,
+        placement: Mapping[str, Any] | None = None,
     ) -> "NewRevisions":
         """Write the revisions that take the migrations to the models, as `leadctl migrate new`.
 
         `renames` are OLD:NEW; `ask` is asked about what may be one, and returns what is typed.
         `fills` are TABLE.COLUMN=SQL, for rows that lack what becomes required.
-        `plain` has short forms, for tables below lint's limit.
+        `plain` has short forms, for tables below lint's limit; `placement` is as for
+        `alembic revision`: head, splice, branch_label, depends_on, rev_id, version_path.
         """
         from leadctl.migrate.new import new
         from leadctl.migrate.required_columns import filling
+        from leadctl.migrate.revisions import Placement
 
         filled = filling(self.target, names(fills), ask, self.narrate)
         return new(
             *self._place, message, renames=names(renames), safe=not plain, ask=ask, ready=filled,
-            narrate=self.narrate,
+            placement=Placement(**placement or {}), narrate=self.narrate,
         )  # fmt: skip
 
-    def new_empty(self, message: str) -> "NewRevisions":
+    def new_empty(
+        self, message: str, *, placement: Mapping[str, Any] | None = None
+    ) -> "NewRevisions":
         """Write a revision without operations, as `leadctl migrate new --empty`.
 
         Where there is a database, it is to have what the revision would follow.
@@ -281,8 +286,8 @@ class Database(Project):
         try:
             target = self.target
         except NoTarget:
-            return super().new_empty(message)
-        return self._new_empty(target, message)
+            return super().new_empty(message, placement=placement)
+        return self._new_empty(target, message, placement)
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
@@ -296,11 +301,15 @@ class Database(Project):
             return super().new_merge(message, renumber=renumber)
         return self._new_merge(target, message, renumber)
 
-    def new_sql(self, message: str, text: str) -> "NewRevisions":
+    def new_sql(
+        self, message: str, text: str, *, placement: Mapping[str, Any] | None = None
+    ) -> "NewRevisions":
         """Write a revision of SQL statements, as `leadctl migrate new --sql`."""
         from leadctl.migrate.new import new_sql
+        from leadctl.migrate.revisions import Placement
 
-        return new_sql(*self._place, message, text, self.narrate)
+        place = Placement(**placement or {})
+        return new_sql(*self._place, message, text, self.narrate, place)
 
     def new_revert(self, revision: str, message: str | None = None) -> "NewRevisions":
         """Write a revision that undoes another, as `leadctl migrate new --revert`."""

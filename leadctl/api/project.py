@@ -1,6 +1,6 @@
 """`Project`: what can be done with a project's settings and app, without its database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -212,14 +212,19 @@ class Project:
 
         return generate()
 
-    def new_empty(self, message: str) -> "NewRevisions":
+    def new_empty(
+        self, message: str, *, placement: Mapping[str, Any] | None = None
+    ) -> "NewRevisions":
         """Write a revision without operations, as `leadctl migrate new --empty`."""
-        return self._new_empty(None, message)
+        return self._new_empty(None, message, placement)
 
-    def _new_empty(self, target: Any, message: str) -> "NewRevisions":
+    def _new_empty(
+        self, target: Any, message: str, placement: Mapping[str, Any] | None
+    ) -> "NewRevisions":
         from leadctl.migrate.new import new_empty
+        from leadctl.migrate.revisions import Placement
 
-        return new_empty(target, self.app, message)
+        return new_empty(target, self.app, message, Placement(**placement or {}))
 
     def new_merge(self, message: str | None = None, *, renumber: Names = ()) -> "NewRevisions":
         """Write a revision that joins the history's branches, as `leadctl migrate new --merge`.
@@ -402,8 +407,9 @@ class Project:
     def start_server(self) -> "ServerStatus":
         """Start the embedded server, making it where it is missing, as `leadctl db start`."""
         from leadctl.db import start
+        from leadctl.postgres.target import wanted_extensions
 
-        return start(self.settings.project, self.narrate)
+        return start(self.settings.project, self.narrate, wanted_extensions(self.settings))
 
     def stop_server(self) -> "ServerStatus":
         """Stop the embedded server, as `leadctl db stop`; its data stays."""

@@ -27,6 +27,7 @@ SECTION = "alembic"
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
 _SPACE_OR_COMMA = re.compile(r", *|(?: +)")
 _SPACE_COMMA_OR_COLON = re.compile(r", *|(?: +)|:")
+_YES = frozenset({"true", "yes", "on", "y", "t", "1"})
 _RUNS_ONLY = ("version_locations", "script_location")
 """What an env.py that sets these in code says by running only."""
 
@@ -75,7 +76,7 @@ class AlembicConfig:
         """Return where the files of a history are, whose env.py is in the folder `scripts`."""
         named = self._list("version_locations", _SPACE_OR_COMMA)
         folders = [self._place(each) for each in named] or [scripts / "versions"]
-        recursive = self._option("recursive_version_locations") in {True, "true"}
+        recursive = self.flag("recursive_version_locations")
         return VersionLocations(tuple(dict.fromkeys(folders)), recursive)
 
     @cached_property
@@ -88,6 +89,11 @@ class AlembicConfig:
         """Return a text of the configuration, with `%(here)s` and the like filled in."""
         found = self._option(name)
         return found if isinstance(found, str) and found else None
+
+    def flag(self, name: str) -> bool:
+        """Whether an option of the configuration is on."""
+        found = self._option(name)
+        return found is True or str(found).strip().lower() in _YES
 
     def _list(self, name: str, otherwise: re.Pattern[str]) -> list[str]:
         found = self._option(name)

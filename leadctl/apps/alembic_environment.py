@@ -56,6 +56,12 @@ _HOW_TO_CONNECT = frozenset(
     }
 )
 """Options of `context.configure` that say how to connect and to run: those are leadctl's."""
+_UPGRADE = {
+    "cmd": (command.upgrade, ["revision"], ["sql", "tag"]),
+    "revision": "heads",
+    "tag": None,
+}
+"""What an env.py sees of the command line, where no revision is written."""
 
 Steps = Callable[[tuple[str, ...], Any], Any]
 """Alembic's `fn`: is handed heads and context, and yields the steps to run."""
@@ -105,13 +111,15 @@ class AlembicEnvironment:
         connection: Connection | None = None,
         fenced: bool = False,
         offline: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         """Run env.py; its `run_migrations()` calls `ready` and runs the steps on the connection.
 
         `ours` are options of `configure` that go before its own.  `fenced` keeps it from ending
-        the connection's transaction.  `offline` has what lets Alembic print SQL instead.  Raises
-        EnvironmentNotRun, and whatever a step raises.
+        the connection's transaction.  `offline` has what lets Alembic print SQL instead,
+        `arguments` what it sees of a command line.  Raises EnvironmentNotRun, and whatever a step
+        raises.
         """
         self._refuse_loops()
 
@@ -132,7 +140,12 @@ class AlembicEnvironment:
         driver = None if connection is None else connection.connection.driver_connection
         dialect = None if connection is None else connection.dialect
         engine = _nowhere() if driver is None else _shared(driver, dialect, fenced=fenced)
-        self._run_env(lambda: _Run(self, engine, configure, steps, ready, as_sql=bool(offline)))
+
+        def start() -> _Run:
+            config = self.alembic_config(engine.url.render_as_string(), arguments)
+            return _Run(self, engine, configure, steps, ready, config=config, as_sql=bool(offline))
+
+        self._run_env(start)
 
     def _run_env(self, start: Callable[[], "_Run"]) -> None:
         """Run the half of env.py that is for connections; the other one where it has none.
@@ -168,23 +181,23 @@ class AlembicEnvironment:
                     "many there is leadctl migrate --fleet.",
                 )
 
-    def alembic_config(self, url: str) -> Config:
-        """Return Alembic's configuration of the project, in which `url` stands for no database."""
+    def alembic_config(self, url: str, arguments: Mapping[str, Any] | None = None) -> Config:
+        """Return Alembic's configuration of the project, in which `url` stands for no database.
+
+        `arguments` are what `alembic` would have of its command line.
+        """
         config = Config(
             str(self.config.ini) if self.config.ini else None,
             toml_file=str(self.config.toml) if self.config.toml else None,
             ini_section=self.config.section,
             cmd_opts=argparse.Namespace(
-                cmd=(command.upgrade, ["revision"], ["sql", "tag"]),
                 config=str(self.config.file) if self.config.file else None,
                 name=self.config.section,
                 quiet=True,
                 raiseerr=False,
-                revision="heads",
-                sql=False,
-                tag=None,
                 verbose=False,
                 x=None,
+                **(arguments or _UPGRADE),
             ),
         )
         config.set_main_option("script_location", str(self.env_py.parent).replace("%", "%%"))
@@ -236,6 +249,7 @@ class _Run:
         steps: Steps | None = None,
         ready: Callable[[], None] = lambda: None,
         *,
+        config: Config | None = None,
         as_sql: bool = False,
     ) -> None:
         self._environment = environment
@@ -248,7 +262,7 @@ class _Run:
         self._has_run = False
         self._error: BaseException | None = None
         self.configured = False
-        config = environment.alembic_config(engine.url.render_as_string())
+        config = config or environment.alembic_config(engine.url.render_as_string())
         self.context = EnvironmentContext(
             config, environment.script(config), fn=steps, destination_rev="heads"
         )

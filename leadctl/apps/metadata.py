@@ -13,9 +13,7 @@ from leadctl.errors import ModelsNotFound, ModelsNotImportable
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-_WITHOUT_EFFECT = frozenset(
-    {"autogenerate_plugins", "process_revision_directives", "transactional_ddl"}
-)
+_WITHOUT_EFFECT = frozenset({"autogenerate_plugins", "transactional_ddl"})
 """Options of `context.configure` that are for what leadctl does in its own way."""
 
 

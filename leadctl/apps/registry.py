@@ -25,7 +25,13 @@ from leadctl.apps.alembic_config import (
 from leadctl.apps.loading import make_importable, to_stderr
 from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
-from leadctl.errors import InvalidSetting, ModelsNotImportable, NoProject, UnknownApp
+from leadctl.errors import (
+    InvalidSetting,
+    MigrationsInvalid,
+    ModelsNotImportable,
+    NoProject,
+    UnknownApp,
+)
 from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.settings import AppConfig, Settings
 from leadctl.settings.load import declared_apps
@@ -97,8 +103,12 @@ class App(AppConfig):
             below = self.migrations / "versions"
             return VersionLocations((below if below.is_dir() else self.migrations,))
         if self._literal:
-            return self.configuration.versions(self.environment.parent)
-        return self.alembic_environment.facts.versions
+            found = self.configuration.versions(self.environment.parent)
+        else:
+            found = self.alembic_environment.facts.versions
+        if self.configuration.flag("sourceless"):
+            _refuse_compiled(found)
+        return found
 
     @property
     def is_computed(self) -> bool:
@@ -116,6 +126,17 @@ class App(AppConfig):
     @cached_property
     def _literal(self) -> VersionTable | None:
         return literal_version_table(self.environment) if self.environment else None
+
+
+def _refuse_compiled(versions: VersionLocations) -> None:
+    """Refuse compiled revisions without their source: they would count as none."""
+    for folder in versions.folders:
+        for path in folder.rglob("*.pyc") if versions.recursive else folder.glob("*.pyc"):
+            if not path.with_suffix(".py").exists():
+                raise MigrationsInvalid(
+                    f"{path} is a revision without its source, as `sourceless` allows.",
+                    hint="leadctl reads what revisions say: ship their .py files, too.",
+                )
 
 
 def find_app(settings: Settings) -> App:

@@ -70,7 +70,9 @@ class SharedMigrations:
 
     def pending(self, standing: Standing, to: str | None, steps: int | None) -> list[Revision]:
         """Return what a target lacks up to a goal, or the next `steps` of it."""
-        return self.history.pending(standing.current, self.history.goal(to))[:steps]
+        return self.history.pending(standing.current, self.history.goal(to, standing.current))[
+            :steps
+        ]
 
     @contextmanager
     def first(self, pending: Sequence[Revision]) -> Iterator[bool]:

@@ -14,7 +14,7 @@ from leadctl.migrate.integrity import open_history, read_complete
 from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
 from leadctl.migrate.revision import Revision, in_chains
-from leadctl.migrate.revisions import History
+from leadctl.migrate.revisions import BASE, History
 from leadctl.migrate.scratch_models import model_scratch
 from leadctl.migrate.script import Scripts
 from leadctl.migrate.status import AppliedNow, read_current
@@ -22,9 +22,6 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress
 from leadctl.sql.effects import effects, made_by
-
-BASE = "base"
-"""The name of the beginning: nothing is applied."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +189,10 @@ def _chosen(
             hint="See: leadctl migrate status",
         )
     applied = history.ancestors(current)
-    if to not in {None, BASE} and history.get(str(to)).id not in applied:
+    named = None if to is None or to == BASE or "@" in to else history.get(to).id
+    if named and named not in applied:
         raise OperationFailed(
-            f"{history.get(str(to)).id} is not applied: cannot downgrade to it.",
+            f"{named} is not applied: cannot downgrade to it.",
             hint=f"Apply it with: leadctl migrate up {to}",
         )
     chosen = _newest_first(history, applied, to, steps)
@@ -215,8 +213,8 @@ def _newest_first(
 
     A chain of files is one step, as much of it as is applied.
     """
-    kept = history.ancestors([history.get(to).id]) if to and to != BASE else set()
-    behind = [each for each in history.revisions if each.id in applied - kept]
+    going = history.behind(to or BASE, applied)
+    behind = [each for each in history.revisions if each.id in going]
     chains = in_chains(behind, lambda each: each.message)[None if to else -steps :]
     return [each for chain in reversed(chains) for each in reversed(chain)]
 

@@ -15,7 +15,7 @@ from leadctl.migrate.diff import migrated
 from leadctl.migrate.integrity import open_history, read_verified, refuse_missing, verify
 from leadctl.migrate.lint import SMALL_BYTES
 from leadctl.migrate.planner import Planner
-from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.revisions import HERE, History, Placement, read_history
 from leadctl.migrate.schema_sources import (
     desired_schema,
     history_schema,
@@ -73,6 +73,7 @@ def new(
     safe: bool = True,
     ask: Ask | None = None,
     ready: Ready = tuple,
+    placement: Placement = HERE,
     narrate: Narrate,
 ) -> NewRevisions:
     """Write the revisions that take the migrations to the models.
@@ -83,6 +84,7 @@ def new(
     where a rename is left open, for what cannot be written, and for a big table that is not safe.
     """
     history = _open(app, target)
+    history.followed(placement)
     before, own = _migrations(target, app, history, narrate)
     models = models_schema(target, app, narrate, before)
     found = _renames(before, desired_schema(target, app, models, before, own), renames, ask)
@@ -95,10 +97,12 @@ def new(
             "Its tables are small: --plain writes fewer files, for a history that is applied "
             "nowhere else."
         )
-    return _write_drafts(app, history, message, drafts, narrate)
+    return _write_drafts(app, history, message, drafts, narrate, placement)
 
 
-def new_empty(target: Target | None, app: App, message: str) -> NewRevisions:
+def new_empty(
+    target: Target | None, app: App, message: str, placement: Placement = HERE
+) -> NewRevisions:
     """Write a revision without operations.
 
     A target that can be reached is to have what it would follow.  Raises RevisionEdited and
@@ -107,8 +111,8 @@ def new_empty(target: Target | None, app: App, message: str) -> NewRevisions:
     history = _open(app, target)
     if target is not None:
         verify(target, app, history)
-    text = RevisionText(message, upgrade=_TO_WRITE)
-    written = _write(app, history, text, [history.head] if history.head else [])
+    text = RevisionText(message, upgrade=_TO_WRITE, operates=False)
+    written = _write(app, history, text, history.followed(placement), placement)
     return replace(written, empty=True)
 
 
@@ -143,21 +147,35 @@ def new_merge(
         return NewRevisions(app.name, None, (), renumbered)
     said = message or f"Merge {' and '.join(heads)}"
     undo = "    return  # the branches part again"
-    written = _write(app, history, RevisionText(said, downgrade=undo), heads)
+    written = _write(app, history, RevisionText(said, downgrade=undo, operates=False), heads)
     return replace(written, renumbered=renumbered)
 
 
-def _write(app: App, history: History, text: RevisionText, follows: Sequence[str]) -> NewRevisions:
-    written = write_revisions(app, history, [text], follows)
+def _write(
+    app: App,
+    history: History,
+    text: RevisionText,
+    follows: Sequence[str],
+    placement: Placement = HERE,
+) -> NewRevisions:
+    written = write_revisions(app, history, [text], follows, placement)
     return NewRevisions(app.name, ", ".join(follows) or None, tuple(written))
 
 
-def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate) -> NewRevisions:
+def new_sql(
+    target: Target,
+    app: App,
+    message: str,
+    text: str,
+    narrate: Narrate,
+    placement: Placement = HERE,
+) -> NewRevisions:
     """Write a revision of SQL statements; the way back is read off what they change.
 
     They are tried in a scratch schema.  Raises OperationFailed where the server rejects them.
     """
     history = _open(app, target)
+    history.followed(placement)
     before, _ = _migrations(target, app, history, narrate)
     statements = list(split(text))
     outside = [sql for sql in statements if "CONCURRENTLY" in sql.upper()]
@@ -185,7 +203,7 @@ def new_sql(target: Target, app: App, message: str, text: str, narrate: Narrate)
     steps[0] = replace(steps[0], loses="; ".join(lost))
     if not draft.down and not draft.no_way_back:
         narrate("No schema change detected, so downgrade() is empty. Fill it in if needed.")
-    return _write_drafts(app, history, message, [replace(draft, up=steps)], narrate)
+    return _write_drafts(app, history, message, [replace(draft, up=steps)], narrate, placement)
 
 
 def new_revert(
@@ -329,12 +347,24 @@ def _renames(before: Catalog, after: Catalog, given: Sequence[str], ask: Ask | N
 
 
 def _write_drafts(
-    app: App, history: History, message: str, drafts: Sequence[Draft], narrate: Narrate
+    app: App,
+    history: History,
+    message: str,
+    drafts: Sequence[Draft],
+    narrate: Narrate,
+    placement: Placement = HERE,
 ) -> NewRevisions:
-    written = write_drafts(app, history, message, drafts) if drafts else []
-    for each, draft in zip(written, drafts, strict=True):
+    written = write_drafts(app, history, message, drafts, placement) if drafts else []
+    for each, draft in zip(written, drafts, strict=False):
         for lost in each.loses:
             narrate(f"{each.revision} loses {lost}.")
         if draft.no_way_back:
             narrate(f"{each.revision} has no way back: {draft.no_way_back}.")
-    return NewRevisions(app.name, history.head, tuple(written))
+    if len(written) < len(drafts):
+        raise OperationFailed(
+            f"{app.environment}: its process_revision_directives left "
+            f"{len(drafts) - len(written)} of {len(drafts)} revisions unwritten.",
+            hint="See what is to be written with: leadctl migrate check",
+        )
+    follows = ", ".join(history.followed(placement)) or None
+    return NewRevisions(app.name, follows, tuple(written))

@@ -38,14 +38,14 @@ def plan(
     one.  Raises UnknownRevision, and what connecting raises.
     """
     history = open_history(target, app)
-    goal = history.goal(to)
+    history.goal(to)
     connection = None
     with suppress(UnknownDatabase):
         connection = looking(target)
     with connection or nullcontext():
         current = read_verified(connection, target, app, history) if connection else []
         planner = Planner(app, history, connection, target.schema, allow)
-        pending = history.pending(current, goal)[:steps]
+        pending = history.pending(current, history.goal(to, current))[:steps]
         with planner.trying(target, pending) if tried else nullcontext(NOT_ASKED) as not_tried:
             revisions = tuple(planner.revision(each) for each in pending)
         return MigrationPlan(
@@ -78,11 +78,11 @@ def script(
     revision's SQL is not available without running it.
     """
     history = open_history(target, app)
-    goal = history.goal(to)
+    history.goal(to)
     current: list[str] = []
     with suppress(UnknownDatabase), connect(target, "plan", read_only=True) as connection:
         current = read_verified(connection, target, app, history)
-    pending = history.pending(current, goal)[:steps]
+    pending = history.pending(current, history.goal(to, current))[:steps]
     scripts = Scripts(app, history)
     path = f"SET search_path TO {sql.Identifier(target.schema).as_string()};"
     head = [

@@ -13,6 +13,10 @@ _ALLOW = re.compile(
     r"^[ \t]*#[ \t]*leadctl:[ \t]*allow[ \t]+(?P<rule>[\w-]+)[ \t]+(?P<reason>\S.*)$", re.MULTILINE
 )
 _PART = re.compile(r"(?P<about>.+) \((?P<number>\d+) of (?P<of>\d+)(?:: .*)?\)")
+_EXTENSION = re.compile(
+    r"^\s*CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?\"?(?P<name>[\w-]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LEAVES = re.compile(r"autocommit|\bfill\(|\b(?:commit|rollback|abort)\b", re.IGNORECASE)
 PLAIN = "# leadctl: plain"
 """The line of a revision that was written in the short forms, for tables that are small."""
@@ -116,18 +120,45 @@ class Revision:
 
     @property
     def is_reversible(self) -> bool:
-        """Whether `downgrade()` does something: not where it is missing, empty or only raises."""
+        """Whether `downgrade()` does something: not where it is missing, empty or only raises.
+
+        Where `upgrade()` does nothing, as in `alembic merge`'s files, nothing is to be undone.
+        """
         try:
             module = ast.parse(self.text.removeprefix("\ufeff"))
         except SyntaxError:
             return False
-        return any(
-            not isinstance(statement, ast.Pass | ast.Raise | ast.Import | ast.ImportFrom)
-            and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
-            for node in module.body
-            if isinstance(node, ast.FunctionDef) and node.name == "downgrade"
-            for statement in node.body
-        )
+        bodies = {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
+        back = bodies.get("downgrade", [])
+        if any(not (_changes_nothing(each) or isinstance(each, ast.Raise)) for each in back):
+            return True
+        return bool(back) and all(map(_changes_nothing, [*back, *bodies.get("upgrade", back)]))
+
+    @property
+    def extensions(self) -> list[str]:
+        """The extensions that `upgrade()` makes for certain: not those behind an `if` or a `try`.
+
+        What PL/pgSQL catches, and a name that is computed, are not told.
+        """
+        try:
+            module = ast.parse(self.text.removeprefix("\ufeff"))
+        except SyntaxError:
+            return []
+        bodies = {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
+        statements = [
+            inner
+            for each in bodies.get("upgrade", [])
+            for inner in (each.body if isinstance(each, ast.With) else [each])
+        ]
+        texts = [
+            node.value
+            for statement in statements
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+            for node in ast.walk(statement.value)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        plain = [text for text in texts if "$" not in text]
+        return [found["name"] for text in plain for found in _EXTENSION.finditer(text)]
 
     @property
     def is_plain(self) -> bool:
@@ -147,6 +178,11 @@ class Revision:
         silences nothing.
         """
         return {found["rule"]: found["reason"].strip() for found in _ALLOW.finditer(self.text)}
+
+
+def _changes_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement is `pass`, a docstring or an import."""
+    return _is_idle(statement) or isinstance(statement, ast.Import | ast.ImportFrom)
 
 
 def _sha256(text: str) -> str:

@@ -2,24 +2,53 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from pathlib import Path
 
 from leadctl.apps.alembic_config import VersionLocations
-from leadctl.errors import MigrationsInvalid, UnknownRevision
+from leadctl.errors import MigrationsInvalid, UnknownRevision, UsageError
 from leadctl.migrate.revision import Part, Revision, part_of
 from leadctl.migrate.revision_files import declared
 
+BASE = "base"
+"""The name of the beginning: nothing is applied."""
+_RELATIVE = re.compile(r"(?P<of>[^@+-][^@]*?)(?P<steps>[+-]\d+)")
+_AHEAD = re.compile(r"(?:(?P<label>[^@]+)@)?\+(?P<steps>[1-9]\d*)")
+_BACK = re.compile(r"(?P<label>[^@]+)@(?:base|-(?P<steps>[1-9]\d*))")
 _DOC = re.compile(r"\A\ufeff?(?:\s*#.*\n)*\s*[rRuU]?(\"\"\"|'''|\"|')(?P<line>.*?)(?:\n|\1)")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a new revision goes in its history, as `alembic revision` has it."""
+
+    head: str | None = None
+    """The revision or branch that it follows, "base" for none; else the one head."""
+    splice: bool = False
+    """Whether that may have others behind it already."""
+    branch_label: str | None = None
+    depends_on: tuple[str, ...] = ()
+    rev_id: str | None = None
+    version_path: str | None = None
+    """The folder that the file is written to."""
+
+    def behind(self) -> "Placement":
+        """Return where what follows it in a chain goes."""
+        return Placement(version_path=self.version_path)
+
+
+HERE = Placement()
+"""Behind the head of a history, where its files are."""
 
 
 class History:
     """The revisions of some folders, ordered so that each comes after what it needs."""
 
-    def __init__(self, folder: Path, revisions: Mapping[str, Revision]) -> None:
-        self.folder = folder
+    def __init__(self, folders: Sequence[Path], revisions: Mapping[str, Revision]) -> None:
+        self.folders = tuple(folders)
+        self.folder = folder = self.folders[0]
         """Where a first revision is written to."""
         self._by_id = revisions
         self._needs = _needs(folder, revisions)
@@ -80,7 +109,8 @@ class History:
             f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",
             hint="Two branches were merged. Make one revision follow the other, or join them "
             "with: leadctl migrate new --merge. Where both are meant to be, name them by "
-            "branch_labels, or apply them with: leadctl migrate up heads",
+            "branch_labels, or apply them with: leadctl migrate up heads; and name the one that a "
+            "new revision follows with --head",
         )
 
     def _labels(self, head: str) -> set[str]:
@@ -97,10 +127,14 @@ class History:
     def get(self, name: str) -> Revision:
         """Return a revision by its id, the unique beginning of it, or its branch's label.
 
-        A label, alone or as `label@head`, names the head of its branch.  Raises UnknownRevision.
+        A label, alone or as `label@head`, names the head of its branch; `REV-2` is two before
+        another, `REV+2` two behind it.  Raises UnknownRevision.
         """
         if name in self._by_id:
             return self._by_id[name]
+        relative = _RELATIVE.fullmatch(name)
+        if relative:
+            return self._beside(self.get(relative["of"]), name, int(relative["steps"]))
         label = name.removesuffix("@heads").removesuffix("@head")
         matching = [each for each in self._ends if label in self._labels(each)] or [
             revision.id for revision in self.revisions if revision.id.startswith(name)
@@ -111,6 +145,19 @@ class History:
         raise UnknownRevision(
             f"The revision {name} {what} in {self.folder}.", hint="See: leadctl migrate status"
         )
+
+    def _beside(self, revision: Revision, name: str, steps: int) -> Revision:
+        for _ in range(abs(steps)):
+            after = [each.id for each in self.revisions if revision.id in each.down]
+            found = after if steps > 0 else revision.down
+            if len(found) != 1:
+                what = "ends" if not found else "parts"
+                raise UnknownRevision(
+                    f"There is no revision {name}: the history {what} at {revision.id}.",
+                    hint="See: leadctl migrate history",
+                )
+            revision = self._by_id[found[0]]
+        return revision
 
     def ancestors(self, heads: Collection[str]) -> set[str]:
         """Return the given revisions and all that they need, what is missing of it, too.
@@ -135,15 +182,54 @@ class History:
                 waiting.extend(before(name))
         return found
 
-    def goal(self, to: str | None) -> tuple[str, ...]:
+    def goal(self, to: str | None, current: Collection[str] = ()) -> tuple[str, ...]:
         """Return the revision that is named, all heads for "heads", or those that are meant.
 
-        It is empty for an empty folder.  Raises UnknownRevision, and MigrationsInvalid for a
-        history with several heads that nothing tells apart.
+        `+2` is the second that a database at `current` lacks, `LABEL@+2` that of a branch.  It is
+        empty for an empty folder.  Raises UnknownRevision, and MigrationsInvalid for a history
+        with several heads that nothing tells apart.
         """
         if to == "heads":
             return tuple(self.heads)
+        ahead = _AHEAD.fullmatch(to or "")
+        if ahead:
+            label, steps = ahead["label"], int(ahead["steps"])
+            lacking = self.pending(current, [self.get(label).id] if label else self.goals)
+            if label:
+                lacking = [each for each in lacking if label in self._labels(each.id)]
+            if len(lacking) < steps:
+                raise UnknownRevision(
+                    f"{to} is beyond the end of the history: pending are {len(lacking)} revisions.",
+                    hint="See: leadctl migrate status",
+                )
+            return tuple(each.id for each in lacking[:steps])
         return (self.get(to).id,) if to else self.goals
+
+    def behind(self, to: str, applied: Collection[str]) -> set[str]:
+        """Return which of some applied revisions go when a database goes down to another one.
+
+        Those are what follows it, and what needs those; other branches stay.  All go for "base";
+        `LABEL@base` is where a branch begins, `LABEL@-2` two of its applied revisions back.  Raises
+        UnknownRevision.
+        """
+        if to == BASE:
+            return set(applied)
+        back = _BACK.fullmatch(to)
+        if back:
+            label = back["label"]
+            own = [each.id for each in self.revisions if each.id in applied]
+            own = [each for each in own if label in self._labels(each)]
+            steps = int(back["steps"] or len(own))
+            if not own or steps > len(own):
+                raise UnknownRevision(
+                    f"{to}: {len(own)} revisions of the branch {label} are applied.",
+                    hint="See: leadctl migrate status",
+                )
+            roots = set(own[-steps:])
+        else:
+            name = self.get(to).id
+            roots = {each.id for each in self.revisions if name in each.down}
+        return {each for each in applied if roots & self.ancestors([each])}
 
     def effective(self, heads: Collection[str]) -> list[str]:
         """Return those of some revisions that no other of them needs, as Alembic records them."""
@@ -165,8 +251,45 @@ class History:
         due = wanted - self.ancestors(current)
         return [revision for revision in self.revisions if revision.id in due]
 
-    def place_behind(self, follows: Sequence[str]) -> Path:
-        """Return the folder for a revision that follows others: that of the first of them."""
+    def followed(self, placement: Placement = HERE) -> list[str]:
+        """Return what a new revision follows: the one head, or what is named.
+
+        Raises MigrationsInvalid for several heads of which none is named, and UsageError for a
+        name of something that others follow already, where no splice is asked for.
+        """
+        if placement.rev_id and placement.rev_id in self:
+            raise UsageError(
+                f"The revision {placement.rev_id} exists: {self.get(placement.rev_id).path.name}.",
+                hint="Give another --rev-id, or leave it out.",
+            )
+        self.place_behind([], placement)
+        for name in placement.depends_on:
+            self.get(name)
+        if placement.head == BASE:
+            return []
+        if placement.head is None:
+            return [self.head] if self.head else []
+        found = self.get(placement.head).id
+        if found not in self.heads and not placement.splice:
+            raise UsageError(
+                f"Another revision follows {found} already.",
+                hint="To begin a branch there, add --splice.",
+            )
+        return [found]
+
+    def place_behind(self, follows: Sequence[str], placement: Placement = HERE) -> Path:
+        """Return the folder for a revision that follows others: that of the first of them.
+
+        Raises UsageError for a folder that is none of the history's.
+        """
+        if placement.version_path is not None:
+            given = Path(placement.version_path).resolve()
+            if given not in (each.resolve() for each in self.folders):
+                raise UsageError(
+                    f"{placement.version_path} is none of the history's folders.",
+                    hint=f"Those are: {', '.join(map(str, self.folders))}",
+                )
+            return given
         known = [self._by_id[each] for each in follows if each in self._by_id]
         return known[0].path.parent if known else self.folder
 
@@ -210,7 +333,7 @@ def read_history(versions: VersionLocations, *, whole: bool = True) -> History:
             hint="Two branches made it. Give one of them an id of its own, and join the branches, "
             "with: leadctl migrate new --merge",
         )
-    history = History(first, {revision.id: revision for revision in revisions})
+    history = History(versions.folders, {revision.id: revision for revision in revisions})
     if whole:
         history.refuse_gaps()
     return history

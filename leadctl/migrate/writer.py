@@ -24,7 +24,7 @@ from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
 from leadctl.migrate.ddl.table_copies import Copy, set_aside
 from leadctl.migrate.revision import PLAIN, part_of
-from leadctl.migrate.revisions import History, read_history
+from leadctl.migrate.revisions import HERE, History, Placement, read_history
 from leadctl.migrate.scratch import Scratch, scratch
 from leadctl.postgres.target import Target
 from leadctl.sql.lexer import tokens
@@ -94,6 +94,21 @@ class RevisionText:
     safe: bool = True
     renames: tuple[str, ...] = ()
     """Which lint rules find the renames in it, that were asked for."""
+    operates: bool = True
+    """Whether it has operations: a frame and a merge have none."""
+
+    @property
+    def title(self) -> str:
+        """The message as it stands in the file's first line."""
+        return self.message.replace("\\", "/").replace('"', "'").strip().rstrip(".")
+
+    @property
+    def head_lines(self) -> tuple[str, ...]:
+        """What stands at the top of the file: what lint reads, and imports."""
+        about = "# For tables below 10 MB, in a history that is applied nowhere else."
+        allowed = [f"# leadctl: allow {rule} {_ASKED_FOR}" for rule in self.renames]
+        imports = ["from leadctl import fill"] if "fill(" in self.upgrade else []
+        return (*([] if self.safe else [PLAIN, about]), *allowed, *imports)
 
 
 @dataclass(frozen=True)
@@ -265,7 +280,11 @@ def check_writable(app: App) -> None:
 
 
 def write_drafts(
-    app: App, history: History, message: str, drafts: Sequence[Draft]
+    app: App,
+    history: History,
+    message: str,
+    drafts: Sequence[Draft],
+    placement: Placement = HERE,
 ) -> list[WrittenRevision]:
     """Write revisions behind the head of a history: several are a chain, and say which part."""
     texts = [
@@ -285,7 +304,7 @@ def write_drafts(
         )
         for number, each in enumerate(drafts, 1)
     ]
-    return write_revisions(app, history, texts, [history.head] if history.head else [])
+    return write_revisions(app, history, texts, history.followed(placement), placement)
 
 
 def _part_message(message: str, stage: Stage, number: int, count: int) -> str:
@@ -297,12 +316,17 @@ def _part_message(message: str, stage: Stage, number: int, count: int) -> str:
 
 
 def write_revisions(
-    app: App, history: History, texts: Sequence[RevisionText], follows: Sequence[str]
+    app: App,
+    history: History,
+    texts: Sequence[RevisionText],
+    follows: Sequence[str],
+    placement: Placement = HERE,
 ) -> list[WrittenRevision]:
     """Write revisions, one behind the other; the first one follows `follows`.
 
-    The history's folder is held meanwhile.  Raises MigrationsInvalid where another run wrote some
-    since it was read, and where a file cannot be written.
+    The history's folder is held meanwhile.  An app with an Alembic environment has them as that
+    writes them: a hook there may write none, or more.  Raises MigrationsInvalid where another run
+    wrote some since it was read, and where a file cannot be written.
     """
     written = []
     folder = os.open(history.folder, os.O_RDONLY)
@@ -314,15 +338,33 @@ def write_revisions(
                 hint="Look at it, then run this again.",
             )
         for text in texts:
-            revision = next_id(follows, alembic=app.environment is not None)
-            about = text.message if len(follows) < 2 else "merge"
-            path = history.place_behind(follows) / file_name(app, revision, about)
-            _write_new(path, file_text(revision, follows, text))
-            written.append(WrittenRevision(revision, text.message, path, text.loses))
-            follows = [revision]
+            revision = placement.rev_id or next_id(follows, alembic=app.environment is not None)
+            if app.environment is not None:
+                made = _write_as_alembic(app, text, revision, follows, placement)
+            else:
+                about = text.message if len(follows) < 2 else "merge"
+                path = history.place_behind(follows, placement) / file_name(app, revision, about)
+                _write_new(path, file_text(revision, follows, text, placement))
+                made = [(revision, path)]
+            written += [WrittenRevision(own, text.message, path, text.loses) for own, path in made]
+            follows = [written[-1].revision] if made else follows
+            placement = placement.behind()
     finally:
         os.close(folder)
     return written
+
+
+def _write_as_alembic(
+    app: App, text: RevisionText, revision: str, follows: Sequence[str], placement: Placement
+) -> list[tuple[str, Path]]:
+    from leadctl.migrate.alembic_writer import Content, write_revision  # loads Alembic
+
+    content = Content(
+        text.title, text.upgrade, text.downgrade, text.head_lines, written=text.operates
+    )
+    return write_revision(
+        app.alembic_environment, app.versions.folders, content, revision, follows, placement
+    )
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -391,25 +433,26 @@ def _zone(name: str) -> ZoneInfo:
     )
 
 
-def file_text(revision: str, follows: Sequence[str], text: RevisionText) -> str:
+def file_text(
+    revision: str, follows: Sequence[str], text: RevisionText, placement: Placement = HERE
+) -> str:
     """Return what a revision's file says.  One that joins branches follows several."""
     names = ", ".join(f'"{each}"' for each in follows)
-    imports = "from alembic import op"
-    if not text.safe:
-        about = "For tables below 10 MB, in a history that is applied nowhere else."
-        imports = f"{PLAIN}\n# {about}\n\n{imports}"
-    if text.renames:
-        allowed = "\n".join(f"# leadctl: allow {rule} {_ASKED_FOR}" for rule in text.renames)
-        imports = f"{allowed}\n\n{imports}"
-    if "fill(" in text.upgrade:
-        imports += "\n\nfrom leadctl import fill"
+    comments = [line for line in text.head_lines if line.startswith("#")]
+    imports = [line for line in text.head_lines if not line.startswith("#")]
+    parts = [*(["\n".join(comments)] if comments else []), "from alembic import op", *imports]
+    more = ""
+    if placement.branch_label:
+        more += f"\nbranch_labels = ({_quoted(placement.branch_label)},)"
+    if placement.depends_on:
+        more += f"\ndepends_on = ({' '.join(f'{_quoted(each)},' for each in placement.depends_on)})"
     return _TEMPLATE.format(
-        message=text.message.replace("\\", "/").replace('"', "'").strip().rstrip("."),
+        message=text.title,
         revision=revision,
         follows=", ".join(follows) or "nothing",
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-        imports=imports,
-        down=f"({names})" if len(follows) > 1 else names or "None",
+        imports="\n\n".join(parts),
+        down=(f"({names})" if len(follows) > 1 else names or "None") + more,
         upgrade=text.upgrade,
         downgrade=text.downgrade,
     )

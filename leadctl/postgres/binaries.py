@@ -53,6 +53,12 @@ def server_binaries() -> Binaries:
     return found
 
 
+def server_in(folder: str) -> Binaries | None:
+    """Return the server programs of a folder; None where none are installed in it."""
+    known = [*_system("postgres"), *filter(None, [_wheel()])]
+    return next((found for found in known if str(found.folder) == folder), None)
+
+
 def server_with(
     extensions: Collection[str],
     at_least: int,

@@ -1,9 +1,11 @@
 """The target: the database that a command acts on."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from leadctl.settings.url import DatabaseUrl, parse_url
 from leadctl.shell import printed_secret
 
 DEFAULT_SCHEMA = "public"
+_EXTENSION = re.compile(
+    r"CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?[\\\"']*(?P<name>[\w-]+)", re.IGNORECASE
+)
 _FRESH_SECONDS = 300.0
 """How long what a url_command printed is used; tokens of cloud logins last 15 minutes or more."""
 _ORDER = ("flag", ENVIRONMENT, ".env.local", ".env")
@@ -313,6 +318,20 @@ def _libpq_database(params: Mapping[str, str]) -> str:
     return (defaults.get(b"dbname") or b"").decode() or user
 
 
+def wanted_extensions(settings: Settings) -> set[str]:
+    """Return the extensions that a project's migrations name: a server that is made may bring them.
+
+    That is of their text, so some may be named that no revision makes.
+    """
+    found: set[str] = set()
+    for app in settings.apps.values():
+        for path in (*app.migrations.rglob("*.py"), app.migrations.parent / "env.py"):
+            with suppress(OSError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                found |= {each["name"].lower() for each in _EXTENSION.finditer(text)}
+    return found
+
+
 def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) -> Target:
     home = Home.of(settings.project)
     if not may_create and not home.exists:
@@ -323,7 +342,7 @@ def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) 
             else "Set DATABASE_URL or --url, or go to a project's folder; for one of your own: "
             "leadctl init",
         )
-    server = start(home, narrate)
+    server = start(home, narrate, () if home.exists else wanted_extensions(settings))
     params = {"host": str(server.socket), "user": SUPERUSER, "dbname": app}
     return Target(
         url=DatabaseUrl(params=params),

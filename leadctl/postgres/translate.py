@@ -191,20 +191,25 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         and told.source_function == _OF_EXTENSIONS
         and (found := _FIRST_QUOTED.search(told.message_primary or ""))
     ):
-        name = found[1]
-        return errors.MissingExtension(
-            f"The server does not have the extension {name}: {text}",
-            hint=f"Install {name} where the server runs (Debian: the package "
-            "postgresql-contrib or that of the extension; a managed service lists what it allows), "
-            "or set DATABASE_URL to a server that has it. The embedded PostgreSQL of a wheel lacks "
-            "some, e.g. pgcrypto and uuid-ossp.",
-        )
+        return missing_extension(found[1], text)
     if state == "57014":
         return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")
     if isinstance(error, psycopg.OperationalError) and not state:
         return errors.ConnectionFailed(text, hint="Check the server and the network between.")
     return errors.StatementFailed(
         f"The server rejected a statement: {text}" + (f" (SQLSTATE {state})" if state else "")
+    )
+
+
+def missing_extension(name: str, text: str) -> errors.MissingExtension:
+    """Return the error of an extension that the server's programs do not bring."""
+    return errors.MissingExtension(
+        f"The server does not have the extension {name}: {text}",
+        hint=f"Install {name} where the server runs (Debian: the package "
+        "postgresql-contrib or that of the extension; a managed service lists what it allows), "
+        "or set DATABASE_URL to a server that has it. The embedded PostgreSQL of a wheel lacks "
+        "some, e.g. pgcrypto and uuid-ossp: where the system's PostgreSQL has them, leadctl db "
+        "destroy and the next leadctl migrate make a new server with that.",
     )
 
 

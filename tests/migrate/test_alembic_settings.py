@@ -245,6 +245,12 @@ KINDS = {
             plants(),
         ),
     ),
+    "options of many kinds": Kind(
+        call=", version_table_pk=False, transaction_per_migration=True, render_as_batch=True,"
+        " user_module_prefix='x.', render_item=lambda *_: False, include_schemas=True,"
+        " include_name=lambda name, kind, parents: kind != 'schema' or name is None",
+        sql="CREATE SCHEMA IF NOT EXISTS {other}; CREATE TABLE {other}.theirs (id int)",
+    ),
     "defaults by a function": Kind(
         animals='sa.Column("name", sa.Text, server_default="one"),'
         ' sa.Column("born", sa.DateTime, server_default=sa.func.current_timestamp())',
@@ -490,7 +496,7 @@ def test_leadctl_and_alembic_agree(
         for each in (database, theirs):
             with server.connect(each) as connection:
                 if kind.sql:
-                    connection.execute(kind.sql)
+                    connection.execute(kind.sql.format(other="elsewhere").encode())
         alembic(tmp_path, server.url(theirs), ("upgrade", "heads"))
         leadctl("init", "--app", "zoo", url=ours)
         leadctl("migrate", "--plan", url=ours)

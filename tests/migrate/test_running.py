@@ -341,10 +341,38 @@ def test_a_script_records_whatever_a_revision_sets(
         assert connection.execute("SELECT to_regclass('public.b')").fetchone() == ("b",)
 
 
-def test_an_extension_that_the_server_lacks(project: Project, url: str, cli: Cli) -> None:
-    project.revision('CREATE EXTENSION IF NOT EXISTS "no-such-one"')
+@pytest.mark.parametrize("concurrently", [False, True])
+def test_an_extension_that_the_server_lacks(
+    project: Project, server: Server, database: str, cli: Cli, concurrently: bool
+) -> None:
+    url = server.url(database)
+    project.revision("CREATE TABLE before_it (id int)")
+    project.revision(
+        'CREATE EXTENSION IF NOT EXISTS "no-such-one" WITH SCHEMA public', concurrently=concurrently
+    )
     done = cli("migrate", url=url)
+    with server.connect(database) as connection:  # nothing was begun that cannot be ended
+        assert connection.execute("SELECT to_regclass('before_it')").fetchone() == (None,)
     assert done.code == 1
     assert "does not have the extension no-such-one" in done.err
     assert "Install no-such-one where the server runs" in done.err
     assert "or set DATABASE_URL to a server that has it" in done.err
+
+
+def test_an_extension_that_is_not_made_for_certain_stops_nothing(
+    project: Project, url: str, cli: Cli
+) -> None:
+    project.revision(
+        code="""\
+    "CREATE EXTENSION in_a_docstring"
+    # CREATE EXTENSION in_a_comment
+    if op.get_bind() is None:
+        op.execute("CREATE EXTENSION behind_a_condition")
+    op.execute("COMMENT ON SCHEMA public IS 'no CREATE EXTENSION in it'")
+    op.execute("DO $$BEGIN\\nCREATE EXTENSION caught;\\nEXCEPTION WHEN OTHERS THEN NULL; END$$")
+""",
+        downgrade='    op.execute("CREATE EXTENSION on_the_way_back")',
+    )
+    project.revision("CREATE EXTENSION IF NOT EXISTS plpgsql")
+    done = cli("migrate", url=url)
+    assert done.code == 0, done.err

@@ -14,6 +14,8 @@ import psycopg
 import pytest
 
 from leadctl.errors import EmbeddedServerUnusable
+from leadctl.postgres.binaries import server_with
+from leadctl.postgres.connect import OLDEST_MAJOR
 from leadctl.postgres.embedded import Home, destroy, start, status, stop
 from tests.processes import run, wait_for
 
@@ -219,3 +221,38 @@ def test_the_whole_first_hour(project: Path) -> None:
         assert connection.execute("SELECT email FROM users").fetchone() == ("test@example.com",)
     listed = run("db", "shell", "--", "-Atc", "SELECT count(*) FROM users", cwd=project)
     assert (listed.returncode, listed.stdout) == (0, "1\n")
+
+
+@pytest.mark.skipif(
+    server_with(["pgcrypto", "uuid-ossp"], OLDEST_MAJOR, lambda: None) is None,
+    reason="no PostgreSQL on this machine brings pgcrypto and uuid-ossp",
+)
+def test_a_new_server_has_the_extensions_that_migrations_name(project: Path) -> None:
+    versions = project / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (project / "leadctl.toml").write_text('app = "own"\n[apps.own]\nmigrations = "migrations"\n')
+    (project / "migrations" / "env.py").write_text(
+        "from alembic import context\ncontext.configure(dialect_name='postgresql')\n"
+    )
+    for number, (down, text) in enumerate(
+        [
+            ("None", 'CREATE EXTENSION IF NOT EXISTS "uuid-ossp"'),
+            ("'r0'", "CREATE EXTENSION pgcrypto"),
+        ]
+    ):
+        (versions / f"r{number}.py").write_text(
+            f"from alembic import op\nrevision = 'r{number}'\ndown_revision = {down}\n"
+            f"def upgrade():\n    op.execute({text!r})\n"
+        )
+    done = run("migrate", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "has pgcrypto, uuid-ossp" in done.stderr
+    home = Home.of(project)
+    names = "SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension"
+    with psycopg.connect(host=str(home.sockets), user="postgres", dbname="own") as connection:
+        assert connection.execute(names).fetchone() == ("pgcrypto plpgsql uuid-ossp",)
+        assert connection.execute("SELECT digest('a', 'md5') IS NULL").fetchone() == (False,)
+    stop(home)
+    assert start(home, silent).running  # with the same programs
+    with psycopg.connect(host=str(home.sockets), user="postgres", dbname="own") as connection:
+        assert connection.execute("SELECT uuid_generate_v4() IS NULL").fetchone() == (False,)

@@ -13,6 +13,8 @@ from leadctl.cli.options import (
     Yes,
     exclusive,
     flag,
+    not_with,
+    only_with,
     option,
     revision_names,
 )
@@ -34,6 +36,19 @@ Renumber = Annotated[
     Texts,
     option("--renumber", "FILE", "With --merge: gets an id of its own, for the one it shares."),
 ]
+Head = Annotated[
+    Text, option("--head", "REV", "Follow this revision or branch.", names=revision_names)
+]
+Splice = Annotated[bool, flag("--splice", "Allow a --head that others follow already.")]
+BranchLabel = Annotated[Text, option("--branch-label", "NAME", "Name the branch it begins.")]
+DependsOn = Annotated[
+    Texts,
+    option("--depends-on", "REV", "Apply this one before (repeatable).", names=revision_names),
+]
+RevId = Annotated[Text, option("--rev-id", "ID", "Use this id instead of a made one.")]
+VersionPath = Annotated[
+    Text, option("--version-path", "DIR", "Write the file to this version location.")
+]
 
 
 @group.leaf("new")
@@ -50,6 +65,12 @@ def new(
     revert: Revert = None,
     merge: Merge = False,
     renumber: Renumber = None,
+    head: Head = None,
+    splice: Splice = False,
+    branch_label: BranchLabel = None,
+    depends_on: DependsOn = None,
+    rev_id: RevId = None,
+    version_path: VersionPath = None,
 ) -> None:
     r"""Write the revisions that take the migrations to the models.
 
@@ -61,12 +82,24 @@ def new(
     leadctl migrate new -m "Websites" --fill "companies.website='unknown'"
     leadctl migrate new --revert leadconnector_0002
     leadctl migrate new --merge
+    leadctl migrate new -m "Plug-in" --empty --head base --branch-label plugin
     """
     from leadctl.render.views.migrate import new as view
 
     exclusive(rename=renames, empty=empty, sql=sql, revert=revert, merge=merge)
     exclusive(plain=plain, empty=empty, sql=sql, revert=revert, merge=merge)
     exclusive(fill=fills, empty=empty, sql=sql, revert=revert, merge=merge)
+    placement = {
+        "head": head,
+        "splice": splice,
+        "branch_label": branch_label,
+        "depends_on": tuple(depends_on or ()),
+        "rev_id": rev_id,
+        "version_path": version_path,
+    }
+    if merge or revert is not None:
+        not_with("--merge" if merge else "--revert", **placement)
+    only_with("--head", splice=splice and head is None)
     if renumber and not merge:
         raise UsageError("--renumber is for branches that are joined.", hint="Add --merge.")
     if merge:
@@ -74,9 +107,9 @@ def new(
     elif revert is not None:
         result = run.database().new_revert(revert, message)
     elif empty:
-        result = run.database().new_empty(named(run, message))
+        result = run.database().new_empty(named(run, message), placement=placement)
     elif sql is not None:
-        result = run.database().new_sql(named(run, message), _read(sql))
+        result = run.database().new_sql(named(run, message), _read(sql), placement=placement)
     else:
         database = run.database(may_create=True)
         result = database.new(
@@ -85,6 +118,7 @@ def new(
             fills=fills or (),
             plain=plain,
             ask=run.ask_text,
+            placement=placement,
         )
     run.emit(result, view)
 

@@ -94,6 +94,11 @@ class Home:
         return self.folder / KEY_FILE
 
     @property
+    def programs(self) -> Path:
+        """The file that says which programs the server was made with."""
+        return self.folder / "programs"
+
+    @property
     def exists(self) -> bool:
         """Whether the server was ever made."""
         return (self.data / "PG_VERSION").exists()

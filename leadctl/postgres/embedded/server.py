@@ -6,14 +6,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
-from leadctl.postgres.binaries import Binaries, server_binaries
+from leadctl.postgres.binaries import Binaries, server_binaries, server_in, server_with
 from leadctl.postgres.embedded.home import Home
 from leadctl.progress import Narrate
 
@@ -54,26 +54,43 @@ def status(home: Home) -> ServerStatus:
     )
 
 
-def start(home: Home, narrate: Narrate) -> ServerStatus:
+def start(home: Home, narrate: Narrate, extensions: Collection[str] = ()) -> ServerStatus:
     """Start the server, making it first where it does not exist.  Safe to call from many processes.
 
-    Raises EmbeddedServerUnusable or EmbeddedServerFailed, and LockHeld where another process has
-    been starting or stopping it for two minutes.
+    A new one is made with programs that bring the `extensions`, where some here do.  Raises
+    EmbeddedServerUnusable or EmbeddedServerFailed, and LockHeld where another process has been
+    starting or stopping it for two minutes.
     """
     if home.exists and _accepts(home):
         return status(home)
     home.create()
     with exclusive(home.folder):
-        binaries = server_binaries()
+        binaries = _programs(home, extensions, narrate)
         folder = home.install(binaries)
         if not home.exists:
             narrate("Making the embedded PostgreSQL server…")
+            home.programs.write_text(str(binaries.folder))
             initialise(home, folder, binaries.major)
             home.write_key()
         if not _accepts(home):
             _check_version(home, binaries)
             launch(home, folder)
     return status(home)
+
+
+def _programs(home: Home, extensions: Collection[str], narrate: Narrate) -> Binaries:
+    """Return what a server is run with: what it was made with, or brings what a new one needs."""
+    from leadctl.postgres.connect import OLDEST_MAJOR
+
+    usual = server_binaries()
+    if home.exists:
+        made_with = home.programs.read_text() if home.programs.exists() else ""
+        return server_in(made_with) or usual
+    found = server_with(extensions, OLDEST_MAJOR, lambda: None) if extensions else usual
+    if found is None or found.folder == usual.folder:
+        return usual
+    narrate(f"PostgreSQL {found.major} of {found.folder} has {', '.join(sorted(extensions))}.")
+    return found
 
 
 def stop(home: Home) -> ServerStatus:
