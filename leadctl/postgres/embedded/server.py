@@ -19,6 +19,8 @@ from leadctl.progress import Narrate
 
 SUPERUSER = "postgres"
 _PORT = 5432
+_OLDEST = 15
+"""The oldest server that leadctl supports, as connect.py has it."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOCK_SECONDS = 120.0
@@ -80,13 +82,11 @@ def start(home: Home, narrate: Narrate, extensions: Collection[str] = ()) -> Ser
 
 def _programs(home: Home, extensions: Collection[str], narrate: Narrate) -> Binaries:
     """Return what a server is run with: what it was made with, or brings what a new one needs."""
-    from leadctl.postgres.connect import OLDEST_MAJOR
-
     usual = server_binaries()
     if home.exists:
         made_with = home.programs.read_text() if home.programs.exists() else ""
         return server_in(made_with) or usual
-    found = server_with(extensions, OLDEST_MAJOR, lambda: None) if extensions else usual
+    found = server_with(extensions, _OLDEST, lambda: None) if extensions else usual
     if found is None or found.folder == usual.folder:
         return usual
     narrate(f"PostgreSQL {found.major} of {found.folder} has {', '.join(sorted(extensions))}.")
