@@ -1,4 +1,4 @@
-"""Tables that cannot be changed in place: they are made anew, and the rows are copied.
+"""Tables that cannot be changed in place: they are recreated, and the rows are copied.
 
 A table that becomes partitioned, ceases to be, or is partitioned by something else, one with
 another order of parents, and one of which a column becomes its parent's alone.  The old one is
@@ -26,8 +26,9 @@ _LONGEST_NAME = 63
 """Bytes of an identifier; PostgreSQL cuts a longer one."""
 _ASIDE = "__old"
 _COST = (
-    "{table} cannot be changed in place ({why}): its rows are copied, while nobody else can read "
-    "or write them, and take twice the room until the end. It belongs to the role that runs this."
+    "{table} cannot be changed in place ({why}): its rows are copied, while no other session can "
+    "read or write them, and take twice the room until the end. It belongs to the role that runs "
+    "this."
 )
 
 
@@ -53,7 +54,7 @@ class SetAside:
 
 
 def set_aside(before: Catalog, after: Catalog) -> SetAside:
-    """Return what sets aside the tables that both have, and that must be made anew."""
+    """Return what sets aside the tables that both have, and that must be recreated."""
     found = _made_anew(before, after)
     steps = [step for table, why in found.items() if why for step in _detached(table, before)]
     steps += [step for table in found for step in _renames(table, before)]
@@ -62,7 +63,7 @@ def set_aside(before: Catalog, after: Catalog) -> SetAside:
 
 
 def _made_anew(before: Catalog, after: Catalog) -> dict[str, str | None]:
-    """Return the tables that must be made anew, and why; None where a parent's rows are theirs."""
+    """Return the tables that must be recreated, and why; None where a parent's rows are theirs."""
     both = [name for name in before.names("table") if f"table {name}" in after.objects]
     found: dict[str, str | None] = {}
     replaced = replaced_types(before, after)
@@ -71,12 +72,12 @@ def _made_anew(before: Catalog, after: Catalog) -> dict[str, str | None]:
         if why is not None:
             found[table] = why
     waiting = True
-    while waiting:  # what hangs on one that is made anew, level by level
+    while waiting:  # what hangs on one that is recreated, level by level
         waiting = False
         for table in both:
             above = {*parents(after, table)} & {*parents(before, table)} & found.keys()
             if table not in found and above:
-                found[table] = f"its parent {min(above)} is made anew"
+                found[table] = f"its parent {min(above)} is recreated"
                 waiting = True
     for table in found:
         then, now = (each.objects[f"table {table}"].get("partition_of") for each in (before, after))
