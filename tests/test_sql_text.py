@@ -10,7 +10,8 @@ ROOT = Path(leadctl.__file__).parent
 MAKES_SQL = {
     # A block of our own .sql files; the server's text; the author's of a revision or a rule; what
     # pg_restore would run in any other restore.
-    "postgres/exact.py": {"fetch", "declare"},  # of the app's own author, and of SQLAlchemy
+    # Of the app's own author, and of SQLAlchemy; blocks of our own, as parts of a statement.
+    "postgres/exact.py": {"fetch", "declare", "fetch_each"},
     "postgres/queries.py": {
         "statement",
         "written_by_server",
