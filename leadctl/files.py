@@ -138,7 +138,7 @@ def trusted(path: Path) -> Path:
 
 
 def not_led_elsewhere(path: Path) -> Path:
-    """Return a folder to write to; raise UntrustedFile for a link that somebody else left there.
+    """Return a folder to write to; raise UntrustedFile for a link of another user there.
 
     One's own leads to another disk; whose the folder is, and who else may write it, is its own.
     """
