@@ -140,7 +140,7 @@ def trusted(path: Path) -> Path:
 def not_led_elsewhere(path: Path) -> Path:
     """Return a folder to write to; raise UntrustedFile for a link of another user there.
 
-    One's own leads to another disk; whose the folder is, and who else may write it, is its own.
+    Your own may lead to another disk; whose the folder is, and who else may write it, is its own.
     """
     return _believed(path, _distrust(path.lstat()) if path.is_symlink() else None)
 
