@@ -160,8 +160,8 @@ ORDER BY 4 DESC, 1
 -- what: How many dead rows has each table, of how many that start autovacuum, and when was it
 --       last vacuumed and analysed, by hand or by autovacuum?
 --       Values that were too long for a row are in a table next to it, which has dead rows of its own.
---       Not counted is what had many rows once, of which the counters know nothing: they were lost in a
---       crash, reset, or are of a standby or a copy.  Analysed is what the planner has statistics of.
+--       A table with many rows but without counters is shown as not counted: they were reset, lost in a
+--       crash, or it is a standby or a copy.  A table is analysed if the planner has statistics of it.
 -- versions: 15-
 WITH parts AS (
     SELECT c.oid, c.oid AS whose, c.relname, false AS is_toast, c.reltuples, c.reloptions, c.reloptions AS own
