@@ -44,6 +44,23 @@ def problems(checks: Iterable[VerifyCheck]) -> tuple[str, ...]:
     return tuple(f"{check.what}: {check.message}" for check in checks if check.ok is False)
 
 
+class _AtMost:
+    """Hands on no more bytes than the manifest says: a small file may unpack to a full disk."""
+
+    def __init__(self, sink: Writable, most: int, path: Path) -> None:
+        self._sink = sink
+        self._most = self._left = most
+        self._path = path
+
+    def write(self, data: bytes, /) -> object:
+        self._left -= len(data)
+        if self._left < 0:
+            raise BackupDamaged(
+                f"{self._path} holds more bytes than the manifest says: {self._most:,}."
+            )
+        return self._sink.write(data)
+
+
 @dataclass(frozen=True)
 class BackupReader:
     """A stored backup, and the private keys that read it."""
@@ -100,11 +117,11 @@ class BackupReader:
                 f"The backup {self.backup.id} is encrypted, and no private key is set here.",
                 hint="Set BACKUP_IDENTITY_FILE or --identity to the file of the private key.",
             )
-        found = self.read(file, sink)
+        path = self.backup.path / file.name
+        found = self.read(file, _AtMost(sink, file.raw_bytes, path))
         if found != file.raw_bytes:
             raise BackupDamaged(
-                f"{self.backup.path / file.name} holds {found:,} bytes, and the manifest says "
-                f"{file.raw_bytes:,}."
+                f"{path} holds {found:,} bytes, and the manifest says {file.raw_bytes:,}."
             )
 
     def check(self) -> None:

@@ -1,6 +1,7 @@
 """A manifest is evidence only as far as it can prove, and one bad folder hides no good one."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import zstandard
 
+from leadctl.backup.stream import Label, pack
 from tests.backups import encrypted_backups
 from tests.conftest import Cli, Outcome, Prepared
 
@@ -146,6 +149,25 @@ def test_plain_bytes_in_an_encrypted_backup(leadctl: Leadctl, good: Path) -> Non
     outcome = leadctl("backup", "verify", "latest")
     assert (outcome.code, "not encrypted" in outcome.out) == (1, True)
     assert leadctl("restore", "--yes").code == 1
+
+
+def test_little_that_unpacks_to_a_full_memory(
+    leadctl: Leadctl, good: Path, env: dict[str, str]
+) -> None:
+    """Whoever knows the public key can write it, and the manifest's hash."""
+    path, zeros = good / "archive.dump.zst.age", 100 * 2**20
+
+    def replaced(document: dict[str, Any]) -> None:
+        recipients = [pyrage.x25519.Recipient.from_str(env["BACKUP_RECIPIENTS"])]
+        with path.open("wb") as file:
+            made = pack(
+                io.BytesIO(bytes(zeros)), file, Label(good.name, path.name), recipients, int
+            )
+        document["files"][0].update(bytes=made.bytes, sha256=made.sha256)
+
+    rewrite(good, replaced)
+    outcome = leadctl("restore", "--yes")
+    assert (outcome.code, "more bytes than the manifest says" in outcome.err) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "archive.dump.zst.age"])
