@@ -198,6 +198,42 @@ def test_others_write_while_the_safe_script_runs(other: tuple[str, str], cli: Cl
     assert cli("migrate", "diff", "database", after, url=before).code == 1  # the table `held`
 
 
+@pytest.mark.parametrize("before_it", ["", "PARTITION BY RANGE (id)"])
+def test_rows_that_policies_hide_from_the_owner_are_copied(
+    other: tuple[str, str], server: Server, cli: Cli, before_it: str
+) -> None:
+    table = "CREATE TABLE t (id int NOT NULL) {}"
+    secured = (
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY odd ON t USING (id % 2 = 1); ALTER TABLE t OWNER TO hidden_from;"
+    )
+    part = "CREATE TABLE p PARTITION OF t DEFAULT; ALTER TABLE p OWNER TO hidden_from;"
+    parts = {"": "", "PARTITION BY RANGE (id)": part, "PARTITION BY LIST (id)": part}
+    kinds = [before_it, "PARTITION BY LIST (id)"]
+    with server.connect() as connection:
+        connection.execute("CREATE ROLE hidden_from LOGIN PASSWORD 'mine'")
+    try:
+        for url, kind in zip(other, kinds, strict=True):
+            assert psql(url, table.format(kind) + ";" + secured + parts[kind]) == ""
+            assert psql(url, "GRANT ALL ON SCHEMA public TO hidden_from") == ""
+            database = url.rpartition("/")[2]
+            assert psql(url, f"GRANT CREATE ON DATABASE {database} TO hidden_from") == ""
+        assert psql(other[0], "INSERT INTO t SELECT generate_series(1, 100)") == ""
+        url = re.sub("//[^@]*@", "//hidden_from:mine@", other[0])
+        written = cli("migrate", "diff", "database", other[1], "-o", "sql", url=url)
+        assert "INSERT INTO t" in written.out, written.err
+        assert psql(url, written.out) == ""
+        with psycopg.connect(other[0]) as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (100,)
+            forced = "SELECT relforcerowsecurity FROM pg_class WHERE oid = 't'::regclass"
+            assert connection.execute(forced).fetchone() == (True,)
+    finally:
+        for url in other:
+            psql(url, "DROP OWNED BY hidden_from")
+        with server.connect() as connection:
+            connection.execute("DROP ROLE hidden_from")
+
+
 def test_a_role_that_may_not_try(other: tuple[str, str], server: Server, cli: Cli) -> None:
     before, after = other
     assert psql(after, "CREATE TABLE t (a int)") == ""

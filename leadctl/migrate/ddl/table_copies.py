@@ -185,6 +185,11 @@ def place_of(table: str) -> str:
     return f"place {table}"
 
 
+def _all_seen_of(table: str) -> str:
+    """Return the key of a table's being seen whole by its owner, whatever its policies say."""
+    return f"all of {table}"
+
+
 def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str]) -> Iterator[Step]:
     """Yield what copies the rows of a table that was set aside, and lets its numbers go on.
 
@@ -205,6 +210,10 @@ def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str])
     parts = tuple(f"table {each}" for each in [copy.table, *_partitions(copy.table, after)])
     left = [each for each in _partitions(copy.former, before) if f"table {each}" in after.objects]
     stays = f" Rows of {', '.join(left)} stay there." if left else ""
+    if before.objects[f"table {copy.former}"].get("row_security") == "forced":
+        # What its policies hide from its owner would not be copied, and go with it.
+        seen = f"ALTER TABLE {copy.former} NO FORCE ROW LEVEL SECURITY"
+        yield Step(seen, Phase.DEFINE, (_all_seen_of(copy.former),))
     numbers = any("identity" in has[own] for own in both)
     overriding = " OVERRIDING SYSTEM VALUE" if numbers else ""
     yield Step(
@@ -213,7 +222,7 @@ def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str])
         Phase.DEFINE,
         (rows_of(copy.table),),
         (rows_of(copy.former),),
-        needs=(*parts, *map(place_of, left)),
+        needs=(*parts, *map(place_of, left), _all_seen_of(copy.former)),
         loses=f"{' and '.join(loses)} of {copy.table}" if loses else "",
         why=_COST.format(table=copy.table, why=copy.why) + stays,
     )
