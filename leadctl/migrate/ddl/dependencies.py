@@ -159,13 +159,25 @@ def narrowed(seeds: Collection[str], *catalogs: Catalog) -> list[Catalog]:
     known = Catalog({key: each for one in catalogs for key, each in one.objects.items()})
     if 2 * len(seeds) > len(known.objects):
         return list(catalogs)
-    kept = _Reach(known, [uses_of(each) for each in catalogs]).of(seeds)
+    above = {name for seed in seeds for name in _above(seed, catalogs)}
+    within = {key for key, each in known.objects.items() if owner(key, each) in above}
+    kept = _Reach(known, [uses_of(each) for each in catalogs]).of({*seeds, *within})
+    kept &= known.objects.keys()  # not what comes with others, as a range's functions do
     functions = (str(known.objects[key].get("definition")) for key in kept if _is_function(key))
     if any(map(_EXECUTES.search, functions)):
         return list(catalogs)
     return [
         Catalog({key: each for key, each in one.objects.items() if key in kept}) for one in catalogs
     ]
+
+
+def _above(key: str, catalogs: Sequence[Catalog]) -> Iterator[str]:
+    """Yield the tables that a table is a part of: what refers to those is in a partition's way."""
+    kind, _, name = key.partition(" ")
+    for catalog in catalogs if kind == "table" else ():
+        for parent in parents(catalog, name):
+            yield parent
+            yield from _above(f"table {parent}", [catalog])
 
 
 class _Reach:
