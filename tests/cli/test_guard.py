@@ -220,7 +220,7 @@ def at_the_prompt(database: Prepared, answer: str | None) -> tuple[int, str]:
         )
         os.execve(sys.executable, [sys.executable, "-m", "leadctl", "reset"], variables)
     shown = b""
-    while not shown.endswith((b"]: ", b"go on: ")) and (part := read(terminal)):
+    while not shown.endswith((b"[y/N]: ", b"to continue: ")) and (part := read(terminal)):
         shown += part
     # Python misses a Ctrl-C in the instant before it reads; people press it again.
     keys, patience = (b"\x03", 2.0) if answer is None else (answer.encode() + b"\n", 60.0)
@@ -234,7 +234,10 @@ def at_the_prompt(database: Prepared, answer: str | None) -> tuple[int, str]:
 
 def read(terminal: int, patience: float = 60.0, keys: bytes = b"") -> bytes:
     """Read what a terminal shows, nothing at its end; press keys each time it takes too long."""
-    while not select.select([terminal], [], [], patience)[0]:
+    for _ in range(30):
+        if select.select([terminal], [], [], patience)[0]:
+            break
+        assert keys, "nothing was shown for so long"
         os.write(terminal, keys)
     try:
         return os.read(terminal, 4096)
