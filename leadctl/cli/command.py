@@ -31,8 +31,8 @@ __all__ = ["Effect", "Run", "command"]
 
 _LOG_SQL_AT = 2
 _is_url = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE).match
-_MAY_BE_URL = frozenset({"url", "before", "after", "row", "key"})
-"""Parameters: those of `migrate diff` name databases, a row's key may be anything."""
+_MAY_BE_URL = frozenset({"url", "before", "after", "move to", "row", "key"})
+"""Parameters: of `migrate diff` and `tenants move` they name databases, a row's key is any text."""
 
 
 class Effect(Enum):
@@ -171,7 +171,8 @@ def _refuse_urls(ctx: typer.Context) -> None:
             given = place.params.get(parameter.name)
             texts = given if isinstance(given, (list, tuple)) else [given]
             urls = [each for each in texts if isinstance(each, str) and _is_url(each)]
-            if urls and parameter.name not in _MAY_BE_URL:
+            names = {parameter.name, f"{place.command.name} {parameter.name}"}
+            if urls and names.isdisjoint(_MAY_BE_URL):
                 raise UsageError(
                     f"{_shown(parameter)} is not for the URL of a database.",
                     hint="Give it by --url, DATABASE_URL or an [env.NAME] of leadctl.toml.",

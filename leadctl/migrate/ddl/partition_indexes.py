@@ -226,14 +226,13 @@ def _of_partition(text: str, own: str, table: str) -> str:
 
 def _items(text: str) -> list[str]:
     """Return the items of a list with commas, where no bracket or quote is open."""
-    items, depth = [""], 0
+    items, depth, begun = [], 0, 0
     for token in tokens(text):
         depth += token.text.count("(") - token.text.count(")") if token.text in {"(", ")"} else 0
         if token.text == "," and not depth:
-            items.append("")
-        else:
-            items[-1] += token.text
-    return [each.strip() for each in items if each.strip()]
+            items.append(text[begun : token.start])
+            begun = token.start + 1
+    return [each.strip() for each in (*items, text[begun:]) if each.strip()]
 
 
 def _usual_name(table: str, text: str) -> str:
