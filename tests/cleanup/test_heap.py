@@ -168,6 +168,7 @@ def test_a_row_that_a_writer_moves_behind_the_batches(scattered: Prepared, cli: 
     assert done.json["rules"][0]["backlog"] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("what", ["leads", "webhook_deliveries"])
 def test_what_somebody_holds_is_left_and_the_rest_goes(

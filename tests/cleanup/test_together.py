@@ -15,6 +15,7 @@ from tests.processes import start, wait_for
 CLEANUP = ("cleanup", "-o", "json", "--rule", "archived-leads")
 
 
+@pytest.mark.thorough
 def test_two_runs(filled: Prepared, cli: Cli) -> None:
     due = due_leads(filled)
     slow(filled, 0.02)

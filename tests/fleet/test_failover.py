@@ -146,6 +146,7 @@ def test_in_the_middle_of_a_fleet(pair: Pair, tmp_path: Path) -> None:
     assert len(found) == 30
 
 
+@pytest.mark.thorough
 def test_every_verb_finds_the_server_that_may_be_written_to(pair: Pair, tmp_path: Path) -> None:
     env = {**pair.env, "LEADCTL_APP": "leadconnector", "BACKUP_DIR": str(tmp_path / "backups")}
     for command in (

@@ -107,6 +107,7 @@ def test_prepared_transactions(primary: RunningServer, cli: Cli) -> None:
     assert status(cli, url, "prepared-transactions") == "ok"
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not HAS_CONTRIB, reason="there is no pg_stat_statements")
 def test_slow_queries(primary: RunningServer, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from leadctl.health import activity

@@ -71,6 +71,7 @@ def test_the_first_write_after_a_quiet_time_is_as_late_as_it_is(
     eventually("ok", lambda: status(cli, its_url, "replication"))
 
 
+@pytest.mark.thorough
 def test_a_large_transaction_is_followed_while_it_runs(
     pair: tuple[RunningServer, RunningServer], cli: Cli, tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_large_transaction_is_followed_while_it_runs(
         writer.execute("COMMIT")
 
 
+@pytest.mark.thorough
 def test_replay_that_stands_still_is_never_ok(
     pair: tuple[RunningServer, RunningServer], cli: Cli
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_replay_that_is_paused_while_there_is_nothing_to_replay(
     eventually("ok", lambda: status(cli, its_url, "replication"))
 
 
+@pytest.mark.thorough
 def test_what_only_the_primary_knows_is_not_ok_on_a_standby(cli: Cli) -> None:
     """A standby counts no dead rows, and shows nothing that is prepared."""
     with RunningServer(MAJOR, max_prepared_transactions="2") as primary:

@@ -304,6 +304,7 @@ def guest(sick: Prepared) -> Iterator[Callable[..., str]]:
     sick.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+@pytest.mark.thorough
 def test_a_superuser_sees_all_of_it(sick: Prepared, cli: Cli) -> None:
     found = statuses(cli, sick.url)
     good = {n for n in ALL if found[n] not in {"warning", "critical"}}
@@ -368,6 +369,7 @@ def test_under_settings_of_the_role(
     assert {r["report"] for r in reports if r["skipped"]} - {"slow-queries"} == {"nodes"}
 
 
+@pytest.mark.thorough
 def test_while_somebody_holds_the_tables(sick: Prepared, cli: Cli) -> None:
     with sick.server.connect(sick.name) as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE leads, users, pages, narrow, child, twice, fed")
@@ -410,6 +412,7 @@ def test_on_a_standby(cli: Cli, tmp_path: Path) -> None:
             assert fixed.code == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tables", [300, pytest.param(5000, marks=pytest.mark.slow)])
 def test_with_many_tables(server: Server, database: str, cli: Cli, tables: int) -> None:
     with server.connect(database) as connection:

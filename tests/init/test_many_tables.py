@@ -23,6 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_circle_of_many_references_is_read_and_made_without_going_round_in_it(
     cli: Cli, server: Server, database: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

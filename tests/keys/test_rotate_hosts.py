@@ -121,6 +121,7 @@ def test_two_hosts_go_on_while_a_key_is_replaced(
             assert unread(hosts) == []
 
 
+@pytest.mark.thorough
 def test_a_new_key_that_comes_first_is_not_read_by_old_hosts(
     host: Callable[[ExitStack, str], Host],
 ) -> None:

@@ -176,6 +176,7 @@ def change(context, revision, directives):
 """
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -289,6 +290,7 @@ def test_a_project_without_a_template_has_alembic_s(zoo: Zoo) -> None:
     zoo.alembic("check")
 
 
+@pytest.mark.thorough
 def test_branches_are_made_and_walked_as_with_alembic(
     zoo: Zoo, server: Server, database: str
 ) -> None:

@@ -110,6 +110,7 @@ def dump(url: str, *options: str) -> str:
     return re.sub(r"^\\(?:un)?restrict .*$", "", text, flags=re.M)
 
 
+@pytest.mark.thorough
 def test_it_goes_on(
     first: Path,
     server: Server,
