@@ -105,7 +105,9 @@ SELECT kind, pid, name, "user", application, state, transaction_seconds, age, qu
            extract(epoch FROM clock_timestamp() - xact_start)::float8 AS transaction_seconds,
            greatest(age(backend_xid), age(backend_xmin)) AS age, left(query, 500) AS query
     FROM pg_stat_activity
-    WHERE coalesce(datname, current_database()) = current_database() AND pid <> pg_backend_pid()
+    -- Whoever is connecting has a transaction and no database yet.
+    WHERE (datname = current_database() OR datname IS NULL AND backend_type = 'walsender')
+      AND pid <> pg_backend_pid()
       AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)
       -- What VACUUM sees of the table, no other one waits for; workers are as old as their leader.
       AND backend_type NOT IN ('autovacuum worker', 'autovacuum launcher') AND leader_pid IS NULL
