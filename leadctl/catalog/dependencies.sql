@@ -75,29 +75,17 @@ WITH place AS (
         || format_type(casttarget, NULL)
     FROM pg_cast WHERE oid >= 16384
     UNION ALL
-    SELECT 'pg_operator'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_operator'::regclass, o.oid, 0)
-    FROM pg_operator o JOIN place p ON p.oid = o.oprnamespace
-    UNION ALL
-    SELECT 'pg_opfamily'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_opfamily'::regclass, o.oid, 0)
-    FROM pg_opfamily o JOIN place p ON p.oid = o.opfnamespace
-    UNION ALL
-    SELECT 'pg_opclass'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_opclass'::regclass, o.oid, 0)
-    FROM pg_opclass o JOIN place p ON p.oid = o.opcnamespace
+    SELECT d.classid, d.objid, 0, 'other ' || pg_describe_object(d.classid, d.objid, 0)
+    FROM pg_depend d JOIN place p ON p.oid = d.refobjid
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.classid IN (
+        'pg_operator'::regclass, 'pg_opfamily'::regclass, 'pg_opclass'::regclass, 'pg_ts_config'::regclass,
+        'pg_ts_dict'::regclass, 'pg_conversion'::regclass)
     UNION ALL
     -- What an operator class or, alone, a family has uses its operators and functions.
     SELECT d.classid, d.objid, 0, 'other ' || pg_describe_object(d.refclassid, d.refobjid, 0)
     FROM pg_depend d
     WHERE d.classid IN ('pg_amop'::regclass, 'pg_amproc'::regclass) AND d.objid >= 16384
       AND (d.refclassid = 'pg_opclass'::regclass OR (d.refclassid = 'pg_opfamily'::regclass AND d.deptype = 'a'))
-    UNION ALL
-    SELECT 'pg_ts_config'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_ts_config'::regclass, o.oid, 0)
-    FROM pg_ts_config o JOIN place p ON p.oid = o.cfgnamespace
-    UNION ALL
-    SELECT 'pg_ts_dict'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_ts_dict'::regclass, o.oid, 0)
-    FROM pg_ts_dict o JOIN place p ON p.oid = o.dictnamespace
-    UNION ALL
-    SELECT 'pg_conversion'::regclass, o.oid, 0, 'other ' || pg_describe_object('pg_conversion'::regclass, o.oid, 0)
-    FROM pg_conversion o JOIN place p ON p.oid = o.connamespace
     UNION ALL
     SELECT 'pg_namespace'::regclass, oid, 0, 'schema ' || rtrim(prefix, '.') FROM place WHERE prefix <> ''
 )
