@@ -276,17 +276,26 @@ class Difference:
         return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
+def differing(before: Catalog, after: Catalog) -> set[str]:
+    """Return the keys of what two catalogs differ in."""
+    return {
+        key
+        for key in before.objects.keys() | after.objects.keys()
+        if (old := before.objects.get(key)) != (new := after.objects.get(key))
+        and definition(old) != definition(new)
+    }
+
+
 def compare(before: Catalog, after: Catalog) -> list[Difference]:
     """Return what differs, by object, in a stable order; empty where the catalogs are equal.
 
     The parts of a table that is missing or extra as a whole are not listed one by one.
     """
     differences = []
-    for key in sorted(before.objects.keys() | after.objects.keys()):
+    for key in sorted(differing(before, after)):
         old, new = before.objects.get(key), after.objects.get(key)
-        if old != new and definition(old) != definition(new):
-            change = "missing" if new is None else "extra" if old is None else "changed"
-            differences.append(Difference(key, change, _without_uses(old), _without_uses(new)))
+        change = "missing" if new is None else "extra" if old is None else "changed"
+        differences.append(Difference(key, change, _without_uses(old), _without_uses(new)))
     whole = {each.object.removeprefix("table ") for each in differences if _is_whole_table(each)}
     return [
         each

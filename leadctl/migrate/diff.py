@@ -12,12 +12,13 @@ from leadctl.catalog.definitions import (
     Catalog,
     Difference,
     compare,
+    differing,
     without_grants,
 )
 from leadctl.errors import LeadctlError, OperationFailed, RevisionFailed, UsageError
 from leadctl.migrate.compare_hooks import not_compared_by_env
 from leadctl.migrate.ddl.autodetector import writable_changes
-from leadctl.migrate.ddl.dependencies import differing, narrowed
+from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import named_by, named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
 from leadctl.migrate.integrity import open_history, read_verified

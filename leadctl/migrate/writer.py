@@ -14,12 +14,19 @@ from textwrap import indent as indented
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Catalog, compare, is_unwritten, named, without_grants
+from leadctl.catalog.definitions import (
+    Catalog,
+    compare,
+    differing,
+    is_unwritten,
+    named,
+    without_grants,
+)
 from leadctl.errors import MigrationsInvalid, OperationFailed
 from leadctl.files import write_whole
 from leadctl.migrate.backfill import escape
 from leadctl.migrate.ddl.autodetector import changes
-from leadctl.migrate.ddl.dependencies import differing, narrowed
+from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
 from leadctl.migrate.ddl.table_copies import Copy, set_aside

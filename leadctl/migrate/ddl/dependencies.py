@@ -15,7 +15,6 @@ from leadctl.catalog.definitions import (
     USES,
     Attributes,
     Catalog,
-    definition,
     key_reference,
     owner,
     split_name,
@@ -138,16 +137,6 @@ def reached(start: Iterable[str], uses: Uses) -> set[str]:
     return found
 
 
-def differing(before: Catalog, after: Catalog) -> set[str]:
-    """Return the keys of what two catalogs differ in."""
-    return {
-        key
-        for key in before.objects.keys() | after.objects.keys()
-        if before.objects.get(key) != after.objects.get(key)
-        and definition(before.objects.get(key)) != definition(after.objects.get(key))
-    }
-
-
 def narrowed(seeds: Collection[str], *catalogs: Catalog) -> list[Catalog]:
     """Return of each catalog what a change of some objects reaches, to be tried without the rest.
 
@@ -187,10 +176,12 @@ class _Reach:
         self._known = known
         self._uses = uses
         self._users: dict[str, set[str]] = {}
+        """What rests on each object; not what is in a schema, which rests on it as such."""
         for one in uses:
             for key, used in one.items():
                 for each in used:
-                    self._users.setdefault(each, set()).add(key)
+                    if not each.startswith("schema "):
+                        self._users.setdefault(each, set()).add(key)
         self._parts: dict[str, list[str]] = {}
         self._children: dict[str, list[str]] = {}
         self._by_name: dict[str, list[str]] = {}
@@ -204,9 +195,9 @@ class _Reach:
             for parent in parents(known, name) if kind == "table" else ():
                 self._children.setdefault(parent, []).append(name)
 
-    def of(self, seeds: Iterable[str]) -> set[str]:
+    def of(self, seeds: Collection[str]) -> set[str]:
         """Return the keys of what is reached, the seeds among them."""
-        resting = self._resting(seeds)
+        resting = {*seeds, *reached(seeds, self._users)}
         whole: set[str] = set()
         waiting = [name for key in resting if (name := self._whole(key)) is not None]
         while waiting:
@@ -223,16 +214,6 @@ class _Reach:
                 kept.add(key)
                 needed += self._needed(key)
         return kept
-
-    def _resting(self, seeds: Iterable[str]) -> set[str]:
-        found: set[str] = set()
-        waiting = list(seeds)
-        while waiting:
-            key = waiting.pop()
-            if key not in found:
-                found.add(key)
-                waiting += () if key.startswith("schema ") else self._users.get(key, ())
-        return found
 
     def _whole(self, key: str) -> str | None:
         """Return the table that an object is, or is a part of."""
