@@ -29,7 +29,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import implied_renames, type_renames
 from leadctl.migrate.ddl.steps import Stage, Step, losses, plain
-from leadctl.migrate.ddl.table_copies import Copy, set_aside
+from leadctl.migrate.ddl.table_copies import Copy, SetAside, set_aside
 from leadctl.migrate.revision import PLAIN, part_of
 from leadctl.migrate.revisions import HERE, History, Placement, read_history
 from leadctl.migrate.scratch import Scratch, scratch
@@ -155,20 +155,20 @@ def compose(
         if renames:
             made.execute(step.sql for step in renames)
             renamed = made.read()
-        aside = set_aside(renamed.written(), after)
-        renames = [*renames, *(first := [*type_renames(renamed.written(), after), *aside.steps])]
-        if first:
-            made.execute(step.sql for step in first)
+        first = _first_renames(renamed.written(), after)
+        if first.steps:
+            made.execute(step.sql for step in first.steps)
             renamed = made.read()
         implied, _ = implied_renames(renamed.written(), after)
         if implied:
             made.execute(step.sql for step in implied)
             renamed = made.read()
         start = _as_set_on(before, renamed)
-        steps = changes(start, after, online=safe, copies=aside.copies)
-        back = [each.back for each in aside.copies]
+        steps = changes(start, after, online=safe, copies=first.copies)
+        back = [each.back for each in first.copies]
         stage = Stage.VALUES if steps and steps[0].stage is Stage.VALUES else Stage.MAIN
-        steps = [*(replace(step, stage=stage) for step in (*renames, *implied)), *steps]
+        before_all = (*renames, *first.steps, *implied)
+        steps = [*(replace(step, stage=stage) for step in before_all), *steps]
         drafts = []
         for stage, group in groupby(steps, key=lambda step: step.stage.of_revision):
             up = list(group)
@@ -242,17 +242,22 @@ def prepared(target: Target, before: Catalog, after: Catalog, renames: Sequence[
 
     Raises OperationFailed where that cannot be tried.
     """
-    if not (renames or any(type_renames(before, after)) or set_aside(before, after).steps):
+    if not (renames or _first_renames(before, after).steps):
         return Prepared(before)
     with scratch(target, "diff", schemas_of(before, after)) as made:
         made.create(before)
         made.execute(rename.sql for rename in renames)
         renamed = made.read()
-        aside = set_aside(renamed, after)
-        first = [*type_renames(renamed, after), *aside.steps]
-        made.execute(step.sql for step in first)
+        first = _first_renames(renamed, after)
+        made.execute(step.sql for step in first.steps)
         schema = _with_unwritten(_as_set_on(before, made.read()), before)
-        return Prepared(schema, (*renames, *first), aside.copies)
+        return Prepared(schema, (*renames, *first.steps), first.copies)
+
+
+def _first_renames(before: Catalog, after: Catalog) -> SetAside:
+    """Return the renames of types, and those that set tables aside, with the copies that follow."""
+    aside = set_aside(before, after)
+    return SetAside((*type_renames(before, after), *aside.steps), aside.copies)
 
 
 def schemas_of(*catalogs: Catalog) -> list[str]:
