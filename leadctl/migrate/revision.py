@@ -118,21 +118,26 @@ class Revision:
         except (SyntaxError, ValueError):
             return self._of_text
 
+    @cached_property
+    def _bodies(self) -> dict[str, list[ast.stmt]]:
+        """What its functions do, by their names; nothing where Python cannot read the file."""
+        try:
+            module = ast.parse(self.text.removeprefix("\ufeff"))
+        except SyntaxError:
+            return {}
+        return {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
+
     @property
     def is_reversible(self) -> bool:
         """Whether `downgrade()` does something: not where it is missing, empty or only raises.
 
         Where `upgrade()` does nothing, as in `alembic merge`'s files, nothing is to be undone.
         """
-        try:
-            module = ast.parse(self.text.removeprefix("\ufeff"))
-        except SyntaxError:
-            return False
-        bodies = {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
-        back = bodies.get("downgrade", [])
+        back = self._bodies.get("downgrade", [])
         if any(not (_changes_nothing(each) or isinstance(each, ast.Raise)) for each in back):
             return True
-        return bool(back) and all(map(_changes_nothing, [*back, *bodies.get("upgrade", back)]))
+        there = self._bodies.get("upgrade", back)
+        return bool(back) and all(map(_changes_nothing, [*back, *there]))
 
     @property
     def extensions(self) -> list[str]:
@@ -140,14 +145,9 @@ class Revision:
 
         What PL/pgSQL catches, and a name that is computed, are not told.
         """
-        try:
-            module = ast.parse(self.text.removeprefix("\ufeff"))
-        except SyntaxError:
-            return []
-        bodies = {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
         statements = [
             inner
-            for each in bodies.get("upgrade", [])
+            for each in self._bodies.get("upgrade", [])
             for inner in (each.body if isinstance(each, ast.With) else [each])
         ]
         texts = [
