@@ -9,7 +9,6 @@ from leadctl.apps.registry import App
 from leadctl.errors import (
     ConnectionFailed,
     LeadctlError,
-    MigrationsInvalid,
     RevisionEdited,
     RevisionMissing,
 )
@@ -35,12 +34,10 @@ def open_history(target: Target, app: App) -> History:
     asked, and what it has applied is said rather than what the rest looks like.  Raises
     RevisionMissing, and MigrationsInvalid as `read_history`; several ends are no error here.
     """
-    try:
-        history = read_history(app.versions)
-        history.goals  # noqa: B018 - raises where it ends in several places
-    except MigrationsInvalid:
-        refuse_missing(target, app, read_history(app.versions, whole=False))
-        return read_history(app.versions)
+    history = read_history(app.versions, whole=False)
+    if history.gaps or history.unjoined:
+        refuse_missing(target, app, history)
+        history.refuse_gaps()
     return history
 
 

@@ -104,6 +104,17 @@ class History:
             raise self._several(heads)
         return tuple(heads)
 
+    @property
+    def unjoined(self) -> tuple[str, ...]:
+        """The ends of a history that should have one; none where gaps leave open which it has."""
+        if self.gaps:
+            return ()
+        try:
+            self.goals  # noqa: B018 - raises where there are several that nothing tells apart
+        except MigrationsInvalid:
+            return tuple(self.heads)
+        return ()
+
     def _several(self, heads: Sequence[str]) -> MigrationsInvalid:
         return MigrationsInvalid(
             f"The history in {self.folder} has {len(heads)} heads: {', '.join(heads)}.",

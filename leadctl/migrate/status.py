@@ -172,18 +172,8 @@ def status_of(
         current=", ".join(current) or None,
         ok=all(revision.state is RevisionState.APPLIED for revision in revisions),
         revisions=tuple(revisions),
-        unjoined=_unjoined(folder),
+        unjoined=folder.unjoined,
     )
-
-
-def _unjoined(history: History) -> tuple[str, ...]:
-    if history.gaps:
-        return ()  # which ends it has is not known
-    try:
-        history.goals  # noqa: B018 - raises where there are several that nothing tells apart
-    except MigrationsInvalid:
-        return tuple(history.heads)
-    return ()
 
 
 def _merge(

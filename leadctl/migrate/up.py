@@ -61,7 +61,7 @@ def up(
     connecting raises.
     """
     history = open_history(target, app)
-    goal = history.goal(to)
+    history.goal(to)  # before a database is made
     with connect_or_create(target, "migrate", narrate) as connection:
         current = read_verified(connection, target, app, history)
     goal = history.goal(to, current)  # which may be relative
