@@ -9,7 +9,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from leadctl.catalog.definitions import Attributes, split_name
-from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
+from leadctl.migrate.ddl.steps import LONGEST_NAME, Fill, Phase, Stage, Step, identifier, plain
 from leadctl.migrate.ddl.tables import column, is_required
 from leadctl.sql.lock_modes import VOLATILE
 
@@ -17,8 +17,6 @@ _CONCURRENTLY = "Built while others write, so outside a transaction; it can be r
 _NOT_VALID = "The rows are held against it in the next revision, while others write."
 _CHECKED = "The CHECK spares NOT NULL the scan, if it is dropped by a statement of its own."
 _COLUMNS = re.compile(r'\((?:"(?:[^"]|"")*"|[^")])*\)')
-_LONGEST_NAME = 63
-"""Bytes of an identifier; PostgreSQL cuts a longer one."""
 
 
 def create_index(statement: str) -> Step:
@@ -99,9 +97,9 @@ def set_not_null(table: str, own: str, stage: Stage = Stage.MAIN) -> Iterator[St
 def _check_name(table: str, own: str) -> str:
     """Return the name of the CHECK of one column: another for each, however long names are."""
     name = f"{plain(table)}_{plain(own)}_not_null"
-    if len(name.encode()) > _LONGEST_NAME:
+    if len(name.encode()) > LONGEST_NAME:
         digest = sha256(name.encode()).hexdigest()[:8]
-        short = name.encode()[: _LONGEST_NAME - len("_not_null_") - len(digest)]
+        short = name.encode()[: LONGEST_NAME - len("_not_null_") - len(digest)]
         name = f"{short.decode(errors='ignore')}_not_null_{digest}"
     return identifier(name)
 

@@ -10,11 +10,10 @@ from functools import cached_property
 from itertools import count
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
+from leadctl.migrate.ddl.steps import LONGEST_NAME, Phase, Step, identifier, plain
 from leadctl.migrate.ddl.tables import parents
 from leadctl.sql.lexer import tokens
 
-_LONGEST_NAME = 63
 _COLUMNS = re.compile(r"\((?P<columns>.*?)\)(?: INCLUDE| WITH| WHERE| NULLS|$)")
 _DETACHED = (
     "An index of its parent rests on a key of its own, and goes: it is attached again after that."
@@ -251,7 +250,7 @@ def _usual_name(table: str, text: str) -> str:
         name = _column_name(each)
         numbered = (f"{name}{number}" for number in count(1))
         names.append(name if name not in names else next(n for n in numbered if n not in names))
-    return "_".join([plain(table), *names, kind])[:_LONGEST_NAME]
+    return "_".join([plain(table), *names, kind])[:LONGEST_NAME]
 
 
 _BARE = re.compile(r'(?P<name>"(?:[^"]|"")+"|\w+)(?P<called>\()?')

@@ -12,7 +12,7 @@ from leadctl.catalog.definitions import Attributes, Catalog, definition, split_n
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.dependencies import Uses
 from leadctl.migrate.ddl.objects import added_values, alter, attribute, create, word
-from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain
+from leadctl.migrate.ddl.steps import Phase, Step, mentions, plain, suffixed
 from leadctl.migrate.ddl.tables import alike, cast_loses, must_be_added_anew, using_clause
 
 _Columns = list[tuple[str, Attributes, Attributes]]
@@ -226,7 +226,7 @@ def _row(value: str, old: Attributes, new: Attributes) -> str:
 
 def _mover(name: str) -> str:
     """Return the name of the function that moves arrays of a type, until it is dropped."""
-    return f'{name[:-1]}__moved"' if name.endswith('"') else f"{name}__moved"
+    return suffixed(name, "__moved")
 
 
 def _move_arrays(name: str, old: Attributes, new: Attributes) -> str:
@@ -368,7 +368,7 @@ def _in_the_way(old: Attributes, new: Attributes) -> str:
 
 def _former(name: str) -> str:
     """Return the name that the replaced type has until it is dropped."""
-    return f'{name[:-1]}__old"' if name.endswith('"') else f"{name}__old"
+    return suffixed(name, "__old")
 
 
 def _columns_of(name: str, before: Catalog, after: Catalog) -> Mapping[str, _Columns]:

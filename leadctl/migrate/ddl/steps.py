@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from hashlib import sha256
 from itertools import groupby
 
 from psycopg import sql
 
+from leadctl.catalog.definitions import split_name
 from leadctl.sql.lexer import Kind, tokens
 
 _PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
@@ -17,6 +19,8 @@ _QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _ADDED_VALUE = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 
 
+LONGEST_NAME = 63
+"""Bytes of an identifier; PostgreSQL cuts a longer one."""
 UNCHECKED_BODIES = "SET LOCAL check_function_bodies = off"
 """Lets a function's text name what is made after it, as pg_dump's scripts do."""
 
@@ -188,6 +192,19 @@ def plain(name: str) -> str:
 def literal(value: str) -> str:
     """Return a text as an SQL literal."""
     return sql.Literal(value).as_string(None).strip()
+
+
+def suffixed(name: str, suffix: str) -> str:
+    """Return another name for something, as SQL has it: the name with a suffix, cut to length.
+
+    What is cut is told by a digest, so that two long names stay two.
+    """
+    own = split_name(name)[-1]
+    short = plain(own).encode()
+    if len(short) > LONGEST_NAME - len(suffix):
+        mark = f"_{sha256(short).hexdigest()[:8]}"
+        short = short[: LONGEST_NAME - len(suffix) - len(mark)] + mark.encode()
+    return f"{name.removesuffix(own)}{identifier(short.decode(errors='ignore') + suffix)}"
 
 
 def identifier(name: str) -> str:

@@ -8,23 +8,29 @@ comparison of two schemas as they then are: the new table comes, and the old one
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import NamedTuple
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl.rebuilds import of_replaced, replaced_types
-from leadctl.migrate.ddl.steps import Phase, Step, identifier, literal, mentions, plain
+from leadctl.migrate.ddl.steps import (
+    LONGEST_NAME,
+    Phase,
+    Step,
+    identifier,
+    literal,
+    mentions,
+    plain,
+    suffixed,
+)
 from leadctl.migrate.ddl.tables import (
     cast_loses,
     count_on,
     handed_down,
     parents,
+    parents_change_places,
     using_clause,
 )
 
-_LONGEST_NAME = 63
-"""Bytes of an identifier; PostgreSQL cuts a longer one."""
-_ASIDE = "__old"
 _COST = (
     "{table} cannot be changed in place ({why}): its rows are copied, while no other session can "
     "read or write them, and take twice the room until the end. It belongs to the role that runs "
@@ -103,9 +109,9 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
         retyped = (was["type"], was.get("collation")) != (now["type"], now.get("collation"))
         if plain(each) in words and (retyped or of_replaced(was["type"], replaced)):
             return "the type of what it is partitioned by"
-    had, has = old.get("inherits", []), new.get("inherits", [])
-    left, added = [each for each in had if each in has], [each for each in has if each not in had]
-    if [*left, *added] != has:
+    has = new.get("inherits", [])
+    added = [each for each in has if each not in old.get("inherits", [])]
+    if parents_change_places(old, new):
         return "the order of its parents"
     own = before.columns(table)
     if has and any(
@@ -124,12 +130,7 @@ def _why_anew(table: str, before: Catalog, after: Catalog, replaced: Sequence[st
 
 def aside(name: str) -> str:
     """Return the name that a table, a key or an index has until it is dropped."""
-    own = split_name(name)[-1]
-    short = plain(own).encode()
-    if len(short) > _LONGEST_NAME - len(_ASIDE):
-        mark = f"_{sha256(short).hexdigest()[:8]}"
-        short = short[: _LONGEST_NAME - len(_ASIDE) - len(mark)] + mark.encode()
-    return f"{name.removesuffix(own)}{identifier(short.decode(errors='ignore') + _ASIDE)}"
+    return suffixed(name, "__old")
 
 
 def _detached(table: str, before: Catalog) -> Iterator[Step]:
@@ -166,7 +167,7 @@ def _usual_sequence(table: str, column: str) -> str | None:
     """Return what PostgreSQL calls the sequence of an identity; None where it shortens that."""
     usual = f"{plain(table)}_{plain(split_name(column)[-1])}_seq"
     place = table.removesuffix(split_name(table)[-1])
-    return f"{place}{identifier(usual)}" if len(usual.encode()) <= _LONGEST_NAME else None
+    return f"{place}{identifier(usual)}" if len(usual.encode()) <= LONGEST_NAME else None
 
 
 def _rename(form: str, old: str, new: str) -> Step:

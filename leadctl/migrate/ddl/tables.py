@@ -131,6 +131,13 @@ def alter_table(name: str, before: Attributes, after: Attributes) -> Iterator[st
     yield from _options(name, before.get("options", []), after.get("options", []))
 
 
+def parents_change_places(before: Attributes, after: Attributes) -> bool:
+    """Whether a table is to have its parents in another order: in place a new one is the last."""
+    old, new = before.get("inherits", []), after.get("inherits", [])
+    stay, come = [each for each in old if each in new], [each for each in new if each not in old]
+    return bool([*stay, *come] != new)
+
+
 def left_parents(name: str, before: Attributes, after: Attributes) -> Iterator[tuple[str, str]]:
     """Yield the parents that a table leaves, each with the statement for it.
 
@@ -140,8 +147,7 @@ def left_parents(name: str, before: Attributes, after: Attributes) -> Iterator[t
         parent = before["partition_of"]
         yield parent, f"ALTER TABLE {parent} DETACH PARTITION {name}"
     old, new = before.get("inherits", []), after.get("inherits", [])
-    left, added = [each for each in old if each in new], [each for each in new if each not in old]
-    if [*left, *added] != new:
+    if parents_change_places(before, after):
         raise OperationFailed(
             f"The order of the parents of {name} cannot be changed in place.",
             hint="A new parent is the last one. Recreate the table if their order matters.",
