@@ -29,6 +29,7 @@ from leadctl.errors import (
     UnsupportedServer,
 )
 from leadctl.postgres import sessions
+from leadctl.postgres.binaries import OLDEST_MAJOR
 from leadctl.postgres.embedded import without_libpq_variables
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting, unknown_database
@@ -36,7 +37,6 @@ from leadctl.redact import scrub
 
 Connection = psycopg.Connection[Any]
 
-OLDEST_MAJOR = 15
 MAINTENANCE = ("postgres", "template1")
 """Databases that a server has from the start."""
 OWN_PATH = "pg_catalog, pg_temp"
@@ -106,9 +106,9 @@ _LOOKS = 5
 _known: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 """The connections of this process."""
 _LOGGER = logging.getLogger("leadctl.sql")
+"""Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 # What psycopg passes over on the way of an error that it raises; else Python writes it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
-"""Of `-vv` and LEADCTL_LOG_SQL: every statement and its time, no parameters."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
-from leadctl.postgres.binaries import Binaries, server_binaries, server_in, server_with
+from leadctl.postgres.binaries import (
+    OLDEST_MAJOR,
+    Binaries,
+    server_binaries,
+    server_in,
+    server_with,
+)
 from leadctl.postgres.embedded.home import Home
 from leadctl.progress import Narrate
 
 SUPERUSER = "postgres"
 _PORT = 5432
-_OLDEST = 15
-"""The oldest server that leadctl supports, as connect.py has it."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LOCK_SECONDS = 120.0
@@ -86,7 +90,7 @@ def _programs(home: Home, extensions: Collection[str], narrate: Narrate) -> Bina
     if home.exists:
         made_with = home.programs.read_text() if home.programs.exists() else ""
         return server_in(made_with) or usual
-    found = server_with(extensions, _OLDEST, lambda: None) if extensions else usual
+    found = server_with(extensions, OLDEST_MAJOR, lambda: None) if extensions else usual
     if found is None or found.folder == usual.folder:
         return usual
     narrate(f"PostgreSQL {found.major} of {found.folder} has {', '.join(sorted(extensions))}.")
