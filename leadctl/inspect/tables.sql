@@ -348,7 +348,7 @@ WITH RECURSIVE here AS MATERIALIZED (
                 ELSE coalesce(middle, last) - first END AS span
     FROM called c
     CROSS JOIN LATERAL (SELECT CASE WHEN last_value IS NULL AND is_readable AND has_sequence_privilege(oid, 'SELECT')
-        THEN (SELECT word::numeric FROM ts_stat('SELECT array_to_tsvector(ARRAY[last_value::text]) FROM '
+        THEN (SELECT word::numeric FROM ts_stat('SELECT pg_catalog.array_to_tsvector(ARRAY[last_value::pg_catalog.text]) FROM '
                                                 || oid::regclass)) END) AS own (begins)
     -- Of numbers on both sides of 0, those from there on count: a bigint's other half is never begun.
     CROSS JOIN LATERAL (SELECT CASE WHEN first < 0 AND last > 0 THEN 0 END::numeric) AS zero (middle)
