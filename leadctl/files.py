@@ -60,7 +60,17 @@ def object_url(text: str) -> ObjectUrl | None:
 
 
 def expanded(path: str | Path) -> Path:
-    """Return a path in which `~` is a home.  Raises UsageError where there is none."""
+    """Return a path in which `~` is a home.  Raises UsageError where there is none.
+
+    Raises NotOnThisMachine for the URL of object storage, which would be a folder `s3:` here.
+    """
+    if str(path).startswith(_SCHEMES) or Path(path).parts[:1] in _BUCKETS:
+        raise NotOnThisMachine(
+            f"{path} is in object storage: only backups are written and read there (BACKUP_DIR, "
+            "--to, --from).",
+            hint="Name a folder of this machine; copy it there with your provider's tools, e.g. "
+            "aws s3 sync, or rclone.",
+        )
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -76,17 +86,7 @@ _BEGUN_SECONDS = 60
 
 
 def absolute(path: str | Path, folder: Path | None = None) -> Path:
-    """Return a path from a folder, else from the current one, as `expanded` does.
-
-    Raises NotOnThisMachine for the URL of object storage, which would be a folder `s3:` here.
-    """
-    if str(path).startswith(_SCHEMES) or Path(path).parts[:1] in _BUCKETS:
-        raise NotOnThisMachine(
-            f"{path} is in object storage: only backups are written and read there (BACKUP_DIR, "
-            "--to, --from).",
-            hint="Name a folder of this machine; copy it there with your provider's tools, e.g. "
-            "aws s3 sync, or rclone.",
-        )
+    """Return a path from a folder, else from the current one; raises as `expanded` does."""
     return (folder or Path.cwd()) / expanded(path)
 
 

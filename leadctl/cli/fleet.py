@@ -132,10 +132,10 @@ def run_for_fleet(
 
     not_with("--fleet", **{name.removesuffix("_checks"): values[name] for name in use.refuses})
     metrics_to = values.get(use.metrics_to) if use.metrics_to else None
-    if metrics_to is not None:
-        values = values | {str(use.metrics_to): None}
-    if metrics_to is not None and run.settings.output != "prometheus":
-        raise UsageError("--to goes with -o prometheus only.", hint="Add -o prometheus.")
+    if use.metrics_to:
+        values = values | {use.metrics_to: None}
+        if run.settings.output != "prometheus":
+            only_with("-o prometheus", **{use.metrics_to: metrics_to})
     if run.settings.output == "csv":
         raise UsageError("A fleet has no output format 'csv'.", hint="It has: table, json.")
     bounds = Bounds(given["jobs"] or Bounds.jobs, given["canary"] or 0, given["max_failures"])

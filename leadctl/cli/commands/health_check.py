@@ -10,7 +10,7 @@ from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.exit_codes import NAGIOS
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
-from leadctl.cli.options import Text, Texts, Yes, check_names, flag, option, seconds
+from leadctl.cli.options import Text, Texts, Yes, check_names, flag, only_with, option, seconds
 from leadctl.errors import UsageError
 from leadctl.files import expanded
 
@@ -51,8 +51,8 @@ def health_check(
     """
     from leadctl.render.views import health_check as views
 
-    if to is not None and run.settings.output != "prometheus":
-        raise UsageError("--to goes with -o prometheus only.", hint="Add -o prometheus.")
+    if run.settings.output != "prometheus":
+        only_with("-o prometheus", to=to)
     only, skipped = check or (), skip or ()
     if list_checks:
         run.emit(run.project().checks(only, skip=skipped), views.listing)
