@@ -93,9 +93,21 @@ def ending_in_order(request: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def last_words() -> Iterator[None]:
+    """Hold signals back while one is told of that ends the process; others then end it silently."""
+    own = [each for each in _SAID if signal.getsignal(each) is end]
+    for each in own:
+        signal.signal(each, signal.SIG_IGN)
+    yield
+    for each in own:
+        signal.signal(each, lambda number, _: os._exit(128 + number))
+
+
 def end(number: int, _frame: FrameType | None) -> None:
     """End the process as a shell expects it: 130 for SIGINT, 143 for SIGTERM."""
-    os.write(2, _SAID[signal.Signals(number)])
+    with last_words():
+        os.write(2, _SAID[signal.Signals(number)])
     os._exit(128 + number)
 
 

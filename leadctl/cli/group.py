@@ -195,10 +195,12 @@ class RootGroup(LeadctlGroup):
             with _listening():
                 return self._reporting(arguments, console, extra)
         except KeyboardInterrupt:
-            sys.stderr.write("Interrupted.\n")
+            with exit_codes.last_words():
+                sys.stderr.write("Interrupted.\n")
             return ExitCode.INTERRUPTED
         except Terminated:
-            sys.stderr.write("Terminated.\n")
+            with exit_codes.last_words():
+                sys.stderr.write("Terminated.\n")
             return ExitCode.TERMINATED
 
     def _reporting(self, arguments: list[str], console: Console, extra: dict[str, Any]) -> int:

@@ -75,6 +75,27 @@ def test_workers_leave_ctrl_c_to_the_command(
     wait_for(lambda: not any(map(is_running, group)))
 
 
+TWICE = """
+import atexit, os, signal
+from leadctl.cli import commands, exit_codes, group
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+exit_codes.quit_quietly()
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+group.RootGroup._reporting = interrupted
+commands.app_for(["status"])()
+"""
+
+
+def test_a_second_signal_between_the_last_words_and_the_end_is_silent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
 def is_running(pid: str) -> bool:
     """Whether a process is there, and not only its entry that nobody has read."""
     try:
