@@ -44,12 +44,17 @@ def pitr_archive(facts: Facts) -> Evidence:
 def pitr_rehearsal(facts: Facts) -> Evidence:
     """The archive for point in time has a base backup, and a rehearsal of it went well."""
     archive = _archive(facts)
-    hint = "Run: leadctl pitr rehearse"
-    if not any(backup.whole for backup in archive.base_backups(seconds=_BARMAN_SECONDS)):
+    from leadctl.pitr.slot import new_tablespaces
+
+    hint, make = "Run: leadctl pitr rehearse", "Make one: leadctl pitr backup"
+    backups = archive.base_backups(seconds=_BARMAN_SECONDS)
+    whole = [backup for backup in backups if backup.whole]
+    if not whole:
         return critical(
-            f"there is no base backup in {archive.folder}: nothing can be restored from it",
-            "Make one: leadctl pitr backup",
+            f"there is no base backup in {archive.folder}: nothing can be restored from it", make
         )
+    if problem := new_tablespaces(facts.connection, archive, whole[-1], _BARMAN_SECONDS):
+        return critical(f"{problem}: what came after that cannot be restored", make)
     last = archive.rehearsal
     if last is None:
         return warning("no recovery was rehearsed yet", hint)

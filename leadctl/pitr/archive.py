@@ -224,9 +224,10 @@ class Archive:
         ]
         return tuple(sorted(found, key=lambda backup: backup.ended_at))
 
-    def tablespaces(self, base: BaseBackup) -> tuple[str, ...]:
-        """Return the names of a base backup's tablespaces.  Raises BarmanFailed."""
-        return tuple(space["name"] for space in self.ask("show-backup", base.id)["tablespaces"])
+    def tablespaces(self, base: BaseBackup, seconds: float | None = None) -> dict[int, str]:
+        """Return a base backup's tablespaces, by their oids.  Raises BarmanFailed, as above."""
+        shown = self.ask("show-backup", base.id, seconds=seconds)
+        return {int(space["oid"]): space["name"] for space in shown["tablespaces"]}
 
     def size(self) -> int:
         """Return the bytes of the folder's files."""

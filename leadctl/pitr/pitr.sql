@@ -46,6 +46,11 @@ CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
 LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid
 WHERE s.slot_name = %(slot)s
 
+-- name: tablespaces
+-- what: Which tablespaces were made here, besides those that every server has?
+-- versions: 15-
+SELECT oid::bigint, spcname FROM pg_tablespace WHERE oid >= 16384 ORDER BY spcname
+
 -- name: marked
 -- what: Which transaction is this one, which commits, and what time is it?
 -- versions: 15-

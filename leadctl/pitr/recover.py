@@ -1,5 +1,6 @@
 """Recovering a server as of a moment, into a server of its own that goes with its use."""
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,8 @@ _SETTINGS = {
     "recovery_target_timeline": "latest",
     "recovery_target_action": "promote",
 }
+_OF_TABLESPACE = re.compile(r'symbolic link "pg_tblspc/|directory ".+" does not exist')
+"""What a server says, in English, that may not or cannot replay a CREATE TABLESPACE."""
 _CONTROL = "max_prepared_xacts setting:"
 """In what pg_controldata prints: a server with fewer does not recover prepared transactions."""
 
@@ -243,6 +246,14 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
         try:
             running = recover(home, recovery.programs, settings)
         except RecoveryFailed as error:
+            if _OF_TABLESPACE.search(error.message):
+                raise MomentOutOfReach(
+                    f"Between the base backup {recovery.base.id} and {_shown(recovery.moment)} a "
+                    "tablespace was made. To replay that is to write where it lies, perhaps among "
+                    "the files of a server that runs; so it was not done.",
+                    hint="Take a moment before that. A base backup that has the tablespace leads "
+                    "to what is after it: leadctl pitr backup",
+                ) from None
             raise RecoveryFailed(
                 error.message,
                 hint="Try an earlier moment, or an older base backup's: leadctl pitr status",
@@ -275,7 +286,7 @@ def _restore(recovery: Recovery, home: Home) -> list[str]:
     until = ["--target-lsn", lsn] if lsn else ["--target-time", recovery.moment.isoformat(" ")]
     spaces = [
         part
-        for name in recovery.archive.tablespaces(recovery.base)
+        for name in recovery.archive.tablespaces(recovery.base).values()
         for part in ("--tablespace", f"{name}:{home.root / 'tablespaces' / name}")
     ]
     return [

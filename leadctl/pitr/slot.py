@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from leadctl.errors import PitrFolderTaken
-from leadctl.pitr.archive import Archive
+from leadctl.pitr.archive import Archive, BaseBackup
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
@@ -51,3 +51,16 @@ def problem_of(state: SlotState | None, slot: str) -> str | None:
     if not state.active:
         return "the receiver does not run"
     return None
+
+
+def new_tablespaces(
+    connection: Connection, archive: Archive, base: BaseBackup, seconds: float | None = None
+) -> str | None:
+    """Say which tablespaces a base backup does not have: nothing is recovered from it after them.
+
+    None where it has all.  Raises BarmanFailed, also where Barman takes longer than that.
+    """
+    there = dict(QUERIES.run(connection, "tablespaces").fetchall())
+    had = archive.tablespaces(base, seconds) if there else {}
+    names = ", ".join(name for oid, name in there.items() if oid not in had)
+    return f"the newest base backup is older than the tablespace {names}" if names else None

@@ -12,7 +12,14 @@ from leadctl.errors import BarmanFailed, ConnectionFailed, LeadctlError, PitrFol
 from leadctl.pitr.archive import Archive, BaseBackup, RehearsalRecord, require_rsync
 from leadctl.pitr.recover import mark, plan, recovered, whole_backup
 from leadctl.pitr.setup import programs_for
-from leadctl.pitr.slot import QUERIES, SlotState, problem_of, require_archived, slot_state
+from leadctl.pitr.slot import (
+    QUERIES,
+    SlotState,
+    new_tablespaces,
+    problem_of,
+    require_archived,
+    slot_state,
+)
 from leadctl.postgres.barman import SERVER
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
@@ -96,17 +103,19 @@ def status(archive: Archive) -> PitrStatus:
     Raises PitrNotSetUp, BarmanFailed, MissingClient.
     """
     server, state = archive.server, None
+    backups = archive.base_backups()
+    whole = [backup for backup in backups if backup.whole]
     try:
         with connect(archive.target, "pitr status", read_only=True) as connection:
             require_archived(connection, archive)
             state = slot_state(connection, server.slot)
             problem = problem_of(state, server.slot)
+            if problem is None and whole:
+                problem = new_tablespaces(connection, archive, whole[-1])
     except ConnectionFailed as error:
         problem = error.message
     except PitrFolderTaken:
         problem = f"{server.place} is another server now"
-    backups = archive.base_backups()
-    whole = [backup for backup in backups if backup.whole]
     newest = archive.newest_commit(programs_for(server))
     return PitrStatus(
         folder=str(archive.folder),

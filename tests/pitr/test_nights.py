@@ -1,15 +1,18 @@
 """The night itself: the lines of the pages, and a server that is gone with all that it had."""
 
+import json
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.pitr.conftest import Archived, needs_barman
@@ -119,17 +122,57 @@ def counting() -> Iterator[tuple[int, list[object]]]:
         yield listener.getsockname()[1], met
 
 
-def test_a_server_that_is_gone_comes_back_elsewhere(
-    archived: Archived, server: Server, tmp_path: Path
-) -> None:
-    """Its tablespace is not touched, its prepared transactions are known, and nobody is called."""
-    space = archived.server.data.parent / "space"
-    space.mkdir()
-    shutil.chown(space, server_account().pw_name)
-    archived.query(f"CREATE TABLESPACE fast LOCATION '{space}'", "postgres")
+def as_it_is(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return when each file of a folder was written to, and its mode."""
+    found = {path: path.stat() for path in (folder, *folder.rglob("*"))}
+    return {path: (stat.st_mtime_ns, stat.st_mode) for path, stat in found.items()}
+
+
+@pytest.fixture
+def space(archived: Archived) -> Iterator[Path]:
+    """A folder in which the archived server has a tablespace."""
+    folder = archived.server.data.parent / "space"
+    folder.mkdir()
+    shutil.chown(folder, server_account().pw_name)
+    archived.query(f"CREATE TABLESPACE fast LOCATION '{folder}'", "postgres")
     archived.query("DROP TABLE IF EXISTS placed")
     archived.query("CREATE TABLE placed (id int PRIMARY KEY) TABLESPACE fast")
     archived.query("INSERT INTO placed SELECT generate_series(1, 77)")
+    yield folder
+    with suppress(psycopg.OperationalError):  # a test may have stopped it
+        archived.query("DROP TABLE placed")
+        archived.query("DROP TABLESPACE fast", "postgres")
+    shutil.rmtree(folder)
+
+
+def test_a_tablespace_that_is_younger_than_the_base_backup(archived: Archived, space: Path) -> None:
+    """To replay its CREATE TABLESPACE is to write among the files of the server that runs."""
+    archived.query("CHECKPOINT", "postgres")
+    archived.query("DELETE FROM placed WHERE id > 7")  # is in memory only
+    kept, moment = as_it_is(space), archived.now()
+    refused = archived.leadctl("restore", "--at", moment, "--into", "shop_then", code=1)
+    assert "a tablespace was made" in refused.stderr
+    assert "leadctl pitr backup" in refused.stderr
+    assert as_it_is(space) == kept
+    assert archived.query("SELECT count(*) FROM placed") == [(7,)]
+    assert archived.left() == []
+    status = json.loads(archived.leadctl("pitr", "status", "-o", "json", code=1).stdout)
+    assert status["problem"] == "the newest base backup is older than the tablespace fast"
+    health = archived.leadctl("health-check", code=2)
+    assert "older than the tablespace fast" in health.stdout
+    archived.leadctl("pitr", "backup")
+    time.sleep(1)  # of the second in which it ended nothing can be had
+    moment = archived.now()
+    archived.query("DELETE FROM placed")
+    archived.leadctl("restore", "--at", moment, "--into", "shop_then")
+    assert archived.query("SELECT count(*) FROM placed", "shop_then") == [(7,)]
+    archived.query("DROP DATABASE shop_then")
+
+
+def test_a_server_that_is_gone_comes_back_elsewhere(
+    archived: Archived, space: Path, server: Server, tmp_path: Path
+) -> None:
+    """Its tablespace is not touched, its prepared transactions are known, and nobody is called."""
     with counting() as (port, met):
         archived.query(
             f"CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port={port} dbname=x'"
@@ -142,12 +185,13 @@ def test_a_server_that_is_gone_comes_back_elsewhere(
         archived.query("ALTER SYSTEM SET hba_file = '/nowhere/pg_hba.conf'", "postgres")
         archived.query("ALTER SYSTEM SET shared_preload_libraries = 'nowhere'", "postgres")
         archived.leadctl("pitr", "backup")
+        time.sleep(1)  # of the second in which it ended nothing can be had
         archived.query("BEGIN; DELETE FROM placed; PREPARE TRANSACTION 'held'")
         moment = archived.now()
         archived.query("COMMIT PREPARED 'held'")
         ((files,),) = archived.query(f"SELECT count(*) FROM pg_ls_dir('{space}')")
         archived.server.shut_down()
-        before = {path: path.stat().st_mtime_ns for path in space.rglob("*")}
+        before = as_it_is(space)
         met.clear()
         server.drop("shop")
         try:
@@ -162,7 +206,7 @@ def test_a_server_that_is_gone_comes_back_elsewhere(
             drop_with_subscription(server)
         assert (found, files) == ([(77,)], 1)
         assert met == []
-        assert {path: path.stat().st_mtime_ns for path in space.rglob("*")} == before
+        assert as_it_is(space) == before
         assert not (tmp_path / "archived").exists()
         assert 'Take that moment: --at "' in late.stderr
         assert "is refused" in late.stderr or "connection" in late.stderr

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,6 +178,8 @@ class Home:
 
     def remove(self) -> None:
         """Remove everything that `create` and the server made, the project's folder too."""
+        with suppress(OSError):
+            (self.data / "pg_tblspc").chmod(0o700)  # a recovered server may not write there
         for path in (self.sockets, self.root, self.folder):
             shutil.rmtree(path, ignore_errors=True)
 

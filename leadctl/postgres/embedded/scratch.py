@@ -110,6 +110,8 @@ def recover(home: Home, binaries: Binaries, settings: Mapping[str, str]) -> Serv
             for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - there may be a million
                 os.chown(path, home.account.uid, home.account.gid or -1, follow_symlinks=False)
     home.data.chmod(0o700)
+    # A CREATE TABLESPACE that is replayed would lead out of the copy, to where the original has it.
+    (home.data / "pg_tblspc").chmod(0o500)
     pid = spawn(home, home.install(binaries), binaries.libraries)
     while _STARTED not in (log := log_since(home, 0)):
         if not program(pid):
