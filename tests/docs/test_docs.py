@@ -147,8 +147,11 @@ def test_the_drawn_layers_are_the_enforced_ones() -> None:
     assert enforced["exhaustive"]
 
 
-def test_the_architecture_page_names_files_that_exist() -> None:
-    page = (ROOT / "docs/architecture.md").read_text()
+MAPS = ("architecture", "decisions")
+
+
+def test_the_maps_name_files_that_exist() -> None:
+    page = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in MAPS)
     named = set(re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py|\.sql|\.toml)?)`", page))
     folders = [ROOT / "leadctl", ROOT, ROOT / "tests"]
     missing = [n for n in sorted(named) if not any((folder / n).exists() for folder in folders)]
