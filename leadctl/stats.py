@@ -1,18 +1,18 @@
 """The database, its tables and its app's reports at a glance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
 
 from leadctl.apps.registry import App, load_reports
 from leadctl.apps.reports import AppReports, Chart, Report
 from leadctl.catalog.relations import Relation, read_schema
-from leadctl.errors import StatementFailed, UnknownReport, UnknownUser
+from leadctl.errors import LeadctlError, StatementFailed, UnknownReport, UnknownUser
 from leadctl.journal.state import VERSION_TABLE
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
@@ -20,6 +20,7 @@ from leadctl.postgres.exact import Authored, authored
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate
 from leadctl.text import did_you_mean
 
@@ -104,6 +105,7 @@ _EXACT_BYTES = 10**6
 """A table up to this size is counted instead of estimated: that takes a few milliseconds."""
 _STATEMENT_SECONDS = 30.0
 _LOCK_SECONDS = 1.0
+_IS_LOCKED = "somebody holds an exclusive lock on it"
 _COST = 6_000
 """In the planner's unit, of all charts together: less than a tenth of a second."""
 _NO_PARAMETERS = {"user": None, "since": None}
@@ -128,8 +130,7 @@ class TableStats:
     """One table; `exact` says whether `rows` was counted or is the server's estimate.
 
     `rows` is None where nothing is known: never analysed, and too large to be counted in passing,
-    locked, or not readable for this role.  `dead_rows` is the server's estimate, None
-    where it does not count.
+    locked, or not readable.  `dead_rows` is the server's estimate, None where it does not count.
     """
 
     name: str
@@ -142,20 +143,33 @@ class TableStats:
 
 
 @dataclass(frozen=True)
+class SkippedPart:
+    """What the overview does not show since it could not be read, and why.
+
+    `part` is "database", "tables", "reports", the name of a report, or "rows of TABLE".
+    """
+
+    part: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Overview:
     """The database, the tables of the schema, and the app's reports.
 
     `charts` are the reports that are looked at rather than read, `left_out` those of them that
-    would read too much in passing.  `replica_lag_seconds` where a replica was read instead.
+    would read too much in passing, `skipped` what failed.  `replica_lag_seconds` where a replica
+    was read instead.
     """
 
     schema: str
     replica_lag_seconds: float | None
-    database: DatabaseStats
+    database: DatabaseStats | None
     tables: tuple[TableStats, ...]
     reports: tuple[str, ...]
     charts: tuple[ReportResult, ...]
     left_out: tuple[str, ...]
+    skipped: tuple[SkippedPart, ...]
 
 
 def overview(
@@ -163,10 +177,15 @@ def overview(
 ) -> Overview:
     """Read sizes, row counts and charts: `count` counts every row, in one snapshot.
 
-    Works on any database, with a role that may read nothing but the catalog.
+    Works on any database, with a role that may read nothing but the catalog: what cannot be read is
+    skipped.
     """
     found = reading(target, narrate)
     limit = None if count else _STATEMENT_SECONDS
+    database: DatabaseStats | None = None
+    relations: list[Relation] = []
+    reports: tuple[Report, ...] = ()
+    skipped: list[SkippedPart] = []
     with (
         connect(
             found.target, "stats", rows=True, read_only=True, statement_timeout=limit
@@ -175,19 +194,20 @@ def overview(
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"}, transaction=True)
-        (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
+        with _part(connection, "database", skipped):
+            (database,) = _QUERIES.rows(connection, "database", DatabaseStats)
+        with _part(connection, "tables", skipped):
+            relations = read_schema(connection, target.schema, "sizes")
         tables = tuple(
-            _table(connection, relation, count=count)
-            for relation in sorted(
-                read_schema(connection, target.schema, "sizes"),
-                key=lambda each: (-each.size.total_bytes, each.name),
-            )
+            _table(connection, relation, skipped, count=count)
+            for relation in sorted(relations, key=lambda each: (-each.size.total_bytes, each.name))
             if relation.is_table and relation.name != VERSION_TABLE
         )
         if not app.name:
             narrate("No app is named, so there are no reports of one: name it with --app.")
-        reports = _reports(connection, target, app)
-        drawn, left_out = _charts(connection, target.schema, reports)
+        with _part(connection, "reports", skipped):
+            reports = _reports(connection, target, app)
+        drawn, left_out = _charts(connection, target.schema, reports, skipped)
     return Overview(
         schema=target.schema,
         replica_lag_seconds=found.lag_seconds,
@@ -196,7 +216,21 @@ def overview(
         reports=tuple(report.name for report in reports),
         charts=drawn,
         left_out=left_out,
+        skipped=tuple(skipped),
     )
+
+
+@contextmanager
+def _part(connection: Connection, name: str, skipped: list[SkippedPart]) -> Iterator[None]:
+    """Read a part of the overview; where it fails, note why, and the other parts go on."""
+    try:
+        with connection.transaction():
+            yield
+    except (psycopg.Error, LeadctlError) as error:
+        known = translate(error)
+        if connection.broken or known is None:
+            raise
+        skipped.append(SkippedPart(name, known.message))
 
 
 def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, ...]:
@@ -206,10 +240,16 @@ def _reports(connection: Connection, target: Target, app: App) -> tuple[Report, 
     return load_reports(app).reports if row == (True,) else ()
 
 
-def _table(connection: Connection, relation: Relation, *, count: bool) -> TableStats:
-    size = relation.size
-    wanted = (count or size.heap_bytes <= _EXACT_BYTES) and not size.locked
-    counted = _count(connection, relation) if wanted else None
+def _table(
+    connection: Connection, relation: Relation, skipped: list[SkippedPart], *, count: bool
+) -> TableStats:
+    size, counted = relation.size, None
+    if count or size.heap_bytes <= _EXACT_BYTES:
+        if size.locked:
+            skipped.append(SkippedPart(f"rows of {relation.quoted}", _IS_LOCKED))
+        else:
+            with _part(connection, f"rows of {relation.quoted}", skipped):
+                counted = _count(connection, relation)
     return TableStats(
         name=relation.quoted,
         rows=size.rows if counted is None else counted,
@@ -221,43 +261,34 @@ def _table(connection: Connection, relation: Relation, *, count: bool) -> TableS
     )
 
 
-def _count(connection: Connection, relation: Relation) -> int | None:
-    """Count a table's rows; None where this role may not read it, or it takes too long."""
+def _count(connection: Connection, relation: Relation) -> int:
     query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(relation.identifier)
-    try:
-        with connection.transaction(), exact.as_owner(connection, relation.touched_as):
-            row = connection.execute(query).fetchone()
-    except (InsufficientPrivilege, QueryCanceled, LockNotAvailable):
-        return None
-    return int(row[0]) if row else None
+    with exact.as_owner(connection, relation.touched_as):
+        ((rows,),) = connection.execute(query).fetchall()
+    return int(rows)
 
 
 def _charts(
-    connection: Connection, schema: str, reports: Sequence[Report]
+    connection: Connection,
+    schema: str,
+    reports: Sequence[Report],
+    skipped: list[SkippedPart],
 ) -> tuple[tuple[ReportResult, ...], tuple[str, ...]]:
-    """Run the reports with a chart, and name those that were left out: they would read too much.
-
-    One that fails, as after a table was dropped, is left out, too.
-    """
+    """Run the reports with a chart, and name those that are left out: they would read too much."""
     drawn: list[ReportResult] = []
     left_out: list[str] = []
     left = float(_COST)
     for report in reports:
         if report.chart is None:
             continue
-        try:
-            with connection.transaction():
-                statement = authored(connection, schema, report.sql)
-                cost = _cost(connection, statement)
-                if cost > left:
-                    left_out.append(report.name)
-                    continue
-                left -= cost
-                drawn.append(_run_in_passing(connection, report, statement))
-        except psycopg.Error:
-            if connection.broken:
-                raise
-            left_out.append(report.name)
+        with _part(connection, report.name, skipped):
+            statement = authored(connection, schema, report.sql)
+            cost = _cost(connection, statement)
+            if cost > left:
+                left_out.append(report.name)
+                continue
+            left -= cost
+            drawn.append(_run_in_passing(connection, report, statement))
     return tuple(drawn), tuple(left_out)
 
 

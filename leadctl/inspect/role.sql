@@ -5,11 +5,11 @@
 -- versions: 15-
 SELECT current_user::text AS role, pg_is_in_recovery() AS in_recovery,
        pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
-       (SELECT count(*) FROM pg_stat_activity
-        WHERE state = 'disabled' AND datname = current_database()
-          AND pid <> pg_backend_pid()) AS untracked, clock_timestamp() AS now,
+       (SELECT count(*) FROM pg_stat_get_activity(NULL)
+        WHERE state = 'disabled' AND datid = d.oid AND pid <> pg_backend_pid()) AS untracked,
+       clock_timestamp() AS now,
        current_setting('track_counts')::boolean AS counts,
-       (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
-           AS counted_since,
+       pg_stat_get_db_stat_reset_time(d.oid) AS counted_since,
        (SELECT coalesce(jsonb_object_agg(e.extname, n.nspname), '{}')
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace) AS extensions
+FROM pg_database d WHERE d.datname = current_database()

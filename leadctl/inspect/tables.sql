@@ -365,8 +365,9 @@ FROM used
 ORDER BY used_percent DESC NULLS LAST, relname
 
 -- name: unvalidated_constraints
--- what: Which constraints were never checked against the rows that were there before them?
--- versions: 15-17
+-- what: Which constraints were never checked against the rows that were there before them?  From 18 on
+--       one may be NOT ENFORCED: it checks nothing.
+-- versions: 15-
 WITH locked AS (
     SELECT relation FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
@@ -379,27 +380,7 @@ FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.conrelid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated
-UNION ALL
-SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
-FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid
-WHERE NOT n.convalidated AND t.typnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (%(schemas)s))
-ORDER BY 1, 3
-
--- name: unvalidated_constraints
--- what: Which constraints were never checked against the rows that were there before them?
--- versions: 18-
-WITH locked AS (
-    SELECT relation FROM pg_locks
-    WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock'
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-)
-SELECT c.oid::regclass::text AS "table", false AS of_domain, quote_ident(n.conname) AS "constraint",
-       CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_get_constraintdef(n.oid) END
-       AS definition
-FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
-WHERE n.conrelid = ANY (ARRAY(
-        SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated AND n.conenforced
+  AND coalesce((to_jsonb(n) ->> 'conenforced')::boolean, true)
 UNION ALL
 SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
 FROM pg_constraint n JOIN pg_type t ON t.oid = n.contypid

@@ -238,3 +238,72 @@ def test_locks_in_a_copy_of_the_database_are_not_its_own(
     with theirs.server.connect(theirs.name) as other, other.transaction():
         other.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
         assert seen() == before
+
+
+@pytest.mark.parametrize(
+    ("breaking", "skipped", "reason"),
+    [
+        (
+            "CREATE FUNCTION odd(n bigint) RETURNS boolean LANGUAGE sql AS 'SELECT 1 / 0 = n';"
+            "CREATE POLICY odd ON leads TO {reader} USING (odd(1)); ALTER TABLE leads ENABLE ROW LEVEL SECURITY",
+            {"rows of leads", "leads-by-status", "leads-by-day"},
+            "division by zero",
+        ),
+        (
+            "DROP TABLE leads CASCADE",
+            {"leads-by-status", "leads-by-day"},
+            'relation "leads" does not exist',
+        ),
+        (
+            "ALTER TABLE webhook_deliveries RENAME TO moved;"
+            "CREATE VIEW webhook_deliveries AS SELECT *, 1 / (random() * 0)::int AS odd FROM moved;"
+            "ALTER TABLE moved RENAME status TO state; ALTER VIEW webhook_deliveries RENAME status TO state",
+            {"deliveries"},
+            "column d.status does not exist",
+        ),
+        (
+            "REVOKE EXECUTE ON FUNCTION pg_database_size(oid) FROM PUBLIC",
+            {"database"},
+            "permission denied for function pg_database_size",
+        ),
+        (
+            "REVOKE SELECT ON pg_locks FROM PUBLIC",
+            {"tables"},
+            "permission denied for view pg_locks",
+        ),
+        ("REVOKE SELECT ON pg_stat_activity, pg_stat_database FROM PUBLIC", set(), ""),
+    ],
+    ids=["policy", "table", "view", "size", "locks", "sessions"],
+)
+def test_a_part_that_cannot_be_read_hides_no_other(
+    filled: Prepared, cli: Cli, breaking: str, skipped: set[str], reason: str
+) -> None:
+    reader = f"reader_{filled.name}"
+    filled.query(f"CREATE ROLE {reader} LOGIN PASSWORD 'reader pass'")
+    filled.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    try:
+        filled.query(breaking.format(reader=reader))
+        url = filled.url.replace("postgres:correct%20horse%20battery", f"{reader}:reader%20pass")
+        outcome = cli("stats", "-o", "json", url=url)
+        assert outcome.code == 0, outcome.err
+        found = outcome.json
+        assert {each["part"] for each in found["skipped"]} == skipped
+        assert all(reason in each["reason"] for each in found["skipped"])
+        shown = {each["report"] for each in found["charts"]}
+        assert shown == {"leads-by-status", "leads-by-day", "deliveries"} - skipped
+        assert (found["database"] is None) == ("database" in skipped)
+        names = {table["name"] for table in found["tables"]}
+        assert ("users" in names) == ("tables" not in skipped)
+        assert ("Skipped: " in cli("stats", url=url).out) == bool(skipped)
+        assert ("Skipped: " in cli("stats", "-o", "csv", url=url).err) == bool(skipped)
+        assert cli("inspect", "all", "-o", "json", url=url).code == 0
+    finally:
+        filled.query(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
+
+
+def test_a_lock_on_one_table_hides_no_other(filled: Prepared, cli: Cli) -> None:
+    with filled.server.connect(filled.name) as other, other.transaction():
+        other.execute("LOCK TABLE pages IN ACCESS EXCLUSIVE MODE")
+        found = cli("stats", "-o", "json", url=filled.url).json
+    assert {each["part"] for each in found["skipped"]} >= {"rows of pages"}
+    assert {table["name"]: table["rows"] for table in found["tables"]}["leads"] == 53

@@ -1,11 +1,14 @@
 """`leadctl stats`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, moment, only_with, option, report_names
+
+if TYPE_CHECKING:
+    from leadctl.stats import Overview
 
 Since = Annotated[
     Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
@@ -34,8 +37,14 @@ def stats(
     if report is None:
         only_with("REPORT", user=user, since=since)
         found = database.stats(exact=exact)
-        run.emit(found, views.overview, csv=lambda result: run.csv(result.tables))
+        run.emit(found, views.overview, csv=lambda result: _tables(run, result))
     else:
         start = None if since is None else moment("--since", since)
         result = run.of_app().report(report, user=user, since=start)
         run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
+
+
+def _tables(run: Run, found: "Overview") -> str:
+    for each in found.skipped:
+        run.narrate(f"Skipped: {each.part}: {each.reason}")
+    return run.csv(found.tables)

@@ -93,6 +93,7 @@ def _stats(result: Any) -> str:
     return (
         f"{counted(len(result.tables), 'table')}, {estimated(rows, exact=exact)} rows, "
         f"{size(sum(table.table_bytes + table.index_bytes for table in result.tables))}"
+        + (f"; {counted(len(result.skipped), 'part')} skipped" if result.skipped else "")
     )
 
 

@@ -1,6 +1,6 @@
 """Views of statistics, with bars and sparklines of block characters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +15,8 @@ from leadctl.render.blocks import (
     named_value,
     numbers,
 )
-from leadctl.stats import Overview, ReportResult, TableStats
-from leadctl.text import counted, estimated, size, value_text
+from leadctl.stats import Overview, ReportResult, SkippedPart, TableStats
+from leadctl.text import counted, estimated, listed, size, value_text
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _HEIGHTS = "▁▂▃▄▅▆▇█"
@@ -24,6 +24,8 @@ _WIDEST = 60
 """Columns of a sparkline; a longer series is summed up in as many parts."""
 _TABLES = 40
 """So many tables are listed on the first screen."""
+_SKIPPED = 5
+"""So many reasons are shown why something was skipped, and so many parts for each."""
 _BARS = 10
 """Rows of a chart on the first screen."""
 
@@ -45,6 +47,7 @@ def overview(result: Overview) -> list[Block]:
     if result.left_out:
         names = ", ".join(result.left_out)
         blocks.append(Line(f"Too large to draw in passing: {names}", "dim"))
+    blocks += _skipped(result.skipped)
     if result.reports:
         blocks.append(
             Line(f"Reports: {', '.join(result.reports)}. See: leadctl stats REPORT", "dim")
@@ -81,6 +84,8 @@ def report(result: ReportResult) -> Iterator[Block]:
 
 def _database(result: Overview) -> Block:
     database = result.database
+    if database is None:
+        return Pairs([("Schema", result.schema)])
     kind = ", a standby" if database.standby else ""
     hit = "" if database.cache_hit is None else f"{database.cache_hit:.1%}"
     pairs: list[tuple[str, Any]] = [
@@ -124,6 +129,20 @@ def _tables(found: Sequence[TableStats]) -> list[Block]:
         left = counted(len(others), "smaller table")
         blocks.append(Line(f"{left}, {together} in all: leadctl inspect tables", "dim"))
     return blocks
+
+
+def _skipped(parts: Iterable[SkippedPart]) -> list[Block]:
+    """What could not be read: a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for each in parts:
+        by_reason.setdefault(each.reason, []).append(each.part)
+    lines: list[Block] = [
+        Line(f"Skipped: {listed(names, _SKIPPED)}: {reason}", "warn")
+        for reason, names in list(by_reason.items())[:_SKIPPED]
+    ]
+    if len(by_reason) > _SKIPPED:
+        lines.append(Line("More was skipped: leadctl stats -o json names all.", "warn"))
+    return lines
 
 
 def _chart(result: ReportResult) -> list[Block]:
