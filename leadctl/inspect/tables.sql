@@ -365,8 +365,7 @@ FROM used
 ORDER BY used_percent DESC NULLS LAST, relname
 
 -- name: unvalidated_constraints
--- what: Which constraints were never checked against the rows that were there before them?  From 18 on
---       one may be NOT ENFORCED: it checks nothing.
+-- what: Which constraints were never checked against the rows that were there before them?
 -- versions: 15-
 WITH locked AS (
     SELECT relation FROM pg_locks
@@ -380,6 +379,7 @@ FROM pg_constraint n JOIN pg_class c ON c.oid = n.conrelid
 WHERE n.conrelid = ANY (ARRAY(
         SELECT d.objid FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_namespace'::regclass AND n.nspname = ANY (%(schemas)s))) AND NOT n.convalidated
+  -- From 18 on one may be NOT ENFORCED: it is not meant to be checked.
   AND coalesce((to_jsonb(n) ->> 'conenforced')::boolean, true)
 UNION ALL
 SELECT t.oid::regtype::text, true, quote_ident(n.conname), pg_get_constraintdef(n.oid)
