@@ -1,14 +1,11 @@
 """`leadctl stats`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from leadctl.cli.command import Effect, Run, command
 from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import app
 from leadctl.cli.options import Text, argument, flag, moment, only_with, option, report_names
-
-if TYPE_CHECKING:
-    from leadctl.stats import Overview
 
 Since = Annotated[
     Text, option("--since", "TIME", "Count from then on: 7d, 2026-01-31 or 2026-01-31T12:00Z.")
@@ -44,7 +41,7 @@ def stats(
         run.emit(result, views.report, csv=lambda result: run.csv(result.rows))
 
 
-def _tables(run: Run, found: "Overview") -> str:
+def _tables(run: Run, found: Any) -> str:
     for each in found.skipped:
         run.narrate(f"Skipped: {each.part}: {each.reason}")
     return run.csv(found.tables)
