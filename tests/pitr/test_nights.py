@@ -85,7 +85,7 @@ def test_just_before_it_happened(archived: Archived) -> None:
 def test_the_page_on_point_in_time(archived: Archived) -> None:
     setting_up, looking_after = (
         blocks("pitr.md", "Setting it up"),
-        blocks("pitr.md", "Looking after it"),
+        blocks("pitr.md", "Monitoring it"),
     )
     for lines in (*setting_up, *looking_after):
         shell(archived, lines)
