@@ -394,13 +394,19 @@ def _flask(environment: AlembicEnvironment) -> Iterator[None]:
         app = cli.ScriptInfo(named).load_app()
     except cli.NoAppException as error:
         raise EnvironmentNotRun(
-            f"{environment.env_py} needs Flask's application: {' '.join(str(error).split())}",
+            f"{environment.env_py} needs Flask's application: {_without_traceback(error)}",
             hint="Say which one with FLASK_APP, in the environment or in .flaskenv.",
         ) from None
     finally:
         os.chdir(before)
     with app.app_context():
         yield
+
+
+def _without_traceback(error: Exception) -> str:
+    """Return what flask says: where it could not import, its first and its last line."""
+    said, _, trace = str(error).partition("Traceback (most recent call last)")
+    return " ".join(f"{said} {trace.strip().rpartition(chr(10))[2]}".split())
 
 
 def _flask_app(root: Path) -> str | None:
@@ -430,6 +436,7 @@ def _nowhere() -> Engine:
     dialect: Any = URL.create(_DRIVER).get_dialect()()
     dialect.dbapi = psycopg
     dialect.default_schema_name = "public"
+    dialect.default_isolation_level = "READ COMMITTED"
     dialect.server_version_info = (15,)
     return _engine_of(_Nothing(), dialect, URL.create(_DRIVER))
 

@@ -26,6 +26,8 @@ from leadctl.postgres.connect import Connection
 _BASES = frozenset({"DeclarativeBase", "DeclarativeBaseNoMeta"})
 _MAKERS = frozenset({"MetaData", "SQLAlchemy", "automap_base", "declarative_base", "registry"})
 """Calls that make what holds metadata: SQLAlchemy's own, and Flask-SQLAlchemy's."""
+_COLUMNS = frozenset({"Column", "mapped_column"})
+_MAPPED = frozenset({"DynamicMapped", "Mapped", "WriteOnlyMapped"})
 _NO_MODELS = frozenset(
     {"__pycache__", "build", "dist", "docs", "examples", "node_modules", "site-packages", "tests"}
 )
@@ -59,14 +61,30 @@ def module_name(root: Path, path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _sources(folder: Path) -> Iterator[Path]:
+def alembic_folders(root: Path) -> list[Path]:
+    """Return the folders of a project that have an env.py of Alembic's."""
+    return sorted(folder for folder in _folders(root) if _is_of_alembic(folder))
+
+
+def _is_of_alembic(folder: Path) -> bool:
+    environment = folder / "env.py"
+    return environment.is_file() and b"alembic" in environment.read_bytes()
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Yield a folder and those below it that may have a project's own sources."""
+    yield folder
     for path in folder.iterdir():
-        if path.is_dir():
-            environment = (path / "pyvenv.cfg").exists() or (path / "env.py").exists()
-            if not (path.name.startswith(".") or path.name in _NO_MODELS or environment):
-                yield from _sources(path)
-        elif path.suffix == ".py" and not path.name.startswith(("test_", "conftest", "setup")):
-            yield path
+        is_source = path.is_dir() and path.name not in _NO_MODELS and path.name[0] != "."
+        if is_source and not (path / "pyvenv.cfg").exists():
+            yield from [path] if _is_of_alembic(path) else _folders(path)
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder in _folders(root):
+        for path in [] if folder != root and _is_of_alembic(folder) else folder.glob("*.py"):
+            if path.is_file() and not path.name.startswith(("test_", "conftest", "setup")):
+                yield path
 
 
 def _look(root: Path, path: Path) -> Module | None:
@@ -89,19 +107,22 @@ def _look(root: Path, path: Path) -> Module | None:
 
 
 def _is_mapped(node: ast.ClassDef) -> bool:
-    if any(keyword.arg == "table" for keyword in node.keywords):  # SQLModel's
+    """Whether a class is mapped: by its table's name, SQLModel's keyword, or columns of its own."""
+    if any(keyword.arg == "table" for keyword in node.keywords):
         return True
-    return any(
-        isinstance(target, ast.Name) and target.id in {"__tablename__", "__table__"}
-        for statement in node.body
-        if isinstance(statement, ast.Assign | ast.AnnAssign)
-        for target in (
-            statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        )
-    ) or any(
-        isinstance(statement, ast.FunctionDef) and statement.name == "__tablename__"
-        for statement in node.body
-    )
+    for statement in node.body:
+        names = {getattr(each, "id", "") for each in getattr(statement, "targets", [])}
+        if isinstance(statement, ast.AnnAssign):
+            names.add(_name(statement.target))
+            if node.bases and _name(statement.annotation) in _MAPPED:
+                return True
+        if isinstance(statement, ast.FunctionDef):
+            names.add(statement.name)
+        value = getattr(statement, "value", None)
+        is_column = isinstance(value, ast.Call) and _name(value.func) in _COLUMNS
+        if names & {"__tablename__", "__table__"} or (is_column and node.bases):
+            return True
+    return False
 
 
 def _name(node: ast.expr) -> str:

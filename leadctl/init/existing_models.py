@@ -13,9 +13,20 @@ from sqlalchemy import MetaData
 from leadctl.apps.alembic_config import SECTION, AlembicConfig, find_config
 from leadctl.apps.metadata import joined, known_metadata, load_metadata, metadata_of_env_py
 from leadctl.apps.registry import App, all_apps
-from leadctl.errors import AlreadyDeclared, ModelsNotFound, ModelsNotImportable
+from leadctl.errors import (
+    AlreadyDeclared,
+    MigrationsInvalid,
+    ModelsNotFound,
+    ModelsNotImportable,
+)
 from leadctl.files import absolute
-from leadctl.init.discovery import ALL_BASES, FoundModels, discover, imports
+from leadctl.init.discovery import (
+    ALL_BASES,
+    FoundModels,
+    alembic_folders,
+    discover,
+    imports,
+)
 from leadctl.init.project_files import (
     EncryptedGuess,
     Files,
@@ -80,12 +91,8 @@ def init_own(
     root = settings.project
     refuse_declared(settings)
     name = app_name(settings)
-    config = _alembic_config(root, alembic)
-    scripts = config.script_location if config else None
-    if config is None or scripts is None or not (scripts / "env.py").is_file():
-        config, scripts = None, root / "migrations"
-    folder = migrations or scripts
-    app = App(name, root, folder, models, **_config_of(config, root) if config else {})
+    folder, config = _environment(root, migrations, alembic)
+    app = App(name, root, folder, models, **_config_of(config, root, folder) if config else {})
     files = Files(root)
     entries: dict[str, object] = {}
     said: list[str] = []
@@ -201,9 +208,36 @@ def _alembic_config(root: Path, given: str | None) -> AlembicConfig | None:
     return find_config(root, named=absolute(path, root), section=section)
 
 
-def _config_of(config: AlembicConfig, root: Path) -> dict[str, Any]:
+def _environment(
+    root: Path, migrations: Path | None, alembic: str | None
+) -> tuple[Path, AlembicConfig | None]:
+    """Return the folder of a project's revisions, and the configuration of its Alembic environment.
+
+    Where no configuration says it, an env.py that lies there does.  Raises MigrationsInvalid where
+    there are several.
+    """
+    config = _alembic_config(root, alembic)
+    scripts = config.script_location if config else None
+    if scripts is not None and (scripts / "env.py").is_file():
+        return migrations or scripts, config
+    if migrations is None and alembic is not None and config is not None and config.file:
+        migrations = config.file.parent if (config.file.parent / "env.py").is_file() else None
+    if migrations is None:
+        found = alembic_folders(root)
+        if len(found) > 1:
+            names = [relative(each, root) for each in found]
+            raise MigrationsInvalid(
+                f"There are {len(found)} Alembic environments in {root}: {', '.join(names)}.",
+                hint=f"Choose one, as: leadctl init --migrations {names[0]}",
+            )
+        migrations = found[0] if found else root / "migrations"
+    return migrations, find_config(root, migrations)
+
+
+def _config_of(config: AlembicConfig, root: Path, scripts: Path) -> dict[str, Any]:
     """Return what an app says of its Alembic configuration: nothing, where it is found anyway."""
-    if config == find_config(root) and not os.environ.get("ALEMBIC_CONFIG"):
+    is_found = config in (find_config(root), find_config(root, scripts))
+    if is_found and not os.environ.get("ALEMBIC_CONFIG"):
         return {}
     return {"alembic": config.file, "alembic_section": config.section}
 

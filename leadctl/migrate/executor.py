@@ -54,6 +54,9 @@ _ENDED_BY_OTHERS = {
     "40001": "another session changed what it read",
 }
 """By the SQLSTATE: what ends a revision that may well be done the next time."""
+_NO_SCHEMA = (
+    "Create the schema that version_table_schema names; Alembic only makes the table in it."
+)
 
 
 def apply(
@@ -192,8 +195,7 @@ class _Applying:
 
     def may_try_again(self, error: Exception) -> bool:
         """Whether a revision ended because of other sessions; wait for them then."""
-        sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
-        why = _ENDED_BY_OTHERS.get(str(sqlstate))
+        why = _ENDED_BY_OTHERS.get(_sqlstate(error))
         self._attempts += 1
         if not (isinstance(error, DBAPIError) and why and self.current):
             return False
@@ -213,7 +215,10 @@ class _Applying:
             return translated
         reason = f"{type(error).__name__}: {error}" if translated is None else translated.message
         if self.current is None:
-            return OperationFailed(f"The revisions cannot be run: {reason}")
+            return OperationFailed(
+                f"The revisions cannot be run: {reason}",
+                hint=_NO_SCHEMA if _sqlstate(error) == "3F000" else "",
+            )
         name, what = self.current.path.name, f"The revision {self.current.id}"
         if self._down:
             hint = f"Fix downgrade() of {name}, or the data that violates it."
@@ -227,6 +232,10 @@ class _Applying:
             hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "
             "again; it resumes here.",
         )
+
+
+def _sqlstate(error: Exception) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None))
 
 
 def _current_schema(driver: Connection) -> str | None:
@@ -251,10 +260,11 @@ def _roll_back(connection: SqlConnection) -> None:
 
 def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Target) -> None:
     """Refuse a first migrate into a schema that already has tables of the app's names."""
-    names = set(inspect(connection).get_table_names())
+    asked = inspect(connection)
+    taken = sorted(set(asked.get_table_names()) & set(known_metadata(app).tables))
+    is_recorded = asked.has_table(app.version_table, schema=app.version_table.schema)
     connection.rollback()
-    taken = sorted(names & set(known_metadata(app).tables))
-    if taken and app.version_table not in names:
+    if taken and not is_recorded:
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "
             f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",

@@ -483,6 +483,55 @@ def test_an_alembic_project_is_used_in_place(folder: Path, cli: Cli) -> None:
     assert env.read_text() == before
 
 
+ENV = """\
+from alembic import context
+from {module} import Base
+
+context.configure(url="postgresql://", target_metadata=Base.metadata)
+"""
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (
+            {"shop/alembic.ini": "[alembic]\nscript_location = %(here)s/db\n", "shop/db/": ""},
+            "shop/db",
+        ),
+        ({"scripts/alembic.ini": "[alembic]\n", "scripts/": ""}, "scripts"),  # Flask-Migrate's
+        ({"a/deep/folder/": "", "env.py": "DEBUG = True\n"}, "a/deep/folder"),
+        ({"docs/db/": "", "shop/db/": ""}, "shop/db"),
+    ],
+)
+def test_an_environment_that_no_configuration_of_the_folder_names(
+    files: dict[str, str], found: str, folder: Path, cli: Cli
+) -> None:
+    """It is used; an empty history next to it would be another one."""
+    name = module(folder, DECLARATIVE)
+    for path, text in files.items():
+        place = folder / f"{path}env.py" if path.endswith("/") else folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text or ENV.format(module=name))
+    outcome = cli("init", "--app", "zoo_app", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats", "toys"]
+    assert declared(folder) == {"migrations": found}
+
+
+def test_of_two_environments_one_is_named(folder: Path, cli: Cli) -> None:
+    name = module(folder, DECLARATIVE)
+    for place in ("one/db", "two/db"):
+        (folder / place).mkdir(parents=True)
+        (folder / place / "env.py").write_text(ENV.format(module=name))
+    refused = cli("init", "--app", "zoo_app")
+    assert refused.code == 3
+    assert "one/db, two/db" in refused.err
+    assert not (folder / "leadctl.toml").exists()
+    assert cli("init", "--app", "zoo_app", "--migrations", "two/db").code == 0
+    assert declared(folder) == {"migrations": "two/db"}
+
+
 BASE = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
 
 
@@ -504,6 +553,38 @@ def package(folder: Path, files: dict[str, str], *, regular: bool = True) -> str
         if regular and place.parent != folder and place.parent.name != "src":
             (place.parent / "__init__.py").touch()
     return name
+
+
+NAMED_BY_BASE = """\
+from sqlalchemy.orm import DeclarativeBase, declared_attr
+
+class Base(DeclarativeBase):
+    @declared_attr.directive
+    def __tablename__(cls):
+        return cls.__name__.lower()
+"""
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from sqlalchemy.orm import Mapped, mapped_column\nfrom PKG.base import Base\n"
+        "class Cats(Base):\n    id: Mapped[int] = mapped_column(primary_key=True)\n",
+        "import sqlalchemy as sa\nfrom PKG.base import Base\n"
+        "class Cats(Base):\n    id = sa.Column(sa.Integer, primary_key=True)\n",
+        "from sqlalchemy import orm\nfrom PKG.base import Base\nclass Key:\n"
+        "    id = orm.mapped_column('id', __import__('sqlalchemy').Integer, primary_key=True)\n"
+        "class Cats(Key, Base):\n    name: orm.Mapped[str]\n",
+    ],
+)
+def test_classes_whose_base_names_their_tables(text: str, folder: Path, cli: Cli) -> None:
+    """Also in a package that has an env.py which is none of Alembic's."""
+    files = {"PKG/base.py": NAMED_BY_BASE, "PKG/env.py": "DEBUG = True\n", "PKG/cats.py": text}
+    package(folder, files)
+    outcome = cli("init", "--app", "zoo_app", "-o", "json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["tables"] == ["cats"]
 
 
 def test_a_module_that_cannot_be_imported_is_passed_over_and_named(
