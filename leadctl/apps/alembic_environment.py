@@ -201,9 +201,11 @@ class AlembicEnvironment:
             ),
         )
         config.set_main_option("script_location", str(self.env_py.parent).replace("%", "%%"))
-        given = config.get_main_option("sqlalchemy.url") or ""
+        section, option = config.config_ini_section, "sqlalchemy.url"
+        # Raw: what it refers to may be what env.py sets.
+        given = config.file_config.get(section, option, raw=True, fallback="")
         if given == "" or given.startswith(_NEUTRAL[0]):
-            config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+            config.set_main_option(option, url.replace("%", "%%"))
         return config
 
     def script(self, config: Config) -> ScriptDirectory:

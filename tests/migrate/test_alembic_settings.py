@@ -292,6 +292,12 @@ KINDS = {
             ),
         ),
     ),
+    "a URL that env.py completes": Kind(
+        "script_location = db\nprepend_sys_path = .\nsqlalchemy.url = postgresql://%(DB_HOST)s/zoo\n",
+        before='section = context.config.config_ini_section\n'
+        'context.config.set_section_option(section, "DB_HOST", "localhost")\n'
+        'assert context.config.get_section(section)["sqlalchemy.url"].endswith("localhost/zoo")\n',
+    ),
     "a naming convention": Kind(
         convention='naming_convention={"uq": "uq_%(table_name)s_%(column_0_name)s"}',
         animals='sa.Column("name", sa.Text), sa.UniqueConstraint("name")',
