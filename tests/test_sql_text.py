@@ -76,3 +76,16 @@ def test_what_the_lint_finds() -> None:
         "sql.SQL(', ').join(x)",
     ]
     assert not any(list(made_of_text(line, set())) for line in right)
+
+
+def test_the_servers_version_is_asked_in_one_place() -> None:
+    """libpq says 0 of a session that was ended, so whoever asks must be told that instead."""
+    askers = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr == "server_version"
+        and ast.unparse(node.value).endswith(".info")
+    }
+    assert askers == {"postgres/queries.py"}

@@ -527,13 +527,15 @@ class Database(Project):
     ) -> "RotateResult":
         """Re-encrypt to the primary key what is not under it, as `leadctl keys rotate`.
 
-        What a killed call left is done by the next one.  Raises MissingKey and LockHeld.
+        What a killed call left is done by the next one.  What it writes is read with the primary
+        key alone, so a database that does not say what it is is refused.  Raises NoIdentity,
+        MissingKey and LockHeld.
         """
         from leadctl.keys.rotate import rotate
 
         return rotate(
             *self._place,
-            self.keyring,
+            lambda: self.keyring,
             encrypt_plaintext=encrypt_plaintext,
             encrypt_foreign=encrypt_foreign,
             dry_run=dry_run,

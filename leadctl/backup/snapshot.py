@@ -24,7 +24,7 @@ from leadctl.journal import state
 from leadctl.journal.state import VERSION_TABLE, VersionTable
 from leadctl.keys.encrypted_values import EncryptedTable, count_values
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import beside, identifier, parts_of
+from leadctl.postgres.queries import beside, identifier, parts_of, version_of
 from leadctl.postgres.target import Target
 
 _QUERIES = beside(__file__, "backup.sql")
@@ -67,7 +67,7 @@ class Snapshot:
     @property
     def server_major(self) -> int:
         """The server's major version."""
-        return self.connection.info.server_version // 10000
+        return version_of(self.connection) // 10000
 
     def facts(
         self, schema: str, version_table: VersionTable, left_out: LeftOut, tenant: str | None

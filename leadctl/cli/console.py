@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import json
 import os
 import sys
 import time
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 
 from leadctl.errors import Declined, LeadctlError
 from leadctl.redact import scrub
-from leadctl.text import size
+from leadctl.text import plain, size
 
 _RED = ";31"
 _TERMINAL_SECONDS = 0.1
@@ -61,7 +60,7 @@ class Console:
             return
         self._close_line()
         stamp = "" if sys.stderr.isatty() else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} "
-        sys.stderr.write(f"{stamp}{scrub(message)}\n")
+        sys.stderr.write(f"{stamp}{_shown(message)}\n")
         sys.stderr.flush()
 
     def progress(self, done: int, total: int, unit: str) -> None:
@@ -85,17 +84,15 @@ class Console:
         """Say what went wrong and what to do next; one JSON object where JSON was asked for."""
         self._close_line()
         if self.as_json:
-            document = {
-                "code": error.code,
-                "message": scrub(error.message),
-                "hint": scrub(error.hint),
-            }
-            sys.stderr.write(json.dumps(document, ensure_ascii=False) + "\n")
+            from leadctl.render.json import dumps_line
+
+            said = {"message": scrub(error.message), "hint": scrub(error.hint)}
+            sys.stderr.write(dumps_line({"code": error.code, **said}) + "\n")
         else:
             label = "" if isinstance(error, Declined) else f"{_bold('Error:', _RED)} "
-            sys.stderr.write(f"{label}{scrub(error.message)}\n")
+            sys.stderr.write(f"{label}{_shown(error.message)}\n")
             if error.hint:
-                sys.stderr.write(f"{_bold('Hint:')} {scrub(error.hint)}\n")
+                sys.stderr.write(f"{_bold('Hint:')} {_shown(error.hint)}\n")
         sys.stderr.flush()
 
     def finish(self) -> None:
@@ -107,6 +104,11 @@ class Console:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
             self._line_is_open = False
+
+
+def _shown(message: str) -> str:
+    """Return a message as it may be shown: names in it may be those of strangers."""
+    return plain(scrub(message))
 
 
 def _bold(word: str, colour: str = "") -> str:

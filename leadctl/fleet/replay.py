@@ -90,7 +90,7 @@ class Replayer:
     def _prepare(self, target: Target) -> str:
         """Make the session that of a migration; return what its path has behind the schema."""
         connection = self._connection
-        state.ensure(connection, target)
+        state.ensure(connection, target, adopts=True)
         ((path,),) = connection.execute("SELECT pg_catalog.current_setting('leadctl.app_path')")
         self._same = not QUERIES.value(connection, "event_triggers")
         settings = {"lock_timeout": "0", "statement_timeout": "0", "search_path": OWN_PATH}

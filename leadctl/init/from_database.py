@@ -268,7 +268,7 @@ def _record(
     facts = recorded_facts(app, models)
     with (
         schema_lock(target, "init", settings.lock_wait, narrate),
-        journaled(target, "init", app.name) as entry,
+        journaled(target, "init", app.name, adopts=True) as entry,
         connect(target, "init") as connection,
         connection.transaction(),
     ):

@@ -19,7 +19,7 @@ from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
-from leadctl.postgres.queries import Queries, Query, beside
+from leadctl.postgres.queries import Queries, Query, beside, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -204,12 +204,13 @@ def inspect(
     ) as connection:
         set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         facts = server_facts(connection)
+        version = connection.info.parameter_status("server_version") or ""
         whole = [target.schema, *schemas]
         reports = tuple(_run(connection, whole, facts, report) for report in wanted)
         return Inspection(
             database=connection.info.dbname,
             schema=target.schema,
-            server_version=connection.info.parameter_status("server_version") or "",
+            server_version=version,
             taken_at=facts.now,
             replica_lag_seconds=found.lag_seconds,
             reports=reports,
@@ -233,7 +234,7 @@ def ask(
             f"the extension {report.needs} is not installed in this database: "
             f"CREATE EXTENSION {report.needs}"
         )
-    block = block_of(report, connection.info.server_version)
+    block = block_of(report, version_of(connection))
     text = block.sql
     if report.needs and home is not None:
         path = sql.Identifier(home).as_string(connection).replace("%", "%%")
@@ -253,11 +254,11 @@ def _why_not(error: psycopg.Error) -> str:
 def _run(
     connection: Connection, schemas: list[str], facts: ServerFacts, report: Diagnostic
 ) -> InspectReport:
-    block = block_of(report, connection.info.server_version)
+    if connection.closed or connection.broken:
+        return InspectReport(report.name, report.description, skipped="the connection was lost")
+    block = block_of(report, version_of(connection))
     if report.name in COUNTERS and not facts.counts:
         return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
-    if connection.closed or connection.broken:
-        return InspectReport(report.name, block.what, skipped="the connection was lost")
     try:
         found = ask(connection, report, schemas, facts.extensions)
     except MissingExtension as error:

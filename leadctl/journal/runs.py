@@ -70,15 +70,17 @@ class Entry:
 
 
 @contextmanager
-def journaled(target: Target, command: str, app: str) -> Iterator[Entry]:
+def journaled(target: Target, command: str, app: str, *, adopts: bool = False) -> Iterator[Entry]:
     """Journal a run: its beginning at once, its end and summary afterwards.
+
+    What `adopts` a database is as `state.ensure` has it.
 
     The session stays open in between: a run whose session is gone without an end was killed.
     Raises what `state.ensure` raises where the journal cannot be kept.
     """
     with connect(target, command) as session:
         session.execute("SET idle_session_timeout = 0")
-        state.ensure(session, target)
+        state.ensure(session, target, adopts=adopts)
         run = _QUERIES.value(session, "run_begin", **beginning(target, command, app))
         entry, outcome = Entry(session, run), "terminated"
         try:

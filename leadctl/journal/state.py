@@ -76,12 +76,13 @@ class AppliedRevision:
     duration_ms: int
 
 
-def ensure(connection: Connection, target: Target) -> None:
+def ensure(connection: Connection, target: Target, *, adopts: bool = False) -> None:
     """Create what is missing of the schema `leadctl`, in a transaction of its own.
 
     A new identity takes over the environment and the protection that leadctl.toml gives the
     target.  Where there was one that was lost, the new one is protected: nobody knows whether that
-    was.
+    was.  So it is where there are tables already, but for what `adopts` them: migrations.  Else a
+    run that loses nothing would let the next one drop what nobody has said may be dropped.
 
     Raises InsufficientPrivilege where that is not allowed, NewerState where a newer leadctl
     made it, and NoIdentity where something else has its place.
@@ -95,7 +96,8 @@ def ensure(connection: Connection, target: Target) -> None:
             return
         if fault.in_the_way:
             raise fault.refusal(connection.info.dbname, "Writing to the journal")
-        protected = target.protected or fault.was_there
+        unknown = fault.was_there or (not adopts and has_tables(connection))
+        protected = target.protected or unknown
         identity = {"environment": target.environment, "protected": protected}
         _execute_all(connection, "create", identity)
 

@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
 from leadctl.errors import RotationFailed
+from leadctl.journal.guard import require_identity
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.keys.encrypted_values import DueRows, EncryptedTable, Recrypt, Row, UnreadableValue
@@ -182,7 +183,7 @@ class RotateResult:
 def rotate(
     target: Target,
     app: App,
-    keyring: Keyring,
+    read_keyring: Callable[[], Keyring],
     *,
     encrypt_plaintext: bool,
     encrypt_foreign: bool,
@@ -194,11 +195,16 @@ def rotate(
     """Re-encrypt every value that is not under the primary key.
 
     Plaintext is left as it is unless `encrypt_plaintext`, and what looks like another tool's
-    ciphertext or hash unless `encrypt_foreign`.  `lock_wait` is in seconds.  Raises
-    MissingKey before anything is written, NoPrimaryKey, LockHeld, and RotationFailed.
+    ciphertext or hash unless `encrypt_foreign`.  `lock_wait` is in seconds.  Protection does not
+    forbid it: no value is lost while there are the keys.  But no run takes it back, so it must be
+    known which database this is.  Raises NoIdentity before keys are looked at, MissingKey before
+    anything is written, NoPrimaryKey, LockHeld, and RotationFailed.
     """
-    primary = keyring.primary.fingerprint
     with connect(target, "keys rotate", rows=True) as connection:
+        if not dry_run:
+            require_identity(connection, "keys rotate")
+        keyring = read_keyring()
+        primary = keyring.primary.fingerprint
         tables = encrypted_tables(connection, app, target.schema)
         for table in tables:
             require_key(table)

@@ -63,7 +63,7 @@ def settle_collisions(
     if target is not None and moved:
         with (
             schema_lock(target, "resolve", lock_wait, narrate) as session,
-            journaled(target, "migrate", app.name) as entry,
+            journaled(target, "migrate", app.name, adopts=True) as entry,
             session.transaction(),
         ):
             current = read_current(session, target, app)

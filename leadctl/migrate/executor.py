@@ -40,6 +40,7 @@ from leadctl.postgres.target import Target, resolve
 from leadctl.postgres.translate import translate
 from leadctl.progress import Narrate, Progress
 from leadctl.settings import load_settings
+from leadctl.text import plain
 
 _APP_OPTION = "leadctl_app"
 """The option of alembic.ini that names the app; without it, the settings do."""
@@ -299,7 +300,7 @@ def run_alembic(context: Any) -> None:
             permit(session, target, _DOWNGRADE, consent)
         refuse_other_apps(session, target, app)
         ensure_schema(session, target, _to_stderr)
-        state.ensure(session, target)
+        state.ensure(session, target, adopts=True)
         with run_engine(target, "alembic").connect() as connection:
             timeouts = Timeouts(
                 settings.lock_wait, settings.lock_timeout, settings.statement_timeout
@@ -337,4 +338,4 @@ def _given(context: Any, name: str) -> str | None:
 
 
 def _to_stderr(message: str) -> None:
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{plain(message)}\n")

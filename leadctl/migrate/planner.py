@@ -34,6 +34,7 @@ from leadctl.migrate.transaction_rules import control_of_transactions
 from leadctl.migrate.trial import Seen, Trial, Unseen, trial
 from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, connect, set_session
+from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
@@ -144,7 +145,7 @@ class Planner:
             found = [LintFinding(UNPLANNABLE, error.message, error.hint)]
         else:
             statements = tuple(self.statement(statement) for statement in script)
-            version = self._connection.info.server_version if self._connection else None
+            version = version_of(self._connection) if self._connection else None
             both = (
                 *control_of_transactions(revision.text),
                 *findings(statements, version, self._has_policies),

@@ -77,7 +77,7 @@ def resolve(
     history = read_history(app.versions, whole=False)
     with schema_lock(target, "resolve", lock_wait, narrate) as session:
         current = read_current(session, target, app)
-        with journaled(target, "migrate", app.name) as entry, session.transaction():
+        with journaled(target, "migrate", app.name, adopts=True) as entry, session.transaction():
             correction = _Correction(session, target, app, history, current)
             change: dict[Resolution, Callable[[Revision], list[str]]] = {
                 Resolution.ACCEPT_EDIT: correction.accept_edit,
@@ -126,7 +126,10 @@ def adopt(target: Target, app: App, message: str, *, lock_wait: float, narrate: 
             made = {each.object for each in found.drift.differences if each.change == "extra"}
             history = read_history(app.versions)
             correction = _Correction(session, target, app, history, current)
-            with journaled(target, "migrate", app.name) as entry, session.transaction():
+            with (
+                journaled(target, "migrate", app.name, adopts=True) as entry,
+                session.transaction(),
+            ):
                 # What was made by hand is the app's own from now on.
                 correction.add([history.get(each.revision) for each in written], [], made)
                 entry.note(adopted=[each.revision for each in written])

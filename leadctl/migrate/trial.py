@@ -27,6 +27,7 @@ from leadctl.migrate.trial_database import (
     trial_database,
 )
 from leadctl.postgres.connect import Connection
+from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.sql.effects import effects
 from leadctl.sql.lexer import Reader, place_of_name
@@ -251,7 +252,7 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
             scratch = stack.enter_context(trial_database(target, source))
         except NotTried as error:
             extensions = [name for name, _, _ in reached.extensions]
-            major = source.info.server_version // 10000
+            major = version_of(source) // 10000
             try:
                 own = stack.enter_context(temporary_target(extensions, major, lambda _: None))
             except LeadctlError as missing:

@@ -75,7 +75,7 @@ def up(
                 _permit(session, target, app, history, pending, allow, consent, narrate)
                 ensure_schema(session, target, narrate)
                 before()
-                with journaled(target, "migrate", app.name) as entry:
+                with journaled(target, "migrate", app.name, adopts=True) as entry:
                     applied = apply_locked(
                         target, app, history, pending, timeouts, narrate, progress, entry
                     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leadctl.studio.record import Record
     from leadctl.studio.rows import Head, Row, Stream
 
-_ACTING = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ACTING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def to_jsonable(value: Any) -> Any:
@@ -49,12 +49,12 @@ def _scalar(value: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """Return a result as an indented JSON document."""
-    return json.dumps(to_jsonable(value), indent=2, ensure_ascii=False)
+    return _safe(json.dumps(to_jsonable(value), indent=2, ensure_ascii=False))
 
 
 def dumps_line(value: Any) -> str:
     """Return a value as JSON on one line."""
-    return json.dumps(to_jsonable(value), ensure_ascii=False)
+    return _safe(json.dumps(to_jsonable(value), ensure_ascii=False))
 
 
 def lines(stream: "Stream") -> Iterator[str]:
@@ -100,7 +100,7 @@ def _object(columns: Iterable["Head"], row: "Row") -> str:
 
 
 def _member(name: str, value: Any) -> str:
-    return f"  {_text(name)}: {_safe(dumps_line(value))},\n"
+    return f"  {_text(name)}: {dumps_line(value)},\n"
 
 
 def _text(text: str) -> str:

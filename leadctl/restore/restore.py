@@ -30,7 +30,7 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect
-from leadctl.postgres.queries import beside
+from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.redact import scrub
@@ -167,7 +167,7 @@ def _plan(
         replaces=replaces,
         protected=protected,
         made_on=origin.server_major,
-        server=connection.info.server_version // 10000,
+        server=version_of(connection) // 10000,
         missing_extensions=tuple(
             _QUERIES.column(connection, "missing_extensions", names=list(origin.extensions))
         ),

@@ -38,6 +38,7 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
 from leadctl.restore.dropped import as_pg_restore
@@ -214,7 +215,7 @@ class _Mover:
                 f"In {self.new.info.dbname} there is a schema {self.name} already.",
                 hint="Rename or drop it there first.",
             )
-        majors = [each.info.server_version // 10000 for each in (self.old, self.new)]
+        majors = [version_of(each) // 10000 for each in (self.old, self.new)]
         if majors[1] < majors[0]:
             raise OlderServer(
                 f"{self.there.describe()} is PostgreSQL {majors[1]}, and {self.name} is on "

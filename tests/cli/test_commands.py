@@ -357,3 +357,25 @@ def test_nothing_is_written_where_no_app_is_meant(
             == 0
         )
     assert cli("migrate", "--app", "leadconnector", url=server.url(database)).code == 0
+
+
+def test_names_of_strangers_do_not_act_on_the_terminal(leadconnector: Prepared, cli: Cli) -> None:
+    """In messages as little as in results: a role that may make a table chooses its name."""
+    name = "a\x1b]0;owned\x07\x9b31m\u202e\u061cb"
+    leadconnector.query(
+        f'CREATE TABLE "{name}" (id int); CREATE TABLE "{name}x" (id int);'
+        f' ALTER TABLE alembic_version RENAME TO "{name}y"'
+    )
+    lines = (
+        ("studio", "a"), ("studio", name), ("restore", "latest", "--table", name), ("backup",),
+        ("migrate", "drift"), ("inspect", "all"), ("schema", "show"), ("stats",), ("migrate",),
+        ("seed", "--scale", f"{name}=3", "--bulk", "9", "--yes"),
+    )  # fmt: skip
+    for line in lines:
+        for output in ((), ("-o", "json")):
+            outcome = cli(*line, *output, url=leadconnector.url)
+            shown = outcome.out + outcome.err
+            assert not set("\x1b\x07\x9b\u202e\u061c") & set(shown), (line, shown)
+            for text in (outcome.out, *outcome.err.splitlines()):
+                if output and text.startswith("{"):
+                    json.loads(text)

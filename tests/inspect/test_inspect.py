@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from leadctl.inspect import run
 from tests.conftest import Cli, Prepare, Prepared
 from tests.servers import Server
 
@@ -292,3 +293,25 @@ def test_other_apps(app: str, prepared: Prepare, cli: Cli) -> None:
     outcome = cli("inspect", "all", "--app", app, "-o", "json", url=database.url)
     assert outcome.code == 0
     assert cli("stats", "--app", app, url=database.url).code == 0
+
+
+def test_a_session_that_ends_in_the_middle(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is told, and of the rest why it was not."""
+    asked, ask = list[str](), run.ask
+
+    def ends(connection: Any, report: Any, *rest: Any) -> Any:
+        asked.append(report.name)
+        if len(asked) == 3:
+            leadconnector.query(f"SELECT pg_terminate_backend({connection.info.backend_pid})")
+        return ask(connection, report, *rest)
+
+    monkeypatch.setattr(run, "ask", ends)
+    outcome = cli("inspect", "all", "-o", "json", url=leadconnector.url)
+    assert (outcome.code, outcome.err, len(asked)) == (0, "", 3)
+    reports = outcome.json["reports"]
+    assert not [each for each in reports[:2] if each["skipped"]]
+    assert {each["skipped"] for each in reports[3:]} == {"the connection was lost"}
+    assert all(each["description"] for each in reports)
+    assert outcome.json["server_version"]

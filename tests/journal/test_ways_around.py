@@ -369,3 +369,50 @@ def test_what_is_journaled_anew_is_protected(how: str, leadconnector: Prepared, 
     assert cli("seed", url=leadconnector.url).code == 0
     assert leadconnector.query("SELECT protected FROM leadctl.identity") == [(True,)]
     assert cli("reset", "--yes", url=leadconnector.url).code == 5
+
+
+LOSES_NOTHING = {
+    "cleanup": ["cleanup"],
+    "seed": ["seed"],
+    "a tenant": ["tenants", "create", "zed"],
+    "a value that is shown": ["studio", "users", "--reveal", "--yes"],
+    "rows beside": ["restore", "latest", "--table", "users"],
+}
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize("line", LOSES_NOTHING.values(), ids=LOSES_NOTHING)
+@pytest.mark.parametrize(
+    "damaged", [DAMAGES["schema dropped"], DAMAGES["row deleted"]], indirect=True
+)
+def test_what_loses_nothing_opens_no_way(damaged: Prepared, cli: Cli, line: list[str]) -> None:
+    """Such a run needs no identity, and the one that it writes is not a licence for the next."""
+    assert cli("backup", url=damaged.url).code == 0
+    assert cli("reset", "--yes", url=damaged.url).code == 5
+    done = cli(*line, url=damaged.url)
+    assert done.code in {0, 2}, done.err
+    before = rows(damaged)
+    assert cli("reset", "--yes", url=damaged.url).code == 5
+    assert cli("seed", "--bulk", "50", "--yes", url=damaged.url).code == 5
+    assert rows(damaged) == before
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    "damaged", list(DAMAGES.values())[1:], ids=list(DAMAGES)[1:], indirect=True
+)
+def test_values_are_rotated_only_where_it_is_known_what_the_database_is(
+    damaged: Prepared, cli: Cli
+) -> None:
+    """What is written is read with the new key alone, which no other run can take back."""
+    damaged.query("UPDATE users SET access_token = 'plain text'")
+    line = ["keys", "rotate", "--encrypt-plaintext"]
+    for env in ({}, {"ENCRYPTION_KEY": ""}):  # before keys are looked at
+        refused = cli(*line, url=damaged.url, env=env)
+        assert (refused.code, "leadctl db environment NAME" in refused.err) == (5, True)
+    assert cli(*line, "--dry-run", url=damaged.url).code == 0
+    assert damaged.query("SELECT DISTINCT access_token FROM users") == [("plain text",)]
+    named = ["db", "environment", "production", "--confirm", damaged.name]
+    assert cli(*named, url=damaged.url).code == 0
+    assert cli(*line, url=damaged.url).code in {0, 1}
+    assert damaged.query("SELECT count(*) FROM users WHERE access_token = 'plain text'") == [(0,)]
