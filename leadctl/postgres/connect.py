@@ -31,7 +31,6 @@ from leadctl.errors import (
 from leadctl.postgres import sessions
 from leadctl.postgres.binaries import OLDEST_MAJOR
 from leadctl.postgres.embedded import without_libpq_variables
-from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting, unknown_database
 from leadctl.redact import scrub
@@ -384,7 +383,7 @@ def _name(purpose: str) -> str:
 
 
 def _check_server(connection: Connection, target: Target) -> None:
-    major = version_of(connection) // 10000
+    major = connection.info.server_version // 10000
     cockroach = connection.info.parameter_status("crdb_version")
     if cockroach or major < OLDEST_MAJOR:
         what = cockroach or f"PostgreSQL {major}"
@@ -435,7 +434,7 @@ def _configure(
     # How long things may take is the command's affair, and not that of the role or its database.
     settings["statement_timeout"] = f"{round((statement_timeout or 0) * 1000)}ms"
     settings |= {"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0"}
-    if version_of(connection) >= _TRANSACTION_TIMEOUT:
+    if connection.info.server_version >= _TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = "0"
     if read_only:
         settings["default_transaction_read_only"] = "on"
