@@ -114,12 +114,24 @@ class AlembicRunner:
         self.run(steps, ours, connection=connection, down=down, fenced=True, ready=ready)
 
     def print_sql(self, revision: Revision, buffer: Any, *, down: bool = False) -> None:
-        """Have Alembic print the SQL of a revision; what those before made is known to it."""
+        """Have Alembic print the SQL of a revision; what those before made is known to it.
+
+        `buffer.in_revision` is set while the revision's own is written.
+        """
         start = revision.id if down else revision.down or None
 
         def steps(context: Any, step: Callable[[str], Any]) -> Iterator[Any]:
             context.impl.memo.update(self._printed)
-            yield step(revision.id)
+            printed = step(revision.id)
+            migrate = printed.migration_fn
+
+            def print_own(**given: Any) -> None:
+                buffer.in_revision = True
+                migrate(**given)
+                buffer.in_revision = False
+
+            printed.migration_fn = print_own
+            yield printed
             self._printed = {} if down else dict(context.impl.memo)
 
         ours = {

@@ -4,7 +4,7 @@ import copy
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
@@ -28,6 +28,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.migrate.alembic_runner import AlembicRunner, Memo, search_path
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.concurrently import IndexBuilds
+from leadctl.migrate.lint import MIXED
 from leadctl.migrate.notices import Notices
 from leadctl.migrate.recorder import Recorder
 from leadctl.migrate.revision import Revision
@@ -71,18 +72,20 @@ def apply(
     note: Callable[[str], None],
     progress: Progress,
     down: bool = False,
+    allow: Collection[str] = (),
 ) -> list[AppliedNow]:
     """Apply revisions in order, or undo them (`down`).  The caller holds the target's lock.
 
     A statement that waits longer for a table's lock than `timeouts` allow ends its revision, which
     is tried again a few times.  `note` is told of each revision before it begins.  Raises
     RevisionFailed; then nothing of the failed revision is there, but what it did outside a
-    transaction.
+    transaction.  One that ends its transaction itself is refused, but where it, or `allow`, allows
+    the rule of lint.
     """
     if app.environment and not down:
         _say_what_is_left_out(app, narrate)
     progress_of_run.set(progress)
-    run = _Applying(AlembicRunner(app, history), revisions, narrate, note, down=down)
+    run = _Applying(AlembicRunner(app, history), revisions, narrate, note, allow, down=down)
     with run_engine(target, "migrate").connect() as connection:
         if not down and any(not revision.down for revision in revisions):
             _refuse_tables_in_the_way(connection, app, target)
@@ -96,7 +99,7 @@ def apply(
                 except Exception as error:
                     run.notices.end()
                     _roll_back(connection)
-                    if not run.may_try_again(error):
+                    if not (recorder.may_resume and run.may_try_again(error)):
                         if run.done and run.current:
                             recorder.record_where_it_stopped()
                         raise run.failed(error) from error
@@ -112,6 +115,7 @@ class _Applying:
         revisions: Sequence[Revision],
         narrate: Narrate,
         note: Callable[[str], None],
+        allow: Collection[str],
         *,
         down: bool,
     ) -> None:
@@ -121,6 +125,7 @@ class _Applying:
         self._waiting = list(revisions)
         self._narrate = narrate
         self._note = note
+        self._allow = allow
         self._down = down
         self._attempts = 0
         self.notices = Notices(narrate)
@@ -154,8 +159,10 @@ class _Applying:
                 recorder.is_last = len(self._waiting) == 1
                 started = time.perf_counter()
                 recorder.begin()
+                if MIXED not in {*self._allow, *revision.allowed_rules}:
+                    recorder.guard(context, revision)
                 self.notices.begin(revision.id)
-                yield step(revision.id)
+                yield recorder.watch(step(revision.id))
                 self.notices.end()
                 elapsed = round((time.perf_counter() - started) * 1000)
                 self.done.append(AppliedNow(revision.id, revision.message, elapsed))

@@ -138,19 +138,17 @@ class Planner:
         """Return what applying a revision would do, or undoing it."""
         reason = None
         statements: tuple[PlannedStatement, ...] = ()
+        found = list(control_of_transactions(revision.text))
         try:
             script = self._scripts.statements(revision, down=down)
         except RevisionUnplannable as error:
             reason = error.message
-            found = [LintFinding(UNPLANNABLE, error.message, error.hint)]
+            found.append(LintFinding(UNPLANNABLE, error.message, error.hint))
         else:
             statements = tuple(self.statement(statement) for statement in script)
             version = version_of(self._connection) if self._connection else None
-            both = (
-                *control_of_transactions(revision.text),
-                *findings(statements, version, self._has_policies),
-            )
-            found = sorted(both, key=lambda each: each.statement or 0)
+            found += findings(statements, version, self._has_policies)
+            found.sort(key=lambda each: each.statement or 0)
         allowed = revision.allowed_rules | dict.fromkeys(self._allow, "--allow")
         if revision.is_plain:
             rules = OF_BIG_TABLES if self._connection is None else ()

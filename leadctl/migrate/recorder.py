@@ -3,9 +3,11 @@
 The same code runs under `leadctl migrate` and under plain Alembic with leadctl's env.py.
 """
 
+import re
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,8 +20,10 @@ from leadctl.apps.fixtures import Fixture, key_as_json
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.catalog.definitions import READS, read_catalog, read_names
+from leadctl.errors import RevisionMixed
 from leadctl.journal import state
 from leadctl.migrate.concurrently import ConcurrentBuild, is_concurrent
+from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
 from leadctl.postgres.connect import (
     Connection,
@@ -29,7 +33,8 @@ from leadctl.postgres.connect import (
     set_timeouts,
 )
 from leadctl.postgres.engine import driver_connection
-from leadctl.sql.lexer import Reader, parts_of_name
+from leadctl.sql.lexer import Reader, parts_of_name, split
+from leadctl.sql.reach import begins_transaction
 
 _SESSION = (
     "session_authorization", "role", "search_path", "DateStyle", "IntervalStyle", "TimeZone",
@@ -39,6 +44,10 @@ _SESSION = (
 """What a revision may set, and its record must not depend on."""
 _READ_SESSION = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in _SESSION)
 _NOTHING = "SELECT"
+_PURE = frozenset(
+    {"array_agg", "coalesce", "count", "current_setting", "max", "min", "to_regclass"}
+)
+_MAY_END = re.compile(r"\b(?:COMMIT|END|ROLLBACK|ABORT|PREPARE)\b", re.IGNORECASE)
 
 
 class Recorder:
@@ -69,6 +78,13 @@ class Recorder:
         """What the revision has done outside a transaction."""
         self._skipped: list[str] = []
         """What of that comes first when the revision is run again."""
+        self.may_resume = True
+        """Whether what the revision has done outside a transaction can be passed over."""
+        self._own: bool | None = None
+        """Whether what is executed is a revision's; None where its text must tell."""
+        self._guarded: Revision | None = None
+        """What is being executed, where it may not end its transaction."""
+        self._rolled_back = False
         self._session: tuple[str, ...] = ()
         """What was set before the revision: its record is written under that."""
         self._facts = recorded_facts(app)  # now: an env.py cannot be run within a revision
@@ -77,6 +93,8 @@ class Recorder:
         event.listen(connection, "before_cursor_execute", self._before, retval=True)
         event.listen(connection, "after_cursor_execute", self._after)
         event.listen(connection.engine, "handle_error", self._failed)
+        event.listen(connection, "commit", lambda _: self._refuse("COMMIT"))
+        event.listen(connection, "rollback", self._rolls_back)
 
     @property
     def driver(self) -> Connection:
@@ -87,6 +105,36 @@ class Recorder:
         """Begin a revision that was not run before."""
         self._committed.clear()
         self._skipped.clear()
+        self.may_resume = True
+
+    def watch(self, step: Any) -> Any:
+        """Return Alembic's step of a revision, which tells what is the revision's own."""
+        migrate = step.migration_fn
+
+        def migrate_watched(**given: Any) -> None:
+            self._own = True
+            try:
+                migrate(**given)
+            finally:
+                self._own = False
+
+        step.migration_fn = migrate_watched
+        return step
+
+    def guard(self, context: Any, revision: Revision) -> None:
+        """Let a revision not end its transaction, but by Alembic's `autocommit_block()`.
+
+        What stands before that would be committed without a record, or be recorded and rolled back.
+        """
+        context.autocommit_block = partial(self._outside, context)
+        self._guarded, self._rolled_back = revision, False
+
+    @contextmanager
+    def _outside(self, context: Any) -> Iterator[None]:
+        guarded, self._guarded = self._guarded, None
+        with type(context).autocommit_block(context):
+            yield
+        self._guarded = guarded
 
     def resume(self) -> None:
         """Begin the same revision again: what it did outside a transaction is done."""
@@ -94,6 +142,7 @@ class Recorder:
 
     def begin(self) -> None:
         """Forget what was executed until now: a revision begins."""
+        self._guarded = self._own = None
         set_timeouts(self.driver, self._timeouts)
         self._session = tuple(self.driver.execute(_READ_SESSION).fetchone() or ())
         self._names = self._read_names()
@@ -102,6 +151,9 @@ class Recorder:
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
+        if self._rolled_back:
+            self._refuse("ROLLBACK")
+        self._guarded = None
         self._settle()
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
@@ -145,11 +197,17 @@ class Recorder:
     def _before(
         self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any
     ) -> tuple[str, Any]:
-        if keeps_record(statement, self._app.version_table):
+        own = self._own
+        if own is None:
+            own = not keeps_record(statement, self._app.version_table)
+        if not own:
             if not Reader(statement).accept("SELECT"):
                 self._settle()
             return statement, parameters
         self._statements.append(statement.strip())
+        for each in split(statement) if _MAY_END.search(statement) else ():
+            if begins_transaction(each) is False:
+                self._refuse(each)
         if self._skipped and statement == self._skipped[0]:
             self._skipped.pop(0)
             return _NOTHING, {}
@@ -159,10 +217,25 @@ class Recorder:
             self._build.prepare()
         return statement, parameters
 
+    def _rolls_back(self, _connection: SqlConnection) -> None:
+        self._rolled_back = True
+
+    def _refuse(self, ended: str) -> None:
+        if self._guarded is not None:
+            raise RevisionMixed(
+                f"The revision {self._guarded.id} was not applied: it ends its transaction itself, "
+                f"with {ended}: stopped behind that, it could be neither rerun nor rolled back.",
+                hint="Leave transactions to leadctl: what must run outside one stands in "
+                "autocommit_block(), in a revision of its own. If this is intended: "
+                "--allow mixed-transaction",
+            )
+
     def _after(self, _connection: Any, cursor: Any, statement: str, *_others: Any) -> None:
         alone = self.driver.info.transaction_status == TransactionStatus.IDLE
         if alone and cursor.description is None:
             self._committed.append(statement)
+        elif alone and not _only_reads(statement):
+            self.may_resume = False  # its result cannot be had again without doing it again
         build, self._build = self._build, None
         if build is not None:
             set_timeouts(self.driver, self._timeouts)
@@ -173,6 +246,15 @@ class Recorder:
         if build is not None:
             with suppress(psycopg.Error):  # the next run does it
                 build.clean_up()
+
+
+def _only_reads(statement: str) -> bool:
+    """Whether a statement that gives a result changes nothing for certain."""
+    reader = Reader(statement)
+    reads = any(map(reader.accept, ("SELECT", "SHOW", "TABLE", "VALUES"))) and not reader.has(
+        "INTO"
+    )
+    return reads and _PURE.issuperset(reader.called())
 
 
 def keeps_record(statement: str, version_table: str) -> bool:

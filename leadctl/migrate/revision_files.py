@@ -7,7 +7,8 @@ not say which revision it is.
 import ast
 import importlib.util
 import re
-from collections.abc import Mapping
+import tokenize
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,13 +23,50 @@ _ID, _DOWN, _DEPENDS, _LABELS = _NAMES = (
     "depends_on",
     "branch_labels",
 )
+_UPGRADE = "upgrade"
 _TEXT = r"(?:\"[^\"\\\n]+\"|'[^'\\\n]+')"
 _PLAIN = re.compile(
     rf"^(?P<name>{'|'.join(_NAMES)})\b(?P<value>[ \t]*(?::[^=\n]*)?=[ \t]*(?:None|{_TEXT})"
     r"(?=[ \t]*(?:#.*)?$))?",
     re.MULTILINE,
 )
+_BINDS = re.compile(
+    rf"\b(?:{'|'.join(_NAMES)})\b[\"']?\]?[ \t]*(?::[^=\n]*)?[^\w\s=!<>\"']{{0,2}}=(?!=)"
+    rf"|\b(?:as|for|class|def|del|global|import)[ \t]+(?:{'|'.join(_NAMES)})\b"
+)
+"""What may give one of these names a value, at any place of a text."""
+_NO_SOURCE = re.compile(r"\.#|__init__")
+"""How the names of files begin that Alembic does not look at: an editor's locks, packages."""
 _UNKNOWN = object()
+
+
+def sources(folder: Path, *, recursive: bool) -> list[Path]:
+    """Return the files of a folder that may be revisions, as Alembic finds them."""
+    found = folder.rglob("*.py") if recursive else folder.glob("*.py")
+    return sorted(
+        path
+        for path in found
+        if not _NO_SOURCE.match(path.name) and path.parent.name != "__pycache__"
+    )
+
+
+def text_of(path: Path) -> str:
+    """Return what a file says, in the encoding that it declares; its lines end alike everywhere.
+
+    Raises MigrationsInvalid.
+    """
+    try:
+        data = path.read_bytes()
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            encoding, _ = tokenize.detect_encoding(iter(data.splitlines(keepends=True)).__next__)
+            text = data.decode(encoding)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MigrationsInvalid(
+            f"Cannot read {path}: {error}", hint="Make it a readable UTF-8 file."
+        ) from None
+    return text.replace("\r\n", "\n")
 
 
 @dataclass(frozen=True)
@@ -55,6 +93,8 @@ def declared(path: Path, text: str) -> Declared | None:
     unknown = [name for name in _NAMES if values.get(name, None) is _UNKNOWN]
     if unknown or not values.get(_ID):
         values = _imported(path)
+        if _ID not in values and _UPGRADE not in values:
+            return None
     revision = values.get(_ID)
     if not isinstance(revision, str):
         raise MigrationsInvalid(
@@ -73,7 +113,8 @@ def _plainly(text: str) -> Mapping[str, Any] | None:
             return None
         literal = value.partition("=")[2].strip()
         found[name] = None if literal == "None" else literal[1:-1]
-    return found if found.get(_ID) else None
+    elsewhere = len(found) < len(_BINDS.findall(text))
+    return found if found.get(_ID) and not elsewhere else None
 
 
 def _by_syntax(path: Path, text: str) -> Mapping[str, Any] | None:
@@ -85,16 +126,41 @@ def _by_syntax(path: Path, text: str) -> Mapping[str, Any] | None:
             f"{path.name} is not Python: {error}", hint="Correct it, or move it elsewhere."
         ) from None
     known: dict[str, Any] = {}
+    otherwise: list[ast.AST] = []
     for node in module.body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
-            known |= _assigned(target, getattr(node, "value", None), known)
-    upgrades = any(isinstance(n, ast.FunctionDef) and n.name == "upgrade" for n in module.body)
-    return known if _ID in known or upgrades else None
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            otherwise.append(node)
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if isinstance(target, ast.Subscript):
+                otherwise.append(target)
+            known |= _assigned(target, node.value, known)
+    bound = {name for node in otherwise for name in _bound(node)}
+    known |= dict.fromkeys(bound.intersection(_NAMES), _UNKNOWN)
+    may_be = {_ID, _UPGRADE} & (known.keys() | bound) or "*" in bound
+    return known if may_be else None
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Yield the names that a statement may bind in its module; "*" for any.
+
+    A text may be the name, as in `globals()[…]`.
+    """
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+        for each in ast.walk(node):
+            yield from each.names if isinstance(each, ast.Global) else ()
+        return
+    if isinstance(node, ast.alias):
+        yield node.asname or node.name
+    elif isinstance(node, ast.Constant):
+        yield str(node.value)
+    elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
 
 
 def _assigned(target: ast.expr, value: ast.expr | None, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from leadctl.apps.alembic_config import VersionLocations
 from leadctl.errors import MigrationsInvalid, UnknownRevision, UsageError
 from leadctl.migrate.revision import Part, Revision, part_of
-from leadctl.migrate.revision_files import declared
+from leadctl.migrate.revision_files import declared, sources, text_of
 
 BASE = "base"
 """The name of the beginning: nothing is applied."""
@@ -314,7 +314,7 @@ def read_files(versions: VersionLocations) -> list[Revision]:
     """Read the files of a history, each for itself.  Raises MigrationsInvalid."""
     found: dict[Path, Revision] = {}
     for folder in versions.folders:
-        for path in sorted(folder.rglob("*.py") if versions.recursive else folder.glob("*.py")):
+        for path in sources(folder, recursive=versions.recursive):
             real = path.resolve()
             read = None if real in found else _read(path)
             if read is not None:
@@ -359,12 +359,7 @@ def collisions(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
 
 
 def _read(path: Path) -> Revision | None:
-    try:
-        text = path.read_bytes().decode().replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MigrationsInvalid(
-            f"Cannot read {path}: {error}", hint="Make it a readable UTF-8 file."
-        ) from None
+    text = text_of(path)
     found = declared(path, text)
     if found is None:
         return None

@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError, RevisionUnplannable
 from leadctl.migrate.alembic_runner import AlembicRunner
-from leadctl.migrate.recorder import keeps_record
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import History
 from leadctl.sql.lexer import Reader, split
-
-_BEGINS = {"BEGIN", "START"}
-_ENDS = {"COMMIT", "END", "ROLLBACK", "ABORT"}
-"""What ends a transaction, Alembic's own or one of the revision's: not ROLLBACK TO a savepoint."""
+from leadctl.sql.reach import begins_transaction
 
 
 @dataclass(frozen=True)
@@ -29,21 +25,16 @@ class Scripts:
     """The SQL of a history's revisions."""
 
     def __init__(self, app: App, history: History) -> None:
-        self._version_table = app.version_table
         self._runner = AlembicRunner(app, history)
 
     def statements(self, revision: Revision, *, down: bool = False) -> list[Statement]:
-        """Return the statements of a revision in order, without those on Alembic's own table.
+        """Return the statements of a revision in order, without those of Alembic's own record.
 
         `down` reads its `downgrade()` instead of its `upgrade()`.
 
         Raises RevisionUnplannable where the revision reads from the database to know what to do.
         """
-        return [
-            statement
-            for statement in _statements(self._offline(revision, down=down))
-            if not keeps_record(statement.sql, self._version_table)
-        ]
+        return list(_statements(self._offline(revision, down=down)))
 
     def text(self, revision: Revision, path: str) -> str:
         """Return what psql may be given to apply a revision, Alembic's own records included.
@@ -51,19 +42,19 @@ class Scripts:
         `path` is the statement that sets the search path: a record is written along that, whatever
         the revision has set.  Raises RevisionUnplannable as `statements` does.
         """
-        texts = [text.strip() for text in self._offline(revision)]
+        texts = [(text.strip(), own) for text, own in self._offline(revision)]
         again = ""
-        if any("search_path" in text.lower() for text in texts):
+        if any("search_path" in text.lower() for text, _ in texts):
             again = f"{path}\n"
-        if any(Reader(each).accept("SET", "ROLE") for text in texts for each in split(text)):
+        if any(Reader(each).accept("SET", "ROLE") for text, _ in texts for each in split(text)):
             again += "RESET ROLE;\n"
         return "".join(
-            f"{again if keeps_record(text.rstrip(';'), self._version_table) else ''}{text}\n"
-            for text in texts
+            f"{again if not own and begins_transaction(text.rstrip(';')) is None else ''}{text}\n"
+            for text, own in texts
         )
 
-    def _offline(self, revision: Revision, *, down: bool = False) -> list[str]:
-        collector = _Collector()
+    def _offline(self, revision: Revision, *, down: bool = False) -> list[tuple[str, bool]]:
+        collector = Collector()
         try:
             self._runner.print_sql(revision, collector, down=down)
         except LeadctlError:
@@ -77,24 +68,26 @@ class Scripts:
         return collector
 
 
-class _Collector(list[str]):
-    """An output buffer that keeps what Alembic writes apart: one text a call of the revision."""
+class Collector(list[tuple[str, bool]]):
+    """An output buffer of Alembic's, which keeps apart what a revision writes, call by call."""
+
+    in_revision = False
+    """Whether what is written now is the revision's, and not Alembic's own record of it."""
 
     def write(self, text: str) -> None:
-        self.append(text)
+        """Keep a text."""
+        self.append((text, self.in_revision))
 
     def flush(self) -> None:
         """There is nothing behind it."""
 
 
-def _statements(texts: list[str]) -> Iterable[Statement]:
+def _statements(texts: list[tuple[str, bool]]) -> Iterable[Statement]:
     transactional = False
-    for text in texts:
+    for text, own in texts:
         for statement in split(text):
-            first, second = (Reader(statement).peek(ahead).word for ahead in (0, 1))
-            if first in _BEGINS:
-                transactional = True
-            elif first in _ENDS and "TO" not in Reader(statement).words() and second != "PREPARED":
-                transactional = False
-            else:
+            begins = begins_transaction(statement)  # Alembic's own, or the revision's
+            if begins is not None:
+                transactional = begins
+            elif own:
                 yield Statement(statement, transactional)

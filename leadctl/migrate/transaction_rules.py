@@ -1,28 +1,74 @@
 """The rules of lint that look at several statements: what one holds while another runs."""
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
-from leadctl.sql.lexer import Kind, Reader, tokens
+from leadctl.sql.lexer import Kind, Reader, split, tokens
+from leadctl.sql.reach import begins_transaction
 
-_CONTROL = re.compile(
-    r"[\"';]\s*(?:BEGIN|COMMIT|ROLLBACK|ABORT|END|START\s+TRANSACTION)\s*[\"';]", re.IGNORECASE
-)
+_SENDS = frozenset({"execute", "exec_driver_sql", "text", "DDL", "scalar"})
+"""What is called with the text of a statement."""
 _ALONE = (("CREATE",), ("DROP",), ("REINDEX",), ("ALTER", "TABLE"))
 """What runs outside a transaction only, where it says CONCURRENTLY."""
 
 
 def control_of_transactions(text: str) -> Iterator[LintFinding]:
     """Yield a finding where a revision's file begins or ends a transaction by a statement."""
-    if _CONTROL.search(text):
+    module = ast.parse(text.removeprefix("\ufeff"))
+    if any(map(_is_control, _texts(module))) or any(
+        _commits(each, text) for each in _calls(module)
+    ):
         yield LintFinding(
             "transaction-control",
             "It begins or ends a transaction itself: what stands before is committed, whatever "
             "happens after it.",
             "Leave transactions to leadctl; use autocommit_block() for what must run outside one.",
         )
+
+
+def _calls(module: ast.Module) -> Iterator[ast.Call]:
+    return (each for each in ast.walk(module) if isinstance(each, ast.Call))
+
+
+def _texts(module: ast.Module) -> Iterator[str]:
+    """Yield the texts that may be sent: what is executed, and any that are several statements.
+
+    A text of one word that is not executed may be a name: of a column, or of an enum's value.
+    """
+    sent = (arg for call in _calls(module) if _name(call) in _SENDS for arg in call.args)
+    yield from map(_joined, sent)
+    for node in ast.walk(module):
+        text = _joined(node)
+        if ";" in text:
+            yield text
+
+
+def _name(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
+def _joined(node: ast.AST) -> str:
+    """Return a text of the code, also one with computed parts; nothing of anything else."""
+    if isinstance(node, ast.Constant):
+        return str(node.value) if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_joined(each) or "computed" for each in node.values)
+    return ""
+
+
+def _is_control(text: str) -> bool:
+    return any(begins_transaction(each) is not None for each in split(text))
+
+
+def _commits(call: ast.Call, text: str) -> bool:
+    """Whether a call is `op.get_bind().commit()`, by whatever name."""
+    if _name(call) not in {"commit", "rollback"} or not isinstance(call.func, ast.Attribute):
+        return False
+    of = ast.unparse(call.func.value)
+    return "get_bind" in of or re.search(rf"\b{re.escape(of)}\s*=.*\bget_bind\(", text) is not None
 
 
 def between_statements(

@@ -77,7 +77,7 @@ def up(
                 before()
                 with journaled(target, "migrate", app.name, adopts=True) as entry:
                     applied = apply_locked(
-                        target, app, history, pending, timeouts, narrate, progress, entry
+                        target, app, history, pending, timeouts, narrate, progress, entry, allow
                     )
                 current = read_current(session, target, app)
     return MigrateResult(
@@ -99,6 +99,7 @@ def apply_locked(
     narrate: Narrate,
     progress: Progress,
     entry: Entry,
+    allow: Collection[str] = (),
 ) -> list[AppliedNow]:
     """Apply revisions; the caller holds the target's lock and has made the schema.
 
@@ -115,6 +116,7 @@ def apply_locked(
         narrate=narrate,
         note=lambda revision: entry.note(applying=revision),
         progress=progress,
+        allow=allow,
     )
     entry.note(applying=None, applied=[step.revision for step in applied])
     return applied

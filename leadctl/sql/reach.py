@@ -57,6 +57,14 @@ _REACHES_OUT = re.compile(
 )
 """What in the text of a function would reach further than its database."""
 
+_CONTROL = re.compile(
+    r"(?P<begins>(?:BEGIN|START TRANSACTION)(?: (?:WORK|TRANSACTION|ISOLATION|LEVEL|SERIALIZABLE"
+    r"|REPEATABLE|READ|COMMITTED|UNCOMMITTED|WRITE|ONLY|NOT|DEFERRABLE|,))*)"
+    r"|(?:COMMIT|END|ROLLBACK|ABORT)(?: WORK| TRANSACTION)?(?: AND(?: NO)? CHAIN)?"
+    r"|PREPARE TRANSACTION \S+"
+)
+"""A statement, whole, that begins or ends a transaction: no savepoint, none that is prepared."""
+
 BRANCHES = re.compile(
     r"\b(?:IF|CASE|LOOP|FOR|FOREACH|WHILE|EXCEPTION|EXECUTE|RETURN\s+QUERY)\b", re.IGNORECASE
 )
@@ -184,3 +192,9 @@ def _writes_within(sql: str) -> bool:
         before.word in {"AS", "MATERIALIZED", "COPY"} and one.text == "(" and other.word in _WRITE
         for before, one, other in zip(found, found[1:], found[2:], strict=False)
     )
+
+
+def begins_transaction(statement: str) -> bool | None:
+    """Whether a statement begins a transaction (True) or ends one (False); None for any other."""
+    found = _CONTROL.fullmatch(" ".join(each.text.upper() for each in tokens(statement)))
+    return None if found is None else found["begins"] is not None

@@ -153,22 +153,49 @@ def test_is_refused(
     assert counts(server, database) == before
 
 
+VERSION_TABLES = {
+    "in its name": ("version_table='version'", "DROP TABLE conversions"),
+    "the name, in another schema": (
+        "version_table='conversions', version_table_schema='ar'",
+        "DROP TABLE conversions",
+    ),
+    "emptied": (
+        "version_table='conversions', version_table_schema='ar'",
+        "DELETE FROM conversions",
+    ),
+    "a column of its": (
+        "version_table='conversions', version_table_schema='ar'",
+        "UPDATE conversions SET version_num = NULL",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VERSION_TABLES)
 def test_version_table_of_another_name(
-    project: Project, server: Server, database: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    project: Project, server: Server, database: str, cli: Cli, case: str
 ) -> None:
-    """A table whose name has that of the version table in it is planned like any other."""
+    """A table that only looks like the version table is planned like any other."""
+    options, losing = VERSION_TABLES[case]
+    with server.connect(database) as connection:
+        connection.execute("CREATE SCHEMA ar")
     folder = project.migrations
     (folder / "env.py").write_text(
         "from alembic import context\nfrom sqlalchemy import MetaData\n"
         "if context.is_offline_mode():\n"
         "    context.configure(url='postgresql://', target_metadata=MetaData(),"
-        " version_table='version')\n"
+        f" {options})\n"
     )
     (folder / "versions").mkdir()
     for number, (down, statements) in enumerate(
         [
-            (None, ["CREATE TABLE conversions (id int)", "INSERT INTO conversions VALUES (1)"]),
-            ("r0", ["DROP TABLE conversions"]),
+            (
+                None,
+                [
+                    "CREATE TABLE conversions (id int, version_num text)",
+                    "INSERT INTO conversions VALUES (1, 'x')",
+                ],
+            ),
+            ("r0", [losing]),
         ]
     ):
         calls = "".join(f"    op.execute({each!r})\n" for each in statements)
@@ -181,10 +208,10 @@ def test_version_table_of_another_name(
     assert cli("migrate", "up", "r0", url=url).code == 0
     assert cli("db", "environment", "production", "--protect", url=url).code == 0
     planned = cli("migrate", "--plan", "-o", "json", url=url).json["revisions"][0]
-    assert [each["sql"] for each in planned["statements"]] == ["DROP TABLE conversions"]
+    assert [each["sql"] for each in planned["statements"]] == [losing]
     assert cli("migrate", url=url).code == 5
     with server.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM conversions").fetchone() == (1,)
+        assert connection.execute("SELECT count(version_num) FROM conversions").fetchone() == (1,)
         recorded = connection.execute("SELECT sql FROM leadctl.migration").fetchall()
     assert "CREATE TABLE conversions" in recorded[0][0]
     assert "INSERT INTO version" not in recorded[0][0]

@@ -299,6 +299,13 @@ PASSED = {
         "ALTER TABLE small ENABLE ROW LEVEL SECURITY",
     ],
     "with a policy from before": ["ALTER TABLE moods ENABLE ROW LEVEL SECURITY"],
+    "END of a function, and names that are words of transactions": [
+        "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM 1; COMMIT; RETURN 1; END; $$",
+        'ALTER TABLE small ADD "end" date',
+        "COMMENT ON TABLE small IS 'begin'",
+    ],
+    "savepoints": ["SAVEPOINT s", "CREATE TABLE x (id int)", "ROLLBACK TO s"],
     "validated alone": ["ALTER TABLE big VALIDATE CONSTRAINT later"],
     "what is new": ["CREATE TABLE x (id int)", "ALTER TABLE x ENABLE ROW LEVEL SECURITY"],
 }

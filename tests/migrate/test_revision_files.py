@@ -36,6 +36,14 @@ FORMS = {
     "computed": 'revision = "1r"[::-1]\ndown_revision = None',
     "computed by its name": "from pathlib import Path\nrevision = Path(__file__).stem\ndown_revision = None",
     "a condition": 'if True:\n    revision = "r1"\n    down_revision = None',
+    "grown": 'revision = "r"\nrevision += "1"\ndown_revision = None',
+    "put right by a condition": 'revision = "r1"\ndown_revision = "gone"\nif True:\n    down_revision = None',
+    "in a docstring only": '"""\nrevision = "other"\n"""\nif True:\n    revision = "r1"\n    down_revision = None',
+    "a loop": 'revision = "r0"\nfor revision in ["r1"]:\n    down_revision = None',
+    "by its dictionary": 'revision = "r0"\nglobals()["revision"] = "r1"\ndown_revision = None',
+    "of another module": "from {shared} import *",
+    "a function's": 'revision = "r0"\ndef name():\n    global revision\n    revision = "r1"\nname()\ndown_revision = None',
+    "an old encoding": '# -*- coding: latin-1 -*-\nAUTHOR = "J\xf6rg"\nrevision = "r1"\ndown_revision = None',
 }  # fmt: skip
 
 
@@ -44,9 +52,19 @@ def alembic(folder: Path) -> ScriptDirectory:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_read(tmp_path: Path, form: str) -> None:
+def test_every_form_is_read(
+    tmp_path: Path,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     path = tmp_path / "r1.py"
-    path.write_bytes((FORMS[form] + BODY).encode())
+    text, shared = FORMS[form] + BODY, tmp_path_factory.mktemp("shared")
+    if "{shared}" in text:
+        monkeypatch.syspath_prepend(shared)
+        (shared / f"{shared.name}.py").write_text(FORMS["plain"] + BODY)
+        text = FORMS[form].format(shared=shared.name)
+    path.write_bytes(text.encode("latin-1" if "latin-1" in text else "utf-8"))
     (witness,) = alembic(tmp_path).walk_revisions()
     (found,) = read_history(VersionLocations((tmp_path,))).revisions
     assert (found.id, found.down) == (witness.revision, ()) == ("r1", ())
@@ -65,6 +83,24 @@ def test_what_cannot_be_read_is_never_passed_over(tmp_path: Path, text: str) -> 
 def test_a_file_that_is_no_revision_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def helper():\n    pass\n")
     assert read_history(VersionLocations((tmp_path,))).revisions == []
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_alembic_does_not_look_at(tmp_path: Path, recursive: bool) -> None:
+    """Packages, what Python caches, and the lock that an editor lays beside a file."""
+    for name in ["r1", "__init__", "__init___r2", "__pycache__/r3", ".#r4", "_r5", "~r6"]:
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'revision = "{path.stem}"\ndown_revision = None' + BODY)
+    (tmp_path / ".#r7.py").symlink_to("me@host.4711")
+    witness = ScriptDirectory(
+        str(builtin_migrations()),
+        version_locations=[str(tmp_path)],
+        recursive_version_locations=recursive,
+    )
+    ids = {each.revision for each in witness.walk_revisions()}
+    found = read_history(VersionLocations((tmp_path,), recursive=recursive)).revisions
+    assert {each.id for each in found} == ids == {"r1", "_r5", "~r6"}
 
 
 def test_plain_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

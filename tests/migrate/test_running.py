@@ -1,5 +1,6 @@
 """What a revision does to its session, its indexes and its transaction, and what is kept of it."""
 
+import json
 import subprocess
 import threading
 import time
@@ -133,6 +134,81 @@ def test_a_revision_that_ends_its_transaction_is_refused(
         assert connection.execute(
             "SELECT count(*) FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'"
         ).fetchone() == (0,)
+
+
+ENDS = {
+    "END": 'op.execute("END /* it */ TRANSACTION")',
+    "a computed text": 'op.execute("COM" + "MIT")',
+    "a driver's text": 'op.get_bind().exec_driver_sql("commit and chain")',
+    "several": 'op.execute(f"SELECT {1}; ABORT")',
+    "the connection's": "op.get_bind().commit()",
+    "a name of it": "connection = op.get_bind()\nconnection.commit()",
+    "the connection's back": "op.get_bind().rollback()",
+    "two phases": """op.execute("PREPARE TRANSACTION 'mine'")""",
+}
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("ends", ENDS)
+def test_no_revision_ends_its_transaction_behind_our_back(
+    project: Project, server: Server, database: str, url: str, cli: Cli, ends: str, way: str
+) -> None:
+    """What no reading of its text foresees, too: nothing of it is there afterwards."""
+    steps = ['op.execute("ALTER TABLE q ADD x int")', *ENDS[ends].splitlines()]
+    code = "\n".join(f"    {each}" for each in steps)
+    if way == "up":
+        project.revision(code=code)
+        outcome = cli("migrate", url=url)
+    else:
+        project.revision("CREATE TABLE other (id int)", downgrade=code)
+        assert cli("migrate", url=url).code == 0
+        outcome = cli("migrate", "down", "--yes", url=url)
+    assert outcome.code == 1, outcome.err
+    assert "mixed-transaction" in outcome.err
+    with server.connect(database) as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'"
+        ).fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM pg_prepared_xacts").fetchone() == (0,)
+    if way == "up" and ends != "a computed text":
+        (linted,) = json.loads(cli("migrate", "lint", "-o", "json", url=url).out)["revisions"]
+        assert "transaction-control" in [each["rule"] for each in linted["findings"]]
+
+
+@pytest.mark.parametrize("allowed", ["by the file", "--allow"])
+def test_a_revision_may_be_allowed_to_end_its_transaction(
+    project: Project, url: str, cli: Cli, allowed: str
+) -> None:
+    says = (
+        "# leadctl: allow mixed-transaction it is from before" if allowed == "by the file" else ""
+    )
+    project.revision(
+        code='    op.execute("ALTER TABLE q ADD x int")\n    op.get_bind().commit()\n'
+        '    op.execute("CREATE TABLE after (id int)")',
+        head=says,
+    )
+    asked = ["--allow", "mixed-transaction"] if allowed == "--allow" else []
+    outcome = cli("migrate", *asked, url=url)
+    assert outcome.code == 0, outcome.err
+
+
+def test_what_gave_a_result_is_not_done_twice(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    """Outside a transaction it stays, and its result cannot be had again: the cause is told."""
+    project.revision(
+        code="    with op.get_context().autocommit_block():\n"
+        '        op.execute("INSERT INTO q VALUES (77) RETURNING id")\n'
+        '        op.execute("ALTER TABLE q ADD x int")'
+    )
+    with server.connect(database) as other:
+        other.execute("BEGIN; LOCK TABLE q IN SHARE UPDATE EXCLUSIVE MODE")
+        outcome = cli("migrate", "--lock-timeout", "300ms", url=url)
+        other.execute("COMMIT")
+        assert outcome.code == 1
+        assert "lock" in outcome.err
+        assert other.execute("SELECT count(*) FROM q WHERE id = 77").fetchone() == (1,)
 
 
 @pytest.mark.thorough
