@@ -69,8 +69,11 @@ class ClientProgram:
                 self._process.kill()
                 self._process.wait()
 
-    def errors(self) -> list[str]:
-        """Return the errors that the program reported, without the rows that they may quote."""
+    def errors(self, but: str | None = None) -> list[str]:
+        """Return the errors that the program reported, without the rows that they may quote.
+
+        Those of the command `but` are left out: what failed is told by it, in any language.
+        """
         self._messages.seek(0)
         # A message begins with the program's name; DETAIL and CONTEXT lines may quote rows, but for
         # the one in which pg_dump says why the server sent no more.
@@ -86,6 +89,8 @@ class ClientProgram:
             if found := _OF_PSQL.match(line):
                 if not found["state"].startswith(_NO_ERRORS):
                     errors.append(without_values(found["text"].strip()))
+            elif errors and line.rstrip() == f"Command was: {but}":
+                errors.pop()
             elif found := error.match(line):
                 errors.append(without_values(found[1].strip()))
             elif errors and (found := reason.match(line)):
@@ -98,16 +103,19 @@ class ClientProgram:
         lines = (line.decode(errors="replace") for line in self._messages)
         return {found["state"] for line in lines if (found := _OF_PSQL.match(line))}
 
-    def failed_entries(self) -> list[tuple[str, str]]:
+    def failed_entries(self, but: str) -> list[tuple[str, str]]:
         """Return the ids of what pg_restore could not load, and why, without quoting rows.
 
-        It says them with --verbose.  Empty where it did not go on to the archive's end.
+        Those of the command `but` are left out.  It says them with --verbose.  Empty where it did
+        not go on to the archive's end.
         """
         self._messages.seek(0)
         entry, failed = "", list[tuple[str, str]]()
         for line in (line.decode(errors="replace").rstrip("\n") for line in self._messages):
             if found := _FROM_ENTRY.match(line):
                 entry = found[1]
+            elif failed and line == f"Command was: {but}":
+                failed.pop()
             elif found := _ENTRY_ERROR.match(line):
                 failed.append((entry, without_values(found[1].strip())))
             elif _WENT_ON.match(line):

@@ -26,8 +26,8 @@ and elsewhere /dev/fd hands out the same one."""
 TRANSACTION_TIMEOUT_SINCE = 17
 
 
-_HARMLESS = 'unrecognized configuration parameter "transaction_timeout"'
-"""What a pg_restore of 17 or newer sets, and an older server does not know."""
+_HARMLESS = "SET transaction_timeout = 0;"
+"""What a pg_restore of 17 or newer sends, and an older server does not know."""
 
 
 FOUND_BY_PATH = re.compile(
@@ -121,15 +121,13 @@ class PgRestore:
         """
         if program.wait() == 0:
             return
-        if self.loading.keep_going and (failed := program.failed_entries()):
+        if self.loading.keep_going and (failed := program.failed_entries(_HARMLESS)):
             labels = {entry.id: entry.label for entry in known}
             self.loading.left_out.extend(
-                LeftOut(labels.get(entry, "a statement"), reason)
-                for entry, reason in failed
-                if _HARMLESS not in reason
+                LeftOut(labels.get(entry, "a statement"), reason) for entry, reason in failed
             )
             return
-        errors = [error for error in program.errors() if _HARMLESS not in error]
+        errors = program.errors(_HARMLESS if self._tolerates else None)
         if errors or not self._tolerates:
             failure = program.failure(self.target, RestoreFailed, errors)
             if isinstance(failure, RestoreFailed):

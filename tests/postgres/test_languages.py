@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from leadctl.postgres import binaries
 from tests.conftest import Cli
 from tests.history import Project
 from tests.servers import PASSWORD, RunningServer, Server
@@ -190,3 +191,48 @@ def test_an_extension_that_the_server_lacks(of_role: str, project: Project, cli:
     assert refused.code != 0
     if OWNER not in of_role:
         assert "does not have the extension hypopg" in refused.err
+
+
+def test_a_newer_pg_restore(
+    of_role: str, german: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sets what an older server does not know: that is passed over, and nothing else."""
+    with german.connect(of_role.rpartition("/")[2].rstrip("?")) as connection:
+        connection.execute("CREATE TABLE q (id int); INSERT INTO q VALUES (1)")
+        connection.execute(f"ALTER TABLE q OWNER TO {OWNER}")
+    assert cli("backup", url=of_role).code == 0
+    into = f"into_{uuid4().hex[:8]}"
+    newer = binaries._wheel()
+    assert newer is not None
+    assert newer.major >= 17
+    monkeypatch.setattr(binaries, "_system", lambda _: [])
+    outcome = cli("restore", "latest", "--into", into, url=of_role)
+    assert outcome.code == 0, outcome.err
+    with german.connect(into) as copy:
+        assert copy.execute("SELECT count(*) FROM q").fetchone() == (1,)
+    german.drop(into)
+
+
+def test_a_newer_pg_restore_that_really_fails(
+    of_role: str, german: Server, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the table is called: only the setting's own command is passed over."""
+    with german.connect(of_role.rpartition("/")[2].rstrip("?")) as connection:
+        connection.execute(
+            "CREATE FUNCTION positive(int) RETURNS bool LANGUAGE plpgsql AS"
+            " 'BEGIN RETURN (SELECT $1 > 0 AND count(*) >= 0 FROM other); END';"
+            "CREATE TABLE other (id int);"
+            "CREATE TABLE transaction_timeout (id int CHECK (positive(id)));"
+            "INSERT INTO transaction_timeout VALUES (1);"
+            f"ALTER TABLE other OWNER TO {OWNER};"
+            f"ALTER TABLE transaction_timeout OWNER TO {OWNER};"
+            f"ALTER FUNCTION positive OWNER TO {OWNER}"
+        )
+    assert cli("backup", url=of_role).code == 0
+    into = f"into_{uuid4().hex[:8]}"
+    monkeypatch.setattr(binaries, "_system", lambda _: [])
+    assert cli("restore", "latest", "--into", into, url=of_role).code == 1
+    kept = cli("restore", "latest", "--into", into, "--keep-going", "-o", "json", url=of_role)
+    assert kept.code == 7, kept.err
+    assert "transaction_timeout" in kept.out
+    german.drop(into)
