@@ -223,6 +223,8 @@ _NONCE_DIGITS = 16
 _NONCE_AT = len(f"{VERSION}.{'_' * 16}.")
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _FROM_URLSAFE = bytes.maketrans(b"-_", b"+/")
+_ENDS = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
+"""The last digit of base64, by how many digits there are beyond fours: its unused bits are 0."""
 _VALUE = re.compile(FORM[:-1] + r"\Z", re.ASCII)
 _NODE_VALUE = re.compile(NODE_FORM[:-1] + r"\Z", re.ASCII)
 
@@ -294,6 +296,8 @@ def _value(key: Key, data: bytes) -> str:
 def _read(value: str, key: Key, associated: bytes) -> bytes:
     """Return what a value of this form holds; raise ValueError where anything differs."""
     digits = value[_NONCE_AT : _NONCE_AT + _NONCE_DIGITS] + value[_NONCE_AT + _NONCE_DIGITS + 1 :]
+    if digits[-1] not in _ENDS.get(len(digits) % 4, digits):
+        raise ValueError("the same bytes are written in another way")
     data = a2b_base64(digits.encode().translate(_FROM_URLSAFE) + b"==")
     return unseal(key, data[:_NONCE_BYTES], data[_NONCE_BYTES:], associated)
 
