@@ -23,7 +23,7 @@ from leadctl.postgres.queries import Queries, Query, beside, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
-from leadctl.redact import scrub
+from leadctl.redact import HIDDEN, scrub
 from leadctl.text import did_you_mean
 
 _FILES: tuple[tuple[str, Queries], ...] = tuple(
@@ -285,11 +285,32 @@ def _note(report: Diagnostic, facts: ServerFacts) -> str | None:
 
 
 def _clean(row: dict[str, Any]) -> dict[str, Any]:
-    """Take passwords out of queries, and bring them on one line."""
     return {
-        name: scrub(" ".join(value.split())) if name in {"query", "last_query"} and value else value
+        name: scrub(_without_constants(value))
+        if name in {"query", "last_query"} and value
+        else value
         for name, value in row.items()
     }
+
+
+def _without_constants(query: str) -> str:
+    """Return a query on one line, with its constants hidden, which are values of rows or passwords.
+
+    So pg_stat_statements has it.  The server may have cut the query in the middle of a text.
+    """
+    from leadctl.sql.lexer import Kind, tokens  # health-check shows no query
+
+    parts, end = list[str](), 0
+    for token in tokens(query):
+        between = " " if parts and token.start > end else ""
+        is_parameter = query[token.start - 1 : token.start] == "$"
+        is_constant = token.kind in {Kind.STRING, Kind.NUMBER} and not is_parameter
+        cut_off = token.text == "'" or (is_constant and token.text.endswith("\\'"))
+        parts.append(between + (HIDDEN if is_constant or cut_off else token.text))
+        end = token.end
+        if cut_off:  # or its quote is escaped, as older servers' settings allow
+            break
+    return "".join(parts)
 
 
 def write(
