@@ -20,7 +20,7 @@ from leadctl.postgres.exact import Authored, authored
 from leadctl.postgres.queries import beside
 from leadctl.postgres.replica import reading
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import translate
+from leadctl.postgres.translate import told, translate
 from leadctl.progress import Narrate
 from leadctl.text import did_you_mean
 
@@ -72,7 +72,7 @@ def run_report(
         except psycopg.errors.UndefinedTable as error:
             raise StatementFailed(
                 f"The report {name} of {app.name} needs a table that the schema "
-                f"{target.schema} does not have: {error.diag.message_primary}.",
+                f"{target.schema} does not have: {told(error)}.",
                 hint="Apply the migrations with: leadctl migrate, or name the schema by --schema.",
             ) from None
     return ReportResult(report.name, report.title, user, since, report.chart, tuple(rows))

@@ -257,3 +257,30 @@ def test_names_that_are_known_are_shown_in_any_language() -> None:
     )
     detail = "Fehlgeschlagene Zeile enthält (1, 4111 (b))."
     assert without_values(detail, detail=True) == f"Fehlgeschlagene Zeile enthält ({HIDDEN})."
+
+
+@pytest.mark.few(2)
+@pytest.mark.parametrize(
+    "verb", ["seed --bulk 20 --yes", "keys rotate --encrypt-plaintext", "seed"]
+)
+def test_values_of_rows_are_not_in_what_fails(leadconnector: Prepared, cli: Cli, verb: str) -> None:
+    """Not where it is said, and not in the journal, where it stays."""
+    leadconnector.query(
+        "UPDATE users SET name = 'Ada 4111-1111', access_token = 'plain';"
+        " CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE other text; BEGIN"
+        " SELECT name INTO other FROM users LIMIT 1; IF NEW.email LIKE '%.%' THEN"
+        " PERFORM other::int; END IF; RETURN NEW; END $$; DELETE FROM pages;"
+        " CREATE TRIGGER fails BEFORE INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION fails()"
+    )
+    if verb == "seed":
+        leadconnector.query(
+            "CREATE TRIGGER fails BEFORE INSERT ON pages FOR EACH ROW EXECUTE FUNCTION fails();"
+            " CREATE OR REPLACE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE 'refused' USING DETAIL = 'Key (name)=(Ada 4111-1111) exists.'; END $$"
+        )
+    outcome = cli(*verb.split(), url=leadconnector.url)
+    assert outcome.code == 1, outcome.err
+    assert "invalid input syntax" in outcome.err or "refused" in outcome.err
+    shown = outcome.out + outcome.err + cli("history", "-o", "json", url=leadconnector.url).out
+    journal = str(leadconnector.query("SELECT * FROM leadctl.run"))
+    assert "4111" not in shown + journal

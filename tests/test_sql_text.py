@@ -92,3 +92,23 @@ def test_the_servers_version_is_asked_in_one_place() -> None:
         and ast.unparse(node.value).endswith(".info")
     }
     assert askers == {"postgres/connect.py", "postgres/queries.py"}
+
+
+def test_what_the_server_says_is_read_in_one_place() -> None:
+    """Its messages quote values of rows, which `told` hides.
+
+    A value that was typed is told to who typed it; an observation and a notice do so themselves.
+    """
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "message_primary"
+    }
+    assert readers == {
+        "migrate/notices.py",
+        "migrate/observation.py",
+        "migrate/required_columns.py",
+        "postgres/translate.py",
+        "studio/conditions.py",
+    }

@@ -22,6 +22,7 @@ from leadctl.cleanup.statements import Statements
 from leadctl.errors import InvalidFlag
 from leadctl.postgres.connect import set_session
 from leadctl.postgres.queries import identifier
+from leadctl.postgres.translate import told
 
 _MARK = "leadctl cleanup: to be dropped by the rule "
 _PATIENT = "10s"
@@ -226,7 +227,7 @@ class RulePartitions:
                 self._connection.execute(like.format(name, parent))
                 self._connection.execute(attach.format(parent, name, values))
         except (*LOCKED, psycopg.errors.CheckViolation, psycopg.errors.DuplicateTable) as error:
-            why = error.diag.message_primary
+            why = told(error)
             self._run.narrate(f"Could not create the partition for {begin:%Y-%m-%d}: {why}")
             return False
         return True

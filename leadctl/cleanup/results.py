@@ -22,6 +22,7 @@ from leadctl.journal import state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 
 if TYPE_CHECKING:
     from leadctl.cleanup.statements import Statements
@@ -263,5 +264,5 @@ class RefusedRows:
             return None
         names = self._columns or ("ctid",)
         key = ", ".join(f"{name}={value}" for name, value in zip(names, found, strict=True))
-        said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        said = told(error) if isinstance(error, psycopg.Error) else None
         return Refusal(key, (said or str(error)).partition("\n")[0])

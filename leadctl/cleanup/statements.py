@@ -29,6 +29,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.exact import Authored, authored
 from leadctl.postgres.queries import parts_of, written_by_user
+from leadctl.postgres.translate import told
 
 _READS = re.compile(r"\b(select|table)\b", re.IGNORECASE)
 """What a condition has that reads other rows."""
@@ -341,8 +342,7 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
         raise
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise InvalidRule(
-            f"The condition of the rule {rule.name} does not fit {rule.table}: "
-            f"{error.diag.message_primary}.",
+            f"The condition of the rule {rule.name} does not fit {rule.table}: {told(error)}.",
             hint=f"It is: {rule.condition}",
         ) from None
     return replace(found, runs_code=found.exactly and _runs_code(connection, table))

@@ -24,6 +24,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside, version_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 
 if TYPE_CHECKING:
     from leadctl.apps.registry import App
@@ -198,8 +199,7 @@ class Facts:
             if found.needs is None:
                 raise
             raise Skip(
-                f"the extension {found.needs} is installed and cannot be used: "
-                f"{error.diag.message_primary}"
+                f"the extension {found.needs} is installed and cannot be used: {told(error)}"
             ) from None
 
     @property

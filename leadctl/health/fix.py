@@ -27,6 +27,7 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import identifier, parts_of, written_by_server
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 
 
@@ -120,7 +121,7 @@ def _apply(
     except psycopg.Error as error:
         if connection.broken or worker.broken:
             raise
-        message = error.diag.message_primary or str(error)
+        message = told(error)
         return FixResult(step.check, statement, "failed", message)
     except _InWork as error:
         return FixResult(step.check, statement, "failed", str(error))

@@ -29,6 +29,7 @@ from leadctl.health.shared import SharedReadings
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, cut_after, set_session
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, unheard
 from leadctl.settings import Settings
 from leadctl.settings.model import HealthConfig
@@ -288,7 +289,7 @@ def _ask(check: HealthCheck, facts: Facts, limit: float, *, set_limit: bool) -> 
     except Skip as reason:
         return _skipped(check.name, str(reason))
     except psycopg.errors.InsufficientPrivilege as error:
-        return _skipped(check.name, f"{error.diag.message_primary}")
+        return _skipped(check.name, told(error))
     except psycopg.Error as error:
         return _failed(check.name, facts, limit, error)
     except LeadctlError as error:
@@ -301,7 +302,7 @@ def _failed(name: str, facts: Facts, limit: float, error: psycopg.Error) -> Chec
     elif facts.connection.broken:
         message = "the connection was lost, or the server does not answer"
     else:
-        message = error.diag.message_primary or str(error)
+        message = told(error)
     return CheckResult(
         name,
         CheckStatus.CRITICAL,

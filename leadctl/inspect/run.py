@@ -22,6 +22,7 @@ from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import Queries, Query, beside, version_of
 from leadctl.postgres.replica import Reading, reading
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.redact import HIDDEN, scrub
 from leadctl.text import did_you_mean
@@ -248,7 +249,7 @@ def _why_not(error: psycopg.Error) -> str:
         return f"no lock could be taken within {_LOCK_SECONDS:g} s; see: leadctl inspect blocking"
     if isinstance(error, psycopg.errors.QueryCanceled):
         return f"it took longer than {STATEMENT_SECONDS:g} s"
-    return error.diag.message_primary or str(error).partition("\n")[0]
+    return told(error).partition("\n")[0]
 
 
 def _run(

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, whoami
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
 from leadctl.redact import scrub
 
 _QUERIES = beside(__file__, "state.sql")
@@ -91,8 +91,9 @@ def journaled(target: Target, command: str, app: str, *, adopts: bool = False) -
             raise
         except Exception as error:
             outcome = "failed"
-            code = error.code if isinstance(error, LeadctlError) else "error"
-            entry.note(error=code, message=scrub(str(error)))
+            known = translate(error)
+            code, message = (known.code, known.message) if known else ("error", str(error))
+            entry.note(error=code, message=scrub(message))
             raise
         finally:
             entry.end(outcome)

@@ -36,6 +36,7 @@ from leadctl.migrate.trial_database import NotTried
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.sql.assignments import conversions, overwritings
 from leadctl.sql.effects import effects, made_by
 from leadctl.sql.lexer import Reader, as_name, parts_of_name, place_of_name
@@ -117,7 +118,7 @@ class Planner:
             except NotTried as error:
                 why = str(error) or None
             except psycopg.Error as error:
-                why = f"the server refused it: {error.diag.message_primary or error}"
+                why = f"the server refused it: {told(error)}"
             finally:
                 with suppress(psycopg.Error):  # it is lost, which the next statement says
                     set_session(self._connection, {"statement_timeout": f"{LOOK_SECONDS}s"})

@@ -24,7 +24,7 @@ from leadctl.migrate.ddl.autodetector import changes
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
-from leadctl.postgres.translate import translate
+from leadctl.postgres.translate import told, translate
 
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _LOCK_TIMEOUT = "3s"
@@ -73,7 +73,7 @@ class Scratch:
             try:
                 self._driver.execute(in_transaction(statement).encode())
             except psycopg.Error as error:
-                reason = (error.diag.message_primary or str(error)).strip()
+                reason = told(error)
                 detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
                 raise OperationFailed(
                     f"The server rejects it: {reason}{detail}: {' '.join(statement.split())}",

@@ -29,6 +29,7 @@ from leadctl.migrate.trial_database import (
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.sql.effects import effects
 from leadctl.sql.lexer import Reader, place_of_name
 from leadctl.sql.lock_modes import Effect, Lock
@@ -262,7 +263,7 @@ def trial(target: Target, source: Connection, statements: Sequence[str]) -> Iter
 
 
 def _refused(error: psycopg.Error) -> Unseen:
-    reason = f"the server refuses it when it is tried: {error.diag.message_primary or error}"
+    reason = f"the server refuses it when it is tried: {told(error)}"
     return Unseen(reason, may_be_read=(error.sqlstate or "")[:2] in _FOR_WANT_OF_ROWS)
 
 

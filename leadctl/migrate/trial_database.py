@@ -20,6 +20,7 @@ from leadctl.migrate.ddl.steps import identifier
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside, written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
+from leadctl.postgres.translate import told
 from leadctl.sql.lexer import Kind, tokens
 from leadctl.sql.reach import drops_definitions, drops_schema, is_about_all
 
@@ -146,7 +147,7 @@ def trial_database(target: Target, source: Connection) -> Iterator[Target]:
         try:
             made_by.execute(_create(name, source))
         except psycopg.Error as error:
-            reason = error.diag.message_primary or str(error)
+            reason = told(error)
             raise NotTried(f"no scratch database could be made: {reason}") from None
         try:
             yield target.on(f"{_PREFIX}{number}")

@@ -7,6 +7,7 @@ from leadctl.errors import ConnectionFailed, InsufficientPrivilege, UnknownDatab
 from leadctl.postgres import exact
 from leadctl.postgres.connect import MAINTENANCE, Connection, acts_as, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 
 
@@ -35,7 +36,7 @@ def _create_database(target: Target, narrate: Narrate) -> None:
         except psycopg.errors.InsufficientPrivilege as error:
             raise UnknownDatabase(
                 f"The database {name} does not exist, and the role {connection.info.user} "
-                f"may not create it: {error.diag.message_primary}.",
+                f"may not create it: {told(error)}.",
                 hint=f'Let an owner run: CREATE DATABASE "{name}" OWNER "{connection.info.user}"',
             ) from None
     narrate(f"Created the database {name}.")

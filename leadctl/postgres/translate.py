@@ -163,7 +163,7 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
     import psycopg
 
     state = getattr(error, "sqlstate", None) or ""
-    text = _told_by_server(error) if state else _one_line(str(error))
+    text = told(error, detail=True) if state else _one_line(str(error))
     if state == "42501":
         return errors.InsufficientPrivilege(
             f"The server does not allow it: {text}",
@@ -184,12 +184,12 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         )
     if state == "53100":
         return _no_space(text)
-    told = error.diag if isinstance(error, psycopg.Error) else None
+    diag = error.diag if isinstance(error, psycopg.Error) else None
     if (
         state == "0A000"
-        and told is not None
-        and told.source_function == _OF_EXTENSIONS
-        and (found := _FIRST_QUOTED.search(told.message_primary or ""))
+        and diag is not None
+        and diag.source_function == _OF_EXTENSIONS
+        and (found := _FIRST_QUOTED.search(diag.message_primary or ""))
     ):
         return missing_extension(found[1], text)
     if state == "57014":
@@ -213,16 +213,16 @@ def missing_extension(name: str, text: str) -> errors.MissingExtension:
     )
 
 
-def _told_by_server(error: Any) -> str:
-    """Return a server's message and detail, without what they quote of rows and statements."""
+def told(error: Any, *, detail: bool = False) -> str:
+    """Return what a server says, on one line, without what that quotes of rows and statements."""
     diag = error.diag
     found = (diag.schema_name, diag.table_name, diag.column_name, diag.datatype_name,
         diag.constraint_name)  # fmt: skip
     names = {name for name in found if name}
-    told = [without_values(_joined(diag.message_primary or str(error)), names)]
-    if diag.message_detail:
-        told.append(without_values(_joined(diag.message_detail), names, detail=True))
-    return " ".join(told)
+    said = [without_values(_joined(diag.message_primary or str(error)), names)]
+    if detail and diag.message_detail:
+        said.append(without_values(_joined(diag.message_detail), names, detail=True))
+    return " ".join(said)
 
 
 def _one_line(text: str) -> str:

@@ -27,6 +27,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.archive import pg_restore_output, reader_contents
 from leadctl.restore.contents import ArchiveEntry
@@ -294,7 +295,7 @@ def _check_indexes(connection: Connection) -> VerifyCheck:
                 (name,),
             )
     except psycopg.errors.InsufficientPrivilege as error:
-        return VerifyCheck(what, None, f"{error.diag.message_primary}")
+        return VerifyCheck(what, None, told(error))
     except psycopg.errors.IndexCorrupted as error:
-        return VerifyCheck(what, False, f"{error.diag.message_primary}")
+        return VerifyCheck(what, False, told(error))
     return VerifyCheck(what, True, f"{len(names)} indexes agree with their tables")

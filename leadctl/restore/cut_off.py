@@ -21,6 +21,7 @@ from leadctl.errors import RestoreFailed
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.queries import beside, parts_of, written_by_server
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import SATELLITES, Selection
@@ -140,7 +141,7 @@ class CutOff:
         except psycopg.Error as error:
             if error.sqlstate is None:  # the connection is lost
                 raise
-            reason = f"what it lost with the table is not known: {error.diag.message_primary}"
+            reason = f"what it lost with the table is not known: {told(error)}"
             self.left_out.append(LeftOut(entry.label, reason))
             return None
         cut = _Cut(found["kind"], parts_of(found["name"]), lost)
@@ -177,7 +178,7 @@ class CutOff:
         except psycopg.Error as error:
             if error.sqlstate is None:
                 raise
-            self.left_out.append(LeftOut(label, f"{error.diag.message_primary}"))
+            self.left_out.append(LeftOut(label, told(error)))
             self.lines.append(f"{statement.as_string(self.connection)};")
             return False
         return True
@@ -207,13 +208,13 @@ class CutOff:
             return
         try:
             with self.connection.transaction():
-                told = self._filled_from_backup(wanted, columns)
+                filled = self._filled_from_backup(wanted, columns)
         except (RestoreFailed, psycopg.Error) as error:
             message = f"{error}"
             if isinstance(error, psycopg.Error):
                 if error.sqlstate is None:
                     raise
-                message = f"{error.diag.message_primary}"
+                message = told(error)
             reason = f"its values are not back: {message}"
             self.left_out += [
                 LeftOut(f"COLUMN {'.'.join(parts_of(table))}.{name}", reason)
@@ -221,14 +222,14 @@ class CutOff:
                 for name in sorted(names)
             ]
             return
-        for line in told:
+        for line in filled:
             narrate(line)
 
     def _filled_from_backup(
         self, wanted: Mapping[str, Relation], columns: Mapping[str, set[str]]
     ) -> list[str]:
         """Update the rows of tables; return what to say of each."""
-        told = []
+        filled = []
         staged = stage(self.connection, self.reader, wanted, lacking=True)
         with triggers_resting(self.connection, staged):
             for table in staged:
@@ -241,11 +242,11 @@ class CutOff:
                 }
                 rows = self._update(table, sorted(names & set(table.columns)))
                 what = "column" if len(names) == 1 else "columns"
-                told.append(
+                filled.append(
                     f"{table.name} has its {what} {', '.join(sorted(names))} again, as the last, "
                     f"with the values of the backup in {rows:,} rows."
                 )
-        return told
+        return filled
 
     def _relations(self) -> Iterator[tuple[Relation, set[str]]]:
         """Return the tables that hold rows of those with columns that are back, and the columns."""
@@ -325,7 +326,7 @@ class CutOff:
             gone_before = isinstance(error, _LACKS) and not known
             if isinstance(error, _IS_THERE) or gone_before:
                 return False
-            self.left_out.append(LeftOut(entry.label, f"{error.diag.message_primary}"))
+            self.left_out.append(LeftOut(entry.label, told(error)))
             self.lines += [f"{each};" for each in self.selection.scripts[entry] if " " in each]
             return False
         return wanted

@@ -27,6 +27,7 @@ from leadctl.journal import state
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.properties import DatabaseProperties, create_database
 
@@ -248,7 +249,7 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
                 f"The role {connection.info.user} may not replace the database {database}: "
-                f"{error.diag.message_primary}.",
+                f"{told(error)}.",
                 hint="Connect as its owner, who may create databases, and end its sessions first.",
             ) from None
     raise DatabaseInUse(

@@ -28,6 +28,7 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, identifier, parts_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of
 from leadctl.restore.contents import ArchiveEntry
@@ -302,7 +303,7 @@ class Making:
             self._not_made.add(entry.id)
             # What it needs may be there, and not ours to make: then the table says so.
             if not self._selection.may_be_missing(entry):
-                self._left_out.append(LeftOut(entry.label, f"{error.diag.message_primary}"))
+                self._left_out.append(LeftOut(entry.label, told(error)))
         else:
             self._made.append(entry)
 
@@ -311,16 +312,16 @@ class Making:
             self._selection.archive.run(script)
         except _IS_THERE as error:
             raise RelationExists(
-                f"{entry.label} cannot be made: {error.diag.message_primary}.",
+                f"{entry.label} cannot be made: {told(error)}.",
                 hint="Rename what has its name, then run it again. Nothing was changed.",
             ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
-                f"{entry.label} cannot be made: {error.diag.message_primary}.",
+                f"{entry.label} cannot be made: {told(error)}.",
                 hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
             ) from None
         except psycopg.Error as error:
-            message = error.diag.message_primary
+            message = told(error)
             if error.sqlstate is None:  # the connection is lost
                 raise
             if isinstance(error, psycopg.errors.UndefinedObject) and f"{message}".startswith(
@@ -364,7 +365,7 @@ class Making:
             except psycopg.Error as error:
                 if error.sqlstate is None:
                     raise
-                reason = f"not refreshed: {error.diag.message_primary}"
+                reason = f"not refreshed: {told(error)}"
                 self._left_out.append(LeftOut(entry.label, reason))
 
 

@@ -29,6 +29,7 @@ from leadctl.postgres.queries import (
     written_by_pg_dump,
     written_by_server,
 )
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.entries import ArchiveSql, Script
@@ -144,7 +145,7 @@ class ForeignKeys:
                 valid = self._is_valid(key)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
                 locked = isinstance(error, psycopg.errors.LockNotAvailable)
-                why = "the table is locked" if locked else error.diag.message_primary
+                why = "the table is locked" if locked else told(error)
                 self.left_out.append(LeftOut(key.entry.label, f"not validated: {why}"))
                 valid = False
             if not valid:
@@ -193,7 +194,7 @@ class ForeignKeys:
         except _LOCKED:
             raise
         except psycopg.Error as error:
-            self._leave_out(key, f"{error.diag.message_primary}")
+            self._leave_out(key, told(error))
 
     def _add_checked(self, key: _Key) -> None:
         try:
@@ -205,7 +206,7 @@ class ForeignKeys:
             if own:
                 self._archive.run((key.statement,))
             else:
-                self._leave_out(key, f"{error.diag.message_primary}")
+                self._leave_out(key, told(error))
 
     def _leave_out(self, key: _Key, reason: str) -> None:
         self.left_out.append(LeftOut(key.entry.label, reason))

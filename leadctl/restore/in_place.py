@@ -20,6 +20,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import beside, written_by_server
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of
 from leadctl.restore.contents import ArchiveEntry
@@ -169,7 +170,7 @@ def drop_schema(connection: Connection, name: str, *, in_use: str, then: str, as
         raise DependentObjects(f"The schema {name} {in_use}: {detail}.", hint=then) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {error.diag.message_primary}.", hint=as_whom
+            f"The schema {name} is another role's: {told(error)}.", hint=as_whom
         ) from None
 
 

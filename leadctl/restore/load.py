@@ -25,6 +25,7 @@ from leadctl.postgres.client import ClientProgram
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.restore.archive import (
     check_counts,
     reader_contents,
@@ -290,7 +291,7 @@ def _refresh(connection: Connection, views: Sequence[str], loading: Loading) -> 
             except errors.Error as error:
                 if not loading.partly or error.sqlstate is None:
                     raise
-                left = LeftOut(f"MATERIALIZED VIEW DATA {view}", f"{error.diag.message_primary}")
+                left = LeftOut(f"MATERIALIZED VIEW DATA {view}", told(error))
                 loading.left_out.append(left)
         if len(again) == len(waiting):
             if loading.partly:

@@ -17,6 +17,7 @@ from leadctl.postgres.client import running
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import version_of, written_by_pg_dump
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 
 IDENTIFIER = r'(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)'
@@ -149,7 +150,7 @@ def create_database(
                 raise
             narrate(
                 "This server cannot make the database as it was "
-                f"({error.diag.message_primary}); its own default is taken."
+                f"({told(error)}); its own default is taken."
             )
         else:
             return
@@ -170,6 +171,6 @@ def configure_database(
                 connection.execute(statement)
             except psycopg.errors.Error as error:
                 text = statement.as_string(connection)
-                narrate(f"Left out: {text} ({error.diag.message_primary})")
+                narrate(f"Left out: {text} ({told(error)})")
     finally:
         connection.execute("RESET SESSION AUTHORIZATION")

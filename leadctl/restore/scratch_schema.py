@@ -23,6 +23,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.queries import identifier, parts_of, written_by_pg_dump
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, pg_restore_output, rows_of
 from leadctl.restore.copying import copying, recorded_columns, referenced_first
@@ -271,8 +272,7 @@ def _create(connection: Connection, table: ScratchTable, definition: str) -> Non
         psycopg.errors.InvalidSchemaName,
     ) as error:
         raise RestoreFailed(
-            f"{table.table} needs what {connection.info.dbname} does not have: "
-            f"{error.diag.message_primary}.",
+            f"{table.table} needs what {connection.info.dbname} does not have: {told(error)}.",
             hint=hint,
         ) from None
 

@@ -15,6 +15,7 @@ import psycopg
 from leadctl.errors import BackupDamaged, RestoreFailed
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.restore.pg_restore import TRANSACTION_TIMEOUT_SINCE, hint_for
 from leadctl.restore.restorable import LeftOut, Loading
 from leadctl.restore.script import ScriptFilter, StatementReader
@@ -143,7 +144,7 @@ class _StatementRunner(StatementReader):
     def _fail(self, error: psycopg.Error) -> None:
         if error.sqlstate is None:  # the connection is lost
             raise error
-        reason = f"{error.diag.message_primary}"
+        reason = told(error)
         if not self._loading.keep_going:
             raise RestoreFailed(
                 f"{self._statement} failed: {reason}. Nothing of the script was kept.",

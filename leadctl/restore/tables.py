@@ -21,6 +21,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import parts_of
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.archive import check_counts, rows_of
 from leadctl.restore.backups import RestorableBackup
@@ -265,7 +266,7 @@ def _make_staging(connection: Connection, table: StagedTable, *, lacking: bool) 
         )
     except psycopg.errors.UndefinedColumn as error:
         raise RestoreFailed(
-            f"{table.name} lacks a column of the backup: {error.diag.message_primary}.",
+            f"{table.name} lacks a column of the backup: {told(error)}.",
             hint="Restore the backup into another database with --into, and copy what is needed.",
         ) from None
 
@@ -310,13 +311,13 @@ def _merge_all(connection: Connection, tables: Sequence[StagedTable]) -> list[Re
                 failed.append((table, error))
             except psycopg.errors.IntegrityError as error:
                 raise RestoreFailed(
-                    f"{table.name} cannot take its rows back: {error.diag.message_primary}.",
+                    f"{table.name} cannot take its rows back: {told(error)}.",
                     hint="Rows that are newer than the backup are in the way.",
                 ) from None
         if len(failed) == len(waiting):
             table, why = failed[0]
             raise RestoreFailed(
-                f"{table.name} cannot take its rows back: {why.diag.message_primary}.",
+                f"{table.name} cannot take its rows back: {told(why)}.",
                 hint="What they refer to is gone; name that table with --table, too.",
             )
         waiting = [table for table, _ in failed]

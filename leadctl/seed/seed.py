@@ -25,6 +25,7 @@ from leadctl.postgres.connect import connect
 from leadctl.postgres.engine import driver_connection, run_engine
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.seed.files import SeedFile, seed_files
 from leadctl.seed.upsert import ModelRows, Upsert, advance_sequences
@@ -107,7 +108,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 raise
             raise SeedFailed(
                 f"{target.database} lacks a table that the fixtures of {app.name} need: "
-                f"{error.orig.diag.message_primary}.",
+                f"{told(error.orig)}.",
                 hint=f"Apply the migrations first: leadctl migrate --app {app.name}",
             ) from None
     nothing = None if tables or files else _why_nothing(app)
@@ -280,6 +281,6 @@ def _run(connection: DriverConnection, file: SeedFile) -> None:
         position = int(error.diag.statement_position or 1)
         line = file.text.count("\n", 0, position - 1) + 1
         raise SeedFailed(
-            f"{file.name}, line {line}: {error.diag.message_primary or error}",
+            f"{file.name}, line {line}: {told(error)}",
             hint="Nothing was changed. Correct the file.",
         ) from None

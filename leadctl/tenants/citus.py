@@ -14,6 +14,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.tenants.schemas import QUERIES, find_tenant
 
@@ -56,7 +57,7 @@ def move_to_node(
                     QUERIES.run(connection, "move_schema", name=name, host=host, port=port)
             except psycopg.Error as error:
                 raise MoveFailed(
-                    f"Citus did not move {name} to {node}: {error.diag.message_primary or error}.",
+                    f"Citus did not move {name} to {node}: {told(error)}.",
                     hint="It is where it was. See: leadctl inspect nodes",
                 ) from None
             if QUERIES.column(connection, "nodes_of", name=name) != [node]:

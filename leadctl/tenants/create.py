@@ -20,6 +20,7 @@ from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
 from leadctl.restore.in_place import own_objects
 from leadctl.seed.seed import check_key, seed
@@ -150,8 +151,7 @@ def _set_privileges(tenant: Target, owner: str | None, like: str | None) -> int:
             return set_grants(connection, tenant.schema, like) if like else 0
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
-                f"{tenant.schema} is made, and its privileges are not set: "
-                f"{error.diag.message_primary}.",
+                f"{tenant.schema} is made, and its privileges are not set: {told(error)}.",
                 hint="Connect as a role that may set them, and run the same command again.",
             ) from None
 

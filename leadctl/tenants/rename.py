@@ -19,6 +19,7 @@ from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.tenants.records import move_records
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, schema_exists
@@ -125,8 +126,7 @@ def rename_schema(connection: Connection, name: str, new: str) -> list[str]:
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise InsufficientPrivilege(
-            f"{name} cannot be renamed as the role {connection.info.user}: "
-            f"{error.diag.message_primary}.",
+            f"{name} cannot be renamed as the role {connection.info.user}: {told(error)}.",
             hint="Connect as its owner, who may also set the search paths of roles that lead "
             "there. Nothing was changed.",
         ) from None

@@ -26,6 +26,7 @@ from leadctl.journal.kept import record_kept
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.restore.contents import ArchiveEntry
 from leadctl.restore.dropped import BackAgain, Making, as_pg_restore, refuse_what_is_there
@@ -177,12 +178,12 @@ class TenantLoading:
                 self._archive.run(script)
         except psycopg.errors.UndefinedObject as error:
             raise RestoreFailed(
-                f"The schema {self._name} cannot be made: {error.diag.message_primary}.",
+                f"The schema {self._name} cannot be made: {told(error)}.",
                 hint="Make the role, or restore with --no-owner. Nothing was changed.",
             ) from None
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
-                f"The schema {self._name} cannot be made: {error.diag.message_primary}.",
+                f"The schema {self._name} cannot be made: {told(error)}.",
                 hint="Connect as the database's owner, or add --no-owner. Nothing was changed.",
             ) from None
 
@@ -227,7 +228,7 @@ def _make_way(connection: Connection, name: str) -> str:
         connection.execute(rename.format(sql.Identifier(name), sql.Identifier(kept)))
     except psycopg.errors.InsufficientPrivilege as error:
         raise InsufficientPrivilege(
-            f"The schema {name} is another role's: {error.diag.message_primary}.",
+            f"The schema {name} is another role's: {told(error)}.",
             hint="Connect as its owner, who may create schemas. Nothing was changed.",
         ) from None
     move_records(connection, name, kept)

@@ -21,6 +21,7 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session, set_timeouts
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
 from leadctl.seed.bulk.index_suspension import IndexSuspension, has_rows, suspendable
 from leadctl.seed.bulk.plan import BulkOptions, BulkPlan, make_plan, reserve_numbers
@@ -220,8 +221,7 @@ def _explained(app: App) -> Iterator[None]:
         where = _place(error.diag)
         name = error.diag.constraint_name
         raise SeedFailed(
-            f"The server refuses a row of {where}: {error.diag.message_primary}. "
-            "Nothing was changed.",
+            f"The server refuses a row of {where}: {told(error)}. Nothing was changed.",
             hint=(
                 f"Declare columns in a factory so that they meet {name}."
                 if name
@@ -232,6 +232,6 @@ def _explained(app: App) -> Iterator[None]:
 
 def _place(diagnostic: psycopg.errors.Diagnostic) -> str:
     """Return the table, and the column where it is known, that the server refers to."""
-    told = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
-    names = told.groups() if told else (diagnostic.table_name, diagnostic.column_name)
+    place = re.match(r"COPY (\w+), line \d+(?:, column (\w+))?", diagnostic.context or "")
+    names = place.groups() if place else (diagnostic.table_name, diagnostic.column_name)
     return ".".join(filter(None, names)) or "a table"
