@@ -91,7 +91,7 @@ def test_a_foreign_key_shows_what_its_row_is_called(shop: Shop, cli: Cli) -> Non
 
 
 def test_no_label_is_a_secret(shop: Shop, cli: Cli) -> None:
-    for more in ([], ["--reveal"]):
+    for more in ([], ["--reveal", "--confirm", shop.name]):
         out = table(cli, shop, "deals", *more) + table(
             cli, shop, "deals", "d0000000-0000-4000-8000-000000000001", *more
         )
