@@ -7,6 +7,7 @@ import errno
 import fcntl
 import importlib.machinery
 import os
+import re
 import stat
 import sys
 import time
@@ -15,12 +16,15 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote, unquote
 
 from leadctl.errors import LeadctlError, NotOnThisMachine, UntrustedFile, UsageError
 
-_SCHEMES = ("s3://", "gs://", "az://")
-_BUCKETS = tuple((each.rstrip("/"),) for each in _SCHEMES)
-"""What a path begins with that was made of such a URL."""
+_SCHEMES = ("s3", "gs", "az")
+_OTHERS = ("s3a", "s3n", "gcs", "abfs", "abfss", "wasb", "wasbs", "azure", "http", "https", "file")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_MADE_OF_URL = tuple(f"{each}:" for each in (*_SCHEMES, *_OTHERS))
+"""What a path begins with that was made of a URL."""
 
 
 class ObjectUrl(str):
@@ -39,8 +43,8 @@ class ObjectUrl(str):
         return ObjectUrl(self.rpartition("/")[0])
 
     def __truediv__(self, name: str) -> "ObjectUrl":
-        """Return a place in it."""
-        return ObjectUrl(f"{self.rstrip('/')}/{name}")
+        """Return a place in it; whatever the name has in it, it is one part of the URL."""
+        return ObjectUrl(f"{self.rstrip('/')}/{quote(name, safe='')}")
 
     def exists(self) -> bool:
         """Say that somebody named it: whether it is there is found when it is used."""
@@ -48,25 +52,43 @@ class ObjectUrl(str):
 
 
 def object_url(text: str) -> ObjectUrl | None:
-    """Return the URL of object storage that a text is; None for a path.
+    """Return the URL of object storage that a text is; None for what is no URL of it.
 
-    Raises ValueError where it names no bucket.
+    Raises UsageError, which does not repeat it, where it has no bucket, or what the client would
+    pass over: credentials, a query, a fragment, or parts that lead elsewhere.
     """
-    if not text.startswith(_SCHEMES):
+    found = _URL.fullmatch(text)
+    if found is None or found["scheme"].lower() not in _SCHEMES:
         return None
-    if not text.partition("://")[2].strip("/"):
-        raise ValueError(text)
-    return ObjectUrl(text.rstrip("/"))
+    rest = found["rest"].rstrip("/")
+    scheme, passed_over = found["scheme"], re.search(r"[?#]|^[^/]*[@:]", rest)
+    elsewhere = {"", ".", ".."} & set(map(unquote, rest.split("/")))
+    if not scheme.islower() or elsewhere or passed_over:
+        raise UsageError(
+            f"This is no place in object storage. Write it as {scheme.lower()}://BUCKET/PREFIX.",
+            hint="Credentials belong in the provider's variables; it has no ?, #, // or .. in it.",
+        )
+    return ObjectUrl(f"{scheme}://{rest}")
 
 
 def expanded(path: str | Path) -> Path:
     """Return a path in which `~` is a home.  Raises UsageError where there is none.
 
-    Raises NotOnThisMachine for the URL of object storage, which would be a folder `s3:` here.
+    Raises NotOnThisMachine for a URL, which would be a folder `s3:` here.
     """
-    if str(path).startswith(_SCHEMES) or Path(path).parts[:1] in _BUCKETS:
+    url = _URL.fullmatch(str(path))
+    first = Path(path).parts[0] if Path(path).parts else ""
+    if url is not None or first.lower() in _MADE_OF_URL:
+        scheme = url["scheme"] if url else first.rstrip(":")
+        if scheme not in _SCHEMES:
+            raise NotOnThisMachine(
+                f"{scheme}:// is no folder of this machine.",
+                hint="Name a folder; backups may also be in s3://, gs:// or az://.",
+            )
+        plain = re.fullmatch(r"[\w./:-]+", str(path))  # else there may be a secret in it
+        shown = path if plain else f"{scheme}://…"
         raise NotOnThisMachine(
-            f"{path} is in object storage: only backups are written and read there (BACKUP_DIR, "
+            f"{shown} is in object storage: only backups are written and read there (BACKUP_DIR, "
             "--to, --from).",
             hint="Name a folder of this machine; copy it there with your provider's tools, e.g. "
             "aws s3 sync, or rclone.",

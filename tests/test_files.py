@@ -6,21 +6,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from leadctl.files import write_whole
+import pytest
+
+from leadctl.files import object_url, write_whole
+from tests.conftest import Cli
 from tests.processes import environment, wait_for
 
 WRITES = """
 import sys
 from pathlib import Path
-from leadctl.files import write_whole
+from leadctl.errors import UsageError
+from leadctl.files import object_url, write_whole
+from tests.conftest import Cli
 for number in range(200):
     write_whole(Path(sys.argv[1]), sys.argv[2] * 5000, 0o600)
 """
 HANGS = """
 import os, sys, time
 from pathlib import Path
-from leadctl.files import write_whole
+from leadctl.errors import UsageError
+from leadctl.files import object_url, write_whole
+from tests.conftest import Cli
 os.fsync = lambda _: time.sleep(60)
 write_whole(Path(sys.argv[1]), "half", 0o600)
 """
@@ -55,3 +63,35 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [
         ("facts.prom", "again")
     ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:secret-1@bucket/pre", "s3://secret-1@bucket", "s3://bucket/pre?token=secret-1",
+        "s3://bucket/pre#secret-1", "s3://bucket/../secret-1", "s3://bucket//secret-1", "gs:///secret-1",
+        "az://container/%2E%2e/secret-1", "S3://bucket/secret-1", "s3://", "s3a://bucket/secret-1",
+        "https://bucket.example/secret-1", "abfs://secret-1@account/pre", "file:///tmp/secret-1",
+    ],
+)  # fmt: skip
+def test_a_second_place_is_where_it_is_said_to_be(url: str, cli: Cli, tmp_path: Path) -> None:
+    """What the client would pass over, or make a local folder of, is refused and not repeated."""
+    for outcome in (
+        cli("backup", "list", env={"BACKUP_DIR": url}),
+        cli("backup", "list", "--from", url),
+        cli("backup", "copy", "latest", "--to", url),
+        cli("config", env={"BACKUP_COPY_TO": url}),
+    ):
+        assert outcome.code in {2, 3}, outcome.out
+        assert "secret-1" not in outcome.out + outcome.err
+        assert "unexpectedly" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_one_part_of_a_url() -> None:
+    """Whoever reads the URL undoes what is written of the name, once."""
+    for name in ("20260131T120000-000Z", "a/b", "%2E%2E", "a?b#c", "é %41"):
+        place = object_url("s3://bucket/pre/")
+        assert place is not None
+        found = urlsplit(place / name)
+        assert [unquote(part) for part in found.path.split("/")] == ["", "pre", name]
