@@ -3,7 +3,7 @@
 The coordinator has an empty table of the same name, whose size says nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from leadctl.postgres.connect import Connection
@@ -15,6 +15,11 @@ _QUERIES = beside(__file__, "citus.sql")
 def has_citus(connection: Connection) -> bool:
     """Whether the database is one of a Citus cluster."""
     return bool(_QUERIES.value(connection, "has_citus"))
+
+
+def distributes(connection: Connection, schemas: Sequence[str]) -> bool:
+    """Whether a schema of a database with Citus has tables whose rows are on other nodes."""
+    return bool(_QUERIES.value(connection, "distributes", schemas=list(schemas)))
 
 
 def clean_up(connection: Connection) -> None:

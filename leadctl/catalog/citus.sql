@@ -25,6 +25,13 @@ SELECT n.nspname, sum(s.shard_size)::bigint
 FROM citus_shards s JOIN pg_class c ON c.oid = s.table_name JOIN pg_namespace n ON n.oid = c.relnamespace
 GROUP BY 1
 
+-- name: distributes
+-- what: Has one of these schemas a table whose rows are on other nodes?
+-- versions: 15-
+-- needs: citus for pg_dist_partition
+SELECT EXISTS (SELECT FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid
+               JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY (%(schemas)s))
+
 -- name: has_citus
 -- what: Is the database one of a Citus cluster?
 -- versions: 15-

@@ -14,11 +14,21 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import dict_row
 
+from leadctl.catalog.citus import distributes
 from leadctl.catalog.definitions import Catalog, read_catalog
 from leadctl.catalog.relations import Relation, read_tables
 from leadctl.errors import MissingExtension
 from leadctl.health.shared import Row, SchemaReadings, SharedReadings
-from leadctl.inspect.run import NOT_COUNTED, ServerFacts, ask, block_of, reports, server_facts
+from leadctl.inspect.run import (
+    ELSEWHERE,
+    NOT_COUNTED,
+    OF_FILES,
+    ServerFacts,
+    ask,
+    block_of,
+    reports,
+    server_facts,
+)
 from leadctl.journal import state
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
@@ -140,6 +150,8 @@ class Facts:
         Of counters: what was counted between two looks, where there is an interval.  Raises Skip
         where an extension is missing, and psycopg.Error.
         """
+        if report in OF_FILES and self.distributed:
+            raise Skip(ELSEWHERE)
         if report not in self._rows:
             self._rows[report] = self._ask(report)
         if report in self._earlier:
@@ -215,6 +227,11 @@ class Facts:
         """How long counters counted; None where that is not known."""
         seconds = self.interval or self.server.counted_seconds
         return seconds / 3600 if seconds else None
+
+    @cached_property
+    def distributed(self) -> bool:
+        """Whether rows of the schemas are on other nodes of a Citus cluster."""
+        return "citus" in self.server.extensions and distributes(self.connection, self.schemas)
 
     @cached_property
     def server(self) -> ServerFacts:

@@ -206,7 +206,8 @@ def bloat(facts: Facts) -> Evidence:
     """No table or index of size is mostly empty space, by estimate."""
     if not facts.tables:
         raise Skip(f"the schema {facts.target.schema} has no tables")
-    if facts.query("largest", schemas=list(facts.app.schemas))[0][0] < _BLOAT_BYTES:
+    small = facts.query("largest", schemas=list(facts.app.schemas))[0][0] < _BLOAT_BYTES
+    if small and not facts.distributed:
         return graded(0, f"nothing is large enough to waste {size(_BLOAT_BYTES)}")
     rows = facts.rows("bloat")
     unknown = [row for row in rows if row["wasted_bytes"] is None and row["bytes"] >= _BLOAT_BYTES]

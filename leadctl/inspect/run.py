@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from leadctl.catalog.citus import distributes
 from leadctl.errors import MissingExtension, UnknownReport
 from leadctl.files import write_whole
 from leadctl.postgres import exact
@@ -35,6 +36,9 @@ _FILES: tuple[tuple[str, Queries], ...] = tuple(
 COUNTERS = frozenset({"cache-hit", "index-usage", "indexes", "unused-indexes", "vacuum"})
 """Reports of the counters of a database, which mean little without the counters' age."""
 NOT_COUNTED = "the server does not count: track_counts is off"
+OF_FILES = COUNTERS | {"tables", "bloat", "bloat-exact"}
+"""Reports of what is on the disk of the server itself: nothing of what Citus has distributed."""
+ELSEWHERE = "the tables are on other nodes of the Citus cluster; sizes and rows: leadctl stats"
 OF_SESSIONS = frozenset({"blocking", "locks", "long-queries", "idle-in-transaction", "connections"})
 """Reports that show little of other roles' sessions to a role that may not see them."""
 READS_TABLES = frozenset({"bloat-exact"})
@@ -261,6 +265,9 @@ def _run(
     if report.name in COUNTERS and not facts.counts:
         return InspectReport(report.name, block.what, skipped=NOT_COUNTED)
     try:
+        clustered = report.name in OF_FILES and "citus" in facts.extensions
+        if clustered and distributes(connection, schemas):
+            return InspectReport(report.name, block.what, skipped=ELSEWHERE)
         found = ask(connection, report, schemas, facts.extensions)
     except MissingExtension as error:
         skipped = error.message

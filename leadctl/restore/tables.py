@@ -5,7 +5,7 @@ than the backup stay.  The tables' own triggers rest meanwhile: they would write
 a second time.  Foreign keys hold.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -13,8 +13,9 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.reader import BackupReader
+from leadctl.catalog.citus import distributes, has_citus
 from leadctl.catalog.relations import Relation, advance_sequences, read_named, read_numbered
-from leadctl.errors import NoPrimaryKey, RestoreFailed, TableNotInBackup
+from leadctl.errors import NoPrimaryKey, NotOnCitus, RestoreFailed, TableNotInBackup
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
@@ -97,6 +98,7 @@ def restore_tables(
         wanted, gone = _leaves(connection, reader, names or _all_tables(reader))
         for relation in wanted.values():
             _require_key(relation)
+        _refuse_distributed(connection, reader, wanted.values())
         set_session(connection, {"lock_timeout": f"{round(lock_timeout * 1000)}ms"})
         journal = nullcontext() if dry_run else journaled(target, "restore", app)
         with journal as entry, connection.transaction(force_rollback=dry_run):
@@ -110,6 +112,19 @@ def restore_tables(
                 for table in tables:
                     advance_sequences(connection, table.relation)
     return RestoredTables(reader.backup.id, target.database, dry_run, tuple(done), gone)
+
+
+def _refuse_distributed(
+    connection: Connection, reader: RestorableBackup, relations: Iterable[Relation]
+) -> None:
+    """Raise NotOnCitus where rows are on other nodes: it takes no such ON CONFLICT there."""
+    schemas = sorted({relation.schema for relation in relations})
+    if has_citus(connection) and distributes(connection, schemas):
+        raise NotOnCitus(
+            f"Rows of {', '.join(schemas)} cannot be merged: a Citus cluster distributes its "
+            "tables. Nothing was changed.",
+            hint=f"Restore the whole tenant: leadctl restore --tenant NAME {reader.backup.id}",
+        )
 
 
 def _all_tables(reader: BackupReader) -> list[str]:

@@ -158,6 +158,18 @@ def test_a_tenant_on_a_cluster(cluster: Cluster) -> None:
     assert {run["outcome"] for run in runs if run["schema"] in {name, f"{name}_b"}} == {"done"}
 
 
+def test_of_files_and_counters_of_other_nodes_nothing_is_said(cluster: Cluster) -> None:
+    cluster.done("tenants", "create", cluster.name)
+    schema = ("--schema", cluster.name)
+    for asked in ("tables", "bloat", "vacuum", "unused-indexes"):
+        (report,) = cluster.leadctl("inspect", asked, *schema, "-o", "json").json["reports"]
+        assert (report["rows"], "other nodes" in report["skipped"]) == ([], True)
+    checks = cluster.leadctl("health-check", *schema, "-o", "json").json["checks"]
+    skipped = {each["name"] for each in checks if "other nodes" in (each["message"] or "")}
+    assert {"vacuum", "bloat", "cache-hit", "index-usage"} <= skipped
+    assert cluster.done("inspect", "tables", "--schema", "public")["reports"][0]["skipped"] is None
+
+
 def test_nodes_are_told(cluster: Cluster) -> None:
     assert cluster.leadctl("health-check", "--check", "citus-nodes").code == 0
     rows = cluster.done("inspect", "nodes")["reports"][0]["rows"]
