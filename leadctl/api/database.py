@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
-from leadctl.errors import NoTarget, UsageError
+from leadctl.errors import NoTarget, UnknownBackup, UsageError
 from leadctl.files import absolute
 from leadctl.progress import Narrate, Progress, silent, unheard
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leadctl.apps.retention import Rule
     from leadctl.backup.create import BackupOptions, CreatedBackup
     from leadctl.backup.reader import Rehearse, VerifyResult
+    from leadctl.backup.storage import Origin
     from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult, PastRuns
@@ -807,10 +808,14 @@ class Database(Project):
             from leadctl.restore.dumps import open_dump
 
             return open_dump(path, self.identities, self.target.schema, trusted=trusted)
-        return self._stored(str(backup))
+        return self._stored(str(backup), whole=True)
 
-    def _stored(self, backup: str) -> "RestorableBackup":
-        """Return a backup of leadctl's own."""
+    def _stored(self, backup: str, *, whole: bool = False) -> "RestorableBackup":
+        """Return a backup of leadctl's own.
+
+        The latest is one of this database, if there is one.  Where less than the `whole` database
+        comes back, no other's is taken unless it is named.  Raises UnknownBackup.
+        """
         from leadctl.restore.backups import RestorableBackup
         from leadctl.restore.restorable import is_dump
 
@@ -819,7 +824,22 @@ class Database(Project):
                 "Single tables can be restored only from leadctl's own backups.",
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
-        return RestorableBackup(self.backup_folder.find(backup), self.identities)
+        origin = self._origin if backup == "latest" else None
+        found = self.backup_folder.find(backup, origin)
+        if origin is not None and not (whole or found.is_of(origin)):
+            raise UnknownBackup(
+                f"There is no backup of {origin.database} in {self.backup_folder.path}: the "
+                f"latest, {found.id}, is of another database, {found.manifest.database}.",
+                hint=f"To take that one, name it: leadctl restore {found.id}",
+            )
+        return RestorableBackup(found, self.identities)
+
+    @cached_property
+    def _origin(self) -> "Origin | None":
+        """What tells this database's backups from others'; None where each will do."""
+        from leadctl.backup.snapshot import origin_of
+
+        return origin_of(self.target)
 
     def restore_tables(
         self, tables: Names, backup: str = "latest", *, owners: bool = True, dry_run: bool = False
@@ -943,6 +963,7 @@ class Database(Project):
         with backup_as_of(*given, **self._told) as (backups, identity):
             then = replace(self)
             vars(then).update(target=self.target, backup_folder=backups, identities=(identity,))
+            vars(then)["_origin"] = None
             yield then
 
     # --- looking ----------------------------------------------------------------------------
@@ -1034,8 +1055,8 @@ class Database(Project):
         """The tenants in the database: `leadctl tenants`."""
         from leadctl.api.tenants import Tenants
 
-        def backup(name: str) -> "CreatedBackup":
-            return self.of_tenant(name).backup()
+        def backup(name: str, database: bool) -> "CreatedBackup":
+            return (self.on(name) if database else self.of_tenant(name)).backup()
 
         return Tenants(self, self.target, self._timeouts, backup, self._other)
 

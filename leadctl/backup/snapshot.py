@@ -11,11 +11,13 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
+from leadctl.backup.storage import Origin
 from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.errors import (
     BackupFailed,
     InsufficientPrivilege,
+    LeadctlError,
     NeededTable,
     TooManyConnections,
     UnknownTable,
@@ -51,6 +53,14 @@ class LeftOut:
             f"--exclude-table-data={sql.Identifier(*parts_of(n)).as_string()}" for n in self.data
         ]
         return [*tables, *rows]
+
+
+def origin_of(target: Target) -> Origin:
+    """Return a database as its backups name it; without an identity where that cannot be read."""
+    identity = None
+    with suppress(LeadctlError, psycopg.Error), connect(target, "restore", read_only=True) as found:
+        identity = state.read_identity(found)
+    return Origin(target.database, str(identity.id) if identity else None)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,15 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """A database, as its backups name it."""
+
+    database: str
+    identity: str | None
+    """None where it has none, or is not there."""
+
+
+@dataclass(frozen=True)
 class StoredBackup:
     """A whole backup in the folder."""
 
@@ -145,6 +154,14 @@ class StoredBackup:
         except BackupDamaged as error:
             return error.message
         return None
+
+    def is_of(self, origin: Origin) -> bool:
+        """Whether it may be one of a database; of a damaged one nobody knows."""
+        if self.damage is not None:
+            return True
+        identity = self.manifest.identity
+        same = not (origin.identity and identity) or origin.identity == identity
+        return same and self.manifest.database == origin.database
 
     @property
     def verification(self) -> Verification | None:
@@ -231,9 +248,10 @@ class BackupFolder:
             raise self._unusable(error) from None
         return [StoredBackup(self.path / name) for name in names if is_id(name)]
 
-    def find(self, name: str) -> StoredBackup:
+    def find(self, name: str, of: Origin | None = None) -> StoredBackup:
         """Return a backup by its id, the beginning of its id, `latest`, or its path.
 
+        The latest is the newest `of` a database, or of all where the folder has none of that.
         Raises UnknownBackup.
         """
         path = Path(name)
@@ -242,7 +260,9 @@ class BackupFolder:
         found = self.backups()
         if name == LATEST:
             # One that a wrong clock dated ahead would be the latest for years.
-            found = [backup for backup in found if not backup.from_future][:1] or found[:1]
+            found = [backup for backup in found if not backup.from_future] or found[:1]
+            own = (backup for backup in found if of is None or backup.is_of(of))
+            found = [next(own, found[0])] if found else []
         else:
             found = [backup for backup in found if name and backup.id.startswith(name)]
         if len(found) != 1:

@@ -22,14 +22,13 @@ from leadctl.health.check import (
     ok,
     warning,
 )
-from leadctl.journal import state
 from leadctl.keys.encrypted_values import ColumnKeys, EncryptedTable, count_values, sample
 from leadctl.postgres import exact
 from leadctl.restore.kept import read_kept
 from leadctl.text import size
 
 if TYPE_CHECKING:
-    from leadctl.backup.storage import StoredBackup
+    from leadctl.backup.storage import Origin, StoredBackup
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.
@@ -208,10 +207,11 @@ def backups(facts: Facts) -> Evidence:
             "the database is protected, and no backup folder is set here",
             "Set BACKUP_DIR, and make one with: leadctl backup",
         )
+    origin = _origin(facts)
     own = [
         backup
         for backup in facts.backups.backups()[:_LOOKED_AT]
-        if not backup.from_future and _is_of(backup, facts.connection.info.dbname, identity)
+        if not backup.from_future and backup.is_of(origin)
     ]
     good = [backup for backup in own if _is_good(backup)]
     if not good:
@@ -269,7 +269,7 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
     place = facts.copies.path
     copying = f"leadctl backup copy latest --to {place}"
     try:
-        newest = newest_copy(facts.copies, facts.connection.info.dbname)
+        newest = newest_copy(facts.copies, _origin(facts))
     except LeadctlError as error:
         seen = f"leadctl backup list --from {place}"
         return {f"the copies cannot be looked at: {error.message}": seen}
@@ -281,13 +281,11 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
     return {f"the newest copy in {place} is {age.total_seconds() / 3600:.0f} h old": copying}
 
 
-def _is_of(backup: "StoredBackup", database: str, identity: state.Identity | None) -> bool:
-    """Whether a backup may be one of this database; of a damaged one nobody knows."""
-    if backup.damage is not None:
-        return True
-    manifest = backup.manifest
-    same = not (identity and manifest.identity) or str(identity.id) == manifest.identity
-    return same and manifest.database == database
+def _origin(facts: Facts) -> "Origin":
+    from leadctl.backup.storage import Origin
+
+    identity = facts.identity
+    return Origin(facts.connection.info.dbname, str(identity.id) if identity else None)
 
 
 def _is_good(backup: "StoredBackup") -> bool:

@@ -44,8 +44,9 @@ def test_it_is_restored(leadconnector: Prepared, cli: Cli, env: dict[str, str]) 
 
 def test_rows_of_it_come_back(leadconnector: Prepared, cli: Cli, env: dict[str, str]) -> None:
     leadconnector.query("DELETE FROM users")
-    restored = cli(
-        "restore", "--table", "users", "--data-only", "--yes", url=leadconnector.url, env=env
-    )
+    rows = ("--table", "users", "--data-only", "--yes")
+    refused = cli("restore", *rows, url=leadconnector.url, env=env)
+    assert (refused.code, ID in refused.err) == (1, True), refused.err  # it is of another database
+    restored = cli("restore", ID, *rows, url=leadconnector.url, env=env)
     assert restored.code == 0, restored.err
     assert leadconnector.query("SELECT count(*) FROM users") == [(1,)]

@@ -1,5 +1,6 @@
 """`backup --tenant` and `restore --tenant`: one tenant back, while the others work on."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -192,3 +193,41 @@ def test_a_dropped_tenant_comes_back(tenants: Tenants) -> None:
     assert (back["backup"], back["kept_as"], back["rows"]) == (dropped["backup"], None, 15)
     assert tenants.dump("acme") == before
     assert tenants.leadctl("migrate", "drift", "--schema", "acme").code == 0
+
+
+def test_a_tenant_of_the_same_name_elsewhere_is_another_customer(tenants: Tenants) -> None:
+    """Two databases, one folder of backups: the latest is never the other's."""
+    there = tenants.server.create()
+    url = f"--url={tenants.server.url(there)}"
+    try:
+        plans = (
+            "CREATE TABLE public.plans (id int PRIMARY KEY); INSERT INTO public.plans VALUES (1)"
+        )
+        tenants.query(plans, name=there)
+        for place in ([], [url]):
+            assert tenants.leadctl("tenants", "create", "acme", *place).code == 0
+        tenants.query("INSERT INTO acme.customers (name) VALUES ('theirs')", name=there)
+        tenants.fill("acme", 3)
+        theirs = tenants.done("backup", "--tenant", "acme", url)
+        refused = tenants.leadctl("restore", "--tenant", "acme", "--yes", "-o", "json")
+        assert (refused.code, theirs["id"] in refused.err) == (1, True), refused.err
+        ours = tenants.done("backup")
+        tenants.done("backup", "--tenant", "acme", url)
+        whole = tenants.done("backup", url)
+        tenants.query("DELETE FROM acme.orders; DELETE FROM acme.customers")
+        assert tenants.done("restore", "--tenant", "acme", "--yes")["backup"] == ours["id"]
+        assert tenants.query("SELECT DISTINCT name FROM acme.customers ORDER BY 1") == [
+            ("c1",), ("c2",), ("c3",)]  # fmt: skip
+        rows = ("--table", "customers", "--data-only", "--schema", "acme", "--yes")
+        assert tenants.done("restore", *rows)["backup"] == ours["id"]
+        assert tenants.done("restore", "--dry-run")["backup"] == ours["id"]
+        shutil.rmtree(ours["path"])
+        for less in (rows, ("--table", "customers"), ("--in-place", "--schema", "acme", "--yes")):
+            refused = tenants.leadctl("restore", *less)
+            assert (refused.code, "is of another database" in refused.err) == (1, True), refused.err
+        named = tenants.done("restore", "--tenant", "acme", theirs["id"], "--yes")
+        assert tenants.query("SELECT name FROM acme.customers") == [("theirs",)]
+        assert named["backup"] == theirs["id"]
+        assert tenants.done("restore", "--dry-run")["backup"] == whole["id"]
+    finally:
+        tenants.server.drop(there)
