@@ -490,6 +490,10 @@ class InvalidTenantName(UsageError):
     """A tenant is to have a name that a tenant's schema cannot have."""
 
 
+class TargetDropped(OperationFailed):
+    """A target of a fleet was dropped while the fleet's run went on."""
+
+
 class UnknownTenant(OperationFailed):
     """A tenant is named that the database does not have."""
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -18,11 +18,12 @@ from leadctl.api.database import Database
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import Protected
 from leadctl.fleet.run import Bounds, FleetReport, Outcome
-from leadctl.fleet.targets import FleetTarget
+from leadctl.fleet.targets import FleetTarget, Seen, require_there
 from leadctl.progress import Narrate, Progress, silent, unheard
 from leadctl.text import counted
 
 if TYPE_CHECKING:
+    from leadctl.api.tenants import Tenants
     from leadctl.apps.registry import App
     from leadctl.backup.create import CreatedBackup
     from leadctl.backup.reader import VerifyResult
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from leadctl.reset import ResetResult
     from leadctl.seed.seed import SeedResult
     from leadctl.stats import Overview
+    from leadctl.tenants.schemas import TenantList
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +69,8 @@ class FleetMember(Database):
     """A target of a fleet: a database as any other, which shares with the rest what is the same."""
 
     fleet: "Fleet" = field(kw_only=True)
+    seen: "Seen" = field(default=None, kw_only=True)
+    """As what it was seen when the run began: migrate makes it no more."""
 
     @cached_property
     def app(self) -> "App":
@@ -86,6 +90,13 @@ class FleetMember(Database):
     @property
     def _shared_readings(self) -> "SharedReadings":
         return self.fleet.readings(self.target)
+
+    @property
+    def tenants(self) -> "Tenants":
+        """The tenant that the target is, alone."""
+        return replace(
+            super().tenants, listed=partial(self.fleet.tenant_of, self.target, self.seen)
+        )
 
     plan = _one_at_a_time(Database.plan)
     check = _one_at_a_time(Database.check)
@@ -116,11 +127,13 @@ class FleetMember(Database):
             "steps": steps, "allow": allow, "confirm": consent, "backup": backup
         }  # fmt: skip
         standing = shared.standing(self.target)
+        pending = shared.pending(standing, to, steps) if standing is not None else []
+        if standing is not None and not pending:
+            return shared.result(self.target, standing)
+        if self.seen:
+            require_there(self.target, self.seen)
         if standing is None:
             return self._migrate_alone(to, **given)
-        pending = shared.pending(standing, to, steps)
-        if not pending:
-            return shared.result(self.target, standing)
         if backup:
             return self._migrate_alone(to, **given)
         with shared.first(pending) as is_first:
@@ -157,6 +170,8 @@ class Fleet(Project):
         default_factory=dict, init=False, repr=False
     )
     """What health checks have read, by database."""
+    _listed: "dict[Hashable, TenantList]" = field(default_factory=dict, init=False, repr=False)
+    """The tenants of each database."""
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
@@ -214,7 +229,7 @@ class Fleet(Project):
         if self._has_folders:
             place = quote(target.env or str(target.database), safe=" ").replace(".", "%2E")
             settings = replace(settings, backup_dir=settings.backup_dir / place)
-        made = FleetMember(settings, fleet=self)
+        made = FleetMember(settings, fleet=self, seen=target.seen)
         vars(made)["target"] = target.target
         return made
 
@@ -225,13 +240,18 @@ class Fleet(Project):
 
     @cached_property
     def databases(self) -> tuple[FleetTarget, ...]:
-        """The targets, one for each database that they are in."""
+        """The targets, one for each database that they are in, which has the database's name."""
         from leadctl.fleet.standings import place
 
         found: dict[object, FleetTarget] = {}
         for each in self.targets:
             found.setdefault(place(each.target) if each.target else each.name, each)
-        return tuple(found.values())
+        return tuple(
+            replace(each, name=each.env or str(each.database), stands_for_all=True)
+            if each.seen != "database"
+            else each
+            for each in found.values()
+        )
 
     def each(
         self,
@@ -248,6 +268,7 @@ class Fleet(Project):
             self.app_if_named.require_table_in_each_schema()
         shared = self.shared  # before there are several threads
         self._readings.clear()
+        self._listed.clear()
         given = (self.name, verb, self.run, targets)
         try:
             return run_fleet(*given, lambda each: do(self.member(each)), self.bounds, self.progress)
@@ -268,6 +289,20 @@ class Fleet(Project):
                 for where, own in schemas.items():
                     self._readings[where] = SharedReadings(own)
         return self._readings[place(target)]
+
+    def tenant_of(self, target: "Target", seen: "Seen") -> "TenantList":
+        """Return the tenant that a target is; those of a database are read once."""
+        from leadctl.fleet.standings import place
+        from leadctl.tenants.schemas import list_tenants, read_database
+
+        if seen == "database":
+            return read_database(target, self.app)
+        with self.shared.one_at_a_time:
+            if (where := place(target)) not in self._listed:
+                self._listed[where] = list_tenants(target, self.app)
+            listed = self._listed[where]
+        own = tuple(each for each in listed.tenants if each.name == target.schema)
+        return replace(listed, tenants=own)
 
     def consent(self, verb: str, confirm: Confirm, *, destroys: bool = False) -> "Consent":
         """Return the consent that each target is given.
@@ -417,6 +452,10 @@ class Fleet(Project):
             lambda it: it.ok,
             by_database=True,
         )
+
+    def tenants(self) -> "FleetReport[TenantList]":
+        """Return revision, size and owner of each: `leadctl tenants list --fleet NAME`."""
+        return self._each("tenants list", lambda member: member.tenants.list_tenants())
 
     def stats(self) -> "FleetReport[Overview]":
         """Return sizes and rows: `leadctl stats --fleet NAME`."""

@@ -38,10 +38,12 @@ class Tenants:
     project: Project
     target: "Target"
     timeouts: "Timeouts"
-    backup: "Callable[[str], CreatedBackup]"
-    """Makes a backup of a tenant."""
+    backup: "Callable[[str, bool], CreatedBackup]"
+    """Makes a backup of a tenant: a schema, or a whole database."""
     other: "Callable[[str], Target]"
     """Returns the target that a URL or an [env.NAME] names."""
+    listed: "Callable[[], TenantList] | None" = None
+    """Returns the tenants without asking the database, where a fleet has read them."""
 
     @property
     def _place(self) -> "tuple[Target, App]":
@@ -55,12 +57,13 @@ class Tenants:
         """Return the tenants whose names fit a pattern, or all, as `leadctl tenants list`."""
         from leadctl.tenants.schemas import list_tenants
 
-        return list_tenants(*self._place, pattern)
+        return self.listed() if self.listed else list_tenants(*self._place, pattern)
 
     def create_tenant(
         self,
         name: str,
         *,
+        database: bool = False,
         like: str | None = None,
         owner: str | None = None,
         fixtures: bool = True,
@@ -68,15 +71,16 @@ class Tenants:
     ) -> "CreatedTenant":
         """Make a tenant: schema, revisions, fixtures and grants, as `leadctl tenants create`.
 
-        It has the owner and the grants of the tenant `like`; `owner` goes before that.  What a
-        killed call left is continued by the next one.  Raises InvalidTenantName and SchemaExists.
+        It is a schema, or a `database` of its own.  It has the owner and the grants of the tenant
+        `like`; `owner` goes before that.  What a killed call left is continued by the next one.
+        Raises InvalidTenantName, SchemaExists and DatabaseExists.
         """
         from leadctl.tenants.create import create_tenant
 
         given = (*self._place, self.project.keyring, name)
         consent, progress = consent_of(confirm), self.project.progress
         return create_tenant(
-            *given, like=like, owner=owner, fixtures=fixtures, consent=consent,
+            *given, whole=database, like=like, owner=owner, fixtures=fixtures, consent=consent,
             **self._running, progress=progress,
         )  # fmt: skip
 
@@ -84,32 +88,37 @@ class Tenants:
         self,
         name: str,
         *,
+        database: bool = False,
         backup: bool = False,
         confirm: Confirm = None,
         show: "Callable[[DropPlan], object] | None" = None,
     ) -> "DroppedTenant":
         """Drop a tenant with all that is in it, as `leadctl tenants drop`.
 
-        `backup` makes a backup before; `show` is called with what goes, before anybody is asked.
-        Raises Protected, NotConfirmed, UnknownTenant and DependentObjects; then nothing is changed.
+        It is a schema, or a `database` of its own, which nobody may be connected to.  `backup`
+        makes a backup before; `show` is called with what goes, before anybody is asked.  Raises
+        Protected, NotConfirmed, UnknownTenant, DependentObjects and DatabaseInUse; then nothing is
+        changed.
         """
-        from leadctl.tenants.drop import DROP, drop_tenant, plan_drop
+        from leadctl.tenants.drop import DROP, drop_database, drop_tenant, plan_drop
 
         consent = consent_of(confirm)
         # What goes is shown before consent is missed: only protection is asked ahead of it.
-        self._foresee(f"{DROP} {name}", replace(consent, yes=True) if show else consent)
+        ahead = replace(consent, yes=True) if show else consent
+        self._foresee(f"{DROP} {name}", ahead, self.target.on(name) if database else None)
         if show is not None:
-            show(plan_drop(*self._place, name))
-        before = partial(self._backup, name, wanted=backup)
-        return drop_tenant(*self._place, name, consent, backup=before, **self._running)
+            show(plan_drop(*self._place, name, whole=database))
+        before = partial(self._backup, name, database, wanted=backup)
+        drop = drop_database if database else drop_tenant
+        return drop(*self._place, name, consent, backup=before, **self._running)
 
-    def _backup(self, name: str, *, wanted: bool) -> str | None:
-        return self.backup(name).id if wanted else None
+    def _backup(self, name: str, database: bool, *, wanted: bool) -> str | None:
+        return self.backup(name, database).id if wanted else None
 
-    def _foresee(self, verb: str, consent: "Consent") -> None:
+    def _foresee(self, verb: str, consent: "Consent", target: "Target | None" = None) -> None:
         from leadctl.journal.guard import foresee
 
-        foresee(self.target, verb, consent)
+        foresee(target or self.target, verb, consent)
 
     def rename_tenant(self, name: str, new: str, *, confirm: Confirm = None) -> "RenamedTenant":
         """Rename a tenant, with its records and the search paths to it: `leadctl tenants rename`.
@@ -202,4 +211,5 @@ class Tenants:
         from leadctl.tenants.backups import find_backup
 
         folders = self.project.of_tenant(name).backup_folder, self.project.backup_folder
-        return BackupReader(find_backup(name, backup, *folders), self.project.identities)
+        found = find_backup(self.target, name, backup, *folders)
+        return BackupReader(found, self.project.identities)

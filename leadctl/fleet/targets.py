@@ -1,14 +1,25 @@
 """Which targets a fleet has: found in its databases when a run begins."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Literal
 
 import psycopg
 
-from leadctl.errors import EmptyFleet, InvalidSetting, LeadctlError, UnknownFleet, UsageError
+from leadctl.errors import (
+    EmptyFleet,
+    InvalidSetting,
+    LeadctlError,
+    TargetDropped,
+    UnknownDatabase,
+    UnknownFleet,
+    UsageError,
+)
 from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.postgres.connect import connect
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import beside, written_by_user
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
@@ -18,6 +29,7 @@ from leadctl.text import did_you_mean
 _QUERIES = beside(__file__, "fleet.sql")
 _SECONDS = 60.0
 """How long the query of a fleet may take."""
+Seen = Literal["schema", "database"] | None
 Resolve = Callable[[str | None], Target]
 """Return the target of an environment, or of the settings alone.  Raises LeadctlError."""
 
@@ -32,6 +44,10 @@ class FleetTarget:
     target: Target | None = field(repr=False)
     error: LeadctlError | None = None
     """Why the targets of the environment are not known."""
+    seen: Seen = None
+    """As what it was seen in the catalog: then migrate does not make it."""
+    stands_for_all: bool = False
+    """Whether it is the one of its database, for a verb that is about the whole of that."""
 
     @property
     def database(self) -> str | None:
@@ -40,16 +56,31 @@ class FleetTarget:
 
     @property
     def schema(self) -> str | None:
-        """The schema that it is."""
-        return self.target.schema if self.target else None
+        """The schema that it is; None where it stands for its whole database."""
+        return self.target.schema if self.target and not self.stands_for_all else None
 
     def matches(self, patterns: Iterable[str]) -> bool:
-        """Whether a pattern is of its name, whole or without its environment."""
-        return any(
-            fnmatchcase(name, pattern)
-            for pattern in patterns
-            for name in (self.name, self.name.rpartition("/")[2])
-        )
+        """Whether a pattern is of its name, whole or without its environment, or of that."""
+        names = {self.name, self.name.rpartition("/")[2], *([self.env] if self.env else [])}
+        return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def require_there(target: Target, seen: Seen) -> None:
+    """Raise TargetDropped where a schema or database that was seen is no longer there."""
+    with suppress(UnknownDatabase), connect(target, "fleet", read_only=True) as connection:
+        if seen != "schema" or has_schema(connection, target.schema):
+            return
+    name = target.schema if seen == "schema" else target.database
+    raise TargetDropped(
+        f"The {seen} {name} was dropped after the run began.",
+        hint="It is not made again. If it is still wanted: leadctl tenants create",
+    )
+
+
+def _seen(config: FleetConfig) -> Seen:
+    if config.query:
+        return None
+    return "schema" if config.schemas else "database"
 
 
 def declared(settings: Settings, name: str) -> FleetConfig:
@@ -124,7 +155,7 @@ def _of_environment(config: FleetConfig, base: Target, env: str | None) -> Itera
     prefix = f"{env}/" if env else ""
     for name in _names(config, base):
         target = base.on(name) if config.databases else replace(base, schema=name)
-        yield FleetTarget(f"{prefix}{name}", env, target)
+        yield FleetTarget(f"{prefix}{name}", env, target, seen=_seen(config))
 
 
 def _names(config: FleetConfig, base: Target) -> list[str]:

@@ -47,13 +47,10 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
 
     Raises InsufficientPrivilege.
     """
-    schema = sql.Identifier(target.schema)
-    if exact.execute(
-        connection, "SELECT to_regnamespace(%s) IS NOT NULL", (schema.as_string(connection),)
-    ).fetchone() == (True,):
+    if has_schema(connection, target.schema):
         return
     try:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target.schema)))
     except psycopg.errors.InsufficientPrivilege:
         role = acts_as(connection)
         raise InsufficientPrivilege(
@@ -61,6 +58,13 @@ def ensure_schema(connection: Connection, target: Target, narrate: Narrate) -> N
             hint=f'Let an owner run: CREATE SCHEMA "{target.schema}" AUTHORIZATION "{role}"',
         ) from None
     narrate(f"Created the schema {target.schema}.")
+
+
+def has_schema(connection: Connection, name: str) -> bool:
+    """Whether the connected database has a schema of this name."""
+    quoted = sql.Identifier(name).as_string(connection)
+    found = exact.execute(connection, "SELECT to_regnamespace(%s) IS NOT NULL", (quoted,))
+    return found.fetchone() == (True,)
 
 
 def _maintenance(target: Target) -> Connection:

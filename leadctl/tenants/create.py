@@ -10,7 +10,7 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.crypto import Keyring
-from leadctl.errors import InsufficientPrivilege, MissingRole, SchemaExists
+from leadctl.errors import DatabaseExists, InsufficientPrivilege, MissingRole, SchemaExists
 from leadctl.journal import state
 from leadctl.journal.guard import Consent
 from leadctl.journal.runs import journaled
@@ -19,9 +19,10 @@ from leadctl.migrate.up import up
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.queries import written_by_server
-from leadctl.postgres.target import Target
+from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate, Progress
+from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import own_objects
 from leadctl.seed.seed import check_key, seed
 from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, schema_exists
@@ -56,6 +57,7 @@ def create_tenant(
     keyring: Keyring,
     name: str,
     *,
+    whole: bool,
     like: str | None,
     owner: str | None,
     fixtures: bool,
@@ -66,22 +68,27 @@ def create_tenant(
 ) -> CreatedTenant:
     """Make a tenant, or continue with one whose making was ended.
 
-    It gets the owner and the grants of the tenant `like`, where one is named; `owner` goes before
-    its owner.  Raises InvalidTenantName, SchemaExists, UnknownTenant, MissingRole, and what migrate
+    It is a schema, or a `whole` database with the target's schema.  It gets the owner and the
+    grants of the schema `like`, where one is named; `owner` goes before its owner.  Raises
+    InvalidTenantName, SchemaExists, DatabaseExists, UnknownTenant, MissingRole, and what migrate
     and seed raise.
     """
-    check_name(name)
-    app.require_table_in_each_schema()
+    check_name(name, whole=whole)
+    if not whole:
+        app.require_table_in_each_schema()
     if fixtures:
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
-    tenant = replace(target, schema=name)
+    tenant = target.on(name) if whole else replace(target, schema=name)
+    if whole and owner is not None:
+        with maintenance(tenant) as other:  # before the database is made
+            _require_role(other, owner)
     with connect_or_create(tenant, "tenants", narrate) as connection:
         if like is not None:
             owner = owner or find_tenant(connection, app, like).owner
         if owner is not None:
             _require_role(connection, owner)
-        _require_room(connection, tenant, narrate)
+        _require_room(connection, tenant, narrate, whole=whole)
         with journaled(tenant, CREATE, app.name) as entry:
             ensure_schema(connection, tenant, narrate)
             migrated = up(
@@ -93,16 +100,18 @@ def create_tenant(
                 progress=progress,
             )
             inserted = seed(tenant, app, keyring, narrate).inserted if fixtures else 0
-            grants = _set_privileges(tenant, owner, like)
+            grants = _set_privileges(tenant, owner, like, whole=whole)
             entry.note(applied=len(migrated.applied), inserted=inserted, like=like)
         return CreatedTenant(
             name=name,
             app=app.name,
-            database=target.database,
+            database=tenant.database,
             revision=migrated.current,
             applied=len(migrated.applied),
             rows=inserted,
-            owner=QUERIES.value(connection, "schema_owner", name=name),
+            owner=QUERIES.value(connection, "database")
+            if whole
+            else QUERIES.value(connection, "schema_owner", name=name),
             like=like,
             grants=grants,
         )
@@ -121,15 +130,23 @@ def _require_role(connection: Connection, owner: str) -> None:
         )
 
 
-def _require_room(connection: Connection, tenant: Target, narrate: Narrate) -> None:
-    """Refuse an existing schema, unless an ended run of the same command began it."""
-    if not schema_exists(connection, tenant.schema):
+def _require_room(connection: Connection, tenant: Target, narrate: Narrate, *, whole: bool) -> None:
+    """Refuse an existing schema, unless an ended run of the same command began it.
+
+    Of a database that was made just now, or by a run that was ended, nothing is there yet.
+    """
+    if not (state.has_tables(connection) if whole else schema_exists(connection, tenant.schema)):
         return
     if state.is_there(connection):
         last = QUERIES.one(connection, "last_change", name=tenant.schema)
         if last is not None and last[0] == CREATE and last[1] != "done":
             narrate(f"Continuing with {tenant.schema}, which an ended run began.")
             return
+    if whole:
+        raise DatabaseExists(
+            f"There is a database {tenant.database} already.",
+            hint="If it is to be a tenant, bring it up to date: leadctl migrate --url URL",
+        )
     raise SchemaExists(
         f"In {connection.info.dbname} there is a schema {tenant.schema} already.",
         hint=f"If it is to be a tenant, bring it up to date: leadctl migrate --schema "
@@ -137,21 +154,26 @@ def _require_room(connection: Connection, tenant: Target, narrate: Narrate) -> N
     )
 
 
-def _set_privileges(tenant: Target, owner: str | None, like: str | None) -> int:
+def _set_privileges(tenant: Target, owner: str | None, like: str | None, *, whole: bool) -> int:
     """Give a tenant's objects their owner, and the grants of another one, in one transaction."""
     if owner is None:
         return 0
+    name = tenant.database if whole else tenant.schema
     role, schema = sql.Identifier(owner), sql.Identifier(tenant.schema)
     with connect(tenant, "tenants") as connection, connection.transaction():
         try:
             for kind, identity in own_objects(connection, [tenant.schema]):
                 alter = sql.SQL("ALTER {} {} OWNER TO {}")
                 connection.execute(alter.format(written_by_server(kind), identity, role))
-            connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
+            if tenant.schema != DEFAULT_SCHEMA:
+                connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(schema, role))
+            if whole:
+                database = sql.Identifier(tenant.database)
+                connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
             return set_grants(connection, tenant.schema, like) if like else 0
         except psycopg.errors.InsufficientPrivilege as error:
             raise InsufficientPrivilege(
-                f"{tenant.schema} is made, and its privileges are not set: {told(error)}.",
+                f"{name} is made, and its privileges are not set: {told(error)}.",
                 hint="Connect as a role that may set them, and run the same command again.",
             ) from None
 

@@ -8,16 +8,19 @@ from psycopg import sql
 
 from leadctl.apps.registry import App
 from leadctl.catalog.citus import clean_up
+from leadctl.errors import DatabaseInUse, InsufficientPrivilege
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.queries import identifier
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
+from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.records import forget_records
-from leadctl.tenants.schemas import QUERIES, find_tenant
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""
@@ -56,18 +59,62 @@ class DroppedTenant:
     """The id of the backup that was made before."""
 
 
-def plan_drop(target: Target, app: App, name: str) -> DropPlan:
+def plan_drop(target: Target, app: App, name: str, *, whole: bool) -> DropPlan:
     """Say what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
-    with connect(target, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
-        tenant = find_tenant(connection, app, name)
-        names = QUERIES.column(connection, "tables_of", name=name)
+    place = _place(target, name, whole=whole)
+    with connect(place, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
+        tenant = find_tenant(connection, app, place.schema, shared=not whole)
+        names = QUERIES.column(connection, "tables_of", name=None if whole else name)
         return DropPlan(
             name=name,
-            database=target.database,
+            database=place.database,
             protected=protection(connection, target),
             revision=tenant.revision,
             tables=tuple(TenantTable(each, _count(connection, each)) for each in names),
         )
+
+
+def _place(target: Target, name: str, *, whole: bool) -> Target:
+    """Return a tenant's schema in its database, which is the tenant if it is `whole`."""
+    return target.on(name) if whole else replace(target, schema=name)
+
+
+def drop_database(
+    target: Target,
+    app: App,
+    name: str,
+    consent: Consent,
+    *,
+    backup: Callable[[], str | None],
+    timeouts: Timeouts,
+    narrate: Narrate,
+) -> DroppedTenant:
+    """Drop a tenant that is a database, as `drop_tenant`; its sessions are not ended.
+
+    Raises DatabaseInUse where there are some, too.
+    """
+    check_name(name, whole=True)
+    tenant, verb = target.on(name), f"{DROP} {name}"
+    with connect(tenant, "tenants") as connection:
+        granted = permit(connection, tenant, verb, consent)
+        find_tenant(connection, app, tenant.schema, shared=False)
+        with schema_lock(tenant, DROP, timeouts.lock_wait, narrate):
+            made = backup()
+        tables = QUERIES.column(connection, "tables_of", name=None)
+        permit(connection, tenant, verb, granted)  # it may be protected by now
+    with maintenance(tenant) as other:
+        try:
+            other.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        except psycopg.errors.ObjectInUse as error:
+            raise DatabaseInUse(
+                f"{name} was not dropped: {error.diag.message_detail or told(error)}",
+                hint="Stop what uses it, and try again.",
+            ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise InsufficientPrivilege(
+                f"{name} was not dropped: {told(error)}.", hint=_AS_OWNER
+            ) from None
+    return DroppedTenant(name, name, len(tables), made)
 
 
 def drop_tenant(

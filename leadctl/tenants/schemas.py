@@ -1,8 +1,9 @@
 """A tenant as PostgreSQL has it: a schema that an app was migrated into; its name and its state."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -26,6 +27,7 @@ QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
 _NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
+_OTHER_DATABASES = re.compile("(postgres|template[01])$|leadctl_")
 _AT_ONCE = 200
 """Version tables that one statement reads."""
 
@@ -60,17 +62,21 @@ class TenantList:
     tenants: tuple[Tenant, ...]
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that a tenant cannot have.  Raises InvalidTenantName."""
-    shown = plain(name)
+def check_name(name: str, *, whole: bool = False) -> None:
+    """Refuse a name that a tenant cannot have, a schema or a `whole` database.
+
+    Raises InvalidTenantName.
+    """
+    shown, kind = plain(name), "database" if whole else "schema"
+    others = name in _NOT_TENANTS or name.startswith("pg_")
     if not name or len(name.encode(errors="surrogateescape")) > NAME_MAX:
-        why = f"a schema's name has 1 to {NAME_MAX} bytes"
-    elif name in _NOT_TENANTS or name.startswith("pg_"):
-        why = "that schema is the server's, leadctl's or shared"
+        why = f"a {kind}'s name has 1 to {NAME_MAX} bytes"
+    elif _OTHER_DATABASES.match(name) if whole else others:
+        why = f"that {kind} is the server's, leadctl's or shared"
     elif shown != name or "\n" in name or "\t" in name:
         why = "it has control characters"
     elif kept_since(name):
-        why = "such names are those of kept schemas"
+        why = f"such names are those of kept {kind}s"
     else:
         return
     raise InvalidTenantName(
@@ -98,8 +104,26 @@ def list_tenants(target: Target, app: App, pattern: str | None = None) -> Tenant
     return TenantList(app.name, target.database, pattern, tuple(wanted))
 
 
-def read_tenants(connection: Connection, app: App, name: str | None = None) -> list[Tenant]:
-    """Return the tenants of the connected database, or the one of a name."""
+def read_database(target: Target, app: App) -> TenantList:
+    """Return a database that is one customer's whole, as the tenant that it is.
+
+    There is none where nothing of the app is in it.  Raises what connecting raises.
+    """
+    with connect(target, "tenants", read_only=True) as connection:
+        found = read_tenants(connection, app, target.schema, shared=False)
+        ((owner, size),) = QUERIES.rows(connection, "database")
+    name = target.database
+    own = tuple(replace(each, name=name, owner=owner, bytes=size) for each in found)
+    return TenantList(app.name, name, None, own)
+
+
+def read_tenants(
+    connection: Connection, app: App, name: str | None = None, *, shared: bool = True
+) -> list[Tenant]:
+    """Return the tenants of the connected database, or the one of a name.
+
+    `public` is `shared`, and none, unless the whole database is one customer's.
+    """
     recorded = []
     if state.is_there(connection):
         state.check_version(connection)
@@ -111,6 +135,7 @@ def read_tenants(connection: Connection, app: App, name: str | None = None) -> l
         recorded=recorded,
         version_table=str(app.version_table),
         name=name,
+        shared=["public"] if shared else [],
     )
     readable = [row["name"] for row in rows if row["readable"]]
     current = _revisions(connection, app, readable)
@@ -146,10 +171,15 @@ def _moving(connection: Connection) -> dict[str, str]:
     return {held_as: words[phase] for _, phase, held_as in moves if phase in words}
 
 
-def find_tenant(connection: Connection, app: App, name: str) -> Tenant:
-    """Return the tenant of a name.  Raises UnknownTenant."""
-    for tenant in read_tenants(connection, app, name):
+def find_tenant(connection: Connection, app: App, name: str, *, shared: bool = True) -> Tenant:
+    """Return the tenant of a name, as `read_tenants`.  Raises UnknownTenant."""
+    for tenant in read_tenants(connection, app, name, shared=shared):
         return tenant
+    if not shared:
+        raise UnknownTenant(
+            f"{connection.info.dbname} has nothing of the app {app.name} in it.",
+            hint="It is no tenant's. See: leadctl tenants list --fleet NAME",
+        )
     known = [each.name for each in read_tenants(connection, app)]
     raise UnknownTenant(
         f"{connection.info.dbname} has no tenant {plain(name)} of the app {app.name}.",

@@ -15,7 +15,7 @@ WITH recorded AS MATERIALIZED (
     SELECT n.oid, n.nspname, n.nspowner, v.oid AS versions
     FROM pg_namespace n
     LEFT JOIN pg_class v ON v.relnamespace = n.oid AND v.relname = %(version_table)s AND v.relkind IN ('r', 'p')
-    WHERE n.nspname !~ '^pg_' AND n.nspname <> ALL ('{information_schema,leadctl,public}')
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> ALL ('{information_schema,leadctl}' || %(shared)s::text[])
       AND (n.nspname = %(name)s OR %(name)s::text IS NULL)
       AND (v.oid IS NOT NULL OR n.nspname IN (SELECT schema FROM recorded))
 )
@@ -32,6 +32,11 @@ SELECT f.nspname AS name, pg_get_userbyid(f.nspowner) AS owner,
     coalesce(sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind = 'r'), 0)::bigint AS rows
 FROM found f LEFT JOIN pg_class c ON c.relnamespace = f.oid AND c.relkind IN ('r', 'p', 'm')
 GROUP BY f.oid, f.nspname, f.nspowner, f.versions ORDER BY f.nspname
+
+-- name: database
+-- what: Whose is the database, and how large is it?
+-- versions: 15-
+SELECT pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database WHERE datname = current_database()
 
 -- name: recorded
 -- what: Into which schemas were migrations of an app recorded?
@@ -177,11 +182,13 @@ SELECT t.name FROM unnest('{migration,seed_file,backfill}'::text[]) AS t (name)
 WHERE to_regclass('leadctl.' || t.name) IS NOT NULL
 
 -- name: tables_of
--- what: Which tables hold rows in a schema?
+-- what: Which tables hold rows in a schema, or in all but the server's and leadctl's?
 -- versions: 15-
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(name)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1
+WHERE (n.nspname = %(name)s OR (%(name)s::text IS NULL AND n.nspname !~ '^pg_'
+                                AND n.nspname <> ALL ('{information_schema,leadctl}')))
+  AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1
 
 -- name: put_migrations
 -- what: Records a migration as a backup has it.

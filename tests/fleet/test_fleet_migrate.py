@@ -366,6 +366,25 @@ def test_the_python_api_returns_the_same_report(place: Prepared, tmp_path: Path)
     assert all(each.result and each.result.ok for each in fleet.status().targets)
 
 
+def test_a_tenant_that_is_dropped_meanwhile_does_not_come_back(
+    place: Prepared, tmp_path: Path
+) -> None:
+    other = place.server.create()
+    place.query("CREATE SCHEMA t_1; CREATE SCHEMA t_2")
+    declared = f'[fleet.schemas]\nschemas = "t_*"\n[fleet.shops]\ndatabases = "{other}"\n'
+    (tmp_path / "leadctl.toml").write_text(f'app = "leadconnector"\n{declared}')
+    fleets = [leadctl.Fleet.of(name, url=place.url) for name in ("schemas", "shops")]
+    assert [[each.name for each in fleet.targets] for fleet in fleets] == [["t_1", "t_2"], [other]]
+    place.query("DROP SCHEMA t_2")
+    place.server.drop(other)
+    reports = [fleet.migrate() for fleet in fleets]
+    assert [[each.error for each in report.targets] for report in reports] == [
+        [None, "target_dropped"], ["target_dropped"]]  # fmt: skip
+    assert place.query("SELECT to_regnamespace('t_2') IS NULL") == [(True,)]
+    assert place.query("SELECT count(*) FROM pg_database WHERE datname = %s", other) == [(0,)]
+    assert standing(place) == {"t_1": APPLIED[-1:]}
+
+
 def test_what_code_in_a_revision_makes_is_recorded_of_each(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:

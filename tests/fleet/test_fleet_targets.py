@@ -104,6 +104,56 @@ def test_databases_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: 
             server.drop(name)
 
 
+def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    """Schemas and databases: revision, owner and size, asked of the server alone."""
+    url, one, role = server.url(database), f"{database}_o'ne", f"own_{database}"
+    with server.connect(database) as connection:
+        connection.execute(f"CREATE ROLE {role}")
+        connection.execute("CREATE SCHEMA t_none")
+    fleet('schemas = "t_*"', "[fleet.shops]", f'databases = "{database}_*"')
+    try:
+        assert cli("tenants", "create", "t_1", url=url).code == 0
+        made = ("tenants", "create", one, "--database", "--owner", role)
+        assert cli(*made, url=url).code == 0
+        assert cli(*made, url=url).code == 5  # it is there
+        for name in ("postgres", "template1", "leadctl_x", "x" * 64, ""):
+            assert cli("tenants", "create", name, "--database", url=url).code == 2
+        nobodys = ("tenants", "create", f"{database}_no", "--database", "--owner", "nobody_here")
+        assert cli(*nobodys, url=url).code == 1
+        lists = [
+            cli("tenants", "list", "--fleet", each, "-o", "json", url=url).json["targets"]
+            for each in ("tenants", "shops")
+        ]
+        found = {each["target"]: each["result"]["tenants"] for each in (*lists[0], *lists[1])}
+        assert set(found) == {"t_1", "t_none", one}  # no database is left of the missing role's
+        assert found["t_none"] == []
+        (schema,), (whole,) = found["t_1"], found[one]
+        head = "leadconnector_0002"
+        assert (schema["name"], schema["revision"], schema["pending"]) == ("t_1", head, 0)
+        assert (whole["name"], whole["revision"], whole["owner"]) == (one, head, role)
+        with server.connect(one) as connection:
+            sizes = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+            assert sizes
+            assert abs(whole["bytes"] - sizes[0]) < 2**20
+            owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+            assert connection.execute(owners).fetchall() == [(role,)]
+            refused = cli("tenants", "drop", one, "--database", "--yes", url=url)
+            assert (refused.code, "other session" in refused.err) == (1, True), refused.err
+        assert cli("tenants", "drop", one, "--database", url=url).code == 5
+        assert cli("tenants", "drop", "postgres", "--database", "--yes", url=url).code == 1
+        assert cli("tenants", "drop", one, "--database", "--yes", url=url).code == 0
+        with server.connect() as connection:
+            left = "SELECT count(*) FROM pg_database WHERE starts_with(datname, %s)"
+            assert connection.execute(left, (f"{database}_",)).fetchone() == (0,)
+    finally:
+        server.drop(one)
+        server.drop(database)
+        with server.connect() as connection:
+            connection.execute(f"DROP ROLE {role}")
+
+
 def test_environments_and_their_schemas(
     fleet: Fleet, cli: Cli, server: Server, database: str
 ) -> None:
@@ -124,6 +174,7 @@ def test_environments_and_their_schemas(
         assert found["ca"]["error"] == "unknown_database"
         assert outcome.code == 7  # 1 of three, 4 of one
         assert names(cli, None, "--only", "us/*") == ["us/t_1"]
+        assert names(cli, None, "--only", "us") == ["us/t_1"]
         fleet('envs = ["eu", "us"]', *envs)
         assert names(cli, None) == ["eu", "us"]
     finally:

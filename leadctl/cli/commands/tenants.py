@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from leadctl.cli.command import Effect, Run, command
+from leadctl.cli.fleet import FleetUse
 from leadctl.cli.group import subtree
 from leadctl.cli.options import (
     BACKUP_RECIPIENTS,
@@ -30,13 +31,14 @@ Like = Annotated[
     Text,
     option("--like", "TENANT", "Give it the owner and grants of this one.", names=tenant_names),
 ]
+Whole = Annotated[bool, flag("--database", "The tenant is a database of its own.")]
 NoOwner = Annotated[bool, flag("--no-owner", "Skip ownership and grants; the copy belongs to you.")]
 
 group = subtree("tenants", "Schema", "Schemas that hold one app's tables each.")
 
 
 @group.leaf("list")
-@command(Effect.READS, outputs=("table", "json", "csv"))
+@command(Effect.READS, outputs=("table", "json", "csv"), fleet=FleetUse(refuses=("pattern",)))
 def list_(
     run: Run,
     *,
@@ -57,6 +59,7 @@ def create(
     run: Run,
     *,
     name: Name,
+    database: Whole = False,
     like: Like = None,
     owner: Annotated[Text, option("--owner", "ROLE", "Let this role own it.")] = None,
     no_seed: Annotated[bool, flag("--no-seed", "Bring in no fixtures and seed files.")] = False,
@@ -69,13 +72,17 @@ def create(
 
     \b
     leadctl tenants create tenant_acme --like tenant_template
+    leadctl tenants create shop_acme --database --owner acme
     """
     from leadctl.render.views.tenants import created as view
+
+    if database:
+        not_with("--database", like=like)
 
     consent = run.consent(yes=yes, confirm=confirm)
     tenants = run.database(may_create=True).tenants
     made = tenants.create_tenant(
-        name, like=like, owner=owner, fixtures=not no_seed, confirm=consent
+        name, database=database, like=like, owner=owner, fixtures=not no_seed, confirm=consent
     )
     run.emit(made, view)
 
@@ -86,19 +93,22 @@ def drop(
     run: Run,
     *,
     name: Name,
+    database: Whole = False,
     backup: Backup = False,
     yes: Yes = False,
     confirm: Confirm = None,
 ) -> None:
     """Drop a tenant with all that is in it.
 
-    Nothing else goes with it: what depends on it elsewhere stops it.
+    Nothing else goes with it: what depends on it elsewhere, or is connected to its database, stops
+    it.
     """
     from leadctl.render.views import tenants as views
 
     consent, tenants = run.consent(yes=yes, confirm=confirm), run.database().tenants
     show = run.show(views.drop_plan)
-    run.emit(tenants.drop_tenant(name, backup=backup, confirm=consent, show=show), views.dropped)
+    how = {"database": database, "backup": backup}
+    run.emit(tenants.drop_tenant(name, **how, confirm=consent, show=show), views.dropped)
 
 
 @group.leaf("rename")

@@ -61,7 +61,10 @@ def next_command(result: FleetReport[Any], each: TargetReport[Any]) -> str:
     """Return the command to type next for a target that failed, or whose answer is "no"."""
     pattern = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in each.target)
     verb = _NEXT.get(result.verb, result.verb) if each.failure is None else result.verb
-    return shlex.join(["leadctl", *verb.split(), "--fleet", result.fleet, "--only", pattern])
+    whole = each.schema is None and each.env is None  # of the one database of the fleet
+    only = [] if whole else ["--only", pattern]
+    verb = {"backup verify": "backup verify latest"}.get(verb, verb)
+    return shlex.join(["leadctl", *verb.split(), "--fleet", result.fleet, *only])
 
 
 _NEXT = {"migrate status": "migrate"}
@@ -78,6 +81,31 @@ def _status(result: Any) -> str:
     states = (state for state in RevisionState if state is not RevisionState.APPLIED)
     counts = [(state.value, result.count(state)) for state in states]
     return ", ".join(f"{count} {state}" for state, count in counts if count)
+
+
+def _check(result: Any) -> str:
+    counts = {
+        "pending": result.pending, "not in a revision": result.models, "by hand": result.drift
+    }  # fmt: skip
+    return ", ".join(f"{len(found)} {what}" for what, found in counts.items() if found) or "equal"
+
+
+def _keys(result: Any) -> str:
+    under = sum(sum(each.under.values()) for each in result.columns)
+    unread = sum(
+        each.unknown + each.malformed + each.plaintext + sum(each.foreign.values())
+        for each in result.columns
+    )
+    return f"{under:,} encrypted" + (f", {unread:,} that no key reads" if unread else "")
+
+
+def _tenants(result: Any) -> str:
+    if not result.tenants:
+        return "nothing of the app is in it"
+    (each,) = result.tenants
+    pending = "unknown" if each.pending is None else each.pending
+    state = f"{pending} pending" if each.state == "open" else each.state
+    return f"{each.revision or 'nothing applied'}, {state}, {size(each.bytes)}, {each.owner}"
 
 
 def _health(result: Any) -> str:
@@ -108,6 +136,8 @@ _SUMMARIES: dict[str, Callable[[Any], str]] = {
     ),
     "MigrationStatus": _status,
     "MigrationPlan": lambda r: ", ".join(each.revision for each in r.revisions) or "nothing to do",
+    "SchemaCheck": _check,
+    "TenantList": _tenants,
     "Drift": lambda r: counted(len(r.differences), "difference"),
     "DownResult": lambda r: f"{len(r.undone)} undone, at {r.current or 'the beginning'}",
     "Health": _health,
@@ -115,6 +145,8 @@ _SUMMARIES: dict[str, Callable[[Any], str]] = {
     "ReportResult": lambda r: counted(len(r.rows), "row"),
     "SeedResult": lambda r: f"{r.inserted:,} inserted",
     "BulkResult": lambda r: f"{r.rows:,} inserted",
+    "ResetResult": lambda r: f"{len(r.applied)} applied",
+    "KeysStatus": _keys,
     "CleanupResult": lambda r: f"{r.rows:,} rows deleted, {r.cascaded:,} by cascade",
     "CreatedBackup": lambda r: f"{r.id}, {size(r.bytes)}",
     "VerifyResult": lambda r: f"{r.id}: {r.depth}",

@@ -72,9 +72,9 @@ def drop_plan(result: DropPlan) -> Iterator[Block]:
 
 def dropped(result: DroppedTenant) -> Iterator[Block]:
     """What is gone, and how it comes back."""
-    yield Line(
-        f"Dropped the tenant {result.name} of {result.database}: {counted(result.tables, 'table')}."
-    )
+    whole = result.name == result.database
+    which = f"database {result.name}" if whole else f"tenant {result.name} of {result.database}"
+    yield Line(f"Dropped the {which}: {counted(result.tables, 'table')}.")
     if result.backup:
         yield Line(f"The backup {result.backup} has it.")
 
