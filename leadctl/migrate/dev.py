@@ -30,7 +30,7 @@ from leadctl.migrate.schema_sources import (
 from leadctl.migrate.script import Statement
 from leadctl.migrate.status import refuse_other_apps
 from leadctl.migrate.up import MigrateResult, up
-from leadctl.migrate.writer import Draft, WrittenRevision
+from leadctl.migrate.writer import Draft, WrittenRevision, prepared
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
@@ -195,7 +195,8 @@ def push(
         record = recorded_schema(session, target, app)
         models = models_schema(target, app, narrate)
         wanted = desired_schema(target, app, models, found, record.own if record else ())
-        steps = changes(found, wanted)
+        ready = prepared(target, found, wanted, ())
+        steps = [*ready.steps, *changes(ready.schema, wanted, copies=ready.copies)]
         lost = losses(steps)
         for each in lost:
             narrate(f"It loses {each}.")

@@ -8,7 +8,7 @@ from leadctl.catalog.definitions import Catalog, definition
 from leadctl.errors import NotConfirmed, OperationFailed, Protected
 from leadctl.journal.guard import protection
 from leadctl.migrate.collisions import Renumbered, settle_collisions
-from leadctl.migrate.ddl.autodetector import changes, writable_changes
+from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.renames import named_renames, possible_renames
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.diff import migrated
@@ -30,7 +30,7 @@ from leadctl.migrate.writer import (
     check_writable,
     compose,
     renamed_schema,
-    tried_back,
+    way_back,
     write_drafts,
     write_revisions,
 )
@@ -193,12 +193,8 @@ def new_sql(
         end = made.read()
         stage = Stage.INDEX if outside else Stage.MAIN
         steps = [Step(sql, Phase.DEFINE, stage=stage) for sql in statements]
-        try:
-            draft = Draft(stage, steps, changes(end, start, online=bool(outside)))
-        except OperationFailed as error:
-            draft = Draft(stage, steps, (), no_way_back=error.message.rstrip("."))
-        else:
-            (draft,) = tried_back(made, [draft], [start])
+        down, reason = way_back(made, end, start, online=bool(outside))
+    draft = Draft(stage, steps, down, no_way_back=reason)
     lost = [step.loses for step in writable_changes(start, end)[0] if step.loses]
     steps[0] = replace(steps[0], loses="; ".join(lost))
     if not draft.down and not draft.no_way_back:

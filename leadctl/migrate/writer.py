@@ -212,6 +212,21 @@ def tried_back(made: Scratch, drafts: list[Draft], starts: Sequence[Catalog]) ->
     return found
 
 
+def way_back(
+    made: Scratch, end: Catalog, start: Catalog, *, online: bool
+) -> tuple[Sequence[Step], str]:
+    """Return what leads from where a scratch schema is back to a start, or why nothing does."""
+    try:
+        aside = _first_renames(end.written(), start.written())
+        made.execute(step.sql for step in aside.steps)
+        now = made.read() if aside.steps else end
+        steps = changes(now, start, online=online, copies=aside.copies)
+    except OperationFailed as error:
+        return (), error.message.rstrip(".")
+    reason = made.why_not((step.sql for step in steps), start)
+    return ((), reason) if reason else ((*aside.steps, *steps), "")
+
+
 def renamed_schema(target: Target, before: Catalog, renames: Sequence[Step]) -> Catalog:
     """Return a schema as it is after renames."""
     if not renames:

@@ -141,10 +141,7 @@ NO_WAY_BACK = {
     "column_of_a_views_row_type",
 }
 """What PostgreSQL can do in one direction only: `down` refuses."""
-KEEPS_A_NAME = {"comment_of_a_named_not_null"}
-"""Names of NOT NULL constraints are not compared, so `down` leaves the new one, and the way up again
-stops at it: a known limit."""
-NOT_IN_A_REVISION = {*PARTLY, *REFUSED_BY_THE_SERVER, *IN_ANOTHER_ORDER, *KEEPS_A_NAME}
+NOT_IN_A_REVISION = {*PARTLY, *REFUSED_BY_THE_SERVER, *IN_ANOTHER_ORDER}
 
 
 @pytest.mark.few(3)

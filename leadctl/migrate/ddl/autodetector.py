@@ -320,21 +320,21 @@ class _Changes:
                 # NOT NULL goes after the key that wants it, all else before what it rests on.
                 late = name.startswith("NOT NULL of ")
                 yield Step(old["undo"], Phase.DEFINE if late else Phase.DROP_DEPENDENT, ends=(key,))
+        yield from self._not_null_named(name, (new or old or {}).get("do", ""))
         if new is not None:
-            yield from self._not_null_named(name, new)
             phase = Phase.DEFINE if is_cast else Phase.COMMENT
             yield Step(new["do"], phase, (key,))
 
-    def _not_null_named(self, name: str, new: Attributes) -> Iterator[Step]:
-        """Yield what gives the NOT NULL of a column, of which something is set, its name."""
+    def _not_null_named(self, name: str, does: str) -> Iterator[Step]:
+        """Yield what gives the NOT NULL of a column, of which something is or was set, its name."""
         of = f"column {name.rpartition(' of ')[2]}"
-        named = self._after.objects.get(of, {}).get("not_null")
-        if of not in self._before.objects or not named or f"CONSTRAINT {named} " not in new["do"]:
+        both = [catalog.objects.get(of, {}) for catalog in (self._before, self._after)]
+        if any(each.get("nullable", True) for each in both):
             return
         table, own = split_name(of.removeprefix("column "))
         usual = identifier(f"{plain(table)}_{plain(own)}_not_null")
-        former = self._before.objects[of].get("not_null", usual)
-        if former != named:
+        former, named = (each.get("not_null", usual) for each in both)
+        if former != named and any(f"CONSTRAINT {each} " in does for each in (former, named)):
             yield Step(
                 f"ALTER TABLE {table} RENAME CONSTRAINT {former} TO {named}", Phase.DEPENDENT
             )
