@@ -11,12 +11,15 @@ from leadctl.catalog.definitions import (
     READS,
     Attributes,
     Catalog,
+    definition,
     owner,
     read_catalog,
+    split_name,
     with_uses,
 )
 from leadctl.journal import state
 from leadctl.migrate.compare_hooks import as_env_compares
+from leadctl.migrate.ddl.steps import plain
 from leadctl.migrate.include_hooks import left_out_by_hooks
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
@@ -55,18 +58,26 @@ def models_schema(
 
     Privileges are the server's: models do not say who may do what.
     """
-    from leadctl.migrate.scratch_models import model_scratch  # loads SQLAlchemy
+    from leadctl.migrate.scratch_models import LENT_KEY, model_scratch  # loads SQLAlchemy
 
     with model_scratch(target, "read models", app.schemas) as made:
         lender = lender or made.read_target()
         lent = made.lend(lender, load_metadata(app))
         rejected = made.create_models(app, lender)
         for reason in sorted(set(rejected.values())):
-            which = ", ".join(key for key in rejected if rejected[key] == reason)
-            narrate(f"{which}: what is there counts; the models' own cannot be made: {reason}.")
+            named = [key for key in rejected if rejected[key] == reason]
+            which, counts = ", ".join(named), "what is there counts; "
+            said = counts if set(named) <= lender.objects.keys() else ""
+            narrate(f"{which}: {said}the models' own cannot be made: {reason}.")
         found = made.read().without("grant").without("namespace")
-        own = {key: each for key, each in found.objects.items() if key not in lent}
-        return Catalog({**own, **{key: lender.objects[key] for key in rejected}})
+        own = {
+            key: each
+            for key, each in found.objects.items()
+            if key not in lent and f".{LENT_KEY}" not in key
+        }
+        return Catalog(
+            {**own, **{key: lender.objects[key] for key in rejected if key in lender.objects}}
+        )
 
 
 def history_schema(target: Target, app: App, revision: str | Sequence[str] | None) -> Catalog:
@@ -126,8 +137,9 @@ def desired_schema(
     Left out are kinds of objects that they have none of, partitions of their tables, tables,
     enums and the like that are not the app's `own` (where that is known), what a team's env.py
     excludes, and what the app leaves `unmanaged`.  Types and defaults that it does not compare are
-    those that are found.
+    those that are found; a constraint that the models give no name has the one that is found.
     """
+    models = _named_as_found(app, models, found)
     spoken = {key.partition(" ")[0] for key in models.objects}
     left = {
         key
@@ -150,6 +162,35 @@ def desired_schema(
         for key in wanted.keys() & secured.keys():
             wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
     return _with_unmanaged(app, {**wanted, **{key: found.objects[key] for key in left}}, found)
+
+
+def _named_as_found(app: App, models: Catalog, found: Catalog) -> Catalog:
+    """Return models whose constraints without a name have that of an equal one that is found."""
+    named = {
+        (table.name, str(constraint.name))
+        for table in load_metadata(app).tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint.name, str)
+    }
+
+    def same(key: str, each: Attributes) -> tuple[str | None, str]:
+        return owner(key, each), repr(sorted((definition(each) or {}).items()))
+
+    others: dict[tuple[str | None, str], list[str]] = {}
+    for key in sorted(found.objects.keys() - models.objects.keys()):
+        if key.startswith("constraint "):
+            others.setdefault(same(key, found.objects[key]), []).append(key)
+    result = dict(models.objects)
+    for key in sorted(models.objects.keys() - found.objects.keys()):
+        if not key.startswith("constraint "):
+            continue
+        table, own = map(plain, split_name(key.partition(" ")[2]))
+        equal = others.get(same(key, models.objects[key]))
+        if equal and (table, own) not in named:
+            del result[key]
+            key = equal.pop(0)
+            result[key] = found.objects[key]
+    return Catalog(result)
 
 
 def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) -> Catalog:

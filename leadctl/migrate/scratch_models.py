@@ -1,15 +1,15 @@
 """A scratch schema in which models and histories are tried, too: by SQLAlchemy and Alembic."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import MetaData, event
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, MetaData, UniqueConstraint, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy.schema import AddConstraint, CreateIndex
 from sqlalchemy.types import SchemaType
 
 from leadctl.apps.metadata import keys_in_circles_apart, load_metadata
@@ -28,6 +28,9 @@ from leadctl.sql.lexer import tokens
 
 _LENT = ("collation ", "type ", "domain ", "function ")
 """What tables use and models seldom say."""
+LENT_KEY = "leadctl_lent_key_"
+"""How a unique key's name begins that a foreign key of the models lacks."""
+_NOT_UNIQUE = "42830"
 _SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "WITH"}
 """Words of an index's definition that are no operator class."""
 
@@ -79,8 +82,9 @@ class ModelScratch(Scratch):
         """Create what some models describe; `owner` is the name of their app.
 
         An index that the server rejects, and that `found` has with an operator class that the
-        models do not say, is left out: Alembic never compares those.  Returned is the server's
-        reason by the index's key.
+        models do not say, is left out: Alembic never compares those.  A foreign key to columns that
+        are not unique is there, with a unique key called LENT_KEY.  Returned is the server's reason
+        by the index's key, or what describes the foreign key.
 
         Raises UndeclaredSchema for a schema that they name and the app does not, and
         OperationFailed for what cannot be created.
@@ -103,7 +107,7 @@ class ModelScratch(Scratch):
                     with here.begin_nested():
                         metadata.create_all(here, checkfirst=False)
                 except DBAPIError:
-                    return _create_indexes_apart(here, metadata, found)
+                    return _create_apart(here, metadata, found)
         except SQLAlchemyError as error:
             translated = translate(error)
             raise translated or OperationFailed(
@@ -146,35 +150,92 @@ def model_scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Ite
             transaction.rollback()
 
 
-def _create_indexes_apart(
-    connection: SqlConnection, metadata: MetaData, found: Catalog
-) -> dict[str, str]:
-    """Create tables, then one index after the other, but for those that `found` has more fully."""
-    indexes = {table: set(table.indexes) for table in metadata.tables.values()}
-    rejected = {}
+def _create_apart(connection: SqlConnection, metadata: MetaData, found: Catalog) -> dict[str, str]:
+    """Create tables, then each foreign key and index, so that what the server rejects has a name.
+
+    Returned is why, by what is left out: an index that `found` has more fully.  A foreign key to
+    columns that are not unique is made with what it lacks, and returned, too.
+    """
+    tables = sorted(metadata.tables.values(), key=lambda each: each.key)
+    indexes = {table: set(table.indexes) for table in tables}
+    constraints = {table: set(table.constraints) for table in tables}
+    references = {table: set(table.foreign_keys) for table in tables}
+    keys = [key for table in tables for key in _by_columns(table.foreign_key_constraints)]
     try:
-        for table in indexes:
+        for table in tables:
+            table.constraints -= table.foreign_key_constraints
             table.indexes.clear()
+            table.foreign_keys.clear()
         metadata.create_all(connection, checkfirst=False)
     finally:
-        for table, own in indexes.items():
-            table.indexes.update(own)
+        for table in tables:
+            table.indexes.update(indexes[table])
+            table.constraints.update(constraints[table])
+            table.foreign_keys.update(references[table])
+    rejected = {}
+    for number, key in enumerate(keys):
+        if reason := _create_key(connection, key, f"{LENT_KEY}{number}"):
+            rejected[_described(key)] = reason
     for index in sorted(set().union(*indexes.values()), key=lambda each: str(each.name)):
-        key = f"index {identifier(str(index.name))}"
+        named = f"index {identifier(str(index.name))}"
         try:
             with connection.begin_nested():
                 index.create(connection)
         except DBAPIError as error:
-            translated = translate(error)
-            reason = translated.message if translated else str(error.orig)
-            definition = str(found.objects.get(key, {}).get("definition", ""))
+            definition = str(found.objects.get(named, {}).get("definition", ""))
             if not _adds_names_only(definition, str(CreateIndex(index).compile(connection))):
-                raise OperationFailed(
-                    f"The {key} of the models cannot be made: {reason}",
-                    hint="Nothing was changed; it was tried in a scratch schema.",
-                ) from error
-            rejected[key] = reason
+                raise _rejected(named, error) from error
+            rejected[named] = _reason(error)
     return rejected
+
+
+def _create_key(connection: SqlConnection, key: ForeignKeyConstraint, lent: str) -> str:
+    """Create a foreign key; return why the server rejects it without a unique key of that name."""
+    add = AddConstraint(key, isolate_from_table=False)
+    try:
+        with connection.begin_nested():
+            connection.execute(add)
+        return ""
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_UNIQUE:
+            raise _rejected(_described(key), error) from error
+        referred = key.referred_table.to_metadata(MetaData())
+        columns = [referred.columns[each.column.key] for each in key.elements]
+        unique = UniqueConstraint(*columns, name=lent)
+        referred.append_constraint(unique)
+        try:
+            with connection.begin_nested():
+                connection.execute(AddConstraint(unique, isolate_from_table=False))
+                connection.execute(add)
+        except DBAPIError:
+            raise _rejected(_described(key), error) from error
+        return _reason(error)
+
+
+def _by_columns(keys: Iterable[ForeignKeyConstraint]) -> list[ForeignKeyConstraint]:
+    return sorted(keys, key=lambda each: (each.column_keys, str(each.name)))
+
+
+def _described(key: ForeignKeyConstraint) -> str:
+    columns, referred = (", ".join(each) for each in zip(*map(_ends, key.elements), strict=True))
+    named = f"foreign key {key.name}" if key.name else "foreign key"
+    return f"{named} of {key.table.name} ({columns}) to {key.referred_table.name} ({referred})"
+
+
+def _ends(element: ForeignKey) -> tuple[str, str]:
+    return element.parent.name, element.column.name
+
+
+def _reason(error: DBAPIError) -> str:
+    translated = translate(error)
+    return translated.message if translated else str(error.orig)
+
+
+def _rejected(what: str, error: DBAPIError) -> OperationFailed:
+    return OperationFailed(
+        f"The {what} of the models cannot be made: {_reason(error)}",
+        hint="Nothing was changed; it was tried in a scratch schema.",
+    )
 
 
 def _adds_names_only(definition: str, said: str) -> bool:

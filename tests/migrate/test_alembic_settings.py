@@ -280,6 +280,33 @@ KINDS = {
             ),
         ),
     ),
+    "names that models leave to the server": Kind(
+        animals='sa.Column("name", sa.Text, unique=True),'
+        ' sa.Column("parent", sa.Integer, sa.ForeignKey("animals.id"))',
+        call=", include_object=lambda o, name, kind, reflected, other: not (reflected and not other"
+        " and kind != 'table')",
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                      'sa.UniqueConstraint("name", name="u of us")',
+                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")',
+                      'sa.ForeignKeyConstraint(["id"], ["animals.id"], name="g")'), ANIMALS.undo,
+            ),
+        ),
+    ),
+    "a foreign key that no server makes, left out": Kind(
+        animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Text),'
+        ' sa.ForeignKeyConstraint(["parent"], ["animals.name"], name="f")',
+        call=", include_object=lambda o, name, kind, *_: kind != 'foreign_key_constraint'",
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)'),
+                ANIMALS.undo,
+            ),
+        ),
+    ),
     "settings of the ini in a revision": Kind(
         "script_location = db\nprepend_sys_path = .\ntenant = acme\n",
         revisions=(
@@ -361,6 +388,28 @@ DIFFERING = {
     "a default that is compared": Kind(
         animals='sa.Column("name", sa.Text, server_default="x")',
         call=", compare_server_default=True",
+    ),
+    "a foreign key that no server makes": Kind(
+        animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Text),'
+        ' sa.ForeignKeyConstraint(["parent"], ["animals.name"])',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)'),
+                ANIMALS.undo,
+            ),
+        ),
+    ),
+    "a foreign key of another rule": Kind(
+        animals='sa.Column("name", sa.Text),'
+        ' sa.Column("parent", sa.Integer, sa.ForeignKey("animals.id", ondelete="CASCADE"))',
+        revisions=(
+            Revision(
+                "a1", "db/versions/a1.py",
+                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")'), ANIMALS.undo,
+            ),
+        ),
     ),
     "a default of which the function does not know": Kind(
         animals='sa.Column("name", sa.Text, server_default="x")',
@@ -548,6 +597,36 @@ def test_what_differs_to_alembic_differs_to_leadctl(
         assert "New upgrade operations detected" in alembic(tmp_path, url, ("check",), fails=True)
     done = cli("migrate", "check", url=url, env=environment)
     assert (done.code, "Models and migrations differ" in done.out) == (1, True), done.out + done.err
+
+
+def test_a_foreign_key_that_no_server_makes_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """What is compared goes on, and what would write it says which table refers to what."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(DIFFERING["a foreign key that no server makes"], tmp_path, 300)
+    url = server.url(database)
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    assert cli("migrate", url=url, env=environment).code == 0
+    done = cli("migrate", "check", url=url, env=environment)
+    assert "foreign key of animals (parent) to animals (name)" in done.err
+    assert "animals_parent_fkey" in done.out
+    assert "leadctl_lent" not in done.out + done.err
+    refused = cli("migrate", "new", "-m", "key", url=url, env=environment)
+    assert (refused.code, "ALTER TABLE animals ADD CONSTRAINT" in refused.err) == (1, True)
+    types = 'sa.Column("name", sa.Text), sa.Column("n", sa.Integer, sa.ForeignKey("animals.name"))'
+    (module,) = tmp_path.glob("zoo_*.py")
+    text = module.read_text()
+    module.write_text(text.replace(DIFFERING["a foreign key that no server makes"].animals, types))
+    monkeypatch.delitem(sys.modules, module.stem)
+    done = cli("migrate", "check", url=url, env=environment)
+    assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
 
 
 CANNOT_BE_MADE = ['"other"', '"address", unique=True', 'sa.text("upper(name)")']
