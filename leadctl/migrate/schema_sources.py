@@ -165,7 +165,12 @@ def desired_schema(
 
 
 def _named_as_found(app: App, models: Catalog, found: Catalog) -> Catalog:
-    """Return models whose constraints without a name have that of an equal one that is found."""
+    """Return models whose constraints without a name have that of an equal one that is found.
+
+    Those that `init` writes of a database have all their names.
+    """
+    if app.models is None and app.environment is None:
+        return models
     named = {
         (table.name, str(constraint.name))
         for table in load_metadata(app).tables.values()

@@ -20,7 +20,7 @@ from tests.processes import environment, run
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FILE = re.compile(r"```\w+\n# ([\w./]*\.\w+)\n(.*?)```", re.DOTALL)
+FILE = re.compile(r"```\w+\n(?:#|--) ([\w./]*\.\w+)\n(.*?)```", re.DOTALL)
 """A block that begins with a file's name is that file."""
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
@@ -40,7 +40,7 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 def test_examples_do_what_they_show(document: Path, tmp_path: Path) -> None:
     blocks = CONSOLE.findall(document.read_text())
-    if not blocks:
+    if not blocks or document.name == "recipes.md":  # which tests/packages runs, with its packages
         return
     programs = tmp_path / "bin"
     programs.mkdir()

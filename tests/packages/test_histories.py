@@ -1,22 +1,26 @@
 """Histories that others wrote: packages of PyPI, migrated by leadctl and by their own Alembic.
 
+And the recipes of docs/recipes.md, each with the packages that it names.
+
 Each has an environment of its own, which is kept in `.cache/environments` for the next run.
 """
 
 import fcntl
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from leadctl.postgres.binaries import server_binaries
+from tests.docs.test_docs import CONSOLE, FILE, commands
 from tests.processes import ROOT
 from tests.servers import Server
 
@@ -28,17 +32,30 @@ class History:
     requires: tuple[str, ...]
     module: str
     """The package beside whose files its alembic.ini is."""
+    scripts: str = ""
+    """The folder of its env.py below that, copied so that a revision may be added; else in place."""
+    models: str = ""
+    """What `init` must be told, where its env.py hands over no tables."""
     variable: str | None = None
     """What tells its env.py the URL; else that is `sqlalchemy.url`."""
     make: str = ""
-    """Python that makes its tables, where its revisions do not."""
+    """Python that makes its tables, where its revisions do not make them all."""
+    stamp: str = ""
+    """The revision that the database is at then, as its program says by Alembic."""
+    differs: bool = False
+    """Whether its models are not what its revisions make, to Alembic neither."""
     by_alembic: bool = True
     """Whether the plain `alembic` command runs it."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+CREATE_ALL = """\
+import sqlalchemy
+from {module} import {base}
+{base}.metadata.create_all(sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:")))
+"""
 HISTORIES = {
-    "optuna": History(("optuna",), "optuna.storages._rdb"),
+    "optuna": History(("optuna",), "optuna.storages._rdb", "alembic"),
     "prefect": History(
         ("prefect", "asyncpg"),
         "prefect.server.database",
@@ -48,6 +65,7 @@ HISTORIES = {
     "arize-phoenix": History(
         ("arize-phoenix", "asyncpg"),
         "phoenix.db",
+        "migrations",
         variable="PHOENIX_SQL_DATABASE_URL",
     ),
     "dagster": History(
@@ -58,11 +76,34 @@ HISTORIES = {
         "    each.create_clean_storage(url)\n",
         by_alembic=False,
     ),
+    "mlflow": History(
+        ("mlflow",),
+        "mlflow.store.db_migrations",
+        ".",
+        models="mlflow.store.tracking.dbmodels.models:Base",
+        make=CREATE_ALL.format(module="mlflow.store.tracking.dbmodels.initial_models", base="Base"),
+        stamp="base",
+        differs=True,
+    ),
+    "buildbot": History(
+        ("buildbot",),
+        "buildbot.db.migrations",
+        ".",
+        make=CREATE_ALL.format(module="buildbot.db.model", base="Model"),
+        stamp="heads",
+    ),
+    "jupyterhub": History(
+        ("jupyterhub",),
+        "jupyterhub",
+        "alembic",
+        make=CREATE_ALL.format(module="jupyterhub.orm", base="Base"),
+        stamp="heads",
+    ),
 }
 
 
-def environment_of(name: str, history: History) -> Path:
-    """Return the folder of programs of a package's environment, made where it is missing."""
+def environment_of(name: str, requires: Sequence[str]) -> Path:
+    """Return the folder of programs of an environment of packages, made where it is missing."""
     major = f"{sys.version_info.major}.{sys.version_info.minor}"
     home = ROOT / ".cache" / "environments" / f"{name}-{major}"
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +113,7 @@ def environment_of(name: str, history: History) -> Path:
             shutil.rmtree(home, ignore_errors=True)
             venv.create(home, with_pip=True)
             subprocess.run(
-                [home / "bin" / "pip", "install", "--quiet", *history.requires, "-e", str(ROOT)],
+                [home / "bin" / "pip", "install", "--quiet", *requires, "-e", str(ROOT)],
                 check=True,
                 capture_output=True,
             )
@@ -86,7 +127,7 @@ def test_from_init_to_a_column_and_back(
     name: str, tmp_path: Path, server: Server, database: str
 ) -> None:
     history = HISTORIES[name]
-    programs = environment_of(name, history)
+    programs = environment_of(name, history.requires)
     url = server.url(database)
     theirs = server.create()
     nowhere = "postgresql+asyncpg://nobody@127.0.0.1:1/none"
@@ -117,37 +158,49 @@ def test_from_init_to_a_column_and_back(
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
+    def alembic(*arguments: str, at: str, fails: bool = False) -> None:
+        through = at.replace("postgresql://", "postgresql+psycopg://").replace("%", "%%")
+        lines = [
+            f"sqlalchemy.url = {through}" if line.startswith("sqlalchemy.url") else line
+            for line in ini.read_text().splitlines()
+        ]
+        (tmp_path / "theirs.ini").write_text("\n".join(lines))
+        done = subprocess.run(
+            [programs / "python", "-m", "alembic", "-c", "theirs.ini", *arguments],
+            cwd=tmp_path,
+            env={**scratch, **({history.variable: at} if history.variable else {})},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+
     try:
         where = f"import importlib.util as u; print(list(u.find_spec({history.module!r})"
         folder = Path(python(f"{where}.submodule_search_locations)[0])", url))
-        copied = tmp_path / "alembic.ini"
-        shutil.copy(folder / "alembic.ini", copied)
-        found = re.search(r"^script_location = (\w+)$", copied.read_text(), re.MULTILINE)
-        if found:  # beside it, so that a revision may be added
-            shutil.copytree(folder / found[1], tmp_path / found[1])
-        if history.make:
-            python(history.make, url)
-        leadctl("init", "--app", "theirs")
+        ini = tmp_path / "alembic.ini"
+        text = (folder / "alembic.ini").read_text()
+        if history.scripts:
+            shutil.copytree(folder / history.scripts, tmp_path / "theirs")
+            text = re.sub(r"(?m)^script_location *=.*$", "script_location = theirs", text)
+            text = re.sub(r"(?m)^version_locations *=.*$", "", text)
+        ini.write_text(text)
+        for at in (url, server.url(theirs)) if history.make else ():
+            python(history.make, at)
+            if history.stamp:
+                alembic("stamp", history.stamp, at=at)
+        leadctl(
+            "init", "--app", "theirs", *(["--models", history.models] if history.models else [])
+        )
         leadctl("migrate", "--allow", "mixed-transaction")
         leadctl("migrate", "status")
         if history.by_alembic:
-            at = server.url(theirs)
-            through = at.replace("postgresql://", "postgresql+psycopg://").replace("%", "%%")
-            lines = [
-                f"sqlalchemy.url = {through}" if line.startswith("sqlalchemy.url") else line
-                for line in copied.read_text().splitlines()
-            ]
-            copied.write_text("\n".join(lines))
-            subprocess.run(
-                [programs / "python", "-m", "alembic", "upgrade", "heads"],
-                cwd=tmp_path,
-                env={**scratch, **({history.variable: at} if history.variable else {})},
-                check=True,
-                capture_output=True,
-            )
+            alembic("upgrade", "heads", at=server.url(theirs))
             assert dumped(server, database) == dumped(server, theirs)
             leadctl("migrate", "status", at=server.url(theirs))
-        if found:
+            alembic("check", at=server.url(theirs), fails=history.differs)
+            leadctl("migrate", "check", code=1 if history.differs else 0)
+        if history.scripts:
             with server.connect(database) as connection:
                 table = connection.execute(
                     "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace ="
@@ -163,6 +216,44 @@ def test_from_init_to_a_column_and_back(
             assert dumped(server, database) == before
     finally:
         server.drop(theirs)
+
+
+RECIPES = dict(
+    re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/recipes.md").read_text())
+)
+"""By their headings."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_does_what_it_shows(
+    name: str, tmp_path: Path, server: Server, database: str
+) -> None:
+    recipe = RECIPES[name]
+    requires = [
+        each for line in re.findall(r"(?m)^pip install (.*)$", recipe) for each in shlex.split(line)
+    ]
+    programs = environment_of("recipe-" + re.sub(r"\W+", "-", name).lower(), requires)
+    for path, text in FILE.findall(recipe):
+        place = tmp_path / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    exported = f"export DATABASE_URL='{server.url(database)}'"
+    for command, expected in (
+        each for block in CONSOLE.findall(recipe) for each in commands(block)
+    ):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{exported}\n{command}"],
+            cwd=tmp_path,
+            env={"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == expected.rstrip("\n") + ("\n" if expected.strip() else ""), (
+            f"{command}\n{done.stdout}{done.stderr}"
+        )
+        exported = "\n".join([exported, *re.findall(r"(export .*?)(?=;|&&|$)", command)])
 
 
 def dumped(server: Server, database: str) -> list[str]:
