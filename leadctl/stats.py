@@ -65,6 +65,7 @@ def run_report(
         )
     found = reading(target, narrate)
     with connect(found.target, "stats", rows=True, read_only=True) as connection:
+        set_session(connection, {"lock_timeout": f"{_LOCK_SECONDS}s"})
         try:
             user_id = _user_id(connection, target.schema, available, user)
             values = {"user": user_id, "since": since}

@@ -20,7 +20,7 @@ from leadctl.cleanup.rules import RuleTable, rule_table, server_time
 from leadctl.cleanup.statements import Statements, statements_of, warnings
 from leadctl.errors import FuseBlown
 from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
 
 _TIMES_USUAL = 10
@@ -29,6 +29,7 @@ _DOUBT = 4
 """By which factor an estimate of a table's rows may be wrong."""
 _SAMPLE_PAGES = 1000
 _MARGIN = 0.1
+_LOCK_TIMEOUT = "1s"
 """How far the share that is due in so many random pages may be from that in the table.
 
 By Hoeffding's inequality it is further away once in exp(2 * 1000 * 0.1 ** 2), half a billion times,
@@ -279,6 +280,7 @@ def _snapshot(target: Target) -> Iterator[Connection]:
         connection.transaction(),
     ):
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        set_session(connection, {"lock_timeout": _LOCK_TIMEOUT}, transaction=True)
         yield connection
 
 

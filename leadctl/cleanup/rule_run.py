@@ -16,7 +16,7 @@ from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.partitions import Partition, RulePartitions
 from leadctl.cleanup.preview import blown_fuse, measure_due
 from leadctl.cleanup.ranges import order_of
-from leadctl.cleanup.results import RuleResult, RuleStatus
+from leadctl.cleanup.results import Reason, RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
 from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
@@ -155,6 +155,9 @@ class RuleRun:
         reached = self._run.bounds.reached
         if reached is not None and isinstance(error, psycopg.errors.QueryCanceled):
             self._done.stopped = reached
+            return RuleStatus.STOPPED, ""
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            self._done.stopped = Reason.TABLE_LOCKED
             return RuleStatus.STOPPED, ""
         known = self._known(error)
         if self._connection.closed or isinstance(known, ConnectionFailed):

@@ -69,6 +69,7 @@ def cleanup(
     NoPrimaryKey and ClockSkew, and Protected where another database's name was given as consent.
     """
     with connect(target, "cleanup", rows=True) as connection:
+        set_session(connection, _SESSION)
         if consent.confirm is not None:
             permit(connection, target, "cleanup past its fuse", consent)
         now = server_time(connection)
@@ -79,7 +80,6 @@ def cleanup(
             if table.rule.archive:
                 require_keys(connection, table)
         with journaled(target, "cleanup", app.name) as entry:
-            set_session(connection, _SESSION)
             run = RunContext(
                 connection=connection,
                 target=target,

@@ -238,11 +238,6 @@ class Facts:
         """What the server is, and what this role may see of it."""
         return self.shared.once("server", lambda: server_facts(self.connection))
 
-    def require_counts(self) -> None:
-        """Raise Skip where the server counts nothing, so that 0 says nothing."""
-        if not self.counts[1]:
-            raise Skip(NOT_COUNTED)
-
     @cached_property
     def current(self) -> list[str] | None:
         """The revisions that the schema is at; None where it was never migrated."""
@@ -272,7 +267,9 @@ class Facts:
     @property
     def uncounted(self) -> str:
         """Say why more may have happened than was counted; nothing where all roles are counted."""
-        roles = self.counts[2]
+        _, counts, roles = self.counts
+        if not counts:
+            return NOT_COUNTED
         return (
             f"track_counts is off for {joined(roles)}: what they do is not counted" if roles else ""
         )

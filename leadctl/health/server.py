@@ -67,8 +67,6 @@ def checksums(facts: Facts) -> Evidence:
     if not database["checksums"]:
         raise Skip("the server was made without data checksums")
     failures = database["checksum_failures"] or 0
-    if not failures:
-        facts.require_counts()
     return graded(
         failures,
         f"{failures} failures, the last {database['checksum_last_failure']}"
@@ -216,11 +214,11 @@ def _rate(facts: Facts, column: str, what: str, hint: str) -> Evidence:
     """Grade what was counted an hour; where the counters' age is not known, only nothing is ok."""
     count, hours = facts.rows("database")[0][column], facts.counted_hours
     if not count:
-        facts.require_counts()
         return graded(0, f"no {what} {facts.counted}", doubt=facts.uncounted)
     if hours is None:
         raise Skip(f"{count:,} {what}, since an unknown time; look twice with --interval 5s")
-    return graded(round(count / hours, 1), f"{count:,} {what} {facts.counted}", hint)
+    found = f"{count:,} {what} {facts.counted}"
+    return graded(round(count / hours, 1), found, hint, doubt=facts.uncounted)
 
 
 def _follows(facts: Facts) -> Evidence:

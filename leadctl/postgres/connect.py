@@ -99,6 +99,8 @@ KEEPALIVES = {
     "tcp_user_timeout": "60000",
 }
 """https://www.postgresql.org/docs/current/libpq-connect.html"""
+_READ_LOCK_TIMEOUT = "60s"
+"""What only reads is held up by an exclusive lock alone; by default as long as by another run."""
 _TRANSACTION_TIMEOUT = 170_000
 """The first server that has it."""
 _LOOKS = 5
@@ -437,7 +439,7 @@ def _configure(
     if connection.info.server_version >= _TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = "0"
     if read_only:
-        settings["default_transaction_read_only"] = "on"
+        settings |= {"default_transaction_read_only": "on", "lock_timeout": _READ_LOCK_TIMEOUT}
     asked = connection.execute(sql.SQL("SELECT {}, {}").format(_IN_ENGLISH, _calls(settings)))
     (chosen, *_) = asked.fetchone() or (None,)
     if chosen is not None:

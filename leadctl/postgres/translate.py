@@ -192,6 +192,11 @@ def _from_psycopg(error: BaseException) -> errors.LeadctlError:
         and (found := _FIRST_QUOTED.search(diag.message_primary or ""))
     ):
         return missing_extension(found[1], text)
+    if state == "55P03":
+        return errors.StatementFailed(
+            f"Another session holds a lock that is needed: {text}",
+            hint="See which: leadctl inspect blocking, leadctl inspect locks",
+        )
     if state == "57014":
         return errors.StatementFailed(f"A statement was cancelled: {text}", hint="")
     if isinstance(error, psycopg.OperationalError) and not state:

@@ -31,6 +31,7 @@ from leadctl.text import did_you_mean
 
 _QUERIES = beside(__file__, "schema.sql")
 _STATEMENT_SECONDS = 30.0
+_LOCK_SECONDS = 5
 _IDENTITY = {"a": "always as identity", "d": "by default as identity"}
 _ON_DELETE = {"a": "", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 _DUMP = ("--schema-only", "--no-owner", "--no-privileges", "--no-security-labels")
@@ -186,6 +187,7 @@ def _pg_dump(target: Target) -> str:
     schema, versions = sql.Identifier(target.schema), sql.Identifier(target.schema, VERSION_TABLE)
     arguments = [
         *_DUMP,
+        f"--lock-wait-timeout={round(_LOCK_SECONDS * 1000)}",
         f"--schema={schema.as_string()}",
         f"--exclude-table={versions.as_string()}",
         *([f"--role={target.role}"] if target.role else []),
@@ -199,6 +201,12 @@ def _pg_dump(target: Target) -> str:
         check=False,
     )
     if done.returncode:
+        if "LOCK TABLE" in done.stderr:  # the statement that failed, in any language
+            raise OperationFailed(
+                f"Another session holds a table of the schema {target.schema}, and did not let go "
+                f"of it within {_LOCK_SECONDS} s.",
+                hint="See which: leadctl inspect locks",
+            )
         raise OperationFailed(
             f"pg_dump failed: {without_values(' '.join(done.stderr.split()))}",
             hint="It must be as new as the server; leadctl db shell shows whether it connects.",

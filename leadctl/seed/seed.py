@@ -31,6 +31,7 @@ from leadctl.seed.files import SeedFile, seed_files
 from leadctl.seed.upsert import ModelRows, Upsert, advance_sequences
 
 _FOLDER = "seeds"
+_LOCK_TIMEOUT = "60s"
 """Where `init` and the documents have seed files."""
 
 
@@ -88,6 +89,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
     with using(keyring), run_engine(target, "seed").connect() as connection:
         try:
             with connection.begin():
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
                 if callable(fixtures):
                     narrate(f"Running {app.seed}")
                     with Session(connection, join_transaction_mode="create_savepoint") as session:

@@ -161,3 +161,19 @@ def test_a_table_that_is_locked_all_the_time(filled: Prepared, cli: Cli) -> None
     (rule,) = done.json["rules"]
     assert (rule["status"], rule["reason"]) == ("stopped", "table_locked")
     assert ids(filled, "leads") == before
+
+
+def test_a_table_that_is_locked_for_all_stops_its_rule_only(filled: Prepared, cli: Cli) -> None:
+    """Somebody alters or rewrites it: nothing of it can be read, not even by EXPLAIN."""
+    rows = "SELECT count(*) FROM webhook_deliveries"
+    ((before,),) = filled.query(rows)
+    with filled.server.connect(filled.name) as other, other.transaction():
+        other.execute("LOCK TABLE leads IN ACCESS EXCLUSIVE MODE")
+        outcome = cli("cleanup", "-o", "json", url=filled.url)
+        assert outcome.code == 0, outcome.err
+        other.execute("SELECT FROM leads LIMIT 1")  # it holds it still
+    rules = {rule["table"]: rule for rule in outcome.json["rules"]}
+    assert (rules["leads"]["reason"], rules["leads"]["rows"]) == ("table_locked", 0)
+    gone = rules["webhook_deliveries"]["rows"]
+    assert gone > 0
+    assert filled.query(rows) == [(before - gone,)]

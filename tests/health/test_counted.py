@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.conftest import KEY, Cli, Prepared
+from tests.processes import wait_for
 from tests.servers import MAJOR, RunningServer
 
 BLOCK = 8192
@@ -199,6 +200,37 @@ def test_rows_that_a_role_is_not_counted_for(counting: RunningServer, cli: Cli) 
         connection.execute("DROP OWNED BY unseen; DROP ROLE unseen")
     for check in ("deadlocks", "checksums"):
         assert found(cli, url, check)["status"] == "ok"
+
+
+def test_counters_of_a_server_that_stopped_counting(counting: RunningServer, cli: Cli) -> None:
+    """What they say is of before; what happens now is nowhere."""
+    url = counting.info.url("postgres")
+    with counting.info.connect() as connection:
+        connection.execute(
+            "CREATE TABLE scanned AS SELECT n, repeat('x', 900) FROM generate_series(1, 5000) n"
+        )
+        connection.execute("VACUUM ANALYZE scanned")
+        connection.execute("SELECT pg_stat_reset()")
+        for _ in range(200):
+            connection.execute("SELECT count(*) FROM scanned")
+        connection.execute("SET work_mem = '64kB'")
+        connection.execute(
+            "SELECT count(*) FROM (SELECT n FROM generate_series(1, 5000) n ORDER BY n DESC) s"
+        )
+    checks = ("cache-hit", "temporary-files")
+    wait_for(lambda: [found(cli, url, check)["status"] for check in checks] == ["ok", "ok"])
+    with counting.info.connect() as connection:
+        connection.execute("ALTER SYSTEM SET track_counts = off")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            wait_for(lambda: connection.execute("SHOW track_counts").fetchone() == ("off",))
+            for check in checks:
+                one = found(cli, url, check)
+                assert (one["status"], "track_counts" in one["message"]) == ("skipped", True), one
+        finally:
+            connection.execute("ALTER SYSTEM RESET track_counts")
+            connection.execute("SELECT pg_reload_conf()")
+        connection.execute("DROP TABLE scanned")
 
 
 @pytest.mark.skipif(MAJOR == 16, reason="there is no pgstattuple")

@@ -196,3 +196,18 @@ def test_interrupt_and_termination(shop: Path, server: Server, database: str) ->
         assert (process.returncode, out) == (code, "")
         assert "Traceback" not in err
     assert run("migrate", "status", env={"DATABASE_URL": server.url(database)}).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["migrate check", "migrate diff", "cleanup --list", "cleanup --dry-run", "stats leads"],
+)
+def test_what_reads_does_not_wait_for_ever_for_a_lock(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr("leadctl.postgres.connect._READ_LOCK_TIMEOUT", "100ms")
+    with leadconnector.server.connect(leadconnector.name) as other, other.transaction():
+        other.execute("LOCK TABLE leads IN ACCESS EXCLUSIVE MODE")
+        outcome = cli(*command.split(), url=leadconnector.url)
+        other.execute("SELECT FROM leads LIMIT 1")  # it holds it still
+    assert (outcome.code, "leadctl inspect blocking" in outcome.err) == (1, True), outcome.err

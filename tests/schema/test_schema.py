@@ -227,3 +227,14 @@ def test_models_whose_constraints_have_no_names(shop: Path, cli: Cli) -> None:
     assert any(key["name"] == "" for key in keys)
     validated = cli("schema", "validate", "-o", "json")
     assert (validated.code, validated.err) == (int(not validated.json["ok"]), "")
+
+
+def test_a_dump_does_not_wait_for_ever(
+    leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leadctl.schema.read._LOCK_SECONDS", 0.2)
+    with leadconnector.server.connect(leadconnector.name) as other, other.transaction():
+        other.execute("LOCK TABLE leads IN ACCESS EXCLUSIVE MODE")
+        outcome = cli("schema", "dump", url=leadconnector.url)
+        other.execute("SELECT FROM leads LIMIT 1")  # it holds it still
+    assert (outcome.code, "leadctl inspect locks" in outcome.err) == (1, True), outcome.err

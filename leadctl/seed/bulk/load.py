@@ -78,6 +78,7 @@ def bulk_seed(
         schema_lock(target, "seed --bulk", timeouts.lock_wait, narrate),
         connect(target, "seed --bulk", rows=True) as connection,
     ):
+        set_timeouts(connection, timeouts)
         # What is added loses nothing, so only a protected database needs more than the command.
         protected = protection(connection, target)
         given = consent if protected or consent.confirm else _YES
@@ -91,7 +92,7 @@ def bulk_seed(
             entry.note(rows=options.rows, random_seed=options.seed)
             with synthetic_rows(plan.world, key, options.rows_a_process) as blocks, _explained(app):
                 load = _Load(connection, target, plan, blocks, narrate, progress)
-                tables = load.run(timeouts, entry, granted)
+                tables = load.run(entry, granted)
             narrate("Gathering the planner's statistics")
             for relation in plan.relations.values():
                 connection.execute(sql.SQL("ANALYZE {}").format(relation.identifier))
@@ -150,12 +151,11 @@ class _Load:
         """The rows of all tables."""
         return sum(table.rows for table in self.plan.tables)
 
-    def run(self, timeouts: Timeouts, entry: Entry, granted: Consent) -> list[FilledTable]:
+    def run(self, entry: Entry, granted: Consent) -> list[FilledTable]:
         """Load all tables and return what was done."""
         connection = self.connection
         with connection.transaction():
             permit(connection, self.target, "bulk seed", granted)  # it may be protected by now
-            set_timeouts(connection, timeouts)
             set_session(connection, _SETTINGS, transaction=True)
             suspended = [self.plan.relations[name] for name in self._suspended()]
             indexes = IndexSuspension(connection, self.target.schema, suspended, self.narrate)
