@@ -23,13 +23,13 @@ from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
 
+_LOCK_TIMEOUT = "1s"
 _TIMES_USUAL = 10
 """How many times its usual rows a rule may take."""
 _DOUBT = 4
 """By which factor an estimate of a table's rows may be wrong."""
 _SAMPLE_PAGES = 1000
 _MARGIN = 0.1
-_LOCK_TIMEOUT = "1s"
 """How far the share that is due in so many random pages may be from that in the table.
 
 By Hoeffding's inequality it is further away once in exp(2 * 1000 * 0.1 ** 2), half a billion times,
