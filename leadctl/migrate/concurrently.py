@@ -4,6 +4,7 @@ A build that stops leaves an index that nobody uses and every writer pays for, a
 EXISTS takes it for the real one.
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -40,11 +41,15 @@ class ConcurrentBuild:
         self._named, self._table, self._leftovers = _about(statement)
         self._on = None if self._named is None else _table_of(statement)
 
-    def prepare(self) -> None:
-        """Remove what a stopped build of the same left.
+    def prepare(self, statement: str) -> str:
+        """Remove what a stopped build of the same left, and return what is to be executed.
 
         One that is being built now, by a run that was killed or by somebody else, is waited for.
+        A partition whose detaching was begun can only be detached to the end.
         """
+        begun = _detached(statement)
+        if begun and QUERIES.value(self._connection, "detach_pending", name=begun):
+            return re.sub(r"\bCONCURRENTLY\b", "FINALIZE", statement, flags=re.IGNORECASE)
         while (found := list(self._left_behind())) != []:
             for index, being_built in found:
                 if being_built:
@@ -52,6 +57,7 @@ class ConcurrentBuild:
                 else:
                     self._drop(index)
         self._invalid = self._all_invalid()
+        return statement
 
     def check(self) -> None:
         """Raise IndexInvalid where the index that was asked for cannot be used."""
@@ -112,6 +118,14 @@ def _about(statement: str) -> tuple[str | None, str | None, str]:
         return _quoted(name, *schema), None, ""
     reader.accept("ONLY")
     return None, _quoted(reader.name()), r"_(idx|key)\d*$"
+
+
+def _detached(statement: str) -> str | None:
+    """Return the partition that a statement detaches."""
+    reader = Reader(statement)
+    if not (reader.accept("ALTER", "TABLE") and reader.skip_to("DETACH")):
+        return None
+    return _quoted(reader.name()) if reader.accept("PARTITION") else None
 
 
 def _table_of(statement: str) -> str:

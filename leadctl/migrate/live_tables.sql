@@ -58,6 +58,12 @@ FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
 WHERE NOT x.indisvalid AND c.relname ~ %(pattern)s AND x.indrelid = coalesce(
     (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = to_regclass(%(name)s)), to_regclass(%(name)s))
 
+-- name: detach_pending
+-- what: Was the detaching of a partition begun CONCURRENTLY, and stopped before its end?
+-- versions: 15-
+SELECT EXISTS (SELECT FROM pg_inherits
+               WHERE inhrelid = to_regclass(%(name)s) AND inhdetachpending)
+
 -- name: invalid_index
 -- what: Is there an index of a name that is not valid, and is it being built now?
 -- versions: 15-

@@ -214,7 +214,7 @@ class Recorder:
         if is_concurrent(statement):
             lift_timeouts(self.driver)
             self._build = ConcurrentBuild(self.driver, statement)
-            self._build.prepare()
+            statement = self._build.prepare(statement)
         return statement, parameters
 
     def _rolls_back(self, _connection: SqlConnection) -> None:

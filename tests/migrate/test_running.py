@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 
+import psycopg
 import pytest
 
 from tests.conftest import Cli
@@ -134,6 +135,31 @@ def test_a_revision_that_ends_its_transaction_is_refused(
         assert connection.execute(
             "SELECT count(*) FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'"
         ).fetchone() == (0,)
+
+
+def test_a_stopped_detaching_is_finished(
+    project: Project, server: Server, database: str, url: str, cli: Cli
+) -> None:
+    """What began it cannot be done again: PostgreSQL only lets it come to its end."""
+    detach = 'alter table parts detach partition "p 1" concurrently'
+    with server.connect(database) as holder, server.connect(database) as other:
+        holder.execute(
+            "CREATE TABLE parts (id int) PARTITION BY RANGE (id);"
+            'CREATE TABLE "p 1" PARTITION OF parts FOR VALUES FROM (0) TO (9);'
+            "INSERT INTO parts VALUES (1)"
+        )
+        holder.execute("BEGIN; SELECT FROM parts")
+        other.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            other.execute(detach)
+        holder.execute("COMMIT")
+        pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"
+        assert holder.execute(pending).fetchone() == (1,)
+        project.revision(detach, concurrently=True)
+        outcome = cli("migrate", url=url)
+        assert outcome.code == 0, outcome.err
+        assert holder.execute("SELECT count(*) FROM pg_inherits").fetchone() == (0,)
+        assert holder.execute('SELECT count(*) FROM "p 1"').fetchone() == (1,)
 
 
 ENDS = {
