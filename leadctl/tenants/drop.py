@@ -107,7 +107,7 @@ def drop_database(
             other.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
         except psycopg.errors.ObjectInUse as error:
             raise DatabaseInUse(
-                f"{name} was not dropped: {error.diag.message_detail or told(error)}",
+                f"{name} was not dropped: {told(error, detail=True)}",
                 hint="Stop what uses it, and try again.",
             ) from None
         except psycopg.errors.InsufficientPrivilege as error:
