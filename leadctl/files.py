@@ -65,7 +65,7 @@ def object_url(text: str) -> ObjectUrl | None:
     elsewhere = {"", ".", ".."} & set(map(unquote, rest.split("/")))
     if not scheme.islower() or elsewhere or passed_over:
         raise UsageError(
-            f"This is no place in object storage. Write it as {scheme.lower()}://BUCKET/PREFIX.",
+            f"The URL is not a place in object storage. Write it as {scheme.lower()}://BUCKET/PREFIX.",
             hint="Credentials belong in the provider's variables; it has no ?, #, // or .. in it.",
         )
     return ObjectUrl(f"{scheme}://{rest}")
@@ -82,7 +82,7 @@ def expanded(path: str | Path) -> Path:
         scheme = url["scheme"] if url else first.rstrip(":")
         if scheme not in _SCHEMES:
             raise NotOnThisMachine(
-                f"{scheme}:// is no folder of this machine.",
+                f"{scheme}:// is not a folder of this machine.",
                 hint="Name a folder; backups may also be in s3://, gs:// or az://.",
             )
         plain = re.fullmatch(r"[\w./:-]+", str(path))  # else there may be a secret in it

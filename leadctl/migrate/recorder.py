@@ -235,7 +235,7 @@ class Recorder:
         if alone and cursor.description is None:
             self._committed.append(statement)
         elif alone and not _only_reads(statement):
-            self.may_resume = False  # its result cannot be had again without doing it again
+            self.may_resume = False  # only doing it again gives its result
         build, self._build = self._build, None
         if build is not None:
             set_timeouts(self.driver, self._timeouts)

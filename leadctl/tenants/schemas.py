@@ -178,7 +178,7 @@ def find_tenant(connection: Connection, app: App, name: str, *, shared: bool = T
     if not shared:
         raise UnknownTenant(
             f"{connection.info.dbname} has nothing of the app {app.name} in it.",
-            hint="It is no tenant's. See: leadctl tenants list --fleet NAME",
+            hint="To see what are tenants: leadctl tenants list --fleet NAME",
         )
     known = [each.name for each in read_tenants(connection, app)]
     raise UnknownTenant(
