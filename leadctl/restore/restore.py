@@ -354,7 +354,8 @@ def check_plan(found: RestorePlan, *, owners: bool, partly: bool = False) -> Non
         raise MissingRole(
             f"The server does not have the roles that own what is in the backup: "
             f"{', '.join(found.missing_roles)}.",
-            hint="Make them (the backup's globals.sql does), or restore with --no-owner.",
+            hint="Make them (the backup's globals.sql does), or restore with --no-owner, unless a "
+            "policy or a user mapping names one: those need it all the same.",
         )
 
 

@@ -222,3 +222,20 @@ def test_a_database_that_lets_nobody_in_or_write(shop: Shop) -> None:
         assert shop.query(of_copy, "postgres") == [(int(limit),)]
         assert shop.query("SELECT count(*) FROM t", "shop_copy") == [(9,)]
         shop.server.drop("shop_copy")
+
+
+def test_a_role_that_no_option_leaves_out(shop: Shop) -> None:
+    """A policy names it: both the hint ahead and that of the failure say that it must be made."""
+    shop.query("CREATE ROLE reader; CREATE POLICY p ON t TO reader USING (true)")
+    assert shop.leadctl("backup").code == 0
+    shop.query("DROP POLICY p ON t; DROP ROLE reader")
+    ahead = shop.leadctl("restore", "latest", "--into", "other")
+    assert (ahead.code, "unless a policy" in ahead.err) == (1, True), ahead.err
+    refused = shop.leadctl("restore", "latest", "--into", "other", "--no-owner")
+    assert (refused.code, "Make the role first" in refused.err) == (1, True), refused.err
+    shop.query("CREATE ROLE reader")
+    done = shop.leadctl("restore", "latest", "--into", "other", "--no-owner")
+    assert done.code == 0, done.err
+    assert shop.query("SELECT polname FROM pg_policy", "other") == [("p",)]
+    shop.query("DROP OWNED BY reader", "other")
+    shop.query("DROP ROLE reader")
