@@ -117,6 +117,8 @@ class Recorder:
                 migrate(**given)
             finally:
                 self._own = False
+            if self._rolled_back:
+                self._refuse("ROLLBACK")
 
         step.migration_fn = migrate_watched
         return step
@@ -151,8 +153,6 @@ class Recorder:
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
-        if self._rolled_back:
-            self._refuse("ROLLBACK")
         self._guarded = None
         self._settle()
         place = {"app": self._app.name, "schema": self._schema}

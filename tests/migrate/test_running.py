@@ -202,6 +202,37 @@ def test_no_revision_ends_its_transaction_behind_our_back(
         assert "transaction-control" in [each["rule"] for each in linted["findings"]]
 
 
+def test_a_session_takes_back_what_the_first_revision_did(
+    project: Project, server: Server, database: str, cli: Cli
+) -> None:
+    """Alembic's own table is gone with it: the cause is told."""
+    project.revision(
+        head="from sqlalchemy import orm, text",
+        code="""    op.execute("CREATE TABLE q (id int)")
+    session = orm.Session(op.get_bind())
+    try:
+        session.execute(text("SELECT 1 / 0"))
+    except Exception:
+        session.rollback()""",
+    )
+    outcome = cli("migrate", url=server.url(database))
+    assert outcome.code == 1
+    assert "ends its transaction itself, with ROLLBACK" in outcome.err
+
+
+def test_a_session_that_joins_the_transaction_may_commit(
+    project: Project, url: str, cli: Cli
+) -> None:
+    project.revision(
+        head="from sqlalchemy import orm, text",
+        code="""    with orm.Session(op.get_bind()) as session:
+        session.execute(text("UPDATE q SET id = id"))
+        session.commit()""",
+    )
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 0, outcome.err
+
+
 @pytest.mark.parametrize("allowed", ["by the file", "--allow"])
 def test_a_revision_may_be_allowed_to_end_its_transaction(
     project: Project, url: str, cli: Cli, allowed: str
