@@ -19,7 +19,13 @@ from leadctl.cleanup.ranges import order_of
 from leadctl.cleanup.results import Reason, RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
-from leadctl.errors import ArchiveFailed, ConnectionFailed, FuseBlown, LeadctlError
+from leadctl.errors import (
+    ArchiveFailed,
+    ConnectionFailed,
+    FuseBlown,
+    InsufficientPrivilege,
+    LeadctlError,
+)
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, set_session
 from leadctl.postgres.translate import translate
@@ -160,7 +166,8 @@ class RuleRun:
             self._done.stopped = Reason.TABLE_LOCKED
             return RuleStatus.STOPPED, ""
         known = self._known(error)
-        if self._connection.closed or isinstance(known, ConnectionFailed):
+        is_refused = isinstance(known, InsufficientPrivilege)
+        if self._connection.closed or (isinstance(known, ConnectionFailed) and not is_refused):
             raise known from None
         self.error = known
         refused = isinstance(known, FuseBlown)

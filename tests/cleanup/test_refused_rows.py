@@ -323,3 +323,28 @@ def test_people_and_prometheus_are_told(filled: Prepared, cli: Cli, tmp_path: Pa
         assert [
             value for key, value in said.items() if key.startswith(f"leadctl_cleanup_{name}{{")
         ] == ["1"]
+
+
+def test_a_rule_that_the_role_may_not_run_ends_no_other(filled: Prepared, cli: Cli) -> None:
+    role = f"sweeper_{filled.name}"
+    filled.query(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'sweeps'; GRANT CREATE ON DATABASE {filled.name} TO {role};"
+        f"GRANT ALL ON SCHEMA public, leadctl TO {role};"
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public, leadctl TO {role};"
+        f"REVOKE DELETE ON leads FROM {role}"
+    )
+    count = "SELECT count(*) FROM webhook_deliveries"
+    ((before,),) = filled.query(count)
+    leads = filled.query("SELECT count(*) FROM leads")
+    try:
+        url = filled.url.replace("postgres:correct%20horse%20battery", f"{role}:sweeps")
+        outcome = cli("cleanup", "-o", "json", url=url)
+        assert (outcome.code, "permission denied for table leads" in outcome.err) == (4, True)
+        rules = {rule["table"]: rule for rule in outcome.json["rules"]}
+        assert (rules["leads"]["status"], rules["leads"]["rows"]) == ("failed", 0)
+        gone = rules["webhook_deliveries"]["rows"]
+        assert gone > 0
+        assert filled.query(count) == [(before - gone,)]
+        assert filled.query("SELECT count(*) FROM leads") == leads
+    finally:
+        filled.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
