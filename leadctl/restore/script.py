@@ -7,6 +7,7 @@ from it.  https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 
 import re
 import secrets
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -421,7 +422,7 @@ class ScriptFilter:
         return True
 
     def _without_preamble(self) -> bytes:
-        head, self._head = self._head or b"", None
+        head, self._head = (self._head or b"").removeprefix(BOM_UTF8), None
         self._is_dump = bool(_BEGINS.search(head))
         # Only once: further down it could be somebody's data.
         head = _RESTRICT.sub(b"", head, count=1) if self._is_dump else head

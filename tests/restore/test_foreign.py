@@ -1,6 +1,7 @@
 """`leadctl restore FILE`: what anyone's pg_dump made."""
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -345,6 +346,7 @@ def compressed(kind: str, data: bytes) -> bytes:
         "zstd": zstandard.compress,
         "gzip in xz": lambda plain: lzma.compress(gzip.compress(plain)),
         "crlf": lambda plain: plain.replace(b"\n", b"\r\n"),
+        "signed": lambda plain: codecs.BOM_UTF8 + plain,  # as PowerShell writes UTF-8
         "utf-16": lambda plain: plain.decode().encode("utf-16"),
         "padded": lambda plain: gzip.compress(plain) + bytes(4096),
     }[kind](data)
@@ -363,6 +365,7 @@ def compressed(kind: str, data: bytes) -> bytes:
         ("gzip in xz", "dump"),
         ("padded", "dump.gz"),
         ("crlf", "dump.sql"),
+        ("signed", "dump.sql"),
     ],
 )
 def test_packing_is_told_by_the_first_bytes(
@@ -378,7 +381,7 @@ def test_packing_is_told_by_the_first_bytes(
         outcome = leadctl("restore", str(path), "--into", copy)
         assert outcome.code == 0, outcome.err
         assert plain_dump(server, copy) == plain_dump(server, of)
-        if kind not in {"crlf", "padded"}:
+        if kind not in {"crlf", "padded", "signed"}:
             path.write_bytes(path.read_bytes()[:-9])
             outcome = leadctl("restore", str(path), "--into", f"{copy}2")
             assert (outcome.code, "cut short" in outcome.err) == (1, True), outcome.err
