@@ -60,7 +60,12 @@ def _joined(node: ast.AST) -> str:
 
 
 def _is_control(text: str) -> bool:
-    return any(begins_transaction(each) is not None for each in split(text))
+    for each in split(text):
+        if begins_transaction(each) is not None:
+            return True
+        if Reader(each).has("BEGIN"):
+            return False  # the body of another system's trigger, which has an END of its own
+    return False
 
 
 def _commits(call: ast.Call, text: str) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from leadctl.migrate.transaction_rules import control_of_transactions
 from tests.conftest import Cli
 from tests.history import Project
 from tests.servers import Server
@@ -309,6 +310,26 @@ PASSED = {
     "validated alone": ["ALTER TABLE big VALIDATE CONSTRAINT later"],
     "what is new": ["CREATE TABLE x (id int)", "ALTER TABLE x ENABLE ROW LEVEL SECURITY"],
 }
+
+
+@pytest.mark.parametrize(
+    ("call", "controls"),
+    [
+        ('op.execute("COMMIT AND NO CHAIN")', True),
+        ('TEXT = "CREATE TABLE a (id int); commit;"', True),
+        ("op.get_bind().rollback()", True),
+        (
+            'op.execute("CREATE TRIGGER t BEFORE UPDATE ON q BEGIN SELECT RAISE(ABORT); END;")',
+            False,
+        ),
+        ('sa.Column("end", sa.Date, comment="commit")', False),
+        ("session.commit()", False),
+        ("op.execute(\"COMMIT PREPARED 'x'\")", False),
+    ],
+)
+def test_who_controls_transactions(call: str, controls: bool) -> None:
+    """Also where nothing can be rendered: the text of the file tells."""
+    assert bool(list(control_of_transactions(f"def upgrade():\n    {call}\n"))) is controls
 
 
 @pytest.fixture
