@@ -85,6 +85,7 @@ PARAMETERS = {
     "tables": ["leads"],
     "state_version": 1,
     "recorded": ["public"],
+    "shared": ["public"],
     "tenant": None,
     "phase": "closed",
     "other": "x",
