@@ -93,6 +93,7 @@ def dev(
     hint = "Develop on a database of your own, and write revisions with migrate new."
     with suppress(UnknownDatabase), connect(target, "dev", read_only=True) as connection:
         _refuse_protected(connection, target, "migrate dev", hint)
+    app.versions.folders[0].mkdir(parents=True, exist_ok=True)  # git keeps no empty one
     first = apply()
 
     def ready(drafts: Sequence[Draft]) -> Sequence[Draft]:

@@ -265,6 +265,21 @@ def test_models_in_several_modules_are_imported_together(folder: Path, cli: Cli)
     assert tables.split() == ["cats", "dogs"]
 
 
+def test_the_first_revision_makes_its_folder(
+    folder: Path, server: Server, database: str, cli: Cli
+) -> None:
+    """As in a clone, since git keeps no empty folder; `migrate` refuses one that is not there."""
+    name = module(folder, DECLARATIVE)
+    (folder / "leadctl.toml").write_text(
+        f'app = "cats"\n[apps.cats]\nmodels = "{name}:Base"\nmigrations = "db/history"\n'
+    )
+    url = server.url(database)
+    assert cli("migrate", url=url).code == 3
+    done = cli("migrate", "dev", "-m", "first", url=url)
+    assert done.code == 0, done.err
+    assert len(list((folder / "db" / "history").glob("*_first.py"))) == 1
+
+
 def test_nothing_is_overwritten(folder: Path, cli: Cli) -> None:
     module(folder, DECLARATIVE)
     (folder / ".env").write_text("DATABASE_URL=postgresql://localhost/cats")
