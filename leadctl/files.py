@@ -224,7 +224,7 @@ def open_regular(path: Path) -> BufferedReader:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "It is not a regular file", str(path))
-    return os.fdopen(handle, "rb")
+    return open(path, "rb", opener=lambda *_: handle)  # so that its name is the path
 
 
 def is_real_folder(path: Path) -> bool:
