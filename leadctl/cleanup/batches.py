@@ -384,7 +384,7 @@ class Batches:
         if rows.is_whole:
             return rows
         if self._has_turned:
-            reason = f"more than {self._most_together:,} rows must go with it"
+            reason = f"over {self._most_together:,} rows must go with it in one transaction"
             return SortedRows([], dict.fromkeys(tids, reason))
         return SortedRows([tid for tid in tids if tid not in rows.staying], rows.staying)
 

@@ -151,6 +151,27 @@ def test_more_answers_than_a_transaction_takes(
     assert len(ids(filled, "leads")) == count - rule["rows"]
 
 
+def test_a_circle_too_large_for_a_transaction_is_left_and_named(
+    filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.query("ALTER TABLE leads ADD next text REFERENCES leads; CREATE INDEX ON leads (next)")
+    due = sorted(due_leads(filled))
+    circle = due[:60]
+    for key, follower in zip(circle, [*circle[1:], circle[0]], strict=True):
+        filled.query("UPDATE leads SET next = %s WHERE id = %s", follower, key)
+    for name in ("_MOST_TOGETHER", "_MOST_IN_CIRCLES"):
+        monkeypatch.setattr(f"leadctl.cleanup.batches.{name}", 30)
+    for name in ("_FIRST", "_FEWEST", "_MOST"):  # else one batch has all of it
+        monkeypatch.setattr(f"leadctl.cleanup.ranges.{name}", 10)
+    before = ids(filled, "leads")
+    done = cli(*RULE, "--confirm", filled.name, url=filled.url)
+    assert done.code == 7, done.err
+    (rule,) = done.json["rules"]
+    assert (rule["status"], rule["refused"]) == ("partly", len(circle))
+    assert rule["refusals"][0]["reason"] == "over 30 rows must go with it in one transaction"
+    assert before - ids(filled, "leads") == set(due) - set(circle)
+
+
 PARTITIONED = """
 CREATE TABLE posts (id int, at timestamptz NOT NULL, up int, up_at timestamptz,
     PRIMARY KEY (id, at), FOREIGN KEY (up, up_at) REFERENCES posts) PARTITION BY HASH (id);
