@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
-from leadctl.errors import NoTarget, UnknownBackup, UsageError
+from leadctl.errors import NoTarget, UsageError
 from leadctl.files import absolute
 from leadctl.progress import Narrate, Progress, silent, unheard
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from leadctl.apps.retention import Rule
     from leadctl.backup.create import BackupOptions, CreatedBackup
     from leadctl.backup.reader import Rehearse, VerifyResult
-    from leadctl.backup.storage import Origin
+    from leadctl.backup.storage import DatabaseId
     from leadctl.cleanup.context import ArchivePlace, Bounds
     from leadctl.cleanup.preview import Preview, RuleList
     from leadctl.cleanup.results import CleanupResult, PastRuns
@@ -824,22 +824,16 @@ class Database(Project):
                 "Single tables can be restored only from leadctl's own backups.",
                 hint="Restore the file into another database with --into, and copy what is needed.",
             )
-        origin = self._origin if backup == "latest" else None
-        found = self.backup_folder.find(backup, origin)
-        if origin is not None and not (whole or found.is_of(origin)):
-            raise UnknownBackup(
-                f"There is no backup of {origin.database} in {self.backup_folder.path}: the "
-                f"latest, {found.id}, is of another database, {found.manifest.database}.",
-                hint=f"To take that one, name it: leadctl restore {found.id}",
-            )
+        folder, of = self.backup_folder, self._id if backup == "latest" else None
+        found = folder.find(backup, of) if whole else folder.find_own(backup, of)
         return RestorableBackup(found, self.identities)
 
     @cached_property
-    def _origin(self) -> "Origin | None":
+    def _id(self) -> "DatabaseId | None":
         """What tells this database's backups from others'; None where each will do."""
-        from leadctl.backup.snapshot import origin_of
+        from leadctl.backup.snapshot import id_of
 
-        return origin_of(self.target)
+        return id_of(self.target)
 
     def restore_tables(
         self, tables: Names, backup: str = "latest", *, owners: bool = True, dry_run: bool = False
@@ -963,7 +957,7 @@ class Database(Project):
         with backup_as_of(*given, **self._told) as (backups, identity):
             then = replace(self)
             vars(then).update(target=self.target, backup_folder=backups, identities=(identity,))
-            vars(then)["_origin"] = None
+            vars(then)["_id"] = None
             yield then
 
     # --- looking ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from leadctl.backup.manifest import NAME
 from leadctl.backup.reader import BackupReader, problems
-from leadctl.backup.storage import BackupFolder, Origin, StoredBackup
+from leadctl.backup.storage import BackupFolder, DatabaseId, StoredBackup
 from leadctl.errors import BackupDamaged, BackupFailed, LeadctlError
 from leadctl.progress import Narrate, Progress
 
@@ -73,7 +73,7 @@ def copy_new(backup: StoredBackup, to: BackupFolder, narrate: Narrate, progress:
     narrate(f"Copied {backup.id} to {to.path}, and compared every byte.")
 
 
-def newest_copy(to: BackupFolder, of: Origin) -> StoredBackup | None:
+def newest_copy(to: BackupFolder, of: DatabaseId) -> StoredBackup | None:
     """Return the newest good copy of a database's backups.  Raises BackupFolderUnusable."""
     for each in to.backups():
         if not each.from_future and each.damage is None and each.is_of(of):

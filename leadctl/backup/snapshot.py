@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from leadctl.backup.manifest import DatabaseFacts, DumpedTable, ExtensionFacts
-from leadctl.backup.storage import Origin
+from leadctl.backup.storage import DatabaseId
 from leadctl.catalog.relations import read_tables
 from leadctl.crypto import Keyring
 from leadctl.errors import (
@@ -55,12 +55,12 @@ class LeftOut:
         return [*tables, *rows]
 
 
-def origin_of(target: Target) -> Origin:
+def id_of(target: Target) -> DatabaseId:
     """Return a database as its backups name it; without an identity where that cannot be read."""
     identity = None
     with suppress(LeadctlError, psycopg.Error), connect(target, "restore", read_only=True) as found:
         identity = state.read_identity(found)
-    return Origin(target.database, str(identity.id) if identity else None)
+    return DatabaseId(target.database, str(identity.id) if identity else None)
 
 
 @dataclass(frozen=True)

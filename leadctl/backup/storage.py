@@ -79,7 +79,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Origin:
+class DatabaseId:
     """A database, as its backups name it."""
 
     database: str
@@ -155,13 +155,13 @@ class StoredBackup:
             return error.message
         return None
 
-    def is_of(self, origin: Origin) -> bool:
+    def is_of(self, database: DatabaseId) -> bool:
         """Whether it may be one of a database; of a damaged one nobody knows."""
         if self.damage is not None:
             return True
         identity = self.manifest.identity
-        same = not (origin.identity and identity) or origin.identity == identity
-        return same and self.manifest.database == origin.database
+        same = not (database.identity and identity) or database.identity == identity
+        return same and self.manifest.database == database.database
 
     @property
     def verification(self) -> Verification | None:
@@ -248,7 +248,7 @@ class BackupFolder:
             raise self._unusable(error) from None
         return [StoredBackup(self.path / name) for name in names if is_id(name)]
 
-    def find(self, name: str, of: Origin | None = None) -> StoredBackup:
+    def find(self, name: str, of: DatabaseId | None = None) -> StoredBackup:
         """Return a backup by its id, the beginning of its id, `latest`, or its path.
 
         The latest is the newest `of` a database, or of all where the folder has none of that.
@@ -271,6 +271,20 @@ class BackupFolder:
                 f"There is {what} {name!r} in {self.path}.", hint="See: leadctl backup list"
             )
         return found[0]
+
+    def find_own(self, name: str, of: DatabaseId | None) -> StoredBackup:
+        """Return a backup as `find`, the latest only if it is one `of` that database.
+
+        Raises UnknownBackup.
+        """
+        found = self.find(name, of)
+        if of is not None and not found.is_of(of):
+            raise UnknownBackup(
+                f"There is no backup of {of.database} in {self.path}: the latest, {found.id}, is "
+                f"of another database, {found.manifest.database}.",
+                hint=f"To take that one, name it: leadctl restore {found.id}",
+            )
+        return found
 
     @contextmanager
     def begin(self, name: str | None = None) -> Iterator[NewBackup]:

@@ -28,7 +28,7 @@ from leadctl.restore.kept import read_kept
 from leadctl.text import size
 
 if TYPE_CHECKING:
-    from leadctl.backup.storage import Origin, StoredBackup
+    from leadctl.backup.storage import DatabaseId, StoredBackup
 
 _SAMPLE_BYTES = 1024 * 1024
 """A larger table is looked at in part: a probe is to be quick at any size.
@@ -207,11 +207,11 @@ def backups(facts: Facts) -> Evidence:
             "the database is protected, and no backup folder is set here",
             "Set BACKUP_DIR, and make one with: leadctl backup",
         )
-    origin = _origin(facts)
+    database = _id_of(facts)
     own = [
         backup
         for backup in facts.backups.backups()[:_LOOKED_AT]
-        if not backup.from_future and backup.is_of(origin)
+        if not backup.from_future and backup.is_of(database)
     ]
     good = [backup for backup in own if _is_good(backup)]
     if not good:
@@ -269,7 +269,7 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
     place = facts.copies.path
     copying = f"leadctl backup copy latest --to {place}"
     try:
-        newest = newest_copy(facts.copies, _origin(facts))
+        newest = newest_copy(facts.copies, _id_of(facts))
     except LeadctlError as error:
         seen = f"leadctl backup list --from {place}"
         return {f"the copies cannot be looked at: {error.message}": seen}
@@ -281,11 +281,11 @@ def _elsewhere(facts: Facts) -> dict[str, str]:
     return {f"the newest copy in {place} is {age.total_seconds() / 3600:.0f} h old": copying}
 
 
-def _origin(facts: Facts) -> "Origin":
-    from leadctl.backup.storage import Origin
+def _id_of(facts: Facts) -> "DatabaseId":
+    from leadctl.backup.storage import DatabaseId
 
     identity = facts.identity
-    return Origin(facts.connection.info.dbname, str(identity.id) if identity else None)
+    return DatabaseId(facts.connection.info.dbname, str(identity.id) if identity else None)
 
 
 def _is_good(backup: "StoredBackup") -> bool:

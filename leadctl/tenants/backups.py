@@ -2,7 +2,7 @@
 
 import shlex
 
-from leadctl.backup.snapshot import origin_of
+from leadctl.backup.snapshot import id_of
 from leadctl.backup.storage import LATEST, BackupFolder, StoredBackup
 from leadctl.errors import BackupDamaged, UnknownBackup
 from leadctl.postgres.target import Target
@@ -22,14 +22,14 @@ def find_backup(
         except UnknownBackup:
             return whole.find(backup)
     found = sorted([*own.backups(), *whole.backups()], key=lambda each: each.id, reverse=True)
-    origin, other = origin_of(target), None
+    database, other = id_of(target), None
     for each in (each for each in found if not each.from_future):
         try:
             manifest = each.manifest
         except BackupDamaged:
             continue  # the next one is older, and whole
         if manifest.tenant == name or any(table.parts[0] == name for table in manifest.tables):
-            if each.is_of(origin):
+            if each.is_of(database):
                 return each
             other = other or each
     if other is not None:
