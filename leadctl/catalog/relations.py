@@ -125,6 +125,21 @@ class Relation:
         found = (index.columns for index in self.indexes if index.primary)
         return tuple(name for name in next(found, ()) if name is not None)
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells rows apart: the primary key, else the shortest unique index without NULLs."""
+        required = {column.name for column in self.columns if column.not_null}
+        keys = [
+            index
+            for index in self.indexes
+            if index.unique and index.immediate and index.valid and not index.partial
+            if required.issuperset(index.columns)
+        ]
+        best = min(
+            keys, key=lambda key: (not key.primary, len(key.columns), key.name), default=None
+        )
+        return tuple(filter(None, best.columns)) if best else ()
+
     def is_served(self, columns: Sequence[str]) -> bool:
         """Whether an index finds rows by columns, in any order of them.
 

@@ -37,6 +37,13 @@ def copying(
     live, source = found[into], found[scratch]
     missing = [name for name in columns if live.column(name) is None]
     again = [name for name in missing if (live.schema, live.name, name) in recorded]
+    key = [each for name in live.key if (each := live.column(name)) is not None]
+    if again and not key:
+        narrate(
+            f"{live.name} lacks {', '.join(again)} and has no key, so its rows cannot be found "
+            f"again: the values are in {scratch}."
+        )
+        return
     for name in again:
         column = source.column(name)
         assert column is not None
@@ -44,8 +51,7 @@ def copying(
             live.identifier, sql.Identifier(name), written_by_server(column.type)
         )
         yield adding.as_string(connection)
-    key = [each for name in live.primary_key if (each := live.column(name)) is not None]
-    if again and key:
+    if again:
         filling = sql.SQL("UPDATE {} AS present SET {} FROM {} AS s WHERE {};").format(
             live.identifier,
             sql.SQL(", ").join(
@@ -77,15 +83,18 @@ def copying(
             f"{live.name} requires {', '.join(required)}, which the backup lacks: give the INSERT "
             "a value."
         )
+    listed = sql.SQL(", ").join(
+        sql.Identifier(name) for name in columns if name not in missing or name in again
+    )
+    # Without a key nothing is in conflict: each row that is there would be there twice.
+    present = sql.SQL("EXCEPT ALL SELECT {} FROM {}").format(listed, live.identifier)
     inserting = sql.SQL(
-        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE"
-        " SELECT {columns} FROM {} ON CONFLICT DO NOTHING;"
+        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} {};"
     ).format(
         live.identifier,
         source.identifier,
-        columns=sql.SQL(", ").join(
-            sql.Identifier(name) for name in columns if name not in missing or name in again
-        ),
+        sql.SQL("ON CONFLICT DO NOTHING") if key else present,
+        columns=listed,
     )
     yield inserting.as_string(connection)
 

@@ -282,20 +282,7 @@ def read_shape(connection: Connection, schema: str, wanted: str) -> Shape:
         )
         for column in relation.columns
     )
-    return Shape(relation, columns, _key(relation), relation.touched_as)
-
-
-def _key(relation: Relation) -> tuple[str, ...]:
-    """Return the primary key, else the shortest unique index without NULLs."""
-    required = {column.name for column in relation.columns if column.not_null}
-    keys = [
-        index
-        for index in relation.indexes
-        if index.unique and index.immediate and index.valid and not index.partial
-        if required.issuperset(index.columns)
-    ]
-    best = min(keys, key=lambda key: (not key.primary, len(key.columns), key.name), default=None)
-    return tuple(filter(None, best.columns)) if best else ()
+    return Shape(relation, columns, relation.key, relation.touched_as)
 
 
 def _types(connection: Connection, relation: Relation) -> dict[int, Type]:

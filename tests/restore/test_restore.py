@@ -313,6 +313,19 @@ def test_a_column_and_a_table_that_are_gone(leadctl: Restore, leadconnector: Pre
     assert {each["object"]: each["change"] for each in drift}["column users.email"] == "changed"
 
 
+def test_a_table_without_a_key_gets_no_row_twice(leadctl: Restore, leadconnector: Prepared) -> None:
+    """What is not unique, or may be NULL, is in no conflict."""
+    leadconnector.query("CREATE TABLE notes (id int UNIQUE, note text)")
+    leadconnector.query("INSERT INTO notes VALUES (NULL, 'a'), (NULL, 'a'), (1, 'b'), (2, 'c')")
+    leadctl("backup")
+    leadconnector.query("DELETE FROM notes WHERE ctid = (SELECT min(ctid) FROM notes) OR id = 2")
+    outcome = leadctl("restore", "--table", "notes", "-o", "json")
+    for line in outcome.json["lines"]:
+        leadconnector.query(line)
+    found = leadconnector.query("SELECT id, note FROM notes ORDER BY note, id")
+    assert found == [(None, "a"), (None, "a"), (1, "b"), (2, "c")]
+
+
 def test_a_column_that_went_on_purpose_is_not_brought_back(
     leadctl: Restore, leadconnector: Prepared
 ) -> None:
