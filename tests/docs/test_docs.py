@@ -100,7 +100,8 @@ SOURCES = sorted((ROOT / "leadctl").rglob("*.py"))
 def unknown(typed: str) -> list[str]:
     """Return what of a command line there is not: options, or the subcommand of a group."""
     command: Any = get_command(app)
-    words = [word.rstrip(".,") or word for word in typed.split()]
+    ours, *_ = typed.split(" -- ")  # what follows is another program's
+    words = [word.rstrip(".,") or word for word in ours.split()]
     if words[0] not in command.commands:
         return []  # a sentence that begins with the program's name
     known = {"--help", "-h", "--"}
