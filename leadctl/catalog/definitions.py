@@ -178,7 +178,7 @@ def with_uses(
 ) -> Catalog:
     """Return what was read of these schemas, each object with what it uses, as `USES` has it."""
     home = sql.Identifier(schema).as_string(connection)
-    objects = dict(catalog.objects)
+    objects = {key: {USES: [], **each} for key, each in catalog.objects.items()}
     for key, used in _DEPENDENCIES.rows(connection, "uses", home=home, schemas=[schema, *also]):
         name, what = key, USES
         if key.startswith("default "):
