@@ -12,7 +12,6 @@ from leadctl.errors import (
     InvalidSetting,
     LeadctlError,
     UnknownCheck,
-    UnknownDatabase,
     UnknownSetting,
 )
 from leadctl.health import activity, data, database, objects, pitr, server
@@ -251,10 +250,7 @@ def _reach(target: Target, timing: Timing) -> Connection:
 
 
 def _unreachable(error: ConnectionFailed, checks: Sequence[HealthCheck]) -> list[CheckResult]:
-    hint = error.hint
-    if isinstance(error, UnknownDatabase):
-        hint = "Make it with: leadctl migrate"
-    first = CheckResult("server", CheckStatus.CRITICAL, message=error.message, hint=hint)
+    first = CheckResult("server", CheckStatus.CRITICAL, message=error.message, hint=error.hint)
     rest = [check.name for check in checks if check.name != "server"]
     return [first, *(_skipped(name, "the server cannot be reached") for name in rest)]
 

@@ -185,7 +185,11 @@ def _whatever_its_language(error: ConnectionFailed, target: Target) -> Connectio
                     "SELECT FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) %s",
                     (target.database,),
                 )
-                return error if found.fetchone() is not None else unknown_database(error.message)
+                return (
+                    error
+                    if found.fetchone() is not None
+                    else unknown_database(error.message, target)
+                )
     return error
 
 

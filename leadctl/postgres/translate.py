@@ -103,9 +103,12 @@ def connection_error(error: Exception, target: "Target") -> errors.ConnectionFai
     )
 
 
-def unknown_database(message: str) -> errors.UnknownDatabase:
+def unknown_database(message: str, target: "Target") -> errors.UnknownDatabase:
     """Return the error of a connection to a database that is not there."""
-    return errors.UnknownDatabase(message, hint=_NO_DATABASE)
+    hint = _NO_DATABASE
+    if target.embedded:  # it has a database of each app's name, and none where no app is named
+        hint = f"Make it with: leadctl migrate --app {target.database}"
+    return errors.UnknownDatabase(message, hint=hint)
 
 
 def client_error(text: str, target: "Target") -> errors.LeadctlError | None:
@@ -130,8 +133,10 @@ def _by_message(text: str, target: "Target") -> errors.ConnectionFailed | None:
     for pattern, kind, hint in _BY_MESSAGE:
         if found := re.search(pattern, text):
             names = (group and group.replace('"', '""') for group in found.groups())
-            hint = hint.format(*names)
-            return kind(f"Cannot connect to {target.describe()}: {text}", hint=hint)
+            message = f"Cannot connect to {target.describe()}: {text}"
+            if kind is errors.UnknownDatabase:
+                return unknown_database(message, target)
+            return kind(message, hint=hint.format(*names))
     return None
 
 

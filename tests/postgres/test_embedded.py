@@ -68,6 +68,16 @@ def test_many_commands_start_it_at_once(project: Path) -> None:
 
 
 @pytest.mark.thorough
+def test_where_no_app_is_named_the_next_command_names_one(project: Path) -> None:
+    start(Home.of(project), silent)
+    done = run("studio", cwd=project)
+    assert done.returncode == 4
+    assert done.stderr.endswith("Hint: Make it with: leadctl migrate --app leadconnector\n")
+    assert run("migrate", "--app", "leadconnector", cwd=project).returncode == 0
+    assert run("studio", cwd=project).returncode == 0
+
+
+@pytest.mark.thorough
 def test_a_killed_server_starts_again(project: Path) -> None:
     home = Home.of(project)
     pid = start(home, silent).pid
