@@ -86,7 +86,7 @@ def copying(
     listed = sql.SQL(", ").join(
         sql.Identifier(name) for name in columns if name not in missing or name in again
     )
-    # Without a key nothing is in conflict: each row that is there would be there twice.
+    # Without a key nothing is in conflict: each row would be there twice.
     present = sql.SQL("EXCEPT ALL SELECT {} FROM {}").format(listed, live.identifier)
     inserting = sql.SQL(
         "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} {};"

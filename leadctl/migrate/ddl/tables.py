@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from leadctl.catalog.definitions import Attributes, Catalog, split_name
+from leadctl.catalog.definitions import Attributes, Catalog, definition, split_name
 from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl.objects import LARGEST, cannot_go_on
 from leadctl.migrate.ddl.steps import Phase, Step, literal, mentions, plain
@@ -388,7 +388,7 @@ def _is_plain(name: str, sequence: Attributes, column: Attributes, place: str) -
         and not column["nullable"]
         and plain(name) == f"{plain(table)}_{plain(own)}_seq"
         and column.get("default") == f"nextval('{name}'::regclass)"
-        and dict(sequence) == wanted
+        and definition(sequence) == wanted
     )
 
 
