@@ -34,6 +34,7 @@ write_whole(Path(sys.argv[1]), "half", 0o600)
 """
 
 
+@pytest.mark.thorough
 def test_processes_that_write_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "facts.prom"
     writers = [

@@ -191,6 +191,7 @@ def test_units_run_as_the_owner_of_the_project(cli: Cli, tmp_path: Path) -> None
             assert all(text.count("User=") == (not is_roots) for text in services)
 
 
+@pytest.mark.thorough
 def test_installed_twice_is_once(cli: Cli, tmp_path: Path) -> None:
     """With a `crontab` of our own, which keeps the table in a file."""
     table = tmp_path / "table"

@@ -13,6 +13,7 @@ from tests.processes import python
 from tests.servers import Server
 
 
+@pytest.mark.thorough
 def test_from_an_empty_database_to_a_healthy_one(
     server: Server, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -40,6 +41,7 @@ def test_from_an_empty_database_to_a_healthy_one(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.thorough
 def test_what_a_scheduler_calls(
     leadconnector: Prepared,
     monkeypatch: pytest.MonkeyPatch,
@@ -86,6 +88,7 @@ def test_what_a_scheduler_calls(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.thorough
 def test_the_examples_of_the_document(server: Server, database: str, shop: Path) -> None:
     document = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
     text = "\n".join(re.findall(r"```python\n(.*?)```", document, re.DOTALL))

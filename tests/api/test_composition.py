@@ -130,6 +130,7 @@ COUNTED = ["cleanup", "cleanup --list", "migrate", "migrate status", "seed", "st
            "studio", "reset --yes", "health-check --fix --yes", "db url"]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_target_is_found_once_a_run(
     leadconnector: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

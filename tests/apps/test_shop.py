@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Cli
 from tests.servers import Server
 
 
+@pytest.mark.thorough
 def test_every_command(shop: Path, server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
 

@@ -266,6 +266,7 @@ def test_what_is_kept(years: BackupFolder) -> None:
     assert [bool(d.kept_as) for d in none] == [True] * 3 + [False] * 727
 
 
+@pytest.mark.thorough
 def test_prune_does_what_it_showed_and_touches_nothing_else(
     backup: Backup, years: BackupFolder
 ) -> None:
@@ -305,6 +306,7 @@ def test_a_backup_that_is_read_is_not_pruned(backup: Backup, years: BackupFolder
 # --- health ---------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_health(
     backup: Backup, cli: Cli, leadconnector: Prepared, env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def is_good(backup: StoredBackup, identities: Any) -> bool:
     return verify(BackupReader(StoredBackup(backup.path), identities), None).ok
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encrypted", [True, False])
 def test_flips_truncations_and_appended_bytes_are_found(
     env: dict[str, str], keys: tuple[str, Path], encrypted: bool
@@ -251,6 +252,7 @@ def test_no_secret_in_the_process_list(held: Callable[[], Any], keys: tuple[str,
         assert secret not in shown.stdout
 
 
+@pytest.mark.thorough
 def test_a_full_disk(leadconnector: Prepared, env: dict[str, str]) -> None:
     fill(leadconnector, 60_000)
     import sys

@@ -230,6 +230,7 @@ def test_a_part_that_is_missing(place: InBucket, client: Any, small_parts: int) 
     assert place.leadctl("restore", "latest", "--into", f"{place.name}_copy").code == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -415,6 +416,7 @@ def test_faults_that_pass_are_tried_again(
     assert len(proxy.requests) > 8
 
 
+@pytest.mark.thorough
 def test_a_network_that_ends_amid_a_backup(
     place: InBucket, proxy: Breaking, client: Any, small_parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,6 +457,7 @@ def test_what_may_not_be_done_is_said(
             assert hint in refused.err
 
 
+@pytest.mark.thorough
 def test_a_bucket_with_versions_and_a_lock(
     place: InBucket, client: Any, proxy: Breaking, storage_name: str
 ) -> None:
@@ -552,6 +555,7 @@ def test_in_azure(azure: InBucket, small_parts: int) -> None:
     assert ACCOUNT_KEY not in missing.err
 
 
+@pytest.mark.thorough
 def test_in_google(
     place: InBucket, proxy: Breaking, client: Any, small_parts: int, storage_name: str
 ) -> None:

@@ -123,6 +123,7 @@ def test_every_app_comes_back(app: str, prepared: Prepare, tmp_path: Path) -> No
     there_and_back(database.server, database.name, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_connection_that_fails_ends_the_other(
     leadconnector: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int

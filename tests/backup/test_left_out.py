@@ -32,6 +32,7 @@ def kept_of(place: Place, start: str) -> str:
     return str(kept)
 
 
+@pytest.mark.thorough
 def test_rows_that_are_left_out(place: Place) -> None:
     place.query(TABLES)
     made = place.leadctl("backup", "--exclude-data", "log", "-o", "json")
@@ -173,6 +174,7 @@ def test_roles_are_in_the_backup_whatever_the_database_is_called(place: Place, n
     assert made.json["database"] == name
 
 
+@pytest.mark.thorough
 def test_kept_databases_of_a_long_name_are_known(place: Place) -> None:
     name = "counted_" + "n" * 55
     place.query(f"CREATE DATABASE {name}; ", "postgres")

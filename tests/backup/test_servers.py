@@ -55,6 +55,7 @@ def test_rows_that_are_hidden_from_the_role_stop_the_backup(
     assert not list(Path(env["BACKUP_DIR"]).glob("2*"))
 
 
+@pytest.mark.thorough
 def test_from_a_standby(env: dict[str, str]) -> None:
     with RunningServer(MAJOR, hot_standby="on") as server:
         with server.info.connect() as connection:

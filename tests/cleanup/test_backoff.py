@@ -54,6 +54,7 @@ def with_leads(running: RunningServer, cli: Cli) -> Prepared:
     return database
 
 
+@pytest.mark.thorough
 def test_wal_that_waits_to_be_archived(cli: Cli) -> None:
     with RunningServer(MAJOR, archive_mode="on", archive_command="test ! -e stop") as running:
         database = with_leads(running, cli)

@@ -179,6 +179,7 @@ def test_rows_of_one_age(filled: Prepared, cli: Cli, monkeypatch: pytest.MonkeyP
     assert (outcome.json["rows"], due_leads(filled)) == (due, set())
 
 
+@pytest.mark.thorough
 def test_timeouts_of_the_role_end_no_run(filled: Prepared, cli: Cli, tmp_path: Path) -> None:
     """How long a statement, a transaction and a pause may take is the command's affair."""
     slow(filled, 0.005)
@@ -194,6 +195,7 @@ def test_timeouts_of_the_role_end_no_run(filled: Prepared, cli: Cli, tmp_path: P
     assert done.json["rows"] == due
 
 
+@pytest.mark.thorough
 def test_a_bound_of_time(filled: Prepared, cli: Cli) -> None:
     slow(filled, 0.01)
     flags = ("cleanup", "--rule", "archived-leads", "-o", "json")

@@ -73,6 +73,7 @@ def test_kills(leadconnector: Prepared, kills: int, tmp_path: Path) -> None:
         assert listed == {path.name for path in manifest.parent.glob("*.zst")}
 
 
+@pytest.mark.thorough
 def test_every_moment_around_the_commit(leadconnector: Prepared, tmp_path: Path) -> None:
     """A server that is slow to delete shows what is there while the deletion is not committed."""
     fill(leadconnector, 200, 1)

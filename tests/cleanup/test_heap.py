@@ -83,6 +83,7 @@ def test_where_only_some_may_go_the_oldest_go(scattered: Prepared, cli: Cli) -> 
     assert not {row[0] for row in oldest} & ids(scattered, "leads")
 
 
+@pytest.mark.thorough
 def test_the_next_run_goes_on_at_the_block_where_this_one_stopped(
     scattered: Prepared, cli: Cli
 ) -> None:

@@ -176,6 +176,7 @@ CREATE FUNCTION take_answers() RETURNS trigger LANGUAGE plpgsql AS
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("project")
 def test_a_trigger_may_take_what_refers(leadconnector: Prepared, cli: Cli) -> None:
     """Then the server says which rows go."""

@@ -75,6 +75,7 @@ def test_what_may_go_goes(filled: Prepared, refusal: str, order: str) -> None:
     assert open_ones == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("refusal", ["a deferred reference", "a trigger without a word"])
 def test_none_of_the_held_is_in_an_archive(filled: Prepared, refusal: str, tmp_path: Path) -> None:
     due = due_leads(filled)

@@ -72,6 +72,7 @@ def test_a_writer_that_makes_due_rows_not_due(filled: Prepared, cli: Cli) -> Non
     assert saved
 
 
+@pytest.mark.thorough
 def test_writers_of_several_rows_never_lose_a_deadlock(filled: Prepared, cli: Cli) -> None:
     """They lock in another order than a deletion does; it is cleanup that gives way."""
     due, stop = sorted(due_leads(filled)), threading.Event()
@@ -125,6 +126,7 @@ def test_a_row_that_somebody_holds_is_left(filled: Prepared, cli: Cli) -> None:
     assert cli(*CLEANUP, url=filled.url).json["rows"] == 1
 
 
+@pytest.mark.thorough
 def test_a_child_that_somebody_holds_is_left(filled: Prepared, cli: Cli) -> None:
     held = sorted(due_leads(filled))[0]
     with filled.server.connect(filled.name) as connection, connection.transaction():
@@ -136,6 +138,7 @@ def test_a_child_that_somebody_holds_is_left(filled: Prepared, cli: Cli) -> None
     assert due_leads(filled) == {held}
 
 
+@pytest.mark.thorough
 def test_beside_migrate(filled: Prepared, cli: Cli) -> None:
     filled.query("DELETE FROM alembic_version")
     filled.query("INSERT INTO alembic_version VALUES ('leadconnector_0001')")

@@ -168,6 +168,7 @@ def in_terminal(arguments: list[str], env: dict[str, str]) -> str:
     return shown.decode()
 
 
+@pytest.mark.thorough
 def test_widths_and_colours(leadconnector: Prepared) -> None:
     env = {"DATABASE_URL": leadconnector.url}
     piped = run("migrate", "status", env=env).stdout
@@ -209,6 +210,7 @@ def test_a_reader_that_goes_away_is_no_error(leadconnector: Prepared, line: list
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_log_lines_carry_a_time(server: Server, database: str) -> None:
     done = run("migrate", "--steps", "1", env={"DATABASE_URL": server.url(database)})
     assert done.returncode == 0
@@ -359,6 +361,7 @@ def test_nothing_is_written_where_no_app_is_meant(
     assert cli("migrate", "--app", "leadconnector", url=server.url(database)).code == 0
 
 
+@pytest.mark.thorough
 def test_names_of_strangers_do_not_act_on_the_terminal(leadconnector: Prepared, cli: Cli) -> None:
     """In messages as little as in results: a role that may make a table chooses its name."""
     name = "a\x1b]0;owned\x07\x9b31m\u202e\u061cb"

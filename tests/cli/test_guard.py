@@ -245,6 +245,7 @@ def read(terminal: int, patience: float = 60.0, keys: bytes = b"") -> bytes:
         return b""
 
 
+@pytest.mark.thorough
 def test_answers_on_a_terminal(leadconnector: Prepared) -> None:
     before = everything(leadconnector)
     code, shown = at_the_prompt(leadconnector, None)

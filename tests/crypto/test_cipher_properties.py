@@ -10,6 +10,7 @@ from leadctl.errors import LeadctlError
 KEY = Key.from_hex("test", "ab" * 32)
 
 
+@pytest.mark.thorough
 @given(st.text(), st.text(min_size=1, max_size=20))
 def test_ciphertext_comes_back(text: str, context: str) -> None:
     value = encrypt(text.encode("utf-8", "replace").decode(), KEY, context)

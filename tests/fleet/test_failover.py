@@ -128,6 +128,7 @@ def test_in_the_middle_of_a_backup(pair: Pair, tmp_path: Path) -> None:
     assert run("backup", "verify", "latest", env=env, cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.thorough
 def test_in_the_middle_of_a_fleet(pair: Pair, tmp_path: Path) -> None:
     declare(tmp_path, 30)
     process = start("migrate", "--fleet", "tenants", "-o", "json", env=pair.env, cwd=tmp_path)

@@ -75,6 +75,7 @@ def test_killed_at_random_moments_and_run_again(
     check_whole(place, count)
 
 
+@pytest.mark.thorough
 def test_an_interrupt_ends_after_the_targets_in_flight(place: Prepared, tmp_path: Path) -> None:
     declare(tmp_path, 60)
     env = {"DATABASE_URL": place.url}
@@ -94,6 +95,7 @@ def test_an_interrupt_ends_after_the_targets_in_flight(place: Prepared, tmp_path
     check_whole(place, 60)
 
 
+@pytest.mark.thorough
 def test_two_runs_at_once_apply_each_revision_once(place: Prepared, tmp_path: Path) -> None:
     declare(tmp_path, 12)
     env = {"DATABASE_URL": place.url}

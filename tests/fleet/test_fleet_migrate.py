@@ -50,6 +50,7 @@ def dump(place: Prepared, schema: str) -> str:
     return "\n".join(lines).replace(schema, "X")
 
 
+@pytest.mark.thorough
 def test_each_tenant_is_as_migrate_leaves_one(place: Prepared, cli: Cli, tmp_path: Path) -> None:
     declare(tmp_path, 6)
     place.query('CREATE SCHEMA "t_3"')  # one is there, and empty
@@ -87,6 +88,7 @@ def test_each_tenant_is_as_migrate_leaves_one(place: Prepared, cli: Cli, tmp_pat
         assert cli("migrate", verb, "--fleet", "tenants", url=place.url).code == 0, verb
 
 
+@pytest.mark.thorough
 def test_most_tenants_do_not_run_alembic(
     place: Prepared, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_tenant_that_has_what_no_file_says_is_named_and_the_others_go_on(
     }
 
 
+@pytest.mark.thorough
 def test_tenants_at_different_revisions_all_come_to_the_head(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:
@@ -227,6 +230,7 @@ def test_settings_of_a_revision_stay_with_its_tenant(
     assert made == [(f"t_{number}", "a b") for number in range(1, 5)]
 
 
+@pytest.mark.thorough
 def test_a_bad_row_holds_up_nobody_and_is_named(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:
@@ -274,6 +278,7 @@ def test_canary_and_max_failures(
     assert outcome.json["counts"] == {"done": 1, "no": 0, "failed": 2, "not run": 5}
 
 
+@pytest.mark.thorough
 def test_a_lock_that_is_held_is_waited_for_by_its_tenant_alone(
     place: Prepared, cli: Cli, tmp_path: Path
 ) -> None:
@@ -291,6 +296,7 @@ def test_a_lock_that_is_held_is_waited_for_by_its_tenant_alone(
     assert sorted(standing(place)) == ["t_1", "t_2", "t_4", "t_5"]
 
 
+@pytest.mark.thorough
 def test_a_half_built_index_is_built_again(place: Prepared, cli: Cli, tmp_path: Path) -> None:
     declare(tmp_path, 3)
     assert cli("migrate", "up", APPLIED[0], "--fleet", "tenants", url=place.url).code == 0
@@ -303,6 +309,7 @@ def test_a_half_built_index_is_built_again(place: Prepared, cli: Cli, tmp_path: 
     assert len({dump(place, schema) for schema in ("t_1", "t_2", "t_3")}) == 1
 
 
+@pytest.mark.thorough
 def test_another_apps_schema_is_refused_and_left(place: Prepared, cli: Cli, tmp_path: Path) -> None:
     assert cli("migrate", "--app", "whatsapp", "--schema", "t_2", url=place.url).code == 0
     place.query("CREATE SCHEMA t_3")
@@ -338,6 +345,7 @@ def guarded(place: Prepared, cli: Cli, tmp_path: Path) -> Prepared:
     return place
 
 
+@pytest.mark.thorough
 def test_the_guard_wants_the_fleets_name(guarded: Prepared, cli: Cli) -> None:
     down = ("migrate", "down", "--fleet", "tenants")
     before = standing(guarded)
@@ -385,6 +393,7 @@ def test_a_tenant_that_is_dropped_meanwhile_does_not_come_back(
     assert standing(place) == {"t_1": APPLIED[-1:]}
 
 
+@pytest.mark.thorough
 def test_what_code_in_a_revision_makes_is_recorded_of_each(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:

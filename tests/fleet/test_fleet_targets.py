@@ -41,6 +41,7 @@ def test_schemas_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: st
     assert names(cli, server.url(database)) == ["T_c", "public", "t_a", "t_b", "t_template", "tt"]
 
 
+@pytest.mark.thorough
 def test_a_schema_is_passed_over_where_leadctl_keeps_it_and_never_for_its_name(
     fleet: Fleet, cli: Cli, server: Server, database: str, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_databases_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: 
             server.drop(name)
 
 
+@pytest.mark.thorough
 def test_tenants_of_a_fleet_are_listed_as_the_server_has_them(
     fleet: Fleet, cli: Cli, server: Server, database: str
 ) -> None:

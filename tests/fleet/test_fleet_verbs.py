@@ -33,6 +33,7 @@ def tenants(server: Server, database: str, cli: Cli, tmp_path: Path) -> Tenants:
     return make
 
 
+@pytest.mark.thorough
 def test_each_tenant_is_seeded_once(tenants: Tenants, cli: Cli) -> None:
     place = tenants(3)
     users = "SELECT count(*) FROM t_{}.users"
@@ -69,6 +70,7 @@ def test_the_health_of_a_fleet(tenants: Tenants, cli: Cli) -> None:
         assert cli("health-check", "--fleet", "tenants", option, url=place.url).code == 3
 
 
+@pytest.mark.thorough
 def test_what_a_check_of_the_database_finds_is_said_of_each(tenants: Tenants, cli: Cli) -> None:
     place = tenants(3)
     with place.server.connect(place.name) as other:
@@ -100,6 +102,7 @@ _OF_SCHEMA = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_what_is_read_of_many_tenants_at_once_is_what_is_read_of_each(
     tenants: Tenants, cli: Cli
 ) -> None:
@@ -127,6 +130,7 @@ def test_what_is_read_of_many_tenants_at_once_is_what_is_read_of_each(
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_tenant_whose_table_is_locked_holds_up_no_other_check(tenants: Tenants, cli: Cli) -> None:
     place = tenants(6)
     place.query("CREATE VIEW t_5.seen AS SELECT id FROM t_5.leads")
@@ -177,6 +181,7 @@ def test_keys_of_each_tenant_are_rotated(tenants: Tenants, cli: Cli) -> None:
     assert status.json["counts"]["no"] == 2
 
 
+@pytest.mark.thorough
 def test_databases_as_tenants(server: Server, database: str, cli: Cli, tmp_path: Path) -> None:
     others = [f"{database}_{letter}" for letter in "ab"]
     text = f'app = "leadconnector"\n[fleet.tenants]\ndatabases = "{database}_*"\n'
@@ -252,6 +257,7 @@ def test_reports_of_each_tenant(tenants: Tenants, cli: Cli) -> None:
     assert cli("stats", "--fleet", "tenants", "-o", "csv", url=place.url).code == 2
 
 
+@pytest.mark.thorough
 def test_reset_wants_consent_and_resets_each(tenants: Tenants, cli: Cli) -> None:
     place = tenants(2)
     place.query("CREATE TABLE t_1.mine (n int)")
@@ -324,6 +330,7 @@ def test_a_session_that_is_used_again_is_as_new(leadconnector: Prepared) -> None
         leadconnector.query("DROP ROLE r_" + leadconnector.name)
 
 
+@pytest.mark.thorough
 def test_the_python_api_has_every_verb(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tenants(2)
     monkeypatch.setenv("ENCRYPTION_KEY", KEY)

@@ -71,6 +71,7 @@ def test_each_that_waits_stands_once(
         assert check["message"].startswith(f"{len(waits)} sessions wait for {holder}, ")
 
 
+@pytest.mark.thorough
 def test_a_prepared_transaction_is_no_session_to_end(cli: Cli) -> None:
     with RunningServer(MAJOR, max_prepared_transactions="2") as running, ExitStack() as stack:
         with running.info.connect() as connection:
@@ -136,6 +137,7 @@ def test_workers_wait_as_their_session(leadconnector: Prepared, cli: Cli) -> Non
             _end(leadconnector, session)
 
 
+@pytest.mark.thorough
 def test_a_deferrable_transaction_waits_for_writers(leadconnector: Prepared, cli: Cli) -> None:
     """No lock is wanted, and pg_blocking_pids knows of none."""
     with (

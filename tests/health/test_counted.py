@@ -55,6 +55,7 @@ def nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from nodes(below)
 
 
+@pytest.mark.thorough
 def test_as_many_blocks_and_scans_as_plans_say(small: RunningServer, cli: Cli) -> None:
     url = small.info.url("postgres")
     with small.info.connect() as connection:
@@ -233,6 +234,7 @@ def test_counters_of_a_server_that_stopped_counting(counting: RunningServer, cli
         connection.execute("DROP TABLE scanned")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(MAJOR == 16, reason="there is no pgstattuple")
 @pytest.mark.parametrize("lost", ["reset", "copied", "crashed"])
 def test_dead_rows_that_nobody_counts_any_more(cli: Cli, lost: str) -> None:

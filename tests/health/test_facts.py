@@ -198,6 +198,7 @@ def _quietly(connection: psycopg.Connection[Any], query: str) -> None:
         connection.execute(query)
 
 
+@pytest.mark.thorough
 def test_a_blocked_lock(leadconnector: Prepared, cli: Cli, tmp_path: Path) -> None:
     url = leadconnector.url
     assert status(cli, url, "blocking") == "ok"
@@ -303,6 +304,7 @@ def test_index_usage(leadconnector: Prepared, cli: Cli) -> None:
     eventually("ok", lambda: status(cli, url, "index-usage"))
 
 
+@pytest.mark.thorough
 def test_cache_hit(cli: Cli) -> None:
     with RunningServer(MAJOR, shared_buffers="1MB") as small:
         url = small.info.url("postgres")
@@ -331,6 +333,7 @@ def _reset(server: RunningServer) -> str:
     return ""
 
 
+@pytest.mark.thorough
 def test_bloat(leadconnector: Prepared, cli: Cli) -> None:
     url = leadconnector.url
     assert status(cli, url, "bloat") == "ok"
@@ -351,6 +354,7 @@ def test_bloat(leadconnector: Prepared, cli: Cli) -> None:
     assert status(cli, url, "bloat") == "ok"
 
 
+@pytest.mark.thorough
 def test_checks_that_hang_leave_time_for_the_others(leadconnector: Prepared, cli: Cli) -> None:
     leadconnector.query(COUNTED)
     with another_session(

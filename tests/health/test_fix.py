@@ -41,6 +41,7 @@ MENDED = {
 }
 
 
+@pytest.mark.thorough
 def test_what_can_be_mended_is(leadconnector: Prepared, cli: Cli) -> None:
     break_everything(leadconnector)
     before = cli("health-check", "-o", "json", url=leadconnector.url)

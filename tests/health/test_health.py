@@ -196,6 +196,7 @@ def test_a_fault_is_seen_and_its_mending_too(
     assert statuses(cli, leadconnector.url) == (0, GREEN)
 
 
+@pytest.mark.thorough
 def test_a_full_connection_list(cli: Cli) -> None:
     settings = {"max_connections": "12", "superuser_reserved_connections": "3"}
     with RunningServer(MAJOR, **settings) as full, ExitStack() as held:
@@ -338,6 +339,7 @@ def test_nagios_is_one_line(leadconnector: Prepared, cli: Cli) -> None:
     assert outcome.out.startswith("LEADCTL CRITICAL - indexes: missing: idx_leads_form_id; drift: ")
 
 
+@pytest.mark.thorough
 def test_wait_until_reachable(cli: Cli) -> None:
     with RunningServer(MAJOR) as late:
         url = late.info.url("postgres")
@@ -353,6 +355,7 @@ def test_wait_until_reachable(cli: Cli) -> None:
         assert json.loads(out)["checks"][0]["status"] == "ok"
 
 
+@pytest.mark.thorough
 def test_time_is_bounded_when_the_server_hangs(
     leadconnector: Prepared, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,6 +382,7 @@ def test_time_is_bounded_when_the_server_hangs(
     assert [check["status"] for check in outcome.json["checks"]] == ["ok", "critical", "skipped"]
 
 
+@pytest.mark.thorough
 def test_a_locked_table_does_not_hang_it(leadconnector: Prepared, cli: Cli) -> None:
     with leadconnector.server.connect(leadconnector.name) as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")

@@ -40,6 +40,7 @@ def sql(server: RunningServer, *statements: str) -> None:
             connection.execute(each)
 
 
+@pytest.mark.thorough
 def test_archiving(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
     url = primary.info.url("postgres")
     assert status(cli, url, "archiving") == "skipped"
@@ -95,6 +96,7 @@ def test_replication_slots(primary: RunningServer, cli: Cli, tmp_path: Path) -> 
     assert status(cli, url, "replication-slots") == "skipped"
 
 
+@pytest.mark.thorough
 def test_prepared_transactions(primary: RunningServer, cli: Cli) -> None:
     url = primary.info.url("postgres")
     assert status(cli, url, "prepared-transactions") == "ok"
@@ -143,6 +145,7 @@ def test_an_extension_that_cannot_be_asked(
     assert status(cli, primary.info.url("upgraded"), "slow-queries") == "skipped"
 
 
+@pytest.mark.thorough
 def test_a_lagging_standby(primary: RunningServer, cli: Cli, tmp_path: Path) -> None:
     url = primary.info.url("postgres")
     assert status(cli, url, "replication") == "skipped"
@@ -233,6 +236,7 @@ def change_a_byte(path: Path) -> None:
             file.write(bytes([byte[0] ^ 0xFF]))
 
 
+@pytest.mark.thorough
 def test_ids_that_near_their_end(cli: Cli) -> None:
     """A server that has used 1.35 billion transaction and multixact ids, and never froze any."""
     with RunningServer(
@@ -257,6 +261,7 @@ def test_ids_that_near_their_end(cli: Cli) -> None:
         assert status(cli, url, "multixact-age") == "ok"
 
 
+@pytest.mark.thorough
 def test_checksums(cli: Cli) -> None:
     """One byte of a table is changed on disk."""
     with RunningServer(MAJOR) as broken:
@@ -277,6 +282,7 @@ def test_checksums(cli: Cli) -> None:
         eventually("ok", lambda: status(cli, url, "checksums"))
 
 
+@pytest.mark.thorough
 def test_checksums_of_what_all_databases_share(cli: Cli) -> None:
     """The server counts them for no database."""
     with RunningServer(MAJOR) as broken:

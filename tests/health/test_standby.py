@@ -143,6 +143,7 @@ def test_an_archive_that_does_not_go_on(cli: Cli, tmp_path: Path) -> None:
         assert "archive" in found["hint"]
 
 
+@pytest.mark.thorough
 def test_a_receiver_that_hears_nothing(
     pair: tuple[RunningServer, RunningServer], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_receiver_that_hears_nothing(
         os.kill(sender, signal.SIGCONT)
 
 
+@pytest.mark.thorough
 def test_a_standby_that_does_not_reply_is_behind_as_long(
     pair: tuple[RunningServer, RunningServer], cli: Cli, tmp_path: Path
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_standby_that_does_not_reply_is_behind_as_long(
     eventually("ok", lambda: caught_up(primary) and status(cli, url, "replication"))  # type: ignore[arg-type,return-value]
 
 
+@pytest.mark.thorough
 def test_commits_that_wait_for_a_standby_that_is_gone(cli: Cli) -> None:
     with RunningServer(MAJOR) as primary:
         url = primary.info.url("postgres")
@@ -203,6 +206,7 @@ def test_commits_that_wait_for_a_standby_that_is_gone(cli: Cli) -> None:
         eventually("skipped", lambda: status(cli, url, "replication"))
 
 
+@pytest.mark.thorough
 def test_a_receiver_that_has_not_caught_up(cli: Cli) -> None:
     """It is sent what is old and takes nothing: the server measures no lag, and knows the bytes."""
     with RunningServer(MAJOR, wal_keep_size="1GB") as primary:

@@ -395,6 +395,7 @@ def test_behind_a_pooler(
     assert direct.json["status"] == "critical"
 
 
+@pytest.mark.thorough
 def test_on_a_standby(cli: Cli, tmp_path: Path) -> None:
     """Objects are as sick there; what nobody counts there is not known."""
     with RunningServer(MAJOR) as primary:

@@ -25,6 +25,7 @@ def grade(cli: Cli, url: str, check: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.thorough
 def test_a_long_transaction_of_small_statements(
     leadconnector: Prepared, cli: Cli, tmp_path: Path
 ) -> None:

@@ -181,6 +181,7 @@ def test_two_tools_see_the_same(
     assert (found["status"] == "ok") == (code == 0), (found, line)
 
 
+@pytest.mark.thorough
 def test_as_many_connections_and_waiting_sessions(server: RunningServer, cli: Cli) -> None:
     with ExitStack() as stack:
         waiting_session(stack, server)

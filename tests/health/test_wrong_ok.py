@@ -267,6 +267,7 @@ def test_a_server_that_does_not_count_or_vacuum(cli: Cli) -> None:
         eventually("warning", lambda: status(cli, url, "vacuum"))
 
 
+@pytest.mark.thorough
 def test_a_standby_that_has_lost_its_primary(cli: Cli) -> None:
     with (
         RunningServer(MAJOR) as primary,
@@ -399,6 +400,7 @@ def test_the_remedy_of_a_missing_index_is_one_that_the_server_runs(
     assert status(cli, url, "missing-indexes") == "ok"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["ROLE", "DATABASE"])
 def test_a_connection_limit_of_its_own(cli: Cli, kind: str) -> None:
     """The server refuses the next session; to another database of the server it means nothing."""

@@ -68,6 +68,7 @@ def differences(one: str, other: str) -> list[Difference]:
         )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("file", "app"), [("chinook/chinook.sql", "music"), ("prisma/leadconnector.sql", "crm")]
 )
@@ -95,6 +96,7 @@ def test_models_migrations_and_database_are_one(
     assert differences(existing.url, server.url(database)) == []
 
 
+@pytest.mark.thorough
 def test_the_models_are_usable(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     assert cli("init", "--from-database", "--app", "crm2", url=existing.url).code == 0
@@ -108,6 +110,7 @@ def test_the_models_are_usable(load: Callable[..., Prepared], cli: Cli) -> None:
         assert {lead.page for lead in page.leads} <= {page}
 
 
+@pytest.mark.thorough
 def test_what_models_cannot_say_is_said_and_kept(
     load: Callable[..., Prepared], database: str, server: Server, cli: Cli
 ) -> None:
@@ -255,6 +258,7 @@ def dumped(url: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if not line.startswith(("--", "\\"))]
 
 
+@pytest.mark.thorough
 def test_columns_that_are_to_be_encrypted(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     encrypt = ["--encrypt", "users.accessToken", "--encrypt", "users.refreshToken"]
@@ -276,6 +280,7 @@ def test_columns_that_are_to_be_encrypted(load: Callable[..., Prepared], cli: Cl
     assert tokens == {"EAAG-user-token-ada", "EAAG-user-token-grace"}
 
 
+@pytest.mark.thorough
 def test_prismas_history_is_checked(
     load: Callable[..., Prepared], tmp_path: Path, cli: Cli
 ) -> None:
@@ -309,6 +314,7 @@ def test_prismas_history_is_checked(
     assert existing.query("SELECT count(*) FROM _prisma_migrations") == [(5,)]
 
 
+@pytest.mark.thorough
 def test_prismas_history_goes_where_that_is_said(load: Callable[..., Prepared], cli: Cli) -> None:
     existing = load("prisma/leadconnector.sql")
     outcome = cli("init", "--from-database", "--app", "crm5", "--drop-history", url=existing.url)
@@ -318,6 +324,7 @@ def test_prismas_history_goes_where_that_is_said(load: Callable[..., Prepared], 
     assert existing.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL") == [(False,)]
 
 
+@pytest.mark.thorough
 def test_leadconnector_takes_over_prismas_database(
     load: Callable[..., Prepared], leadconnector: Prepared, tmp_path: Path, cli: Cli
 ) -> None:
@@ -347,6 +354,7 @@ def test_leadconnector_takes_over_prismas_database(
     assert cli("health-check", url=existing.url, env=new_key_only).code == 0
 
 
+@pytest.mark.thorough
 def test_init_may_begin_anew(
     load: Callable[..., Prepared],
     tmp_path_factory: pytest.TempPathFactory,
@@ -397,6 +405,7 @@ ALTER SEQUENCE "Orders_id_seq" RENAME TO orders_id_seq;
 """
 
 
+@pytest.mark.thorough
 def test_an_own_app_takes_over_what_its_file_renames(
     server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
@@ -502,6 +511,7 @@ def test_tables_that_need_another_schema(
     assert not list(Path.cwd().iterdir())
 
 
+@pytest.mark.thorough
 def test_what_was_not_read_is_said(server: Server, database: str, cli: Cli) -> None:
     with server.connect(database) as connection:
         connection.execute(ELSEWHERE + "CREATE VIEW owed AS SELECT * FROM billing.invoices")

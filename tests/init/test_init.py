@@ -240,6 +240,7 @@ def test_a_schema_that_the_app_does_not_name(
     assert 'schemas = ["billing"]' in refused.err
 
 
+@pytest.mark.thorough
 def test_models_in_several_modules_are_imported_together(folder: Path, cli: Cli) -> None:
     package = folder / "zoo"
     package.mkdir()
@@ -300,6 +301,7 @@ def test_a_new_env_file_is_closed_to_others(folder: Path, cli: Cli) -> None:
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.thorough
 def test_a_starter_is_a_whole_project(
     folder: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -425,6 +427,7 @@ def test_what_models_print_is_no_result(folder: Path, cli: Cli) -> None:
     assert "loading models" in outcome.err
 
 
+@pytest.mark.thorough
 def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     second = DATACLASSES.replace("cats", "dogs")
     name = module(folder, DECLARATIVE + second)
@@ -452,6 +455,7 @@ def test_two_bases_are_a_question(folder: Path, cli: Cli) -> None:
     assert declared(folder)["models"] == f"{name}:Model"
 
 
+@pytest.mark.thorough
 def test_of_two_bases_the_one_that_env_py_names(folder: Path, cli: Cli) -> None:
     """Also where it imports nothing that has tables, as long as the program does."""
     bases = "from sqlalchemy import MetaData\nours, others = MetaData(), MetaData()\n"
@@ -602,6 +606,7 @@ def test_classes_whose_base_names_their_tables(text: str, folder: Path, cli: Cli
     assert outcome.json["tables"] == ["cats"]
 
 
+@pytest.mark.thorough
 def test_a_module_that_cannot_be_imported_is_passed_over_and_named(
     folder: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -653,6 +658,7 @@ def test_packages_lie_where_they_may(
         assert connection.execute("SELECT count(*) FROM cats").fetchone() == (0,)
 
 
+@pytest.mark.thorough
 def test_several_bases_are_one_app(folder: Path, server: Server, database: str, cli: Cli) -> None:
     files = {
         "PKG/b.py": BASE + table_of("PKG.b", "dogs").replace("from PKG.b import Base\n", ""),

@@ -226,6 +226,7 @@ def test_what_names_a_thing_is_no_amount(leadconnector: Prepared, cli: Cli) -> N
     assert str(2**63 - 1) in shown
 
 
+@pytest.mark.thorough
 def test_a_locked_table_is_not_waited_for(leadconnector: Prepared, cli: Cli) -> None:
     with leadconnector.server.connect(leadconnector.name) as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE leads, users")

@@ -219,6 +219,7 @@ def test_the_python_api_asks_as_well(damaged: Prepared) -> None:
     assert rows(damaged) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("damaged", "target"),
     [(DAMAGES["protected"], "base"), (DAMAGES["row deleted"], "-1")],

@@ -80,6 +80,7 @@ def test_a_file_missing_from_what_alembic_applied_is_named(
     assert health.code == 1
 
 
+@pytest.mark.thorough
 def test_everything_holds_there_too(
     alembic_project: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -108,6 +109,7 @@ def test_everything_holds_there_too(
     assert cli("migrate", "status", url=url).code == 0
 
 
+@pytest.mark.thorough
 def test_a_history_that_alembic_applied_is_taken_over(
     alembic_project: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -377,6 +379,7 @@ def test_a_version_table_elsewhere_says_that_tables_are_known(
     assert done.code == 0, done.err
 
 
+@pytest.mark.thorough
 def test_a_history_whose_first_tables_something_else_made(
     plain_project: Path, server: Server, database: str, cli: Cli
 ) -> None:

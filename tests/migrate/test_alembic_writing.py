@@ -120,6 +120,7 @@ def zoo(
     return Zoo(tmp_path, cli, server, database)
 
 
+@pytest.mark.thorough
 def test_a_file_is_alembic_s_own_but_for_what_it_does(zoo: Zoo) -> None:
     zoo.leadctl("migrate", "new", "-m", "Birds: first")
     (ours,) = zoo.files()
@@ -139,6 +140,7 @@ def test_a_file_is_alembic_s_own_but_for_what_it_does(zoo: Zoo) -> None:
     assert "auto generated" not in ours.read_text()
 
 
+@pytest.mark.thorough
 def test_names_templates_and_hooks_of_the_configuration(zoo: Zoo) -> None:
     (zoo.folder / "stamp.py").write_text(
         "import sys\nfrom pathlib import Path\n"
@@ -230,6 +232,7 @@ def test_a_hook_that_drops_a_revision_is_named(zoo: Zoo) -> None:
     assert "process_revision_directives failed: LookupError: no" in said
 
 
+@pytest.mark.thorough
 def test_a_chain_of_files_and_a_merge(zoo: Zoo, server: Server, database: str) -> None:
     zoo.ini("file_template = %%(slug)s_%%(rev)s\n")
     zoo.leadctl("migrate", "new", "-m", "Birds")
@@ -263,6 +266,7 @@ def test_a_chain_of_files_and_a_merge(zoo: Zoo, server: Server, database: str) -
     zoo.alembic("check")
 
 
+@pytest.mark.thorough
 def test_tokens_prefixes_and_variables_of_the_template(zoo: Zoo) -> None:
     template = zoo.folder / "db" / "script.py.mako"
     text = template.read_text()
@@ -283,6 +287,7 @@ def test_tokens_prefixes_and_variables_of_the_template(zoo: Zoo) -> None:
     zoo.alembic("check")
 
 
+@pytest.mark.thorough
 def test_a_project_without_a_template_has_alembic_s(zoo: Zoo) -> None:
     (zoo.folder / "db" / "script.py.mako").unlink()
     zoo.leadctl("migrate", "new", "-m", "Birds")

@@ -40,6 +40,7 @@ def test_every_row_is_filled(
         assert connection.execute("SELECT count(*) FROM leadctl.backfill").fetchone() == (0,)
 
 
+@pytest.mark.thorough
 def test_what_was_killed_goes_on(
     people: str, project: Project, server: Server, database: str, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ VALIDATE = '\n    op.execute("ALTER TABLE people VALIDATE CONSTRAINT named")'
 UPDATE = "\n    op.execute(\"UPDATE people SET name = upper(name) WHERE name LIKE 'n%'\")"
 
 
+@pytest.mark.thorough
 def test_what_stands_behind_a_fill_comes_when_rows_are_filled(
     people: str, project: Project, server: Server, database: str, cli: Cli
 ) -> None:
@@ -117,6 +119,7 @@ def test_what_stands_behind_a_fill_comes_when_rows_are_filled(
         assert connection.execute(upper).fetchone() == (30000, 30000)
 
 
+@pytest.mark.thorough
 def test_an_update_beside_validate_is_judged_by_size(
     people: str, project: Project, server: Server, database: str, cli: Cli
 ) -> None:

@@ -104,6 +104,7 @@ def team(
     return made
 
 
+@pytest.mark.thorough
 def test_ids_are_the_time_and_go_on_behind_what_they_follow(team: Team) -> None:
     assert team.run("dev", "-m", "First").code == 0
     team.models("a")
@@ -115,6 +116,7 @@ def test_ids_are_the_time_and_go_on_behind_what_they_follow(team: Team) -> None:
     assert len(team.run("status", "-o", "json").json["current"]) == 19
 
 
+@pytest.mark.thorough
 def test_a_chain_that_is_written_at_once_counts_its_seconds(team: Team) -> None:
     assert team.run("dev", "-m", "First").code == 0
     models = team.folder / "team_models.py"
@@ -271,6 +273,7 @@ def test_what_is_applied_is_renumbered_in_the_database_too(team: Team) -> None:
     assert team.run("status").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("at_its_end", [False, True])
 def test_a_database_of_the_renumbered_branch_learns_the_new_ids(
     team: Team, server: Server, at_its_end: bool

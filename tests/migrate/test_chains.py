@@ -69,6 +69,7 @@ def lines_of(text: str, word: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith(word)]
 
 
+@pytest.mark.thorough
 def test_a_chain_has_one_slug_and_is_one_line(shop: Shop) -> None:
     shop.models(WEBSITE)
     done = shop.run("dev", "-m", "Add website.", "--fill", "users.website='x'")
@@ -102,6 +103,7 @@ def test_down_undoes_a_chain_as_one(shop: Shop) -> None:
     assert len(shop.run("down", "--steps", "2", "--yes", "-o", "json").json["undone"]) == 5
 
 
+@pytest.mark.thorough
 def test_half_a_chain_is_undone_and_shown_as_that(shop: Shop) -> None:
     shop.models(WEBSITE)
     assert shop.run("new", "-m", "Website").code == 0
@@ -252,6 +254,7 @@ def test_dev_tries_on_the_rows_before_it_writes(shop: Shop, clash: str, plain: l
     assert shop.run("status").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plain", [[], ["--plain"]])
 def test_new_writes_a_fill_as_dev_does(shop: Shop, plain: list[str]) -> None:
     """Also where no row here needs it: rows elsewhere may."""
@@ -296,6 +299,7 @@ def test_a_fill_that_new_cannot_write_is_refused(shop: Shop, line: list[str], co
     assert shop.files() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plain", [[], ["--plain"]])
 def test_renamed_and_required_at_once(shop: Shop, plain: list[str]) -> None:
     """Rows are counted under the names that they have now."""
@@ -315,6 +319,7 @@ def test_renamed_and_required_at_once(shop: Shop, plain: list[str]) -> None:
     assert shop.run("check").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("old", "new", "rename"),
     [

@@ -88,6 +88,7 @@ def test_two_revisions_and_two_databases(
     assert cli("migrate", "diff", "base", "base", url=url).code == 2
 
 
+@pytest.mark.thorough
 def test_sql_that_turns_one_database_into_another(server: Server, database: str, cli: Cli) -> None:
     other = server.create()
     try:

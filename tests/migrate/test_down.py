@@ -1,5 +1,7 @@
 """down: guarded, refuses what cannot be undone, says what data goes, and is rehearsed."""
 
+import pytest
+
 from tests.conftest import Cli, Prepared
 from tests.history import Project
 from tests.servers import Server
@@ -34,6 +36,7 @@ def test_what_goes_is_said_first(leadconnector: Prepared, cli: Cli) -> None:
     assert cli("migrate", "down", "--yes", url=leadconnector.url).code == 1
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_undone(project: Project, server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     back = '    op.execute("DROP TABLE a")'

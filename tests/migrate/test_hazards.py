@@ -78,6 +78,7 @@ def test_the_page_has_every_hazard() -> None:
     assert list(of_page("with")) == [hazard for hazard, *_ in HAZARDS]
 
 
+@pytest.mark.thorough
 def test_what_is_said_without_a_database(tmp_path: Path) -> None:
     page, told = of_page("with"), of_page("without")
     unseen = re.findall(r"^\| ([^|]+) \|.*\| unseen \|$", PAGE.read_text(), re.MULTILINE)
@@ -85,6 +86,7 @@ def test_what_is_said_without_a_database(tmp_path: Path) -> None:
     assert found_offline(tmp_path, 1) == said
 
 
+@pytest.mark.thorough
 def test_safe_forms_without_a_database(tmp_path: Path) -> None:
     flagged = {hazard for hazard, rules in found_offline(tmp_path, 2).items() if rules}
     assert flagged == BY_THE_CATALOG

@@ -132,6 +132,7 @@ def test_status_of_a_database_that_does_not_exist(server: Server, cli: Cli) -> N
     assert {entry["state"] for entry in outcome.json["revisions"]} == {"pending"}
 
 
+@pytest.mark.thorough
 def test_new_writes_what_the_models_have_more(
     shop: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -160,6 +161,7 @@ def test_new_writes_what_the_models_have_more(
     assert applied["current"] == written["revision"]
 
 
+@pytest.mark.thorough
 def test_two_apps_in_two_schemas_do_not_see_each_other(
     shop: Path, server: Server, database: str, cli: Cli
 ) -> None:

@@ -207,6 +207,7 @@ def test_what_is_written_leads_to_the_models_and_back(
     assert checked.code == 0, checked.out + text
 
 
+@pytest.mark.thorough
 def test_not_null_reads_no_row_while_it_locks(
     own: Callable[..., Outcome], tmp_path: Path, server: Server, database: str
 ) -> None:
@@ -262,6 +263,7 @@ def test_a_rename_is_never_guessed(own: Callable[..., Outcome], tmp_path: Path) 
     assert "loses the column name of users" in dropped.err
 
 
+@pytest.mark.thorough
 def test_empty_sql_and_revert(own: Callable[..., Outcome], tmp_path: Path) -> None:
     empty = own("migrate", "new", "-m", "x", "--empty")
     assert empty.code == 0
@@ -319,6 +321,7 @@ INSERT INTO t SELECT * FROM former; DROP TABLE former;
 """
 
 
+@pytest.mark.thorough
 def test_the_way_back_of_a_table_made_anew_copies_its_rows(
     own: Callable[..., Outcome], tmp_path: Path, server: Server, database: str
 ) -> None:
@@ -340,6 +343,7 @@ def test_the_way_back_of_a_table_made_anew_copies_its_rows(
         assert connection.execute(kind).fetchone() == ("p",)
 
 
+@pytest.mark.thorough
 def test_push_copies_the_rows_of_a_table_made_anew(
     own: Callable[..., Outcome], tmp_path: Path, server: Server, database: str
 ) -> None:
@@ -365,6 +369,7 @@ days = Table("days", metadata, Column("d", Date, primary_key=True), Column("v", 
     assert own("migrate", "diff").code == 0
 
 
+@pytest.mark.thorough
 def test_push(own: Callable[..., Outcome], tmp_path: Path) -> None:
     assert "Nothing to push" in own("db", "push").out
     models(tmp_path, FIRST.replace('Column("age", Integer)', 'Column("age", Integer, index=True)'))

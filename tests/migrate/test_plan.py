@@ -193,6 +193,7 @@ def test_a_protected_database_wants_a_clean_plan(
     assert cli("migrate", "--confirm", database, url=applied).code == 0
 
 
+@pytest.mark.thorough
 def test_a_comment_with_a_reason_silences_a_rule(project: Project, applied: str, cli: Cli) -> None:
     assert cli("db", "environment", "production", "--protect", url=applied).code == 0
     path = project.revision("DROP TABLE big", head="# leadctl: allow loses-data")

@@ -27,6 +27,7 @@ def test_an_edit_is_accepted(project: Project, server: Server, database: str, cl
     assert (again.code, again.out.startswith("Nothing to correct")) == (0, True)
 
 
+@pytest.mark.thorough
 def test_what_was_done_by_hand_counts_as_applied(
     project: Project, server: Server, database: str, cli: Cli
 ) -> None:

@@ -289,6 +289,7 @@ def test_a_lock_outside_a_transaction_is_waited_for_where_it_stopped(
         assert other.execute("SELECT count(x) FROM q").fetchone() == (0,)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
 def test_what_others_ended_is_tried_again(
     project: Project, server: Server, database: str, url: str, cli: Cli, sqlstate: str
@@ -347,6 +348,7 @@ def test_notices_of_a_revision_that_fails(project: Project, url: str, cli: Cli) 
 LONG = "2026_11_29_120000_add_a_website_to_every_company"
 
 
+@pytest.mark.thorough
 def test_ids_longer_than_alembic_has_room_for(
     project: Project, server: Server, database: str, url: str, cli: Cli
 ) -> None:

@@ -246,6 +246,7 @@ def check(found: Verdicts) -> None:
     assert len(found.unplannable) <= 0.05 * found.count, found.unplannable
 
 
+@pytest.mark.thorough
 def test_some_statements(
     server: Server, corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +254,7 @@ def test_some_statements(
     check(judge(server, corpus, statements(server)[::6], tmp_path))
 
 
+@pytest.mark.thorough
 def test_one_behind_the_other_nothing_is_overlooked(
     server: Server, corpus: str, tmp_path: Path
 ) -> None:
@@ -465,6 +467,7 @@ def test_neither_a_database_nor_a_server(
     assert cli("migrate", url=url).code == 5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("may_create", [True, False])
 def test_what_a_killed_trial_leaves_goes_with_the_next(
     project: Project, server: Server, database: str, tables: str, cli: Cli, may_create: bool

@@ -41,6 +41,7 @@ def revisions(models: Path) -> str:
     return "".join(path.read_text() for path in sorted(models.parent.glob("migrations/*.py")))
 
 
+@pytest.mark.thorough
 def test_branches_are_joined(project: Project, server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     back = '    op.execute("SELECT 1")'
@@ -274,6 +275,7 @@ def read_until(descriptor: int, text: str) -> str:
     return shown
 
 
+@pytest.mark.thorough
 def test_what_models_leave_to_revisions_follows_a_renamed_table(
     models: Path, server: Server, database: str, cli: Cli
 ) -> None:
@@ -428,6 +430,7 @@ def test_models_that_name_a_schema(models: Path, server: Server, database: str, 
     assert "billing" not in revisions(models)
 
 
+@pytest.mark.thorough
 def test_two_schemas_of_one_database(models: Path, server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     write(models, TANGLED.replace("range(200)", "range(9)").replace("% 200", "% 9"))
@@ -449,6 +452,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.thorough
 def test_operators_and_text_search_are_adopted(
     project: Project, server: Server, database: str, cli: Cli
 ) -> None:
@@ -517,6 +521,7 @@ def test_health_knows_what_a_name_with_a_dot_belongs_to(
     assert "not_the_apps" not in evidence
 
 
+@pytest.mark.thorough
 def test_privileges_that_the_server_grants_by_itself(
     models: Path, server: Server, database: str, cli: Cli
 ) -> None:

@@ -151,6 +151,7 @@ def test_retries_are_bounded(engine: Engine) -> None:
     assert len(attempts) == 3
 
 
+@pytest.mark.thorough
 def test_relations_of_the_document(engine: Engine) -> None:
     with using(Keyring([Key.from_hex("ours", KEY)])), Session(engine) as session:
         page = session.scalars(select(Page)).one()

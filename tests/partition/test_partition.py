@@ -223,6 +223,7 @@ def test_archived_before(partitioned: Prepared, cli: Cli) -> None:
     assert partitioned.query("SELECT * FROM webhook_events ORDER BY id") == before
 
 
+@pytest.mark.thorough
 def test_leftovers_of_an_interrupted_detach(partitioned: Prepared, cli: Cli) -> None:
     """A reader makes the detach wait; the run is killed there, and the next one finishes it."""
     old_months(partitioned)

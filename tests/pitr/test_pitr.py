@@ -35,6 +35,7 @@ def made(archived: Archived) -> str:
     return moment
 
 
+@pytest.mark.thorough
 @needs_barman
 def test_a_dropped_table_comes_back_by_one_command(archived: Archived) -> None:
     moment = made(archived)
@@ -72,6 +73,7 @@ def test_into_another_database_and_the_last_moment(archived: Archived) -> None:
     assert archived.left() == []
 
 
+@pytest.mark.thorough
 @needs_barman
 def test_what_the_archive_does_not_have_is_refused_with_what_it_has(archived: Archived) -> None:
     status = json.loads(archived.leadctl("pitr", "status", "-o", "json").stdout)

@@ -79,6 +79,7 @@ def test_programs_of_postgresql(
         assert not NEVER & found.keys(), name
 
 
+@pytest.mark.thorough
 def test_commands_of_the_user(leadconnector: Prepared, tmp_path: Path) -> None:
     show = f"cat /proc/self/environ > {tmp_path}"
     (tmp_path / "leadctl.toml").write_text(

@@ -61,6 +61,7 @@ def test_nothing_listens(cli: Cli) -> None:
     check(cli("migrate", url=f"postgresql://u:pw@127.0.0.1:{port}/x"), "Connection refused")
 
 
+@pytest.mark.thorough
 def test_no_answer_within_the_connect_timeout(cli: Cli) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -180,6 +181,7 @@ SLEEPING = (
 )
 
 
+@pytest.mark.thorough
 def test_interrupt_and_termination(shop: Path, server: Server, database: str) -> None:
     import signal
 
@@ -198,6 +200,7 @@ def test_interrupt_and_termination(shop: Path, server: Server, database: str) ->
     assert run("migrate", "status", env={"DATABASE_URL": server.url(database)}).returncode == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "command",
     ["migrate check", "migrate diff", "cleanup --list", "cleanup --dry-run", "stats leads"],

@@ -37,6 +37,7 @@ def query(home: Home, statement: str) -> object:
         return row[0] if row else None
 
 
+@pytest.mark.thorough
 def test_life(project: Path) -> None:
     home = Home.of(project)
     assert not status(home).exists
@@ -192,6 +193,7 @@ def test_a_pointer_cannot_name_any_folder(project: Path, tmp_path: Path) -> None
     assert (precious / "file").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's data lies elsewhere")
 @pytest.mark.parametrize("way", [stop, destroy])
 def test_a_server_whose_folder_was_cleaned_away_ends(project: Path, way: object) -> None:
@@ -232,6 +234,7 @@ def test_the_whole_first_hour(project: Path) -> None:
     assert (listed.returncode, listed.stdout) == (0, "1\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(
     server_with(["pgcrypto", "uuid-ossp"], OLDEST_MAJOR, lambda: None) is None,
     reason="no PostgreSQL on this machine brings pgcrypto and uuid-ossp",

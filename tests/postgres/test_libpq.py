@@ -40,6 +40,7 @@ def test_a_password_file(leadconnector: Prepared, place: dict[str, str], tmp_pat
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["variable", "url"])
 def test_a_service(
     leadconnector: Prepared, place: dict[str, str], tmp_path: Path, how: str

@@ -90,6 +90,7 @@ def owner(leadconnector: Prepared) -> Iterator[str]:
     leadconnector.query(drop.format(role).as_string())
 
 
+@pytest.mark.thorough
 def test_code_of_rows_runs_as_their_owner(
     leadconnector: Prepared, owner: str, cli: Cli, tmp_path: Path
 ) -> None:

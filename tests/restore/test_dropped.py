@@ -372,6 +372,7 @@ def test_the_owner_without_createdb(place: Dropped, roles: str) -> None:
     assert place.query(f"SELECT * FROM {orphans['kept_in']}") == [(9,)]
 
 
+@pytest.mark.thorough
 def test_a_table_that_another_session_holds(place: Dropped) -> None:
     """A key that must wait for an app's transaction is tried again, then left to do."""
     backed_up(place, SHOP)

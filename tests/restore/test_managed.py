@@ -151,6 +151,7 @@ def round_trip(place: Place) -> None:
     place.server.drop("counted_copy")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("roles")
 def test_a_script_of_supabase(place: Place, tmp_path: Path) -> None:
     script = tmp_path / "supabase.sql"

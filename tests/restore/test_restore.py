@@ -41,6 +41,7 @@ def leadctl(leadconnector: Prepared, cli: Cli, env: dict[str, str]) -> Iterator[
         leadconnector.server.drop(name)
 
 
+@pytest.mark.thorough
 def test_over_a_database(leadctl: Restore, leadconnector: Prepared) -> None:
     leadctl("backup")
     assert leadctl("backup", "verify", "latest").code == 0
@@ -165,6 +166,7 @@ def test_without_the_private_key(leadctl: Restore) -> None:
     assert (outcome.code, "BACKUP_IDENTITY_FILE" in outcome.err) == (3, True)
 
 
+@pytest.mark.thorough
 def test_what_restores_left(leadctl: Restore, leadconnector: Prepared) -> None:
     nothing = leadctl("db", "kept")
     assert (nothing.code, "left nothing" in nothing.out or "left anything" in nothing.out) == (
@@ -484,6 +486,7 @@ def test_the_schema_alone(leadctl: Restore, leadconnector: Prepared) -> None:
     assert schema(new) == schema(leadconnector.name)
 
 
+@pytest.mark.thorough
 def test_the_old_database_may_go(leadctl: Restore, leadconnector: Prepared) -> None:
     leadctl("backup")
     kept = leadctl("restore", "--yes", "-o", "json").json["previous"]

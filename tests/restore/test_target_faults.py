@@ -97,6 +97,7 @@ def test_a_connection_that_breaks(leadconnector: Prepared, env: dict[str, str], 
     assert plain_dump(leadconnector.server, leadconnector.name) == before
 
 
+@pytest.mark.thorough
 def test_what_was_restored_survives_a_crash(tmp_path: Path, cli: Cli) -> None:
     """Loading waits for no disk; what says that it is done does."""
     # Nothing is written but what somebody waits for.

@@ -301,6 +301,7 @@ def test_a_part_that_cannot_be_read_hides_no_other(
         filled.query(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
 
 
+@pytest.mark.thorough
 def test_a_lock_on_one_table_hides_no_other(filled: Prepared, cli: Cli) -> None:
     with filled.server.connect(filled.name) as other, other.transaction():
         other.execute("LOCK TABLE pages IN ACCESS EXCLUSIVE MODE")

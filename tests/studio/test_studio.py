@@ -77,6 +77,7 @@ def unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
 SECRETS = ("test_access_token", "lc1.", "$2b$")
 
 
+@pytest.mark.thorough
 def test_secrets_are_masked_in_every_format(leadconnector: Prepared, cli: Cli) -> None:
     ((user,),) = leadconnector.query("SELECT id FROM users")
     for arguments in (
@@ -277,6 +278,7 @@ def long(server: Server, database: str) -> str:
     return server.url(database)
 
 
+@pytest.mark.thorough
 def test_what_is_longer_than_the_terminal_is_paged(long: str, tmp_path: Path) -> None:
     (tmp_path / "pager.py").write_text(PAGER)
     pager = f"{sys.executable} {tmp_path / 'pager.py'}"
@@ -298,6 +300,7 @@ def test_nothing_is_paged_in_a_pipe(long: str, cli: Cli) -> None:
     assert "c59" in outcome.out
 
 
+@pytest.mark.thorough
 def test_a_reader_holds_no_transaction_open(long: str, tmp_path: Path) -> None:
     """Whoever reads a page for an hour keeps no VACUUM from its work."""
     ask = (

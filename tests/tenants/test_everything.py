@@ -63,6 +63,7 @@ def test_it_is_the_same_after_all_of_it(rich: Tenants, elsewhere: str) -> None:
     assert rich.schemas() == []
 
 
+@pytest.mark.thorough
 def test_an_owner_who_is_no_superuser_does_all_of_it(tenants: Tenants, server: Server) -> None:
     """The usual role of an app, which owns its databases, and nothing else."""
     here, there = server.create(), server.create()

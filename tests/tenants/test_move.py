@@ -101,6 +101,7 @@ def test_a_moved_tenant_is_the_same_there(places: Places) -> None:
     tenants.done("tenants", "drop", kept, "--yes")
 
 
+@pytest.mark.thorough
 def test_writers_never_lose_a_row_that_was_committed(places: Places) -> None:
     """A writer with the app's role, and one in a long transaction whose session is ended."""
     tenants, stop, committed = places.tenants, threading.Event(), list[int]()
@@ -278,6 +279,7 @@ MOMENTS: dict[str, tuple[Callable[[Places], None], str]] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("ending", ["move", "open"])
 def test_a_kill_leaves_what_the_next_run_ends(places: Places, moment: str, ending: str) -> None:
@@ -327,6 +329,7 @@ def test_kills_at_random(places: Places) -> None:
     assert tenants.dump("acme", name=places.other) == before
 
 
+@pytest.mark.thorough
 def test_a_copy_that_is_gone_is_taken_back(places: Places) -> None:
     tenants, before = places.tenants, places.tenants.dump("acme")
     stopped_before_the_opening(places)

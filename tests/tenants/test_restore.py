@@ -14,6 +14,7 @@ from tests.tenants.conftest import ROLE, Tenants
 NAMES = ["acme", 'we"ird näme']
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("whole", [False, True], ids=["own", "whole"])
 def test_a_tenant_is_as_it_was(tenants: Tenants, name: str, whole: bool) -> None:
@@ -55,6 +56,7 @@ def test_a_tenant_is_as_it_was(tenants: Tenants, name: str, whole: bool) -> None
     assert tenants.done("migrate", "--schema", name)["applied"] == []
 
 
+@pytest.mark.thorough
 def test_others_and_the_tenant_itself_work_on_meanwhile(tenants: Tenants) -> None:
     """Writers in both, from before the restore to after it: none of them sees an error."""
     for name in NAMES:
@@ -98,6 +100,7 @@ def test_others_and_the_tenant_itself_work_on_meanwhile(tenants: Tenants) -> Non
     assert mine == written["acme"]  # each row is in the old schema or in the new one
 
 
+@pytest.mark.thorough
 def test_a_kill_leaves_the_tenant_as_it_was(tenants: Tenants) -> None:
     tenants.done("tenants", "create", "acme")
     tenants.fill("acme", 50)
@@ -195,6 +198,7 @@ def test_a_dropped_tenant_comes_back(tenants: Tenants) -> None:
     assert tenants.leadctl("migrate", "drift", "--schema", "acme").code == 0
 
 
+@pytest.mark.thorough
 def test_a_tenant_of_the_same_name_elsewhere_is_another_customer(tenants: Tenants) -> None:
     """Two databases, one folder of backups: the latest is never the other's."""
     there = tenants.server.create()

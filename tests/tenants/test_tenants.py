@@ -74,6 +74,7 @@ def test_what_is_there_is_left(tenants: Tenants) -> None:
     assert tenants.query("SELECT count(*) FROM other.t") == [(0,)]
 
 
+@pytest.mark.thorough
 def test_a_killed_run_is_continued(tenants: Tenants, project: Project) -> None:
     project.revision("SELECT pg_sleep(60)")
     process = start("tenants", "create", "acme", env={"DATABASE_URL": tenants.url, **tenants.env})
@@ -97,6 +98,7 @@ def test_a_killed_run_is_continued(tenants: Tenants, project: Project) -> None:
     assert tenants.leadctl("tenants", "create", "acme").code == 5  # now it is whole
 
 
+@pytest.mark.thorough
 def test_drop_takes_the_tenant_and_nothing_else(tenants: Tenants) -> None:
     for name in ("acme", "other"):
         tenants.done("tenants", "create", name)
@@ -136,6 +138,7 @@ def test_a_session_that_holds_a_table_stops_the_drop(tenants: Tenants) -> None:
     assert tenants.query("SELECT count(*) FROM acme.customers") == [(1,)]
 
 
+@pytest.mark.thorough
 def test_a_renamed_tenant_is_found_by_all_that_led_to_it(tenants: Tenants) -> None:
     tenants.done("tenants", "create", "acme")
     tenants.done("tenants", "create", "other")

@@ -110,6 +110,7 @@ def test_seed_rows(salesagent: Prepared) -> None:
     assert all(subject and "{{first_name}}" in body for subject, body in templates)
 
 
+@pytest.mark.thorough
 def test_reset_and_health(salesagent: Prepared, cli: Cli) -> None:
     salesagent.query("INSERT INTO organisations (id, name, region) VALUES ('o', 'O', 'CA')")
     reset = cli("reset", "--yes", "--app", "salesagent", "-o", "json", url=salesagent.url)

@@ -148,6 +148,7 @@ E164_LIKE = st.one_of(
 )
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
