@@ -77,6 +77,7 @@ def test_without_the_private_key_verify_says_what_it_cannot_see(backup: Backup) 
     assert len(unknown) == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", [["--restore"], ["--embedded"]])
 def test_verify_by_restoring(
     backup: Backup, cli: Cli, leadconnector: Prepared, where: list[str]

@@ -436,6 +436,7 @@ def test_a_network_that_ends_amid_a_backup(
     assert process.returncode == 0, err
 
 
+@pytest.mark.thorough
 def test_what_may_not_be_done_is_said(
     place: InBucket, proxy: Breaking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_everything_comes_back(server: Server, tmp_path: Path) -> None:
         server.drop(name)
 
 
+@pytest.mark.thorough
 def test_chinook_comes_back(server: Server, tmp_path: Path) -> None:
     name = create(server, f"chinook_{tmp_path.name}", CHINOOK.read_text())
     try:

@@ -34,6 +34,7 @@ def reader(leadconnector: Prepared) -> Iterator[str]:
     leadconnector.query(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
+@pytest.mark.thorough
 def test_a_role_that_may_only_read(reader: str, env: dict[str, str]) -> None:
     done = run("backup", "-o", "json", env=env | {"DATABASE_URL": reader})
     assert done.returncode == 0, done.stderr

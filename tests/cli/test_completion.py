@@ -51,7 +51,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.few(9)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -79,6 +79,7 @@ def test_backups(project: Path) -> None:
     assert completed("leadctl restore ", project, BACKUP_DIR="nowhere") == []
 
 
+@pytest.mark.thorough
 def test_tables(leadconnector: Prepared, tmp_path: Path) -> None:
     for line in ("studio page", "seed --export page", "schema show page", "restore --table page"):
         offered = completed(f"leadctl {line}", tmp_path, DATABASE_URL=leadconnector.url)

@@ -114,6 +114,7 @@ def test_most_tenants_do_not_run_alembic(
     assert all(each["result"]["applied"] == [] for each in outcome.json["targets"])
 
 
+@pytest.mark.thorough
 def test_a_tenant_that_has_what_no_file_says_is_named_and_the_others_go_on(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_bad_row_holds_up_nobody_and_is_named(
     assert standing(place)["t_5"] == ["own_0002"]
 
 
+@pytest.mark.thorough
 def test_canary_and_max_failures(
     place: Prepared, project: Project, tmp_path: Path, cli: Cli
 ) -> None:

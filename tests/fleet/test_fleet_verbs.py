@@ -47,6 +47,7 @@ def test_each_tenant_is_seeded_once(tenants: Tenants, cli: Cli) -> None:
     assert [place.query(users.format(number)) for number in (1, 2, 3)] == before
 
 
+@pytest.mark.thorough
 def test_the_health_of_a_fleet(tenants: Tenants, cli: Cli) -> None:
     place = tenants(3)
     check = ("health-check", "--fleet", "tenants", "--check", "migrations", "--check", "indexes")

@@ -246,6 +246,7 @@ def test_autovacuum_that_is_off_for_one_table(leadconnector: Prepared, cli: Cli)
     assert status(cli, url, "vacuum") == "ok"
 
 
+@pytest.mark.thorough
 def test_a_server_that_does_not_count_or_vacuum(cli: Cli) -> None:
     with RunningServer(MAJOR, track_counts="off") as running:
         url = running.info.url("postgres")

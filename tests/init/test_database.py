@@ -452,7 +452,7 @@ HISTORIES = {
 }
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("tool", HISTORIES)
 def test_histories_of_other_tools_are_named_and_left(
     tool: str, server: Server, database: str, cli: Cli, tmp_path: Path

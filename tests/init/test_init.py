@@ -144,7 +144,7 @@ def declared(folder: Path) -> dict[str, str]:
     return dict(app)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_project_from_nothing_to_a_migrated_database(
     kind: str, folder: Path, server: Server, database: str, cli: Cli

@@ -197,6 +197,7 @@ def test_an_identity_is_written_anew(damaged: Prepared, cli: Cli) -> None:
     assert cli("migrate", "down", "--yes", url=damaged.url).code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damaged", [DAMAGES["protected"], DAMAGES["row deleted"]], indirect=True)
 def test_the_python_api_asks_as_well(damaged: Prepared) -> None:
     database = Database(damaged.settings())
@@ -345,6 +346,7 @@ def test_a_database_of_others_is_read_and_migrated(
     assert found.json["protected"]
 
 
+@pytest.mark.thorough
 def test_an_empty_database_has_nothing_to_lose(server: Server, database: str, cli: Cli) -> None:
     url = server.url(database)
     assert cli("reset", "--yes", url=url).code == 0

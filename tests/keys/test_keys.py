@@ -93,6 +93,7 @@ def test_values_under_an_unknown_key_are_left_and_named(leadconnector: Prepared,
     assert sum(column["unknown"] for column in status.json["columns"]) == 5
 
 
+@pytest.mark.thorough
 def test_plaintext_legacy_and_malformed_values(leadconnector: Prepared, cli: Cli) -> None:
     users(leadconnector, 5)
     moved = encrypt("x", OLD_KEY, "leadconnector.pages.access_token")

@@ -29,7 +29,7 @@ BY_HAND = {
 }
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("what", BY_HAND)
 def test_adopted(project: Project, server: Server, database: str, cli: Cli, what: str) -> None:
     url = server.url(database)

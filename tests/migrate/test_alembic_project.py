@@ -43,6 +43,7 @@ def alembic_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_file_missing_from_what_alembic_applied_is_named(
     alembic_project: Path, server: Server, database: str, cli: Cli
 ) -> None:

@@ -599,6 +599,7 @@ def test_what_differs_to_alembic_differs_to_leadctl(
     assert (done.code, "Models and migrations differ" in done.out) == (1, True), done.out + done.err
 
 
+@pytest.mark.thorough
 def test_a_foreign_key_that_no_server_makes_is_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

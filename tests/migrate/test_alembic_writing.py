@@ -178,7 +178,7 @@ def change(context, revision, directives):
 """
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -135,6 +135,7 @@ def test_an_update_beside_validate_is_judged_by_size(
     assert [(each["rule"], each["statement"]) for each in found] == [("unbatched-write", 2)]
 
 
+@pytest.mark.thorough
 def test_what_stands_before_a_fill_is_a_mix(people: str, project: Project, cli: Cli) -> None:
     """It would be committed by the first batch: stopped then, the revision could not be run."""
     project.revision(code=CHECK + FILL.format(more="") + VALIDATE)

@@ -7,6 +7,7 @@ from tests.history import Project
 from tests.servers import Server
 
 
+@pytest.mark.thorough
 def test_down_and_up_again(leadconnector: Prepared, cli: Cli) -> None:
     url = leadconnector.url
     refused = cli("migrate", "down", url=url)

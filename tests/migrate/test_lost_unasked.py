@@ -170,6 +170,7 @@ VERSION_TABLES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", VERSION_TABLES)
 def test_version_table_of_another_name(
     project: Project, server: Server, database: str, cli: Cli, case: str

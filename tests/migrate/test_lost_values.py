@@ -179,7 +179,7 @@ def findings(cli: Cli, url: str) -> tuple[dict[str, Any], list[str]]:
     return revision, [each["rule"] for each in revision["findings"]]
 
 
-@pytest.mark.few(10)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("case", LOST, ids=lambda case: case[0][:60])
 def test_is_said_and_refused(
     project: Project,
@@ -206,7 +206,7 @@ def test_is_said_and_refused(
         )
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("statement", SPARED, ids=lambda statement: statement[:60])
 def test_is_not_taken_for_a_loss(
     project: Project, server: Server, database: str, url: str, cli: Cli, statement: str

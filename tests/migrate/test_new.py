@@ -292,6 +292,7 @@ def test_empty_sql_and_revert(own: Callable[..., Outcome], tmp_path: Path) -> No
     assert own("migrate", "new", "-m", "x", "--sql", "v.sql").code == 1
 
 
+@pytest.mark.thorough
 def test_a_way_back_that_cannot_be_written_is_said(
     own: Callable[..., Outcome], tmp_path: Path
 ) -> None:

@@ -144,7 +144,7 @@ NO_WAY_BACK = {
 NOT_IN_A_REVISION = {*PARTLY, *REFUSED_BY_THE_SERVER, *IN_ANOTHER_ORDER}
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "path",
     [path for path in PAIRS if path.stem not in NOT_IN_A_REVISION],

@@ -147,6 +147,7 @@ def test_what_a_serializable_session_has_read_blocks_nobody(
     assert "ACCESS SHARE" in waits
 
 
+@pytest.mark.thorough
 def test_what_reads_the_database_cannot_be_planned(
     project: Project, applied: str, cli: Cli
 ) -> None:
@@ -365,6 +366,7 @@ def test_what_is_safe_passes(
     assert rules(revision) == []
 
 
+@pytest.mark.thorough
 def test_findings_stand_in_the_pull_request(project: Project, applied: str, cli: Cli) -> None:
     path = project.revision("CREATE TABLE fresh (id int)", "DROP TABLE small")
     head = "# leadctl: allow loses-data nobody reads it\n"

@@ -122,7 +122,7 @@ def _parted(project: Project) -> dict[str, Path]:
     }
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("gone", SHAPES, ids="+".join)
 def test_what_is_applied_and_has_no_file_is_named_wherever_it_was(
     project: Project, server: Server, database: str, cli: Cli, gone: tuple[str, ...]

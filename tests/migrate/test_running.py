@@ -137,6 +137,7 @@ def test_a_revision_that_ends_its_transaction_is_refused(
         ).fetchone() == (0,)
 
 
+@pytest.mark.thorough
 def test_a_stopped_detaching_is_finished(
     project: Project, server: Server, database: str, url: str, cli: Cli
 ) -> None:
@@ -400,6 +401,7 @@ def test_a_database_that_is_read_only(
         assert connection.execute("SELECT to_regclass('r')").fetchone() == (None,)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
 def test_a_database_in_another_encoding(
     project: Project, server: Server, cli: Cli, encoding: str

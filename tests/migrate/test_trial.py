@@ -295,6 +295,7 @@ OUTSIDE = {
 """What runs outside a transaction, and a table that it waits for."""
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("statement", OUTSIDE)
 def test_outside_a_transaction(server: Server, corpus: str, tmp_path: Path, statement: str) -> None:
     """The lock that is said is the one that the statement waits for where the table is held."""
@@ -368,7 +369,7 @@ OUTWARD = [
 ]  # fmt: skip
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case[-1].split(" {")[0][:40])
 def test_nothing_is_reached_from_a_trial(
     project: Project,

@@ -336,7 +336,7 @@ SAFE = {
 """Every row of the table of safe forms in docs/migrate.md."""
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("change", SAFE)
 def test_lint_passes_what_new_writes(
     models: Path, server: Server, database: str, cli: Cli, change: str

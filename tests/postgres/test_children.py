@@ -57,6 +57,7 @@ def check(found: dict[str, str], *, password: str | None = None) -> None:
     assert found.get("PGPASSWORD") == password
 
 
+@pytest.mark.thorough
 def test_programs_of_postgresql(
     leadconnector: Prepared,
     cli: Cli,

@@ -70,6 +70,7 @@ def test_who_may_not_connect(german: Server, project: Project, cli: Cli) -> None
         assert rows.fetchone() is None
 
 
+@pytest.mark.thorough
 def test_what_revisions_meet(german: Server, project: Project, cli: Cli) -> None:
     """Rewrites, scans and losses of the plan; a notice; an index over duplicates."""
     database = german.create()
@@ -116,6 +117,7 @@ def of_role(german: Server, request: pytest.FixtureRequest) -> Iterator[str]:
     german.drop(name)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "statement",
     [

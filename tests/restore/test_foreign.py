@@ -119,6 +119,7 @@ def test_packed(
     assert leadctl("restore", str(path), "--into", f"{copy}2").code in {1, 3}
 
 
+@pytest.mark.thorough
 def test_over_a_database(leadctl: Restore, leadconnector: Prepared, dump: Dump) -> None:
     leadctl("db", "environment", "production", "--protect")
     path = str(dump("--format=plain", "--exclude-schema=leadctl"))

@@ -155,6 +155,7 @@ def test_what_the_role_may_not_make(shop: Shop, makes: str, named: str) -> None:
     assert shop.databases() == before
 
 
+@pytest.mark.thorough
 def test_a_copy_that_cannot_be_dropped_is_named(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_clock_that_was_ahead(shop: Shop) -> None:
     assert ahead.exists()
 
 
+@pytest.mark.thorough
 def test_a_database_that_lets_nobody_in_or_write(shop: Shop) -> None:
     shop.query(
         f"CREATE ROLE shop_app LOGIN CREATEDB PASSWORD '{PASSWORD}'; ALTER DATABASE shop OWNER TO shop_app;"

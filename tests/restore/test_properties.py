@@ -57,6 +57,7 @@ def of_itself(place: Place, name: str, *options: str) -> list[str]:
     return [line for line in lines if line and "EXTENSION" not in line and "SCHEMA" not in line]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("roles")
 def test_everything_that_pg_dump_says_of_it(place: Place) -> None:
     place.query(EVERYTHING)
@@ -109,6 +110,7 @@ def alone(place: Place) -> None:
     wait_for(lambda: not place.query(sessions, "postgres"))
 
 
+@pytest.mark.thorough
 def test_tablespaces(place: Place) -> None:
     of_database = (
         "SELECT spcname FROM pg_database d JOIN pg_tablespace s ON s.oid = dattablespace"

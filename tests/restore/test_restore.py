@@ -209,6 +209,7 @@ def test_what_restores_left(leadctl: Restore, leadconnector: Prepared) -> None:
     assert left_by_restores(leadconnector) == []
 
 
+@pytest.mark.thorough
 def test_a_weird_database_with_everything(
     server: Server, cli: Cli, env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -422,6 +423,7 @@ def test_triggers_rest_and_wake_again(prepared: Prepare, cli: Cli, env: dict[str
     assert (cleack.query(history), cleack.query(states)) == (before, enabled)
 
 
+@pytest.mark.thorough
 def test_everything_by_table(server: Server, cli: Cli, env: dict[str, str]) -> None:
     name = create(server, "by_table", EVERYTHING)
     try:

@@ -131,6 +131,7 @@ def test_an_extension_that_the_server_does_not_have(
     assert not left_by_restores(leadconnector)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(MAJOR == 15, reason="there is no older one")
 def test_a_server_that_is_older_than_the_backup(
     leadconnector: Prepared, env: dict[str, str], cli: Cli

@@ -75,6 +75,7 @@ def places(tenants: Tenants, server: Server) -> Iterator[Places]:
         server.drop(other)
 
 
+@pytest.mark.thorough
 def test_a_moved_tenant_is_the_same_there(places: Places) -> None:
     tenants = places.tenants
     before, other = tenants.dump("acme"), tenants.dump("other")
@@ -138,6 +139,7 @@ def test_writers_never_lose_a_row_that_was_committed(places: Places) -> None:
     ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "why", ["role", "shared table", "shared row", "taken", "window", "superuser"]
 )

@@ -123,6 +123,7 @@ def test_a_kill_leaves_the_tenant_as_it_was(tenants: Tenants) -> None:
     assert tenants.done("restore", "--tenant", "acme", "--yes")["rows"] == 101
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -162,6 +163,7 @@ def test_another_count_than_in_the_manifest_changes_nothing(tenants: Tenants) ->
     assert (tenants.dump("acme"), tenants.schemas()) == (before, ["acme"])
 
 
+@pytest.mark.thorough
 def test_a_tenants_backup_is_never_one_of_the_whole(tenants: Tenants) -> None:
     """Neither the latest, nor what prune counts, nor what replaces the database."""
     tenants.done("tenants", "create", "acme")
