@@ -173,7 +173,7 @@ def open_arrived(connection: Connection, move: Move, grants: Sequence[dict[str, 
 
 def hand_over(connection: Connection, name: str) -> str:
     """Keep the closed schema under another name, in the caller's transaction; return that."""
-    kept = kept_name(name, "moved")
+    kept = kept_name(connection, name, "moved")
     _rename(connection, name, kept)
     move_records(connection, name, kept)
     record_kept(connection, kept, name)

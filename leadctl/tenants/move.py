@@ -299,7 +299,7 @@ class _Mover:
                             hint="Bring what it shares with others there first.",
                         )
                     sums = closing.checksums(connection, self.name)
-                    arriving = kept_name(self.name, "arriving")
+                    arriving = kept_name(connection, self.name, "arriving")
                     closing.arrive(connection, self.name, arriving, ours, self.here.describe())
         return sums
 

@@ -222,7 +222,7 @@ def _make_way(connection: Connection, name: str) -> str:
             "one.",
             hint="Drop it, and make it again afterwards. Nothing was changed.",
         )
-    kept = kept_name(name, "before")
+    kept = kept_name(connection, name, "before")
     rename = sql.SQL("ALTER SCHEMA {} RENAME TO {}")
     try:
         connection.execute(rename.format(sql.Identifier(name), sql.Identifier(kept)))

@@ -1,6 +1,7 @@
 """A tenant as PostgreSQL has it: a schema that an app was migrated into; its name and its state."""
 
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from leadctl.text import did_you_mean, plain
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
 NAME_MAX = 63
 """Bytes of a name; PostgreSQL cuts the rest."""
+_PAUSE_SECONDS = 0.1
 _NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
 _OTHER_DATABASES = re.compile("(postgres|template[01])$|leadctl_")
 _AT_ONCE = 200
@@ -84,13 +86,18 @@ def check_name(name: str, *, whole: bool = False) -> None:
     )
 
 
-def kept_name(name: str, why: str) -> str:
-    """Return the name of a schema that is not open: NAME_before_TIME, _moved_ or _arriving_.
+def kept_name(connection: Connection, name: str, why: str) -> str:
+    """Return a free name for a schema that is not open: NAME_before_TIME, _moved_ or _arriving_.
 
-    Letters are small, so that SQL needs no quotes for their sake.
+    Letters are small, so that SQL needs no quotes for their sake.  If one was kept in this second,
+    it waits for the next.
     """
-    suffix = f"_{why}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
-    return name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+    while True:
+        suffix = f"_{why}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+        kept = name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+        if not schema_exists(connection, kept):
+            return kept
+        time.sleep(_PAUSE_SECONDS)
 
 
 def list_tenants(target: Target, app: App, pattern: str | None = None) -> TenantList:

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,20 @@ def test_a_tenants_backup_is_never_one_of_the_whole(tenants: Tenants) -> None:
     assert tenants.leadctl("restore", "--tenant", "nobody", "--yes").code == 1
     archive = next(Path(own["path"]).glob("archive*"))
     assert b"other" not in archive.read_bytes()
+
+
+@pytest.mark.thorough
+def test_the_old_one_gets_a_name_that_is_free(tenants: Tenants) -> None:
+    """Another was kept in the same second."""
+    tenants.done("tenants", "create", "acme")
+    tenants.done("backup", "--tenant", "acme")
+    now = datetime.now(UTC)
+    taken = [f"acme_before_{now + timedelta(seconds=n):%Y%m%dt%H%M%Sz}" for n in range(4)]
+    tenants.query("; ".join(f"CREATE SCHEMA {name}" for name in taken))
+    back = tenants.done("restore", "--tenant", "acme", "--yes")
+    assert back["kept_as"] not in taken
+    names = tenants.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'acme_before_%'")
+    assert sorted(name for (name,) in names) == sorted([*taken, back["kept_as"]])
 
 
 def test_a_dropped_tenant_comes_back(tenants: Tenants) -> None:
