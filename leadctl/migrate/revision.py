@@ -113,19 +113,14 @@ class Revision:
 
     @cached_property
     def _of_code(self) -> str:
-        try:
-            return _sha256(repr(_meaning(ast.parse(self.text.removeprefix("\ufeff")))))
-        except (SyntaxError, ValueError):
-            return self._of_text
+        module = parsed(self.text)
+        return self._of_text if module is None else _sha256(repr(_meaning(module)))
 
     @cached_property
     def _bodies(self) -> dict[str, list[ast.stmt]]:
         """What its functions do, by their names; nothing where Python cannot read the file."""
-        try:
-            module = ast.parse(self.text.removeprefix("\ufeff"))
-        except SyntaxError:
-            return {}
-        return {node.name: node.body for node in module.body if isinstance(node, ast.FunctionDef)}
+        body = getattr(parsed(self.text), "body", [])
+        return {node.name: node.body for node in body if isinstance(node, ast.FunctionDef)}
 
     @property
     def is_reversible(self) -> bool:
@@ -191,6 +186,14 @@ def _sha256(text: str) -> str:
 
 _UNSAID = {"kind", "type_comment"}
 """Fields of a node that change nothing."""
+
+
+def parsed(text: str) -> ast.Module | None:
+    """Return a revision's file as Python reads it; None where it cannot."""
+    try:
+        return ast.parse(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError):
+        return None
 
 
 def _meaning(node: object) -> object:

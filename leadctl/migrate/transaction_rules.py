@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from leadctl.migrate.plan import LintFinding, PlannedStatement, TableEffect
+from leadctl.migrate.revision import parsed
 from leadctl.sql.lexer import Kind, Reader, split, tokens
 from leadctl.sql.reach import begins_transaction
 
@@ -17,7 +18,9 @@ _ALONE = (("CREATE",), ("DROP",), ("REINDEX",), ("ALTER", "TABLE"))
 
 def control_of_transactions(text: str) -> Iterator[LintFinding]:
     """Yield a finding where a revision's file begins or ends a transaction by a statement."""
-    module = ast.parse(text.removeprefix("\ufeff"))
+    module = parsed(text)
+    if module is None:
+        return  # whoever runs it says why it cannot be run
     if any(map(_is_control, _texts(module))) or any(
         _commits(each, text) for each in _calls(module)
     ):

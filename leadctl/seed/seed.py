@@ -31,8 +31,8 @@ from leadctl.seed.files import SeedFile, seed_files
 from leadctl.seed.upsert import ModelRows, Upsert, advance_sequences
 
 _FOLDER = "seeds"
-_LOCK_TIMEOUT = "60s"
 """Where `init` and the documents have seed files."""
+_LOCK_TIMEOUT = "60s"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A run that was killed is continued by the same command: the journal says that it began.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -17,7 +17,7 @@ from leadctl.journal.runs import journaled
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.up import up
 from leadctl.postgres.connect import Connection, Timeouts, connect
-from leadctl.postgres.provision import connect_or_create, ensure_schema
+from leadctl.postgres.provision import connect_or_create, ensure_schema, has_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.postgres.translate import told
@@ -25,7 +25,7 @@ from leadctl.progress import Narrate, Progress
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import own_objects
 from leadctl.seed.seed import check_key, seed
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, schema_exists
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, place_of
 
 CREATE = "tenants create"
 """What the journal calls it."""
@@ -79,7 +79,7 @@ def create_tenant(
     if fixtures:
         check_key(app, keyring)
     read_history(app.versions).goals  # noqa: B018 - raises where it could not be applied
-    tenant = target.on(name) if whole else replace(target, schema=name)
+    tenant = place_of(target, name, whole=whole)
     if whole and owner is not None:
         with maintenance(tenant) as other:  # before the database is made
             _require_role(other, owner)
@@ -135,7 +135,7 @@ def _require_room(connection: Connection, tenant: Target, narrate: Narrate, *, w
 
     Of a database that was made just now, or by a run that was ended, nothing is there yet.
     """
-    if not (state.has_tables(connection) if whole else schema_exists(connection, tenant.schema)):
+    if not (state.has_tables(connection) if whole else has_schema(connection, tenant.schema)):
         return
     if state.is_there(connection):
         last = QUERIES.one(connection, "last_change", name=tenant.schema)

@@ -20,7 +20,7 @@ from leadctl.progress import Narrate
 from leadctl.restore.database import maintenance
 from leadctl.restore.in_place import drop_schema
 from leadctl.tenants.records import forget_records
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, place_of
 
 DROP = "tenants drop"
 """What the guard and the journal call it."""
@@ -61,7 +61,7 @@ class DroppedTenant:
 
 def plan_drop(target: Target, app: App, name: str, *, whole: bool) -> DropPlan:
     """Say what dropping a tenant would lose; changes nothing.  Raises UnknownTenant."""
-    place = _place(target, name, whole=whole)
+    place = place_of(target, name, whole=whole)
     with connect(place, "tenants", rows=True, statement_timeout=_COUNT_SECONDS) as connection:
         tenant = find_tenant(connection, app, place.schema, shared=not whole)
         names = QUERIES.column(connection, "tables_of", name=None if whole else name)
@@ -72,11 +72,6 @@ def plan_drop(target: Target, app: App, name: str, *, whole: bool) -> DropPlan:
             revision=tenant.revision,
             tables=tuple(TenantTable(each, _count(connection, each)) for each in names),
         )
-
-
-def _place(target: Target, name: str, *, whole: bool) -> Target:
-    """Return a tenant's schema in its database, which is the tenant if it is `whole`."""
-    return target.on(name) if whole else replace(target, schema=name)
 
 
 def drop_database(

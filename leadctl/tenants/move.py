@@ -38,6 +38,7 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import Entry, journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_session
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import version_of
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate
@@ -48,7 +49,7 @@ from leadctl.tenants import closing
 from leadctl.tenants.closing import ARRIVED, CLOSED, HANDED_OVER, Move, read_move
 from leadctl.tenants.records import forget_records
 from leadctl.tenants.restore import TenantLoading
-from leadctl.tenants.schemas import MOVES, check_name, find_tenant, kept_name, schema_exists
+from leadctl.tenants.schemas import MOVES, check_name, find_tenant, kept_name
 
 MOVE = "tenants move"
 """What the guard and the journal call it."""
@@ -204,13 +205,13 @@ class _Mover:
 
     def _foresee(self) -> None:
         """Look for what would stop the move, while the tenant is open."""
-        if schema_exists(self.new, self.name) and not schema_exists(self.old, self.name):
+        if has_schema(self.new, self.name) and not has_schema(self.old, self.name):
             raise UnknownTenant(
                 f"{self.name} is not in {self.old.info.dbname}; {self.there.describe()} has it.",
                 hint="If it was moved, nothing is left to do: see leadctl tenants list there.",
             )
         find_tenant(self.old, self.app, self.name)
-        if schema_exists(self.new, self.name):
+        if has_schema(self.new, self.name):
             raise SchemaExists(
                 f"In {self.new.info.dbname} there is a schema {self.name} already.",
                 hint="Rename or drop it there first.",
@@ -325,7 +326,7 @@ class _Mover:
         if arrived is not None:
             grants = move.grants if self.owners else []
             closing.open_arrived(self.new, arrived, grants)
-        elif not schema_exists(self.new, self.name):
+        elif not has_schema(self.new, self.name):
             raise MoveFailed(
                 f"The copy of {self.name} is no longer in {self.there.describe()}; here it is kept "
                 f"as {move.held_as}, closed.",
@@ -381,7 +382,7 @@ class _Mover:
             return
         new = connection or self.new
         with new.transaction():
-            if schema_exists(new, arrived.held_as):
+            if has_schema(new, arrived.held_as):
                 drop_own(new, [arrived.held_as])
                 new.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(arrived.held_as)))
             forget_records(new, arrived.held_as)

@@ -17,12 +17,13 @@ from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
 from leadctl.tenants.records import move_records
-from leadctl.tenants.schemas import QUERIES, check_name, find_tenant, schema_exists
+from leadctl.tenants.schemas import QUERIES, check_name, find_tenant
 
 RENAME = "tenants rename"
 """What the guard and the journal call it."""
@@ -77,7 +78,7 @@ def rename_tenant(
         granted = permit(connection, tenant, f"{RENAME} {name}", consent)
         check_name(new)
         find_tenant(connection, app, name)
-        if schema_exists(connection, new):
+        if has_schema(connection, new):
             raise SchemaExists(
                 f"In {connection.info.dbname} there is a schema {new} already.",
                 hint="Choose another name, or rename that one first.",

@@ -25,6 +25,7 @@ from leadctl.journal.guard import Consent, permit, require_identity
 from leadctl.journal.kept import record_kept
 from leadctl.journal.lock import schema_lock
 from leadctl.postgres.connect import Connection, Timeouts, connect
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import told
 from leadctl.progress import Narrate
@@ -35,7 +36,7 @@ from leadctl.restore.foreign_keys import ForeignKeys, Orphans
 from leadctl.restore.in_place import copy_records, refuse_less, refuse_partly
 from leadctl.restore.restorable import LeftOut
 from leadctl.tenants.records import forget_records, move_records, put_records
-from leadctl.tenants.schemas import QUERIES, kept_name, schema_exists
+from leadctl.tenants.schemas import QUERIES, kept_name
 
 RESTORE = "restore of the tenant"
 """What the guard calls it, before the tenant's name."""
@@ -103,7 +104,7 @@ def restore_tenant(
         schema_lock(tenant, "restore", timeouts.lock_wait, narrate),
         connect(tenant, "restore", like_pg_dump=True) as connection,
     ):
-        exists = schema_exists(connection, name)
+        exists = has_schema(connection, name)
         if exists and not how.dry_run:
             consent = permit(connection, tenant, f"{RESTORE} {name}", consent)
         require_identity(connection, RESTORE)

@@ -20,6 +20,7 @@ from leadctl.journal.state import SchemaRevisions
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.status import missing_revisions
 from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import DEFAULT_SCHEMA, Target
 from leadctl.text import did_you_mean, plain
@@ -64,6 +65,11 @@ class TenantList:
     tenants: tuple[Tenant, ...]
 
 
+def place_of(target: Target, name: str, *, whole: bool) -> Target:
+    """Return a tenant's schema in the target's database, or the `whole` database of its name."""
+    return target.on(name) if whole else replace(target, schema=name)
+
+
 def check_name(name: str, *, whole: bool = False) -> None:
     """Refuse a name that a tenant cannot have, a schema or a `whole` database.
 
@@ -95,7 +101,7 @@ def kept_name(connection: Connection, name: str, why: str) -> str:
     while True:
         suffix = f"_{why}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
         kept = name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
-        if not schema_exists(connection, kept):
+        if not has_schema(connection, kept):
             return kept
         time.sleep(_PAUSE_SECONDS)
 
@@ -197,12 +203,7 @@ def find_tenant(connection: Connection, app: App, name: str, *, shared: bool = T
 def is_there(target: Target, name: str) -> bool:
     """Whether the target's database has a schema of this name.  Raises what connecting raises."""
     with connect(target, "tenants", read_only=True) as connection:
-        return schema_exists(connection, name)
-
-
-def schema_exists(connection: Connection, name: str) -> bool:
-    """Whether there is a schema of this name, a tenant's or not."""
-    return QUERIES.value(connection, "schema_owner", name=name) is not None
+        return has_schema(connection, name)
 
 
 def _pending(history: Any, applied: Sequence[str]) -> int | None:

@@ -334,6 +334,15 @@ def test_who_controls_transactions(call: str, controls: bool) -> None:
     assert bool(list(control_of_transactions(f"def upgrade():\n    {call}\n"))) is controls
 
 
+def test_a_file_that_python_cannot_read_is_a_finding(
+    project: Project, applied: str, cli: Cli
+) -> None:
+    project.revision(code='    op.execute("SELECT 1"')
+    (revision,) = planned(cli, applied)
+    assert "was never closed" in revision["cannot_be_planned"]
+    assert rules(revision) == [(None, "unplannable")]
+
+
 @pytest.fixture
 def with_moods(applied: str, server: Server, database: str) -> str:
     with server.connect(database) as connection:
