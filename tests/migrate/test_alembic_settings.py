@@ -79,6 +79,11 @@ class Revision:
 ANIMALS = Revision("a1", "db/versions/a1_animals.py", table("animals"), 'op.drop_table("animals")')
 
 
+def first(up: str) -> tuple[Revision, ...]:
+    """Return the revision that makes the animals, alone, of what it does."""
+    return (Revision("a1", "db/versions/a1.py", up, ANIMALS.undo),)
+
+
 def plants(path: str = "db/versions/a2_plants.py", down: str = '"a1"', more: str = "") -> Revision:
     return Revision("a2", path, table("plants"), 'op.drop_table("plants")', down, more)
 
@@ -180,21 +185,14 @@ KINDS = {
     ),
     "an index left out": Kind(
         call=', include_object=lambda o, name, kind, *_: (kind, name) != ("index", "by_hand")',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                f'{ANIMALS.up}\n    op.create_index("by_hand", "animals", ["name"])', ANIMALS.undo,
-            ),
+        revisions=first(
+            f'{ANIMALS.up}\n    op.create_index("by_hand", "animals", ["name"])'
         ),
     ),
     "a column left out": Kind(
         call=', include_object=lambda o, name, kind, *_: (kind, name) != ("column", "old")',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("old", sa.Text)'),
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("old", sa.Text)')
         ),
     ),
     "an operator class that models do not say": Kind(
@@ -202,15 +200,11 @@ KINDS = {
         ' sa.Index("ix_animals_name", "name"),'
         ' sa.Index("by_address", "address", postgresql_using="gist")',
         convention='naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s"}',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                "from sqlalchemy.dialects.postgresql import INET\n    "
-                + table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("address", INET)')
-                + '\n    op.create_index("ix_animals_name", "animals", ["name"])'
-                '\n    op.execute("CREATE INDEX by_address ON animals USING gist (address inet_ops)")',
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            "from sqlalchemy.dialects.postgresql import INET\n    "
+            + table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("address", INET)')
+            + '\n    op.create_index("ix_animals_name", "animals", ["name"])'
+            '\n    op.execute("CREATE INDEX by_address ON animals USING gist (address inet_ops)")'
         ),
     ),
     "types not compared": Kind(
@@ -225,12 +219,8 @@ KINDS = {
         "    texts = isinstance(found_type, sa.TEXT) and isinstance(model_type, sa.String)\n"
         "    return False if texts or isinstance(model_type, sa.BigInteger) else None\n",
         call=", compare_type=same",
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("size", sa.Integer)'),
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("size", sa.Integer)')
         ),
     ),
     "defaults that nobody compares": Kind(
@@ -259,25 +249,19 @@ KINDS = {
         "    assert default is model.server_default\n"
         "    return False\n",
         call=", compare_server_default=same",
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text, server_default="ONE")',
-                      'sa.Column("born", sa.DateTime, server_default=sa.func.now())'), ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text, server_default="ONE")',
+                  'sa.Column("born", sa.DateTime, server_default=sa.func.now())')
         ),
     ),
     "constraints left out": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Integer)',
         call=", include_object=lambda o, name, kind, *_: kind not in"
         ' {"unique_constraint", "foreign_key_constraint"}',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
-                      'sa.UniqueConstraint("name", name="u")',
-                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")'), ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                  'sa.UniqueConstraint("name", name="u")',
+                  'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")')
         ),
     ),
     "names that models leave to the server": Kind(
@@ -285,38 +269,28 @@ KINDS = {
         ' sa.Column("parent", sa.Integer, sa.ForeignKey("animals.id"))',
         call=", include_object=lambda o, name, kind, reflected, other: not (reflected and not other"
         " and kind != 'table')",
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
-                      'sa.UniqueConstraint("name", name="u of us")',
-                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")',
-                      'sa.ForeignKeyConstraint(["id"], ["animals.id"], name="g")'), ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                  'sa.UniqueConstraint("name", name="u of us")',
+                  'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")',
+                  'sa.ForeignKeyConstraint(["id"], ["animals.id"], name="g")')
         ),
     ),
     "a foreign key that no server makes, left out": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Text),'
         ' sa.ForeignKeyConstraint(["parent"], ["animals.name"], name="f")',
         call=", include_object=lambda o, name, kind, *_: kind != 'foreign_key_constraint'",
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)'),
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)')
         ),
     ),
     "settings of the ini in a revision": Kind(
         "script_location = db\nprepend_sys_path = .\ntenant = acme\n",
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                "from alembic import context\n"
-                '    assert context.config.get_main_option("tenant") == "acme"\n'
-                '    assert op.get_context().opts["target_metadata"] is not None\n'
-                f"    {ANIMALS.up}", ANIMALS.undo,
-            ),
+        revisions=first(
+            "from alembic import context\n"
+            '    assert context.config.get_main_option("tenant") == "acme"\n'
+            '    assert op.get_context().opts["target_metadata"] is not None\n'
+            f"    {ANIMALS.up}"
         ),
     ),
     "a URL that env.py completes": Kind(
@@ -392,23 +366,16 @@ DIFFERING = {
     "a foreign key that no server makes": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("parent", sa.Text),'
         ' sa.ForeignKeyConstraint(["parent"], ["animals.name"])',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)'),
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Text)')
         ),
     ),
     "a foreign key of another rule": Kind(
         animals='sa.Column("name", sa.Text),'
         ' sa.Column("parent", sa.Integer, sa.ForeignKey("animals.id", ondelete="CASCADE"))',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
-                      'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")'), ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)', 'sa.Column("parent", sa.Integer)',
+                  'sa.ForeignKeyConstraint(["parent"], ["animals.id"], name="f")')
         ),
     ),
     "a default of which the function does not know": Kind(
@@ -421,13 +388,9 @@ DIFFERING = {
     ),
     "an identity, whatever is said of defaults": Kind(
         animals='sa.Column("name", sa.Text), sa.Column("n", sa.Integer, sa.Identity())',
-        revisions=(
-            Revision(
-                "a1", "db/versions/a1.py",
-                table("animals", 'sa.Column("name", sa.Text)',
-                      'sa.Column("n", sa.Integer, sa.Identity(always=True), nullable=False)'),
-                ANIMALS.undo,
-            ),
+        revisions=first(
+            table("animals", 'sa.Column("name", sa.Text)',
+                  'sa.Column("n", sa.Integer, sa.Identity(always=True), nullable=False)')
         ),
     ),
 }  # fmt: skip
