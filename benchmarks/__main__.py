@@ -72,7 +72,7 @@ def _measure(bench: Bench, row: Row, rows: int) -> Measurement:
     runs = min(row.runs, _QUICK_RUNS) if rows == row.quick and row.quick else row.runs
     with row.prepare(bench, rows) as sides:
         ours, theirs = alternate(sides.ours, sides.theirs, runs)
-    return Measurement(row.name, row.peer, rows, row.goal, row.size_goal, ours, theirs)
+    return Measurement(row.name, row.peer, rows, row.goal_at(rows), row.size_goal, ours, theirs)
 
 
 def _machine(major: int, *, quick: bool) -> Machine:

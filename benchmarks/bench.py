@@ -18,6 +18,7 @@ from tests.servers import PASSWORD, Server
 ROOT = Path(__file__).parents[1]
 SIZES = (100_000, 1_000_000, 3_000_000)
 """Rows in the databases of most rows of the table."""
+_MILLION = 1_000_000
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 
@@ -48,6 +49,13 @@ class Row:
     runs: int = 3
     size_goal: float | None = None
     """The ratio of result sizes that is to be reached, where the result is files."""
+    small_goal: float | None = None
+    """The ratio of times that is to be reached below a million rows, where it is another."""
+
+    def goal_at(self, rows: int) -> float:
+        """Return the ratio that is to be reached with so many rows."""
+        small = rows < _MILLION and self.small_goal is not None
+        return self.small_goal or self.goal if small else self.goal
 
 
 @dataclass

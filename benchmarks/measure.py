@@ -15,11 +15,14 @@ _KILOBYTE = 1024
 
 @dataclass(frozen=True)
 class Sample:
-    """One run: wall-clock seconds, peak resident bytes of the largest process, bytes written."""
+    """One run: wall-clock seconds, peak resident bytes of the largest process, bytes written,
+    seconds of CPU.
+    """
 
     seconds: float
     peak_bytes: int = 0
     result_bytes: int | None = None
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ def command(
     cwd: Path,
     stdin: Path | None = None,
     result: Path | None = None,
+    differs: bool = False,
 ) -> Sample:
     """Run a command to its end and measure it; a failure stops the benchmark.
 
-    `result` is a file or folder whose size belongs to the result.
+    `result` is a file or folder whose size belongs to the result.  `differs`: that it ends with
+    1 says that two things differ, and is no failure.
     """
     with TemporaryFile() as output, (stdin or Path(os.devnull)).open("rb") as given:
         began = time.perf_counter()
@@ -59,11 +64,13 @@ def command(
             raise
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if process.returncode > differs or process.returncode < 0:
             output.seek(0)
             shown = " ".join(map(str, arguments))
             raise RuntimeError(f"{shown} failed:\n{output.read().decode(errors='replace')}")
-    return Sample(seconds, usage.ru_maxrss * _KILOBYTE, _size(result))
+    return Sample(
+        seconds, usage.ru_maxrss * _KILOBYTE, _size(result), usage.ru_utime + usage.ru_stime
+    )
 
 
 def alternate(ours: Side, theirs: Side, runs: int) -> tuple[Summary, Summary]:

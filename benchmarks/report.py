@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,19 @@ class Results:
 
 
 def store(path: Path, machine: Machine, new: Iterable[Measurement]) -> None:
-    """Write measurements to a file, in the order of the rows; those of other rows stay."""
+    """Write measurements to a file, in the order of the rows; those of other rows stay.
+
+    The goals are those of today's rows.
+    """
     before = load(path).measurements if path.exists() else ()
     found = {(m.name, m.peer, m.rows): m for m in (*before, *new)}
-    order = [(row.name, row.peer) for row in all_rows()]
-    listed = [m for m in found.values() if (m.name, m.peer) in order]
+    rows = {(row.name, row.peer): row for row in all_rows()}
+    order = list(rows)
+    listed = [
+        replace(m, goal=row.goal_at(m.rows), size_goal=row.size_goal)
+        for m in found.values()
+        if (row := rows.get((m.name, m.peer)))
+    ]
     listed.sort(key=lambda m: (order.index((m.name, m.peer)), m.rows))
     document = {
         "machine": asdict(machine),

@@ -1,9 +1,9 @@
 """The rows of the benchmark, a module for each command; `start` is what every command costs."""
 
 from benchmarks.bench import Row
-from benchmarks.rows import backup, cleanup, fleet, keys, seed, start, stats, studio
+from benchmarks.rows import backup, cleanup, diff, fleet, keys, seed, start, stats, studio
 
-_MODULES = (start, fleet, seed, stats, keys, backup, cleanup, studio)
+_MODULES = (start, diff, fleet, seed, stats, keys, backup, cleanup, studio)
 """In the order of the table."""
 
 

@@ -51,7 +51,7 @@ ROWS = (
     Row(
         "seed --bulk",
         "psql \\copy of the same rows",
-        1.0,
+        0.7,
         seed,
         sizes=SIZES,
         quick=100_000,
