@@ -5,10 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
@@ -18,10 +19,11 @@ from leadctl.cleanup.references import COUNT_CASCADED, with_cascaded
 from leadctl.cleanup.results import PastRuns, read_past_runs
 from leadctl.cleanup.rules import RuleTable, rule_table, server_time
 from leadctl.cleanup.statements import Statements, statements_of, warnings
-from leadctl.errors import FuseBlown
+from leadctl.errors import FuseBlown, LeadctlError
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.target import Target
+from leadctl.postgres.translate import translate
 
 _LOCK_TIMEOUT = "1s"
 _TIMES_USUAL = 10
@@ -172,6 +174,15 @@ class ListedRule:
 
 
 @dataclass(frozen=True)
+class SkippedRule:
+    """A rule of which nothing can be said, and why: its table is locked, missing, or denied."""
+
+    rule: str
+    table: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RuleList:
     """The rules of an app."""
 
@@ -179,6 +190,10 @@ class RuleList:
     database: str
     schema: str
     rules: tuple[ListedRule, ...]
+    skipped: tuple[SkippedRule, ...]
+    """The rules of which nothing can be said."""
+    error: LeadctlError | None = field(default=None, compare=False, metadata={"json": False})
+    """Why the first of these was skipped."""
 
 
 @dataclass(frozen=True)
@@ -209,49 +224,69 @@ class Preview:
     database: str
     schema: str
     rules: tuple[RulePreview, ...]
+    skipped: tuple[SkippedRule, ...]
+    """The rules of which nothing can be said."""
+    error: LeadctlError | None = field(default=None, compare=False, metadata={"json": False})
+    """Why the first of these was skipped."""
 
 
 def list_rules(target: Target, app: App, rules: Sequence[Rule]) -> RuleList:
     """Return the rules with the rows each would take now, at one moment."""
-    with _snapshot(target) as connection:
-        names = [rule.name for rule in rules]
-        past = read_past_runs(connection, app.name, target.schema, names)
-        now = server_time(connection)
-        listed = []
-        for rule in rules:
-            table = rule_table(connection, target.schema, rule)
-            statements = statements_of(connection, table, now)
-            with exact.own_path(connection, statements.exactly):
-                due, _, _ = _summary(connection, statements)
-            listed.append(
-                ListedRule(
-                    rule=rule.name,
-                    table=rule.table,
-                    age_column=rule.age_column,
-                    older_than=str(rule.older_than),
-                    condition=rule.condition,
-                    archive=rule.archive,
-                    due=due,
-                    description=rule.description,
-                    last_success=past.last_success(rule.name),
-                )
-            )
-    return RuleList(app.name, target.database, target.schema, tuple(listed))
+    found, skipped, error = _read_each(target, app, rules, _listed)
+    return RuleList(app.name, target.database, target.schema, found, skipped, error)
 
 
 def preview(target: Target, app: App, rules: Sequence[Rule]) -> Preview:
     """Return what a run would do, at one moment."""
+    found, skipped, error = _read_each(target, app, rules, _previewed)
+    return Preview(app.name, target.database, target.schema, found, skipped, error)
+
+
+_T = TypeVar("_T")
+
+
+def _read_each(
+    target: Target,
+    app: App,
+    rules: Sequence[Rule],
+    read: Callable[[Connection, Statements, PastRuns], _T],
+) -> tuple[tuple[_T, ...], tuple[SkippedRule, ...], LeadctlError | None]:
+    """Read each rule in one snapshot; where that fails, note why, and the others go on."""
+    found, skipped, errors = list[_T](), list[SkippedRule](), list[LeadctlError]()
     with _snapshot(target) as connection:
         names = [rule.name for rule in rules]
         past = read_past_runs(connection, app.name, target.schema, names)
         now = server_time(connection)
-        found = []
         for rule in rules:
-            table = rule_table(connection, target.schema, rule)
-            statements = statements_of(connection, table, now)
-            with exact.own_path(connection, statements.exactly):
-                found.append(_previewed(connection, statements, past))
-    return Preview(app.name, target.database, target.schema, tuple(found))
+            try:
+                with connection.transaction():
+                    table = rule_table(connection, target.schema, rule)
+                    statements = statements_of(connection, table, now)
+                    with exact.own_path(connection, statements.exactly):
+                        found.append(read(connection, statements, past))
+            except (psycopg.Error, LeadctlError) as error:
+                known = translate(error)
+                if connection.broken or known is None:
+                    raise
+                skipped.append(SkippedRule(rule.name, rule.table, known.message))
+                errors.append(known)
+    return tuple(found), tuple(skipped), next(iter(errors), None)
+
+
+def _listed(connection: Connection, statements: Statements, past: PastRuns) -> ListedRule:
+    rule = statements.table.rule
+    due, _, _ = _summary(connection, statements)
+    return ListedRule(
+        rule=rule.name,
+        table=rule.table,
+        age_column=rule.age_column,
+        older_than=str(rule.older_than),
+        condition=rule.condition,
+        archive=rule.archive,
+        due=due,
+        description=rule.description,
+        last_success=past.last_success(rule.name),
+    )
 
 
 def _previewed(connection: Connection, statements: Statements, past: PastRuns) -> RulePreview:

@@ -338,10 +338,8 @@ def statements_of(connection: Connection, table: RuleTable, now: datetime) -> St
                 found = replace(found, authored=replace(found.authored, exactly=False))
         if not found.exactly:
             _explain(connection, found)
-    except psycopg.errors.LockNotAvailable:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):
         pass  # The rule stops there, and no other one.
-    except psycopg.errors.InsufficientPrivilege:
-        raise
     except (psycopg.ProgrammingError, psycopg.DataError) as error:
         raise InvalidRule(
             f"The condition of the rule {rule.name} does not fit {rule.table}: {told(error)}.",

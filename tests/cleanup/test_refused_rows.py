@@ -2,8 +2,11 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.conftest import Cli, Prepared
@@ -347,26 +350,71 @@ def test_people_and_prometheus_are_told(filled: Prepared, cli: Cli, tmp_path: Pa
         ] == ["1"]
 
 
-def test_a_rule_that_the_role_may_not_run_ends_no_other(filled: Prepared, cli: Cli) -> None:
-    role = f"sweeper_{filled.name}"
-    filled.query(
-        f"CREATE ROLE {role} LOGIN PASSWORD 'sweeps'; GRANT CREATE ON DATABASE {filled.name} TO {role};"
+@contextmanager
+def sweeper(database: Prepared, denied: str) -> Iterator[str]:
+    """Provide the URL of a role that may do everything but one thing with the leads."""
+    role = f"sweeper_{database.name}"
+    database.query(
+        f"CREATE ROLE {role} LOGIN PASSWORD 'sweeps'; GRANT CREATE ON DATABASE {database.name} TO {role};"
         f"GRANT ALL ON SCHEMA public, leadctl TO {role};"
         f"GRANT ALL ON ALL TABLES IN SCHEMA public, leadctl TO {role};"
-        f"REVOKE DELETE ON leads FROM {role}"
+        f"REVOKE {denied} ON leads FROM {role}"
     )
+    try:
+        yield database.url.replace("postgres:correct%20horse%20battery", f"{role}:sweeps")
+    finally:
+        database.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("denied", ["DELETE", "SELECT"])
+def test_a_rule_that_the_role_may_not_run_ends_no_other(
+    filled: Prepared, cli: Cli, denied: str
+) -> None:
     count = "SELECT count(*) FROM webhook_deliveries"
     ((before,),) = filled.query(count)
     leads = filled.query("SELECT count(*) FROM leads")
-    try:
-        url = filled.url.replace("postgres:correct%20horse%20battery", f"{role}:sweeps")
+    with sweeper(filled, denied) as url:
         outcome = cli("cleanup", "-o", "json", url=url)
-        assert (outcome.code, "permission denied for table leads" in outcome.err) == (4, True)
-        rules = {rule["table"]: rule for rule in outcome.json["rules"]}
-        assert (rules["leads"]["status"], rules["leads"]["rows"]) == ("failed", 0)
-        gone = rules["webhook_deliveries"]["rows"]
-        assert gone > 0
-        assert filled.query(count) == [(before - gone,)]
-        assert filled.query("SELECT count(*) FROM leads") == leads
-    finally:
-        filled.query(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert (outcome.code, "permission denied for table leads" in outcome.err) == (4, True)
+    rules = {rule["table"]: rule for rule in outcome.json["rules"]}
+    assert (rules["leads"]["status"], rules["leads"]["rows"]) == ("failed", 0)
+    gone = rules["webhook_deliveries"]["rows"]
+    assert gone > 0
+    assert filled.query(count) == [(before - gone,)]
+    assert filled.query("SELECT count(*) FROM leads") == leads
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "cause"),
+    [
+        ("denied", 4, "permission denied for table leads"),
+        ("locked", 1, "lock timeout"),
+        ("missing", 3, "public.leads, which does not exist"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--list", "--dry-run"])
+def test_a_rule_that_cannot_be_read_hides_no_other(
+    filled: Prepared, cli: Cli, flag: str, state: str, code: int, cause: str
+) -> None:
+    with ExitStack() as stack:
+        url = filled.url
+        if state == "denied":
+            url = stack.enter_context(sweeper(filled, "SELECT"))
+        elif state == "locked":
+            holder = stack.enter_context(psycopg.connect(filled.url))
+            holder.execute("LOCK TABLE leads")
+        else:
+            filled.query("DROP TABLE leads CASCADE")
+        outcome = cli("cleanup", flag, "-o", "json", url=url)
+        told = cli("cleanup", flag, url=url)
+    assert (outcome.code, told.code) == (code, code), outcome.err
+    (skipped,), (other,) = outcome.json["skipped"], outcome.json["rules"]
+    assert (skipped["rule"], skipped["table"]) == ("archived-leads", "leads")
+    assert cause in skipped["reason"]
+    assert cause in told.err
+    assert [(other["due"],)] == filled.query(
+        "SELECT count(*) FROM webhook_deliveries WHERE status IN ('SUCCESS', 'FAILED')"
+        " AND created_at < now() - interval '90 days'"
+    )
+    assert "archived-leads: skipped" in told.out
+    assert "finished-deliveries" in told.out

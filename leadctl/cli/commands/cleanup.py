@@ -74,11 +74,12 @@ def cleanup(
 
     exclusive(list=list_rules, dry_run=dry_run)
     database, rules = run.database(), rule or ()
-    if list_rules:
-        run.emit(database.cleanup_rules(rules, days=days), views.rules)
-        return
-    if dry_run:
-        run.emit(database.cleanup_preview(rules, days=days), views.preview)
+    if list_rules or dry_run:
+        ask = database.cleanup_rules if list_rules else database.cleanup_preview
+        found = ask(rules, days=days)
+        run.emit(found, views.rules if list_rules else views.preview)
+        if found.error is not None:
+            raise found.error
         return
     metrics_path = absolute(metrics_file) if metrics_file is not None else None
     bounds, confirmed = Bounds(max_seconds, max_rows), run.consent(confirm=confirm)

@@ -1,9 +1,9 @@
 """Views of cleanup: the rules, what they would do, what they did."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from leadctl.cleanup.preview import Preview, RuleList, RulePreview
+from leadctl.cleanup.preview import Preview, RuleList, RulePreview, SkippedRule
 from leadctl.cleanup.results import CleanupResult, RuleResult, RuleStatus
 from leadctl.cleanup.undo import UnarchiveResult, UndeleteResult
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Pairs, Style, Value, numbers
@@ -54,7 +54,7 @@ def cleanup(result: CleanupResult) -> Iterator[Block]:
 
 def rules(result: RuleList) -> list[Block]:
     """The rules, and what each would take now."""
-    if not result.rules:
+    if not result.rules and not result.skipped:
         return [Line(f"{result.app} has no retention rules.")]
     rows = [
         (
@@ -77,14 +77,23 @@ def rules(result: RuleList) -> list[Block]:
         *numbers("Due now"),
         Column("Last success", optional=True),
     ]
-    return [Grid(columns, rows)]
+    return [*([Grid(columns, rows)] if rows else []), *_skipped(result.skipped)]
 
 
 def preview(result: Preview) -> list[Block]:
     """What each rule would do."""
-    if not result.rules:
+    if not result.rules and not result.skipped:
         return [Line(f"{result.app} has no retention rules.")]
-    return [*map(_previewed, result.rules), Line("Nothing was changed.")]
+    skipped = _skipped(result.skipped)
+    return [*map(_previewed, result.rules), *skipped, Line("Nothing was changed.")]
+
+
+def _skipped(rules: Sequence[SkippedRule]) -> list[Line]:
+    """Which rules nothing can be said of; why of the first one is the command's error."""
+    return [
+        Line(f"{each.rule}: skipped" + (f": {each.reason}" if number else ""), "warn")
+        for number, each in enumerate(rules)
+    ]
 
 
 def unarchive(result: UnarchiveResult) -> list[Block]:
