@@ -227,6 +227,12 @@ def owner(key: str, attributes: Attributes) -> str | None:
     return str(attributes["table"]) if "table" in attributes else None
 
 
+def whole(key: str, attributes: Attributes) -> str | None:
+    """Return the table or view that an object comes and goes with: its owner, or a sequence's."""
+    column = attributes.get("owned_by")
+    return split_name(str(column))[0] if column else owner(key, attributes)
+
+
 def split_name(name: str) -> list[str]:
     """Return the parts of `table.column`, each quoted as it was; a table's may be qualified."""
     *place, own = _PART.findall(name)

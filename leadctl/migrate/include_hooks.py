@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App
-from leadctl.catalog.definitions import Attributes, Catalog, key_reference, owner, split_name
+from leadctl.catalog.definitions import (
+    Attributes,
+    Catalog,
+    key_reference,
+    owner,
+    split_name,
+    whole,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -16,7 +23,11 @@ _CONSTRAINTS = {"UNIQUE": "unique_constraint", "FOREIGN KEY": "foreign_key_const
 
 
 def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
-    """Return what an app's hooks leave out of two catalogs, with the parts of such tables."""
+    """Return what an app's hooks leave out of two catalogs, with what goes with it.
+
+    Those are the parts of such tables, the sequences that feed such columns, and types that no
+    other column has.
+    """
     options = app.alembic_environment.facts.options
     by_name, by_object = options.get("include_name"), options.get("include_object")
     if not (by_name or by_object):
@@ -46,12 +57,23 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
         return not by_object(made, name, kind, reflected, None if reflected else there)
 
     excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}
-    return excluded | {
+    return excluded | _gone_with(excluded, models) | _gone_with(excluded, found)
+
+
+def _gone_with(excluded: set[str], catalog: Catalog) -> set[str]:
+    parts = {
         key
-        for catalog in (models, found)
         for key, attributes in catalog.objects.items()
-        if f"table {owner(key, attributes)}" in excluded
+        if f"table {whole(key, attributes)}" in excluded
+        or f"column {attributes.get('owned_by')}" in excluded
     }
+    columns: dict[str, set[str]] = {}
+    for key, attributes in catalog.objects.items():
+        if key.startswith("column "):
+            columns.setdefault(str(attributes["type"]).removesuffix("[]"), set()).add(key)
+    types = {name for name, keys in columns.items() if keys <= excluded | parts}
+    named = {f"{kind} {name}" for kind in ("enum", "domain", "type") for name in types}
+    return parts | (named & catalog.objects.keys())
 
 
 def _kind(key: str, attributes: Attributes) -> str | None:

@@ -15,6 +15,7 @@ from leadctl.catalog.definitions import (
     owner,
     read_catalog,
     split_name,
+    whole,
     with_uses,
 )
 from leadctl.journal import state
@@ -126,7 +127,8 @@ def migrations_schema(
     record = None if pending else recorded_schema(connection, target, app)
     if record is not None and record.reads >= READS:
         return record.catalog, record.own
-    return history_schema(target, app, read_history(app.versions).goals), ()
+    history = read_history(app.versions)
+    return history_schema(target, app, history.goals if pending else history.heads), ()
 
 
 def desired_schema(
@@ -155,7 +157,7 @@ def desired_schema(
     left |= {
         key
         for key, attributes in found.objects.items()
-        if key not in models.objects and f"table {owner(key, attributes)}" in left
+        if key not in models.objects and f"table {whole(key, attributes)}" in left
     }
     if "policy" not in spoken:
         secured = {key: each for key, each in found.objects.items() if "row_security" in each}
@@ -207,17 +209,17 @@ def _with_unmanaged(app: App, wanted: Mapping[str, Attributes], found: Catalog) 
         return Catalog(wanted)
     unmanaged = set(app.unmanaged)
     kept = {key: each for key, each in wanted.items() if key not in unmanaged}
-    whole = {key.removeprefix("table ") for key in unmanaged if key not in wanted}
+    tables = {key.removeprefix("table ") for key in unmanaged if key not in wanted}
     for key, attributes in found.objects.items():
-        if key in unmanaged or (key not in wanted and owner(key, attributes) in whole):
+        if key in unmanaged or (key not in wanted and whole(key, attributes) in tables):
             kept[key] = attributes
     return Catalog(
         {
             key: attributes
             for key, attributes in kept.items()
             if key in wanted
-            or owner(key, attributes) is None
-            or {f"table {owner(key, attributes)}", f"view {owner(key, attributes)}"} & kept.keys()
+            or whole(key, attributes) is None
+            or {f"table {whole(key, attributes)}", f"view {whole(key, attributes)}"} & kept.keys()
         }
     )
 

@@ -189,6 +189,22 @@ KINDS = {
             f'{ANIMALS.up}\n    op.create_index("by_hand", "animals", ["name"])'
         ),
     ),
+    "a table left out, with its numbers and its type": Kind(
+        models='sa.Table("plants", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("state", sa.Enum("wild", "grown", name="state")), info={"other": True})\n',
+        call=", include_object=lambda item, *_: not item.info.get('other')",
+    ),
+    "a table that models lack left out, with its numbers and its type": Kind(
+        revisions=(
+            *first(table("animals", 'sa.Column("name", sa.Enum("a", name="kinds"))')),
+            Revision("a2", "db/versions/a2.py",
+                     table("plants", 'sa.Column("state", sa.Enum("wild", name="states"))'),
+                     'op.drop_table("plants"); op.execute("DROP TYPE states")', '"a1"'),
+        ),
+        animals='sa.Column("name", sa.Enum("a", name="kinds"))',
+        call=", include_object=lambda item, name, kind, reflected, other: not "
+        "(kind == 'table' and reflected and other is None)",
+    ),
     "a column left out": Kind(
         call=', include_object=lambda o, name, kind, *_: (kind, name) != ("column", "old")',
         revisions=first(
@@ -457,7 +473,7 @@ def alembic(folder: Path, url: str, *commands: tuple[str, ...], fails: bool = Fa
         check=False,
     )
     assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr if fails else done.stdout
 
 
 def dumped(server: Server, database: str) -> list[str]:
@@ -591,6 +607,38 @@ def test_a_foreign_key_that_no_server_makes_is_named(
     monkeypatch.delitem(sys.modules, module.stem)
     done = cli("migrate", "check", url=url, env=environment)
     assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
+
+
+def test_bare_heads_that_are_applied_are_compared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """Nothing tells them apart, so `upgrade head` refuses them; what both made is compared."""
+    bare = (ANIMALS, plants(down="None"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(Kind(revisions=bare, models=PLANTS), tmp_path, 400)
+    url = server.url(database)
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    for apply in (
+        lambda: alembic(tmp_path, url, ("upgrade", "heads")),
+        lambda: cli("migrate", "up", "heads", url=url, env=environment),
+    ):
+        apply()
+        assert "No new upgrade operations" in alembic(tmp_path, url, ("check",))
+        done = cli("migrate", "check", url=url, env=environment)
+        assert done.code == 0, done.out + done.err
+        alembic(tmp_path, url, ("upgrade", "head"), fails=True)
+        assert cli("migrate", url=url, env=environment).code == 3
+        alembic(tmp_path, url, ("downgrade", "base"))
+    alembic(tmp_path, url, ("upgrade", "a1"))
+    assert "not up to date" in alembic(tmp_path, url, ("check",), fails=True)
+    done = cli("migrate", "check", url=url, env=environment)
+    assert (done.code, "2 heads" in done.err) == (3, True)
 
 
 CANNOT_BE_MADE = ['"other"', '"address", unique=True', 'sa.text("upper(name)")']
