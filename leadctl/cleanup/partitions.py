@@ -171,6 +171,9 @@ class RulePartitions:
         wanted = now
         for _ in range(period.ahead):
             wanted = period.after(wanted)
+        # One in which every row would be due is not made.
+        while not self._table.rule.condition and period.after(end) <= self._cutoff:
+            end = period.after(end)
         while end < wanted and self._make(period, end):
             end = period.after(end)
 

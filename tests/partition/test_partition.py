@@ -205,6 +205,21 @@ def test_next_partitions_are_made_ahead(partitioned: Prepared, cli: Cli) -> None
     assert len({count for _, count in indexes}) == 1
 
 
+def test_none_is_made_ahead_that_would_be_due(partitioned: Prepared, cli: Cli) -> None:
+    """The newest partition is years old: those of the years between would go in the same run."""
+    for name in parts(partitioned):
+        partitioned.query(f"DROP TABLE {name}")
+    partitioned.query(
+        "CREATE TABLE long_ago PARTITION OF webhook_events"
+        " FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-02-01 00:00+00');"
+        "INSERT INTO webhook_events (event_type, payload, received_at)"
+        " VALUES ('message', '{}', '2020-01-10')"
+    )
+    (rule,) = cli("cleanup", "-o", "json", url=partitioned.url).json["rules"]
+    assert rule["partitions"] == ["long_ago"]
+    assert 6 <= len(parts(partitioned)) <= 9  # three months are kept, four are made ahead
+
+
 def test_archived_before(partitioned: Prepared, cli: Cli) -> None:
     old_months(partitioned)
     before = partitioned.query("SELECT * FROM webhook_events ORDER BY id")
