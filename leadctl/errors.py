@@ -76,6 +76,10 @@ class InvalidUrl(ConfigurationError):
     """A database URL cannot be understood."""
 
 
+class InvalidSchema(ConfigurationError):
+    """An app is to live in a schema that is the server's or leadctl's, or that no name is of."""
+
+
 class UnknownEnvironment(ConfigurationError):
     """`--env` names an environment that leadctl.toml does not have."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadctl.errors import MigrationsInvalid
-from leadctl.files import package_folder
+from leadctl.files import package_folder, trusted
 from leadctl.journal.state import VersionTable
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def find_config(
     It is the file that is named, or that ALEMBIC_CONFIG names; else alembic.ini and
     pyproject.toml of the project's folder, or an alembic.ini beside the folder `scripts` or in it,
     as Flask-Migrate has it.  With `scripts` only what names that folder is taken, if anything does.
+    Raises UntrustedFile for somebody else's.
     """
     given = named or _from_variable(root)
     if given is not None:
@@ -192,17 +193,24 @@ def _of_file(path: Path, section: str, root: Path) -> AlembicConfig:
             hint="Correct `alembic` of the app in leadctl.toml, or ALEMBIC_CONFIG.",
         )
     if path.suffix == ".toml":
-        return AlembicConfig(None, path, section, root)
-    beside = path.with_name("pyproject.toml")
-    return AlembicConfig(path, beside if _alembic_table(beside) else None, section, root)
+        return AlembicConfig(None, trusted(path), section, root)
+    return AlembicConfig(trusted(path), _with_table(path.parent), section, root)
 
 
 def _of_folder(folder: Path, section: str, root: Path) -> AlembicConfig | None:
-    ini, toml = folder / "alembic.ini", folder / "pyproject.toml"
-    has_ini, has_toml = ini.is_file(), bool(_alembic_table(toml))
-    if not (has_ini or has_toml):
-        return None
-    return AlembicConfig(ini if has_ini else None, toml if has_toml else None, section, root)
+    ini, toml = folder / "alembic.ini", _with_table(folder)
+    if ini.is_file():
+        return AlembicConfig(trusted(ini), toml, section, root)
+    return AlembicConfig(None, toml, section, root) if toml else None
+
+
+def _with_table(folder: Path) -> Path | None:
+    """Return the folder's pyproject.toml where it says something of Alembic.
+
+    Raises UntrustedFile for somebody else's: as alembic.ini, it names the code that is run.
+    """
+    toml = folder / "pyproject.toml"
+    return trusted(toml) if _alembic_table(toml) else None
 
 
 def _alembic_table(path: Path) -> Mapping[str, Any]:

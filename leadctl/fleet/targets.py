@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from leadctl.errors import (
     EmptyFleet,
+    InvalidSchema,
     InvalidSetting,
     LeadctlError,
     TargetDropped,
@@ -19,8 +21,9 @@ from leadctl.errors import (
 )
 from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.postgres.connect import connect
+from leadctl.postgres.exact import authored
 from leadctl.postgres.provision import has_schema
-from leadctl.postgres.queries import beside, written_by_user
+from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import translate
 from leadctl.settings.model import FleetConfig, Settings
@@ -154,8 +157,11 @@ def _of_environment(config: FleetConfig, base: Target, env: str | None) -> Itera
         return
     prefix = f"{env}/" if env else ""
     for name in _names(config, base):
-        target = base.on(name) if config.databases else replace(base, schema=name)
-        yield FleetTarget(f"{prefix}{name}", env, target, seen=_seen(config))
+        try:
+            target = base.on(name) if config.databases else replace(base, schema=name)
+            yield FleetTarget(f"{prefix}{name}", env, target, seen=_seen(config))
+        except InvalidSchema as error:  # of one row; the others are as good as before
+            yield FleetTarget(f"{prefix}{name}", env, None, error)
 
 
 def _names(config: FleetConfig, base: Target) -> list[str]:
@@ -173,14 +179,17 @@ def _names(config: FleetConfig, base: Target) -> list[str]:
 
 
 def _asked(config: FleetConfig, base: Target) -> list[str]:
-    """Return the names that a fleet's own query gives, each once."""
+    """Return the names that a fleet's own query gives, each once.
+
+    It is read as a report is: a function or an operator of the app's is not taken for the server's.
+    """
     where = f"The query of [fleet.{config.name}]"
     with connect(
         base, "fleet", rows=True, read_only=True, statement_timeout=_SECONDS
     ) as connection:
         try:
-            cursor = connection.execute(written_by_user(str(config.query)))
-            rows = cursor.fetchall() if cursor.description else []
+            query = authored(connection, base.schema, str(config.query).replace("%", "%%"))
+            rows = query.fetch(connection, {"schema": base.schema}, tuple_row)
         except psycopg.Error as error:
             reason = translate(error)
             raise InvalidSetting(

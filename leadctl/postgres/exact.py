@@ -252,11 +252,20 @@ class Authored:
     """The role to run it as; None for this one."""
 
     def fetch(
-        self, connection: Connection, values: Mapping[str, Any], *, explain: bool = False
-    ) -> list[dict[str, Any]]:
-        """Run it as a statement, or let the server explain it as JSON; return its rows."""
+        self,
+        connection: Connection,
+        values: Mapping[str, Any],
+        row_factory: Any = None,
+        *,
+        explain: bool = False,
+    ) -> list[Any]:
+        """Run it as a statement, or let the server explain it as JSON.
+
+        Returns its rows: dicts where no other `row_factory` is given.
+        """
         from psycopg.rows import dict_row
 
+        row_factory = row_factory or dict_row
         explaining = sql.SQL("EXPLAIN (FORMAT JSON) " if explain else "")
         whole = sql.SQL("{}{}(\n{}\n)").format(
             explaining, self.tables, sql.SQL(self.text.rstrip().rstrip(";"))
@@ -265,12 +274,12 @@ class Authored:
             if self.exactly:
                 try:
                     with connection.transaction():
-                        return execute(connection, whole, values, dict_row).fetchall()
+                        return execute(connection, whole, values, row_factory).fetchall()
                 except psycopg.ProgrammingError as error:
                     if isinstance(error, psycopg.errors.InsufficientPrivilege):
                         raise
             plain = sql.SQL("{}{}").format(explaining, sql.SQL(self.text))
-            with connection.cursor(row_factory=dict_row) as cursor:
+            with connection.cursor(row_factory=row_factory) as cursor:
                 return cursor.execute(plain, values).fetchall()
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
+from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
 from leadctl.postgres.embedded import SUPERUSER, Home, start
 from leadctl.progress import Narrate
 from leadctl.redact import Secret
@@ -17,8 +17,11 @@ from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
 from leadctl.settings.sources import DEFAULT, ENVIRONMENT
 from leadctl.settings.url import DatabaseUrl, parse_url
 from leadctl.shell import printed_secret
+from leadctl.text import plain
 
 DEFAULT_SCHEMA = "public"
+NAME_MAX = 63
+"""Bytes of a name; PostgreSQL cuts the rest, and another object may have what is left."""
 _EXTENSION = re.compile(
     r"CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?[\\\"']*(?P<name>[\w-]+)", re.IGNORECASE
 )
@@ -100,6 +103,19 @@ class Target:
     """Where a host application connects instead, through a pooler perhaps."""
     url_command: UrlCommand | None = None
     """What printed the URL, if a command did."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSchema for one that an app cannot have, or share."""
+        if len(self.schema.encode(errors="surrogateescape")) > NAME_MAX:
+            why = f"a name has at most {NAME_MAX} bytes"
+        elif is_reserved(self.schema):
+            why = "it is the server's or leadctl's"
+        else:
+            return
+        raise InvalidSchema(
+            f"{plain(self.schema)} cannot be the schema of an app: {why}.",
+            hint="Name another one: --schema, LEADCTL_SCHEMA or schema= of the URL.",
+        )
 
     def fresh(self, *, refused: bool = False) -> "Target":
         """Return the target with a URL that has not expired, nor is `refused` by the server.
@@ -195,6 +211,11 @@ def named_target(settings: Settings, app: str) -> NamedTarget:
         source = error.message
     schema = schema_of(settings, app, url)
     return NamedTarget(url.redacted() if url else None, source, schema, protected)
+
+
+def is_reserved(schema: str) -> bool:
+    """Whether a schema is the server's or leadctl's own, so that no app may be in it."""
+    return schema in {"information_schema", "leadctl"} or schema.startswith("pg_")
 
 
 def schema_of(settings: Settings, app: str, url: DatabaseUrl | None) -> str:

@@ -22,14 +22,11 @@ from leadctl.migrate.status import missing_revisions
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import beside
-from leadctl.postgres.target import DEFAULT_SCHEMA, Target
+from leadctl.postgres.target import DEFAULT_SCHEMA, NAME_MAX, Target, is_reserved
 from leadctl.text import did_you_mean, plain
 
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
-NAME_MAX = 63
-"""Bytes of a name; PostgreSQL cuts the rest."""
 _PAUSE_SECONDS = 0.1
-_NOT_TENANTS = frozenset({DEFAULT_SCHEMA, "leadctl", "information_schema"})
 _OTHER_DATABASES = re.compile("(postgres|template[01])$|leadctl_")
 _AT_ONCE = 200
 """Version tables that one statement reads."""
@@ -76,7 +73,7 @@ def check_name(name: str, *, whole: bool = False) -> None:
     Raises InvalidTenantName.
     """
     shown, kind = plain(name), "database" if whole else "schema"
-    others = name in _NOT_TENANTS or name.startswith("pg_")
+    others = name == DEFAULT_SCHEMA or is_reserved(name)
     if not name or len(name.encode(errors="surrogateescape")) > NAME_MAX:
         why = f"a {kind}'s name has 1 to {NAME_MAX} bytes"
     elif _OTHER_DATABASES.match(name) if whole else others:

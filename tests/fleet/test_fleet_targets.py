@@ -1,5 +1,6 @@
 """Which targets a fleet has, asked of a server that has schemas of all kinds."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,59 @@ def test_schemas_by_a_query(fleet: Fleet, cli: Cli, server: Server, database: st
         fleet(f'query = "{query}"')
         outcome = cli("migrate", "status", "--fleet", "tenants", url=url)
         assert (outcome.code, said in outcome.err) == (3, True), outcome.err
+
+
+def test_a_query_runs_nothing_of_the_apps_by_its_name_and_a_view_as_its_owner(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    owner = f"fleet_owner_{os.getpid()}"
+    with server.connect(database) as connection:
+        connection.execute(
+            f"CREATE ROLE {owner}; GRANT CREATE ON SCHEMA public TO {owner}; SET ROLE {owner};"
+            "CREATE TABLE listed (name varchar(20)); INSERT INTO listed VALUES ('b%'), ('c');"
+            "CREATE FUNCTION hijack(varchar, varchar) RETURNS boolean LANGUAGE plpgsql"
+            " AS 'BEGIN RAISE EXCEPTION ''it ran as %'', current_user; END';"
+            "CREATE OPERATOR ~ (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = hijack);"
+            "CREATE FUNCTION lower(varchar) RETURNS text LANGUAGE plpgsql"
+            " AS 'BEGIN RAISE EXCEPTION ''it ran as %'', current_user; END';"
+            "CREATE FUNCTION who() RETURNS text LANGUAGE sql AS 'SELECT current_user::text';"
+            "CREATE VIEW seen AS SELECT who() AS name; RESET ROLE"
+        )
+    try:
+        for query, found in (
+            ("SELECT lower(name) FROM listed WHERE name ~ 'b' AND name LIKE '%'", ["b%"]),
+            ("SELECT name FROM seen", [owner]),
+        ):
+            fleet(f'query = "{query}"')
+            assert names(cli, server.url(database)) == found
+        fleet('query = "SELECT name, name FROM listed"')
+        outcome = cli("migrate", "status", "--fleet", "tenants", url=server.url(database))
+        assert (outcome.code, "one column" in outcome.err) == (3, True), outcome.err
+    finally:
+        with server.connect(database) as connection:
+            connection.execute(f"DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+def test_a_row_that_names_what_no_app_may_have_is_refused_alone(
+    fleet: Fleet, cli: Cli, server: Server, database: str
+) -> None:
+    ours = ["leadctl", "pg_catalog", "information_schema", "t" * 70]
+    with server.connect(database) as connection:
+        connection.execute("CREATE TABLE tenants (name text); CREATE SCHEMA good")
+        for name in [*ours, "good"]:
+            connection.execute("INSERT INTO tenants VALUES (%s)", (name,))
+    fleet('query = "SELECT name FROM tenants"')
+    url = server.url(database)
+    outcome = cli("migrate", "--fleet", "tenants", "-o", "json", url=url)
+    found = {each["target"]: each["error"] for each in outcome.json["targets"]}
+    assert found == {"good": None} | dict.fromkeys(ours, "invalid_schema")
+    assert (outcome.code, outcome.json["counts"]["done"]) == (3, 1)
+    with server.connect(database) as connection:
+        # Neither there nor in what PostgreSQL would make of the longer name.
+        tables = connection.execute(
+            "SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname = 'leads'"
+        )
+        assert tables.fetchall() == [("good",)]
 
 
 def test_databases_by_pattern(fleet: Fleet, cli: Cli, server: Server, database: str) -> None:

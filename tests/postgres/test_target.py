@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.errors import CommandOfUrlFailed, InvalidUrl, NoTarget
+from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
 from leadctl.postgres.target import Target, resolve
 from leadctl.settings import load_settings
 from tests.conftest import Cli
@@ -43,6 +43,12 @@ def test_a_weaker_direct_url_does_not_win_over_a_stronger_url(tmp_path: Path) ->
 def test_schema(environ: dict[str, str], flags: dict[str, str | None], schema: str) -> None:
     environ = {"DATABASE_URL": "postgresql://db/x", **environ}
     assert target(environ, flags).schema == schema
+
+
+@pytest.mark.parametrize("schema", ["leadctl", "pg_temp", "information_schema", "ö" * 32])
+def test_a_schema_that_no_app_may_have(schema: str) -> None:
+    with pytest.raises(InvalidSchema, match="cannot be the schema of an app"):
+        target({"DATABASE_URL": "postgresql://db/x", "LEADCTL_SCHEMA": schema})
 
 
 def test_libpq_variables_count_as_a_url(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from leadctl.files import trusted, write_private
 from tests.conftest import Cli, Prepared
 from tests.leads import fill
 from tests.processes import run
+from tests.servers import Server
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 STRANGER = 4711
@@ -52,6 +53,32 @@ def test_a_strangers_file_is_named_and_not_used(name: str, line: list[str], tmp_
     assert f"{file} is not used" in done.stderr
     assert f"LEADCTL_TRUST={file}" in done.stderr
     assert not list(tmp_path.rglob("ran"))
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("alembic.ini", "[alembic]\nscript_location = history\n"),
+        ("pyproject.toml", '[tool.alembic]\nscript_location = "history"\n'),
+    ],
+)
+@pytest.mark.parametrize("mode", [0o644, 0o666])
+def test_alembics_settings_of_a_stranger_name_no_code(
+    name: str, text: str, mode: int, server: Server, database: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "leadctl.toml", '[apps.mine]\nmodels = "mine:Base"\n')
+    write(tmp_path / "mine.py", "from sqlalchemy.orm import declarative_base as b\nBase = b()\n")
+    write(tmp_path / "history" / "env.py", "open('ran', 'w')\nraise SystemExit\n")
+    (tmp_path / "history" / "versions").mkdir()
+    uid = STRANGER if mode == 0o644 else 0
+    file = write(tmp_path / name, text, uid=uid, mode=mode)
+    env = {"DATABASE_URL": server.url(database)}
+    done = run("migrate", "--app", "mine", env=env, cwd=tmp_path)
+    assert (done.returncode, f"{file} is not used" in done.stderr) == (3, True), done.stderr
+    assert not (tmp_path / "ran").exists()
+    run("migrate", "--app", "mine", env=env | {"LEADCTL_TRUST": str(file)}, cwd=tmp_path)
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.few(3)
