@@ -67,7 +67,8 @@ def test_a_strangers_file_is_named_and_not_used(name: str, line: list[str], tmp_
 def test_alembics_settings_of_a_stranger_name_no_code(
     name: str, text: str, mode: int, server: Server, database: str, tmp_path: Path
 ) -> None:
-    write(tmp_path / "leadctl.toml", '[apps.mine]\nmodels = "mine:Base"\n')
+    declared = '[apps.mine]\nmodels = "mine:Base"\nmigrations = "history/versions"\n'
+    write(tmp_path / "leadctl.toml", declared)
     write(tmp_path / "mine.py", "from sqlalchemy.orm import declarative_base as b\nBase = b()\n")
     write(tmp_path / "history" / "env.py", "open('ran', 'w')\nraise SystemExit\n")
     (tmp_path / "history" / "versions").mkdir()
