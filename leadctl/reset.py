@@ -14,9 +14,9 @@ from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
-from leadctl.migrate.integrity import open_history
+from leadctl.migrate.integrity import open_history, refuse_other_apps
 from leadctl.migrate.recorder import own_objects
-from leadctl.migrate.status import AppliedNow, refuse_other_apps
+from leadctl.migrate.revision import AppliedNow
 from leadctl.migrate.up import apply_locked
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts

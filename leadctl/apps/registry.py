@@ -23,7 +23,6 @@ from leadctl.apps.alembic_config import (
     literal_version_table,
 )
 from leadctl.apps.loading import make_importable, to_stderr
-from leadctl.apps.reports import AppReports
 from leadctl.apps.retention import Rule
 from leadctl.errors import (
     InvalidSetting,
@@ -41,6 +40,7 @@ from leadctl.text import did_you_mean
 
 if TYPE_CHECKING:
     from leadctl.apps.alembic_environment import AlembicEnvironment
+    from leadctl.apps.reports import AppReports
 
 _PACKAGE = Path(__file__).parent.parent
 _BUILT_IN = _PACKAGE / "products" / "products.toml"
@@ -182,8 +182,10 @@ def all_apps(settings: Settings) -> dict[str, App]:
     }
 
 
-def load_reports(app: App) -> AppReports:
+def load_reports(app: App) -> "AppReports":
     """Import an app's reports; an app that has none has an empty set."""
+    from leadctl.apps.reports import AppReports
+
     if app.reports is None:
         return AppReports(())
     found: AppReports = load_object(app, app.reports, "reports")

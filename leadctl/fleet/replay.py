@@ -26,7 +26,7 @@ from leadctl.journal.guard import Consent, protection
 from leadctl.journal.lock import lock_key
 from leadctl.journal.runs import beginning
 from leadctl.migrate.recorder import record_fingerprint, recorded_facts
-from leadctl.migrate.status import AppliedNow
+from leadctl.migrate.revision import AppliedNow
 from leadctl.postgres.connect import OWN_PATH, Connection, Timeouts, connect, set_session
 from leadctl.postgres.queries import beside, version_of, written_by_user
 from leadctl.postgres.target import Target

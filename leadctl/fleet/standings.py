@@ -16,8 +16,8 @@ from leadctl.apps.registry import App
 from leadctl.errors import LeadctlError
 from leadctl.journal import state
 from leadctl.journal.state import AppliedRevision
+from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import History
-from leadctl.migrate.status import missing_revisions
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target

@@ -29,8 +29,9 @@ from leadctl.health.check import (
     warning,
 )
 from leadctl.journal import state
+from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.status import RevisionState, status_of
+from leadctl.migrate.status import status_of
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.text import restore_command

@@ -37,9 +37,9 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from leadctl.init.project_files import snake_case
 from leadctl.migrate.backfill import escape
+from leadctl.postgres import LONGEST_NAME
 
 LINE_MAX = 100
-_NAME_MAX = 63
 _RESERVED = frozenset({"metadata", "registry"})
 _PLAIN: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (BigInteger, "BigInteger"),
@@ -202,7 +202,7 @@ def sequence_name(table: str, column: str) -> str:
     As makeObjectName() in src/backend/commands/indexcmds.c does, for names of ASCII.
     """
     one, other = len(table), len(column)
-    while one + other > _NAME_MAX - len("__seq"):
+    while one + other > LONGEST_NAME - len("__seq"):
         one, other = (one - 1, other) if one > other else (one, other - 1)
     return f"{table[:one]}_{column[:other]}_seq"
 

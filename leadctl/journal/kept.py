@@ -13,13 +13,15 @@ from psycopg import sql
 
 from leadctl.errors import PreparedSchema
 from leadctl.journal import state
+from leadctl.postgres import LONGEST_NAME
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import beside
 
 _QUERIES = beside(__file__, "state.sql")
+_BEFORE, _AT = "_before_", "%Y%m%dT%H%M%SZ"
 _TIMES = (
     (re.compile(r".+_(?:before|moved|arriving)_(\d{8}t\d{6}z)", re.DOTALL), "%Y%m%dt%H%M%Sz"),
-    (re.compile(r".+_before_(\d{8}T\d{6}Z)", re.DOTALL), "%Y%m%dT%H%M%SZ"),
+    (re.compile(r".+_before_(\d{8}T\d{6}Z)", re.DOTALL), _AT),
     (re.compile(r"(?:restored|orphans)_(\d{8}_\d{6})"), "%Y%m%d_%H%M%S"),
 )
 """How the names say when: of schemas, of databases, and of schemas with rows of a backup."""
@@ -34,6 +36,17 @@ def kept_since(name: str) -> datetime | None:
             except ValueError:
                 return None
     return None
+
+
+def kept_prefix(database: str) -> str:
+    """Return what the names begin with under which the replaced ones of a database are kept."""
+    room = LONGEST_NAME - len(_BEFORE) - len(f"{datetime.now(UTC):{_AT}}")
+    return database.encode()[:room].decode(errors="ignore") + _BEFORE
+
+
+def kept_database(database: str) -> str:
+    """Return the name under which a database is kept that is replaced now."""
+    return f"{kept_prefix(database)}{datetime.now(UTC):{_AT}}"
 
 
 def record_kept(connection: Connection, name: str, was: str) -> None:

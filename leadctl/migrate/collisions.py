@@ -4,7 +4,6 @@ Histories that only count make such ids on every pair of branches, and git joins
 conflict, since the names of the files differ.
 """
 
-import re
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from leadctl.files import write_whole
 from leadctl.journal import state
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
+from leadctl.migrate.integrity import read_current, refuse_other_apps
 from leadctl.migrate.revision import Revision
+from leadctl.migrate.revision_files import with_id
 from leadctl.migrate.revisions import collisions, read_files
-from leadctl.migrate.status import read_current, refuse_other_apps
 from leadctl.migrate.writer import FILE_MODE, check_writable, file_name, next_id
 from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
@@ -124,18 +124,6 @@ def renumber(app: App, recorded: Mapping[str, str], named: Sequence[str]) -> tup
         )
         for each in changed
     )
-
-
-def with_id(text: str, name: str, old: str, new: str) -> str:
-    """Return a revision's text with another id in one of its variables, and in its docstring."""
-    label = r"Revision(?: ID)?" if name == "revision" else "Follows|Revises"
-    parts = (rf"^{name}\b[^=\n]*=(?:[^\n(\[]*|[^)\]]*)", rf"^(?:{label}): .*")
-    whole = re.compile(rf"(?<!\w){re.escape(old)}(?!\w)")
-    for part in parts:
-        text = re.sub(
-            part, lambda found: whole.sub(new, found[0]), text, count=1, flags=re.MULTILINE
-        )
-    return text
 
 
 class _Branches:

@@ -17,6 +17,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.ddl.autodetector import changes
 from leadctl.migrate.ddl.steps import Step, losses
+from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.new import Ask, new
 from leadctl.migrate.planner import Planner
 from leadctl.migrate.required_columns import asked, filled
@@ -28,7 +29,6 @@ from leadctl.migrate.schema_sources import (
     recorded_schema,
 )
 from leadctl.migrate.script import Statement
-from leadctl.migrate.status import refuse_other_apps
 from leadctl.migrate.up import MigrateResult, up
 from leadctl.migrate.writer import Draft, WrittenRevision, prepared
 from leadctl.postgres.connect import Connection, Timeouts, connect, set_timeouts

@@ -21,7 +21,7 @@ from leadctl.migrate.ddl.autodetector import writable_changes
 from leadctl.migrate.ddl.dependencies import narrowed
 from leadctl.migrate.ddl.renames import named_by, named_renames, possible_renames
 from leadctl.migrate.ddl.steps import as_script
-from leadctl.migrate.integrity import open_history, read_verified
+from leadctl.migrate.integrity import open_history, read_current, read_verified
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from leadctl.migrate.schema_sources import (
@@ -32,7 +32,6 @@ from leadctl.migrate.schema_sources import (
     models_schema,
     recorded_schema,
 )
-from leadctl.migrate.status import read_current
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate

@@ -10,14 +10,13 @@ from leadctl.journal.guard import Consent, permit, protection
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journaled
 from leadctl.migrate.executor import apply
-from leadctl.migrate.integrity import open_history, read_complete
+from leadctl.migrate.integrity import open_history, read_complete, read_current
 from leadctl.migrate.plan import Loss
 from leadctl.migrate.planner import Planner, looking
-from leadctl.migrate.revision import Revision, in_chains
+from leadctl.migrate.revision import AppliedNow, Revision, in_chains
 from leadctl.migrate.revisions import BASE, History
 from leadctl.migrate.scratch_models import model_scratch
 from leadctl.migrate.script import Scripts
-from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts, connect
 from leadctl.postgres.target import Target
 from leadctl.progress import Narrate, Progress

@@ -28,12 +28,12 @@ from leadctl.journal.lock import schema_lock
 from leadctl.migrate.alembic_runner import AlembicRunner, Memo, search_path
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.concurrently import IndexBuilds
+from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.lint import MIXED
 from leadctl.migrate.notices import Notices
 from leadctl.migrate.recorder import Recorder
-from leadctl.migrate.revision import Revision
+from leadctl.migrate.revision import AppliedNow, Revision
 from leadctl.migrate.revisions import History, read_history
-from leadctl.migrate.status import AppliedNow, refuse_other_apps
 from leadctl.postgres.connect import Connection, Timeouts, set_session
 from leadctl.postgres.engine import run_engine
 from leadctl.postgres.provision import ensure_schema

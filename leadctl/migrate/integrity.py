@@ -1,4 +1,4 @@
-"""Whether the files of a history are those that were applied to a database."""
+"""What is applied to a database, and whether the files of a history are those that were."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,12 +11,14 @@ from leadctl.errors import (
     LeadctlError,
     RevisionEdited,
     RevisionMissing,
+    SchemaTaken,
 )
 from leadctl.journal import state
 from leadctl.journal.state import AppliedRevision
 from leadctl.migrate.revision import Revision
+from leadctl.migrate.revision_files import with_id
 from leadctl.migrate.revisions import History, read_history
-from leadctl.migrate.status import missing_revisions, refuse_other_apps
+from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.target import Target
 from leadctl.redact import scrub
@@ -25,6 +27,51 @@ _OF_ALEMBIC = "SELECT pg_catalog."
 """How Alembic's own question for its table begins, which is recorded with the first revision."""
 _LONGEST = 120
 """Characters of a statement that a message shows."""
+
+
+def read_current(connection: Connection, target: Target, app: App) -> list[str]:
+    """Return the revisions that an app is at in the target's schema.
+
+    Raises SchemaTaken for a schema that another app was migrated into.
+    """
+    refuse_other_apps(connection, target, app)
+    return state.current_revisions(connection, target.schema, app.version_table) or []
+
+
+def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[AppliedRevision]:
+    """Return what was recorded of an app, and nothing of others.
+
+    Raises SchemaTaken for a schema that another app was migrated into.
+    """
+    recorded = state.applied_revisions(connection, target.schema)
+    others = sorted({each.app for each in recorded} - {app.name})
+    if others:
+        tables = exact.execute(
+            connection,
+            "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
+            " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
+            (target.schema,),
+        ).fetchone()
+        raise SchemaTaken(
+            f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
+            f"{', '.join(others)}; conflicting tables: {tables[0] if tables else ''}.",
+            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
+        )
+    return recorded
+
+
+def missing_revisions(
+    folder: History, current: Sequence[str], recorded: Sequence[AppliedRevision]
+) -> list[str]:
+    """Return what a database has applied, or is at, and the folder does not have.
+
+    What an applied file follows was applied, too, also where nothing was recorded of it.
+    """
+    known = [each.revision for each in recorded]
+    if folder.gaps:
+        known += sorted(folder.ancestors([each for each in current if each in folder]))
+    known += current
+    return [revision for revision in dict.fromkeys(known) if revision not in folder]
 
 
 def open_history(target: Target, app: App) -> History:
@@ -107,8 +154,6 @@ def _renumbered(history: History, recorded: Sequence[AppliedRevision]) -> dict[s
 
     `new --merge` in somebody else's clone gave the file that id; and what follows it says so.
     """
-    from leadctl.migrate.collisions import with_id  # which is seldom needed
-
     ids = {each.revision for each in recorded}
     others = [each for each in history.revisions if each.id not in ids]
     found: dict[str, Revision] = {}

@@ -1,10 +1,11 @@
-"""One revision: what its file says and is recorded by, and which part of a chain it is."""
+"""One revision: what its file says, how it stands in a database, which part of a chain it is."""
 
 import ast
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,30 @@ PLAIN = "# leadctl: plain"
 _HALF = 32
 
 Entry = TypeVar("Entry")
+
+
+class RevisionState(Enum):
+    """How a revision stands in the database."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    FAILED = "failed"
+    """Pending, and the last run stopped in it; what it did outside a transaction is there."""
+    EDITED = "edited"
+    """Applied, but what the file does has been changed since."""
+    MISSING = "missing"
+    """Applied, but the file is no longer in the folder."""
+    UNKNOWN = "unknown"
+    """It is applied, or may be, and neither folder nor record tell: a file is missing."""
+
+
+@dataclass(frozen=True)
+class AppliedNow:
+    """One revision that this run applied or undid."""
+
+    revision: str
+    message: str
+    duration_ms: int
 
 
 @dataclass(frozen=True)

@@ -220,3 +220,15 @@ def _texts(path: Path, name: str, value: Any) -> tuple[str, ...]:
         f"{path.name}: {name} is {value!r}, which is not a text.",
         hint=f"Write {name} as a text, a tuple of texts or None.",
     )
+
+
+def with_id(text: str, name: str, old: str, new: str) -> str:
+    """Return a revision's text with another id in one of its variables, and in its docstring."""
+    label = r"Revision(?: ID)?" if name == "revision" else "Follows|Revises"
+    parts = (rf"^{name}\b[^=\n]*=(?:[^\n(\[]*|[^)\]]*)", rf"^(?:{label}): .*")
+    whole = re.compile(rf"(?<!\w){re.escape(old)}(?!\w)")
+    for part in parts:
+        text = re.sub(
+            part, lambda found: whole.sub(new, found[0]), text, count=1, flags=re.MULTILINE
+        )
+    return text

@@ -4,86 +4,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
 from leadctl.apps.registry import App
-from leadctl.errors import MigrationsInvalid, SchemaTaken, UnknownDatabase
+from leadctl.errors import MigrationsInvalid, UnknownDatabase
 from leadctl.journal import state
 from leadctl.journal.runs import last_attempt
 from leadctl.journal.state import AppliedRevision
+from leadctl.migrate.integrity import missing_revisions, read_current
+from leadctl.migrate.revision import RevisionState
 from leadctl.migrate.revisions import History, read_history
-from leadctl.postgres import exact
-from leadctl.postgres.connect import Connection, connect
+from leadctl.postgres.connect import connect
 from leadctl.postgres.target import Target
-
-
-@dataclass(frozen=True)
-class AppliedNow:
-    """One revision that this run applied or undid."""
-
-    revision: str
-    message: str
-    duration_ms: int
-
-
-def read_current(connection: Connection, target: Target, app: App) -> list[str]:
-    """Return the revisions that an app is at in the target's schema.
-
-    Raises SchemaTaken for a schema that another app was migrated into.
-    """
-    refuse_other_apps(connection, target, app)
-    return state.current_revisions(connection, target.schema, app.version_table) or []
-
-
-def refuse_other_apps(connection: Connection, target: Target, app: App) -> list[AppliedRevision]:
-    """Return what was recorded of an app, and nothing of others.
-
-    Raises SchemaTaken for a schema that another app was migrated into.
-    """
-    recorded = state.applied_revisions(connection, target.schema)
-    others = sorted({each.app for each in recorded} - {app.name})
-    if others:
-        tables = exact.execute(
-            connection,
-            "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class"
-            " WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND relkind IN ('r', 'p')",
-            (target.schema,),
-        ).fetchone()
-        raise SchemaTaken(
-            f"The schema {target.schema} of {connection.info.dbname} belongs to the app "
-            f"{', '.join(others)}; conflicting tables: {tables[0] if tables else ''}.",
-            hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}",
-        )
-    return recorded
-
-
-def missing_revisions(
-    folder: History, current: Sequence[str], recorded: Sequence[AppliedRevision]
-) -> list[str]:
-    """Return what a database has applied, or is at, and the folder does not have.
-
-    What an applied file follows was applied, too, also where nothing was recorded of it.
-    """
-    known = [each.revision for each in recorded]
-    if folder.gaps:
-        known += sorted(folder.ancestors([each for each in current if each in folder]))
-    known += current
-    return [revision for revision in dict.fromkeys(known) if revision not in folder]
-
-
-class RevisionState(Enum):
-    """How a revision stands in the database."""
-
-    APPLIED = "applied"
-    PENDING = "pending"
-    FAILED = "failed"
-    """Pending, and the last run stopped in it; what it did outside a transaction is there."""
-    EDITED = "edited"
-    """Applied, but what the file does has been changed since."""
-    MISSING = "missing"
-    """Applied, but the file is no longer in the folder."""
-    UNKNOWN = "unknown"
-    """It is applied, or may be, and neither folder nor record tell: a file is missing."""
 
 
 @dataclass(frozen=True)

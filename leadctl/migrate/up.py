@@ -7,21 +7,23 @@ database with psycopg.  Only then is the lock taken and the machinery loaded.
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from leadctl.apps.registry import App
 from leadctl.errors import RevisionMixed
-from leadctl.journal.guard import Consent, decide, protection
 from leadctl.journal.lock import schema_lock
-from leadctl.journal.runs import Entry, journaled
-from leadctl.migrate.integrity import open_history, read_verified
-from leadctl.migrate.revision import Revision
+from leadctl.migrate.integrity import open_history, read_current, read_verified
+from leadctl.migrate.revision import AppliedNow, Revision
 from leadctl.migrate.revisions import History
-from leadctl.migrate.status import AppliedNow, read_current
 from leadctl.postgres.connect import Connection, Timeouts
 from leadctl.postgres.provision import connect_or_create, ensure_schema
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import missing_extension
 from leadctl.progress import Narrate, Progress
+
+if TYPE_CHECKING:
+    from leadctl.journal.guard import Consent
+    from leadctl.journal.runs import Entry
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def up(
     to: str | None = None,
     steps: int | None = None,
     allow: Collection[str] = (),
-    consent: Consent,
+    consent: "Consent",
     timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
@@ -67,6 +69,8 @@ def up(
     goal = history.goal(to, current)  # which may be relative
     applied: list[AppliedNow] = []
     if history.pending(current, goal):
+        from leadctl.journal.runs import journaled
+
         with schema_lock(target, "migrate", timeouts.lock_wait, narrate) as session:
             current = read_verified(session, target, app, history)
             pending = history.pending(current, goal)[:steps]
@@ -98,7 +102,7 @@ def apply_locked(
     timeouts: Timeouts,
     narrate: Narrate,
     progress: Progress,
-    entry: Entry,
+    entry: "Entry",
     allow: Collection[str] = (),
 ) -> list[AppliedNow]:
     """Apply revisions; the caller holds the target's lock and has made the schema.
@@ -147,7 +151,7 @@ def _permit(
     history: History,
     pending: Sequence[Revision],
     allow: Collection[str],
-    consent: Consent,
+    consent: "Consent",
     narrate: Narrate,
 ) -> None:
     """Return where the revisions may be applied; changes nothing.
@@ -155,6 +159,8 @@ def _permit(
     Raises RevisionMixed for one that could stop half done, and Protected where the database is
     protected, the plan has findings, and its name was not given.
     """
+    from leadctl.journal.guard import decide, protection
+
     protected = protection(connection, target)
     if protected is None and not any(revision.leaves_transaction for revision in pending):
         return

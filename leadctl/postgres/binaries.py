@@ -14,8 +14,6 @@ from pathlib import Path
 from leadctl.errors import MissingClient, MissingExtra
 from leadctl.shell import child_environment
 
-OLDEST_MAJOR = 15
-"""The oldest server that leadctl supports."""
 _SYSTEM_FOLDERS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, from postgresql.org

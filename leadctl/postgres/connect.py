@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -28,9 +28,7 @@ from leadctl.errors import (
     PoolerInTransactionMode,
     UnsupportedServer,
 )
-from leadctl.postgres import sessions
-from leadctl.postgres.binaries import OLDEST_MAJOR
-from leadctl.postgres.embedded import without_libpq_variables
+from leadctl.postgres import LONGEST_NAME, OLDEST_MAJOR, sessions
 from leadctl.postgres.target import Target
 from leadctl.postgres.translate import connecting, unknown_database
 from leadctl.redact import scrub
@@ -79,8 +77,6 @@ _IN_ENGLISH = sql.SQL(
 _chooses_language: set[tuple[object, ...]] = set()
 _PREPARE_AFTER = 5
 """Executions after which psycopg prepares a statement; its own default."""
-_NAME_MAX = 63
-"""Bytes of an application_name; PostgreSQL cuts the rest."""
 _LIKE_PG_DUMP = """
 SELECT pg_catalog.set_config(s.name, v.value, false)
 FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
@@ -193,6 +189,15 @@ def _whatever_its_language(error: ConnectionFailed, target: Target) -> Connectio
     return error
 
 
+def _own_variables(target: Target) -> AbstractContextManager[None]:
+    """Return a block in which libpq's variables are those that are meant for the target."""
+    if not target.embedded:
+        return nullcontext()
+    from leadctl.postgres.embedded import without_libpq_variables
+
+    return without_libpq_variables()
+
+
 def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool) -> Connection:
     """Open a connection in autocommit mode to a server that leadctl supports.
 
@@ -207,7 +212,7 @@ def _opened(target: Target, purpose: str, *, prepare: bool, through_pooler: bool
     with connecting(target):
         if connection is None:
             made = sessions.LentConnection if kept else psycopg.Connection
-            with without_libpq_variables() if target.embedded else nullcontext():
+            with _own_variables(target):
                 connection = made.connect(**parameters, autocommit=True)
             if isinstance(connection, sessions.LentConnection) and kept:
                 connection.lend(kept, place)
@@ -385,7 +390,7 @@ def _parameters(target: Target, purpose: str) -> dict[str, Any]:
 def _name(purpose: str) -> str:
     """Return what pg_stat_activity shows of a session."""
     name = f"leadctl {purpose} {whoami()}".replace("  ", " ")
-    return name.encode()[:_NAME_MAX].decode(errors="ignore")
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def _check_server(connection: Connection, target: Target) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
-from leadctl.postgres.embedded import SUPERUSER, Home, start
 from leadctl.progress import Narrate
 from leadctl.redact import Secret
 from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
@@ -205,6 +204,8 @@ def named_target(settings: Settings, app: str) -> NamedTarget:
             if url is not None and direct is not None:
                 url, source = direct, settings.source("direct_url")
             elif url is None:
+                from leadctl.postgres.embedded import Home
+
                 exists = Home.of(settings.project).exists
                 source = "embedded server" if exists else "embedded server, not made yet"
     except (InvalidUrl, NoTarget) as error:
@@ -354,6 +355,8 @@ def wanted_extensions(settings: Settings) -> set[str]:
 
 
 def _embedded(settings: Settings, app: str, may_create: bool, narrate: Narrate) -> Target:
+    from leadctl.postgres.embedded import SUPERUSER, Home, start
+
     home = Home.of(settings.project)
     if not may_create and not home.exists:
         raise NoTarget(

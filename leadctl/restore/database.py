@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
@@ -24,6 +23,7 @@ from leadctl.errors import (
     UnknownDatabase,
 )
 from leadctl.journal import state
+from leadctl.journal.kept import kept_database
 from leadctl.postgres.connect import Connection, connect, set_session
 from leadctl.postgres.queries import beside, identifier
 from leadctl.postgres.target import Target
@@ -150,9 +150,6 @@ def _let_go(target: Target, connection: Connection, name: str) -> None:
                 inside.execute(statement.format(subscription))
 
 
-_NAME_MAX = 63
-"""Bytes of a name; PostgreSQL cuts the rest."""
-_KEPT, _KEPT_AT = "_before_", "%Y%m%dT%H%M%SZ"
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
 
@@ -237,7 +234,7 @@ def swap(connection: Connection, new: str, database: str, *, replace: bool) -> s
         _rename(connection, new, database)
         return None
     for _ in range(_TRIES):
-        previous = _kept_name(database)
+        previous = kept_database(database)
         try:
             with connection.transaction():
                 _QUERIES.run(connection, "end_sessions", name=database)
@@ -269,16 +266,6 @@ def _copy_journal(old: Connection, new: Connection) -> None:
         for chunk in source:
             sink.write(chunk)
     _QUERIES.run(new, "number_on_after_runs")
-
-
-def kept_prefix(database: str) -> str:
-    """Return what the names begin with under which the replaced ones of a database are kept."""
-    room = _NAME_MAX - len(_KEPT) - len(f"{datetime.now(UTC):{_KEPT_AT}}")
-    return database.encode()[:room].decode(errors="ignore") + _KEPT
-
-
-def _kept_name(database: str) -> str:
-    return f"{kept_prefix(database)}{datetime.now(UTC):{_KEPT_AT}}"
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:

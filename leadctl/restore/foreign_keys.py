@@ -20,7 +20,7 @@ from psycopg import sql
 from leadctl.catalog.relations import read_named
 from leadctl.errors import RestoreFailed
 from leadctl.journal.kept import make_schema_for_rows
-from leadctl.postgres import exact
+from leadctl.postgres import LONGEST_NAME, exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import (
     beside,
@@ -45,7 +45,6 @@ _ADDITION = re.compile(
 _UNCHECKED = re.compile(r"\bNOT (?:VALID|ENFORCED)$")
 _VALIDATE = sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}")
 _REPLACE = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}, ADD CONSTRAINT {} {}")
-_NAME_MAX = 63
 _PAUSE_SECONDS = 0.5
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -326,7 +325,7 @@ class _KeptRows:
             schema, prefix = parts_of(table)[0], f"{self._schema}_"
         for number in count(1):
             suffix = f"_{number}" if number > 1 else ""
-            room = _NAME_MAX - len(prefix) - len(suffix)
+            room = LONGEST_NAME - len(prefix) - len(suffix)
             bare = prefix + name.encode()[:room].decode(errors="ignore") + suffix
             new = sql.Identifier(schema, bare)
             quoted = new.as_string(self._connection)

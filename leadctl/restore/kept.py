@@ -5,12 +5,11 @@ from datetime import datetime
 
 from leadctl.errors import UnknownKept
 from leadctl.journal.guard import Consent, permit
-from leadctl.journal.kept import kept_since
+from leadctl.journal.kept import kept_prefix, kept_since
 from leadctl.journal.runs import journaled
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.queries import beside
 from leadctl.postgres.target import Target
-from leadctl.restore.database import drop_database, kept_prefix, maintenance
 from leadctl.text import did_you_mean
 
 _QUERIES = beside(__file__, "restore.sql")
@@ -70,6 +69,8 @@ def drop_kept(target: Target, names: tuple[str, ...], consent: Consent, *, app: 
 
     Raises Protected, NotConfirmed, UnknownKept, DependentObjects, and what connecting raises.
     """
+    from leadctl.restore.database import drop_database, maintenance
+
     with connect(target, "kept") as connection:
         permit(connection, target, f"drop of {', '.join(names)}", consent)
         known = {each.name: each for each in read_kept(connection)}

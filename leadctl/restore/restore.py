@@ -27,6 +27,7 @@ from leadctl.errors import (
 )
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit, protection
+from leadctl.journal.kept import kept_prefix
 from leadctl.journal.lock import schema_lock
 from leadctl.journal.runs import journal_done
 from leadctl.postgres.connect import Connection, connect
@@ -39,7 +40,6 @@ from leadctl.restore.database import (
     analyze,
     carry_over,
     drop_database,
-    kept_prefix,
     maintenance,
     restore_lock,
     scratch_database,

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from leadctl.postgres import LONGEST_NAME
+
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
-_LONGEST = 63
-"""Bytes of a name; PostgreSQL cuts the rest."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +159,12 @@ def _names(table: Table) -> Iterator[Finding]:
     names += [key.name for key in table.foreign_keys]
     names += [index.name for index in table.indexes]
     for name in [*names, *(name for name, _ in parts)]:
-        if len(name.encode()) > _LONGEST:
+        if len(name.encode()) > LONGEST_NAME:
             yield Finding(
-                "error", "names", f"{table.name}.{name}", f"PostgreSQL cuts it to {_LONGEST} bytes."
+                "error",
+                "names",
+                f"{table.name}.{name}",
+                f"PostgreSQL cuts it to {LONGEST_NAME} bytes.",
             )
 
 

@@ -17,8 +17,9 @@ from leadctl.errors import InvalidTenantName, UnknownTenant
 from leadctl.journal import state
 from leadctl.journal.kept import kept_schemas, kept_since
 from leadctl.journal.state import SchemaRevisions
+from leadctl.migrate.integrity import missing_revisions
 from leadctl.migrate.revisions import read_history
-from leadctl.migrate.status import missing_revisions
+from leadctl.postgres import LONGEST_NAME
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import beside
@@ -74,8 +75,8 @@ def check_name(name: str, *, whole: bool = False) -> None:
     """
     shown, kind = plain(name), "database" if whole else "schema"
     others = name == DEFAULT_SCHEMA or is_reserved(name)
-    if not name or len(name.encode(errors="surrogateescape")) > NAME_MAX:
-        why = f"a {kind}'s name has 1 to {NAME_MAX} bytes"
+    if not name or len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        why = f"a {kind}'s name has 1 to {LONGEST_NAME} bytes"
     elif _OTHER_DATABASES.match(name) if whole else others:
         why = f"that {kind} is the server's, leadctl's or shared"
     elif shown != name or "\n" in name or "\t" in name:
@@ -97,7 +98,7 @@ def kept_name(connection: Connection, name: str, why: str) -> str:
     """
     while True:
         suffix = f"_{why}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
-        kept = name.encode()[: NAME_MAX - len(suffix)].decode(errors="ignore") + suffix
+        kept = name.encode()[: LONGEST_NAME - len(suffix)].decode(errors="ignore") + suffix
         if not has_schema(connection, kept):
             return kept
         time.sleep(_PAUSE_SECONDS)

@@ -25,14 +25,13 @@ finally:
 ROOMS = {
     "migrate": {
         "api.database", "api.project",
-        "apps.alembic_config", "apps.loading", "apps.registry", "apps.reports", "apps.retention",
+        "apps.alembic_config", "apps.loading", "apps.registry", "apps.retention",
         "cli.command", "cli.commands", "cli.commands.migrate", "cli.commands.migrate_write",
         "cli.console", "cli.exit_codes", "cli.fleet", "cli.group", "cli.options", "cli.run",
         "errors", "files", "progress", "redact", "shell", "text", "version",
-        "journal.guard", "journal.kept", "journal.lock", "journal.runs", "journal.state",
-        "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.status", "migrate.up",
-        "postgres.binaries", "postgres.connect", "postgres.embedded", "postgres.embedded.home",
-        "postgres.embedded.server", "postgres.exact", "postgres.provision", "postgres.queries",
+        "journal.guard", "journal.lock", "journal.state",
+        "migrate.integrity", "migrate.revision", "migrate.revision_files", "migrate.revisions", "migrate.up",
+        "postgres.connect", "postgres.exact", "postgres.provision", "postgres.queries",
         "postgres.sessions", "postgres.target", "postgres.translate",
         "render.blocks", "render.table", "render.views", "render.views.migrate",
         "settings", "settings.durations", "settings.load", "settings.model", "settings.sources",
@@ -40,16 +39,15 @@ ROOMS = {
     },
     "health-check": {
         "backup.storage", "catalog.", "cleanup.results", "cleanup.rules", "crypto.", "health.",
-        "inspect.run", "keys.encrypted_values", "products.", "postgres.client", "postgres.replica", "restore.database",
-        "restore.kept", "restore.properties",
+        "inspect.run", "keys.encrypted_values", "products.", "postgres.replica", "restore.kept", "journal.kept", "journal.runs", "migrate.status",
         "cli.commands.health_check", "render.views.health_check",
     },
     "--help": {"cli.", "errors", "files", "redact", "text", "version"},
 }  # fmt: skip
 """What each may load of ours; health-check may load what `migrate` may, too."""
 OTHERS = {
-    "migrate": {"_blake2", "_hashlib", "gc", "getpass", "graphlib", "hashlib", "hmac", "pwd",
-                "secrets", "shlex", "termios", "tomllib", "unicodedata"},
+    "migrate": {"_blake2", "_hashlib", "gc", "getpass", "graphlib", "hashlib",
+                "shlex", "termios", "tomllib", "unicodedata"},
     "health-check": {"_cffi_backend", "concurrent", "cryptography", "_openssl"},
     "--help": {"gc", "shlex"},
 }  # fmt: skip

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from leadctl.errors import EmbeddedServerUnusable
-from leadctl.postgres.binaries import OLDEST_MAJOR, server_with
+from leadctl.postgres import OLDEST_MAJOR
+from leadctl.postgres.binaries import server_with
 from leadctl.postgres.embedded import Home, destroy, start, status, stop
 from tests.processes import run, wait_for
 

@@ -216,7 +216,7 @@ def _exit(*, complete: bool) -> None:
 
 def _say_migrations(run: Run, database: "Database") -> None:
     """Say how the restored schema stands to the revisions that are here."""
-    from leadctl.migrate.status import RevisionState
+    from leadctl.migrate.revision import RevisionState
 
     try:
         found = database.status()

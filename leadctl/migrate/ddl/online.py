@@ -9,8 +9,9 @@ from dataclasses import replace
 from hashlib import sha256
 
 from leadctl.catalog.definitions import Attributes, split_name
-from leadctl.migrate.ddl.steps import LONGEST_NAME, Fill, Phase, Stage, Step, identifier, plain
+from leadctl.migrate.ddl.steps import Fill, Phase, Stage, Step, identifier, plain
 from leadctl.migrate.ddl.tables import column, is_required
+from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lock_modes import VOLATILE
 
 _CONCURRENTLY = "Built while others write, so outside a transaction; it can be run again."

@@ -10,8 +10,9 @@ from functools import cached_property
 from itertools import count
 
 from leadctl.catalog.definitions import Attributes, Catalog, definition, owner, split_name
-from leadctl.migrate.ddl.steps import LONGEST_NAME, Phase, Step, identifier, plain
+from leadctl.migrate.ddl.steps import Phase, Step, identifier, plain
 from leadctl.migrate.ddl.tables import parents
+from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import tokens
 
 _COLUMNS = re.compile(r"\((?P<columns>.*?)\)(?: INCLUDE| WITH| WHERE| NULLS|$)")

@@ -10,6 +10,7 @@ from itertools import groupby
 from psycopg import sql
 
 from leadctl.catalog.definitions import split_name
+from leadctl.postgres import LONGEST_NAME
 from leadctl.sql.lexer import Kind, tokens
 
 _PART = r'(?:"(?:[^"]|"")*"|[^".(]+)'
@@ -19,8 +20,6 @@ _QUOTED = re.compile(r'"((?:[^"]|"")+)"')
 _ADDED_VALUE = re.compile(r"ALTER TYPE .* ADD VALUE '(?P<value>(?:[^']|'')*)'")
 
 
-LONGEST_NAME = 63
-"""Bytes of an identifier; PostgreSQL cuts a longer one."""
 UNCHECKED_BODIES = "SET LOCAL check_function_bodies = off"
 """Lets a function's text name what is made after it, as pg_dump's scripts do."""
 

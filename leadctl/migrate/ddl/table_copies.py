@@ -13,7 +13,6 @@ from typing import NamedTuple
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
 from leadctl.migrate.ddl.rebuilds import of_replaced, replaced_types
 from leadctl.migrate.ddl.steps import (
-    LONGEST_NAME,
     Phase,
     Step,
     identifier,
@@ -30,6 +29,7 @@ from leadctl.migrate.ddl.tables import (
     parents_change_places,
     using_clause,
 )
+from leadctl.postgres import LONGEST_NAME
 
 _COST = (
     "{table} cannot be changed in place ({why}): its rows are copied, while no other session can "

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from leadctl.errors import EmbeddedServerFailed, EmbeddedServerUnusable, LockHeld
+from leadctl.postgres import OLDEST_MAJOR
 from leadctl.postgres.binaries import (
-    OLDEST_MAJOR,
     Binaries,
     server_binaries,
     server_in,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from leadctl.fleet.run import FleetReport, TargetReport, TargetState
-from leadctl.migrate.status import RevisionState
+from leadctl.migrate.revision import RevisionState
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style
 from leadctl.text import ago, counted, estimated, size
 

@@ -5,14 +5,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from leadctl.migrate.revision import chain_message, in_chains
-from leadctl.migrate.status import (
-    AppliedNow,
-    MigrationHistory,
-    MigrationStatus,
-    RevisionState,
-    RevisionStatus,
-)
+from leadctl.migrate.revision import AppliedNow, RevisionState, chain_message, in_chains
 from leadctl.render.blocks import Block, Cell, Column, Grid, Line, Style, numbers
 from leadctl.text import ago, restore_command
 
@@ -23,6 +16,7 @@ if TYPE_CHECKING:
     from leadctl.migrate.down import DownPlan, DownRehearsal, DownResult, RevisionLoss
     from leadctl.migrate.new import NewRevisions
     from leadctl.migrate.resolve import Adopted
+    from leadctl.migrate.status import MigrationHistory, MigrationStatus, RevisionStatus
     from leadctl.migrate.up import MigrateResult
     from leadctl.migrate.writer import WrittenRevision
 
@@ -53,7 +47,7 @@ def migrate(result: "MigrateResult") -> Iterator[Block]:
         yield Line(f"Still pending: {', '.join(result.pending)}.", "warn")
 
 
-def status(result: MigrationStatus) -> list[Block]:
+def status(result: "MigrationStatus") -> list[Block]:
     """The revisions with their states, and a sentence on what to do.
 
     Of a long history that is applied the end is shown.
@@ -92,7 +86,7 @@ def status(result: MigrationStatus) -> list[Block]:
     ]
 
 
-def _applied_from_the_beginning(chains: Sequence[tuple[RevisionStatus, ...]]) -> int:
+def _applied_from_the_beginning(chains: "Sequence[tuple[RevisionStatus, ...]]") -> int:
     states = [chain[0].state is RevisionState.APPLIED for chain in chains]
     return states.index(False) if False in states else len(states)
 
@@ -113,7 +107,7 @@ def _done(steps: Sequence[AppliedNow], *, down: bool = False) -> list[tuple[str,
     ]
 
 
-def _verdict(result: MigrationStatus) -> Line:
+def _verdict(result: "MigrationStatus") -> Line:
     if result.ok:
         return Line("Everything is applied.", "good")
     counts = [
@@ -130,7 +124,7 @@ def _verdict(result: MigrationStatus) -> Line:
     return Line(f"{', '.join(counts)}.{advice}", "warn" if only_pending else "bad")
 
 
-def history(result: MigrationHistory) -> list[Block]:
+def history(result: "MigrationHistory") -> list[Block]:
     """What was applied, in order."""
     if not result.revisions:
         return [Line(f"Nothing was applied to {result.database}, schema {result.schema}, yet.")]
