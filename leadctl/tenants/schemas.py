@@ -23,7 +23,7 @@ from leadctl.postgres import LONGEST_NAME
 from leadctl.postgres.connect import Connection, connect
 from leadctl.postgres.provision import has_schema
 from leadctl.postgres.queries import beside
-from leadctl.postgres.target import DEFAULT_SCHEMA, NAME_MAX, Target, is_reserved
+from leadctl.postgres.target import DEFAULT_SCHEMA, Target, is_reserved
 from leadctl.text import did_you_mean, plain
 
 QUERIES, MOVES = beside(__file__, "tenants.sql"), beside(__file__, "move.sql")
