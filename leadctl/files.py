@@ -83,13 +83,13 @@ def expanded(path: str | Path) -> Path:
         if scheme not in _SCHEMES:
             raise NotOnThisMachine(
                 f"{scheme}:// is not a folder of this machine.",
-                hint="Name a folder; backups may also be in s3://, gs:// or az://.",
+                hint="Name a folder; backups and archives may also be in s3://, gs:// or az://.",
             )
         plain = re.fullmatch(r"[\w./:-]+", str(path))  # else there may be a secret in it
         shown = path if plain else f"{scheme}://…"
         raise NotOnThisMachine(
-            f"{shown} is in object storage: only backups are written and read there (BACKUP_DIR, "
-            "--to, --from).",
+            f"{shown} is in object storage: only backups and archives of cleanup are written and "
+            "read there (BACKUP_DIR, --to, --from, --archive).",
             hint="Name a folder of this machine; copy it there with your provider's tools, e.g. "
             "aws s3 sync, or rclone.",
         )

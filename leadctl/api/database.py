@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from leadctl.api.project import Confirm, Names, Project, consent_of, names, settings_of
 from leadctl.errors import NoTarget, UsageError
-from leadctl.files import absolute
+from leadctl.files import absolute, object_url
 from leadctl.progress import Narrate, Progress, silent, unheard
 
 if TYPE_CHECKING:
@@ -592,9 +592,9 @@ class Database(Project):
     ) -> "CleanupResult":
         """Delete what is due by all retention rules, or by the named ones, as `leadctl cleanup`.
 
-        `days` takes the place of their age; `archive` is a folder where every row goes first.  A
-        rule past its fuse does nothing without `confirm`.  `bounds`, in the place of the two
-        that are given, can be asked to stop.  What one rule fails with is the result's `error`.
+        `days` takes the place of their age; `archive` is a folder or URL where every row goes
+        first.  A rule past its fuse does nothing without `confirm`.  `bounds`, in the place of the
+        two, can be asked to stop.  What one rule fails with is the result's `error`.
         Raises UnknownRule, InvalidRule and UnindexedForeignKey before anything is deleted.
         """
         from leadctl.cleanup.context import Bounds
@@ -619,7 +619,8 @@ class Database(Project):
         from leadctl.backup.packing import read_recipients
         from leadctl.cleanup.context import ArchivePlace
 
-        place = absolute(folder) if folder else self.settings.archive_dir
+        given = folder and (object_url(str(folder)) or absolute(folder))
+        place = given or self.settings.archive_dir
         return ArchivePlace(place, tuple(read_recipients(self._recipients)))
 
     @property
@@ -638,11 +639,12 @@ class Database(Project):
     def unarchive(self, path: str | Path) -> "UnarchiveResult":
         """Put the rows of an archive back, as `leadctl cleanup unarchive`.
 
-        `path` is its folder, its manifest or one of its files.
+        `path` is its folder, its manifest or one of its files, there or in object storage.
         """
         from leadctl.cleanup.undo import unarchive
 
-        return unarchive(*self._place, absolute(path), self.identities, self.progress)
+        place = object_url(str(path)) or absolute(path)
+        return unarchive(*self._place, place, self.identities, self.progress)
 
     def undelete(self, table: str, key: str) -> "UndeleteResult":
         """Bring a soft-deleted row back, as `leadctl cleanup undelete`.  Raises RowNotFound."""

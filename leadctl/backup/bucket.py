@@ -71,12 +71,12 @@ class BucketBackup(StoredBackup):
     _bucket: "BackupBucket"
     _objects: dict[str, int]
 
-    def open(self, name: str) -> BufferedReader:
-        """Open a file of the backup for reading.  Raises OSError."""
+    def open(self, name: str, of: str | None = None) -> BufferedReader:
+        """Open a file of the backup, or of a folder that is none, for reading.  Raises OSError."""
         names = self._objects_of(name)
         if not names:
             raise FileNotFoundError(errno.ENOENT, "It is not there, or not all of it", name)
-        objects = [(f"{self.id}/{each}", self._objects[each]) for each in names]
+        objects = [(f"{of or self.id}/{each}", self._objects[each]) for each in names]
         return BufferedReader(_ObjectReader(self._bucket, objects), _CHUNK)
 
     def size_of(self, name: str) -> int | None:
@@ -254,6 +254,25 @@ class BackupBucket(BackupFolder):
             listed = obstore.list(self.store, prefix=prefix or None)
             return {each["path"]: each["size"] for batch in listed for each in batch}
 
+    def beginning(self, text: str) -> Iterator[str]:
+        """Yield the objects whose paths begin so.  Raises BackupFolderUnusable."""
+        import obstore
+
+        with self._usable():
+            for batch in obstore.list(self.store, offset=text):
+                for each in batch:
+                    if each["path"].startswith(text):
+                        yield each["path"]
+                    elif each["path"] > text:
+                        return
+
+    def copy(self, path: str, to: str) -> None:
+        """Copy an object within the storage, over what is there.  Raises BackupFolderUnusable."""
+        import obstore
+
+        with self._usable():
+            obstore.copy(self.store, path, to)
+
     def put(self, path: str, data: bytes, *, only_new: bool = False) -> None:
         """Write an object at once; with `only_new` where there is none.
 
@@ -325,7 +344,7 @@ class BackupBucket(BackupFolder):
             told = [status[0] if status else "", code[1] if code else ""]
             reason = " ".join(each.strip() for each in told if each)
             raise BackupFolderUnusable(
-                f"The backups in {self.path} cannot be used: {reason or _first(what)}.",
+                f"{self.path} cannot be used: {reason or _first(what)}.",
                 hint=_HINTS.get(code[1] if code else "", _NO_ACCESS),
             ) from None
 
@@ -434,10 +453,15 @@ class _ObjectWriter:
             self._sending.result()
 
 
+def file_of(name: str) -> str:
+    """Return the name of the file that an object is, or is a part of."""
+    part = _PART.fullmatch(name)
+    return part["name"] if part else name
+
+
 def _is_own(name: str) -> bool:
     """Whether an object of a backup is leadctl's."""
-    part = _PART.fullmatch(name)
-    return name == _RUN or OWN.fullmatch(part["name"] if part else name) is not None
+    return name == _RUN or OWN.fullmatch(file_of(name)) is not None
 
 
 def _machine() -> str:

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from leadctl.backup.stream import AGE, GuardedSink, Writable, read_into
 from leadctl.errors import BackupDamaged, InvalidIdentity, InvalidRecipient, UnreadableDump
@@ -134,27 +134,29 @@ def is_packed(path: Path) -> bool:
     return head == AGE or any(head.startswith(magic) for magic, _, _ in _COMPRESSED)
 
 
-def unpack_file(
-    path: Path, identities: Sequence[Any], sink: Writable, *, encrypted: bool | None = None
-) -> None:
-    """Write a file, decrypted and decompressed, to a sink.
+def unpack_file(path: Path, identities: Sequence[Any], sink: Writable) -> None:
+    """Write a file, decrypted and decompressed, to a sink; its first bytes say what it is.
 
-    `encrypted` says what it must be, else its first bytes do.
     Raises BackupDamaged where it is not whole, UnreadableDump where it is of a kind that is not
     read, and InvalidIdentity where none of the identities reads it.
     """
-    found = _Layer(sink, path, _LAYERS)
-    if encrypted is None:
-        encrypted = is_encrypted(path)
     with path.open("rb") as file:
-        read_into(file, identities, GuardedSink(found), encrypted=encrypted)
+        unpack_opened(file, path, identities, sink, encrypted=is_encrypted(path))
+
+
+def unpack_opened(
+    file: IO[bytes], path: Path | str, identities: Sequence[Any], sink: Writable, *, encrypted: bool
+) -> None:
+    """Write a file that was opened, of that path, to a sink.  Raises as `unpack_file` does."""
+    found = _Layer(sink, path, _LAYERS)
+    read_into(file, identities, GuardedSink(found), encrypted=encrypted)
     found.close()
 
 
 class _Layer:
     """Takes what may be compressed, and hands on what it was."""
 
-    def __init__(self, sink: Writable, path: Path, layers: int) -> None:
+    def __init__(self, sink: Writable, path: Path | str, layers: int) -> None:
         self._sink = sink
         self._path = path
         self._layers = layers

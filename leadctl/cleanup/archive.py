@@ -5,8 +5,8 @@ What the files are, and what becomes of them after a crash, is in archive_files.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from psycopg import sql
@@ -16,19 +16,20 @@ from leadctl.catalog.relations import read_numbered
 from leadctl.cleanup.archive_files import (
     LINES,
     ArchivedBatch,
+    ArchiveFolder,
     ArchiveManifest,
+    archiving,
     database_place,
-    final_path,
-    finish_file,
+    final_name,
     folder_prefix,
+    new_archive,
 )
 from leadctl.cleanup.context import RunContext
 from leadctl.cleanup.references import is_one_of, keeps_below, lock_all, require_gone
 from leadctl.cleanup.results import RowsKept
 from leadctl.cleanup.rules import RuleTable
 from leadctl.cleanup.statements import Statements, deleting
-from leadctl.errors import ArchiveFailed
-from leadctl.files import not_led_elsewhere, private_file, sync_folder
+from leadctl.errors import ArchiveFailed, BackupFolderUnusable
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection
 from leadctl.postgres.queries import identifier
@@ -47,10 +48,10 @@ class Archive:
             for oid, relation in read_numbered(run.connection, table.tables, "columns").items()
         }
         self._manifest: ArchiveManifest | None = None
-        self._undecided: Path | None = None
+        self._undecided: str | None = None
         """The file of a transaction that may not have committed."""
         self._keeps_below = keeps_below(run.connection, table)
-        self.folder: Path | None = None
+        self.folder: ArchiveFolder | None = None
 
     def archive_and_delete(
         self, statements: Statements, values: Mapping[str, Any]
@@ -86,9 +87,13 @@ class Archive:
             return self._write(cutoff, [self._select(oid, name, None)])[oid]
 
     def commit(self) -> None:
-        """Give the file that was written last its name: its rows are deleted."""
-        if self._undecided is not None:
-            finish_file(self._undecided)
+        """Give the file that was written last its name: its rows are deleted.
+
+        Where that fails they are archived all the same, and the file is finished at the run's end.
+        """
+        if self.folder is not None and self._undecided is not None:
+            with suppress(OSError, BackupFolderUnusable):
+                self.folder.rename(self._undecided, final_name(self._undecided))
             self._undecided = None
 
     def _select(self, tab: int, name: str, tids: str | None) -> tuple[int, sql.Composable]:
@@ -109,46 +114,54 @@ class Archive:
     def _write(
         self, cutoff: datetime, selects: Sequence[tuple[int, sql.Composable]]
     ) -> Counter[int]:
-        """Write a file with the rows of selects; return how many there were, per table's oid."""
-        if self._undecided is not None:
-            self._remove_rolled_back(self._undecided)
+        """Write a file with the rows of selects; return how many there were, per table's oid.
+
+        Raises ArchiveFailed, and nothing is deleted.
+        """
+        with archiving(self._table):
+            return self._write_in(self._begun(cutoff), selects)
+
+    def _begun(self, cutoff: datetime) -> ArchiveFolder:
+        """Return the folder, with a manifest, that has no file of a transaction rolled back."""
         if self.folder is None or self._manifest is None:
-            self.folder = self._new_folder()
+            stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            name = f"{folder_prefix(self._run, self._table)}.{stamp}"
+            self.folder = new_archive(self._place.folder, name)
+            # First of all: it says whose the files are, should another database look at them.
             self._manifest = self._new_manifest(cutoff)
+            self._manifest.write(self.folder)
+        if self._undecided is not None:
+            self._manifest = self._manifest.without(final_name(self._undecided))
+            self._manifest.write(self.folder)
+            self.folder.remove(self._undecided)
+            self._undecided = None
+        return self.folder
+
+    def _write_in(
+        self, folder: ArchiveFolder, selects: Sequence[tuple[int, sql.Composable]]
+    ) -> Counter[int]:
+        assert self._manifest is not None
         ((xid,),) = exact.execute(self._connection, "SELECT pg_current_xact_id()::text").fetchall()
         number = len(self._manifest.segments) + 1
         file = f"{number:06d}.jsonl.zst{'.age' if self._place.recipients else ''}"
-        path = self.folder / f"{file}.{xid}.partial"
+        name = f"{file}.{xid}.partial"
         counted: Counter[int] = Counter()
         lines = _Lines(self._connection, selects, counted)
-        label = Label(self.folder.name, path.name)
-        with private_file(path) as written:
+        label = Label(folder.name, name)
+        with folder.create(name) as written:
             packed = pack(lines, written, label, self._place.recipients, lambda _: None)
-        with path.open("rb") as back:
+        with folder.open(name) as back:
             whole = sha256_of(back) == (packed.bytes, packed.sha256)
         if not whole:
-            raise ArchiveFailed(f"{path} does not read as it was written.", hint="Check the disk.")
+            raise ArchiveFailed(
+                f"{folder.path / name} does not read as it was written.", hint="Check the disk."
+            )
         by_name = {self._table.tables[tab]: count for tab, count in counted.items()}
         segment = ArchivedBatch(file, packed.bytes, packed.sha256, by_name)
         self._manifest = self._manifest.with_segment(segment)
-        self._manifest.write(self.folder)
-        self._undecided = path
+        self._manifest.write(folder)
+        self._undecided = name
         return counted
-
-    def _remove_rolled_back(self, undecided: Path) -> None:
-        """Remove the file of a transaction of ours that was rolled back."""
-        assert self._manifest is not None
-        self._manifest = self._manifest.without(final_path(undecided).name)
-        undecided.unlink()
-        self._undecided = None
-
-    def _new_folder(self) -> Path:
-        stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-        folder = self._place.folder / f"{folder_prefix(self._run, self._table)}.{stamp}"
-        not_led_elsewhere(self._place.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700)
-        sync_folder(self._place.folder)
-        return folder
 
     def _new_manifest(self, cutoff: datetime) -> ArchiveManifest:
         return ArchiveManifest(

@@ -13,6 +13,7 @@ from leadctl.cleanup import QUERIES
 from leadctl.cleanup.preview import Due
 from leadctl.cleanup.results import PastRuns, Reason, Refusal
 from leadctl.cleanup.rules import RuleTable
+from leadctl.files import ObjectUrl
 from leadctl.journal.runs import Entry
 from leadctl.postgres.connect import Connection, cut_after
 from leadctl.postgres.target import Target
@@ -116,7 +117,7 @@ class Bounds:
 class ArchivePlace:
     """Where rows are archived, and for whom."""
 
-    folder: Path
+    folder: Path | ObjectUrl
     recipients: tuple[Any, ...]
 
 

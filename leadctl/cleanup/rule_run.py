@@ -10,7 +10,7 @@ from psycopg import sql
 
 from leadctl.cleanup import QUERIES
 from leadctl.cleanup.archive import Archive
-from leadctl.cleanup.archive_files import finish_killed_runs
+from leadctl.cleanup.archive_files import archiving, finish_killed_runs
 from leadctl.cleanup.batches import Batches
 from leadctl.cleanup.context import Backoff, RuleProgress, RunContext
 from leadctl.cleanup.partitions import Partition, RulePartitions
@@ -20,7 +20,7 @@ from leadctl.cleanup.results import Reason, RuleResult, RuleStatus
 from leadctl.cleanup.rules import server_time
 from leadctl.cleanup.statements import Statements, warnings
 from leadctl.errors import (
-    ArchiveFailed,
+    BackupFolderUnusable,
     ConnectionFailed,
     FuseBlown,
     InsufficientPrivilege,
@@ -60,7 +60,7 @@ class RuleRun:
                     self._delete_due()
                 else:
                     status, message = RuleStatus.OVERLAP, "another run is at this rule"
-        except (LeadctlError, psycopg.Error, OSError) as error:
+        except (LeadctlError, psycopg.Error) as error:
             status, message = self._ended_by(error)
         if status is RuleStatus.DONE and self._done.stopped is not None:
             status = RuleStatus.STOPPED
@@ -78,7 +78,8 @@ class RuleRun:
     def _delete_due(self) -> None:
         run, table, done = self._run, self._table, self._done
         if table.rule.archive:
-            finish_killed_runs(run, table)
+            with archiving(table):
+                finish_killed_runs(run, table)
             self._archive = Archive(run, table)
         partitions = RulePartitions(run, self._statements, self._archive, done)
         partitions.finish_killed_runs()
@@ -90,7 +91,10 @@ class RuleRun:
         with exact.own_path(self._connection, wanted=self._statements.exactly):
             self._delete_from(partitions, whole)
         if self._archive is not None:
-            finish_killed_runs(run, table)
+            try:
+                finish_killed_runs(run, table)
+            except (OSError, BackupFolderUnusable):
+                run.narrate("Files of the archive have temporary names: the next run renames them.")
 
     def _delete_from(self, partitions: RulePartitions, whole: list[Partition]) -> None:
         """Drop whole partitions, and delete from the other tables that hold rows."""
@@ -178,12 +182,6 @@ class RuleRun:
     def _known(self, error: Exception) -> LeadctlError:
         if isinstance(error, LeadctlError):
             return error
-        if isinstance(error, OSError):
-            return ArchiveFailed(
-                f"Rows of {self._table.name} could not be archived, so they were not deleted: "
-                f"{error.filename or ''} {error.strerror or error}.",
-                hint="Look at the folder's path, its permissions and the free space.",
-            )
         known = translate(error)
         assert known is not None
         if isinstance(error, psycopg.errors.ForeignKeyViolation):
@@ -195,6 +193,7 @@ class RuleRun:
 
     def _result(self, status: RuleStatus, message: str, seconds: float) -> RuleResult:
         done, tables = self._done, self._table.tables
+        folder = self._archive.folder if self._archive else None
         return RuleResult(
             rule=self._table.rule.name,
             table=self._table.rule.table,
@@ -210,7 +209,7 @@ class RuleRun:
             refused=done.refused,
             refusals=tuple(done.refusals),
             message=message,
-            archive=self._archive.folder if self._archive else None,
+            archive=folder.path if folder else None,
             warnings=self._warnings,
             place=done.place if done.stopped else {},
         )

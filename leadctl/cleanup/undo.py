@@ -1,8 +1,8 @@
 """Undoing a deletion: archived rows are put back, soft-deleted ones lose their mark."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,16 +12,20 @@ import psycopg
 from psycopg import sql
 
 from leadctl.apps.registry import App
-from leadctl.backup.packing import unpack_file
+from leadctl.backup.packing import unpack_opened
 from leadctl.backup.stream import is_encrypted, sha256_of
 from leadctl.catalog.relations import Relation, read_named, read_table
 from leadctl.cleanup.archive_files import (
     LINES,
     ArchivedBatch,
+    ArchiveFolder,
     ArchiveManifest,
+    archive_at,
+    final_name,
     read_archive_manifest,
 )
 from leadctl.errors import ArchiveDamaged, InvalidIdentity, NoPrimaryKey, RowNotFound
+from leadctl.files import ObjectUrl
 from leadctl.journal.runs import journaled
 from leadctl.postgres import exact
 from leadctl.postgres.connect import Connection, connect
@@ -29,7 +33,6 @@ from leadctl.postgres.queries import written_by_server
 from leadctl.postgres.target import Target
 from leadctl.progress import Progress
 
-_PARTIAL = re.compile(r"(?P<file>.+)\.\d+\.partial")
 SOFT_DELETED = "deleted_at"
 """What the mixin SoftDelete calls the column."""
 
@@ -55,16 +58,16 @@ class UndeleteResult:
 
 
 def unarchive(
-    target: Target, app: App, path: Path, identities: Sequence[Any], progress: Progress
+    target: Target, app: App, path: Path | ObjectUrl, identities: Sequence[Any], progress: Progress
 ) -> UnarchiveResult:
     """Put the rows of an archive back: of all of it, or of the one file of it that `path` is.
 
     A row that exists is left as it is.  A file is put back as a whole or not at all.  Raises
     ArchiveDamaged, InvalidIdentity, and StatementFailed where a row does not fit any more.
     """
-    folder = path if path.is_dir() else path.parent
+    folder, file = archive_at(path)
     manifest = read_archive_manifest(folder)
-    segments = _segments(manifest, path)
+    segments = _segments(manifest, path, file)
     total = sum(sum(segment.rows.values()) for segment in segments)
     restored, there, done = Counter[str](), Counter[str](), 0
     with connect(target, "cleanup unarchive", rows=True) as connection:
@@ -77,8 +80,8 @@ def unarchive(
                     there[table] += rows - inserted[table]
                     done += rows
                 progress(done, total, "rows")
-            entry.note(archive=str(folder), rows=restored.total())
-    return UnarchiveResult(folder, target.database, target.schema, restored, there)
+            entry.note(archive=str(folder.path), rows=restored.total())
+    return UnarchiveResult(folder.path, target.database, target.schema, restored, there)
 
 
 def undelete(target: Target, app: App, table: str, key: str) -> UndeleteResult:
@@ -134,12 +137,13 @@ def _equal(relation: Relation) -> sql.Composable:
     return column.compared("=")
 
 
-def _segments(manifest: ArchiveManifest, path: Path) -> tuple[ArchivedBatch, ...]:
+def _segments(
+    manifest: ArchiveManifest, path: Path | ObjectUrl, file: str | None
+) -> tuple[ArchivedBatch, ...]:
     """Return the files that are meant: all, or the one that was named."""
-    if path.is_dir() or path.suffix == ".json":
+    if file is None or file.endswith(".json"):
         return manifest.segments
-    found = _PARTIAL.fullmatch(path.name)
-    name = found["file"] if found else path.name
+    name = final_name(file)
     named = tuple(segment for segment in manifest.segments if segment.file == name)
     if not named:
         raise ArchiveDamaged(
@@ -151,12 +155,13 @@ def _segments(manifest: ArchiveManifest, path: Path) -> tuple[ArchivedBatch, ...
 
 def _put_back(
     connection: Connection,
-    folder: Path,
+    folder: ArchiveFolder,
     segment: ArchivedBatch,
     places: Mapping[str, "_Place"],
     identities: Sequence[Any],
 ) -> Counter[str]:
-    path = _whole(folder, segment)
+    name = _whole(folder, segment)
+    path = folder.path / name
     if is_encrypted(segment.file) and not identities:
         raise InvalidIdentity(
             f"{path} is encrypted, and no private key is there to read it.",
@@ -169,8 +174,9 @@ def _put_back(
             " ON COMMIT DROP"
         )
         copy_in = sql.SQL("COPY pg_temp.leadctl_lines (line) FROM STDIN {}").format(LINES)
-        with cursor.copy(copy_in) as copy:
-            unpack_file(path, identities, copy, encrypted=is_encrypted(segment.file))
+        encrypted = is_encrypted(segment.file)
+        with cursor.copy(copy_in) as copy, _reading(path), folder.open(name) as file:
+            unpack_opened(file, path, identities, copy, encrypted=encrypted)
         for table in segment.rows:
             place = places[table]
             if place.relation.touched_as is not None:
@@ -184,23 +190,36 @@ def _put_back(
     return inserted
 
 
-def _whole(folder: Path, segment: ArchivedBatch) -> Path:
-    """Return a segment's file, whose content is what the manifest says.
+def _whole(folder: ArchiveFolder, segment: ArchivedBatch) -> str:
+    """Return the name of a segment's file, whose content is what the manifest says.
 
-    Where a run was killed before it gave the file its name, it has the name of its transaction.
+    Where a run was killed before it gave the file its name, it has the name of its transaction; in
+    object storage some of it may have the one, and some the other.
     """
-    candidates = [folder / segment.file, *folder.glob(f"{segment.file}.*.partial")]
-    path = next((candidate for candidate in candidates if candidate.exists()), None)
-    if path is None:
-        raise ArchiveDamaged(f"{folder / segment.file} is missing.", hint="Look for a copy of it.")
-    with path.open("rb") as file:
-        found = sha256_of(file)
-    if found != (segment.bytes, segment.sha256):
+    path = folder.path / segment.file
+    names = [name for name in folder.names() if final_name(name) == segment.file]
+    for name in names:
+        with _reading(path), suppress(FileNotFoundError), folder.open(name) as file:
+            if sha256_of(file) == (segment.bytes, segment.sha256):
+                return name
+    if not names:
+        raise ArchiveDamaged(f"{path} is missing.", hint="Look for a copy of it.")
+    raise ArchiveDamaged(
+        f"{path} is not what was written: its hash is another one than the manifest's.",
+        hint="Look for a copy of it. Nothing of this file was put back.",
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise ArchiveDamaged for what the disk or the storage does not give."""
+    try:
+        yield
+    except OSError as error:
         raise ArchiveDamaged(
-            f"{path} is not what was written: its hash is another one than the manifest's.",
-            hint="Look for a copy of it. Nothing of this file was put back.",
-        )
-    return path
+            f"{path} cannot be read: {error.strerror or error}.",
+            hint="Nothing of this file was put back. What is back stays, so try it again.",
+        ) from None
 
 
 @dataclass(frozen=True)

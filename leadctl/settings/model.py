@@ -301,10 +301,10 @@ class Settings:
         _COMMAND,
         "A command that prints keys, label:hex one a line: a vault's or a cloud's client.",
     )
-    archive_dir: Path = setting(
+    archive_dir: Path | ObjectUrl = setting(
         "LEADCTL_ARCHIVE_DIR",
-        _FOLDER,
-        "The folder of archives, for rules that ask for one.",
+        PLACE,
+        "Where cleanup archives, for rules that ask for it: a folder, s3://, gs:// or az://.",
         default=Path("archives"),
     )
     backup_dir: Path | ObjectUrl = setting(

@@ -36,7 +36,10 @@ OneRule = Annotated[
 Days = Annotated[Number, option("--days", "N", "Override the rule's age, in days.", min=1)]
 MaxSeconds = Annotated[Number, option("--max-seconds", "N", "Stop after that long.", min=1)]
 MaxRows = Annotated[Number, option("--max-rows", "N", "Stop after so many rows.", min=1)]
-Archive = Annotated[Text, option("--archive", "DIR", "Write every row there first.")]
+Archive = Annotated[
+    Text,
+    option("--archive", "PLACE", "Write every row there first: a folder, s3://, gs://, az://."),
+]
 MetricsFile = Annotated[Text, option("--metrics-file", "PATH", "Write metrics for Prometheus.")]
 
 _EXITS = {"interrupted": ExitCode.INTERRUPTED, "terminated": ExitCode.TERMINATED}
