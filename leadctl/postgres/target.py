@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from leadctl.errors import CommandOfUrlFailed, InvalidSchema, InvalidUrl, NoTarget
+from leadctl.postgres import LONGEST_NAME
 from leadctl.progress import Narrate
 from leadctl.redact import Secret
 from leadctl.settings.model import LIBPQ_TARGET, EnvironmentConfig, Settings
@@ -19,8 +20,6 @@ from leadctl.shell import printed_secret
 from leadctl.text import plain
 
 DEFAULT_SCHEMA = "public"
-NAME_MAX = 63
-"""Bytes of a name; PostgreSQL cuts the rest, and another object may have what is left."""
 _EXTENSION = re.compile(
     r"CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?[\\\"']*(?P<name>[\w-]+)", re.IGNORECASE
 )
@@ -105,8 +104,8 @@ class Target:
 
     def __post_init__(self) -> None:
         """Raise InvalidSchema for one that an app cannot have, or share."""
-        if len(self.schema.encode(errors="surrogateescape")) > NAME_MAX:
-            why = f"a name has at most {NAME_MAX} bytes"
+        if len(self.schema.encode(errors="surrogateescape")) > LONGEST_NAME:
+            why = f"a name has at most {LONGEST_NAME} bytes"
         elif is_reserved(self.schema):
             why = "it is the server's or leadctl's"
         else:
