@@ -28,6 +28,7 @@ from leadctl.journal.lock import schema_lock
 from leadctl.migrate.alembic_runner import AlembicRunner, Memo, search_path
 from leadctl.migrate.backfill import progress_of_run
 from leadctl.migrate.concurrently import IndexBuilds
+from leadctl.migrate.include_hooks import tables_left_out
 from leadctl.migrate.integrity import refuse_other_apps
 from leadctl.migrate.lint import MIXED
 from leadctl.migrate.notices import Notices
@@ -269,13 +270,16 @@ def _roll_back(connection: SqlConnection) -> None:
 def _refuse_tables_in_the_way(connection: SqlConnection, app: App, target: Target) -> None:
     """Refuse a first migrate into a schema that already has tables of the app's names."""
     asked = inspect(connection)
-    taken = sorted(set(asked.get_table_names()) & set(known_metadata(app).tables))
+    taken = set(asked.get_table_names()) & set(known_metadata(app).tables)
     is_recorded = asked.has_table(app.version_table, schema=app.version_table.schema)
     connection.rollback()
-    if taken and not is_recorded:
+    if is_recorded or not taken:
+        return
+    taken -= tables_left_out(app, taken)
+    if taken:
         raise SchemaTaken(
             f"The schema {target.schema} of {target.database} has tables of the names that "
-            f"{app.name} needs, and no record of its migrations: {', '.join(taken)}.",
+            f"{app.name} needs, and no record of its migrations: {', '.join(sorted(taken))}.",
             hint=f"Give {app.name} a schema of its own, for example: --schema {app.name}"
             + (
                 "; if its own program made them before any revision: alembic stamp base"

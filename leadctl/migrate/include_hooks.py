@@ -1,6 +1,7 @@
 """What the include_name and include_object of a team's env.py leave out of a comparison."""
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leadctl.apps.metadata import load_metadata
@@ -58,6 +59,15 @@ def left_out_by_hooks(app: App, models: Catalog, found: Catalog) -> set[str]:
 
     excluded = {key for key in models.objects.keys() | found.objects.keys() if is_excluded(key)}
     return excluded | _gone_with(excluded, models) | _gone_with(excluded, found)
+
+
+def tables_left_out(app: App, names: Collection[str]) -> set[str]:
+    """Return which tables, of models and database both, an app leaves to somebody else."""
+    keys = {'table "{}"'.format(name.replace('"', '""')): name for name in names}
+    tables = Catalog({key: {} for key in keys})
+    left = left_out_by_hooks(app, tables, tables) if app.environment is not None else set()
+    unmanaged = {_plain(each.removeprefix("table ")) for each in app.unmanaged}
+    return {name for key, name in keys.items() if key in left or name in unmanaged}
 
 
 def _gone_with(excluded: set[str], catalog: Catalog) -> set[str]:

@@ -20,6 +20,7 @@ from leadctl.migrate.schema_sources import (
     desired_schema,
     history_schema,
     models_schema,
+    with_others,
 )
 from leadctl.migrate.scratch import scratch
 from leadctl.migrate.script import Statement
@@ -87,6 +88,7 @@ def new(
     history.followed(placement)
     before, own = _migrations(target, app, history, narrate)
     models = models_schema(target, app, narrate, before)
+    before = with_others(app, models, before)
     found = _renames(before, desired_schema(target, app, models, before, own), renames, ask)
     after = desired_schema(target, app, models, renamed_schema(target, before, found), own)
     drafts = ready(compose(target, before, after, found, safe=safe))

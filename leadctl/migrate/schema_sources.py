@@ -21,7 +21,7 @@ from leadctl.catalog.definitions import (
 from leadctl.journal import state
 from leadctl.migrate.compare_hooks import as_env_compares
 from leadctl.migrate.ddl.steps import plain
-from leadctl.migrate.include_hooks import left_out_by_hooks
+from leadctl.migrate.include_hooks import left_out_by_hooks, tables_left_out
 from leadctl.migrate.revision import Revision
 from leadctl.migrate.revisions import read_history
 from leadctl.postgres.connect import Connection
@@ -164,6 +164,33 @@ def desired_schema(
         for key in wanted.keys() & secured.keys():
             wanted[key] = {**wanted[key], "row_security": secured[key]["row_security"]}
     return _with_unmanaged(app, {**wanted, **{key: found.objects[key] for key in left}}, found)
+
+
+def with_others(app: App, models: Catalog, found: Catalog) -> Catalog:
+    """Return a catalog that also has the tables of models that an app leaves to somebody else.
+
+    A foreign key to one needs it, and so does what its columns are of: they count as there.
+    """
+    missing = {
+        plain(key.partition(" ")[2])
+        for key in models.objects
+        if key.startswith("table ") and key not in found.objects
+    }
+    others = tables_left_out(app, missing)
+    parts = {
+        key: each
+        for key, each in models.objects.items()
+        if plain(key[6:] if key.startswith("table ") else whole(key, each) or "") in others
+        and not str(each.get("definition", "")).startswith("FOREIGN KEY")
+    }
+    types = {str(each.get("type", "")).removesuffix("[]") for each in parts.values()}
+    used = {
+        key: models.objects[key]
+        for name in types
+        for key in (f"enum {name}", f"domain {name}", f"type {name}")
+        if key in models.objects
+    }
+    return Catalog({**parts, **used, **found.objects})
 
 
 def _named_as_found(app: App, models: Catalog, found: Catalog) -> Catalog:

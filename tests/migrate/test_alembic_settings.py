@@ -205,6 +205,15 @@ KINDS = {
         call=", include_object=lambda item, name, kind, reflected, other: not "
         "(kind == 'table' and reflected and other is None)",
     ),
+    "a table of somebody else's that is referred to": Kind(
+        animals='sa.Column("owner", sa.Integer, sa.ForeignKey("owners.id"))',
+        models='sa.Table("owners", metadata, sa.Column("id", sa.Integer, primary_key=True))\n',
+        revisions=first(
+            table("animals", 'sa.Column("owner", sa.Integer, sa.ForeignKey("owners.id"))')
+        ),
+        call=", include_object=lambda item, name, *_: name != 'owners'",
+        sql="CREATE TABLE owners (id serial PRIMARY KEY)",
+    ),
     "a column left out": Kind(
         call=', include_object=lambda o, name, kind, *_: (kind, name) != ("column", "old")',
         revisions=first(

@@ -219,6 +219,44 @@ def test_env_py_has_a_say_in_what_is_written(zoo: Zoo, change: str, expected: st
     zoo.alembic("upgrade", "head")
 
 
+def test_what_refers_to_a_table_that_a_hook_leaves_out_is_written(
+    zoo: Zoo, server: Server, database: str
+) -> None:
+    """Another service made it, with its type: both count as there, as they do to Alembic."""
+    with server.connect(database) as connection:
+        connection.execute(
+            "CREATE TYPE role AS ENUM ('vet'); CREATE TABLE owners (id serial PRIMARY KEY, role role)"
+        )
+    zoo.env("", ", include_object=lambda item, name, *_: name != 'owners'")
+    path = zoo.folder / f"{zoo.module}.py"
+    path.write_text(
+        f'{path.read_text()}role = sa.Enum("vet", name="role")\n'
+        'sa.Table("owners", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("role", role))\n'
+        'sa.Table("cages", metadata, sa.Column("id", sa.Integer, primary_key=True),'
+        ' sa.Column("role", role), sa.Column("owner", sa.ForeignKey("owners.id")))\n'
+    )
+    zoo.leadctl("migrate", "new", "-m", "Cages")
+    (written,) = zoo.files()
+    assert ("CREATE TYPE" in written.read_text(), "TABLE owners" in written.read_text()) == (
+        False,
+        False,
+    )
+    zoo.leadctl("migrate")
+    zoo.leadctl("migrate", "check")
+    assert "No new upgrade operations" in zoo.alembic("check")
+    zoo.table("feathers")
+    zoo.leadctl("migrate", "dev", "-m", "Feathers")
+    zoo.leadctl("migrate", "down", "base", "--yes")
+    with server.connect(database) as connection:
+        names = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace ="
+            " 'public'::regnamespace"
+        )
+        assert {name for (name,) in names} == {"owners", "alembic_version"}
+    zoo.alembic("upgrade", "head")
+
+
 def test_a_hook_that_drops_a_revision_is_named(zoo: Zoo) -> None:
     change = DIRECTIVES.format(change="directives[:] = []")
     zoo.env(change, ", process_revision_directives=change")
