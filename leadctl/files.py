@@ -8,8 +8,10 @@ import fcntl
 import importlib.machinery
 import os
 import re
+import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -235,6 +237,24 @@ def is_real_folder(path: Path) -> bool:
         return False
 
 
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a private folder that goes with the block; what killed processes left goes before.
+
+    Theirs have the same prefix, are this user's, and are not locked any more.  Raises OSError.
+    """
+    for other in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if is_real_folder(other) and other.lstat().st_uid == os.geteuid():
+            _remove_unlocked(other)
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(handle)
+
+
 def write_whole(path: Path, text: str, mode: int) -> None:
     """Write a text file under a name of its own, then rename it; `mode` is less the umask.
 
@@ -260,14 +280,17 @@ def write_whole(path: Path, text: str, mode: int) -> None:
 
 
 def _remove_unlocked(partial: Path) -> None:
-    """Remove a partial file, unless it was begun just now or a process is at work with it."""
+    """Remove a file or folder, unless it was begun just now or a process is at work with it."""
     with suppress(OSError):  # gone, locked, or of somebody else
         if time.time() - partial.lstat().st_mtime < _BEGUN_SECONDS:
             return  # its writer may not have locked it yet
         handle = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
         finally:
             os.close(handle)
 

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from leadctl.files import object_url, write_whole
+from leadctl.files import object_url, temporary_folder, write_whole
 from tests.conftest import Cli
 from tests.processes import environment, wait_for
 
@@ -96,3 +98,41 @@ def test_a_name_is_one_part_of_a_url() -> None:
         assert place is not None
         found = urlsplit(place / name)
         assert [unquote(part) for part in found.path.split("/")] == ["", "pre", name]
+
+
+_HOLDS = """
+import sys
+import tempfile
+from leadctl.files import temporary_folder
+with temporary_folder("leadctl-some-") as folder:
+    (folder / "rows").write_text("x")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_temporary_folder_of_a_killed_process_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    running, killed = (
+        subprocess.Popen([sys.executable, "-c", _HOLDS], env=env, stdin=PIPE, stdout=PIPE)
+        for _ in range(2)
+    )
+    folders = []
+    for process in (running, killed):
+        assert process.stdout is not None
+        folders.append(Path(process.stdout.readline().decode().strip()))
+    killed.kill()
+    killed.communicate()
+    (tmp_path / "leadctl-some-link").symlink_to(tmp_path / "else", target_is_directory=True)
+    (tmp_path / "else").mkdir()
+    for folder in (*folders, tmp_path / "else"):
+        os.utime(folder, (0, 0))
+    with temporary_folder("leadctl-some-") as own:
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert [folder.exists() for folder in folders] == [True, False]
+        assert (tmp_path / "else").exists()
+    running.communicate(b"")
+    assert not [each for each in tmp_path.glob("leadctl-some-*") if not each.is_symlink()]

@@ -158,13 +158,15 @@ class Archive:
         url = DatabaseUrl(params=params)
         return Target(url, DEFAULT_SCHEMA, source=str(self.configuration), connect_timeout=10)
 
-    def run(self, *arguments: str, seconds: float | None = None) -> str:
-        """Run Barman to its end and return what it prints.
+    def run(
+        self, *arguments: str, seconds: float | None = None, temporary: Path | None = None
+    ) -> str:
+        """Run Barman to its end and return what it prints; its temporary files are where you say.
 
         It ends with leadctl, whatever ends that.  Raises BarmanFailed, with its words, and
         MissingExtra.
         """
-        done = self._run(arguments, seconds)
+        done = self._run(arguments, seconds, temporary)
         if done.returncode:
             raise BarmanFailed(
                 f"barman {' '.join(arguments[:1])} failed: {_reason(done)}",
@@ -183,11 +185,13 @@ class Archive:
         )
 
     def _run(
-        self, arguments: Sequence[str], seconds: float | None
+        self, arguments: Sequence[str], seconds: float | None, temporary: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         self.server  # noqa: B018 - raises where there is no archive
         command = ["/bin/sh", "-c", _WATCHED, "barman", *barman_command(self.folder, *arguments)]
         environment = child_environment(libpq=False) | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        if temporary is not None:
+            environment["TMPDIR"] = str(temporary)
         with subprocess.Popen(
             command,
             env=environment,

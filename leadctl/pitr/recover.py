@@ -239,7 +239,8 @@ def recovered(recovery: Recovery, database: str, narrate: Narrate) -> Iterator[R
             f"Recovering {server.place} as of {_shown(recovery.moment)}, from the base backup "
             f"{recovery.base.id} ({size(recovery.base.bytes)})."
         )
-        archive.run(*_restore(recovery, home))
+        # What Barman leaves where it is killed is a part of the copy, and goes with it.
+        archive.run(*_restore(recovery, home), temporary=home.root)
         settings = _SETTINGS | _target_of(recovery)
         settings["max_prepared_transactions"] = _max_prepared(recovery.programs, home.data)
         narrate("Replaying the WAL.")

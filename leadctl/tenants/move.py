@@ -7,12 +7,10 @@ tenant's.  So at no moment are there two that are open.  What did not end is tol
 leadctl.tenant_move in both databases: the next run finishes it, or opens the source again.
 """
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psycopg
 import pyrage
@@ -33,6 +31,7 @@ from leadctl.errors import (
     UnknownTenant,
     UsageError,
 )
+from leadctl.files import temporary_folder
 from leadctl.journal import state
 from leadctl.journal.guard import Consent, permit
 from leadctl.journal.lock import schema_lock
@@ -274,8 +273,8 @@ class _Mover:
     def _copy(self, ours: str) -> dict[str, tuple[int, str]]:
         """Copy the tenant, and put the copy aside; return its checksums."""
         key = pyrage.x25519.Identity.generate()
-        with tempfile.TemporaryDirectory(prefix="leadctl-move-") as place:
-            folder = BackupFolder(Path(place) / "backup")
+        with temporary_folder("leadctl-move-") as place:
+            folder = BackupFolder(place / "backup")
             recipients = [str(key.to_public())]
             waits = (self.timeouts.lock_wait, self.app.version_table)
             options = BackupOptions(recipients, *waits, tenant=self.name)

@@ -138,15 +138,16 @@ def test_a_run_that_is_ended_leaves_nothing_or_the_next_removes_it(
 @pytest.mark.thorough
 def test_barman_ends_with_a_run_that_is_killed(archived: Archived) -> None:
     moment = made(archived)
-    process = start(
-        "restore", "--at", moment, "--table", "orders", env=archived.env, cwd=archived.folder
-    )
+    (place := archived.folder / "tmp").mkdir()
+    env = {**archived.env, "TMPDIR": str(place)}
+    process = start("restore", "--at", moment, "--table", "orders", env=env, cwd=archived.folder)
     wait_for(lambda: "rsync" in archived.processes())
     process.kill()
     process.communicate(timeout=60)
     wait_for(lambda: "rsync" not in archived.processes())
-    archived.leadctl("restore", "--at", moment, "--table", "orders")
+    archived.leadctl("restore", "--at", moment, "--table", "orders", TMPDIR=str(place))
     assert archived.left() == []
+    assert not list(place.iterdir())
 
 
 @needs_barman
