@@ -409,6 +409,9 @@ class BackupDamaged(OperationFailed):
 class RestoreFailed(OperationFailed):
     """A backup could not be loaded."""
 
+    command = ""
+    """The statement of pg_restore's that the server refused, where it is one."""
+
 
 class BarmanFailed(OperationFailed):
     """A program of Barman's failed."""

@@ -57,6 +57,7 @@ _ENDED_BY_OTHERS = {
     "40001": "another session changed what it read",
 }
 """By the SQLSTATE: what ends a revision that may well be done the next time."""
+_STAYS = "What it did before, outside a transaction or in one that it ended, stays."
 _NO_SCHEMA = (
     "Create the schema that version_table_schema names; Alembic only makes the table in it."
 )
@@ -100,10 +101,11 @@ def apply(
                 except Exception as error:
                     run.notices.end()
                     _roll_back(connection)
+                    stays = recorder.stays()
                     if not (recorder.may_resume and run.may_try_again(error)):
                         if run.done and run.current:
                             recorder.record_where_it_stopped()
-                        raise run.failed(error) from error
+                        raise run.failed(error, stays=stays) from error
     return run.done
 
 
@@ -215,10 +217,11 @@ class _Applying:
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         return True
 
-    def failed(self, error: Exception) -> LeadctlError:
-        """Return what is said of an error."""
+    def failed(self, error: Exception, *, stays: bool) -> LeadctlError:
+        """Return what is said of an error; `stays` where a part of the revision was committed."""
         if isinstance(error, LeadctlError):
-            return error
+            said = f"{error.message} {_STAYS}"
+            return type(error)(said, hint=error.hint) if stays else error
         translated = translate(error)
         if isinstance(translated, ConnectionFailed):
             return translated
@@ -228,19 +231,18 @@ class _Applying:
                 f"The revisions cannot be run: {reason}",
                 hint=_NO_SCHEMA if _sqlstate(error) == "3F000" else "",
             )
-        name, what = self.current.path.name, f"The revision {self.current.id}"
+        name, verb = self.current.path.name, "undone" if self._down else "applied"
+        how = f"stopped. {_STAYS} Then" if stays else f"failed and was not {verb}"
         if self._down:
             hint = f"Fix downgrade() of {name}, or the data that violates it."
-            return RevisionFailed(f"{what} was not undone: {reason}", hint=hint)
-        if isinstance(translated, MissingExtension):
-            return RevisionFailed(
-                f"{what} failed and was not applied: {reason}", hint=translated.hint
+        elif isinstance(translated, MissingExtension):
+            hint = translated.hint
+        else:
+            hint = (
+                f"Fix {name}, or the data that violates it, then run leadctl migrate "
+                f"again; it {'begins' if stays else 'resumes'} here."
             )
-        return RevisionFailed(
-            f"{what} failed and was not applied: {reason}",
-            hint=f"Fix {name}, or the data that violates it, then run leadctl migrate "
-            "again; it resumes here.",
-        )
+        return RevisionFailed(f"The revision {self.current.id} {how}: {reason}", hint=hint)
 
 
 def _sqlstate(error: Exception) -> str:

@@ -5,7 +5,7 @@ The same code runs under `leadctl migrate` and under plain Alembic with leadctl'
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -43,6 +43,8 @@ _SESSION = (
 )  # fmt: skip
 """What a revision may set, and its record must not depend on."""
 _READ_SESSION = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in _SESSION)
+_TRANSACTION = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text"
+_STATUS = "SELECT pg_catalog.pg_xact_status(%s::pg_catalog.xid8)"
 _NOTHING = "SELECT"
 _PURE = frozenset(
     {"array_agg", "coalesce", "count", "current_setting", "max", "min", "to_regclass"}
@@ -85,6 +87,8 @@ class Recorder:
         self._guarded: Revision | None = None
         """What is being executed, where it may not end its transaction."""
         self._rolled_back = False
+        self._transaction = ""
+        """The id of the transaction that the revision began in."""
         self._session: tuple[str, ...] = ()
         """What was set before the revision: its record is written under that."""
         self._facts = recorded_facts(app)  # now: an env.py cannot be run within a revision
@@ -93,8 +97,10 @@ class Recorder:
         event.listen(connection, "before_cursor_execute", self._before, retval=True)
         event.listen(connection, "after_cursor_execute", self._after)
         event.listen(connection.engine, "handle_error", self._failed)
-        event.listen(connection, "commit", lambda _: self._refuse("COMMIT"))
-        event.listen(connection, "rollback", self._rolls_back)
+        event.listen(connection.engine, "commit", lambda _: self._refuse("COMMIT"))
+        driver: Any = self.driver  # beneath SQLAlchemy's events, whoever calls it
+        driver.commit = partial(self._ends, driver.commit, "COMMIT")
+        driver.rollback = partial(self._ends, driver.rollback, "ROLLBACK")
 
     @property
     def driver(self) -> Connection:
@@ -105,6 +111,7 @@ class Recorder:
         """Begin a revision that was not run before."""
         self._committed.clear()
         self._skipped.clear()
+        self._transaction = ""
         self.may_resume = True
 
     def watch(self, step: Any) -> Any:
@@ -113,6 +120,7 @@ class Recorder:
 
         def migrate_watched(**given: Any) -> None:
             self._own = True
+            self._transaction = self._own_transaction()
             try:
                 migrate(**given)
             finally:
@@ -133,10 +141,27 @@ class Recorder:
 
     @contextmanager
     def _outside(self, context: Any) -> Iterator[None]:
-        guarded, self._guarded = self._guarded, None
+        guarded, self._guarded, self._transaction = self._guarded, None, ""
         with type(context).autocommit_block(context):
             yield
-        self._guarded = guarded
+        self._guarded, self._transaction = guarded, self._own_transaction()
+
+    def _own_transaction(self) -> str:
+        (found,) = self.driver.execute(_TRANSACTION).fetchone() or ("",)
+        return str(found)
+
+    def stays(self) -> bool:
+        """Whether a part of the revision is committed, which has failed and was rolled back.
+
+        Where it ended its own transaction, it cannot be resumed.
+        """
+        if self._transaction and not self.driver.closed:
+            status = self.driver.execute(_STATUS, (self._transaction,)).fetchone()
+            self.driver.rollback()
+            if status == ("committed",):
+                self.may_resume = False
+                return True
+        return any(not Reader(each).accept("SET") for each in self._committed)
 
     def resume(self) -> None:
         """Begin the same revision again: what it did outside a transaction is done."""
@@ -153,8 +178,10 @@ class Recorder:
 
     def on_version_apply(self, ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG002
         """Record a revision; Alembic calls this after each, within its transaction."""
-        self._guarded = None
         self._settle()
+        if self._guarded and self._own_transaction() != self._transaction:
+            self._refuse("a statement that it sends itself")
+        self._guarded = None
         place = {"app": self._app.name, "schema": self._schema}
         if step.is_upgrade:
             revision = self._history.get(step.up_revision_id)
@@ -178,6 +205,7 @@ class Recorder:
 
     def record_where_it_stopped(self) -> None:
         """Record the fingerprint of where a run stopped: its last revision did not come to it."""
+        self._guarded = None
         with suppress(DBAPIError, psycopg.Error):
             current = state.current_revisions(self.driver, self._schema, self._app.version_table)
             self.record_fingerprint(current or [])
@@ -217,13 +245,17 @@ class Recorder:
             statement = self._build.prepare(statement)
         return statement, parameters
 
-    def _rolls_back(self, _connection: SqlConnection) -> None:
-        self._rolled_back = True
+    def _ends(self, end: Callable[[], None], how: str) -> None:
+        """End the driver's transaction, if the revision does not."""
+        if how == "COMMIT":
+            self._refuse(how)
+        self._rolled_back |= self._guarded is not None
+        end()
 
     def _refuse(self, ended: str) -> None:
         if self._guarded is not None:
             raise RevisionMixed(
-                f"The revision {self._guarded.id} was not applied: it ends its transaction itself, "
+                f"The revision {self._guarded.id} is refused: it ends its transaction itself, "
                 f"with {ended}: stopped behind that, it could be neither rerun nor rolled back.",
                 hint="Leave transactions to leadctl: what must run outside one stands in "
                 "autocommit_block(), in a revision of its own. If this is intended: "

@@ -101,6 +101,12 @@ def declared(path: Path, text: str) -> Declared | None:
             f"{path.name} has an upgrade(), and no id: revision is {revision!r}.",
             hint='Write its id as a text: revision = "…"',
         )
+    if _DOWN not in values:
+        raise MigrationsInvalid(
+            f"{path.name} does not say which revision it follows: it has no down_revision.",
+            hint='Write down_revision = "…", or down_revision = None for the first one; Alembic '
+            "takes no file without it.",
+        )
     return Declared(revision, *(_texts(path, name, values.get(name)) for name in _NAMES[1:]))
 
 

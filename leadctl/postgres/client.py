@@ -97,6 +97,12 @@ class ClientProgram:
                 errors[-1] += f" {without_values(found[1].strip())}"
         return errors
 
+    def failed_command(self) -> str:
+        """Return the statement of the error that pg_restore ended with; "" where it tells none."""
+        self._messages.seek(0)
+        _, _, command = self._messages.read().decode(errors="replace").rpartition("\nCommand was: ")
+        return command.partition(f"\n{self.name}: ")[0]
+
     def sqlstates(self) -> set[str]:
         """Return the SQLSTATEs that psql reported, where its VERBOSITY is verbose."""
         self._messages.seek(0)

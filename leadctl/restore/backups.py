@@ -47,24 +47,19 @@ _SHOWN = 5
 _ON_EMBEDDED = "Rehearse on the embedded server: --embedded; or as a superuser."
 _IN_ITS_DATABASE = "Rehearse it where it belongs: leadctl restore --tenant NAME ID --dry-run"
 """A tenant may need what is in schemas that it shares with others."""
-_NOT_HERE = (
-    (
-        r'extension "[^"]*" is not available|extension control file|could not (?:access|load) ',
-        "Install it on this server, or rehearse on one that has it: --url.",
-    ),
-    (r'role "[^"]*" does not exist', "Make the role, or rehearse on another server: --url."),
-    (
-        r"permission denied|must be (?:superuser|owner|able|a member)|[Mm]ust have|Only roles with",
-        _ON_EMBEDDED,
-    ),
-    (FOUND_BY_PATH.pattern, FOUND_BY_PATH_HINT),
-    (
-        r"unrecognized configuration parameter|collation .* (?:does not exist|not supported)"
-        r"|language \S+ does not exist",
-        "Rehearse on a server like the one that was backed up: --url.",
-    ),
-)
-"""What a server says where it lacks something, or does not allow it; and what to do."""
+_ON_ONE_LIKE_IT = "Rehearse on a server like the one that was backed up: --url."
+_NOT_HERE = {
+    "0A000": f"An extension or collation is not available. {_ON_ONE_LIKE_IT}",
+    "22023": f"A locale is not available. {_ON_ONE_LIKE_IT}",
+    "42501": _ON_EMBEDDED,
+    "42704": f"Make the role, language, collation or setting; or: {_ON_ONE_LIKE_IT}",
+    "42883": FOUND_BY_PATH_HINT,
+    "42P01": FOUND_BY_PATH_HINT,
+    "58P01": f"A library is not there. {_ON_ONE_LIKE_IT}",
+}
+"""By the SQLSTATE: where a server lacks something, or does not allow it; and what to do."""
+_QUALIFIED = re.compile(r"[^\W\d][\w$]*\"?\.\"?[^\W\d]")
+"""A name with its schema, which no search path would find."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +145,7 @@ def rehearse(
     scratch = replace(target.on(name), schema=manifest.schema)
     source = RestorableBackup(reader.backup, reader.identities)
     loading = Loading(narrate, progress, owners=False, subscriptions=False)
+    missing = ""
     try:
         found = plan(scratch, source, rehearsal=True)
         check_plan(found, owners=False)
@@ -160,7 +156,11 @@ def rehearse(
             source.loader(loading) as load_into,
             scratch_database(target, connection, name, properties, narrate, found.bytes),
         ):
-            load_into(scratch, found.server)
+            try:
+                load_into(scratch, found.server)
+            except RestoreFailed as error:
+                missing = _what_is_missing(scratch, error)
+                raise
             with connect(scratch, "verify", like_pg_dump=True) as restored:
                 checks = [
                     VerifyCheck(RESTORE, True, "restored without an error"),
@@ -176,10 +176,9 @@ def rehearse(
     except RestoreFailed as error:
         if manifest.tenant:
             return [_not_here(error.message, _IN_ITS_DATABASE)]
-        why = next((hint for cause, hint in _NOT_HERE if re.search(cause, error.message)), None)
-        return [
-            _not_here(error.message, why) if why else VerifyCheck(RESTORE, False, error.message)
-        ]
+        if missing:
+            return [_not_here(error.message, missing)]
+        return [VerifyCheck(RESTORE, False, error.message)]
     except BackupDamaged as error:
         return [VerifyCheck(RESTORE, False, error.message)]
     return checks
@@ -202,6 +201,28 @@ def rehearse_embedded(
 def _not_here(message: str, hint: str) -> VerifyCheck:
     told = f"could not be rehearsed here, which says nothing about the backup: {message} {hint}"
     return VerifyCheck(RESTORE, None, told.strip())
+
+
+def _what_is_missing(scratch: Target, failed: RestoreFailed) -> str:
+    """Return what to do where a server lacks what is restored; "" where the backup is at fault.
+
+    pg_restore tells no SQLSTATE, and the words may be in any language: the statement is asked again
+    where it failed, and rolled back.  Rows that could not be copied have none.
+    """
+    if not failed.command:
+        return FOUND_BY_PATH_HINT if FOUND_BY_PATH.search(failed.message) else ""
+    with connect(scratch, "verify", autocommit=False, like_pg_dump=True) as connection:
+        connection.execute("SET check_function_bodies = off")
+        try:
+            connection.execute(failed.command.encode())
+        except psycopg.Error as error:
+            hint = _NOT_HERE.get(error.sqlstate or "", "")
+            by_path = hint == FOUND_BY_PATH_HINT
+            is_damage = by_path and _QUALIFIED.search(error.diag.message_primary or "")
+            return "" if is_damage else hint
+        finally:
+            connection.rollback()
+    return ""
 
 
 def _compared(

@@ -132,6 +132,7 @@ class PgRestore:
             failure = program.failure(self.target, RestoreFailed, errors)
             if isinstance(failure, RestoreFailed):
                 failure.hint = hint_for(failure.message)
+                failure.command = program.failed_command()
             raise failure
 
     def _arguments(self) -> list[str]:

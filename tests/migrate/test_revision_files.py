@@ -80,6 +80,20 @@ def test_what_cannot_be_read_is_never_passed_over(tmp_path: Path, text: str) -> 
         read_history(VersionLocations((tmp_path,)))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['revision = "r1"', 'revision = "r" + "1"', 'revision = "r1"\ndown_revision: str',
+     'revision = "r1"\n# down_revision = None', '"""down_revision = None"""\nrevision = "r1"'],
+)  # fmt: skip
+def test_what_a_file_follows_is_not_guessed(tmp_path: Path, text: str) -> None:
+    """As a first revision it would begin a second history."""
+    (tmp_path / "r1.py").write_text(text + BODY)
+    with pytest.raises(AttributeError, match="down_revision"):
+        list(alembic(tmp_path).walk_revisions())
+    with pytest.raises(MigrationsInvalid, match=r"r1\.py does not say which"):
+        read_history(VersionLocations((tmp_path,)))
+
+
 def test_a_file_that_is_no_revision_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "helpers.py").write_text("def helper():\n    pass\n")
     assert read_history(VersionLocations((tmp_path,))).revisions == []

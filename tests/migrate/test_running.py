@@ -171,6 +171,11 @@ ENDS = {
     "the connection's": "op.get_bind().commit()",
     "a name of it": "connection = op.get_bind()\nconnection.commit()",
     "the connection's back": "op.get_bind().rollback()",
+    "the driver's": "op.get_bind().connection.commit()",
+    "psycopg's": "driver = op.get_bind().connection.driver_connection\ndriver.commit()",
+    "psycopg's back": "op.get_bind().connection.driver_connection.rollback()",
+    "another session's": "with op.get_bind().engine.begin() as c:\n"
+    "    c.exec_driver_sql('CREATE TABLE half (id int)')",
     "two phases": """op.execute("PREPARE TRANSACTION 'mine'")""",
 }
 
@@ -198,7 +203,8 @@ def test_no_revision_ends_its_transaction_behind_our_back(
             "SELECT count(*) FROM pg_attribute WHERE attrelid = 'q'::regclass AND attname = 'x'"
         ).fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM pg_prepared_xacts").fetchone() == (0,)
-    if way == "up" and ends != "a computed text":
+        assert connection.execute("SELECT to_regclass('public.half')").fetchone() == (None,)
+    if way == "up" and ends not in {"a computed text", "another session's"}:
         (linted,) = json.loads(cli("migrate", "lint", "-o", "json", url=url).out)["revisions"]
         assert "transaction-control" in [each["rule"] for each in linted["findings"]]
 
@@ -249,6 +255,49 @@ def test_a_revision_may_be_allowed_to_end_its_transaction(
     asked = ["--allow", "mixed-transaction"] if allowed == "--allow" else []
     outcome = cli("migrate", *asked, url=url)
     assert outcome.code == 0, outcome.err
+
+
+_RAW = "op.get_bind().connection.driver_connection.cursor().execute"
+HALVES = {
+    "a cursor's": (f'{_RAW}("COMMIT")', "mixed-transaction"),
+    "a cursor's, and it fails": (f'{_RAW}("COMMIT")\n    op.execute("SELECT 1/0")', "by zero"),
+    "outside": (
+        "with op.get_context().autocommit_block():\n"
+        '        op.execute("CREATE TABLE half (id int)")\n        op.execute("SELECT 1/0")',
+        "by zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HALVES)
+def test_what_stays_of_a_revision_is_told(
+    project: Project, server: Server, database: str, url: str, cli: Cli, case: str
+) -> None:
+    """No hook of ours sees it, or it is meant to: what the server kept is not "not applied"."""
+    code, why = HALVES[case]
+    first = "" if case == "outside" else '    op.execute("CREATE TABLE half (id int)")\n'
+    project.revision(code=f"{first}    {code}")
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 1
+    assert why in outcome.err
+    assert "not applied" not in outcome.err
+    assert "stays" in outcome.err
+    assert cli("migrate", "status", url=url).code == 1
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('public.half')").fetchone() != (None,)
+
+
+@pytest.mark.parametrize("code", ["_RAW('ROLLBACK')", "_RAW('ROLLBACK; SELECT 1/0')"])
+def test_what_is_rolled_back_by_a_cursor_is_not_told_to_stay(
+    project: Project, server: Server, database: str, url: str, cli: Cli, code: str
+) -> None:
+    first = '    op.execute("CREATE TABLE half (id int)")\n'
+    project.revision(code=f"{first}    {code.replace('_RAW', _RAW)}")
+    outcome = cli("migrate", url=url)
+    assert outcome.code == 1
+    assert "stays" not in outcome.err
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('public.half')").fetchone() == (None,)
 
 
 def test_what_gave_a_result_is_not_done_twice(

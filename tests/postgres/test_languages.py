@@ -187,6 +187,38 @@ def test_a_backup_and_what_it_cannot_read(of_role: str, german: Server, cli: Cli
         assert cli("backup", url=of_role).code == (4 if OWNER in of_role else 0)
 
 
+LACKS = {
+    "CREATE FUNCTION f(int4) RETURNS int4 LANGUAGE internal AS 'int4um'": (True, "--embedded"),
+    "CREATE TABLE other (id int);"
+    "CREATE FUNCTION f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS"
+    " 'BEGIN RETURN (SELECT count(*) FROM other) + $1; END'; CREATE INDEX ON q (f(id))": (
+        True,
+        "search_path",
+    ),
+    "INSERT INTO q VALUES (1);"
+    "CREATE FUNCTION f(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS"
+    " $$ BEGIN RETURN current_user <> 'postgres'; END $$;"
+    "CREATE UNIQUE INDEX ON q (id) WHERE f(id)": (False, ""),
+}
+
+
+@pytest.mark.parametrize("makes", LACKS)
+def test_what_a_rehearsals_server_lacks(german: Server, cli: Cli, makes: str) -> None:
+    """It says nothing about the backup; what the backup itself is at fault for does."""
+    database, (lacks, hint) = german.create(), LACKS[makes]
+    with german.connect(database) as connection:
+        connection.execute("CREATE TABLE q (id int); INSERT INTO q VALUES (1)")
+        connection.execute(makes)
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (OWNER,)).rowcount == 0:
+            connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEDB PASSWORD '{PASSWORD}'")
+        assert cli("backup", url=german.url(database)).code == 0
+    url = german.url(database).replace("postgres:", f"{OWNER}:")
+    verified = cli("backup", "verify", "latest", "--restore", url=url)
+    assert (verified.code, "could not be rehearsed here" in verified.out) == (1, lacks), verified.out
+    assert hint in verified.out
+    german.drop(database)
+
+
 def test_an_extension_that_the_server_lacks(of_role: str, project: Project, cli: Cli) -> None:
     project.revision("CREATE EXTENSION hypopg")
     refused = cli("migrate", url=of_role)
