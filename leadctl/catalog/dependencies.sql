@@ -34,7 +34,8 @@ WITH place AS (
     UNION ALL
     SELECT 'pg_type'::regclass, typarray, 0, key FROM kind WHERE typarray <> 0
     UNION ALL
-    SELECT 'pg_type'::regclass, g.rngmultitypid, 0, k.key FROM pg_range g JOIN kind k ON k.oid = g.rngtypid
+    SELECT 'pg_type'::regclass, unnest(ARRAY[m.oid, m.typarray]), 0, k.key
+    FROM pg_range g JOIN kind k ON k.oid = g.rngtypid JOIN pg_type m ON m.oid = g.rngmultitypid
     UNION ALL
     SELECT 'pg_constraint'::regclass, n.oid, 0, coalesce(CASE n.contype
         WHEN 'n' THEN 'column ' || r.name || '.' || (SELECT quote_ident(a.attname) FROM pg_attribute a

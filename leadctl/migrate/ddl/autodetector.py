@@ -10,7 +10,6 @@ from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import objects, online
 from leadctl.migrate.ddl.comparison import Comparison
 from leadctl.migrate.ddl.dependencies import in_order
-from leadctl.migrate.ddl.rebuilds import replace_type
 from leadctl.migrate.ddl.renames import implied_renames
 from leadctl.migrate.ddl.steps import (
     UNCHECKED_BODIES,
@@ -24,6 +23,7 @@ from leadctl.migrate.ddl.steps import (
 from leadctl.migrate.ddl.table_changes import TableChanges
 from leadctl.migrate.ddl.table_copies import Copy
 from leadctl.migrate.ddl.tables import count_on, handed_down
+from leadctl.migrate.ddl.type_replacement import replace_type
 
 _DEFINED = {"schema", "enum", "domain", "type", "collation", "sequence", "function", "other"}
 """Kinds that tables rest on."""

@@ -7,9 +7,10 @@ from leadctl.catalog.definitions import Catalog, owner, split_name
 from leadctl.migrate.ddl import objects
 from leadctl.migrate.ddl.dependencies import reached, uses_of
 from leadctl.migrate.ddl.partition_indexes import PartitionIndexes
-from leadctl.migrate.ddl.rebuilds import rebuilt, replaced_types
+from leadctl.migrate.ddl.rebuilds import rebuilt
 from leadctl.migrate.ddl.table_copies import Copy, place_of, rows_of
 from leadctl.migrate.ddl.tables import parents, serials, within_tables
+from leadctl.migrate.ddl.type_replacement import replaced_types
 
 
 class Comparison:

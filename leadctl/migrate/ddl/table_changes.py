@@ -15,7 +15,6 @@ from leadctl.errors import OperationFailed
 from leadctl.migrate.ddl import online
 from leadctl.migrate.ddl.comparison import Comparison
 from leadctl.migrate.ddl.dependencies import reached
-from leadctl.migrate.ddl.rebuilds import of_replaced
 from leadctl.migrate.ddl.steps import Phase, Stage, Step
 from leadctl.migrate.ddl.table_copies import all_columns, copied, place_of
 from leadctl.migrate.ddl.tables import (
@@ -35,6 +34,7 @@ from leadctl.migrate.ddl.tables import (
     require_of_new_rows,
     row_security,
 )
+from leadctl.migrate.ddl.type_replacement import of_replaced
 
 _LISTED = 6
 """So many tables have a line each."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from leadctl.catalog.definitions import Attributes, Catalog, owner, split_name
-from leadctl.migrate.ddl.rebuilds import of_replaced, replaced_types
 from leadctl.migrate.ddl.steps import (
     Phase,
     Step,
@@ -29,6 +28,7 @@ from leadctl.migrate.ddl.tables import (
     parents_change_places,
     using_clause,
 )
+from leadctl.migrate.ddl.type_replacement import moved, movers, of_replaced, replaced_types
 from leadctl.postgres import LONGEST_NAME
 
 _COST = (
@@ -198,7 +198,19 @@ def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str])
     """
     had, has = all_columns(before, copy.former), all_columns(after, copy.table)
     both = [own for own, each in has.items() if own in had and "generated" not in each]
-    values = [_value(own, had[own], has[own], replaced) for own in both]
+    moving = dict.fromkeys(
+        each
+        for own in both
+        if of_replaced(had[own]["type"], replaced)
+        for each in movers(had[own]["type"].removesuffix("[]"), before)
+    )
+    values = []
+    for own in both:
+        kind = had[own]["type"]
+        if kind == has[own]["type"] and of_replaced(kind, replaced):
+            values.append(f"{moved(own, kind, before, after)}::{kind}")
+        else:
+            values.append(_value(own, had[own], has[own], replaced))
     gone = [own for own, each in had.items() if own not in has and "generated" not in each]
     loses = [f"the columns {', '.join(gone)}"] if gone else []
     loses += [
@@ -223,7 +235,7 @@ def copied(copy: Copy, before: Catalog, after: Catalog, replaced: Sequence[str])
         Phase.DEFINE,
         (rows_of(copy.table),),
         (rows_of(copy.former),),
-        needs=(*parts, *map(place_of, left), _all_seen_of(copy.former)),
+        needs=(*parts, *map(place_of, left), _all_seen_of(copy.former), *moving),
         loses=f"{' and '.join(loses)} of {copy.table}" if loses else "",
         why=_COST.format(table=copy.table, why=copy.why) + stays,
     )
