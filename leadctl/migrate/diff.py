@@ -244,8 +244,9 @@ class Sides:
         from leadctl.migrate.scratch import scratch
         from leadctl.migrate.writer import Prepared, prepared, schemas_of
 
+        left_out = f"Not compared: {', '.join(self.diff.not_compared)}."
         if self.diff.ok:
-            return Script("-- Nothing differs.", ())
+            return Script(f"-- Nothing differs. {left_out}", ())
         named = named_renames(renames, self.before)
         seeds = differing(self.before, self.after) | named_by(renames)
         before, after = narrowed(seeds, self.before, self.after)
@@ -276,7 +277,7 @@ class Sides:
         else:
             if reason:
                 unwritten.append(f"a way there. This was tried without rows: {reason}")
-        comments = [*(f"Not written: {each}" for each in unwritten), *notes]
+        comments = [*(f"Not written: {each}" for each in unwritten), *notes, left_out]
         lines = [f"-- {' '.join(each.split())}" for each in comments]
         return Script("\n".join([*lines, as_script(steps)]).rstrip(), tuple(unwritten))
 
