@@ -231,8 +231,9 @@ class _Applying:
                 f"The revisions cannot be run: {reason}",
                 hint=_NO_SCHEMA if _sqlstate(error) == "3F000" else "",
             )
-        name, verb = self.current.path.name, "undone" if self._down else "applied"
-        how = f"stopped. {_STAYS} Then" if stays else f"failed and was not {verb}"
+        name = self.current.path.name
+        how = "was not undone" if self._down else "failed and was not applied"
+        how = f"stopped. {_STAYS} Then" if stays else how
         if self._down:
             hint = f"Fix downgrade() of {name}, or the data that violates it."
         elif isinstance(translated, MissingExtension):
