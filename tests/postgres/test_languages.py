@@ -214,7 +214,9 @@ def test_what_a_rehearsals_server_lacks(german: Server, cli: Cli, makes: str) ->
         assert cli("backup", url=german.url(database)).code == 0
     url = german.url(database).replace("postgres:", f"{OWNER}:")
     verified = cli("backup", "verify", "latest", "--restore", url=url)
-    assert (verified.code, "could not be rehearsed here" in verified.out) == (1, lacks), verified.out
+    assert (verified.code, "could not be rehearsed here" in verified.out) == (1, lacks), (
+        verified.out
+    )
     assert hint in verified.out
     german.drop(database)
 
