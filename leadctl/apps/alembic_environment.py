@@ -33,7 +33,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
 from leadctl.apps.alembic_config import AlembicConfig, VersionLocations
-from leadctl.apps.loading import make_importable, to_stderr
+from leadctl.apps.loading import make_importable, user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError
 from leadctl.journal.state import VersionTable
 
@@ -294,7 +294,7 @@ class _Run:
         try:
             os.chdir(folder)
             with (
-                to_stderr(),
+                user_code(),
                 _logging_as_it_is(),
                 _connected_to(self._engine, lambda: not self._in_revisions),
                 _flask(self._environment),

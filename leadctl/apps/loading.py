@@ -11,24 +11,28 @@ from pathlib import Path
 
 _STDOUT = 1
 _STDERR = 2
+_VARIABLE = "DATABASE_URL"
+_NO_SERVER = "postgresql+psycopg://leadctl.invalid/leadctl"
+"""A name that is never resolved (RFC 2606), with the driver that is both sync and async."""
 
 
 @contextlib.contextmanager
-def to_stderr() -> Iterator[None]:
-    """Send what is written to standard output to standard error, while a team's code runs.
+def user_code() -> Iterator[None]:
+    """Run a team's code: what it writes to standard output goes to standard error.
 
     That is what Python prints, and what writes to the descriptor: C libraries, child processes.
+    It finds a `DATABASE_URL` also where leadctl has its URL from `.env`, a flag or its own server.
     Both are the whole process's; with several threads in here the last one to leave restores them.
     """
-    _diversion.enter()
+    _surroundings.enter()
     try:
         yield
     finally:
-        _diversion.leave()
+        _surroundings.leave()
 
 
-class _Diversion:
-    """Standard output, diverted as long as anybody needs it."""
+class _Surroundings:
+    """What a team's code finds, as long as any of it runs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,6 +44,7 @@ class _Diversion:
             if self._users == 0:
                 self._restore.enter_context(_descriptor_to_stderr())
                 self._restore.enter_context(contextlib.redirect_stdout(sys.stderr))
+                self._restore.enter_context(_database_url())
             self._users += 1
 
     def leave(self) -> None:
@@ -49,7 +54,7 @@ class _Diversion:
                 self._restore.close()
 
 
-_diversion = _Diversion()
+_surroundings = _Surroundings()
 
 
 @contextlib.contextmanager
@@ -67,6 +72,23 @@ def _descriptor_to_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, _STDOUT)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def _database_url() -> Iterator[None]:
+    """Let an engine be made of `DATABASE_URL` where that is not set.
+
+    Who is to connect is handed a connection, so it names no server.
+    """
+    before = os.environ.get(_VARIABLE)
+    os.environ[_VARIABLE] = before or _NO_SERVER
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_VARIABLE, None)
+        else:
+            os.environ[_VARIABLE] = before
 
 
 def _flush() -> None:

@@ -22,7 +22,7 @@ from leadctl.apps.alembic_config import (
     find_config,
     literal_version_table,
 )
-from leadctl.apps.loading import make_importable, to_stderr
+from leadctl.apps.loading import make_importable, user_code
 from leadctl.apps.retention import Rule
 from leadctl.errors import (
     InvalidSetting,
@@ -227,7 +227,7 @@ def load_module(app: App, name: str, what: str) -> ModuleType:
     for path in reversed(app.import_paths):
         make_importable(path)
     try:
-        with to_stderr():
+        with user_code():
             return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything
         raise _not_importable(app, name, what, error) from None

@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import Connection as SqlConnection
 from sqlalchemy import String
 
-from leadctl.apps.loading import to_stderr
+from leadctl.apps.loading import user_code
 from leadctl.apps.metadata import known_metadata
 from leadctl.apps.registry import App, builtin_migrations
 from leadctl.journal.state import ROOM_FOR_IDS, make_room_for_ids
@@ -85,7 +85,7 @@ class AlembicRunner:
                 version_table=str(self._app.version_table),
                 **options,
             )
-            with environment.begin_transaction(), to_stderr():
+            with environment.begin_transaction(), user_code():
                 environment.run_migrations()
 
     def try_out(

@@ -20,7 +20,7 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 
 from leadctl.apps.alembic_environment import AlembicEnvironment
-from leadctl.apps.loading import to_stderr
+from leadctl.apps.loading import user_code
 from leadctl.errors import EnvironmentNotRun, LeadctlError, MigrationsInvalid
 from leadctl.migrate.revisions import Placement
 
@@ -91,7 +91,7 @@ def write_revision(
     }
     bodies = [_Body(content.upgrade), _Body(content.downgrade)]
     written: list[tuple[str, Path]] = []
-    with _within(environment), to_stderr():
+    with _within(environment), user_code():
         try:
             context = None
             if is_run:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from leadctl.apps.loading import to_stderr
+from leadctl.apps.loading import user_code
 from leadctl.errors import MigrationsInvalid
 
 _ID, _DOWN, _DEPENDS, _LABELS = _NAMES = (
@@ -205,7 +205,7 @@ def _imported(path: Path) -> Mapping[str, Any]:
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     try:
-        with to_stderr():
+        with user_code():
             spec.loader.exec_module(module)
     except Exception as error:  # a revision is code, which may raise anything
         raise MigrationsInvalid(

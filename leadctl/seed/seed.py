@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from leadctl.apps.fixtures import Fixture, Ref
-from leadctl.apps.loading import to_stderr
+from leadctl.apps.loading import user_code
 from leadctl.apps.metadata import load_metadata
 from leadctl.apps.registry import App, load_object
 from leadctl.crypto import Keyring, using
@@ -93,7 +93,7 @@ def seed(target: Target, app: App, keyring: Keyring, narrate: Narrate) -> SeedRe
                 if callable(fixtures):
                     narrate(f"Running {app.seed}")
                     with Session(connection, join_transaction_mode="create_savepoint") as session:
-                        with to_stderr():
+                        with user_code():
                             fixtures(session)
                         session.commit()
                 else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from leadctl.apps.loading import to_stderr
+from leadctl.apps.loading import user_code
 from tests.processes import environment, run
 from tests.servers import Server
 
@@ -77,12 +77,12 @@ def test_the_last_thread_restores_it(capfd: pytest.CaptureFixture[str]) -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with to_stderr():
+        with user_code():
             inside.set()
             leave.wait()
 
     thread = threading.Thread(target=other)
-    with to_stderr():
+    with user_code():
         thread.start()
         inside.wait()
     os.write(1, b"one\n")
@@ -93,7 +93,7 @@ def test_the_last_thread_restores_it(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_standard_output_that_is_closed(tmp_path: Path) -> None:
-    code = "import os; os.close(1)\nfrom leadctl.apps.loading import to_stderr\nwith to_stderr(): print(1)"
+    code = "import os; os.close(1)\nfrom leadctl.apps.loading import user_code\nwith user_code(): print(1)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "1\n")

@@ -1,5 +1,6 @@
 """A team's own Alembic project, as `alembic init` makes it, under leadctl."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,25 @@ def test_what_env_py_may_do(
     outcome = cli("migrate", url=server.url(database))
     assert outcome.code == 0, outcome.err
     assert cli("migrate", "check", url=server.url(database)).code == 0
+
+
+def test_env_py_finds_the_variable_that_leadctl_has_from_a_file(
+    plain_project: Path, server: Server, database: str, cli: Cli
+) -> None:
+    """`init` writes a .env for it; an engine that env.py makes of it is given leadctl's connection."""
+    before = "import os\nURL = os.environ['DATABASE_URL']\n"
+    text = _env(before=f"{before}assert {database!r} not in URL").replace(
+        '"postgresql+psycopg://127.0.0.1:1/none"', "URL, pool_size=5"
+    )
+    assert "create_engine(URL, pool_size=5)" in text
+    plain_project.write_text(text)
+    (plain_project.parents[1] / ".env").write_text(f'DATABASE_URL="{server.url(database)}"\n')
+    outcome = cli("migrate")
+    assert outcome.code == 0, outcome.err
+    assert cli("migrate", "check").code == 0
+    assert "DATABASE_URL" not in os.environ
+    with server.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('things') IS NOT NULL").fetchone() == (True,)
 
 
 def test_one_that_cannot_be_asynchronous_is_run_as_it_is(
