@@ -151,21 +151,16 @@ def systemd(
     project = _in_unit(settings.project)
     values = [flag for flag in _flags(settings) if not flag.startswith("--")]
     unit = "-".join(["leadctl", *map(_in_unit_name, [project.name, *values]), found.name])
-    whose = " ".join([found.name, "of", str(project), *_flags(settings)])
-    environment = "\n".join(
-        f"Environment={_systemd_quoted(f'{name}={value}', always=True, dollars='$')}"
-        for name, value in _environment().items()
-    )
-    commands = "\n".join(
-        f"ExecStart={' '.join(_systemd_quoted(word) for word in command)}"
-        for command in _commands(settings, found)
-    )
-    telling = f"\nOnFailure={unit}-failed.service" if on_failure else ""
-    place = f"{_user(project)}WorkingDirectory={_escaped(str(project))}\n{environment}"
-    service = f"""[Unit]
-Description=leadctl {_escaped(whose)}
-Wants=network-online.target
-After=network-online.target{telling}
+    whose = _escaped(" ".join([found.name, "of", str(project), *_flags(settings)]))
+    place = _place(project)
+    after = "Wants=network-online.target\nAfter=network-online.target"
+    if on_failure:
+        after += f"\nOnFailure={unit}-failed.service"
+    commands = "\n".join(map(_exec_start, _commands(settings, found)))
+    files = {
+        f"{unit}.service": f"""[Unit]
+Description=leadctl {whose}
+{after}
 
 [Service]
 Type=oneshot
@@ -176,9 +171,9 @@ TimeoutStopSec={_GRACE_SECONDS}
 Nice=10
 IOSchedulingClass=idle
 UMask=0077
-NoNewPrivileges=true"""
-    timer = f"""[Unit]
-Description=When to run leadctl {_escaped(whose)}
+NoNewPrivileges=true""",
+        f"{unit}.timer": f"""[Unit]
+Description=When to run leadctl {whose}
 
 [Timer]
 OnCalendar={found.calendar}
@@ -186,28 +181,42 @@ RandomizedDelaySec=60
 Persistent=true
 
 [Install]
-WantedBy=timers.target"""
-    files = {f"{unit}.service": service, f"{unit}.timer": timer}
+WantedBy=timers.target""",
+    }
+    enabled = [f"{unit}.timer"]
     if on_failure:
-        files[f"{unit}-failed.service"] = f"""[Unit]
-Description=Tell that leadctl {_escaped(whose)} failed
+        files[f"{unit}-failed.service"] = _telling(whose, place, found.name, on_failure)
+    if found.of_barman:
+        command = barman_command(settings.pitr_dir, *_RECEIVES)
+        files[f"{unit}-receiver.service"] = _receiver(whose, place, command)
+        enabled.append(f"{unit}-receiver.service")
+    printed = _own_command("systemd", settings, found, seconds, on_failure)
+    install = _installing(printed, list(files), enabled)
+    return Schedule("systemd", found.name, unit, files, install, on_failure is not None)
+
+
+def _telling(whose: str, place: str, job: str, on_failure: str) -> str:
+    """Return the unit that runs a command where a job failed."""
+    return f"""[Unit]
+Description=Tell that leadctl {whose} failed
 
 [Service]
 Type=oneshot
 {place}
-Environment=LEADCTL_JOB={found.name}
+Environment=LEADCTL_JOB={job}
 ExecStart=/bin/sh -c {_systemd_quoted(on_failure, always=True)}"""
-    enabled = [f"{unit}.timer"]
-    if found.of_barman:
-        receiving = barman_command(settings.pitr_dir, *_RECEIVES)
-        files[f"{unit}-receiver.service"] = f"""[Unit]
-Description=The WAL receiver of leadctl {_escaped(whose)}
+
+
+def _receiver(whose: str, place: str, command: list[str]) -> str:
+    """Return the unit of the WAL receiver, which always runs."""
+    return f"""[Unit]
+Description=The WAL receiver of leadctl {whose}
 Wants=network-online.target
 After=network-online.target
 
 [Service]
 {place}
-ExecStart={" ".join(_systemd_quoted(word) for word in receiving)}
+{_exec_start(command)}
 Restart=always
 RestartSec=10
 UMask=0077
@@ -215,18 +224,30 @@ NoNewPrivileges=true
 
 [Install]
 WantedBy=multi-user.target"""
-        enabled.append(f"{unit}-receiver.service")
-    printed = _own_command("systemd", settings, found, seconds, on_failure)
-    install = [
-        shlex.join([*printed, "--write", _UNITS]),
-        "systemctl daemon-reload",
-        f"systemctl enable --now {shlex.join(enabled)}",
-    ]
-    if os.geteuid() != 0:  # who may not write there, and whose PATH is not root's
-        copy = f"install -m 644 {shlex.join(files)} {_UNITS}"
-        as_root = [f"sudo {each}" for each in (copy, *install[1:])]
-        install = [shlex.join([*printed, "--write", "."]), *as_root]
-    return Schedule("systemd", found.name, unit, files, tuple(install), on_failure is not None)
+
+
+def _installing(printed: list[str], files: list[str], enabled: list[str]) -> tuple[str, ...]:
+    """Return the commands that put units in place; `printed` is the one that prints them."""
+    started = ["systemctl daemon-reload", f"systemctl enable --now {shlex.join(enabled)}"]
+    if os.geteuid() == 0:
+        return (shlex.join([*printed, "--write", _UNITS]), *started)
+    # Who may not write there, and whose PATH is not root's.
+    copied = f"install -m 644 {shlex.join(files)} {_UNITS}"
+    as_root = [f"sudo {each}" for each in (copied, *started)]
+    return (shlex.join([*printed, "--write", "."]), *as_root)
+
+
+def _exec_start(command: list[str]) -> str:
+    return f"ExecStart={' '.join(map(_systemd_quoted, command))}"
+
+
+def _place(project: Path) -> str:
+    """Return the settings of a unit that say as whom it runs, where, and in which environment."""
+    variables = "".join(
+        f"\nEnvironment={_systemd_quoted(f'{name}={value}', always=True, dollars='$')}"
+        for name, value in _environment().items()
+    )
+    return f"{_user(project)}WorkingDirectory={_escaped(str(project))}{variables}"
 
 
 def _user(project: Path) -> str:

@@ -52,11 +52,6 @@ class Touched:
     """The columns of its own that a foreign key takes along."""
     part_of: str | None = None
 
-    @property
-    def changes_values(self) -> bool:
-        """Whether behind it rows are no longer what they were."""
-        return self.updates or bool(self.drops) or (bool(self.retyped) and self.rewrites)
-
 
 @dataclass(frozen=True)
 class Relation:

@@ -74,50 +74,11 @@ def set_up(target: Target, archive: Archive, *, keep_days: int, narrate: Narrate
             hint="Make a role with REPLICATION for it, and name that by --url.",
         )
     with connect(target, "pitr setup", read_only=True) as connection:
-        row = QUERIES.one(connection, "facts")
-        assert row is not None
-        identifier, standby, level, keeps, superuser = row
-        if standby or level not in _LEVELS:
-            raise UnsupportedServer(
-                "This server is a standby: an archive begins at its primary."
-                if standby
-                else f"This server has wal_level = {level}: its WAL is too little to recover from.",
-                hint="Set up with the primary's URL."
-                if standby
-                else "Run ALTER SYSTEM SET wal_level = 'replica', and restart the server.",
-            )
-        if lacking := QUERIES.column(connection, "lacking"):
-            raise InsufficientPrivilege(
-                f"The role {connection.info.user} may not archive this server.",
-                hint=f"Let a superuser run: {'; '.join(lacking)}",
-            )
-        if archive.is_set_up:
-            require_archived(connection, archive)
-        version = version_of(connection)
-        server = ArchivedServer(
-            system_identifier=identifier,
-            major=version // 10000,
-            minor=version % 10000,
-            database=target.database,
-            superuser=superuser,
-            slot=_slot(archive.folder),
-            keep_days=keep_days,
-            connection=_parameters(connection, target),
-            extensions=tuple(QUERIES.column(connection, "extensions")),
-        )
+        server, keeps = _archived(connection, target, archive, keep_days)
         password = connection.info.password
-    programs = programs_for(server)
-    _write(archive, server, password, programs)
+    _write(archive, server, password, programs_for(server))
     narrate(f"Making the replication slot {server.slot}.")
-    try:
-        archive.run("receive-wal", "--create-slot", SERVER)
-    except BarmanFailed as error:
-        if "already exists" not in error.message:
-            raise BarmanFailed(
-                f"The slot cannot be made: {error.message}",
-                hint="pg_hba.conf must let the role in for replication: host replication "
-                f"{server.connection.get('user', 'ROLE')} ADDRESS scram-sha-256",
-            ) from None
+    _make_slot(archive, server)
     return PitrSetup(
         folder=archive.folder,
         configuration=archive.configuration,
@@ -133,6 +94,61 @@ def set_up(target: Target, archive: Archive, *, keep_days: int, narrate: Narrate
             "leadctl pitr rehearse",
         ),
     )
+
+
+def _archived(
+    connection: Connection, target: Target, archive: Archive, keep_days: int
+) -> tuple[ArchivedServer, str]:
+    """Return the server as it is going to be archived, and the WAL that it keeps for a slot.
+
+    Raises UnsupportedServer, InsufficientPrivilege and PitrFolderTaken.
+    """
+    row = QUERIES.one(connection, "facts")
+    assert row is not None
+    identifier, standby, level, keeps, superuser = row
+    if standby:
+        raise UnsupportedServer(
+            "This server is a standby: an archive begins at its primary.",
+            hint="Set up with the primary's URL.",
+        )
+    if level not in _LEVELS:
+        raise UnsupportedServer(
+            f"This server has wal_level = {level}: its WAL is too little to recover from.",
+            hint="Run ALTER SYSTEM SET wal_level = 'replica', and restart the server.",
+        )
+    if lacking := QUERIES.column(connection, "lacking"):
+        raise InsufficientPrivilege(
+            f"The role {connection.info.user} may not archive this server.",
+            hint=f"Let a superuser run: {'; '.join(lacking)}",
+        )
+    if archive.is_set_up:
+        require_archived(connection, archive)
+    version = version_of(connection)
+    server = ArchivedServer(
+        system_identifier=identifier,
+        major=version // 10000,
+        minor=version % 10000,
+        database=target.database,
+        superuser=superuser,
+        slot=_slot(archive.folder),
+        keep_days=keep_days,
+        connection=_parameters(connection, target),
+        extensions=tuple(QUERIES.column(connection, "extensions")),
+    )
+    return server, keeps
+
+
+def _make_slot(archive: Archive, server: ArchivedServer) -> None:
+    """Make the slot where there is none.  Raises BarmanFailed."""
+    try:
+        archive.run("receive-wal", "--create-slot", SERVER)
+    except BarmanFailed as error:
+        if "already exists" not in error.message:
+            raise BarmanFailed(
+                f"The slot cannot be made: {error.message}",
+                hint="pg_hba.conf must let the role in for replication: host replication "
+                f"{server.connection.get('user', 'ROLE')} ADDRESS scram-sha-256",
+            ) from None
 
 
 def switch_off(target: Target, archive: Archive, consent: Consent, narrate: Narrate) -> PitrOff:
