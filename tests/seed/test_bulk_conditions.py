@@ -128,6 +128,24 @@ create table ticks (at timestamptz primary key, price numeric(10,4) not null) pa
 create table events (id uuid primary key, at timestamptz(0) not null unique, created_at timestamptz not null default now());
 """
 
+COMPOSITE = """
+create table tenants (id int primary key, name text not null);
+create table projects (tenant_id int not null references tenants, id int not null, primary key (tenant_id, id));
+create table tasks (tenant_id int not null references tenants, id int not null, project_id int not null, parent_id int,
+    primary key (tenant_id, id), foreign key (tenant_id, project_id) references projects,
+    foreign key (tenant_id, parent_id) references tasks);
+create table members (id int primary key, tenant_id int not null references tenants, project_id int,
+    foreign key (tenant_id, project_id) references projects);
+create table notes (tenant int, id int, up int, primary key (tenant, id), foreign key (tenant, up) references notes);
+create table mails (id int primary key, email varchar(200) not null unique);
+create table copies (id int primary key, email varchar(200) not null references mails (email));
+create table days (d date, at timestamptz, word text, primary key (d, at, word));
+create table hours (id int primary key, d date not null, at timestamptz not null, word text not null,
+    foreign key (d, at, word) references days);
+create table sums (id int primary key, a int not null, note text not null, b int generated always as (a * 2) stored,
+    low text generated always as (lower(note)) stored unique, check (b > 100 and note <> 'b'));
+"""
+
 
 def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, str]:
     env = {"DATABASE_URL": url}
@@ -142,8 +160,16 @@ def seed(url: str, folder: Path, rows: int, *options: str) -> tuple[int, str, st
 @pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("schema", "rows"),
-    [(SHOP, 3000), (FLEET, 3000), (ODD, 2000), (TRADE, 2000), (BOUNDED, 4000), (MOMENTS, 3000)],
-    ids=["shop", "fleet", "odd", "trade", "bounded", "moments"],
+    [
+        (SHOP, 3000),
+        (FLEET, 3000),
+        (ODD, 2000),
+        (TRADE, 2000),
+        (BOUNDED, 4000),
+        (MOMENTS, 3000),
+        (COMPOSITE, 3000),
+    ],
+    ids=["shop", "fleet", "odd", "trade", "bounded", "moments", "composite"],
 )
 @pytest.mark.thorough
 def test_every_row_is_taken(

@@ -29,8 +29,12 @@ def escaped(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-class UniqueMaker(Protocol):
-    """A maker whose values differ, and depend on the row's number alone."""
+class NumberedMaker(Protocol):
+    """A maker whose values may depend on the row's number alone."""
+
+    @property
+    def by_number(self) -> bool:
+        """Whether they do, so that `at` says what a row has."""
 
     def at(self, world: "World", table: str, rows: Sequence[int], /) -> Values:
         """Return the values of any rows."""
@@ -56,9 +60,9 @@ class TablePlan:
     rows: int
     columns: tuple[ColumnPlan, ...]
 
-    def maker(self, column: str) -> Maker:
-        """Return the maker of a column."""
-        return next(plan.maker for plan in self.columns if plan.name == column)
+    def column(self, name: str) -> ColumnPlan:
+        """Return a column."""
+        return next(plan for plan in self.columns if plan.name == name)
 
 
 @dataclass(frozen=True)
@@ -90,21 +94,32 @@ class World:
         return found
 
     def texts(self, table: str, column: str, rows: Sequence[int | None]) -> Values:
-        """Return a unique column of any rows: what refers to them has it."""
-        plan = self.tables[table]
-        maker = cast("UniqueMaker", plan.maker(column))
-        if plan.rows <= _REMEMBERED_ROWS:
+        """Return a column of any rows: what refers to them has it."""
+        if self.tables[table].rows <= _REMEMBERED_ROWS:
             key = (table, column)
             if key not in self._columns:
-                self._columns[key] = list(maker.at(self, table, range(plan.rows)))
+                self._columns[key] = self._texts(table, column, range(self.tables[table].rows))
             known = self._columns[key]
             return [None if row is None else known[row] for row in rows]
         there = [row for row in rows if row is not None]
-        made = list(maker.at(self, table, there))
+        made = self._texts(table, column, there)
         if len(there) == len(rows):
             return made
         values = iter(made)
         return [None if row is None else next(values) for row in rows]
+
+    def _texts(self, table: str, column: str, rows: Sequence[int]) -> Values:
+        plan = self.tables[table].column(column)
+        if getattr(plan.maker, "by_number", False):
+            return list(cast("NumberedMaker", plan.maker).at(self, table, rows))
+        made, index, texts = Values([None] * len(rows)), -1, list[str]()
+        for place, row in sorted(enumerate(rows), key=lambda pair: pair[1]):
+            if row // CHUNK_ROWS != index:
+                index = row // CHUNK_ROWS
+                texts = list(_texts(self, plan, self.chunk(table, index)[column], None))
+            text = texts[row % CHUNK_ROWS]
+            made[place] = None if text == _NULL else text
+        return made
 
 
 class Chunk:
@@ -124,7 +139,7 @@ class Chunk:
 
     def __getitem__(self, column: str) -> Values:
         if column not in self._made:
-            self._made[column] = self._plan.maker(column)(self)
+            self._made[column] = self._plan.column(column).maker(self)
         return self._made[column]
 
     def made(self, name: str, make: Callable[[], Values]) -> Values:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, cast
+from typing import Any, ClassVar
 
-from leadctl.apps.synthetic.chunk import Chunk, Maker, UniqueMaker, Values, World
+from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World
 from leadctl.apps.synthetic.makers import Reference
 
 _LOWER, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
@@ -157,6 +157,7 @@ class Pattern:
     """A different text of a regular expression in every row, and in each of 64 runs."""
 
     pattern: str
+    by_number: ClassVar[bool] = True
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
@@ -225,10 +226,6 @@ class Drawn:
             return made
         own = self.keep(chunk)
         return [mine if value is KEPT else value for value, mine in zip(made, own, strict=True)]
-
-    def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
-        """Return the values of any rows, which others refer to."""
-        return cast("UniqueMaker", self.keep).at(world, table, rows)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The vocabulary of a factory: what makes the values of a column.
 
 A maker is a callable that is handed a chunk and returns a value a row.  These are plain data, so
-that a plan can be sent to another process; a factory's own functions are makers, too.  Those with
-`at` make a value of the row's number alone: keys, and what else is unique.
+that a plan can be sent to another process; a factory's own functions are makers, too.  Those that
+are `by_number` make a value of the row's number alone: keys, and what else is unique.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import zip_longest
-from typing import Any
+from typing import Any, ClassVar
 
 from leadctl.apps.synthetic import keys
 from leadctl.apps.synthetic.chunk import Chunk, Maker, Values, World
@@ -41,6 +41,11 @@ class Unique:
         made = self.at(chunk.world, chunk.table, chunk.rows)
         return with_nulls(chunk, str(self), made, self.null)
 
+    @property
+    def by_number(self) -> bool:
+        """Whether `at` says what a row has: without NULLs."""
+        return not self.null
+
     def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows."""
         seed = f"{world.seed}/{world.series}/{table}/{self.form} {self.template} {self.name}"
@@ -56,6 +61,7 @@ class Serial:
     """Numbers that follow each other."""
 
     first: int = 1
+    by_number: ClassVar[bool] = True
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
@@ -72,6 +78,7 @@ class Short:
 
     length: int
     upper: bool = False
+    by_number: ClassVar[bool] = True
 
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
@@ -140,7 +147,8 @@ class Link:
     """Rows of a table that rows refer to.
 
     `through` is the table that both belong to: one of its owner's rows is picked; or the table
-    itself, where the rows belong to it.  Without it any row is picked, old ones more often.
+    itself, where the rows belong to it.  Without it any row is picked, old ones more often.  Of
+    the rows' own table an earlier one is, or the row itself where it is the first and must.
     """
 
     table: str
@@ -160,9 +168,12 @@ class Link:
         if self.through == self.table:
             found = list(chunk.owned_by(self.table))
         elif self.table == chunk.table:
+            before = chunk.positions if self.through else chunk.rows
             found = [
-                int(row * share) if row else (0 if self.required else None)
-                for row, share in zip(chunk.rows, chunk.shares(str(self)), strict=True)
+                row - earlier + int(earlier * share) if earlier or self.required else None
+                for row, earlier, share in zip(
+                    chunk.rows, before, chunk.shares(str(self)), strict=True
+                )
             ]
         elif self.turn:
             count = layout.rows(self.table)
@@ -191,6 +202,11 @@ class Reference:
     def __call__(self, chunk: Chunk) -> Values:
         """Make the values of a chunk."""
         return chunk.world.texts(self.link.table, self.column, self.link.rows(chunk))
+
+    @property
+    def by_number(self) -> bool:
+        """Whether `at` says what a row has: where rows belong to what they refer to."""
+        return self.link.through == self.link.table and not self.link.null
 
     def at(self, world: World, table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows, where they belong to what they refer to."""
@@ -337,6 +353,11 @@ class InTurn:
         if self.first is not None:
             return self.at(chunk.world, chunk.table, chunk.rows)
         return self._of(p + owner for p, owner in zip(chunk.positions, chunk.owners, strict=True))
+
+    @property
+    def by_number(self) -> bool:
+        """Whether `at` says what a row has: where they go on over the whole table."""
+        return self.first is not None
 
     def at(self, _world: World, _table: str, rows: Sequence[int]) -> Values:
         """Return the values of any rows, which others refer to."""

@@ -104,9 +104,32 @@ def read_conditions(
     for oid, name, columns, expression, base in _QUERIES.rows(
         connection, "conditions", oids=list(names)
     ):
-        condition = Condition(names[oid], name, tuple(columns), expression, base)
+        relation = relations[names[oid]]
+        made = {column.name for column in relation.columns if column.generated}
+        if made & {*columns}:
+            expression = ungenerated(relation, expression)
+            columns = [each for each in _named_in(relation, expression) if each not in made]
+        condition = Condition(relation.name, name, tuple(columns), expression, base)
         found[condition.table].append(condition)
     return found
+
+
+def ungenerated(relation: Relation, expression: str) -> str:
+    """Return an expression with what generated columns are made of in the place of their names."""
+    made_of = {each.name: relation.expression(each) for each in relation.columns if each.generated}
+    if not made_of:
+        return expression
+    names = "|".join(map(re.escape, made_of))
+    return re.sub(
+        rf"{_TEXT.pattern}|\"?\b(?P<name>{names})\b\"?(?!\()",
+        lambda at: f"({made_of[at['name']]})" if at["name"] else at[0],
+        expression,
+    )
+
+
+def _named_in(relation: Relation, expression: str) -> list[str]:
+    words = {*re.findall(r"\w+", _TEXT.sub("", expression))}
+    return [column.name for column in relation.columns if column.name in words]
 
 
 def with_parameters(expression: str) -> sql.SQL:

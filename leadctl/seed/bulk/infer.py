@@ -24,7 +24,7 @@ from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
 from leadctl.models.values import EncryptedJSON, EncryptedText
 from leadctl.seed.bulk.conditions import Condition
-from leadctl.seed.bulk.unique import PlannedTable, differ, is_owner
+from leadctl.seed.bulk.unique import PlannedTable, differ, names_owner, refers
 from leadctl.seed.bulk.values import (
     few_values,
     json_default,
@@ -63,7 +63,7 @@ def infer(
         )
         planned[table.name] = found
         _refer(found, planned)
-        owners = [name for name in found.makers if is_owner(found, name)]
+        owners = [name for name in found.makers if names_owner(found, [name])]
         spans, found.unique = spans_apart(relations[table.name], owners, found.shape.columns)
         found.makers |= spans
         found.made = None if found.made in spans else found.made
@@ -91,7 +91,12 @@ def _placed(table: sa.Table, shape: Shape | None, planned: Mapping[str, PlannedT
             key for key in _foreign_keys(table)
             if key.referred_table.name in planned and not any(c.nullable for c in key.columns)
         ]  # fmt: skip
-        owner = required[0].referred_table.name if required else None
+        # What refers with another key's columns, and more, belongs to both.
+        widest = [
+            key for key in required
+            if not any({*key.columns} < {*other.columns} for other in required)
+        ]  # fmt: skip
+        owner = widest[0].referred_table.name if widest else None
     if shape is not None:
         return replace(shape, owner=owner)
     share = planned[owner].shape.share * _DEPTH_FACTOR if owner else 1.0
@@ -114,12 +119,13 @@ def _refer(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> None:
         missing = [
             element for element in key.elements if element.parent.name not in found.makers
             and element.parent.name not in found.shape.columns
+            and element.parent is not element.column
         ]  # fmt: skip
         if not missing:
             continue
         link = _link(found, key, planned)
         if link is None:
-            _leave_empty(found, [element.parent for element in missing])
+            _leave_empty(found, key, [element.parent for element in missing])
             continue
         for element in missing:
             found.makers[element.parent.name] = Reference(link, element.column.name)
@@ -128,20 +134,54 @@ def _refer(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> None:
 def _link(
     found: PlannedTable, key: sa.ForeignKeyConstraint, planned: Mapping[str, PlannedTable]
 ) -> Link | None:
+    """Return the rows that a key leads to; None where they cannot be told."""
     name = key.referred_table.name
     if name not in planned:
         return None
     nullable = any(column.nullable for column in key.columns)
     null = _NULLS if nullable else 0.0
-    if name == found.name:
-        return Link(name, null=null, required=not nullable)
     chain = _chain(found, planned)
+    shared = [
+        element for element in key.elements
+        if element.parent.name in found.makers or element.parent is element.column
+    ]  # fmt: skip
+    if shared and not _agree(found, shared, chain, planned):
+        return None
+    if name == found.name:
+        return Link(name, through=found.owner if shared else None, null=null, required=not nullable)
     if name in chain:
         return Link(name, through=name, null=null if name != found.owner else 0.0)
     parent = planned[name]
     if parent.owner in chain and not parent.shape.event:
-        return Link(name, through=parent.owner, null=null, required=not nullable)
-    return Link(name, null=null)
+        # A row of another owner has another owner's key, and none is better than that.
+        required = not nullable and not shared
+        return Link(name, through=parent.owner, null=null, required=required)
+    return None if shared else Link(name, null=null)
+
+
+def _agree(
+    found: PlannedTable,
+    shared: Sequence[sa.ForeignKey],
+    chain: Sequence[str],
+    planned: Mapping[str, PlannedTable],
+) -> bool:
+    """Whether rows of two tables that belong to the same row have the same in shared columns."""
+    for element in shared:
+        name, other = element.parent.name, element.column
+        origin = _origin(planned, found.name, name)
+        same = origin == _origin(planned, other.table.name, other.name) and origin[0] in chain
+        if not same and name not in found.shape.columns:  # else the factory's word is taken
+            return False
+    return True
+
+
+def _origin(planned: Mapping[str, PlannedTable], table: str, column: str) -> tuple[str, str]:
+    """Return the column, of the rows that a table's rows belong to, that a column is a copy of."""
+    maker = planned[table].makers.get(column)
+    while isinstance(maker, Reference) and maker.by_number:
+        table, column = maker.link.table, maker.column
+        maker = planned[table].makers.get(column)
+    return table, column
 
 
 def _chain(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> list[str]:
@@ -152,15 +192,25 @@ def _chain(found: PlannedTable, planned: Mapping[str, PlannedTable]) -> list[str
     return chain
 
 
-def _leave_empty(found: PlannedTable, columns: Sequence[sa.Column[Any]]) -> None:
-    """Leave a reference empty whose table is filled later, or not at all."""
+def _leave_empty(
+    found: PlannedTable, key: sa.ForeignKeyConstraint, columns: Sequence[sa.Column[Any]]
+) -> None:
+    """Leave a reference empty whose rows are made later, not at all, or with another key's."""
     required = [column.name for column in columns if not column.nullable]
-    if required:
+    if not required:
+        return
+    others = [each.name for each in key.columns if each not in columns]
+    if others:
         raise CannotInfer(
-            f"{found.name}.{required[0]} refers to a table that is not filled before it, and may "
-            "not be empty.",
-            hint="Tables that need each other's rows cannot be filled by --bulk.",
+            f"{found.name}.{required[0]} refers to {key.referred_table.name} together with "
+            f"{', '.join(others)}, which another key decides, and may not be empty.",
+            hint=f"Declare them in a factory: [apps.NAME] factory, Shape({found.name!r}, …).",
         )
+    raise CannotInfer(
+        f"{found.name}.{required[0]} refers to a table that is not filled before it, and may "
+        "not be empty.",
+        hint="Tables that need each other's rows cannot be filled by --bulk.",
+    )
 
 
 def _fill(found: PlannedTable) -> None:
@@ -175,7 +225,7 @@ def _fill(found: PlannedTable) -> None:
             elif live.not_null and not live.has_default:
                 raise CannotInfer(
                     f"Nothing is known that could be in {found.name}.{column.name}, "
-                    f"of type {column.type}.",
+                    f"of type {live.type}.",
                     hint="Declare the column in a factory: [apps.NAME] factory, "
                     f"Shape({found.name!r}, …).",
                 )
@@ -188,7 +238,7 @@ def _fill(found: PlannedTable) -> None:
 
 
 def _maker(found: PlannedTable, column: sa.Column[Any]) -> Maker | None:
-    if column.foreign_keys:
+    if refers(column):
         return None
     has_few = few_values(column.name, found.kinds[column.name], found.rules)
     if column.name in found.first_numbers and not has_few:

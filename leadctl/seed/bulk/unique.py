@@ -31,6 +31,7 @@ from leadctl.apps.synthetic.makers import (
 from leadctl.apps.synthetic.shapes import Shape
 from leadctl.catalog.relations import Relation
 from leadctl.errors import CannotInfer
+from leadctl.seed.bulk.conditions import ungenerated
 from leadctl.seed.bulk.values import (
     CheckRules,
     column_type,
@@ -91,14 +92,18 @@ def differ(found: PlannedTable) -> None:
     wanted = [*_unique_sets(found.relation), *found.unique]
     sets = [_columns_of(found, expressions) for expressions in wanted]
     for columns in sorted(filter(None, sets), key=len):
-        if not any(_differs(found, column) for column in columns):
+        one_each = found.even and found.at_most == 1 and names_owner(found, columns)
+        if not one_each and not any(_differs(found, column) for column in columns):
             _makediffer(found, columns)
 
 
 def _unique_sets(relation: Relation) -> list[list[str]]:
     """Return the expressions that must differ together, those of the primary key first."""
     unique = [index for index in relation.indexes if index.unique]
-    return [relation.key_of(each) for each in sorted(unique, key=lambda each: not each.primary)]
+    return [
+        [ungenerated(relation, expression) for expression in relation.key_of(each)]
+        for each in sorted(unique, key=lambda each: not each.primary)
+    ]
 
 
 def _columns_of(found: PlannedTable, expressions: Sequence[str]) -> list[str]:
@@ -111,8 +116,6 @@ def _differs(found: PlannedTable, column: str) -> bool:
     maker = found.makers.get(column)
     if column in found.shape.columns:
         return True  # the factory's word is taken
-    if isinstance(maker, Reference) and maker.link.table == found.owner:
-        return found.even and found.at_most == 1
     apart = isinstance(maker, Span) and maker.first is not None
     return apart or isinstance(
         maker, Unique | Serial | Short | Email | Days | Moments | InTurn | Position
@@ -120,7 +123,7 @@ def _differs(found: PlannedTable, column: str) -> bool:
 
 
 def _makediffer(found: PlannedTable, columns: Sequence[str]) -> None:
-    owned = any(is_owner(found, column) for column in columns)
+    owned = names_owner(found, columns)
     free = [column for column in columns if column not in found.makers]
     few = {
         column: few_values(column, found.kinds[column], found.rules)
@@ -143,7 +146,7 @@ def _makediffer(found: PlannedTable, columns: Sequence[str]) -> None:
             return
     for column in columns:
         maker = found.makers.get(column)
-        if isinstance(maker, Reference) and not is_owner(found, column):
+        if isinstance(maker, Reference) and maker.link.table != found.owner:
             link = Link(maker.link.table, turn=True, required=True)
             found.makers[column] = Reference(link, maker.column)
             _limit(found, None)
@@ -188,10 +191,18 @@ def _take_turns(found: PlannedTable, columns: Mapping[str, Sequence[Any]], *, ow
     found.in_all = min(stride - first, found.in_all or stride)
 
 
-def is_owner(found: PlannedTable, column: str) -> bool:
-    """Whether a column refers to the owner of the table's rows."""
-    maker = found.makers.get(column)
-    return isinstance(maker, Reference) and maker.link.table == found.owner
+def names_owner(found: PlannedTable, columns: Sequence[str]) -> bool:
+    """Whether columns say which row of the owner's a row belongs to."""
+    return any(
+        key.referred_table.name == found.owner
+        and all(
+            column.name in columns
+            and isinstance(maker := found.makers.get(column.name), Reference)
+            and maker.link.table == found.owner
+            for column in key.columns
+        )
+        for key in found.table.foreign_key_constraints
+    )
 
 
 def _limit(found: PlannedTable, rows: int | None) -> None:
@@ -235,15 +246,20 @@ def _unique_text(found: PlannedTable, column: sa.Column[Any], kind: sa.String) -
     return Unique("token", name=name) if longest >= _TOKEN else Short(longest)
 
 
+def refers(column: sa.Column[Any]) -> bool:
+    """Whether a column refers to others, and not to itself in a row of the same table."""
+    return any(key.column is not column for key in column.foreign_keys)
+
+
 def numbered(table: sa.Table, relation: Relation) -> list[str]:
     """Return the columns that a sequence numbers, and the numbers that are unique by themselves."""
-    referring = {column.name for column in table.columns if column.foreign_keys}
+    referring = {column.name for column in table.columns if refers(column)}
     alone = {name for names in _unique_sets(relation) if not referring & {*names} for name in names}
     numbers = {
         column.name
         for column in table.columns
         if isinstance(column_type(column, relation), sa.Integer | sa.Numeric | sa.Float)
-        and not column.foreign_keys
+        and not refers(column)
     }
     return [
         column.name
