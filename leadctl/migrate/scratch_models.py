@@ -1,7 +1,8 @@
 """A scratch schema in which models and histories are tried, too: by SQLAlchemy and Alembic."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from inspect import signature
 from typing import Any
 
 import psycopg
@@ -35,12 +36,19 @@ _SAYS_MORE = {"ASC", "COLLATE", "DESC", "INCLUDE", "NULLS", "UNIQUE", "WHERE", "
 """Words of an index's definition that are no operator class."""
 
 
+_LOOKED_FOR = ("has_table", "has_type", "has_sequence", "get_table_names", "get_view_names")
+"""What a revision asks before it makes something: whether the schema has it."""
+
+
 class ModelScratch(Scratch):
     """An empty schema that SQLAlchemy and Alembic can work in."""
 
     def __init__(self, connection: SqlConnection, target: Target, also: Sequence[str]) -> None:
         super().__init__(driver_connection(connection), target, also)
         self._connection = connection
+        for name in _LOOKED_FOR:
+            found = getattr(connection.dialect, name)
+            setattr(connection.dialect, name, _within(self._name, found))
 
     @property
     def connection(self) -> SqlConnection:
@@ -148,6 +156,22 @@ def model_scratch(target: Target, purpose: str, also: Sequence[str] = ()) -> Ite
             yield ModelScratch(connection, target, also)
         finally:
             transaction.rollback()
+
+
+def _within(schema: str, asked: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what SQLAlchemy asks the server, asked of one schema where none is named.
+
+    It takes what is visible, and the live schema is, where an extension is in it.
+    """
+    takes = signature(asked)
+
+    def answer(*given: Any, **options: Any) -> Any:
+        named = takes.bind(*given, **options)
+        if named.arguments.get("schema") is None:
+            named.arguments["schema"] = schema
+        return asked(*named.args, **named.kwargs)
+
+    return answer
 
 
 def _create_apart(connection: SqlConnection, metadata: MetaData, found: Catalog) -> dict[str, str]:

@@ -618,6 +618,35 @@ def test_a_foreign_key_that_no_server_makes_is_named(
     assert (done.code, "foreign key of animals (n) to animals (name)" in done.err) == (1, True)
 
 
+def test_what_a_revision_looks_for_is_looked_for_in_the_scratch_schema(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    server: Server,
+    database: str,
+    cli: Cli,
+) -> None:
+    """The live schema is on its path, since it has an extension; what it has is not made twice."""
+    looks = (
+        'kinds = sa.Enum("a", name="kinds")\n    kinds.create(op.get_bind())\n'
+        "    there = sa.inspect(op.get_bind())\n"
+        '    if not (there.has_table("animals") or "animals" in there.get_table_names()):\n'
+        '        op.create_table("animals", sa.Column("id", sa.Integer, primary_key=True))\n'
+        '    op.add_column("animals", sa.Column("name", kinds))'
+    )
+    animals = 'sa.Column("name", sa.Enum("a", name="kinds"))'
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    make(Kind(animals=animals, revisions=first(looks)), tmp_path, 401)
+    url = server.url(database)
+    with server.connect(database) as connection:
+        connection.execute("CREATE EXTENSION citext")
+    alembic(tmp_path, url, ("upgrade", "head"), ("check",))
+    environment = {"ZOO_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    assert cli("init", "--app", "zoo", url=url, env=environment).code == 0
+    done = cli("migrate", "check", url=url, env=environment)
+    assert (done.code, "cannot be run" in done.err) == (0, False), done.out + done.err
+
+
 def test_bare_heads_that_are_applied_are_compared(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
