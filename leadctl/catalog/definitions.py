@@ -35,8 +35,8 @@ USES, DEFAULT_USES = "uses", "default_uses"
 """Attributes that say which objects one uses, and which a column's default does, by their keys."""
 
 NOT_COMPARED = (
-    "owners", "tablespaces", "extensions", "languages", "foreign servers", "user mappings",
-    "publications", "subscriptions", "event triggers", "access methods", "transforms",
+    "other schemas", "owners", "tablespaces", "extensions", "languages", "foreign servers",
+    "user mappings", "publications", "subscriptions", "event triggers", "access methods", "transforms",
     "text search parsers and templates", "default privileges of no schema", "large objects",
     "settings of the database", "security labels",
     "names of NOT NULL constraints and of identity sequences",

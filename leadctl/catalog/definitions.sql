@@ -516,7 +516,7 @@ FROM (
             AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace)) AND i.relispartition
     UNION ALL
     SELECT 'pg_conversion', oid, connamespace, pg_describe_object('pg_conversion'::regclass, oid, 0), jsonb_build_object(
-        'function', conproc::text,
+        'function', conproc::text, 'is_default', CASE WHEN condefault THEN true END,
         'reference', 'CONVERSION ' || %(prefix)s || quote_ident(conname),
         'written', ARRAY['CREATE ' || CASE WHEN condefault THEN 'DEFAULT ' ELSE '' END || 'CONVERSION ' || %(prefix)s
             || quote_ident(conname) || ' FOR ' || quote_literal(pg_encoding_to_char(conforencoding)) || ' TO '
@@ -528,7 +528,7 @@ FROM (
     FROM pg_type
     WHERE oid = ANY (ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_type'::regclass
             AND refclassid = 'pg_namespace'::regclass AND refobjid = %(schema)s::regnamespace))
-      AND typtype = 'b' AND typsubscript <> 'array_subscript_handler'::regproc
+      AND (NOT typisdefined OR typtype = 'b') AND typsubscript <> 'array_subscript_handler'::regproc
 ) AS o
 WHERE o.schema = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = o.class::regclass AND e.objid = o.oid AND e.deptype = 'e')
@@ -738,7 +738,9 @@ FROM (
         'CREATE CAST (' || format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL) || ') '
         || CASE k.castmethod WHEN 'f' THEN 'WITH FUNCTION ' || k.castfunc::regprocedure WHEN 'i' THEN 'WITH INOUT'
            ELSE 'WITHOUT FUNCTION' END
-        || CASE k.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' ELSE '' END,
+        || CASE k.castcontext WHEN 'a' THEN ' AS ASSIGNMENT' WHEN 'i' THEN ' AS IMPLICIT' ELSE '' END
+        || coalesce(E';\nCOMMENT ON CAST (' || format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL)
+                    || ') IS ' || quote_literal(obj_description(k.oid, 'pg_cast')), ''),
         'DROP CAST (' || format_type(k.castsource, NULL) || ' AS ' || format_type(k.casttarget, NULL) || ')'
     FROM pg_cast k JOIN pg_type s ON s.oid = k.castsource JOIN pg_type g ON g.oid = k.casttarget
     JOIN pg_type t ON t.oid = CASE WHEN s.typnamespace = %(schema)s::regnamespace THEN s.oid ELSE g.oid END

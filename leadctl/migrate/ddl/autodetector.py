@@ -311,8 +311,8 @@ class _Changes:
         """Yield what sets a property, or takes it back from what stays."""
         key = f"property {name}"
         is_cast = name.startswith("cast of ")
-        # An option of a foreign table's column is added once.
-        first = (is_cast and key in self._rebuilt) or " OPTIONS (ADD " in (old or {}).get("do", "")
+        # A cast is made once, and so is an option of a foreign table's column added.
+        first = is_cast or " OPTIONS (ADD " in (old or {}).get("do", "")
         if old is not None and (new is None or first):
             of = old.get("of")
             stays = of in self._after.objects and of not in self._rebuilt
