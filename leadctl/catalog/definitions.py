@@ -36,9 +36,9 @@ USES, DEFAULT_USES = "uses", "default_uses"
 
 NOT_COMPARED = (
     "other schemas", "owners", "tablespaces", "extensions", "languages", "foreign servers",
-    "user mappings", "publications", "subscriptions", "event triggers", "access methods", "transforms",
-    "text search parsers and templates", "default privileges of no schema", "large objects",
-    "settings of the database", "security labels",
+    "user mappings", "publications", "subscriptions", "event triggers", "access methods",
+    "transforms", "text search parsers and templates", "default privileges of no schema",
+    "large objects", "settings of the database", "security labels",
     "names of NOT NULL constraints and of identity sequences",
 )  # fmt: skip
 """What is no part of a definition or of the schema."""
